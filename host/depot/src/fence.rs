@@ -1,0 +1,45 @@
+//! The fence and the head: who may touch a database, as one value that the store compares.
+
+use crate::id::{DbId, Generation, NodeSession, PageCount, Token, Txid};
+
+/// Names one owner of one database. Every fenced step carries it; the store compares it inside the
+/// step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The database.
+    pub db: DbId,
+    /// The owner's generation.
+    pub generation: Generation,
+    /// The random value of the takeover attempt that made the generation.
+    pub token: Token,
+}
+
+/// The newest committed state of a database. The only truth about who owns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Who owns it, or owned it last.
+    pub fence: Fence,
+    /// The host process of the owner.
+    pub owner: NodeSession,
+    /// The last commit.
+    pub txid: Txid,
+    /// Pages of the database as of `txid`.
+    pub page_count: PageCount,
+    /// Hash over the whole history up to `txid`.
+    pub chain: [u8; 32],
+    /// Whether the owner has ended: a sealed head has no owner.
+    pub sealed: bool,
+    /// How the database came to be.
+    pub origin: Origin,
+}
+
+/// How a database came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Made empty by `create`.
+    Native,
+    /// An import that has not finished: cannot be opened.
+    Importing,
+    /// A finished import.
+    Imported,
+}

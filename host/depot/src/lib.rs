@@ -1,0 +1,28 @@
+//! The authority over actor databases: who owns one, which pages it has, what a commit may change.
+//!
+//! ```text
+//!  session   one generation's open database: pipeline of commits, page cache, first fatal cause
+//!  takeover  who becomes the next owner, and how a lost answer is settled
+//!  confirm   batched "is this fence still mine"
+//!  ── rules above, engine below ──────────────────────────────────────────────
+//!  store     the seam: few coarse fenced steps, each atomic in the engine underneath
+//!  store/embedded   SQLite files, one group committer each
+//! ```
+//!
+//! The rules know no engine and nothing here knows the actors' SQL, wasm or HTTP. News travels up
+//! as returned values: a session *returns* that it was fenced, its caller decides what that means.
+
+pub mod id;
+pub mod fence;
+pub mod page;
+pub mod chain;
+pub mod error;
+pub mod reason;
+pub mod store;
+
+pub use error::{HeadFenceMismatch, Limit, StoreError};
+pub use fence::{Fence, Head, Origin};
+pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
+pub use reason::Reason;
+pub use page::{PAGE_SIZE, PageBytes};
+pub use store::Store;

@@ -1,0 +1,340 @@
+//! The store seam: few, coarse, fenced steps, each atomic in the engine underneath.
+//!
+//! The fence is a condition *inside* a step, never a check beside it. What a store must do is
+//! stated as tests in the contract suite, which runs on every store.
+
+use async_trait::async_trait;
+
+use crate::error::StoreError;
+use crate::fence::{Fence, Head, Origin};
+use crate::id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid,
+};
+use crate::page::PageBytes;
+
+/// Most pages in one read step: 1 MiB.
+pub const READ_PAGES_MAX: usize = 256;
+/// Longest name of a database in a step's error texts and the most rows of one directory page.
+pub const LIST_ROWS_MAX: usize = 1000;
+
+/// What the directory knows about an actor. It says what exists, not who runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorRow {
+    /// Its name.
+    pub actor: ActorId,
+    /// Its database.
+    pub db: DbId,
+    /// The component that its last generation ran.
+    pub component: Digest,
+    /// What the operator wants of it.
+    pub wanted: Wanted,
+    /// Ends by trap since the last orderly end or reset.
+    pub restarts: u32,
+}
+
+/// What the operator wants of an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It may run.
+    Present,
+    /// It is being destroyed: calls and creation are refused until it is gone.
+    Destroying,
+}
+
+/// An actor with the head of its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorState {
+    /// The directory's row.
+    pub row: ActorRow,
+    /// The database's head.
+    pub head: Head,
+}
+
+/// How the generation before a takeover ended, as far as the new owner knows.
+/// The restart counter is kept by the takeover itself, so it has one fenced writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreviousEnd {
+    /// In order, or unknown: the counter goes to zero.
+    Orderly,
+    /// By trap or budget: the counter goes up by one.
+    Crashed,
+    /// Neither says anything about the component: the counter stays.
+    Neutral,
+}
+
+/// Makes an actor: directory row and head in one step, owned by the caller as generation 1.
+#[derive(Clone, Debug)]
+pub struct CreateStep {
+    /// The name. Its shard is the database's.
+    pub actor: ActorId,
+    /// The new database, random.
+    pub db: DbId,
+    /// Random value of this attempt.
+    pub token: Token,
+    /// The caller's process.
+    pub owner: NodeSession,
+    /// The component it will run.
+    pub component: Digest,
+    /// `Native`, or `Importing` for an import.
+    pub origin: Origin,
+}
+
+/// What became of a create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The caller owns generation 1.
+    Made(Head),
+    /// The actor exists already (with this state); nothing was changed.
+    Exists(ActorState),
+}
+
+/// Raises the generation on condition of the one that was judged replaceable.
+#[derive(Clone, Debug)]
+pub struct TakeoverStep {
+    /// The name, for the directory row that is updated in the same step.
+    pub actor: ActorId,
+    /// The database.
+    pub db: DbId,
+    /// The (generation, token) that was judged sealed, dead or a ghost. Never the txid.
+    pub replaces: (Generation, Token),
+    /// Random value of this attempt.
+    pub token: Token,
+    /// The caller's process.
+    pub owner: NodeSession,
+    /// The component it will run.
+    pub component: Digest,
+    /// How the replaced generation ended.
+    pub previous_end: PreviousEnd,
+    /// Also mark the actor as being destroyed.
+    pub destroying: bool,
+}
+
+/// What became of a takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenOver {
+    /// The caller owns `head.fence`.
+    Owned {
+        /// The new head.
+        head: Head,
+        /// The restart counter after this step.
+        restarts: u32,
+        /// In-memory state that the last sealed generation handed over, if any.
+        snapshot: Option<Snapshot>,
+    },
+    /// The head was not what `replaces` says; nothing was changed. Carries the head as it is.
+    Moved(Head),
+}
+
+/// In-memory state that a sealed generation handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The generation that made it.
+    pub generation: Generation,
+    /// The head's txid after its seal.
+    pub txid: Txid,
+    /// The component that made it.
+    pub component: Digest,
+    /// The state, opaque.
+    pub state: Vec<u8>,
+}
+
+/// One page as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageVersion {
+    /// Which page.
+    pub pgno: Pgno,
+    /// The commit that wrote it.
+    pub txid: Txid,
+    /// Its bytes, checksum verified.
+    pub bytes: PageBytes,
+}
+
+/// The answer to a fenced read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagesRead {
+    /// The head's txid when the pages were read.
+    pub head_txid: Txid,
+    /// The pages in the order asked for.
+    pub pages: Vec<PageVersion>,
+}
+
+/// Moves the head from (generation, token, txid) to txid + 1.
+#[derive(Clone, Debug)]
+pub struct CommitStep {
+    /// The owner.
+    pub fence: Fence,
+    /// The head's txid before this step.
+    pub base: Txid,
+    /// Pages after this step. Cut-off pages never come back.
+    pub page_count: PageCount,
+    /// Changed pages, ascending, each once, and every page between the old and the new count.
+    pub pages: Vec<(Pgno, PageBytes)>,
+    /// Hash over (previous chain, this commit): see [`crate::chain`].
+    pub chain: [u8; 32],
+    /// Hash over this commit alone: tells a resend from another commit.
+    pub content: [u8; 32],
+}
+
+/// The last step of a generation. After it, every step of that generation is refused.
+#[derive(Clone, Debug)]
+pub struct SealStep {
+    /// The owner.
+    pub fence: Fence,
+    /// The head's txid, which the seal does not move.
+    pub base: Txid,
+    /// In-memory state to hand over; `None` drops an older one.
+    pub snapshot: Option<Vec<u8>>,
+    /// The component that made the snapshot.
+    pub component: Digest,
+}
+
+/// A row of the commit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRow {
+    /// Its number.
+    pub txid: Txid,
+    /// Who made it.
+    pub generation: Generation,
+    /// Pages after it.
+    pub page_count: PageCount,
+    /// Hash over its own contents.
+    pub content: [u8; 32],
+    /// Hash over the history up to it.
+    pub chain: [u8; 32],
+    /// When the store wrote it: milliseconds since the Unix epoch, rising within a database.
+    pub time_ms: u64,
+}
+
+/// Progress of a destroy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destroyed {
+    /// Rows remain: send the step again.
+    More {
+        /// Rows deleted by this step.
+        rows: u64,
+    },
+    /// Head and directory row are gone: nothing of the actor is left.
+    Gone,
+}
+
+/// A kind: which component answers to a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindRow {
+    /// Its name.
+    pub kind: String,
+    /// The component that new generations run.
+    pub component: Digest,
+    /// Settings, as the host wrote them (JSON).
+    pub manifest: String,
+    /// How often it was deployed; a change tells hosts to end old generations.
+    pub version: u64,
+}
+
+/// The engine under the depot.
+///
+/// Every method is one atomic step. Fenced steps compare (generation, token) of a head that is not
+/// sealed, and fail with [`StoreError::Fenced`] otherwise, having done nothing.
+/// When a method returns `Ok`, what it wrote is durable; reads never return a row that a failure
+/// within the store's promise can take back.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// How many shards the store has. Fixed when the store is made.
+    fn shards(&self) -> u8;
+
+    // --- ownership ---------------------------------------------------------------------------
+
+    /// Makes directory row and head, or tells that the actor exists.
+    async fn create(&self, step: CreateStep) -> Result<Created, StoreError>;
+    /// Directory row and head of an actor, read in one statement. `None`: no such actor.
+    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError>;
+    /// Raises the generation if the head is what `replaces` says. Works on sealed heads as well.
+    /// Reads no pages: a preload is a second statement.
+    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
+    /// For each fence whether it is still the owner's: `Ok`, or the mismatch. One read per shard.
+    async fn confirm(
+        &self,
+        fences: &[Fence],
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+    /// The last step of a generation.
+    async fn seal(&self, step: SealStep) -> Result<Head, StoreError>;
+
+    // --- pages and commits -------------------------------------------------------------------
+
+    /// Pages as of `at`, at most [`READ_PAGES_MAX`], fence checked in the statement that returns
+    /// them. A page without a visible row is `Corrupt`: callers ask only within the page count.
+    /// On the embedded store the future is ready at once.
+    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
+    /// Moves the head by one commit. `Fenced` also if the txid is not `base`.
+    async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
+    /// Head and the commit row `txid`, read in one statement: what became of a commit.
+    async fn verdict(
+        &self,
+        db: DbId,
+        txid: Txid,
+    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError>;
+
+    // --- history, without a fence: versions are immutable --------------------------------------
+
+    /// Pages as of `at` with `pgno >= from`, ascending, at most `max` (bounded by
+    /// [`READ_PAGES_MAX`]), for export and verify.
+    async fn read_at(
+        &self,
+        db: DbId,
+        at: Txid,
+        from: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError>;
+    /// Commit rows with `txid > after`, ascending, at most `max` (bounded by [`LIST_ROWS_MAX`]).
+    async fn commits(
+        &self,
+        db: DbId,
+        after: Txid,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError>;
+    /// Pages written by commit `txid`, ascending: what its hashes are made of.
+    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError>;
+
+    // --- directory ---------------------------------------------------------------------------
+
+    /// Actors of `kind` (all kinds if `None`) after `after` in (kind, key) order, at most `max`
+    /// (bounded by [`LIST_ROWS_MAX`]).
+    async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorState>, StoreError>;
+    /// Deletes some rows of an actor that this fence owns and that is `Destroying`, in one bounded
+    /// fenced step; head and directory row go last, together.
+    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError>;
+    /// Rows that the store still has for a database, over all tables. After a destroy: 0.
+    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError>;
+
+    // --- global, never part of a fenced step ---------------------------------------------------
+
+    /// Keeps a component. Writing the same digest again changes nothing.
+    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError>;
+    /// A component's bytes, digest verified.
+    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Points a kind at a component; returns the row with its new version.
+    async fn put_kind(
+        &self,
+        kind: &str,
+        component: Digest,
+        manifest: &str,
+    ) -> Result<KindRow, StoreError>;
+    /// One kind.
+    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError>;
+    /// All kinds, by name.
+    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError>;
+    /// Registers a process with its address, or moves its counter up: the sign of life that peers
+    /// watch.
+    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError>;
+    /// Registered processes: session, address, counter.
+    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError>;
+    /// Removes a process that has ended.
+    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError>;
+
+    /// Finishes what was accepted, checkpoints, and refuses everything after: `Closed`.
+    async fn close(&self);
+}
