@@ -182,7 +182,7 @@ impl Transaction {
                 self.overlay.put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
             }
         }
-        self.overlay.into_sorted()
+        self.overlay.into_pages()
     }
 }
 
