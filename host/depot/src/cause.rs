@@ -165,6 +165,10 @@ pub enum SealError {
         /// What is allowed.
         max: u64,
     },
+    /// Nothing was done: a transaction was dropped because the session was closed already, so the
+    /// snapshot may tell of data that do not exist. The caller may seal without it.
+    #[error("a transaction was dropped before the snapshot was made")]
+    SnapshotStale,
     /// The session is dead, or died of the seal.
     #[error(transparent)]
     Dead(Cause),

@@ -128,19 +128,25 @@ fn request(depot: &Arc<Depot>, fence: Fence, deadline: Instant) -> oneshot::Rece
 
 /// Rounds until nobody waits.
 async fn run_rounds(depot: Arc<Depot>) {
-    let _abandoned = Abandoned(Arc::clone(&depot));
+    let mut abandoned = Abandoned(Some(&depot));
     let mut retry: Option<Retry> = None;
     while let Some(round) = depot.confirmer().next_round() {
         let again = run_round(&depot, round).await;
         if again.is_empty() {
             retry = None;
-            // Lets the first to ask go on, with the following rounds in a task.
-            tokio::task::yield_now().await;
+            if depot.confirmer().someone_waits() {
+                // Lets the first to ask go on, with the following rounds in a task.
+                tokio::task::yield_now().await;
+            }
             continue;
         }
         depot.confirmer().queue.lock().waiting.extend(again);
-        retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline)).pause().await;
+        let retry = retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline));
+        if !retry.pause().await {
+            *retry = Retry::new(depot.limits().step_deadline);
+        }
     }
+    abandoned.0 = None;
 }
 
 /// One question. Returns the requests that the store did not answer and that may be asked again.
@@ -170,6 +176,10 @@ async fn run_round(depot: &Depot, round: Vec<Request>) -> Vec<Request> {
 }
 
 impl Confirmer {
+    fn someone_waits(&self) -> bool {
+        !self.queue.lock().waiting.is_empty()
+    }
+
     /// Takes those who wait now. `None` ends the rounds.
     fn next_round(&self) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
@@ -184,14 +194,13 @@ impl Confirmer {
 }
 
 /// Lets everyone go who waits for rounds that were dropped in the middle (runtime shutdown).
-struct Abandoned(Arc<Depot>);
+struct Abandoned<'a>(Option<&'a Depot>);
 
-impl Drop for Abandoned {
+impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
-        let mut queue = self.0.confirmer().queue.lock();
-        if queue.running {
-            queue.running = false;
-            queue.waiting.clear();
-        }
+        let Some(depot) = self.0 else { return };
+        let mut queue = depot.confirmer().queue.lock();
+        queue.running = false;
+        queue.waiting.clear();
     }
 }

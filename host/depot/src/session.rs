@@ -29,6 +29,7 @@ mod verdict;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -67,7 +68,7 @@ pub(crate) struct Shared {
     /// Something changed: a step ended, the session died, or waits were interrupted. Who waits
     /// looks again.
     news: Notify,
-    interrupts: std::sync::atomic::AtomicU64,
+    interrupts: AtomicU64,
 }
 
 impl Session {
@@ -88,7 +89,7 @@ impl Session {
                 death: Death::default(),
                 pipeline: Mutex::new(Pipeline::new(head)),
                 news: Notify::new(),
-                interrupts: std::sync::atomic::AtomicU64::new(0),
+                interrupts: AtomicU64::new(0),
             }),
         }
     }
@@ -144,7 +145,7 @@ impl Session {
     /// Ends the waits that `read` and `prepare` of this session are in now, with `Interrupted`.
     /// Later ones are not touched.
     pub fn interrupt(&self) {
-        self.shared.interrupts.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        self.shared.interrupts.fetch_add(1, Ordering::AcqRel);
         self.shared.news.notify_waiters();
     }
 
@@ -309,6 +310,6 @@ impl Shared {
     }
 
     fn interrupts(&self) -> u64 {
-        self.interrupts.load(std::sync::atomic::Ordering::Acquire)
+        self.interrupts.load(Ordering::Acquire)
     }
 }

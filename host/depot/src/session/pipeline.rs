@@ -118,6 +118,11 @@ impl Pipeline {
         self.accepted += 1;
     }
 
+    /// Whether a transaction came too late.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.accepted > self.collected_to
+    }
+
     /// Lays a transaction over what is collected.
     pub(crate) fn accept(&mut self, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
         self.accepted += 1;

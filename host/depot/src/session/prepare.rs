@@ -1,7 +1,7 @@
 //! The place to refuse a transaction: SQLite can still roll it back.
 
 use super::Shared;
-use crate::cause::PrepareError;
+use crate::cause::{Cause, PrepareError};
 use crate::id::PageCount;
 use crate::limits::bytes_of_pages;
 
@@ -13,7 +13,13 @@ impl Shared {
         if page_count.0 > limits.database_pages_max {
             return Err(PrepareError::DatabaseFull { page_count, max: limits.database_pages_max });
         }
-        let grown = page_count.0.saturating_sub(self.pipeline.lock().page_count.0);
+        let grown = {
+            let pipeline = self.pipeline.lock();
+            if pipeline.sealing {
+                return Err(PrepareError::Dead(Cause::Sealed));
+            }
+            page_count.0.saturating_sub(pipeline.page_count.0)
+        };
         // Pages that a growing transaction leaves out are part of the commit too.
         let bytes = bytes.max(bytes_of_pages(u64::from(grown)));
         if bytes > limits.commit_bytes_max {

@@ -18,7 +18,7 @@ pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<H
     if bytes > max {
         return Err(SealError::SnapshotTooLarge { bytes, max });
     }
-    begin(shared)?;
+    begin(shared, snapshot.is_some())?;
     drain(shared).await?;
     let step = SealStep {
         fence: shared.fence,
@@ -40,16 +40,18 @@ pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<H
 }
 
 /// From here on nothing is accepted. Only one seal may begin.
-fn begin(shared: &Shared) -> Result<(), SealError> {
+fn begin(shared: &Shared, with_snapshot: bool) -> Result<(), SealError> {
     let mut pipeline = shared.pipeline.lock();
+    if with_snapshot && pipeline.has_dropped() {
+        return Err(SealError::SnapshotStale);
+    }
     if std::mem::replace(&mut pipeline.sealing, true) {
         return Err(SealError::Dead(Cause::Sealed));
     }
     Ok(())
 }
 
-/// Waits until everything accepted is durable. What was dropped since the session was closed does
-/// not count: nobody was told that it was accepted and will be durable.
+/// Waits until everything accepted is durable.
 async fn drain(shared: &Shared) -> Result<(), SealError> {
     loop {
         let news = shared.news.notified();
