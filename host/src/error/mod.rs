@@ -12,16 +12,17 @@
 
 mod table;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use stockade_depot::id::InvalidActorId;
-use stockade_depot::{ActorId, Cause, HeadFenceMismatch, OpenError, Reason, StoreError};
+use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError};
 
-use crate::engine::ComponentError;
+use crate::engine::{ComponentError, EngineError};
 use crate::sqlite::{Exhausted, SqlError};
-use crate::typed::{ArgumentError, UnknownMethod};
+use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
@@ -81,11 +82,10 @@ pub enum HostError {
     #[error(transparent)]
     Component(#[from] ComponentError),
 
-    /// The actor has no room for more work. Nothing ran.
-    #[error("actor {actor} is overloaded: {what} at the limit of {max}")]
-    ActorOverloaded {
-        /// Its name.
-        actor: ActorId,
+    /// There is no room for the call: in the actor's mailbox, or among the awake actors. Nothing
+    /// ran.
+    #[error("overloaded: {what} at the limit of {max}")]
+    Overloaded {
         /// What is full, in the plural.
         what: &'static str,
         /// Its limit.
@@ -108,10 +108,8 @@ pub enum HostError {
         verdict: Option<Verdict>,
     },
     /// `restore` or `start` of the component failed.
-    #[error("actor {actor} did not start: {message}")]
+    #[error("the actor did not start: {message}")]
     StartFailed {
-        /// Its name.
-        actor: ActorId,
         /// Why. Partly written by the guest.
         message: String,
     },
@@ -163,6 +161,14 @@ pub enum HostError {
         /// Its name.
         actor: ActorId,
     },
+    /// Another process runs the actor.
+    #[error("actor {actor} runs in another process, at {address}")]
+    Elsewhere {
+        /// Its name.
+        actor: ActorId,
+        /// Where that process says it can be reached.
+        address: String,
+    },
     /// A commit that the guest had made could not be kept, or is not known to be.
     #[error("a commit of the call was lost: {cause}")]
     CommitLost {
@@ -182,14 +188,17 @@ pub enum HostError {
     /// The host takes no more work.
     #[error("the host is shutting down")]
     ShuttingDown,
-    /// The host has no room for more work. Nothing ran.
-    #[error("the host is overloaded: {what} at the limit of {max}")]
-    Overloaded {
-        /// What is full, in the plural.
-        what: &'static str,
-        /// Its limit.
-        max: u64,
+    /// A directory of the host cannot be made or used.
+    #[error("directory {}: {error}", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
     },
+    /// The wasm engine cannot be made. The host does not start.
+    #[error("{0}")]
+    Engine(String),
     /// The host itself failed. The text goes to the log, never to a caller.
     #[error("internal error: {0}")]
     Internal(String),
@@ -204,56 +213,9 @@ impl From<StoreError> for HostError {
     }
 }
 
-impl HostError {
-    /// What a caller is told when the session died under its call. `handed_over`: whether the call
-    /// had made commits.
-    #[must_use]
-    pub fn from_cause(cause: &Cause, handed_over: bool) -> Self {
-        let verdict = handed_over.then(|| cause.verdict());
-        let ended = |reason| Self::Ended { reason, verdict, cause: cause.to_string() };
-        match cause {
-            Cause::Fenced(mismatch) => Self::Fenced { mismatch: *mismatch, verdict },
-            Cause::CommitLost { verdict, error } if handed_over => {
-                Self::CommitLost { verdict: *verdict, cause: error.to_string() }
-            }
-            Cause::CommitLost { .. } | Cause::Corrupt(_) => ended(Reason::Storage),
-            Cause::Gone(_) => ended(Reason::Destroyed),
-            Cause::Closed(reason) => ended(*reason),
-            Cause::Sealed => ended(Reason::Slept),
-            Cause::Unconfirmed(error) => match verdict {
-                None => Self::Store(error.clone()),
-                Some(_) => ended(Reason::Storage),
-            },
-        }
-    }
-
-    /// What a caller is told when the actor's database was not opened, made or destroyed.
-    #[must_use]
-    pub fn from_open(actor: &ActorId, error: OpenError) -> Self {
-        match error {
-            OpenError::Exists(_) | OpenError::Superseded { .. } => {
-                Self::Superseded { actor: actor.clone() }
-            }
-            OpenError::DatabaseMissing(_) => Self::ActorMissing { actor: actor.clone() },
-            OpenError::Importing(_) => Self::Importing { actor: actor.clone() },
-            OpenError::Destroying => Self::Destroying { actor: actor.clone() },
-            OpenError::Store(error) => error.into(),
-        }
-    }
-
-    /// Tells the caller what became of the writes it had handed over, once that is known. Errors
-    /// of calls that were not begun stay as they are.
-    #[must_use]
-    pub fn with_verdict(mut self, known: Option<Verdict>) -> Self {
-        match &mut self {
-            Self::ReplyTooLarge { verdict, .. }
-            | Self::Trapped { verdict, .. }
-            | Self::BudgetExhausted { verdict, .. }
-            | Self::Ended { verdict, .. }
-            | Self::Fenced { verdict, .. } => *verdict = known,
-            _ => {}
-        }
-        self
+impl From<EngineError> for HostError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error.to_string())
     }
 }
 
@@ -287,7 +249,7 @@ impl HostError {
             Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
             Self::Manifest(_) => Code::Manifest,
             Self::Component(_) => Code::Component,
-            Self::ActorOverloaded { .. } => Code::ActorOverloaded,
+            Self::Overloaded { .. } => Code::ActorOverloaded,
             Self::Trapped { .. } => Code::Trapped,
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
             Self::StartFailed { .. } => Code::StartFailed,
@@ -298,11 +260,13 @@ impl HostError {
             Self::CrashLooping { .. } => Code::CrashLooping,
             Self::Fenced { .. } => Code::HeadFenceMismatch,
             Self::Superseded { .. } => Code::Superseded,
+            Self::Elsewhere { .. } => Code::Elsewhere,
             Self::CommitLost { .. } => Code::CommitLost,
             Self::Store(error) => store_code(error),
             Self::Sql(error) => sql_code(error),
             Self::ShuttingDown => Code::ShuttingDown,
-            Self::Overloaded { .. } => Code::HostOverloaded,
+            Self::Directory { .. } => Code::Directory,
+            Self::Engine(_) => Code::Engine,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -325,7 +289,6 @@ impl HostError {
             | Self::PayloadTooLarge { .. }
             | Self::Manifest(_)
             | Self::Component(_)
-            | Self::ActorOverloaded { .. }
             | Self::Overloaded { .. }
             | Self::StartFailed { .. }
             | Self::Stopping(_)
@@ -333,9 +296,12 @@ impl HostError {
             | Self::Importing { .. }
             | Self::CrashLooping { .. }
             | Self::Superseded { .. }
+            | Self::Elsewhere { .. }
             | Self::Store(_)
             | Self::Sql(_)
             | Self::ShuttingDown
+            | Self::Directory { .. }
+            | Self::Engine(_)
             | Self::Internal(_) => None,
         }
     }
@@ -378,21 +344,19 @@ impl HostError {
             Self::ActorMissing { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
-            | Self::Superseded { actor }
-            | Self::StartFailed { actor, .. } => actor_details(actor),
-            Self::MethodMissing(unknown) => {
-                json!({ "method": unknown.name, "known": unknown.known })
+            | Self::Superseded { actor } => actor_details(actor),
+            Self::Elsewhere { actor, address } => {
+                json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
             }
+            Self::MethodMissing(unknown) => method_details(unknown),
             Self::Arguments(error) => {
                 json!({ "path": error.path, "expected": error.expected, "got": error.got })
             }
             Self::PayloadTooLarge { bytes, max } | Self::ReplyTooLarge { bytes, max, .. } => {
                 json!({ "bytes": bytes, "max": max })
             }
-            Self::ActorOverloaded { what, max, .. } | Self::Overloaded { what, max } => {
-                json!({ "what": what, "max": max })
-            }
-            Self::BudgetExhausted { which, .. } => json!({ "which": exhausted_word(*which) }),
+            Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
+            Self::BudgetExhausted { which, .. } => json!({ "which": which.as_str() }),
             Self::Stopping(reason) | Self::Ended { reason, .. } => {
                 json!({ "reason": reason.as_str() })
             }
@@ -408,9 +372,12 @@ impl HostError {
             | Self::Manifest(_)
             | Self::Component(_)
             | Self::Trapped { .. }
+            | Self::StartFailed { .. }
             | Self::CommitLost { .. }
             | Self::Store(_)
             | Self::ShuttingDown
+            | Self::Directory { .. }
+            | Self::Engine(_)
             | Self::Internal(_) => json!({}),
         }
     }
@@ -435,15 +402,6 @@ impl Code {
     pub fn retry_after(self) -> Option<Duration> {
         matches!(self, Self::ActorOverloaded | Self::HostOverloaded | Self::ShuttingDown)
             .then_some(Duration::from_secs(1))
-    }
-}
-
-fn exhausted_word(which: Exhausted) -> &'static str {
-    match which {
-        Exhausted::Time => "time",
-        Exhausted::SqlSteps => "sql-steps",
-        Exhausted::Rows => "rows",
-        Exhausted::RowBytes => "row-bytes",
     }
 }
 
@@ -473,12 +431,47 @@ fn sql_code(error: &SqlError) -> Code {
         SqlError::Statement(_) => Code::SqlStatement,
         SqlError::Unavailable => Code::SqlUnavailable,
         SqlError::InvalidArgument(_) => Code::SqlInvalidArgument,
+        SqlError::RowFailed { .. } => Code::SqlRowFailed,
         SqlError::Other(_) => Code::SqlOther,
     }
 }
 
-fn sql_details(_error: &SqlError) -> Json {
-    json!({})
+fn sql_details(error: &SqlError) -> Json {
+    match error {
+        SqlError::Constraint(failure) => {
+            json!({ "table": failure.table, "columns": failure.columns })
+        }
+        SqlError::LimitExceeded(limit) => json!({ "limit": limit.as_str() }),
+        SqlError::CommitTooLarge(max) => json!({ "max": max }),
+        SqlError::Revoked(reason) => json!({ "reason": reason.as_str() }),
+        SqlError::Statement(failure) => {
+            json!({ "sqlite_code": failure.code, "offset": failure.offset })
+        }
+        SqlError::RowFailed { row, cause } => {
+            json!({ "row": row, "cause": sql_code(cause).name(), "details": sql_details(cause) })
+        }
+        SqlError::Busy
+        | SqlError::Denied(_)
+        | SqlError::Interrupted
+        | SqlError::Full
+        | SqlError::NotOpen
+        | SqlError::Unavailable
+        | SqlError::InvalidArgument(_)
+        | SqlError::Other(_) => json!({}),
+    }
+}
+
+fn method_details(unknown: &UnknownMethod) -> Json {
+    let method = &unknown.name;
+    match &unknown.why {
+        NotFound::NoSuch { similar, known, count } => {
+            json!({ "method": method, "similar": similar, "known": known, "count": count })
+        }
+        NotFound::Ambiguous { candidates } => {
+            json!({ "method": method, "candidates": candidates })
+        }
+        NotFound::Excluded { why } => json!({ "method": method, "excluded": why.to_string() }),
+    }
 }
 
 fn actor_details(actor: &ActorId) -> Json {

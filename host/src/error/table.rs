@@ -131,6 +131,8 @@ table! {
     Ended:              "actor" "ended"                    503 Retry;
     /// The actor trapped too often and waits.
     CrashLooping:       "actor" "crash-looping"            503 Retry;
+    /// Another process runs the actor; the details have its address.
+    Elsewhere:          "actor" "elsewhere"                421 Reroute;
 
     /// Another generation owns the database.
     HeadFenceMismatch:  "depot" "head-fence-mismatch"      409 Reroute;
@@ -175,6 +177,8 @@ table! {
     SqlUnavailable:     "sql" "unavailable"                503 Retry;
     /// A parameter is malformed or missing.
     SqlInvalidArgument: "sql" "invalid-argument"           400 Fix;
+    /// A row of a packed list failed; rows before it took effect.
+    SqlRowFailed:       "sql" "row-failed"                 409 UnknownOutcome;
     /// Anything else SQLite reports.
     SqlOther:           "sql" "other"                      500 Never;
 
@@ -182,6 +186,10 @@ table! {
     HostOverloaded:     "host" "overloaded"                503 Retry;
     /// The host takes no more work.
     ShuttingDown:       "host" "shutting-down"             503 Retry;
+    /// A directory of the host cannot be used: it did not start.
+    Directory:          "host" "directory"                 500 Fix;
+    /// The wasm engine cannot be made: the host did not start.
+    Engine:             "host" "engine"                    500 Fix;
     /// The host itself failed; the log has the text.
     Internal:           "core" "internal"                  500 UnknownOutcome;
 }
@@ -219,6 +227,7 @@ actor.destroying 409 retry
 actor.importing 409 retry
 actor.ended 503 retry
 actor.crash-looping 503 retry
+actor.elsewhere 421 reroute
 depot.head-fence-mismatch 409 reroute
 depot.superseded 409 reroute
 depot.commit-lost 503 unknown-outcome
@@ -240,9 +249,12 @@ sql.not-open 500 never
 sql.statement 400 fix
 sql.unavailable 503 retry
 sql.invalid-argument 400 fix
+sql.row-failed 409 unknown-outcome
 sql.other 500 never
 host.overloaded 503 retry
 host.shutting-down 503 retry
+host.directory 500 fix
+host.engine 500 fix
 core.internal 500 unknown-outcome
 ";
 
