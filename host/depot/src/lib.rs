@@ -22,10 +22,28 @@ pub mod reason;
 pub mod store;
 pub mod history;
 
+pub mod limits;
+pub mod cause;
+pub mod cache;
+pub mod depot;
+pub mod parker;
+pub mod session;
+mod confirm;
+mod create;
+mod destroy;
+mod random;
+mod retry;
+mod takeover;
+
+pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
+pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
 pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
+pub use limits::DepotLimits;
 pub use reason::Reason;
 pub use page::{PAGE_SIZE, PageBytes};
+pub use parker::{Parker, TokioParker};
+pub use session::{Mark, Session};
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -1,0 +1,400 @@
+//! A store that fails when told to: at the n-th call of one step, in one of the ways in which a
+//! network and a database fail.
+//!
+//! An armed fault that does not fire fails the test: [`Armed`] panics when it is dropped unfired.
+//! The package `stockade-depot` compiles this file into its own tests by path.
+//!
+//! ```text
+//! Unavailable   not applied, and the caller knows
+//! LostRequest   not applied, the caller hears Unknown
+//! LostAnswer    applied, the caller hears Unknown
+//! Late          the caller hears Unknown at once; applied when the test delivers it
+//! Hold          applied and answered when the test releases it
+//! HoldAnswer    applied at once, answered when the test releases it
+//! Twice         applied twice, the caller hears the second answer
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use stockade_depot::store::{
+    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
+    PagesRead, SealStep, Store, TakenOver, TakeoverStep,
+};
+use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
+use tokio::sync::watch;
+
+/// The steps that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `Store::create`
+    Create,
+    /// `Store::actor`
+    Actor,
+    /// `Store::take_over`
+    TakeOver,
+    /// `Store::confirm`
+    Confirm,
+    /// `Store::seal`
+    Seal,
+    /// `Store::read`
+    Read,
+    /// `Store::commit`
+    Commit,
+    /// `Store::verdict`
+    Verdict,
+    /// `Store::destroy`
+    Destroy,
+}
+
+/// How a step fails. See the picture above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not applied, and the caller knows.
+    Unavailable,
+    /// Not applied; `Unknown`.
+    LostRequest,
+    /// Applied; `Unknown`.
+    LostAnswer,
+    /// `Unknown` at once; applied by [`Armed::deliver`].
+    Late,
+    /// Waits for [`Armed::release`], then goes on.
+    Hold,
+    /// Applied at once; the answer waits for [`Armed::release`].
+    HoldAnswer,
+    /// Applied twice; the second answer is heard.
+    Twice,
+}
+
+/// The wrapper.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    calls: [AtomicU64; 9],
+    armed: Mutex<Vec<(Step, u64, Fault, Arc<Shot>)>>,
+}
+
+/// One armed fault. Must fire before it is dropped.
+pub struct Armed {
+    shot: Arc<Shot>,
+    what: String,
+}
+
+struct Shot {
+    fired: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+    late: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl FaultyStore {
+    /// Lets everything through until told otherwise.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, calls: Default::default(), armed: Mutex::default() })
+    }
+
+    /// Makes the `nth` call of `step` from now on fail (1 is the next one).
+    #[must_use = "an armed fault that is dropped unfired fails the test"]
+    pub fn arm(&self, step: Step, nth: u64, fault: Fault) -> Armed {
+        let shot = Arc::new(Shot {
+            fired: watch::Sender::new(false),
+            released: watch::Sender::new(false),
+            late: Mutex::default(),
+        });
+        self.armed.lock().push((step, self.calls(step) + nth, fault, Arc::clone(&shot)));
+        Armed { shot, what: format!("{fault:?} at call {nth} of {step:?}") }
+    }
+
+    /// Makes every call of `step` fail until the answer is dropped. Must fire at least once.
+    #[must_use = "dropping it ends the outage"]
+    pub fn outage(self: &Arc<Self>, step: Step, fault: Fault) -> Outage {
+        let shot = Arc::new(Shot {
+            fired: watch::Sender::new(false),
+            released: watch::Sender::new(false),
+            late: Mutex::default(),
+        });
+        self.armed.lock().push((step, EVERY_CALL, fault, Arc::clone(&shot)));
+        let armed = Armed { shot, what: format!("{fault:?} at every call of {step:?}") };
+        Outage { store: Arc::clone(self), armed }
+    }
+
+    /// How often `step` was called so far.
+    pub fn calls(&self, step: Step) -> u64 {
+        self.calls[step as usize].load(Ordering::SeqCst)
+    }
+
+    async fn through<T: Send + 'static>(
+        &self,
+        step: Step,
+        call: impl Fn(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync,
+    ) -> Result<T, StoreError> {
+        let Some((fault, shot)) = self.count(step) else {
+            return call(Arc::clone(&self.inner)).await;
+        };
+        shot.fired.send_replace(true);
+        let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
+        match fault {
+            Fault::Unavailable => Err(StoreError::Unavailable("armed".into())),
+            Fault::LostRequest => unknown,
+            Fault::LostAnswer => {
+                let _lost = call(Arc::clone(&self.inner)).await;
+                unknown
+            }
+            Fault::Late => {
+                let late = call(Arc::clone(&self.inner));
+                *shot.late.lock() = Some(Box::pin(async {
+                    let _lost = late.await;
+                }));
+                unknown
+            }
+            Fault::Hold => {
+                shot.wait_released().await;
+                call(Arc::clone(&self.inner)).await
+            }
+            Fault::HoldAnswer => {
+                let answer = call(Arc::clone(&self.inner)).await;
+                shot.wait_released().await;
+                answer
+            }
+            Fault::Twice => {
+                let _first = call(Arc::clone(&self.inner)).await;
+                call(Arc::clone(&self.inner)).await
+            }
+        }
+    }
+
+    /// Counts a call; its fault, if one is armed for it.
+    fn count(&self, step: Step) -> Option<(Fault, Arc<Shot>)> {
+        let mut armed = self.armed.lock();
+        let call = self.calls[step as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        let hit = armed.iter().position(|(at, nth, ..)| *at == step && *nth == call);
+        if let Some(index) = hit {
+            let (_, _, fault, shot) = armed.remove(index);
+            return Some((fault, shot));
+        }
+        let every = armed.iter().find(|(at, nth, ..)| *at == step && *nth == EVERY_CALL);
+        every.map(|(_, _, fault, shot)| (*fault, Arc::clone(shot)))
+    }
+}
+
+/// The call number of a fault that fires at each call. No call has it: they count from 1.
+const EVERY_CALL: u64 = 0;
+
+/// A fault that lasts until this is dropped.
+pub struct Outage {
+    store: Arc<FaultyStore>,
+    armed: Armed,
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        let shot = &self.armed.shot;
+        self.store.armed.lock().retain(|(.., other)| !Arc::ptr_eq(other, shot));
+        shot.released.send_replace(true);
+    }
+}
+
+impl Outage {
+    /// Waits until the fault has fired.
+    pub async fn fired(&self) {
+        self.armed.fired().await;
+    }
+}
+
+impl Armed {
+    /// Waits until the fault has fired.
+    pub async fn fired(&self) {
+        let mut fired = self.shot.fired.subscribe();
+        fired.wait_for(|fired| *fired).await.expect("BUG: the shot is ours");
+    }
+
+    /// Lets a held call go on.
+    pub fn release(&self) {
+        self.shot.released.send_replace(true);
+    }
+
+    /// Applies a late step now; its answer is lost.
+    pub async fn deliver(&self) {
+        let late = self.shot.late.lock().take().expect("a late step to deliver");
+        late.await;
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.shot.released.send_replace(true);
+        if !std::thread::panicking() {
+            assert!(*self.shot.fired.borrow(), "armed fault did not fire: {}", self.what);
+        }
+    }
+}
+
+impl Shot {
+    async fn wait_released(&self) {
+        let mut released = self.released.subscribe();
+        released.wait_for(|released| *released).await.expect("BUG: the shot is held");
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn shards(&self) -> u8 {
+        self.inner.shards()
+    }
+
+    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
+        self.through(Step::Create, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.create(step).await })
+        })
+        .await
+    }
+
+    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
+        self.through(Step::Actor, |inner| {
+            let actor = actor.clone();
+            Box::pin(async move { inner.actor(&actor).await })
+        })
+        .await
+    }
+
+    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        self.through(Step::TakeOver, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.take_over(step).await })
+        })
+        .await
+    }
+
+    async fn confirm(
+        &self,
+        fences: &[Fence],
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.through(Step::Confirm, |inner| {
+            let fences = fences.to_vec();
+            Box::pin(async move { inner.confirm(&fences).await })
+        })
+        .await
+    }
+
+    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
+        self.through(Step::Seal, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.seal(step).await })
+        })
+        .await
+    }
+
+    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
+        self.through(Step::Read, |inner| {
+            let pages = pages.to_vec();
+            Box::pin(async move { inner.read(fence, at, &pages).await })
+        })
+        .await
+    }
+
+    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
+        self.through(Step::Commit, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.commit(step).await })
+        })
+        .await
+    }
+
+    async fn verdict(
+        &self,
+        db: DbId,
+        txid: Txid,
+    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
+        self.through(Step::Verdict, move |inner| {
+            Box::pin(async move { inner.verdict(db, txid).await })
+        })
+        .await
+    }
+
+    async fn read_at(
+        &self,
+        db: DbId,
+        at: Txid,
+        from: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.read_at(db, at, from, max).await
+    }
+
+    async fn commits(
+        &self,
+        db: DbId,
+        after: Txid,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError> {
+        self.inner.commits(db, after, max).await
+    }
+
+    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.commit_pages(db, txid).await
+    }
+
+    async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorState>, StoreError> {
+        self.inner.actors(kind, after, max).await
+    }
+
+    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
+        self.through(Step::Destroy, |inner| {
+            let actor = actor.clone();
+            Box::pin(async move { inner.destroy(&actor, fence).await })
+        })
+        .await
+    }
+
+    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
+        self.inner.rows_of(db).await
+    }
+
+    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
+        self.inner.put_component(digest, wasm).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.component(digest).await
+    }
+
+    async fn put_kind(
+        &self,
+        kind: &str,
+        component: Digest,
+        manifest: &str,
+    ) -> Result<KindRow, StoreError> {
+        self.inner.put_kind(kind, component, manifest).await
+    }
+
+    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
+        self.inner.kind(kind).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
+        self.inner.kinds().await
+    }
+
+    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
+        self.inner.node_beat(session, address).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
+        self.inner.nodes().await
+    }
+
+    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
+        self.inner.node_gone(session).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
