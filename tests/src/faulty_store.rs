@@ -73,8 +73,11 @@ pub enum Fault {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     calls: [AtomicU64; 9],
-    armed: Mutex<Vec<(Step, u64, Fault, Arc<Shot>)>>,
+    armed: Mutex<Vec<Arming>>,
 }
+
+/// Which call of which step fails, how, and whom to tell.
+type Arming = (Step, u64, Fault, Arc<Shot>);
 
 /// One armed fault. Must fire before it is dropped.
 pub struct Armed {
@@ -267,10 +270,7 @@ impl Store for FaultyStore {
         .await
     }
 
-    async fn confirm(
-        &self,
-        fences: &[Fence],
-    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         self.through(Step::Confirm, |inner| {
             let fences = fences.to_vec();
             Box::pin(async move { inner.confirm(&fences).await })

@@ -127,7 +127,9 @@ fn only_page(read: PagesRead, pgno: Pgno, at: Txid) -> Result<PageBytes, String>
         }
         Ok([page]) => Err(format!(
             "asked for page {pgno} as of {at}, got {} bytes of page {} as of {}",
-            page.bytes.len(), page.pgno, page.txid
+            page.bytes.len(),
+            page.pgno,
+            page.txid
         )),
         Err(pages) => Err(format!("asked for page {pgno}, got {} pages", pages.len())),
     }

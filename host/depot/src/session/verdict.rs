@@ -131,9 +131,7 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
     };
     let mismatch = mismatch(step.fence, step.base, &head);
     let ours = |row: &CommitRow| {
-        row.txid == txid
-            && row.generation == step.fence.generation
-            && row.content == step.content
+        row.txid == txid && row.generation == step.fence.generation && row.content == step.content
     };
     if row.as_ref().is_some_and(ours) {
         return Settled::End(match mismatch {
