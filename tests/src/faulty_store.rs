@@ -122,6 +122,12 @@ impl FaultyStore {
         Outage { store: Arc::clone(self), armed }
     }
 
+    /// Takes a fault back, whether it fired or not: for tests that arm at random.
+    pub fn disarm(&self, armed: Armed) {
+        self.armed.lock().retain(|(.., shot)| !Arc::ptr_eq(shot, &armed.shot));
+        armed.shot.fired.send_replace(true);
+    }
+
     /// How often `step` was called so far.
     pub fn calls(&self, step: Step) -> u64 {
         self.calls[step as usize].load(Ordering::SeqCst)
@@ -215,6 +221,14 @@ impl Armed {
     /// Lets a held call go on.
     pub fn release(&self) {
         self.shot.released.send_replace(true);
+    }
+
+    /// Applies a late step now, if the fault has fired and was one.
+    pub async fn deliver_if_any(&self) {
+        let late = self.shot.late.lock().take();
+        if let Some(late) = late {
+            late.await;
+        }
     }
 
     /// Applies a late step now; its answer is lost.
