@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -187,6 +188,9 @@ impl FaultyStore {
     }
 }
 
+/// How long a test waits for a fault to fire.
+const FIRES_WITHIN: Duration = Duration::from_secs(10);
+
 /// The call number of a fault that fires at each call. No call has it: they count from 1.
 const EVERY_CALL: u64 = 0;
 
@@ -212,10 +216,11 @@ impl Outage {
 }
 
 impl Armed {
-    /// Waits until the fault has fired.
+    /// Waits until the fault has fired. Fails the test if it does not.
     pub async fn fired(&self) {
         let mut fired = self.shot.fired.subscribe();
-        fired.wait_for(|fired| *fired).await.expect("BUG: the shot is ours");
+        let hit = tokio::time::timeout(FIRES_WITHIN, fired.wait_for(|fired| *fired)).await;
+        assert!(hit.is_ok(), "armed fault does not fire: {}", self.what);
     }
 
     /// Lets a held call go on.
