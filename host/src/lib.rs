@@ -11,5 +11,7 @@
 //!  grip, limits    revocable handles; every number
 //! ```
 
+pub mod engine;
 pub mod grip;
 pub mod limits;
+pub mod typed;

@@ -1,238 +1,239 @@
-//! A store that fails where a test says: the Nth step of a sort is refused, lost, repeated or held.
+//! A store that fails when told to: at the n-th call of one step, in one of the ways in which a
+//! network and a database fail.
 //!
-//! Everything else goes to the real store underneath. An armed fault must fire: dropping its handle
-//! before that fails the test.
+//! An armed fault that does not fire fails the test: [`Armed`] panics when it is dropped unfired.
+//! The package `stockade-depot` compiles this file into its own tests by path.
 //!
 //! ```text
-//!  depot ──> FaultyStore ── before the engine: Unavailable, LoseRequest, Refuse, Hold
-//!                 │
-//!                 └──> engine ── after it: LoseAnswer, Twice, HoldAnswer
+//! Unavailable   not applied, and the caller knows
+//! LostRequest   not applied, the caller hears Unknown
+//! LostAnswer    applied, the caller hears Unknown
+//! Late          the caller hears Unknown at once; applied when the test delivers it
+//! Hold          applied and answered when the test releases it
+//! HoldAnswer    applied at once, answered when the test releases it
+//! Twice         applied twice, the caller hears the second answer
 //! ```
 
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
     ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, TakenOver, TakeoverStep,
+    PagesRead, SealStep, Store, TakenOver, TakeoverStep,
 };
-use stockade_depot::{
-    ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, Store, StoreError, Txid,
-};
+use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;
 
-/// A sort of step.
+/// The steps that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// `Store::create`.
+    /// `Store::create`
     Create,
-    /// `Store::actor`.
+    /// `Store::actor`
     Actor,
-    /// `Store::take_over`.
+    /// `Store::take_over`
     TakeOver,
-    /// `Store::confirm`.
+    /// `Store::confirm`
     Confirm,
-    /// `Store::seal`.
+    /// `Store::seal`
     Seal,
-    /// `Store::read`.
+    /// `Store::read`
     Read,
-    /// `Store::commit`.
+    /// `Store::commit`
     Commit,
-    /// `Store::verdict`.
+    /// `Store::verdict`
     Verdict,
-    /// `Store::destroy`.
+    /// `Store::destroy`
     Destroy,
 }
 
-/// What happens to a step.
-#[derive(Clone, Debug)]
+/// How a step fails. See the picture above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Before durable: refused, surely not applied.
+    /// Not applied, and the caller knows.
     Unavailable,
-    /// Ambiguous: the request is lost, the caller learns only that.
-    LoseRequest,
-    /// Before durable: refused for good.
-    Refuse(StoreError),
-    /// Before durable: waits until it is released, then goes on.
+    /// Not applied; `Unknown`.
+    LostRequest,
+    /// Applied; `Unknown`.
+    LostAnswer,
+    /// `Unknown` at once; applied by [`Armed::deliver`].
+    Late,
+    /// Waits for [`Armed::release`], then goes on.
     Hold,
-    /// Ambiguous: applied, but the answer is lost.
-    LoseAnswer,
-    /// After durable: the request arrives twice; the caller gets the second answer.
-    Twice,
-    /// After durable: applied, and the answer waits until it is released.
+    /// Applied at once; the answer waits for [`Armed::release`].
     HoldAnswer,
+    /// Applied twice; the second answer is heard.
+    Twice,
 }
 
-/// Where a fault stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Armed,
-    Fired,
-    Released,
-}
-
-struct Armed {
-    step: Step,
-    /// Steps of that sort still to come before it fires.
-    skip: usize,
-    fault: Fault,
-    stage: watch::Sender<Stage>,
-}
-
-/// A store with faults over a real one.
+/// The wrapper.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    armed: Mutex<Vec<Armed>>,
-    log: Mutex<Vec<Step>>,
+    calls: [AtomicU64; 9],
+    armed: Mutex<Vec<(Step, u64, Fault, Arc<Shot>)>>,
 }
 
-impl fmt::Debug for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyStore").field("log", &self.log.lock()).finish_non_exhaustive()
-    }
-}
-
-/// An armed fault. It must fire before this is dropped.
-#[must_use = "an armed fault must fire: keep the handle and ask it"]
-#[derive(Debug)]
-pub struct ArmedFault {
+/// One armed fault. Must fire before it is dropped.
+pub struct Armed {
+    shot: Arc<Shot>,
     what: String,
-    stage: watch::Sender<Stage>,
+}
+
+struct Shot {
+    fired: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+    late: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl FaultyStore {
-    /// No faults yet: every step goes through.
-    #[must_use]
+    /// Lets everything through until told otherwise.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, armed: Mutex::default(), log: Mutex::default() })
+        Arc::new(Self { inner, calls: Default::default(), armed: Mutex::default() })
     }
 
-    /// Arms `fault` for the `nth` step of this sort from now on, counted from 1.
-    ///
-    /// # Panics
-    /// If `nth` is 0.
-    pub fn arm(&self, step: Step, nth: usize, fault: Fault) -> ArmedFault {
-        assert!(nth > 0, "the next step is number 1");
-        let what = format!("{fault:?} at {step:?} number {nth}");
-        let stage = watch::Sender::new(Stage::Armed);
-        self.armed.lock().push(Armed { step, skip: nth - 1, fault, stage: stage.clone() });
-        ArmedFault { what, stage }
-    }
-
-    /// How many steps of this sort arrived so far.
-    #[must_use]
-    pub fn count(&self, step: Step) -> usize {
-        self.log.lock().iter().filter(|seen| **seen == step).count()
-    }
-
-    /// Notes the step; the fault that it meets, if any.
-    fn meet(&self, step: Step) -> Option<(Fault, watch::Sender<Stage>)> {
-        self.log.lock().push(step);
-        let mut armed = self.armed.lock();
-        let mut met = None;
-        armed.retain_mut(|fault| {
-            if fault.step != step {
-                return true;
-            }
-            if fault.skip > 0 || met.is_some() {
-                fault.skip = fault.skip.saturating_sub(1);
-                return true;
-            }
-            met = Some((fault.fault.clone(), fault.stage.clone()));
-            false
+    /// Makes the `nth` call of `step` from now on fail (1 is the next one).
+    #[must_use = "an armed fault that is dropped unfired fails the test"]
+    pub fn arm(&self, step: Step, nth: u64, fault: Fault) -> Armed {
+        let shot = Arc::new(Shot {
+            fired: watch::Sender::new(false),
+            released: watch::Sender::new(false),
+            late: Mutex::default(),
         });
-        met
+        self.armed.lock().push((step, self.calls(step) + nth, fault, Arc::clone(&shot)));
+        Armed { shot, what: format!("{fault:?} at call {nth} of {step:?}") }
     }
 
-    /// Runs a step with the fault it meets. `run` may be called twice.
-    async fn through<'a, T, F>(&'a self, step: Step, run: F) -> Result<T, StoreError>
-    where
-        F: Fn() -> BoxFuture<'a, Result<T, StoreError>> + Send + Sync,
-        T: Send,
-    {
-        let Some((fault, stage)) = self.meet(step) else {
-            return run().await;
+    /// Makes every call of `step` fail until the answer is dropped. Must fire at least once.
+    #[must_use = "dropping it ends the outage"]
+    pub fn outage(self: &Arc<Self>, step: Step, fault: Fault) -> Outage {
+        let shot = Arc::new(Shot {
+            fired: watch::Sender::new(false),
+            released: watch::Sender::new(false),
+            late: Mutex::default(),
+        });
+        self.armed.lock().push((step, EVERY_CALL, fault, Arc::clone(&shot)));
+        let armed = Armed { shot, what: format!("{fault:?} at every call of {step:?}") };
+        Outage { store: Arc::clone(self), armed }
+    }
+
+    /// How often `step` was called so far.
+    pub fn calls(&self, step: Step) -> u64 {
+        self.calls[step as usize].load(Ordering::SeqCst)
+    }
+
+    async fn through<T: Send + 'static>(
+        &self,
+        step: Step,
+        call: impl Fn(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync,
+    ) -> Result<T, StoreError> {
+        let Some((fault, shot)) = self.count(step) else {
+            return call(Arc::clone(&self.inner)).await;
         };
+        shot.fired.send_replace(true);
+        let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
         match fault {
-            Fault::Unavailable => {
-                stage.send_replace(Stage::Fired);
-                Err(StoreError::Unavailable("armed fault".into()))
+            Fault::Unavailable => Err(StoreError::Unavailable("armed".into())),
+            Fault::LostRequest => unknown,
+            Fault::LostAnswer => {
+                let _lost = call(Arc::clone(&self.inner)).await;
+                unknown
             }
-            Fault::LoseRequest => {
-                stage.send_replace(Stage::Fired);
-                Err(StoreError::Unknown("armed fault: request lost".into()))
-            }
-            Fault::Refuse(error) => {
-                stage.send_replace(Stage::Fired);
-                Err(error)
+            Fault::Late => {
+                let late = call(Arc::clone(&self.inner));
+                *shot.late.lock() = Some(Box::pin(async {
+                    let _lost = late.await;
+                }));
+                unknown
             }
             Fault::Hold => {
-                hold(&stage).await;
-                run().await
-            }
-            Fault::LoseAnswer => {
-                let answer = run().await;
-                stage.send_replace(Stage::Fired);
-                answer.and(Err(StoreError::Unknown("armed fault: answer lost".into())))
-            }
-            Fault::Twice => {
-                let _first = run().await;
-                stage.send_replace(Stage::Fired);
-                run().await
+                shot.wait_released().await;
+                call(Arc::clone(&self.inner)).await
             }
             Fault::HoldAnswer => {
-                let answer = run().await;
-                hold(&stage).await;
+                let answer = call(Arc::clone(&self.inner)).await;
+                shot.wait_released().await;
                 answer
+            }
+            Fault::Twice => {
+                let _first = call(Arc::clone(&self.inner)).await;
+                call(Arc::clone(&self.inner)).await
             }
         }
     }
-}
 
-async fn hold(stage: &watch::Sender<Stage>) {
-    stage.send_if_modified(|stage| {
-        let fires = *stage == Stage::Armed;
-        if fires {
-            *stage = Stage::Fired;
+    /// Counts a call; its fault, if one is armed for it.
+    fn count(&self, step: Step) -> Option<(Fault, Arc<Shot>)> {
+        let mut armed = self.armed.lock();
+        let call = self.calls[step as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        let hit = armed.iter().position(|(at, nth, ..)| *at == step && *nth == call);
+        if let Some(index) = hit {
+            let (_, _, fault, shot) = armed.remove(index);
+            return Some((fault, shot));
         }
-        fires
-    });
-    let mut seen = stage.subscribe();
-    seen.wait_for(|stage| *stage == Stage::Released).await.expect("BUG: we hold a sender");
-}
-
-impl ArmedFault {
-    /// Resolves when the fault has fired: for a hold, when the step is waiting.
-    pub async fn fired(&self) {
-        let mut seen = self.stage.subscribe();
-        seen.wait_for(|stage| *stage >= Stage::Fired).await.expect("BUG: we hold a sender");
-    }
-
-    /// Whether it has fired.
-    #[must_use]
-    pub fn has_fired(&self) -> bool {
-        *self.stage.borrow() >= Stage::Fired
-    }
-
-    /// Lets a held step go on.
-    ///
-    /// # Panics
-    /// If it has not fired.
-    pub fn release(&self) {
-        assert!(self.has_fired(), "nothing is held by {}", self.what);
-        self.stage.send_replace(Stage::Released);
+        let every = armed.iter().find(|(at, nth, ..)| *at == step && *nth == EVERY_CALL);
+        every.map(|(_, _, fault, shot)| (*fault, Arc::clone(shot)))
     }
 }
 
-impl Drop for ArmedFault {
+/// The call number of a fault that fires at each call. No call has it: they count from 1.
+const EVERY_CALL: u64 = 0;
+
+/// A fault that lasts until this is dropped.
+pub struct Outage {
+    store: Arc<FaultyStore>,
+    armed: Armed,
+}
+
+impl Drop for Outage {
     fn drop(&mut self) {
-        let fired = self.has_fired();
-        // A step must not hang because its test ended.
-        self.stage.send_replace(Stage::Released);
-        assert!(fired || std::thread::panicking(), "armed fault never fired: {}", self.what);
+        let shot = &self.armed.shot;
+        self.store.armed.lock().retain(|(.., other)| !Arc::ptr_eq(other, shot));
+        shot.released.send_replace(true);
+    }
+}
+
+impl Outage {
+    /// Waits until the fault has fired.
+    pub async fn fired(&self) {
+        self.armed.fired().await;
+    }
+}
+
+impl Armed {
+    /// Waits until the fault has fired.
+    pub async fn fired(&self) {
+        let mut fired = self.shot.fired.subscribe();
+        fired.wait_for(|fired| *fired).await.expect("BUG: the shot is ours");
+    }
+
+    /// Lets a held call go on.
+    pub fn release(&self) {
+        self.shot.released.send_replace(true);
+    }
+
+    /// Applies a late step now; its answer is lost.
+    pub async fn deliver(&self) {
+        let late = self.shot.late.lock().take().expect("a late step to deliver");
+        late.await;
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.shot.released.send_replace(true);
+        if !std::thread::panicking() {
+            assert!(*self.shot.fired.borrow(), "armed fault did not fire: {}", self.what);
+        }
+    }
+}
+
+impl Shot {
+    async fn wait_released(&self) {
+        let mut released = self.released.subscribe();
+        released.wait_for(|released| *released).await.expect("BUG: the shot is held");
     }
 }
 
@@ -243,44 +244,62 @@ impl Store for FaultyStore {
     }
 
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        self.through(Step::Create, || self.inner.create(step.clone())).await
+        self.through(Step::Create, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.create(step).await })
+        })
+        .await
     }
 
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        let actor = actor.clone();
-        self.through(Step::Actor, || {
+        self.through(Step::Actor, |inner| {
             let actor = actor.clone();
-            Box::pin(async move { self.inner.actor(&actor).await })
+            Box::pin(async move { inner.actor(&actor).await })
         })
         .await
     }
 
     async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.through(Step::TakeOver, || self.inner.take_over(step.clone())).await
+        self.through(Step::TakeOver, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.take_over(step).await })
+        })
+        .await
     }
 
-    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        self.through(Step::Confirm, || {
+    async fn confirm(
+        &self,
+        fences: &[Fence],
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.through(Step::Confirm, |inner| {
             let fences = fences.to_vec();
-            Box::pin(async move { self.inner.confirm(&fences).await })
+            Box::pin(async move { inner.confirm(&fences).await })
         })
         .await
     }
 
     async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
-        self.through(Step::Seal, || self.inner.seal(step.clone())).await
+        self.through(Step::Seal, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.seal(step).await })
+        })
+        .await
     }
 
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
-        self.through(Step::Read, || {
+        self.through(Step::Read, |inner| {
             let pages = pages.to_vec();
-            Box::pin(async move { self.inner.read(fence, at, &pages).await })
+            Box::pin(async move { inner.read(fence, at, &pages).await })
         })
         .await
     }
 
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        self.through(Step::Commit, || self.inner.commit(step.clone())).await
+        self.through(Step::Commit, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.commit(step).await })
+        })
+        .await
     }
 
     async fn verdict(
@@ -288,7 +307,10 @@ impl Store for FaultyStore {
         db: DbId,
         txid: Txid,
     ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
-        self.through(Step::Verdict, || self.inner.verdict(db, txid)).await
+        self.through(Step::Verdict, move |inner| {
+            Box::pin(async move { inner.verdict(db, txid).await })
+        })
+        .await
     }
 
     async fn read_at(
@@ -324,10 +346,9 @@ impl Store for FaultyStore {
     }
 
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
-        let actor = actor.clone();
-        self.through(Step::Destroy, || {
+        self.through(Step::Destroy, |inner| {
             let actor = actor.clone();
-            Box::pin(async move { self.inner.destroy(&actor, fence).await })
+            Box::pin(async move { inner.destroy(&actor, fence).await })
         })
         .await
     }

@@ -5,6 +5,7 @@
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  confirm   batched "is this fence still mine"
 //!  ── rules above, engine below ──────────────────────────────────────────────
+//!  history   export and verify a database from its versions
 //!  store     the seam: few coarse fenced steps, each atomic in the engine underneath
 //!  store/embedded   SQLite files, one group committer each
 //! ```
@@ -19,10 +20,30 @@ pub mod chain;
 pub mod error;
 pub mod reason;
 pub mod store;
+pub mod history;
 
+pub mod limits;
+pub mod cause;
+pub mod cache;
+pub mod depot;
+pub mod parker;
+pub mod session;
+mod confirm;
+mod create;
+mod destroy;
+mod random;
+mod retry;
+mod takeover;
+
+pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
+pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
 pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
+pub use limits::DepotLimits;
 pub use reason::Reason;
 pub use page::{PAGE_SIZE, PageBytes};
+pub use parker::{Parker, TokioParker};
+pub use session::{Mark, Session};
 pub use store::Store;
+pub use store::embedded::EmbeddedStore;

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! SQLite's file interface over a fenced depot session: one transaction, one depot commit.
+//!
+//! ```text
+//!  open       a connection with its settings; handle: close, interrupt, typed causes
+//!  pragma     settings that may not change
+//!  ffi        SQLite's callbacks: translates, decides nothing
+//!  registry   which VFS belongs to which database
+//!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
+//!  scratch    journals, temporary tables, sorts: bounded, memory first, then a nameless file
+//!  ───────────────────────────────────────────────────────────────────────────────────────
+//!  stockade_depot::Session
+//! ```
+//!
+//! Nothing here knows wasm. The dead flag is read at every file operation, but SQLite serves
+//! cached pages without one: who steps statements asks [`stockade_depot::Session::is_dead`] first.
+
+mod context;
+mod fault;
+mod ffi;
+mod file;
+mod handle;
+mod main_file;
+mod open;
+mod options;
+mod overlay;
+mod pragma;
+mod registry;
+mod scratch;
+
+pub use fault::Fault;
+pub use handle::{Handle, HandleError};
+pub use open::{OpenDatabase, OpenError, open, open_with};
+pub use options::VfsOptions;

@@ -1,0 +1,266 @@
+//! The process-wide page cache: bounded in bytes, one group of pages per database.
+//!
+//! Invariants:
+//! - P1: a group's pages are the database's pages as of its `valid_through` txid. Only durable
+//!   pages enter, so a group never knows more than the store.
+//! - P2: a new session takes the pages of the group before it only if `valid_through` is the head's
+//!   txid: with a foreign commit in between, none of them is served.
+//! - P3: a group has one owner. When a new session opens, the group before it is emptied for good:
+//!   a former generation in the same process hits nothing and adds nothing.
+//!
+//! ```text
+//! hit:   one lock of the group, one clone of `Bytes`; no allocation
+//! full:  the group that was used longest ago loses its oldest pages first, 1/16 of the cache at a
+//!        time, so that looking for it is paid once per many pages
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::fence::Head;
+use crate::id::{DbId, PageCount, Pgno, Txid};
+use crate::page::{PAGE_SIZE, PageBytes};
+
+/// What a cached page is charged: its bytes and about what the map needs for it.
+const ENTRY_BYTES: usize = PAGE_SIZE + 96;
+
+/// The cache of one process.
+#[derive(Debug)]
+pub struct Cache {
+    entries_max: usize,
+    entries: AtomicUsize,
+    /// Moves with every page that enters: the time of "used last". A hit only reads it.
+    clock: AtomicU64,
+    groups: Mutex<HashMap<DbId, Arc<Group>>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    db: DbId,
+    used: AtomicU64,
+    state: Mutex<GroupState>,
+}
+
+#[derive(Debug)]
+struct GroupState {
+    /// False once a newer group took its place.
+    live: bool,
+    valid_through: Txid,
+    /// As of `valid_through`: only a commit that shrinks has to look for pages above it.
+    page_count: PageCount,
+    pages: HashMap<Pgno, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: PageBytes,
+    used: u64,
+}
+
+impl Cache {
+    /// A cache of at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Arc<Self> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            entries_max: bytes_max / ENTRY_BYTES,
+            entries: AtomicUsize::new(0),
+            clock: AtomicU64::new(0),
+            groups: Mutex::default(),
+        })
+    }
+
+    /// The group of a session that has just taken `db` over at `head`.
+    pub(crate) fn open(self: &Arc<Self>, head: &Head) -> CacheGroup {
+        let db = head.fence.db;
+        let mut groups = self.groups.lock();
+        let inherited = groups.remove(&db).and_then(|former| self.retire(&former, head.txid));
+        let group = Arc::new(Group {
+            db,
+            used: AtomicU64::new(self.clock.load(Ordering::Relaxed)),
+            state: Mutex::new(GroupState {
+                live: true,
+                valid_through: head.txid,
+                page_count: head.page_count,
+                pages: inherited.unwrap_or_default(),
+            }),
+        });
+        groups.insert(db, Arc::clone(&group));
+        CacheGroup { cache: Arc::clone(self), group }
+    }
+
+    /// Drops everything of a database that was destroyed.
+    pub(crate) fn forget(&self, db: DbId) {
+        if let Some(group) = self.groups.lock().remove(&db) {
+            self.retire(&group, Txid(u64::MAX));
+        }
+    }
+
+    /// Bytes charged now.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let entries = u64::try_from(self.entries.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        entries.saturating_mul(ENTRY_BYTES as u64)
+    }
+
+    /// Empties a group for good; its pages, if they are those of `head`.
+    fn retire(&self, group: &Group, head: Txid) -> Option<HashMap<Pgno, Entry>> {
+        let mut state = group.state.lock();
+        let pages = std::mem::take(&mut state.pages);
+        let kept = state.live && state.valid_through == head;
+        state.live = false;
+        if kept {
+            return Some(pages);
+        }
+        self.entries.fetch_sub(pages.len(), Ordering::Relaxed);
+        None
+    }
+
+    /// Makes room: the group used longest ago first, its oldest pages first.
+    fn shrink(&self) {
+        let mut excess = {
+            let entries = self.entries.load(Ordering::Relaxed);
+            if entries <= self.entries_max {
+                return;
+            }
+            entries - self.entries_max + self.entries_max / 16
+        };
+        let mut by_age: Vec<Arc<Group>> = self.groups.lock().values().map(Arc::clone).collect();
+        by_age.sort_unstable_by_key(|group| group.used.load(Ordering::Relaxed));
+        for group in by_age {
+            if excess == 0 {
+                break;
+            }
+            let (dropped, emptied) = self.evict(&group, excess);
+            excess -= dropped;
+            if emptied {
+                self.leave(group);
+            }
+        }
+    }
+
+    /// Takes an emptied group that no session holds out of the map.
+    fn leave(&self, group: Arc<Group>) {
+        let mut groups = self.groups.lock();
+        let ours = groups.get(&group.db).is_some_and(|other| Arc::ptr_eq(other, &group));
+        // Two: the map and `group`. A session that opens meanwhile needs the map's lock first.
+        if ours && Arc::strong_count(&group) == 2 {
+            groups.remove(&group.db);
+        }
+    }
+
+    /// Drops up to `wanted` of a group's oldest pages; how many it dropped, and whether none is
+    /// left.
+    fn evict(&self, group: &Group, wanted: usize) -> (usize, bool) {
+        let mut state = group.state.lock();
+        let before = state.pages.len();
+        if before <= wanted {
+            state.pages = HashMap::new();
+        } else {
+            let mut ages: Vec<u64> = state.pages.values().map(|entry| entry.used).collect();
+            let (_, &mut limit, _) = ages.select_nth_unstable(wanted - 1);
+            let mut left = wanted;
+            state.pages.retain(|_, entry| {
+                let drop = left > 0 && entry.used <= limit;
+                left -= usize::from(drop);
+                !drop
+            });
+        }
+        let left = state.pages.len();
+        drop(state);
+        self.entries.fetch_sub(before - left, Ordering::Relaxed);
+        (before - left, left == 0)
+    }
+}
+
+/// One session's group: the only way to its database's cached pages.
+#[derive(Debug)]
+pub(crate) struct CacheGroup {
+    cache: Arc<Cache>,
+    group: Arc<Group>,
+}
+
+impl CacheGroup {
+    /// The cached page, if any.
+    pub(crate) fn get(&self, pgno: Pgno) -> Option<PageBytes> {
+        let now = self.cache.clock.load(Ordering::Relaxed);
+        self.group.used.store(now, Ordering::Relaxed);
+        let mut state = self.group.state.lock();
+        let entry = state.pages.get_mut(&pgno)?;
+        entry.used = now;
+        Some(entry.bytes.clone())
+    }
+
+    /// Keeps a page that was read as of `at`, unless a commit went by meanwhile: then it might be
+    /// older than what that commit wrote.
+    pub(crate) fn add_read(&self, at: Txid, pgno: Pgno, bytes: PageBytes) {
+        let used = self.tick();
+        {
+            let mut state = self.group.state.lock();
+            if !state.live || state.valid_through != at {
+                return;
+            }
+            if state.pages.insert(pgno, Entry { bytes, used }).is_none() {
+                self.cache.entries.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.cache.shrink();
+    }
+
+    /// A commit of the owner is durable: its pages replace the cached ones, and what lies above
+    /// the page count goes.
+    pub(crate) fn add_commit(
+        &self,
+        txid: Txid,
+        page_count: PageCount,
+        pages: &[(Pgno, PageBytes)],
+    ) {
+        let used = self.tick();
+        // A commit that would push out most of the cache only takes its old pages away.
+        let keep = pages.len() <= self.cache.entries_max / 8;
+        {
+            let mut state = self.group.state.lock();
+            if !state.live {
+                return;
+            }
+            let before = state.pages.len();
+            if page_count < state.page_count {
+                state.pages.retain(|pgno, _| pgno.0 <= page_count.0);
+            }
+            state.page_count = page_count;
+            for (pgno, bytes) in pages {
+                if keep {
+                    state.pages.insert(*pgno, Entry { bytes: bytes.clone(), used });
+                } else {
+                    state.pages.remove(pgno);
+                }
+            }
+            state.valid_through = txid;
+            let after = state.pages.len();
+            // Under the lock, so that the total never loses more than it had.
+            self.cache.entries.fetch_add(after.saturating_sub(before), Ordering::Relaxed);
+            self.cache.entries.fetch_sub(before.saturating_sub(after), Ordering::Relaxed);
+        }
+        self.cache.shrink();
+    }
+
+    fn tick(&self) -> u64 {
+        let now = self.cache.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        self.group.used.store(now, Ordering::Relaxed);
+        now
+    }
+}
+
+impl Drop for CacheGroup {
+    /// An empty group leaves the map; one with pages stays for the next generation.
+    fn drop(&mut self) {
+        let mut groups = self.cache.groups.lock();
+        let ours = groups.get(&self.group.db).is_some_and(|group| Arc::ptr_eq(group, &self.group));
+        if ours && self.group.state.lock().pages.is_empty() {
+            groups.remove(&self.group.db);
+        }
+    }
+}

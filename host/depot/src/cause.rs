@@ -1,0 +1,202 @@
+//! Why a session is dead, and what its operations answer: facts, for the caller to decide on.
+//!
+//! The cause of death is one thing, the verdict of one commit another: a session can die fenced
+//! although its last commit is durable.
+
+use crate::error::{HeadFenceMismatch, StoreError};
+use crate::fence::Head;
+use crate::id::{DbId, PageCount};
+use crate::reason::Reason;
+use crate::store::ActorState;
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable.
+    Committed,
+    /// It was not applied and never will be.
+    NotCommitted,
+    /// The store stayed away past the deadline: nobody knows.
+    Indeterminate,
+}
+
+/// Why a session refuses. The first one is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// Another generation owns the database. A commit that ends so was not applied.
+    #[error(transparent)]
+    Fenced(HeadFenceMismatch),
+    /// An accepted commit (or the seal) did not become durable.
+    #[error("commit lost ({verdict:?}): {error}")]
+    CommitLost {
+        /// What is known about it.
+        verdict: Verdict,
+        /// The last answer of the store.
+        error: StoreError,
+    },
+    /// The store's bytes are wrong.
+    #[error("corrupt: {0}")]
+    Corrupt(String),
+    /// The database was destroyed.
+    #[error("database {0} is gone")]
+    Gone(DbId),
+    /// The host closed the session.
+    #[error("closed: {0}")]
+    Closed(Reason),
+    /// The session ended in order, with its seal.
+    #[error("sealed")]
+    Sealed,
+    /// `confirm` alone answers this: the store could not be asked in time. The session lives on,
+    /// but what waits for this confirmation must not be heard.
+    #[error("ownership not confirmed: {0}")]
+    Unconfirmed(StoreError),
+}
+
+impl Cause {
+    /// What this cause, as an answer of `durable`, says about the commit that was asked for.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::CommitLost { verdict, .. } => *verdict,
+            Self::Fenced(_)
+            | Self::Corrupt(_)
+            | Self::Gone(_)
+            | Self::Closed(_)
+            | Self::Sealed
+            | Self::Unconfirmed(_) => Verdict::NotCommitted,
+        }
+    }
+
+    /// Whether accepted commits are given up. A session that was closed or sealed is not fatally
+    /// dead: what it accepted runs to its verdict.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Self::Closed(_) | Self::Sealed | Self::Unconfirmed(_) => false,
+            Self::Fenced(_) | Self::CommitLost { .. } | Self::Corrupt(_) | Self::Gone(_) => true,
+        }
+    }
+
+    /// The cause that a lost commit is.
+    pub(crate) fn of_lost(verdict: Verdict, error: StoreError) -> Self {
+        match (verdict, error) {
+            (Verdict::NotCommitted, StoreError::Fenced(mismatch)) => Self::Fenced(mismatch),
+            (Verdict::NotCommitted, StoreError::Corrupt(what)) => Self::Corrupt(what),
+            (Verdict::NotCommitted, StoreError::DatabaseMissing(db)) => Self::Gone(db),
+            (verdict, error) => Self::CommitLost { verdict, error },
+        }
+    }
+
+    /// The cause of death that an answer of the store is to a read or a confirmation; `None` if it
+    /// is not fatal.
+    pub(crate) fn of_answer(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::Fenced(mismatch) => Some(Self::Fenced(*mismatch)),
+            StoreError::Corrupt(what) => Some(Self::Corrupt(what.clone())),
+            StoreError::DatabaseMissing(db) => Some(Self::Gone(*db)),
+            StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Refused { .. }
+            | StoreError::Closed => None,
+        }
+    }
+}
+
+/// Why a page was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The session is dead.
+    #[error(transparent)]
+    Dead(Cause),
+    /// The database has no such page (or it is page 0). SQLite expects zeros and a short read.
+    #[error("past the end")]
+    PastEnd,
+    /// The store did not answer in time. The session lives; the same read may succeed later.
+    #[error("read: {0}")]
+    Unavailable(StoreError),
+    /// Too many threads of the process wait for pages already.
+    #[error("too many reads are waiting")]
+    Overloaded,
+    /// [`crate::Session::interrupt`] ended the wait.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why a transaction may not be committed. SQLite can still roll it back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The session is dead.
+    #[error(transparent)]
+    Dead(Cause),
+    /// Over `commit_bytes_max`.
+    #[error("commit of {bytes} bytes is over the limit of {max}")]
+    CommitTooLarge {
+        /// Bytes of the transaction.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// Over `database_pages_max`.
+    #[error("database of {} pages is over the limit of {max}", .page_count.0)]
+    DatabaseFull {
+        /// Pages that it would have.
+        page_count: PageCount,
+        /// What is allowed.
+        max: u32,
+    },
+    /// The pipeline stayed full until the deadline.
+    #[error("the pipeline stayed full")]
+    Unavailable,
+    /// The pipeline is full and too many threads of the process wait already.
+    #[error("too many commits are waiting")]
+    Overloaded,
+    /// [`crate::Session::interrupt`] ended the wait.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why a session was not sealed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Nothing was done: the caller may seal with a smaller snapshot, or none.
+    #[error("snapshot of {bytes} bytes is over the limit of {max}")]
+    SnapshotTooLarge {
+        /// Bytes of the snapshot.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// Nothing was done: a transaction was dropped because the session was closed already, so the
+    /// snapshot may tell of data that do not exist. The caller may seal without it.
+    #[error("a transaction was dropped before the snapshot was made")]
+    SnapshotStale,
+    /// The session is dead, or died of the seal.
+    #[error(transparent)]
+    Dead(Cause),
+}
+
+/// Why a database was not opened, made or destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// `create` only: the actor exists, with this state.
+    #[error("actor {} exists", .0.row.actor)]
+    Exists(Box<ActorState>),
+    /// Another attempt won; routing finds the winner. Nothing was changed.
+    #[error("superseded by generation {}", .winner.fence.generation)]
+    Superseded {
+        /// The head as it is.
+        winner: Box<Head>,
+    },
+    /// There is no such database. Only `create` makes one.
+    #[error("database {0} does not exist")]
+    DatabaseMissing(DbId),
+    /// An import of this database has not finished.
+    #[error("database {0} is being imported")]
+    Importing(DbId),
+    /// The actor is being destroyed.
+    #[error("the actor is being destroyed")]
+    Destroying,
+    /// The store failed. After `Unknown` the step may have been applied: whoever looks next finds
+    /// a head that names an owner which does not run it, and may replace it.
+    #[error(transparent)]
+    Store(StoreError),
+}

@@ -1,0 +1,160 @@
+//! The depot of one process: a store, and what its sessions share.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::cache::Cache;
+use crate::cause::OpenError;
+use crate::confirm::Confirmer;
+use crate::fence::Head;
+use crate::id::{ActorId, Digest, NodeSession};
+use crate::limits::DepotLimits;
+use crate::parker::{Parker, Parking};
+use crate::session::Session;
+use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
+use crate::{create, destroy, takeover};
+
+/// The authority over actor databases, as one process holds it.
+pub struct Depot {
+    store: Arc<dyn Store>,
+    node: NodeSession,
+    limits: DepotLimits,
+    parker: Arc<dyn Parker>,
+    parking: Parking,
+    runtime: Handle,
+    cache: Arc<Cache>,
+    confirmer: Confirmer,
+}
+
+/// A database that the caller has come to own.
+#[derive(Debug)]
+pub struct Opened {
+    /// The new generation's session.
+    pub session: Session,
+    /// The head that made it.
+    pub head: Head,
+    /// In-memory state of an earlier generation, if there is any.
+    pub snapshot: Option<HandedOver>,
+    /// Ends by trap since the last orderly end or reset.
+    pub restarts: u32,
+}
+
+/// In-memory state that an earlier generation handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandedOver {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// Whether it belongs to the data as they are: the generation before this one made it with its
+    /// seal, nothing was committed since, and it ran the same component.
+    pub current: bool,
+}
+
+impl Depot {
+    /// The depot of this process. Its tasks run on `runtime`.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        node: NodeSession,
+        limits: DepotLimits,
+        parker: Arc<dyn Parker>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            node,
+            parking: Parking::new(limits.parked_reads_max),
+            cache: Cache::new(limits.cache_bytes_max),
+            confirmer: Confirmer::default(),
+            limits,
+            parker,
+            runtime,
+        })
+    }
+
+    /// The store under it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// This run of this process: the owner that its takeovers write.
+    #[must_use]
+    pub fn node(&self) -> NodeSession {
+        self.node
+    }
+
+    /// What its sessions may do.
+    #[must_use]
+    pub fn limits(&self) -> &DepotLimits {
+        &self.limits
+    }
+
+    /// The page cache of the process.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Makes an actor, owned by this process as generation 1.
+    ///
+    /// # Errors
+    /// `Exists` with what is there, or `Destroying`: nothing was changed.
+    pub async fn create(
+        self: &Arc<Self>,
+        actor: &ActorId,
+        component: Digest,
+    ) -> Result<Opened, OpenError> {
+        create::create(self, actor, component).await
+    }
+
+    /// Becomes the owner of a database whose head, as in `state`, was judged sealed, dead or a
+    /// ghost. A lost answer is settled by the token of the attempt.
+    ///
+    /// # Errors
+    /// `Superseded`: the head is not what `state` says any more. The caller looks again, and must
+    /// judge anew before it tries anew.
+    pub async fn take_over(
+        self: &Arc<Self>,
+        state: &ActorState,
+        component: Digest,
+        previous_end: PreviousEnd,
+    ) -> Result<Opened, OpenError> {
+        takeover::take_over(self, state, component, previous_end).await
+    }
+
+    /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt
+    /// stopped. Ends all sessions of the actor, wherever they run.
+    ///
+    /// # Errors
+    /// `Superseded`: someone else took the actor over, or destroys it too. On any other error the
+    /// actor stays marked; the same call finishes it.
+    pub async fn destroy(self: &Arc<Self>, state: &ActorState) -> Result<(), OpenError> {
+        destroy::destroy(self, state).await
+    }
+
+    pub(crate) fn confirmer(&self) -> &Confirmer {
+        &self.confirmer
+    }
+
+    pub(crate) fn parker(&self) -> &dyn Parker {
+        self.parker.as_ref()
+    }
+
+    pub(crate) fn parking(&self) -> &Parking {
+        &self.parking
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+impl std::fmt::Debug for Depot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Depot")
+            .field("node", &self.node)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

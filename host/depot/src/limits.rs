@@ -1,0 +1,48 @@
+//! Every number that bounds a session, with its unit and its reason, passed down as a value.
+
+use std::time::Duration;
+
+use crate::page::PAGE_SIZE;
+
+/// What a depot allows its sessions.
+#[derive(Clone, Debug)]
+pub struct DepotLimits {
+    /// Bytes of one commit. One step carries it, so it bounds the store's memory per step too.
+    pub commit_bytes_max: u64,
+    /// Bytes that a session collects while a commit is in flight, before `prepare` waits.
+    pub pipeline_bytes_max: u64,
+    /// Bytes of cached pages, over all sessions of the process.
+    pub cache_bytes_max: u64,
+    /// How long a step is sent and asked about. After it, the outcome is indeterminate.
+    pub step_deadline: Duration,
+    /// How long one page miss may take, retries included.
+    pub read_deadline: Duration,
+    /// Threads of the process that may wait inside SQLite at once: each is a blocked OS thread,
+    /// and the runtime has only so many.
+    pub parked_reads_max: usize,
+    /// Bytes of in-memory state that a seal may hand over.
+    pub snapshot_bytes_max: u64,
+    /// Pages of one database: 4 GiB unless told otherwise.
+    pub database_pages_max: u32,
+}
+
+impl Default for DepotLimits {
+    fn default() -> Self {
+        Self {
+            commit_bytes_max: 64 << 20,
+            pipeline_bytes_max: 64 << 20,
+            cache_bytes_max: 64 << 20,
+            step_deadline: Duration::from_secs(10),
+            read_deadline: Duration::from_secs(5),
+            parked_reads_max: 128,
+            snapshot_bytes_max: 16 << 20,
+            database_pages_max: 1 << 20,
+        }
+    }
+}
+
+/// Bytes of `pages` whole pages.
+#[must_use]
+pub(crate) fn bytes_of_pages(pages: u64) -> u64 {
+    pages.saturating_mul(PAGE_SIZE as u64)
+}

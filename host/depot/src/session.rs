@@ -1,0 +1,315 @@
+//! A session: one generation's open database, as the VFS and the host see it.
+//!
+//! Invariants:
+//! - S1: what a session is told is what its owner wrote, in order: pages come from the newest of
+//!   collected, in flight, cache, store.
+//! - S2: an accepted transaction becomes durable or the session dies. It cannot be taken back from
+//!   SQLite, so there is no third way.
+//! - S3: the first cause of death is kept, and nothing is served after it, cached pages included.
+//!
+//! ```text
+//!            read                      publish
+//!              v                          v
+//!   collected -> in flight -> cache   collected -> in flight -> durable
+//!                               |                      |  one step at a time, see pump
+//!                               v                      v
+//!                             store                  store
+//! ```
+//! `read`, `prepare` and `publish` are called by one thread at a time: the one that runs SQLite.
+//! Everything else may be called from anywhere, at any time.
+
+mod death;
+mod pipeline;
+mod prepare;
+mod pump;
+mod read;
+mod seal;
+mod verdict;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::cache::CacheGroup;
+use crate::cause::{Cause, PrepareError, ReadError, SealError};
+use crate::depot::Depot;
+use crate::fence::{Fence, Head};
+use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
+use crate::limits::DepotLimits;
+use crate::page::PageBytes;
+use crate::reason::Reason;
+use death::Death;
+use pipeline::{MarkState, Pipeline};
+
+/// A place in the order of accepted transactions: what has to be durable before something is heard.
+/// The default is the place before the first. Marks of different sessions cannot be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub(crate) u64);
+
+/// A generation's open database. Cloning is cheap and gives the same session.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a session and its pump share.
+pub(crate) struct Shared {
+    depot: Arc<Depot>,
+    actor: ActorId,
+    fence: Fence,
+    component: Digest,
+    cache: CacheGroup,
+    death: Death,
+    pipeline: Mutex<Pipeline>,
+    /// Something changed: a step ended, the session died, or waits were interrupted. Who waits
+    /// looks again.
+    news: Notify,
+    interrupts: AtomicU64,
+}
+
+impl Session {
+    /// The session of a head that the caller has just come to own.
+    pub(crate) fn open(
+        depot: &Arc<Depot>,
+        actor: &ActorId,
+        component: Digest,
+        head: &Head,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cache: depot.cache().open(head),
+                depot: Arc::clone(depot),
+                actor: actor.clone(),
+                fence: head.fence,
+                component,
+                death: Death::default(),
+                pipeline: Mutex::new(Pipeline::new(head)),
+                news: Notify::new(),
+                interrupts: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// What every step of this session carries.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.shared.fence
+    }
+
+    /// The limits it keeps.
+    #[must_use]
+    pub fn limits(&self) -> &DepotLimits {
+        self.shared.depot.limits()
+    }
+
+    // --- for the VFS ---------------------------------------------------------------------------
+
+    /// Pages after the last accepted transaction.
+    #[must_use]
+    pub fn page_count(&self) -> PageCount {
+        self.shared.pipeline.lock().page_count
+    }
+
+    /// One page, as of the last accepted transaction. May wait, through the depot's parker; every
+    /// wait ends on death, interrupt or deadline.
+    ///
+    /// # Errors
+    /// `Dead` first of all, whatever is cached. `PastEnd` for a page above the page count, which
+    /// SQLite wants as zeros. `Unavailable`, `Overloaded` and `Interrupted` leave the session alive.
+    pub fn read(&self, pgno: Pgno) -> Result<PageBytes, ReadError> {
+        self.shared.read(pgno)
+    }
+
+    /// Whether a transaction of `bytes` changed bytes that leaves `page_count` pages may be
+    /// committed. Waits while the pipeline is full.
+    ///
+    /// # Errors
+    /// Any: SQLite rolls the transaction back and the session goes on, unless it is `Dead`.
+    pub fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
+        self.shared.prepare(bytes, page_count)
+    }
+
+    /// Accepts a transaction: it starts the next step, or joins it. Each page once; pages that a
+    /// growing transaction left out become zeros.
+    ///
+    /// Cannot fail softly: from here on the transaction becomes durable or the session dies. On a
+    /// dead session it is dropped, and `durable` of the mark after it never succeeds.
+    pub fn publish(&self, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
+        pump::publish(&self.shared, pages, page_count);
+    }
+
+    /// Ends the waits that `read` and `prepare` of this session are in now, with `Interrupted`.
+    /// Later ones are not touched.
+    pub fn interrupt(&self) {
+        self.shared.interrupts.fetch_add(1, Ordering::AcqRel);
+        self.shared.news.notify_waiters();
+    }
+
+    // --- for the host --------------------------------------------------------------------------
+
+    /// Whether the session is dead or closed: one atomic load.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.shared.death.is_dead()
+    }
+
+    /// The first cause, for ever.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.shared.death.cause()
+    }
+
+    /// Everything accepted so far.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.shared.pipeline.lock().mark()
+    }
+
+    /// The last durable commit.
+    #[must_use]
+    pub fn durable_txid(&self) -> Txid {
+        self.shared.pipeline.lock().durable_txid
+    }
+
+    /// Waits until everything up to `mark` is durable. Takes at most the pipeline's deadlines: on
+    /// a closed session as well, since what it accepted runs to its verdict.
+    ///
+    /// # Errors
+    /// The transactions up to `mark` are not all durable; [`Cause::verdict`] tells what is known
+    /// about the last of them. What became durable before the session died stays `Ok`.
+    pub async fn durable(&self, mark: Mark) -> Result<Txid, Cause> {
+        loop {
+            let news = self.shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            match self.shared.mark_state(mark) {
+                MarkState::Durable(txid) => return Ok(txid),
+                MarkState::Lost(cause) => return Err(cause),
+                MarkState::Waiting => news.await,
+            }
+        }
+    }
+
+    /// Asks the store whether this session still owns its database, with a request that is sent
+    /// after this call began. Shared with the other sessions of the process.
+    ///
+    /// A session that was closed in order may still ask: effects of earlier calls wait for it.
+    ///
+    /// # Errors
+    /// A mismatch kills the session. `Unconfirmed`: the store did not answer within the step
+    /// deadline; the session lives.
+    pub async fn confirm(&self) -> Result<(), Cause> {
+        crate::confirm::confirm(&self.shared).await
+    }
+
+    /// Waits for the pipeline, then ends the generation in the store and hands `snapshot` over.
+    /// Nothing is accepted from the moment of the call. Works on a session that was closed.
+    ///
+    /// # Errors
+    /// `SnapshotTooLarge` before anything is done. `Dead`: not known to be sealed.
+    pub async fn seal(&self, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
+        seal::seal(&self.shared, snapshot).await
+    }
+
+    /// Refuses reads and transactions from now on and ends all waits in SQLite. What was accepted
+    /// runs to its verdict. Idempotent; the first cause stays.
+    pub fn close(&self, reason: Reason) {
+        self.shared.die(Cause::Closed(reason), "close");
+    }
+
+    /// Resolves with the first cause.
+    pub fn on_death(&self) -> impl Future<Output = Cause> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            loop {
+                let news = shared.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if let Some(cause) = shared.death.cause() {
+                    return cause;
+                }
+                news.await;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("actor", &self.shared.actor)
+            .field("fence", &self.shared.fence)
+            .field("cause", &self.cause())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The fence that every step carries.
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// The depot it belongs to.
+    pub(crate) fn depot(&self) -> &Arc<Depot> {
+        &self.depot
+    }
+
+    /// How it ended.
+    pub(crate) fn death(&self) -> &Death {
+        &self.death
+    }
+
+    /// Resolves when the session is dead, whatever the cause.
+    pub(crate) fn news(&self) -> &Notify {
+        &self.news
+    }
+
+    /// Records a cause, the first one for ever, logs the first one, and wakes everyone who waits.
+    /// `during` names what found it.
+    pub(crate) fn die(&self, cause: Cause, during: &str) {
+        let fatal = cause.is_fatal();
+        let first = self.death.set(cause.clone());
+        if fatal {
+            self.pipeline.lock().give_up();
+        }
+        if first {
+            self.log(&cause, during);
+        }
+        self.news.notify_waiters();
+    }
+
+    fn log(&self, cause: &Cause, during: &str) {
+        let (actor, db, generation) = (&self.actor, self.fence.db, self.fence.generation);
+        match cause {
+            Cause::Closed(_) | Cause::Sealed | Cause::Unconfirmed(_) => {
+                tracing::debug!(%actor, %db, %generation, during, %cause, "session ended");
+            }
+            Cause::Fenced(mismatch) => {
+                tracing::error!(
+                    %actor, %db, %generation, during,
+                    expected = ?mismatch.expected, expected_txid = %mismatch.expected_txid,
+                    actual = ?mismatch.actual, actual_txid = %mismatch.actual_txid,
+                    sealed = mismatch.sealed, "session fenced"
+                );
+            }
+            Cause::CommitLost { .. } | Cause::Corrupt(_) | Cause::Gone(_) => {
+                tracing::error!(%actor, %db, %generation, during, %cause, "session died");
+            }
+        }
+    }
+
+    fn mark_state(&self, mark: Mark) -> MarkState {
+        // The cause first: if it comes right after, its news is still ahead of us.
+        let (cause, fatal) = (self.death.cause(), self.death.is_fatal());
+        self.pipeline.lock().mark_state(mark, cause, fatal)
+    }
+
+    fn interrupts(&self) -> u64 {
+        self.interrupts.load(Ordering::Acquire)
+    }
+}

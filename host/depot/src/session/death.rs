@@ -1,0 +1,54 @@
+//! A session's end: the first cause, for ever, and one flag that tells of it with one load.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cause::Cause;
+
+/// Alive until the first cause.
+#[derive(Debug, Default)]
+pub(crate) struct Death {
+    cause: OnceLock<Cause>,
+    /// Set after `cause`: who sees the flag finds the cause.
+    dead: AtomicBool,
+    /// A cause after which nothing more is sent. It may come after a first cause that is not fatal
+    /// (closed, and then fenced while draining), which stays the first cause nevertheless.
+    fatal: AtomicBool,
+}
+
+impl Death {
+    /// Whether there is a cause: one load.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Whether accepted commits are given up.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+    }
+
+    /// The first cause.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.is_dead().then(|| self.first())
+    }
+
+    /// `Err` with the first cause if there is one.
+    pub(crate) fn check(&self) -> Result<(), Cause> {
+        if self.is_dead() { Err(self.first()) } else { Ok(()) }
+    }
+
+    /// Records a cause; whether it is the first.
+    pub(crate) fn set(&self, cause: Cause) -> bool {
+        let fatal = cause.is_fatal();
+        let first = self.cause.set(cause).is_ok();
+        if fatal {
+            self.fatal.store(true, Ordering::Release);
+        }
+        self.dead.store(true, Ordering::Release);
+        first
+    }
+
+    fn first(&self) -> Cause {
+        self.cause.get().expect("BUG: dead without a cause").clone()
+    }
+}

@@ -1,0 +1,75 @@
+//! The place to refuse a transaction: SQLite can still roll it back.
+
+use super::Shared;
+use crate::cause::{Cause, PrepareError};
+use crate::id::PageCount;
+use crate::limits::bytes_of_pages;
+
+impl Shared {
+    /// See [`crate::Session::prepare`].
+    pub(super) fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
+        self.death.check().map_err(PrepareError::Dead)?;
+        let limits = self.depot.limits();
+        if page_count.0 > limits.database_pages_max {
+            return Err(PrepareError::DatabaseFull { page_count, max: limits.database_pages_max });
+        }
+        let grown = {
+            let pipeline = self.pipeline.lock();
+            if pipeline.sealing {
+                return Err(PrepareError::Dead(Cause::Sealed));
+            }
+            page_count.0.saturating_sub(pipeline.page_count.0)
+        };
+        // Pages that a growing transaction leaves out are part of the commit too.
+        let bytes = bytes.max(bytes_of_pages(u64::from(grown)));
+        if bytes > limits.commit_bytes_max {
+            return Err(PrepareError::CommitTooLarge { bytes, max: limits.commit_bytes_max });
+        }
+        if self.has_room(bytes) {
+            return Ok(());
+        }
+        self.wait_for_room(bytes)
+    }
+
+    /// Whether a transaction may join what is collected. It always may when nothing is: a step is
+    /// never larger than one commit or the pipeline, whichever is smaller, unless it is a single
+    /// transaction.
+    fn has_room(&self, bytes: u64) -> bool {
+        let limits = self.depot.limits();
+        let collected = self.pipeline.lock().collected_bytes();
+        let max = limits.pipeline_bytes_max.min(limits.commit_bytes_max);
+        collected == 0 || collected.saturating_add(bytes) <= max
+    }
+
+    fn wait_for_room(&self, bytes: u64) -> Result<(), PrepareError> {
+        let _place = self.depot.parking().enter().ok_or(PrepareError::Overloaded)?;
+        let interrupts = self.interrupts();
+        let mut outcome = Err(PrepareError::Unavailable);
+        self.depot.parker().park(Box::pin(async {
+            outcome = tokio::select! {
+                biased;
+                end = self.wait_ended(interrupts) => Err(end.map_or(
+                    PrepareError::Interrupted,
+                    PrepareError::Dead,
+                )),
+                () = self.room(bytes) => Ok(()),
+                () = tokio::time::sleep(self.depot.limits().step_deadline) => {
+                    Err(PrepareError::Unavailable)
+                }
+            };
+        }));
+        outcome
+    }
+
+    async fn room(&self, bytes: u64) {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if self.has_room(bytes) {
+                return;
+            }
+            news.await;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The last step of a generation, under the same verdict rules as a commit.
+//!
+//! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
+//! since nobody else has the token; ours and not sealed is sent again; anything else is fenced.
+
+use super::Shared;
+use super::verdict::mismatch;
+use crate::cause::{Cause, SealError, Verdict};
+use crate::error::StoreError;
+use crate::fence::Head;
+use crate::retry::{Retry, is_transient};
+use crate::store::SealStep;
+
+/// See [`crate::Session::seal`].
+pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
+    let bytes = u64::try_from(snapshot.as_ref().map_or(0, Vec::len)).unwrap_or(u64::MAX);
+    let max = shared.depot.limits().snapshot_bytes_max;
+    if bytes > max {
+        return Err(SealError::SnapshotTooLarge { bytes, max });
+    }
+    begin(shared, snapshot.is_some())?;
+    drain(shared).await?;
+    let step = SealStep {
+        fence: shared.fence,
+        base: shared.pipeline.lock().durable_txid,
+        snapshot,
+        component: shared.component,
+    };
+    match settle(shared, &step).await {
+        Ok(head) => {
+            shared.die(Cause::Sealed, "seal");
+            Ok(head)
+        }
+        Err((verdict, error)) => {
+            let cause = Cause::of_lost(verdict, error);
+            shared.die(cause.clone(), "seal");
+            Err(SealError::Dead(cause))
+        }
+    }
+}
+
+/// From here on nothing is accepted. Only one seal may begin.
+fn begin(shared: &Shared, with_snapshot: bool) -> Result<(), SealError> {
+    let mut pipeline = shared.pipeline.lock();
+    if with_snapshot && pipeline.has_dropped() {
+        return Err(SealError::SnapshotStale);
+    }
+    if std::mem::replace(&mut pipeline.sealing, true) {
+        return Err(SealError::Dead(Cause::Sealed));
+    }
+    Ok(())
+}
+
+/// Waits until everything accepted is durable.
+async fn drain(shared: &Shared) -> Result<(), SealError> {
+    loop {
+        let news = shared.news.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        if shared.death.is_fatal() {
+            let lost = shared.pipeline.lock().lost_cause();
+            let cause = lost.or_else(|| shared.death.cause());
+            return Err(SealError::Dead(cause.expect("BUG: dead without a cause")));
+        }
+        if !shared.pipeline.lock().pumping {
+            return Ok(());
+        }
+        news.await;
+    }
+}
+
+async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, StoreError)> {
+    let store = shared.depot.store();
+    let mut retry = Retry::new(shared.depot.limits().step_deadline);
+    let mut sent_before = false;
+    let mut in_doubt = false;
+    loop {
+        let mut error = match retry.ask(store.seal(step.clone())).await {
+            Ok(head) => return Ok(head),
+            Err(error) => error,
+        };
+        in_doubt |= matches!(error, StoreError::Unknown(_));
+        let refused = !is_transient(&error);
+        if in_doubt || (sent_before && refused) {
+            match retry.ask(store.verdict(step.fence.db, step.base)).await {
+                Ok((Some(head), _)) if head.fence == step.fence && head.sealed => return Ok(head),
+                Ok((Some(head), _)) => match mismatch(step.fence, step.base, &head) {
+                    Some(mismatch) => {
+                        return Err((Verdict::NotCommitted, StoreError::Fenced(mismatch)));
+                    }
+                    None if refused && !matches!(error, StoreError::Fenced(_)) => {
+                        return Err((verdict(in_doubt), error));
+                    }
+                    None => {}
+                },
+                Ok((None, _)) => {
+                    let missing = StoreError::DatabaseMissing(step.fence.db);
+                    return Err((Verdict::NotCommitted, missing));
+                }
+                Err(verdict_error) if !is_transient(&verdict_error) => {
+                    return Err((verdict(in_doubt), verdict_error));
+                }
+                Err(verdict_error) => error = verdict_error,
+            }
+        } else if refused {
+            return Err((verdict(in_doubt), error));
+        }
+        sent_before = true;
+        if !retry.pause().await {
+            return Err((verdict(in_doubt), error));
+        }
+    }
+}
+
+fn verdict(in_doubt: bool) -> Verdict {
+    if in_doubt { Verdict::Indeterminate } else { Verdict::NotCommitted }
+}

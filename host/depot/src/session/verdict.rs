@@ -1,0 +1,156 @@
+//! One commit, from the first send to its verdict.
+//!
+//! ```text
+//! send ── Ok ─────────────────────────────────────────────> committed
+//!   │ ├── Unavailable (surely not applied) ──> pause, send the same bytes again
+//!   │ └── Unknown, or Fenced when it was sent before ──> read head and commit row in one statement
+//!   │        ├── row with our generation and content ─────> committed, whoever owns the head now
+//!   │        ├── the head is not ours ────────────────────> not committed, for good
+//!   │        └── the head is what the step expects ───────> send the same bytes again
+//!   └── Fenced on the first send ─────────────────────────> not committed, for good
+//! past the deadline: not committed if every send was refused for sure, else indeterminate
+//! ```
+//! A refusal alone says nothing about a step that was sent before: that step may have been applied
+//! and its reply lost. Told "fenced", its caller would run a committed call a second time.
+
+use super::Shared;
+use crate::cause::Verdict;
+use crate::error::{HeadFenceMismatch, StoreError};
+use crate::fence::{Fence, Head};
+use crate::id::Txid;
+use crate::retry::{Retry, is_transient};
+use crate::store::{CommitRow, CommitStep, Store};
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum StepEnd {
+    /// Durable, and the session still owns its database as far as is known.
+    Durable,
+    /// Durable, but the session has lost its database since.
+    DurableThenFenced(HeadFenceMismatch),
+    /// Not durable.
+    Lost(Verdict, StoreError),
+}
+
+/// What head and commit row say about a step that was sent.
+#[derive(Debug)]
+enum Settled {
+    End(StepEnd),
+    /// The head is what the step expects.
+    SendAgain,
+}
+
+impl Shared {
+    /// Sends `step` until there is a verdict.
+    pub(super) async fn settle_step(&self, step: &CommitStep) -> StepEnd {
+        let store = self.depot.store().as_ref();
+        let mut retry = Retry::new(self.depot.limits().step_deadline);
+        let mut sent_before = false;
+        // Set once a send may have been applied, or may still be on its way.
+        let mut in_doubt = false;
+        loop {
+            let mut error = match retry.ask(store.commit(step.clone())).await {
+                Ok(()) => return StepEnd::Durable,
+                Err(error) => error,
+            };
+            in_doubt |= matches!(error, StoreError::Unknown(_));
+            let refused = !is_transient(&error);
+            if in_doubt || (sent_before && refused) {
+                match ask_verdict(store, step, &mut retry).await {
+                    Ok(Settled::End(end)) => return end,
+                    // A limit or a closed store refuses the next send as well.
+                    Ok(Settled::SendAgain) if refused && !is_fenced(&error) => {
+                        return lost(in_doubt, error);
+                    }
+                    Ok(Settled::SendAgain) => {}
+                    Err(verdict_error) if !is_transient(&verdict_error) => {
+                        return lost(in_doubt, verdict_error);
+                    }
+                    Err(verdict_error) => error = verdict_error,
+                }
+            } else if refused {
+                return lost(in_doubt, error);
+            }
+            sent_before = true;
+            // A session that is dead for good sends nothing again: it may only ask.
+            if self.death.is_fatal() || !retry.pause().await {
+                return lost(in_doubt, error);
+            }
+        }
+    }
+}
+
+/// The end of a step that is given up.
+fn lost(in_doubt: bool, error: StoreError) -> StepEnd {
+    let verdict = if in_doubt { Verdict::Indeterminate } else { Verdict::NotCommitted };
+    StepEnd::Lost(verdict, error)
+}
+
+fn is_fenced(error: &StoreError) -> bool {
+    matches!(error, StoreError::Fenced(_))
+}
+
+/// Reads the verdict, again and again while the store is away, until the deadline.
+async fn ask_verdict(
+    store: &dyn Store,
+    step: &CommitStep,
+    retry: &mut Retry,
+) -> Result<Settled, StoreError> {
+    loop {
+        match retry.ask(store.verdict(step.fence.db, step.base.next())).await {
+            Ok((head, row)) => return Ok(judge(step, head, row)),
+            Err(error) => {
+                if !is_transient(&error) || !retry.pause().await {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settled {
+    let (db, txid) = (step.fence.db, step.base.next());
+    let Some(head) = head else {
+        // Head and rows went together: whether ours was among them cannot be told any more.
+        return Settled::End(lost(true, StoreError::DatabaseMissing(db)));
+    };
+    let mismatch = mismatch(step.fence, step.base, &head);
+    let ours = |row: &CommitRow| {
+        row.txid == txid
+            && row.generation == step.fence.generation
+            && row.content == step.content
+    };
+    if row.as_ref().is_some_and(ours) {
+        return Settled::End(match mismatch {
+            None => StepEnd::Durable,
+            Some(mismatch) => StepEnd::DurableThenFenced(mismatch),
+        });
+    }
+    match mismatch {
+        Some(mismatch) => {
+            Settled::End(StepEnd::Lost(Verdict::NotCommitted, StoreError::Fenced(mismatch)))
+        }
+        None if head.txid == step.base => Settled::SendAgain,
+        None => Settled::End(StepEnd::Lost(
+            Verdict::NotCommitted,
+            StoreError::Corrupt(format!(
+                "head of {db} is ours at txid {}, but commit {txid} is not",
+                head.txid
+            )),
+        )),
+    }
+}
+
+/// Why `head` is not the owner's with `fence`; `None` if it is.
+pub(super) fn mismatch(fence: Fence, txid: Txid, head: &Head) -> Option<HeadFenceMismatch> {
+    let actual = (head.fence.generation, head.fence.token);
+    let expected = (fence.generation, fence.token);
+    (actual != expected || head.sealed).then_some(HeadFenceMismatch {
+        db: fence.db,
+        expected,
+        expected_txid: txid,
+        actual,
+        actual_txid: head.txid,
+        sealed: head.sealed,
+    })
+}

@@ -1,0 +1,176 @@
+//! Who becomes the next owner, and how a lost answer is settled.
+//!
+//! ```text
+//! step: generation + 1 and our token, if (generation, token) is what was judged replaceable
+//!   ├── Owned ─────────────────────────────> ours
+//!   ├── Moved, Unknown: look at the head
+//!   │     ├── our token ───────────────────> ours: the answer was lost
+//!   │     ├── still what we replace ───────> send the same again, until the deadline
+//!   │     └── anything else ───────────────> Superseded, by this winner
+//!   └── Unavailable ───────────────────────> send the same again, until the deadline
+//! ```
+//! An attempt never raises what it expects and the loser never adopts the winner's number: a
+//! generation number alone says nothing about who holds it.
+
+use std::sync::Arc;
+
+use crate::cause::OpenError;
+use crate::depot::{Depot, HandedOver, Opened};
+use crate::error::StoreError;
+use crate::fence::{Head, Origin};
+use crate::id::{Digest, Generation};
+use crate::random;
+use crate::retry::{Retry, is_transient};
+use crate::session::Session;
+use crate::store::{ActorState, PreviousEnd, Snapshot, TakenOver, TakeoverStep, Wanted};
+
+/// A takeover that was won.
+#[derive(Debug)]
+pub(crate) enum Won {
+    /// The store's own answer.
+    Answered {
+        /// The head we own.
+        head: Head,
+        /// The restart counter.
+        restarts: u32,
+        /// What the last sealed generation handed over.
+        snapshot: Option<Snapshot>,
+    },
+    /// The answer was lost; the head, read later, has our token.
+    Learned(Head),
+}
+
+/// See [`Depot::take_over`].
+pub(crate) async fn take_over(
+    depot: &Arc<Depot>,
+    state: &ActorState,
+    component: Digest,
+    previous_end: PreviousEnd,
+) -> Result<Opened, OpenError> {
+    match (state.row.wanted, state.head.origin) {
+        (Wanted::Destroying, _) => return Err(OpenError::Destroying),
+        (Wanted::Present, Origin::Importing) => {
+            return Err(OpenError::Importing(state.head.fence.db));
+        }
+        (Wanted::Present, Origin::Native | Origin::Imported) => {}
+    }
+    let replaced = state.head.fence.generation;
+    let mut step = new_step(depot, state, component, previous_end, false)?;
+    let mut retry = Retry::new(depot.limits().step_deadline);
+    loop {
+        match settle(depot, &step, &mut retry).await? {
+            Won::Answered { head, restarts, snapshot } => {
+                return Ok(Opened {
+                    session: Session::open(depot, &state.row.actor, component, &head),
+                    snapshot: snapshot.map(|it| handed_over(it, &head, replaced, component)),
+                    head,
+                    restarts,
+                });
+            }
+            // We own it, but snapshot and counter were in the answer that was lost. Replacing
+            // ourselves brings them again, and cannot harm anyone: what it expects is our token.
+            Won::Learned(head) => {
+                step.replaces = (head.fence.generation, head.fence.token);
+                step.token = random::token().map_err(OpenError::Store)?;
+                step.previous_end = PreviousEnd::Neutral;
+            }
+        }
+    }
+}
+
+/// The step that replaces the owner which `state` names.
+pub(crate) fn new_step(
+    depot: &Depot,
+    state: &ActorState,
+    component: Digest,
+    previous_end: PreviousEnd,
+    destroying: bool,
+) -> Result<TakeoverStep, OpenError> {
+    Ok(TakeoverStep {
+        actor: state.row.actor.clone(),
+        db: state.head.fence.db,
+        replaces: (state.head.fence.generation, state.head.fence.token),
+        token: random::token().map_err(OpenError::Store)?,
+        owner: depot.node(),
+        component,
+        previous_end,
+        destroying,
+    })
+}
+
+/// Sends `step` until it is won or lost.
+pub(crate) async fn settle(
+    depot: &Depot,
+    step: &TakeoverStep,
+    retry: &mut Retry,
+) -> Result<Won, OpenError> {
+    loop {
+        let mut error = match retry.ask(depot.store().take_over(step.clone())).await {
+            Ok(TakenOver::Owned { head, restarts, snapshot }) => {
+                return Ok(Won::Answered { head, restarts, snapshot });
+            }
+            Ok(TakenOver::Moved(head)) => match whose(step, &head) {
+                Whose::Ours => return Ok(Won::Learned(head)),
+                Whose::Theirs => return Err(superseded(step, head)),
+                Whose::StillReplaced => StoreError::Unavailable("refused, head unmoved".into()),
+            },
+            Err(StoreError::DatabaseMissing(db)) => return Err(OpenError::DatabaseMissing(db)),
+            Err(error) if is_transient(&error) => error,
+            Err(error) => return Err(OpenError::Store(error)),
+        };
+        if matches!(error, StoreError::Unknown(_)) {
+            match retry.ask(depot.store().actor(&step.actor)).await {
+                Ok(None) => return Err(OpenError::DatabaseMissing(step.db)),
+                Ok(Some(state)) => match whose(step, &state.head) {
+                    Whose::Ours => return Ok(Won::Learned(state.head)),
+                    Whose::Theirs => return Err(superseded(step, state.head)),
+                    Whose::StillReplaced => {}
+                },
+                Err(actor_error) => error = actor_error,
+            }
+        }
+        if !retry.pause().await {
+            return Err(OpenError::Store(error));
+        }
+    }
+}
+
+/// Who owns a head, as seen by an attempt.
+enum Whose {
+    Ours,
+    StillReplaced,
+    Theirs,
+}
+
+fn whose(step: &TakeoverStep, head: &Head) -> Whose {
+    let owner = (head.fence.generation, head.fence.token);
+    if head.fence.db == step.db && head.fence.token == step.token {
+        Whose::Ours
+    } else if head.fence.db == step.db && owner == step.replaces {
+        Whose::StillReplaced
+    } else {
+        Whose::Theirs
+    }
+}
+
+fn superseded(step: &TakeoverStep, winner: Head) -> OpenError {
+    tracing::debug!(
+        actor = %step.actor, db = %step.db, replaces = %step.replaces.0,
+        winner = %winner.fence.generation, "takeover lost to another attempt"
+    );
+    OpenError::Superseded { winner: Box::new(winner) }
+}
+
+/// D5: a snapshot is current if the generation that was replaced made it, with its seal, nothing
+/// was committed since, and it ran the same component.
+fn handed_over(
+    snapshot: Snapshot,
+    head: &Head,
+    replaced: Generation,
+    component: Digest,
+) -> HandedOver {
+    let current = snapshot.generation == replaced
+        && snapshot.txid == head.txid
+        && snapshot.component == component;
+    HandedOver { snapshot, current }
+}

@@ -1,0 +1,133 @@
+//! Pragmas that would break what the file layer relies on, or reach beyond this database.
+//!
+//! SQLite shows us every pragma before it acts. Asking for a value is always allowed, and so is
+//! setting the value that is in force; the rest of the list is refused with a sentence. This is the
+//! second wall: the host's authorizer decides which pragmas a guest may use at all.
+
+use crate::options::VfsOptions;
+
+/// What a database is opened with, and stays with.
+pub(crate) struct Settings {
+    cache_pages: String,
+}
+
+/// The pragmas of `open`, in order. None of them writes to the database.
+const IN_FORCE: [(&str, &[&str]); 9] = [
+    ("page_size", &["4096"]),
+    ("locking_mode", &["exclusive"]),
+    // Not MEMORY: see `main_file.rs`.
+    ("journal_mode", &["persist"]),
+    ("journal_size_limit", &["0"]),
+    ("synchronous", &["normal", "1"]),
+    ("temp_store", &["file", "1"]),
+    ("cache_spill", &["on", "1", "true", "yes"]),
+    ("mmap_size", &["0"]),
+    ("threads", &["0"]),
+];
+
+/// Refused whatever the value: they bound or redirect the whole process, or make no sense here.
+const REFUSED: [&str; 10] = [
+    "data_store_directory",
+    "default_cache_size",
+    "hard_heap_limit",
+    "lock_proxy_file",
+    "soft_heap_limit",
+    "temp_store_directory",
+    "wal_autocheckpoint",
+    "wal_checkpoint",
+    "checkpoint_fullfsync",
+    "fullfsync",
+];
+
+impl Settings {
+    pub(crate) fn new(options: &VfsOptions) -> Self {
+        Self { cache_pages: options.cache_pages.to_string() }
+    }
+
+    /// Statements that put the settings in force on a new connection.
+    pub(crate) fn script(&self) -> String {
+        let mut script = format!("PRAGMA cache_size={};", self.cache_pages);
+        for (name, values) in IN_FORCE {
+            script.push_str(&format!("PRAGMA {name}={};", values[0]));
+        }
+        script
+    }
+
+    /// `Err` with a sentence for the guest if the pragma may not run. `name` and `value` are
+    /// guest-controlled.
+    pub(crate) fn check(&self, name: &str, value: Option<&str>) -> Result<(), String> {
+        let Some(value) = value else { return Ok(()) };
+        let same = |pragma: &&str| pragma.eq_ignore_ascii_case(name);
+        if REFUSED.iter().any(|pragma| same(&pragma)) {
+            return Err(format!("{}: not allowed here", shown(name)));
+        }
+        let cache_pages = [self.cache_pages.as_str()];
+        let in_force = if name.eq_ignore_ascii_case("cache_size") {
+            Some(&cache_pages[..])
+        } else {
+            IN_FORCE.iter().find(|(pragma, _)| same(&pragma)).map(|(_, values)| *values)
+        };
+        match in_force {
+            Some(values) if !values.iter().any(|v| v.eq_ignore_ascii_case(value.trim())) => {
+                Err(format!("{}: fixed to {} here", shown(name), values[0]))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A guest's pragma name, in lower case as in the documentation. It matched one of ours.
+fn shown(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::new(&VfsOptions { cache_pages: 8, ..VfsOptions::new("/") })
+    }
+
+    #[test]
+    fn asking_and_setting_the_value_in_force_are_allowed() {
+        for (name, value) in [
+            ("journal_mode", None),
+            ("JOURNAL_MODE", Some("Persist")),
+            ("cache_size", Some("8")),
+            ("synchronous", Some("1")),
+            ("synchronous", Some("NORMAL")),
+            ("wal_checkpoint", None),
+            ("user_version", Some("7")),
+            ("auto_vacuum", Some("full")),
+        ] {
+            assert_eq!(settings().check(name, value), Ok(()), "{name} {value:?}");
+        }
+    }
+
+    #[test]
+    fn everything_else_on_the_list_is_refused_with_a_sentence() {
+        for (name, value, sentence) in [
+            ("journal_mode", "wal", "journal_mode: fixed to persist here"),
+            ("Journal_Mode", "OFF", "journal_mode: fixed to persist here"),
+            ("cache_size", "9", "cache_size: fixed to 8 here"),
+            ("cache_size", "-2000", "cache_size: fixed to 8 here"),
+            ("synchronous", "off", "synchronous: fixed to normal here"),
+            ("page_size", "8192", "page_size: fixed to 4096 here"),
+            ("mmap_size", "1", "mmap_size: fixed to 0 here"),
+            ("hard_heap_limit", "1", "hard_heap_limit: not allowed here"),
+            ("wal_checkpoint", "full", "wal_checkpoint: not allowed here"),
+        ] {
+            assert_eq!(settings().check(name, Some(value)), Err(sentence.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_script_passes_its_own_check() {
+        for statement in settings().script().split_terminator(';') {
+            let (name, value) =
+                statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
+            assert_eq!(settings().check(name, Some(value)), Ok(()), "{statement}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Journals, temporary tables and sorts: in memory while they are small, then in a file without a
+//! name, charged to the database they belong to.
+//!
+//! Invariants:
+//! - A file is charged for its size, wherever it is; a refused charge changes nothing.
+//! - Nothing here outlives the connection: none of it is needed to recover, the depot is.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::Context;
+use crate::fault::Fault;
+use crate::file::{FileError, OsFile};
+use crate::options::VfsOptions;
+
+/// Memory that an emptied file keeps for its next contents: the journal of a small transaction.
+const KEPT_BYTES_MAX: usize = 32 << 10;
+
+/// What the scratch files of one database may use, and do use.
+pub(crate) struct Budget {
+    directory: PathBuf,
+    bytes_max: u64,
+    memory_bytes_max: u64,
+    used: AtomicU64,
+    in_memory: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(options: &VfsOptions) -> Self {
+        Self {
+            directory: options.scratch_directory.clone(),
+            bytes_max: options.scratch_bytes_max,
+            memory_bytes_max: options.scratch_memory_bytes_max,
+            used: AtomicU64::new(0),
+            in_memory: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes in use, in memory and on disk.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use in memory.
+    pub(crate) fn in_memory(&self) -> u64 {
+        self.in_memory.load(Ordering::Relaxed)
+    }
+
+    fn charge(&self, bytes: u64) -> Result<(), Fault> {
+        let used = self.used().saturating_add(bytes);
+        if used > self.bytes_max {
+            return Err(Fault::ScratchFull { bytes: used, max: self.bytes_max });
+        }
+        self.used.store(used, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn refund(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes memory if there is enough left.
+    fn take_memory(&self, bytes: u64) -> bool {
+        let in_memory = self.in_memory().saturating_add(bytes);
+        let fits = in_memory <= self.memory_bytes_max;
+        if fits {
+            self.in_memory.store(in_memory, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn give_memory(&self, bytes: u64) {
+        self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn new_file(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.directory)
+    }
+}
+
+/// One journal, temporary database or sorter file.
+pub(crate) struct ScratchFile {
+    context: Arc<Context>,
+    body: Body,
+    size: u64,
+}
+
+enum Body {
+    Memory(Vec<u8>),
+    Disk(File),
+}
+
+impl ScratchFile {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, body: Body::Memory(Vec::new()), size: 0 }
+    }
+
+    /// Makes room for `size` bytes, or refuses and changes nothing.
+    fn grow(&mut self, size: u64) -> Result<(), FileError> {
+        let more = size - self.size;
+        let budget = &self.context.scratch;
+        budget.charge(more)?;
+        if let Err(error) = Self::place(&mut self.body, budget, self.size, size) {
+            budget.refund(more);
+            return Err(failed(&error).into());
+        }
+        self.size = size;
+        Ok(())
+    }
+
+    /// Keeps a growing file in memory if it fits, else moves it to disk.
+    fn place(body: &mut Body, budget: &Budget, from: u64, to: u64) -> io::Result<()> {
+        match body {
+            Body::Disk(_) => Ok(()),
+            Body::Memory(bytes) => match usize::try_from(to) {
+                Ok(size) if budget.take_memory(to - from) => {
+                    bytes.resize(size, 0);
+                    Ok(())
+                }
+                Ok(_) | Err(_) => {
+                    let file = budget.new_file()?;
+                    file.write_all_at(bytes, 0)?;
+                    budget.give_memory(from);
+                    *body = Body::Disk(file);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn shrink(&mut self, size: u64) -> Result<(), FileError> {
+        let less = self.size - size;
+        match &mut self.body {
+            Body::Memory(bytes) => {
+                let keep = usize::try_from(size).map_err(|_| FileError::OutOfRange)?;
+                bytes.truncate(keep);
+                if bytes.capacity() > KEPT_BYTES_MAX {
+                    bytes.shrink_to_fit();
+                }
+                self.context.scratch.give_memory(less);
+            }
+            Body::Disk(_) if size == 0 => self.body = Body::Memory(Vec::new()),
+            Body::Disk(file) => file.set_len(size).map_err(|error| failed(&error))?,
+        }
+        self.context.scratch.refund(less);
+        self.size = size;
+        Ok(())
+    }
+}
+
+impl OsFile for ScratchFile {
+    /// The journal is never met by another process, so its tail is never garbage.
+    const CHARACTERISTICS: i32 = 0;
+
+    fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError> {
+        let available = self.size.saturating_sub(offset);
+        let have = usize::try_from(available).unwrap_or(usize::MAX).min(out.len());
+        let (there, past_end) = out.split_at_mut(have);
+        if !there.is_empty() {
+            match &self.body {
+                Body::Memory(bytes) => {
+                    let start = usize::try_from(offset).map_err(|_| FileError::OutOfRange)?;
+                    there.copy_from_slice(&bytes[start..start + have]);
+                }
+                Body::Disk(file) => read_sparse(file, there, offset)?,
+            }
+        }
+        past_end.fill(0);
+        if past_end.is_empty() { Ok(()) } else { Err(FileError::ShortRead) }
+    }
+
+    fn write(&mut self, data: &[u8], offset: u64) -> Result<(), FileError> {
+        let end = offset.checked_add(data.len() as u64).ok_or(FileError::OutOfRange)?;
+        if end > self.size {
+            self.grow(end)?;
+        }
+        match &mut self.body {
+            Body::Memory(bytes) => {
+                let start = usize::try_from(offset).map_err(|_| FileError::OutOfRange)?;
+                bytes[start..start + data.len()].copy_from_slice(data);
+            }
+            Body::Disk(file) => {
+                file.write_all_at(data, offset).map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, size: u64) -> Result<(), FileError> {
+        if size > self.size { self.grow(size) } else { self.shrink(size) }
+    }
+
+    fn size(&mut self) -> Result<u64, FileError> {
+        Ok(self.size)
+    }
+
+    fn prepare(&mut self) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), FileError> {
+        Ok(())
+    }
+}
+
+impl Drop for ScratchFile {
+    fn drop(&mut self) {
+        if let Body::Memory(_) = self.body {
+            self.context.scratch.give_memory(self.size);
+        }
+        self.context.scratch.refund(self.size);
+    }
+}
+
+/// Reads within the size we keep; the file itself may be shorter where nothing was written.
+fn read_sparse(file: &File, out: &mut [u8], offset: u64) -> Result<(), FileError> {
+    let mut done = 0;
+    while done < out.len() {
+        match file.read_at(&mut out[done..], offset + done as u64) {
+            Ok(0) => {
+                out[done..].fill(0);
+                return Ok(());
+            }
+            Ok(more) => done += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(&error).into()),
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: &io::Error) -> Fault {
+    Fault::ScratchFailed(error.to_string())
+}
