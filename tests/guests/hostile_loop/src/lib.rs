@@ -4,7 +4,7 @@
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:hostile-loop/guest",
         generate_all,
     });

@@ -4,7 +4,7 @@
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:lifecycle-snapshot/guest",
         generate_all,
     });
@@ -54,8 +54,8 @@ impl Life for Actor {
         state(|state| state.hooks.clone())
     }
 
-    fn record() -> Result<Vec<String>, String> {
-        let rows = open()?.query("SELECT hook FROM record ORDER BY rowid", &[]).map_err(words)?;
+    fn diary() -> Result<Vec<String>, String> {
+        let rows = open()?.query("SELECT hook FROM diary ORDER BY rowid", &[]).map_err(words)?;
         Ok(rows.rows.into_iter().flatten().map(|value| format!("{value:?}")).collect())
     }
 
@@ -149,7 +149,7 @@ fn spin() -> ! {
 fn begin_life() -> Result<String, String> {
     let db = open()?;
     db.execute_script(
-        "CREATE TABLE IF NOT EXISTS record(hook);
+        "CREATE TABLE IF NOT EXISTS diary(hook);
          CREATE TABLE IF NOT EXISTS counter(n, start_as);
          INSERT INTO counter SELECT 0, 'work' WHERE NOT EXISTS (SELECT 1 FROM counter)",
     )
@@ -166,7 +166,7 @@ fn note(hook: &str) -> Result<(), String> {
     let generation = Actor::generation()?;
     open()?
         .execute(
-            "INSERT INTO record VALUES (?1)",
+            "INSERT INTO diary VALUES (?1)",
             &[Value::Text(format!("{hook} {generation}"))],
         )
         .map(drop)

@@ -4,7 +4,7 @@
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:lifecycle-trap/guest",
         generate_all,
     });

@@ -7,7 +7,7 @@
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:revoke-hoarder/guest",
         generate_all,
     });

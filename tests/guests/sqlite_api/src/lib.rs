@@ -4,7 +4,7 @@
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:sqlite-api/guest",
         generate_all,
     });
@@ -28,7 +28,7 @@ struct Actor;
 
 impl Guest for Actor {
     fn names() -> Vec<String> {
-        scenarios().map(|(name, _)| name.to_owned()).collect()
+        scenarios().map(|(name, _)| (*name).to_owned()).collect()
     }
 
     fn run(name: String) -> Outcome {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "world.wit"],
         world: "tests:typed-all/guest",
         generate_all,
     });
