@@ -21,11 +21,7 @@ use crate::store::CommitStep;
 const HASH_INLINE_PAGES_MAX: usize = 256;
 
 /// See [`crate::Session::publish`].
-pub(super) fn publish(
-    shared: &Arc<Shared>,
-    pages: Vec<(Pgno, PageBytes)>,
-    page_count: PageCount,
-) {
+pub(super) fn publish(shared: &Arc<Shared>, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
     let max = shared.depot.limits().database_pages_max;
     if page_count.0 > max {
         // Prepare refused this, and publish cannot: what SQLite has committed is lost.

@@ -195,7 +195,10 @@ async fn old_generation_cannot_commit() {
     assert_eq!(cause.verdict(), Verdict::NotCommitted);
     assert!(matches!(old.prepare(1, PageCount(1)), Err(PrepareError::Dead(Cause::Fenced(_)))));
     let dropped = late_put(&old, &[(1, 67)], 1);
-    assert!(old.durable(dropped).await.is_err(), "a transaction on a dead session is never durable");
+    assert!(
+        old.durable(dropped).await.is_err(),
+        "a transaction on a dead session is never durable"
+    );
     assert_eq!(byte_of(&new, 1), 1);
 }
 
