@@ -299,3 +299,15 @@ async fn a_limit_of_the_store_is_not_committed() {
         Cause::CommitLost { verdict: Verdict::NotCommitted, error: StoreError::Closed }
     );
 }
+
+/// Prepare was skipped: the one thing that publish cannot take back ends the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_over_the_page_limit_kills() {
+    let world = World::with(DepotLimits { database_pages_max: 100, ..limits() });
+    let session = world.create().await;
+    let mark = late_put(&session, &[(1, 1)], u32::MAX);
+    let cause = session.durable(mark).await.unwrap_err();
+    assert_eq!(cause.verdict(), Verdict::NotCommitted);
+    assert_eq!(session.cause(), Some(cause));
+    assert_eq!(world.store.calls(Step::Commit), 0);
+}
