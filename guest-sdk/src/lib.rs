@@ -81,7 +81,7 @@
 //!         let connection = Connection::open()?;
 //!         let id = connection
 //!             .insert("INSERT INTO entry (name, text) VALUES (?, ?)", (&name, &text))?;
-//!         log::info!(id, name; "signed");
+//!         log::info!(id, name = name.as_str(); "signed");
 //!         Ok(id)
 //!     }
 //!

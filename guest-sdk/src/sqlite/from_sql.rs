@@ -158,13 +158,16 @@ mod tests {
 
     #[test]
     fn types_are_not_confused() {
-        let error = |expected, found| Err(ReadError::Type { expected, found });
-        assert_eq!(i64::from_sql(ValueRef::Real(1.0)), error(Type::Integer, Type::Real));
-        assert_eq!(<&str>::from_sql(ValueRef::Blob(b"a")), error(Type::Text, Type::Blob));
-        assert_eq!(String::from_sql(ValueRef::Null), Err(ReadError::Type {
-            expected: Type::Text,
-            found: Type::Null,
-        }));
+        fn check<T: FromSql<'static>>(value: ValueRef<'static>, expected: Type) {
+            let found = value.data_type();
+            assert_eq!(T::from_sql(value).err(), Some(ReadError::Type { expected, found }));
+        }
+        check::<i64>(ValueRef::Real(1.0), Type::Integer);
+        check::<bool>(ValueRef::Text(b"1"), Type::Integer);
+        check::<f64>(ValueRef::Text(b"1"), Type::Real);
+        check::<&str>(ValueRef::Blob(b"a"), Type::Text);
+        check::<String>(ValueRef::Null, Type::Text);
+        check::<Vec<u8>>(ValueRef::Integer(1), Type::Blob);
         assert_eq!(<&str>::from_sql(ValueRef::Text(&[0xff])), Err(ReadError::Utf8));
         assert_eq!(Option::<&str>::from_sql(ValueRef::Null), Ok(None));
     }
