@@ -13,3 +13,4 @@
 
 pub mod grip;
 pub mod limits;
+pub mod sqlite;
