@@ -11,6 +11,8 @@
 //!  grip, limits    revocable handles; every number
 //! ```
 
+pub mod bindings;
+pub mod capability;
 pub mod grip;
 pub mod limits;
 pub mod sqlite;

@@ -17,7 +17,7 @@ use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
 use super::meter::{Meter, STEPS_PER_LOOK};
-use super::owner::{Owner, reason};
+use super::owner::{Owner, reason_of};
 use super::run::{Bounds, Changes, Runner};
 use super::statement::{Cache, Compiled, Slots};
 use super::transaction::{Stack, TransactionId, TransactionMode};
@@ -512,7 +512,7 @@ fn shifted(error: SqlError, by: usize) -> SqlError {
 
 fn open_error(session: &Session, error: &stockade_vfs::OpenError) -> SqlError {
     match session.cause() {
-        Some(cause) => SqlError::Revoked(reason(&cause)),
+        Some(cause) => SqlError::Revoked(reason_of(&cause)),
         None => match error {
             stockade_vfs::OpenError::Fault(
                 stockade_vfs::Fault::Unavailable(_) | stockade_vfs::Fault::Overloaded,

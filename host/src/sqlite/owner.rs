@@ -62,7 +62,7 @@ impl Owner {
             return Some(self.revoked());
         }
         Some(match self.handle.take_fault()? {
-            Fault::Dead(cause) => SqlError::Revoked(reason(&cause)),
+            Fault::Dead(cause) => SqlError::Revoked(reason_of(&cause)),
             Fault::CommitTooLarge { max, .. } => SqlError::CommitTooLarge(max),
             Fault::DatabaseFull { .. } => SqlError::Full,
             Fault::ScratchFull { .. } => SqlError::LimitExceeded(SqlLimit::ScratchBytes),
@@ -79,14 +79,14 @@ impl Owner {
         let reason = self
             .grip
             .reason()
-            .or_else(|| self.session.cause().as_ref().map(reason))
+            .or_else(|| self.session.cause().as_ref().map(reason_of))
             .unwrap_or(Reason::Storage);
         SqlError::Revoked(reason)
     }
 }
 
 /// The reason that guests are told for the end of a session.
-pub(super) fn reason(cause: &Cause) -> Reason {
+pub fn reason_of(cause: &Cause) -> Reason {
     match cause {
         Cause::Fenced(_) => Reason::Fenced,
         Cause::CommitLost { .. } | Cause::Corrupt(_) | Cause::Unconfirmed(_) => Reason::Storage,
