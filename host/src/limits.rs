@@ -98,14 +98,30 @@ impl Default for Limits {
 pub struct HostLimits {
     /// Actors awake at once, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,
+    /// Bytes of linear memory that a kind may ask for at most. 1 GiB.
+    pub memory_bytes_max: u64,
+    /// Elements of a table that a kind may ask for at most. 100,000.
+    pub table_elements_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
     pub body_bytes_max: usize,
     /// Requests that the gateway works on at once. 1,024; more are `host.overloaded`.
     pub requests_max: usize,
-    /// How long reading a request may take. 30 s.
+    /// How long reading a request's head may take, and its body beside a slow but honest sender's
+    /// time (`body_rate_min`). 30 s.
     pub request_read_max: Duration,
+    /// Bytes per second that a sender of a body is granted time for. 128 KiB: a bad line, not an
+    /// attack.
+    pub body_rate_min: u64,
+    /// Bytes of all request bodies in memory at once. 256 MiB.
+    pub bodies_bytes_max: usize,
+    /// How long a client may read nothing of an answer. 30 s, then the connection is reset.
+    pub write_stall_max: Duration,
+    /// Connections of one listener. 4,096; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Exports at once. 8: each one reads as fast as the store can.
+    pub exports_max: usize,
     /// Period of the epoch ticker. 10 ms: the grain of every deadline of a guest.
     pub epoch_tick: Duration,
     /// How long a shutdown waits for generations to end in order. 20 s.
@@ -118,10 +134,17 @@ impl Default for HostLimits {
     fn default() -> Self {
         Self {
             actors_awake_max: 20_000,
+            memory_bytes_max: GIB,
+            table_elements_max: 100_000,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
             requests_max: 1_024,
             request_read_max: Duration::from_secs(30),
+            body_rate_min: 128 * KIB,
+            bodies_bytes_max: 256 * 1024 * 1024,
+            write_stall_max: Duration::from_secs(30),
+            connections_max: 4_096,
+            exports_max: 8,
             epoch_tick: Duration::from_millis(10),
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,

@@ -40,6 +40,8 @@ pub enum Limit {
     SnapshotBytes,
     /// Bytes of a component.
     ComponentBytes,
+    /// Bytes of a kind's settings.
+    ManifestBytes,
     /// The store has no room left.
     StoreFull,
 }
@@ -72,7 +74,8 @@ pub enum StoreError {
     /// Stored bytes do not match their checksum, or a page within the page count has no row.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// The store was closed: a step after shutdown.
+    /// The store was closed: by shutdown, or this part of it by a failed sync, until the process
+    /// restarts. Not applied.
     #[error("store is closed")]
     Closed,
 }

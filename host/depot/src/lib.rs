@@ -5,6 +5,7 @@
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  confirm   batched "is this fence still mine"
 //!  ── rules above, engine below ──────────────────────────────────────────────
+//!  history   export and verify a database from its versions
 //!  store     the seam: few coarse fenced steps, each atomic in the engine underneath
 //!  store/embedded   SQLite files, one group committer each
 //! ```
@@ -19,6 +20,7 @@ pub mod chain;
 pub mod error;
 pub mod reason;
 pub mod store;
+pub mod history;
 
 pub mod limits;
 pub mod cause;
@@ -44,3 +46,4 @@ pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use session::{Mark, Session};
 pub use store::Store;
+pub use store::embedded::EmbeddedStore;

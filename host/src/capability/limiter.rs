@@ -16,7 +16,7 @@ const TABLES_MAX: usize = 256;
 
 /// Bounds the memory of one generation.
 #[derive(Debug)]
-pub struct Limiter {
+pub(super) struct Limiter {
     memory: Share,
     table: Share,
 }
@@ -40,22 +40,17 @@ impl Limiter {
         }
     }
 
-    /// Bytes of linear memory.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
+    pub(super) fn memory_bytes(&self) -> u64 {
         self.memory.used
     }
 
-    /// Bytes of linear memory that the guest asked for in vain in the call in progress.
-    #[must_use]
-    pub fn refused_memory_bytes(&self) -> Option<u64> {
-        self.memory.refused
-    }
-
-    /// Elements of tables that the guest asked for in vain in the call in progress.
-    #[must_use]
-    pub fn refused_table_elements(&self) -> Option<u64> {
-        self.table.refused
+    /// What was refused in the call in progress, in words.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let words = |share: &Share, unit: &str| {
+            let refused = share.refused?;
+            Some(format!("{refused} {unit} are over the limit of {}", share.max))
+        };
+        words(&self.memory, "bytes of memory").or_else(|| words(&self.table, "table elements"))
     }
 
     pub(super) fn begin_call(&mut self) {
@@ -140,9 +135,10 @@ mod tests {
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(60, 61, None).unwrap());
-        assert_eq!(limiter.refused_memory_bytes(), Some(101));
+        let words = "101 bytes of memory are over the limit of 100";
+        assert_eq!(limiter.refusal().as_deref(), Some(words));
         limiter.begin_call();
-        assert_eq!((limiter.refused_memory_bytes(), limiter.memory_bytes()), (None, 100));
+        assert_eq!((limiter.refusal(), limiter.memory_bytes()), (None, 100));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! everything that a guest can make the host keep has a bound.
 
 pub mod context;
-pub mod limiter;
+mod limiter;
 mod log;
 mod sqlite;
 mod wasi;
@@ -158,10 +158,16 @@ impl State {
         &mut self.limiter
     }
 
-    /// What the limiter refused in the call in progress.
+    /// Bytes of linear memory that the guest has.
     #[must_use]
-    pub fn memory(&self) -> &Limiter {
-        &self.limiter
+    pub fn memory_bytes(&self) -> u64 {
+        self.limiter.memory_bytes()
+    }
+
+    /// What the limiter refused in the call in progress, in words: often the cause of a trap.
+    #[must_use]
+    pub fn limiter_refusal(&self) -> Option<String> {
+        self.limiter.refusal()
     }
 
     /// For the store: `store.set_hostcall_fuel(..)`. Bytes that one call of the guest may make the

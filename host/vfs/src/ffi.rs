@@ -10,13 +10,12 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::{mem, ptr, slice};
+use std::{ptr, slice};
 
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
 use crate::context::Context;
-use crate::fault::Fault;
 use crate::file::{FileError, Operation, OsFile};
 use crate::main_file::MainFile;
 use crate::scratch::ScratchFile;
@@ -198,27 +197,41 @@ unsafe extern "C" fn x_open(
         // SAFETY: SQLite's file names end with a zero byte and outlive the call.
         Some(unsafe { CStr::from_ptr(name) })
     };
-    let Some(context) = slot.tenant() else { return ffi::SQLITE_CANTOPEN };
-    if let Err(fault) = context.alive() {
-        context.faults.record(fault);
-        return ffi::SQLITE_CANTOPEN;
-    }
     if !out_flags.is_null() {
         // SAFETY: not null, so SQLite wants to know.
         unsafe { *out_flags = flags };
     }
-    match role(slot, name, flags) {
-        Role::Main if context.claim_main() => {
+    match catch_unwind(AssertUnwindSafe(|| open_body(slot, name, flags))) {
+        Ok(Some(Opened::Main(body))) => {
             // SAFETY: `file` has room for a `File<_>` and is not in use.
-            unsafe { install(file, MainFile::new(context), &MAIN_METHODS) };
+            unsafe { install(file, body, &MAIN_METHODS) };
             ffi::SQLITE_OK
         }
-        Role::Scratch => {
+        Ok(Some(Opened::Scratch(body))) => {
             // SAFETY: as above.
-            unsafe { install(file, ScratchFile::new(context), &SCRATCH_METHODS) };
+            unsafe { install(file, body, &SCRATCH_METHODS) };
             ffi::SQLITE_OK
         }
-        Role::Main | Role::None => ffi::SQLITE_CANTOPEN,
+        Ok(None) | Err(_) => ffi::SQLITE_CANTOPEN,
+    }
+}
+
+/// A file that SQLite may have.
+enum Opened {
+    Main(MainFile),
+    Scratch(ScratchFile),
+}
+
+fn open_body(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Option<Opened> {
+    let context = slot.tenant()?;
+    if let Err(fault) = context.alive() {
+        context.faults.record(fault);
+        return None;
+    }
+    match role(slot, name, flags) {
+        Role::Main if context.claim_main() => Some(Opened::Main(MainFile::new(context))),
+        Role::Scratch => Some(Opened::Scratch(ScratchFile::new(context))),
+        Role::Main | Role::None => None,
     }
 }
 
@@ -254,7 +267,10 @@ unsafe fn install<F: OsFile>(
 ) {
     let body = Box::into_raw(Box::new(body));
     // SAFETY: `szOsFile` is the size of `File<_>`, the same for every F; SQLite aligns to 8.
-    unsafe { file.cast::<File<F>>().write(File { base: ffi::sqlite3_file { pMethods: methods }, body }) };
+    unsafe {
+        file.cast::<File<F>>()
+            .write(File { base: ffi::sqlite3_file { pMethods: methods }, body });
+    }
 }
 
 unsafe extern "C" fn x_close<F: OsFile>(file: *mut ffi::sqlite3_file) -> c_int {

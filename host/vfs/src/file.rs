@@ -50,7 +50,6 @@ pub(crate) enum Operation {
     Truncate,
     Size,
     Sync,
-    Open,
 }
 
 impl Operation {
@@ -61,7 +60,6 @@ impl Operation {
             Self::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
             Self::Size => ffi::SQLITE_IOERR_FSTAT,
             Self::Sync => ffi::SQLITE_IOERR_FSYNC,
-            Self::Open => ffi::SQLITE_CANTOPEN,
         }
     }
 }
@@ -116,7 +114,6 @@ mod tests {
             (Fault::ScratchFull { bytes: 2, max: 1 }.into(), Operation::Write, 13),
             (Fault::ScratchFailed("gone".into()).into(), Operation::Truncate, 1546),
             (Fault::ScratchFailed("gone".into()).into(), Operation::Size, 1802),
-            (Fault::ScratchFailed("gone".into()).into(), Operation::Open, 14),
         ] {
             assert_eq!(error.code(during), code, "{error:?} during {during:?}");
         }

@@ -3,6 +3,12 @@
 //! The fence is a condition *inside* a step, never a check beside it. What a store must do is
 //! stated as tests in the contract suite, which runs on every store.
 
+pub mod limits;
+pub mod embedded;
+mod sql;
+
+pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
+
 use async_trait::async_trait;
 
 use crate::error::StoreError;
@@ -11,11 +17,6 @@ use crate::id::{
     ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid,
 };
 use crate::page::PageBytes;
-
-/// Most pages in one read step: 1 MiB.
-pub const READ_PAGES_MAX: usize = 256;
-/// Longest name of a database in a step's error texts and the most rows of one directory page.
-pub const LIST_ROWS_MAX: usize = 1000;
 
 /// What the directory knows about an actor. It says what exists, not who runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

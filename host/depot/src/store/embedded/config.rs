@@ -1,0 +1,98 @@
+//! What an embedded store is told when it opens: where, and how much of everything.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Tells the time: milliseconds since the Unix epoch. It only labels commits; nothing is decided by
+/// it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Clock {
+    /// A clock of one's own: a simulation's.
+    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// How an embedded store works. Start from [`EmbeddedConfig::new`].
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// Where the files are. Made if missing, readable by its owner only.
+    pub directory: PathBuf,
+    /// Shards of a *new* store, 1 to 64. An existing store keeps what it was made with.
+    pub shards: u8,
+    /// Most bytes that one group of steps writes before its sync. A single larger step is a group of
+    /// its own.
+    pub group_bytes_max: u64,
+    /// Most steps in one group: bounds what one failed sync leaves unknown.
+    pub group_members_max: usize,
+    /// Most steps that wait for a file's committer.
+    pub queue_members_max: usize,
+    /// Most bytes of the steps that wait for a file's committer.
+    pub queue_bytes_max: u64,
+    /// How long a step waits for a place in a full queue before it is `Unavailable`.
+    pub queue_wait: Duration,
+    /// The write-ahead log of a file never grows past this and one group: the committer then waits
+    /// for a checkpoint.
+    pub wal_bytes_max: u64,
+    /// A background checkpoint starts when this much was written since the last one.
+    pub wal_checkpoint_bytes: u64,
+    /// How long to wait for another process that holds a file's lock.
+    pub busy_wait: Duration,
+    /// Most bytes of one file; `None`: what the disk has. Over it steps are refused: store full.
+    pub file_bytes_max: Option<u64>,
+    /// Most connections that read one file at a time.
+    pub readers_max: usize,
+    /// Labels commits.
+    pub clock: Clock,
+}
+
+impl EmbeddedConfig {
+    /// Two shards unless told otherwise: on one disk a second file lets one group be written while the
+    /// other syncs; more files only make smaller groups.
+    pub const SHARDS: u8 = 2;
+    /// Most shards: each costs two threads and a few connections.
+    pub const SHARDS_MAX: u8 = 64;
+
+    /// Defaults for a directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            shards: Self::SHARDS,
+            group_bytes_max: 8 << 20,
+            group_members_max: 256,
+            queue_members_max: 1024,
+            queue_bytes_max: 256 << 20,
+            queue_wait: Duration::from_secs(5),
+            wal_bytes_max: 64 << 20,
+            wal_checkpoint_bytes: 8 << 20,
+            busy_wait: Duration::from_secs(5),
+            file_bytes_max: None,
+            readers_max: 16,
+            clock: Clock::system(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One file of the store: readers beside a committer and a checkpointer, or one connection in memory.
+//!
+//! ```text
+//!            write ──► queue ──► committer (thread) ──┐
+//!  callers                                            ├── WAL file
+//!            read ───► pool of connections ───────────┤
+//!                                checkpointer (thread)┘
+//! ```
+//!
+//! In memory there is one connection behind a lock: writes and reads take turns, each write is a
+//! group of its own, run by the caller. So it needs no threads, and a simulation stays in step.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::committer::{self, Queue};
+use super::config::{Clock, EmbeddedConfig};
+use super::group::{self, FileState, Step};
+use super::open::{self, OpenStoreError};
+use super::readers::Readers;
+use super::wal::{self, Stop, Wal};
+use crate::error::StoreError;
+
+/// One file of the store, or its stand-in in memory.
+pub(super) struct DataFile {
+    /// Set once a sync failed: then nothing of the file is read or written until a restart.
+    failed: Arc<AtomicBool>,
+    engine: Engine,
+}
+
+enum Engine {
+    File(FileEngine),
+    Memory { conn: Mutex<Option<Connection>>, clock: Clock },
+}
+
+struct FileEngine {
+    path: PathBuf,
+    readers: Readers,
+    queue: Queue,
+    wal: Arc<Wal>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    committer: JoinHandle<()>,
+    checkpointer: JoinHandle<()>,
+}
+
+impl DataFile {
+    /// Opens a file that exists and has its schema.
+    pub(super) fn open(
+        name: &str,
+        path: &Path,
+        config: &EmbeddedConfig,
+    ) -> Result<Self, OpenStoreError> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let writer = open::writer(path, config)?;
+        let page_bytes = open::page_bytes(&writer)?;
+        let wal = Arc::new(Wal::new(
+            config.wal_bytes_max,
+            config.wal_checkpoint_bytes,
+            page_bytes,
+            Arc::clone(&failed),
+        ));
+        let checkpointer = wal::start(name, open::writer(path, config)?, Arc::clone(&wal))?;
+        let started = committer::start(name, writer, Arc::clone(&wal), Arc::clone(&failed), config);
+        let (queue, committer) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                wal.stop(Stop::Leave);
+                let _ = checkpointer.join();
+                return Err(error);
+            }
+        };
+        let threads = Mutex::new(Some(Threads { committer, checkpointer }));
+        let readers = Readers::new(path, config);
+        let engine = FileEngine { path: path.to_owned(), readers, queue, wal, threads };
+        Ok(Self { failed, engine: Engine::File(engine) })
+    }
+
+    /// A database in memory.
+    pub(super) fn in_memory(schema: &str, clock: Clock) -> Result<Self, OpenStoreError> {
+        let conn = Mutex::new(Some(open::memory(schema)?));
+        let failed = Arc::new(AtomicBool::new(false));
+        Ok(Self { failed, engine: Engine::Memory { conn, clock } })
+    }
+
+    /// Runs a read. The pages that it returns were committed and synced.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        match &self.engine {
+            Engine::File(file) => file.readers.read(read),
+            Engine::Memory { conn, .. } => read(conn.lock().as_ref().ok_or(StoreError::Closed)?),
+        }
+    }
+
+    /// Runs a write step in some group and waits until the group is durable.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        let (step, answer) = Step::new(bytes, work);
+        match &self.engine {
+            Engine::File(file) => file.queue.submit(Box::new(step)).await?,
+            Engine::Memory { conn, clock } => {
+                let conn = conn.lock();
+                let conn = conn.as_ref().ok_or(StoreError::Closed)?;
+                if let FileState::Failed(cause) =
+                    group::run(conn, vec![Box::new(step)], clock.now_ms())
+                {
+                    self.failed.store(true, Ordering::SeqCst);
+                    tracing::error!(%cause, "in-memory store closed");
+                }
+            }
+        }
+        let lost = || StoreError::Unknown("the committer ended without an answer".into());
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Whether work is done by threads of its own, so that callers should spare theirs.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.engine, Engine::File(_))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.engine {
+            Engine::File(file) => Some(&file.path),
+            Engine::Memory { .. } => None,
+        }
+    }
+
+    /// Finishes what was accepted, cuts the log, and refuses everything after. Waits for the threads.
+    pub(super) fn close(&self, how: Stop) {
+        match &self.engine {
+            Engine::File(file) => file.close(how),
+            Engine::Memory { conn, .. } => drop(conn.lock().take()),
+        }
+    }
+}
+
+impl FileEngine {
+    fn close(&self, how: Stop) {
+        self.queue.close();
+        // Held while joining: a second close returns when the first is done.
+        let mut threads = self.threads.lock();
+        if let Some(threads) = threads.take() {
+            // A panicked thread has said so itself; its steps answer `Unknown`.
+            let _ = threads.committer.join();
+            self.readers.close();
+            self.wal.stop(how);
+            let _ = threads.checkpointer.join();
+        }
+    }
+}
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        self.close(Stop::Leave);
+    }
+}

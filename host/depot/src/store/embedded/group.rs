@@ -1,0 +1,272 @@
+//! One group of write steps: one transaction, one sync, one savepoint for each member.
+//!
+//! ```text
+//! BEGIN IMMEDIATE
+//!   SAVEPOINT member  step 1  RELEASE                       kept
+//!   SAVEPOINT member  step 2  ROLLBACK TO, RELEASE          refused: leaves nothing behind
+//!   SAVEPOINT member  step 3  RELEASE                       kept
+//! COMMIT                                                    one sync for all
+//! replies                                                   only now
+//! ```
+//!
+//! Invariants:
+//! - nobody hears anything before COMMIT has returned, refusals included: they may rest on what an
+//!   earlier member of the same group wrote;
+//! - a COMMIT that fails for any reason but a lock or a full disk is `Unknown` for every member that
+//!   wrote, and the file must not be written again.
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::failure;
+use crate::error::StoreError;
+
+/// A write step on its way through the committer.
+pub(super) trait Member: Send {
+    /// How much it writes, roughly.
+    fn bytes(&self) -> u64;
+    /// Runs the step inside the group's transaction. False: undo it.
+    fn apply(&mut self, conn: &Connection, now_ms: u64) -> bool;
+    /// Tells the caller, once, how the group ended.
+    fn reply(self: Box<Self>, group: Result<(), StoreError>);
+}
+
+/// A step and the place where its answer goes.
+pub(super) struct Step<F, T> {
+    bytes: u64,
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Step<F, T>
+where
+    F: FnOnce(&Connection, u64) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    /// A step that has not run, and where to wait for its answer.
+    pub(super) fn new(bytes: u64, work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (answer, receiver) = oneshot::channel();
+        (Self { bytes, work: Some(work), result: None, answer }, receiver)
+    }
+}
+
+impl<F, T> Member for Step<F, T>
+where
+    F: FnOnce(&Connection, u64) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn apply(&mut self, conn: &Connection, now_ms: u64) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        let result = work(conn, now_ms);
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn reply(self: Box<Self>, group: Result<(), StoreError>) {
+        let answer = match (group, self.result) {
+            (Ok(()), Some(own)) => own,
+            (Ok(()), None) => Err(StoreError::Unavailable("the step did not run".into())),
+            // It wrote nothing, and what refused it may not have become durable.
+            (Err(StoreError::Unknown(cause)), Some(Err(_)) | None) => {
+                Err(StoreError::Unavailable(cause))
+            }
+            (Err(error), _) => Err(error),
+        };
+        // The caller may have given up waiting: it will read the verdict.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// What a group tells about the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FileState {
+    /// It can be written again.
+    Sound,
+    /// A sync failed, for this reason: what is on disk is not known.
+    Failed(String),
+}
+
+/// Runs a group to its end and answers every member.
+pub(super) fn run(conn: &Connection, members: Vec<Box<dyn Member>>, now_ms: u64) -> FileState {
+    let mut waiting = members.into_iter();
+    let mut state = FileState::Sound;
+    while state == FileState::Sound && waiting.len() > 0 {
+        state = run_until_rollback(conn, &mut waiting, now_ms);
+    }
+    for member in waiting {
+        member.reply(Err(StoreError::Closed));
+    }
+    state
+}
+
+/// Runs members in one transaction, up to the last one or to one whose failure made SQLite roll the
+/// transaction back.
+fn run_until_rollback(
+    conn: &Connection,
+    waiting: &mut std::vec::IntoIter<Box<dyn Member>>,
+    now_ms: u64,
+) -> FileState {
+    let mut ran = Vec::with_capacity(waiting.len());
+    if let Err(error) = conn.execute_batch("BEGIN IMMEDIATE") {
+        let error = StoreError::from(error);
+        for member in waiting {
+            member.reply(Err(error.clone()));
+        }
+        return FileState::Sound;
+    }
+    for mut member in waiting {
+        let undone = apply(conn, member.as_mut(), now_ms);
+        if conn.is_autocommit() {
+            return rolled_back(ran, member);
+        }
+        ran.push(member);
+        if let Err(error) = undone {
+            roll_back(conn);
+            answer(ran, &Err(StoreError::from(error)));
+            return FileState::Sound;
+        }
+    }
+    commit(conn, ran)
+}
+
+/// Runs one member under its savepoint. An error is the savepoint's, not the member's.
+fn apply(conn: &Connection, member: &mut dyn Member, now_ms: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached("SAVEPOINT member")?.execute([])?;
+    if !member.apply(conn, now_ms) {
+        if conn.is_autocommit() {
+            return Ok(());
+        }
+        conn.prepare_cached("ROLLBACK TO member")?.execute([])?;
+    }
+    conn.prepare_cached("RELEASE member")?.execute([])?;
+    Ok(())
+}
+
+/// A member's failure (no room, an I/O error) undid the whole transaction.
+fn rolled_back(ran: Vec<Box<dyn Member>>, culprit: Box<dyn Member>) -> FileState {
+    let error = StoreError::Unavailable("another step of the same group failed".into());
+    answer(ran, &Err(error));
+    culprit.reply(Ok(()));
+    FileState::Sound
+}
+
+fn commit(conn: &Connection, ran: Vec<Box<dyn Member>>) -> FileState {
+    let Err(error) = conn.execute_batch("COMMIT") else {
+        answer(ran, &Ok(()));
+        return FileState::Sound;
+    };
+    roll_back(conn);
+    match failure::code(&error) {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            answer(ran, &Err(StoreError::Unavailable(error.to_string())));
+            FileState::Sound
+        }
+        // The log's last frame was not written, so the transaction is not in it.
+        Some(ErrorCode::DiskFull) => {
+            answer(ran, &Err(failure::full()));
+            FileState::Sound
+        }
+        _ => {
+            let cause = format!("commit of the store's file failed: {error}");
+            answer(ran, &Err(StoreError::Unknown(cause.clone())));
+            FileState::Failed(cause)
+        }
+    }
+}
+
+/// Ends a transaction that cannot be committed. SQLite may have ended it already.
+fn roll_back(conn: &Connection) {
+    if !conn.is_autocommit() {
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+}
+
+fn answer(members: Vec<Box<dyn Member>>, group: &Result<(), StoreError>) {
+    for member in members {
+        member.reply(group.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Limit;
+
+    type Answer = oneshot::Receiver<Result<i64, StoreError>>;
+
+    fn table() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY, y)").unwrap();
+        conn
+    }
+
+    fn rows(conn: &Connection) -> i64 {
+        conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    /// A step that inserts `x` with `bytes` of payload, then fails if told to.
+    fn insert(x: i64, bytes: i64, fail: Option<StoreError>) -> (Box<dyn Member>, Answer) {
+        let (step, answer) = Step::new(0, move |conn: &Connection, _| {
+            conn.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", [x, bytes])?;
+            fail.map_or(Ok(x), Err)
+        });
+        (Box::new(step), answer)
+    }
+
+    fn check(
+        conn: &Connection,
+        steps: Vec<(Box<dyn Member>, Answer)>,
+    ) -> (FileState, Vec<Result<i64, StoreError>>) {
+        let (members, answers): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        let state = run(conn, members, 0);
+        assert!(conn.is_autocommit(), "no transaction is left open");
+        (state, answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_refused_member_leaves_nothing_and_stops_nobody() {
+        let conn = table();
+        let (state, answers) = check(
+            &conn,
+            vec![insert(1, 10, None), insert(2, 10, Some(StoreError::Closed)), insert(3, 10, None)],
+        );
+        assert_eq!(state, FileState::Sound);
+        assert_eq!(answers, [Ok(1), Err(StoreError::Closed), Ok(3)]);
+        assert_eq!(rows(&conn), 2);
+    }
+
+    #[test]
+    fn a_failed_commit_is_unknown_for_all_that_wrote() {
+        let mut conn = table();
+        conn.commit_hook(Some(|| true)).unwrap();
+        let (state, answers) =
+            check(&conn, vec![insert(1, 10, None), insert(2, 10, Some(StoreError::Closed))]);
+        assert!(matches!(state, FileState::Failed(_)), "{state:?}");
+        assert!(matches!(answers[0], Err(StoreError::Unknown(_))), "{answers:?}");
+        assert!(matches!(answers[1], Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert_eq!(rows(&conn), 0);
+    }
+
+    #[test]
+    fn a_full_file_refuses_the_large_step_and_later_ones_go_on() {
+        let conn = table();
+        conn.execute_batch("PRAGMA max_page_count = 20").unwrap();
+        let (state, answers) =
+            check(&conn, vec![insert(1, 10, None), insert(2, 1 << 20, None), insert(3, 10, None)]);
+        assert_eq!(state, FileState::Sound);
+        let full = Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+        assert_eq!(answers[1], full);
+        assert_eq!(answers[2], Ok(3));
+        // Whether SQLite undid the statement or the transaction, the answer tells the truth.
+        let kept = i64::from(answers[0] == Ok(1)) + 1;
+        assert_eq!(rows(&conn), kept, "{answers:?}");
+    }
+}

@@ -1,0 +1,107 @@
+//! The embedded store: SQLite files in one directory, nothing to start.
+//!
+//! ```text
+//! EmbeddedStore ── file (global)     readers | queue ► committer | checkpointer
+//!               ├─ file (shard 0)    readers | queue ► committer | checkpointer
+//!               └─ file (shard 1)    ...
+//! ```
+//!
+//! All rows of an actor are in one shard, so every fenced step is one transaction of one file.
+//! Several processes may share the directory: the fence decides between them as it does between
+//! machines, and SQLite's locks order their groups.
+
+mod config;
+mod open;
+mod file;
+mod readers;
+mod committer;
+mod group;
+mod wal;
+mod steps;
+mod read;
+mod write;
+mod rows;
+mod failure;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use config::{Clock, EmbeddedConfig};
+pub use open::OpenStoreError;
+
+use crate::error::StoreError;
+use crate::id::{DbId, Shard};
+use crate::store::sql;
+use file::DataFile;
+use wal::Stop;
+
+/// A store in SQLite files, or in memory.
+pub struct EmbeddedStore {
+    files: Arc<Files>,
+}
+
+struct Files {
+    global: DataFile,
+    shards: Vec<DataFile>,
+    count: u8,
+}
+
+impl EmbeddedStore {
+    /// Opens the store of a directory, and makes it if there is none.
+    ///
+    /// # Errors
+    /// `OpenStoreError` tells which file is missing, foreign or of another format.
+    pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenStoreError> {
+        let layout = open::layout(config)?;
+        let count = u8::try_from(layout.shards.len())
+            .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
+        let global = DataFile::open("global", &layout.global, config)?;
+        let mut shards = Vec::new();
+        for (number, path) in layout.shards.iter().enumerate() {
+            shards.push(DataFile::open(&format!("{number:02}"), path, config)?);
+        }
+        Ok(Self { files: Arc::new(Files { global, shards, count }) })
+    }
+
+    /// A store that is gone when it is dropped. It runs in its callers' threads.
+    ///
+    /// # Errors
+    /// If there are no shards, or no memory.
+    pub fn in_memory(shards: u8) -> Result<Self, OpenStoreError> {
+        Self::in_memory_with_clock(shards, Clock::system())
+    }
+
+    /// [`EmbeddedStore::in_memory`] with a clock of one's own.
+    ///
+    /// # Errors
+    /// If there are no shards, or no memory.
+    pub fn in_memory_with_clock(shards: u8, clock: Clock) -> Result<Self, OpenStoreError> {
+        if shards == 0 || shards > EmbeddedConfig::SHARDS_MAX {
+            return Err(OpenStoreError::Shards { asked: shards });
+        }
+        let global = DataFile::in_memory(sql::GLOBAL_SCHEMA, clock.clone())?;
+        let files: Result<Vec<_>, _> =
+            (0..shards).map(|_| DataFile::in_memory(sql::SHARD_SCHEMA, clock.clone())).collect();
+        Ok(Self { files: Arc::new(Files { global, shards: files?, count: shards }) })
+    }
+
+    /// Where a shard is. `None`: in memory, or no such shard.
+    #[must_use]
+    pub fn shard_path(&self, shard: Shard) -> Option<&Path> {
+        self.files.shards.get(usize::from(shard.0)).and_then(DataFile::path)
+    }
+
+    /// The file with all rows of a database.
+    fn shard_of(&self, db: DbId) -> Result<&DataFile, StoreError> {
+        self.files.shards.get(usize::from(db.shard().0)).ok_or(StoreError::DatabaseMissing(db))
+    }
+}
+
+impl Files {
+    /// Closes every file; shards first, in order.
+    fn close(&self) {
+        for file in self.shards.iter().chain([&self.global]) {
+            file.close(Stop::Truncate);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Makes and opens the files of a store, and sets every connection up the same way.
+//!
+//! ```text
+//! directory (0700)
+//!   global.db     nodes, components, kinds; meta: store id, number of shards
+//!   shard-00.db   actors, heads, pages, commits, snapshots, pins; meta: store id
+//!   shard-01.db   ...
+//! each:           application_id "STKD", user_version = schema version, WAL
+//! ```
+//!
+//! A store exists once `global.db` has the number of shards, which is written last. From then on a
+//! missing shard is an error: nothing missing is ever taken for empty.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::config::EmbeddedConfig;
+use crate::store::sql;
+
+/// "STKD": tells `file` and other programs whose database this is.
+const APPLICATION_ID: i32 = 0x5354_4b44;
+/// Engine page size. A packed page row is 1-4 KiB: measured against 8 and 16 KiB, this one writes
+/// least per commit, and one overflow page holds what does not fit.
+const ENGINE_PAGE_BYTES: i64 = 4096;
+/// Page cache of a connection that writes, in KiB: inner pages of the key index stay in.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+/// Page cache of a connection that reads, in KiB.
+const READER_CACHE_KIB: i64 = 8 << 10;
+/// Prepared statements that a connection keeps: all of `sql`.
+const STATEMENTS_KEPT: usize = 64;
+
+const META_STORE: &str = "store";
+const META_SHARDS: &str = "shards";
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStoreError {
+    /// The directory or a file could not be made or read.
+    #[error("open store: {0}")]
+    Io(#[from] io::Error),
+    /// SQLite refused.
+    #[error("open store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The number of shards is not 1 to [`EmbeddedConfig::SHARDS_MAX`].
+    #[error("a store has 1 to {max} shards, not {asked}", max = EmbeddedConfig::SHARDS_MAX)]
+    Shards {
+        /// What was asked for.
+        asked: u8,
+    },
+    /// A file of the store is gone. It is not made anew: it held data.
+    #[error("{0} is missing: restore it from a backup, together with the whole directory")]
+    Missing(PathBuf),
+    /// A file belongs to another program, or to another store.
+    #[error("{path} is not a file of this store: {why}")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// A file was written by another version of this program.
+    #[error("{path} has format {found}, this program reads format {ours}", ours = sql::FORMAT)]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: i32,
+    },
+}
+
+/// The files of an open store.
+pub(super) struct Layout {
+    pub(super) global: PathBuf,
+    pub(super) shards: Vec<PathBuf>,
+}
+
+/// Opens the directory, and makes the store if there is none.
+pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> {
+    if config.shards == 0 || config.shards > EmbeddedConfig::SHARDS_MAX {
+        return Err(OpenStoreError::Shards { asked: config.shards });
+    }
+    let directory = &config.directory;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let global = directory.join("global.db");
+    let mut conn = connect(&global, config, true)?;
+    prepare_file(&conn, &global, sql::GLOBAL_SCHEMA)?;
+    // Of several processes that start at once, one makes the shards and the others wait here.
+    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let shards = match meta(&step, META_SHARDS)? {
+        Some(stored) => existing(&step, &global, directory, &stored)?,
+        None => make(&step, config)?,
+    };
+    step.commit()?;
+    fs::File::open(directory)?.sync_all()?;
+    Ok(Layout { global, shards })
+}
+
+fn shard_path(directory: &Path, shard: u8) -> PathBuf {
+    directory.join(format!("shard-{shard:02}.db"))
+}
+
+/// Checks the shards of a store that was made before.
+fn existing(
+    global: &Connection,
+    path: &Path,
+    directory: &Path,
+    stored: &[u8],
+) -> Result<Vec<PathBuf>, OpenStoreError> {
+    let foreign = |path: &Path, why: &str| OpenStoreError::Foreign {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    let &[count] = stored else {
+        return Err(foreign(path, "its number of shards is damaged"));
+    };
+    let store = meta(global, META_STORE)?.ok_or_else(|| foreign(path, "it has no store id"))?;
+    let mut shards = Vec::new();
+    for shard in 0..count {
+        let path = shard_path(directory, shard);
+        if !path.exists() {
+            return Err(OpenStoreError::Missing(path));
+        }
+        let conn = plain(&path, false)?;
+        check_file(&conn, &path)?;
+        if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
+            return Err(foreign(&path, "it belongs to another store"));
+        }
+        shards.push(path);
+    }
+    Ok(shards)
+}
+
+/// Makes the shards of a new store, then says in `global` that they exist.
+fn make(global: &Connection, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenStoreError> {
+    let mut store = [0; 16];
+    getrandom::fill(&mut store).map_err(io::Error::other)?;
+    let mut shards = Vec::new();
+    for shard in 0..config.shards {
+        let path = shard_path(&config.directory, shard);
+        let conn = connect(&path, config, true)?;
+        prepare_file(&conn, &path, sql::SHARD_SCHEMA)?;
+        let used: Option<i64> =
+            conn.query_row("SELECT 1 FROM head LIMIT 1", [], |row| row.get(0)).optional()?;
+        if used.is_some() {
+            return Err(OpenStoreError::Missing(config.directory.join("global.db")));
+        }
+        conn.execute("DELETE FROM meta", [])?;
+        conn.execute(sql::META_PUT, (META_STORE, &store[..]))?;
+        shards.push(path);
+    }
+    global.execute("DELETE FROM meta", [])?;
+    global.execute(sql::META_PUT, (META_STORE, &store[..]))?;
+    global.execute(sql::META_PUT, (META_SHARDS, &[config.shards][..]))?;
+    Ok(shards)
+}
+
+fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    conn.query_row(sql::META_GET, [name], |row| row.get(0)).optional()
+}
+
+/// Writes header and schema of a new file; checks those of an old one.
+fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        return check_file(conn, path);
+    }
+    conn.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {schema} {} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {}; COMMIT",
+        sql::META_SCHEMA,
+        sql::FORMAT
+    ))?;
+    Ok(())
+}
+
+fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
+    let pragma = |name: &str| -> rusqlite::Result<i32> {
+        conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+    };
+    let application = pragma("application_id")?;
+    if application != APPLICATION_ID {
+        let why = format!("application id {application:#x}");
+        return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
+    }
+    let found = pragma("user_version")?;
+    if found != sql::FORMAT {
+        return Err(OpenStoreError::Format { path: path.to_owned(), found });
+    }
+    Ok(())
+}
+
+/// A connection for the committer or the checkpointer.
+pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
+    let conn = connect(path, config, false)?;
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    if let Some(bytes) = config.file_bytes_max {
+        let pages = i64::try_from(bytes / page_bytes(&conn)?.max(1)).unwrap_or(i64::MAX);
+        conn.query_row(&format!("PRAGMA max_page_count = {}", pages.max(1)), [], |_| Ok(()))?;
+    }
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
+    let conn = connect(path, config, false)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// A database in memory with its schema.
+pub(super) fn memory(schema: &str) -> Result<Connection, OpenStoreError> {
+    let conn = Connection::open_in_memory()?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    conn.execute_batch(schema)?;
+    Ok(conn)
+}
+
+/// The engine's page size.
+pub(super) fn page_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    let bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// A connection as every part uses it.
+fn connect(
+    path: &Path,
+    config: &EmbeddedConfig,
+    create: bool,
+) -> Result<Connection, OpenStoreError> {
+    let conn = plain(path, create)?;
+    conn.busy_timeout(config.busy_wait)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // After a failed sync the file must not be written again, not even when it closes.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.pragma_update(None, "page_size", ENGINE_PAGE_BYTES)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let why = format!("its file system does not carry WAL (journal mode {mode})");
+        return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
+    }
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    Ok(conn)
+}
+
+fn plain(path: &Path, create: bool) -> rusqlite::Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    Connection::open_with_flags(path, flags)
+}

@@ -1,0 +1,280 @@
+//! The read steps: each one statement, but for pages that a base holds.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+
+use super::rows::{self, Holder};
+use super::write::one;
+use crate::error::StoreError;
+use crate::fence::{Fence, Head};
+use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
+use crate::page;
+use crate::store::{ActorState, CommitRow, PageVersion, sql};
+
+type Read<T> = Result<T, StoreError>;
+
+/// Lengths of the lists that statements are made for; a list is filled up to the next one, so that
+/// few statements are prepared.
+const LISTS: [usize; 4] = [4, 16, 64, 256];
+
+/// A statement for each length of list.
+type Lists = LazyLock<[String; LISTS.len()]>;
+static READ_MANY: Lists = LazyLock::new(|| LISTS.map(sql::read_many));
+static READ_AT: Lists = LazyLock::new(|| LISTS.map(sql::read_at));
+static FENCES: Lists = LazyLock::new(|| LISTS.map(sql::fences));
+
+/// The statement for a list of `len`, and how long its list is.
+fn list(statements: &'static Lists, len: usize) -> (&'static str, usize) {
+    let at = LISTS.iter().position(|max| *max >= len).unwrap_or(LISTS.len() - 1);
+    (&statements[at], LISTS[at])
+}
+
+/// All rows of a statement.
+pub(super) fn all<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    mut read: impl FnMut(&Row<'_>) -> Read<T>,
+) -> Read<Vec<T>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = statement.query(params)?;
+    let mut result = Vec::new();
+    while let Some(row) = found.next()? {
+        result.push(read(row)?);
+    }
+    Ok(result)
+}
+
+/// What a statement found for some pages of one database.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The pages that the database itself has.
+    pub(super) pages: HashMap<Pgno, PageVersion>,
+    /// Where to ask for the others.
+    pub(super) base: Option<(DbId, Txid)>,
+    /// Its head's txid.
+    pub(super) head_txid: Txid,
+}
+
+/// A page and its txid: the columns `txid, sum, bytes` from `at` on. `None`: nulls.
+fn version(row: &Row<'_>, at: usize, db: DbId, pgno: Pgno) -> Read<Option<PageVersion>> {
+    if rows::is_null(row, at)? {
+        return Ok(None);
+    }
+    let txid = rows::txid(row, at)?;
+    let bytes = page::decode(db, pgno, txid, rows::blob(row, at + 2)?, rows::blob(row, at + 1)?)?;
+    Ok(Some(PageVersion { pgno, txid, bytes }))
+}
+
+/// One page under a fence: the hot path.
+pub(super) fn fenced_page(
+    conn: &Connection,
+    fence: &Fence,
+    at: Txid,
+    pgno: Pgno,
+) -> Read<(Option<PageVersion>, Found)> {
+    let mut statement = conn.prepare_cached(sql::READ_ONE)?;
+    let mut found = statement.query(params![
+        &fence.db.0[..],
+        pgno.0,
+        rows::to_sql(at.0)?,
+        rows::to_sql(fence.generation.0)?,
+        &fence.token.0[..],
+    ])?;
+    let row = found.next()?.ok_or(StoreError::DatabaseMissing(fence.db))?;
+    let holder = Holder::from_row(row)?;
+    holder.check(fence, at)?;
+    let page = version(row, 7, fence.db, pgno)?;
+    let rest = Found {
+        pages: HashMap::new(),
+        base: if page.is_none() { rows::base(row, 4)? } else { None },
+        head_txid: holder.txid,
+    };
+    Ok((page, rest))
+}
+
+/// Several pages under a fence.
+pub(super) fn fenced_pages(
+    conn: &Connection,
+    fence: &Fence,
+    at: Txid,
+    pages: &[Pgno],
+) -> Read<Found> {
+    let (sql, len) = list(&READ_MANY, pages.len());
+    let (at_sql, generation) = (rows::to_sql(at.0)?, rows::to_sql(fence.generation.0)?);
+    let (db, token) = (&fence.db.0[..], &fence.token.0[..]);
+    let first: [&dyn ToSql; 4] = [&db, &at_sql, &generation, &token];
+    let mut statement = conn.prepare_cached(sql)?;
+    bind(&mut statement, &first, pages, len)?;
+    let mut result = Found::default();
+    let mut rows = statement.raw_query();
+    let mut any = false;
+    while let Some(row) = rows.next()? {
+        if !any {
+            let holder = Holder::from_row(row)?;
+            holder.check(fence, at)?;
+            result.head_txid = holder.txid;
+            result.base = rows::base(row, 4)?;
+            any = true;
+        }
+        let pgno = rows::pgno(row, 6)?;
+        if let Some(page) = version(row, 7, fence.db, pgno)? {
+            result.pages.insert(pgno, page);
+        }
+    }
+    if any { Ok(result) } else { Err(StoreError::DatabaseMissing(fence.db)) }
+}
+
+/// Several pages of any database.
+pub(super) fn pages_at(conn: &Connection, db: DbId, at: Txid, pages: &[Pgno]) -> Read<Found> {
+    let (sql, len) = list(&READ_AT, pages.len());
+    let (db_sql, at_sql) = (&db.0[..], rows::to_sql(at.0)?);
+    let first: [&dyn ToSql; 2] = [&db_sql, &at_sql];
+    let mut statement = conn.prepare_cached(sql)?;
+    bind(&mut statement, &first, pages, len)?;
+    let mut result = Found::default();
+    let mut rows = statement.raw_query();
+    let mut any = false;
+    while let Some(row) = rows.next()? {
+        if !any {
+            result.base = rows::base(row, 0)?;
+            any = true;
+        }
+        let pgno = rows::pgno(row, 2)?;
+        if let Some(page) = version(row, 3, db, pgno)? {
+            result.pages.insert(pgno, page);
+        }
+    }
+    if any { Ok(result) } else { Err(StoreError::DatabaseMissing(db)) }
+}
+
+/// Binds what comes first, then page numbers filled up with zeros to `len`.
+fn bind(
+    statement: &mut rusqlite::Statement<'_>,
+    first: &[&dyn ToSql],
+    pages: &[Pgno],
+    len: usize,
+) -> Read<()> {
+    let fill = std::iter::repeat_n(0, len.saturating_sub(pages.len()));
+    let mut index = 0;
+    for value in first {
+        index += 1;
+        statement.raw_bind_parameter(index, value)?;
+    }
+    for pgno in pages.iter().map(|pgno| pgno.0).chain(fill) {
+        index += 1;
+        statement.raw_bind_parameter(index, pgno)?;
+    }
+    Ok(())
+}
+
+/// One page of a base: the page, or where to ask next.
+pub(super) fn base_page(
+    conn: &Connection,
+    db: DbId,
+    at: Txid,
+    pgno: Pgno,
+) -> Read<(Option<PageVersion>, Option<(DbId, Txid)>)> {
+    let params = params![&db.0[..], pgno.0, rows::to_sql(at.0)?];
+    one(conn, sql::READ_BASE, params, |row| Ok((version(row, 2, db, pgno)?, rows::base(row, 0)?)))?
+        .ok_or(StoreError::DatabaseMissing(db))
+}
+
+/// How many pages a database had as of `at`.
+pub(super) fn page_count_at(conn: &Connection, db: DbId, at: Txid) -> Read<PageCount> {
+    let params = params![&db.0[..], rows::to_sql(at.0)?];
+    let count = one(conn, sql::PAGE_COUNT_AT, params, |row| {
+        if at == Txid(0) {
+            return Ok(PageCount(0));
+        }
+        if rows::is_null(row, 1)? {
+            let head = rows::txid(row, 0)?;
+            return Err(StoreError::Corrupt(format!(
+                "{db} has no commit row {at}; its head is at {head}"
+            )));
+        }
+        rows::page_count(row, 1)
+    })?;
+    count.ok_or(StoreError::DatabaseMissing(db))
+}
+
+pub(super) fn actor(conn: &Connection, actor: &ActorId) -> Read<Option<ActorState>> {
+    one(conn, sql::ACTOR, [actor.kind(), actor.key()], rows::actor)
+}
+
+/// What each of `fences` is worth, in their order.
+pub(super) fn confirm(conn: &Connection, fences: &[Fence]) -> Read<Vec<Read<()>>> {
+    let mut result = Vec::with_capacity(fences.len());
+    for part in fences.chunks(LISTS[LISTS.len() - 1]) {
+        let (sql, len) = list(&FENCES, part.len());
+        let known = part.iter().map(|fence| Value::Blob(fence.db.0.to_vec()));
+        let fill = std::iter::repeat_n(Value::Null, len - part.len());
+        let holders: HashMap<DbId, Holder> =
+            all(conn, sql, params_from_iter(known.chain(fill)), |row| {
+                Ok((rows::db(row, 4)?, Holder::from_row(row)?))
+            })?
+            .into_iter()
+            .collect();
+        result.extend(part.iter().map(|fence| {
+            let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            holder.check(fence, Txid(0))
+        }));
+    }
+    Ok(result)
+}
+
+pub(super) fn verdict(
+    conn: &Connection,
+    db: DbId,
+    txid: Txid,
+) -> Read<(Option<Head>, Option<CommitRow>)> {
+    let params = params![&db.0[..], rows::to_sql(txid.0)?];
+    let found = one(conn, sql::VERDICT, params, rows::verdict)?;
+    Ok(found.map_or((None, None), |(head, commit)| (Some(head), commit)))
+}
+
+pub(super) fn commits(
+    conn: &Connection,
+    db: DbId,
+    after: Txid,
+    max: usize,
+) -> Read<Vec<CommitRow>> {
+    let params = params![&db.0[..], rows::to_sql(after.0)?, rows::limit(max)];
+    all(conn, sql::COMMITS, params, |row| rows::commit(row, 0))
+}
+
+pub(super) fn commit_pages(conn: &Connection, db: DbId, txid: Txid) -> Read<Vec<PageVersion>> {
+    let params = params![&db.0[..], rows::to_sql(txid.0)?];
+    all(conn, sql::COMMIT_PAGES, params, |row| {
+        let pgno = rows::pgno(row, 0)?;
+        let bytes = page::decode(db, pgno, txid, rows::blob(row, 3)?, rows::blob(row, 2)?)?;
+        Ok(PageVersion { pgno, txid, bytes })
+    })
+}
+
+/// Actors of one shard after `after`, in (kind, key) order.
+pub(super) fn actors(
+    conn: &Connection,
+    kind: Option<&str>,
+    after: Option<&ActorId>,
+    max: usize,
+) -> Read<Vec<ActorState>> {
+    let max = rows::limit(max);
+    let (after_kind, after_key) = after.map_or(("", ""), |actor| (actor.kind(), actor.key()));
+    let Some(kind) = kind else {
+        return all(conn, sql::ACTORS, params![after_kind, after_key, max], rows::actor);
+    };
+    let after_key = match after_kind.cmp(kind) {
+        std::cmp::Ordering::Less => "",
+        std::cmp::Ordering::Equal => after_key,
+        std::cmp::Ordering::Greater => return Ok(Vec::new()),
+    };
+    all(conn, sql::ACTORS_OF_KIND, params![kind, after_key, max], rows::actor)
+}
+
+pub(super) fn rows_of(conn: &Connection, db: DbId) -> Read<u64> {
+    Ok(one(conn, sql::ROWS_OF, [&db.0[..]], |row| rows::number(row, 0))?.unwrap_or(0))
+}

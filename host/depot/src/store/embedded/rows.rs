@@ -1,0 +1,239 @@
+//! Rows of SQLite as values of the depot, and back. Nothing stored is trusted to be in range.
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use crate::error::{HeadFenceMismatch, StoreError};
+use crate::fence::{Fence, Head, Origin};
+use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
+use crate::store::{ActorRow, ActorState, CommitRow, KindRow, Snapshot, Wanted};
+
+type Read<T> = Result<T, StoreError>;
+
+/// Columns of `sql::head!`.
+const HEAD_COLUMNS: usize = 9;
+/// Columns of `sql::actor!`.
+const ACTOR_COLUMNS: usize = 6;
+
+fn out_of_range(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("a stored {what} is out of range"))
+}
+
+/// A number as SQLite keeps it.
+pub(super) fn to_sql(number: u64) -> Read<i64> {
+    i64::try_from(number).map_err(|_| out_of_range("number"))
+}
+
+/// A count of rows or bytes as SQLite takes it.
+pub(super) fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A count or version.
+pub(super) fn number(row: &Row<'_>, column: usize) -> Read<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| out_of_range("number"))
+}
+
+fn small(row: &Row<'_>, column: usize) -> Read<u32> {
+    u32::try_from(row.get::<_, i64>(column)?).map_err(|_| out_of_range("count"))
+}
+
+fn bytes<const N: usize>(row: &Row<'_>, column: usize) -> Read<[u8; N]> {
+    blob(row, column)?.try_into().map_err(|_| out_of_range("key or hash"))
+}
+
+/// Bytes of a column, without a copy.
+pub(super) fn blob<'a>(row: &'a Row<'_>, column: usize) -> Read<&'a [u8]> {
+    match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        _ => Err(out_of_range("value")),
+    }
+}
+
+/// Whether a column is null.
+pub(super) fn is_null(row: &Row<'_>, column: usize) -> Read<bool> {
+    Ok(row.get_ref(column)? == ValueRef::Null)
+}
+
+/// A commit's number.
+pub(super) fn txid(row: &Row<'_>, column: usize) -> Read<Txid> {
+    number(row, column).map(Txid)
+}
+
+/// A page's number.
+pub(super) fn pgno(row: &Row<'_>, column: usize) -> Read<Pgno> {
+    small(row, column).map(Pgno)
+}
+
+/// A number of pages.
+pub(super) fn page_count(row: &Row<'_>, column: usize) -> Read<PageCount> {
+    small(row, column).map(PageCount)
+}
+
+/// A database's id.
+pub(super) fn db(row: &Row<'_>, column: usize) -> Read<DbId> {
+    bytes(row, column).map(DbId)
+}
+
+/// Where a database's older pages are: two columns, both null or both set.
+pub(super) fn base(row: &Row<'_>, column: usize) -> Read<Option<(DbId, Txid)>> {
+    if is_null(row, column)? {
+        return Ok(None);
+    }
+    Ok(Some((db(row, column)?, txid(row, column + 1)?)))
+}
+
+fn flag(row: &Row<'_>, column: usize) -> Read<bool> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(out_of_range("flag")),
+    }
+}
+
+/// What a head says about its owner: the columns of `sql::fence!`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    owner: (Generation, Token),
+    pub(super) txid: Txid,
+    sealed: bool,
+}
+
+impl Holder {
+    /// From the first four columns.
+    pub(super) fn from_row(row: &Row<'_>) -> Read<Self> {
+        Ok(Self {
+            owner: (Generation(number(row, 0)?), Token(bytes(row, 1)?)),
+            txid: txid(row, 2)?,
+            sealed: flag(row, 3)?,
+        })
+    }
+
+    /// From a whole head.
+    pub(super) fn of(head: &Head) -> Self {
+        Self {
+            owner: (head.fence.generation, head.fence.token),
+            txid: head.txid,
+            sealed: head.sealed,
+        }
+    }
+
+    /// Whether `fence` holds and the head has not lost the commit `known` that its owner has seen.
+    pub(super) fn check(&self, fence: &Fence, known: Txid) -> Read<()> {
+        if self.owner == (fence.generation, fence.token) && !self.sealed && known <= self.txid {
+            return Ok(());
+        }
+        Err(self.mismatch(fence, known).into())
+    }
+
+    /// The fact that a step failed on this head.
+    pub(super) fn mismatch(&self, fence: &Fence, expected_txid: Txid) -> HeadFenceMismatch {
+        HeadFenceMismatch {
+            db: fence.db,
+            expected: (fence.generation, fence.token),
+            expected_txid,
+            actual: self.owner,
+            actual_txid: self.txid,
+            sealed: self.sealed,
+        }
+    }
+}
+
+/// How an origin is kept.
+pub(super) fn origin_to_sql(origin: Origin) -> i64 {
+    match origin {
+        Origin::Native => 0,
+        Origin::Importing => 1,
+        Origin::Imported => 2,
+    }
+}
+
+/// A head, from the column `at` on.
+pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
+    Ok(Head {
+        fence: Fence {
+            db: db(row, at)?,
+            generation: Generation(number(row, at + 1)?),
+            token: Token(bytes(row, at + 2)?),
+        },
+        owner: NodeSession(bytes(row, at + 3)?),
+        txid: txid(row, at + 4)?,
+        page_count: page_count(row, at + 5)?,
+        chain: bytes(row, at + 6)?,
+        sealed: flag(row, at + 7)?,
+        origin: match row.get::<_, i64>(at + 8)? {
+            0 => Origin::Native,
+            1 => Origin::Importing,
+            2 => Origin::Imported,
+            _ => return Err(out_of_range("origin")),
+        },
+    })
+}
+
+/// A directory row and the head after it.
+pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
+    let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);
+    let actor = ActorId::new(&kind, &key)
+        .map_err(|error| StoreError::Corrupt(format!("a stored actor's name: {error}")))?;
+    let row_of = ActorRow {
+        actor,
+        db: db(row, 2)?,
+        component: Digest(bytes(row, 3)?),
+        wanted: wanted(row, 4)?,
+        restarts: small(row, 5)?,
+    };
+    Ok(ActorState { row: row_of, head: head(row, ACTOR_COLUMNS)? })
+}
+
+/// What is wanted of an actor.
+pub(super) fn wanted(row: &Row<'_>, column: usize) -> Read<Wanted> {
+    Ok(if flag(row, column)? { Wanted::Destroying } else { Wanted::Present })
+}
+
+/// The restart counter.
+pub(super) fn restarts(row: &Row<'_>, column: usize) -> Read<u32> {
+    small(row, column)
+}
+
+/// A handed-over state.
+pub(super) fn snapshot(row: &Row<'_>) -> Read<Snapshot> {
+    Ok(Snapshot {
+        generation: Generation(number(row, 0)?),
+        txid: txid(row, 1)?,
+        component: Digest(bytes(row, 2)?),
+        state: blob(row, 3)?.to_vec(),
+    })
+}
+
+/// A commit row, from the column `at` on.
+pub(super) fn commit(row: &Row<'_>, at: usize) -> Read<CommitRow> {
+    Ok(CommitRow {
+        txid: txid(row, at)?,
+        generation: Generation(number(row, at + 1)?),
+        page_count: page_count(row, at + 2)?,
+        content: bytes(row, at + 3)?,
+        chain: bytes(row, at + 4)?,
+        time_ms: number(row, at + 5)?,
+    })
+}
+
+/// Head and the commit row beside it, if there is one.
+pub(super) fn verdict(row: &Row<'_>) -> Read<(Head, Option<CommitRow>)> {
+    let written = if is_null(row, HEAD_COLUMNS)? { None } else { Some(commit(row, HEAD_COLUMNS)?) };
+    Ok((head(row, 0)?, written))
+}
+
+/// A kind.
+pub(super) fn kind(row: &Row<'_>) -> Read<KindRow> {
+    Ok(KindRow {
+        kind: row.get(0)?,
+        component: Digest(bytes(row, 1)?),
+        manifest: row.get(2)?,
+        version: number(row, 3)?,
+    })
+}
+
+/// A registered process.
+pub(super) fn node(row: &Row<'_>) -> Read<(NodeSession, String, u64)> {
+    Ok((NodeSession(bytes(row, 0)?), row.get(1)?, number(row, 2)?))
+}

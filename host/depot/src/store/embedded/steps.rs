@@ -1,0 +1,316 @@
+//! The [`Store`] of the embedded files: limits and packing here, SQL in `read` and `write`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::params;
+use sha2::{Digest as _, Sha256};
+
+use super::write::{self, PackedCommit};
+use super::{EmbeddedStore, read, rows};
+use crate::error::{Limit, StoreError};
+use crate::fence::{Fence, Head};
+use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
+use crate::page::PAGE_SIZE;
+use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
+use crate::store::{
+    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
+    PagesRead, SealStep, Store, TakenOver, TakeoverStep, sql,
+};
+
+/// What a step without pages writes, roughly.
+const SMALL_STEP_BYTES: u64 = 1024;
+/// From this many pages on a commit is packed off the runtime's threads: about 2 ms of work.
+const PACK_INLINE_PAGES_MAX: usize = 256;
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn shards(&self) -> u8 {
+        self.files.count
+    }
+
+    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
+        if step.actor.shard(self.files.count) != step.db.shard() {
+            let what = format!("database id {} is not of the shard of {}", step.db, step.actor);
+            return Err(StoreError::Corrupt(what));
+        }
+        let file = self.shard_of(step.db)?;
+        let work = move |conn: &_, now_ms| write::create(conn, &step, now_ms);
+        file.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
+        self.file_of(actor)?.read(|conn| read::actor(conn, actor))
+    }
+
+    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        let file = self.shard_of(step.db)?;
+        file.write(SMALL_STEP_BYTES, move |conn, _| write::take_over(conn, &step)).await
+    }
+
+    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let mut answers: Vec<Result<(), StoreError>> =
+            fences.iter().map(|fence| Err(StoreError::DatabaseMissing(fence.db))).collect();
+        for (shard, file) in self.files.shards.iter().enumerate() {
+            let of_shard = |fence: &Fence| usize::from(fence.db.shard().0) == shard;
+            let (places, asked): (Vec<usize>, Vec<Fence>) =
+                fences.iter().copied().enumerate().filter(|(_, fence)| of_shard(fence)).unzip();
+            if asked.is_empty() {
+                continue;
+            }
+            // A shard that cannot be read speaks for its own databases only.
+            let found = file
+                .read(|conn| read::confirm(conn, &asked))
+                .unwrap_or_else(|error| vec![Err(error); asked.len()]);
+            for (place, answer) in places.into_iter().zip(found) {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
+        let bytes = limits::len(step.snapshot.as_ref().map_or(0, Vec::len));
+        limits::check(Limit::SnapshotBytes, bytes, limits::SNAPSHOT_BYTES_MAX)?;
+        let file = self.shard_of(step.fence.db)?;
+        file.write(SMALL_STEP_BYTES + bytes, move |conn, _| write::seal(conn, &step)).await
+    }
+
+    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
+        let (asked, max) = (limits::len(pages.len()), limits::len(READ_PAGES_MAX));
+        limits::check(Limit::PagesPerRead, asked, max)?;
+        let file = self.shard_of(fence.db)?;
+        if let &[pgno] = pages {
+            let (page, found) = file.read(|conn| read::fenced_page(conn, &fence, at, pgno))?;
+            let page = match page {
+                Some(page) => page,
+                None => self.from_bases(fence.db, at, pgno, found.base)?,
+            };
+            return Ok(PagesRead { head_txid: found.head_txid, pages: vec![page] });
+        }
+        let found = file.read(|conn| read::fenced_pages(conn, &fence, at, pages))?;
+        let pages = self.in_order(fence.db, at, pages, &found)?;
+        Ok(PagesRead { head_txid: found.head_txid, pages })
+    }
+
+    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
+        let bytes = limits::len(step.pages.len().saturating_mul(PAGE_SIZE));
+        limits::check(Limit::CommitBytes, bytes, limits::COMMIT_BYTES_MAX)?;
+        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
+        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
+        let file = self.shard_of(step.fence.db)?;
+        let packed = if step.pages.len() > PACK_INLINE_PAGES_MAX && file.is_file() {
+            tokio::task::spawn_blocking(move || PackedCommit::new(&step))
+                .await
+                .map_err(|error| StoreError::Unavailable(error.to_string()))??
+        } else {
+            PackedCommit::new(&step)?
+        };
+        let bytes = packed.bytes();
+        file.write(bytes, move |conn, now_ms| write::commit(conn, &packed, now_ms)).await
+    }
+
+    async fn verdict(
+        &self,
+        db: DbId,
+        txid: Txid,
+    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
+        self.shard_of(db)?.read(|conn| read::verdict(conn, db, txid))
+    }
+
+    async fn read_at(
+        &self,
+        db: DbId,
+        at: Txid,
+        from: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        let file = self.shard_of(db)?;
+        let count = file.read(|conn| read::page_count_at(conn, db, at))?;
+        let max = u32::try_from(max.min(READ_PAGES_MAX)).unwrap_or(u32::MAX);
+        let first = from.0.max(1);
+        let end = first.saturating_add(max).min(count.0.saturating_add(1));
+        let pages: Vec<Pgno> = (first..end).map(Pgno).collect();
+        if pages.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Two statements, one answer: versions as of a txid do not change between them.
+        let found = file.read(|conn| read::pages_at(conn, db, at, &pages))?;
+        self.in_order(db, at, &pages, &found)
+    }
+
+    async fn commits(
+        &self,
+        db: DbId,
+        after: Txid,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError> {
+        let max = max.min(LIST_ROWS_MAX);
+        self.shard_of(db)?.read(|conn| read::commits(conn, db, after, max))
+    }
+
+    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
+        self.shard_of(db)?.read(|conn| read::commit_pages(conn, db, txid))
+    }
+
+    async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorState>, StoreError> {
+        let max = max.min(LIST_ROWS_MAX);
+        let mut found = Vec::new();
+        for file in &self.files.shards {
+            found.extend(file.read(|conn| read::actors(conn, kind, after, max))?);
+        }
+        found.sort_by(|one, other| one.row.actor.cmp(&other.row.actor));
+        found.truncate(max);
+        Ok(found)
+    }
+
+    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
+        let file = self.shard_of(fence.db)?;
+        let actor = actor.clone();
+        let bytes = u64::from(limits::DESTROY_ROWS_MAX) * 64;
+        file.write(bytes, move |conn, _| write::destroy(conn, &actor, &fence)).await
+    }
+
+    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
+        self.shard_of(db)?.read(|conn| read::rows_of(conn, db))
+    }
+
+    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
+        let bytes = limits::len(wasm.len());
+        limits::check(Limit::ComponentBytes, bytes, limits::COMPONENT_BYTES_MAX)?;
+        verify_component(digest, &wasm)?;
+        let work = move |conn: &_, _| {
+            write::statement(conn, sql::COMPONENT_INSERT, params![&digest.0[..], wasm])
+        };
+        self.files.global.write(SMALL_STEP_BYTES + bytes, work).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let wasm = self.files.global.read(|conn| {
+            let row = |row: &rusqlite::Row<'_>| rows::blob(row, 0).map(<[u8]>::to_vec);
+            write::one(conn, sql::COMPONENT, [&digest.0[..]], row)
+        })?;
+        if let Some(wasm) = &wasm {
+            verify_component(digest, wasm)?;
+        }
+        Ok(wasm)
+    }
+
+    async fn put_kind(
+        &self,
+        kind: &str,
+        component: Digest,
+        manifest: &str,
+    ) -> Result<KindRow, StoreError> {
+        let bytes = limits::len(manifest.len());
+        limits::check(Limit::ManifestBytes, bytes, limits::MANIFEST_BYTES_MAX)?;
+        let (kind, manifest) = (kind.to_owned(), manifest.to_owned());
+        let work = move |conn: &_, _| write::put_kind(conn, &kind, &component.0, &manifest);
+        self.files.global.write(SMALL_STEP_BYTES + bytes, work).await
+    }
+
+    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
+        self.files.global.read(|conn| write::one(conn, sql::KIND, [kind], rows::kind))
+    }
+
+    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
+        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind))
+    }
+
+    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
+        let address = address.to_owned();
+        let work = move |conn: &_, _| {
+            write::statement(conn, sql::NODE_BEAT, params![&session.0[..], address])
+        };
+        self.files.global.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
+        self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))
+    }
+
+    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
+        let work = move |conn: &_, _| write::statement(conn, sql::NODE_GONE, [&session.0[..]]);
+        self.files.global.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn close(&self) {
+        if !self.files.global.is_file() {
+            return self.files.close();
+        }
+        // Joins threads and syncs files: not on a thread of the runtime.
+        let files = Arc::clone(&self.files);
+        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::error!(%error, "close store");
+        }
+    }
+}
+
+impl EmbeddedStore {
+    /// The file with all rows of an actor.
+    fn file_of(&self, actor: &ActorId) -> Result<&super::DataFile, StoreError> {
+        let shard = actor.shard(self.files.count);
+        Ok(&self.files.shards[usize::from(shard.0)])
+    }
+
+    /// The pages in the order asked for, those that are not there from the bases.
+    fn in_order(
+        &self,
+        db: DbId,
+        at: Txid,
+        pages: &[Pgno],
+        found: &read::Found,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        let mut older: HashMap<Pgno, PageVersion> = HashMap::new();
+        let mut result = Vec::with_capacity(pages.len());
+        for pgno in pages {
+            if let Some(page) = found.pages.get(pgno).or_else(|| older.get(pgno)) {
+                result.push(page.clone());
+                continue;
+            }
+            let page = self.from_bases(db, at, *pgno, found.base)?;
+            older.insert(*pgno, page.clone());
+            result.push(page);
+        }
+        Ok(result)
+    }
+
+    /// A page that a database left to its base: asked of each base in turn.
+    ///
+    /// A base may be in another shard. Its versions are pinned and never change, so the fence of the
+    /// statement that named the base covers this answer too.
+    fn from_bases(
+        &self,
+        db: DbId,
+        at: Txid,
+        pgno: Pgno,
+        mut base: Option<(DbId, Txid)>,
+    ) -> Result<PageVersion, StoreError> {
+        for _ in 0..limits::BASE_DEPTH_MAX {
+            let Some((base_db, base_txid)) = base else {
+                break;
+            };
+            let (page, next) = self
+                .shard_of(base_db)?
+                .read(|conn| read::base_page(conn, base_db, base_txid, pgno))?;
+            if let Some(page) = page {
+                return Ok(page);
+            }
+            base = next;
+        }
+        Err(StoreError::Corrupt(format!("page {pgno} of {db} as of txid {at} has no row")))
+    }
+}
+
+fn verify_component(digest: Digest, wasm: &[u8]) -> Result<(), StoreError> {
+    if Sha256::digest(wasm)[..] == digest.0 {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("the bytes of component {digest} have another digest")))
+}

@@ -1,0 +1,262 @@
+//! The write steps, as they run inside a group's transaction.
+//!
+//! Each starts with the statement that carries its condition. No row changed means refused: what the
+//! head is then read for is the answer's facts, and the savepoint takes back the rest.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::rows::{self, Holder};
+use crate::error::StoreError;
+use crate::fence::{Fence, Head};
+use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
+use crate::page::PageRecord;
+use crate::store::limits::DESTROY_ROWS_MAX;
+use crate::store::{
+    CommitStep, CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot,
+    TakenOver, TakeoverStep, Wanted, sql,
+};
+
+type Done<T> = Result<T, StoreError>;
+
+/// No stage.
+const UNSTAGED: &[u8] = &[];
+
+/// One row through `read`, or none.
+pub(super) fn one<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Done<T>,
+) -> Done<Option<T>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_row(params, |row| Ok(read(row))).optional()?;
+    found.transpose()
+}
+
+fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done<usize> {
+    Ok(conn.prepare_cached(sql)?.execute(params)?)
+}
+
+/// The head as it is.
+fn head(conn: &Connection, db: DbId) -> Done<Head> {
+    one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
+        .ok_or(StoreError::DatabaseMissing(db))
+}
+
+/// Why a fenced step changed nothing.
+fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
+    let head = match head(conn, fence.db) {
+        Ok(head) => head,
+        Err(error) => return error,
+    };
+    let holder = Holder::of(&head);
+    if head.txid == base && holder.check(fence, base).is_ok() {
+        return StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db));
+    }
+    holder.mismatch(fence, base).into()
+}
+
+pub(super) fn create(conn: &Connection, step: &CreateStep, now_ms: u64) -> Done<Created> {
+    let (kind, key) = (step.actor.kind(), step.actor.key());
+    let actor = params![kind, key, &step.db.0[..], &step.component.0[..]];
+    if execute(conn, sql::ACTOR_INSERT, actor)? == 0 {
+        let state = one(conn, sql::ACTOR, [kind, key], rows::actor)?;
+        return state.map(Created::Exists).ok_or_else(|| {
+            StoreError::Corrupt(format!("{} is listed but has no head", step.actor))
+        });
+    }
+    let row = params![
+        &step.db.0[..],
+        &step.token.0[..],
+        &step.owner.0[..],
+        &[0_u8; 32][..],
+        rows::origin_to_sql(step.origin),
+        sql::FORMAT,
+        rows::to_sql(now_ms)?,
+    ];
+    if execute(conn, sql::HEAD_INSERT, row)? == 0 {
+        return Err(StoreError::Corrupt(format!("database id {} is in use", step.db)));
+    }
+    Ok(Created::Made(head(conn, step.db)?))
+}
+
+pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOver> {
+    let (generation, token) = step.replaces;
+    let fence = params![
+        &step.db.0[..],
+        rows::to_sql(generation.0)?,
+        &token.0[..],
+        &step.token.0[..],
+        &step.owner.0[..],
+    ];
+    let Some(taken) = one(conn, sql::TAKE_OVER, fence, |row| rows::head(row, 0))? else {
+        return head(conn, step.db).map(TakenOver::Moved);
+    };
+    let counter = match step.previous_end {
+        PreviousEnd::Orderly => 0,
+        PreviousEnd::Crashed => 1,
+        PreviousEnd::Neutral => 2,
+    };
+    let actor = params![
+        step.actor.kind(),
+        step.actor.key(),
+        &step.db.0[..],
+        &step.component.0[..],
+        counter,
+        i64::from(step.destroying),
+    ];
+    // The actor has another database by now, or is gone: this one is nobody's to run.
+    let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
+        .ok_or(StoreError::DatabaseMissing(step.db))?;
+    let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
+    Ok(TakenOver::Owned { head: taken, restarts, snapshot })
+}
+
+pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
+    let db = &step.fence.db.0[..];
+    let generation = rows::to_sql(step.fence.generation.0)?;
+    let txid = rows::to_sql(step.base.0)?;
+    let fence = params![db, generation, &step.fence.token.0[..], txid];
+    let sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0))?
+        .ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
+    execute(conn, sql::SNAPSHOT_DROP, [db])?;
+    if let Some(state) = &step.snapshot {
+        let row = params![db, generation, txid, &step.component.0[..], state];
+        execute(conn, sql::SNAPSHOT_INSERT, row)?;
+    }
+    Ok(sealed)
+}
+
+/// A commit whose pages are packed and checked, so that the committer only writes.
+pub(super) struct PackedCommit {
+    fence: Fence,
+    base: Txid,
+    txid: Txid,
+    page_count: PageCount,
+    chain: [u8; 32],
+    content: [u8; 32],
+    pages: Vec<(Pgno, PageRecord)>,
+    /// With fewer pages than this before it, the commit would leave a hole.
+    old_count_min: u32,
+}
+
+impl PackedCommit {
+    /// Packs the pages.
+    ///
+    /// # Errors
+    /// `Corrupt` if the pages are not ascending, each once, within the count, and of page size.
+    pub(super) fn new(step: &CommitStep) -> Done<Self> {
+        let bad = |what: &str| {
+            StoreError::Corrupt(format!("commit {} of {}: {what}", step.base.next(), step.fence.db))
+        };
+        let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
+        let mut pages = Vec::with_capacity(step.pages.len());
+        let mut before = Pgno(0);
+        for (pgno, bytes) in &step.pages {
+            if *pgno <= before || pgno.0 > step.page_count.0 {
+                return Err(bad("pages are not ascending within the page count"));
+            }
+            before = *pgno;
+            pages.push((*pgno, PageRecord::encode(step.fence.db, *pgno, txid, bytes)?));
+        }
+        let mut old_count_min = step.page_count.0;
+        for (pgno, _) in step.pages.iter().rev() {
+            if pgno.0 != old_count_min {
+                break;
+            }
+            old_count_min -= 1;
+        }
+        Ok(Self {
+            fence: step.fence,
+            base: step.base,
+            txid,
+            page_count: step.page_count,
+            chain: step.chain,
+            content: step.content,
+            pages,
+            old_count_min,
+        })
+    }
+
+    /// What it writes, roughly.
+    pub(super) fn bytes(&self) -> u64 {
+        let row = |(_, page): &(Pgno, PageRecord)| page.bytes.len() + 128;
+        crate::store::limits::len(self.pages.iter().map(row).sum::<usize>() + 512)
+    }
+}
+
+pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Done<()> {
+    let db = &step.fence.db.0[..];
+    let generation = rows::to_sql(step.fence.generation.0)?;
+    let txid = rows::to_sql(step.txid.0)?;
+    let fence = params![
+        db,
+        generation,
+        &step.fence.token.0[..],
+        rows::to_sql(step.base.0)?,
+        step.page_count.0,
+        &step.chain[..],
+        rows::to_sql(now_ms)?,
+        step.old_count_min,
+    ];
+    let time_ms = one(conn, sql::COMMIT, fence, |row| rows::number(row, 0))?
+        .ok_or_else(|| refusal(conn, &step.fence, step.base, "a commit that leaves holes"))?;
+    let row = params![
+        db,
+        txid,
+        generation,
+        step.page_count.0,
+        &step.content[..],
+        &step.chain[..],
+        UNSTAGED,
+        rows::to_sql(time_ms)?,
+    ];
+    execute(conn, sql::COMMIT_INSERT, row)?;
+    let mut insert = conn.prepare_cached(sql::PAGE_INSERT)?;
+    for (pgno, page) in &step.pages {
+        insert.execute(params![db, pgno.0, txid, UNSTAGED, &page.sum[..], &page.bytes[..]])?;
+    }
+    Ok(())
+}
+
+pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done<Destroyed> {
+    let db = &fence.db.0[..];
+    let hold = params![db, rows::to_sql(fence.generation.0)?, &fence.token.0[..]];
+    if execute(conn, sql::HOLD, hold)? == 0 {
+        return Err(refusal(conn, fence, Txid(0), "destroy"));
+    }
+    let name = params![actor.kind(), actor.key(), db];
+    match one(conn, sql::ACTOR_WANTED, name, |row| rows::wanted(row, 0))? {
+        Some(Wanted::Destroying) => {}
+        Some(Wanted::Present) => {
+            return Err(StoreError::Unavailable(format!("{actor} is not being destroyed")));
+        }
+        None => return Err(StoreError::DatabaseMissing(fence.db)),
+    }
+    let mut rows = 0;
+    for delete in sql::DESTROY_ROWS {
+        let left = u64::from(DESTROY_ROWS_MAX) - rows;
+        rows += crate::store::limits::len(execute(conn, delete, params![db, rows::to_sql(left)?])?);
+        if rows >= u64::from(DESTROY_ROWS_MAX) {
+            return Ok(Destroyed::More { rows });
+        }
+    }
+    execute(conn, sql::ACTOR_DELETE, name)?;
+    execute(conn, sql::HEAD_DELETE, [db])?;
+    Ok(Destroyed::Gone)
+}
+
+pub(super) fn put_kind(
+    conn: &Connection,
+    kind: &str,
+    component: &[u8],
+    manifest: &str,
+) -> Done<KindRow> {
+    one(conn, sql::KIND_PUT, params![kind, component, manifest], rows::kind)?
+        .ok_or_else(|| StoreError::Corrupt(format!("kind {kind} was not written")))
+}
+
+/// A step of one statement.
+pub(super) fn statement(conn: &Connection, sql: &str, params: impl Params) -> Done<()> {
+    execute(conn, sql, params).map(drop)
+}

@@ -1,0 +1,38 @@
+//! What one step may carry. The same on every store, so that what works on a laptop works in
+//! production.
+
+use crate::error::{Limit, StoreError};
+
+/// Most pages in one read step: 1 MiB.
+pub const READ_PAGES_MAX: usize = 256;
+/// Most rows in one page of a listing: an answer stays well below 1 MiB.
+pub const LIST_ROWS_MAX: usize = 1000;
+/// Most bytes of pages in one commit step: one step stays a short transaction of the engine, and a
+/// group of them bounded memory. Larger transactions are staged.
+pub const COMMIT_BYTES_MAX: u64 = 128 << 20;
+/// Most bytes of handed-over in-memory state: it is read whole when the actor wakes.
+pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes of a component: one row, read whole when it is compiled.
+pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes of a kind's settings.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Most pages of one database: 64 GiB. SQLite allows more; a database of one actor should not.
+pub const DATABASE_PAGES_MAX: u32 = 1 << 24;
+/// Most rows that one step of a destroy deletes: a few milliseconds, so that others get their turn.
+pub const DESTROY_ROWS_MAX: u32 = 2000;
+/// Longest chain of bases that a read follows.
+pub const BASE_DEPTH_MAX: usize = 16;
+
+/// Refuses `actual` over `max`.
+///
+/// # Errors
+/// `Refused` with the limit and both numbers.
+pub fn check(limit: Limit, actual: u64, max: u64) -> Result<(), StoreError> {
+    if actual > max { Err(StoreError::Refused { limit, actual, max }) } else { Ok(()) }
+}
+
+/// A length as a number that a limit compares with.
+#[must_use]
+pub fn len(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,423 @@
+//! Every statement of the depot, in portable SQL, and the schema.
+//!
+//! One schema and one set of statements for all drivers: SQLite runs them as they are. A driver for
+//! the PostgreSQL wire replaces `?N` by `$N`, `BLOB` by `BYTEA` and `TEXT` keys by
+//! `TEXT COLLATE "C"`, and nothing else; so the statements keep to what both have: row values, `ON
+//! CONFLICT`, `RETURNING`, common table expressions. Flags and numbers are `BIGINT`.
+//!
+//! Rules that the text of a statement keeps:
+//! - a fenced step starts with the `UPDATE head` that carries the fence as its condition;
+//! - "absent" is an insert that conflicts;
+//! - a read is one statement; none both moves a head and reads pages;
+//! - a page row is *visible* if it has no stage (an empty one), or if the commit row of its txid names
+//!   its stage; one commit writes a page once.
+
+use std::fmt::Write as _;
+
+/// Version of the schema and of what its columns hold.
+pub(crate) const FORMAT: i32 = 1;
+
+/// Tables of a shard: all rows of an actor.
+///
+/// `page` has its key in an index beside the table: rows are then appended and a commit of scattered
+/// pages writes few engine pages (measured, see `embedded::files`).
+pub(crate) const SHARD_SCHEMA: &str = r#"
+CREATE TABLE IF NOT EXISTS head (
+    db         BLOB   NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    token      BLOB   NOT NULL,
+    owner      BLOB   NOT NULL,
+    txid       BIGINT NOT NULL,
+    page_count BIGINT NOT NULL,
+    chain      BLOB   NOT NULL,
+    sealed     BIGINT NOT NULL,
+    origin     BIGINT NOT NULL,
+    floor      BIGINT NOT NULL,
+    format     BIGINT NOT NULL,
+    base_db    BLOB,
+    base_txid  BIGINT,
+    time_ms    BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS page (
+    db    BLOB   NOT NULL,
+    pgno  BIGINT NOT NULL,
+    txid  BIGINT NOT NULL,
+    stage BLOB   NOT NULL,
+    sum   BLOB   NOT NULL,
+    bytes BLOB   NOT NULL,
+    PRIMARY KEY (db, pgno, txid, stage)
+);
+CREATE TABLE IF NOT EXISTS "commit" (
+    db         BLOB   NOT NULL,
+    txid       BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    page_count BIGINT NOT NULL,
+    content    BLOB   NOT NULL,
+    chain      BLOB   NOT NULL,
+    stage      BLOB   NOT NULL,
+    time_ms    BIGINT NOT NULL,
+    PRIMARY KEY (db, txid)
+);
+CREATE TABLE IF NOT EXISTS snapshot (
+    db         BLOB   NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    txid       BIGINT NOT NULL,
+    component  BLOB   NOT NULL,
+    state      BLOB   NOT NULL
+);
+CREATE TABLE IF NOT EXISTS pin (
+    db   BLOB   NOT NULL,
+    txid BIGINT NOT NULL,
+    name TEXT   NOT NULL,
+    PRIMARY KEY (db, txid, name)
+);
+CREATE TABLE IF NOT EXISTS actor (
+    kind      TEXT   NOT NULL,
+    key       TEXT   NOT NULL,
+    db        BLOB   NOT NULL UNIQUE,
+    component BLOB   NOT NULL,
+    wanted    BIGINT NOT NULL,
+    restarts  BIGINT NOT NULL,
+    next_due  BIGINT,
+    PRIMARY KEY (kind, key)
+);
+CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL;
+"#;
+
+/// Tables that are never part of a fenced step.
+pub(crate) const GLOBAL_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS node (
+    session BLOB   NOT NULL PRIMARY KEY,
+    address TEXT   NOT NULL,
+    counter BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS component (
+    digest BLOB NOT NULL PRIMARY KEY,
+    wasm   BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS kind (
+    name      TEXT   NOT NULL PRIMARY KEY,
+    component BLOB   NOT NULL,
+    manifest  TEXT   NOT NULL,
+    version   BIGINT NOT NULL
+);
+";
+
+/// What a store of several files or primaries must agree on: its id and its number of shards.
+pub(crate) const META_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value BLOB NOT NULL
+);
+";
+pub(crate) const META_PUT: &str =
+    "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = ?1";
+
+/// The columns of a head, in the order that every statement returns them.
+macro_rules! head {
+    ($t:literal) => {
+        concat!(
+            $t,
+            "db, ",
+            $t,
+            "generation, ",
+            $t,
+            "token, ",
+            $t,
+            "owner, ",
+            $t,
+            "txid, ",
+            $t,
+            "page_count, ",
+            $t,
+            "chain, ",
+            $t,
+            "sealed, ",
+            $t,
+            "origin"
+        )
+    };
+}
+/// The columns that tell whether a fence holds.
+macro_rules! fence {
+    () => {
+        "h.generation, h.token, h.txid, h.sealed"
+    };
+}
+/// The columns of a directory row, which come before those of its head.
+macro_rules! actor {
+    () => {
+        "a.kind, a.key, a.db, a.component, a.wanted, a.restarts"
+    };
+}
+/// The columns of a commit row.
+macro_rules! commit {
+    () => {
+        "c.txid, c.generation, c.page_count, c.content, c.chain, c.time_ms"
+    };
+}
+/// Whether the page row `$p` may be seen.
+macro_rules! visible {
+    ($p:literal) => {
+        concat!(
+            "(length(",
+            $p,
+            ".stage) = 0 OR EXISTS (SELECT 1 FROM \"commit\" s WHERE s.db = ",
+            $p,
+            ".db AND s.txid = ",
+            $p,
+            ".txid AND s.stage = ",
+            $p,
+            ".stage))"
+        )
+    };
+}
+
+// --- ownership -----------------------------------------------------------------------------------
+
+pub(crate) const HEAD: &str = concat!("SELECT ", head!(""), " FROM head WHERE db = ?1");
+
+/// (kind, key, db, component)
+pub(crate) const ACTOR_INSERT: &str = "INSERT INTO actor (kind, key, db, component, wanted, \
+     restarts) VALUES (?1, ?2, ?3, ?4, 0, 0) ON CONFLICT (kind, key) DO NOTHING";
+
+/// (db, token, owner, chain, origin, format, now)
+pub(crate) const HEAD_INSERT: &str = "INSERT INTO head (db, generation, token, owner, txid, \
+     page_count, chain, sealed, origin, floor, format, time_ms) \
+     VALUES (?1, 1, ?2, ?3, 0, 0, ?4, 0, ?5, 0, ?6, ?7) ON CONFLICT (db) DO NOTHING";
+
+/// (kind, key)
+pub(crate) const ACTOR: &str = concat!(
+    "SELECT ",
+    actor!(),
+    ", ",
+    head!("h."),
+    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key = ?2"
+);
+
+/// (db, generation, token; new token, new owner)
+pub(crate) const TAKE_OVER: &str = concat!(
+    "UPDATE head SET generation = generation + 1, token = ?4, owner = ?5, sealed = 0 \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 RETURNING ",
+    head!("")
+);
+
+/// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is; destroying)
+pub(crate) const ACTOR_TAKEN_OVER: &str = "UPDATE actor SET component = ?4, \
+     restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 ELSE restarts END, \
+     wanted = CASE WHEN ?6 = 1 THEN 1 ELSE wanted END \
+     WHERE kind = ?1 AND key = ?2 AND db = ?3 RETURNING restarts";
+
+/// (db, generation, token, txid)
+pub(crate) const SEAL: &str = concat!(
+    "UPDATE head SET sealed = 1 \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 RETURNING ",
+    head!("")
+);
+
+pub(crate) const SNAPSHOT: &str =
+    "SELECT generation, txid, component, state FROM snapshot WHERE db = ?1";
+pub(crate) const SNAPSHOT_DROP: &str = "DELETE FROM snapshot WHERE db = ?1";
+/// (db, generation, txid, component, state)
+pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, txid, component, \
+     state) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+// --- pages and commits -----------------------------------------------------------------------------
+
+/// Columns: fence, base, then the page. (db, pgno, as of, generation, token)
+///
+/// The fence stands in the join: with another owner in the head the row has no page.
+pub(crate) const READ_ONE: &str = concat!(
+    "SELECT ",
+    fence!(),
+    ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes \
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 \
+     AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 AND ",
+    visible!("p"),
+    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+);
+
+/// The same for the page numbers `?5...`: (db, as of, generation, token, page numbers). A page
+/// number of 0 fills up a list and finds nothing.
+pub(crate) fn read_many(pages: usize) -> String {
+    with_list(
+        "want (pgno)",
+        "BIGINT",
+        5,
+        pages,
+        concat!(
+            "SELECT ",
+            fence!(),
+            ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+             FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
+             AND h.generation = ?3 AND h.token = ?4 AND h.sealed = 0 \
+             AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+             AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
+            visible!("v"),
+            " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
+        ),
+    )
+}
+
+/// Newest visible version of one page of any database, and where to ask next. (db, pgno, as of)
+///
+/// For the pages that a fenced read left to the base: what a base answers never changes, so the
+/// fence of the statement before it covers these too.
+pub(crate) const READ_BASE: &str = concat!(
+    "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes \
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 AND ",
+    visible!("p"),
+    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+);
+
+/// (db, generation, token, txid; page count, chain, now; least old page count that leaves no hole)
+pub(crate) const COMMIT: &str = "UPDATE head SET txid = txid + 1, page_count = ?5, chain = ?6, \
+     time_ms = CASE WHEN time_ms >= ?7 THEN time_ms + 1 ELSE ?7 END \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
+     AND page_count >= ?8 RETURNING time_ms";
+
+/// (db, txid, generation, page count, content, chain, stage, time)
+pub(crate) const COMMIT_INSERT: &str = "INSERT INTO \"commit\" (db, txid, generation, page_count, \
+     content, chain, stage, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// (db, pgno, txid, stage, sum, bytes)
+pub(crate) const PAGE_INSERT: &str =
+    "INSERT INTO page (db, pgno, txid, stage, sum, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// Head, then the commit row or nulls. (db, txid)
+pub(crate) const VERDICT: &str = concat!(
+    "SELECT ",
+    head!("h."),
+    ", ",
+    commit!(),
+    " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1"
+);
+
+/// Fences of the databases `?1...`. A null fills up a list and finds nothing.
+pub(crate) fn fences(databases: usize) -> String {
+    with_list(
+        "want (db)",
+        "BLOB",
+        1,
+        databases,
+        concat!("SELECT ", fence!(), ", h.db FROM want w JOIN head h ON h.db = w.db"),
+    )
+}
+
+// --- history -----------------------------------------------------------------------------------------
+
+/// Page count as of a commit, and the head's txid. (db, as of)
+pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count \
+     FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
+
+/// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
+pub(crate) fn read_at(pages: usize) -> String {
+    with_list(
+        "want (pgno)",
+        "BIGINT",
+        3,
+        pages,
+        concat!(
+            "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+             FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
+             AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+             AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
+            visible!("v"),
+            " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
+        ),
+    )
+}
+
+/// (db, after, most)
+pub(crate) const COMMITS: &str = concat!(
+    "SELECT ",
+    commit!(),
+    " FROM \"commit\" c WHERE c.db = ?1 AND c.txid > ?2 ORDER BY c.txid LIMIT ?3"
+);
+
+/// Visible rows that one commit wrote. (db, txid)
+pub(crate) const COMMIT_PAGES: &str = concat!(
+    "SELECT p.pgno, p.stage, p.sum, p.bytes FROM page p WHERE p.db = ?1 AND p.txid = ?2 AND ",
+    visible!("p"),
+    " ORDER BY p.pgno, p.stage"
+);
+
+// --- directory -----------------------------------------------------------------------------------------
+
+/// (kind, key, most)
+pub(crate) const ACTORS: &str = concat!(
+    "SELECT ",
+    actor!(),
+    ", ",
+    head!("h."),
+    " FROM actor a JOIN head h ON h.db = a.db WHERE (a.kind, a.key) > (?1, ?2) \
+     ORDER BY a.kind, a.key LIMIT ?3"
+);
+
+/// (kind, key, most)
+pub(crate) const ACTORS_OF_KIND: &str = concat!(
+    "SELECT ",
+    actor!(),
+    ", ",
+    head!("h."),
+    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key > ?2 \
+     ORDER BY a.key LIMIT ?3"
+);
+
+/// Locks the head of a generation that holds it. (db, generation, token)
+pub(crate) const HOLD: &str = "UPDATE head SET sealed = sealed \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0";
+
+/// (kind, key, db)
+pub(crate) const ACTOR_WANTED: &str =
+    "SELECT wanted FROM actor WHERE kind = ?1 AND key = ?2 AND db = ?3";
+
+/// Deletes some rows of a database, table by table: (db, most). Head and actor are not among them.
+pub(crate) const DESTROY_ROWS: [&str; 4] = [
+    "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
+     (SELECT pgno, txid, stage FROM page WHERE db = ?1 ORDER BY pgno, txid, stage LIMIT ?2)",
+    "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
+     (SELECT txid FROM \"commit\" WHERE db = ?1 ORDER BY txid LIMIT ?2)",
+    "DELETE FROM snapshot WHERE db IN (SELECT db FROM snapshot WHERE db = ?1 LIMIT ?2)",
+    "DELETE FROM pin WHERE db = ?1 AND (txid, name) IN \
+     (SELECT txid, name FROM pin WHERE db = ?1 ORDER BY txid, name LIMIT ?2)",
+];
+pub(crate) const HEAD_DELETE: &str = "DELETE FROM head WHERE db = ?1";
+/// (kind, key, db)
+pub(crate) const ACTOR_DELETE: &str = "DELETE FROM actor WHERE kind = ?1 AND key = ?2 AND db = ?3";
+
+pub(crate) const ROWS_OF: &str = "SELECT (SELECT count(*) FROM head WHERE db = ?1) \
+     + (SELECT count(*) FROM page WHERE db = ?1) + (SELECT count(*) FROM \"commit\" WHERE db = ?1) \
+     + (SELECT count(*) FROM snapshot WHERE db = ?1) + (SELECT count(*) FROM pin WHERE db = ?1) \
+     + (SELECT count(*) FROM actor WHERE db = ?1)";
+
+// --- global --------------------------------------------------------------------------------------------
+
+pub(crate) const COMPONENT_INSERT: &str =
+    "INSERT INTO component (digest, wasm) VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING";
+pub(crate) const COMPONENT: &str = "SELECT wasm FROM component WHERE digest = ?1";
+/// (name, component, manifest)
+pub(crate) const KIND_PUT: &str = "INSERT INTO kind (name, component, manifest, version) \
+     VALUES (?1, ?2, ?3, 1) ON CONFLICT (name) DO UPDATE SET component = excluded.component, \
+     manifest = excluded.manifest, version = kind.version + 1 \
+     RETURNING name, component, manifest, version";
+pub(crate) const KIND: &str = "SELECT name, component, manifest, version FROM kind WHERE name = ?1";
+pub(crate) const KINDS: &str = "SELECT name, component, manifest, version FROM kind ORDER BY name";
+/// (session, address)
+pub(crate) const NODE_BEAT: &str = "INSERT INTO node (session, address, counter) \
+     VALUES (?1, ?2, 1) ON CONFLICT (session) DO UPDATE SET address = excluded.address, \
+     counter = node.counter + 1";
+pub(crate) const NODES: &str = "SELECT session, address, counter FROM node ORDER BY session";
+pub(crate) const NODE_GONE: &str = "DELETE FROM node WHERE session = ?1";
+
+/// `WITH name AS (VALUES (?first), ...) select`. The first cell tells the type of its column.
+fn with_list(name: &str, kind: &str, first: usize, len: usize, select: &str) -> String {
+    let mut sql = format!("WITH {name} AS (VALUES (CAST(?{first} AS {kind}))");
+    for n in first + 1..first + len {
+        let _ = write!(sql, ", (?{n})");
+    }
+    sql.push_str(") ");
+    sql.push_str(select);
+    sql
+}

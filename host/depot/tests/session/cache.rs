@@ -1,0 +1,78 @@
+//! The page cache: warm after a wake, never across a foreign commit, bounded.
+
+use stockade_depot::{DepotLimits, Txid};
+
+use crate::faulty_store::Step;
+use crate::world::{World, byte_of, limits, put};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_used_across_seal_and_wake() {
+    let world = World::new();
+    let session = world.create().await;
+    session.durable(put(&session, &[(1, 1), (2, 2)], 2)).await.unwrap();
+    session.seal(None).await.unwrap();
+    drop(session);
+    let woken = world.take_over(&world.here).await.unwrap().session;
+    assert_eq!((byte_of(&woken, 1), byte_of(&woken, 2)), (1, 2));
+    assert_eq!(world.store.calls(Step::Read), 0);
+}
+
+/// A generation elsewhere committed in between: what this process has cached is old, although
+/// every fence would pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_cache_of_a_former_generation_is_not_served() {
+    let world = World::new();
+    let first = world.create().await;
+    first.durable(put(&first, &[(1, 1), (2, 2)], 2)).await.unwrap();
+    first.seal(None).await.unwrap();
+    let foreign = world.steal().await;
+    foreign.durable(put(&foreign, &[(1, 100)], 2)).await.unwrap();
+    foreign.seal(None).await.unwrap();
+    let back = world.take_over(&world.here).await.unwrap().session;
+    assert_eq!((byte_of(&back, 1), byte_of(&back, 2)), (100, 2));
+    assert_eq!(world.store.calls(Step::Read), 2);
+}
+
+/// The foreign generation did not commit: the cache is still the head's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_survives_a_foreign_generation_without_commits() {
+    let world = World::new();
+    let first = world.create().await;
+    first.durable(put(&first, &[(1, 1)], 1)).await.unwrap();
+    first.seal(None).await.unwrap();
+    world.steal().await.seal(None).await.unwrap();
+    let back = world.take_over(&world.here).await.unwrap().session;
+    assert_eq!(byte_of(&back, 1), 1);
+    assert_eq!(world.store.calls(Step::Read), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_replaces_cached_pages_and_a_shrink_drops_them() {
+    let world = World::new();
+    let session = world.create().await;
+    session.durable(put(&session, &[(1, 1), (2, 2), (3, 3)], 3)).await.unwrap();
+    session.durable(put(&session, &[(1, 4)], 2)).await.unwrap();
+    assert_eq!(byte_of(&session, 1), 4);
+    session.durable(put(&session, &[(1, 5)], 3)).await.unwrap();
+    assert_eq!(byte_of(&session, 3), 0, "a page that was cut off never comes back");
+    assert_eq!(session.durable_txid(), Txid(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_bounded_and_its_loss_is_only_slower() {
+    let bytes_max = 64 * 4096;
+    let world = World::with(DepotLimits { cache_bytes_max: bytes_max, ..limits() });
+    let session = world.create().await;
+    for first in (1..=400).step_by(4) {
+        let pages: Vec<(u32, u8)> =
+            (first..first + 4).map(|n| (n, u8::try_from(n % 251).unwrap())).collect();
+        session.durable(put(&session, &pages, first + 3)).await.unwrap();
+        assert!(world.here.cache().bytes() <= bytes_max);
+    }
+    assert!(world.here.cache().bytes() > bytes_max / 2, "and it is used");
+    for n in 1..=400_u32 {
+        assert_eq!(u32::from(byte_of(&session, n)), n % 251);
+        assert!(world.here.cache().bytes() <= bytes_max);
+    }
+    assert!(world.store.calls(Step::Read) > 300);
+}
