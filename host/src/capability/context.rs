@@ -39,7 +39,7 @@ impl State {
 }
 
 impl wit::Host for State {
-    fn identity(&mut self) -> wasmtime::Result<Result<Identity, Error>> {
+    fn get_identity(&mut self) -> wasmtime::Result<Result<Identity, Error>> {
         Ok(self.in_life(|| Identity {
             kind: self.actor.kind().to_owned(),
             key: self.actor.key().to_owned(),
@@ -48,11 +48,11 @@ impl wit::Host for State {
         }))
     }
 
-    fn start_reason(&mut self) -> wasmtime::Result<Result<wit::StartReason, Error>> {
+    fn get_start_reason(&mut self) -> wasmtime::Result<Result<wit::StartReason, Error>> {
         Ok(self.in_life(|| self.start_reason.into()))
     }
 
-    fn budget(&mut self) -> wasmtime::Result<Result<Budget, Error>> {
+    fn get_budget(&mut self) -> wasmtime::Result<Result<Budget, Error>> {
         Ok(self.in_life(|| {
             let remaining = self.meter.remaining();
             Budget {

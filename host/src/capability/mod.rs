@@ -10,7 +10,7 @@
 //! Guests own nothing: a handle is a number in the table of this state. Handles are counted, and
 //! everything that a guest can make the host keep has a bound.
 
-pub mod context;
+mod context;
 mod limiter;
 mod log;
 mod sqlite;
@@ -28,7 +28,7 @@ use crate::bindings::Imports;
 use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::sqlite::{Connection, Leftovers, Meter, SqlError};
-use context::StartReason;
+pub use context::StartReason;
 use limiter::Limiter;
 use log::Lines;
 

@@ -471,12 +471,6 @@ impl Statement {
         unsafe { sys::sqlite3_stmt_readonly(self.raw.as_ptr()) != 0 }
     }
 
-    /// Whether it has been stepped and neither finished nor been reset.
-    pub(super) fn is_busy(&self) -> bool {
-        // SAFETY: the statement is live.
-        unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
-    }
-
     /// Steps of the virtual machine since this was asked last.
     pub(super) fn take_steps(&mut self) -> u64 {
         self.status(sys::SQLITE_STMTSTATUS_VM_STEP, true)
