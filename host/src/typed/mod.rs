@@ -35,3 +35,8 @@ pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
 pub(crate) use table::parameters;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
+
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+pub(crate) mod samples;
