@@ -20,29 +20,35 @@ mod config;
 mod info;
 mod history;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use stockade_depot::store::{Store, Wanted, embedded};
-use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, PreviousEnd, TokioParker};
+use stockade_depot::store::{ActorState, Store};
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, TokioParker};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
+pub use crate::actor::bill::Bill;
+pub use crate::actor::exit::SnapshotOutcome;
+pub use crate::router::kinds::Manifest;
+pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
 pub use history::{Export, VerifyReport};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
 use crate::capability;
-use crate::engine::{Engine, EngineConfig, actors_awake_max};
+use crate::engine::{Engine, EngineConfig, MAPS_PER_ACTOR, Offered, actors_awake_max};
 use crate::error::HostError;
 use crate::router::awake::Awake;
 use crate::router::exits::Exits;
-use crate::router::kinds::{Kind, Kinds, Manifest};
+use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
 use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
@@ -77,10 +83,10 @@ impl Host {
         let dirs = config.make_directories()?;
         let store: Arc<dyn Store> = match &config.store {
             Some(store) => Arc::clone(store),
-            None => Arc::new(embedded::EmbeddedStore::open(embedded::Config::new(&dirs.store))?),
+            None => Arc::new(open_embedded(&dirs.store)?),
         };
         let guests = guest_runtime()?;
-        let node = NodeSession::random();
+        let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.handle().clone()));
         let depot = Depot::new(
             Arc::clone(&store),
@@ -89,12 +95,15 @@ impl Host {
             parker,
             guests.handle().clone(),
         );
-        let awake_max = actors_awake_max(config.limits.actors_awake_max);
+        let awake_max = actors_awake_max(config.limits.actors_awake_max, MAPS_PER_ACTOR);
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
             instances_max: u32::try_from(awake_max).unwrap_or(u32::MAX),
             memory_bytes_max: config.limits.memory_bytes_max,
+            table_elements_max: config.limits.table_elements_max,
+            component_bytes_max: config.limits.component_bytes_max,
+            offered: Offered::all(),
         })?);
         let linker = capability::linker(engine.wasmtime())
             .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
@@ -147,7 +156,7 @@ impl Host {
         if wasm.len() as u64 > max {
             return Err(HostError::PayloadTooLarge { bytes: wasm.len() as u64, max });
         }
-        manifest.check(self.inner.config.limits.memory_bytes_max)?;
+        manifest.check(&self.inner.config.limits)?;
         let kinds = &self.shared().kinds;
         let digest = Engine::digest(&wasm);
         let program = kinds.program(digest, wasm.clone(), &manifest).await?;
@@ -238,7 +247,7 @@ impl Host {
         self.inner.router.end(actor, Ending::Destroy).await?;
         let state = self.state(actor).await?;
         let shared = self.shared();
-        let destroyed = shared.depot.destroy(&state, PreviousEnd::Neutral).await;
+        let destroyed = shared.depot.destroy(&state).await;
         destroyed.map_err(|error| crate::actor::cause::error_of_open(error, actor))
     }
 
@@ -299,7 +308,7 @@ impl Host {
     /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
     pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
         let state = self.state(actor).await?;
-        history::verify(&self.inner.store, &state.head).await
+        history::verify(self.inner.store.as_ref(), state.row.db).await
     }
 
     /// Actors awake here.
@@ -339,7 +348,7 @@ impl Host {
     async fn state(
         &self,
         actor: &ActorId,
-    ) -> Result<stockade_depot::ActorState, HostError> {
+    ) -> Result<ActorState, HostError> {
         let state = self.inner.store.actor(actor).await?;
         state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
     }
@@ -365,6 +374,18 @@ impl Drop for Inner {
             guests.shutdown_background();
         }
     }
+}
+
+fn random_node() -> Result<NodeSession, HostError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| HostError::Internal(format!("random bytes: {error}")))?;
+    Ok(NodeSession(bytes))
+}
+
+fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
+    EmbeddedStore::open(&EmbeddedConfig::new(dir))
+        .map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
 }
 
 /// Long SQL occupies a worker until it is done, so there are more workers than cores.

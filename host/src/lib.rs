@@ -11,7 +11,21 @@
 //!  grip, limits    revocable handles; every number
 //! ```
 
+pub mod actor;
+pub mod capability;
 pub mod engine;
+pub mod error;
+pub mod gateway;
 pub mod grip;
+pub mod host;
 pub mod limits;
+pub mod router;
+pub mod server;
+pub mod sqlite;
 pub mod typed;
+
+pub use error::HostError;
+pub use host::{Host, HostConfig, Reply};
+pub use router::kinds::Manifest;
+pub use stockade_depot::ActorId;
+pub use typed::Arguments;

@@ -98,6 +98,10 @@ impl Default for Limits {
 pub struct HostLimits {
     /// Actors awake at once, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,
+    /// Bytes of linear memory that a kind may ask for at most. 1 GiB.
+    pub memory_bytes_max: u64,
+    /// Elements of a table that a kind may ask for at most. 100,000.
+    pub table_elements_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
@@ -130,6 +134,8 @@ impl Default for HostLimits {
     fn default() -> Self {
         Self {
             actors_awake_max: 20_000,
+            memory_bytes_max: GIB,
+            table_elements_max: 100_000,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
             requests_max: 1_024,

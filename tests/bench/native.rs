@@ -85,7 +85,7 @@ impl Native {
         let begun = Instant::now();
         for i in 0..i64::from(count) {
             let mut update = self.connection.prepare_cached(UPDATE)?;
-            update.execute([i, i * 7919 % i64::from(ROWS)])?;
+            update.execute([1, i * 7919 % i64::from(ROWS)])?;
         }
         Ok(begun.elapsed())
     }
@@ -110,7 +110,7 @@ impl Native {
 pub const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
 const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
 const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
-const UPDATE: &str = "UPDATE item SET amount = ?1 WHERE id = ?2";
+const UPDATE: &str = "UPDATE item SET amount = amount + ?1 WHERE id = ?2";
 const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?3)";
 
 fn name_of(id: i64) -> String {

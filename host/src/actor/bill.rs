@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::sqlite::Counters;
+use crate::sqlite::Counts;
 
 /// What a call has cost. Reported with every reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,7 +31,7 @@ pub struct Bill {
 
 impl Bill {
     /// Takes over what the SQL layer has counted.
-    pub fn add_counters(&mut self, counters: &Counters) {
+    pub fn add_counters(&mut self, counters: &Counts) {
         self.sql_steps = counters.sql_steps;
         self.rows_read = counters.rows_read;
         self.rows_written = counters.rows_written;

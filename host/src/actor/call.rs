@@ -46,7 +46,7 @@ impl Generation {
         let gate = Gate::enter(&self.session);
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
-        let results = method.results().len();
+        let results = method.results_len();
         let outcome = self.run(method.export(), results, arguments, deadline).await;
         let bill = self.bill(begun);
         let waiting = gate.leave();

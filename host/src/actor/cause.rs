@@ -54,3 +54,19 @@ pub fn error_of_open(error: OpenError, actor: &ActorId) -> HostError {
         OpenError::Store(error) => HostError::from(error),
     }
 }
+
+/// The error of a call that ran and failed, with the verdict of its writes. Errors from before the
+/// guest ran have none.
+#[must_use]
+pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
+    match error {
+        HostError::Trapped { message, .. } => HostError::Trapped { message, verdict: of_call },
+        HostError::BudgetExhausted { which, .. } => {
+            HostError::BudgetExhausted { which, verdict: of_call }
+        }
+        HostError::ReplyTooLarge { bytes, max, .. } => {
+            HostError::ReplyTooLarge { bytes, max, verdict: of_call }
+        }
+        other => other,
+    }
+}

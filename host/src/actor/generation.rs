@@ -196,7 +196,7 @@ impl Generation {
             return format!("revoked: {reason}");
         }
         if let Some(which) = self.meter.exhausted() {
-            return format!("budget used up: {which}");
+            return format!("budget used up: {}", which.as_str());
         }
         let refused = self.store.data().limiter_refusal();
         let trap = format!("{error:#}");

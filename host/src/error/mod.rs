@@ -100,7 +100,7 @@ pub enum HostError {
         verdict: Option<Verdict>,
     },
     /// The call used up an allowance.
-    #[error("the call used up its budget of {}", exhausted_word(*.which))]
+    #[error("the call used up its budget of {}", .which.as_str())]
     BudgetExhausted {
         /// Which allowance.
         which: Exhausted,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use stockade_depot::{ActorId, PAGE_SIZE};
+use stockade_depot::ActorId;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::public::segments;
@@ -172,8 +172,7 @@ async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     let actor = addressed(path)?;
     let room = gateway.admission.export()?;
     let export = gateway.host.export(&actor).await?;
-    let bytes = u64::from(export.page_count.0) * u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
-    let txid = export.txid;
+    let (bytes, txid) = (export.bytes(), export.txid);
     let stream = futures_util::stream::try_unfold((export, room), next_chunk);
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::HostError;
+use super::reply::Refusal;
+use crate::error::Code;
 use crate::limits::HostLimits;
 
 /// Room for work. A permit is held until the work is done.
@@ -27,12 +28,12 @@ impl Admission {
     }
 
     /// Room for one request until its answer is made.
-    pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, HostError> {
+    pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.requests, "requests", self.requests_max)
     }
 
     /// Room for one export until its last byte is sent.
-    pub(super) fn export(&self) -> Result<OwnedSemaphorePermit, HostError> {
+    pub(super) fn export(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.exports, "exports", self.exports_max)
     }
 }
@@ -41,7 +42,8 @@ fn acquire(
     room: &Arc<Semaphore>,
     what: &'static str,
     max: usize,
-) -> Result<OwnedSemaphorePermit, HostError> {
-    let max = u64::try_from(max).unwrap_or(u64::MAX);
-    Arc::clone(room).try_acquire_owned().map_err(|_| HostError::Overloaded { what, max })
+) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(room).try_acquire_owned().map_err(|_| {
+        Refusal::new(Code::HostOverloaded, format!("the host works on {max} {what} already"))
+    })
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Refusal;
-use crate::error::{Code, HostError};
+use crate::error::Code;
 use crate::limits::HostLimits;
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
@@ -87,14 +87,15 @@ impl Bodies {
     }
 
     fn grains(&self, count: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let overloaded = HostError::Overloaded {
-            what: "bytes of request bodies",
-            max: to_u64(self.bytes_max),
+        let overloaded = || {
+            let max = self.bytes_max;
+            let message = format!("request bodies fill their {max} bytes of memory already");
+            Refusal::new(Code::HostOverloaded, message)
         };
         u32::try_from(count)
             .ok()
             .and_then(|count| Arc::clone(&self.room).try_acquire_many_owned(count).ok())
-            .ok_or_else(|| overloaded.into())
+            .ok_or_else(overloaded)
     }
 
     fn too_large(&self, bytes: u64) -> Refusal {

@@ -53,7 +53,7 @@ pub(super) async fn admit(
 ) -> Response {
     match guard.gateway.admission.request() {
         Ok(_room) => next.run(request).await,
-        Err(error) => Refusal::from(error).into_response(),
+        Err(refusal) => refusal.into_response(),
     }
 }
 

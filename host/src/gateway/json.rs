@@ -14,9 +14,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
+use stockade_depot::history::Fault;
 
 use crate::error::HostError;
-use crate::host::{ActorInfo, Deployed, ExitInfo, KindInfo, SqlReply, SqlValue, VerifyReport};
+use crate::host::{ActorInfo, Deployed, ExitInfo, KindInfo, SqlReply, VerifyReport};
+use crate::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
@@ -26,7 +28,8 @@ pub(super) fn kind_for_callers(info: &KindInfo) -> Json {
     json!({
         "kind": info.kind,
         "component": info.digest.to_string(),
-        "methods": info.methods,
+        "methods": info.methods["methods"],
+        "excluded": info.methods["excluded"],
     })
 }
 
@@ -36,7 +39,8 @@ pub(super) fn kind(info: &KindInfo) -> Json {
         "kind": info.kind,
         "component": info.digest.to_string(),
         "version": info.version,
-        "methods": info.methods,
+        "methods": info.methods["methods"],
+        "excluded": info.methods["excluded"],
         "manifest": info.manifest,
     })
 }
@@ -59,14 +63,13 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
         "actor": info.actor.to_string(),
         "kind": info.actor.kind(),
         "key": info.actor.key(),
-        "state": info.state.as_str(),
+        "state": info.status.as_str(),
         "generation": info.generation.0,
         "txid": info.txid.0,
         "pages": info.page_count.0,
         "bytes": info.bytes,
         "db": info.db.to_string(),
         "component": info.component.to_string(),
-        "owner_here": info.owner_here,
         "restarts": info.restarts,
         "last_exit": info.last_exit.as_ref().map(exit),
     })
@@ -78,6 +81,7 @@ pub(super) fn exit(info: &ExitInfo) -> Json {
         "reason": info.reason.as_str(),
         "generation": info.generation.0,
         "snapshot": info.snapshot,
+        "sealed": info.sealed,
         "message": info.message,
     })
 }
@@ -95,19 +99,33 @@ pub(super) fn sql_reply(reply: &SqlReply) -> Json {
 }
 
 /// What a verification found.
-pub(super) fn verified(report: &VerifyReport) -> Json {
+#[must_use]
+pub fn verified(report: &VerifyReport) -> Json {
+    let problems: Vec<String> = report.faults.iter().map(fault).collect();
     json!({
-        "ok": report.problems.is_empty(),
-        "pages": report.pages,
+        "ok": report.is_sound(),
+        "txid": report.head.txid.0,
         "commits": report.commits,
-        "bytes": report.bytes,
-        "problems": report.problems,
+        "pages": report.pages,
+        "fault_count": report.fault_count,
+        "problems": problems,
     })
+}
+
+fn fault(fault: &Fault) -> String {
+    match fault {
+        Fault::Page { pgno, error } => format!("page {pgno}: {error}"),
+        Fault::CommitPages { txid, error } => format!("pages of commit {txid}: {error}"),
+        Fault::Content { txid } => format!("commit {txid}: its pages are not those it was made of"),
+        Fault::Chain { txid } => format!("commit {txid} does not follow from the one before"),
+        Fault::Gap { after } => format!("commits are missing after {after}"),
+        Fault::Head => "the head is not what the last commit made".to_owned(),
+    }
 }
 
 /// One SQL value as JSON, exactly.
 #[must_use]
-pub fn sql_value(value: &SqlValue) -> Json {
+pub(super) fn sql_value(value: &SqlValue) -> Json {
     match value {
         SqlValue::Null => Json::Null,
         SqlValue::Integer(integer) if integer.unsigned_abs() <= EXACT_INTEGER_MAX => {

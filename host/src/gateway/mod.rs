@@ -52,7 +52,7 @@ use guard::Guard;
 use reply::Refusal;
 
 pub use arguments::WAVE_CONTENT_TYPE;
-pub use json::sql_value as sql_value_to_json;
+pub use json::verified as verified_to_json;
 pub use listen::Listener;
 
 /// Request header of a deploy: the manifest as JSON.

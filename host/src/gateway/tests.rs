@@ -22,15 +22,10 @@ struct Running {
 
 async fn start(token: Option<&str>, limits: HostLimits) -> Running {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let host = HostConfig {
-        data_dir: dir.path().to_owned(),
-        limits,
-        kind_defaults: Limits::default(),
-        advertised: String::new(),
-        store: None,
-    };
+    let host = HostConfig { limits, ..HostConfig::new(dir.path()) };
     let config = ServerConfig {
         host,
+        kind_defaults: Limits::default(),
         listen: "127.0.0.1:0".to_owned(),
         admin: "127.0.0.1:0".to_owned(),
         token: token.map(|token| Token::new(token).expect("valid")),

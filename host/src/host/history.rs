@@ -8,7 +8,7 @@ use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::READ_PAGES_MAX;
 use stockade_depot::{DbId, Head, PageCount, Pgno, Store, Txid};
 
-pub use stockade_depot::history::VerifyReport;
+pub use stockade_depot::history::Report as VerifyReport;
 
 use crate::error::HostError;
 
@@ -64,9 +64,6 @@ impl Export {
     }
 }
 
-pub(super) async fn verify(
-    store: &Arc<dyn Store>,
-    head: &Head,
-) -> Result<VerifyReport, HostError> {
-    Ok(stockade_depot::history::verify(store.as_ref(), head, |_| {}).await?)
+pub(super) async fn verify(store: &dyn Store, db: DbId) -> Result<VerifyReport, HostError> {
+    Ok(stockade_depot::history::verify(store, db, &mut |_| {}).await?)
 }

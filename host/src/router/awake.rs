@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stockade_depot::ActorId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Router;
@@ -35,12 +34,8 @@ impl Awake {
     /// Lets an actor wake. Held as long as it is awake.
     ///
     /// # Errors
-    /// `ActorOverloaded` if all places are taken and no idle actor made room.
-    pub async fn admit(
-        &self,
-        router: &Router,
-        actor: &ActorId,
-    ) -> Result<OwnedSemaphorePermit, HostError> {
+    /// `Overloaded` if all places are taken and no idle actor made room.
+    pub async fn admit(&self, router: &Router) -> Result<OwnedSemaphorePermit, HostError> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
@@ -48,9 +43,7 @@ impl Awake {
         let waiting = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(ROOM_WITHIN, waiting).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(HostError::Overloaded { what: "awake actors",
-                max: self.max as u64,
-            }),
+            _ => Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 }),
         }
     }
 }

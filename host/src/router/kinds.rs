@@ -12,7 +12,16 @@ use crate::actor::generation::Program;
 use crate::capability::State;
 use crate::engine::Engine;
 use crate::error::HostError;
-use crate::limits::Limits;
+use crate::limits::{HostLimits, Limits};
+
+/// C loops over one value cannot be interrupted, so no kind may have larger ones. 16 MiB.
+const VALUE_BYTES_MAX: u64 = 16 << 20;
+/// What one store step carries. 64 MiB.
+const COMMIT_BYTES_MAX: u64 = 64 << 20;
+/// What one seal carries. 16 MiB.
+const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
+/// Each waiting call holds its arguments. 100,000.
+const MAILBOX_CALLS_MAX: u64 = 100_000;
 
 /// Settings of a kind, given at deploy time and kept in the store as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,6 +29,31 @@ use crate::limits::Limits;
 pub struct Manifest {
     /// Limits of its actors; those left out have the host's defaults.
     pub limits: Limits,
+}
+
+impl Manifest {
+    /// Whether a host with these limits can keep its promises.
+    ///
+    /// # Errors
+    /// `Manifest` names the setting and what is possible.
+    pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
+        let limits = &self.limits;
+        for (name, value, max) in [
+            ("memory_bytes_max", limits.memory_bytes_max, host.memory_bytes_max),
+            ("table_elements_max", limits.table_elements_max, host.table_elements_max),
+            ("value_bytes_max", limits.value_bytes_max, VALUE_BYTES_MAX),
+            ("commit_bytes_max", limits.commit_bytes_max, COMMIT_BYTES_MAX),
+            ("snapshot_bytes_max", limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
+            ("payload_bytes_max", limits.payload_bytes_max, host.body_bytes_max as u64),
+            ("mailbox_calls_max", limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
+        ] {
+            if value == 0 || value > max {
+                let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
+                return Err(HostError::Manifest(text));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A kind with its program.
@@ -102,7 +136,8 @@ impl Kinds {
             .map_err(|error| HostError::Manifest(error.to_string()))?;
         let wasm = self.store.component(row.component).await?;
         let wasm = wasm.ok_or_else(|| {
-            HostError::Internal(format!("component {} of kind {} is missing", row.component, row.kind))
+            let what = format!("component {} of kind {} is missing", row.component, row.kind);
+            HostError::Internal(what)
         })?;
         let program = self.program(row.component, wasm, &manifest).await?;
         Ok(self.adopt(Kind { row, program }))

@@ -90,7 +90,7 @@ impl Router {
     /// Puts a request into the queue of its actor's slot; makes the slot if there is none.
     ///
     /// # Errors
-    /// `ActorOverloaded` if the queue is full, `ShuttingDown` after `close`. The request's caller
+    /// `Overloaded` if the queue is full, `ShuttingDown` after `close`. The request's caller
     /// is *not* answered then.
     pub fn dispatch(&self, limits: &Limits, request: Request) -> Result<(), HostError> {
         let queue_max = usize::try_from(limits.mailbox_calls_max).unwrap_or(usize::MAX).max(1);
@@ -115,15 +115,13 @@ impl Router {
     /// Ends the live generation of an actor. `None`: it was not awake here.
     ///
     /// # Errors
-    /// `ActorOverloaded` if too many endings wait already.
+    /// `Overloaded` if too many endings wait already.
     pub async fn end(&self, actor: &ActorId, ending: Ending) -> Result<Option<Exit>, HostError> {
         let Some(slot) = self.slot(actor) else { return Ok(None) };
         let (done, ended) = oneshot::channel();
         slot.hurry(ending.grace());
         slot.control.try_send(Control { ending, done }).map_err(|_| {
-            HostError::Overloaded { what: "waiting endings",
-                max: CONTROL_MAX as u64,
-            }
+            HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 }
         })?;
         // A slot that left meanwhile had no generation.
         Ok(ended.await.unwrap_or(None))

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use stockade_depot::{NodeSession, Store, StoreError};
 
+use crate::error::HostError;
+
 /// The processes that share a store.
 pub struct Nodes {
     store: Arc<dyn Store>,
@@ -32,22 +34,6 @@ struct Seen {
     moved: Instant,
 }
 
-/// Why a process could not register.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// Its lock file.
-    #[error("lock file {path}: {error}")]
-    Lock {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Nodes {
     /// Registers this process and retires those of this machine that have died.
     ///
@@ -59,9 +45,12 @@ impl Nodes {
         address: String,
         lease: Duration,
         lock_dir: &Path,
-    ) -> Result<Self, RegisterError> {
+    ) -> Result<Self, HostError> {
         let path = lock_path(lock_dir, own);
-        let failed = |error| RegisterError::Lock { path: path.clone(), error };
+        let failed = |error: std::io::Error| HostError::Directory {
+            path: path.clone(),
+            error: error.to_string(),
+        };
         std::fs::create_dir_all(lock_dir).map_err(failed)?;
         let lock = File::create(&path).map_err(failed)?;
         lock.lock().map_err(failed)?;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use stockade_depot::store::Wanted;
-use stockade_depot::{ActorId, ActorState, OpenError, Opened, PreviousEnd, SessionLimits};
+use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
+use stockade_depot::{ActorId, OpenError, Opened};
 
 use super::Shared;
 use crate::actor::cause::error_of_open;
@@ -29,11 +29,6 @@ pub async fn begin(
     creates: bool,
     previous_end: PreviousEnd,
 ) -> Result<Origin, HostError> {
-    let limits = SessionLimits::new(
-        program.limits.commit_bytes_max,
-        program.limits.database_bytes_max,
-        program.limits.snapshot_bytes_max,
-    );
     let mut attempts = 0;
     let (opened, start_reason) = loop {
         attempts += 1;
@@ -43,12 +38,12 @@ pub async fn begin(
             None if !creates => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
-            None => (shared.depot.create(actor, component, limits).await, StartReason::Created),
+            None => (shared.depot.create(actor, component).await, StartReason::Created),
             Some(state) => {
                 judge(shared, actor, &state)?;
                 let end = if state.head.sealed { PreviousEnd::Orderly } else { previous_end };
                 let reason = start_reason(&state, &program);
-                (shared.depot.take_over(&state, component, end, limits).await, reason)
+                (shared.depot.take_over(&state, component, end).await, reason)
             }
         };
         match opened {

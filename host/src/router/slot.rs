@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use stockade_depot::{ActorId, Cause, PreviousEnd, Reason};
+use stockade_depot::store::PreviousEnd;
+use stockade_depot::{ActorId, Cause, Reason};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -24,7 +25,7 @@ use super::request::{Called, Control, Ending, Heard, Request, Work};
 use super::{Router, ownership};
 use crate::actor::bill::micros;
 use crate::actor::call::{Answer, CallEnd};
-use crate::actor::cause::{error_of, reason_of};
+use crate::actor::cause::{error_of, reason_of, with_verdict};
 use crate::actor::ending;
 use crate::actor::exit::Exit;
 use crate::actor::generation::{Generation, Program};
@@ -207,7 +208,7 @@ impl Slot {
             self.end(Reason::Upgraded).await;
         }
         let program = shared.kinds.current(self.actor.kind()).await?;
-        let awake = shared.awake.admit(&self.router, &self.actor).await?;
+        let awake = shared.awake.admit(&self.router).await?;
         let origin =
             ownership::begin(&shared, &self.actor, program, creates, self.previous_end).await?;
         let fence = origin.session.fence();
@@ -353,7 +354,7 @@ impl Live {
             let heard = match passed {
                 Ok(txid) => outcome
                     .map(|value| Heard { value: shape(value), generation, txid, bill })
-                    .map_err(|error| error.with_verdict(waiting.verdict(Ok(())))),
+                    .map_err(|error| with_verdict(error, waiting.verdict(Ok(())))),
                 Err(cause) => Err(error_of(&cause, waiting.verdict(Err(&cause)))),
             };
             // A caller that has gone away needs no answer.

@@ -130,6 +130,23 @@ impl Meter {
         inner.stop.store(false, Ordering::Release);
     }
 
+    /// Brings the deadline of the call in progress forward; never back.
+    pub fn shorten(&self, deadline: Instant) {
+        let mut current = self.0.deadline.lock();
+        *current = Some(current.map_or(deadline, |current| current.min(deadline)));
+    }
+
+    /// Whether the call is past its deadline; it has then used up its time. Asked at every epoch
+    /// tick.
+    #[must_use]
+    pub fn past_deadline(&self) -> bool {
+        let past = self.is_past_deadline();
+        if past {
+            self.exhaust(Exhausted::Time);
+        }
+        past
+    }
+
     /// Asks running SQL to end now, and what follows in this call to end at once. Any thread.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);

@@ -285,14 +285,15 @@ impl OsFile for MainFile {
             self.state = State::Refused;
             return Err(self.context.kill("a commit without its sync").into());
         };
+        // A session that is dead already drops it: SQLite should not report success, though nobody
+        // would hear it. If it dies from here on, the verdict tells.
+        let alive = self.context.alive();
         if !transaction.changes_nothing(self.base) {
             let count = transaction.count;
             self.context.session.publish(transaction.into_pages(self.base), count);
             self.base = count;
         }
-        // A dead session has dropped it: SQLite should not report success, though nobody would
-        // hear it.
-        Ok(self.context.alive()?)
+        Ok(alive?)
     }
 }
 

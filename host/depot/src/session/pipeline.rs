@@ -21,8 +21,8 @@ use crate::chain;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{PageCount, Pgno, Txid};
-use crate::page::{PAGE_SIZE, PageBytes};
 use crate::limits::bytes_of_pages;
+use crate::page::{PAGE_SIZE, PageBytes};
 use crate::session::Mark;
 use crate::store::CommitStep;
 

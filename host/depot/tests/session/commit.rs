@@ -195,7 +195,10 @@ async fn old_generation_cannot_commit() {
     assert_eq!(cause.verdict(), Verdict::NotCommitted);
     assert!(matches!(old.prepare(1, PageCount(1)), Err(PrepareError::Dead(Cause::Fenced(_)))));
     let dropped = late_put(&old, &[(1, 67)], 1);
-    assert!(old.durable(dropped).await.is_err(), "a transaction on a dead session is never durable");
+    assert!(
+        old.durable(dropped).await.is_err(),
+        "a transaction on a dead session is never durable"
+    );
     assert_eq!(byte_of(&new, 1), 1);
 }
 
@@ -295,4 +298,16 @@ async fn a_limit_of_the_store_is_not_committed() {
         cause,
         Cause::CommitLost { verdict: Verdict::NotCommitted, error: StoreError::Closed }
     );
+}
+
+/// Prepare was skipped: the one thing that publish cannot take back ends the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_over_the_page_limit_kills() {
+    let world = World::with(DepotLimits { database_pages_max: 100, ..limits() });
+    let session = world.create().await;
+    let mark = late_put(&session, &[(1, 1)], u32::MAX);
+    let cause = session.durable(mark).await.unwrap_err();
+    assert_eq!(cause.verdict(), Verdict::NotCommitted);
+    assert_eq!(session.cause(), Some(cause));
+    assert_eq!(world.store.calls(Step::Commit), 0);
 }

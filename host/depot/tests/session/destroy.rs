@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stockade_depot::store::{PreviousEnd, Wanted};
-use stockade_depot::{Cause, OpenError, ReadError, Pgno, Session, Store};
+use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, Store};
 
 use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, put};

@@ -7,10 +7,7 @@ use stockade_depot::{Cause, DepotLimits, Pgno, ReadError, Reason, Session, Store
 use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, limits, put};
 
-fn read_elsewhere(
-    session: &Session,
-    pgno: u32,
-) -> tokio::task::JoinHandle<Result<u8, ReadError>> {
+fn read_elsewhere(session: &Session, pgno: u32) -> tokio::task::JoinHandle<Result<u8, ReadError>> {
     let session = session.clone();
     tokio::task::spawn_blocking(move || session.read(Pgno(pgno)).map(|bytes| bytes[0]))
 }

@@ -14,7 +14,7 @@ use stockade_sdk::{Connection, Result};
 const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
 const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
 const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
-const UPDATE: &str = "UPDATE item SET amount = ?1 WHERE id = ?2";
+const UPDATE: &str = "UPDATE item SET amount = amount + ?1 WHERE id = ?2";
 const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?3)";
 /// Rows that ids are spread over, as on the native side.
 const ROWS: i64 = 10_000;
@@ -93,7 +93,7 @@ fn update(count: u32) -> Result<u64> {
     let mut update = connection.prepare(UPDATE)?;
     let mut changed = 0;
     for i in 0..i64::from(count) {
-        changed += update.execute([i, i * 7919 % ROWS])?;
+        changed += update.execute([1, i * 7919 % ROWS])?;
     }
     Ok(changed)
 }

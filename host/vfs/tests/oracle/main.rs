@@ -1,0 +1,24 @@
+//! The file layer against an oracle: the same SQL goes to a plain SQLite file and to a database
+//! over a depot session; results, error codes, page counts and contents must be the same, also in
+//! the next generation.
+//!
+//! ```text
+//! rig        a depot over a store in memory, generations of one actor
+//! pair       both databases side by side: run, compare, reopen
+//! scripted   SQL that is known to be hard on a file layer
+//! generated  seeded random SQL, with refusals and lost reads (STEPS=n for more, SEED=n to repeat)
+//! refusals   limits and typed causes
+//! endings    dead sessions, close, interrupt, panics of the order of calls
+//! ```
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod endings;
+#[path = "../../../../tests/src/faulty_store.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
+mod faulty_store;
+mod generated;
+mod pair;
+mod random;
+mod refusals;
+mod rig;
+mod scripted;
