@@ -264,7 +264,7 @@ impl Shared {
         &self.death
     }
 
-    /// Resolves when the session is dead, whatever the cause.
+    /// Tells that something about the session changed; who waits looks again.
     pub(crate) fn news(&self) -> &Notify {
         &self.news
     }
