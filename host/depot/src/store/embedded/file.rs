@@ -34,7 +34,7 @@ pub(super) struct DataFile {
 }
 
 enum Engine {
-    File(FileEngine),
+    File(Box<FileEngine>),
     Memory { conn: Mutex<Option<Connection>>, clock: Clock },
 }
 
@@ -80,7 +80,7 @@ impl DataFile {
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
         let engine = FileEngine { path: path.to_owned(), readers, queue, wal, threads };
-        Ok(Self { failed, engine: Engine::File(engine) })
+        Ok(Self { failed, engine: Engine::File(Box::new(engine)) })
     }
 
     /// A database in memory.
