@@ -363,6 +363,34 @@ async fn a_damaged_page_is_an_error_never_wrong_bytes() {
 }
 
 #[tokio::test]
+async fn a_damaged_engine_file_is_corrupt() {
+    use std::os::unix::fs::FileExt;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut owner = Owner::create(&store, "a").await;
+    let many: Vec<(u32, u64)> = (1..=200).map(|pgno| (pgno, u64::from(pgno))).collect();
+    owner.commit(&many, 200).await;
+    store.close().await;
+    let path = directory.path().join("shard-00.db");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Everything but the schema's pages.
+    let pages = std::fs::metadata(&path).unwrap().len() / 4096;
+    for page in 20..pages {
+        file.write_all_at(&[0xEE; 4096], page * 4096).unwrap();
+    }
+    let store = open(directory.path());
+    for pgno in 1..=200 {
+        let read = store.read(owner.fence, Txid(1), &[Pgno(pgno)]).await;
+        match read {
+            Ok(read) => assert_eq!(read.pages[0].bytes, page(pgno, u64::from(pgno))),
+            Err(error) => assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}"),
+        }
+    }
+    let read = store.read(owner.fence, Txid(1), &[Pgno(150)]).await;
+    assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}");
+}
+
+#[tokio::test]
 async fn verify_names_what_is_wrong() {
     let (owner, faults, _directory) = damage("DELETE FROM page WHERE pgno = 3").await;
     assert!(matches!(owner.read_one(3, 3).await, Err(StoreError::Corrupt(_))));

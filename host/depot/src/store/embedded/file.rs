@@ -173,3 +173,26 @@ impl Drop for DataFile {
         self.close(Stop::Leave);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sql;
+
+    fn count(conn: &Connection) -> Result<i64, StoreError> {
+        Ok(conn.query_row("SELECT count(*) FROM head", [], |row| row.get(0))?)
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_the_file_is_neither_read_nor_written() {
+        let file = DataFile::in_memory(sql::SHARD_SCHEMA, Clock::system()).unwrap();
+        let write = || file.write(0, |conn, _| count(conn));
+        assert_eq!(write().await, Ok(0));
+        if let Engine::Memory { conn, .. } = &file.engine {
+            conn.lock().as_mut().unwrap().commit_hook(Some(|| true)).unwrap();
+        }
+        assert!(matches!(write().await, Err(StoreError::Unknown(_))));
+        assert_eq!(write().await, Err(StoreError::Closed));
+        assert_eq!(file.read(count), Err(StoreError::Closed));
+    }
+}
