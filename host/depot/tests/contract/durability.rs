@@ -133,7 +133,8 @@ async fn the_writer_that_gets_killed() {
     }
 }
 
-/// Starts the writer, kills it after a while, and returns the last commit it acknowledged per actor.
+/// Starts the writer, kills it after a while, and returns the last commit it acknowledged per
+/// actor.
 fn kill_a_writer(directory: &Path, after: Duration) -> BTreeMap<u64, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "durability::the_writer_that_gets_killed", "--nocapture"])

@@ -1,4 +1,5 @@
-//! One file of the store: readers beside a committer and a checkpointer, or one connection in memory.
+//! One file of the store: readers beside a committer and a checkpointer, or one connection in
+//! memory.
 //!
 //! ```text
 //!            write ──► queue ──► committer (thread) ──┐
@@ -144,7 +145,8 @@ impl DataFile {
         }
     }
 
-    /// Finishes what was accepted, cuts the log, and refuses everything after. Waits for the threads.
+    /// Finishes what was accepted, cuts the log, and refuses everything after. Waits for the
+    /// threads.
     pub(super) fn close(&self, how: Stop) {
         match &self.engine {
             Engine::File(file) => file.close(how),
