@@ -28,7 +28,8 @@ pub struct AwakeCap {
     pub configured: usize,
     /// How many maps each takes.
     pub maps_per_actor: usize,
-    /// Maps that the system allows this process to add; `None` if it does not say, and then nothing is capped.
+    /// Maps that the system allows this process to add; `None` if it does not say, and then nothing
+    /// is capped.
     pub map_count_max: Option<u64>,
 }
 
