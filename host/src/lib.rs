@@ -13,6 +13,7 @@
 
 pub mod actor;
 pub mod capability;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod gateway;
