@@ -12,6 +12,7 @@
 //! ```
 
 pub mod actor;
+pub mod bindings;
 pub mod capability;
 pub mod cli;
 pub mod engine;
