@@ -47,9 +47,6 @@ pub(super) struct Serve {
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Listen here for operators [default: 127.0.0.1:7071]
-    #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<String>,
     /// Settings, TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -101,8 +98,8 @@ impl Serve {
         Ok(ServerConfig {
             host,
             kind_defaults: over(&file.limits, &self.limits)?,
-            listen: pick(&self.listen, file.listen, "127.0.0.1:7070"),
-            admin: pick(&self.admin, file.admin, "127.0.0.1:7071"),
+            listen: pick(&self.listen, file.listen, super::LISTEN),
+            admin: pick(&context.common.admin, file.admin, super::ADMIN),
             token: token.map_err(|error| Failure::usage(error.to_string()))?,
         })
     }
