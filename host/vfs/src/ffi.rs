@@ -75,7 +75,11 @@ impl Slot {
 
     /// The name to open with: of the VFS and of its one file.
     pub(crate) fn name(&self) -> &str {
-        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
+        let end = self
+            .name
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(NAME_BYTES);
         str::from_utf8(&self.name[..end]).unwrap_or_default()
     }
 
@@ -92,8 +96,7 @@ impl Slot {
 fn empty_vfs() -> ffi::sqlite3_vfs {
     ffi::sqlite3_vfs {
         iVersion: 2,
-        szOsFile: c_int::try_from(size_of::<File<MainFile>>())
-            .expect("BUG: a file is three words"),
+        szOsFile: c_int::try_from(size_of::<File<MainFile>>()).expect("BUG: a file is three words"),
         mxPathname: PATH_BYTES_MAX,
         pNext: ptr::null_mut(),
         zName: ptr::null(),
@@ -252,7 +255,11 @@ fn role(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Role {
         None => Role::Scratch,
         Some(_) if flags & (SCRATCH | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0 => Role::Scratch,
         Some(name) if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => {
-            if name.to_bytes() == slot.name().as_bytes() { Role::Main } else { Role::None }
+            if name.to_bytes() == slot.name().as_bytes() {
+                Role::Main
+            } else {
+                Role::None
+            }
         }
         Some(_) => Role::None,
     }
@@ -268,8 +275,10 @@ unsafe fn install<F: OsFile>(
     let body = Box::into_raw(Box::new(body));
     // SAFETY: `szOsFile` is the size of `File<_>`, the same for every F; SQLite aligns to 8.
     unsafe {
-        file.cast::<File<F>>()
-            .write(File { base: ffi::sqlite3_file { pMethods: methods }, body });
+        file.cast::<File<F>>().write(File {
+            base: ffi::sqlite3_file { pMethods: methods },
+            body,
+        });
     }
 }
 
@@ -297,7 +306,9 @@ unsafe extern "C" fn x_read<F: OsFile>(
     // fail; plain bytes may be overwritten whatever they hold.
     let out = unsafe { slice::from_raw_parts_mut(out.cast::<u8>(), amount) };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Read, |body| body.read(out, offset))
+    run(unsafe { body::<F>(file) }, Operation::Read, |body| {
+        body.read(out, offset)
+    })
 }
 
 unsafe extern "C" fn x_write<F: OsFile>(
@@ -312,16 +323,22 @@ unsafe extern "C" fn x_write<F: OsFile>(
     // SAFETY: `data` holds `amount` bytes.
     let data = unsafe { slice::from_raw_parts(data.cast::<u8>(), amount) };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Write, |body| body.write(data, offset))
+    run(unsafe { body::<F>(file) }, Operation::Write, |body| {
+        body.write(data, offset)
+    })
 }
 
 unsafe extern "C" fn x_truncate<F: OsFile>(
     file: *mut ffi::sqlite3_file,
     size: ffi::sqlite3_int64,
 ) -> c_int {
-    let Ok(size) = u64::try_from(size) else { return ffi::SQLITE_IOERR_TRUNCATE };
+    let Ok(size) = u64::try_from(size) else {
+        return ffi::SQLITE_IOERR_TRUNCATE;
+    };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Truncate, |body| body.truncate(size))
+    run(unsafe { body::<F>(file) }, Operation::Truncate, |body| {
+        body.truncate(size)
+    })
 }
 
 /// Never relied on: `FCNTL_SYNC` comes before it, and also when `synchronous=OFF` skips it.
@@ -398,7 +415,9 @@ unsafe fn pragma(context: &Context, arguments: *mut *mut c_char) -> c_int {
 
 /// A copy in memory that SQLite frees; null if there is none, which SQLite takes for no message.
 fn sqlite_string(text: &str) -> *mut c_char {
-    let Ok(size) = u64::try_from(text.len() + 1) else { return ptr::null_mut() };
+    let Ok(size) = u64::try_from(text.len() + 1) else {
+        return ptr::null_mut();
+    };
     // SAFETY: any size may be asked for.
     let copy = unsafe { ffi::sqlite3_malloc64(size) }.cast::<u8>();
     if !copy.is_null() {
@@ -453,7 +472,10 @@ unsafe extern "C" fn x_full_pathname(
     match usize::try_from(out_bytes) {
         Ok(room) if name.len() <= room => {
             // SAFETY: `out` has `room` bytes, and the two do not overlap.
-            unsafe { out.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), name.len()) };
+            unsafe {
+                out.cast::<u8>()
+                    .copy_from_nonoverlapping(name.as_ptr(), name.len())
+            };
             ffi::SQLITE_OK
         }
         Ok(_) | Err(_) => ffi::SQLITE_CANTOPEN,
@@ -461,10 +483,7 @@ unsafe extern "C" fn x_full_pathname(
 }
 
 /// Guests load no code.
-unsafe extern "C" fn x_dl_open(
-    _vfs: *mut ffi::sqlite3_vfs,
-    _name: *const c_char,
-) -> *mut c_void {
+unsafe extern "C" fn x_dl_open(_vfs: *mut ffi::sqlite3_vfs, _name: *const c_char) -> *mut c_void {
     ptr::null_mut()
 }
 
@@ -472,7 +491,10 @@ unsafe extern "C" fn x_dl_error(_vfs: *mut ffi::sqlite3_vfs, bytes: c_int, out: 
     let text = c"extensions cannot be loaded here".to_bytes_with_nul();
     if usize::try_from(bytes).is_ok_and(|room| text.len() <= room) {
         // SAFETY: `out` has `bytes` bytes, enough for the text.
-        unsafe { out.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        unsafe {
+            out.cast::<u8>()
+                .copy_from_nonoverlapping(text.as_ptr(), text.len())
+        };
     }
 }
 
@@ -517,7 +539,9 @@ unsafe extern "C" fn x_current_time(vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -
     // SAFETY: as in `x_randomness`.
     unsafe {
         let host = host(vfs);
-        (*host).xCurrentTime.map_or(ffi::SQLITE_ERROR, |call| call(host, out))
+        (*host)
+            .xCurrentTime
+            .map_or(ffi::SQLITE_ERROR, |call| call(host, out))
     }
 }
 

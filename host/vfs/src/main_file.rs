@@ -71,7 +71,11 @@ struct Transaction {
 impl MainFile {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         let base = context.session.page_count();
-        Self { context, base, state: State::Idle }
+        Self {
+            context,
+            base,
+            state: State::Idle,
+        }
     }
 
     /// A sync that no commit followed was the end of a rollback: what it wrote is the published
@@ -142,7 +146,9 @@ impl MainFile {
             page[start..start + data.len()].copy_from_slice(data);
             PageBytes::from(page)
         };
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         transaction.overlay.put(pgno, page);
         transaction.count = transaction.count.max(PageCount(pgno.0));
         Ok(())
@@ -152,10 +158,15 @@ impl MainFile {
     fn check_room(&mut self, last: Pgno) -> Result<(), FileError> {
         let limits = self.context.session.limits();
         if last.0 > limits.database_pages_max {
-            let fault = Fault::DatabaseFull { pages: last.0, max: limits.database_pages_max };
+            let fault = Fault::DatabaseFull {
+                pages: last.0,
+                max: limits.database_pages_max,
+            };
             return Err(self.refuse(fault));
         }
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         let bytes = transaction.overlay.len() as u64 * PAGE_BYTES;
         if bytes > self.context.overlay_bytes_max {
             let max = self.context.session.limits().commit_bytes_max;
@@ -182,7 +193,8 @@ impl Transaction {
     fn into_pages(mut self, base: PageCount) -> Vec<(Pgno, PageBytes)> {
         for pgno in self.kept.0.saturating_add(1)..=base.0.min(self.count.0) {
             if self.overlay.get(Pgno(pgno)).is_none() {
-                self.overlay.put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
+                self.overlay
+                    .put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
             }
         }
         self.overlay.into_pages()
@@ -203,7 +215,9 @@ impl OsFile for MainFile {
         self.context.alive()?;
         self.drop_rolled_back();
         let available = (u64::from(self.count().0) * PAGE_BYTES).saturating_sub(offset);
-        let have = usize::try_from(available).unwrap_or(usize::MAX).min(out.len());
+        let have = usize::try_from(available)
+            .unwrap_or(usize::MAX)
+            .min(out.len());
         let (there, past_end) = out.split_at_mut(have);
         past_end.fill(0);
         let short = !past_end.is_empty();
@@ -214,13 +228,19 @@ impl OsFile for MainFile {
             self.read_page(pgno, start, &mut there[done..done + piece])?;
             done += piece;
         }
-        if short { Err(FileError::ShortRead) } else { Ok(()) }
+        if short {
+            Err(FileError::ShortRead)
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, data: &[u8], offset: u64) -> Result<(), FileError> {
         self.context.alive()?;
         self.drop_rolled_back();
-        let Some(last) = (data.len() as u64).checked_sub(1) else { return Ok(()) };
+        let Some(last) = (data.len() as u64).checked_sub(1) else {
+            return Ok(());
+        };
         let (last, _) = place(offset.checked_add(last).ok_or(FileError::OutOfRange)?)?;
         if let State::Refused = self.state {
             return Ok(());
@@ -244,7 +264,9 @@ impl OsFile for MainFile {
         if count == self.count() {
             return Ok(());
         }
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         if count < transaction.count {
             transaction.overlay.truncate(count);
             transaction.kept = transaction.kept.min(count);
@@ -293,7 +315,9 @@ impl OsFile for MainFile {
         let alive = self.context.alive();
         if !transaction.changes_nothing(self.base) {
             let count = transaction.count;
-            self.context.session.publish(transaction.into_pages(self.base), count);
+            self.context
+                .session
+                .publish(transaction.into_pages(self.base), count);
             self.base = count;
         }
         Ok(alive?)

@@ -56,7 +56,10 @@ impl Overlay {
 
     /// How many of them lie above `count`.
     pub(crate) fn len_above(&self, count: PageCount) -> usize {
-        self.pages.iter().filter(|(pgno, _)| pgno.0 > count.0).count()
+        self.pages
+            .iter()
+            .filter(|(pgno, _)| pgno.0 > count.0)
+            .count()
     }
 
     /// The pages, in no particular order.
@@ -73,7 +76,11 @@ impl Overlay {
     }
 
     fn build_index(&mut self) {
-        let places = self.pages.iter().enumerate().map(|(place, (pgno, _))| (pgno.0, place));
+        let places = self
+            .pages
+            .iter()
+            .enumerate()
+            .map(|(place, (pgno, _))| (pgno.0, place));
         self.index.extend(places);
     }
 }
@@ -101,6 +108,8 @@ impl Hasher for PgnoHasher {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn page(fill: u8) -> PageBytes {

@@ -41,7 +41,9 @@ const REFUSED: [&str; 10] = [
 
 impl Settings {
     pub(crate) fn new(options: &VfsOptions) -> Self {
-        Self { cache_pages: options.cache_pages.to_string() }
+        Self {
+            cache_pages: options.cache_pages.to_string(),
+        }
     }
 
     /// Statements that put the settings in force on a new connection.
@@ -58,14 +60,17 @@ impl Settings {
     pub(crate) fn check(&self, name: &str, value: Option<&str>) -> Result<(), String> {
         let Some(value) = value else { return Ok(()) };
         let same = |pragma: &&str| pragma.eq_ignore_ascii_case(name);
-        if REFUSED.iter().any(|pragma| same(&pragma)) {
+        if REFUSED.iter().any(same) {
             return Err(format!("{}: not allowed here", shown(name)));
         }
         let cache_pages = [self.cache_pages.as_str()];
         let in_force = if name.eq_ignore_ascii_case("cache_size") {
             Some(&cache_pages[..])
         } else {
-            IN_FORCE.iter().find(|(pragma, _)| same(&pragma)).map(|(_, values)| *values)
+            IN_FORCE
+                .iter()
+                .find(|(pragma, _)| same(pragma))
+                .map(|(_, values)| *values)
         };
         match in_force {
             Some(values) if !values.iter().any(|v| v.eq_ignore_ascii_case(value.trim())) => {
@@ -83,10 +88,15 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn settings() -> Settings {
-        Settings::new(&VfsOptions { cache_pages: 8, ..VfsOptions::new("/") })
+        Settings::new(&VfsOptions {
+            cache_pages: 8,
+            ..VfsOptions::new("/")
+        })
     }
 
     #[test]
@@ -118,15 +128,21 @@ mod tests {
             ("hard_heap_limit", "1", "hard_heap_limit: not allowed here"),
             ("wal_checkpoint", "full", "wal_checkpoint: not allowed here"),
         ] {
-            assert_eq!(settings().check(name, Some(value)), Err(sentence.to_owned()));
+            assert_eq!(
+                settings().check(name, Some(value)),
+                Err(sentence.to_owned())
+            );
         }
     }
 
     #[test]
     fn the_script_passes_its_own_check() {
         for statement in settings().script().split_terminator(';') {
-            let (name, value) =
-                statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
+            let (name, value) = statement
+                .strip_prefix("PRAGMA ")
+                .unwrap()
+                .split_once('=')
+                .unwrap();
             assert_eq!(settings().check(name, Some(value)), Ok(()), "{statement}");
         }
     }
