@@ -33,7 +33,8 @@ fn a_commit_that_is_too_large_is_rolled_back_and_the_next_ones_work() {
             let fault = pair.run_faulty(large);
             let max = 40 * 4096;
             assert!(
-                matches!(fault, Some(Fault::CommitTooLarge { bytes, max: m }) if bytes > max && m == max),
+                matches!(fault, Some(Fault::CommitTooLarge { bytes, max: m })
+                    if bytes > max && m == max),
                 "{fault:?}"
             );
             assert_eq!(mark, pair.session.mark(), "nothing was published");
