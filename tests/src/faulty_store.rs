@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -73,8 +74,11 @@ pub enum Fault {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     calls: [AtomicU64; 9],
-    armed: Mutex<Vec<(Step, u64, Fault, Arc<Shot>)>>,
+    armed: Mutex<Vec<Arming>>,
 }
+
+/// Which call of which step fails, how, and whom to tell.
+type Arming = (Step, u64, Fault, Arc<Shot>);
 
 /// One armed fault. Must fire before it is dropped.
 pub struct Armed {
@@ -117,6 +121,12 @@ impl FaultyStore {
         self.armed.lock().push((step, EVERY_CALL, fault, Arc::clone(&shot)));
         let armed = Armed { shot, what: format!("{fault:?} at every call of {step:?}") };
         Outage { store: Arc::clone(self), armed }
+    }
+
+    /// Takes a fault back, whether it fired or not: for tests that arm at random.
+    pub fn disarm(&self, armed: Armed) {
+        self.armed.lock().retain(|(.., shot)| !Arc::ptr_eq(shot, &armed.shot));
+        armed.shot.fired.send_replace(true);
     }
 
     /// How often `step` was called so far.
@@ -178,6 +188,9 @@ impl FaultyStore {
     }
 }
 
+/// How long a test waits for a fault to fire.
+const FIRES_WITHIN: Duration = Duration::from_secs(10);
+
 /// The call number of a fault that fires at each call. No call has it: they count from 1.
 const EVERY_CALL: u64 = 0;
 
@@ -203,15 +216,24 @@ impl Outage {
 }
 
 impl Armed {
-    /// Waits until the fault has fired.
+    /// Waits until the fault has fired. Fails the test if it does not.
     pub async fn fired(&self) {
         let mut fired = self.shot.fired.subscribe();
-        fired.wait_for(|fired| *fired).await.expect("BUG: the shot is ours");
+        let hit = tokio::time::timeout(FIRES_WITHIN, fired.wait_for(|fired| *fired)).await;
+        assert!(hit.is_ok(), "armed fault does not fire: {}", self.what);
     }
 
     /// Lets a held call go on.
     pub fn release(&self) {
         self.shot.released.send_replace(true);
+    }
+
+    /// Applies a late step now, if the fault has fired and was one.
+    pub async fn deliver_if_any(&self) {
+        let late = self.shot.late.lock().take();
+        if let Some(late) = late {
+            late.await;
+        }
     }
 
     /// Applies a late step now; its answer is lost.
@@ -267,10 +289,7 @@ impl Store for FaultyStore {
         .await
     }
 
-    async fn confirm(
-        &self,
-        fences: &[Fence],
-    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         self.through(Step::Confirm, |inner| {
             let fences = fences.to_vec();
             Box::pin(async move { inner.confirm(&fences).await })

@@ -264,3 +264,122 @@ impl Drop for CacheGroup {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fence::{Fence, Origin};
+    use crate::id::{Generation, NodeSession, Token};
+
+    fn head(db: u8, txid: u64) -> Head {
+        Head {
+            fence: Fence { db: DbId([db; 16]), generation: Generation(1), token: Token([0; 16]) },
+            owner: NodeSession([0; 16]),
+            txid: Txid(txid),
+            page_count: PageCount(1000),
+            chain: [0; 32],
+            sealed: false,
+            origin: Origin::Native,
+        }
+    }
+
+    fn page() -> PageBytes {
+        Bytes::from(vec![1; PAGE_SIZE])
+    }
+
+    #[test]
+    fn a_read_that_a_commit_overtook_is_not_kept() {
+        let cache = Cache::new(1 << 20);
+        let group = cache.open(&head(1, 5));
+        group.add_commit(Txid(6), PageCount(1000), &[(Pgno(1), page())]);
+        group.add_read(Txid(5), Pgno(2), page());
+        assert!(group.get(Pgno(2)).is_none());
+        group.add_read(Txid(6), Pgno(2), page());
+        assert!(group.get(Pgno(2)).is_some());
+    }
+
+    #[test]
+    fn a_shrink_drops_what_lies_above() {
+        let cache = Cache::new(1 << 20);
+        let group = cache.open(&head(1, 5));
+        group.add_read(Txid(5), Pgno(900), page());
+        group.add_commit(Txid(6), PageCount(899), &[(Pgno(1), page())]);
+        group.add_commit(Txid(7), PageCount(1000), &[(Pgno(1), page())]);
+        assert!(group.get(Pgno(900)).is_none());
+        assert!(group.get(Pgno(1)).is_some());
+    }
+
+    #[test]
+    fn a_former_group_neither_serves_nor_learns() {
+        let cache = Cache::new(1 << 20);
+        let former = cache.open(&head(1, 5));
+        former.add_read(Txid(5), Pgno(1), page());
+        let next = cache.open(&head(1, 5));
+        assert!(next.get(Pgno(1)).is_some());
+        assert!(former.get(Pgno(1)).is_none());
+        former.add_read(Txid(5), Pgno(2), page());
+        former.add_commit(Txid(6), PageCount(1000), &[(Pgno(3), page())]);
+        assert!(next.get(Pgno(2)).is_none() && next.get(Pgno(3)).is_none());
+    }
+
+    #[test]
+    fn the_oldest_pages_of_the_group_used_longest_ago_go_first() {
+        let cache = Cache::new(32 * ENTRY_BYTES as u64);
+        let (quiet, busy) = (cache.open(&head(1, 5)), cache.open(&head(2, 5)));
+        for n in 1..=16 {
+            quiet.add_read(Txid(5), Pgno(n), page());
+        }
+        for n in 1..=16 {
+            busy.add_read(Txid(5), Pgno(n), page());
+        }
+        busy.add_read(Txid(5), Pgno(17), page());
+        assert!(quiet.get(Pgno(1)).is_none(), "oldest of the group used longest ago");
+        assert!(quiet.get(Pgno(16)).is_some());
+        assert!((1..=17).all(|n| busy.get(Pgno(n)).is_some()));
+    }
+
+    #[test]
+    fn what_is_charged_is_what_is_there() {
+        let cache = Cache::new(100 * ENTRY_BYTES as u64);
+        std::thread::scope(|scope| {
+            for db in 0..4_u8 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for life in 0..20_u64 {
+                        // Two threads share each database: takeovers in one process.
+                        let group = cache.open(&head(db / 2, life * 100));
+                        for n in 0..60_u32 {
+                            let txid = Txid(life * 100 + u64::from(n) + 1);
+                            let pages = [(Pgno(n + 1), page()), (Pgno(n + 2), page())];
+                            group.add_commit(txid, PageCount(100 - n), &pages);
+                            group.add_read(txid, Pgno(200 + n), page());
+                            group.get(Pgno(n));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(cache.entries.load(Ordering::Relaxed) <= 100);
+        let there: usize =
+            cache.groups.lock().values().map(|group| group.state.lock().pages.len()).sum();
+        assert_eq!(cache.entries.load(Ordering::Relaxed), there);
+        cache.forget(DbId([0; 16]));
+        cache.forget(DbId([1; 16]));
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn databases_that_have_nothing_cached_leave_no_trace() {
+        let cache = Cache::new(10 * ENTRY_BYTES as u64);
+        for db in 0..100 {
+            let group = cache.open(&head(db, 5));
+            if db % 2 == 0 {
+                group.add_read(Txid(5), Pgno(1), page());
+            }
+        }
+        assert!(cache.groups.lock().len() <= 11);
+    }
+}

@@ -17,8 +17,7 @@ use crate::takeover::{self, Won};
 /// See [`Depot::destroy`].
 pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<(), OpenError> {
     let db = state.head.fence.db;
-    let step =
-        takeover::new_step(depot, state, state.row.component, PreviousEnd::Neutral, true)?;
+    let step = takeover::new_step(depot, state, state.row.component, PreviousEnd::Neutral, true)?;
     let mut retry = Retry::new(depot.limits().step_deadline);
     match takeover::settle(depot, &step, &mut retry).await {
         Ok(Won::Answered { head, .. } | Won::Learned(head)) => {

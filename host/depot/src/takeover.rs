@@ -107,6 +107,7 @@ pub(crate) async fn settle(
     loop {
         let mut error = match retry.ask(depot.store().take_over(step.clone())).await {
             Ok(TakenOver::Owned { head, restarts, snapshot }) => {
+                debug_assert!(matches!(whose(step, &head), Whose::Ours), "{head:?}");
                 return Ok(Won::Answered { head, restarts, snapshot });
             }
             Ok(TakenOver::Moved(head)) => match whose(step, &head) {

@@ -10,9 +10,6 @@ impl Shared {
     pub(super) fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
         self.death.check().map_err(PrepareError::Dead)?;
         let limits = self.depot.limits();
-        if page_count.0 > limits.database_pages_max {
-            return Err(PrepareError::DatabaseFull { page_count, max: limits.database_pages_max });
-        }
         let grown = {
             let pipeline = self.pipeline.lock();
             if pipeline.sealing {
@@ -20,6 +17,10 @@ impl Shared {
             }
             page_count.0.saturating_sub(pipeline.page_count.0)
         };
+        // A database that is over a lowered limit may still change, only not grow.
+        if grown > 0 && page_count.0 > limits.database_pages_max {
+            return Err(PrepareError::DatabaseFull { page_count, max: limits.database_pages_max });
+        }
         // Pages that a growing transaction leaves out are part of the commit too.
         let bytes = bytes.max(bytes_of_pages(u64::from(grown)));
         if bytes > limits.commit_bytes_max {

@@ -21,25 +21,17 @@ use crate::store::CommitStep;
 const HASH_INLINE_PAGES_MAX: usize = 256;
 
 /// See [`crate::Session::publish`].
-pub(super) fn publish(
-    shared: &Arc<Shared>,
-    pages: Vec<(Pgno, PageBytes)>,
-    page_count: PageCount,
-) {
+pub(super) fn publish(shared: &Arc<Shared>, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
     let max = shared.depot.limits().database_pages_max;
-    if page_count.0 > max {
-        // Prepare refused this, and publish cannot: what SQLite has committed is lost.
-        let error = StoreError::Refused {
-            limit: Limit::DatabasePages,
-            actual: u64::from(page_count.0),
-            max: u64::from(max),
-        };
-        shared.die(Cause::of_lost(Verdict::NotCommitted, error), "publish");
-    }
     let start = {
         let mut pipeline = shared.pipeline.lock();
-        if shared.death.is_dead() || pipeline.sealing {
+        let full = page_count.0 > max.max(pipeline.page_count.0);
+        if shared.death.is_dead() || pipeline.sealing || full {
             pipeline.refuse();
+            drop(pipeline);
+            if full {
+                die_full(shared, page_count, max);
+            }
             return;
         }
         pipeline.accept(pages, page_count);
@@ -48,6 +40,16 @@ pub(super) fn publish(
     if start {
         shared.depot.runtime().spawn(pump(Arc::clone(shared)));
     }
+}
+
+/// Prepare refuses this and publish cannot: what SQLite has committed is lost.
+fn die_full(shared: &Shared, page_count: PageCount, max: u32) {
+    let error = StoreError::Refused {
+        limit: Limit::DatabasePages,
+        actual: u64::from(page_count.0),
+        max: u64::from(max),
+    };
+    shared.die(Cause::of_lost(Verdict::NotCommitted, error), "publish");
 }
 
 async fn pump(shared: Arc<Shared>) {

@@ -43,8 +43,12 @@ impl Shared {
     fn fetch(&self, pgno: Pgno, at: Txid) -> Result<Answer, ReadError> {
         let pages = [pgno];
         let mut first = self.depot.store().read(self.fence, at, &pages);
-        let mut context = Context::from_waker(Waker::noop());
-        match first.as_mut().poll(&mut context) {
+        let answer = {
+            // A store on the network needs its runtime, whatever thread SQLite runs on.
+            let _runtime = self.depot.runtime().enter();
+            first.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        match answer {
             Poll::Ready(Err(error)) if is_transient(&error) => {
                 self.fetch_parked(Box::pin(std::future::ready(Err(error))), &pages, at)
             }
@@ -127,7 +131,9 @@ fn only_page(read: PagesRead, pgno: Pgno, at: Txid) -> Result<PageBytes, String>
         }
         Ok([page]) => Err(format!(
             "asked for page {pgno} as of {at}, got {} bytes of page {} as of {}",
-            page.bytes.len(), page.pgno, page.txid
+            page.bytes.len(),
+            page.pgno,
+            page.txid
         )),
         Err(pages) => Err(format!("asked for page {pgno}, got {} pages", pages.len())),
     }

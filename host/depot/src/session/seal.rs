@@ -4,7 +4,7 @@
 //! since nobody else has the token; ours and not sealed is sent again; anything else is fenced.
 
 use super::Shared;
-use super::verdict::mismatch;
+use super::verdict::{may_be_applied, mismatch};
 use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
 use crate::fence::Head;
@@ -79,7 +79,7 @@ async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, Stor
             Ok(head) => return Ok(head),
             Err(error) => error,
         };
-        in_doubt |= matches!(error, StoreError::Unknown(_));
+        in_doubt |= may_be_applied(&error);
         let refused = !is_transient(&error);
         if in_doubt || (sent_before && refused) {
             match retry.ask(store.verdict(step.fence.db, step.base)).await {

@@ -7,11 +7,13 @@
 //!   │        ├── row with our generation and content ─────> committed, whoever owns the head now
 //!   │        ├── the head is not ours ────────────────────> not committed, for good
 //!   │        └── the head is what the step expects ───────> send the same bytes again
-//!   └── Fenced on the first send ─────────────────────────> not committed, for good
+//!   └── Fenced on the first send, by another owner ───────> not committed, for good
 //! past the deadline: not committed if every send was refused for sure, else indeterminate
 //! ```
 //! A refusal alone says nothing about a step that was sent before: that step may have been applied
-//! and its reply lost. Told "fenced", its caller would run a committed call a second time.
+//! and its reply lost. Told "fenced", its caller would run a committed call a second time. The same
+//! holds for a refusal that names ourselves as the owner: only our own step can have moved the
+//! head, so a copy of it has arrived before.
 
 use super::Shared;
 use crate::cause::Verdict;
@@ -53,7 +55,7 @@ impl Shared {
                 Ok(()) => return StepEnd::Durable,
                 Err(error) => error,
             };
-            in_doubt |= matches!(error, StoreError::Unknown(_));
+            in_doubt |= may_be_applied(&error);
             let refused = !is_transient(&error);
             if in_doubt || (sent_before && refused) {
                 match ask_verdict(store, step, &mut retry).await {
@@ -86,6 +88,19 @@ fn lost(in_doubt: bool, error: StoreError) -> StepEnd {
     StepEnd::Lost(verdict, error)
 }
 
+/// Whether the answer leaves open that this step, or a copy of it, was applied.
+pub(super) fn may_be_applied(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unknown(_) => true,
+        StoreError::Fenced(mismatch) => mismatch.actual == mismatch.expected,
+        StoreError::Unavailable(_)
+        | StoreError::DatabaseMissing(_)
+        | StoreError::Refused { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::Closed => false,
+    }
+}
+
 fn is_fenced(error: &StoreError) -> bool {
     matches!(error, StoreError::Fenced(_))
 }
@@ -116,9 +131,7 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
     };
     let mismatch = mismatch(step.fence, step.base, &head);
     let ours = |row: &CommitRow| {
-        row.txid == txid
-            && row.generation == step.fence.generation
-            && row.content == step.content
+        row.txid == txid && row.generation == step.fence.generation && row.content == step.content
     };
     if row.as_ref().is_some_and(ours) {
         return Settled::End(match mismatch {

@@ -232,10 +232,12 @@ pub(crate) const READ_ONE: &str = concat!(
     "SELECT ",
     fence!(),
     ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes \
-     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 \
-     AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 AND ",
-    visible!("p"),
-    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
+     AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 \
+     AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+     AND v.pgno = ?2 AND v.txid <= ?3 AND ",
+    visible!("v"),
+    " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
 /// The same for the page numbers `?5...`: (db, as of, generation, token, page numbers). A page
@@ -266,9 +268,11 @@ pub(crate) fn read_many(pages: usize) -> String {
 /// fence of the statement before it covers these too.
 pub(crate) const READ_BASE: &str = concat!(
     "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes \
-     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 AND ",
-    visible!("p"),
-    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
+     AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+     AND v.pgno = ?2 AND v.txid <= ?3 AND ",
+    visible!("v"),
+    " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
 /// (db, generation, token, txid; page count, chain, now; least old page count that leaves no hole)

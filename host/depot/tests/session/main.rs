@@ -12,5 +12,6 @@ mod commit;
 mod confirm;
 mod destroy;
 mod ending;
+mod random;
 mod read;
 mod takeover;

@@ -135,9 +135,9 @@ async fn two_starters_have_one_owner() {
         .map(|n| {
             let depot = if n % 2 == 0 { world.here.clone() } else { world.there.clone() };
             let state = state.clone();
-            tokio::spawn(async move {
-                depot.take_over(&state, COMPONENT, PreviousEnd::Orderly).await
-            })
+            tokio::spawn(
+                async move { depot.take_over(&state, COMPONENT, PreviousEnd::Orderly).await },
+            )
         })
         .collect();
     let mut owners = Vec::new();

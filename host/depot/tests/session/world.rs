@@ -69,6 +69,25 @@ impl World {
         self.store.actor(&self.actor).await.unwrap().unwrap()
     }
 
+    /// The same, asked until the store answers.
+    pub(crate) async fn known_state(&self) -> ActorState {
+        for _ in 0..100 {
+            if let Ok(Some(state)) = self.store.actor(&self.actor).await {
+                return state;
+            }
+        }
+        panic!("the store does not answer");
+    }
+
+    /// `depot` takes the actor over from the owner that `state` names.
+    pub(crate) async fn take_over_from(
+        &self,
+        state: ActorState,
+        depot: &Arc<Depot>,
+    ) -> Result<Opened, OpenError> {
+        depot.take_over(&state, COMPONENT, PreviousEnd::Neutral).await
+    }
+
     /// `depot` takes the actor over from whoever owns it.
     pub(crate) async fn take_over(&self, depot: &Arc<Depot>) -> Result<Opened, OpenError> {
         depot.take_over(&self.state().await, COMPONENT, PreviousEnd::Neutral).await

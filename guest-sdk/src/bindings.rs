@@ -1,0 +1,39 @@
+//! Generated code and nothing else: the imports every actor has, and the hooks it may export.
+//!
+//! Invariant: nothing of this module appears in a public signature, except to the macros of this
+//! package.
+
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    reason = "written by wit-bindgen from wit/"
+)]
+
+/// The imports: `sqlite`, `context`, `log`.
+mod imports {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "stockade:actor/imports",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+pub(crate) use imports::stockade::actor::{context, log, sqlite};
+
+/// The optional exports. Public only because `export_lifecycle!` expands in the actor's package.
+#[doc(hidden)]
+pub mod exports {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.1.0; }",
+        world: "stockade:sdk-exports/hooks",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_hooks",
+        default_bindings_module: "stockade_sdk::bindings::exports",
+    });
+}

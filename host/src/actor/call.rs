@@ -1,0 +1,108 @@
+//! One call of one method: the guest runs, and its answer is put in front of the gate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::Reason;
+use wasmtime::component::Val;
+
+use super::bill::{Bill, micros};
+use super::gate::{Gate, Waiting};
+use super::generation::Generation;
+use crate::error::HostError;
+use crate::sqlite::{OperatorRows, SqlError, Value};
+use crate::typed::{Method, data_bytes};
+
+/// What a guest's call left behind, not yet heard.
+pub struct Answer<T> {
+    /// The value, or why there is none. The generation goes on.
+    pub outcome: Result<T, HostError>,
+    /// What must happen before it may leave.
+    pub waiting: Waiting,
+    /// What it has cost, the gate excepted.
+    pub bill: Bill,
+}
+
+/// How a call left the generation.
+pub enum CallEnd {
+    /// The generation can take the next call.
+    Answered(Answer<Vec<Val>>),
+    /// The instance is dead; the data is fine.
+    Crashed {
+        /// What the caller is told once the commits have their verdict.
+        answer: Answer<Vec<Val>>,
+        /// `Trapped` or `Budget`.
+        reason: Reason,
+        /// The trap, in words.
+        message: String,
+    },
+    /// The session died: nothing may be heard.
+    Fatal(Waiting),
+}
+
+impl Generation {
+    /// Runs a method. The answer is not heard until its gate was passed.
+    pub async fn call(&mut self, method: &Arc<Method>, arguments: &[Val]) -> CallEnd {
+        let gate = Gate::enter(&self.session);
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
+        let results = method.results_len();
+        let outcome = self.run(method.export(), results, arguments, deadline).await;
+        let bill = self.bill(begun);
+        let waiting = gate.leave();
+        if self.session.is_dead() {
+            return CallEnd::Fatal(waiting);
+        }
+        match outcome {
+            Ok(values) => {
+                CallEnd::Answered(Answer { outcome: self.bounded(values), waiting, bill })
+            }
+            Err(error) => {
+                let message = self.death_text(&error);
+                let exhausted = self.meter.exhausted();
+                let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
+                let outcome = Err(match exhausted {
+                    Some(which) => HostError::BudgetExhausted { which, verdict: None },
+                    None => HostError::Trapped { message: message.clone(), verdict: None },
+                });
+                let answer = Answer { outcome, waiting, bill };
+                CallEnd::Crashed { answer, reason, message }
+            }
+        }
+    }
+
+    /// Runs an operator's statements through the live session.
+    pub fn operator_sql(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        write: bool,
+        rows_max: u64,
+    ) -> Answer<OperatorRows> {
+        let gate = Gate::enter(&self.session);
+        let begun = Instant::now();
+        let limits = Arc::clone(&self.program.limits);
+        self.meter.begin(&limits, begun + Duration::from_millis(limits.call_time_ms));
+        let rows = match self.store.data_mut().sqlite() {
+            Some(connection) => connection.run_operator(sql, parameters, write, rows_max),
+            None => Err(SqlError::NotOpen),
+        };
+        let bill = self.bill(begun);
+        Answer { outcome: rows.map_err(HostError::Sql), waiting: gate.leave(), bill }
+    }
+
+    /// Guest-controlled results: refused if the kind's limit on replies is exceeded.
+    fn bounded(&self, values: Vec<Val>) -> Result<Vec<Val>, HostError> {
+        let (bytes, max) = (data_bytes(&values), self.program.limits.reply_bytes_max);
+        if bytes > max {
+            return Err(HostError::ReplyTooLarge { bytes, max, verdict: None });
+        }
+        Ok(values)
+    }
+
+    fn bill(&self, begun: Instant) -> Bill {
+        let mut bill = Bill { run_us: micros(begun.elapsed()), ..Bill::default() };
+        bill.add_counters(&self.meter.counts());
+        bill
+    }
+}

@@ -1,0 +1,72 @@
+//! What a caller is told when the session under its call has died: the cause, and the verdict of
+//! its own writes.
+
+use stockade_depot::{ActorId, Cause, OpenError, Reason, Verdict};
+
+use crate::error::HostError;
+
+/// The error of a call whose answer may not leave. `verdict`: what became of its own writes, `None`
+/// if it had none.
+#[must_use]
+pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
+    match cause {
+        Cause::Fenced(mismatch) => HostError::Fenced { mismatch: *mismatch, verdict },
+        Cause::CommitLost { verdict: of_commit, error } => HostError::CommitLost {
+            verdict: verdict.unwrap_or(*of_commit),
+            cause: error.to_string(),
+        },
+        Cause::Unconfirmed(error) => match verdict {
+            None => HostError::from(error.clone()),
+            Some(_) => {
+                HostError::Ended { reason: Reason::Storage, verdict, cause: error.to_string() }
+            }
+        },
+        Cause::Corrupt(_) | Cause::Gone(_) | Cause::Closed(_) | Cause::Sealed => HostError::Ended {
+            reason: reason_of(cause),
+            verdict,
+            cause: cause.to_string(),
+        },
+    }
+}
+
+/// The reason that a session's first fatal cause gives its handles.
+#[must_use]
+pub fn reason_of(cause: &Cause) -> Reason {
+    match cause {
+        Cause::Fenced(_) => Reason::Fenced,
+        Cause::CommitLost { .. } | Cause::Corrupt(_) | Cause::Unconfirmed(_) => Reason::Storage,
+        Cause::Gone(_) => Reason::Destroyed,
+        Cause::Closed(reason) => *reason,
+        Cause::Sealed => Reason::Slept,
+    }
+}
+
+/// Why no generation could be started.
+#[must_use]
+pub fn error_of_open(error: OpenError, actor: &ActorId) -> HostError {
+    match error {
+        OpenError::Exists(_) | OpenError::Superseded { .. } => {
+            HostError::Superseded { actor: actor.clone() }
+        }
+        OpenError::DatabaseMissing(_) => HostError::ActorMissing { actor: actor.clone() },
+        OpenError::Destroying => HostError::Destroying { actor: actor.clone() },
+        OpenError::Importing(_) => HostError::Importing { actor: actor.clone() },
+        OpenError::Store(error) => HostError::from(error),
+    }
+}
+
+/// The error of a call that ran and failed, with the verdict of its writes. Errors from before the
+/// guest ran have none.
+#[must_use]
+pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
+    match error {
+        HostError::Trapped { message, .. } => HostError::Trapped { message, verdict: of_call },
+        HostError::BudgetExhausted { which, .. } => {
+            HostError::BudgetExhausted { which, verdict: of_call }
+        }
+        HostError::ReplyTooLarge { bytes, max, .. } => {
+            HostError::ReplyTooLarge { bytes, max, verdict: of_call }
+        }
+        other => other,
+    }
+}

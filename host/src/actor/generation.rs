@@ -1,0 +1,228 @@
+//! A generation: made from a won fence, it runs calls one at a time until it is ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::{ActorId, Fence, HandedOver, Reason, Session};
+use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::cause::error_of;
+use crate::capability::{Birth, StartReason, State};
+use crate::engine::{Component, Lifecycle};
+use crate::error::HostError;
+use crate::grip::Grip;
+use crate::limits::Limits;
+use crate::sqlite::Meter;
+
+/// A deployed component, ready to make instances of.
+#[derive(Clone)]
+pub struct Program {
+    /// The compiled component and its methods.
+    pub component: Component,
+    /// Imports resolved once.
+    pub pre: InstancePre<State>,
+    /// The limits of its kind.
+    pub limits: Arc<Limits>,
+}
+
+/// What a generation is made from.
+pub struct Origin {
+    /// Whose life.
+    pub actor: ActorId,
+    /// The won database.
+    pub session: Session,
+    /// What to run.
+    pub program: Arc<Program>,
+    /// Why.
+    pub start_reason: StartReason,
+    /// In-memory state of an earlier generation.
+    pub snapshot: Option<HandedOver>,
+    /// Where scratch files go.
+    pub scratch_dir: PathBuf,
+}
+
+/// One life of an actor. Owned by one task.
+pub struct Generation {
+    pub(super) actor: ActorId,
+    pub(super) session: Session,
+    pub(super) program: Arc<Program>,
+    pub(super) store: Store<State>,
+    pub(super) instance: Instance,
+    pub(super) meter: Meter,
+    /// Revoked before the snapshot is taken.
+    pub(super) sql_grip: Grip,
+    /// Everything else.
+    pub(super) grip: Grip,
+}
+
+impl Generation {
+    /// Makes the instance, hands it the snapshot, runs its `start` hook.
+    ///
+    /// # Errors
+    /// `StartFailed` if the component cannot be instantiated or a hook fails. The session is closed
+    /// then, its head unsealed: the next attempt takes it over.
+    pub async fn start(origin: Origin) -> Result<Self, HostError> {
+        let Origin { actor, session, program, start_reason, snapshot, scratch_dir } = origin;
+        let (meter, sql_grip, grip) = (Meter::new(), Grip::default(), Grip::default());
+        let limits = Arc::clone(&program.limits);
+        let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
+        meter.begin(&limits, deadline);
+        let state = State::new(Birth {
+            actor: actor.clone(),
+            generation: session.fence().generation,
+            component: program.component.digest(),
+            start_reason,
+            limits,
+            session: session.clone(),
+            scratch_dir,
+            sql_grip: sql_grip.clone(),
+            grip: grip.clone(),
+            meter: meter.clone(),
+        })
+        .map_err(HostError::Sql)?;
+        let mut store = Store::new(program.pre.engine(), state);
+        store.limiter(State::limiter);
+        interrupt_on_tick(&mut store, &session, &grip, &meter);
+        let failed = |message: String| HostError::StartFailed { message };
+        let instance = match program.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => {
+                drop(store);
+                session.close(Reason::Trapped);
+                return Err(failed(format!("cannot be instantiated: {error:#}")));
+            }
+        };
+        let mut generation = Self {
+            actor,
+            session,
+            program,
+            store,
+            instance,
+            meter,
+            sql_grip,
+            grip,
+        };
+        match generation.run_start_hooks(snapshot, deadline).await {
+            Ok(()) => Ok(generation),
+            Err(message) => {
+                let cause = generation.session.cause();
+                super::ending::crashed(generation, Reason::Trapped, message.clone()).await;
+                Err(cause.map_or_else(|| failed(message), |c| error_of(&c, None)))
+            }
+        }
+    }
+
+    /// The fence of this life.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.session.fence()
+    }
+
+    /// The component it runs.
+    #[must_use]
+    pub fn component(&self) -> &Component {
+        &self.program.component
+    }
+
+    /// Its open database.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Its budget, to shorten a call in progress from outside.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The limits of its kind.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.program.limits
+    }
+
+    pub(super) fn lifecycle(&self) -> Option<Lifecycle> {
+        self.program.component.lifecycle()
+    }
+
+    /// Revokes every handle at once.
+    pub fn revoke(&self, reason: Reason) {
+        self.sql_grip.revoke(reason);
+        self.grip.revoke(reason);
+    }
+
+    /// Gives the guest a fresh budget: to be called before each of its exports.
+    pub(super) fn begin(&mut self, deadline: Instant) {
+        self.meter.begin(&self.program.limits, deadline);
+        self.store.data_mut().begin_call();
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Ends what a call left open in SQLite: to be called after each export.
+    pub(super) fn finish(&mut self) {
+        if let Some(connection) = self.store.data_mut().sqlite() {
+            connection.end_of_call();
+        }
+    }
+
+    /// Runs a method's export. The caller decides what a failure means.
+    pub(super) async fn run(
+        &mut self,
+        export: &ComponentExportIndex,
+        results: usize,
+        arguments: &[Val],
+        deadline: Instant,
+    ) -> wasmtime::Result<Vec<Val>> {
+        self.begin(deadline);
+        let func: Func = self
+            .instance
+            .get_func(&mut self.store, export)
+            .expect("BUG: methods come from this component");
+        let mut values = vec![Val::Bool(false); results];
+        let outcome = func.call_async(&mut self.store, arguments, &mut values).await;
+        self.finish();
+        outcome.map(|()| values)
+    }
+
+    /// Why the instance died, in words.
+    pub(super) fn death_text(&self, error: &wasmtime::Error) -> String {
+        if let Some(cause) = self.session.cause() {
+            return cause.to_string();
+        }
+        if let Some(reason) = self.grip.reason() {
+            return format!("revoked: {reason}");
+        }
+        if let Some(which) = self.meter.exhausted() {
+            return format!("budget used up: {}", which.as_str());
+        }
+        let refused = self.store.data().limiter_refusal();
+        let trap = format!("{error:#}");
+        refused.map_or(trap.clone(), |refusal| format!("{refusal}; {trap}"))
+    }
+
+    async fn run_start_hooks(
+        &mut self,
+        snapshot: Option<HandedOver>,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        if let Some(handed_over) = snapshot
+            && let Some(failure) = self.restore(handed_over, deadline).await.failure("restore")
+        {
+            return Err(failure);
+        }
+        self.start_hook(deadline).await.failure("start").map_or(Ok(()), Err)
+    }
+}
+
+/// At every epoch tick: stop a guest that must not run on, else give the thread back.
+fn interrupt_on_tick(store: &mut Store<State>, session: &Session, grip: &Grip, meter: &Meter) {
+    let (session, grip, meter) = (session.clone(), grip.clone(), meter.clone());
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        let ended = session.is_dead() || grip.reason().is_some() || meter.past_deadline();
+        Ok(if ended { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+    });
+}

@@ -1,0 +1,18 @@
+//! One life of an actor: a component instance, an open database, a fence.
+//!
+//! ```text
+//!  Generation::start ──> call* ──> ending::orderly ──> Exit
+//!                          │  └──> ending::fatal   ──> Exit   fence lost, storage
+//!                          └─────> ending::crashed ──> Exit   trap, budget
+//! ```
+//! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
+//! grips, the meter and the session, which are made for it.
+
+pub mod bill;
+pub mod call;
+pub mod cause;
+pub mod ending;
+pub mod exit;
+pub mod gate;
+pub mod generation;
+pub mod hooks;

@@ -1,0 +1,162 @@
+//! The settings of the wasm engine, each with its reason.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::engine::error::EngineError;
+use crate::engine::offered::Offered;
+
+const MIB: usize = 1024 * 1024;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// Stack of guest code. 512 KiB: the engine's default.
+const WASM_STACK_BYTES: usize = 512 * 1024;
+
+/// Stack of the fiber that runs a guest and the host calls it makes. 2 MiB leaves the host 1.5
+/// MiB: SQLite's worst statements overflow 384 KiB and pass in 512 KiB, and an overflow of the
+/// host's share kills the process.
+const FIBER_STACK_BYTES: usize = 2 * MIB;
+
+/// Linear memories of one instance. 4: a component made of several has one each.
+pub(super) const MEMORIES_MAX: u32 = 4;
+
+/// Tables of one instance. 16: a module and its adapters have two or three.
+const TABLES_MAX: u32 = 16;
+
+/// Core instances of one component. 64: a component of `cargo component` has four.
+const CORE_INSTANCES_MAX: u32 = 64;
+
+/// Bytes of the engine's own data for one instance. 4 MiB: grows with functions and imports.
+const INSTANCE_BYTES_MAX: usize = 4 * MIB;
+
+/// What a host asks of its engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where compiled code is kept; `None` compiles at every start. Must be private.
+    pub cache_dir: Option<PathBuf>,
+    /// How often the epoch moves: the grain of every deadline of a guest.
+    pub epoch_tick: Duration,
+    /// Instances that may exist at once: the cap on awake actors. The pool adds room for
+    /// instances that are on their way out.
+    pub instances_max: u32,
+    /// The largest linear memory that any kind may ask for, in bytes.
+    pub memory_bytes_max: u64,
+    /// The largest table that any kind may ask for, in elements.
+    pub table_elements_max: u64,
+    /// The largest component, in bytes.
+    pub component_bytes_max: u64,
+    /// What components may import.
+    pub offered: Offered,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let host = crate::limits::HostLimits::default();
+        let kind = crate::limits::Limits::default();
+        Self {
+            cache_dir: None,
+            epoch_tick: host.epoch_tick,
+            instances_max: 1_000,
+            memory_bytes_max: kind.memory_bytes_max,
+            table_elements_max: kind.table_elements_max,
+            component_bytes_max: host.component_bytes_max,
+            offered: Offered::all(),
+        }
+    }
+}
+
+/// Where instances get their linear memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// A pool of 4 GiB slots: guest code needs no bounds checks.
+    Wide {
+        /// How many slots.
+        slots: u32,
+    },
+    /// A pool of slots of the largest memory: guest code checks bounds against a constant.
+    Narrow {
+        /// How many slots.
+        slots: u32,
+    },
+    /// Each instance maps its memory when it is made.
+    OnDemand,
+}
+
+/// The engine with the best pool that this machine can make.
+pub(super) fn build(config: &EngineConfig) -> Result<(wasmtime::Engine, Pool), EngineError> {
+    // Instances that end still hold their slot while the next generation starts.
+    let slots = config.instances_max.max(1);
+    let slots = slots.saturating_add(slots / 16).saturating_add(16);
+    let choices = [Pool::Wide { slots }, Pool::Narrow { slots }, Pool::OnDemand];
+    let mut reason = String::new();
+    for pool in choices {
+        match wasmtime::Engine::new(&settings(config, pool)) {
+            Ok(engine) => return Ok((engine, pool)),
+            Err(error) => {
+                tracing::debug!(?pool, %error, "this pool of instances cannot be made");
+                reason = format!("{error:#}");
+            }
+        }
+    }
+    Err(EngineError::Settings { reason })
+}
+
+fn settings(config: &EngineConfig, pool: Pool) -> Config {
+    let mut settings = Config::new();
+    settings
+        .wasm_component_model(true)
+        // No WASI 0.3 guests: host calls cost 40 % less, and exports 70 %.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        // Without images: one memory map less for each actor, and a faster first call.
+        .memory_init_cow(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // Proposals that no actor needs are code that no actor can attack.
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false);
+    match pool {
+        Pool::Wide { slots } => {
+            settings.memory_reservation(4 * GIB);
+            settings.allocation_strategy(pooling(config, slots));
+        }
+        Pool::Narrow { slots } => {
+            let page = 64 * 1024;
+            settings.memory_reservation(config.memory_bytes_max.next_multiple_of(page));
+            settings.memory_guard_size(page);
+            settings.allocation_strategy(pooling(config, slots));
+        }
+        Pool::OnDemand => {
+            // Memory is mapped as large as it is: nothing is left to reserve.
+            settings
+                .memory_reservation(0)
+                .memory_guard_size(0)
+                .guard_before_linear_memory(false);
+        }
+    }
+    settings
+}
+
+fn pooling(config: &EngineConfig, slots: u32) -> InstanceAllocationStrategy {
+    let memory_bytes_max = config.memory_bytes_max.min(4 * GIB);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(8))
+        .total_memories(slots)
+        .total_tables(slots.saturating_mul(4))
+        // Each live store keeps a stack, so fewer would fail at instantiation.
+        .total_stacks(slots)
+        .max_memory_size(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX))
+        .table_elements(usize::try_from(config.table_elements_max).unwrap_or(usize::MAX))
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(INSTANCE_BYTES_MAX);
+    InstanceAllocationStrategy::Pooling(pool)
+}

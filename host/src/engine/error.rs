@@ -1,0 +1,132 @@
+//! Why an engine cannot be made, or a component cannot be run.
+
+use std::path::PathBuf;
+
+use stockade_depot::Digest;
+
+use crate::engine::lifecycle::LifecycleError;
+use crate::typed::TooManyFunctions;
+
+/// Longest text of the compiler that is kept, in characters. 1,000: its chain of causes.
+const TEXT_CHARS_MAX: usize = 1_000;
+
+/// The engine cannot be made. The host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The wasm engine refuses the settings, or this machine.
+    #[error("the wasm engine cannot be made: {reason}")]
+    Settings {
+        /// What it said.
+        reason: String,
+    },
+    /// The cache directory cannot be made or opened.
+    #[error("cannot open the code cache {}: {source}", path.display())]
+    Cache {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Others can write to the cache directory, so the machine code in it cannot be trusted.
+    #[error(
+        "the code cache {} can be written by other users (mode {mode:o}); delete it, or give \
+         another directory",
+        path.display()
+    )]
+    CacheNotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The cache directory belongs to another user, who could put machine code into it.
+    #[error("the code cache {} belongs to another user", path.display())]
+    CacheNotOurs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The ticker's thread cannot be started.
+    #[error("cannot start the epoch ticker: {source}")]
+    Ticker {
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The bytes are not a component that this host can run. Nothing was changed; the same bytes
+/// will be refused again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ComponentError {
+    /// More bytes than the host takes.
+    #[error("the component has {bytes} bytes; at most {max} are possible")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The bytes are not wasm at all.
+    #[error("the file is not WebAssembly: it {what}")]
+    NotWasm {
+        /// What it looks like.
+        what: &'static str,
+    },
+    /// A core module: what `cargo build --target wasm32-*` makes without the component step.
+    #[error(
+        "the file is a core WebAssembly module, not a component; build it with `cargo component \
+         build --release`, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// The bytes have another digest than the one they came with.
+    #[error("the component's bytes have digest {actual}, not {expected}")]
+    OtherDigest {
+        /// The digest that was promised.
+        expected: Digest,
+        /// The digest of the bytes.
+        actual: Digest,
+    },
+    /// The component is not valid, or needs something the engine does not do.
+    #[error("the component cannot be compiled: {reason}")]
+    Invalid {
+        /// What the compiler said, shortened.
+        reason: String,
+    },
+    /// The component imports what the host does not offer.
+    #[error("the host does not offer what the component imports: {}", names.join(", "))]
+    Imports {
+        /// The imports, shortened and at most twenty.
+        names: Vec<String>,
+        /// How many there are in all.
+        count: usize,
+    },
+    /// A hook of the host is exported that this host does not know, or with other types.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// The component starts with more memory than any kind may have.
+    #[error("the component starts with {bytes} bytes of memory; at most {max} are possible")]
+    Memory {
+        /// What it starts with.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The component has more linear memories than an instance may have.
+    #[error("the component has {count} memories; at most {max} are possible")]
+    Memories {
+        /// How many it has.
+        count: u32,
+        /// The limit.
+        max: u32,
+    },
+    /// The component exports too many functions.
+    #[error(transparent)]
+    Functions(#[from] TooManyFunctions),
+}
+
+impl ComponentError {
+    /// From the compiler's error, with its causes.
+    pub(super) fn invalid(error: &wasmtime::Error) -> Self {
+        let reason: String = format!("{error:#}").chars().take(TEXT_CHARS_MAX).collect();
+        Self::Invalid { reason }
+    }
+}

@@ -1,0 +1,191 @@
+//! The wasm engine, configured once for the whole host: components, epochs, compiled code.
+//!
+//! ```text
+//!  bytes + digest ── load ──> in memory? ── yes ───────────────────────────> Component
+//!                                 | no
+//!                             code cache? ── verified ──> loader ── inspect ──^
+//!                                 | no, or damaged                            |
+//!                             compile ──> write cache ────────────────────────'
+//! ```
+//!
+//! Invariants:
+//! - E1: a component is compiled at most once per digest and engine setting; damaged code is never
+//!   run, it is compiled anew.
+//! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
+//! - E3: the epoch moves until the engine is dropped; guests cannot stop it.
+
+mod awake;
+mod cache;
+mod component;
+mod config;
+mod error;
+mod lifecycle;
+mod loader;
+mod offered;
+mod ticker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use stockade_depot::Digest;
+
+pub use awake::{AwakeCap, MAPS_PER_ACTOR, actors_awake_max};
+pub use component::{Component, Origin};
+pub use config::{EngineConfig, Pool};
+pub use error::{ComponentError, EngineError};
+pub use lifecycle::{Lifecycle, LifecycleError};
+pub use offered::Offered;
+
+use cache::CodeCache;
+use component::Parts;
+use ticker::Ticker;
+
+/// Compiles, loads and keeps components. One per host; share it in an `Arc`.
+#[derive(Debug)]
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    pool: Pool,
+    config: EngineConfig,
+    cache: Option<CodeCache>,
+    /// Components in use, by digest. The inner lock is held while one is loaded, so that two
+    /// callers of one digest compile it once.
+    loaded: Mutex<HashMap<Digest, Arc<Mutex<Weak<Parts>>>>>,
+    /// Last, so that the epoch moves as long as anything of the engine is used.
+    _ticker: Ticker,
+}
+
+impl Engine {
+    /// An engine with its pool of instances, its code cache and its epoch ticker.
+    ///
+    /// # Errors
+    /// The settings do not fit this machine, or the cache directory is not private.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let (wasmtime, pool) = config::build(&config)?;
+        let cache = match &config.cache_dir {
+            Some(dir) => Some(CodeCache::open(dir, &wasmtime)?),
+            None => None,
+        };
+        let ticker = Ticker::start(wasmtime.clone(), config.epoch_tick)?;
+        let loaded = Mutex::default();
+        Ok(Self {
+            wasmtime,
+            pool,
+            config,
+            cache,
+            loaded,
+            _ticker: ticker,
+        })
+    }
+
+    /// The engine itself, for stores and linkers.
+    #[must_use]
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.wasmtime
+    }
+
+    /// Where instances get their memory; `serve` prints it.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    /// The digest that names a component.
+    #[must_use]
+    pub fn digest(wasm: &[u8]) -> Digest {
+        Digest(Sha256::digest(wasm).into())
+    }
+
+    /// A component that needs no bytes: it is in use, or its compiled code is in the cache.
+    ///
+    /// Reads a file at most; `None` means that [`Engine::load`] has to compile it.
+    #[must_use]
+    pub fn find(&self, digest: Digest) -> Option<Component> {
+        let slot = self.slot(digest);
+        let mut held = slot.lock();
+        if let Some(parts) = held.upgrade() {
+            return Some(Component::from(parts));
+        }
+        let component = self.cached(digest)?;
+        *held = component.downgrade();
+        Some(component)
+    }
+
+    /// The component with this digest and these bytes, compiled if it has to be.
+    ///
+    /// Compiling takes from a tenth of a second to many: call it where blocking is allowed. A
+    /// second caller with the same digest waits for the first.
+    ///
+    /// # Errors
+    /// [`ComponentError`] if the bytes are not a component this host can run.
+    pub fn load(&self, digest: Digest, wasm: &[u8]) -> Result<Component, ComponentError> {
+        self.admit(digest, wasm)?;
+        if let Some(component) = self.find(digest) {
+            return Ok(component);
+        }
+        let slot = self.slot(digest);
+        let mut held = slot.lock();
+        if let Some(parts) = held.upgrade() {
+            return Ok(Component::from(parts));
+        }
+        let compiled = wasmtime::component::Component::from_binary(&self.wasmtime, wasm);
+        let compiled = compiled.map_err(|error| ComponentError::invalid(&error))?;
+        let component = Component::inspect(digest, compiled, Origin::Compiled, &self.config)?;
+        if let Some(cache) = &self.cache {
+            match component.wasm().serialize() {
+                Ok(code) => cache.write(digest, &code),
+                Err(error) => tracing::warn!(%digest, %error, "compiled code is not cached"),
+            }
+        }
+        *held = component.downgrade();
+        Ok(component)
+    }
+
+    /// Checks what can be checked before compiling.
+    fn admit(&self, digest: Digest, wasm: &[u8]) -> Result<(), ComponentError> {
+        let max = self.config.component_bytes_max;
+        let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
+        if bytes > max {
+            return Err(ComponentError::TooLarge { bytes, max });
+        }
+        component::check_header(wasm)?;
+        let actual = Self::digest(wasm);
+        if actual != digest {
+            return Err(ComponentError::OtherDigest {
+                expected: digest,
+                actual,
+            });
+        }
+        Ok(())
+    }
+
+    /// The component from the code cache, if its code is there, whole, and accepted.
+    fn cached(&self, digest: Digest) -> Option<Component> {
+        let cache = self.cache.as_ref()?;
+        let code = cache.read(digest)?;
+        let loaded = loader::load(&self.wasmtime, code).and_then(|loaded| {
+            Component::inspect(digest, loaded, Origin::Cached, &self.config)
+                .map_err(wasmtime::Error::from)
+        });
+        match loaded {
+            Ok(component) => Some(component),
+            Err(error) => {
+                // Compiling again gives the caller the typed error, or replaces the file.
+                let error = format!("{error:#}");
+                tracing::warn!(%digest, %error, "cached code is not usable; it will be replaced");
+                None
+            }
+        }
+    }
+
+    /// The slot of a digest. Slots of components that nobody uses any more are dropped here.
+    fn slot(&self, digest: Digest) -> Arc<Mutex<Weak<Parts>>> {
+        let mut loaded = self.loaded.lock();
+        loaded.retain(|_, slot| {
+            // A slot that others hold may be in the middle of a load.
+            Arc::strong_count(slot) > 1 || slot.lock().strong_count() > 0
+        });
+        loaded.entry(digest).or_default().clone()
+    }
+}

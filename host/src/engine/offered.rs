@@ -1,0 +1,119 @@
+//! What the host offers to components: the interfaces that they may import.
+
+/// Interfaces by name and version track.
+///
+/// Versions match as the engine's linker matches them: `wasi:io/streams@0.2.3` is offered if any
+/// `0.2` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered(Vec<&'static str>);
+
+/// `stockade:actor` without the hooks, which only guests export.
+const ACTOR: &[&str] = &[
+    "stockade:actor/sqlite@0.1",
+    "stockade:actor/context@0.1",
+    "stockade:actor/log@0.1",
+];
+
+/// WASI 0.2, as the linker has it. Linked with nothing granted.
+const WASI: &[&str] = &[
+    "wasi:cli/environment@0.2",
+    "wasi:cli/exit@0.2",
+    "wasi:cli/stderr@0.2",
+    "wasi:cli/stdin@0.2",
+    "wasi:cli/stdout@0.2",
+    "wasi:cli/terminal-input@0.2",
+    "wasi:cli/terminal-output@0.2",
+    "wasi:cli/terminal-stderr@0.2",
+    "wasi:cli/terminal-stdin@0.2",
+    "wasi:cli/terminal-stdout@0.2",
+    "wasi:clocks/monotonic-clock@0.2",
+    "wasi:clocks/wall-clock@0.2",
+    "wasi:filesystem/preopens@0.2",
+    "wasi:filesystem/types@0.2",
+    "wasi:io/error@0.2",
+    "wasi:io/poll@0.2",
+    "wasi:io/streams@0.2",
+    "wasi:random/insecure-seed@0.2",
+    "wasi:random/insecure@0.2",
+    "wasi:random/random@0.2",
+    "wasi:sockets/instance-network@0.2",
+    "wasi:sockets/ip-name-lookup@0.2",
+    "wasi:sockets/network@0.2",
+    "wasi:sockets/tcp-create-socket@0.2",
+    "wasi:sockets/tcp@0.2",
+    "wasi:sockets/udp-create-socket@0.2",
+    "wasi:sockets/udp@0.2",
+];
+
+impl Offered {
+    /// Everything that the host links: `stockade:actor` and WASI 0.2.
+    #[must_use]
+    pub fn all() -> Self {
+        Self([ACTOR, WASI].concat())
+    }
+
+    /// Only these, each as `ns:pkg/interface@track`, where the track is `0.2` or `1`.
+    #[must_use]
+    pub fn only(interfaces: &[&'static str]) -> Self {
+        Self(interfaces.to_vec())
+    }
+
+    /// Whether a component may import `name`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let Some((interface, version)) = name.split_once('@') else {
+            return self.0.contains(&name);
+        };
+        let track = track(version);
+        self.0.iter().any(|offered| {
+            offered
+                .split_once('@')
+                .is_some_and(|(i, t)| i == interface && t == track)
+        })
+    }
+}
+
+/// The part of a version that decides compatibility: `0.2.3` and `0.2.9` are `0.2`, `1.4.0` is
+/// `1`. A pre-release is compatible with nothing but itself.
+fn track(version: &str) -> &str {
+    if version.contains('-') {
+        return version;
+    }
+    let parts = if version.starts_with("0.") { 2 } else { 1 };
+    let end = version
+        .match_indices('.')
+        .nth(parts - 1)
+        .map_or(version.len(), |(at, _)| at);
+    &version[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_match_by_track() {
+        let offered = Offered::all();
+        for name in [
+            "stockade:actor/sqlite@0.1.0",
+            "wasi:io/streams@0.2.0",
+            "wasi:cli/exit@0.2.99",
+        ] {
+            assert!(offered.has(name), "{name}");
+        }
+        for name in [
+            "stockade:actor/sqlite@0.2.0",
+            "stockade:actor/lifecycle@0.1.0",
+            "stockade:actor/sqlite",
+            "wasi:io/streams@0.3.0",
+            "wasi:io/streams@0.2.0-rc-2024",
+            "wasi:http/types@0.2.0",
+            "env",
+            "",
+        ] {
+            assert!(!offered.has(name), "{name}");
+        }
+        assert!(Offered::only(&["a:b/c@1"]).has("a:b/c@1.7.0"));
+        assert!(!Offered::only(&["a:b/c@1"]).has("a:b/c@2.0.0"));
+    }
+}

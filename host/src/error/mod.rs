@@ -1,0 +1,556 @@
+//! What can go wrong in a host, as facts, and how each of them leaves the process.
+//!
+//! - [`HostError`] is what callers inside the process match on.
+//! - [`Code`] is the table of everything that leaves it: group, code, HTTP status, retry advice.
+//! - [`Body`] is the JSON that carries it.
+//!
+//! Invariants:
+//! - One translation, exhaustive: a new variant does not compile without its row.
+//! - Codes are stable, texts are not; no code is ever chosen by looking at a text.
+//! - The advice belongs to the call: once a failed call has handed a commit to the store it is
+//!   `unknown-outcome`, whatever the table says, because sending it again may do it twice.
+
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use stockade_depot::id::InvalidActorId;
+use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError};
+
+use crate::engine::{ComponentError, EngineError};
+use crate::sqlite::{Exhausted, SqlError};
+use crate::typed::{ArgumentError, NotFound, UnknownMethod};
+
+pub use stockade_depot::Verdict;
+pub use table::{Code, Retry};
+
+/// Longest message that leaves the process, in bytes: a guest can write parts of it.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Why the host did not do what it was asked.
+///
+/// Where a call had begun, `verdict` says what became of the writes it handed to the store: `None`
+/// if it handed over none.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HostError {
+    /// Kind or key cannot name an actor.
+    #[error(transparent)]
+    InvalidActor(#[from] InvalidActorId),
+    /// Nothing was deployed under this name.
+    #[error("kind {kind:?} is not deployed")]
+    KindMissing {
+        /// The name.
+        kind: String,
+    },
+    /// No such actor. Only a method call creates one.
+    #[error("actor {actor} does not exist; a method call would create it")]
+    ActorMissing {
+        /// Its name.
+        actor: ActorId,
+    },
+    /// The component exports no such method.
+    #[error(transparent)]
+    MethodMissing(#[from] UnknownMethod),
+    /// The arguments do not fit the method's types. The guest did not run.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
+    /// The arguments are larger than the kind allows. The guest did not run.
+    #[error("arguments of {bytes} bytes are over the limit of {max} (payload_bytes_max)")]
+    PayloadTooLarge {
+        /// What was sent.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// The method answered more than the kind allows. It has run.
+    #[error("the reply of {bytes} bytes is over the limit of {max} (reply_bytes_max)")]
+    ReplyTooLarge {
+        /// What the method answered.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+    },
+    /// The settings of a kind cannot be used.
+    #[error("manifest: {0}")]
+    Manifest(String),
+    /// The component cannot be used.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+
+    /// There is no room for the call: in the actor's mailbox, or among the awake actors. Nothing
+    /// ran.
+    #[error("overloaded: {what} at the limit of {max}")]
+    Overloaded {
+        /// What is full, in the plural.
+        what: &'static str,
+        /// Its limit.
+        max: u64,
+    },
+    /// The component trapped during the call. Its instance is gone, its data is fine.
+    #[error("the component trapped: {message}")]
+    Trapped {
+        /// The trap, as wasmtime tells it. Partly written by the guest.
+        message: String,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+    },
+    /// The call used up an allowance.
+    #[error("the call used up its budget of {}", .which.as_str())]
+    BudgetExhausted {
+        /// Which allowance.
+        which: Exhausted,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+    },
+    /// `restore` or `start` of the component failed.
+    #[error("the actor did not start: {message}")]
+    StartFailed {
+        /// Why. Partly written by the guest.
+        message: String,
+    },
+    /// The generation is ending and the call was not begun.
+    #[error("the actor is stopping: {0}")]
+    Stopping(Reason),
+    /// The actor is being destroyed: calls are refused until it is gone.
+    #[error("actor {actor} is being destroyed")]
+    Destroying {
+        /// Its name.
+        actor: ActorId,
+    },
+    /// The actor's database is being imported: calls are refused until it is complete.
+    #[error("actor {actor} is being imported")]
+    Importing {
+        /// Its name.
+        actor: ActorId,
+    },
+    /// The generation ended while the call was in progress, or before its effects could be heard.
+    #[error("the generation ended ({reason}): {cause}")]
+    Ended {
+        /// Why.
+        reason: Reason,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+        /// The first cause, in words.
+        cause: String,
+    },
+    /// The actor ended by trap too often and waits before it starts again.
+    #[error("the actor is crash-looping: {restarts} restarts; next try in {retry_after_ms} ms")]
+    CrashLooping {
+        /// Ends by trap in a row.
+        restarts: u32,
+        /// When the next call may start it.
+        retry_after_ms: u64,
+    },
+
+    /// Another generation owns the database.
+    #[error("{mismatch}")]
+    Fenced {
+        /// Both fences.
+        mismatch: HeadFenceMismatch,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+    },
+    /// Another attempt to take the actor over won.
+    #[error("another owner won the takeover of {actor}")]
+    Superseded {
+        /// Its name.
+        actor: ActorId,
+    },
+    /// Another process runs the actor.
+    #[error("actor {actor} runs in another process, at {address}")]
+    Elsewhere {
+        /// Its name.
+        actor: ActorId,
+        /// Where that process says it can be reached.
+        address: String,
+    },
+    /// A commit that the guest had made could not be kept, or is not known to be.
+    #[error("a commit of the call was lost: {cause}")]
+    CommitLost {
+        /// What became of it.
+        verdict: Verdict,
+        /// Why, in words.
+        cause: String,
+    },
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(StoreError),
+
+    /// SQLite refused or failed, for an operator's statement.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+
+    /// The host takes no more work.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// A directory of the host cannot be made or used.
+    #[error("directory {}: {error}", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+    /// The wasm engine cannot be made. The host does not start.
+    #[error("{0}")]
+    Engine(String),
+    /// The host itself failed. The text goes to the log, never to a caller.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for HostError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced(mismatch) => Self::Fenced { mismatch, verdict: None },
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<EngineError> for HostError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+/// What a caller gets. The same shape for every error of every listener and command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// Which part of the system answers: see [`Code`].
+    pub group: String,
+    /// Stable within its group.
+    pub code: String,
+    /// For people. May change.
+    pub message: String,
+    /// What to do now.
+    pub retry: Retry,
+    /// The facts, by name.
+    #[serde(default)]
+    pub details: Json,
+}
+
+impl HostError {
+    /// Its row in the table.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::InvalidActor(_) => Code::InvalidActor,
+            Self::KindMissing { .. } => Code::KindMissing,
+            Self::ActorMissing { .. } => Code::ActorMissing,
+            Self::MethodMissing(_) => Code::MethodMissing,
+            Self::Arguments(_) => Code::Arguments,
+            Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
+            Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
+            Self::Manifest(_) => Code::Manifest,
+            Self::Component(_) => Code::Component,
+            Self::Overloaded { .. } => Code::ActorOverloaded,
+            Self::Trapped { .. } => Code::Trapped,
+            Self::BudgetExhausted { .. } => Code::BudgetExhausted,
+            Self::StartFailed { .. } => Code::StartFailed,
+            Self::Stopping(_) => Code::Stopping,
+            Self::Destroying { .. } => Code::Destroying,
+            Self::Importing { .. } => Code::Importing,
+            Self::Ended { .. } => Code::Ended,
+            Self::CrashLooping { .. } => Code::CrashLooping,
+            Self::Fenced { .. } => Code::HeadFenceMismatch,
+            Self::Superseded { .. } => Code::Superseded,
+            Self::Elsewhere { .. } => Code::Elsewhere,
+            Self::CommitLost { .. } => Code::CommitLost,
+            Self::Store(error) => store_code(error),
+            Self::Sql(error) => sql_code(error),
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::Directory { .. } => Code::Directory,
+            Self::Engine(_) => Code::Engine,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// What became of the writes of the call that failed; `None` if it handed over none.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::ReplyTooLarge { verdict, .. }
+            | Self::Trapped { verdict, .. }
+            | Self::BudgetExhausted { verdict, .. }
+            | Self::Ended { verdict, .. }
+            | Self::Fenced { verdict, .. } => *verdict,
+            Self::CommitLost { verdict, .. } => Some(*verdict),
+            Self::InvalidActor(_)
+            | Self::KindMissing { .. }
+            | Self::ActorMissing { .. }
+            | Self::MethodMissing(_)
+            | Self::Arguments(_)
+            | Self::PayloadTooLarge { .. }
+            | Self::Manifest(_)
+            | Self::Component(_)
+            | Self::Overloaded { .. }
+            | Self::StartFailed { .. }
+            | Self::Stopping(_)
+            | Self::Destroying { .. }
+            | Self::Importing { .. }
+            | Self::CrashLooping { .. }
+            | Self::Superseded { .. }
+            | Self::Elsewhere { .. }
+            | Self::Store(_)
+            | Self::Sql(_)
+            | Self::ShuttingDown
+            | Self::Directory { .. }
+            | Self::Engine(_)
+            | Self::Internal(_) => None,
+        }
+    }
+
+    /// What the caller should do now: the table's advice, unless the call had handed over a commit.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self.verdict() {
+            None => self.code().retry(),
+            Some(_) => Retry::UnknownOutcome,
+        }
+    }
+
+    /// How long to wait before trying again, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::CrashLooping { retry_after_ms, .. } => {
+                Some(Duration::from_millis(*retry_after_ms))
+            }
+            _ => self.code().retry_after(),
+        }
+    }
+
+    /// What leaves the process.
+    #[must_use]
+    pub fn body(&self) -> Body {
+        let mut body = self.code().body(bounded(self.to_string()), self.details());
+        body.retry = self.retry();
+        if let (Some(verdict), Json::Object(details)) = (self.verdict(), &mut body.details) {
+            details.insert("verdict".to_owned(), verdict_word(verdict).into());
+        }
+        body
+    }
+
+    /// The facts of an error, by name. Only what a caller may know.
+    fn details(&self) -> Json {
+        match self {
+            Self::KindMissing { kind } => json!({ "kind": kind }),
+            Self::ActorMissing { actor }
+            | Self::Destroying { actor }
+            | Self::Importing { actor }
+            | Self::Superseded { actor } => actor_details(actor),
+            Self::Elsewhere { actor, address } => {
+                json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
+            }
+            Self::MethodMissing(unknown) => method_details(unknown),
+            Self::Arguments(error) => {
+                json!({ "path": error.path, "expected": error.expected, "got": error.got })
+            }
+            Self::PayloadTooLarge { bytes, max } | Self::ReplyTooLarge { bytes, max, .. } => {
+                json!({ "bytes": bytes, "max": max })
+            }
+            Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
+            Self::BudgetExhausted { which, .. } => json!({ "which": which.as_str() }),
+            Self::Stopping(reason) | Self::Ended { reason, .. } => {
+                json!({ "reason": reason.as_str() })
+            }
+            Self::CrashLooping { restarts, retry_after_ms } => {
+                json!({ "restarts": restarts, "retry_after_ms": retry_after_ms })
+            }
+            Self::Fenced { mismatch, .. } => fence_details(mismatch),
+            Self::Store(StoreError::Refused { limit, actual, max }) => {
+                json!({ "limit": format!("{limit:?}"), "actual": actual, "max": max })
+            }
+            Self::Sql(error) => sql_details(error),
+            Self::InvalidActor(_)
+            | Self::Manifest(_)
+            | Self::Component(_)
+            | Self::Trapped { .. }
+            | Self::StartFailed { .. }
+            | Self::CommitLost { .. }
+            | Self::Store(_)
+            | Self::ShuttingDown
+            | Self::Directory { .. }
+            | Self::Engine(_)
+            | Self::Internal(_) => json!({}),
+        }
+    }
+}
+
+impl Code {
+    /// The body of an error with this code. `Internal` shows neither message nor details.
+    #[must_use]
+    pub fn body(self, message: String, details: Json) -> Body {
+        let hidden = self == Self::Internal;
+        Body {
+            group: self.group().to_owned(),
+            code: self.name().to_owned(),
+            message: if hidden { "internal error; see the host's log".to_owned() } else { message },
+            retry: self.retry(),
+            details: if hidden { json!({}) } else { details },
+        }
+    }
+
+    /// How long to wait before trying again: a second where the host is only busy.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        matches!(self, Self::ActorOverloaded | Self::HostOverloaded | Self::ShuttingDown)
+            .then_some(Duration::from_secs(1))
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Fenced(_) => Code::HeadFenceMismatch,
+        StoreError::DatabaseMissing(_) => Code::DatabaseMissing,
+        StoreError::Unavailable(_) => Code::StoreUnavailable,
+        StoreError::Unknown(_) => Code::StoreUnknown,
+        StoreError::Refused { .. } => Code::StoreRefused,
+        StoreError::Corrupt(_) => Code::StoreCorrupt,
+        StoreError::Closed => Code::StoreClosed,
+    }
+}
+
+fn sql_code(error: &SqlError) -> Code {
+    match error {
+        SqlError::Constraint(_) => Code::SqlConstraint,
+        SqlError::Busy => Code::SqlBusy,
+        SqlError::Denied(_) => Code::SqlDenied,
+        SqlError::Interrupted => Code::SqlInterrupted,
+        SqlError::LimitExceeded(_) => Code::SqlLimitExceeded,
+        SqlError::Full => Code::SqlFull,
+        SqlError::CommitTooLarge(_) => Code::SqlCommitTooLarge,
+        SqlError::Revoked(_) => Code::SqlRevoked,
+        SqlError::NotOpen => Code::SqlNotOpen,
+        SqlError::Statement(_) => Code::SqlStatement,
+        SqlError::Unavailable => Code::SqlUnavailable,
+        SqlError::InvalidArgument(_) => Code::SqlInvalidArgument,
+        SqlError::RowFailed { .. } => Code::SqlRowFailed,
+        SqlError::Other(_) => Code::SqlOther,
+    }
+}
+
+fn sql_details(error: &SqlError) -> Json {
+    match error {
+        SqlError::Constraint(failure) => {
+            json!({ "table": failure.table, "columns": failure.columns })
+        }
+        SqlError::LimitExceeded(limit) => json!({ "limit": limit.as_str() }),
+        SqlError::CommitTooLarge(max) => json!({ "max": max }),
+        SqlError::Revoked(reason) => json!({ "reason": reason.as_str() }),
+        SqlError::Statement(failure) => {
+            json!({ "sqlite_code": failure.code, "offset": failure.offset })
+        }
+        SqlError::RowFailed { row, cause } => {
+            json!({ "row": row, "cause": sql_code(cause).name(), "details": sql_details(cause) })
+        }
+        SqlError::Busy
+        | SqlError::Denied(_)
+        | SqlError::Interrupted
+        | SqlError::Full
+        | SqlError::NotOpen
+        | SqlError::Unavailable
+        | SqlError::InvalidArgument(_)
+        | SqlError::Other(_) => json!({}),
+    }
+}
+
+fn method_details(unknown: &UnknownMethod) -> Json {
+    let method = &unknown.name;
+    match &unknown.why {
+        NotFound::NoSuch { similar, known, count } => {
+            json!({ "method": method, "similar": similar, "known": known, "count": count })
+        }
+        NotFound::Ambiguous { candidates } => {
+            json!({ "method": method, "candidates": candidates })
+        }
+        NotFound::Excluded { why } => json!({ "method": method, "excluded": why.to_string() }),
+    }
+}
+
+fn actor_details(actor: &ActorId) -> Json {
+    json!({ "kind": actor.kind(), "key": actor.key() })
+}
+
+/// Both fences without their tokens: a token is what makes an owner.
+fn fence_details(mismatch: &HeadFenceMismatch) -> Json {
+    json!({
+        "db": mismatch.db.to_string(),
+        "expected_generation": mismatch.expected.0.0,
+        "expected_txid": mismatch.expected_txid.0,
+        "actual_generation": mismatch.actual.0.0,
+        "actual_txid": mismatch.actual_txid.0,
+        "sealed": mismatch.sealed,
+    })
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Committed => "committed",
+        Verdict::NotCommitted => "not-committed",
+        Verdict::Indeterminate => "indeterminate",
+    }
+}
+
+/// Parts of a message are written by guests: no longer than a screen, cut at a character.
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let mut end = MESSAGE_BYTES_MAX;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trapped(verdict: Option<Verdict>) -> Body {
+        HostError::Trapped { message: "unreachable".to_owned(), verdict }.body()
+    }
+
+    #[test]
+    fn advice_is_retry_only_if_nothing_was_handed_over() {
+        assert_eq!(trapped(None).retry, Retry::Retry);
+        for verdict in [Verdict::Committed, Verdict::NotCommitted, Verdict::Indeterminate] {
+            let body = trapped(Some(verdict));
+            assert_eq!(body.retry, Retry::UnknownOutcome);
+            assert_eq!(body.details["verdict"], verdict_word(verdict));
+        }
+    }
+
+    #[test]
+    fn internal_errors_are_shown_without_details() {
+        let body = HostError::Internal("/secret/path".to_owned()).body();
+        let text = serde_json::to_string(&body).expect("serializes");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!((body.group.as_str(), body.code.as_str()), ("core", "internal"));
+    }
+
+    #[test]
+    fn messages_are_bounded_at_a_character() {
+        let body = HostError::Manifest("é".repeat(10_000)).body();
+        assert!(body.message.len() <= MESSAGE_BYTES_MAX + 4);
+    }
+
+    #[test]
+    fn a_body_reads_back_as_it_was_written() {
+        let body = HostError::CrashLooping { restarts: 3, retry_after_ms: 800 }.body();
+        let text = serde_json::to_string(&body).expect("serializes");
+        assert_eq!(serde_json::from_str::<Body>(&text).expect("reads"), body);
+        assert_eq!(
+            text,
+            r#"{"group":"actor","code":"crash-looping","message":"the actor is crash-looping: 3 restarts; next try in 800 ms","retry":"retry","details":{"restarts":3,"retry_after_ms":800}}"#
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The table of every error that leaves the process: group, code, HTTP status, retry advice.
+//!
+//! Rows are stable: clients branch on `group.code` and `retry`. The test below pins each of them;
+//! adding a row is fine, changing one breaks somebody.
+
+use serde::{Deserialize, Serialize};
+
+/// What the one who asked should do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retry {
+    /// Nothing was done: send the same again, here, a little later.
+    Retry,
+    /// Nothing was done: ask again who owns the actor, then send it there.
+    Reroute,
+    /// The same will fail again: change the request, the component or a limit.
+    Fix,
+    /// It cannot succeed.
+    Never,
+    /// Something may have been done, or was: look before sending it again.
+    UnknownOutcome,
+}
+
+impl Retry {
+    /// The word in the body.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Reroute => "reroute",
+            Self::Fix => "fix",
+            Self::Never => "never",
+            Self::UnknownOutcome => "unknown-outcome",
+        }
+    }
+}
+
+/// One row per error; the enum and its columns in one place.
+macro_rules! table {
+    ($( $(#[$doc:meta])* $variant:ident: $group:literal $name:literal $status:literal $retry:ident; )*) => {
+        /// An error that can leave the process.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $( $(#[$doc])* $variant, )*
+        }
+
+        impl Code {
+            /// Every row, in the order of the table.
+            pub const ALL: &[Self] = &[$( Self::$variant, )*];
+
+            /// Which part of the system answers.
+            #[must_use]
+            pub fn group(self) -> &'static str {
+                match self { $( Self::$variant => $group, )* }
+            }
+
+            /// Stable within its group.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+
+            /// The HTTP status it is sent with.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $( Self::$variant => $status, )* }
+            }
+
+            /// The advice, as long as the call handed no commit to the store.
+            #[must_use]
+            pub fn retry(self) -> Retry {
+                match self { $( Self::$variant => Retry::$retry, )* }
+            }
+        }
+    };
+}
+
+table! {
+    /// The request's path, query or body does not read as what the route takes.
+    Malformed:          "request" "malformed"              400 Fix;
+    /// The body is not JSON, or not WAVE, as its content type says.
+    InvalidBody:        "request" "invalid-body"           400 Fix;
+    /// The body has another content type than the route takes.
+    ContentType:        "request" "content-type"           415 Fix;
+    /// The body did not arrive in time. Nothing was done.
+    BodyTimeout:        "request" "body-timeout"           408 Retry;
+    /// The body, or a call's arguments, are larger than allowed.
+    PayloadTooLarge:    "request" "payload-too-large"      413 Fix;
+    /// No token, or another one than the host's.
+    Unauthorized:       "request" "unauthorized"           401 Fix;
+    /// A browser sent this from another site's page, or a name that is not this host's.
+    ForeignOrigin:      "request" "foreign-origin"         403 Never;
+    /// The route belongs to the other listener.
+    WrongListener:      "request" "wrong-listener"         421 Fix;
+    /// No such route on any listener.
+    NoRoute:            "request" "no-route"               404 Fix;
+    /// The route does not take this HTTP method.
+    HttpMethod:         "request" "http-method"            405 Fix;
+    /// Kind or key cannot name an actor.
+    InvalidActor:       "request" "invalid-actor"          400 Fix;
+    /// Nothing was deployed under this name.
+    KindMissing:        "request" "kind-missing"           404 Fix;
+    /// No such actor.
+    ActorMissing:       "request" "actor-missing"          404 Fix;
+    /// The component exports no such method.
+    MethodMissing:      "request" "method-missing"         404 Fix;
+    /// The arguments do not fit the method's types.
+    Arguments:          "request" "arguments"              422 Fix;
+    /// The settings of a kind cannot be used.
+    Manifest:           "request" "manifest"               422 Fix;
+    /// The component cannot be used.
+    Component:          "request" "component"              422 Fix;
+
+    /// The actor's mailbox, or the room for awake actors, is full.
+    ActorOverloaded:    "actor" "overloaded"               503 Retry;
+    /// The component trapped.
+    Trapped:            "actor" "trapped"                  500 Retry;
+    /// The call used up its budget.
+    BudgetExhausted:    "actor" "budget-exhausted"         504 Fix;
+    /// The method answered more than allowed.
+    ReplyTooLarge:      "actor" "reply-too-large"          500 Fix;
+    /// `restore` or `start` failed.
+    StartFailed:        "actor" "start-failed"             500 Retry;
+    /// The generation is ending and the call was not begun.
+    Stopping:           "actor" "stopping"                 503 Retry;
+    /// The actor is being destroyed.
+    Destroying:         "actor" "destroying"               409 Retry;
+    /// The actor's database is being imported.
+    Importing:          "actor" "importing"                409 Retry;
+    /// The generation ended during the call.
+    Ended:              "actor" "ended"                    503 Retry;
+    /// The actor trapped too often and waits.
+    CrashLooping:       "actor" "crash-looping"            503 Retry;
+    /// Another process runs the actor; the details have its address.
+    Elsewhere:          "actor" "elsewhere"                421 Reroute;
+
+    /// Another generation owns the database.
+    HeadFenceMismatch:  "depot" "head-fence-mismatch"      409 Reroute;
+    /// Another attempt to take the actor over won.
+    Superseded:         "depot" "superseded"               409 Reroute;
+    /// A commit was lost, or is not known to be kept.
+    CommitLost:         "depot" "commit-lost"              503 UnknownOutcome;
+    /// No such database.
+    DatabaseMissing:    "depot" "database-missing"         404 Fix;
+    /// The store did not answer; surely nothing was done.
+    StoreUnavailable:   "depot" "unavailable"              503 Retry;
+    /// The store may have done it.
+    StoreUnknown:       "depot" "outcome-unknown"          503 UnknownOutcome;
+    /// A limit of the store.
+    StoreRefused:       "depot" "refused"                  413 Fix;
+    /// Stored bytes do not match their checksum.
+    StoreCorrupt:       "depot" "corrupt"                  500 Never;
+    /// The store was closed.
+    StoreClosed:        "depot" "closed"                   503 Retry;
+
+    /// A write broke a rule of the schema.
+    SqlConstraint:      "sql" "constraint"                 409 Fix;
+    /// Another statement is in the way.
+    SqlBusy:            "sql" "busy"                       409 Retry;
+    /// The host forbids the statement.
+    SqlDenied:          "sql" "denied"                     403 Fix;
+    /// The statement was stopped at its deadline or by the end of the generation.
+    SqlInterrupted:     "sql" "interrupted"                503 Retry;
+    /// A limit of the host.
+    SqlLimitExceeded:   "sql" "limit-exceeded"             422 Fix;
+    /// The database has reached its size limit.
+    SqlFull:            "sql" "full"                       507 Fix;
+    /// The transaction changed more than a commit may carry.
+    SqlCommitTooLarge:  "sql" "commit-too-large"           413 Fix;
+    /// The generation's handles were revoked.
+    SqlRevoked:         "sql" "revoked"                    503 Retry;
+    /// The cursor, transaction or blob has ended.
+    SqlNotOpen:         "sql" "not-open"                   500 Never;
+    /// SQLite rejected the statement.
+    SqlStatement:       "sql" "statement"                  400 Fix;
+    /// The store did not answer in time.
+    SqlUnavailable:     "sql" "unavailable"                503 Retry;
+    /// A parameter is malformed or missing.
+    SqlInvalidArgument: "sql" "invalid-argument"           400 Fix;
+    /// A row of a packed list failed; rows before it took effect.
+    SqlRowFailed:       "sql" "row-failed"                 409 UnknownOutcome;
+    /// Anything else SQLite reports.
+    SqlOther:           "sql" "other"                      500 Never;
+
+    /// The host works on as many requests as it may.
+    HostOverloaded:     "host" "overloaded"                503 Retry;
+    /// The host takes no more work.
+    ShuttingDown:       "host" "shutting-down"             503 Retry;
+    /// A directory of the host cannot be used: it did not start.
+    Directory:          "host" "directory"                 500 Fix;
+    /// The wasm engine cannot be made: the host did not start.
+    Engine:             "host" "engine"                    500 Fix;
+    /// The host itself failed; the log has the text.
+    Internal:           "core" "internal"                  500 UnknownOutcome;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What clients rely on. Update it only to add a row.
+    const GOLDEN: &str = "\
+request.malformed 400 fix
+request.invalid-body 400 fix
+request.content-type 415 fix
+request.body-timeout 408 retry
+request.payload-too-large 413 fix
+request.unauthorized 401 fix
+request.foreign-origin 403 never
+request.wrong-listener 421 fix
+request.no-route 404 fix
+request.http-method 405 fix
+request.invalid-actor 400 fix
+request.kind-missing 404 fix
+request.actor-missing 404 fix
+request.method-missing 404 fix
+request.arguments 422 fix
+request.manifest 422 fix
+request.component 422 fix
+actor.overloaded 503 retry
+actor.trapped 500 retry
+actor.budget-exhausted 504 fix
+actor.reply-too-large 500 fix
+actor.start-failed 500 retry
+actor.stopping 503 retry
+actor.destroying 409 retry
+actor.importing 409 retry
+actor.ended 503 retry
+actor.crash-looping 503 retry
+actor.elsewhere 421 reroute
+depot.head-fence-mismatch 409 reroute
+depot.superseded 409 reroute
+depot.commit-lost 503 unknown-outcome
+depot.database-missing 404 fix
+depot.unavailable 503 retry
+depot.outcome-unknown 503 unknown-outcome
+depot.refused 413 fix
+depot.corrupt 500 never
+depot.closed 503 retry
+sql.constraint 409 fix
+sql.busy 409 retry
+sql.denied 403 fix
+sql.interrupted 503 retry
+sql.limit-exceeded 422 fix
+sql.full 507 fix
+sql.commit-too-large 413 fix
+sql.revoked 503 retry
+sql.not-open 500 never
+sql.statement 400 fix
+sql.unavailable 503 retry
+sql.invalid-argument 400 fix
+sql.row-failed 409 unknown-outcome
+sql.other 500 never
+host.overloaded 503 retry
+host.shutting-down 503 retry
+host.directory 500 fix
+host.engine 500 fix
+core.internal 500 unknown-outcome
+";
+
+    #[test]
+    fn the_table_is_what_clients_rely_on() {
+        let table: String = Code::ALL
+            .iter()
+            .map(|code| {
+                let retry = code.retry().as_str();
+                format!("{}.{} {} {retry}\n", code.group(), code.name(), code.status())
+            })
+            .collect();
+        assert_eq!(table, GOLDEN);
+    }
+
+    #[test]
+    fn no_two_rows_share_a_code() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| (code.group(), code.name())).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn words_of_advice_are_those_of_the_body() {
+        for code in Code::ALL {
+            let word = serde_json::to_value(code.retry()).expect("serializes");
+            assert_eq!(word, code.retry().as_str());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The admin routes: operators of kinds and actors.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use stockade_depot::ActorId;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::public::segments;
+use super::reply::{Refusal, with_commit};
+use super::{Gateway, TXID_HEADER, arguments, json as told, manifest};
+use crate::error::{Code, HostError};
+use crate::host::{Export, SqlRequest};
+
+/// Actors in one answer, unless asked for fewer or more.
+const LIST_ACTORS: usize = 100;
+/// Most actors in one answer; the next page starts after the last one.
+const LIST_ACTORS_MAX: usize = 1000;
+
+type Answer = Result<Response, Refusal>;
+type Shared = State<Arc<Gateway>>;
+type ActorPath = Result<Path<(String, String)>, PathRejection>;
+
+pub(super) fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/admin/kinds", get(kinds))
+        .route("/admin/kinds/{kind}", get(kind).put(deploy))
+        .route("/admin/actors", get(actors))
+        .route("/admin/actors/{kind}/{key}", get(actor).delete(destroy))
+        .route("/admin/actors/{kind}/{key}/stop", post(stop))
+        .route("/admin/actors/{kind}/{key}/sql", post(sql))
+        .route("/admin/actors/{kind}/{key}/export", get(export))
+        .route("/admin/actors/{kind}/{key}/verify", post(verify))
+}
+
+async fn kinds(State(gateway): Shared) -> Answer {
+    let kinds = gateway.host.kinds().await?;
+    let kinds: Vec<Json> = kinds.iter().map(told::kind).collect();
+    Ok(axum::Json(json!({ "kinds": kinds })).into_response())
+}
+
+async fn kind(State(gateway): Shared, path: Result<Path<String>, PathRejection>) -> Answer {
+    let info = gateway.host.kind(&segments(path)?).await?;
+    Ok(axum::Json(told::kind(&info)).into_response())
+}
+
+/// Deploys a component: the body is the wasm, the manifest is a header.
+async fn deploy(
+    State(gateway): Shared,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let kind = segments(path)?;
+    if !arguments::is_of_type(&headers, "application/wasm") {
+        return Err(Refusal::new(Code::ContentType, "a component is sent as application/wasm"));
+    }
+    let manifest = manifest::read(&headers, &gateway.kind_defaults)?;
+    let held = gateway.bodies.read(body).await?;
+    let deployed = gateway.host.deploy(&kind, held.bytes.to_vec(), manifest).await?;
+    Ok(axum::Json(told::deployed(&deployed)).into_response())
+}
+
+/// Which actors to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Only of this kind.
+    kind: Option<String>,
+    /// Only those after this one, `kind/key`: the `next` of the page before.
+    after: Option<String>,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+async fn actors(
+    State(gateway): Shared,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer {
+    let Query(ListQuery { kind, after, limit }) =
+        query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
+    let after = after.as_deref().map(named).transpose()?;
+    let max = limit.unwrap_or(LIST_ACTORS).clamp(1, LIST_ACTORS_MAX);
+    let actors = gateway.host.actors(kind.as_deref(), after.as_ref(), max).await?;
+    let next = (actors.len() == max)
+        .then(|| actors.last().map(|info| info.actor.to_string()))
+        .flatten();
+    let actors: Vec<Json> = actors.iter().map(told::actor).collect();
+    Ok(axum::Json(json!({ "actors": actors, "next": next })).into_response())
+}
+
+async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
+    let info = gateway.host.actor(&addressed(path)?).await?;
+    Ok(axum::Json(told::actor(&info)).into_response())
+}
+
+/// Ends the actor's generation in order; the next call starts a new one.
+async fn stop(State(gateway): Shared, path: ActorPath) -> Answer {
+    let actor = addressed(path)?;
+    let exit = gateway.host.stop(&actor).await?;
+    let told = json!({
+        "actor": actor.to_string(),
+        "was_awake": exit.is_some(),
+        "exit": exit.as_ref().map(told::exit),
+    });
+    Ok(axum::Json(told).into_response())
+}
+
+/// Destroys the actor and everything it has stored.
+async fn destroy(State(gateway): Shared, path: ActorPath) -> Answer {
+    let actor = addressed(path)?;
+    gateway.host.destroy(&actor).await?;
+    Ok(axum::Json(json!({ "actor": actor.to_string(), "destroyed": true })).into_response())
+}
+
+/// An operator's statements.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqlBody {
+    /// One statement or several.
+    sql: String,
+    /// Parameters of the last one, by position.
+    #[serde(default)]
+    parameters: Vec<Json>,
+    /// Whether they may write.
+    #[serde(default)]
+    write: bool,
+    /// Most rows of the answer.
+    rows_max: Option<u64>,
+}
+
+/// Runs SQL through the actor's live session; read-only unless asked. Never creates an actor.
+async fn sql(
+    State(gateway): Shared,
+    path: ActorPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let actor = addressed(path)?;
+    if !arguments::is_of_type(&headers, "application/json") {
+        return Err(Refusal::new(Code::ContentType, "statements are sent as application/json"));
+    }
+    let held = gateway.bodies.read(body).await?;
+    let SqlBody { sql, parameters, write, rows_max } = serde_json::from_slice(&held.bytes)
+        .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
+    let parameters = told::sql_parameters(&parameters)?;
+    let rows_max = rows_max.map(|max| max.min(gateway.limits.admin_rows_max));
+    let request = SqlRequest { sql, parameters, write, rows_max };
+    let reply = gateway.host.sql(&actor, request).await?;
+    let mut response = axum::Json(told::sql_reply(&reply)).into_response();
+    with_commit(&mut response, reply.generation, reply.txid);
+    Ok(response)
+}
+
+/// Checks the actor's whole history against its hashes.
+async fn verify(State(gateway): Shared, path: ActorPath) -> Answer {
+    let report = gateway.host.verify(&addressed(path)?).await?;
+    Ok(axum::Json(told::verified(&report)).into_response())
+}
+
+/// Streams the actor's database as a plain SQLite file of the announced length. If it cannot be
+/// read to its end the connection is reset: a client never mistakes a part for the whole.
+async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
+    let actor = addressed(path)?;
+    let room = gateway.admission.export()?;
+    let export = gateway.host.export(&actor).await?;
+    let (bytes, txid) = (export.bytes(), export.txid);
+    let stream = futures_util::stream::try_unfold((export, room), next_chunk);
+    let mut response = Body::from_stream(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    let content_type = HeaderValue::from_static("application/vnd.sqlite3");
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(HeaderName::from_static(TXID_HEADER), HeaderValue::from(txid.0));
+    Ok(response)
+}
+
+type Exporting = (Export, OwnedSemaphorePermit);
+
+async fn next_chunk(
+    (mut export, room): Exporting,
+) -> Result<Option<(bytes::Bytes, Exporting)>, HostError> {
+    match export.next().await {
+        Ok(None) => Ok(None),
+        Ok(Some(chunk)) => Ok(Some((chunk, (export, room)))),
+        Err(error) => {
+            // The status has been sent: the log is the only place left to say why.
+            tracing::warn!(db = %export.db, txid = %export.txid, %error, "export broke off");
+            Err(error)
+        }
+    }
+}
+
+fn addressed(path: ActorPath) -> Result<ActorId, Refusal> {
+    let (kind, key) = segments(path)?;
+    Ok(ActorId::new(&kind, &key).map_err(HostError::from)?)
+}
+
+/// `kind/key` as listings print it; a key may hold more slashes.
+fn named(text: &str) -> Result<ActorId, Refusal> {
+    let (kind, key) = text.split_once('/').unwrap_or((text, ""));
+    Ok(ActorId::new(kind, key).map_err(HostError::from)?)
+}

@@ -1,0 +1,49 @@
+//! How much the gateway takes on at once; more is refused at once, never queued.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::reply::Refusal;
+use crate::error::Code;
+use crate::limits::HostLimits;
+
+/// Room for work. A permit is held until the work is done.
+pub(super) struct Admission {
+    requests: Arc<Semaphore>,
+    requests_max: usize,
+    exports: Arc<Semaphore>,
+    exports_max: usize,
+}
+
+impl Admission {
+    pub(super) fn new(limits: &HostLimits) -> Self {
+        let (requests_max, exports_max) = (limits.requests_max, limits.exports_max);
+        Self {
+            requests: Arc::new(Semaphore::new(requests_max)),
+            requests_max,
+            exports: Arc::new(Semaphore::new(exports_max)),
+            exports_max,
+        }
+    }
+
+    /// Room for one request until its answer is made.
+    pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.requests, "requests", self.requests_max)
+    }
+
+    /// Room for one export until its last byte is sent.
+    pub(super) fn export(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.exports, "exports", self.exports_max)
+    }
+}
+
+fn acquire(
+    room: &Arc<Semaphore>,
+    what: &'static str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(room).try_acquire_owned().map_err(|_| {
+        Refusal::new(Code::HostOverloaded, format!("the host works on {max} {what} already"))
+    })
+}

@@ -1,0 +1,99 @@
+//! A call's arguments as they come over HTTP: JSON, WAVE, or nothing at all.
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+use super::reply::Refusal;
+use crate::error::Code;
+use crate::typed::Arguments;
+
+/// Content type of arguments and results as WAVE text.
+pub const WAVE_CONTENT_TYPE: &str = "application/x-wave";
+
+/// In which notation values travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `[1, "a"]`: by position; `{"by": 1}`: by name.
+    Json,
+    /// `1, "a"`, as in a WIT call.
+    Wave,
+}
+
+/// The arguments of a call from its body. An empty body is no arguments, of any content type.
+pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Refusal> {
+    if body.is_empty() {
+        return Ok(Arguments::None);
+    }
+    let Some(form) = form_of(headers, &header::CONTENT_TYPE) else {
+        return Err(Refusal::new(
+            Code::ContentType,
+            format!("arguments are application/json or {WAVE_CONTENT_TYPE}; set the content type"),
+        ));
+    };
+    match form {
+        Form::Json => serde_json::from_slice(body)
+            .map(Arguments::Json)
+            .map_err(|error| Refusal::new(Code::InvalidBody, format!("not JSON: {error}"))),
+        Form::Wave => std::str::from_utf8(body)
+            .map(|text| Arguments::Wave(text.to_owned()))
+            .map_err(|error| Refusal::new(Code::InvalidBody, format!("not UTF-8: {error}"))),
+    }
+}
+
+/// The notation the caller wants its answer in: JSON unless it asks for WAVE.
+pub(super) fn wanted(headers: &HeaderMap) -> Form {
+    form_of(headers, &header::ACCEPT).unwrap_or(Form::Json)
+}
+
+/// Whether the body is said to be of this type, parameters such as the character set aside.
+pub(super) fn is_of_type(headers: &HeaderMap, content_type: &str) -> bool {
+    media_type(headers, &header::CONTENT_TYPE)
+        .is_some_and(|found| found.eq_ignore_ascii_case(content_type))
+}
+
+fn form_of(headers: &HeaderMap, name: &HeaderName) -> Option<Form> {
+    let found = media_type(headers, name)?;
+    if found.eq_ignore_ascii_case("application/json") {
+        Some(Form::Json)
+    } else if found.eq_ignore_ascii_case(WAVE_CONTENT_TYPE) {
+        Some(Form::Wave)
+    } else {
+        None
+    }
+}
+
+fn media_type<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()?.split(';').next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    fn check(content_type: Option<&str>, body: &str) -> Result<Arguments, u16> {
+        let mut headers = HeaderMap::new();
+        if let Some(content_type) = content_type {
+            headers.insert(header::CONTENT_TYPE, content_type.parse().expect("header"));
+        }
+        read(&headers, body.as_bytes())
+            .map_err(|refusal| refusal.into_response().status().as_u16())
+    }
+
+    #[test]
+    fn arguments_are_read_in_the_notation_they_are_said_to_have() {
+        assert!(matches!(check(None, ""), Ok(Arguments::None)));
+        let json = check(Some("application/json; charset=utf-8"), "[1]");
+        assert!(matches!(json, Ok(Arguments::Json(value)) if value == serde_json::json!([1])));
+        let wave = check(Some(WAVE_CONTENT_TYPE), "1, \"a\"");
+        assert!(matches!(wave, Ok(Arguments::Wave(text)) if text == "1, \"a\""));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_code() {
+        assert_eq!(check(None, "[1]").map(|_| ()), Err(415));
+        assert_eq!(check(Some("text/plain"), "[1]").map(|_| ()), Err(415));
+        assert_eq!(check(Some("application/json"), "[1").map(|_| ()), Err(400));
+        let deep = "[".repeat(100_000);
+        assert_eq!(check(Some("application/json"), &deep).map(|_| ()), Err(400));
+    }
+}

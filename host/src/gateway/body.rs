@@ -1,0 +1,150 @@
+//! Reads request bodies within bounds of size, memory and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::reply::Refusal;
+use crate::error::Code;
+use crate::limits::HostLimits;
+
+/// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
+const GRAIN_BYTES: usize = 4096;
+
+/// The memory that all request bodies share.
+pub(super) struct Bodies {
+    room: Arc<Semaphore>,
+    bytes_max: usize,
+    body_bytes_max: usize,
+    read_max: Duration,
+    rate_min: u64,
+}
+
+/// A body in memory. Its room is given back when it is dropped.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    pub(super) fn new(limits: &HostLimits) -> Self {
+        let grains = (limits.bodies_bytes_max / GRAIN_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            room: Arc::new(Semaphore::new(grains)),
+            bytes_max: limits.bodies_bytes_max,
+            body_bytes_max: limits.body_bytes_max,
+            read_max: limits.request_read_max,
+            rate_min: limits.body_rate_min.max(1),
+        }
+    }
+
+    /// Reads a body whole.
+    ///
+    /// # Errors
+    /// Larger than `body_bytes_max`, slower than `body_rate_min`, broken off, or no room for it.
+    pub(super) async fn read(&self, mut body: Body) -> Result<Held, Refusal> {
+        let begun = Instant::now();
+        if body.size_hint().lower() > to_u64(self.body_bytes_max) {
+            return Err(self.too_large(body.size_hint().lower()));
+        }
+        let mut bytes = BytesMut::new();
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        let mut grains = 0;
+        loop {
+            let earned = Duration::from_secs(to_u64(bytes.len()) / self.rate_min);
+            let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;
+            let frame = match frame {
+                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
+                Ok(None) => break,
+                Ok(Some(Err(_))) => {
+                    return Err(Refusal::new(Code::Malformed, "the body broke off"));
+                }
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let len = bytes.len() + data.len();
+            if len > self.body_bytes_max {
+                return Err(self.too_large(to_u64(len)));
+            }
+            let needed = len.div_ceil(GRAIN_BYTES);
+            if needed > grains {
+                let more = self.grains(needed - grains)?;
+                match &mut held {
+                    None => held = Some(more),
+                    Some(held) => held.merge(more),
+                }
+                grains = needed;
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Held { bytes: bytes.freeze(), _room: held })
+    }
+
+    fn grains(&self, count: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let overloaded = || {
+            let max = self.bytes_max;
+            let message = format!("request bodies fill their {max} bytes of memory already");
+            Refusal::new(Code::HostOverloaded, message)
+        };
+        u32::try_from(count)
+            .ok()
+            .and_then(|count| Arc::clone(&self.room).try_acquire_many_owned(count).ok())
+            .ok_or_else(overloaded)
+    }
+
+    fn too_large(&self, bytes: u64) -> Refusal {
+        Refusal::new(
+            Code::PayloadTooLarge,
+            format!("a body of {bytes} bytes or more is over the limit of {}", self.body_bytes_max),
+        )
+    }
+}
+
+fn to_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    fn bodies() -> Bodies {
+        Bodies::new(&HostLimits {
+            body_bytes_max: 10_000,
+            bodies_bytes_max: 12_288,
+            request_read_max: Duration::from_millis(50),
+            ..HostLimits::default()
+        })
+    }
+
+    fn status(read: Result<Held, Refusal>) -> u16 {
+        match read {
+            Ok(_) => 200,
+            Err(refusal) => refusal.into_response().status().as_u16(),
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_one_by_one_and_together() {
+        let bodies = bodies();
+        assert_eq!(status(bodies.read(Body::from(vec![0; 10_001])).await), 413);
+        let first = bodies.read(Body::from(vec![0; 9_000])).await;
+        assert_eq!(first.as_ref().map(|held| held.bytes.len()).ok(), Some(9_000));
+        assert_eq!(status(bodies.read(Body::from(vec![0; 100])).await), 503);
+        drop(first);
+        assert_eq!(status(bodies.read(Body::from(vec![0; 100])).await), 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        let stuck = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        assert_eq!(status(bodies().read(Body::from_stream(stuck)).await), 408);
+    }
+}

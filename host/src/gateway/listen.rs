@@ -1,0 +1,174 @@
+//! One listening socket: accepts connections within a bound and serves HTTP/1.1 on each.
+//!
+//! ```text
+//!  accept ──> room for a connection? ──> head within request_read_max ──> routes
+//!     │             waits in the kernel       a slow head: closed
+//!     └ stop: the socket closes, idle connections close, requests in progress get their answer
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::patience::Patient;
+use crate::limits::HostLimits;
+
+/// Bytes of a request's head. 64 KiB: a manifest header fits, a flood does not.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Pause after a failed accept: without descriptors the next one fails at once, too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket and the tasks that serve it. Dropping it ends them all at once.
+pub struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: JoinSet<()>,
+}
+
+impl Listener {
+    /// Serves `router` on a bound socket.
+    ///
+    /// # Errors
+    /// If the socket does not know its own address.
+    pub fn start(socket: TcpListener, router: Router, limits: &HostLimits) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let accept = Accept {
+            router,
+            stopped,
+            room: Arc::new(Semaphore::new(limits.connections_max.max(1))),
+            read_max: limits.request_read_max,
+            write_stall_max: limits.write_stall_max,
+        };
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept.run(socket));
+        Ok(Self { address, stop, accepting })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections and no more requests. Requests in progress go on.
+    pub fn stop_intake(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until every request in progress has been answered, at most `patience`; what is left
+    /// then is cut off.
+    pub async fn drained(mut self, patience: Duration) {
+        self.stop_intake();
+        let drained = async { while self.accepting.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            tracing::warn!(address = %self.address, "connections were cut off");
+        }
+    }
+}
+
+struct Accept {
+    router: Router,
+    stopped: watch::Receiver<bool>,
+    room: Arc<Semaphore>,
+    read_max: Duration,
+    write_stall_max: Duration,
+}
+
+impl Accept {
+    async fn run(mut self, socket: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = stop_asked(&mut self.stopped) => break,
+                Some(ended) = connections.join_next() => { report(ended); continue }
+                next = accept(&socket, &self.room) => next,
+            };
+            match next {
+                Ok((stream, permit)) => {
+                    connections.spawn(self.serve(stream, permit));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(socket);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut stopped = self.stopped.clone();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.read_max)
+            .max_buf_size(HEAD_BYTES_MAX);
+        let stall_max = self.write_stall_max;
+        async move {
+            let _permit = permit;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "set nodelay");
+            }
+            let stream = TokioIo::new(Patient::new(stream, stall_max));
+            let connection = builder.serve_connection(stream, service);
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                biased;
+                ended = connection.as_mut() => Some(ended),
+                () = stop_asked(&mut stopped) => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                // Clients go away all the time; nothing here needs an operator.
+                tracing::debug!(%error, "connection ended");
+            }
+        }
+    }
+}
+
+/// Resolves when the listener was told to stop, or is gone.
+async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+async fn accept(
+    socket: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = socket.accept().await?;
+    Ok((stream, permit))
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}

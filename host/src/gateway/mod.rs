@@ -1,0 +1,172 @@
+//! HTTP in: two listeners that never share a port.
+//!
+//! ```text
+//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first call creates the actor
+//!            GET  /kinds/{kind}                      what methods there are
+//!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
+//!            GET  /admin/actors?kind=&after=&limit=
+//!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
+//!            POST /admin/actors/{kind}/{key}/stop | sql | verify    GET .../export
+//!  both      GET  /health             GET /ready
+//! ```
+//!
+//! Names are percent-encoded path segments; a key may hold an encoded `/`.
+//!
+//! Invariants:
+//! - Every answer that is not a success carries the [`crate::error::Body`] of one row of the table.
+//! - Nothing is read or kept without a bound: heads, bodies, connections, requests, exports.
+//! - A body that breaks off is reset, never ended as if it were whole.
+
+mod admin;
+mod admission;
+mod arguments;
+pub mod auth;
+mod body;
+mod guard;
+mod json;
+mod listen;
+mod manifest;
+mod patience;
+mod public;
+mod reply;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::error::Code;
+use crate::host::Host;
+use crate::limits::{HostLimits, Limits};
+
+use admission::Admission;
+use auth::Token;
+use body::Bodies;
+use guard::Guard;
+use reply::Refusal;
+
+pub use arguments::WAVE_CONTENT_TYPE;
+pub use json::verified as verified_to_json;
+pub use listen::Listener;
+
+/// Request header of a deploy: the manifest as JSON.
+pub const MANIFEST_HEADER: &str = "stockade-manifest";
+/// Reply header: the generation that answered.
+pub const GENERATION_HEADER: &str = "stockade-generation";
+/// Reply header: the newest durable commit when the answer left.
+pub const TXID_HEADER: &str = "stockade-txid";
+/// Reply header: what the call has cost, `name=number` pairs with `;` between them.
+pub const BILL_HEADER: &str = "stockade-bill";
+/// Reply header of a call: `err` if the method answered the error case of a `result`, else `ok`.
+pub const RESULT_HEADER: &str = "stockade-result";
+
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Callers of actors, and nobody else.
+    Public,
+    /// Operators, and nobody else.
+    Admin,
+}
+
+/// What the gateway needs besides the host.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of the process.
+    pub limits: HostLimits,
+    /// What a manifest leaves out.
+    pub kind_defaults: Limits,
+    /// Whom to let in.
+    pub token: Option<Token>,
+}
+
+/// Shared by both listeners.
+pub(crate) struct Gateway {
+    host: Host,
+    limits: HostLimits,
+    kind_defaults: Limits,
+    bodies: Bodies,
+    admission: Admission,
+}
+
+/// The routes of both sides.
+#[derive(Clone)]
+pub struct Gateways {
+    gateway: Arc<Gateway>,
+    token: Option<Token>,
+}
+
+impl Gateways {
+    /// Puts the gateway in front of a host.
+    #[must_use]
+    pub fn new(host: Host, settings: Settings) -> Self {
+        let Settings { limits, kind_defaults, token } = settings;
+        let bodies = Bodies::new(&limits);
+        let admission = Admission::new(&limits);
+        let gateway = Gateway { host, limits, kind_defaults, bodies, admission };
+        Self { gateway: Arc::new(gateway), token }
+    }
+
+    /// The routes of one side, for a listener at `address`. Admin routes ask for the token whenever
+    /// there is one, public routes only beyond loopback.
+    pub fn router(&self, side: Side, address: SocketAddr) -> Router {
+        let loopback = auth::is_loopback(address.ip());
+        let asks = side == Side::Admin || !loopback;
+        let token = if asks { self.token.clone() } else { None };
+        let guard = Arc::new(Guard { token, loopback, gateway: Arc::clone(&self.gateway) });
+        let (routes, elsewhere) = match side {
+            Side::Public => (public::routes(), ["/admin"].as_slice()),
+            Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),
+        };
+        routes
+            .fallback(move |uri: Uri| {
+                std::future::ready(no_route(side, elsewhere, uri.path()))
+            })
+            .method_not_allowed_fallback(|| async {
+                Refusal::new(Code::HttpMethod, "this route does not take this HTTP method")
+            })
+            .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .layer(from_fn_with_state(guard, guard::check))
+            .with_state(Arc::clone(&self.gateway))
+    }
+}
+
+fn no_route(side: Side, elsewhere: &[&str], path: &str) -> Refusal {
+    let is_elsewhere = elsewhere.iter().any(|prefix| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    match (is_elsewhere, side) {
+        (true, Side::Public) => Refusal::new(
+            Code::WrongListener,
+            "this listener serves actors only; /admin is on the operators' listener",
+        ),
+        (true, Side::Admin) => Refusal::new(
+            Code::WrongListener,
+            "this listener serves operators only; calls go to the public listener",
+        ),
+        (false, _) => Refusal::new(Code::NoRoute, format!("no route {path:?}")),
+    }
+}
+
+/// The process answers.
+async fn health() -> Response {
+    axum::Json(json!({ "status": "ok" })).into_response()
+}
+
+/// The host takes calls.
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    let ready = gateway.host.ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(json!({ "ready": ready }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! A host: start it, deploy components, call actors, shut it down. What embedders use.
+//!
+//! ```no_run
+//! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
+//! use stockade::{ActorId, Arguments, Host, HostConfig, Manifest};
+//!
+//! let host = Host::start(HostConfig::new("data")).await?;
+//! host.deploy("counter", wasm, Manifest::default()).await?;
+//! let alice = ActorId::new("counter", "alice")?;
+//! let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
+//! println!("{} in generation {}", reply.to_json(), reply.generation);
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
+
+mod config;
+mod info;
+mod history;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use stockade_depot::store::{ActorState, Store};
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, TokioParker};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use wasmtime::component::Val;
+
+pub use crate::actor::bill::Bill;
+pub use crate::actor::exit::SnapshotOutcome;
+pub use crate::router::kinds::Manifest;
+pub use crate::sqlite::Value as SqlValue;
+pub use config::HostConfig;
+pub use history::{Export, VerifyReport};
+pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
+pub use info::{SqlReply, SqlRequest};
+
+use crate::capability;
+use crate::engine::{Engine, EngineConfig, MAPS_PER_ACTOR, Offered, actors_awake_max};
+use crate::error::HostError;
+use crate::router::awake::Awake;
+use crate::router::exits::Exits;
+use crate::router::kinds::{Kind, Kinds};
+use crate::router::nodes::Nodes;
+use crate::router::request::{Called, Ending, Heard, Request, Work};
+use crate::router::{Router, Shared};
+use crate::typed::Arguments;
+
+/// How often kinds deployed by other processes are looked for.
+const KINDS_EVERY: Duration = Duration::from_secs(1);
+
+/// A running host. Cloning shares it.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    router: Router,
+    store: Arc<dyn Store>,
+    config: HostConfig,
+    ready: AtomicBool,
+    background: Mutex<JoinSet<()>>,
+    /// Guests run apart from whoever called `start`.
+    guests: Mutex<Option<Runtime>>,
+}
+
+impl Host {
+    /// Opens the store, registers this process, and is ready for calls when it returns.
+    /// Must be called inside a tokio runtime; guests get a runtime of their own.
+    ///
+    /// # Errors
+    /// `Start` names what could not be opened; store errors as they are.
+    pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+        let dirs = config.make_directories()?;
+        let store: Arc<dyn Store> = match &config.store {
+            Some(store) => Arc::clone(store),
+            None => Arc::new(open_embedded(&dirs.store)?),
+        };
+        let guests = guest_runtime()?;
+        let node = random_node()?;
+        let parker = Arc::new(TokioParker(guests.handle().clone()));
+        let depot = Depot::new(
+            Arc::clone(&store),
+            node,
+            DepotLimits::default(),
+            parker,
+            guests.handle().clone(),
+        );
+        let awake_max = actors_awake_max(config.limits.actors_awake_max, MAPS_PER_ACTOR);
+        let engine = Arc::new(Engine::new(EngineConfig {
+            cache_dir: Some(dirs.code),
+            epoch_tick: config.limits.epoch_tick,
+            instances_max: u32::try_from(awake_max).unwrap_or(u32::MAX),
+            memory_bytes_max: config.limits.memory_bytes_max,
+            table_elements_max: config.limits.table_elements_max,
+            component_bytes_max: config.limits.component_bytes_max,
+            offered: Offered::all(),
+        })?);
+        let linker = capability::linker(engine.wasmtime())
+            .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
+        let nodes = Nodes::register(
+            Arc::clone(&store),
+            node,
+            config.advertised.clone(),
+            config.lease,
+            &dirs.nodes,
+        )
+        .await?;
+        let shared = Arc::new(Shared {
+            depot,
+            kinds: Kinds::new(Arc::clone(&store), engine, linker),
+            nodes,
+            exits: Exits::default(),
+            awake: Awake::new(awake_max),
+            scratch_dir: dirs.scratch,
+            guests: guests.handle().clone(),
+        });
+        let router = Router::new(shared);
+        let host = Self {
+            inner: Arc::new(Inner {
+                background: Mutex::new(background(&router)),
+                router,
+                store,
+                config,
+                ready: AtomicBool::new(true),
+                guests: Mutex::new(Some(guests)),
+            }),
+        };
+        Ok(host)
+    }
+
+    /// Deploys a component under a name. Live generations of an older component end in order; the
+    /// next call of each runs the new one.
+    ///
+    /// # Errors
+    /// `Component` if it cannot run, `InvalidKind`, and those of the store. Nothing changed then.
+    pub async fn deploy(
+        &self,
+        kind: &str,
+        wasm: Vec<u8>,
+        manifest: Manifest,
+    ) -> Result<Deployed, HostError> {
+        if !ActorId::kind_is_valid(kind) {
+            ActorId::new(kind, "key")?;
+        }
+        let max = self.inner.config.limits.component_bytes_max;
+        if wasm.len() as u64 > max {
+            return Err(HostError::PayloadTooLarge { bytes: wasm.len() as u64, max });
+        }
+        manifest.check(&self.inner.config.limits)?;
+        let kinds = &self.shared().kinds;
+        let digest = Engine::digest(&wasm);
+        let program = kinds.program(digest, wasm.clone(), &manifest).await?;
+        let before = self.inner.store.kind(kind).await?;
+        self.inner.store.put_component(digest, wasm).await?;
+        let text = serde_json::to_string(&manifest)
+            .map_err(|error| HostError::Manifest(error.to_string()))?;
+        let row = self.inner.store.put_kind(kind, digest, &text).await?;
+        let version = row.version;
+        let methods = program.component.methods().iter().count();
+        kinds.adopt(Kind { row, program });
+        let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
+        let replaced = before.map(|row| row.component).filter(|old| *old != digest);
+        Ok(Deployed { kind: kind.to_owned(), digest, version, methods, replaced, ended })
+    }
+
+    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
+    /// call wrote is durable and the actor's ownership is confirmed.
+    ///
+    /// # Errors
+    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `Overloaded`. From the
+    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
+    /// What to do is `HostError::retry`.
+    pub async fn call(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<Reply, HostError> {
+        let program = self.shared().kinds.current(actor.kind()).await?;
+        let found = Arc::clone(program.component.methods().find(method)?);
+        let values = found.arguments(&arguments)?;
+        let limits = Arc::clone(&program.limits);
+        let (reply, heard) = oneshot::channel();
+        let original = (method.to_owned(), Arc::new(arguments));
+        let work = Work::Call { method: found, values, program, original, reply };
+        let Heard { value, generation, txid, bill } =
+            self.hear(&limits, actor, work, heard).await?;
+        let Called { method, values } = value;
+        Ok(Reply { method, values, generation, txid, bill })
+    }
+
+    /// As `call`, with values instead of text.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub async fn call_values(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        values: Vec<Val>,
+    ) -> Result<Reply, HostError> {
+        self.call(actor, method, Arguments::Values(values)).await
+    }
+
+    /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
+    ///
+    /// # Errors
+    /// `ActorMissing` (never creates), `Sql`, and those of `call`.
+    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
+        let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
+        let max = self.inner.config.limits.admin_rows_max;
+        let (reply, heard) = oneshot::channel();
+        let SqlRequest { sql, parameters, write, rows_max } = request;
+        let rows_max = rows_max.unwrap_or(max).min(max);
+        let work = Work::Sql { sql, parameters, write, rows_max, reply };
+        let heard = self.hear(&limits, actor, work, heard).await?;
+        Ok(SqlReply::of(heard))
+    }
+
+    /// Ends an actor's generation in order. `None`: it was not awake here.
+    ///
+    /// # Errors
+    /// `ActorMissing`; `Overloaded`; those of the store.
+    pub async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
+        let exit = self.inner.router.end(actor, Ending::Operator).await?;
+        if exit.is_none() {
+            self.state(actor).await?;
+        }
+        Ok(exit.map(ExitInfo::from))
+    }
+
+    /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
+    ///
+    /// # Errors
+    /// `ActorMissing`; those of the store: call again to go on.
+    pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
+        self.inner.router.end(actor, Ending::Destroy).await?;
+        let state = self.state(actor).await?;
+        let shared = self.shared();
+        let destroyed = shared.depot.destroy(&state).await;
+        destroyed.map_err(|error| crate::actor::cause::error_of_open(error, actor))
+    }
+
+    /// Deployed kinds, by name.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn kinds(&self) -> Result<Vec<KindInfo>, HostError> {
+        let mut infos = Vec::new();
+        for row in self.inner.store.kinds().await? {
+            infos.push(KindInfo::of(&*self.shared().kinds.kind(&row.kind).await?));
+        }
+        Ok(infos)
+    }
+
+    /// A kind: its component, methods and settings.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn kind(&self, kind: &str) -> Result<KindInfo, HostError> {
+        Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
+    }
+
+    /// Actors in (kind, key) order after `after`, at most `max`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorInfo>, HostError> {
+        let states = self.inner.store.actors(kind, after, max).await?;
+        Ok(states.into_iter().map(|state| ActorInfo::of(state, self.shared())).collect())
+    }
+
+    /// One actor.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store.
+    pub async fn actor(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
+        Ok(ActorInfo::of(self.state(actor).await?, self.shared()))
+    }
+
+    /// The actor's database as of its last durable commit, as a plain SQLite file.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store.
+    pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
+        let state = self.state(actor).await?;
+        Ok(Export::new(Arc::clone(&self.inner.store), &state.head))
+    }
+
+    /// Checks every stored page and commit of an actor against its checksums.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
+    pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
+        let state = self.state(actor).await?;
+        history::verify(self.inner.store.as_ref(), state.row.db).await
+    }
+
+    /// Actors awake here.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.shared().awake.count()
+    }
+
+    /// Whether calls are accepted.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.inner.ready.load(Ordering::Acquire)
+    }
+
+    /// Ends everything in order: intake, generations, background tasks, the store. Calling it again
+    /// does nothing.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let begun = Instant::now();
+        if !self.inner.ready.swap(false, Ordering::AcqRel) {
+            return ShutdownReport { orderly: true, took: begun.elapsed() };
+        }
+        let orderly = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
+        let mut background = std::mem::take(&mut *self.inner.background.lock());
+        background.shutdown().await;
+        self.shared().nodes.retire().await;
+        self.inner.store.close().await;
+        if let Some(guests) = self.inner.guests.lock().take() {
+            guests.shutdown_background();
+        }
+        ShutdownReport { orderly, took: begun.elapsed() }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.inner.router.shared()
+    }
+
+    async fn state(
+        &self,
+        actor: &ActorId,
+    ) -> Result<ActorState, HostError> {
+        let state = self.inner.store.actor(actor).await?;
+        state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
+    }
+
+    async fn hear<T>(
+        &self,
+        limits: &crate::limits::Limits,
+        actor: &ActorId,
+        work: Work,
+        heard: oneshot::Receiver<Result<T, HostError>>,
+    ) -> Result<T, HostError> {
+        let request = Request { actor: actor.clone(), queued: Instant::now(), work };
+        self.inner.router.dispatch(limits, request)?;
+        // The slot answers every request it takes; it drops one only if its task was ended by force.
+        heard.await.unwrap_or(Err(HostError::ShuttingDown))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block.
+        if let Some(guests) = self.guests.lock().take() {
+            guests.shutdown_background();
+        }
+    }
+}
+
+fn random_node() -> Result<NodeSession, HostError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| HostError::Internal(format!("random bytes: {error}")))?;
+    Ok(NodeSession(bytes))
+}
+
+fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
+    EmbeddedStore::open(&EmbeddedConfig::new(dir))
+        .map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
+}
+
+/// Long SQL occupies a worker until it is done, so there are more workers than cores.
+fn guest_runtime() -> Result<Runtime, HostError> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    Builder::new_multi_thread()
+        .worker_threads((2 * cores).max(4))
+        .thread_name("guest")
+        .enable_time()
+        .build()
+        .map_err(|error| HostError::Internal(format!("start guest threads: {error}")))
+}
+
+/// Tasks that live as long as the host.
+fn background(router: &Router) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let shared = Arc::clone(router.shared());
+    tasks.spawn(async move { shared.nodes.keep().await });
+    let router = router.clone();
+    tasks.spawn(async move {
+        let mut period = tokio::time::interval(KINDS_EVERY);
+        loop {
+            period.tick().await;
+            match router.shared().kinds.refresh().await {
+                Ok(changed) => {
+                    for kind in changed {
+                        router.end_kind(&kind, Ending::Upgrade).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot look for newly deployed kinds"),
+            }
+        }
+    });
+    tasks
+}

@@ -1,0 +1,75 @@
+//! What a host is started with.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockade_depot::Store;
+
+use crate::error::HostError;
+use crate::limits::{HostLimits, Limits};
+
+/// What a host is started with.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// Where everything is kept: `store`, `code`, `nodes`, `scratch`. Made if missing, mode 0700.
+    pub data_dir: PathBuf,
+    /// Limits of the process.
+    pub limits: HostLimits,
+    /// Limits of kinds whose manifest leaves them out.
+    pub kind_defaults: Limits,
+    /// Where peers and callers reach this process; shown to callers that ask the wrong one.
+    pub advertised: String,
+    /// How long a process may show no sign of life before others take its actors over.
+    pub lease: Duration,
+    /// The store; `None` is the embedded one in `data_dir`.
+    pub store: Option<Arc<dyn Store>>,
+}
+
+/// Where a host keeps its parts.
+pub(super) struct Directories {
+    pub(super) store: PathBuf,
+    pub(super) code: PathBuf,
+    pub(super) nodes: PathBuf,
+    pub(super) scratch: PathBuf,
+}
+
+impl HostConfig {
+    /// Everything at its default, kept in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            limits: HostLimits::default(),
+            kind_defaults: Limits::default(),
+            advertised: "local".to_owned(),
+            lease: Duration::from_secs(6),
+            store: None,
+        }
+    }
+
+    pub(super) fn make_directories(&self) -> Result<Directories, HostError> {
+        let directories = Directories {
+            store: self.data_dir.join("store"),
+            code: self.data_dir.join("code"),
+            nodes: self.data_dir.join("nodes"),
+            scratch: self.data_dir.join("scratch"),
+        };
+        for dir in [
+            &self.data_dir,
+            &directories.store,
+            &directories.code,
+            &directories.nodes,
+            &directories.scratch,
+        ] {
+            make_private(dir)?;
+        }
+        Ok(directories)
+    }
+}
+
+fn make_private(dir: &Path) -> Result<(), HostError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
+}

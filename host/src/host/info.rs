@@ -1,0 +1,239 @@
+//! What a host tells about itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockade_depot::page::PAGE_SIZE;
+use stockade_depot::store::{ActorState, Wanted};
+use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
+use wasmtime::component::Val;
+
+use crate::actor::bill::Bill;
+use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::router::Shared;
+use crate::router::kinds::{Kind, Manifest};
+use crate::router::request::Heard;
+use crate::sqlite::{OperatorRows, Value};
+use crate::typed::Method;
+
+/// The answer to a call.
+#[derive(Debug)]
+pub struct Reply {
+    /// The method that ran.
+    pub method: Arc<Method>,
+    /// Its results: none or one.
+    pub values: Vec<Val>,
+    /// The life that answered.
+    pub generation: Generation,
+    /// The newest durable commit when the answer left.
+    pub txid: Txid,
+    /// What it has cost.
+    pub bill: Bill,
+}
+
+impl Reply {
+    /// The result as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        self.method.to_json(&self.values)
+    }
+
+    /// The result as WAVE text.
+    #[must_use]
+    pub fn to_wave(&self) -> String {
+        self.method.to_wave(&self.values)
+    }
+}
+
+/// A deployed component.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    /// The name.
+    pub kind: String,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// How often the name was deployed.
+    pub version: u64,
+    /// Methods that callers can reach.
+    pub methods: usize,
+    /// The component it replaces, if that is another one.
+    pub replaced: Option<Digest>,
+    /// Generations of this process that were ended.
+    pub ended: usize,
+}
+
+/// A kind.
+#[derive(Clone, Debug)]
+pub struct KindInfo {
+    /// Its name.
+    pub kind: String,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// How often it was deployed.
+    pub version: u64,
+    /// Its methods, described.
+    pub methods: serde_json::Value,
+    /// Its settings.
+    pub manifest: Manifest,
+}
+
+impl KindInfo {
+    pub(super) fn of(kind: &Kind) -> Self {
+        Self {
+            kind: kind.row.kind.clone(),
+            digest: kind.row.component,
+            version: kind.row.version,
+            methods: kind.program.component.methods().describe(),
+            manifest: Manifest { limits: (*kind.program.limits).clone() },
+        }
+    }
+}
+
+/// What an actor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorStatus {
+    /// No generation runs.
+    Asleep,
+    /// A generation runs in this process.
+    Awake,
+    /// Its head names another process as its owner.
+    Elsewhere,
+    /// It is being destroyed.
+    Destroying,
+}
+
+impl ActorStatus {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asleep => "asleep",
+            Self::Awake => "awake",
+            Self::Elsewhere => "elsewhere",
+            Self::Destroying => "destroying",
+        }
+    }
+}
+
+/// An actor.
+#[derive(Clone, Debug)]
+pub struct ActorInfo {
+    /// Its name.
+    pub actor: ActorId,
+    /// Its history line.
+    pub db: DbId,
+    /// The component that its last generation ran.
+    pub component: Digest,
+    /// Its newest life.
+    pub generation: Generation,
+    /// Its newest commit.
+    pub txid: Txid,
+    /// Pages of its database.
+    pub page_count: PageCount,
+    /// Bytes of its database.
+    pub bytes: u64,
+    /// What it is doing.
+    pub status: ActorStatus,
+    /// Ends by trap since the last orderly end.
+    pub restarts: u32,
+    /// How its last generation in this process ended.
+    pub last_exit: Option<ExitInfo>,
+}
+
+impl ActorInfo {
+    pub(super) fn of(state: ActorState, shared: &Shared) -> Self {
+        let ActorState { row, head } = state;
+        let status = if row.wanted == Wanted::Destroying {
+            ActorStatus::Destroying
+        } else if head.sealed {
+            ActorStatus::Asleep
+        } else if head.owner == shared.depot.node() {
+            ActorStatus::Awake
+        } else if shared.nodes.address_if_alive(head.owner).is_some() {
+            ActorStatus::Elsewhere
+        } else {
+            ActorStatus::Asleep
+        };
+        Self {
+            db: row.db,
+            component: row.component,
+            generation: head.fence.generation,
+            txid: head.txid,
+            page_count: head.page_count,
+            bytes: u64::from(head.page_count.0) * PAGE_SIZE as u64,
+            status,
+            restarts: row.restarts,
+            last_exit: shared.exits.of(&row.actor).map(ExitInfo::from),
+            actor: row.actor,
+        }
+    }
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitInfo {
+    /// Which life.
+    pub generation: Generation,
+    /// Why.
+    pub reason: Reason,
+    /// What became of its in-memory state.
+    pub snapshot: SnapshotOutcome,
+    /// Whether the store accepted the seal.
+    pub sealed: bool,
+    /// What else there is to know.
+    pub message: Option<String>,
+}
+
+impl From<Exit> for ExitInfo {
+    fn from(exit: Exit) -> Self {
+        let Exit { generation, reason, snapshot, sealed, message, .. } = exit;
+        Self { generation, reason, snapshot, sealed, message }
+    }
+}
+
+/// An operator's statements.
+#[derive(Clone, Debug, Default)]
+pub struct SqlRequest {
+    /// One or more, separated by semicolons.
+    pub sql: String,
+    /// Parameters of the last one.
+    pub parameters: Vec<Value>,
+    /// Whether they may write.
+    pub write: bool,
+    /// Most rows in the answer; the host's own bound holds too.
+    pub rows_max: Option<u64>,
+}
+
+/// The answer to an operator's statements.
+#[derive(Clone, Debug)]
+pub struct SqlReply {
+    /// Names of the columns of the last statement.
+    pub columns: Vec<String>,
+    /// Its rows.
+    pub rows: Vec<Vec<Value>>,
+    /// Rows changed by all statements.
+    pub changes: u64,
+    /// Whether rows were left out.
+    pub more: bool,
+    /// The life that answered.
+    pub generation: Generation,
+    /// The newest durable commit when the answer left.
+    pub txid: Txid,
+}
+
+impl SqlReply {
+    pub(super) fn of(heard: Heard<OperatorRows>) -> Self {
+        let Heard { value, generation, txid, .. } = heard;
+        let OperatorRows { columns, rows, changes, more } = value;
+        Self { columns, rows, changes, more, generation, txid }
+    }
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownReport {
+    /// Whether every generation ended in order before the deadline.
+    pub orderly: bool,
+    /// How long it took.
+    pub took: Duration,
+}

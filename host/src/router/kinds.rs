@@ -1,0 +1,174 @@
+//! Deployed kinds: the component behind each name, compiled and linked once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use stockade_depot::store::KindRow;
+use stockade_depot::{Digest, Store};
+use wasmtime::component::Linker;
+
+use crate::actor::generation::Program;
+use crate::capability::State;
+use crate::engine::Engine;
+use crate::error::HostError;
+use crate::limits::{HostLimits, Limits};
+
+/// C loops over one value cannot be interrupted, so no kind may have larger ones. 16 MiB.
+const VALUE_BYTES_MAX: u64 = 16 << 20;
+/// What one store step carries. 64 MiB.
+const COMMIT_BYTES_MAX: u64 = 64 << 20;
+/// What one seal carries. 16 MiB.
+const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
+/// Each waiting call holds its arguments. 100,000.
+const MAILBOX_CALLS_MAX: u64 = 100_000;
+
+/// Settings of a kind, given at deploy time and kept in the store as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Manifest {
+    /// Limits of its actors; those left out have the host's defaults.
+    pub limits: Limits,
+}
+
+impl Manifest {
+    /// Whether a host with these limits can keep its promises.
+    ///
+    /// # Errors
+    /// `Manifest` names the setting and what is possible.
+    pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
+        let limits = &self.limits;
+        for (name, value, max) in [
+            ("memory_bytes_max", limits.memory_bytes_max, host.memory_bytes_max),
+            ("table_elements_max", limits.table_elements_max, host.table_elements_max),
+            ("value_bytes_max", limits.value_bytes_max, VALUE_BYTES_MAX),
+            ("commit_bytes_max", limits.commit_bytes_max, COMMIT_BYTES_MAX),
+            ("snapshot_bytes_max", limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
+            ("payload_bytes_max", limits.payload_bytes_max, host.body_bytes_max as u64),
+            ("mailbox_calls_max", limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
+        ] {
+            if value == 0 || value > max {
+                let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
+                return Err(HostError::Manifest(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A kind with its program.
+#[derive(Clone)]
+pub struct Kind {
+    /// As the store has it.
+    pub row: KindRow,
+    /// Ready to run.
+    pub program: Arc<Program>,
+}
+
+/// The kinds of a store.
+pub struct Kinds {
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+    linker: Linker<State>,
+    loaded: RwLock<HashMap<String, Arc<Kind>>>,
+}
+
+impl Kinds {
+    /// No kind loaded yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, engine: Arc<Engine>, linker: Linker<State>) -> Self {
+        Self { store, engine, linker, loaded: RwLock::default() }
+    }
+
+    /// The program of a kind.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of loading.
+    pub async fn current(&self, kind: &str) -> Result<Arc<Program>, HostError> {
+        Ok(Arc::clone(&self.kind(kind).await?.program))
+    }
+
+    /// A kind, loaded if it was not.
+    ///
+    /// # Errors
+    /// `KindMissing`; `Component` if its code cannot be loaded; those of the store.
+    pub async fn kind(&self, kind: &str) -> Result<Arc<Kind>, HostError> {
+        if let Some(loaded) = self.loaded.read().get(kind) {
+            return Ok(Arc::clone(loaded));
+        }
+        let row = self.store.kind(kind).await?;
+        let row = row.ok_or_else(|| HostError::KindMissing { kind: kind.to_owned() })?;
+        self.load(row).await
+    }
+
+    /// Compiles a component without deploying it, to find out whether it would run.
+    ///
+    /// # Errors
+    /// `Component` says what is wrong with it.
+    pub async fn program(
+        &self,
+        digest: Digest,
+        wasm: Vec<u8>,
+        manifest: &Manifest,
+    ) -> Result<Arc<Program>, HostError> {
+        let engine = Arc::clone(&self.engine);
+        let linker = self.linker.clone();
+        let limits = Arc::new(manifest.limits.clone());
+        let compile = move || {
+            let component = engine.load(digest, &wasm).map_err(HostError::Component)?;
+            let pre = linker
+                .instantiate_pre(component.wasm())
+                .map_err(|error| HostError::Internal(format!("link component: {error:#}")))?;
+            Ok(Arc::new(Program { component, pre, limits }))
+        };
+        // Compiling takes a tenth of a second: not on a thread that serves others.
+        tokio::task::spawn_blocking(compile)
+            .await
+            .map_err(|error| HostError::Internal(format!("compile component: {error}")))?
+    }
+
+    /// Makes a stored kind the one that new generations run.
+    ///
+    /// # Errors
+    /// As `kind`.
+    pub async fn load(&self, row: KindRow) -> Result<Arc<Kind>, HostError> {
+        let manifest: Manifest = serde_json::from_str(&row.manifest)
+            .map_err(|error| HostError::Manifest(error.to_string()))?;
+        let wasm = self.store.component(row.component).await?;
+        let wasm = wasm.ok_or_else(|| {
+            let what = format!("component {} of kind {} is missing", row.component, row.kind);
+            HostError::Internal(what)
+        })?;
+        let program = self.program(row.component, wasm, &manifest).await?;
+        Ok(self.adopt(Kind { row, program }))
+    }
+
+    /// Makes a loaded kind current, unless a newer one is.
+    pub fn adopt(&self, kind: Kind) -> Arc<Kind> {
+        let mut loaded = self.loaded.write();
+        match loaded.get(&kind.row.kind) {
+            Some(newer) if newer.row.version > kind.row.version => Arc::clone(newer),
+            _ => {
+                let kind = Arc::new(kind);
+                loaded.insert(kind.row.kind.clone(), Arc::clone(&kind));
+                kind
+            }
+        }
+    }
+
+    /// Kinds that another process has deployed anew since they were loaded here, loaded again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn refresh(&self) -> Result<Vec<String>, HostError> {
+        let mut changed = Vec::new();
+        for row in self.store.kinds().await? {
+            let loaded = self.loaded.read().get(&row.kind).map(|kind| kind.row.version);
+            if loaded.is_some_and(|version| version < row.version) {
+                changed.push(row.kind.clone());
+                self.load(row).await?;
+            }
+        }
+        Ok(changed)
+    }
+}

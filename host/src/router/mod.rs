@@ -1,0 +1,222 @@
+//! Actor -> its live generation. Holds what arrives while a generation starts or ends.
+//!
+//! Every actor that is awake, starting or ending has one *slot*: a task that owns the actor's
+//! generations one after the other, and a bounded queue in front of it. A sleeping actor has none.
+//!
+//! ```text
+//!  dispatch ──> slot of the actor (made if missing) ──> queue ──> task: start, call, gate, end
+//!  stop, destroy, upgrade, shutdown ──> control ────────────────^
+//! ```
+
+pub mod awake;
+pub mod exits;
+pub mod kinds;
+pub mod nodes;
+pub mod ownership;
+pub mod request;
+pub mod slot;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use stockade_depot::{ActorId, Depot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::actor::exit::Exit;
+use crate::error::HostError;
+use crate::limits::Limits;
+use awake::Awake;
+use exits::Exits;
+use kinds::Kinds;
+use nodes::Nodes;
+use request::{Control, Ending, Request};
+use slot::{Slot, SlotHandle};
+
+/// Control messages that may wait for one actor.
+const CONTROL_MAX: usize = 64;
+
+/// What every slot works with.
+pub struct Shared {
+    /// The authority over databases.
+    pub depot: Arc<Depot>,
+    /// Deployed kinds.
+    pub kinds: Kinds,
+    /// Processes that share the store.
+    pub nodes: Nodes,
+    /// How former generations ended.
+    pub exits: Exits,
+    /// Bounds how many actors are awake.
+    pub awake: Awake,
+    /// Where scratch files go.
+    pub scratch_dir: std::path::PathBuf,
+    /// Where guests run.
+    pub guests: tokio::runtime::Handle,
+}
+
+/// Finds and makes slots. Cloning shares it.
+#[derive(Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    slots: HashMap<ActorId, Arc<SlotHandle>>,
+    tasks: JoinSet<()>,
+    open: bool,
+}
+
+impl Router {
+    /// A router without slots.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let table = Table { slots: HashMap::new(), tasks: JoinSet::new(), open: true };
+        Self { inner: Arc::new(Inner { shared, table: Mutex::new(table) }) }
+    }
+
+    /// What every slot works with.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// Puts a request into the queue of its actor's slot; makes the slot if there is none.
+    ///
+    /// # Errors
+    /// `Overloaded` if the queue is full, `ShuttingDown` after `close`. The request's caller
+    /// is *not* answered then.
+    pub fn dispatch(&self, limits: &Limits, request: Request) -> Result<(), HostError> {
+        let queue_max = usize::try_from(limits.mailbox_calls_max).unwrap_or(usize::MAX).max(1);
+        let mut table = self.inner.table.lock();
+        if !table.open {
+            return Err(HostError::ShuttingDown);
+        }
+        let actor = request.actor.clone();
+        let slot = match table.slots.get(&actor) {
+            Some(slot) => Arc::clone(slot),
+            None => self.add_slot(&mut table, actor.clone(), queue_max),
+        };
+        // Sent under the lock: a slot leaves the table only while its queue is empty.
+        slot.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                HostError::Overloaded { what: "queued calls", max: queue_max as u64 }
+            }
+            mpsc::error::TrySendError::Closed(_) => HostError::ShuttingDown,
+        })
+    }
+
+    /// Ends the live generation of an actor. `None`: it was not awake here.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many endings wait already.
+    pub async fn end(&self, actor: &ActorId, ending: Ending) -> Result<Option<Exit>, HostError> {
+        let Some(slot) = self.slot(actor) else { return Ok(None) };
+        let (done, ended) = oneshot::channel();
+        slot.hurry(ending.grace());
+        slot.control.try_send(Control { ending, done }).map_err(|_| {
+            HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 }
+        })?;
+        // A slot that left meanwhile had no generation.
+        Ok(ended.await.unwrap_or(None))
+    }
+
+    /// Ends every live generation of a kind, several at a time; returns how many ended.
+    pub async fn end_kind(&self, kind: &str, ending: Ending) -> usize {
+        let actors = self.awake_actors(|actor| actor.kind() == kind);
+        self.end_all(actors, ending).await
+    }
+
+    /// Takes nothing more, ends every generation in order, joins every slot.
+    pub async fn close(&self, deadline: Duration) -> bool {
+        self.inner.table.lock().open = false;
+        let work = async {
+            self.end_all(self.awake_actors(|_| true), Ending::Shutdown).await;
+            let mut tasks = {
+                let mut table = self.inner.table.lock();
+                table.slots.clear();
+                std::mem::take(&mut table.tasks)
+            };
+            while tasks.join_next().await.is_some() {}
+        };
+        let in_time = tokio::time::timeout(deadline, work).await.is_ok();
+        if !in_time {
+            let mut table = self.inner.table.lock();
+            table.slots.clear();
+            table.tasks.abort_all();
+        }
+        in_time
+    }
+
+    /// The slot of an actor, if it has one.
+    #[must_use]
+    pub fn slot(&self, actor: &ActorId) -> Option<Arc<SlotHandle>> {
+        self.inner.table.lock().slots.get(actor).cloned()
+    }
+
+    /// Actors that have a slot here.
+    pub fn awake_actors(&self, wanted: impl Fn(&ActorId) -> bool) -> Vec<ActorId> {
+        self.inner.table.lock().slots.keys().filter(|a| wanted(a)).cloned().collect()
+    }
+
+    /// Asks the least recently used idle actor to sleep, to make room for another.
+    pub(crate) fn evict_one(&self) {
+        let oldest = {
+            let table = self.inner.table.lock();
+            let idle = table.slots.values().filter_map(|s| Some((s.idle_since()?, s)));
+            idle.min_by_key(|(since, _)| *since).map(|(_, slot)| Arc::clone(slot))
+        };
+        if let Some(slot) = oldest {
+            let (done, _) = oneshot::channel();
+            // Full: it is ending anyway.
+            let _ = slot.control.try_send(Control { ending: Ending::Sleep, done });
+        }
+    }
+
+    /// Called by a slot that has no generation and would leave: removed only if nothing waits.
+    pub(crate) fn leave(&self, actor: &ActorId, queue: &mpsc::Receiver<Request>) -> bool {
+        let mut table = self.inner.table.lock();
+        if !queue.is_empty() {
+            return false;
+        }
+        table.slots.remove(actor);
+        while table.tasks.try_join_next().is_some() {}
+        true
+    }
+
+    fn add_slot(&self, table: &mut Table, actor: ActorId, queue_max: usize) -> Arc<SlotHandle> {
+        let (requests, queue) = mpsc::channel(queue_max);
+        let (control, endings) = mpsc::channel(CONTROL_MAX);
+        let handle = Arc::new(SlotHandle::new(requests, control));
+        let slot = Slot::new(self.clone(), actor.clone(), Arc::clone(&handle), queue, endings);
+        table.tasks.spawn_on(slot.run(), &self.inner.shared.guests);
+        table.slots.insert(actor, Arc::clone(&handle));
+        handle
+    }
+
+    async fn end_all(&self, actors: Vec<ActorId>, ending: Ending) -> usize {
+        // Bounded: each ending costs a sync, and a guest's hook may use a core.
+        const AT_ONCE: usize = 64;
+        let mut ended = 0;
+        let mut running = JoinSet::new();
+        let mut waiting = actors.into_iter();
+        loop {
+            while running.len() < AT_ONCE {
+                let Some(actor) = waiting.next() else { break };
+                let router = self.clone();
+                running.spawn(async move { router.end(&actor, ending).await });
+            }
+            match running.join_next().await {
+                Some(Ok(Ok(Some(_)))) => ended += 1,
+                Some(_) => {}
+                None => return ended,
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Processes that share the store, and which of them are dead.
+//!
+//! A process shows that it lives in two ways: its counter in the store moves, and on one machine it
+//! holds a lock on a file of its own, which the kernel drops when it dies. A process is dead when its
+//! lock is free, or its counter did not move for the lease time on *our* monotonic clock. Being
+//! wrong costs time, never safety: the fence decides who owns what.
+
+use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use stockade_depot::{NodeSession, Store, StoreError};
+
+use crate::error::HostError;
+
+/// The processes that share a store.
+pub struct Nodes {
+    store: Arc<dyn Store>,
+    own: NodeSession,
+    address: String,
+    lease: Duration,
+    lock_dir: PathBuf,
+    seen: Mutex<HashMap<NodeSession, Seen>>,
+    /// Held for the life of the process.
+    _lock: File,
+}
+
+struct Seen {
+    address: String,
+    counter: u64,
+    moved: Instant,
+}
+
+impl Nodes {
+    /// Registers this process and retires those of this machine that have died.
+    ///
+    /// # Errors
+    /// The lock file cannot be made, or the store does not answer.
+    pub async fn register(
+        store: Arc<dyn Store>,
+        own: NodeSession,
+        address: String,
+        lease: Duration,
+        lock_dir: &Path,
+    ) -> Result<Self, HostError> {
+        let path = lock_path(lock_dir, own);
+        let failed = |error: std::io::Error| HostError::Directory {
+            path: path.clone(),
+            error: error.to_string(),
+        };
+        std::fs::create_dir_all(lock_dir).map_err(failed)?;
+        let lock = File::create(&path).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        store.node_beat(own, &address).await?;
+        let nodes = Self {
+            store,
+            own,
+            address,
+            lease,
+            lock_dir: lock_dir.to_owned(),
+            seen: Mutex::default(),
+            _lock: lock,
+        };
+        nodes.look().await?;
+        Ok(nodes)
+    }
+
+    /// Shows that this process lives, and looks after the others. Never returns; dropped at the end.
+    pub async fn keep(&self) {
+        let mut period = tokio::time::interval(self.lease / 3);
+        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            period.tick().await;
+            let beat = async {
+                self.store.node_beat(self.own, &self.address).await?;
+                self.look().await
+            };
+            if let Err(error) = beat.await {
+                tracing::warn!(%error, "cannot show that this process lives");
+            }
+        }
+    }
+
+    /// Removes this process from the store: its heads need no lease to run out.
+    pub async fn retire(&self) {
+        if let Err(error) = self.store.node_gone(self.own).await {
+            tracing::warn!(%error, "cannot retire from the store");
+        }
+        drop(std::fs::remove_file(lock_path(&self.lock_dir, self.own)));
+    }
+
+    /// The address of a process that is not known to be dead.
+    #[must_use]
+    pub fn address_if_alive(&self, session: NodeSession) -> Option<String> {
+        if self.lock_is_free(session) {
+            return None;
+        }
+        let seen = self.seen.lock();
+        let node = seen.get(&session)?;
+        (node.moved.elapsed() < self.lease).then(|| node.address.clone())
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let rows = self.store.nodes().await?;
+        let mut dead = Vec::new();
+        {
+            let mut seen = self.seen.lock();
+            seen.retain(|session, _| rows.iter().any(|row| row.0 == *session));
+            for (session, address, counter) in rows {
+                if session == self.own {
+                    continue;
+                }
+                let now = Instant::now();
+                let fresh = || Seen { address: address.clone(), counter, moved: now };
+                let node = seen.entry(session).or_insert_with(fresh);
+                if node.counter != counter {
+                    *node = fresh();
+                }
+                if self.lock_is_free(session) {
+                    dead.push(session);
+                }
+            }
+        }
+        for session in dead {
+            self.store.node_gone(session).await?;
+            self.seen.lock().remove(&session);
+            drop(std::fs::remove_file(lock_path(&self.lock_dir, session)));
+        }
+        Ok(())
+    }
+
+    /// True only if the process ran on this machine and has ended.
+    fn lock_is_free(&self, session: NodeSession) -> bool {
+        let Ok(file) = File::open(lock_path(&self.lock_dir, session)) else { return false };
+        match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
+        }
+    }
+}
+
+fn lock_path(dir: &Path, session: NodeSession) -> PathBuf {
+    dir.join(format!("{session}.lock"))
+}

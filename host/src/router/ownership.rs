@@ -1,0 +1,91 @@
+//! How an actor's next generation comes to own its database: created, or taken over from one that
+//! was judged sealed, dead or a ghost.
+//!
+//! The judgement is only about *when* to try. The store decides who wins.
+
+use std::sync::Arc;
+
+use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
+use stockade_depot::{ActorId, OpenError, Opened};
+
+use super::Shared;
+use crate::actor::cause::error_of_open;
+use crate::actor::generation::{Origin, Program};
+use crate::capability::StartReason;
+use crate::error::HostError;
+
+/// Lost races before giving up: each means that somebody else made progress.
+const ATTEMPTS: usize = 5;
+
+/// Wins a fence for the next generation.
+///
+/// # Errors
+/// `ActorMissing` if it does not exist and may not be created, `Elsewhere` if another live process
+/// owns it, `Superseded` if another took it first, `Destroying`, and those of the store.
+pub async fn begin(
+    shared: &Arc<Shared>,
+    actor: &ActorId,
+    program: Arc<Program>,
+    creates: bool,
+    previous_end: PreviousEnd,
+) -> Result<Origin, HostError> {
+    let mut attempts = 0;
+    let (opened, start_reason) = loop {
+        attempts += 1;
+        let state = shared.depot.store().actor(actor).await?;
+        let component = program.component.digest();
+        let (opened, reason) = match state {
+            None if !creates => {
+                return Err(HostError::ActorMissing { actor: actor.clone() });
+            }
+            None => (shared.depot.create(actor, component).await, StartReason::Created),
+            Some(state) => {
+                judge(shared, actor, &state)?;
+                let end = if state.head.sealed { PreviousEnd::Orderly } else { previous_end };
+                let reason = start_reason(&state, &program);
+                (shared.depot.take_over(&state, component, end).await, reason)
+            }
+        };
+        match opened {
+            Ok(opened) => break (opened, reason),
+            // Another process or an earlier attempt was faster: look again.
+            Err(OpenError::Exists(_) | OpenError::Superseded { .. }) if attempts < ATTEMPTS => {}
+            Err(error) => return Err(error_of_open(error, actor)),
+        }
+    };
+    let Opened { session, snapshot, .. } = opened;
+    Ok(Origin {
+        actor: actor.clone(),
+        session,
+        program,
+        start_reason,
+        snapshot,
+        scratch_dir: shared.scratch_dir.clone(),
+    })
+}
+
+/// Whether the head may be replaced: sealed, a ghost of ours, or its owner's process is dead.
+fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), HostError> {
+    if state.row.wanted == Wanted::Destroying {
+        return Err(HostError::Destroying { actor: actor.clone() });
+    }
+    let owner = state.head.owner;
+    // A head that names this process while its slot has no generation is a ghost.
+    if state.head.sealed || owner == shared.depot.node() {
+        return Ok(());
+    }
+    match shared.nodes.address_if_alive(owner) {
+        None => Ok(()),
+        Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
+    }
+}
+
+fn start_reason(state: &ActorState, program: &Program) -> StartReason {
+    if state.row.component != program.component.digest() {
+        StartReason::Upgraded
+    } else if state.head.sealed {
+        StartReason::Woken
+    } else {
+        StartReason::Recovered
+    }
+}

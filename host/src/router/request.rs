@@ -1,0 +1,139 @@
+//! What is sent to an actor's slot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::{ActorId, Generation, Reason, Txid};
+use tokio::sync::oneshot;
+use wasmtime::component::Val;
+
+use crate::actor::bill::Bill;
+use crate::actor::exit::Exit;
+use crate::actor::generation::Program;
+use crate::error::HostError;
+use crate::sqlite::{OperatorRows, Value};
+use crate::typed::{Arguments, Method};
+
+/// Work for an actor.
+pub struct Request {
+    /// Whose.
+    pub actor: ActorId,
+    /// When it was queued.
+    pub queued: Instant,
+    /// What.
+    pub work: Work,
+}
+
+/// What an actor is asked to do.
+pub enum Work {
+    /// Run a method; creates the actor if it does not exist.
+    Call {
+        /// The method and its checked arguments, of `program`.
+        method: Arc<Method>,
+        /// Arguments that fit the method's types.
+        values: Vec<Val>,
+        /// What they were checked against.
+        program: Arc<Program>,
+        /// Name and arguments as they came, for a component deployed meanwhile.
+        original: (String, Arc<Arguments>),
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Heard<Called>, HostError>>,
+    },
+    /// Run an operator's statements; never creates the actor.
+    Sql {
+        /// One or more statements.
+        sql: String,
+        /// Parameters of the last one.
+        parameters: Vec<Value>,
+        /// Whether they may write.
+        write: bool,
+        /// Most rows in the answer.
+        rows_max: u64,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Heard<OperatorRows>, HostError>>,
+    },
+}
+
+impl Work {
+    /// Tells the caller that the work was not begun.
+    pub fn refuse(self, error: HostError) {
+        // A caller that has gone away needs no answer.
+        match self {
+            Self::Call { reply, .. } => drop(reply.send(Err(error))),
+            Self::Sql { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Whether it may make an actor that does not exist.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        matches!(self, Self::Call { .. })
+    }
+}
+
+/// An answer that has passed the gate.
+#[derive(Debug)]
+pub struct Heard<T> {
+    /// What was answered.
+    pub value: T,
+    /// The life that answered.
+    pub generation: Generation,
+    /// The newest durable commit when it left.
+    pub txid: Txid,
+    /// What it has cost.
+    pub bill: Bill,
+}
+
+/// A method's results.
+pub struct Called {
+    /// The method that ran.
+    pub method: Arc<Method>,
+    /// Its results.
+    pub values: Vec<Val>,
+}
+
+/// Asks a slot to end its generation.
+pub struct Control {
+    /// Why.
+    pub ending: Ending,
+    /// Answered when it has ended; `None` if there was none.
+    pub done: oneshot::Sender<Option<Exit>>,
+}
+
+/// Why a slot should end its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// To make room: only if it is idle.
+    Sleep,
+    /// An operator asked.
+    Operator,
+    /// A new component was deployed.
+    Upgrade,
+    /// It is about to be destroyed.
+    Destroy,
+    /// The host shuts down.
+    Shutdown,
+}
+
+impl Ending {
+    /// The reason its handles are given.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Sleep => Reason::Slept,
+            Self::Operator => Reason::Operator,
+            Self::Upgrade => Reason::Upgraded,
+            Self::Destroy => Reason::Destroyed,
+            Self::Shutdown => Reason::Shutdown,
+        }
+    }
+
+    /// How long a call in progress may still run; `None`: as long as its own budget lasts.
+    #[must_use]
+    pub fn grace(self) -> Option<Duration> {
+        match self {
+            Self::Sleep | Self::Upgrade => None,
+            Self::Operator | Self::Destroy | Self::Shutdown => Some(Duration::from_secs(5)),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Builds everything, runs it, shuts it down: the one place with the order of all three.
+//!
+//! ```text
+//!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
+//!  run       until a signal
+//!  shutdown  intake closes ─> host ends its generations, background work, store last
+//!            ─> answers in progress are written ─> done
+//! ```
+//! A second signal ends the process at once: nothing that was acknowledged can be lost by that.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::error::HostError;
+use crate::gateway::auth::{Token, is_loopback};
+use crate::gateway::{Gateways, Listener, Settings, Side};
+use crate::host::{Host, HostConfig, ShutdownReport};
+use crate::limits::Limits;
+
+/// How long answers may take to be written once the host has ended. 5 s.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What `stockade serve` runs.
+pub struct ServerConfig {
+    /// The host. Its advertised address is filled in once the admin listener has one.
+    pub host: HostConfig,
+    /// What the manifest of a deploy leaves out.
+    pub kind_defaults: Limits,
+    /// `host:port` for callers of actors. Port 0: a free one.
+    pub listen: String,
+    /// `host:port` for operators.
+    pub admin: String,
+    /// Whom to let in. Needed for any address beyond loopback.
+    pub token: Option<Token>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// For callers of actors.
+    pub listen: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address does not read as `host:port`, or the name is unknown.
+    #[error("address {address:?}: {error}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {error}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// An address that other machines reach, and no token.
+    #[error(
+        "refusing to listen on {0} without a token: other machines could reach it; \
+         give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
+    )]
+    Unprotected(SocketAddr),
+    /// The host did not start.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+/// A running server.
+pub struct Server {
+    host: Host,
+    listen: Listener,
+    admin: Listener,
+}
+
+impl Server {
+    /// Binds both sockets, starts the host, and serves.
+    ///
+    /// # Errors
+    /// `ServerError` tells which step failed; nothing is left running.
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let ServerConfig { host: mut host_config, kind_defaults, listen, admin, token } = config;
+        let listen = bind(&listen, token.as_ref()).await?;
+        let admin = bind(&admin, token.as_ref()).await?;
+        host_config.advertised = local(&admin)?.to_string();
+        let settings = Settings {
+            limits: host_config.limits.clone(),
+            kind_defaults,
+            token,
+        };
+        let limits = settings.limits.clone();
+        let host = Host::start(host_config).await?;
+        let gateways = Gateways::new(host.clone(), settings);
+        let serve = |socket: TcpListener, side| {
+            let address = local(&socket)?;
+            Listener::start(socket, gateways.router(side, address), &limits)
+                .map_err(|error| ServerError::Listen { address, error })
+        };
+        Ok(Self { host, listen: serve(listen, Side::Public)?, admin: serve(admin, Side::Admin)? })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses { listen: self.listen.address(), admin: self.admin.address() }
+    }
+
+    /// The host behind the listeners.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Ends everything in order.
+    pub async fn shutdown(self) -> ShutdownReport {
+        // 1. Intake: no new connection, no new request.
+        self.listen.stop_intake();
+        self.admin.stop_intake();
+        // 2. The host: generations, background work, the store's writer last. Calls in progress
+        //    get their answer or the reason why there is none.
+        let report = self.host.shutdown().await;
+        // 3. What was answered is written.
+        tokio::join!(self.listen.drained(DRAIN_MAX), self.admin.drained(DRAIN_MAX));
+        report
+    }
+}
+
+/// Runs a server until the first SIGINT or SIGTERM, then shuts it down; a second one exits.
+///
+/// `announce` is called once, when both listeners serve.
+///
+/// # Errors
+/// As [`Server::start`].
+pub async fn run<F>(config: ServerConfig, announce: F) -> Result<ShutdownReport, ServerError>
+where
+    F: FnOnce(Addresses),
+{
+    let first = signal();
+    let server = Server::start(config).await?;
+    let addresses = server.addresses();
+    tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
+    announce(addresses);
+    first.await;
+    tracing::info!("shutting down; a second signal ends the process at once");
+    let second = signal();
+    tokio::select! {
+        report = server.shutdown() => Ok(report),
+        () = second => {
+            tracing::warn!("second signal: not waiting any longer");
+            std::process::exit(FORCED)
+        }
+    }
+}
+
+/// Exit code after a second signal: 128 + SIGINT, as shells expect.
+const FORCED: i32 = 130;
+
+/// Resolves at the next SIGINT or SIGTERM that comes after this call.
+fn signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = signal(SignalKind::interrupt());
+    let terminate = signal(SignalKind::terminate());
+    async move {
+        match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be watched");
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+async fn bind(address: &str, token: Option<&Token>) -> Result<TcpListener, ServerError> {
+    let unknown = |error| ServerError::Address { address: address.to_owned(), error };
+    // Resolved at start only, before anything is served: blocking here holds nobody up.
+    let resolved = address
+        .to_socket_addrs()
+        .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
+        .map_err(unknown)?;
+    if token.is_none() && !is_loopback(resolved.ip()) {
+        return Err(ServerError::Unprotected(resolved));
+    }
+    TcpListener::bind(resolved)
+        .await
+        .map_err(|error| ServerError::Listen { address: resolved, error })
+}
+
+fn local(socket: &TcpListener) -> Result<SocketAddr, ServerError> {
+    socket.local_addr().map_err(|error| {
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        ServerError::Listen { address, error }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn beyond_loopback_a_token_is_needed() {
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let refused = bind(address, None).await.map(|_| ());
+            assert!(matches!(refused, Err(ServerError::Unprotected(_))), "{address}");
+        }
+        assert!(bind("127.0.0.1:0", None).await.is_ok());
+        let token = Token::new("0123456789abcdef").expect("valid");
+        assert!(bind("0.0.0.0:0", Some(&token)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_read_is_told() {
+        let refused = bind("nonsense", None).await.map(|_| ());
+        assert!(matches!(refused, Err(ServerError::Address { .. })));
+    }
+}

@@ -1,0 +1,444 @@
+//! What SQL may do at all: lists of what is allowed, so that what a new SQLite adds is refused.
+//!
+//! SQLite asks while it compiles a statement, and again when a schema change makes it compile one
+//! in the middle of a step. Three things are known only here and noted for the caller: which rule
+//! refused, whether the statement controls transactions, and whether it alters a table.
+//!
+//! - ATTACH is refused, except the `ATTACH ''` that VACUUM runs while it steps.
+//! - Tables, indexes, triggers and views whose names begin with `_stockade` belong to the host.
+//! - Operators read everything but those, and write only when they say so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+/// Tables of the host begin with this, in any case of letters.
+pub(super) const RESERVED: &str = "_stockade";
+
+/// Pragmas that only tell something; a value names what to tell about. Sorted.
+const TELLING: [&str; 20] = [
+    "collation_list",
+    "compile_options",
+    "data_version",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "freelist_count",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "page_count",
+    "pragma_list",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "wal_checkpoint_status",
+];
+
+/// Pragmas that may be asked for their value, but not set. Sorted.
+const ASKED: [&str; 14] = [
+    "cache_size",
+    "encoding",
+    "journal_mode",
+    "journal_size_limit",
+    "locking_mode",
+    "max_page_count",
+    "mmap_size",
+    "page_size",
+    "query_only",
+    "schema_version",
+    "secure_delete",
+    "synchronous",
+    "temp_store",
+    "trusted_schema",
+];
+
+/// Pragmas of the guest's own concern, which it may also set. Sorted.
+const SET: [&str; 10] = [
+    "analysis_limit",
+    "application_id",
+    "auto_vacuum",
+    "automatic_index",
+    "defer_foreign_keys",
+    "foreign_keys",
+    "ignore_check_constraints",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "user_version",
+];
+
+/// Pragmas that do something. Sorted.
+const DOING: [&str; 2] = ["incremental_vacuum", "optimize"];
+
+/// Modules of virtual tables that may be created. Sorted.
+const MODULES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
+
+/// Functions that SQL may call. Sorted. Left out on purpose: `load_extension`, `fts3_tokenizer`
+/// and `sqlite_log` reach beyond the database; `json_patch` and `jsonb_patch` take quadratic time
+/// in C code that cannot be interrupted. The names from `sqlite_add_constraint` on are called by
+/// ALTER TABLE alone; SQLite refuses them in other places by itself.
+const FUNCTIONS: [&str; 178] = [
+    "->",
+    "->>",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "avg",
+    "bm25",
+    "ceil",
+    "ceiling",
+    "changes",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "cos",
+    "cosh",
+    "count",
+    "cume_dist",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "degrees",
+    "dense_rank",
+    "exp",
+    "first_value",
+    "floor",
+    "format",
+    "fts5",
+    "fts5_get_locale",
+    "fts5_insttoken",
+    "fts5_locale",
+    "fts5_source_id",
+    "glob",
+    "group_concat",
+    "hex",
+    "highlight",
+    "if",
+    "ifnull",
+    "iif",
+    "instr",
+    "json",
+    "json_array",
+    "json_array_insert",
+    "json_array_length",
+    "json_error_position",
+    "json_extract",
+    "json_group_array",
+    "json_group_object",
+    "json_insert",
+    "json_object",
+    "json_pretty",
+    "json_quote",
+    "json_remove",
+    "json_replace",
+    "json_set",
+    "json_type",
+    "json_valid",
+    "jsonb",
+    "jsonb_array",
+    "jsonb_array_insert",
+    "jsonb_extract",
+    "jsonb_group_array",
+    "jsonb_group_object",
+    "jsonb_insert",
+    "jsonb_object",
+    "jsonb_remove",
+    "jsonb_replace",
+    "jsonb_set",
+    "julianday",
+    "lag",
+    "last_insert_rowid",
+    "last_value",
+    "lead",
+    "length",
+    "like",
+    "likelihood",
+    "likely",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "lower",
+    "ltrim",
+    "match",
+    "max",
+    "median",
+    "min",
+    "mod",
+    "nth_value",
+    "ntile",
+    "nullif",
+    "octet_length",
+    "percent_rank",
+    "percentile",
+    "percentile_cont",
+    "percentile_disc",
+    "pi",
+    "pow",
+    "power",
+    "printf",
+    "quote",
+    "radians",
+    "random",
+    "randomblob",
+    "rank",
+    "replace",
+    "round",
+    "row_number",
+    "rtreecheck",
+    "rtreedepth",
+    "rtreenode",
+    "rtrim",
+    "sign",
+    "sin",
+    "sinh",
+    "snippet",
+    "soundex",
+    "sqlite_add_constraint",
+    "sqlite_compileoption_get",
+    "sqlite_compileoption_used",
+    "sqlite_drop_column",
+    "sqlite_drop_constraint",
+    "sqlite_fail",
+    "sqlite_find_constraint",
+    "sqlite_rename_column",
+    "sqlite_rename_quotefix",
+    "sqlite_rename_table",
+    "sqlite_rename_test",
+    "sqlite_source_id",
+    "sqlite_version",
+    "sqrt",
+    "strftime",
+    "string_agg",
+    "substr",
+    "substring",
+    "subtype",
+    "sum",
+    "tan",
+    "tanh",
+    "time",
+    "timediff",
+    "total",
+    "total_changes",
+    "trim",
+    "trunc",
+    "typeof",
+    "unhex",
+    "unicode",
+    "unistr",
+    "unistr_quote",
+    "unixepoch",
+    "unlikely",
+    "upper",
+    "zeroblob",
+];
+
+/// On whose behalf SQL is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// The actor's component.
+    #[default]
+    Guest,
+    /// An operator who reads.
+    Reader,
+    /// An operator who may write.
+    Writer,
+}
+
+/// What was learned while a statement was compiled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// What was refused first.
+    pub(super) denial: Option<String>,
+    /// It begins, ends or nests transactions.
+    pub(super) controls_transactions: bool,
+    /// It alters a table: the new name is not shown to us.
+    pub(super) alters: bool,
+}
+
+/// Judges SQL, and remembers what it saw. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judge(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    /// A statement steps: the moment at which VACUUM may attach its own file.
+    stepping: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asker: Asker,
+    notes: Notes,
+    /// The statement that steps is a VACUUM: what it compiles is the schema as it is.
+    vacuums: bool,
+}
+
+impl Judge {
+    /// Registers it with a connection.
+    pub(super) fn install(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let judge = self.clone();
+        connection.authorizer(Some(move |context: AuthContext<'_>| judge.judge(&context)))
+    }
+
+    /// To be called before a statement is compiled.
+    pub(super) fn prepare(&self, asker: Asker) {
+        *self.0.state.lock() = State { asker, ..State::default() };
+    }
+
+    /// What was learned since.
+    pub(super) fn take_notes(&self) -> Notes {
+        std::mem::take(&mut self.0.state.lock().notes)
+    }
+
+    /// A statement begins to step.
+    #[inline]
+    pub(super) fn step_begins(&self) {
+        self.0.stepping.store(true, Ordering::Relaxed);
+    }
+
+    /// The step is over.
+    #[inline]
+    pub(super) fn step_ends(&self) {
+        self.0.stepping.store(false, Ordering::Relaxed);
+    }
+
+    fn judge(&self, context: &AuthContext<'_>) -> Authorization {
+        let stepping = self.0.stepping.load(Ordering::Relaxed);
+        let mut state = self.0.state.lock();
+        if !stepping {
+            state.vacuums = false;
+        }
+        match state.rule(&context.action, stepping) {
+            Ok(()) => Authorization::Allow,
+            Err(denial) => {
+                state.notes.denial.get_or_insert(denial);
+                Authorization::Deny
+            }
+        }
+    }
+}
+
+impl State {
+    /// `Err` names what is refused. All names are guest-controlled.
+    fn rule(&mut self, action: &AuthAction<'_>, stepping: bool) -> Result<(), String> {
+        if self.vacuums {
+            return Ok(());
+        }
+        match action {
+            AuthAction::Select | AuthAction::Recursive => Ok(()),
+            AuthAction::Reindex { .. } | AuthAction::Analyze { .. } => Ok(()),
+            AuthAction::Read { table_name, .. } => match self.asker {
+                Asker::Guest => Ok(()),
+                Asker::Reader | Asker::Writer => not_reserved(table_name),
+            },
+            AuthAction::Insert { table_name }
+            | AuthAction::Delete { table_name }
+            | AuthAction::Update { table_name, .. }
+            | AuthAction::CreateTable { table_name }
+            | AuthAction::CreateTempTable { table_name }
+            | AuthAction::DropTable { table_name }
+            | AuthAction::DropTempTable { table_name }
+            | AuthAction::DropVtable { table_name, .. } => not_reserved(table_name),
+            AuthAction::AlterTable { table_name, .. } => {
+                self.notes.alters = true;
+                not_reserved(table_name)
+            }
+            AuthAction::CreateView { view_name: name }
+            | AuthAction::CreateTempView { view_name: name }
+            | AuthAction::DropView { view_name: name }
+            | AuthAction::DropTempView { view_name: name } => not_reserved(name),
+            AuthAction::CreateIndex { index_name: name, table_name }
+            | AuthAction::CreateTempIndex { index_name: name, table_name }
+            | AuthAction::DropIndex { index_name: name, table_name }
+            | AuthAction::DropTempIndex { index_name: name, table_name }
+            | AuthAction::CreateTrigger { trigger_name: name, table_name }
+            | AuthAction::CreateTempTrigger { trigger_name: name, table_name }
+            | AuthAction::DropTrigger { trigger_name: name, table_name }
+            | AuthAction::DropTempTrigger { trigger_name: name, table_name } => {
+                not_reserved(name).and_then(|()| not_reserved(table_name))
+            }
+            AuthAction::CreateVtable { table_name, module_name } => {
+                listed(&MODULES, module_name, "module").and_then(|()| not_reserved(table_name))
+            }
+            AuthAction::Function { function_name } => {
+                listed(&FUNCTIONS, function_name, "function")
+            }
+            AuthAction::Pragma { pragma_name, pragma_value } => {
+                self.pragma(pragma_name, pragma_value.is_some())
+            }
+            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+                self.notes.controls_transactions = true;
+                Ok(())
+            }
+            AuthAction::Attach { filename } if stepping && filename.is_empty() => {
+                self.vacuums = true;
+                Ok(())
+            }
+            AuthAction::Attach { .. } => Err("ATTACH".to_owned()),
+            AuthAction::Detach { .. } => Err("DETACH".to_owned()),
+            AuthAction::Unknown { code, .. } => Err(format!("action {code} of SQLite")),
+            // `AuthAction` may grow: what is not known is not allowed.
+            _ => Err("an action that is not known here".to_owned()),
+        }
+    }
+
+    fn pragma(&self, name: &str, has_value: bool) -> Result<(), String> {
+        let lower = name.to_ascii_lowercase();
+        let is_in = |list: &[&str]| list.binary_search(&lower.as_str()).is_ok();
+        let allowed = is_in(&TELLING)
+            || (is_in(&ASKED) && !has_value)
+            || (is_in(&SET) && (!has_value || self.asker != Asker::Reader))
+            || (is_in(&DOING) && self.asker != Asker::Reader);
+        if allowed { Ok(()) } else { Err(format!("pragma {}", shown(name))) }
+    }
+}
+
+/// Whether a name belongs to the host.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.as_bytes()
+        .get(..RESERVED.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED.as_bytes()))
+}
+
+/// Whether a text mentions a name of the host: enough to refuse an ALTER TABLE, whose new name the
+/// authorizer is not shown.
+pub(super) fn mentions_reserved(text: &str) -> bool {
+    text.as_bytes()
+        .windows(RESERVED.len())
+        .any(|window| window.eq_ignore_ascii_case(RESERVED.as_bytes()))
+}
+
+fn not_reserved(name: &str) -> Result<(), String> {
+    if is_reserved(name) {
+        return Err(format!("{} is reserved for the host", shown(name)));
+    }
+    Ok(())
+}
+
+fn listed(list: &[&str], name: &str, what: &str) -> Result<(), String> {
+    match list.binary_search(&name.to_ascii_lowercase().as_str()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{what} {}", shown(name))),
+    }
+}
+
+/// A guest's name, short enough for an error.
+fn shown(name: &str) -> String {
+    name.chars().take(80).collect()
+}

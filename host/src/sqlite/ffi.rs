@@ -1,0 +1,680 @@
+//! SQLite's C interface, wrapped thinly enough to be checked by eye. It decides nothing.
+//!
+//! Invariants:
+//! - F1: a [`Statement`] or an open blob keeps its [`Database`] alive, so nothing outlives it.
+//! - F2: bytes bound without a copy belong to the statement (`held`), and are let go only after the
+//!   statement was reset and its bindings cleared.
+//! - F3: all parts of one connection live in one [`Whole`] and move between threads together, so
+//!   SQLite, opened without its own mutexes or with them, is entered by one thread at a time.
+#![allow(unsafe_code, reason = "raw statements, values and function results of SQLite")]
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+
+use rusqlite::ffi as sys;
+
+/// SQLite's extended result code.
+pub(super) type Code = c_int;
+
+/// The parts of one connection, moved between threads only as a whole.
+pub(super) struct Whole<T>(T);
+
+// SAFETY: what is inside is not `Send` because it shares an `Rc<Database>` and holds raw pointers
+// into one SQLite connection. `Whole` is built around *all* owners of that `Rc` and pointers (F3);
+// it hands out references only, never the inside by value, so they move together. SQLite has no
+// thread affinity.
+unsafe impl<T> Send for Whole<T> {}
+
+impl<T> Whole<T> {
+    /// `parts` must contain every owner of the `Rc<Database>` in it.
+    pub(super) fn new(parts: T) -> Self {
+        Self(parts)
+    }
+
+    pub(super) fn parts(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// An open database. Closed when the last statement is gone.
+pub(super) struct Database {
+    connection: rusqlite::Connection,
+    raw: NonNull<sys::sqlite3>,
+}
+
+/// What `prepare` made of the front of a text.
+pub(super) struct Prepared {
+    /// `None`: the text has only white space and comments.
+    pub(super) statement: Option<Statement>,
+    /// Where the next statement begins, in bytes.
+    pub(super) tail: usize,
+}
+
+impl Database {
+    pub(super) fn new(connection: rusqlite::Connection) -> Rc<Self> {
+        // SAFETY: the handle is used only while `connection` is in `self`, and never closed here.
+        let raw = unsafe { connection.handle() };
+        let raw = NonNull::new(raw).expect("BUG: an open connection has a handle");
+        Rc::new(Self { connection, raw })
+    }
+
+    /// The connection, for settings and hooks.
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.connection
+    }
+
+    /// Compiles the first statement of `sql`, at most `i32::MAX` bytes.
+    pub(super) fn prepare(self: &Rc<Self>, sql: &str, keep: bool) -> Result<Prepared, Code> {
+        let Ok(length) = c_int::try_from(sql.len()) else { return Err(sys::SQLITE_TOOBIG) };
+        let flags = if keep { sys::SQLITE_PREPARE_PERSISTENT } else { 0 };
+        let mut raw = ptr::null_mut();
+        let mut tail = ptr::null();
+        // SAFETY: `sql` is `length` bytes; SQLite stops there or at a NUL. Outputs are ours.
+        let code = unsafe {
+            sys::sqlite3_prepare_v3(
+                self.raw.as_ptr(),
+                sql.as_ptr().cast::<c_char>(),
+                length,
+                flags.cast_unsigned(),
+                &raw mut raw,
+                &raw mut tail,
+            )
+        };
+        if code != sys::SQLITE_OK {
+            return Err(code);
+        }
+        let tail = if tail.is_null() {
+            sql.len()
+        } else {
+            (tail as usize).wrapping_sub(sql.as_ptr() as usize).min(sql.len())
+        };
+        let statement = NonNull::new(raw)
+            .map(|raw| Statement { raw, held: Vec::new(), database: Rc::clone(self) });
+        Ok(Prepared { statement, tail })
+    }
+
+    pub(super) fn is_autocommit(&self) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_get_autocommit(self.raw.as_ptr()) != 0 }
+    }
+
+    /// Rows changed by the last statement that changes rows.
+    pub(super) fn changes(&self) -> u64 {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_changes64(self.raw.as_ptr()) }.cast_unsigned()
+    }
+
+    pub(super) fn total_changes(&self) -> u64 {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_total_changes64(self.raw.as_ptr()) }.cast_unsigned()
+    }
+
+    pub(super) fn last_insert_rowid(&self) -> i64 {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_last_insert_rowid(self.raw.as_ptr()) }
+    }
+
+    /// SQLite's words for the last failure.
+    pub(super) fn message(&self) -> String {
+        // SAFETY: the handle is open; the text is copied before anything else is called.
+        unsafe {
+            let text = sys::sqlite3_errmsg(self.raw.as_ptr());
+            if text.is_null() {
+                return String::new();
+            }
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
+    }
+
+    /// Where in the statement's text the last failure is.
+    pub(super) fn error_offset(&self) -> Option<u32> {
+        // SAFETY: the handle is open.
+        u32::try_from(unsafe { sys::sqlite3_error_offset(self.raw.as_ptr()) }).ok()
+    }
+
+    /// Pages read and written through the VFS since this was asked last.
+    pub(super) fn take_page_counts(&self) -> (u64, u64) {
+        let take = |which: c_int| {
+            let (mut now, mut high) = (0, 0);
+            // SAFETY: the handle is open, the outputs are ours.
+            let code = unsafe {
+                sys::sqlite3_db_status(
+                    self.raw.as_ptr(),
+                    which,
+                    &raw mut now,
+                    &raw mut high,
+                    1,
+                )
+            };
+            if code == sys::SQLITE_OK { u64::try_from(now).unwrap_or(0) } else { 0 }
+        };
+        (take(sys::SQLITE_DBSTATUS_CACHE_MISS), take(sys::SQLITE_DBSTATUS_CACHE_WRITE))
+    }
+
+    /// Opens one value of a row of `main`.
+    pub(super) fn open_blob(
+        &self,
+        table: &CStr,
+        column: &CStr,
+        rowid: i64,
+        writable: bool,
+    ) -> Result<Blob<'_>, Code> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the handle is open, the texts end in NUL, the output is ours.
+        let code = unsafe {
+            sys::sqlite3_blob_open(
+                self.raw.as_ptr(),
+                c"main".as_ptr(),
+                table.as_ptr(),
+                column.as_ptr(),
+                rowid,
+                c_int::from(writable),
+                &raw mut raw,
+            )
+        };
+        match NonNull::new(raw) {
+            Some(raw) if code == sys::SQLITE_OK => Ok(Blob { raw, _database: self }),
+            _ => Err(if code == sys::SQLITE_OK { sys::SQLITE_NOMEM } else { code }),
+        }
+    }
+
+    /// Registers a function under SQLite's own rules for overriding: same name and arity.
+    pub(super) fn register(&self, function: &'static Function) -> Result<(), Code> {
+        let flags = sys::SQLITE_UTF8 | sys::SQLITE_DETERMINISTIC | sys::SQLITE_INNOCUOUS;
+        // SAFETY: the name ends in NUL; the user data is a 'static `Function`, which `trampoline`
+        // reads back as such.
+        let code = unsafe {
+            sys::sqlite3_create_function_v2(
+                self.raw.as_ptr(),
+                function.name.as_ptr(),
+                function.arity,
+                flags,
+                ptr::from_ref(function).cast_mut().cast::<c_void>(),
+                Some(trampoline),
+                None,
+                None,
+                None,
+            )
+        };
+        if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
+    }
+}
+
+/// One value of a row, open. Closed on drop, or by [`Blob::close`] to learn what closing says.
+pub(super) struct Blob<'a> {
+    raw: NonNull<sys::sqlite3_blob>,
+    _database: &'a Database,
+}
+
+impl Blob<'_> {
+    pub(super) fn bytes(&self) -> usize {
+        // SAFETY: the blob is open.
+        usize::try_from(unsafe { sys::sqlite3_blob_bytes(self.raw.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Fills `into` from `offset`; the range must lie within the blob or SQLite refuses.
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Code> {
+        let (Ok(offset), Ok(length)) = (c_int::try_from(offset), c_int::try_from(into.len()))
+        else {
+            return Err(sys::SQLITE_ERROR);
+        };
+        // SAFETY: the blob is open, `into` has room for `length` bytes.
+        match unsafe {
+            let into = into.as_mut_ptr().cast::<c_void>();
+            sys::sqlite3_blob_read(self.raw.as_ptr(), into, length, offset)
+        } {
+            sys::SQLITE_OK => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    /// Writes `bytes` at `offset`; the range must lie within the blob or SQLite refuses.
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
+        let (Ok(offset), Ok(length)) = (c_int::try_from(offset), c_int::try_from(bytes.len()))
+        else {
+            return Err(sys::SQLITE_ERROR);
+        };
+        // SAFETY: the blob is open, `bytes` is `length` bytes, copied by SQLite.
+        match unsafe {
+            let bytes = bytes.as_ptr().cast::<c_void>();
+            sys::sqlite3_blob_write(self.raw.as_ptr(), bytes, length, offset)
+        } {
+            sys::SQLITE_OK => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    /// Closes it, which commits a write outside a transaction.
+    pub(super) fn close(self) -> Result<(), Code> {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: closed once, since drop does not run.
+        match unsafe { sys::sqlite3_blob_close(this.raw.as_ptr()) } {
+            sys::SQLITE_OK => Ok(()),
+            code => Err(code),
+        }
+    }
+}
+
+impl Drop for Blob<'_> {
+    fn drop(&mut self) {
+        // SAFETY: open until now; closing an aborted blob is allowed.
+        unsafe { sys::sqlite3_blob_close(self.raw.as_ptr()) };
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Row,
+    Done,
+    Failed(Code),
+}
+
+/// A column of the present row, borrowed until the next step.
+pub(super) enum Column<'a> {
+    Null,
+    Integer(i64),
+    Real(f64),
+    /// Bytes that SQLite calls text; not checked.
+    Text(&'a [u8]),
+    Blob(&'a [u8]),
+    /// SQLite had no memory to convert it.
+    NoMemory,
+}
+
+/// A compiled statement.
+pub(super) struct Statement {
+    raw: NonNull<sys::sqlite3_stmt>,
+    /// Bytes that bindings may point into (F2). Its buffer does not move while it is here.
+    held: Vec<u8>,
+    database: Rc<Database>,
+}
+
+impl Statement {
+    pub(super) fn step(&mut self) -> Step {
+        // SAFETY: the statement is live.
+        match unsafe { sys::sqlite3_step(self.raw.as_ptr()) } {
+            sys::SQLITE_ROW => Step::Row,
+            sys::SQLITE_DONE => Step::Done,
+            code => Step::Failed(code),
+        }
+    }
+
+    /// Ends the run. The code repeats what the last step failed with, or what ending it came to.
+    pub(super) fn reset(&mut self) -> Code {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_reset(self.raw.as_ptr()) }
+    }
+
+    /// Sets all parameters to NULL and lets held bytes go. Ends a run in progress.
+    pub(super) fn clear_bindings(&mut self) {
+        // SAFETY: the statement is live; after this no binding points into `held`.
+        unsafe {
+            if sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 {
+                sys::sqlite3_reset(self.raw.as_ptr());
+            }
+            sys::sqlite3_clear_bindings(self.raw.as_ptr());
+        }
+        self.held = Vec::new();
+    }
+
+    /// Takes bytes that [`Self::bind_held_text`] and [`Self::bind_held_blob`] may point into.
+    /// Clears all bindings.
+    pub(super) fn hold(&mut self, bytes: Vec<u8>) {
+        self.clear_bindings();
+        self.held = bytes;
+    }
+
+    pub(super) fn held(&self) -> &[u8] {
+        &self.held
+    }
+
+    pub(super) fn bind_null(&mut self, position: c_int) -> Code {
+        // SAFETY: the statement is live; SQLite checks the position.
+        unsafe { sys::sqlite3_bind_null(self.raw.as_ptr(), position) }
+    }
+
+    pub(super) fn bind_integer(&mut self, position: c_int, value: i64) -> Code {
+        // SAFETY: as above.
+        unsafe { sys::sqlite3_bind_int64(self.raw.as_ptr(), position, value) }
+    }
+
+    pub(super) fn bind_real(&mut self, position: c_int, value: f64) -> Code {
+        // SAFETY: as above.
+        unsafe { sys::sqlite3_bind_double(self.raw.as_ptr(), position, value) }
+    }
+
+    /// Binds a copy.
+    pub(super) fn bind_text(&mut self, position: c_int, text: &str) -> Code {
+        let (from, length) = start_and_length(text.as_bytes());
+        // SAFETY: `from` is `length` readable bytes; SQLite copies them before it returns.
+        unsafe {
+            sys::sqlite3_bind_text64(
+                self.raw.as_ptr(),
+                position,
+                from.cast::<c_char>(),
+                length,
+                sys::SQLITE_TRANSIENT(),
+                UTF8,
+            )
+        }
+    }
+
+    /// Binds a copy.
+    pub(super) fn bind_blob(&mut self, position: c_int, bytes: &[u8]) -> Code {
+        let (from, length) = start_and_length(bytes);
+        // SAFETY: as for text.
+        unsafe {
+            sys::sqlite3_bind_blob64(
+                self.raw.as_ptr(),
+                position,
+                from.cast::<c_void>(),
+                length,
+                sys::SQLITE_TRANSIENT(),
+            )
+        }
+    }
+
+    /// Binds a range of the held bytes without a copy. Panics if the range is not within them.
+    pub(super) fn bind_held_text(&mut self, position: c_int, range: Range<usize>) -> Code {
+        let (from, length) = start_and_length(&self.held[range]);
+        // SAFETY: `from` is `length` bytes of `held`, which outlives the binding (F2).
+        unsafe {
+            sys::sqlite3_bind_text64(
+                self.raw.as_ptr(),
+                position,
+                from.cast::<c_char>(),
+                length,
+                sys::SQLITE_STATIC(),
+                UTF8,
+            )
+        }
+    }
+
+    /// Binds a range of the held bytes without a copy. Panics if the range is not within them.
+    pub(super) fn bind_held_blob(&mut self, position: c_int, range: Range<usize>) -> Code {
+        let (from, length) = start_and_length(&self.held[range]);
+        // SAFETY: as for text.
+        unsafe {
+            sys::sqlite3_bind_blob64(
+                self.raw.as_ptr(),
+                position,
+                from.cast::<c_void>(),
+                length,
+                sys::SQLITE_STATIC(),
+            )
+        }
+    }
+
+    pub(super) fn parameter_count(&self) -> c_int {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_bind_parameter_count(self.raw.as_ptr()) }
+    }
+
+    /// With its prefix; `None` for a parameter without a name.
+    pub(super) fn parameter_name(&self, position: c_int) -> Option<String> {
+        // SAFETY: the statement is live; the text is copied at once.
+        unsafe { text(sys::sqlite3_bind_parameter_name(self.raw.as_ptr(), position)) }
+    }
+
+    pub(super) fn parameter_index(&self, name: &CStr) -> Option<c_int> {
+        // SAFETY: the statement is live, the name ends in NUL.
+        let index =
+            unsafe { sys::sqlite3_bind_parameter_index(self.raw.as_ptr(), name.as_ptr()) };
+        (index > 0).then_some(index)
+    }
+
+    pub(super) fn column_count(&self) -> c_int {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_column_count(self.raw.as_ptr()) }
+    }
+
+    pub(super) fn column_name(&self, index: c_int) -> String {
+        // SAFETY: the statement is live; the text is copied at once.
+        unsafe { text(sys::sqlite3_column_name(self.raw.as_ptr(), index)) }.unwrap_or_default()
+    }
+
+    pub(super) fn column_declared_type(&self, index: c_int) -> Option<String> {
+        // SAFETY: as above.
+        unsafe { text(sys::sqlite3_column_decltype(self.raw.as_ptr(), index)) }
+    }
+
+    /// A column of the present row; `Null` for an index outside of it.
+    pub(super) fn column(&self, index: c_int) -> Column<'_> {
+        let raw = self.raw.as_ptr();
+        // SAFETY: the statement is live. Pointers stay valid until the next step, reset or
+        // conversion of the same column; the first two need `&mut self`, and no conversion happens
+        // after the pointer is taken, since text is asked for text and blob for blob only.
+        unsafe {
+            match sys::sqlite3_column_type(raw, index) {
+                sys::SQLITE_INTEGER => Column::Integer(sys::sqlite3_column_int64(raw, index)),
+                sys::SQLITE_FLOAT => Column::Real(sys::sqlite3_column_double(raw, index)),
+                sys::SQLITE_TEXT => {
+                    let from = sys::sqlite3_column_text(raw, index);
+                    let length = sys::sqlite3_column_bytes(raw, index);
+                    if from.is_null() { Column::NoMemory } else { Column::Text(bytes(from, length)) }
+                }
+                sys::SQLITE_BLOB => {
+                    let from = sys::sqlite3_column_blob(raw, index).cast::<u8>();
+                    let length = sys::sqlite3_column_bytes(raw, index);
+                    Column::Blob(bytes(from, length))
+                }
+                _ => Column::Null,
+            }
+        }
+    }
+
+    /// Whether it writes nothing to the database file.
+    pub(super) fn is_readonly(&self) -> bool {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_stmt_readonly(self.raw.as_ptr()) != 0 }
+    }
+
+    /// Whether it has been stepped and neither finished nor been reset.
+    pub(super) fn is_busy(&self) -> bool {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
+    }
+
+    /// Steps of the virtual machine since this was asked last.
+    pub(super) fn take_steps(&mut self) -> u64 {
+        self.status(sys::SQLITE_STMTSTATUS_VM_STEP, true)
+    }
+
+    /// Bytes of memory that it uses, about.
+    pub(super) fn memory_bytes(&mut self) -> u64 {
+        self.status(sys::SQLITE_STMTSTATUS_MEMUSED, false)
+    }
+
+    fn status(&mut self, which: c_int, reset: bool) -> u64 {
+        // SAFETY: the statement is live. SQLite counts in 32 bits without a sign.
+        let count = unsafe {
+            sys::sqlite3_stmt_status(self.raw.as_ptr(), which, c_int::from(reset))
+        };
+        u64::from(count.cast_unsigned())
+    }
+}
+
+impl Drop for Statement {
+    fn drop(&mut self) {
+        debug_assert!(Rc::strong_count(&self.database) > 0);
+        // SAFETY: live until now; afterwards nothing points into `held`, which drops next.
+        unsafe { sys::sqlite3_finalize(self.raw.as_ptr()) };
+    }
+}
+
+/// A function of ours: pure, so SQLite may fold it and call it from any schema.
+pub(super) struct Function {
+    pub(super) name: &'static CStr,
+    /// Number of arguments.
+    pub(super) arity: c_int,
+    pub(super) call: for<'a> fn(&Arguments<'a>) -> Answer<'a>,
+}
+
+/// What a function answers.
+pub(super) enum Answer<'a> {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Cow<'a, [u8]>),
+    /// Over the length limit.
+    TooBig,
+    /// An error in words.
+    Wrong(&'static str),
+}
+
+/// The type of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Integer,
+    Real,
+    Text,
+    Blob,
+}
+
+/// The arguments of one call of a function.
+pub(super) struct Arguments<'a> {
+    context: *mut sys::sqlite3_context,
+    values: &'a [*mut sys::sqlite3_value],
+}
+
+impl<'a> Arguments<'a> {
+    pub(super) fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(super) fn kind(&self, index: usize) -> Kind {
+        // SAFETY: SQLite gives live values for the time of the call.
+        kind(unsafe { sys::sqlite3_value_type(self.values[index]) })
+    }
+
+    /// The type after text that looks like a number has become one.
+    pub(super) fn numeric_kind(&self, index: usize) -> Kind {
+        // SAFETY: as above.
+        kind(unsafe { sys::sqlite3_value_numeric_type(self.values[index]) })
+    }
+
+    pub(super) fn integer(&self, index: usize) -> i64 {
+        // SAFETY: as above.
+        unsafe { sys::sqlite3_value_int64(self.values[index]) }
+    }
+
+    pub(super) fn real(&self, index: usize) -> f64 {
+        // SAFETY: as above.
+        unsafe { sys::sqlite3_value_double(self.values[index]) }
+    }
+
+    /// As text, converted if it is a number; `None` for NULL.
+    pub(super) fn text(&self, index: usize) -> Option<&'a [u8]> {
+        // SAFETY: as above. The pointer stays valid for the call: asking again for the same
+        // representation converts nothing.
+        unsafe {
+            let from = sys::sqlite3_value_text(self.values[index]);
+            let length = sys::sqlite3_value_bytes(self.values[index]);
+            (!from.is_null()).then(|| bytes(from, length))
+        }
+    }
+
+    /// The bytes of a blob, or of text, without changing its type.
+    pub(super) fn blob(&self, index: usize) -> &'a [u8] {
+        // SAFETY: as above.
+        unsafe {
+            let from = sys::sqlite3_value_blob(self.values[index]).cast::<u8>();
+            let length = sys::sqlite3_value_bytes(self.values[index]);
+            bytes(from, length)
+        }
+    }
+
+    /// The connection's bound on one value, in bytes.
+    pub(super) fn length_max(&self) -> usize {
+        // SAFETY: the context is live for the call and has an open connection.
+        let limit = unsafe {
+            let database = sys::sqlite3_context_db_handle(self.context);
+            sys::sqlite3_limit(database, sys::SQLITE_LIMIT_LENGTH, -1)
+        };
+        usize::try_from(limit).unwrap_or(0)
+    }
+}
+
+unsafe extern "C" fn trampoline(
+    context: *mut sys::sqlite3_context,
+    count: c_int,
+    values: *mut *mut sys::sqlite3_value,
+) {
+    // SAFETY: `register` passed a 'static `Function`; SQLite passes `count` live values.
+    let (function, values) = unsafe {
+        let function = &*sys::sqlite3_user_data(context).cast::<Function>();
+        let count = usize::try_from(count).unwrap_or(0);
+        let values: &[*mut sys::sqlite3_value] =
+            if count == 0 { &[] } else { std::slice::from_raw_parts(values, count) };
+        (function, values)
+    };
+    let arguments = Arguments { context, values };
+    // A panic must not cross the C boundary.
+    let answer = catch_unwind(AssertUnwindSafe(|| (function.call)(&arguments)))
+        .unwrap_or(Answer::Wrong("a function of the host failed"));
+    // SAFETY: the context is live; SQLite copies the bytes before it returns.
+    unsafe {
+        match answer {
+            Answer::Null => sys::sqlite3_result_null(context),
+            Answer::Integer(value) => sys::sqlite3_result_int64(context, value),
+            Answer::Real(value) => sys::sqlite3_result_double(context, value),
+            Answer::TooBig => sys::sqlite3_result_error_toobig(context),
+            Answer::Text(text) => {
+                let (from, length) = start_and_length(&text);
+                let from = from.cast::<c_char>();
+                let copy = sys::SQLITE_TRANSIENT();
+                sys::sqlite3_result_text64(context, from, length, copy, UTF8);
+            }
+            Answer::Wrong(words) => {
+                let length = c_int::try_from(words.len()).unwrap_or(0);
+                sys::sqlite3_result_error(context, words.as_ptr().cast::<c_char>(), length);
+            }
+        }
+    }
+}
+
+/// `SQLITE_UTF8` in the width of the 64-bit calls.
+const UTF8: u8 = 1;
+
+fn kind(code: c_int) -> Kind {
+    match code {
+        sys::SQLITE_INTEGER => Kind::Integer,
+        sys::SQLITE_FLOAT => Kind::Real,
+        sys::SQLITE_TEXT => Kind::Text,
+        sys::SQLITE_BLOB => Kind::Blob,
+        _ => Kind::Null,
+    }
+}
+
+/// Start and length for SQLite. The start is never null, not even for no bytes: null means NULL.
+fn start_and_length(bytes: &[u8]) -> (*const u8, u64) {
+    (bytes.as_ptr(), bytes.len() as u64)
+}
+
+/// # Safety
+/// `from` is null or points to `length` bytes that stay valid for `'a`.
+unsafe fn bytes<'a>(from: *const u8, length: c_int) -> &'a [u8] {
+    match usize::try_from(length) {
+        // SAFETY: as promised by the caller.
+        Ok(length) if length > 0 && !from.is_null() => unsafe {
+            std::slice::from_raw_parts(from, length)
+        },
+        _ => &[],
+    }
+}
+
+/// # Safety
+/// `from` is null or ends in NUL.
+unsafe fn text(from: *const c_char) -> Option<String> {
+    if from.is_null() {
+        return None;
+    }
+    // SAFETY: as promised by the caller.
+    Some(unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned())
+}

@@ -1,0 +1,370 @@
+//! The budget and the bill of the call in progress, shared by everything that works for it.
+//!
+//! Only the thread that runs the call counts; any thread may ask it to stop. An allowance that ran
+//! out stays so until the next call begins: a guest that catches the error gets it again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::error::{SqlError, SqlLimit};
+use crate::limits::Limits;
+
+/// Instructions of SQLite's virtual machine between two looks at the meter: about 20 us.
+pub(super) const STEPS_PER_LOOK: u32 = 1000;
+
+/// Statements between two looks at the clock: reading it costs a tenth of a small statement.
+const STATEMENTS_PER_CLOCK: u64 = 64;
+
+/// The budget and the bill of the call in progress. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<Inner>);
+
+/// What a call has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Statements that were run.
+    pub statements: u64,
+    /// Steps of SQLite's virtual machine.
+    pub sql_steps: u64,
+    /// Rows handed out.
+    pub rows_read: u64,
+    /// Rows inserted, updated or deleted.
+    pub rows_written: u64,
+    /// Bytes of rows handed out.
+    pub row_bytes: u64,
+    /// Pages that SQLite read through the VFS. Complete when the call has ended.
+    pub pages_read: u64,
+    /// Pages that SQLite wrote through the VFS. Complete when the call has ended.
+    pub pages_written: u64,
+}
+
+/// What a call may still use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Wall time.
+    pub time: Duration,
+    /// Steps of SQLite's virtual machine.
+    pub sql_steps: u64,
+    /// Rows that it may still read.
+    pub rows: u64,
+    /// Bytes of rows that it may still read.
+    pub row_bytes: u64,
+}
+
+/// Which allowance of a call ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The deadline has passed.
+    Time,
+    /// Steps of SQLite's virtual machine.
+    SqlSteps,
+    /// Rows read.
+    Rows,
+    /// Bytes of rows read.
+    RowBytes,
+}
+
+impl Exhausted {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::SqlSteps => "sql-steps",
+            Self::Rows => "rows",
+            Self::RowBytes => "row-bytes",
+        }
+    }
+
+    fn error(self) -> SqlError {
+        match self {
+            Self::Time => SqlError::Interrupted,
+            Self::SqlSteps => SqlError::LimitExceeded(SqlLimit::SqlSteps),
+            Self::Rows => SqlError::LimitExceeded(SqlLimit::Rows),
+            Self::RowBytes => SqlError::LimitExceeded(SqlLimit::RowBytes),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    stop: AtomicBool,
+    exhausted: AtomicU8,
+    /// Written by `begin` alone.
+    deadline: Mutex<Option<Instant>>,
+    sql_steps_max: AtomicU64,
+    rows_max: AtomicU64,
+    row_bytes_max: AtomicU64,
+    statements: AtomicU64,
+    sql_steps: AtomicU64,
+    /// Steps of the statement that runs now, not yet in `sql_steps`.
+    steps_in_run: AtomicU64,
+    rows_read: AtomicU64,
+    rows_written: AtomicU64,
+    row_bytes: AtomicU64,
+    pages_read: AtomicU64,
+    pages_written: AtomicU64,
+}
+
+impl Meter {
+    /// A meter that allows nothing until the first `begin`, except time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new call: counters to zero, allowances set, an earlier `stop` forgotten.
+    pub fn begin(&self, limits: &Limits, deadline: Instant) {
+        let inner = &*self.0;
+        *inner.deadline.lock() = Some(deadline);
+        inner.sql_steps_max.store(limits.sql_steps_max, Ordering::Relaxed);
+        inner.rows_max.store(limits.rows_max, Ordering::Relaxed);
+        inner.row_bytes_max.store(limits.row_bytes_max, Ordering::Relaxed);
+        for counter in inner.counters() {
+            counter.store(0, Ordering::Relaxed);
+        }
+        inner.exhausted.store(0, Ordering::Relaxed);
+        inner.stop.store(false, Ordering::Release);
+    }
+
+    /// Brings the deadline of the call in progress forward; never back.
+    pub fn shorten(&self, deadline: Instant) {
+        let mut current = self.0.deadline.lock();
+        *current = Some(current.map_or(deadline, |current| current.min(deadline)));
+    }
+
+    /// Whether the call is past its deadline; it has then used up its time. Asked at every epoch
+    /// tick.
+    #[must_use]
+    pub fn past_deadline(&self) -> bool {
+        let past = self.is_past_deadline();
+        if past {
+            self.exhaust(Exhausted::Time);
+        }
+        past
+    }
+
+    /// Asks running SQL to end now, and what follows in this call to end at once. Any thread.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether this call was asked to stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.0.stop.load(Ordering::Acquire)
+    }
+
+    /// What the call has used so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let inner = &*self.0;
+        Counts {
+            statements: get(&inner.statements),
+            sql_steps: get(&inner.sql_steps) + get(&inner.steps_in_run),
+            rows_read: get(&inner.rows_read),
+            rows_written: get(&inner.rows_written),
+            row_bytes: get(&inner.row_bytes),
+            pages_read: get(&inner.pages_read),
+            pages_written: get(&inner.pages_written),
+        }
+    }
+
+    /// What the call may still use.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        let counts = self.counts();
+        let deadline = *self.0.deadline.lock();
+        Remaining {
+            time: deadline.map_or(Duration::ZERO, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            }),
+            sql_steps: get(&self.0.sql_steps_max).saturating_sub(counts.sql_steps),
+            rows: get(&self.0.rows_max).saturating_sub(counts.rows_read),
+            row_bytes: get(&self.0.row_bytes_max).saturating_sub(counts.row_bytes),
+        }
+    }
+
+    /// Which allowance ran out in this call; sticky until `begin`.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<Exhausted> {
+        match self.0.exhausted.load(Ordering::Relaxed) {
+            1 => Some(Exhausted::Time),
+            2 => Some(Exhausted::SqlSteps),
+            3 => Some(Exhausted::Rows),
+            4 => Some(Exhausted::RowBytes),
+            _ => None,
+        }
+    }
+
+    /// To be asked before a statement runs.
+    #[inline]
+    pub(super) fn start_statement(&self) -> Result<(), SqlError> {
+        let inner = &*self.0;
+        let statements = add(&inner.statements, 1);
+        if statements.is_multiple_of(STATEMENTS_PER_CLOCK) && self.is_past_deadline() {
+            self.exhaust(Exhausted::Time);
+        }
+        if get(&inner.sql_steps) >= get(&inner.sql_steps_max) {
+            self.exhaust(Exhausted::SqlSteps);
+        }
+        self.check()
+    }
+
+    /// Whether the call may go on: neither stopped nor out of an allowance.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), SqlError> {
+        if let Some(exhausted) = self.exhausted() {
+            return Err(exhausted.error());
+        }
+        if self.stopped() { Err(SqlError::Interrupted) } else { Ok(()) }
+    }
+
+    /// From the progress handler: counts, looks at the clock, and tells whether to go on.
+    pub(super) fn look(&self) -> bool {
+        let inner = &*self.0;
+        let in_run = add(&inner.steps_in_run, u64::from(STEPS_PER_LOOK));
+        if get(&inner.sql_steps).saturating_add(in_run) > get(&inner.sql_steps_max) {
+            self.exhaust(Exhausted::SqlSteps);
+        }
+        if self.is_past_deadline() {
+            self.exhaust(Exhausted::Time);
+        }
+        self.check().is_ok()
+    }
+
+    /// A statement paused or ended after `steps`, as it counted itself. Work inside it that it does
+    /// not count (`VACUUM`) was seen by `look` alone.
+    #[inline]
+    pub(super) fn ran(&self, steps: u64) {
+        let inner = &*self.0;
+        let looked = inner.steps_in_run.load(Ordering::Relaxed);
+        inner.steps_in_run.store(0, Ordering::Relaxed);
+        add(&inner.sql_steps, steps.max(looked));
+    }
+
+    /// A row was read.
+    #[inline]
+    pub(super) fn row(&self, bytes: usize) -> Result<(), SqlError> {
+        let inner = &*self.0;
+        if add(&inner.rows_read, 1) > get(&inner.rows_max) {
+            self.exhaust(Exhausted::Rows);
+            return Err(Exhausted::Rows.error());
+        }
+        if add(&inner.row_bytes, bytes as u64) > get(&inner.row_bytes_max) {
+            self.exhaust(Exhausted::RowBytes);
+            return Err(Exhausted::RowBytes.error());
+        }
+        Ok(())
+    }
+
+    /// Rows were written.
+    #[inline]
+    pub(super) fn wrote(&self, rows: u64) {
+        add(&self.0.rows_written, rows);
+    }
+
+    /// Pages went through the VFS.
+    pub(super) fn pages(&self, read: u64, written: u64) {
+        add(&self.0.pages_read, read);
+        add(&self.0.pages_written, written);
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        let deadline = *self.0.deadline.lock();
+        deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    #[cold]
+    fn exhaust(&self, what: Exhausted) {
+        let code = match what {
+            Exhausted::Time => 1,
+            Exhausted::SqlSteps => 2,
+            Exhausted::Rows => 3,
+            Exhausted::RowBytes => 4,
+        };
+        // The first one is what the call ended by.
+        let _ = self.0.exhausted.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn counters(&self) -> [&AtomicU64; 8] {
+        [
+            &self.statements,
+            &self.sql_steps,
+            &self.steps_in_run,
+            &self.rows_read,
+            &self.rows_written,
+            &self.row_bytes,
+            &self.pages_read,
+            &self.pages_written,
+        ]
+    }
+}
+
+#[inline]
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Adds and returns the sum. Only one thread counts at a time, so no locked instruction is needed.
+#[inline]
+fn add(counter: &AtomicU64, amount: u64) -> u64 {
+    let sum = counter.load(Ordering::Relaxed).saturating_add(amount);
+    counter.store(sum, Ordering::Relaxed);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(limits: &Limits) -> Meter {
+        let meter = Meter::new();
+        meter.begin(limits, Instant::now() + Duration::from_secs(60));
+        meter
+    }
+
+    #[test]
+    fn an_allowance_that_ran_out_stays_so_until_the_next_call() {
+        let limits = Limits { rows_max: 2, ..Limits::default() };
+        let meter = meter(&limits);
+        assert_eq!(meter.row(1), Ok(()));
+        assert_eq!(meter.row(1), Ok(()));
+        assert_eq!(meter.row(1), Err(SqlError::LimitExceeded(SqlLimit::Rows)));
+        let again = meter.start_statement();
+        assert_eq!(again, Err(SqlError::LimitExceeded(SqlLimit::Rows)));
+        assert_eq!(meter.exhausted(), Some(Exhausted::Rows));
+        meter.begin(&limits, Instant::now() + Duration::from_secs(60));
+        assert_eq!((meter.exhausted(), meter.start_statement()), (None, Ok(())));
+        assert_eq!(meter.counts(), Counts { statements: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn steps_are_bounded_while_a_statement_runs_and_between_statements() {
+        let limits = Limits { sql_steps_max: 2500, ..Limits::default() };
+        let meter = meter(&limits);
+        assert!(meter.look() && meter.look());
+        assert!(!meter.look());
+        meter.ran(3000);
+        assert_eq!(meter.exhausted(), Some(Exhausted::SqlSteps));
+        assert_eq!(meter.counts().sql_steps, 3000);
+    }
+
+    #[test]
+    fn the_deadline_and_a_stop_interrupt() {
+        let meter = Meter::new();
+        meter.begin(&Limits::default(), Instant::now());
+        assert!(!meter.look());
+        assert_eq!(meter.check(), Err(SqlError::Interrupted));
+        assert_eq!(meter.exhausted(), Some(Exhausted::Time));
+        meter.begin(&Limits::default(), Instant::now() + Duration::from_secs(60));
+        meter.stop();
+        assert_eq!(meter.start_statement(), Err(SqlError::Interrupted));
+        assert_eq!(meter.exhausted(), None);
+    }
+}

@@ -1,0 +1,373 @@
+//! How a caller hands over arguments, and which value goes to which parameter.
+//!
+//! The rule for JSON, in this order:
+//! 1. an **array** is by position, always: a single `list` parameter is called with `[[1, 2]]`;
+//! 2. an **object** is by parameter name, with one exception: the method has exactly one
+//!    parameter, whose own JSON can be an object (record, variant, result), and the object is not
+//!    `{"<that parameter's name>": ..}`. Then the object is that parameter's value;
+//! 3. **anything else** is the value of the single parameter of a method that has exactly one.
+//!
+//! Parameters of type `option` may be left out: at the end by position, anywhere by name.
+
+use serde_json::{Map, Value};
+use wasmtime::component::Val;
+
+use crate::typed::bounds::QUOTE_CHARS_MAX;
+use crate::typed::check::check;
+use crate::typed::json;
+use crate::typed::method::Parameter;
+use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
+use crate::typed::shape::Shape;
+use crate::typed::wave::Parsed;
+
+/// The arguments of a call, as the caller has them.
+#[derive(Clone, Debug, Default)]
+pub enum Arguments {
+    /// Nothing was sent. Fits methods whose parameters are all optional, or that have none.
+    #[default]
+    None,
+    /// JSON: an array by position, an object by parameter name, or the value of the single
+    /// parameter.
+    Json(Value),
+    /// WAVE text, separated by commas: `1, "text", {name: "x"}`. Trailing options may be left
+    /// out.
+    Wave(String),
+    /// Values, by position, all of them.
+    Values(Vec<Val>),
+}
+
+/// The arguments as values of `parameters`, one each.
+pub(super) fn bind(
+    arguments: &Arguments,
+    parameters: &[Parameter],
+) -> Result<Vec<Val>, ArgumentError> {
+    let mut binder = Binder {
+        parameters,
+        room: Room::new(),
+    };
+    match arguments {
+        Arguments::None => binder.by_position(&[]),
+        Arguments::Json(json) => binder.json(json),
+        Arguments::Wave(text) => binder.wave(text),
+        Arguments::Values(values) => binder.values(values),
+    }
+}
+
+struct Binder<'p> {
+    parameters: &'p [Parameter],
+    room: Room,
+}
+
+impl Binder<'_> {
+    fn json(&mut self, json: &Value) -> Result<Vec<Val>, ArgumentError> {
+        match (json, self.parameters) {
+            (Value::Array(items), _) => self.by_position(items),
+            (Value::Object(object), [only]) if is_the_value(object, only) => self.bare(json, only),
+            (Value::Object(object), _) => self.by_name(object),
+            (_, [only]) => self.bare(json, only),
+            (Value::Null, _) => self.by_position(&[]),
+            _ => Err(Place::WHOLE.error(self.signature(), json::kind_of(json))),
+        }
+    }
+
+    fn bare(&mut self, json: &Value, only: &Parameter) -> Result<Vec<Val>, ArgumentError> {
+        let place = Place::WHOLE;
+        Ok(vec![json::read(
+            json,
+            &only.shape,
+            &place.name(&only.name),
+            &mut self.room,
+        )?])
+    }
+
+    fn by_position(&mut self, items: &[Value]) -> Result<Vec<Val>, ArgumentError> {
+        if items.len() > self.parameters.len() {
+            return Err(Place::WHOLE.error(self.signature(), format!("{} values", items.len())));
+        }
+        let mut values = Vec::with_capacity(self.parameters.len());
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let place = Place::WHOLE.name(&parameter.name);
+            values.push(match items.get(index) {
+                Some(item) => json::read(item, &parameter.shape, &place, &mut self.room)?,
+                None => left_out(parameter, &place)?,
+            });
+        }
+        Ok(values)
+    }
+
+    fn by_name(&mut self, object: &Map<String, Value>) -> Result<Vec<Val>, ArgumentError> {
+        let known = || {
+            self.parameters
+                .iter()
+                .map(|parameter| parameter.name.as_str())
+        };
+        if let Some(unknown) = object
+            .keys()
+            .find(|key| !known().any(|name| name == key.as_str()))
+        {
+            let expected = match similar(unknown, known()).first() {
+                Some(name) => format!("a parameter's name, perhaps `{name}`"),
+                None => self.signature(),
+            };
+            return Err(Place::WHOLE
+                .name(unknown)
+                .error(expected, "an unknown name"));
+        }
+        let mut values = Vec::with_capacity(self.parameters.len());
+        for parameter in self.parameters {
+            let place = Place::WHOLE.name(&parameter.name);
+            values.push(match object.get(&parameter.name) {
+                Some(item) => json::read(item, &parameter.shape, &place, &mut self.room)?,
+                None => left_out(parameter, &place)?,
+            });
+        }
+        Ok(values)
+    }
+
+    fn wave(&mut self, text: &str) -> Result<Vec<Val>, ArgumentError> {
+        let parsed = Parsed::of(text)?;
+        if parsed.len() > self.parameters.len() {
+            return Err(Place::WHOLE.error(self.signature(), format!("{} values", parsed.len())));
+        }
+        let mut values = Vec::with_capacity(self.parameters.len());
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let place = Place::WHOLE.name(&parameter.name);
+            values.push(match index < parsed.len() {
+                true => parsed.read(index, &parameter.shape, &place, &mut self.room)?,
+                false => left_out(parameter, &place)?,
+            });
+        }
+        Ok(values)
+    }
+
+    fn values(&mut self, values: &[Val]) -> Result<Vec<Val>, ArgumentError> {
+        if values.len() != self.parameters.len() {
+            return Err(Place::WHOLE.error(self.signature(), format!("{} values", values.len())));
+        }
+        for (value, parameter) in values.iter().zip(self.parameters) {
+            check(value, &parameter.shape, &Place::WHOLE.name(&parameter.name))?;
+        }
+        Ok(values.to_vec())
+    }
+
+    /// The parameters in a sentence: `2 arguments (a: u32, b: string)`.
+    fn signature(&self) -> String {
+        let list = self.parameters.iter().take(8).map(|parameter| {
+            format!(
+                "{}: {}",
+                shortened(&parameter.name, 40),
+                parameter.shape.brief()
+            )
+        });
+        let list = list.collect::<Vec<_>>().join(", ");
+        let list = shortened(&list, QUOTE_CHARS_MAX);
+        match self.parameters.len() {
+            0 => "no arguments".to_owned(),
+            1 => format!("1 argument ({list}), in an array or by name"),
+            count => format!("{count} arguments ({list}), in an array or by name"),
+        }
+    }
+}
+
+/// The value of a parameter that the caller did not send.
+fn left_out(parameter: &Parameter, place: &Place<'_>) -> Result<Val, ArgumentError> {
+    match parameter.shape {
+        Shape::Option(_) => Ok(Val::Option(None)),
+        _ => Err(place.error(parameter.shape.brief(), "nothing: the argument is missing")),
+    }
+}
+
+/// Rule 2's exception: the object is the value of the only parameter.
+fn is_the_value(object: &Map<String, Value>, only: &Parameter) -> bool {
+    let by_name = object.len() == 1 && object.contains_key(&only.name);
+    can_be_object(&only.shape) && !by_name
+}
+
+fn can_be_object(shape: &Shape) -> bool {
+    match shape {
+        Shape::Record(_) | Shape::Variant(_) | Shape::Result { .. } => true,
+        Shape::Option(inner) => matches!(**inner, Shape::Option(_)) || can_be_object(inner),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::typed::shape::Field;
+
+    fn parameters(list: &[(&str, Shape)]) -> Vec<Parameter> {
+        let list = list.iter().cloned();
+        list.map(|(name, shape)| Parameter {
+            name: name.to_owned(),
+            shape,
+        })
+        .collect()
+    }
+
+    fn point() -> Shape {
+        let field = |name: &str| Field {
+            name: name.to_owned(),
+            shape: Shape::S32,
+        };
+        Shape::Record(vec![field("x"), field("y")])
+    }
+
+    fn text(result: Result<Vec<Val>, ArgumentError>) -> String {
+        match result {
+            Ok(values) => values
+                .iter()
+                .map(|v| v.to_wave().unwrap())
+                .collect::<Vec<_>>()
+                .join("; "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[track_caller]
+    fn check_json(parameters: &[Parameter], json: Value, expected: &str) {
+        assert_eq!(text(bind(&Arguments::Json(json), parameters)), expected);
+    }
+
+    #[test]
+    fn several_parameters_by_position_and_by_name() {
+        let list = parameters(&[
+            ("a", Shape::U32),
+            ("b", Shape::String),
+            ("note", Shape::Option(Box::new(Shape::String))),
+        ]);
+        check_json(&list, json!([1, "x", "n"]), "1; \"x\"; some(\"n\")");
+        check_json(&list, json!([1, "x"]), "1; \"x\"; none");
+        check_json(&list, json!({"b": "x", "a": 1}), "1; \"x\"; none");
+        check_json(
+            &list,
+            json!([1]),
+            "b: expected string, got nothing: the argument is missing",
+        );
+        check_json(&list, json!([-1, "x"]), "a: expected u32, got -1 (number)");
+        check_json(
+            &list,
+            json!({"a": 1, "b": "x", "notes": 1}),
+            "notes: expected a parameter's name, perhaps `note`, got an unknown name",
+        );
+        check_json(
+            &list,
+            json!([1, "x", null, 4]),
+            "arguments: expected 3 arguments (a: u32, b: string, note: option<string>), in an \
+             array or by name, got 4 values",
+        );
+        check_json(
+            &list,
+            json!(7),
+            "arguments: expected 3 arguments (a: u32, b: string, note: option<string>), in an \
+             array or by name, got 7 (number)",
+        );
+    }
+
+    #[test]
+    fn a_single_parameter_may_stand_alone() {
+        let number = parameters(&[("n", Shape::U8)]);
+        for json in [json!(7), json!([7]), json!({"n": 7})] {
+            check_json(&number, json, "7");
+        }
+        check_json(
+            &number,
+            json!({"m": 7}),
+            "m: expected a parameter's name, perhaps `n`, got an \
+                                              unknown name",
+        );
+        let list = parameters(&[("xs", Shape::List(Box::new(Shape::U32)))]);
+        check_json(&list, json!([[1, 2]]), "[1, 2]");
+        check_json(&list, json!({"xs": [1, 2]}), "[1, 2]");
+        check_json(
+            &list,
+            json!([1, 2]),
+            "arguments: expected 1 argument (xs: list<u32>), in an \
+                                          array or by name, got 2 values",
+        );
+        let option = parameters(&[("o", Shape::Option(Box::new(Shape::U8)))]);
+        for json in [
+            json!(null),
+            json!([]),
+            json!([null]),
+            json!({}),
+            json!({"o": null}),
+        ] {
+            check_json(&option, json, "none");
+        }
+    }
+
+    #[test]
+    fn a_single_record_may_stand_alone_unless_it_looks_like_a_name() {
+        let record = parameters(&[("p", point())]);
+        for json in [
+            json!({"x": 1, "y": 2}),
+            json!({"p": {"x": 1, "y": 2}}),
+            json!([{"x": 1, "y": 2}]),
+        ] {
+            check_json(&record, json, "{x: 1, y: 2}");
+        }
+        check_json(
+            &record,
+            json!({"x": 1}),
+            "p.y: expected s32, got nothing: the field is missing",
+        );
+        let inner = Shape::Record(vec![Field {
+            name: "p".into(),
+            shape: Shape::U8,
+        }]);
+        let same = parameters(&[("p", inner)]);
+        check_json(&same, json!({"p": {"p": 1}}), "{p: 1}");
+        check_json(
+            &same,
+            json!({"p": 1}),
+            "p: expected record { p: u8 }, got 1 (number)",
+        );
+    }
+
+    #[test]
+    fn no_parameters_take_nothing() {
+        for json in [json!(null), json!([]), json!({})] {
+            check_json(&[], json, "");
+        }
+        check_json(
+            &[],
+            json!([1]),
+            "arguments: expected no arguments, got 1 values",
+        );
+        check_json(
+            &[],
+            json!(1),
+            "arguments: expected no arguments, got 1 (number)",
+        );
+        assert_eq!(text(bind(&Arguments::None, &[])), "");
+        assert_eq!(text(bind(&Arguments::Wave(String::new()), &[])), "");
+        let one = parameters(&[("a", Shape::U8)]);
+        assert_eq!(
+            text(bind(&Arguments::None, &one)),
+            "a: expected u8, got nothing: the argument is missing"
+        );
+    }
+
+    #[test]
+    fn values_are_checked_too() {
+        let list = parameters(&[("p", point())]);
+        let good = Val::Record(vec![("x".into(), Val::S32(1)), ("y".into(), Val::S32(2))]);
+        assert_eq!(
+            text(bind(&Arguments::Values(vec![good]), &list)),
+            "{x: 1, y: 2}"
+        );
+        let bad = Val::Record(vec![("x".into(), Val::S32(1)), ("y".into(), Val::U8(2))]);
+        assert_eq!(
+            text(bind(&Arguments::Values(vec![bad]), &list)),
+            "p.y: expected s32, got 2 (u8)"
+        );
+        assert_eq!(
+            text(bind(&Arguments::Values(vec![]), &list)),
+            "arguments: expected 1 argument (p: record { x: s32, y: s32 }), in an array or by \
+             name, got 0 values"
+        );
+    }
+}

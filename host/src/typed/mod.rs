@@ -1,0 +1,39 @@
+//! Typed methods: every function that a component exports from its own interfaces, called with
+//! JSON, WAVE text or component values that are checked before the guest runs.
+//!
+//! ```text
+//!  component ── table ──> method ──┬─ arguments ─┬─ json::read ──┐
+//!              (names)   (shapes)  │             ├─ wave ────────┼─> values, exactly of the type
+//!                                  │             └─ check ───────┘   or an ArgumentError that
+//!                                  └─ json::write, to_wave           names the place
+//! ```
+//!
+//! Invariants:
+//! - T1: a value that leaves `arguments` has exactly the shape of its parameter; an argument that
+//!   does not fit never reaches the guest.
+//! - T2: no number loses a digit in either direction, or the argument is refused.
+//! - T3: work and memory are bounded by [`bounds`], whatever the caller or the component sends:
+//!   shapes are finite and counted, values are charged before they are made.
+
+mod arguments;
+pub mod bounds;
+mod check;
+mod describe;
+mod example;
+pub mod json;
+mod method;
+mod place;
+mod shape;
+mod size;
+mod table;
+mod wave;
+
+pub use arguments::Arguments;
+pub(crate) use method::signature;
+pub use method::{Method, Parameter};
+pub use place::ArgumentError;
+pub(crate) use shape::ShapeRoom;
+pub use shape::{Case, Field, Shape, Unsupported};
+pub(crate) use table::parameters;
+pub use size::data_bytes;
+pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};

@@ -1,0 +1,354 @@
+//! Which exported functions are methods, and which names find them.
+//!
+//! Every function of every exported interface is a method, and every function that the component
+//! exports by itself, except:
+//! - interfaces of `stockade:actor` and of WASI: the host calls those, callers do not;
+//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason.
+//!
+//! A method is found by its full name `ns:pkg/interface@1.0.0#function`, the same without version,
+//! `interface.function`, and `function`. A full name always means itself; a shorter one has to be
+//! unique.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex};
+
+use crate::typed::bounds::{FUNCTIONS_MAX, NAMES_LISTED_MAX};
+use crate::typed::method::{Method, Parameter};
+use crate::typed::place::{shortened, similar};
+use crate::typed::shape::{Shape, ShapeRoom, Unsupported};
+
+/// All methods of a component, made once when it is loaded.
+#[derive(Debug, Default)]
+pub struct MethodTable {
+    methods: Vec<Arc<Method>>,
+    names: HashMap<String, Found>,
+    excluded: Vec<Excluded>,
+}
+
+/// An exported function that is not a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// Its full name.
+    pub name: String,
+    /// Why callers cannot reach it.
+    pub why: Unsupported,
+}
+
+/// No method has this name, or several have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMethod {
+    /// The name that was asked for, shortened if it is long.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: NotFound,
+}
+
+/// What is wrong with a method's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// Nothing has this name.
+    NoSuch {
+        /// Names that look alike, best first.
+        similar: Vec<String>,
+        /// Some names that exist.
+        known: Vec<String>,
+        /// How many methods there are.
+        count: usize,
+    },
+    /// Several methods have it.
+    Ambiguous {
+        /// Longer names, one for each.
+        candidates: Vec<String>,
+    },
+    /// The component exports it, but it cannot be called from outside.
+    Excluded {
+        /// The reason.
+        why: Unsupported,
+    },
+}
+
+/// The component exports more functions than a host describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the component exports {count} functions of its own; at most {max} are possible")]
+pub struct TooManyFunctions {
+    /// How many it exports.
+    pub count: usize,
+    /// How many are possible.
+    pub max: usize,
+}
+
+/// What a name leads to.
+#[derive(Debug)]
+enum Found {
+    Method(usize),
+    Several(Vec<usize>),
+    Excluded(usize),
+}
+
+impl MethodTable {
+    /// The methods of a compiled component.
+    ///
+    /// # Errors
+    /// [`TooManyFunctions`], so that a hostile component cannot fill the host with names.
+    pub fn of(component: &Component) -> Result<Self, TooManyFunctions> {
+        let functions = own_functions(component)?;
+        let mut room = ShapeRoom::new();
+        let mut table = Self::default();
+        for function in functions {
+            match method(&function, &mut room) {
+                Ok(method) => table.methods.push(Arc::new(method)),
+                Err(why) => {
+                    let name = shortened(&function.full_name(), 256).into_owned();
+                    table.excluded.push(Excluded { name, why });
+                }
+            }
+        }
+        table.name_all();
+        Ok(table)
+    }
+
+    /// The method with this name, full or short.
+    ///
+    /// # Errors
+    /// [`UnknownMethod`] says what looks alike, or how to be exact.
+    pub fn find(&self, name: &str) -> Result<&Arc<Method>, UnknownMethod> {
+        let why = match self.names.get(name) {
+            Some(Found::Method(index)) => return Ok(&self.methods[*index]),
+            Some(Found::Several(indexes)) => NotFound::Ambiguous {
+                candidates: indexes
+                    .iter()
+                    .map(|index| self.methods[*index].short.clone())
+                    .collect(),
+            },
+            Some(Found::Excluded(index)) => NotFound::Excluded {
+                why: self.excluded[*index].why.clone(),
+            },
+            None => {
+                let short = || self.methods.iter().map(|method| method.short.as_str());
+                let all = short().chain(self.names.keys().map(String::as_str));
+                let mut similar = similar(name, all);
+                similar.dedup();
+                NotFound::NoSuch {
+                    similar: similar.into_iter().map(str::to_owned).collect(),
+                    known: short().take(NAMES_LISTED_MAX).map(str::to_owned).collect(),
+                    count: self.methods.len(),
+                }
+            }
+        };
+        Err(UnknownMethod {
+            name: shortened(name, 128).into_owned(),
+            why,
+        })
+    }
+
+    /// All methods, in the component's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Method>> {
+        self.methods.iter()
+    }
+
+    /// How many methods there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.methods.len()
+    }
+
+    /// Whether there is no method.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.methods.is_empty()
+    }
+
+    /// Exported functions that callers cannot reach, with the reason.
+    #[must_use]
+    pub fn excluded(&self) -> &[Excluded] {
+        &self.excluded
+    }
+
+    /// Fills `names`, then each method's shortest unique name.
+    fn name_all(&mut self) {
+        for (index, method) in self.methods.iter().enumerate() {
+            self.names.insert(method.full_name(), Found::Method(index));
+        }
+        let mut shorter: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, method) in self.methods.iter().enumerate() {
+            for name in shorter_names(&method.interface, &method.name) {
+                shorter.entry(name).or_default().push(index);
+            }
+        }
+        for (name, indexes) in shorter {
+            self.names.entry(name).or_insert(match indexes[..] {
+                [only] => Found::Method(only),
+                _ => Found::Several(indexes),
+            });
+        }
+        for (index, excluded) in self.excluded.iter().enumerate() {
+            let (interface, name) = excluded
+                .name
+                .split_once('#')
+                .unwrap_or(("", &excluded.name));
+            for name in shorter_names(interface, name).chain([excluded.name.clone()]) {
+                self.names.entry(name).or_insert(Found::Excluded(index));
+            }
+        }
+        for (index, method) in self.methods.iter_mut().enumerate() {
+            let mut names = shorter_names(&method.interface, &method.name);
+            let unique = names.find(|name| {
+                matches!(self.names.get(name), Some(Found::Method(found)) if *found == index)
+            });
+            let method = Arc::get_mut(method).expect("BUG: the table is still alone");
+            method.short = unique.unwrap_or_else(|| method.full_name());
+        }
+    }
+}
+
+/// The names of a function, shortest first: `add`, `api.add`, `demo:counter/api#add`.
+fn shorter_names(interface: &str, name: &str) -> impl Iterator<Item = String> + use<> {
+    let unversioned = interface.split('@').next().unwrap_or(interface);
+    let last = unversioned.rsplit('/').next().unwrap_or(unversioned);
+    let longer = (!interface.is_empty())
+        .then(|| [format!("{last}.{name}"), format!("{unversioned}#{name}")]);
+    std::iter::once(name.to_owned()).chain(longer.into_iter().flatten())
+}
+
+/// An exported function on its way to become a method.
+struct Function {
+    interface: String,
+    name: String,
+    ty: ComponentFunc,
+    export: ComponentExportIndex,
+}
+
+impl Function {
+    fn full_name(&self) -> String {
+        match self.interface.as_str() {
+            "" => self.name.clone(),
+            interface => format!("{interface}#{}", self.name),
+        }
+    }
+}
+
+fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunctions> {
+    let ty = component.component_type();
+    let engine = component.engine();
+    let mut functions = Vec::new();
+    let mut count = 0;
+    let mut keep = |interface: &str, name: &str, ty, export| {
+        count += 1;
+        if let (Some(export), true) = (export, count <= FUNCTIONS_MAX) {
+            let (interface, name) = (interface.to_owned(), name.to_owned());
+            functions.push(Function {
+                interface,
+                name,
+                ty,
+                export,
+            });
+        }
+    };
+    for (outer, item) in ty.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(ty) => {
+                keep("", outer, ty, component.get_export_index(None, outer));
+            }
+            ComponentItem::ComponentInstance(instance) if is_own(outer) => {
+                let parent = component.get_export_index(None, outer);
+                for (name, item) in instance.exports(engine) {
+                    if let ComponentItem::ComponentFunc(ty) = item.ty {
+                        keep(
+                            outer,
+                            name,
+                            ty,
+                            component.get_export_index(parent.as_ref(), name),
+                        );
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if count > FUNCTIONS_MAX {
+        return Err(TooManyFunctions {
+            count,
+            max: FUNCTIONS_MAX,
+        });
+    }
+    Ok(functions)
+}
+
+/// Whether an exported interface is the component's own, for callers.
+fn is_own(interface: &str) -> bool {
+    !interface.starts_with("stockade:actor/") && !interface.starts_with("wasi:")
+}
+
+fn method(function: &Function, room: &mut ShapeRoom) -> Result<Method, Unsupported> {
+    if function.ty.async_() {
+        return Err(Unsupported::Async);
+    }
+    let parameters = parameters(&function.ty, room)?;
+    let result = function
+        .ty
+        .results()
+        .next()
+        .map(|ty| Shape::of(&ty, room))
+        .transpose()?;
+    Ok(Method {
+        interface: room.name(&function.interface)?,
+        name: room.name(&function.name)?,
+        short: String::new(),
+        export: function.export,
+        parameters,
+        result,
+    })
+}
+
+/// The parameters of a function of the engine.
+pub(crate) fn parameters(
+    ty: &ComponentFunc,
+    room: &mut ShapeRoom,
+) -> Result<Vec<Parameter>, Unsupported> {
+    let list = ty.params().map(|(name, ty)| {
+        Ok(Parameter {
+            name: room.name(name)?,
+            shape: Shape::of(&ty, room)?,
+        })
+    });
+    list.collect()
+}
+
+impl fmt::Display for UnknownMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.why {
+            NotFound::NoSuch { count: 0, .. } => {
+                write!(f, "no method `{name}`: the component exports no methods")
+            }
+            NotFound::NoSuch { similar, .. } if !similar.is_empty() => {
+                write!(
+                    f,
+                    "no method `{name}`; did you mean `{}`?",
+                    similar.join("` or `")
+                )
+            }
+            NotFound::NoSuch { known, count, .. } => {
+                write!(f, "no method `{name}`; there are: {}", known.join(", "))?;
+                if known.len() < *count {
+                    write!(f, ", and {} more", count - known.len())?;
+                }
+                Ok(())
+            }
+            NotFound::Ambiguous { candidates } => {
+                write!(
+                    f,
+                    "several methods are called `{name}`: {}",
+                    candidates.join(", ")
+                )
+            }
+            NotFound::Excluded { why } => write!(f, "`{name}` cannot be called: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for UnknownMethod {}

@@ -1,0 +1,118 @@
+//! The other side of every SQL ratio: rusqlite on a file, WAL, normal locking, statements cached.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+
+/// Rows of the table that point queries, scans and updates work on.
+pub const ROWS: u32 = 10_000;
+
+/// How much is synced at a commit.
+#[derive(Clone, Copy)]
+pub enum Sync {
+    /// Nothing.
+    Off,
+    /// Every commit.
+    Full,
+}
+
+/// A database file in the bench's directory.
+pub struct Native {
+    connection: Connection,
+}
+
+impl Native {
+    /// Opens a file.
+    pub fn open(path: &Path, sync: Sync) -> anyhow::Result<Self> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", match sync {
+            Sync::Off => "off",
+            Sync::Full => "full",
+        })?;
+        Ok(Self { connection })
+    }
+
+    /// The connection, for workloads of their own.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// The table of the guest's `setup`, filled the same.
+    pub fn setup(&mut self) -> anyhow::Result<()> {
+        self.connection.execute_batch(include_str!("../guests/sqlite_bench/src/schema.sql"))?;
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached(INSERT_ITEM)?;
+            for id in 0..i64::from(ROWS) {
+                insert.execute(params![id, name_of(id), id * 7])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Point queries by key.
+    pub fn point(&self, count: u32) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let mut sum = 0i64;
+        for i in 0..i64::from(count) {
+            let mut select = self.connection.prepare_cached(SELECT_POINT)?;
+            let id = i * 7919 % i64::from(ROWS);
+            sum += select.query_row([id], |row| row.get::<_, i64>(0))?;
+        }
+        std::hint::black_box(sum);
+        Ok(begun.elapsed())
+    }
+
+    /// Reads the whole table into owned values.
+    pub fn scan(&self, count: u32) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        for _ in 0..count {
+            let mut select = self.connection.prepare_cached(SELECT_ALL)?;
+            let rows = select.query_map([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+            })?;
+            let rows: Vec<(i64, String, i64)> = rows.collect::<Result<_, _>>()?;
+            std::hint::black_box(&rows);
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Autocommit updates.
+    pub fn update(&self, count: u32) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        for i in 0..i64::from(count) {
+            let mut update = self.connection.prepare_cached(UPDATE)?;
+            update.execute([1, i * 7919 % i64::from(ROWS)])?;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Inserts in one transaction, into an emptied table.
+    pub fn insert(&mut self, count: u32) -> anyhow::Result<Duration> {
+        self.connection.execute_batch("DELETE FROM bulk")?;
+        let begun = Instant::now();
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached(INSERT_BULK)?;
+            for id in 0..i64::from(count) {
+                insert.execute(params![id, name_of(id), id * 7])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// The statements of the guest, to the letter.
+pub const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
+const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
+const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
+const UPDATE: &str = "UPDATE item SET amount = amount + ?1 WHERE id = ?2";
+const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?3)";
+
+fn name_of(id: i64) -> String {
+    format!("item number {id}")
+}

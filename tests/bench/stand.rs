@@ -1,0 +1,56 @@
+//! What every part of the bench stands on: a host on the embedded store in a fresh directory.
+
+use std::time::{Duration, Instant};
+
+use stockade::{ActorId, Arguments, Host, HostConfig, Manifest, Reply};
+use tempfile::TempDir;
+
+/// A host in a directory of its own, on the disk of the build folder (not in a memory file system).
+pub struct Stand {
+    /// The host.
+    pub host: Host,
+    /// Its directory, and room for native databases beside it.
+    pub dir: TempDir,
+    /// Little data, one round.
+    pub quick: bool,
+}
+
+impl Stand {
+    /// Starts a host.
+    pub async fn new(quick: bool) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../target")?;
+        let host = Host::start(HostConfig::new(dir.path().join("host"))).await?;
+        Ok(Self { host, dir, quick })
+    }
+
+    /// Deploys a guest.
+    pub async fn deploy(&self, kind: &str, guest: &str) -> anyhow::Result<()> {
+        let wasm = stockade_tests::guest(guest)?;
+        self.host.deploy(kind, wasm, Manifest::default()).await?;
+        Ok(())
+    }
+
+    /// Calls a method with JSON arguments; how long it took, with the answer.
+    pub async fn call(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        arguments: serde_json::Value,
+    ) -> anyhow::Result<(Duration, Reply)> {
+        let begun = Instant::now();
+        let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
+        Ok((begun.elapsed(), reply))
+    }
+
+    /// Rounds of a comparison.
+    pub fn rounds(&self) -> usize {
+        if self.quick { 1 } else { 7 }
+    }
+
+    /// `full`, or a hundredth of it for a quick run.
+    pub fn scaled(&self, full: u32) -> u32 {
+        if self.quick { (full / 100).max(1) } else { full }
+    }
+}

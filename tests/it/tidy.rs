@@ -1,0 +1,261 @@
+//! The rules of the tree that can be checked: headers, layers, names, `unsafe`, test guests.
+//!
+//! Each test collects every offence before it fails, so one run names all of them. The rules about
+//! sources look at the text with comments and strings blanked out (see `source`).
+
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::collections::BTreeSet;
+
+use source::{Source, root, sources, test_guests};
+
+/// File names that say nothing about the job inside.
+const EMPTY_NAMES: [&str; 8] =
+    ["utils", "util", "helpers", "helper", "common", "misc", "manager", "shared"];
+
+/// Where `unsafe` may be: the C boundary of SQLite, raw column access, loading compiled code.
+const UNSAFE_HOMES: [&str; 2] = ["ffi.rs", "loader.rs"];
+/// The allocator that counts for the bench is the third kind of home: an allocator is `unsafe`.
+const UNSAFE_FILES: [&str; 1] = ["tests/bench/allocator.rs"];
+
+/// Fails with every offence, one per line.
+fn check(rule: &str, offences: impl IntoIterator<Item = String>) {
+    let offences: BTreeSet<String> = offences.into_iter().collect();
+    assert!(
+        offences.is_empty(),
+        "{rule}\n  {}",
+        offences.into_iter().collect::<Vec<_>>().join("\n  ")
+    );
+}
+
+#[test]
+fn every_source_opens_with_its_purpose() {
+    check(
+        "a .rs file opens with `//!` and a sentence of purpose",
+        sources().iter().filter(|file| !has_header(file)).map(Source::name),
+    );
+}
+
+fn has_header(file: &Source) -> bool {
+    file.text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("//!"))
+        .is_some_and(|purpose| purpose.trim().len() >= 12)
+}
+
+#[test]
+fn no_host_file_has_an_empty_name() {
+    check(
+        "a file is named by what it is or does in our domain",
+        sources()
+            .iter()
+            .filter(|file| file.path.starts_with("host") || file.path.starts_with("guest-sdk"))
+            .filter(|file| {
+                file.path.with_extension("").components().any(|part| {
+                    EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref())
+                })
+            })
+            .map(Source::name),
+    );
+}
+
+#[test]
+fn unsafe_stays_in_the_files_named_for_it() {
+    let allowed = |file: &Source| {
+        let name = file.path.file_name().unwrap().to_string_lossy();
+        UNSAFE_HOMES.contains(&name.as_ref()) || UNSAFE_FILES.contains(&file.name().as_str())
+    };
+    // Guests: the component ABI is generated in place by the binding macro, nothing is written.
+    check(
+        "`unsafe` is written only in ffi.rs and loader.rs",
+        sources()
+            .iter()
+            .filter(|file| !allowed(file))
+            .filter(|file| has_unsafe(&file.code))
+            .map(Source::name),
+    );
+}
+
+fn has_unsafe(code: &str) -> bool {
+    source::words(code).any(|word| word == "unsafe")
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    let mut offences = Vec::new();
+    for file in sources() {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (at, code) in file.code.lines().enumerate() {
+            if !code.contains("unsafe {") {
+                continue;
+            }
+            let above = &lines[at.saturating_sub(6)..=at];
+            if !above.iter().any(|line| line.contains("SAFETY:")) {
+                offences.push(format!("{}:{}", file.name(), at + 1));
+            }
+        }
+    }
+    check("an `unsafe` block has a `// SAFETY:` note just above it", offences);
+}
+
+#[test]
+fn no_lint_is_silenced_without_a_reason() {
+    let mut offences = Vec::new();
+    for file in sources() {
+        for opening in ["#[allow(", "#![allow(", "#[expect(", "#![expect("] {
+            for (at, _) in file.code.match_indices(opening) {
+                let attribute = &file.code[at..];
+                let end = attribute.find(")]").unwrap_or(attribute.len());
+                if !attribute[..end].contains("reason") {
+                    let line = file.code[..at].lines().count().max(1);
+                    offences.push(format!("{}:{line}", file.name()));
+                }
+            }
+        }
+    }
+    check("every allow and expect carries `reason = \"..\"`", offences);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together here, so that this file does not offend itself.
+    let marks = [["FIX", "ME"].concat(), ["TO", "DO"].concat(), ["X", "XX"].concat()];
+    let mut offences = Vec::new();
+    for file in sources() {
+        for (at, line) in file.text.lines().enumerate() {
+            if source::words(line).any(|word| marks.iter().any(|mark| mark == word)) {
+                offences.push(format!("{}:{}", file.name(), at + 1));
+            }
+        }
+    }
+    check("no mark of unfinished work", offences);
+}
+
+#[test]
+fn no_test_is_ignored() {
+    check(
+        "a test that is not run proves nothing",
+        sources()
+            .iter()
+            .filter(|file| file.code.contains("#[ignore"))
+            .map(Source::name),
+    );
+}
+
+#[test]
+fn printing_has_its_homes() {
+    // The program's commands print; tests and benches report; guests have no terminal.
+    let homes = ["host/src/main.rs", "host/src/cli", "host/src/server", "tests", "examples"];
+    check(
+        "only the program's commands print",
+        sources()
+            .iter()
+            .filter(|file| !homes.iter().any(|home| file.path.starts_with(home)))
+            .filter(|file| !file.name().ends_with("build.rs"))
+            .filter(|file| {
+                ["println!", "print!", "eprintln!", "eprint!", "dbg!"]
+                    .iter()
+                    .any(|print| file.code.contains(print))
+            })
+            .map(Source::name),
+    );
+}
+
+#[test]
+fn modules_look_down_only() {
+    check("modules look down only", layers::offences(&sources()));
+}
+
+#[test]
+fn packages_look_down_only() {
+    check("packages look down only", layers::package_offences());
+}
+
+#[test]
+fn engines_stay_behind_their_walls() {
+    check("a library is named only behind its wall", layers::wall_offences(&sources()));
+}
+
+#[test]
+fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
+    let suites = ["sqlite", "limits", "lifecycle", "revoke", "hostile", "typed"];
+    let tests: Vec<Source> =
+        sources().into_iter().filter(|file| file.path.starts_with("tests/it")).collect();
+    let guests = test_guests();
+    assert!(!guests.is_empty(), "there are test guests");
+    let mut offences = Vec::new();
+    for guest in guests {
+        let suite = guest.split('_').next().unwrap_or_default();
+        if !suites.contains(&suite) || suite == guest {
+            offences.push(format!("{guest}: named <suite>_<name>, suites are {suites:?}"));
+        }
+        // The bench guest is run by the bench; everything else by a test of this binary.
+        let constant = format!("guest::{}", guest.to_uppercase());
+        let used = tests.iter().any(|file| file.code.contains(&constant));
+        if !used {
+            offences.push(format!("{guest}: no test names {constant}"));
+        }
+    }
+    check("every test guest has a suite and a test", offences);
+}
+
+#[test]
+fn every_package_takes_the_workspace_lints() {
+    let mut offences = Vec::new();
+    for manifest in source::manifests() {
+        let text = std::fs::read_to_string(root().join(&manifest)).unwrap();
+        if !text.contains("[package]") {
+            continue;
+        }
+        if !text.contains("[lints]\nworkspace = true") {
+            offences.push(manifest.display().to_string());
+        }
+    }
+    check("`[lints] workspace = true` in every package", offences);
+}
+
+/// The checks themselves: a rule that cannot fail is no rule.
+mod bite {
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Source {
+        Source::new(path.into(), text.to_owned())
+    }
+
+    #[test]
+    fn comments_and_strings_are_not_code() {
+        let file = source(
+            "host/src/a.rs",
+            "//! unsafe\nfn f() { let s = \"unsafe {\"; /* unsafe */ let c = '\"'; let r = r#\"unsafe\"#; }",
+        );
+        assert!(!has_unsafe(&file.code), "{}", file.code);
+        assert!(has_unsafe(&source("a.rs", "//! x\nunsafe { f() }").code));
+        assert!(!has_unsafe(&source("a.rs", "#![deny(unsafe_code)]").code));
+    }
+
+    #[test]
+    fn a_module_that_looks_up_is_found() {
+        let up = source("host/src/engine/mod.rs", "//! x\nuse crate::{grip::Grip, actor};\n");
+        let offences = layers::offences(&[up]);
+        assert_eq!(offences.len(), 1, "{offences:?}");
+        assert!(offences[0].contains("actor"), "{offences:?}");
+        let path = source("host/src/sqlite/a.rs", "//! x\nfn f() { crate::gateway::run() }\n");
+        assert_eq!(layers::offences(&[path]).len(), 1);
+        let down = source("host/src/gateway/a.rs", "//! x\nuse crate::host::Host;\n");
+        assert!(layers::offences(&[down]).is_empty());
+        let homeless = source("host/src/surprise.rs", "//! x\n");
+        assert_eq!(layers::offences(&[homeless]).len(), 1);
+    }
+
+    #[test]
+    fn a_library_behind_a_wall_is_found() {
+        let rule = source("host/depot/src/session.rs", "//! x\nuse rusqlite::Connection;\n");
+        assert_eq!(layers::wall_offences(&[rule]).len(), 1);
+        let store = source("host/depot/src/store/embedded.rs", "//! x\nuse rusqlite::Connection;\n");
+        assert!(layers::wall_offences(&[store]).is_empty());
+    }
+}

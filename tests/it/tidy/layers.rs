@@ -1,0 +1,194 @@
+//! Who may know whom: DESIGN.md section 3 as constants, and what offends against them.
+
+use super::source::{Source, manifests, root, words};
+
+/// Modules of package `stockade`, top to bottom. A module may name those below it, never above.
+const HOST_LAYERS: [&str; 17] = [
+    "main",
+    "cli",
+    "server",
+    "gateway",
+    "host",
+    "router",
+    "actor",
+    "error",
+    "capability",
+    "bindings",
+    "sqlite",
+    "engine",
+    "typed",
+    "grip",
+    "clock",
+    "limits",
+    "random",
+];
+
+/// Modules of package `stockade-depot`, top to bottom.
+const DEPOT_LAYERS: [&str; 18] = [
+    "destroy", "export", "verify", "depot", "takeover", "session", "pipeline", "confirm", "cache",
+    "parker", "limits", "store", "chain", "page", "error", "reason", "fence", "id",
+];
+
+/// Packages and the packages of ours that each may depend on.
+const PACKAGES: [(&str, &[&str]); 5] = [
+    ("host/depot/Cargo.toml", &[]),
+    ("host/vfs/Cargo.toml", &["stockade-depot"]),
+    ("host/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
+    ("guest-sdk/Cargo.toml", &[]),
+    ("tests/Cargo.toml", &["stockade", "stockade-depot", "stockade-vfs"]),
+];
+
+/// A library, and the only places of the host side whose code may name it.
+const WALLS: [(&str, &[&str]); 9] = [
+    ("rusqlite", &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/src/cli"]),
+    ("lz4_flex", &["host/depot/src/store"]),
+    ("tokio_postgres", &["host/depot/src/store"]),
+    ("axum", &["host/src/gateway", "host/src/server"]),
+    ("wasmtime_wasi", &["host/src/capability"]),
+    (
+        "wasmtime",
+        &[
+            "host/src/engine",
+            "host/src/typed",
+            "host/src/bindings.rs",
+            "host/src/bindings",
+            "host/src/capability",
+            "host/src/actor",
+            "host/src/error.rs",
+            "host/src/host.rs",
+        ],
+    ),
+    ("clap", &["host/src/cli", "host/src/main.rs", "host/src/server"]),
+    ("ureq", &["host/src/cli"]),
+    ("indicatif", &["host/src/cli", "host/src/server"]),
+];
+
+/// What looks up, or has no place in the lists.
+pub(super) fn offences(files: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        for (home, layers) in
+            [("host/src", HOST_LAYERS.as_slice()), ("host/depot/src", DEPOT_LAYERS.as_slice())]
+        {
+            if let Ok(inside) = file.path.strip_prefix(home) {
+                let module = inside.components().next().unwrap().as_os_str().to_string_lossy();
+                let module = module.trim_end_matches(".rs");
+                if module != "lib" {
+                    found.extend(looks_up(file, module, layers));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn looks_up(file: &Source, module: &str, layers: &[&str]) -> Vec<String> {
+    let Some(own) = layers.iter().position(|layer| *layer == module) else {
+        return vec![format!("{}: module `{module}` has no layer", file.name())];
+    };
+    crate_modules(&file.code)
+        .into_iter()
+        .filter(|named| layers.iter().position(|layer| layer == named).is_some_and(|at| at < own))
+        .map(|named| format!("{}: `{module}` looks up to `{named}`", file.name()))
+        .collect()
+}
+
+/// First segments of all `crate::..` paths, also inside `crate::{a::B, c}`.
+fn crate_modules(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, path) in code.match_indices("crate::") {
+        let rest = &code[at + path.len()..];
+        if rest.starts_with('{') {
+            found.extend(group_heads(rest));
+        } else {
+            found.extend(words(rest).next().map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// Heads of a `{a::B, c::{d, e}, f}` group: the words at depth one after `{` or `,`.
+fn group_heads(group: &str) -> Vec<String> {
+    let mut heads = Vec::new();
+    let (mut depth, mut item) = (0_usize, String::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        let ends = depth == 0 || (depth == 1 && c == ',');
+        if ends {
+            heads.extend(words(&item).next().map(str::to_owned));
+            item.clear();
+        } else {
+            item.push(c);
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    heads
+}
+
+/// Packages that depend on what they must not know.
+pub(super) fn package_offences() -> Vec<String> {
+    let ours = ["stockade", "stockade-depot", "stockade-vfs", "stockade-sdk", "stockade-tests"];
+    let mut found = Vec::new();
+    for manifest in manifests() {
+        let name = manifest.display().to_string();
+        let guest = manifest.starts_with("examples") || manifest.starts_with("tests/guests");
+        let allowed = match PACKAGES.iter().find(|(path, _)| *path == name) {
+            Some((_, allowed)) => *allowed,
+            None if guest => &["stockade-sdk"],
+            None => continue,
+        };
+        for dependency in dependencies(&std::fs::read_to_string(root().join(&manifest)).unwrap()) {
+            if ours.contains(&dependency.as_str()) && !allowed.contains(&dependency.as_str()) {
+                found.push(format!("{name} depends on {dependency}"));
+            }
+        }
+    }
+    found
+}
+
+/// Keys of `[dependencies]`, `[dev-dependencies]` and `[build-dependencies]`.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if inside && !line.starts_with('#') {
+            let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
+            if !name.is_empty() {
+                found.push(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Sources that name a library from outside its wall. Unit tests may use rusqlite as an oracle.
+pub(super) fn wall_offences(files: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| file.path.starts_with("host")) {
+        let tests = file.path.components().any(|part| part.as_os_str() == "tests")
+            || file.path.file_name().is_some_and(|name| name == "tests.rs");
+        if tests {
+            continue;
+        }
+        let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
+        for (library, homes) in WALLS {
+            let home = homes.iter().any(|home| file.path.starts_with(home));
+            let path = format!("{library}::");
+            let named = code.match_indices(&path).any(|(at, _)| {
+                !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+            });
+            if !home && named {
+                found.push(format!("{} names {library}", file.name()));
+            }
+        }
+    }
+    found
+}

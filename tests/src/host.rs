@@ -1,0 +1,224 @@
+//! Hosts inside the test's process: several over one store, each with a store of faults in between.
+//!
+//! ```text
+//!  Site (a directory with the store's files)
+//!   ├─ TestHost ── FaultyStore ── EmbeddedStore ─┐
+//!   └─ TestHost ── FaultyStore ── EmbeddedStore ─┴─ the same files, as two processes would
+//! ```
+//! A host with a lease of milliseconds takes over from one whose beats are seconds apart: that is
+//! how a test fences a host that is alive and does not know.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use stockade::limits::{HostLimits, Limits};
+use stockade::{ActorId, Arguments, ExitInfo, Host, HostConfig, HostError, Manifest};
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use tempfile::TempDir;
+
+use crate::faulty_store::FaultyStore;
+use crate::guest::Guest;
+
+/// A lease so long that this host never judges another dead by its beats, nor beats often.
+const PATIENT: Duration = Duration::from_secs(600);
+/// A lease so short that a host which beats every 200 s is judged dead at once.
+const HASTY: Duration = Duration::from_millis(60);
+
+/// A directory with one store, for any number of hosts.
+pub struct Site {
+    dir: TempDir,
+    hosts: AtomicUsize,
+}
+
+/// A host that may be started.
+pub struct HostBuilder<'a> {
+    site: &'a Site,
+    lease: Duration,
+    limits: HostLimits,
+}
+
+/// A running host.
+pub struct TestHost {
+    /// The host.
+    pub host: Host,
+    /// Faults between it and the store's files.
+    pub store: Arc<FaultyStore>,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Site {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("stockade-it-").tempdir().unwrap();
+        Self { dir, hosts: AtomicUsize::new(0) }
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the store's files are.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// A host over the store. It takes no actor from another host that may be alive.
+    #[must_use]
+    pub fn host(&self) -> HostBuilder<'_> {
+        HostBuilder { site: self, lease: PATIENT, limits: HostLimits::default() }
+    }
+
+    /// A host that takes over whatever it is asked for, from hosts that are alive as well.
+    #[must_use]
+    pub fn usurper(&self) -> HostBuilder<'_> {
+        HostBuilder { site: self, lease: HASTY, limits: HostLimits::default() }
+    }
+
+    /// The store's own view, without a host.
+    #[must_use]
+    pub fn open_store(&self) -> EmbeddedStore {
+        EmbeddedStore::open(&EmbeddedConfig::new(self.store_dir())).unwrap()
+    }
+}
+
+impl HostBuilder<'_> {
+    /// With limits of the process.
+    #[must_use]
+    pub fn limits(mut self, set: impl FnOnce(&mut HostLimits)) -> Self {
+        set(&mut self.limits);
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> TestHost {
+        let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
+        let store = FaultyStore::new(Arc::new(self.site.open_store()));
+        let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
+        config.limits = self.limits;
+        config.lease = self.lease;
+        config.advertised = format!("host-{number}");
+        config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
+        TestHost { host: Host::start(config).await.unwrap(), store }
+    }
+}
+
+impl TestHost {
+    /// Deploys a guest under its own name as kind, hyphens for underscores.
+    pub async fn deploy(&self, guest: Guest) {
+        self.deploy_with(guest, |_| {}).await;
+    }
+
+    /// Deploys with limits.
+    pub async fn deploy_with(&self, guest: Guest, set: impl FnOnce(&mut Limits)) {
+        let mut manifest = Manifest::default();
+        set(&mut manifest.limits);
+        self.host.deploy(guest.name, guest.wasm().unwrap(), manifest).await.unwrap();
+    }
+
+    /// Calls a method: JSON arguments in, JSON result out.
+    ///
+    /// # Errors
+    /// As `Host::call`.
+    pub async fn call(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        arguments: Json,
+    ) -> Result<Json, HostError> {
+        let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
+        Ok(reply.to_json())
+    }
+
+    /// Calls a method whose result is `ok`, and returns what is in it.
+    pub async fn ok(&self, actor: &ActorId, method: &str, arguments: Json) -> Json {
+        let answer = self.call(actor, method, arguments).await.unwrap();
+        unwrap_ok(&answer, method)
+    }
+
+    /// Calls until the host takes the actor over from another one.
+    ///
+    /// # Errors
+    /// As `Host::call`, but never `Elsewhere`.
+    pub async fn take_over_and_call(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        arguments: Json,
+    ) -> Result<Json, HostError> {
+        let begun = Instant::now();
+        loop {
+            match self.call(actor, method, arguments.clone()).await {
+                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// How the actor's last generation ended here; waits until there is an exit.
+    pub async fn exit_of(&self, actor: &ActorId) -> ExitInfo {
+        let begun = Instant::now();
+        loop {
+            if let Some(exit) = self.host.actor(actor).await.unwrap().last_exit {
+                return exit;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{actor} has no exit here");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The actor's database as a plain SQLite file's bytes.
+    pub async fn export(&self, actor: &ActorId) -> Vec<u8> {
+        let mut export = self.host.export(actor).await.unwrap();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = export.next().await.unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes
+    }
+
+    /// Exports the actor and opens the copy with stock SQLite, which must find it whole.
+    pub async fn open_export(&self, actor: &ActorId, dir: &Path) -> rusqlite::Connection {
+        let path = dir.join(format!("{}-{}.db", actor.kind(), actor.key()));
+        std::fs::write(&path, self.export(actor).await).unwrap();
+        let copy = rusqlite::Connection::open(&path).unwrap();
+        let check: String =
+            copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok", "{actor}");
+        copy
+    }
+
+    /// `verify` must find nothing.
+    pub async fn assert_intact(&self, actor: &ActorId) {
+        let report = self.host.verify(actor).await.unwrap();
+        assert!(report.problems.is_empty(), "{actor}: {:?}", report.problems);
+    }
+}
+
+/// An actor's name; panics if it cannot be one.
+#[must_use]
+pub fn actor(kind: Guest, key: &str) -> ActorId {
+    ActorId::new(kind.name, key).unwrap()
+}
+
+/// What is inside `{"ok": ..}`.
+#[must_use]
+pub fn unwrap_ok(answer: &Json, what: &str) -> Json {
+    match answer.get("ok") {
+        Some(value) => value.clone(),
+        None => panic!("{what} answered {answer}"),
+    }
+}
