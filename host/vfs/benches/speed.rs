@@ -1,10 +1,6 @@
 //! What the file layer costs: `cargo bench -p stockade-vfs`. Prints microseconds per operation, on
 //! a depot over a store in memory and on plain SQLite in memory.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a measurement prints"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -21,11 +17,8 @@ const ROWS: u32 = 10_000;
 const RUNS: usize = 7;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let depot = depot(&runtime);
     let scratch = tempfile::tempdir().unwrap();
     let options = VfsOptions::new(scratch.path());
@@ -34,27 +27,16 @@ fn main() {
     let ours = open(session.clone(), &options).unwrap();
     let plain = Connection::open_in_memory().unwrap();
     for connection in [ours.connection(), &plain] {
-        connection
-            .execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v INT, text)")
-            .unwrap();
+        connection.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v INT, text)").unwrap();
         fill(connection);
     }
     let settle = || runtime.block_on(session.durable(session.mark())).unwrap();
     settle();
     for (what, connection) in [("ours", ours.connection()), ("plain, in memory", &plain)] {
         println!("{what}");
-        println!(
-            "  autocommit update {:8.2} us",
-            best(|| updates(connection), settle)
-        );
-        println!(
-            "  point read        {:8.2} us",
-            best(|| reads(connection), settle)
-        );
-        println!(
-            "  100,000 inserts   {:8.2} ms",
-            inserts(connection) * 1000.0
-        );
+        println!("  autocommit update {:8.2} us", best(|| updates(connection), settle));
+        println!("  point read        {:8.2} us", best(|| reads(connection), settle));
+        println!("  100,000 inserts   {:8.2} ms", inserts(connection) * 1000.0);
         settle();
     }
     drop(ours);
@@ -73,10 +55,7 @@ fn depot(runtime: &Runtime) -> Arc<Depot> {
 
 fn session(runtime: &Runtime, depot: &Arc<Depot>, key: &str) -> Session {
     let actor = ActorId::new("bench", key).unwrap();
-    runtime
-        .block_on(depot.create(&actor, Digest([0; 32])))
-        .unwrap()
-        .session
+    runtime.block_on(depot.create(&actor, Digest([0; 32]))).unwrap().session
 }
 
 fn fill(connection: &Connection) {
@@ -103,9 +82,7 @@ fn best<T>(run: impl Fn(), between: impl Fn() -> T) -> f64 {
 }
 
 fn updates(connection: &Connection) {
-    let mut update = connection
-        .prepare("UPDATE t SET v = v + 1 WHERE id = ?1")
-        .unwrap();
+    let mut update = connection.prepare("UPDATE t SET v = v + 1 WHERE id = ?1").unwrap();
     for i in 0..ROWS {
         update.execute([i * 7919 % ROWS + 1]).unwrap();
     }
@@ -114,23 +91,17 @@ fn updates(connection: &Connection) {
 fn reads(connection: &Connection) {
     let mut read = connection.prepare("SELECT v FROM t WHERE id = ?1").unwrap();
     for i in 0..ROWS {
-        let v: i64 = read
-            .query_row([i * 7919 % ROWS + 1], |row| row.get(0))
-            .unwrap();
+        let v: i64 = read.query_row([i * 7919 % ROWS + 1], |row| row.get(0)).unwrap();
         black_box(v);
     }
 }
 
 /// Seconds for one transaction of 100,000 rows.
 fn inserts(connection: &Connection) -> f64 {
-    connection
-        .execute_batch("CREATE TABLE i(id INTEGER PRIMARY KEY, a INT, b TEXT)")
-        .unwrap();
+    connection.execute_batch("CREATE TABLE i(id INTEGER PRIMARY KEY, a INT, b TEXT)").unwrap();
     let begun = Instant::now();
     connection.execute_batch("BEGIN").unwrap();
-    let mut insert = connection
-        .prepare("INSERT INTO i VALUES (?1, ?2, 'some text')")
-        .unwrap();
+    let mut insert = connection.prepare("INSERT INTO i VALUES (?1, ?2, 'some text')").unwrap();
     for i in 0..100_000 {
         insert.execute([i, i * 3]).unwrap();
     }
@@ -152,9 +123,6 @@ fn opens(runtime: &Runtime, depot: &Arc<Depot>, options: &VfsOptions) {
         for _ in 0..100 {
             drop(open(session.clone(), options).unwrap());
         }
-        println!(
-            "  {others:6} {:8.2} us",
-            begun.elapsed().as_secs_f64() * 1e4
-        );
+        println!("  {others:6} {:8.2} us", begun.elapsed().as_secs_f64() * 1e4);
     }
 }

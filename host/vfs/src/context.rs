@@ -28,10 +28,7 @@ impl Context {
             faults: FaultSlot::default(),
             scratch: Budget::new(options),
             settings: Settings::new(options),
-            overlay_bytes_max: session
-                .limits()
-                .commit_bytes_max
-                .saturating_add(cache_bytes),
+            overlay_bytes_max: session.limits().commit_bytes_max.saturating_add(cache_bytes),
             main_is_open: AtomicBool::new(false),
             session,
         }
@@ -39,11 +36,7 @@ impl Context {
 
     /// Whether the session still serves: the first question of every file operation.
     pub(crate) fn alive(&self) -> Result<(), Fault> {
-        if self.session.is_dead() {
-            Err(Fault::Dead(self.cause()))
-        } else {
-            Ok(())
-        }
+        if self.session.is_dead() { Err(Fault::Dead(self.cause())) } else { Ok(()) }
     }
 
     /// Ends the session because SQLite or we did what must not happen. Never recovers.
@@ -69,8 +62,6 @@ impl Context {
     }
 
     fn cause(&self) -> Cause {
-        self.session
-            .cause()
-            .unwrap_or(Cause::Closed(Reason::Storage))
+        self.session.cause().unwrap_or(Cause::Closed(Reason::Storage))
     }
 }

@@ -59,9 +59,9 @@ impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Dead(cause) => Self::Dead(cause),
-            ReadError::PastEnd => Self::Dead(Cause::Corrupt(
-                "page within the count is past the end".into(),
-            )),
+            ReadError::PastEnd => {
+                Self::Dead(Cause::Corrupt("page within the count is past the end".into()))
+            }
             ReadError::Unavailable(error) => Self::Unavailable(error),
             ReadError::Overloaded => Self::Overloaded,
             ReadError::Interrupted => Self::Interrupted,
@@ -74,10 +74,9 @@ impl From<PrepareError> for Fault {
         match error {
             PrepareError::Dead(cause) => Self::Dead(cause),
             PrepareError::CommitTooLarge { bytes, max } => Self::CommitTooLarge { bytes, max },
-            PrepareError::DatabaseFull { page_count, max } => Self::DatabaseFull {
-                pages: page_count.0,
-                max,
-            },
+            PrepareError::DatabaseFull { page_count, max } => {
+                Self::DatabaseFull { pages: page_count.0, max }
+            }
             PrepareError::Unavailable => Self::PipelineFull,
             PrepareError::Overloaded => Self::Overloaded,
             PrepareError::Interrupted => Self::Interrupted,

@@ -75,11 +75,7 @@ impl Slot {
 
     /// The name to open with: of the VFS and of its one file.
     pub(crate) fn name(&self) -> &str {
-        let end = self
-            .name
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(NAME_BYTES);
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
         str::from_utf8(&self.name[..end]).unwrap_or_default()
     }
 
@@ -255,11 +251,7 @@ fn role(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Role {
         None => Role::Scratch,
         Some(_) if flags & (SCRATCH | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0 => Role::Scratch,
         Some(name) if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => {
-            if name.to_bytes() == slot.name().as_bytes() {
-                Role::Main
-            } else {
-                Role::None
-            }
+            if name.to_bytes() == slot.name().as_bytes() { Role::Main } else { Role::None }
         }
         Some(_) => Role::None,
     }
@@ -275,10 +267,7 @@ unsafe fn install<F: OsFile>(
     let body = Box::into_raw(Box::new(body));
     // SAFETY: `szOsFile` is the size of `File<_>`, the same for every F; SQLite aligns to 8.
     unsafe {
-        file.cast::<File<F>>().write(File {
-            base: ffi::sqlite3_file { pMethods: methods },
-            body,
-        });
+        file.cast::<File<F>>().write(File { base: ffi::sqlite3_file { pMethods: methods }, body });
     }
 }
 
@@ -306,9 +295,7 @@ unsafe extern "C" fn x_read<F: OsFile>(
     // fail; plain bytes may be overwritten whatever they hold.
     let out = unsafe { slice::from_raw_parts_mut(out.cast::<u8>(), amount) };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Read, |body| {
-        body.read(out, offset)
-    })
+    run(unsafe { body::<F>(file) }, Operation::Read, |body| body.read(out, offset))
 }
 
 unsafe extern "C" fn x_write<F: OsFile>(
@@ -323,9 +310,7 @@ unsafe extern "C" fn x_write<F: OsFile>(
     // SAFETY: `data` holds `amount` bytes.
     let data = unsafe { slice::from_raw_parts(data.cast::<u8>(), amount) };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Write, |body| {
-        body.write(data, offset)
-    })
+    run(unsafe { body::<F>(file) }, Operation::Write, |body| body.write(data, offset))
 }
 
 unsafe extern "C" fn x_truncate<F: OsFile>(
@@ -336,9 +321,7 @@ unsafe extern "C" fn x_truncate<F: OsFile>(
         return ffi::SQLITE_IOERR_TRUNCATE;
     };
     // SAFETY: an open file with these methods.
-    run(unsafe { body::<F>(file) }, Operation::Truncate, |body| {
-        body.truncate(size)
-    })
+    run(unsafe { body::<F>(file) }, Operation::Truncate, |body| body.truncate(size))
 }
 
 /// Never relied on: `FCNTL_SYNC` comes before it, and also when `synchronous=OFF` skips it.
@@ -472,10 +455,7 @@ unsafe extern "C" fn x_full_pathname(
     match usize::try_from(out_bytes) {
         Ok(room) if name.len() <= room => {
             // SAFETY: `out` has `room` bytes, and the two do not overlap.
-            unsafe {
-                out.cast::<u8>()
-                    .copy_from_nonoverlapping(name.as_ptr(), name.len())
-            };
+            unsafe { out.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), name.len()) };
             ffi::SQLITE_OK
         }
         Ok(_) | Err(_) => ffi::SQLITE_CANTOPEN,
@@ -491,10 +471,7 @@ unsafe extern "C" fn x_dl_error(_vfs: *mut ffi::sqlite3_vfs, bytes: c_int, out: 
     let text = c"extensions cannot be loaded here".to_bytes_with_nul();
     if usize::try_from(bytes).is_ok_and(|room| text.len() <= room) {
         // SAFETY: `out` has `bytes` bytes, enough for the text.
-        unsafe {
-            out.cast::<u8>()
-                .copy_from_nonoverlapping(text.as_ptr(), text.len())
-        };
+        unsafe { out.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len()) };
     }
 }
 
@@ -539,9 +516,7 @@ unsafe extern "C" fn x_current_time(vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -
     // SAFETY: as in `x_randomness`.
     unsafe {
         let host = host(vfs);
-        (*host)
-            .xCurrentTime
-            .map_or(ffi::SQLITE_ERROR, |call| call(host, out))
+        (*host).xCurrentTime.map_or(ffi::SQLITE_ERROR, |call| call(host, out))
     }
 }
 

@@ -104,38 +104,18 @@ mod tests {
             (ReadError::Overloaded.into(), Operation::Read, 266),
             (ReadError::Interrupted.into(), Operation::Read, 266),
             (PrepareError::Dead(dead).into(), Operation::Sync, 1034),
+            (PrepareError::CommitTooLarge { bytes: 2, max: 1 }.into(), Operation::Sync, 13),
             (
-                PrepareError::CommitTooLarge { bytes: 2, max: 1 }.into(),
-                Operation::Sync,
-                13,
-            ),
-            (
-                PrepareError::DatabaseFull {
-                    page_count: PageCount(2),
-                    max: 1,
-                }
-                .into(),
+                PrepareError::DatabaseFull { page_count: PageCount(2), max: 1 }.into(),
                 Operation::Sync,
                 13,
             ),
             (PrepareError::Unavailable.into(), Operation::Sync, 1034),
             (PrepareError::Overloaded.into(), Operation::Sync, 1034),
             (PrepareError::Interrupted.into(), Operation::Sync, 1034),
-            (
-                Fault::ScratchFull { bytes: 2, max: 1 }.into(),
-                Operation::Write,
-                13,
-            ),
-            (
-                Fault::ScratchFailed("gone".into()).into(),
-                Operation::Truncate,
-                1546,
-            ),
-            (
-                Fault::ScratchFailed("gone".into()).into(),
-                Operation::Size,
-                1802,
-            ),
+            (Fault::ScratchFull { bytes: 2, max: 1 }.into(), Operation::Write, 13),
+            (Fault::ScratchFailed("gone".into()).into(), Operation::Truncate, 1546),
+            (Fault::ScratchFailed("gone".into()).into(), Operation::Size, 1802),
         ] {
             assert_eq!(error.code(during), code, "{error:?} during {during:?}");
         }

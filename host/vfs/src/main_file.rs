@@ -71,11 +71,7 @@ struct Transaction {
 impl MainFile {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         let base = context.session.page_count();
-        Self {
-            context,
-            base,
-            state: State::Idle,
-        }
+        Self { context, base, state: State::Idle }
     }
 
     /// A sync that no commit followed was the end of a rollback: what it wrote is the published
@@ -158,10 +154,7 @@ impl MainFile {
     fn check_room(&mut self, last: Pgno) -> Result<(), FileError> {
         let limits = self.context.session.limits();
         if last.0 > limits.database_pages_max {
-            let fault = Fault::DatabaseFull {
-                pages: last.0,
-                max: limits.database_pages_max,
-            };
+            let fault = Fault::DatabaseFull { pages: last.0, max: limits.database_pages_max };
             return Err(self.refuse(fault));
         }
         let Some(transaction) = self.transaction() else {
@@ -193,8 +186,7 @@ impl Transaction {
     fn into_pages(mut self, base: PageCount) -> Vec<(Pgno, PageBytes)> {
         for pgno in self.kept.0.saturating_add(1)..=base.0.min(self.count.0) {
             if self.overlay.get(Pgno(pgno)).is_none() {
-                self.overlay
-                    .put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
+                self.overlay.put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
             }
         }
         self.overlay.into_pages()
@@ -215,9 +207,7 @@ impl OsFile for MainFile {
         self.context.alive()?;
         self.drop_rolled_back();
         let available = (u64::from(self.count().0) * PAGE_BYTES).saturating_sub(offset);
-        let have = usize::try_from(available)
-            .unwrap_or(usize::MAX)
-            .min(out.len());
+        let have = usize::try_from(available).unwrap_or(usize::MAX).min(out.len());
         let (there, past_end) = out.split_at_mut(have);
         past_end.fill(0);
         let short = !past_end.is_empty();
@@ -228,11 +218,7 @@ impl OsFile for MainFile {
             self.read_page(pgno, start, &mut there[done..done + piece])?;
             done += piece;
         }
-        if short {
-            Err(FileError::ShortRead)
-        } else {
-            Ok(())
-        }
+        if short { Err(FileError::ShortRead) } else { Ok(()) }
     }
 
     fn write(&mut self, data: &[u8], offset: u64) -> Result<(), FileError> {
@@ -315,9 +301,7 @@ impl OsFile for MainFile {
         let alive = self.context.alive();
         if !transaction.changes_nothing(self.base) {
             let count = transaction.count;
-            self.context
-                .session
-                .publish(transaction.into_pages(self.base), count);
+            self.context.session.publish(transaction.into_pages(self.base), count);
             self.base = count;
         }
         Ok(alive?)

@@ -56,10 +56,7 @@ impl Overlay {
 
     /// How many of them lie above `count`.
     pub(crate) fn len_above(&self, count: PageCount) -> usize {
-        self.pages
-            .iter()
-            .filter(|(pgno, _)| pgno.0 > count.0)
-            .count()
+        self.pages.iter().filter(|(pgno, _)| pgno.0 > count.0).count()
     }
 
     /// The pages, in no particular order.
@@ -76,11 +73,7 @@ impl Overlay {
     }
 
     fn build_index(&mut self) {
-        let places = self
-            .pages
-            .iter()
-            .enumerate()
-            .map(|(place, (pgno, _))| (pgno.0, place));
+        let places = self.pages.iter().enumerate().map(|(place, (pgno, _))| (pgno.0, place));
         self.index.extend(places);
     }
 }

@@ -41,9 +41,7 @@ const REFUSED: [&str; 10] = [
 
 impl Settings {
     pub(crate) fn new(options: &VfsOptions) -> Self {
-        Self {
-            cache_pages: options.cache_pages.to_string(),
-        }
+        Self { cache_pages: options.cache_pages.to_string() }
     }
 
     /// Statements that put the settings in force on a new connection.
@@ -67,10 +65,7 @@ impl Settings {
         let in_force = if name.eq_ignore_ascii_case("cache_size") {
             Some(&cache_pages[..])
         } else {
-            IN_FORCE
-                .iter()
-                .find(|(pragma, _)| same(pragma))
-                .map(|(_, values)| *values)
+            IN_FORCE.iter().find(|(pragma, _)| same(pragma)).map(|(_, values)| *values)
         };
         match in_force {
             Some(values) if !values.iter().any(|v| v.eq_ignore_ascii_case(value.trim())) => {
@@ -93,10 +88,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings::new(&VfsOptions {
-            cache_pages: 8,
-            ..VfsOptions::new("/")
-        })
+        Settings::new(&VfsOptions { cache_pages: 8, ..VfsOptions::new("/") })
     }
 
     #[test]
@@ -128,21 +120,14 @@ mod tests {
             ("hard_heap_limit", "1", "hard_heap_limit: not allowed here"),
             ("wal_checkpoint", "full", "wal_checkpoint: not allowed here"),
         ] {
-            assert_eq!(
-                settings().check(name, Some(value)),
-                Err(sentence.to_owned())
-            );
+            assert_eq!(settings().check(name, Some(value)), Err(sentence.to_owned()));
         }
     }
 
     #[test]
     fn the_script_passes_its_own_check() {
         for statement in settings().script().split_terminator(';') {
-            let (name, value) = statement
-                .strip_prefix("PRAGMA ")
-                .unwrap()
-                .split_once('=')
-                .unwrap();
+            let (name, value) = statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
             assert_eq!(settings().check(name, Some(value)), Ok(()), "{statement}");
         }
     }

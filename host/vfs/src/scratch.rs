@@ -53,10 +53,7 @@ impl Budget {
     fn charge(&self, bytes: u64) -> Result<(), Fault> {
         let used = self.used().saturating_add(bytes);
         if used > self.bytes_max {
-            return Err(Fault::ScratchFull {
-                bytes: used,
-                max: self.bytes_max,
-            });
+            return Err(Fault::ScratchFull { bytes: used, max: self.bytes_max });
         }
         self.used.store(used, Ordering::Relaxed);
         Ok(())
@@ -99,11 +96,7 @@ enum Body {
 
 impl ScratchFile {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            body: Body::Memory(Vec::new()),
-            size: 0,
-        }
+        Self { context, body: Body::Memory(Vec::new()), size: 0 }
     }
 
     /// Makes room for `size` bytes, or refuses and changes nothing.
@@ -169,9 +162,7 @@ impl OsFile for ScratchFile {
 
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError> {
         let available = self.size.saturating_sub(offset);
-        let have = usize::try_from(available)
-            .unwrap_or(usize::MAX)
-            .min(out.len());
+        let have = usize::try_from(available).unwrap_or(usize::MAX).min(out.len());
         let (there, past_end) = out.split_at_mut(have);
         if !there.is_empty() {
             match &self.body {
@@ -183,17 +174,11 @@ impl OsFile for ScratchFile {
             }
         }
         past_end.fill(0);
-        if past_end.is_empty() {
-            Ok(())
-        } else {
-            Err(FileError::ShortRead)
-        }
+        if past_end.is_empty() { Ok(()) } else { Err(FileError::ShortRead) }
     }
 
     fn write(&mut self, data: &[u8], offset: u64) -> Result<(), FileError> {
-        let end = offset
-            .checked_add(data.len() as u64)
-            .ok_or(FileError::OutOfRange)?;
+        let end = offset.checked_add(data.len() as u64).ok_or(FileError::OutOfRange)?;
         if end > self.size {
             self.grow(end)?;
         }
@@ -203,19 +188,14 @@ impl OsFile for ScratchFile {
                 bytes[start..start + data.len()].copy_from_slice(data);
             }
             Body::Disk(file) => {
-                file.write_all_at(data, offset)
-                    .map_err(|error| failed(&error))?;
+                file.write_all_at(data, offset).map_err(|error| failed(&error))?;
             }
         }
         Ok(())
     }
 
     fn truncate(&mut self, size: u64) -> Result<(), FileError> {
-        if size > self.size {
-            self.grow(size)
-        } else {
-            self.shrink(size)
-        }
+        if size > self.size { self.grow(size) } else { self.shrink(size) }
     }
 
     fn size(&mut self) -> Result<u64, FileError> {
@@ -292,10 +272,7 @@ mod tests {
         assert_eq!((budget.used(), budget.in_memory()), (6_000, 6_000));
         file.write(&[2; 6_000], 5_000).unwrap();
         assert_eq!((budget.used(), budget.in_memory()), (11_000, 0));
-        assert_eq!(
-            content(&mut file),
-            [vec![1; 5_000], vec![2; 6_000]].concat()
-        );
+        assert_eq!(content(&mut file), [vec![1; 5_000], vec![2; 6_000]].concat());
         file.truncate(5_500).unwrap();
         assert_eq!(content(&mut file), [vec![1; 5_000], vec![2; 500]].concat());
         file.truncate(0).unwrap();
@@ -326,17 +303,11 @@ mod tests {
         let mut two = ScratchFile::new(Arc::clone(&test.context));
         one.write(&[1; 60_000], 0).unwrap();
         two.write(&[2; 5_000], 0).unwrap();
-        let full = Fault::ScratchFull {
-            bytes: 110_000,
-            max: 100_000,
-        };
+        let full = Fault::ScratchFull { bytes: 110_000, max: 100_000 };
         assert_eq!(two.write(&[3; 50_000], 0), Err(full.into()));
         assert_eq!(content(&mut two), [2; 5_000]);
         assert_eq!(test.context.scratch.used(), 65_000);
-        let full = Fault::ScratchFull {
-            bytes: u64::MAX,
-            max: 100_000,
-        };
+        let full = Fault::ScratchFull { bytes: u64::MAX, max: 100_000 };
         assert_eq!(two.truncate(u64::MAX), Err(full.into()));
         assert_eq!(two.write(&[1], u64::MAX), Err(FileError::OutOfRange));
         drop(one);
@@ -351,10 +322,7 @@ mod tests {
         std::fs::remove_dir(test.directory.path()).unwrap();
         file.write(&[1; 9_000], 0).unwrap();
         let error = file.write(&[2; 9_000], 9_000).unwrap_err();
-        assert!(
-            matches!(error, FileError::Fault(Fault::ScratchFailed(_))),
-            "{error:?}"
-        );
+        assert!(matches!(error, FileError::Fault(Fault::ScratchFailed(_))), "{error:?}");
         assert_eq!(content(&mut file), [1; 9_000]);
         assert_eq!(test.context.scratch.used(), 9_000);
     }
@@ -366,10 +334,7 @@ mod tests {
             let mut file = ScratchFile::new(Arc::clone(&test.context));
             file.write(&vec![1; size], 0).unwrap();
             let mut out = [9; 10];
-            assert_eq!(
-                file.read(&mut out, size as u64 - 4),
-                Err(FileError::ShortRead)
-            );
+            assert_eq!(file.read(&mut out, size as u64 - 4), Err(FileError::ShortRead));
             assert_eq!(out, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
             assert_eq!(file.read(&mut out, u64::MAX), Err(FileError::ShortRead));
             assert_eq!(out, [0; 10]);

@@ -30,25 +30,17 @@ impl TestContext {
             runtime.handle().clone(),
         );
         let actor = ActorId::new("vfs", "test").unwrap();
-        let opened = runtime
-            .block_on(depot.create(&actor, Digest([0; 32])))
-            .unwrap();
+        let opened = runtime.block_on(depot.create(&actor, Digest([0; 32]))).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut options = VfsOptions::new(directory.path());
         adjust(&mut options);
         let context = Arc::new(Context::new(opened.session, &options));
-        Self {
-            context,
-            directory,
-            runtime,
-        }
+        Self { context, directory, runtime }
     }
 
     /// Waits until everything published is in the store.
     pub(crate) fn settle(&self) {
         let session = &self.context.session;
-        self.runtime
-            .block_on(session.durable(session.mark()))
-            .unwrap();
+        self.runtime.block_on(session.durable(session.mark())).unwrap();
     }
 }

@@ -7,10 +7,7 @@ use super::*;
 use crate::test_context::TestContext;
 
 fn small() -> TestContext {
-    let limits = DepotLimits {
-        commit_bytes_max: 4 * PAGE_BYTES,
-        ..DepotLimits::default()
-    };
+    let limits = DepotLimits { commit_bytes_max: 4 * PAGE_BYTES, ..DepotLimits::default() };
     TestContext::new(limits, |o| o.cache_pages = 2)
 }
 
@@ -54,11 +51,7 @@ fn a_transaction_is_one_commit() {
     for pgno in [1, 2, 3] {
         file.put(pgno, 7).unwrap();
     }
-    assert_eq!(
-        test.context.session.page_count(),
-        PageCount(0),
-        "nothing before publish"
-    );
+    assert_eq!(test.context.session.page_count(), PageCount(0), "nothing before publish");
     file.commit();
     assert_eq!(test.context.session.page_count(), PageCount(3));
     test.settle();
@@ -110,10 +103,7 @@ fn a_commit_without_its_sync_kills_the_session() {
         }
         let dead = FileError::Fault(Fault::Dead(Cause::Closed(Reason::Storage)));
         assert_eq!(file.publish(), Err(dead.clone()));
-        assert_eq!(
-            test.context.session.cause(),
-            Some(Cause::Closed(Reason::Storage))
-        );
+        assert_eq!(test.context.session.cause(), Some(Cause::Closed(Reason::Storage)));
         assert_eq!(file.put(1, 1), Err(dead.clone()));
         assert_eq!(file.prepare(), Err(dead.clone()));
         assert_eq!(file.size(), Err(dead));
@@ -130,10 +120,7 @@ fn a_refused_sync_shows_the_published_state_and_ignores_the_rollback() {
         for pgno in 1..=5 {
             file.put(pgno, 9).unwrap();
         }
-        let refused = Fault::CommitTooLarge {
-            bytes: 5 * PAGE_BYTES,
-            max: 4 * PAGE_BYTES,
-        };
+        let refused = Fault::CommitTooLarge { bytes: 5 * PAGE_BYTES, max: 4 * PAGE_BYTES };
         assert_eq!(file.prepare(), Err(FileError::Fault(refused)), "{round}");
         assert_eq!(file.size(), Ok(PAGE_BYTES));
         for pgno in 1..=20 {
@@ -168,10 +155,7 @@ fn spilled_pages_are_refused_before_the_sync() {
     let mut file = MainFile::new(Arc::clone(&test.context));
     let refused = (1..100).find_map(|pgno| file.put(pgno, 9).err().map(|error| (pgno, error)));
     // Four pages of the commit, two that the cache may hold back, and one over.
-    let fault = Fault::CommitTooLarge {
-        bytes: 7 * PAGE_BYTES,
-        max: 4 * PAGE_BYTES,
-    };
+    let fault = Fault::CommitTooLarge { bytes: 7 * PAGE_BYTES, max: 4 * PAGE_BYTES };
     assert_eq!(refused, Some((8, FileError::Fault(fault))));
     assert_eq!(file.size(), Ok(0));
 }
@@ -190,9 +174,8 @@ fn pages_cut_off_and_grown_again_are_zeros() {
     file.commit();
     test.settle();
     assert_eq!(file.fills(), [5, 5, 0, 0, 0, 0, 0, 8]);
-    let stored: Vec<u8> = (1..=8)
-        .map(|pgno| test.context.session.read(Pgno(pgno)).unwrap()[0])
-        .collect();
+    let stored: Vec<u8> =
+        (1..=8).map(|pgno| test.context.session.read(Pgno(pgno)).unwrap()[0]).collect();
     assert_eq!(stored, [5, 5, 0, 0, 0, 0, 0, 8]);
 }
 
@@ -226,23 +209,14 @@ fn pieces_of_pages_are_read_and_written() {
     file.write(&[1; 10], 4091).unwrap();
     let mut out = [9; 20];
     file.read(&mut out, 4086).unwrap();
-    assert_eq!(
-        out,
-        [5, 5, 5, 5, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, 5, 5]
-    );
+    assert_eq!(out, [5, 5, 5, 5, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, 5, 5]);
     let mut header = [9; 16];
     file.read(&mut header, 24).unwrap();
     assert_eq!(header, [5; 16]);
     let mut past = [9; 8];
-    assert_eq!(
-        file.read(&mut past, 3 * PAGE_BYTES - 4),
-        Err(FileError::ShortRead)
-    );
+    assert_eq!(file.read(&mut past, 3 * PAGE_BYTES - 4), Err(FileError::ShortRead));
     assert_eq!(past, [5, 5, 5, 5, 0, 0, 0, 0]);
-    assert_eq!(
-        file.read(&mut past, u64::MAX - 10),
-        Err(FileError::ShortRead)
-    );
+    assert_eq!(file.read(&mut past, u64::MAX - 10), Err(FileError::ShortRead));
     assert_eq!(past, [0; 8]);
 }
 
@@ -250,16 +224,10 @@ fn pieces_of_pages_are_read_and_written() {
 fn offsets_that_no_database_has_are_refused() {
     let test = TestContext::new(DepotLimits::default(), |_| ());
     let mut file = MainFile::new(Arc::clone(&test.context));
-    assert_eq!(
-        file.write(&page(1), u64::MAX - 4096),
-        Err(FileError::OutOfRange)
-    );
+    assert_eq!(file.write(&page(1), u64::MAX - 4096), Err(FileError::OutOfRange));
     assert_eq!(file.write(&page(1), u64::MAX), Err(FileError::OutOfRange));
     assert_eq!(file.truncate(u64::MAX), Err(FileError::OutOfRange));
     let max = test.context.session.limits().database_pages_max;
-    let full = Fault::DatabaseFull {
-        pages: max + 1,
-        max,
-    };
+    let full = Fault::DatabaseFull { pages: max + 1, max };
     assert_eq!(file.put(u64::from(max) + 1, 1), Err(FileError::Fault(full)));
 }

@@ -1,14 +1,15 @@
 //! Dead sessions, closing, interrupting, and opening at the wrong time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 use stockade_depot::{Cause, DepotLimits, Reason};
-use stockade_vfs::{Fault, Handle, HandleError, OpenError, open, open_with};
+use stockade_vfs::{Fault, Handle, HandleError, OpenDatabase, OpenError, open, open_with};
 
 use crate::faulty_store::{self, Step};
-use crate::pair::{code, run};
+use crate::pair::{Outcome, code, run};
 use crate::rig::{Rig, quick_limits};
 
 const FILL: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v);
@@ -21,6 +22,22 @@ fn rig() -> Rig {
     Rig::new(quick_limits(), |o| o.cache_pages = 8)
 }
 
+/// Runs a script and interrupts it until it ends.
+fn run_interrupted(db: &OpenDatabase, sql: &str) -> Outcome {
+    let (handle, ended) = (Arc::clone(db.handle()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(20));
+                handle.interrupt().unwrap();
+            }
+        });
+        let outcome = run(db.connection(), sql);
+        ended.store(true, Ordering::SeqCst);
+        outcome
+    })
+}
+
 #[test]
 fn a_fenced_session_fails_its_statements_with_the_mismatch() {
     // The update finds its pages in the depot's cache, where nothing asks the store.
@@ -31,33 +48,20 @@ fn a_fenced_session_fails_its_statements_with_the_mismatch() {
     rig.settle(&old);
     let new = rig.take_over();
     // The commit is accepted, since nobody knows yet; then it is refused, and with it the session.
-    db.connection()
-        .execute_batch("UPDATE t SET v = 'lost' WHERE id = 1")
-        .unwrap();
+    db.connection().execute_batch("UPDATE t SET v = 'lost' WHERE id = 1").unwrap();
     let verdict = rig.runtime.block_on(old.durable(old.mark()));
     assert!(matches!(verdict, Err(Cause::Fenced(_))), "{verdict:?}");
     let outcome = run(db.connection(), "SELECT count(v) FROM t");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
-    assert!(matches!(
-        db.handle().take_fault(),
-        Some(Fault::Dead(Cause::Fenced(_)))
-    ));
+    assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     let outcome = run(db.connection(), "DELETE FROM t WHERE id = 1");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
-    assert!(matches!(
-        db.handle().take_fault(),
-        Some(Fault::Dead(Cause::Fenced(_)))
-    ));
+    assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     drop(db);
     let db = rig.open(new);
-    let outcome = run(
-        db.connection(),
-        "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check",
-    );
-    assert_eq!(
-        format!("{:?}", outcome.rows),
-        r#"[[Integer(0)], [Text("ok")]]"#
-    );
+    let outcome =
+        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check");
+    assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
 #[test]
@@ -73,10 +77,7 @@ fn a_fenced_reader_learns_of_it_at_the_first_page_miss() {
     let _new = rig.take_over();
     let outcome = run(db.connection(), "SELECT sum(length(v)) FROM t");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
-    assert!(matches!(
-        db.handle().take_fault(),
-        Some(Fault::Dead(Cause::Fenced(_)))
-    ));
+    assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     assert!(old.is_dead());
 }
 
@@ -87,49 +88,47 @@ fn death_in_the_middle_of_a_transaction_keeps_nothing_of_it() {
     let db = rig.open(session.clone());
     db.connection().execute_batch(FILL).unwrap();
     rig.settle(&session);
-    db.connection()
-        .execute_batch("BEGIN; UPDATE t SET v = 'half'")
-        .unwrap();
+    db.connection().execute_batch("BEGIN; UPDATE t SET v = 'half'").unwrap();
     session.close(Reason::Operator);
-    for sql in [
-        "UPDATE t SET v = 'more'",
-        "COMMIT",
-        "INSERT INTO t(v) VALUES ('alone')",
-    ] {
+    for sql in ["UPDATE t SET v = 'more'", "COMMIT", "INSERT INTO t(v) VALUES ('alone')"] {
         let _stale = db.handle().take_fault();
         let outcome = run(db.connection(), sql);
         assert!(outcome.error.is_some(), "{sql}");
         if outcome.error.unwrap().0 & 0xff == rusqlite::ffi::SQLITE_IOERR {
             let fault = db.handle().take_fault();
-            assert_eq!(
-                fault,
-                Some(Fault::Dead(Cause::Closed(Reason::Operator))),
-                "{sql}"
-            );
+            assert_eq!(fault, Some(Fault::Dead(Cause::Closed(Reason::Operator))), "{sql}");
         }
     }
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome = run(
-        db.connection(),
-        "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check",
-    );
-    assert_eq!(
-        format!("{:?}", outcome.rows),
-        r#"[[Integer(0)], [Text("ok")]]"#
-    );
+    let outcome =
+        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check");
+    assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
 #[test]
 fn close_is_idempotent_and_ends_a_running_statement() {
     let rig = rig();
-    let db = rig.open(rig.create());
+    let mut db = rig.open(rig.create());
     db.connection().execute_batch(FILL).unwrap();
     let handle = Arc::clone(db.handle());
+    let running = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&running);
+    db.connection_mut()
+        .progress_handler(
+            100,
+            Some(move || {
+                seen.store(true, Ordering::SeqCst);
+                false
+            }),
+        )
+        .unwrap();
     let begun = Instant::now();
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
+            while !running.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
             handle.close(Reason::Slept);
             handle.close(Reason::Shutdown);
         });
@@ -137,17 +136,9 @@ fn close_is_idempotent_and_ends_a_running_statement() {
     });
     assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted));
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(
-        handle.session().cause(),
-        Some(Cause::Closed(Reason::Slept)),
-        "the first one"
-    );
+    assert_eq!(handle.session().cause(), Some(Cause::Closed(Reason::Slept)), "the first one");
     assert_eq!(handle.interrupt(), Err(HandleError::Closed(Reason::Slept)));
-    assert!(
-        run(db.connection(), "INSERT INTO t(v) VALUES (1)")
-            .error
-            .is_some()
-    );
+    assert!(run(db.connection(), "INSERT INTO t(v) VALUES (1)").error.is_some());
 }
 
 #[test]
@@ -155,27 +146,15 @@ fn interrupt_ends_the_statement_and_not_the_session() {
     let rig = rig();
     let db = rig.open(rig.create());
     db.connection().execute_batch(FILL).unwrap();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), ENDLESS)
-    });
+    let outcome = run_interrupted(&db, ENDLESS);
     assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted));
-    db.connection()
-        .execute_batch("UPDATE t SET v = 'alive' WHERE id = 1")
-        .unwrap();
+    db.connection().execute_batch("UPDATE t SET v = 'alive' WHERE id = 1").unwrap();
 }
 
 /// A page miss that waits for the store ends with the interrupt, not with the store's patience.
 #[test]
 fn interrupt_ends_a_wait_for_the_store() {
-    let limits = DepotLimits {
-        read_deadline: Duration::from_secs(60),
-        ..DepotLimits::default()
-    };
+    let limits = DepotLimits { read_deadline: Duration::from_secs(60), ..DepotLimits::default() };
     let rig = Rig::new(limits, |o| o.cache_pages = 8);
     let session = rig.create();
     let db = rig.open(session.clone());
@@ -185,68 +164,39 @@ fn interrupt_ends_a_wait_for_the_store() {
     let db = rig.open(rig.take_over());
     let outage = rig.faults.outage(Step::Read, faulty_store::Fault::Hold);
     let begun = Instant::now();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), "SELECT sum(length(v)) FROM t")
-    });
+    let outcome = run_interrupted(&db, "SELECT sum(length(v)) FROM t");
     assert!(outcome.error.is_some());
     assert_eq!(db.handle().take_fault(), Some(Fault::Interrupted));
     assert!(begun.elapsed() < Duration::from_secs(10));
     drop(outage);
-    assert_eq!(
-        run(db.connection(), "SELECT sum(length(v)) FROM t").error,
-        None
-    );
+    assert_eq!(run(db.connection(), "SELECT sum(length(v)) FROM t").error, None);
 }
 
 /// A commit that waits for the pipeline is interrupted: rolled back, and the next one works.
 #[test]
 fn interrupt_ends_a_wait_for_the_pipeline() {
-    let limits = DepotLimits {
-        pipeline_bytes_max: 4096,
-        ..DepotLimits::default()
-    };
+    let limits = DepotLimits { pipeline_bytes_max: 4096, ..DepotLimits::default() };
     let rig = Rig::new(limits, |_| ());
     let session = rig.create();
     let db = rig.open(session.clone());
     db.connection().execute_batch(FILL).unwrap();
     rig.settle(&session);
     let held = rig.faults.arm(Step::Commit, 1, faulty_store::Fault::Hold);
-    db.connection()
-        .execute_batch("UPDATE t SET v = 'in flight' WHERE id = 1")
-        .unwrap();
+    db.connection().execute_batch("UPDATE t SET v = 'in flight' WHERE id = 1").unwrap();
     rig.runtime.block_on(held.fired());
-    db.connection()
-        .execute_batch("UPDATE t SET v = 'collected' WHERE id = 2")
-        .unwrap();
+    db.connection().execute_batch("UPDATE t SET v = 'collected' WHERE id = 2").unwrap();
     let mark = session.mark();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), "UPDATE t SET v = 'refused' WHERE id = 3")
-    });
+    let outcome = run_interrupted(&db, "UPDATE t SET v = 'refused' WHERE id = 3");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
     assert_eq!(db.handle().take_fault(), Some(Fault::Interrupted));
     assert_eq!(session.mark(), mark);
     held.release();
     rig.settle(&session);
-    db.connection()
-        .execute_batch("UPDATE t SET v = 'kept' WHERE id = 4")
-        .unwrap();
+    db.connection().execute_batch("UPDATE t SET v = 'kept' WHERE id = 4").unwrap();
     rig.settle(&session);
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome = run(
-        db.connection(),
-        "SELECT v FROM t WHERE id < 5 AND length(v) < 20",
-    );
+    let outcome = run(db.connection(), "SELECT v FROM t WHERE id < 5 AND length(v) < 20");
     assert_eq!(
         format!("{:?}", outcome.rows),
         r#"[[Text("in flight")], [Text("collected")], [Text("kept")]]"#
@@ -259,18 +209,9 @@ fn not_open_and_closed_are_different_errors() {
     let handle = Handle::new(rig.create(), &rig.options);
     assert_eq!(handle.interrupt(), Err(HandleError::NotOpen));
     handle.close(Reason::Shutdown);
-    assert_eq!(
-        handle.interrupt(),
-        Err(HandleError::Closed(Reason::Shutdown))
-    );
+    assert_eq!(handle.interrupt(), Err(HandleError::Closed(Reason::Shutdown)));
     let error = open_with(&handle).err().unwrap();
-    assert!(
-        matches!(
-            error,
-            OpenError::Handle(HandleError::Closed(Reason::Shutdown))
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Handle(HandleError::Closed(Reason::Shutdown))), "{error}");
 }
 
 #[test]
@@ -279,10 +220,7 @@ fn a_handle_opens_once() {
     let handle = Handle::new(rig.create(), &rig.options);
     let db = open_with(&handle).unwrap();
     let error = open_with(&handle).err().unwrap();
-    assert!(
-        matches!(error, OpenError::Handle(HandleError::Open)),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Handle(HandleError::Open)), "{error}");
     drop(db);
 }
 
@@ -293,10 +231,7 @@ fn a_dead_session_does_not_open() {
     session.close(Reason::Destroyed);
     let error = open(session, &rig.options).err().unwrap();
     assert!(
-        matches!(
-            error,
-            OpenError::Fault(Fault::Dead(Cause::Closed(Reason::Destroyed)))
-        ),
+        matches!(error, OpenError::Fault(Fault::Dead(Cause::Closed(Reason::Destroyed)))),
         "{error}"
     );
 }
@@ -310,14 +245,9 @@ fn an_outage_while_opening_is_typed() {
     rig.settle(&session);
     drop(db);
     let session = rig.take_over();
-    let outage = rig
-        .faults
-        .outage(Step::Read, faulty_store::Fault::Unavailable);
+    let outage = rig.faults.outage(Step::Read, faulty_store::Fault::Unavailable);
     let error = open(session.clone(), &rig.options).err().unwrap();
-    assert!(
-        matches!(error, OpenError::Fault(Fault::Unavailable(_))),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Fault(Fault::Unavailable(_))), "{error}");
     drop(outage);
     assert!(open(session, &rig.options).is_ok());
 }

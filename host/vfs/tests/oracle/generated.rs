@@ -41,10 +41,7 @@ fn fuzz(name: &str, seed: u64, auto_vacuum: u64, commit_pages_max: u64) -> Count
     let seed = env("SEED").unwrap_or(seed);
     let steps = env("STEPS").unwrap_or(STEPS);
     let print_seed = PrintSeed { name, seed };
-    let limits = DepotLimits {
-        commit_bytes_max: commit_pages_max * 4096,
-        ..quick_limits()
-    };
+    let limits = DepotLimits { commit_bytes_max: commit_pages_max * 4096, ..quick_limits() };
     let pair = Pair::new(limits, |o| {
         o.cache_pages = 8;
         o.scratch_bytes_max = 4 << 20;
@@ -97,12 +94,10 @@ impl Run {
     }
 
     fn step(&mut self, step: u64) {
-        let outage = self.random.one_in(25).then(|| {
-            self.pair
-                .rig
-                .faults
-                .outage(Step::Read, faulty_store::Fault::Unavailable)
-        });
+        let outage = self
+            .random
+            .one_in(25)
+            .then(|| self.pair.rig.faults.outage(Step::Read, faulty_store::Fault::Unavailable));
         let sql = self.statement();
         match self.pair.run_faulty(&sql) {
             None => {}
@@ -154,10 +149,7 @@ impl Run {
                 r.below(97)
             ),
             12..=13 => format!("UPDATE t SET k = k + 1 WHERE k = {}", r.below(50)),
-            14..=15 => format!(
-                "DELETE FROM t WHERE id BETWEEN {id} AND {}",
-                id + r.below(60)
-            ),
+            14..=15 => format!("DELETE FROM t WHERE id BETWEEN {id} AND {}", id + r.below(60)),
             16 => format!(
                 "INSERT INTO t(id, k, v) SELECT id + 1, k, v FROM t WHERE k < {} ORDER BY id",
                 r.below(10)
@@ -179,10 +171,7 @@ impl Run {
             31 => format!("RELEASE s{}", r.below(4)),
             32 => {
                 self.tables += 1;
-                format!(
-                    "CREATE TABLE x{} AS SELECT k, v FROM t LIMIT 20",
-                    self.tables
-                )
+                format!("CREATE TABLE x{} AS SELECT k, v FROM t LIMIT 20", self.tables)
             }
             33 => format!("DROP TABLE IF EXISTS x{}", r.below(self.tables + 1)),
             // No ANALYZE: it visits tables in the order of a hash table, which a rollback changes.
@@ -200,9 +189,7 @@ impl Run {
 
 /// Letters that do not compress to the same page twice.
 fn text(random: &mut Random, bytes: u64) -> String {
-    (0..bytes)
-        .map(|_| char::from(b'a' + u8::try_from(random.below(26)).unwrap()))
-        .collect()
+    (0..bytes).map(|_| char::from(b'a' + u8::try_from(random.below(26)).unwrap())).collect()
 }
 
 #[test]

@@ -34,14 +34,7 @@ impl Pair {
         let session = rig.create();
         let directory = tempfile::tempdir().unwrap();
         let plain_path = directory.path().join("plain.db");
-        let mut pair = Self {
-            rig,
-            session,
-            ours: None,
-            plain: None,
-            plain_path,
-            directory,
-        };
+        let mut pair = Self { rig, session, ours: None, plain: None, plain_path, directory };
         pair.open();
         pair
     }
@@ -75,10 +68,7 @@ impl Pair {
         self.rig.settle(&self.session);
         let pages = self.rig.pages(&self.session);
         self.session = self.rig.take_over();
-        assert!(
-            pages == self.rig.pages(&self.session),
-            "the next generation sees other pages"
-        );
+        assert!(pages == self.rig.pages(&self.session), "the next generation sees other pages");
         self.open();
     }
 
@@ -97,20 +87,12 @@ impl Pair {
         let _stale = self.ours().handle().take_fault();
         let ours = run(self.ours().connection(), sql);
         if ours.error.is_none() {
-            assert_eq!(
-                ours,
-                run(self.plain(), sql),
-                "ours and plain differ after: {sql}"
-            );
+            assert_eq!(ours, run(self.plain(), sql), "ours and plain differ after: {sql}");
             return None;
         }
         let fault = self.ours().handle().take_fault();
         match &fault {
-            None => assert_eq!(
-                ours,
-                run(self.plain(), sql),
-                "ours and plain differ after: {sql}"
-            ),
+            None => assert_eq!(ours, run(self.plain(), sql), "ours and plain differ after: {sql}"),
             Some(_)
                 if self.ours().connection().is_autocommit() && !self.plain().is_autocommit() =>
             {
@@ -138,13 +120,9 @@ impl Pair {
         let ok = run(self.ours().connection(), "PRAGMA integrity_check").rows;
         assert_eq!(ok, [[Value::Text("ok".into())]], "integrity");
         self.run("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema");
-        let tables = self
-            .run("SELECT name FROM sqlite_schema WHERE type = 'table'")
-            .rows;
+        let tables = self.run("SELECT name FROM sqlite_schema WHERE type = 'table'").rows;
         for table in tables {
-            let Value::Text(name) = &table[0] else {
-                panic!("a name is text")
-            };
+            let Value::Text(name) = &table[0] else { panic!("a name is text") };
             self.run(&format!("SELECT * FROM \"{name}\""));
         }
     }
@@ -157,11 +135,7 @@ impl Pair {
         assert_eq!(ours.len(), file.len(), "size");
         let differ =
             (ours.chunks(4096).zip(file.chunks(4096))).position(|(ours, plain)| ours != plain);
-        assert_eq!(
-            differ.map(|index| index + 1),
-            None,
-            "first page that differs"
-        );
+        assert_eq!(differ.map(|index| index + 1), None, "first page that differs");
     }
 
     /// A directory that goes with this.
@@ -194,11 +168,7 @@ fn collect(
         let columns = statement.column_count();
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            out.push(
-                (0..columns)
-                    .map(|column| row.get(column))
-                    .collect::<Result<_, _>>()?,
-            );
+            out.push((0..columns).map(|column| row.get(column)).collect::<Result<_, _>>()?);
         }
     }
     Ok(())
@@ -206,8 +176,5 @@ fn collect(
 
 /// The primary code of an outcome's error.
 pub(crate) fn code(outcome: &Outcome) -> Option<ErrorCode> {
-    outcome
-        .error
-        .as_ref()
-        .map(|(code, _)| rusqlite::ffi::Error::new(*code).code)
+    outcome.error.as_ref().map(|(code, _)| rusqlite::ffi::Error::new(*code).code)
 }

@@ -12,10 +12,7 @@ use crate::rig::quick_limits;
 const TABLE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'one')";
 
 fn small_commits(pages: u64) -> DepotLimits {
-    DepotLimits {
-        commit_bytes_max: pages * 4096,
-        ..DepotLimits::default()
-    }
+    DepotLimits { commit_bytes_max: pages * 4096, ..DepotLimits::default() }
 }
 
 /// Refused at the sync if it fits into the cache, early if it spills.
@@ -62,14 +59,8 @@ fn refused_explicit_commits_in_a_row_leave_nothing_behind() {
                 }
             }
             let fault = fault.or_else(|| pair.run_faulty("COMMIT"));
-            assert!(
-                matches!(fault, Some(Fault::CommitTooLarge { .. })),
-                "{round}: {fault:?}"
-            );
-            assert!(
-                pair.ours().connection().is_autocommit(),
-                "SQLite has rolled back"
-            );
+            assert!(matches!(fault, Some(Fault::CommitTooLarge { .. })), "{round}: {fault:?}");
+            assert!(pair.ours().connection().is_autocommit(), "SQLite has rolled back");
         }
         pair.run("UPDATE t SET v = 'small'");
         pair.compare();
@@ -124,18 +115,12 @@ fn pages_left_out_count_as_bytes_of_the_commit() {
 #[test]
 fn a_full_database_refuses_growth_only() {
     for cache_pages in [8, 2000] {
-        let limits = DepotLimits {
-            database_pages_max: 50,
-            ..DepotLimits::default()
-        };
+        let limits = DepotLimits { database_pages_max: 50, ..DepotLimits::default() };
         let mut pair = Pair::new(limits, |o| o.cache_pages = cache_pages);
         pair.run(TABLE);
         pair.run("INSERT INTO t(v) VALUES (zeroblob(150000))");
         let fault = pair.run_faulty("INSERT INTO t(v) VALUES (zeroblob(150000))");
-        assert!(
-            matches!(fault, Some(Fault::DatabaseFull { max: 50, .. })),
-            "{fault:?}"
-        );
+        assert!(matches!(fault, Some(Fault::DatabaseFull { max: 50, .. })), "{fault:?}");
         pair.run("UPDATE t SET v = 'x' WHERE id = 1; DELETE FROM t WHERE id = 2; VACUUM");
         pair.run("INSERT INTO t(v) VALUES (zeroblob(150000))");
         pair.reopen();
@@ -170,10 +155,7 @@ fn scratch_is_bounded_and_given_back() {
         pair.compare();
     }
     pair.run("DROP TABLE IF EXISTS temp.x; SELECT v FROM t ORDER BY v LIMIT 3");
-    assert!(
-        pair.ours().handle().scratch_bytes() <= idle + (64 << 10),
-        "given back"
-    );
+    assert!(pair.ours().handle().scratch_bytes() <= idle + (64 << 10), "given back");
 }
 
 /// Nested savepoints keep a copy of each page they change, each its own. Those copies are in
@@ -196,10 +178,7 @@ fn nested_savepoints_cannot_exhaust_the_host() {
             .or_else(|| pair.run_faulty("UPDATE t SET v = zeroblob(3501)"))
             .or_else(|| pair.run_faulty("UPDATE t SET v = zeroblob(3500)"))
     });
-    assert!(
-        matches!(fault, Some(Fault::ScratchFull { .. })),
-        "{fault:?}"
-    );
+    assert!(matches!(fault, Some(Fault::ScratchFull { .. })), "{fault:?}");
     if !pair.ours().connection().is_autocommit() {
         pair.run("ROLLBACK");
     }
@@ -214,10 +193,7 @@ fn an_outage_fails_the_read_and_nothing_else() {
         pair.run("INSERT INTO t(v) VALUES (zeroblob(19000))");
     }
     pair.reopen();
-    let outage = pair
-        .rig
-        .faults
-        .outage(Step::Read, faulty_store::Fault::Unavailable);
+    let outage = pair.rig.faults.outage(Step::Read, faulty_store::Fault::Unavailable);
     let fault = pair.run_faulty("SELECT sum(length(v)) FROM t");
     assert!(matches!(fault, Some(Fault::Unavailable(_))), "{fault:?}");
     let fault = pair.run_faulty("UPDATE t SET v = hex(v)");
@@ -270,11 +246,7 @@ fn pragmas_that_would_break_the_file_layer_are_refused() {
         "journal_size_limit = 5",
     ] {
         let outcome = run(pair.ours().connection(), &format!("PRAGMA {refused}"));
-        assert_eq!(
-            code(&outcome),
-            Some(ErrorCode::Unknown),
-            "{refused}: {outcome:?}"
-        );
+        assert_eq!(code(&outcome), Some(ErrorCode::Unknown), "{refused}: {outcome:?}");
         let sentence = outcome.error.unwrap().1;
         assert!(sentence.ends_with("here"), "{refused}: {sentence}");
     }
@@ -300,11 +272,7 @@ fn named_files_cannot_be_attached() {
     let own: String = pair
         .ours()
         .connection()
-        .query_row(
-            "SELECT file FROM pragma_database_list WHERE name = 'main'",
-            [],
-            |r| r.get(0),
-        )
+        .query_row("SELECT file FROM pragma_database_list WHERE name = 'main'", [], |r| r.get(0))
         .unwrap();
     for name in ["x.db", "/etc/passwd", own.as_str()] {
         let outcome = run(pair.ours().connection(), &format!("ATTACH '{name}' AS x"));

@@ -66,10 +66,7 @@ impl Rig {
     /// The first generation.
     pub(crate) fn create(&self) -> Session {
         let depot = self.depot();
-        self.runtime
-            .block_on(depot.create(&self.actor, Digest([0; 32])))
-            .unwrap()
-            .session
+        self.runtime.block_on(depot.create(&self.actor, Digest([0; 32]))).unwrap().session
     }
 
     /// The next generation, whatever the former one is up to.
@@ -77,9 +74,7 @@ impl Rig {
         let depot = self.depot();
         self.runtime.block_on(async {
             let state = depot.store().actor(&self.actor).await.unwrap().unwrap();
-            let opened = depot
-                .take_over(&state, Digest([0; 32]), PreviousEnd::Orderly)
-                .await;
+            let opened = depot.take_over(&state, Digest([0; 32]), PreviousEnd::Orderly).await;
             opened.unwrap().session
         })
     }
@@ -90,23 +85,17 @@ impl Rig {
 
     /// Waits until everything that the session accepted is in the store.
     pub(crate) fn settle(&self, session: &Session) {
-        self.runtime
-            .block_on(session.durable(session.mark()))
-            .unwrap();
+        self.runtime.block_on(session.durable(session.mark())).unwrap();
     }
 
     /// A read of no pages that passes every cache.
     pub(crate) fn ask_store(&self, session: &Session) {
-        let read = self
-            .faults
-            .read(session.fence(), session.durable_txid(), &[]);
+        let read = self.faults.read(session.fence(), session.durable_txid(), &[]);
         let _answer = self.runtime.block_on(read);
     }
 
     /// Every page of the database: each must exist.
     pub(crate) fn pages(&self, session: &Session) -> Vec<PageBytes> {
-        (1..=session.page_count().0)
-            .map(|pgno| session.read(Pgno(pgno)).unwrap())
-            .collect()
+        (1..=session.page_count().0).map(|pgno| session.read(Pgno(pgno)).unwrap()).collect()
     }
 }

@@ -25,10 +25,7 @@ fn check(scripts: &[&str]) {
         }
         pair.reopen();
         pair.compare();
-        for script in [
-            "INSERT INTO t(k, v) VALUES (-1, 'after')",
-            "DELETE FROM t WHERE k = 5",
-        ] {
+        for script in ["INSERT INTO t(k, v) VALUES (-1, 'after')", "DELETE FROM t WHERE k = 5"] {
             pair.run(script);
         }
         pair.reopen();
@@ -73,7 +70,8 @@ fn rollback_and_nested_savepoints() {
          INSERT INTO t(k, v) SELECT k, v FROM t LIMIT 500; RELEASE a; COMMIT",
         "SAVEPOINT a; DELETE FROM t WHERE id < 2500; ROLLBACK TO a; INSERT INTO t(k) VALUES (5);
          RELEASE a",
-        "BEGIN; CREATE TABLE u(x); INSERT INTO u SELECT v FROM t; ROLLBACK; BEGIN IMMEDIATE; COMMIT",
+        "BEGIN; CREATE TABLE u(x); INSERT INTO u SELECT v FROM t; ROLLBACK;
+         BEGIN IMMEDIATE; COMMIT",
         "BEGIN; UPDATE t SET v = v || v; ROLLBACK; BEGIN IMMEDIATE; COMMIT; SELECT count(*) FROM t",
     ]);
 }
@@ -101,11 +99,7 @@ fn vacuum_shrinks_and_keeps_everything() {
     let full = pair.session.page_count();
     pair.run("DELETE FROM t WHERE id > 100; VACUUM");
     pair.compare();
-    assert!(
-        pair.session.page_count().0 < full.0 / 4,
-        "{:?}",
-        pair.session.page_count()
-    );
+    assert!(pair.session.page_count().0 < full.0 / 4, "{:?}", pair.session.page_count());
     assert_eq!(
         u64::try_from(pair.rig.pages(&pair.session).len()).unwrap(),
         u64::from(pair.session.page_count().0)
@@ -203,7 +197,8 @@ fn kinds_of_tables() {
         "DELETE FROM w WHERE b % 2; UPDATE w SET b = b + 5000",
         "CREATE TABLE st(a INT, b TEXT) STRICT; INSERT INTO st VALUES (1, 'x');
          INSERT INTO st VALUES ('no', 1)",
-        "CREATE TABLE au(id INTEGER PRIMARY KEY AUTOINCREMENT, x); INSERT INTO au(x) VALUES (1), (2);
+        "CREATE TABLE au(id INTEGER PRIMARY KEY AUTOINCREMENT, x);
+         INSERT INTO au(x) VALUES (1), (2);
          DELETE FROM au; INSERT INTO au(x) VALUES (3); SELECT * FROM au",
     ]);
 }
@@ -253,14 +248,8 @@ fn temp_tables_sorts_and_large_joins_use_scratch() {
     });
     pair.run(FILL);
     pair.run("CREATE TEMP TABLE tt AS SELECT a.v AS x, b.k AS y FROM t a, t b WHERE b.id < 20");
-    assert!(
-        pair.ours().handle().scratch_bytes() > 1 << 20,
-        "the temp table is charged"
-    );
-    assert!(
-        pair.ours().handle().scratch_memory_bytes() <= 64 << 10,
-        "and is not in memory"
-    );
+    assert!(pair.ours().handle().scratch_bytes() > 1 << 20, "the temp table is charged");
+    assert!(pair.ours().handle().scratch_memory_bytes() <= 64 << 10, "and is not in memory");
     pair.run("SELECT x, y FROM tt ORDER BY y DESC, x LIMIT 30");
     pair.run("SELECT DISTINCT x || y FROM tt ORDER BY 1 LIMIT 5");
     pair.run("CREATE INDEX tt_x ON tt(x); BEGIN; DELETE FROM tt WHERE y < 500; ROLLBACK");
@@ -268,9 +257,7 @@ fn temp_tables_sorts_and_large_joins_use_scratch() {
     pair.run("DROP TABLE tt");
     pair.compare();
     assert_eq!(
-        std::fs::read_dir(&pair.rig.options.scratch_directory)
-            .unwrap()
-            .count(),
+        std::fs::read_dir(&pair.rig.options.scratch_directory).unwrap().count(),
         0,
         "scratch files have no name"
     );
