@@ -69,6 +69,21 @@ fn refused_explicit_commits_in_a_row_leave_nothing_behind() {
     }
 }
 
+/// SQLite leaves an empty transaction behind when the RELEASE that commits is refused: whoever runs
+/// statements has to end it.
+#[test]
+fn a_refused_release_rolls_back_and_leaves_an_empty_transaction() {
+    let pair = Pair::new(small_commits(40), |o| o.cache_pages = 2000);
+    pair.run(TABLE);
+    pair.run("SAVEPOINT a; INSERT INTO t(v) VALUES (zeroblob(300000))");
+    let fault = pair.run_faulty("RELEASE a");
+    assert!(matches!(fault, Some(Fault::CommitTooLarge { .. })), "{fault:?}");
+    assert!(!pair.ours().connection().is_autocommit());
+    pair.compare();
+    pair.run("ROLLBACK; INSERT INTO t(v) VALUES ('small')");
+    pair.compare();
+}
+
 /// A rollback writes more pages than were spilled; its sync may not be judged so that it fails for
 /// the caller, and what comes next must see the old data.
 #[test]
