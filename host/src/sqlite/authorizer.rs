@@ -442,3 +442,35 @@ fn listed(list: &[&str], name: &str, what: &str) -> Result<(), String> {
 fn shown(name: &str) -> String {
     name.chars().take(80).collect()
 }
+
+/// Whether a function is on the list.
+#[cfg(test)]
+pub(super) fn is_listed_function(name: &str) -> bool {
+    FUNCTIONS.binary_search(&name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted() {
+        for list in [&TELLING[..], &ASKED, &SET, &DOING, &MODULES, &FUNCTIONS] {
+            assert!(list.is_sorted(), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_host_are_known_in_any_case() {
+        for (name, reserved) in [
+            ("_stockade", true),
+            ("_STOCKADE_alarm", true),
+            ("_stockad", false),
+            ("x_stockade", false),
+            ("_stockadé", false),
+        ] {
+            assert_eq!(is_reserved(name), reserved, "{name}");
+        }
+        assert!(mentions_reserved("ALTER TABLE a RENAME TO \"_Stockade\""));
+    }
+}
