@@ -5,7 +5,8 @@ use crate::sqlite::{SqlError, SqlLimit, TransactionMode, Value};
 
 fn world() -> World {
     let mut world = World::new();
-    world.script("CREATE TABLE t(id INTEGER PRIMARY KEY, b); INSERT INTO t VALUES (1, x'00112233')");
+    world
+        .script("CREATE TABLE t(id INTEGER PRIMARY KEY, b); INSERT INTO t VALUES (1, x'00112233')");
     world
 }
 

@@ -63,7 +63,11 @@ fn text_functions_answer_as_sqlite_does() {
     let mut world = World::new();
     let stock_sqlite = rusqlite::Connection::open_in_memory().unwrap();
     let mut check = |expression: String| {
-        assert_eq!(ours(&mut world, &expression), stock(&stock_sqlite, &expression), "{expression}");
+        assert_eq!(
+            ours(&mut world, &expression),
+            stock(&stock_sqlite, &expression),
+            "{expression}"
+        );
     };
     for a in TEXTS {
         for function in ["trim", "ltrim", "rtrim"] {
@@ -150,10 +154,7 @@ fn none_takes_quadratic_time() {
     for expression in [
         format!("instr({}, {} || 'b')", a(2_000_000), a(1_000_000)),
         format!("length(replace({}, {} || 'b', ''))", a(2_000_000), a(1_000_000)),
-        format!(
-            "length(trim({}, replace(hex(zeroblob(500000)), '0', 'é') || 'a'))",
-            a(2_000_000)
-        ),
+        format!("length(trim({}, replace(hex(zeroblob(500000)), '0', 'é') || 'a'))", a(2_000_000)),
     ] {
         let begun = Instant::now();
         world.rows(&format!("SELECT {expression}"));
