@@ -119,7 +119,8 @@ impl Session {
     ///
     /// # Errors
     /// `Dead` first of all, whatever is cached. `PastEnd` for a page above the page count, which
-    /// SQLite wants as zeros. `Unavailable`, `Overloaded` and `Interrupted` leave the session alive.
+    /// SQLite wants as zeros. `Unavailable`, `Overloaded` and `Interrupted` leave the session
+    /// alive.
     pub fn read(&self, pgno: Pgno) -> Result<PageBytes, ReadError> {
         self.shared.read(pgno)
     }
@@ -264,7 +265,7 @@ impl Shared {
         &self.death
     }
 
-    /// Resolves when the session is dead, whatever the cause.
+    /// Tells that something about the session changed; who waits looks again.
     pub(crate) fn news(&self) -> &Notify {
         &self.news
     }

@@ -37,3 +37,8 @@ pub use shape::{Case, Field, Shape, Unsupported};
 pub(crate) use table::parameters;
 pub use size::data_bytes;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
+
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+pub(crate) mod samples;

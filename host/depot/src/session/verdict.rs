@@ -12,8 +12,8 @@
 //! ```
 //! A refusal alone says nothing about a step that was sent before: that step may have been applied
 //! and its reply lost. Told "fenced", its caller would run a committed call a second time. The same
-//! holds for a refusal that names ourselves as the owner: only our own step can have moved the head,
-//! so a copy of it has arrived before.
+//! holds for a refusal that names ourselves as the owner: only our own step can have moved the
+//! head, so a copy of it has arrived before.
 
 use super::Shared;
 use crate::cause::Verdict;
