@@ -336,8 +336,7 @@ impl Core {
         position: c_int,
         value: &Value,
     ) -> Result<(), SqlError> {
-        let bytes_max =
-            BOUND_PER_PACKED.saturating_mul(self.runner.bounds.packed_bytes_max as u64);
+        let bytes_max = BOUND_PER_PACKED.saturating_mul(self.runner.bounds.packed_bytes_max as u64);
         let slot = self.slots.get_mut(id).ok_or(SqlError::NotOpen)?;
         let old = slot.bound.get(&position).copied().unwrap_or(0);
         let new = value.heap_bytes() as u64;
@@ -347,7 +346,11 @@ impl Core {
         }
         self.runner.bind(&mut slot.compiled, position, value)?;
         self.bound_bytes = sum;
-        if new == 0 { slot.bound.remove(&position) } else { slot.bound.insert(position, new) };
+        if new == 0 {
+            slot.bound.remove(&position)
+        } else {
+            slot.bound.insert(position, new)
+        };
         Ok(())
     }
 
