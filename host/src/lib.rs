@@ -12,6 +12,7 @@
 //! ```
 
 pub mod actor;
+pub mod bindings;
 pub mod capability;
 pub mod engine;
 pub mod error;

@@ -302,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn a_shrink_drops_what_lies_above() {
+        let cache = Cache::new(1 << 20);
+        let group = cache.open(&head(1, 5));
+        group.add_read(Txid(5), Pgno(900), page());
+        group.add_commit(Txid(6), PageCount(899), &[(Pgno(1), page())]);
+        group.add_commit(Txid(7), PageCount(1000), &[(Pgno(1), page())]);
+        assert!(group.get(Pgno(900)).is_none());
+        assert!(group.get(Pgno(1)).is_some());
+    }
+
+    #[test]
     fn a_former_group_neither_serves_nor_learns() {
         let cache = Cache::new(1 << 20);
         let former = cache.open(&head(1, 5));

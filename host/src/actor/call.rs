@@ -11,7 +11,7 @@ use super::gate::{Gate, Waiting};
 use super::generation::Generation;
 use crate::error::HostError;
 use crate::sqlite::{OperatorRows, SqlError, Value};
-use crate::typed::Method;
+use crate::typed::{Method, data_bytes};
 
 /// What a guest's call left behind, not yet heard.
 pub struct Answer<T> {
@@ -54,7 +54,9 @@ impl Generation {
             return CallEnd::Fatal(waiting);
         }
         match outcome {
-            Ok(values) => CallEnd::Answered(Answer { outcome: Ok(values), waiting, bill }),
+            Ok(values) => {
+                CallEnd::Answered(Answer { outcome: self.bounded(values), waiting, bill })
+            }
             Err(error) => {
                 let message = self.death_text(&error);
                 let exhausted = self.meter.exhausted();
@@ -87,6 +89,15 @@ impl Generation {
         };
         let bill = self.bill(begun);
         Answer { outcome: rows.map_err(HostError::Sql), waiting: gate.leave(), bill }
+    }
+
+    /// Guest-controlled results: refused if the kind's limit on replies is exceeded.
+    fn bounded(&self, values: Vec<Val>) -> Result<Vec<Val>, HostError> {
+        let (bytes, max) = (data_bytes(&values), self.program.limits.reply_bytes_max);
+        if bytes > max {
+            return Err(HostError::ReplyTooLarge { bytes, max, verdict: None });
+        }
+        Ok(values)
     }
 
     fn bill(&self, begun: Instant) -> Bill {

@@ -1,10 +1,213 @@
-//! stub
-#![allow(missing_docs, dead_code)]
-use std::{path::PathBuf, sync::Arc};
-use stockade_depot::*;
-use crate::{grip::Grip, limits::Limits, sqlite::*};
-pub enum StartReason { Created, Woken, Recovered, Upgraded }
-pub struct Birth { pub actor: ActorId, pub generation: Generation, pub component: Digest, pub start_reason: StartReason, pub limits: Arc<Limits>, pub session: Session, pub scratch_dir: PathBuf, pub sql_grip: Grip, pub grip: Grip, pub meter: Meter }
-pub struct State { l: wasmtime::StoreLimits }
-impl State { pub fn new(_: Birth) -> Result<State, SqlError> { Err(SqlError::NotOpen) } pub fn sqlite(&mut self) -> Option<&mut Connection> { None } pub fn begin_call(&mut self) {} pub fn close_sqlite(&mut self) {} pub fn limiter(&mut self) -> &mut dyn wasmtime::ResourceLimiter { &mut self.l } pub fn limiter_refusal(&self) -> Option<String> { None } }
-pub fn linker(_: &wasmtime::Engine) -> wasmtime::Result<wasmtime::component::Linker<State>> { unimplemented!() }
+//! What a guest can reach, one file per WIT interface, and the state behind it.
+//!
+//! ```text
+//!  sqlite   the database: guarded by its own grip, revoked first
+//!  context  who am I                     ┐
+//!  log      structured lines             ├ guarded by the generation's grip, revoked last
+//!  wasi     WASI 0.2, nothing granted    ┘ stdout and stderr are log lines
+//!  limiter  linear memory and tables
+//! ```
+//! Guests own nothing: a handle is a number in the table of this state. Handles are counted, and
+//! everything that a guest can make the host keep has a bound.
+
+mod context;
+mod limiter;
+mod log;
+mod sqlite;
+mod wasi;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stockade_depot::{ActorId, Digest, Generation, Session};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::Imports;
+use crate::grip::Grip;
+use crate::limits::Limits;
+use crate::sqlite::{Connection, Leftovers, Meter, SqlError};
+pub use context::StartReason;
+use limiter::Limiter;
+use log::Lines;
+
+/// Handles of WASI (streams, pollables, errors) that a guest may have beside its own.
+const WASI_HANDLES_MAX: usize = 1_000;
+
+/// Everything a generation's state is made from.
+pub struct Birth {
+    /// Who the actor is.
+    pub actor: ActorId,
+    /// Which life this is.
+    pub generation: Generation,
+    /// What it runs.
+    pub component: Digest,
+    /// Why it was started.
+    pub start_reason: StartReason,
+    /// What it may use.
+    pub limits: Arc<Limits>,
+    /// Its open database.
+    pub session: Session,
+    /// Where sorts and journals go that do not fit in memory.
+    pub scratch_dir: PathBuf,
+    /// Guards `sqlite`.
+    pub sql_grip: Grip,
+    /// Guards everything else.
+    pub grip: Grip,
+    /// Budget and bill of its calls.
+    pub meter: Meter,
+}
+
+/// What the store of one generation holds.
+pub struct State {
+    actor: ActorId,
+    generation: Generation,
+    component: Digest,
+    start_reason: StartReason,
+    limits: Arc<Limits>,
+    sql_grip: Grip,
+    grip: Grip,
+    meter: Meter,
+    sqlite: Option<Connection>,
+    /// Handles of `sqlite` that the guest has.
+    handles: u64,
+    lines: Arc<Lines>,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    limiter: Limiter,
+}
+
+impl State {
+    /// Opens the database and links nothing else to the outside.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub fn new(birth: Birth) -> Result<Self, SqlError> {
+        let Birth {
+            actor,
+            generation,
+            component,
+            start_reason,
+            limits,
+            session,
+            scratch_dir,
+            sql_grip,
+            grip,
+            meter,
+        } = birth;
+        let sqlite =
+            Connection::open(session, &scratch_dir, &limits, sql_grip.clone(), meter.clone())?;
+        let lines = Arc::new(Lines::new(&actor, generation, &limits, grip.clone()));
+        let mut table = ResourceTable::new();
+        let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);
+        table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX));
+        Ok(Self {
+            wasi: wasi::nothing_granted(&lines),
+            limiter: Limiter::new(&limits),
+            actor,
+            generation,
+            component,
+            start_reason,
+            limits,
+            sql_grip,
+            grip,
+            meter,
+            sqlite: Some(sqlite),
+            handles: 0,
+            lines,
+            table,
+        })
+    }
+
+    /// The database; `None` after [`Self::close_sqlite`].
+    pub fn sqlite(&mut self) -> Option<&mut Connection> {
+        self.sqlite.as_mut()
+    }
+
+    /// Frees the database's memory: after `sql_grip` was revoked and released. Handles that the
+    /// guest still has answer `revoked`, and dropping them does nothing.
+    pub fn close_sqlite(&mut self) {
+        if let Some(sqlite) = self.sqlite.take() {
+            sqlite.close();
+        }
+    }
+
+    /// A call begins: its share of log lines starts anew. The meter is begun by the caller.
+    pub fn begin_call(&mut self) {
+        self.lines.begin_call();
+        self.limiter.begin_call();
+    }
+
+    /// A call has ended, however: a partial line of output is written, queries in progress are
+    /// ended, and a transaction that is still open is rolled back. Must come before the mark that
+    /// the reply waits for is taken.
+    ///
+    /// # Errors
+    /// A write that was still under way could not be committed.
+    pub fn end_call(&mut self) -> Result<Leftovers, SqlError> {
+        self.lines.end_call();
+        match &mut self.sqlite {
+            Some(sqlite) => sqlite.end_of_call(),
+            None => Ok(Leftovers::default()),
+        }
+    }
+
+    /// For the store: `store.limiter(State::limiter)`.
+    pub fn limiter(&mut self) -> &mut dyn wasmtime::ResourceLimiter {
+        &mut self.limiter
+    }
+
+    /// Bytes of linear memory that the guest has.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.limiter.memory_bytes()
+    }
+
+    /// What the limiter refused in the call in progress, in words: often the cause of a trap.
+    #[must_use]
+    pub fn limiter_refusal(&self) -> Option<String> {
+        self.limiter.refusal()
+    }
+
+    /// For the store: `store.set_hostcall_fuel(..)`. Bytes that one call of the guest may make the
+    /// host copy: a packed argument and a statement, with as much again for typed values, which are
+    /// larger here than there.
+    #[must_use]
+    pub fn hostcall_bytes_max(&self) -> usize {
+        let Limits { packed_bytes_max, statement_bytes_max, log_line_bytes_max, .. } =
+            &*self.limits;
+        let bytes = packed_bytes_max
+            .saturating_add(*statement_bytes_max)
+            .saturating_add(*log_line_bytes_max)
+            .saturating_mul(2);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("actor", &self.actor)
+            .field("generation", &self.generation)
+            .field("handles", &self.handles)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Everything that a component may import.
+///
+/// # Errors
+/// Two definitions of one name, which would be a mistake here.
+pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Imports::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}

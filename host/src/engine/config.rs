@@ -103,7 +103,7 @@ pub(super) fn build(config: &EngineConfig) -> Result<(wasmtime::Engine, Pool), E
     Err(EngineError::Settings { reason })
 }
 
-fn settings(config: &EngineConfig, pool: Pool) -> Config {
+pub(super) fn settings(config: &EngineConfig, pool: Pool) -> Config {
     let mut settings = Config::new();
     settings
         .wasm_component_model(true)

@@ -22,6 +22,8 @@ mod error;
 mod lifecycle;
 mod loader;
 mod offered;
+#[cfg(test)]
+mod tests;
 mod ticker;
 
 use std::collections::HashMap;

@@ -100,8 +100,9 @@ impl Router {
         }
         let actor = request.actor.clone();
         let slot = match table.slots.get(&actor) {
-            Some(slot) => Arc::clone(slot),
-            None => self.add_slot(&mut table, actor.clone(), queue_max),
+            Some(slot) if !slot.requests.is_closed() => Arc::clone(slot),
+            // None, or its task has panicked: its generation is a ghost that is taken over.
+            _ => self.add_slot(&mut table, actor, queue_max),
         };
         // Sent under the lock: a slot leaves the table only while its queue is empty.
         slot.requests.try_send(request).map_err(|error| match error {
@@ -120,11 +121,14 @@ impl Router {
         let Some(slot) = self.slot(actor) else { return Ok(None) };
         let (done, ended) = oneshot::channel();
         slot.hurry(ending.grace());
-        slot.control.try_send(Control { ending, done }).map_err(|_| {
-            HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 }
-        })?;
-        // A slot that left meanwhile had no generation.
-        Ok(ended.await.unwrap_or(None))
+        match slot.control.try_send(Control { ending, done }) {
+            Ok(()) => Ok(ended.await.unwrap_or(None)),
+            // A slot that left meanwhile had no generation.
+            Err(mpsc::error::TrySendError::Closed(_)) => Ok(None),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 })
+            }
+        }
     }
 
     /// Ends every live generation of a kind, several at a time; returns how many ended.
@@ -152,6 +156,12 @@ impl Router {
             table.tasks.abort_all();
         }
         in_time
+    }
+
+    /// Whether requests are taken.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.table.lock().open
     }
 
     /// The slot of an actor, if it has one.
@@ -186,7 +196,11 @@ impl Router {
             return false;
         }
         table.slots.remove(actor);
-        while table.tasks.try_join_next().is_some() {}
+        while let Some(ended) = table.tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a slot's task failed");
+            }
+        }
         true
     }
 

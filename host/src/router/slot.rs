@@ -166,6 +166,9 @@ impl Slot {
 
     async fn serve(&mut self, request: Request) {
         let Request { queued, work, .. } = request;
+        if self.live.is_none() && !self.router.is_open() {
+            return work.refuse(HostError::ShuttingDown);
+        }
         let program = match &work {
             Work::Call { program, .. } => Some(Arc::clone(program)),
             Work::Sql { .. } => None,

@@ -83,7 +83,7 @@ const MODULES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 /// and `sqlite_log` reach beyond the database; `json_patch` and `jsonb_patch` take quadratic time
 /// in C code that cannot be interrupted. The names from `sqlite_add_constraint` on are called by
 /// ALTER TABLE alone; SQLite refuses them in other places by itself.
-const FUNCTIONS: [&str; 178] = [
+const FUNCTIONS: [&str; 161] = [
     "->",
     "->>",
     "abs",
@@ -291,7 +291,7 @@ struct State {
 
 impl Judge {
     /// Registers it with a connection.
-    pub(super) fn install(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    pub(super) fn install(&self, connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         let judge = self.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| judge.judge(&context)))
     }

@@ -16,6 +16,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use rusqlite::ffi as sys;
+use stockade_vfs::OpenDatabase;
 
 /// SQLite's extended result code.
 pub(super) type Code = c_int;
@@ -42,7 +43,8 @@ impl<T> Whole<T> {
 
 /// An open database. Closed when the last statement is gone.
 pub(super) struct Database {
-    connection: rusqlite::Connection,
+    /// Keeps the connection open; SQLite is reached through `raw`.
+    _open: OpenDatabase,
     raw: NonNull<sys::sqlite3>,
 }
 
@@ -55,16 +57,11 @@ pub(super) struct Prepared {
 }
 
 impl Database {
-    pub(super) fn new(connection: rusqlite::Connection) -> Rc<Self> {
-        // SAFETY: the handle is used only while `connection` is in `self`, and never closed here.
-        let raw = unsafe { connection.handle() };
+    pub(super) fn new(open: OpenDatabase) -> Rc<Self> {
+        // SAFETY: the handle is used only while its owner is in `self`, and never closed here.
+        let raw = unsafe { open.connection().handle() };
         let raw = NonNull::new(raw).expect("BUG: an open connection has a handle");
-        Rc::new(Self { connection, raw })
-    }
-
-    /// The connection, for settings and hooks.
-    pub(super) fn connection(&self) -> &rusqlite::Connection {
-        &self.connection
+        Rc::new(Self { _open: open, raw })
     }
 
     /// Compiles the first statement of `sql`, at most `i32::MAX` bytes.
@@ -79,7 +76,7 @@ impl Database {
                 self.raw.as_ptr(),
                 sql.as_ptr().cast::<c_char>(),
                 length,
-                flags.cast_unsigned(),
+                flags,
                 &raw mut raw,
                 &raw mut tail,
             )
@@ -472,12 +469,6 @@ impl Statement {
     pub(super) fn is_readonly(&self) -> bool {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_stmt_readonly(self.raw.as_ptr()) != 0 }
-    }
-
-    /// Whether it has been stepped and neither finished nor been reset.
-    pub(super) fn is_busy(&self) -> bool {
-        // SAFETY: the statement is live.
-        unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
     }
 
     /// Steps of the virtual machine since this was asked last.

@@ -1,7 +1,42 @@
-//! stub
-#![allow(missing_docs, dead_code)]
-mod error; mod value; mod meter;
-pub use error::*; pub use value::Value; pub use meter::*;
-pub struct OperatorRows { pub columns: Vec<String>, pub rows: Vec<Vec<Value>>, pub changes: u64, pub more: bool }
-pub struct Connection;
-impl Connection { pub fn end_of_call(&mut self) {} pub fn run_operator(&mut self, _: &str, _: &[Value], _: bool, _: u64) -> Result<OperatorRows, SqlError> { Err(SqlError::NotOpen) } }
+//! SQL over a fenced session: statements, transactions, values, budgets, and what is forbidden.
+//!
+//! ```text
+//!  connection   what handles call: grip and session are asked on the way in and out
+//!  prepared     statements and cursors that a guest holds     blob      one value of a row
+//!  transaction  the stack of savepoints                       operator  SQL from outside
+//!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
+//!  meter        budget and bill of a call                     owner     still ours? which fault?
+//!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
+//!  ffi          SQLite's C interface; the only unsafe code
+//! ```
+
+mod authorizer;
+mod blob;
+mod connection;
+mod error;
+mod ffi;
+mod functions;
+mod hardening;
+mod meter;
+mod operator;
+mod owner;
+mod packed;
+mod prepared;
+mod run;
+mod statement;
+mod transaction;
+mod value;
+#[cfg(test)]
+mod tests;
+
+pub use blob::{BLOB_READ_BYTES_MAX, Blob};
+pub use connection::{Connection, Interrupter, Leftovers, RowSet};
+pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
+pub use meter::{Counts, Exhausted, Meter, Remaining};
+pub use operator::OperatorRows;
+pub use owner::reason_of;
+pub use prepared::ColumnInfo;
+pub use run::{Batch, Changes};
+pub use statement::{CursorId, StatementId};
+pub use transaction::{TransactionId, TransactionMode};
+pub use value::Value;

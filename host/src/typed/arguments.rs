@@ -275,8 +275,7 @@ mod tests {
         check_json(
             &number,
             json!({"m": 7}),
-            "m: expected a parameter's name, perhaps `n`, got an \
-                                              unknown name",
+            "m: expected 1 argument (n: u8), in an array or by name, got an unknown name",
         );
         let list = parameters(&[("xs", Shape::List(Box::new(Shape::U32)))]);
         check_json(&list, json!([[1, 2]]), "[1, 2]");

@@ -24,6 +24,7 @@ pub mod json;
 mod method;
 mod place;
 mod shape;
+mod size;
 mod table;
 mod wave;
 
@@ -34,4 +35,10 @@ pub use place::ArgumentError;
 pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
 pub(crate) use table::parameters;
+pub use size::data_bytes;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
+
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+pub(crate) mod samples;

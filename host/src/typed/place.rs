@@ -177,7 +177,7 @@ pub(super) fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
     }
 }
 
-/// The names among `known` that look most like `name`, best first, at most three.
+/// The names among `known` that look most like `name`, at most three.
 pub(super) fn similar<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let wanted = normal(name);
     let mut scored: Vec<(usize, &str)> = known
@@ -188,9 +188,11 @@ pub(super) fn similar<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
             (far <= wanted.len().max(other.len()) / 3).then_some((far, candidate))
         })
         .collect();
-    scored.sort();
-    scored.truncate(3);
-    scored.into_iter().map(|(_, candidate)| candidate).collect()
+    scored.sort_unstable();
+    scored.dedup();
+    let best = scored.first().map_or(0, |(far, _)| *far);
+    let closest = scored.into_iter().take_while(|(far, _)| *far == best);
+    closest.take(3).map(|(_, candidate)| candidate).collect()
 }
 
 /// Lower-case letters and digits only, so that `firstName`, `first_name` and `first-name` meet.

@@ -130,10 +130,8 @@ impl MethodTable {
             None => {
                 let short = || self.methods.iter().map(|method| method.short.as_str());
                 let all = short().chain(self.names.keys().map(String::as_str));
-                let mut similar = similar(name, all);
-                similar.dedup();
                 NotFound::NoSuch {
-                    similar: similar.into_iter().map(str::to_owned).collect(),
+                    similar: similar(name, all).into_iter().map(str::to_owned).collect(),
                     known: short().take(NAMES_LISTED_MAX).map(str::to_owned).collect(),
                     count: self.methods.len(),
                 }
@@ -352,3 +350,182 @@ impl fmt::Display for UnknownMethod {
 }
 
 impl std::error::Error for UnknownMethod {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::typed::Arguments;
+    use crate::typed::samples::component;
+
+    const SEVERAL: &str = r#"
+    (component
+      (core module $m
+        (memory (export "memory") 1)
+        (func (export "nothing"))
+        (func (export "add") (param i64) (result i64) (local.get 0))
+        (func (export "drop") (param i32)))
+      (core instance $i (instantiate $m))
+      (type $thing (resource (rep i32)))
+      (func $nothing (canon lift (core func $i "nothing")))
+      (func $add (param "delta" s64) (result s64) (canon lift (core func $i "add")))
+      (func $use (param "thing" (own $thing)) (canon lift (core func $i "drop")))
+      (instance $api (export "add" (func $add)) (export "get-all" (func $nothing)))
+      (instance $admin
+        (export "thing" (type $thing))
+        (export "get-all" (func $nothing))
+        (export "use-it" (func $use)))
+      (instance $hooks (export "run" (func $nothing)))
+      (export "demo:counter/api@0.1.0" (instance $api))
+      (export "demo:counter/admin@0.1.0" (instance $admin))
+      (export "wasi:cli/run@0.2.0" (instance $hooks))
+      (export "ping" (func $nothing)))
+    "#;
+
+    #[track_caller]
+    fn check(table: &MethodTable, name: &str, expected: &str) {
+        let found = match table.find(name) {
+            Ok(method) => method.full_name(),
+            Err(unknown) => unknown.to_string(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_find_their_method() {
+        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        let api = "demo:counter/api@0.1.0#add";
+        for name in ["add", "api.add", "demo:counter/api#add", api] {
+            check(&table, name, api);
+        }
+        check(&table, "api.get-all", "demo:counter/api@0.1.0#get-all");
+        check(&table, "admin.get-all", "demo:counter/admin@0.1.0#get-all");
+        check(&table, "ping", "ping");
+        let shorts: Vec<&str> = table.iter().map(|method| method.short.as_str()).collect();
+        assert_eq!(shorts, ["add", "api.get-all", "admin.get-all", "ping"]);
+        assert_eq!(
+            table.find("add").map(|m| m.to_string()),
+            Ok("add: func(delta: s64) -> s64".into())
+        );
+    }
+
+    #[test]
+    fn other_names_say_what_is_wrong() {
+        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        check(
+            &table,
+            "get-all",
+            "several methods are called `get-all`: api.get-all, admin.get-all",
+        );
+        check(&table, "pingg", "no method `pingg`; did you mean `ping`?");
+        check(
+            &table,
+            "api.getAll",
+            "no method `api.getAll`; did you mean `api.get-all`?",
+        );
+        check(
+            &table,
+            "unheard-of",
+            "no method `unheard-of`; there are: add, api.get-all, admin.get-all, ping",
+        );
+        check(
+            &table,
+            "run",
+            "no method `run`; there are: add, api.get-all, admin.get-all, ping",
+        );
+        let why = "`use-it` cannot be called: its signature has a resource handle";
+        check(&table, "use-it", why);
+        assert_eq!(
+            table.excluded(),
+            [Excluded {
+                name: "demo:counter/admin@0.1.0#use-it".into(),
+                why: Unsupported::Resource
+            }]
+        );
+        let long = "x".repeat(100_000);
+        let error = table.find(&long).expect_err("no such name");
+        assert!(error.to_string().len() < 500, "{}", error.to_string().len());
+        let none = MethodTable::of(&component("(component)")).expect("few functions");
+        check(
+            &none,
+            "add",
+            "no method `add`: the component exports no methods",
+        );
+    }
+
+    #[test]
+    fn the_description_has_examples_that_fit() {
+        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        let described = table.describe();
+        assert_eq!(
+            described["methods"][0],
+            serde_json::json!({
+                "name": "add",
+                "full_name": "demo:counter/api@0.1.0#add",
+                "interface": "demo:counter/api@0.1.0",
+                "params": [{ "name": "delta", "type": "s64", "optional": false }],
+                "result": "s64",
+                "signature": "func(delta: s64) -> s64",
+                "example": { "delta": 1 },
+            })
+        );
+        assert_eq!(
+            described["excluded"][0]["why"],
+            serde_json::json!("its signature has a resource handle")
+        );
+        for method in table.iter() {
+            let example = method.describe()["example"].clone();
+            method
+                .arguments(&Arguments::Json(example))
+                .expect("the example fits");
+        }
+    }
+
+    #[test]
+    fn a_component_of_endless_functions_is_refused() {
+        let exports: String = (0..=FUNCTIONS_MAX)
+            .map(|n| format!("(export \"f{n}\" (func $f))"))
+            .collect();
+        let text = format!(
+            "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate \
+             $m)) (func $f (canon lift (core func $i \"f\"))) {exports})"
+        );
+        let error = MethodTable::of(&component(&text)).expect_err("too many");
+        assert_eq!(
+            error,
+            TooManyFunctions {
+                count: FUNCTIONS_MAX + 1,
+                max: FUNCTIONS_MAX
+            }
+        );
+    }
+
+    #[test]
+    fn types_that_unfold_without_end_are_not_methods() {
+        // A type of ten parts, each of ten parts, and so on: 11,111 when written out.
+        let mut types = String::from("(type $t0 (tuple u8 u8 u8 u8 u8 u8 u8 u8 u8 u8))");
+        for level in 1..4 {
+            let below = format!(" $t{}", level - 1).repeat(10);
+            types.push_str(&format!("(type $t{level} (tuple{below}))"));
+        }
+        let functions: String = (0..20)
+            .map(|n| {
+                format!(
+                    "(func (export \"wide{n}\") (param \"p\" (list $t3)) (canon lift (core func $i \
+                     \"f\") (memory (core memory $i \"memory\")) (realloc (core func $i \
+                     \"realloc\"))))"
+                )
+            })
+            .collect();
+        let text = format!(
+            "(component {types} (core module $m (memory (export \"memory\") 1) (func (export \
+             \"realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 0)) (func (export \"f\") \
+             (param i32 i32))) (core instance $i (instantiate $m)) {functions})"
+        );
+        let table = MethodTable::of(&component(&text)).expect("twenty functions");
+        assert!((1..10).contains(&table.len()), "{}", table.len());
+        assert!(matches!(
+            table.excluded()[0].why,
+            Unsupported::TooLarge { .. }
+        ));
+    }
+}

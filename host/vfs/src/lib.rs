@@ -26,6 +26,8 @@ mod overlay;
 mod pragma;
 mod registry;
 mod scratch;
+#[cfg(test)]
+mod test_context;
 
 pub use fault::Fault;
 pub use handle::{Handle, HandleError};

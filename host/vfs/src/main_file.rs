@@ -26,6 +26,9 @@
 //!
 //! There is no hot journal and no lock: the depot recovers, and the fence excludes.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use stockade_depot::{PAGE_SIZE, PageBytes, PageCount, Pgno};

@@ -240,3 +240,102 @@ fn read_sparse(file: &File, out: &mut [u8], offset: u64) -> Result<(), FileError
 fn failed(error: &io::Error) -> Fault {
     Fault::ScratchFailed(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_depot::DepotLimits;
+
+    use super::*;
+    use crate::test_context::TestContext;
+
+    fn bounded() -> TestContext {
+        TestContext::new(DepotLimits::default(), |o| {
+            o.scratch_bytes_max = 100_000;
+            o.scratch_memory_bytes_max = 10_000;
+        })
+    }
+
+    fn content(file: &mut ScratchFile) -> Vec<u8> {
+        let mut out = vec![9; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read(&mut out, 0).unwrap();
+        out
+    }
+
+    #[test]
+    fn moves_to_disk_and_back_with_the_same_contents() {
+        let test = bounded();
+        let budget = &test.context.scratch;
+        let mut file = ScratchFile::new(Arc::clone(&test.context));
+        file.write(&[1; 6_000], 0).unwrap();
+        assert_eq!((budget.used(), budget.in_memory()), (6_000, 6_000));
+        file.write(&[2; 6_000], 5_000).unwrap();
+        assert_eq!((budget.used(), budget.in_memory()), (11_000, 0));
+        assert_eq!(content(&mut file), [vec![1; 5_000], vec![2; 6_000]].concat());
+        file.truncate(5_500).unwrap();
+        assert_eq!(content(&mut file), [vec![1; 5_000], vec![2; 500]].concat());
+        file.truncate(0).unwrap();
+        file.write(&[3; 10], 0).unwrap();
+        assert_eq!((budget.used(), budget.in_memory()), (10, 10));
+        drop(file);
+        assert_eq!((budget.used(), budget.in_memory()), (0, 0));
+    }
+
+    #[test]
+    fn gaps_are_zeros_in_memory_and_on_disk() {
+        for gap in [100, 50_000] {
+            let test = bounded();
+            let mut file = ScratchFile::new(Arc::clone(&test.context));
+            file.write(&[1; 5], 0).unwrap();
+            file.write(&[2; 5], gap).unwrap();
+            file.truncate(gap + 20).unwrap();
+            let zeros = usize::try_from(gap).unwrap() - 5;
+            let expected = [vec![1; 5], vec![0; zeros], vec![2; 5], vec![0; 15]].concat();
+            assert_eq!(content(&mut file), expected);
+        }
+    }
+
+    #[test]
+    fn a_refused_write_changes_nothing() {
+        let test = bounded();
+        let mut one = ScratchFile::new(Arc::clone(&test.context));
+        let mut two = ScratchFile::new(Arc::clone(&test.context));
+        one.write(&[1; 60_000], 0).unwrap();
+        two.write(&[2; 5_000], 0).unwrap();
+        let full = Fault::ScratchFull { bytes: 110_000, max: 100_000 };
+        assert_eq!(two.write(&[3; 50_000], 0), Err(full.into()));
+        assert_eq!(content(&mut two), [2; 5_000]);
+        assert_eq!(test.context.scratch.used(), 65_000);
+        let full = Fault::ScratchFull { bytes: u64::MAX, max: 100_000 };
+        assert_eq!(two.truncate(u64::MAX), Err(full.into()));
+        assert_eq!(two.write(&[1], u64::MAX), Err(FileError::OutOfRange));
+        drop(one);
+        two.write(&[3; 50_000], 0).unwrap();
+        assert_eq!(content(&mut two), [3; 50_000]);
+    }
+
+    #[test]
+    fn a_missing_directory_is_a_typed_fault_and_costs_nothing() {
+        let test = bounded();
+        let mut file = ScratchFile::new(Arc::clone(&test.context));
+        std::fs::remove_dir(test.directory.path()).unwrap();
+        file.write(&[1; 9_000], 0).unwrap();
+        let error = file.write(&[2; 9_000], 9_000).unwrap_err();
+        assert!(matches!(error, FileError::Fault(Fault::ScratchFailed(_))), "{error:?}");
+        assert_eq!(content(&mut file), [1; 9_000]);
+        assert_eq!(test.context.scratch.used(), 9_000);
+    }
+
+    #[test]
+    fn reads_past_the_end_are_zeros_and_short() {
+        let test = bounded();
+        for size in [10usize, 20_000] {
+            let mut file = ScratchFile::new(Arc::clone(&test.context));
+            file.write(&vec![1; size], 0).unwrap();
+            let mut out = [9; 10];
+            assert_eq!(file.read(&mut out, size as u64 - 4), Err(FileError::ShortRead));
+            assert_eq!(out, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(file.read(&mut out, u64::MAX), Err(FileError::ShortRead));
+            assert_eq!(out, [0; 10]);
+        }
+    }
+}

@@ -1,10 +1,14 @@
 //! Commits: one in flight, merged while it is, and the verdict of each lost answer.
 
-use stockade_depot::{Cause, PageCount, Pgno, PrepareError, StoreError, Txid, Verdict};
+use std::time::{Duration, Instant};
+
+use stockade_depot::{
+    Cause, DepotLimits, PageCount, Pgno, PrepareError, ReadError, Reason, Session, Store,
+    StoreError, Txid, Verdict,
+};
 
 use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, late_put, limits, page, put};
-use stockade_depot::{DepotLimits, Store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_becomes_durable_and_readable() {
@@ -57,7 +61,7 @@ async fn growth_fills_holes_with_zeros_and_cut_pages_never_come_back() {
     put(&session, &[(4, 4)], 6);
     hold.release();
     session.durable(session.mark()).await.unwrap();
-    let check = |session: &stockade_depot::Session| {
+    let check = |session: &Session| {
         let bytes: Vec<u8> = (1..=6).map(|pgno| byte_of(session, pgno)).collect();
         assert_eq!(bytes, [3, 0, 0, 4, 0, 0]);
     };
@@ -182,6 +186,42 @@ async fn a_store_that_stays_away_leaves_the_outcome_indeterminate() {
     drop((lost, outage));
 }
 
+/// Later sends are surely refused, but the first one is still on its way: "not committed" would be a
+/// guess, and here a wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubt_is_not_forgotten() {
+    let world = World::new();
+    let session = world.create().await;
+    let late = world.store.arm(Step::Commit, 1, Fault::Late);
+    let outage = world.store.outage(Step::Commit, Fault::Unavailable);
+    let cause = session.durable(put(&session, &[(1, 1)], 1)).await.unwrap_err();
+    assert_eq!(cause.verdict(), Verdict::Indeterminate, "{cause:?}");
+    drop(outage);
+    late.deliver().await;
+    assert_eq!(world.state().await.head.txid, Txid(1));
+}
+
+/// The loss is known from a confirmation: the commit that the store keeps refusing is given up, and
+/// its callers are answered, long before the deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_session_sends_nothing_again() {
+    let world = World::with(DepotLimits { step_deadline: Duration::from_secs(20), ..limits() });
+    let session = world.create().await;
+    let outage = world.store.outage(Step::Commit, Fault::Unavailable);
+    let sent = put(&session, &[(1, 1)], 1);
+    outage.fired().await;
+    let collected = put(&session, &[(1, 2)], 1);
+    world.steal().await;
+    let known = Instant::now();
+    let cause = session.confirm().await.unwrap_err();
+    for mark in [sent, collected] {
+        assert_eq!(session.durable(mark).await.unwrap_err().verdict(), Verdict::NotCommitted);
+    }
+    assert!(known.elapsed() < Duration::from_secs(5));
+    assert_eq!(session.cause(), Some(cause));
+    drop(outage);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn old_generation_cannot_commit() {
     let world = World::new();
@@ -214,8 +254,8 @@ async fn first_fatal_cause_is_kept() {
     // The thief goes on, and is robbed as well: later refusals would name other heads.
     let again = world.take_over(&world.there).await.unwrap().session;
     again.durable(put(&again, &[(1, 3)], 2)).await.unwrap();
-    old.close(stockade_depot::Reason::Operator);
-    assert_eq!(old.read(Pgno(2)).unwrap_err(), stockade_depot::ReadError::Dead(first.clone()));
+    old.close(Reason::Operator);
+    assert_eq!(old.read(Pgno(2)).unwrap_err(), ReadError::Dead(first.clone()));
     assert_eq!(old.prepare(1, PageCount(2)).unwrap_err(), PrepareError::Dead(first.clone()));
     assert_eq!(old.confirm().await.unwrap_err(), first);
     assert_eq!(old.on_death().await, first);
@@ -259,7 +299,7 @@ async fn prepare_waits_while_the_pipeline_is_full() {
         let session = session.clone();
         tokio::task::spawn_blocking(move || session.prepare(4096, PageCount(2)))
     };
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished(), "the pipeline is full");
     hold.release();
     assert_eq!(waiting.await.unwrap(), Ok(()));
@@ -280,8 +320,8 @@ async fn a_prepare_that_waits_ends_with_the_session() {
         let session = session.clone();
         tokio::task::spawn_blocking(move || session.prepare(4096, PageCount(1)))
     };
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
-    session.close(stockade_depot::Reason::Slept);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    session.close(Reason::Slept);
     assert!(matches!(waiting.await.unwrap(), Err(PrepareError::Dead(Cause::Closed(_)))));
     // What was accepted before runs to its verdict all the same.
     hold.release();

@@ -96,3 +96,13 @@ async fn a_stale_view_destroys_nothing() {
     assert!(matches!(error, OpenError::Superseded { .. }), "{error:?}");
     assert_eq!(owner.confirm().await, Ok(()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_actor_goes_in_bounded_steps() {
+    let world = World::new();
+    let session = world.create().await;
+    session.durable(put(&session, &[(1, 1)], 5000)).await.unwrap();
+    world.here.destroy(&world.state().await).await.unwrap();
+    assert!(world.store.calls(Step::Destroy) > 1);
+    assert!(world.store.actor(&world.actor).await.unwrap().is_none());
+}

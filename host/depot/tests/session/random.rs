@@ -227,13 +227,8 @@ async fn verify_chain(world: &World, session: &Session) {
         assert_eq!(row.txid, last.next());
         let pages: Vec<_> = world.store.commit_pages(db, row.txid).await.unwrap();
         let pages: Vec<_> = pages.into_iter().map(|page| (page.pgno, page.bytes)).collect();
-        let content = stockade_depot::chain::content(
-            db,
-            row.generation,
-            row.txid,
-            row.page_count,
-            &pages,
-        );
+        let content =
+            stockade_depot::chain::content(db, row.generation, row.txid, row.page_count, &pages);
         assert_eq!(content, row.content);
         if row.txid == Txid(1) {
             chain = row.chain;

@@ -1,8 +1,14 @@
 //! Reads: what is served from where, and how a read that waits ends.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Cause, DepotLimits, Pgno, ReadError, Reason, Session, StoreError};
+use futures_util::future::BoxFuture;
+use stockade_depot::{
+    Cause, Depot, DepotLimits, NodeSession, Parker, Pgno, ReadError, Reason, Session, Store,
+    StoreError, TokioParker,
+};
+use tokio::runtime::Handle;
 
 use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, limits, put};
@@ -177,14 +183,33 @@ async fn parked_reads_are_bounded() {
     assert_eq!(read_elsewhere(&session, 3).await.unwrap(), Ok(3));
 }
 
+/// Closes a session right after each wait: the answer is there, and the session is dead.
+struct ClosingParker {
+    waits: TokioParker,
+    session: OnceLock<Session>,
+}
+
+impl Parker for ClosingParker {
+    fn park(&self, work: BoxFuture<'_, ()>) {
+        self.waits.park(work);
+        self.session.get().unwrap().close(Reason::Operator);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_after_the_death_is_not_served() {
     let world = World::new();
-    let session = cold(&world, 1).await;
-    let hold = world.store.arm(Step::Read, 1, Fault::HoldAnswer);
-    let read = read_elsewhere(&session, 1);
-    hold.fired().await;
-    session.close(Reason::Operator);
-    hold.release();
-    assert!(matches!(read.await.unwrap(), Err(ReadError::Dead(_))));
+    drop(cold(&world, 1).await);
+    let waits = TokioParker(Handle::current());
+    let parker = Arc::new(ClosingParker { waits, session: OnceLock::new() });
+    let store = Arc::clone(&world.store) as Arc<dyn Store>;
+    let node = NodeSession([3; 16]);
+    let depot = Depot::new(store, node, limits(), Arc::clone(&parker) as _, Handle::current());
+    let session = world.take_over(&depot).await.unwrap().session;
+    parker.session.set(session.clone()).unwrap();
+    let first = world.store.arm(Step::Read, 1, Fault::Unavailable);
+    let dead = ReadError::Dead(Cause::Closed(Reason::Operator));
+    assert_eq!(session.read(Pgno(1)), Err(dead));
+    assert_eq!(world.store.calls(Step::Read), 2, "the store did answer");
+    drop(first);
 }

@@ -1,0 +1,105 @@
+//! `stockade call`: calls a method of an actor.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::output::printable;
+use super::target::{Target, segment};
+use super::Context;
+use crate::gateway::{
+    BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER, WAVE_CONTENT_TYPE,
+};
+
+/// Call a method of an actor; the first call creates it
+///
+/// Arguments and result are WAVE, the text form of component values: 5, "text", [1, 2],
+/// {name: "x", age: 3}, some(1), ok("done"). With --json the result is printed as JSON.
+///
+/// A method that answers err(...) has run and answered: the exit code is 0 unless --fail-on-err.
+#[derive(Args)]
+#[command(after_long_help = r#"Examples:
+  stockade call counter/alice add 5
+  stockade call ledger/main transfer '"alice"' '"bob"' 100
+  stockade call ledger/main transfer --json-args '["alice", "bob", 100]'
+  stockade call ledger/main transfer --json-args '{"from": "alice", "to": "bob", "amount": 100}'
+  stockade call catalog/debian ingest --json-args @batch.json
+  generate | stockade call catalog/debian ingest --json-args -
+
+Strings are quoted inside the shell's quotes. `stockade describe KIND` shows methods and types."#)]
+pub(super) struct Call {
+    /// The actor, KIND/KEY
+    actor: Target,
+    /// The method; with its interface in front if several have the name
+    method: String,
+    /// Arguments as WAVE, one each; `@FILE` or `-` (stdin) reads all of them
+    #[arg(allow_negative_numbers = true, value_name = "ARGS")]
+    arguments: Vec<String>,
+    /// All arguments as one JSON array or object: text, `@FILE`, or `-` for stdin
+    #[arg(long, value_name = "JSON", conflicts_with = "arguments", allow_hyphen_values = true)]
+    json_args: Option<String>,
+    /// Exit with 1 if the method answers err(...)
+    #[arg(long)]
+    fail_on_err: bool,
+    /// Print generation, txid and what the call has cost to stderr
+    #[arg(long)]
+    bill: bool,
+}
+
+impl Call {
+    #[cfg(test)]
+    pub(super) fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let (content_type, body) = self.body()?;
+        let accept = if context.output.is_json() { "application/json" } else { WAVE_CONTENT_TYPE };
+        let path = format!("/actors{}/{}", self.actor.path(), segment(&self.method));
+        let headers = [("content-type", content_type), ("accept", accept)];
+        let answer = context.server()?.post(&path, &headers, &body)?;
+        if self.bill {
+            context.output.note(&format!(
+                "generation={};txid={};{}",
+                answer.header(GENERATION_HEADER),
+                answer.header(TXID_HEADER),
+                answer.header(BILL_HEADER)
+            ));
+        }
+        let refused = answer.header(RESULT_HEADER) == "err";
+        let text = answer.text()?;
+        if context.output.is_json() || !text.is_empty() {
+            context.output.line(&printable(&text))?;
+        }
+        Ok(ExitCode::from(u8::from(refused && self.fail_on_err)))
+    }
+
+    fn body(&self) -> Result<(&'static str, Vec<u8>), Failure> {
+        if let Some(json) = &self.json_args {
+            return Ok(("application/json", indirect(json)?));
+        }
+        let body = match self.arguments.as_slice() {
+            [only] if only == "-" || only.starts_with('@') => indirect(only)?,
+            arguments => arguments.join(", ").into_bytes(),
+        };
+        Ok((WAVE_CONTENT_TYPE, body))
+    }
+}
+
+/// The text itself, or what `@file` or `-` stand for.
+fn indirect(text: &str) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = text.strip_prefix('@') {
+        return std::fs::read(path)
+            .map_err(|error| Failure::file("read arguments from", path.as_ref(), &error));
+    }
+    if text == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::local(format!("cannot read arguments from stdin: {error}")))?;
+        return Ok(bytes);
+    }
+    Ok(text.as_bytes().to_vec())
+}

@@ -1,0 +1,203 @@
+//! Talks to a host over HTTP.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use ureq::Agent;
+use ureq::http::{self, HeaderMap, Method, Request, Response};
+
+use super::failure::Failure;
+use crate::error::Body;
+
+/// How long a connection may take. 5 s: longer means that nobody is there.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Most bytes of an answer that is kept in memory. A host's own reply limit is far below.
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// One listener of a host.
+pub(super) struct Client {
+    agent: Agent,
+    address: String,
+    token: Option<String>,
+}
+
+/// A complete answer.
+pub(super) struct Answer {
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+    address: String,
+}
+
+impl Client {
+    /// A client of `host:port`, which may have `http://` in front.
+    pub(super) fn new(address: &str, token: Option<String>) -> Result<Self, Failure> {
+        let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+        if address.parse::<http::uri::Authority>().is_err() {
+            return Err(Failure::usage(format!("{address:?} is no address: write host:port")));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // A proxy has no business between an operator and a host.
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_MAX))
+            .user_agent(concat!("stockade/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.new_agent(), address: address.to_owned(), token })
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.answer(self.stream(Method::GET, path, &[], None)?)
+    }
+
+    pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.answer(self.stream(Method::DELETE, path, &[], None)?)
+    }
+
+    pub(super) fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Failure> {
+        self.answer(self.stream(Method::POST, path, headers, Some(body))?)
+    }
+
+    pub(super) fn put(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Failure> {
+        self.answer(self.stream(Method::PUT, path, headers, Some(body))?)
+    }
+
+    /// Sends JSON and reads JSON.
+    pub(super) fn post_json(&self, path: &str, document: &Json) -> Result<Answer, Failure> {
+        let body = document.to_string();
+        self.post(path, &[("content-type", "application/json")], body.as_bytes())
+    }
+
+    /// An answer of any length, to be read as it comes. Errors of the host are `Err`.
+    pub(super) fn download(&self, path: &str) -> Result<Response<ureq::Body>, Failure> {
+        self.stream(Method::GET, path, &[], None)
+    }
+
+    /// The address, for errors about what came from it.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Response<ureq::Body>, Failure> {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let wrong = |error: http::Error| Failure::usage(format!("cannot be sent: {error}"));
+        let response = match body {
+            Some(body) => self.agent.run(request.body(body).map_err(wrong)?),
+            None => self.agent.run(request.body(()).map_err(wrong)?),
+        };
+        let mut response = response.map_err(|error| self.failure(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = self.read(&mut response)?;
+        match serde_json::from_slice::<Body>(&bytes) {
+            Ok(body) => Err(Failure::answered(body)),
+            Err(_) => Err(Failure::strange_answer(&self.address, &status)),
+        }
+    }
+
+    fn answer(&self, mut response: Response<ureq::Body>) -> Result<Answer, Failure> {
+        let bytes = self.read(&mut response)?;
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { headers, bytes, address: self.address.clone() })
+    }
+
+    fn read(&self, response: &mut Response<ureq::Body>) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let reader = response.body_mut().as_reader();
+        reader
+            .take(ANSWER_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::broke_off(&self.address, &error))?;
+        Ok(bytes)
+    }
+
+    fn failure(&self, error: &ureq::Error) -> Failure {
+        use std::io::ErrorKind;
+        match error {
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                Failure::unreachable(&self.address, error)
+            }
+            ureq::Error::Io(io)
+                if matches!(
+                    io.kind(),
+                    ErrorKind::ConnectionRefused
+                        | ErrorKind::NotFound
+                        | ErrorKind::AddrNotAvailable
+                        | ErrorKind::HostUnreachable
+                        | ErrorKind::NetworkUnreachable
+                ) =>
+            {
+                Failure::unreachable(&self.address, io)
+            }
+            other => Failure::broke_off(&self.address, other),
+        }
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Json, Failure> {
+        serde_json::from_slice(&self.bytes)
+            .map_err(|error| Failure::strange_answer(&self.address, &error))
+    }
+
+    /// The body as text.
+    pub(super) fn text(self) -> Result<String, Failure> {
+        String::from_utf8(self.bytes)
+            .map_err(|error| Failure::strange_answer(&self.address, &error))
+    }
+
+    /// A header's text, or nothing.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_a_server_is_unreachable() {
+        let client = Client::new("http://127.0.0.1:1/", None).expect("an address");
+        let failure = client.get("/health").map(|_| ()).expect_err("nobody there");
+        assert_eq!(failure.body.code, "unreachable");
+        assert!(failure.body.message.contains("stockade serve"), "{}", failure.body.message);
+    }
+
+    #[test]
+    fn addresses_are_checked_before_anything_is_sent() {
+        for address in ["", "a b", "host:port/path"] {
+            let failure = Client::new(address, None).map(|_| ()).expect_err(address);
+            assert_eq!(failure.body.code, "usage");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The program's commands.
+//!
+//! ```text
+//!  serve                          runs a host               server.rs does the work
+//!  call                           talks to the listener of actors     (--server)
+//!  deploy kinds describe actors
+//!  sql export verify              talk to the listener of operators   (--admin)
+//!  export verify --data-dir       read the store itself, without a server
+//! ```
+//!
+//! Invariants:
+//! - Results go to stdout, everything else to stderr; with `--json` each is one JSON document.
+//! - What a guest has written is made printable before it reaches a terminal.
+//! - Exit codes: 0 done, 1 an error of actor or host, 2 wrong usage, 3 no server reached.
+
+mod actors;
+mod call;
+mod client;
+mod config;
+mod deploy;
+mod export;
+mod failure;
+mod kinds;
+mod logging;
+mod offline;
+mod output;
+mod prompt;
+mod serve;
+mod sql;
+mod statement;
+mod target;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+use failure::Failure;
+use output::Output;
+
+const AFTER_HELP: &str = "\
+A first actor:
+  stockade serve --data-dir ./data &
+  stockade deploy counter counter.wasm
+  stockade describe counter
+  stockade call counter/alice add 5
+  stockade sql counter/alice 'SELECT * FROM counts'
+  stockade export counter/alice alice.sqlite
+
+Exit codes:
+  0  done
+  1  the actor or the host answered with an error (with --json: its body on stderr)
+  2  wrong usage
+  3  no server was reached
+
+Every error has a stable `group.code` and an advice: retry, reroute, fix, never, or
+unknown-outcome (look before you repeat it).";
+
+/// Hosts stateful actors: one wasm component and one private SQLite database each.
+#[derive(Parser)]
+#[command(name = "stockade", version, after_long_help = AFTER_HELP, max_term_width = 100)]
+struct Program {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args)]
+struct Common {
+    /// Print one JSON document instead of text; errors are JSON on stderr
+    #[arg(long, global = true, help_heading = "Common options")]
+    json: bool,
+    /// Address of the listener of actors
+    #[arg(
+        long,
+        global = true,
+        env = "STOCKADE_SERVER",
+        default_value = "127.0.0.1:7070",
+        value_name = "HOST:PORT",
+        help_heading = "Common options"
+    )]
+    server: String,
+    /// Address of the listener of operators
+    #[arg(
+        long = "admin-server",
+        global = true,
+        env = "STOCKADE_ADMIN",
+        default_value = "127.0.0.1:7071",
+        value_name = "HOST:PORT",
+        help_heading = "Common options"
+    )]
+    admin_server: String,
+    /// File with the token to present, or to ask for; without it STOCKADE_TOKEN is used
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    token_file: Option<PathBuf>,
+    /// What to log to stderr, as RUST_LOG takes it: warn, info, stockade=debug
+    #[arg(
+        long,
+        global = true,
+        env = "RUST_LOG",
+        value_name = "FILTER",
+        help_heading = "Common options"
+    )]
+    log: Option<String>,
+    /// Log as JSON lines
+    #[arg(long, global = true, help_heading = "Common options")]
+    log_json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Deploy(deploy::Deploy),
+    Call(call::Call),
+    Kinds(kinds::Kinds),
+    Describe(kinds::Describe),
+    Actors(actors::Actors),
+    Sql(sql::Sql),
+    Export(export::Export),
+    Verify(verify::Verify),
+}
+
+/// What commands work with.
+struct Context {
+    output: Output,
+    common: Common,
+}
+
+impl Context {
+    /// The listener of actors.
+    fn server(&self) -> Result<Client, Failure> {
+        Client::new(&self.common.server, self.token()?)
+    }
+
+    /// The listener of operators.
+    fn admin(&self) -> Result<Client, Failure> {
+        Client::new(&self.common.admin_server, self.token()?)
+    }
+
+    /// The token's text, from its file or the environment.
+    fn token(&self) -> Result<Option<String>, Failure> {
+        let text = match &self.common.token_file {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| Failure::file("read the token from", path, &error))?,
+            ),
+            None => std::env::var("STOCKADE_TOKEN").ok(),
+        };
+        Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => return usage(&error),
+    };
+    let Program { common, command } = program;
+    let context = Context { output: Output::new(common.json), common };
+    match run(&context, &command) {
+        Ok(code) => code,
+        Err(failure) => {
+            context.output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
+    let default = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
+    logging::start(context.common.log.as_deref().unwrap_or(default), context.common.log_json)?;
+    match command {
+        Command::Serve(serve) => serve.run(context),
+        Command::Deploy(deploy) => deploy.run(context),
+        Command::Call(call) => call.run(context),
+        Command::Kinds(kinds) => kinds.run(context),
+        Command::Describe(describe) => describe.run(context),
+        Command::Actors(actors) => actors.run(context),
+        Command::Sql(sql) => sql.run(context),
+        Command::Export(export) => export.run(context),
+        Command::Verify(verify) => verify.run(context),
+    }
+}
+
+/// Help and version go out as they are; wrong usage is an error like any other.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let failure = Failure::usage(error.to_string().trim_end());
+        Output::new(true).failure(&failure);
+        return failure.exit_code();
+    }
+    // Nothing is left to do if even this cannot be printed.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn negative_numbers_are_arguments_and_not_options() {
+        let program =
+            Program::try_parse_from(["stockade", "call", "counter/a", "add", "-5", "-1.5", "--json"])
+                .expect("parses");
+        assert!(program.common.json);
+        let Command::Call(call) = program.command else { panic!("call") };
+        assert_eq!(call.arguments(), ["-5", "-1.5"]);
+    }
+
+    #[test]
+    fn every_command_has_a_help_that_teaches() {
+        for command in Program::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Reads the store of a data directory itself, without a server: for export and verify.
+//!
+//! Only reads of history, which need no ownership: a host that runs on the same directory is not
+//! disturbed, and an actor that it runs is seen as of its last durable commit.
+
+use std::path::Path;
+
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::store::{ActorState, LIST_ROWS_MAX, Store};
+use stockade_depot::{ActorId, StoreError};
+use tokio::runtime::{Builder, Runtime};
+
+use super::failure::Failure;
+use crate::error::HostError;
+
+/// An open store, closed when it is dropped.
+pub(super) struct Offline {
+    pub(super) store: EmbeddedStore,
+    pub(super) runtime: Runtime,
+}
+
+impl Offline {
+    /// Opens the store of a host's data directory. Makes nothing that is not there.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, Failure> {
+        let directory = data_dir.join("store");
+        if !directory.is_dir() {
+            let why = "it is not a data directory of `stockade serve`";
+            return Err(Failure::file("open the store in", data_dir, &why));
+        }
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+        let store = EmbeddedStore::open(EmbeddedConfig::new(directory)).map_err(failure)?;
+        Ok(Self { store, runtime })
+    }
+
+    /// One actor.
+    pub(super) fn actor(&self, actor: &ActorId) -> Result<ActorState, Failure> {
+        let found = self.runtime.block_on(self.store.actor(actor)).map_err(failure)?;
+        found.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() }.into())
+    }
+
+    /// All actors, or those of a kind.
+    pub(super) fn actors(&self, kind: Option<&str>) -> Result<Vec<ActorState>, Failure> {
+        let mut actors: Vec<ActorState> = Vec::new();
+        loop {
+            let after = actors.last().map(|state| state.row.actor.clone());
+            let page = self.store.actors(kind, after.as_ref(), LIST_ROWS_MAX);
+            let page = self.runtime.block_on(page).map_err(failure)?;
+            if page.is_empty() {
+                return Ok(actors);
+            }
+            actors.extend(page);
+        }
+    }
+}
+
+impl Drop for Offline {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.store.close());
+    }
+}
+
+/// What the store says, as a command's failure.
+pub(super) fn failure(error: StoreError) -> Failure {
+    HostError::from(error).into()
+}

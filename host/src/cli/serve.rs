@@ -1,0 +1,181 @@
+//! `stockade serve`: runs a host.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+use tokio::runtime::Builder;
+
+use super::Context;
+use super::config::Config;
+use super::deploy::limit;
+use super::failure::Failure;
+use crate::gateway::auth::Token;
+use crate::host::HostConfig;
+use crate::limits::Limits;
+use crate::server::{self, Addresses, ServerConfig, ServerError};
+
+/// Run a host until SIGINT or SIGTERM
+///
+/// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
+/// otherwise; beyond loopback a token is needed. Actors end in order at shutdown; after SIGKILL
+/// everything that was acknowledged is there at the next start.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  stockade serve --data-dir ./data
+  stockade serve --data-dir ./data --listen 127.0.0.1:0 --admin 127.0.0.1:0 --ready-file r.json
+  stockade serve --listen 0.0.0.0:7070 --token-file token
+  stockade serve --config stockade.toml
+  stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
+
+A configuration file, each setting optional, the command line wins:
+  data_dir = \"/var/lib/stockade\"
+  listen = \"127.0.0.1:7070\"
+  admin = \"127.0.0.1:7071\"
+  token_file = \"/etc/stockade/token\"
+  [host]
+  requests_max = 2048
+  [limits]
+  call_time_ms = 5000")]
+pub(super) struct Serve {
+    /// Where everything is kept; made if missing
+    #[arg(long, env = "STOCKADE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Listen here for operators [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Settings, TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Default limit of all kinds; a manifest may say otherwise
+    #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
+    limits: Vec<(String, u64)>,
+    /// Write the addresses here, as JSON, once both listeners serve
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let config = self.server_config(context)?;
+        let data_dir = config.host.data_dir.clone();
+        let runtime = Builder::new_multi_thread()
+            .thread_name("gateway")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+        let announced = |addresses| self.announce(context, &data_dir, addresses);
+        let report = runtime.block_on(server::run(config, announced));
+        if let Some(path) = &self.ready_file {
+            // It is only there while the addresses serve.
+            drop(std::fs::remove_file(path));
+        }
+        let report = report.map_err(failure)?;
+        tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
+        Ok(ExitCode::from(u8::from(!report.orderly)))
+    }
+
+    fn server_config(&self, context: &Context) -> Result<ServerConfig, Failure> {
+        let file = Config::read(self.config.as_deref())?;
+        let pick = |given: &Option<String>, file: Option<String>, default: &str| {
+            given.clone().or(file).unwrap_or_else(|| default.to_owned())
+        };
+        let data_dir = self.data_dir.clone().or(file.data_dir);
+        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("stockade-data"));
+        let token = match (&context.common.token_file, &file.token_file) {
+            (None, Some(path)) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| Failure::file("read the token from", path, &error))?,
+            ),
+            _ => context.token()?,
+        };
+        let token = token.map(|text| Token::new(&text)).transpose();
+        let mut host = HostConfig::new(data_dir);
+        host.limits = file.host.limits();
+        Ok(ServerConfig {
+            host,
+            kind_defaults: over(&file.limits, &self.limits)?,
+            listen: pick(&self.listen, file.listen, "127.0.0.1:7070"),
+            admin: pick(&self.admin, file.admin, "127.0.0.1:7071"),
+            token: token.map_err(|error| Failure::usage(error.to_string()))?,
+        })
+    }
+
+    fn announce(&self, context: &Context, data_dir: &Path, addresses: Addresses) {
+        let Addresses { listen, admin } = addresses;
+        let document = json!({
+            "event": "ready",
+            "listen": listen.to_string(),
+            "admin": admin.to_string(),
+            "data_dir": data_dir.display().to_string(),
+            "pid": std::process::id(),
+        });
+        let text = |_: &Json| {
+            let version = env!("CARGO_PKG_VERSION");
+            let data_dir = data_dir.display();
+            format!(
+                "stockade {version}\n  actors     http://{listen}\n  operators  http://{admin}\n  \
+                 data       {data_dir}"
+            )
+        };
+        // The file first: whoever sees the line may rely on it.
+        if let Some(path) = &self.ready_file
+            && let Err(error) = write_whole(path, &document.to_string())
+        {
+            tracing::error!(path = %path.display(), %error, "cannot write the ready file");
+        }
+        if context.output.result(&document, text).is_err() {
+            tracing::warn!("cannot announce on stdout");
+        }
+    }
+}
+
+/// Readers see nothing or everything.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".partial-{}", std::process::id()));
+    let partial = PathBuf::from(name);
+    let mut file = std::fs::File::create(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    drop(file);
+    std::fs::rename(&partial, path)
+}
+
+/// Defaults with single limits over them. An unknown name is told with all known ones.
+fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
+    let mut whole = serde_json::to_value(defaults).expect("BUG: limits are numbers");
+    for (name, number) in given {
+        whole[name] = json!(number);
+    }
+    serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
+}
+
+fn failure(error: ServerError) -> Failure {
+    match error {
+        ServerError::Host(error) => error.into(),
+        ServerError::Address { .. } | ServerError::Unprotected(_) => {
+            Failure::usage(error.to_string())
+        }
+        ServerError::Listen { .. } => Failure::local(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_limits_are_set_by_name() {
+        let limits = over(&Limits::default(), &[("rows_max".to_owned(), 5)]).expect("known");
+        assert_eq!(limits.rows_max, 5);
+        let failure = over(&Limits::default(), &[("rows".to_owned(), 5)]).expect_err("unknown");
+        assert!(failure.body.message.contains("rows_max"), "{}", failure.body.message);
+    }
+}

@@ -1,0 +1,149 @@
+//! `stockade sql`: an operator's statements, through the actor's live session.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::client::Client;
+use super::failure::Failure;
+use super::output::{cell, sql_cell, table};
+use super::target::Target;
+use super::{Context, prompt};
+
+/// Run SQL against an actor's database: one statement, a file, or a prompt
+///
+/// Runs inside the actor's own session, so it sees what the actor sees and breaks no rule that
+/// holds for it; a sleeping actor is woken. Read-only unless --write. Never creates an actor.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  stockade sql counter/alice                                   a prompt; .help inside
+  stockade sql counter/alice 'SELECT * FROM counts'
+  stockade sql counter/alice 'SELECT * FROM counts WHERE name = ?' --param '\"a\"'
+  stockade sql counter/alice --write 'DELETE FROM counts'
+  stockade sql counter/alice --write -f fix.sql                the rows of the last statement
+  stockade sql counter/alice --json 'SELECT 1' | jq .rows
+
+Each statement commits by itself; a file runs in one request and may hold BEGIN and COMMIT.")]
+pub(super) struct Sql {
+    /// The actor, KIND/KEY
+    actor: Target,
+    /// One or more statements; without it a prompt, or stdin if that is no terminal
+    #[arg(conflicts_with = "file")]
+    statement: Option<String>,
+    /// Statements from a file
+    #[arg(long, short, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Let the statements write
+    #[arg(long, short)]
+    write: bool,
+    /// A parameter of the last statement, as JSON; by position
+    #[arg(long = "param", value_name = "JSON", value_parser = parameter, allow_hyphen_values = true)]
+    parameters: Vec<Json>,
+    /// Most rows to print
+    #[arg(long, value_name = "ROWS", default_value_t = 1000)]
+    rows_max: u64,
+}
+
+/// What the statements of one command share.
+pub(super) struct Statements {
+    client: Client,
+    path: String,
+    pub(super) write: bool,
+    rows_max: u64,
+}
+
+impl Sql {
+    pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let mut statements = Statements {
+            client: context.admin()?,
+            path: format!("/admin/actors{}/sql", self.actor.path()),
+            write: self.write,
+            rows_max: self.rows_max,
+        };
+        let Some(sql) = self.text()? else {
+            prompt::run(context, &self.actor, &mut statements)?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let document = statements.run(&sql, &self.parameters)?;
+        context.output.result(&document, rows)?;
+        tell_rest(context, &document, self.write);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The statements, or nothing if they are to be typed.
+    fn text(&self) -> Result<Option<String>, Failure> {
+        if let Some(path) = &self.file {
+            let text = std::fs::read_to_string(path);
+            return text.map(Some).map_err(|error| Failure::file("read", path, &error));
+        }
+        match &self.statement {
+            Some(statement) if statement != "-" => Ok(Some(statement.clone())),
+            None if std::io::stdin().is_terminal() => Ok(None),
+            _ => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).map_err(|error| {
+                    Failure::local(format!("cannot read statements from stdin: {error}"))
+                })?;
+                Ok(Some(text))
+            }
+        }
+    }
+}
+
+impl Statements {
+    /// Sends statements and returns the answer to the last one.
+    pub(super) fn run(&self, sql: &str, parameters: &[Json]) -> Result<Json, Failure> {
+        let request = json!({
+            "sql": sql,
+            "parameters": parameters,
+            "write": self.write,
+            "rows_max": self.rows_max,
+        });
+        self.client.post_json(&self.path, &request)?.json()
+    }
+}
+
+/// Rows as a table; nothing for a statement that returns none.
+pub(super) fn rows(document: &Json) -> String {
+    let list = |value: &Json| value.as_array().cloned().unwrap_or_default();
+    let header: Vec<String> = list(&document["columns"]).iter().map(cell).collect();
+    if header.is_empty() {
+        return format!("{} rows changed", document["changes"]);
+    }
+    let rows = list(&document["rows"]);
+    table(header, rows.iter().map(|row| list(row).iter().map(sql_cell).collect()).collect())
+}
+
+/// What a table does not say.
+pub(super) fn tell_rest(context: &Context, document: &Json, write: bool) {
+    let has_columns = document["columns"].as_array().is_some_and(|columns| !columns.is_empty());
+    let changes = document["changes"].as_u64().unwrap_or(0);
+    if has_columns && write && changes > 0 {
+        context.output.note(&format!("{changes} rows changed"));
+    }
+    if document["more"] == true {
+        context.output.note("there are more rows: --rows-max, or LIMIT and OFFSET");
+    }
+}
+
+/// JSON, or plain text for people who forget its quotes.
+fn parameter(text: &str) -> Result<Json, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("{error}; a text is written with its quotes: '\"text\"'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_a_table_and_changes_a_sentence() {
+        let text = rows(&json!({ "columns": ["a"], "rows": [[1], [null]], "changes": 0 }));
+        assert!(text.contains("NULL") && text.contains('a'), "{text}");
+        assert_eq!(rows(&json!({ "columns": [], "rows": [], "changes": 3 })), "3 rows changed");
+    }
+}

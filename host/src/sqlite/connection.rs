@@ -1,0 +1,523 @@
+//! The one connection of a generation, as its handles use it.
+//!
+//! Invariants:
+//! - N1: every call enters the grip and asks the session first, and asks both again before it
+//!   reports success. After a revocation nothing succeeds.
+//! - N2: the stack of transactions is empty whenever SQLite is in autocommit mode.
+//! - N3: dropping handles always works, also after a revocation, and runs nothing but rollbacks.
+//! - N4: when a call of the guest has ended, no statement steps and no transaction is open.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stockade_depot::{Mark, Session};
+use stockade_vfs::{Handle, VfsOptions};
+
+use super::authorizer::{Asker, Judge};
+use super::error::{SqlError, SqlLimit};
+use super::ffi::{Database, Whole};
+use super::meter::{Meter, STEPS_PER_LOOK};
+use super::owner::{Owner, reason_of};
+use super::run::{Bounds, Changes, Runner};
+use super::statement::{Cache, Compiled, Slots};
+use super::transaction::{Stack, TransactionId, TransactionMode};
+use super::value::Value;
+use super::{functions, hardening};
+use crate::grip::Grip;
+use crate::limits::Limits;
+
+/// The one connection of a generation. It is used by one thread at a time.
+pub struct Connection {
+    core: Whole<Core>,
+    owner: Owner,
+    meter: Meter,
+}
+
+/// Everything that shares the database, together (F3).
+pub(super) struct Core {
+    pub(super) slots: Slots,
+    pub(super) cache: Cache,
+    pub(super) stack: Stack,
+    pub(super) runner: Runner,
+    /// Counts runs of statements, so that a cursor knows its own.
+    pub(super) runs: u64,
+    /// Bytes of values that are bound one by one.
+    pub(super) bound_bytes: u64,
+}
+
+/// Ends running SQL from any thread.
+#[derive(Clone)]
+pub struct Interrupter {
+    handle: Arc<Handle>,
+    meter: Meter,
+}
+
+/// What a call left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// A transaction was open and has been rolled back.
+    pub rolled_back: bool,
+    /// Queries that were in progress and have been ended.
+    pub queries: u32,
+}
+
+impl Interrupter {
+    /// Ends the statement that runs now and everything else that the call in progress tries.
+    pub fn interrupt(&self) {
+        self.meter.stop();
+        // Fails only if nothing is open: then nothing runs.
+        let _ = self.handle.interrupt();
+    }
+}
+
+impl Connection {
+    /// Opens the database of a session. Writes nothing.
+    ///
+    /// # Errors
+    /// `Revoked` if the session is dead, `Unavailable` if its first page could not be read.
+    pub fn open(
+        session: Session,
+        scratch_dir: &Path,
+        limits: &Limits,
+        grip: Grip,
+        meter: Meter,
+    ) -> Result<Self, SqlError> {
+        let mut options = VfsOptions::new(scratch_dir);
+        options.scratch_bytes_max = limits.scratch_bytes_max;
+        let mut open = stockade_vfs::open(session.clone(), &options)
+            .map_err(|error| open_error(&session, &error))?;
+        let owner = Owner::new(open.handle(), grip);
+        let judge = Judge::default();
+        let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
+        let connection = open.connection_mut();
+        hardening::harden(connection, limits).map_err(other)?;
+        judge.install(connection).map_err(other)?;
+        let looking = (owner.clone(), meter.clone());
+        let look = move || !(looking.1.look() && looking.0.is_alive());
+        let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
+        connection.progress_handler(steps, Some(look)).map_err(other)?;
+        let database = Database::new(open);
+        functions::register(&database)
+            .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
+        let core = Core {
+            slots: Slots::default(),
+            cache: Cache::default(),
+            stack: Stack::default(),
+            runner: Runner {
+                database,
+                judge,
+                owner: owner.clone(),
+                meter: meter.clone(),
+                bounds: Bounds::new(limits),
+            },
+            runs: 0,
+            bound_bytes: 0,
+        };
+        Ok(Self { core: Whole::new(core), owner, meter })
+    }
+
+    /// Ends running SQL from any thread.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter { handle: Arc::clone(self.owner.handle()), meter: self.meter.clone() }
+    }
+
+    /// The session underneath, to wait for durability.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        self.owner.session()
+    }
+
+    /// Closes it: rolls back what is open and frees SQLite's memory. Dropping does the same.
+    pub fn close(self) {}
+
+    /// A call of the guest has ended: ends queries in progress and rolls an open transaction back,
+    /// so that what is said next rests on commits alone. Works after a revocation too.
+    ///
+    /// # Errors
+    /// A write whose rows were not all read (`RETURNING`) commits here, and may fail as any commit.
+    pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
+        let core = self.core.parts();
+        let mut left = Leftovers::default();
+        let ended = core.end_runs(&mut left.queries);
+        if !core.runner.database.is_autocommit() {
+            left.rolled_back = true;
+            core.control("ROLLBACK")?;
+        }
+        core.stack.clear();
+        let (read, written) = core.runner.database.take_page_counts();
+        self.meter.pages(read, written);
+        ended.map(|()| left)
+    }
+
+    /// Whether a transaction is open, by a handle or by SQL text.
+    #[must_use]
+    pub fn in_transaction(&mut self) -> bool {
+        !self.core.parts().runner.database.is_autocommit()
+    }
+
+    // --- statements by text ----------------------------------------------------------------------
+
+    /// Runs one statement; rows that it returns are dropped.
+    ///
+    /// # Errors
+    /// As the WIT says.
+    pub fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<Changes, SqlError> {
+        self.guarded(|core| core.execute(sql, parameters))
+    }
+
+    /// Runs one statement and returns its rows, bounded by the limits of a batch.
+    ///
+    /// # Errors
+    /// As the WIT says; `LimitExceeded(RowBytes)` if the rows are too many for one answer.
+    pub fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<RowSet, SqlError> {
+        self.guarded(|core| core.query(sql, parameters))
+    }
+
+    /// Runs statements in one transaction, or savepoint if one is open.
+    ///
+    /// # Errors
+    /// Those of `execute`; nothing was kept.
+    pub fn run_batch(
+        &mut self,
+        statements: &[(String, Vec<Value>)],
+    ) -> Result<Vec<Changes>, SqlError> {
+        self.guarded(|core| core.run_batch(statements))
+    }
+
+    /// Runs a text of any number of statements.
+    ///
+    /// # Errors
+    /// Those of `execute`; statements before the failing one took effect. `Statement` if it left a
+    /// transaction open, which is rolled back.
+    pub fn execute_script(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.guarded(|core| core.execute_script(sql))
+    }
+
+    /// What the last statement that changes rows has done.
+    ///
+    /// # Errors
+    /// `Revoked`.
+    pub fn changes(&mut self) -> Result<Changes, SqlError> {
+        self.guarded(|core| {
+            let database = &core.runner.database;
+            Ok(Changes {
+                rows: database.changes(),
+                last_insert_rowid: database.last_insert_rowid(),
+            })
+        })
+    }
+
+    // --- transactions ----------------------------------------------------------------------------
+
+    /// Begins a transaction, or a savepoint inside one.
+    ///
+    /// # Errors
+    /// `Revoked`, `Interrupted`.
+    pub fn begin(&mut self, mode: TransactionMode) -> Result<TransactionId, SqlError> {
+        self.guarded(|core| core.begin(mode))
+    }
+
+    /// Keeps the changes of a transaction.
+    ///
+    /// # Errors
+    /// As the WIT says. It is still open after a deferred foreign key failed, and after `Busy`.
+    pub fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
+        self.guarded(|core| core.commit(id))
+    }
+
+    /// Drops the changes of a transaction. Ends all queries in progress.
+    ///
+    /// # Errors
+    /// `NotOpen`, `Revoked`.
+    pub fn rollback(&mut self, id: TransactionId) -> Result<(), SqlError> {
+        self.guarded(|core| core.rollback(id))
+    }
+
+    /// The handle was dropped: rolls back if it is still open.
+    pub fn drop_transaction(&mut self, id: TransactionId) {
+        // Ended already, or SQLite fails below a session that is dead: nothing is kept either way.
+        let _ = self.core.parts().rollback(id);
+    }
+
+    // --- durability ------------------------------------------------------------------------------
+
+    /// Everything accepted so far, to be waited for on the session.
+    ///
+    /// # Errors
+    /// `Revoked`.
+    pub fn mark(&mut self) -> Result<Mark, SqlError> {
+        let session = self.owner.session().clone();
+        self.guarded(|_| Ok(session.mark()))
+    }
+
+    /// As `mark`, but refuses inside a transaction, whose changes have no name yet.
+    ///
+    /// # Errors
+    /// `Busy`, `Revoked`.
+    pub fn mark_outside_transaction(&mut self) -> Result<Mark, SqlError> {
+        let session = self.owner.session().clone();
+        self.guarded(|core| {
+            if core.runner.database.is_autocommit() { Ok(session.mark()) } else { Err(SqlError::Busy) }
+        })
+    }
+
+    /// One call: in through the grip and the session, out through both.
+    #[inline]
+    pub(super) fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Core) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        let guard = self.owner.grip().enter()?;
+        self.owner.alive()?;
+        let core = self.core.parts();
+        let answer = work(core);
+        core.follow_sqlite();
+        guard.check()?;
+        self.owner.alive()?;
+        answer
+    }
+
+    /// The parts, for what must work without a grip: drops.
+    pub(super) fn core(&mut self) -> &mut Core {
+        self.core.parts()
+    }
+}
+
+/// Rows as values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowSet {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Core {
+    /// Compiles a statement of the guest, or takes one that is kept.
+    #[inline]
+    pub(super) fn compile(&mut self, sql: &str) -> Result<Compiled, SqlError> {
+        if let Some(compiled) = self.cache.take(sql) {
+            return Ok(compiled);
+        }
+        let compiled = self.runner.one(sql, Asker::Guest, true)?;
+        if self.cache.admit(&compiled) {
+            Ok(compiled)
+        } else {
+            Err(SqlError::LimitExceeded(SqlLimit::Handles))
+        }
+    }
+
+    /// Keeps a statement that is idle again.
+    #[inline]
+    pub(super) fn keep(&mut self, mut compiled: Compiled) {
+        compiled.raw.clear_bindings();
+        self.cache.give(compiled);
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+    ) -> Result<Changes, SqlError> {
+        let mut compiled = self.compile(sql)?;
+        let in_transaction = !self.stack.is_empty();
+        let result = self
+            .runner
+            .bind_all(&mut compiled, parameters)
+            .and_then(|()| self.runner.run(&mut compiled, in_transaction));
+        self.keep(compiled);
+        self.follow_sqlite();
+        result
+    }
+
+    pub(super) fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<RowSet, SqlError> {
+        let mut compiled = self.compile(sql)?;
+        let result = self
+            .runner
+            .bind_all(&mut compiled, parameters)
+            .and_then(|()| self.rows(&mut compiled));
+        self.keep(compiled);
+        result
+    }
+
+    fn rows(&self, compiled: &mut Compiled) -> Result<RowSet, SqlError> {
+        let runner = &self.runner;
+        runner.start(compiled, !self.stack.is_empty())?;
+        let before = runner.database.total_changes();
+        let mut left = runner.bounds.batch_bytes_max;
+        let mut set = RowSet::default();
+        while runner.step(compiled)? {
+            match runner.row_values(compiled, left) {
+                Ok((row, bytes)) => {
+                    left -= bytes;
+                    set.rows.push(row);
+                }
+                Err(error) => {
+                    let _ = runner.finish(compiled);
+                    return Err(error);
+                }
+            }
+        }
+        if !compiled.readonly {
+            runner.changes_since(before);
+        }
+        let columns = compiled.raw.column_count();
+        set.columns = (0..columns).map(|index| compiled.raw.column_name(index)).collect();
+        Ok(set)
+    }
+
+    fn run_batch(&mut self, statements: &[(String, Vec<Value>)]) -> Result<Vec<Changes>, SqlError> {
+        let transaction = self.begin(TransactionMode::Deferred)?;
+        let mut all = Vec::with_capacity(statements.len().min(1024));
+        let mut result = Ok(());
+        for (sql, parameters) in statements {
+            match self.execute(sql, parameters) {
+                Ok(changes) => all.push(changes),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        match result.and_then(|()| self.commit(transaction)) {
+            Ok(()) => Ok(all),
+            Err(error) => {
+                // `NotOpen` if SQLite has rolled it back already.
+                let _ = self.rollback(transaction);
+                Err(error)
+            }
+        }
+    }
+
+    fn execute_script(&mut self, sql: &str) -> Result<(), SqlError> {
+        let was_open = !self.runner.database.is_autocommit();
+        let result = self.run_script(sql);
+        self.follow_sqlite();
+        if was_open || self.runner.database.is_autocommit() {
+            return result;
+        }
+        let mut queries = 0;
+        let _ = self.end_runs(&mut queries);
+        self.control("ROLLBACK")?;
+        result.and(Err(SqlError::wrong_statement("the script left a transaction open", None)))
+    }
+
+    fn run_script(&mut self, sql: &str) -> Result<(), SqlError> {
+        let mut from = 0;
+        while from < sql.len() {
+            let front = self.runner.front(&sql[from..], Asker::Guest, false);
+            let front = front.map_err(|error| shifted(error, from))?;
+            if let Some(mut compiled) = front.compiled {
+                self.runner.run(&mut compiled, !self.stack.is_empty())?;
+            } else if front.tail == 0 {
+                break;
+            }
+            from += front.tail;
+        }
+        Ok(())
+    }
+
+    // --- transactions ----------------------------------------------------------------------------
+
+    pub(super) fn begin(&mut self, mode: TransactionMode) -> Result<TransactionId, SqlError> {
+        self.follow_sqlite();
+        self.runner.meter.check()?;
+        let autocommit = self.runner.database.is_autocommit();
+        self.control(&self.stack.beginning(mode, autocommit))?;
+        Ok(self.stack.push(!autocommit))
+    }
+
+    fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
+        self.follow_sqlite();
+        let ending = self.stack.commit(id)?;
+        self.runner.meter.check()?;
+        for statement in &ending.statements {
+            if let Err(error) = self.control(statement) {
+                self.follow_sqlite();
+                return Err(error);
+            }
+        }
+        self.stack.ended(&ending);
+        Ok(())
+    }
+
+    pub(super) fn rollback(&mut self, id: TransactionId) -> Result<(), SqlError> {
+        self.follow_sqlite();
+        let ending = self.stack.rollback(id)?;
+        let mut queries = 0;
+        let _ = self.end_runs(&mut queries);
+        let mut result = Ok(());
+        for statement in &ending.statements {
+            result = result.and(self.control(statement));
+        }
+        self.follow_sqlite();
+        if result.is_ok() {
+            self.stack.ended(&ending);
+        }
+        result
+    }
+
+    /// Runs a statement of the host that controls transactions. It needs no allowance: a call that
+    /// has used up its budget can still roll back.
+    pub(super) fn control(&mut self, sql: &str) -> Result<(), SqlError> {
+        let mut compiled = match self.cache.take(sql) {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = self.runner.own(sql)?;
+                if !self.cache.admit(&compiled) {
+                    return Err(SqlError::LimitExceeded(SqlLimit::Handles));
+                }
+                compiled
+            }
+        };
+        self.runner.owner.forget_fault();
+        let result = self.runner.step(&mut compiled).map(drop);
+        self.cache.give(compiled);
+        result
+    }
+
+    /// N2: SQLite may have rolled back by itself.
+    #[inline]
+    pub(super) fn follow_sqlite(&mut self) {
+        if !self.stack.is_empty() && self.runner.database.is_autocommit() {
+            self.stack.clear();
+        }
+    }
+
+    /// Ends all queries in progress, and counts them. The first error is reported.
+    pub(super) fn end_runs(&mut self, queries: &mut u32) -> Result<(), SqlError> {
+        let mut result = Ok(());
+        for slot in self.slots.iter_mut() {
+            if slot.run.take().is_some() {
+                *queries = queries.saturating_add(1);
+                result = result.and(self.runner.finish(&mut slot.compiled));
+            }
+        }
+        result
+    }
+}
+
+/// Moves the offset of a statement's failure to where it is in the whole text.
+fn shifted(error: SqlError, by: usize) -> SqlError {
+    match error {
+        SqlError::Statement(mut failure) => {
+            let by = u32::try_from(by).ok();
+            failure.offset = failure.offset.zip(by).map(|(offset, by)| offset.saturating_add(by));
+            SqlError::Statement(failure)
+        }
+        error => error,
+    }
+}
+
+fn open_error(session: &Session, error: &stockade_vfs::OpenError) -> SqlError {
+    match session.cause() {
+        Some(cause) => SqlError::Revoked(reason_of(&cause)),
+        None => match error {
+            stockade_vfs::OpenError::Fault(
+                stockade_vfs::Fault::Unavailable(_) | stockade_vfs::Fault::Overloaded,
+            ) => SqlError::Unavailable,
+            error => SqlError::Other(format!("open: {error}")),
+        },
+    }
+}

@@ -1,0 +1,429 @@
+//! Runs one statement: compile, bind, step, count, and say what went wrong.
+//!
+//! ```text
+//!  prepare ──> bind ──> start ──> step* ──> finish
+//!                         │          └─ failed: typed error, statement reset
+//!                         └─ not ours any more, out of budget, or not now: nothing runs
+//! ```
+//! `start` and every batch ask whether the database is still ours, because SQLite's cache answers
+//! without asking the file layer.
+
+use std::ffi::c_int;
+use std::rc::Rc;
+
+use rusqlite::ffi::SQLITE_OK;
+
+use super::authorizer::{Asker, Judge, mentions_reserved};
+use super::error::{SqlError, SqlLimit};
+use super::ffi::{Code, Column, Database, Step};
+use super::meter::Meter;
+use super::owner::Owner;
+use super::packed::{self, Packed};
+use super::statement::{Compiled, Run};
+use super::value::Value;
+use crate::limits::Limits;
+
+/// Rows in one piece, with what follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The rows, packed.
+    pub rows: Vec<u8>,
+    /// How many.
+    pub count: u32,
+    /// Whether the statement has no more.
+    pub done: bool,
+}
+
+/// What a statement has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Rows inserted, updated or deleted by it, triggers and foreign keys not counted.
+    pub rows: u64,
+    /// Rowid of the last insert on this connection; 0 if there was none.
+    pub last_insert_rowid: i64,
+}
+
+/// A statement compiled from the front of a text.
+pub(super) struct Front {
+    /// `None`: only white space and comments.
+    pub(super) compiled: Option<Compiled>,
+    /// Where the rest begins.
+    pub(super) tail: usize,
+    /// It alters a table.
+    alters: bool,
+}
+
+/// Bounds of this connection, from the limits of its kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) row_bytes_max: usize,
+    pub(super) batch_bytes_max: usize,
+    pub(super) statement_bytes_max: usize,
+    pub(super) packed_bytes_max: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let bounded = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            row_bytes_max: bounded(limits.value_bytes_max),
+            batch_bytes_max: bounded(limits.batch_bytes_max),
+            statement_bytes_max: bounded(limits.statement_bytes_max),
+            packed_bytes_max: bounded(limits.packed_bytes_max),
+        }
+    }
+}
+
+/// What running a statement needs, apart from the statement.
+pub(super) struct Runner {
+    pub(super) database: Rc<Database>,
+    pub(super) judge: Judge,
+    pub(super) owner: Owner,
+    pub(super) meter: Meter,
+    pub(super) bounds: Bounds,
+}
+
+impl Runner {
+    // --- compile -------------------------------------------------------------------------------
+
+    /// Compiles the first statement of `sql`, which is guest-controlled.
+    pub(super) fn front(&self, sql: &str, asker: Asker, keep: bool) -> Result<Front, SqlError> {
+        if sql.len() > self.bounds.statement_bytes_max {
+            return Err(SqlError::LimitExceeded(SqlLimit::StatementBytes));
+        }
+        if let Some(at) = memchr::memchr(0, sql.as_bytes()) {
+            return Err(SqlError::wrong_statement("U+0000 in a statement", Some(at)));
+        }
+        self.meter.check()?;
+        let front = self.compile(sql, asker, keep)?;
+        if front.alters && mentions_reserved(&sql[..front.tail]) {
+            return Err(SqlError::Denied("ALTER TABLE with a name of the host".to_owned()));
+        }
+        Ok(front)
+    }
+
+    /// Compiles a statement of the host.
+    pub(super) fn own(&self, sql: &str) -> Result<Compiled, SqlError> {
+        let front = self.compile(sql, Asker::Guest, true)?;
+        Ok(front.compiled.expect("BUG: the host's statements are statements"))
+    }
+
+    fn compile(&self, sql: &str, asker: Asker, keep: bool) -> Result<Front, SqlError> {
+        self.owner.forget_fault();
+        self.judge.prepare(asker);
+        let prepared = self.database.prepare(sql, keep).map_err(|code| self.error(code))?;
+        let notes = self.judge.take_notes();
+        // What compiling cost is seen by the progress handler; it belongs to no statement.
+        self.meter.ran(0);
+        let tail = prepared.tail;
+        let compiled = prepared.statement.map(|mut raw| Compiled {
+            sql: sql[..tail].into(),
+            parameters: raw.parameter_count(),
+            readonly: raw.is_readonly(),
+            controls_transactions: notes.controls_transactions,
+            memory_bytes: if keep { raw.memory_bytes() } else { 0 },
+            batch_bytes: 0,
+            raw,
+        });
+        Ok(Front { compiled, tail, alters: notes.alters })
+    }
+
+    /// Compiles a text that must be one statement.
+    pub(super) fn one(&self, sql: &str, asker: Asker, keep: bool) -> Result<Compiled, SqlError> {
+        let Front { compiled, tail, .. } = self.front(sql, asker, keep)?;
+        let mut compiled =
+            compiled.ok_or_else(|| SqlError::wrong_statement("not a statement", None))?;
+        let mut from = tail;
+        while from < sql.len() {
+            let rest = self.front(&sql[from..], asker, false);
+            match rest {
+                Ok(Front { compiled: None, tail, .. }) if tail > 0 => from += tail,
+                Ok(Front { compiled: None, .. }) => break,
+                Ok(_) | Err(_) => {
+                    return Err(SqlError::wrong_statement("more than one statement", Some(tail)));
+                }
+            }
+        }
+        compiled.sql = sql.into();
+        Ok(compiled)
+    }
+
+    // --- bind ----------------------------------------------------------------------------------
+
+    /// Binds one value by position, from 1. A copy.
+    pub(super) fn bind(
+        &self,
+        compiled: &mut Compiled,
+        position: c_int,
+        value: &Value,
+    ) -> Result<(), SqlError> {
+        let raw = &mut compiled.raw;
+        self.bound(match value {
+            Value::Null => raw.bind_null(position),
+            Value::Integer(value) => raw.bind_integer(position, *value),
+            Value::Real(value) => raw.bind_real(position, *value),
+            Value::Text(text) => raw.bind_text(position, text),
+            Value::Blob(bytes) => raw.bind_blob(position, bytes),
+        })
+    }
+
+    /// Binds all parameters.
+    pub(super) fn bind_all(
+        &self,
+        compiled: &mut Compiled,
+        values: &[Value],
+    ) -> Result<(), SqlError> {
+        if usize::try_from(compiled.parameters) != Ok(values.len()) {
+            return Err(SqlError::InvalidArgument(format!(
+                "the statement has {} parameters, {} values were given",
+                compiled.parameters,
+                values.len()
+            )));
+        }
+        for (position, value) in (1..).zip(values) {
+            self.bind(compiled, position, value)?;
+        }
+        Ok(())
+    }
+
+    /// Takes packed rows whose values will be bound without a copy.
+    pub(super) fn hold(&self, compiled: &mut Compiled, rows: Vec<u8>) -> Result<(), SqlError> {
+        if rows.len() > self.bounds.packed_bytes_max {
+            return Err(SqlError::LimitExceeded(SqlLimit::PackedBytes));
+        }
+        compiled.raw.hold(rows);
+        Ok(())
+    }
+
+    /// Binds all parameters to the packed row at `*at` of what the statement holds.
+    #[inline]
+    pub(super) fn bind_held_row(
+        &self,
+        compiled: &mut Compiled,
+        at: &mut usize,
+    ) -> Result<(), SqlError> {
+        let raw = &mut compiled.raw;
+        for position in 1..=compiled.parameters {
+            let code = match packed::read_value(raw.held(), at)? {
+                Packed::Null => raw.bind_null(position),
+                Packed::Integer(value) => raw.bind_integer(position, value),
+                Packed::Real(value) => raw.bind_real(position, value),
+                Packed::Text(range) => raw.bind_held_text(position, range),
+                Packed::Blob(range) => raw.bind_held_blob(position, range),
+            };
+            self.bound(code)?;
+        }
+        Ok(())
+    }
+
+    /// Binds all parameters to one packed row; no bytes at all mean what is bound already.
+    pub(super) fn bind_row(&self, compiled: &mut Compiled, row: Vec<u8>) -> Result<(), SqlError> {
+        if row.is_empty() {
+            return Ok(());
+        }
+        self.hold(compiled, row)?;
+        let mut at = 0;
+        let bound = self.bind_held_row(compiled, &mut at);
+        let bound = bound.and_then(|()| match compiled.raw.held().len() {
+            length if length == at => Ok(()),
+            _ => Err(SqlError::InvalidArgument(format!(
+                "packed row: bytes after the {} parameters",
+                compiled.parameters
+            ))),
+        });
+        if bound.is_err() {
+            compiled.raw.clear_bindings();
+        }
+        bound
+    }
+
+    fn bound(&self, code: Code) -> Result<(), SqlError> {
+        if code == SQLITE_OK { Ok(()) } else { Err(self.error(code)) }
+    }
+
+    // --- run -----------------------------------------------------------------------------------
+
+    /// Whether a statement may run now. `in_transaction`: handles manage a transaction.
+    #[inline]
+    pub(super) fn start(
+        &self,
+        compiled: &Compiled,
+        in_transaction: bool,
+    ) -> Result<(), SqlError> {
+        self.owner.alive()?;
+        self.meter.start_statement()?;
+        if in_transaction && compiled.controls_transactions {
+            return Err(SqlError::Denied(
+                "transaction control while a transaction handle is open".to_owned(),
+            ));
+        }
+        self.owner.forget_fault();
+        Ok(())
+    }
+
+    /// `true`: there is a row. After `false` or an error the run is over.
+    #[inline]
+    pub(super) fn step(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
+        self.judge.step_begins();
+        let step = compiled.raw.step();
+        self.judge.step_ends();
+        match step {
+            Step::Row => Ok(true),
+            Step::Done => {
+                compiled.raw.reset();
+                self.meter.ran(compiled.raw.take_steps());
+                Ok(false)
+            }
+            Step::Failed(code) => {
+                let error = self.error(code);
+                compiled.raw.reset();
+                self.meter.ran(compiled.raw.take_steps());
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a run that may have more rows. A write that was under way commits here.
+    pub(super) fn finish(&self, compiled: &mut Compiled) -> Result<(), SqlError> {
+        let ended = match compiled.raw.reset() {
+            SQLITE_OK => Ok(()),
+            code => Err(self.error(code)),
+        };
+        self.meter.ran(compiled.raw.take_steps());
+        ended
+    }
+
+    /// Runs to the end and drops the rows.
+    #[inline]
+    pub(super) fn run(
+        &self,
+        compiled: &mut Compiled,
+        in_transaction: bool,
+    ) -> Result<Changes, SqlError> {
+        self.start(compiled, in_transaction)?;
+        if compiled.readonly {
+            while self.step(compiled)? {}
+            return Ok(Changes { rows: 0, last_insert_rowid: self.database.last_insert_rowid() });
+        }
+        let before = self.database.total_changes();
+        while self.step(compiled)? {}
+        Ok(self.changes_since(before))
+    }
+
+    /// What a write has done, given the total before it. SQLite's own count stays at the last write
+    /// that changed rows, so it is used only if the total moved.
+    #[inline]
+    pub(super) fn changes_since(&self, before: u64) -> Changes {
+        let rows = if self.database.total_changes() == before { 0 } else { self.database.changes() };
+        self.meter.wrote(rows);
+        Changes { rows, last_insert_rowid: self.database.last_insert_rowid() }
+    }
+
+    /// The next rows of a run, at most `bytes_max` bytes of them, but at least one. After `done` or
+    /// an error the run is over.
+    #[inline]
+    pub(super) fn batch(
+        &self,
+        compiled: &mut Compiled,
+        run: &mut Run,
+        bytes_max: usize,
+    ) -> Result<Batch, SqlError> {
+        let bytes_max = bytes_max.min(self.bounds.batch_bytes_max);
+        let mut rows = std::mem::take(&mut run.spilled);
+        let mut count = u32::from(!rows.is_empty());
+        if rows.capacity() == 0 {
+            rows.reserve(compiled.batch_bytes.min(bytes_max).max(SMALL_BATCH));
+        }
+        while count == 0 || rows.len() < bytes_max {
+            if !self.step(compiled)? {
+                compiled.batch_bytes = rows.len();
+                return Ok(Batch { rows, count, done: true });
+            }
+            let start = rows.len();
+            if let Err(error) = self.push_row(compiled, &mut rows) {
+                // The run's own end cannot be worse than this error.
+                let _ = self.finish(compiled);
+                return Err(error);
+            }
+            if count > 0 && rows.len() > bytes_max {
+                run.spilled = rows.split_off(start);
+                break;
+            }
+            // A row without columns is no row; a batch is bounded to 4 GiB by `bytes_max`.
+            count += 1;
+        }
+        compiled.batch_bytes = rows.len();
+        self.meter.ran(compiled.raw.take_steps());
+        Ok(Batch { rows, count, done: false })
+    }
+
+    #[inline]
+    fn push_row(&self, compiled: &Compiled, rows: &mut Vec<u8>) -> Result<(), SqlError> {
+        let start = rows.len();
+        for index in 0..compiled.raw.column_count() {
+            let column = compiled.raw.column(index);
+            packed::push_column(rows, &column, start, self.bounds.row_bytes_max)?;
+        }
+        self.meter.row(rows.len() - start)
+    }
+
+    /// The present row as values, at most `bytes_max` bytes; returns its bytes as well.
+    pub(super) fn row_values(
+        &self,
+        compiled: &Compiled,
+        bytes_max: usize,
+    ) -> Result<(Vec<Value>, usize), SqlError> {
+        let mut bytes = 0;
+        let mut values = Vec::new();
+        for index in 0..compiled.raw.column_count() {
+            let column = compiled.raw.column(index);
+            bytes += match &column {
+                Column::Null => 1,
+                Column::Integer(_) | Column::Real(_) => 9,
+                Column::Text(text) => 5 + text.len(),
+                Column::Blob(blob) => 5 + blob.len(),
+                Column::NoMemory => 0,
+            };
+            if bytes > bytes_max {
+                return Err(SqlError::LimitExceeded(SqlLimit::RowBytes));
+            }
+            values.push(value_of(&column)?);
+        }
+        self.meter.row(bytes)?;
+        Ok((values, bytes))
+    }
+
+    // --- what went wrong -----------------------------------------------------------------------
+
+    /// What the last call of SQLite failed with. Must be asked before the next call.
+    #[cold]
+    pub(super) fn error(&self, code: Code) -> SqlError {
+        let message = self.database.message();
+        let offset = self.database.error_offset();
+        let denial = self.judge.take_notes().denial;
+        if let Some(fault) = self.owner.fault(&self.meter) {
+            return fault;
+        }
+        match SqlError::of_code(code, message, offset, denial) {
+            SqlError::Interrupted => self.meter.check().err().unwrap_or(SqlError::Interrupted),
+            error => error,
+        }
+    }
+}
+
+/// Bytes that a first batch has room for: a point query's row.
+const SMALL_BATCH: usize = 128;
+
+fn value_of(column: &Column<'_>) -> Result<Value, SqlError> {
+    Ok(match *column {
+        Column::Null => Value::Null,
+        Column::Integer(value) => Value::Integer(value),
+        Column::Real(value) => Value::Real(value),
+        Column::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Blob(bytes.to_vec()),
+        },
+        Column::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        Column::NoMemory => return Err(SqlError::Other("SQLite has no memory left".to_owned())),
+    })
+}

@@ -1,0 +1,161 @@
+//! Compiled statements: those that guests hold, and those kept by their text for the next use.
+//!
+//! ```text
+//!  prepare ──> cache has the text? take it : compile ──> Slot (a guest's handle) ──> drop ──> cache
+//! ```
+//! A compiled statement has one user at a time, so two handles of one text are two statements.
+//! Their memory is counted: a guest that prepares for ever gets `handles`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::c_int;
+use std::rc::Rc;
+
+use super::ffi;
+
+/// Statements that nobody holds but that are kept.
+const KEPT_MAX: usize = 64;
+/// Bytes of memory of all compiled statements of a connection, held and kept.
+pub(super) const COMPILED_BYTES_MAX: u64 = 64 << 20;
+
+/// A compiled statement and what is known about it.
+pub(super) struct Compiled {
+    pub(super) raw: ffi::Statement,
+    pub(super) sql: Rc<str>,
+    pub(super) parameters: c_int,
+    /// It writes nothing to the database file.
+    pub(super) readonly: bool,
+    /// It begins, ends or nests transactions.
+    pub(super) controls_transactions: bool,
+    /// Bytes of memory when it was compiled.
+    pub(super) memory_bytes: u64,
+    /// Bytes of the last batch of rows: the next one is likely to be as large.
+    pub(super) batch_bytes: usize,
+}
+
+/// Names a statement that a guest holds. Dies with it; never names another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementId {
+    index: usize,
+    serial: u64,
+}
+
+/// Names one run of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorId {
+    pub(super) statement: StatementId,
+    pub(super) run: u64,
+}
+
+/// A statement that a guest holds.
+pub(super) struct Slot {
+    pub(super) compiled: Compiled,
+    pub(super) run: Option<Run>,
+    /// Bytes of the values bound one by one, by position.
+    pub(super) bound: BTreeMap<c_int, u64>,
+}
+
+/// A query in progress.
+pub(super) struct Run {
+    pub(super) serial: u64,
+    /// Whether a cursor reads it, or `next` of the statement.
+    pub(super) by_cursor: bool,
+    /// A row that was read but did not fit into the last batch.
+    pub(super) spilled: Vec<u8>,
+}
+
+/// The statements that guests hold.
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<(u64, Slot)>>,
+    free: Vec<usize>,
+    serial: u64,
+}
+
+impl Slots {
+    pub(super) fn insert(&mut self, compiled: Compiled) -> StatementId {
+        self.serial += 1;
+        let slot = Some((self.serial, Slot { compiled, run: None, bound: BTreeMap::new() }));
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        StatementId { index, serial: self.serial }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: StatementId) -> Option<&mut Slot> {
+        match self.slots.get_mut(id.index) {
+            Some(Some((serial, slot))) if *serial == id.serial => Some(slot),
+            _ => None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: StatementId) -> Option<Slot> {
+        self.get_mut(id)?;
+        self.free.push(id.index);
+        self.slots[id.index].take().map(|(_, slot)| slot)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter_map(|slot| slot.as_mut().map(|(_, slot)| slot))
+    }
+}
+
+/// Compiled statements that nobody holds, by their text. The least recently used go first.
+#[derive(Default)]
+pub(super) struct Cache {
+    kept: HashMap<Rc<str>, Kept>,
+    clock: u64,
+    /// Bytes of memory of all statements that were compiled through here and still live.
+    compiled_bytes: u64,
+}
+
+struct Kept {
+    compiled: Compiled,
+    used: u64,
+}
+
+impl Cache {
+    /// Takes a statement out.
+    pub(super) fn take(&mut self, sql: &str) -> Option<Compiled> {
+        self.kept.remove(sql).map(|kept| kept.compiled)
+    }
+
+    /// Counts a statement that was compiled just now; `false` if there is no room for it.
+    pub(super) fn admit(&mut self, compiled: &Compiled) -> bool {
+        while self.compiled_bytes + compiled.memory_bytes > COMPILED_BYTES_MAX {
+            if !self.evict() {
+                return false;
+            }
+        }
+        self.compiled_bytes += compiled.memory_bytes;
+        true
+    }
+
+    /// Keeps an idle statement: reset, without bindings.
+    pub(super) fn give(&mut self, compiled: Compiled) {
+        if self.kept.len() >= KEPT_MAX && !self.kept.contains_key(&*compiled.sql) {
+            self.evict();
+        }
+        self.clock += 1;
+        let kept = Kept { used: self.clock, compiled };
+        if let Some(same) = self.kept.insert(Rc::clone(&kept.compiled.sql), kept) {
+            self.compiled_bytes -= same.compiled.memory_bytes;
+        }
+    }
+
+    fn evict(&mut self) -> bool {
+        let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
+        let Some(sql) = oldest.map(|(sql, _)| Rc::clone(sql)) else { return false };
+        if let Some(kept) = self.kept.remove(&sql) {
+            self.compiled_bytes -= kept.compiled.memory_bytes;
+        }
+        true
+    }
+}

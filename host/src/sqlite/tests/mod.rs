@@ -1,0 +1,1 @@
+//! Tests of the SQL layer over a real session.

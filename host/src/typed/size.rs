@@ -1,0 +1,44 @@
+//! How large a method's results are, as the caller would count them.
+
+use wasmtime::component::Val;
+
+/// Bytes of the data in `values`: strings and lists by their length, everything else by its size
+/// in the component's memory, roughly. Field and case names are not counted.
+#[must_use]
+pub fn data_bytes(values: &[Val]) -> u64 {
+    values.iter().map(of).fold(0, u64::saturating_add)
+}
+
+fn of(value: &Val) -> u64 {
+    match value {
+        Val::Bool(_) | Val::S8(_) | Val::U8(_) => 1,
+        Val::S16(_) | Val::U16(_) => 2,
+        Val::S32(_) | Val::U32(_) | Val::Float32(_) | Val::Char(_) | Val::Enum(_) => 4,
+        Val::S64(_) | Val::U64(_) | Val::Float64(_) => 8,
+        Val::String(text) => text.len() as u64,
+        Val::List(items) | Val::Tuple(items) => data_bytes(items),
+        Val::Record(fields) => fields.iter().map(|(_, v)| of(v)).fold(0, u64::saturating_add),
+        Val::Variant(_, payload) | Val::Option(payload) => of_payload(payload.as_deref()),
+        Val::Result(Ok(payload) | Err(payload)) => of_payload(payload.as_deref()),
+        Val::Flags(names) => names.len() as u64,
+        // Not in the signature of any method: see `table`.
+        _ => 0,
+    }
+}
+
+fn of_payload(payload: Option<&Val>) -> u64 {
+    payload.map_or(0, of).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_data_is_counted_by_its_length() {
+        let text = Val::String("four".to_owned());
+        let pair = Val::Tuple(vec![text.clone(), Val::U64(1)]);
+        let record = Val::Record(vec![("name".to_owned(), Val::List(vec![pair.clone(), pair]))]);
+        assert_eq!(data_bytes(&[record, Val::Option(Some(Box::new(text)))]), 2 * 12 + 5);
+    }
+}
