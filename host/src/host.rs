@@ -46,6 +46,7 @@ pub use info::{SqlReply, SqlRequest};
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
+use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::exits::Exits;
 use crate::router::kinds::{Kind, Kinds};
@@ -274,6 +275,14 @@ impl Host {
         Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
     }
 
+    /// The limits of a kind's actors.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Arc<Limits>, HostError> {
+        Ok(Arc::clone(&self.shared().kinds.current(kind).await?.limits))
+    }
+
     /// Actors in (kind, key) order after `after`, at most `max`.
     ///
     /// # Errors
@@ -358,7 +367,7 @@ impl Host {
 
     async fn hear<T>(
         &self,
-        limits: &crate::limits::Limits,
+        limits: &Limits,
         actor: &ActorId,
         work: Work,
         heard: oneshot::Receiver<Result<T, HostError>>,
