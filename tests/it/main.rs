@@ -4,9 +4,15 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     missing_docs,
-    reason = "a test fails by panicking and tells what it saw"
+    reason = "a test fails by panicking and tells what it saw; it may wait on the clock"
 )]
 
+mod fence;
+mod lifecycle;
+mod revoke;
+mod sqlite;
 mod tidy;
+mod typed;
 mod wit;

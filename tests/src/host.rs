@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use stockade::limits::{HostLimits, Limits};
-use stockade::{ActorId, Arguments, ExitInfo, Host, HostConfig, HostError, Manifest};
+use stockade::host::ExitInfo;
+use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
 
@@ -204,7 +205,7 @@ impl TestHost {
     /// `verify` must find nothing.
     pub async fn assert_intact(&self, actor: &ActorId) {
         let report = self.host.verify(actor).await.unwrap();
-        assert!(report.problems.is_empty(), "{actor}: {:?}", report.problems);
+        assert!(report.fault_count == 0, "{actor}: {:?}", report.faults);
     }
 }
 

@@ -17,12 +17,12 @@ use serde_json::json;
 use stockade_depot::PAGE_SIZE;
 use stockade_depot::history::{self, ExportError};
 
+use super::Context;
 use super::client::Client;
 use super::failure::Failure;
 use super::offline::{Offline, failure};
 use super::output::bytes;
 use super::target::Target;
-use super::Context;
 use crate::gateway::TXID_HEADER;
 
 const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
@@ -225,8 +225,7 @@ fn integrity(path: &Path) -> rusqlite::Result<Vec<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    let mut statement =
-        connection.prepare(&format!("PRAGMA integrity_check({FAULTS_TOLD})"))?;
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_TOLD})"))?;
     let lines = statement.query_map([], |row| row.get(0))?;
     lines.collect()
 }

@@ -212,9 +212,16 @@ mod tests {
 
     #[test]
     fn negative_numbers_are_arguments_and_not_options() {
-        let program =
-            Program::try_parse_from(["stockade", "call", "counter/a", "add", "-5", "-1.5", "--json"])
-                .expect("parses");
+        let program = Program::try_parse_from([
+            "stockade",
+            "call",
+            "counter/a",
+            "add",
+            "-5",
+            "-1.5",
+            "--json",
+        ])
+        .expect("parses");
         assert!(program.common.json);
         let Command::Call(call) = program.command else { panic!("call") };
         assert_eq!(call.arguments(), ["-5", "-1.5"]);

@@ -15,7 +15,10 @@ use super::failure::Failure;
 use crate::gateway::auth::Token;
 use crate::host::HostConfig;
 use crate::limits::Limits;
-use crate::server::{self, Addresses, ServerConfig, ServerError};
+use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
+
+/// Exit code after a second signal: 128 + SIGINT, as shells expect.
+const FORCED: u8 = 130;
 
 /// Run a host until SIGINT or SIGTERM
 ///
@@ -67,15 +70,26 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+        if let Some(path) = &self.ready_file {
+            // What a killed process has left there must not be taken for ours.
+            drop(std::fs::remove_file(path));
+        }
         let announced = |addresses| self.announce(context, &data_dir, addresses);
-        let report = runtime.block_on(server::run(config, announced));
+        let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {
             // It is only there while the addresses serve.
             drop(std::fs::remove_file(path));
         }
-        let report = report.map_err(failure)?;
-        tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
-        Ok(ExitCode::from(u8::from(!report.orderly)))
+        match ending.map_err(failure)? {
+            Ending::Done(report) => {
+                tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
+                Ok(ExitCode::from(u8::from(!report.orderly)))
+            }
+            Ending::Forced => {
+                runtime.shutdown_background();
+                Ok(ExitCode::from(FORCED))
+            }
+        }
     }
 
     fn server_config(&self, context: &Context) -> Result<ServerConfig, Failure> {

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn unknown_settings_are_refused_by_name() {
-        for header in [r#"{"limits":{"rows":9}}"#, r#"{"limit":{}}"#, "[]", "{", r#"{"limits":[]}"#] {
+        for header in [r#"{"limits":{"rows":9}}"#, r#"{"limit":{}}"#, "[]", "{", r#"{"limits":[]}"#]
+        {
             assert!(matches!(check(Some(header)), Err(HostError::Manifest(_))), "{header}");
         }
     }

@@ -1,0 +1,51 @@
+# What one needs to know: `make demo`, `make test`, `make bench`, `make check`.
+# Each installs what is missing first, and does nothing twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+EXAMPLES := counter ledger catalog
+TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
+
+.PHONY: help setup guests demo test bench check format
+
+help:
+	@echo 'make demo    the whole path on real input, told step by step'
+	@echo 'make test    every test'
+	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make check   format, clippy, documentation'
+	@echo 'make guests  builds the examples and the test guests'
+	@echo 'make setup   installs what building guests needs, if it is missing'
+
+# rustup fetches the toolchain of rust-toolchain.toml, if there is one, by itself.
+setup:
+	@command -v cc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends build-essential; }
+	@guest-sdk/toolchain/install.sh
+
+guests: setup
+	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
+
+demo: setup
+	tests/demo/demo.sh
+
+# The suites start the real program; it is built here so that no test waits for it.
+test: setup
+	cargo build --locked --bin stockade
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --locked --no-fail-fast && cargo test --locked --doc --no-fail-fast; \
+	else \
+	  cargo test --locked --no-fail-fast; \
+	fi
+
+bench: setup
+	cargo build --locked --release --bin stockade
+	cargo bench --locked -p stockade-tests --bench bench
+
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+
+format:
+	cargo fmt

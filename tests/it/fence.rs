@@ -1,0 +1,316 @@
+//! Two hosts over one store: whatever an older generation still does is refused by the store,
+//! reaches no caller, and its handles are dead.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use stockade::{ActorId, Arguments, HostError, Reply};
+use stockade_depot::{Generation, Reason, Store};
+use stockade_tests::faulty_store::{Fault, Step};
+use stockade_tests::guest;
+use stockade_tests::host::{Site, TestHost, actor, unwrap_ok};
+
+/// An actor awake in `old`, with the value 1 in its database and in SQLite's cache; and a host that
+/// will take it over when asked.
+struct Duel {
+    site: Site,
+    old: TestHost,
+    new: TestHost,
+    actor: ActorId,
+}
+
+impl Duel {
+    async fn new() -> Self {
+        let site = Site::new();
+        let old = site.host().start().await;
+        old.deploy(guest::REVOKE_HOARDER).await;
+        let actor = actor(guest::REVOKE_HOARDER, "one");
+        old.ok(&actor, "put", json!([1])).await;
+        assert_eq!(old.ok(&actor, "get", json!([])).await, json!(1));
+        let new = site.usurper().start().await;
+        Self { site, old, new, actor }
+    }
+
+    /// The new host takes the actor over and writes 2.
+    async fn take_over(&self) {
+        let answer = self.new.take_over_and_call(&self.actor, "put", json!([2])).await.unwrap();
+        unwrap_ok(&answer, "put");
+    }
+
+    /// The value is `expected` in the newest generation and in a plain file.
+    async fn end(self, expected: i64) {
+        assert_eq!(self.new.ok(&self.actor, "get", json!([])).await, json!(expected));
+        let copy = self.new.open_export(&self.actor, self.site.path()).await;
+        let value: i64 = copy.query_row("SELECT v FROM t WHERE id = 1", [], |r| r.get(0)).unwrap();
+        assert_eq!(value, expected);
+        self.new.assert_intact(&self.actor).await;
+        self.new.host.shutdown().await;
+        self.old.host.shutdown().await;
+    }
+}
+
+fn assert_fenced(answer: &Result<Json, HostError>) {
+    match answer {
+        Err(HostError::Fenced { mismatch, .. }) => {
+            assert!(mismatch.actual.0 > mismatch.expected.0, "{mismatch:?}");
+        }
+        other => panic!("expected a fence mismatch, heard {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_generation_cannot_commit() {
+    let duel = Duel::new().await;
+    duel.take_over().await;
+    let answer = duel.old.call(&duel.actor, "put", json!([3])).await;
+    assert_fenced(&answer);
+    let exit = duel.old.exit_of(&duel.actor).await;
+    assert_eq!((exit.reason, exit.generation, exit.sealed), (Reason::Fenced, Generation(1), false));
+    duel.end(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_generation_cannot_read_even_from_cache() {
+    let duel = Duel::new().await;
+    let reads = duel.old.store.calls(Step::Read);
+    duel.take_over().await;
+    let answer = duel.old.call(&duel.actor, "get", json!([])).await;
+    assert_fenced(&answer);
+    // It was the cache that could have answered: no page was asked for.
+    assert_eq!(duel.old.store.calls(Step::Read), reads);
+    duel.end(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
+    let duel = Duel::new().await;
+    // The guest has read 1 and answered; its answer waits in front of the gate.
+    let confirm = duel.old.store.arm(Step::Confirm, 1, Fault::Hold);
+    let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+    let reading =
+        tokio::spawn(async move { host.call(&actor, "get", Arguments::Json(json!([]))).await });
+    confirm.fired().await;
+    duel.take_over().await;
+    confirm.release();
+    let answer = reading.await.unwrap().map(|reply| reply.to_json());
+    assert_fenced(&answer);
+    duel.end(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fence_mismatch_ends_the_generation_once() {
+    let duel = Duel::new().await;
+    duel.take_over().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for value in 10..18 {
+        let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+        calls.spawn(async move { host.call(&actor, "put", Arguments::Json(json!([value]))).await });
+    }
+    let mut fenced = 0;
+    while let Some(answer) = calls.join_next().await {
+        match answer.unwrap() {
+            Err(HostError::Fenced { .. }) => fenced += 1,
+            Err(HostError::Elsewhere { .. }) => {}
+            other => panic!("a fenced generation was heard: {:?}", other.map(|r| r.to_json())),
+        }
+    }
+    assert!(fenced >= 1);
+    let exit = duel.old.exit_of(&duel.actor).await;
+    assert_eq!((exit.reason, exit.generation), (Reason::Fenced, Generation(1)));
+    // The end is recorded once, sealed nothing, and nothing is sent for that generation any more.
+    let commits = duel.old.store.calls(Step::Commit);
+    let later = duel.old.call(&duel.actor, "put", json!([99])).await;
+    assert!(matches!(later, Err(HostError::Elsewhere { .. })), "{later:?}");
+    assert_eq!(duel.old.store.calls(Step::Commit), commits);
+    assert_eq!(duel.old.store.calls(Step::Seal), 0);
+    assert_eq!(duel.old.exit_of(&duel.actor).await, exit);
+    duel.end(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_fatal_cause_is_kept() {
+    let duel = Duel::new().await;
+    // A commit is on its way when the fence is lost; an operator stops the actor at the same time,
+    // and from then on the store is away. The first cause was the fence.
+    let commit = duel.old.store.arm(Step::Commit, 1, Fault::Hold);
+    let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+    let writing =
+        tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([3]))).await });
+    commit.fired().await;
+    duel.take_over().await;
+    let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+    let stopping = tokio::spawn(async move { host.stop(&actor).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    commit.release();
+    assert_fenced(&writing.await.unwrap().map(|reply| reply.to_json()));
+    let exit = stopping.await.unwrap().unwrap();
+    let exit = match exit {
+        Some(exit) => exit,
+        None => duel.old.exit_of(&duel.actor).await,
+    };
+    assert_eq!(exit.reason, Reason::Fenced, "{exit:?}");
+    duel.old.host.shutdown().await;
+    duel.end(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reply_waits_for_durability() {
+    for fault in [Fault::Hold, Fault::HoldAnswer] {
+        let duel = Duel::new().await;
+        let commit = duel.old.store.arm(Step::Commit, 1, fault);
+        let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+        let mut writing =
+            tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await });
+        commit.fired().await;
+        let heard = tokio::time::timeout(Duration::from_millis(300), &mut writing).await;
+        assert!(heard.is_err(), "a reply was heard before its commit was durable ({fault:?})");
+        commit.release();
+        let reply = writing.await.unwrap().unwrap();
+        unwrap_ok(&reply.to_json(), "put");
+        let head = duel.old.store.actor(&duel.actor).await.unwrap().unwrap().head;
+        assert_eq!(reply.txid, head.txid, "the reply names its own commit");
+        duel.new.host.shutdown().await;
+        assert_eq!(duel.old.ok(&duel.actor, "get", json!([])).await, json!(5));
+        duel.old.host.shutdown().await;
+    }
+}
+
+/// Commits whose request or answer is lost or repeated happen once, and the caller is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_and_repeated_commits_happen_once() {
+    for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice, Fault::Unavailable] {
+        let duel = Duel::new().await;
+        let before = duel.old.store.actor(&duel.actor).await.unwrap().unwrap().head.txid;
+        let armed = duel.old.store.arm(Step::Commit, 1, fault);
+        let answer = duel.old.call(&duel.actor, "put", json!([7])).await.unwrap();
+        unwrap_ok(&answer, "put");
+        drop(armed);
+        let after = duel.old.store.actor(&duel.actor).await.unwrap().unwrap().head.txid;
+        assert_eq!(after, before.next(), "{fault:?}");
+        assert_eq!(duel.old.ok(&duel.actor, "get", json!([])).await, json!(7), "{fault:?}");
+        duel.old.assert_intact(&duel.actor).await;
+        duel.old.host.shutdown().await;
+        duel.new.host.shutdown().await;
+    }
+}
+
+/// Applied, the answer lost, and taken over before the verdict is read: the caller must not be told
+/// that nothing happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_applied_is_never_called_lost() {
+    let duel = Duel::new().await;
+    let verdict = duel.old.store.arm(Step::Verdict, 1, Fault::Hold);
+    let lost = duel.old.store.arm(Step::Commit, 1, Fault::LostAnswer);
+    let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+    let writing =
+        tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([8]))).await });
+    verdict.fired().await;
+    assert_eq!(
+        duel.new.take_over_and_call(&duel.actor, "get", json!([])).await.unwrap(),
+        json!({"ok": 8})
+    );
+    verdict.release();
+    match writing.await.unwrap() {
+        Ok(reply) => drop(unwrap_ok(&reply.to_json(), "put")),
+        Err(error) => {
+            let text = format!("{error:?}");
+            assert!(!text.contains("NotCommitted"), "{text}");
+        }
+    }
+    drop(lost);
+    duel.end(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_takeover_answer_has_one_owner() {
+    for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
+        let Duel { site, old, new, actor } = Duel::new().await;
+        // Asleep: both may take it over.
+        old.host.stop(&actor).await.unwrap();
+        let third = site.usurper().start().await;
+        let armed = new.store.arm(Step::TakeOver, 1, fault);
+        let mut calls = tokio::task::JoinSet::new();
+        for (value, host) in [(20, &new), (30, &third)] {
+            let (host, actor) = (host.host.clone(), actor.clone());
+            calls.spawn(async move {
+                (value, host.call(&actor, "put", Arguments::Json(json!([value]))).await)
+            });
+        }
+        let mut heard: Vec<(i64, Reply)> = Vec::new();
+        while let Some(answer) = calls.join_next().await {
+            match answer.unwrap() {
+                (value, Ok(reply)) => heard.push((value, reply)),
+                (_, Err(HostError::Fenced { .. } | HostError::Superseded { .. })) => {}
+                (_, Err(HostError::Elsewhere { .. } | HostError::Ended { .. })) => {}
+                (value, Err(error)) => panic!("{fault:?} {value}: {error:?}"),
+            }
+        }
+        drop(armed);
+        assert!(!heard.is_empty(), "{fault:?}: nobody serves");
+        let mut generations: Vec<Generation> =
+            heard.iter().map(|(_, reply)| reply.generation).collect();
+        generations.dedup();
+        assert_eq!(generations.len(), heard.len(), "{fault:?}: two owners of one generation");
+        // Whoever was heard last is what the newest generation reads.
+        let (value, _) = heard.iter().max_by_key(|(_, reply)| reply.txid).unwrap();
+        let answer = old.take_over_or_ask(&actor, &[&new, &third]).await;
+        assert_eq!(answer, json!(value), "{fault:?}");
+        for host in [&old, &new, &third] {
+            host.host.shutdown().await;
+        }
+    }
+}
+
+/// Asks whoever answers.
+trait AskAny {
+    async fn take_over_or_ask(&self, actor: &ActorId, others: &[&TestHost]) -> Json;
+}
+
+impl AskAny for TestHost {
+    async fn take_over_or_ask(&self, actor: &ActorId, others: &[&TestHost]) -> Json {
+        for _ in 0..200 {
+            for host in others.iter().copied().chain([self]) {
+                if let Ok(answer) = host.call(actor, "get", json!([])).await {
+                    return unwrap_ok(&answer, "get");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody answers for {actor}")
+    }
+}
+
+/// A guest that never returns to its host is stopped by the loss of its fence all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_call_is_stopped_by_the_loss_of_its_fence() {
+    let duel = Duel::new().await;
+    let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
+    let writing = tokio::spawn(async move {
+        host.call(&actor, "write-slowly", Arguments::Json(json!([1_000_000]))).await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    duel.take_over().await;
+    let begun = std::time::Instant::now();
+    let answer = writing.await.unwrap().map(|reply| reply.to_json());
+    assert!(begun.elapsed() < Duration::from_secs(5), "it ran on for {:?}", begun.elapsed());
+    assert_fenced(&answer);
+    duel.end(2).await;
+}
+
+/// While a host is alive, a patient one leaves its actors alone; when it is shut down, not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_owner_is_left_alone() {
+    let site = Site::new();
+    let first = site.host().start().await;
+    let second = site.host().start().await;
+    first.deploy(guest::REVOKE_HOARDER).await;
+    let actor = actor(guest::REVOKE_HOARDER, "one");
+    first.ok(&actor, "put", json!([1])).await;
+    match second.call(&actor, "get", json!([])).await {
+        Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
+        other => panic!("{other:?}"),
+    }
+    first.host.shutdown().await;
+    assert_eq!(second.ok(&actor, "get", json!([])).await, json!(1));
+    second.host.shutdown().await;
+}

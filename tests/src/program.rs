@@ -1,0 +1,283 @@
+//! The real `stockade` program: started on free ports, killed, started again, called over HTTP.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value as Json;
+
+/// How long a server may take to be ready, and a command to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program, built from this tree with the profile of the caller. Built once per process: cargo
+/// holds no lock while tests run.
+///
+/// # Errors
+/// It does not build.
+pub fn path() -> anyhow::Result<PathBuf> {
+    static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PATH.get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("STOCKADE_PROGRAM") {
+        return Ok(given.into());
+    }
+    // <target>/<profile>/deps/<this test>
+    let own = std::env::current_exe()?;
+    let profile_dir = own.ancestors().nth(2).context("a profile folder above the test")?;
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(other) => other,
+        None => bail!("no profile in {}", own.display()),
+    };
+    let target = profile_dir.parent().context("a target folder")?;
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .args(["build", "--quiet", "--bin", "stockade", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .output()
+        .context("run cargo")?;
+    ensure!(
+        output.status.success(),
+        "`cargo build --bin stockade`:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(profile_dir.join("stockade"))
+}
+
+/// A running `stockade serve`. Killed when dropped.
+pub struct Program {
+    child: Child,
+    /// `host:port` for callers.
+    pub listen: String,
+    /// `host:port` for operators.
+    pub admin: String,
+    agent: ureq::Agent,
+}
+
+/// What the server answered.
+#[derive(Clone, Debug)]
+pub struct HttpReply {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, as JSON if it is JSON.
+    pub body: Json,
+    /// `stockade-generation`, if it is there.
+    pub generation: Option<u64>,
+    /// `stockade-txid`, if it is there.
+    pub txid: Option<u64>,
+    /// `stockade-bill`, if it is there.
+    pub bill: Option<String>,
+}
+
+impl Program {
+    /// Starts a server on free ports over a data directory, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended, or was not ready in time; with its log.
+    pub fn serve(data_dir: &Path) -> anyhow::Result<Self> {
+        Self::serve_with(data_dir, &[])
+    }
+
+    /// The same with further flags.
+    ///
+    /// # Errors
+    /// As [`Program::serve`].
+    pub fn serve_with(data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(data_dir)?;
+        let ready = data_dir.with_extension("ready");
+        let log_path = data_dir.with_extension("log");
+        drop(std::fs::remove_file(&ready));
+        let log = std::fs::File::options().create(true).append(true).open(&log_path)?;
+        let mut child = Command::new(path()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .arg("--ready-file")
+            .arg(&ready)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .context("start stockade serve")?;
+        let addresses = wait_ready(&mut child, &ready, &log_path)?;
+        let address = |name: &str| {
+            let address = addresses[name].as_str().map(str::to_owned);
+            address.with_context(|| format!("`{name}` in the ready file: {addresses}"))
+        };
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
+        Ok(Self { listen: address("listen")?, admin: address("admin")?, child, agent })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits until it has ended in order.
+    ///
+    /// # Errors
+    /// It ended with a failure, or not in time.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let id = self.child.id().to_string();
+        let signalled = Command::new("kill").args(["-TERM", &id]).status()?;
+        ensure!(signalled.success(), "kill -TERM {id}");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "stockade serve ended with {status}");
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "stockade serve does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Calls a method with a JSON body.
+    ///
+    /// # Errors
+    /// No answer came: what became of the call is not known.
+    pub fn call(&self, actor: &str, method: &str, arguments: &Json) -> anyhow::Result<HttpReply> {
+        let url = format!("http://{}/actors/{actor}/{method}", self.listen);
+        reply(self.agent.post(&url).send_json(arguments))
+    }
+
+    /// POST with a body as it is.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn post_raw(&self, url: &str, kind: &str, body: &[u8]) -> anyhow::Result<HttpReply> {
+        reply(self.agent.post(url).content_type(kind).send(body))
+    }
+
+    /// GET from the public side.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn get(&self, route: &str) -> anyhow::Result<HttpReply> {
+        reply(self.agent.get(format!("http://{}{route}", self.listen)).call())
+    }
+
+    /// GET from the operators' side.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn admin_get(&self, route: &str) -> anyhow::Result<HttpReply> {
+        reply(self.agent.get(format!("http://{}{route}", self.admin)).call())
+    }
+
+    /// POST to the operators' side.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn admin_post(&self, route: &str, body: &Json) -> anyhow::Result<HttpReply> {
+        reply(self.agent.post(format!("http://{}{route}", self.admin)).send_json(body))
+    }
+
+    /// DELETE on the operators' side.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn admin_delete(&self, route: &str) -> anyhow::Result<HttpReply> {
+        reply(self.agent.delete(format!("http://{}{route}", self.admin)).call())
+    }
+
+    /// Deploys a component.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub fn deploy(&self, kind: &str, wasm: &[u8]) -> anyhow::Result<Json> {
+        let url = format!("http://{}/admin/kinds/{kind}", self.admin);
+        let answer =
+            reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
+        ensure!(answer.status == 200 || answer.status == 201, "deploy {kind}: {answer:?}");
+        Ok(answer.body)
+    }
+
+    /// Downloads an actor's database as a plain SQLite file.
+    ///
+    /// # Errors
+    /// It was refused, or the file cannot be written.
+    pub fn export(&self, actor: &str, to: &Path) -> anyhow::Result<()> {
+        let url = format!("http://{}/admin/actors/{actor}/export", self.admin);
+        let mut answer = self.agent.get(&url).call()?;
+        ensure!(answer.status() == 200, "export {actor}: {}", answer.status());
+        let mut file = std::fs::File::create(to)?;
+        std::io::copy(&mut answer.body_mut().as_reader(), &mut file)?;
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs a command of the program against this server; its exit code, stdout and stderr.
+///
+/// # Errors
+/// It cannot be started.
+pub fn run(arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+    let output = Command::new(path()?).args(arguments).stdin(Stdio::null()).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+}
+
+fn wait_ready(child: &mut Child, ready: &Path, log: &Path) -> anyhow::Result<Json> {
+    let begun = Instant::now();
+    loop {
+        if let Ok(text) = std::fs::read_to_string(ready)
+            && let Ok(addresses) = serde_json::from_str(&text)
+        {
+            return Ok(addresses);
+        }
+        let said = || std::fs::read_to_string(log).unwrap_or_default();
+        if let Some(status) = child.try_wait()? {
+            bail!("stockade serve ended with {status}:\n{}", said());
+        }
+        if begun.elapsed() > PATIENCE {
+            drop(child.kill());
+            drop(child.wait());
+            bail!("stockade serve is not ready:\n{}", said());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn reply(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<HttpReply> {
+    let mut answer = answer?;
+    let header = |name: &str| {
+        answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let (generation, txid, bill) =
+        (header("stockade-generation"), header("stockade-txid"), header("stockade-bill"));
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().read_to_string()?;
+    let body = serde_json::from_str(&text).unwrap_or(Json::String(text));
+    let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    Ok(HttpReply { status, body, generation: number(generation), txid: number(txid), bill })
+}
