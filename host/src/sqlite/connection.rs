@@ -486,11 +486,9 @@ impl Core {
     /// Ends all queries in progress, and counts them. The first error is reported.
     pub(super) fn end_runs(&mut self, queries: &mut u32) -> Result<(), SqlError> {
         let mut result = Ok(());
-        for slot in self.slots.iter_mut() {
-            if slot.run.take().is_some() {
-                *queries = queries.saturating_add(1);
-                result = result.and(self.runner.finish(&mut slot.compiled));
-            }
+        while let Some((slot, run)) = self.slots.take_any_run() {
+            *queries = queries.saturating_add(1);
+            result = result.and(self.runner.end(&mut slot.compiled, &run));
         }
         result
     }

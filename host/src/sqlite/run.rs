@@ -289,6 +289,15 @@ impl Runner {
         ended
     }
 
+    /// Ends a query in progress.
+    pub(super) fn end(&self, compiled: &mut Compiled, run: &Run) -> Result<(), SqlError> {
+        let ended = self.finish(compiled);
+        if run.packed {
+            compiled.raw.clear_bindings();
+        }
+        ended
+    }
+
     /// Runs to the end and drops the rows.
     #[inline]
     pub(super) fn run(

@@ -144,7 +144,7 @@ fn limits_hold() {
 #[test]
 fn rows_are_bounded_as_values_are() {
     let mut world = World::new();
-    let wide = vec!["randomblob(9000000)"; 2].join(",");
+    let wide = ["randomblob(9000000)"; 2].join(",");
     let id = world.connection.prepare(&format!("SELECT {wide}")).unwrap();
     let result = world.connection.query_statement(id, Vec::new(), 100);
     assert_eq!(result, Err(SqlError::LimitExceeded(SqlLimit::ValueBytes)));

@@ -56,7 +56,9 @@ fn batches_are_bounded_and_complete() {
             batch = world.connection.next(id, bytes_max).unwrap();
         }
         let expected: Vec<u8> = (1..=100)
-            .flat_map(|i| packed(&[Value::Integer(i), text(&"x".repeat(i as usize))]))
+            .flat_map(|i| {
+                packed(&[Value::Integer(i), text(&"x".repeat(usize::try_from(i).unwrap()))])
+            })
             .collect();
         assert_eq!((rows, count), (expected, 100), "{bytes_max} in {batches} batches");
         assert_eq!(world.connection.next(id, 10), Err(SqlError::NotOpen));
@@ -221,4 +223,23 @@ fn compiled_statements_and_bound_values_have_a_bound() {
     world.connection.drop_statement(ids[0]);
     let id = world.connection.prepare("SELECT ?").unwrap();
     assert_eq!(world.connection.bind(id, 1, &big), Ok(()));
+}
+
+#[test]
+fn queries_in_progress_have_a_bound() {
+    let mut world = World::new();
+    let id: Vec<_> = (0..40).map(|_| world.connection.prepare("SELECT 1").unwrap()).collect();
+    let open = |world: &mut World, from: usize| {
+        let opened = id[from..].iter().map(|id| world.connection.open_cursor(*id, Vec::new()));
+        opened.take_while(Result::is_ok).count()
+    };
+    assert_eq!(open(&mut world, 0), 32);
+    let refused = world.connection.open_cursor(id[39], Vec::new());
+    assert_eq!(refused, Err(SqlError::LimitExceeded(SqlLimit::Handles)));
+    // Each way to end one makes room for one.
+    world.connection.reset(id[0]).unwrap();
+    world.connection.drop_statement(id[1]);
+    assert_eq!(open(&mut world, 32), 2);
+    assert_eq!(world.connection.end_of_call().unwrap().queries, 32);
+    assert_eq!(open(&mut world, 2), 32);
 }
