@@ -17,7 +17,8 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// Limits of the process.
     pub limits: HostLimits,
-    /// Limits of kinds whose manifest leaves them out.
+    /// What [`Host::manifest`](super::Host::manifest) has, and what a manifest that comes over HTTP
+    /// leaves out.
     pub kind_defaults: Limits,
     /// Where peers and callers reach this process; shown to callers that ask the wrong one.
     pub advertised: String,
