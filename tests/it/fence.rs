@@ -117,10 +117,11 @@ async fn fence_mismatch_ends_the_generation_once() {
     assert!(fenced >= 1);
     let exit = duel.old.exit_of(&duel.actor).await;
     assert_eq!((exit.reason, exit.generation), (Reason::Fenced, Generation(1)));
-    // The end is recorded once, sealed nothing, and nothing is sent for that generation any more.
+    // The end is recorded once, seals nothing, and nothing is sent for that generation any more.
     let commits = duel.old.store.calls(Step::Commit);
     let later = duel.old.call(&duel.actor, "put", json!([99])).await;
     assert!(matches!(later, Err(HostError::Elsewhere { .. })), "{later:?}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(duel.old.store.calls(Step::Commit), commits);
     assert_eq!(duel.old.store.calls(Step::Seal), 0);
     assert_eq!(duel.old.exit_of(&duel.actor).await, exit);
@@ -310,6 +311,15 @@ async fn a_live_owner_is_left_alone() {
         Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
         other => panic!("{other:?}"),
     }
+    // Also by one that has not seen it yet: the owner may have started a moment ago.
+    let newcomer = site.host().start().await;
+    let young = self::actor(guest::REVOKE_HOARDER, "young");
+    newcomer.ok(&young, "put", json!([2])).await;
+    let answer = first.call(&young, "get", json!([])).await;
+    assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{answer:?}");
+    newcomer.host.shutdown().await;
+    assert_eq!(first.ok(&young, "get", json!([])).await, json!(2));
+
     first.host.shutdown().await;
     assert_eq!(second.ok(&actor, "get", json!([])).await, json!(1));
     second.host.shutdown().await;

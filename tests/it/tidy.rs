@@ -156,7 +156,9 @@ fn printing_has_its_homes() {
             .iter()
             .filter(|file| !homes.iter().any(|home| file.path.starts_with(home)))
             .filter(|file| !file.name().ends_with("build.rs"))
-            .filter(|file| !file.path.components().any(|part| part.as_os_str() == "tests"))
+            .filter(|file| !file.path.components().any(|part| {
+                part.as_os_str() == "tests" || part.as_os_str() == "benches"
+            }))
             .filter(|file| {
                 ["println!", "print!", "eprintln!", "eprint!", "dbg!"]
                     .iter()

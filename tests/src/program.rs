@@ -27,9 +27,12 @@ fn build() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os("STOCKADE_PROGRAM") {
         return Ok(given.into());
     }
-    // <target>/<profile>/deps/<this test>
+    // <target>/<profile>/deps/<this test>, or <target>/<profile>/<this program>
     let own = std::env::current_exe()?;
-    let profile_dir = own.ancestors().nth(2).context("a profile folder above the test")?;
+    let mut profile_dir = own.parent().context("a folder")?;
+    if profile_dir.ends_with("deps") {
+        profile_dir = profile_dir.parent().context("a profile folder above the test")?;
+    }
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         Some(other) => other,

@@ -103,6 +103,16 @@ impl Nodes {
         (node.moved.elapsed() < self.lease).then(|| node.address.clone())
     }
 
+    /// Looks for a process that was not seen yet, so that one which started a moment ago is not
+    /// taken for dead.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn meet(&self, session: NodeSession) -> Result<(), StoreError> {
+        let known = session == self.own || self.seen.lock().contains_key(&session);
+        if known { Ok(()) } else { self.look().await }
+    }
+
     async fn look(&self) -> Result<(), StoreError> {
         let rows = self.store.nodes().await?;
         let mut dead = Vec::new();

@@ -40,6 +40,9 @@ pub async fn begin(
             }
             None => (shared.depot.create(actor, component).await, StartReason::Created),
             Some(state) => {
+                if !state.head.sealed {
+                    shared.nodes.meet(state.head.owner).await?;
+                }
                 judge(shared, actor, &state)?;
                 let end = if state.head.sealed { PreviousEnd::Orderly } else { previous_end };
                 let reason = start_reason(&state, &program);
