@@ -44,8 +44,9 @@ pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, Shut
 pub use info::{SqlReply, SqlRequest};
 
 use crate::capability;
-use crate::engine::{Engine, EngineConfig, MAPS_PER_ACTOR, Offered, actors_awake_max};
+use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
+use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::exits::Exits;
 use crate::router::kinds::{Kind, Kinds};
@@ -95,16 +96,19 @@ impl Host {
             parker,
             guests.handle().clone(),
         );
-        let awake_max = actors_awake_max(config.limits.actors_awake_max, MAPS_PER_ACTOR);
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
-            instances_max: u32::try_from(awake_max).unwrap_or(u32::MAX),
+            instances_max: u32::try_from(config.limits.actors_awake_max).unwrap_or(u32::MAX),
             memory_bytes_max: config.limits.memory_bytes_max,
             table_elements_max: config.limits.table_elements_max,
             component_bytes_max: config.limits.component_bytes_max,
             offered: Offered::all(),
         })?);
+        let awake_max = engine.awake().actors_max;
+        if awake_max < config.limits.actors_awake_max {
+            tracing::warn!(cap = %engine.awake(), "fewer actors may be awake than configured");
+        }
         let linker = capability::linker(engine.wasmtime())
             .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
         let nodes = Nodes::register(
@@ -271,6 +275,14 @@ impl Host {
         Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
     }
 
+    /// The limits of a kind's actors.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Arc<Limits>, HostError> {
+        Ok(Arc::clone(&self.shared().kinds.current(kind).await?.limits))
+    }
+
     /// Actors in (kind, key) order after `after`, at most `max`.
     ///
     /// # Errors
@@ -355,7 +367,7 @@ impl Host {
 
     async fn hear<T>(
         &self,
-        limits: &crate::limits::Limits,
+        limits: &Limits,
         actor: &ActorId,
         work: Work,
         heard: oneshot::Receiver<Result<T, HostError>>,

@@ -14,6 +14,7 @@
 pub mod actor;
 pub mod bindings;
 pub mod capability;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod gateway;

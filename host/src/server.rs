@@ -6,7 +6,7 @@
 //!  shutdown  intake closes ─> host ends its generations, background work, store last
 //!            ─> answers in progress are written ─> done
 //! ```
-//! A second signal ends the process at once: nothing that was acknowledged can be lost by that.
+//! A second signal ends it at once: nothing that was acknowledged can be lost by that.
 
 use std::future::Future;
 use std::io;
@@ -95,11 +95,7 @@ impl Server {
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
         host_config.advertised = local(&admin)?.to_string();
-        let settings = Settings {
-            limits: host_config.limits.clone(),
-            kind_defaults,
-            token,
-        };
+        let settings = Settings { limits: host_config.limits.clone(), kind_defaults, token };
         let limits = settings.limits.clone();
         let host = Host::start(host_config).await?;
         let gateways = Gateways::new(host.clone(), settings);
@@ -137,13 +133,22 @@ impl Server {
     }
 }
 
-/// Runs a server until the first SIGINT or SIGTERM, then shuts it down; a second one exits.
+/// How a server's run ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// Everything was shut down.
+    Done(ShutdownReport),
+    /// A second signal came: the shutdown was given up and the process should exit at once.
+    Forced,
+}
+
+/// Runs a server until the first SIGINT or SIGTERM, then shuts it down; a second one gives that up.
 ///
 /// `announce` is called once, when both listeners serve.
 ///
 /// # Errors
 /// As [`Server::start`].
-pub async fn run<F>(config: ServerConfig, announce: F) -> Result<ShutdownReport, ServerError>
+pub async fn run<F>(config: ServerConfig, announce: F) -> Result<Ending, ServerError>
 where
     F: FnOnce(Addresses),
 {
@@ -156,16 +161,13 @@ where
     tracing::info!("shutting down; a second signal ends the process at once");
     let second = signal();
     tokio::select! {
-        report = server.shutdown() => Ok(report),
+        report = server.shutdown() => Ok(Ending::Done(report)),
         () = second => {
             tracing::warn!("second signal: not waiting any longer");
-            std::process::exit(FORCED)
+            Ok(Ending::Forced)
         }
     }
 }
-
-/// Exit code after a second signal: 128 + SIGINT, as shells expect.
-const FORCED: i32 = 130;
 
 /// Resolves at the next SIGINT or SIGTERM that comes after this call.
 fn signal() -> impl Future<Output = ()> {

@@ -26,8 +26,17 @@ impl Guest for Catalog {
             count += 1;
             let who = (r.name, r.version, r.architecture, r.section, r.priority);
             Some((
-                who.0, who.1, who.2, who.3, who.4, r.size, r.installed_size, r.maintainer,
-                r.homepage, r.depends, r.description,
+                who.0,
+                who.1,
+                who.2,
+                who.3,
+                who.4,
+                r.size,
+                r.installed_size,
+                r.maintainer,
+                r.homepage,
+                r.depends,
+                r.description,
             ))
         });
         transaction.prepare(sql::INSERT)?.execute_many(rows)?;

@@ -28,7 +28,8 @@ impl Guest for Ledger {
         let mut connection = Connection::open()?;
         let transaction = connection.transaction()?;
         let balance = pay_in(&transaction, &name, amount)?;
-        transaction.execute("INSERT INTO deposit (account, amount) VALUES (?, ?)", (&name, amount))?;
+        transaction
+            .execute("INSERT INTO deposit (account, amount) VALUES (?, ?)", (&name, amount))?;
         transaction.commit()?;
         Ok(balance)
     }
@@ -58,9 +59,8 @@ impl Guest for Ledger {
     fn accounts() -> Result<Vec<Account>, Error> {
         let connection = Connection::open()?;
         let mut select = connection.prepare("SELECT name, balance FROM account ORDER BY name")?;
-        let accounts = select.query_map([], |row| {
-            Ok(Account { name: row.get(0)?, balance: row.get(1)? })
-        })?;
+        let accounts =
+            select.query_map([], |row| Ok(Account { name: row.get(0)?, balance: row.get(1)? }))?;
         Ok(accounts.collect::<stockade_sdk::Result<_>>()?)
     }
 

@@ -436,10 +436,9 @@ impl From<raw::Error> for Error {
             raw::Error::Statement(failure) => Self::Statement(failure.into()),
             raw::Error::Unavailable => Self::Unavailable,
             raw::Error::InvalidArgument(text) => Self::InvalidArgument(text),
-            raw::Error::RowFailed(failure) => Self::RowFailed(RowFailure {
-                row: failure.row,
-                cause: failure.cause.into(),
-            }),
+            raw::Error::RowFailed(failure) => {
+                Self::RowFailed(RowFailure { row: failure.row, cause: failure.cause.into() })
+            }
             raw::Error::Other(text) => Self::Other(text),
         }
     }

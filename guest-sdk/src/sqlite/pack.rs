@@ -42,9 +42,7 @@ pub(crate) fn skip(bytes: &[u8], at: usize) -> Result<usize, ReadError> {
     let end = match *bytes.get(at).ok_or(ReadError::Malformed)? {
         NULL => at + 1,
         INTEGER | REAL => at + 9,
-        TEXT | BLOB => (at + 5)
-            .checked_add(length(bytes, at)?)
-            .ok_or(ReadError::Malformed)?,
+        TEXT | BLOB => (at + 5).checked_add(length(bytes, at)?).ok_or(ReadError::Malformed)?,
         _ => return Err(ReadError::Malformed),
     };
     if end > bytes.len() { Err(ReadError::Malformed) } else { Ok(end) }
@@ -82,14 +80,16 @@ fn put_bytes(into: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn word(bytes: &[u8], at: usize) -> Result<[u8; 8], ReadError> {
-    bytes.get(at + 1..).and_then(|tail| tail.first_chunk::<8>()).copied().ok_or(ReadError::Malformed)
+    bytes
+        .get(at + 1..)
+        .and_then(|tail| tail.first_chunk::<8>())
+        .copied()
+        .ok_or(ReadError::Malformed)
 }
 
 fn length(bytes: &[u8], at: usize) -> Result<usize, ReadError> {
-    let length = bytes
-        .get(at + 1..)
-        .and_then(|tail| tail.first_chunk::<4>())
-        .ok_or(ReadError::Malformed)?;
+    let length =
+        bytes.get(at + 1..).and_then(|tail| tail.first_chunk::<4>()).ok_or(ReadError::Malformed)?;
     usize::try_from(u32::from_le_bytes(*length)).map_err(|_| ReadError::Malformed)
 }
 

@@ -308,7 +308,9 @@ mod tests {
     #[test]
     fn unknown_and_missing_names_are_errors() {
         let names = [":a".to_owned()];
-        for given in [named_params! { ":b": 1 }, named_params! {}, named_params! { ":a": 1, "x": 2 }] {
+        for given in
+            [named_params! { ":b": 1 }, named_params! {}, named_params! { ":a": 1, "x": 2 }]
+        {
             let collected = Collector::collect(&given).unwrap();
             let result = collected.pack_by_name(&names, &mut Vec::new());
             assert!(matches!(result, Err(Error::InvalidArgument(_))));

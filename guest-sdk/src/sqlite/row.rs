@@ -231,9 +231,7 @@ impl sealed::Sealed for &str {}
 impl ColumnIndex for &str {
     fn index(&self, row: &Row<'_>) -> Result<usize> {
         let found = match row.statement {
-            Some(statement) => {
-                statement.columns()?.iter().position(|column| column.name == *self)
-            }
+            Some(statement) => statement.columns()?.iter().position(|column| column.name == *self),
             None => None,
         };
         found.ok_or_else(|| ReadError::NoColumnNamed((*self).to_owned()).into())

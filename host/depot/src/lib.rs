@@ -40,7 +40,7 @@ pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
 pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
-pub use limits::DepotLimits;
+pub use limits::{DepotLimits, SessionLimits};
 pub use reason::Reason;
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};

@@ -22,7 +22,7 @@ pub struct DepotLimits {
     pub parked_reads_max: usize,
     /// Bytes of in-memory state that a seal may hand over.
     pub snapshot_bytes_max: u64,
-    /// Pages of one database: 4 GiB unless told otherwise.
+    /// Pages of one database: 16 GiB unless told otherwise.
     pub database_pages_max: u32,
 }
 
@@ -36,7 +36,31 @@ impl Default for DepotLimits {
             read_deadline: Duration::from_secs(5),
             parked_reads_max: 128,
             snapshot_bytes_max: 16 << 20,
-            database_pages_max: 1 << 20,
+            database_pages_max: 1 << 22,
+        }
+    }
+}
+
+/// Limits of one session that its kind may set below the depot's.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// Bytes of one commit.
+    pub commit_bytes_max: u64,
+    /// Bytes of the database; rounded down to whole pages, at least one.
+    pub database_bytes_max: u64,
+    /// Bytes of in-memory state that its seal may hand over.
+    pub snapshot_bytes_max: u64,
+}
+
+impl SessionLimits {
+    /// The depot's limits with the lower ones of the session.
+    pub(crate) fn within(self, depot: &DepotLimits) -> DepotLimits {
+        let pages = u32::try_from(self.database_bytes_max / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+        DepotLimits {
+            commit_bytes_max: self.commit_bytes_max.min(depot.commit_bytes_max),
+            database_pages_max: pages.clamp(1, depot.database_pages_max),
+            snapshot_bytes_max: self.snapshot_bytes_max.min(depot.snapshot_bytes_max),
+            ..depot.clone()
         }
     }
 }

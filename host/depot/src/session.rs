@@ -28,7 +28,7 @@ mod verdict;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ use crate::cause::{Cause, PrepareError, ReadError, SealError};
 use crate::depot::Depot;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
-use crate::limits::DepotLimits;
+use crate::limits::{DepotLimits, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
 use death::Death;
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     /// looks again.
     news: Notify,
     interrupts: AtomicU64,
+    /// The limits of its kind, if they are lower than the depot's.
+    narrowed: OnceLock<DepotLimits>,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
                 pipeline: Mutex::new(Pipeline::new(head)),
                 news: Notify::new(),
                 interrupts: AtomicU64::new(0),
+                narrowed: OnceLock::new(),
             }),
         }
     }
@@ -103,7 +106,14 @@ impl Session {
     /// The limits it keeps.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
-        self.shared.depot.limits()
+        self.shared.limits()
+    }
+
+    /// Lowers the limits of this session; what is above the depot's own stays as it is. The first
+    /// call counts, and belongs before the database is opened.
+    pub fn narrow(&self, limits: SessionLimits) {
+        // A second call changes nothing: limits that somebody has read must not move.
+        let _ = self.shared.narrowed.set(limits.within(self.shared.depot.limits()));
     }
 
     // --- for the VFS ---------------------------------------------------------------------------
@@ -119,7 +129,8 @@ impl Session {
     ///
     /// # Errors
     /// `Dead` first of all, whatever is cached. `PastEnd` for a page above the page count, which
-    /// SQLite wants as zeros. `Unavailable`, `Overloaded` and `Interrupted` leave the session alive.
+    /// SQLite wants as zeros. `Unavailable`, `Overloaded` and `Interrupted` leave the session
+    /// alive.
     pub fn read(&self, pgno: Pgno) -> Result<PageBytes, ReadError> {
         self.shared.read(pgno)
     }
@@ -254,6 +265,11 @@ impl Shared {
         self.fence
     }
 
+    /// What it keeps to.
+    pub(crate) fn limits(&self) -> &DepotLimits {
+        self.narrowed.get().unwrap_or_else(|| self.depot.limits())
+    }
+
     /// The depot it belongs to.
     pub(crate) fn depot(&self) -> &Arc<Depot> {
         &self.depot
@@ -264,7 +280,7 @@ impl Shared {
         &self.death
     }
 
-    /// Resolves when the session is dead, whatever the cause.
+    /// Tells that something about the session changed; who waits looks again.
     pub(crate) fn news(&self) -> &Notify {
         &self.news
     }

@@ -55,7 +55,8 @@ impl Generation {
         }
         match outcome {
             Ok(values) => {
-                CallEnd::Answered(Answer { outcome: self.bounded(values), waiting, bill })
+                let outcome = values.map_err(HostError::Sql).and_then(|v| self.bounded(v));
+                CallEnd::Answered(Answer { outcome, waiting, bill })
             }
             Err(error) => {
                 let message = self.death_text(&error);
@@ -87,6 +88,7 @@ impl Generation {
             Some(connection) => connection.run_operator(sql, parameters, write, rows_max),
             None => Err(SqlError::NotOpen),
         };
+        let rows = self.finish().and(rows);
         let bill = self.bill(begun);
         Answer { outcome: rows.map_err(HostError::Sql), waiting: gate.leave(), bill }
     }

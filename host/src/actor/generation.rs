@@ -14,7 +14,11 @@ use crate::engine::{Component, Lifecycle};
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::limits::Limits;
-use crate::sqlite::Meter;
+use crate::sqlite::{Meter, SqlError};
+
+/// Bytes that the host may allocate to take over a method's results: values are larger here than in
+/// the guest. 128 MiB, as wasmtime's own default.
+const LIFTED_BYTES_MAX: usize = 128 << 20;
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -84,6 +88,7 @@ impl Generation {
         .map_err(HostError::Sql)?;
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
+        store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
         interrupt_on_tick(&mut store, &session, &grip, &meter);
         let failed = |message: String| HostError::StartFailed { message };
         let instance = match program.pre.instantiate_async(&mut store).await {
@@ -161,21 +166,30 @@ impl Generation {
         self.store.set_epoch_deadline(1);
     }
 
-    /// Ends what a call left open in SQLite: to be called after each export.
-    pub(super) fn finish(&mut self) {
-        if let Some(connection) = self.store.data_mut().sqlite() {
-            connection.end_of_call();
+    /// Ends what a call left open in SQLite: to be called after each export, before the mark that
+    /// its answer waits for is taken.
+    ///
+    /// # Errors
+    /// A write that was still under way could not be committed: the guest does not know.
+    pub(super) fn finish(&mut self) -> Result<(), SqlError> {
+        let left = self.store.data_mut().end_call()?;
+        if left.rolled_back {
+            tracing::warn!(actor = %self.actor, "a transaction left open by a call was rolled back");
         }
+        Ok(())
     }
 
     /// Runs a method's export. The caller decides what a failure means.
+    ///
+    /// # Errors
+    /// The outer one: the instance died. The inner one: see `finish`.
     pub(super) async fn run(
         &mut self,
         export: &ComponentExportIndex,
         results: usize,
         arguments: &[Val],
         deadline: Instant,
-    ) -> wasmtime::Result<Vec<Val>> {
+    ) -> wasmtime::Result<Result<Vec<Val>, SqlError>> {
         self.begin(deadline);
         let func: Func = self
             .instance
@@ -183,8 +197,8 @@ impl Generation {
             .expect("BUG: methods come from this component");
         let mut values = vec![Val::Bool(false); results];
         let outcome = func.call_async(&mut self.store, arguments, &mut values).await;
-        self.finish();
-        outcome.map(|()| values)
+        let finished = self.finish();
+        outcome.map(|()| finished.map(|()| values))
     }
 
     /// Why the instance died, in words.

@@ -95,9 +95,12 @@ impl Generation {
             func.call_async(&mut self.store, parameters).await
         }
         .await;
-        self.finish();
+        let finished = self.finish();
         match outcome {
-            Ok((Ok(value),)) => HookEnd::Done(value),
+            Ok((Ok(value),)) => match finished {
+                Ok(()) => HookEnd::Done(value),
+                Err(error) => HookEnd::Refused(error.to_string()),
+            },
             Ok((Err(HookError::Other(text)),)) => HookEnd::Refused(text),
             Err(error) => HookEnd::Died(self.death_text(&error)),
         }

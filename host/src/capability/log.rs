@@ -76,12 +76,7 @@ impl Lines {
         }
     }
 
-    fn write(
-        &self,
-        level: Level,
-        message: &str,
-        fields: &[(String, String)],
-    ) -> Result<(), Error> {
+    fn write(&self, level: Level, message: &str, fields: &[(String, String)]) -> Result<(), Error> {
         let guard = self.grip.enter().map_err(|revoked| Error::Other(revoked.to_string()))?;
         let bytes = fields
             .iter()
@@ -107,11 +102,17 @@ impl Lines {
         let (actor, generation) = (&self.actor, self.generation.0);
         let fields = (!fields.is_empty()).then_some(fields);
         match level {
-            Level::Trace => tracing::trace!(target: "actor", actor, generation, fields, "{message}"),
-            Level::Debug => tracing::debug!(target: "actor", actor, generation, fields, "{message}"),
+            Level::Trace => {
+                tracing::trace!(target: "actor", actor, generation, fields, "{message}")
+            }
+            Level::Debug => {
+                tracing::debug!(target: "actor", actor, generation, fields, "{message}")
+            }
             Level::Info => tracing::info!(target: "actor", actor, generation, fields, "{message}"),
             Level::Warn => tracing::warn!(target: "actor", actor, generation, fields, "{message}"),
-            Level::Error => tracing::error!(target: "actor", actor, generation, fields, "{message}"),
+            Level::Error => {
+                tracing::error!(target: "actor", actor, generation, fields, "{message}")
+            }
         }
     }
 }

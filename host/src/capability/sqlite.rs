@@ -48,7 +48,10 @@ impl State {
     }
 
     /// Whether the guest has this connection; there is only one behind all of them.
-    fn connection(&mut self, handle: &Resource<ConnectionHandle>) -> Result<&mut Connection, Refusal> {
+    fn connection(
+        &mut self,
+        handle: &Resource<ConnectionHandle>,
+    ) -> Result<&mut Connection, Refusal> {
         self.table.get(handle)?;
         Ok(self.sql()?)
     }
@@ -317,22 +320,12 @@ impl wit::HostBlob for State {
         Ok(self.sql()?.blob_bytes(&blob)?)
     }
 
-    fn read(
-        &mut self,
-        this: Resource<Blob>,
-        offset: u64,
-        length: u64,
-    ) -> Result<Vec<u8>, Refusal> {
+    fn read(&mut self, this: Resource<Blob>, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
         let blob = self.table.get(&this)?.clone();
         Ok(self.sql()?.blob_read(&blob, offset, length)?)
     }
 
-    fn write(
-        &mut self,
-        this: Resource<Blob>,
-        offset: u64,
-        bytes: Vec<u8>,
-    ) -> Result<(), Refusal> {
+    fn write(&mut self, this: Resource<Blob>, offset: u64, bytes: Vec<u8>) -> Result<(), Refusal> {
         let blob = self.table.get(&this)?.clone();
         Ok(self.sql()?.blob_write(&blob, offset, &bytes)?)
     }

@@ -97,7 +97,7 @@ impl List {
         let after = self.after.as_ref().map(|after| after.0.to_string());
         let (actors, next) = all(client, self.kind.as_deref(), after, self.limit)?;
         let document = json!({ "actors": actors, "next": next });
-        context.output.result(&document, |document| list(document))?;
+        context.output.result(&document, list)?;
         if let Some(next) = next {
             context.output.note(&format!("there are more: --after {next:?}"));
         }
@@ -140,8 +140,7 @@ fn list(document: &Json) -> String {
     if actors.is_empty() {
         return "no actors: the first call of a method creates one".to_owned();
     }
-    let header =
-        ["actor", "state", "generation", "txid", "size"].map(str::to_owned).to_vec();
+    let header = ["actor", "state", "generation", "txid", "size"].map(str::to_owned).to_vec();
     table(header, actors.iter().map(row).collect())
 }
 

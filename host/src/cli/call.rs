@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::Context;
 use super::failure::Failure;
 use super::output::printable;
 use super::target::{Target, segment};
-use super::Context;
 use crate::gateway::{
     BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER, WAVE_CONTENT_TYPE,
 };
@@ -96,9 +96,9 @@ fn indirect(text: &str) -> Result<Vec<u8>, Failure> {
     }
     if text == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut bytes)
-            .map_err(|error| Failure::local(format!("cannot read arguments from stdin: {error}")))?;
+        std::io::stdin().read_to_end(&mut bytes).map_err(|error| {
+            Failure::local(format!("cannot read arguments from stdin: {error}"))
+        })?;
         return Ok(bytes);
     }
     Ok(text.as_bytes().to_vec())

@@ -59,8 +59,7 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::file("read the configuration", path, &error))?;
-        toml::from_str(&text)
-            .map_err(|error| Failure::file("read the configuration", path, &error))
+        toml::from_str(&text).map_err(|error| Failure::file("read the configuration", path, &error))
     }
 }
 

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value as Json;
 
+use super::Context;
 use super::failure::Failure;
 use super::output::{cell, table};
 use super::target::segment;
-use super::Context;
 
 /// List what is deployed
 #[derive(Args)]

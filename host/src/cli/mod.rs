@@ -4,7 +4,7 @@
 //!  serve                          runs a host               server.rs does the work
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
-//!  sql export verify              talk to the listener of operators   (--admin)
+//!  sql export verify              talk to the listener of operators     (--admin)
 //!  export verify --data-dir       read the store itself, without a server
 //! ```
 //!
@@ -40,6 +40,11 @@ use client::Client;
 use failure::Failure;
 use output::Output;
 
+/// Where actors are served, unless said otherwise.
+const LISTEN: &str = "127.0.0.1:7070";
+/// Where operators are served, unless said otherwise.
+const ADMIN: &str = "127.0.0.1:7071";
+
 const AFTER_HELP: &str = "\
 A first actor:
   stockade serve --data-dir ./data &
@@ -74,26 +79,13 @@ struct Common {
     /// Print one JSON document instead of text; errors are JSON on stderr
     #[arg(long, global = true, help_heading = "Common options")]
     json: bool,
-    /// Address of the listener of actors
-    #[arg(
-        long,
-        global = true,
-        env = "STOCKADE_SERVER",
-        default_value = "127.0.0.1:7070",
-        value_name = "HOST:PORT",
-        help_heading = "Common options"
-    )]
-    server: String,
-    /// Address of the listener of operators
-    #[arg(
-        long = "admin-server",
-        global = true,
-        env = "STOCKADE_ADMIN",
-        default_value = "127.0.0.1:7071",
-        value_name = "HOST:PORT",
-        help_heading = "Common options"
-    )]
-    admin_server: String,
+    /// Where to reach actors [env: STOCKADE_SERVER=] [default: 127.0.0.1:7070]
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Common options")]
+    server: Option<String>,
+    /// Where to reach operators' routes; for `serve`: where to serve them
+    /// [env: STOCKADE_ADMIN=] [default: 127.0.0.1:7071]
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Common options")]
+    admin: Option<String>,
     /// File with the token to present, or to ask for; without it STOCKADE_TOKEN is used
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     token_file: Option<PathBuf>,
@@ -133,12 +125,14 @@ struct Context {
 impl Context {
     /// The listener of actors.
     fn server(&self) -> Result<Client, Failure> {
-        Client::new(&self.common.server, self.token()?)
+        let address = address(self.common.server.as_ref(), "STOCKADE_SERVER", LISTEN);
+        Client::new(&address, self.token()?)
     }
 
     /// The listener of operators.
     fn admin(&self) -> Result<Client, Failure> {
-        Client::new(&self.common.admin_server, self.token()?)
+        let address = address(self.common.admin.as_ref(), "STOCKADE_ADMIN", ADMIN);
+        Client::new(&address, self.token()?)
     }
 
     /// The token's text, from its file or the environment.
@@ -152,6 +146,12 @@ impl Context {
         };
         Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
+}
+
+/// The address given, else the environment's, else the one `serve` has by default.
+fn address(given: Option<&String>, variable: &str, default: &str) -> String {
+    let set = || std::env::var(variable).ok().filter(|address| !address.is_empty());
+    given.cloned().or_else(set).unwrap_or_else(|| default.to_owned())
 }
 
 /// Runs the program.
@@ -212,9 +212,16 @@ mod tests {
 
     #[test]
     fn negative_numbers_are_arguments_and_not_options() {
-        let program =
-            Program::try_parse_from(["stockade", "call", "counter/a", "add", "-5", "-1.5", "--json"])
-                .expect("parses");
+        let program = Program::try_parse_from([
+            "stockade",
+            "call",
+            "counter/a",
+            "add",
+            "-5",
+            "-1.5",
+            "--json",
+        ])
+        .expect("parses");
         assert!(program.common.json);
         let Command::Call(call) = program.command else { panic!("call") };
         assert_eq!(call.arguments(), ["-5", "-1.5"]);

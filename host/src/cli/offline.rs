@@ -31,7 +31,8 @@ impl Offline {
             .enable_all()
             .build()
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
-        let store = EmbeddedStore::open(EmbeddedConfig::new(directory)).map_err(failure)?;
+        let store = EmbeddedStore::open(&EmbeddedConfig::new(directory))
+            .map_err(|error| Failure::file("open the store in", data_dir, &error))?;
         Ok(Self { store, runtime })
     }
 

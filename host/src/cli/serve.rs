@@ -15,7 +15,10 @@ use super::failure::Failure;
 use crate::gateway::auth::Token;
 use crate::host::HostConfig;
 use crate::limits::Limits;
-use crate::server::{self, Addresses, ServerConfig, ServerError};
+use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
+
+/// Exit code after a second signal: 128 + SIGINT, as shells expect.
+const FORCED: u8 = 130;
 
 /// Run a host until SIGINT or SIGTERM
 ///
@@ -47,9 +50,6 @@ pub(super) struct Serve {
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Listen here for operators [default: 127.0.0.1:7071]
-    #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<String>,
     /// Settings, TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -70,15 +70,26 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+        if let Some(path) = &self.ready_file {
+            // What a killed process has left there must not be taken for ours.
+            drop(std::fs::remove_file(path));
+        }
         let announced = |addresses| self.announce(context, &data_dir, addresses);
-        let report = runtime.block_on(server::run(config, announced));
+        let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {
             // It is only there while the addresses serve.
             drop(std::fs::remove_file(path));
         }
-        let report = report.map_err(failure)?;
-        tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
-        Ok(ExitCode::from(u8::from(!report.orderly)))
+        match ending.map_err(failure)? {
+            Ending::Done(report) => {
+                tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
+                Ok(ExitCode::from(u8::from(!report.orderly)))
+            }
+            Ending::Forced => {
+                runtime.shutdown_background();
+                Ok(ExitCode::from(FORCED))
+            }
+        }
     }
 
     fn server_config(&self, context: &Context) -> Result<ServerConfig, Failure> {
@@ -101,8 +112,8 @@ impl Serve {
         Ok(ServerConfig {
             host,
             kind_defaults: over(&file.limits, &self.limits)?,
-            listen: pick(&self.listen, file.listen, "127.0.0.1:7070"),
-            admin: pick(&self.admin, file.admin, "127.0.0.1:7071"),
+            listen: pick(&self.listen, file.listen, super::LISTEN),
+            admin: pick(&context.common.admin, file.admin, super::ADMIN),
             token: token.map_err(|error| Failure::usage(error.to_string()))?,
         })
     }

@@ -103,7 +103,19 @@ impl Statements {
             "write": self.write,
             "rows_max": self.rows_max,
         });
-        self.client.post_json(&self.path, &request)?.json()
+        match self.client.post_json(&self.path, &request) {
+            Ok(answer) => answer.json(),
+            Err(failure) => Err(self.with_hint(failure)),
+        }
+    }
+
+    /// Most denials are writes that were not asked for.
+    fn with_hint(&self, mut failure: Failure) -> Failure {
+        let body = &mut failure.body;
+        if !self.write && (body.group.as_str(), body.code.as_str()) == ("sql", "denied") {
+            body.message.push_str("; statements write only with --write (.write on at the prompt)");
+        }
+        failure
     }
 }
 

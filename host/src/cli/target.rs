@@ -7,8 +7,7 @@ use stockade_depot::ActorId;
 use stockade_depot::id::InvalidActorId;
 
 /// Everything but what RFC 3986 calls unreserved.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An actor as people write it. The key may hold more slashes.
 #[derive(Clone, Debug)]

@@ -8,13 +8,13 @@ use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 use stockade_depot::history;
 
+use super::Context;
 use super::actors;
 use super::client::Client;
 use super::failure::Failure;
 use super::offline::{Offline, failure};
 use super::output::{cell, table};
 use super::target::Target;
-use super::Context;
 use crate::gateway::verified_to_json;
 
 const BAR: &str = "{bar:40} {pos}/{len} {msg}";

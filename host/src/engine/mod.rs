@@ -49,6 +49,7 @@ use ticker::Ticker;
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     pool: Pool,
+    awake: AwakeCap,
     config: EngineConfig,
     cache: Option<CodeCache>,
     /// Components in use, by digest. The inner lock is held while one is loaded, so that two
@@ -64,7 +65,10 @@ impl Engine {
     /// # Errors
     /// The settings do not fit this machine, or the cache directory is not private.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-        let (wasmtime, pool) = config::build(&config)?;
+        let configured = usize::try_from(config.instances_max).unwrap_or(usize::MAX);
+        let awake = AwakeCap::of_this_process(configured, MAPS_PER_ACTOR);
+        let instances = u32::try_from(awake.actors_max).unwrap_or(u32::MAX);
+        let (wasmtime, pool) = config::build(&config, instances)?;
         let cache = match &config.cache_dir {
             Some(dir) => Some(CodeCache::open(dir, &wasmtime)?),
             None => None,
@@ -74,6 +78,7 @@ impl Engine {
         Ok(Self {
             wasmtime,
             pool,
+            awake,
             config,
             cache,
             loaded,
@@ -91,6 +96,12 @@ impl Engine {
     #[must_use]
     pub fn pool(&self) -> Pool {
         self.pool
+    }
+
+    /// How many actors may be awake at once, and why not more; `serve` prints it.
+    #[must_use]
+    pub fn awake(&self) -> AwakeCap {
+        self.awake
     }
 
     /// The digest that names a component.

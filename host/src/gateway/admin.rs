@@ -81,18 +81,14 @@ struct ListQuery {
     limit: Option<usize>,
 }
 
-async fn actors(
-    State(gateway): Shared,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Answer {
+async fn actors(State(gateway): Shared, query: Result<Query<ListQuery>, QueryRejection>) -> Answer {
     let Query(ListQuery { kind, after, limit }) =
         query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
     let after = after.as_deref().map(named).transpose()?;
     let max = limit.unwrap_or(LIST_ACTORS).clamp(1, LIST_ACTORS_MAX);
     let actors = gateway.host.actors(kind.as_deref(), after.as_ref(), max).await?;
-    let next = (actors.len() == max)
-        .then(|| actors.last().map(|info| info.actor.to_string()))
-        .flatten();
+    let next =
+        (actors.len() == max).then(|| actors.last().map(|info| info.actor.to_string())).flatten();
     let actors: Vec<Json> = actors.iter().map(told::actor).collect();
     Ok(axum::Json(json!({ "actors": actors, "next": next })).into_response())
 }
@@ -138,12 +134,7 @@ struct SqlBody {
 }
 
 /// Runs SQL through the actor's live session; read-only unless asked. Never creates an actor.
-async fn sql(
-    State(gateway): Shared,
-    path: ActorPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
     let actor = addressed(path)?;
     if !arguments::is_of_type(&headers, "application/json") {
         return Err(Refusal::new(Code::ContentType, "statements are sent as application/json"));

@@ -75,8 +75,7 @@ mod tests {
         if let Some(content_type) = content_type {
             headers.insert(header::CONTENT_TYPE, content_type.parse().expect("header"));
         }
-        read(&headers, body.as_bytes())
-            .map_err(|refusal| refusal.into_response().status().as_u16())
+        read(&headers, body.as_bytes()).map_err(|refusal| refusal.into_response().status().as_u16())
     }
 
     #[test]

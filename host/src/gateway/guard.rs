@@ -6,6 +6,7 @@
 //! Beyond loopback the token stands in the way, which no browser sends by itself.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -14,6 +15,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 
 use super::Gateway;
 use super::auth::{Token, is_loopback};
@@ -45,14 +47,21 @@ pub(super) async fn check(
     }
 }
 
-/// Holds room for the request while a route works on it.
+/// Holds room for the request while a route works on it. A panic of ours is answered like any other
+/// failure of the host, and the connection lives on.
 pub(super) async fn admit(
     State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
     match guard.gateway.admission.request() {
-        Ok(_room) => next.run(request).await,
+        Ok(_room) => {
+            let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+            answered.unwrap_or_else(|_| {
+                tracing::error!("a request's handler panicked");
+                Refusal::new(Code::Internal, "").into_response()
+            })
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -73,9 +82,10 @@ impl Guard {
         }
         let foreign = match parts.headers.get(header::ORIGIN) {
             Some(origin) => !is_same_origin(origin.as_bytes(), &host),
-            None => parts.headers.get(SEC_FETCH_SITE).is_some_and(|site| {
-                !matches!(site.as_bytes(), b"same-origin" | b"none")
-            }),
+            None => parts
+                .headers
+                .get(SEC_FETCH_SITE)
+                .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")),
         };
         if foreign {
             return Err(Refusal::new(
@@ -118,9 +128,8 @@ fn names_this_machine(host: &Authority) -> bool {
 }
 
 fn is_same_origin(origin: &[u8], host: &Authority) -> bool {
-    Uri::try_from(origin).is_ok_and(|origin| {
-        origin.scheme_str() == Some("http") && origin.authority() == Some(host)
-    })
+    Uri::try_from(origin)
+        .is_ok_and(|origin| origin.scheme_str() == Some("http") && origin.authority() == Some(host))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

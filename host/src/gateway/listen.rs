@@ -172,3 +172,40 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         tracing::error!(%error, "a connection's task panicked");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::header::CONTENT_LENGTH;
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn ask(router: Router) -> String {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let limits = HostLimits::default();
+        let listener = Listener::start(socket, router, &limits).expect("starts");
+        let mut stream = TcpStream::connect(listener.address()).await.expect("connects");
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        listener.drained(Duration::from_secs(5)).await;
+        String::from_utf8(answer).expect("UTF-8")
+    }
+
+    /// A client of an export must never take a part for the whole.
+    #[tokio::test]
+    async fn a_body_that_breaks_off_never_looks_whole() {
+        let parts = || stream::iter([Ok("abc"), Err(io::Error::other("the store is gone"))]);
+        let announced =
+            get(move || async move { ([(CONTENT_LENGTH, "6")], Body::from_stream(parts())) });
+        let answer = ask(Router::new().route("/", announced)).await;
+        assert!(answer.contains("content-length: 6"), "{answer}");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!(body.len() < 6, "{answer}");
+        let chunked = get(move || async move { Body::from_stream(parts()) });
+        let answer = ask(Router::new().route("/", chunked)).await;
+        assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+    }
+}

@@ -10,26 +10,28 @@ use crate::limits::Limits;
 
 /// Reads the manifest that came with a deploy; without one, everything is a default.
 pub(super) fn read(headers: &HeaderMap, defaults: &Limits) -> Result<Manifest, HostError> {
-    let mut manifest = Manifest { limits: defaults.clone() };
+    let manifest = Manifest { limits: defaults.clone() };
     let Some(header) = headers.get(MANIFEST_HEADER) else { return Ok(manifest) };
     let wrong = |error: serde_json::Error| HostError::Manifest(error.to_string());
     let said: Json = serde_json::from_slice(header.as_bytes()).map_err(wrong)?;
     let mut whole = serde_json::to_value(&manifest).map_err(wrong)?;
-    overlay(&mut whole, said);
-    manifest = serde_json::from_value(whole).map_err(wrong)?;
-    Ok(manifest)
+    overlay(&mut whole, said).map_err(HostError::Manifest)?;
+    serde_json::from_value(whole).map_err(wrong)
 }
 
-/// Replaces what `over` has in `under`, object by object.
-fn overlay(under: &mut Json, over: Json) {
+/// Replaces what `over` has in `under`, table by table. A table is never replaced by something
+/// else: serde would take a list for a table with its fields in order.
+fn overlay(under: &mut Json, over: Json) -> Result<(), String> {
     match (under, over) {
         (Json::Object(under), Json::Object(over)) => {
             for (name, value) in over {
-                overlay(under.entry(name).or_insert(Json::Null), value);
+                overlay(under.entry(name).or_insert(Json::Null), value)?;
             }
         }
+        (Json::Object(_), other) => return Err(format!("expected a table, got {other}")),
         (under, over) => *under = over,
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -54,7 +56,8 @@ mod tests {
 
     #[test]
     fn unknown_settings_are_refused_by_name() {
-        for header in [r#"{"limits":{"rows":9}}"#, r#"{"limit":{}}"#, "[]", "{", r#"{"limits":3}"#] {
+        for header in [r#"{"limits":{"rows":9}}"#, r#"{"limit":{}}"#, "[]", "{", r#"{"limits":[]}"#]
+        {
             assert!(matches!(check(Some(header)), Err(HostError::Manifest(_))), "{header}");
         }
     }

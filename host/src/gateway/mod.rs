@@ -125,9 +125,7 @@ impl Gateways {
             Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),
         };
         routes
-            .fallback(move |uri: Uri| {
-                std::future::ready(no_route(side, elsewhere, uri.path()))
-            })
+            .fallback(move |uri: Uri| std::future::ready(no_route(side, elsewhere, uri.path())))
             .method_not_allowed_fallback(|| async {
                 Refusal::new(Code::HttpMethod, "this route does not take this HTTP method")
             })

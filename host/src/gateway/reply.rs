@@ -45,7 +45,9 @@ impl IntoResponse for Refusal {
         let status =
             StatusCode::from_u16(self.code.status()).expect("BUG: the table has HTTP statuses");
         tracing::debug!(
-            status = status.as_u16(), code = self.code.name(), message = self.body.message,
+            status = status.as_u16(),
+            code = self.code.name(),
+            message = self.body.message,
             "refused"
         );
         let mut response = (status, axum::Json(&*self.body)).into_response();

@@ -99,7 +99,8 @@ fn told(status: u16, code: &str) -> (u16, String) {
 async fn each_listener_refuses_what_belongs_to_the_other() {
     let running = start(None, HostLimits::default()).await;
     let wrong = told(421, "request.wrong-listener");
-    for line in ["GET /admin/actors", "PUT /admin/kinds/a", "DELETE /admin/actors/a/b", "GET /admin"]
+    for line in
+        ["GET /admin/actors", "PUT /admin/kinds/a", "DELETE /admin/actors/a/b", "GET /admin"]
     {
         assert_eq!(running.ask(At::Public, line, &[]).await, wrong, "{line}");
     }

@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 
 use crate::actor::generation::Program;
 use crate::capability::State;
-use crate::engine::Engine;
+use crate::engine::{Component, Engine};
 use crate::error::HostError;
 use crate::limits::{HostLimits, Limits};
 
@@ -112,19 +112,23 @@ impl Kinds {
         manifest: &Manifest,
     ) -> Result<Arc<Program>, HostError> {
         let engine = Arc::clone(&self.engine);
-        let linker = self.linker.clone();
-        let limits = Arc::new(manifest.limits.clone());
-        let compile = move || {
-            let component = engine.load(digest, &wasm).map_err(HostError::Component)?;
-            let pre = linker
-                .instantiate_pre(component.wasm())
-                .map_err(|error| HostError::Internal(format!("link component: {error:#}")))?;
-            Ok(Arc::new(Program { component, pre, limits }))
-        };
         // Compiling takes a tenth of a second: not on a thread that serves others.
-        tokio::task::spawn_blocking(compile)
-            .await
-            .map_err(|error| HostError::Internal(format!("compile component: {error}")))?
+        let compiled = tokio::task::spawn_blocking(move || engine.load(digest, &wasm)).await;
+        let component =
+            compiled.map_err(|error| HostError::Internal(format!("compile component: {error}")))??;
+        self.link(component, manifest)
+    }
+
+    fn link(
+        &self,
+        component: Component,
+        manifest: &Manifest,
+    ) -> Result<Arc<Program>, HostError> {
+        let pre = self
+            .linker
+            .instantiate_pre(component.wasm())
+            .map_err(|error| HostError::Internal(format!("link component: {error:#}")))?;
+        Ok(Arc::new(Program { component, pre, limits: Arc::new(manifest.limits.clone()) }))
     }
 
     /// Makes a stored kind the one that new generations run.
@@ -134,12 +138,17 @@ impl Kinds {
     pub async fn load(&self, row: KindRow) -> Result<Arc<Kind>, HostError> {
         let manifest: Manifest = serde_json::from_str(&row.manifest)
             .map_err(|error| HostError::Manifest(error.to_string()))?;
-        let wasm = self.store.component(row.component).await?;
-        let wasm = wasm.ok_or_else(|| {
-            let what = format!("component {} of kind {} is missing", row.component, row.kind);
-            HostError::Internal(what)
-        })?;
-        let program = self.program(row.component, wasm, &manifest).await?;
+        // Compiled code in the cache needs no bytes; else they are fetched and compiled.
+        let cached = self.engine.find(row.component);
+        let program = match cached {
+            Some(component) => self.link(component, &manifest)?,
+            None => {
+                let wasm = self.store.component(row.component).await?.ok_or_else(|| {
+                    HostError::Internal(format!("component {} is missing", row.component))
+                })?;
+                self.program(row.component, wasm, &manifest).await?
+            }
+        };
         Ok(self.adopt(Kind { row, program }))
     }
 

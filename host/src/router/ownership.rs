@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, OpenError, Opened};
+use stockade_depot::{ActorId, OpenError, Opened, SessionLimits};
 
 use super::Shared;
 use crate::actor::cause::error_of_open;
@@ -57,6 +57,11 @@ pub async fn begin(
         }
     };
     let Opened { session, snapshot, .. } = opened;
+    session.narrow(SessionLimits {
+        commit_bytes_max: program.limits.commit_bytes_max,
+        database_bytes_max: program.limits.database_bytes_max,
+        snapshot_bytes_max: program.limits.snapshot_bytes_max,
+    });
     Ok(Origin {
         actor: actor.clone(),
         session,

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use super::meter::Meter;
+use super::owner::Owner;
+
 /// Tables of the host begin with this, in any case of letters.
 pub(super) const RESERVED: &str = "_stockade";
 
@@ -247,6 +250,9 @@ const FUNCTIONS: [&str; 161] = [
     "zeroblob",
 ];
 
+/// Questions of the compiler between two looks at the meter.
+const QUESTIONS_PER_LOOK: u32 = 128;
+
 /// On whose behalf SQL is compiled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Asker {
@@ -271,12 +277,13 @@ pub(super) struct Notes {
 }
 
 /// Judges SQL, and remembers what it saw. Cloning shares it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(super) struct Judge(Arc<Inner>);
 
-#[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
+    meter: Meter,
+    owner: Owner,
     /// A statement steps: the moment at which VACUUM may attach its own file.
     stepping: AtomicBool,
 }
@@ -287,9 +294,16 @@ struct State {
     notes: Notes,
     /// The statement that steps is a VACUUM: what it compiles is the schema as it is.
     vacuums: bool,
+    /// Questions so far.
+    asked: u32,
 }
 
 impl Judge {
+    pub(super) fn new(meter: Meter, owner: Owner) -> Self {
+        let (state, stepping) = (Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(Inner { state, meter, owner, stepping }))
+    }
+
     /// Registers it with a connection.
     pub(super) fn install(&self, connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         let judge = self.clone();
@@ -318,11 +332,21 @@ impl Judge {
         self.0.stepping.store(false, Ordering::Relaxed);
     }
 
+    /// Views that use each other make a short text long to compile, where SQLite asks the progress
+    /// handler seldom; it asks us for every column. Refusing without a note reads as interrupted.
+    fn may_go_on(&self) -> bool {
+        !self.0.meter.past_deadline() && self.0.meter.check().is_ok() && self.0.owner.is_alive()
+    }
+
     fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         let stepping = self.0.stepping.load(Ordering::Relaxed);
         let mut state = self.0.state.lock();
         if !stepping {
             state.vacuums = false;
+        }
+        state.asked = state.asked.wrapping_add(1);
+        if state.asked.is_multiple_of(QUESTIONS_PER_LOOK) && !self.may_go_on() {
+            return Authorization::Deny;
         }
         match state.rule(&context.action, stepping) {
             Ok(()) => Authorization::Allow,
@@ -376,9 +400,7 @@ impl State {
             AuthAction::CreateVtable { table_name, module_name } => {
                 listed(&MODULES, module_name, "module").and_then(|()| not_reserved(table_name))
             }
-            AuthAction::Function { function_name } => {
-                listed(&FUNCTIONS, function_name, "function")
-            }
+            AuthAction::Function { function_name } => listed(&FUNCTIONS, function_name, "function"),
             AuthAction::Pragma { pragma_name, pragma_value } => {
                 self.pragma(pragma_name, pragma_value.is_some())
             }
@@ -441,4 +463,36 @@ fn listed(list: &[&str], name: &str, what: &str) -> Result<(), String> {
 /// A guest's name, short enough for an error.
 fn shown(name: &str) -> String {
     name.chars().take(80).collect()
+}
+
+/// Whether a function is on the list.
+#[cfg(test)]
+pub(super) fn is_listed_function(name: &str) -> bool {
+    FUNCTIONS.binary_search(&name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted() {
+        for list in [&TELLING[..], &ASKED, &SET, &DOING, &MODULES, &FUNCTIONS] {
+            assert!(list.is_sorted(), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_host_are_known_in_any_case() {
+        for (name, reserved) in [
+            ("_stockade", true),
+            ("_STOCKADE_alarm", true),
+            ("_stockad", false),
+            ("x_stockade", false),
+            ("_stockadé", false),
+        ] {
+            assert_eq!(is_reserved(name), reserved, "{name}");
+        }
+        assert!(mentions_reserved("ALTER TABLE a RENAME TO \"_Stockade\""));
+    }
 }

@@ -144,11 +144,11 @@ impl Core {
     /// Whether blobs of it may be written: not the schema, not a shadow table, not the host's.
     /// The authorizer is not asked when a blob is opened.
     fn is_ordinary_table(&mut self, table: &str) -> Result<bool, SqlError> {
-        if is_reserved(table) {
+        let sqlites = |start: &[u8]| start.eq_ignore_ascii_case(b"sqlite_");
+        if is_reserved(table) || table.as_bytes().get(..7).is_some_and(sqlites) {
             return Ok(false);
         }
-        let sql = "SELECT type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-                   FROM pragma_table_list(?1) WHERE schema = 'main'";
+        let sql = "SELECT type = 'table' FROM pragma_table_list(?1) WHERE schema = 'main'";
         let rows = self.query(sql, &[Value::Text(table.to_owned())])?.rows;
         // A table that does not exist is SQLite's to report.
         Ok(rows.first().is_none_or(|row| row.first() == Some(&Value::Integer(1))))

@@ -87,7 +87,7 @@ impl Connection {
         let mut open = stockade_vfs::open(session.clone(), &options)
             .map_err(|error| open_error(&session, &error))?;
         let owner = Owner::new(open.handle(), grip);
-        let judge = Judge::default();
+        let judge = Judge::new(meter.clone(), owner.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
         hardening::harden(connection, limits).map_err(other)?;
@@ -258,7 +258,11 @@ impl Connection {
     pub fn mark_outside_transaction(&mut self) -> Result<Mark, SqlError> {
         let session = self.owner.session().clone();
         self.guarded(|core| {
-            if core.runner.database.is_autocommit() { Ok(session.mark()) } else { Err(SqlError::Busy) }
+            if core.runner.database.is_autocommit() {
+                Ok(session.mark())
+            } else {
+                Err(SqlError::Busy)
+            }
         })
     }
 
@@ -315,11 +319,7 @@ impl Core {
         self.cache.give(compiled);
     }
 
-    pub(super) fn execute(
-        &mut self,
-        sql: &str,
-        parameters: &[Value],
-    ) -> Result<Changes, SqlError> {
+    pub(super) fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<Changes, SqlError> {
         let mut compiled = self.compile(sql)?;
         let in_transaction = !self.stack.is_empty();
         let result = self
@@ -333,10 +333,8 @@ impl Core {
 
     pub(super) fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<RowSet, SqlError> {
         let mut compiled = self.compile(sql)?;
-        let result = self
-            .runner
-            .bind_all(&mut compiled, parameters)
-            .and_then(|()| self.rows(&mut compiled));
+        let result =
+            self.runner.bind_all(&mut compiled, parameters).and_then(|()| self.rows(&mut compiled));
         self.keep(compiled);
         result
     }
@@ -488,11 +486,9 @@ impl Core {
     /// Ends all queries in progress, and counts them. The first error is reported.
     pub(super) fn end_runs(&mut self, queries: &mut u32) -> Result<(), SqlError> {
         let mut result = Ok(());
-        for slot in self.slots.iter_mut() {
-            if slot.run.take().is_some() {
-                *queries = queries.saturating_add(1);
-                result = result.and(self.runner.finish(&mut slot.compiled));
-            }
+        while let Some((slot, run)) = self.slots.take_any_run() {
+            *queries = queries.saturating_add(1);
+            result = result.and(self.runner.end(&mut slot.compiled, &run));
         }
         result
     }

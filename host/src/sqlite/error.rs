@@ -168,7 +168,12 @@ impl SqlError {
 
     /// What SQLite's extended code means, when no typed fault explains it better. `denial` is what
     /// the authorizer refused last, if it did.
-    pub(super) fn of_code(code: i32, message: String, offset: Option<u32>, denial: Option<String>) -> Self {
+    pub(super) fn of_code(
+        code: i32,
+        message: String,
+        offset: Option<u32>,
+        denial: Option<String>,
+    ) -> Self {
         match code & 0xff {
             sys::SQLITE_CONSTRAINT => Self::Constraint(constraint(code, message)),
             sys::SQLITE_BUSY | sys::SQLITE_LOCKED => Self::Busy,

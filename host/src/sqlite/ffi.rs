@@ -89,8 +89,11 @@ impl Database {
         } else {
             (tail as usize).wrapping_sub(sql.as_ptr() as usize).min(sql.len())
         };
-        let statement = NonNull::new(raw)
-            .map(|raw| Statement { raw, held: Vec::new(), database: Rc::clone(self) });
+        let statement = NonNull::new(raw).map(|raw| Statement {
+            raw,
+            held: Vec::new(),
+            database: Rc::clone(self),
+        });
         Ok(Prepared { statement, tail })
     }
 
@@ -139,13 +142,7 @@ impl Database {
             let (mut now, mut high) = (0, 0);
             // SAFETY: the handle is open, the outputs are ours.
             let code = unsafe {
-                sys::sqlite3_db_status(
-                    self.raw.as_ptr(),
-                    which,
-                    &raw mut now,
-                    &raw mut high,
-                    1,
-                )
+                sys::sqlite3_db_status(self.raw.as_ptr(), which, &raw mut now, &raw mut high, 1)
             };
             if code == sys::SQLITE_OK { u64::try_from(now).unwrap_or(0) } else { 0 }
         };
@@ -420,8 +417,7 @@ impl Statement {
 
     pub(super) fn parameter_index(&self, name: &CStr) -> Option<c_int> {
         // SAFETY: the statement is live, the name ends in NUL.
-        let index =
-            unsafe { sys::sqlite3_bind_parameter_index(self.raw.as_ptr(), name.as_ptr()) };
+        let index = unsafe { sys::sqlite3_bind_parameter_index(self.raw.as_ptr(), name.as_ptr()) };
         (index > 0).then_some(index)
     }
 
@@ -453,7 +449,11 @@ impl Statement {
                 sys::SQLITE_TEXT => {
                     let from = sys::sqlite3_column_text(raw, index);
                     let length = sys::sqlite3_column_bytes(raw, index);
-                    if from.is_null() { Column::NoMemory } else { Column::Text(bytes(from, length)) }
+                    if from.is_null() {
+                        Column::NoMemory
+                    } else {
+                        Column::Text(bytes(from, length))
+                    }
                 }
                 sys::SQLITE_BLOB => {
                     let from = sys::sqlite3_column_blob(raw, index).cast::<u8>();
@@ -483,9 +483,8 @@ impl Statement {
 
     fn status(&mut self, which: c_int, reset: bool) -> u64 {
         // SAFETY: the statement is live. SQLite counts in 32 bits without a sign.
-        let count = unsafe {
-            sys::sqlite3_stmt_status(self.raw.as_ptr(), which, c_int::from(reset))
-        };
+        let count =
+            unsafe { sys::sqlite3_stmt_status(self.raw.as_ptr(), which, c_int::from(reset)) };
         u64::from(count.cast_unsigned())
     }
 }

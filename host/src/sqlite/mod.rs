@@ -24,10 +24,10 @@ mod packed;
 mod prepared;
 mod run;
 mod statement;
-mod transaction;
-mod value;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod value;
 
 pub use blob::{BLOB_READ_BYTES_MAX, Blob};
 pub use connection::{Connection, Interrupter, Leftovers, RowSet};

@@ -129,10 +129,7 @@ pub(super) fn read_value(bytes: &[u8], at: &mut usize) -> Result<Packed, SqlErro
 
 #[inline]
 fn word<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], SqlError> {
-    bytes
-        .get(at..at + N)
-        .and_then(|slice| slice.try_into().ok())
-        .ok_or_else(|| ends_early(at))
+    bytes.get(at..at + N).and_then(|slice| slice.try_into().ok()).ok_or_else(|| ends_early(at))
 }
 
 #[cold]
@@ -170,12 +167,12 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let golden = concat!(
-            "00",                     // null
-            "01feffffffffffffff",     // -2
-            "02000000000000f83f",     // 1.5
-            "0302000000c3a5",         // text
-            "0402000000ff00",         // blob
-            "0401000000ff",           // text that is not UTF-8
+            "00",                 // null
+            "01feffffffffffffff", // -2
+            "02000000000000f83f", // 1.5
+            "0302000000c3a5",     // text
+            "0402000000ff00",     // blob
+            "0401000000ff",       // text that is not UTF-8
         );
         assert_eq!(hex::encode(pack(&ROW)), golden);
     }
@@ -190,11 +187,10 @@ mod tests {
         }
         let [text, blob, broken] = [24..26, 31..33, 38..39];
         assert_eq!(values[..3], [Packed::Null, Packed::Integer(-2), Packed::Real(1.5)]);
-        assert_eq!(values[3..], [
-            Packed::Text(text.clone()),
-            Packed::Blob(blob),
-            Packed::Blob(broken)
-        ]);
+        assert_eq!(
+            values[3..],
+            [Packed::Text(text.clone()), Packed::Blob(blob), Packed::Blob(broken)]
+        );
         assert_eq!(&bytes[text], "å".as_bytes());
     }
 

@@ -38,11 +38,9 @@ impl Connection {
     /// The handle was dropped: ends its query and keeps the compiled statement.
     pub fn drop_statement(&mut self, id: StatementId) {
         let core = self.core();
-        let Some(mut slot) = core.slots.remove(id) else { return };
-        if slot.run.take().is_some() {
-            // Nobody is left to be told.
-            let _ = core.runner.finish(&mut slot.compiled);
-        }
+        // Nobody is left to be told.
+        let _ = core.end_run(id);
+        let Some(slot) = core.slots.remove(id) else { return };
         core.bound_bytes -= slot.bound.values().sum::<u64>();
         core.keep(slot.compiled);
     }
@@ -276,11 +274,10 @@ impl Core {
 
     #[inline]
     fn end_run(&mut self, id: StatementId) -> Result<(), SqlError> {
-        let slot = self.slots.get_mut(id).ok_or(SqlError::NotOpen)?;
-        if slot.run.take().is_none() {
-            return Ok(());
+        match self.slots.take_run(id) {
+            Some((slot, run)) => self.runner.end(&mut slot.compiled, &run),
+            None => Ok(()),
         }
-        self.runner.finish(&mut slot.compiled)
     }
 
     #[inline]
@@ -291,12 +288,22 @@ impl Core {
         by_cursor: bool,
     ) -> Result<u64, SqlError> {
         self.end_run(id)?;
+        let packed = !row.is_empty();
         self.bind_packed(id, row)?;
+        self.runs += 1;
+        let run = Run { serial: self.runs, by_cursor, packed, spilled: Vec::new() };
         let in_transaction = !self.stack.is_empty();
         let slot = self.slots.get_mut(id).ok_or(SqlError::NotOpen)?;
-        self.runner.start(&slot.compiled, in_transaction)?;
-        self.runs += 1;
-        slot.run = Some(Run { serial: self.runs, by_cursor, spilled: Vec::new() });
+        let mut started = self.runner.start(&slot.compiled, in_transaction);
+        if started.is_ok() && !self.slots.begin_run(id, run) {
+            started = Err(SqlError::LimitExceeded(SqlLimit::Handles));
+        }
+        if let Err(error) = started {
+            if packed {
+                self.slot(id)?.compiled.raw.clear_bindings();
+            }
+            return Err(error);
+        }
         Ok(self.runs)
     }
 
@@ -313,8 +320,11 @@ impl Core {
         if !slot.compiled.readonly {
             runner.changes_since(before);
         }
-        if batch.as_ref().map_or(true, |batch| batch.done) {
-            slot.run = None;
+        if !batch.as_ref().is_ok_and(|batch| !batch.done)
+            && let Some((slot, run)) = slots.take_run(id)
+            && run.packed
+        {
+            slot.compiled.raw.clear_bindings();
         }
         batch
     }
@@ -336,8 +346,7 @@ impl Core {
         position: c_int,
         value: &Value,
     ) -> Result<(), SqlError> {
-        let bytes_max =
-            BOUND_PER_PACKED.saturating_mul(self.runner.bounds.packed_bytes_max as u64);
+        let bytes_max = BOUND_PER_PACKED.saturating_mul(self.runner.bounds.packed_bytes_max as u64);
         let slot = self.slots.get_mut(id).ok_or(SqlError::NotOpen)?;
         let old = slot.bound.get(&position).copied().unwrap_or(0);
         let new = value.heap_bytes() as u64;
@@ -347,7 +356,11 @@ impl Core {
         }
         self.runner.bind(&mut slot.compiled, position, value)?;
         self.bound_bytes = sum;
-        if new == 0 { slot.bound.remove(&position) } else { slot.bound.insert(position, new) };
+        if new == 0 {
+            slot.bound.remove(&position)
+        } else {
+            slot.bound.insert(position, new)
+        };
         Ok(())
     }
 

@@ -11,7 +11,7 @@
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use rusqlite::ffi::SQLITE_OK;
+use rusqlite::ffi::{SQLITE_AUTH, SQLITE_OK};
 
 use super::authorizer::{Asker, Judge, mentions_reserved};
 use super::error::{SqlError, SqlLimit};
@@ -245,11 +245,7 @@ impl Runner {
 
     /// Whether a statement may run now. `in_transaction`: handles manage a transaction.
     #[inline]
-    pub(super) fn start(
-        &self,
-        compiled: &Compiled,
-        in_transaction: bool,
-    ) -> Result<(), SqlError> {
+    pub(super) fn start(&self, compiled: &Compiled, in_transaction: bool) -> Result<(), SqlError> {
         self.owner.alive()?;
         self.meter.start_statement()?;
         if in_transaction && compiled.controls_transactions {
@@ -293,6 +289,15 @@ impl Runner {
         ended
     }
 
+    /// Ends a query in progress.
+    pub(super) fn end(&self, compiled: &mut Compiled, run: &Run) -> Result<(), SqlError> {
+        let ended = self.finish(compiled);
+        if run.packed {
+            compiled.raw.clear_bindings();
+        }
+        ended
+    }
+
     /// Runs to the end and drops the rows.
     #[inline]
     pub(super) fn run(
@@ -314,7 +319,8 @@ impl Runner {
     /// that changed rows, so it is used only if the total moved.
     #[inline]
     pub(super) fn changes_since(&self, before: u64) -> Changes {
-        let rows = if self.database.total_changes() == before { 0 } else { self.database.changes() };
+        let rows =
+            if self.database.total_changes() == before { 0 } else { self.database.changes() };
         self.meter.wrote(rows);
         Changes { rows, last_insert_rowid: self.database.last_insert_rowid() }
     }
@@ -403,6 +409,10 @@ impl Runner {
         let denial = self.judge.take_notes().denial;
         if let Some(fault) = self.owner.fault(&self.meter) {
             return fault;
+        }
+        if code & 0xff == SQLITE_AUTH && denial.is_none() {
+            // The authorizer names what it denies, unless it has interrupted.
+            return self.meter.check().err().unwrap_or(SqlError::Denied(message));
         }
         match SqlError::of_code(code, message, offset, denial) {
             SqlError::Interrupted => self.meter.check().err().unwrap_or(SqlError::Interrupted),

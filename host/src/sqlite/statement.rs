@@ -59,13 +59,20 @@ pub(super) struct Run {
     pub(super) serial: u64,
     /// Whether a cursor reads it, or `next` of the statement.
     pub(super) by_cursor: bool,
+    /// Whether its parameters are a packed row, which is let go when it ends.
+    pub(super) packed: bool,
     /// A row that was read but did not fit into the last batch.
     pub(super) spilled: Vec<u8>,
 }
 
+/// Queries in progress at once: each keeps a row, and the packed row of its parameters, in memory.
+const RUNS_MAX: u32 = 32;
+
 /// The statements that guests hold.
 #[derive(Default)]
 pub(super) struct Slots {
+    /// Queries in progress.
+    runs: u32,
     slots: Vec<Option<(u64, Slot)>>,
     free: Vec<usize>,
     serial: u64,
@@ -96,13 +103,41 @@ impl Slots {
         }
     }
 
+    /// A query begins; `false` if too many are in progress.
+    pub(super) fn begin_run(&mut self, id: StatementId, run: Run) -> bool {
+        if self.runs >= RUNS_MAX {
+            return false;
+        }
+        let Some(slot) = self.get_mut(id) else { return false };
+        debug_assert!(slot.run.is_none());
+        slot.run = Some(run);
+        self.runs += 1;
+        true
+    }
+
+    /// Takes a query in progress out of its slot, for the caller to end it.
+    pub(super) fn take_run(&mut self, id: StatementId) -> Option<(&mut Slot, Run)> {
+        let run = self.get_mut(id)?.run.take()?;
+        self.runs -= 1;
+        self.get_mut(id).map(|slot| (slot, run))
+    }
+
+    /// Takes any query in progress.
+    pub(super) fn take_any_run(&mut self) -> Option<(&mut Slot, Run)> {
+        if self.runs == 0 {
+            return None;
+        }
+        self.runs -= 1;
+        self.iter_mut().find_map(|slot| slot.run.take().map(|run| (slot, run)))
+    }
+
     pub(super) fn remove(&mut self, id: StatementId) -> Option<Slot> {
         self.get_mut(id)?;
         self.free.push(id.index);
         self.slots[id.index].take().map(|(_, slot)| slot)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.iter_mut().filter_map(|slot| slot.as_mut().map(|(_, slot)| slot))
     }
 }

@@ -219,7 +219,7 @@ mod tests {
         match result {
             Ok(values) => values
                 .iter()
-                .map(|v| v.to_wave().unwrap())
+                .map(|v| v.to_wave().expect("WAVE has all types"))
                 .collect::<Vec<_>>()
                 .join("; "),
             Err(error) => error.to_string(),

@@ -17,7 +17,8 @@ const ROWS: u32 = 10_000;
 const RUNS: usize = 7;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let depot = depot(&runtime);
     let scratch = tempfile::tempdir().unwrap();
     let options = VfsOptions::new(scratch.path());

@@ -112,6 +112,8 @@ impl FaultSlot {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use stockade_depot::Reason;
 

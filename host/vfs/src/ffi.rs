@@ -92,8 +92,7 @@ impl Slot {
 fn empty_vfs() -> ffi::sqlite3_vfs {
     ffi::sqlite3_vfs {
         iVersion: 2,
-        szOsFile: c_int::try_from(size_of::<File<MainFile>>())
-            .expect("BUG: a file is three words"),
+        szOsFile: c_int::try_from(size_of::<File<MainFile>>()).expect("BUG: a file is three words"),
         mxPathname: PATH_BYTES_MAX,
         pNext: ptr::null_mut(),
         zName: ptr::null(),
@@ -268,8 +267,7 @@ unsafe fn install<F: OsFile>(
     let body = Box::into_raw(Box::new(body));
     // SAFETY: `szOsFile` is the size of `File<_>`, the same for every F; SQLite aligns to 8.
     unsafe {
-        file.cast::<File<F>>()
-            .write(File { base: ffi::sqlite3_file { pMethods: methods }, body });
+        file.cast::<File<F>>().write(File { base: ffi::sqlite3_file { pMethods: methods }, body });
     }
 }
 
@@ -319,7 +317,9 @@ unsafe extern "C" fn x_truncate<F: OsFile>(
     file: *mut ffi::sqlite3_file,
     size: ffi::sqlite3_int64,
 ) -> c_int {
-    let Ok(size) = u64::try_from(size) else { return ffi::SQLITE_IOERR_TRUNCATE };
+    let Ok(size) = u64::try_from(size) else {
+        return ffi::SQLITE_IOERR_TRUNCATE;
+    };
     // SAFETY: an open file with these methods.
     run(unsafe { body::<F>(file) }, Operation::Truncate, |body| body.truncate(size))
 }
@@ -398,7 +398,9 @@ unsafe fn pragma(context: &Context, arguments: *mut *mut c_char) -> c_int {
 
 /// A copy in memory that SQLite frees; null if there is none, which SQLite takes for no message.
 fn sqlite_string(text: &str) -> *mut c_char {
-    let Ok(size) = u64::try_from(text.len() + 1) else { return ptr::null_mut() };
+    let Ok(size) = u64::try_from(text.len() + 1) else {
+        return ptr::null_mut();
+    };
     // SAFETY: any size may be asked for.
     let copy = unsafe { ffi::sqlite3_malloc64(size) }.cast::<u8>();
     if !copy.is_null() {
@@ -461,10 +463,7 @@ unsafe extern "C" fn x_full_pathname(
 }
 
 /// Guests load no code.
-unsafe extern "C" fn x_dl_open(
-    _vfs: *mut ffi::sqlite3_vfs,
-    _name: *const c_char,
-) -> *mut c_void {
+unsafe extern "C" fn x_dl_open(_vfs: *mut ffi::sqlite3_vfs, _name: *const c_char) -> *mut c_void {
     ptr::null_mut()
 }
 

@@ -87,6 +87,8 @@ impl FileError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use stockade_depot::{Cause, PageCount, PrepareError, ReadError, Reason, StoreError};
 

@@ -142,7 +142,9 @@ impl MainFile {
             page[start..start + data.len()].copy_from_slice(data);
             PageBytes::from(page)
         };
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         transaction.overlay.put(pgno, page);
         transaction.count = transaction.count.max(PageCount(pgno.0));
         Ok(())
@@ -155,7 +157,9 @@ impl MainFile {
             let fault = Fault::DatabaseFull { pages: last.0, max: limits.database_pages_max };
             return Err(self.refuse(fault));
         }
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         let bytes = transaction.overlay.len() as u64 * PAGE_BYTES;
         if bytes > self.context.overlay_bytes_max {
             let max = self.context.session.limits().commit_bytes_max;
@@ -220,7 +224,9 @@ impl OsFile for MainFile {
     fn write(&mut self, data: &[u8], offset: u64) -> Result<(), FileError> {
         self.context.alive()?;
         self.drop_rolled_back();
-        let Some(last) = (data.len() as u64).checked_sub(1) else { return Ok(()) };
+        let Some(last) = (data.len() as u64).checked_sub(1) else {
+            return Ok(());
+        };
         let (last, _) = place(offset.checked_add(last).ok_or(FileError::OutOfRange)?)?;
         if let State::Refused = self.state {
             return Ok(());
@@ -244,7 +250,9 @@ impl OsFile for MainFile {
         if count == self.count() {
             return Ok(());
         }
-        let Some(transaction) = self.transaction() else { return Ok(()) };
+        let Some(transaction) = self.transaction() else {
+            return Ok(());
+        };
         if count < transaction.count {
             transaction.overlay.truncate(count);
             transaction.kept = transaction.kept.min(count);

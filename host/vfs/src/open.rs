@@ -66,9 +66,7 @@ pub fn open_with(handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
         Connection::open_with_flags_and_vfs(lease.name(), flags, lease.name()).map_err(typed)?;
     connection.execute_batch(&context.settings.script()).map_err(typed)?;
     // SQLite opens lazily: read the first page now, so that whoever opens learns of it.
-    connection
-        .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
-        .map_err(typed)?;
+    connection.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)).map_err(typed)?;
     handle.opened(connection.get_interrupt_handle())?;
     Ok(OpenDatabase { connection, _lease: lease, handle: Arc::clone(handle) })
 }

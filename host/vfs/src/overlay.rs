@@ -101,6 +101,8 @@ impl Hasher for PgnoHasher {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn page(fill: u8) -> PageBytes {

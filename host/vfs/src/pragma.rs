@@ -58,14 +58,14 @@ impl Settings {
     pub(crate) fn check(&self, name: &str, value: Option<&str>) -> Result<(), String> {
         let Some(value) = value else { return Ok(()) };
         let same = |pragma: &&str| pragma.eq_ignore_ascii_case(name);
-        if REFUSED.iter().any(|pragma| same(&pragma)) {
+        if REFUSED.iter().any(same) {
             return Err(format!("{}: not allowed here", shown(name)));
         }
         let cache_pages = [self.cache_pages.as_str()];
         let in_force = if name.eq_ignore_ascii_case("cache_size") {
             Some(&cache_pages[..])
         } else {
-            IN_FORCE.iter().find(|(pragma, _)| same(&pragma)).map(|(_, values)| *values)
+            IN_FORCE.iter().find(|(pragma, _)| same(pragma)).map(|(_, values)| *values)
         };
         match in_force {
             Some(values) if !values.iter().any(|v| v.eq_ignore_ascii_case(value.trim())) => {
@@ -83,6 +83,8 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn settings() -> Settings {
@@ -125,8 +127,7 @@ mod tests {
     #[test]
     fn the_script_passes_its_own_check() {
         for statement in settings().script().split_terminator(';') {
-            let (name, value) =
-                statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
+            let (name, value) = statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
             assert_eq!(settings().check(name, Some(value)), Ok(()), "{statement}");
         }
     }

@@ -243,6 +243,8 @@ fn failed(error: &io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use stockade_depot::DepotLimits;
 
     use super::*;

@@ -1,4 +1,5 @@
 //! A session over a store in memory, for the tests of single files.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@
 //! - L1: at most one step is in flight.
 //! - L2: `collected`, laid over `in_flight`, laid over the store as of `durable_txid`, has every
 //!   page from 1 to `page_count`: growth brings its missing pages as zeros (no holes).
-//! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what lies
-//!   above `collected_to` was dropped, because the session was dead, and never becomes durable.
+//! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what
+//!   lies above `collected_to` was dropped, because the session was dead, and never becomes durable.
 
 use std::collections::HashMap;
 use std::sync::Arc;

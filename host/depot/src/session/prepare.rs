@@ -9,7 +9,7 @@ impl Shared {
     /// See [`crate::Session::prepare`].
     pub(super) fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
         self.death.check().map_err(PrepareError::Dead)?;
-        let limits = self.depot.limits();
+        let limits = self.limits();
         let grown = {
             let pipeline = self.pipeline.lock();
             if pipeline.sealing {
@@ -36,7 +36,7 @@ impl Shared {
     /// never larger than one commit or the pipeline, whichever is smaller, unless it is a single
     /// transaction.
     fn has_room(&self, bytes: u64) -> bool {
-        let limits = self.depot.limits();
+        let limits = self.limits();
         let collected = self.pipeline.lock().collected_bytes();
         let max = limits.pipeline_bytes_max.min(limits.commit_bytes_max);
         collected == 0 || collected.saturating_add(bytes) <= max
@@ -54,7 +54,7 @@ impl Shared {
                     PrepareError::Dead,
                 )),
                 () = self.room(bytes) => Ok(()),
-                () = tokio::time::sleep(self.depot.limits().step_deadline) => {
+                () = tokio::time::sleep(self.limits().step_deadline) => {
                     Err(PrepareError::Unavailable)
                 }
             };

@@ -22,7 +22,7 @@ const HASH_INLINE_PAGES_MAX: usize = 256;
 
 /// See [`crate::Session::publish`].
 pub(super) fn publish(shared: &Arc<Shared>, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
-    let max = shared.depot.limits().database_pages_max;
+    let max = shared.limits().database_pages_max;
     let start = {
         let mut pipeline = shared.pipeline.lock();
         let full = page_count.0 > max.max(pipeline.page_count.0);

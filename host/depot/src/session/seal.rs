@@ -14,7 +14,7 @@ use crate::store::SealStep;
 /// See [`crate::Session::seal`].
 pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
     let bytes = u64::try_from(snapshot.as_ref().map_or(0, Vec::len)).unwrap_or(u64::MAX);
-    let max = shared.depot.limits().snapshot_bytes_max;
+    let max = shared.limits().snapshot_bytes_max;
     if bytes > max {
         return Err(SealError::SnapshotTooLarge { bytes, max });
     }
@@ -71,7 +71,7 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
 
 async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, StoreError)> {
     let store = shared.depot.store();
-    let mut retry = Retry::new(shared.depot.limits().step_deadline);
+    let mut retry = Retry::new(shared.limits().step_deadline);
     let mut sent_before = false;
     let mut in_doubt = false;
     loop {

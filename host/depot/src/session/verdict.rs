@@ -12,8 +12,8 @@
 //! ```
 //! A refusal alone says nothing about a step that was sent before: that step may have been applied
 //! and its reply lost. Told "fenced", its caller would run a committed call a second time. The same
-//! holds for a refusal that names ourselves as the owner: only our own step can have moved the head,
-//! so a copy of it has arrived before.
+//! holds for a refusal that names ourselves as the owner: only our own step can have moved the
+//! head, so a copy of it has arrived before.
 
 use super::Shared;
 use crate::cause::Verdict;
@@ -46,7 +46,7 @@ impl Shared {
     /// Sends `step` until there is a verdict.
     pub(super) async fn settle_step(&self, step: &CommitStep) -> StepEnd {
         let store = self.depot.store().as_ref();
-        let mut retry = Retry::new(self.depot.limits().step_deadline);
+        let mut retry = Retry::new(self.limits().step_deadline);
         let mut sent_before = false;
         // Set once a send may have been applied, or may still be on its way.
         let mut in_doubt = false;

@@ -249,9 +249,11 @@ pub trait Store: Send + Sync + 'static {
     /// Directory row and head of an actor, read in one statement. `None`: no such actor.
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError>;
     /// Raises the generation if the head is what `replaces` says. Works on sealed heads as well.
-    /// Reads no pages: a preload is a second statement.
+    /// Reads no pages: a preload is a second statement. `DatabaseMissing` also if the directory
+    /// gives the actor another database. A mark `Destroying` stays, whoever takes over.
     async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
-    /// For each fence whether it is still the owner's: `Ok`, or the mismatch. One read per shard.
+    /// For each fence whether it is still the owner's: `Ok`, or the mismatch, in the order given.
+    /// One read per shard; a shard that cannot be read fails its own fences only.
     async fn confirm(
         &self,
         fences: &[Fence],
@@ -262,10 +264,12 @@ pub trait Store: Send + Sync + 'static {
     // --- pages and commits -------------------------------------------------------------------
 
     /// Pages as of `at`, at most [`READ_PAGES_MAX`], fence checked in the statement that returns
-    /// them. A page without a visible row is `Corrupt`: callers ask only within the page count.
+    /// them. A page without a visible row is `Corrupt`: callers ask only within the page count. A
+    /// head below `at` is `Fenced`: the store has lost what the owner has seen.
     /// On the embedded store the future is ready at once.
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
-    /// Moves the head by one commit. `Fenced` also if the txid is not `base`.
+    /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
+    /// done nothing, if the pages are malformed or would leave a hole.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
     /// Head and the commit row `txid`, read in one statement: what became of a commit.
     async fn verdict(
@@ -306,7 +310,7 @@ pub trait Store: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError>;
     /// Deletes some rows of an actor that this fence owns and that is `Destroying`, in one bounded
-    /// fenced step; head and directory row go last, together.
+    /// fenced step; head and directory row go last, together. `Unavailable` if it is not marked.
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError>;
     /// Rows that the store still has for a database, over all tables. After a destroy: 0.
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError>;

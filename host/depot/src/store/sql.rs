@@ -9,8 +9,8 @@
 //! - a fenced step starts with the `UPDATE head` that carries the fence as its condition;
 //! - "absent" is an insert that conflicts;
 //! - a read is one statement; none both moves a head and reads pages;
-//! - a page row is *visible* if it has no stage (an empty one), or if the commit row of its txid names
-//!   its stage; one commit writes a page once.
+//! - a page row is *visible* if it has no stage (an empty one), or if the commit row of its txid
+//!   names its stage; one commit writes a page once.
 
 use std::fmt::Write as _;
 
@@ -19,8 +19,8 @@ pub(crate) const FORMAT: i32 = 1;
 
 /// Tables of a shard: all rows of an actor.
 ///
-/// `page` has its key in an index beside the table: rows are then appended and a commit of scattered
-/// pages writes few engine pages (measured, see `embedded::files`).
+/// `page` has its key in an index beside the table, so that rows are appended: a commit of scattered
+/// pages then rewrites leaves of a narrow index, not leaves full of other pages.
 pub(crate) const SHARD_SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS head (
     db         BLOB   NOT NULL PRIMARY KEY,
@@ -223,7 +223,7 @@ pub(crate) const SNAPSHOT_DROP: &str = "DELETE FROM snapshot WHERE db = ?1";
 pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, txid, component, \
      state) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-// --- pages and commits -----------------------------------------------------------------------------
+// --- pages and commits ---------------------------------------------------------------------------
 
 /// Columns: fence, base, then the page. (db, pgno, as of, generation, token)
 ///
@@ -232,10 +232,12 @@ pub(crate) const READ_ONE: &str = concat!(
     "SELECT ",
     fence!(),
     ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes \
-     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 \
-     AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 AND ",
-    visible!("p"),
-    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
+     AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 \
+     AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+     AND v.pgno = ?2 AND v.txid <= ?3 AND ",
+    visible!("v"),
+    " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
 /// The same for the page numbers `?5...`: (db, as of, generation, token, page numbers). A page
@@ -266,9 +268,11 @@ pub(crate) fn read_many(pages: usize) -> String {
 /// fence of the statement before it covers these too.
 pub(crate) const READ_BASE: &str = concat!(
     "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes \
-     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 AND p.txid <= ?3 AND ",
-    visible!("p"),
-    " WHERE h.db = ?1 ORDER BY p.txid DESC, p.stage DESC LIMIT 1"
+     FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
+     AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
+     AND v.pgno = ?2 AND v.txid <= ?3 AND ",
+    visible!("v"),
+    " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
 /// (db, generation, token, txid; page count, chain, now; least old page count that leaves no hole)
@@ -305,7 +309,7 @@ pub(crate) fn fences(databases: usize) -> String {
     )
 }
 
-// --- history -----------------------------------------------------------------------------------------
+// --- history -------------------------------------------------------------------------------------
 
 /// Page count as of a commit, and the head's txid. (db, as of)
 pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count \
@@ -343,7 +347,7 @@ pub(crate) const COMMIT_PAGES: &str = concat!(
     " ORDER BY p.pgno, p.stage"
 );
 
-// --- directory -----------------------------------------------------------------------------------------
+// --- directory -----------------------------------------------------------------------------------
 
 /// (kind, key, most)
 pub(crate) const ACTORS: &str = concat!(
@@ -392,7 +396,7 @@ pub(crate) const ROWS_OF: &str = "SELECT (SELECT count(*) FROM head WHERE db = ?
      + (SELECT count(*) FROM snapshot WHERE db = ?1) + (SELECT count(*) FROM pin WHERE db = ?1) \
      + (SELECT count(*) FROM actor WHERE db = ?1)";
 
-// --- global --------------------------------------------------------------------------------------------
+// --- global --------------------------------------------------------------------------------------
 
 pub(crate) const COMPONENT_INSERT: &str =
     "INSERT INTO component (digest, wasm) VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING";

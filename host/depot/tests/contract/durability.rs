@@ -133,7 +133,8 @@ async fn the_writer_that_gets_killed() {
     }
 }
 
-/// Starts the writer, kills it after a while, and returns the last commit it acknowledged per actor.
+/// Starts the writer, kills it after a while, and returns the last commit it acknowledged per
+/// actor.
 fn kill_a_writer(directory: &Path, after: Duration) -> BTreeMap<u64, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "durability::the_writer_that_gets_killed", "--nocapture"])
@@ -360,6 +361,34 @@ async fn a_damaged_page_is_an_error_never_wrong_bytes() {
         assert!(matches!(faults[1], Fault::Page { pgno: Pgno(2), .. }), "{sql}: {faults:?}");
         assert_eq!(faults.len(), 2, "{sql}: {faults:?}");
     }
+}
+
+#[tokio::test]
+async fn a_damaged_engine_file_is_corrupt() {
+    use std::os::unix::fs::FileExt;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut owner = Owner::create(&store, "a").await;
+    let many: Vec<(u32, u64)> = (1..=200).map(|pgno| (pgno, u64::from(pgno))).collect();
+    owner.commit(&many, 200).await;
+    store.close().await;
+    let path = directory.path().join("shard-00.db");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Everything but the schema's pages.
+    let pages = std::fs::metadata(&path).unwrap().len() / 4096;
+    for page in 20..pages {
+        file.write_all_at(&[0xEE; 4096], page * 4096).unwrap();
+    }
+    let store = open(directory.path());
+    for pgno in 1..=200 {
+        let read = store.read(owner.fence, Txid(1), &[Pgno(pgno)]).await;
+        match read {
+            Ok(read) => assert_eq!(read.pages[0].bytes, page(pgno, u64::from(pgno))),
+            Err(error) => assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}"),
+        }
+    }
+    let read = store.read(owner.fence, Txid(1), &[Pgno(150)]).await;
+    assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What every store must do, stated once and run on each of them.
 //!
-//! A case is a function over a fresh `Arc<dyn Store>`; `for_each_case!` names them all. `durability`
-//! is about files: what survives, what is refused, what stays bounded.
+//! A case is a function over a fresh `Arc<dyn Store>`; `for_each_case!` names them all.
+//! `durability` is about files: what survives, what is refused, what stays bounded.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 

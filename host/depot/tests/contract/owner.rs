@@ -38,7 +38,7 @@ pub(crate) fn page(pgno: u32, version: u64) -> PageBytes {
     let mut bytes = vec![0; PAGE_SIZE];
     bytes[..4].copy_from_slice(&pgno.to_le_bytes());
     bytes[8..16].copy_from_slice(&version.to_le_bytes());
-    if (u64::from(pgno) + version) % 2 == 0 {
+    if (u64::from(pgno) + version).is_multiple_of(2) {
         for chunk in bytes[16..].chunks_mut(8) {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             chunk.copy_from_slice(&state.rotate_left(29).to_le_bytes());

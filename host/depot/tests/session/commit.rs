@@ -186,8 +186,8 @@ async fn a_store_that_stays_away_leaves_the_outcome_indeterminate() {
     drop((lost, outage));
 }
 
-/// Later sends are surely refused, but the first one is still on its way: "not committed" would be a
-/// guess, and here a wrong one.
+/// Later sends are surely refused, but the first one is still on its way: "not committed" would be
+/// a guess, and here a wrong one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_doubt_is_not_forgotten() {
     let world = World::new();

@@ -1,1 +1,141 @@
-//! Tests of the SQL layer over a real session.
+//! Tests of the SQL layer over a real session on a store in memory.
+
+mod blobs;
+mod budgets;
+mod calls;
+mod constraints;
+mod forbidden;
+mod functions;
+mod operators;
+mod revoked;
+mod statements;
+mod transactions;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::store::PreviousEnd;
+use stockade_depot::{
+    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Session, TokioParker,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{Connection, Meter, SqlError, Value};
+use crate::grip::Grip;
+use crate::limits::Limits;
+
+/// A connection and what it lives on.
+struct World {
+    connection: Connection,
+    session: Session,
+    depot: Arc<Depot>,
+    grip: Grip,
+    meter: Meter,
+    limits: Limits,
+    directory: TempDir,
+    runtime: Runtime,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Limits::default(), DepotLimits::default())
+    }
+
+    fn with(limits: Limits, depot_limits: DepotLimits) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let depot = Depot::new(
+            Arc::new(EmbeddedStore::in_memory(1).unwrap()),
+            NodeSession([1; 16]),
+            depot_limits,
+            Arc::new(TokioParker(runtime.handle().clone())),
+            runtime.handle().clone(),
+        );
+        let session =
+            runtime.block_on(depot.create(&Self::actor(), Digest([0; 32]))).unwrap().session;
+        let directory = tempfile::tempdir().unwrap();
+        let (grip, meter) = (Grip::default(), Meter::new());
+        let connection = Connection::open(
+            session.clone(),
+            directory.path(),
+            &limits,
+            grip.clone(),
+            meter.clone(),
+        )
+        .unwrap();
+        let world = Self { connection, session, depot, grip, meter, limits, directory, runtime };
+        world.begin();
+        world
+    }
+
+    fn actor() -> ActorId {
+        ActorId::new("sql", "test").unwrap()
+    }
+
+    /// A new call of the guest.
+    fn begin(&self) {
+        self.meter.begin(&self.limits, Instant::now() + Duration::from_secs(60));
+    }
+
+    /// Another generation takes the database; returns its session.
+    fn take_over(&self) -> Session {
+        self.runtime.block_on(async {
+            let store = self.depot.store();
+            let state = store.actor(&Self::actor()).await.unwrap().unwrap();
+            let digest = Digest([0; 32]);
+            self.depot.take_over(&state, digest, PreviousEnd::Neutral).await.unwrap().session
+        })
+    }
+
+    fn script(&mut self, sql: &str) {
+        self.connection.execute_script(sql).unwrap();
+    }
+
+    fn run(&mut self, sql: &str) -> Result<u64, SqlError> {
+        self.connection.execute(sql, &[]).map(|changes| changes.rows)
+    }
+
+    fn rows(&mut self, sql: &str) -> Vec<Vec<Value>> {
+        self.connection.query(sql, &[]).unwrap().rows
+    }
+
+    /// The one value of a query.
+    fn value(&mut self, sql: &str) -> Value {
+        let rows = self.rows(sql);
+        assert_eq!((rows.len(), rows[0].len()), (1, 1), "{sql}");
+        rows[0][0].clone()
+    }
+
+    fn integer(&mut self, sql: &str) -> i64 {
+        match self.value(sql) {
+            Value::Integer(value) => value,
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// A packed row.
+fn packed(values: &[Value]) -> Vec<u8> {
+    let mut row = Vec::new();
+    for value in values {
+        let (tag, bytes) = match value {
+            Value::Null => (0, Vec::new()),
+            Value::Integer(value) => (1, value.to_le_bytes().to_vec()),
+            Value::Real(value) => (2, value.to_bits().to_le_bytes().to_vec()),
+            Value::Text(text) => (3, sized(text.as_bytes())),
+            Value::Blob(bytes) => (4, sized(bytes)),
+        };
+        row.push(tag);
+        row.extend(bytes);
+    }
+    row
+}
+
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    [&length.to_le_bytes(), bytes].concat()
+}

@@ -1,4 +1,5 @@
 //! The state machine, called as SQLite calls it and as it must not.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use stockade_depot::{Cause, DepotLimits, Reason};
 

@@ -1,23 +1,41 @@
 //! Dead sessions, closing, interrupting, and opening at the wrong time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 use stockade_depot::{Cause, DepotLimits, Reason};
-use stockade_vfs::{Fault, Handle, HandleError, OpenError, open, open_with};
+use stockade_vfs::{Fault, Handle, HandleError, OpenDatabase, OpenError, open, open_with};
 
 use crate::faulty_store::{self, Step};
-use crate::pair::{code, run};
+use crate::pair::{Outcome, code, run};
 use crate::rig::{Rig, quick_limits};
 
 const FILL: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v);
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
     INSERT INTO t SELECT i, printf('%0100d', i) FROM n";
-const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 fn rig() -> Rig {
     Rig::new(quick_limits(), |o| o.cache_pages = 8)
+}
+
+/// Runs a script and interrupts it until it ends.
+fn run_interrupted(db: &OpenDatabase, sql: &str) -> Outcome {
+    let (handle, ended) = (Arc::clone(db.handle()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(20));
+                handle.interrupt().unwrap();
+            }
+        });
+        let outcome = run(db.connection(), sql);
+        ended.store(true, Ordering::SeqCst);
+        outcome
+    })
 }
 
 #[test]
@@ -41,7 +59,8 @@ fn a_fenced_session_fails_its_statements_with_the_mismatch() {
     assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     drop(db);
     let db = rig.open(new);
-    let outcome = run(db.connection(), "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check");
+    let outcome =
+        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check");
     assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
@@ -82,20 +101,34 @@ fn death_in_the_middle_of_a_transaction_keeps_nothing_of_it() {
     }
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome = run(db.connection(), "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check");
+    let outcome =
+        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check");
     assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
 #[test]
 fn close_is_idempotent_and_ends_a_running_statement() {
     let rig = rig();
-    let db = rig.open(rig.create());
+    let mut db = rig.open(rig.create());
     db.connection().execute_batch(FILL).unwrap();
     let handle = Arc::clone(db.handle());
+    let running = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&running);
+    db.connection_mut()
+        .progress_handler(
+            100,
+            Some(move || {
+                seen.store(true, Ordering::SeqCst);
+                false
+            }),
+        )
+        .unwrap();
     let begun = Instant::now();
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
+            while !running.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
             handle.close(Reason::Slept);
             handle.close(Reason::Shutdown);
         });
@@ -113,14 +146,7 @@ fn interrupt_ends_the_statement_and_not_the_session() {
     let rig = rig();
     let db = rig.open(rig.create());
     db.connection().execute_batch(FILL).unwrap();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), ENDLESS)
-    });
+    let outcome = run_interrupted(&db, ENDLESS);
     assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted));
     db.connection().execute_batch("UPDATE t SET v = 'alive' WHERE id = 1").unwrap();
 }
@@ -138,14 +164,7 @@ fn interrupt_ends_a_wait_for_the_store() {
     let db = rig.open(rig.take_over());
     let outage = rig.faults.outage(Step::Read, faulty_store::Fault::Hold);
     let begun = Instant::now();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), "SELECT sum(length(v)) FROM t")
-    });
+    let outcome = run_interrupted(&db, "SELECT sum(length(v)) FROM t");
     assert!(outcome.error.is_some());
     assert_eq!(db.handle().take_fault(), Some(Fault::Interrupted));
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -167,14 +186,7 @@ fn interrupt_ends_a_wait_for_the_pipeline() {
     rig.runtime.block_on(held.fired());
     db.connection().execute_batch("UPDATE t SET v = 'collected' WHERE id = 2").unwrap();
     let mark = session.mark();
-    let handle = Arc::clone(db.handle());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            handle.interrupt().unwrap();
-        });
-        run(db.connection(), "UPDATE t SET v = 'refused' WHERE id = 3")
-    });
+    let outcome = run_interrupted(&db, "UPDATE t SET v = 'refused' WHERE id = 3");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
     assert_eq!(db.handle().take_fault(), Some(Fault::Interrupted));
     assert_eq!(session.mark(), mark);

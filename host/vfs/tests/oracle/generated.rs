@@ -31,6 +31,7 @@ struct Run {
     tables: u64,
     savepoints: u64,
     auto_vacuum: u64,
+    small_commits: bool,
 }
 
 fn env(name: &str) -> Option<u64> {
@@ -54,11 +55,12 @@ fn fuzz(name: &str, seed: u64, auto_vacuum: u64, commit_pages_max: u64) -> Count
         tables: 0,
         savepoints: 0,
         auto_vacuum,
+        small_commits: commit_pages_max < 1000,
     };
     run.start();
     let begun = Instant::now();
     for step in 0..steps {
-        if env("STEPS").is_none() && begun.elapsed() > TIME_MAX {
+        if env("STEPS").is_none() && begun.elapsed() > TIME_MAX && run.met_all() {
             break;
         }
         run.step(step);
@@ -94,15 +96,20 @@ impl Run {
     }
 
     fn step(&mut self, step: u64) {
-        let outage = self.random.one_in(25).then(|| {
-            self.pair.rig.faults.outage(Step::Read, faulty_store::Fault::Unavailable)
-        });
+        let outage = self
+            .random
+            .one_in(25)
+            .then(|| self.pair.rig.faults.outage(Step::Read, faulty_store::Fault::Unavailable));
         let sql = self.statement();
+        let mut lost_read = false;
         match self.pair.run_faulty(&sql) {
             None => {}
             Some(Fault::CommitTooLarge { .. }) => self.counts.too_large += 1,
             Some(Fault::ScratchFull { .. }) => self.counts.scratch_full += 1,
-            Some(Fault::Unavailable(_)) => self.counts.lost_reads += 1,
+            Some(Fault::Unavailable(_)) => {
+                self.counts.lost_reads += 1;
+                lost_read = true;
+            }
             Some(other) => panic!("step {step}: {other:?} in {sql}"),
         }
         if outage.is_some() {
@@ -110,12 +117,20 @@ impl Run {
             self.pair.rig.ask_store(&self.pair.session);
         }
         drop(outage);
+        if lost_read && sql.contains(" f") {
+            // A failed read in the middle of FTS5 leaves its memory wrong (the tables are right):
+            // the same connection may call them malformed from then on.
+            self.pair.reopen();
+            self.pair.compare();
+        }
         assert_eq!(
             self.pair.ours().connection().is_autocommit(),
             self.pair.plain().is_autocommit(),
             "step {step}: transaction state after {sql}"
         );
-        if self.random.one_in(60) {
+        // In a transaction near the limit even a read may be refused: it makes SQLite's cache spill.
+        let reads_are_safe = !self.small_commits || self.pair.ours().connection().is_autocommit();
+        if self.random.one_in(60) && reads_are_safe {
             self.counts.compared += 1;
             let _stale = self.pair.ours().handle().take_fault();
             self.pair.compare();
@@ -125,6 +140,13 @@ impl Run {
             self.pair.reopen();
             self.pair.compare();
         }
+    }
+
+    /// Whether what the run is about has happened: on a busy machine it takes longer.
+    fn met_all(&self) -> bool {
+        let Counts { too_large, lost_reads, reopened, compared, .. } = self.counts;
+        let refused = !self.small_commits || too_large > 0;
+        refused && lost_reads > 0 && reopened > 0 && compared > 0
     }
 
     fn finish(&mut self) {
@@ -137,11 +159,22 @@ impl Run {
         let id = r.below(600);
         let size = [10, 90, 900, 4_000, 30_000][usize::try_from(r.below(5)).unwrap()];
         match r.below(40) {
-            0..=7 => format!("INSERT OR REPLACE INTO t VALUES ({id}, {}, '{}')", r.below(50), text(r, size)),
-            8..=11 => format!("UPDATE t SET v = '{}', k = k + 1 WHERE id % 97 = {}", text(r, size / 4 + 1), r.below(97)),
+            0..=7 => format!(
+                "INSERT OR REPLACE INTO t VALUES ({id}, {}, '{}')",
+                r.below(50),
+                text(r, size)
+            ),
+            8..=11 => format!(
+                "UPDATE t SET v = '{}', k = k + 1 WHERE id % 97 = {}",
+                text(r, size / 4 + 1),
+                r.below(97)
+            ),
             12..=13 => format!("UPDATE t SET k = k + 1 WHERE k = {}", r.below(50)),
             14..=15 => format!("DELETE FROM t WHERE id BETWEEN {id} AND {}", id + r.below(60)),
-            16 => format!("INSERT INTO t(id, k, v) SELECT id + 1, k, v FROM t WHERE k < {} ORDER BY id", r.below(10)),
+            16 => format!(
+                "INSERT INTO t(id, k, v) SELECT id + 1, k, v FROM t WHERE k < {} ORDER BY id",
+                r.below(10)
+            ),
             17..=18 => format!("INSERT OR REPLACE INTO w VALUES ('{}', {id})", text(r, 40)),
             19 => format!("DELETE FROM w WHERE b % 7 = {}", r.below(7)),
             20 => format!("INSERT INTO f VALUES ('{} common word')", text(r, 12)),
@@ -162,9 +195,12 @@ impl Run {
                 format!("CREATE TABLE x{} AS SELECT k, v FROM t LIMIT 20", self.tables)
             }
             33 => format!("DROP TABLE IF EXISTS x{}", r.below(self.tables + 1)),
-            34 => ["VACUUM", "REINDEX", "ANALYZE"][usize::try_from(r.below(3)).unwrap()].into(),
+            // No ANALYZE: it visits tables in the order of a hash table, which a rollback changes.
+            34 => ["VACUUM", "REINDEX"][usize::try_from(r.below(2)).unwrap()].into(),
             35 => format!("PRAGMA incremental_vacuum({})", r.below(20)),
-            36 => "SELECT a.v, b.v FROM t a JOIN t b ON a.k = b.k ORDER BY a.v || b.v LIMIT 5".into(),
+            36 => {
+                "SELECT a.v, b.v FROM t a JOIN t b ON a.k = b.k ORDER BY a.v || b.v LIMIT 5".into()
+            }
             37 => "SELECT rowid FROM f WHERE f MATCH 'common' ORDER BY rowid DESC LIMIT 9".into(),
             38 => "CREATE TEMP TABLE IF NOT EXISTS tt AS SELECT * FROM t".into(),
             _ => "DROP TABLE IF EXISTS tt".into(),

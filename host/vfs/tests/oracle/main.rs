@@ -11,6 +11,7 @@
 //! endings    dead sessions, close, interrupt, panics of the order of calls
 //! ```
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests race threads with the time they take")]
 
 mod endings;
 #[path = "../../../../tests/src/faulty_store.rs"]

@@ -30,7 +30,8 @@ fn a_commit_that_is_too_large_is_rolled_back_and_the_next_ones_work() {
             let fault = pair.run_faulty(large);
             let max = 40 * 4096;
             assert!(
-                matches!(fault, Some(Fault::CommitTooLarge { bytes, max: m }) if bytes > max && m == max),
+                matches!(fault, Some(Fault::CommitTooLarge { bytes, max: m })
+                    if bytes > max && m == max),
                 "{fault:?}"
             );
             assert_eq!(mark, pair.session.mark(), "nothing was published");
@@ -68,6 +69,21 @@ fn refused_explicit_commits_in_a_row_leave_nothing_behind() {
     }
 }
 
+/// SQLite leaves an empty transaction behind when the RELEASE that commits is refused: whoever runs
+/// statements has to end it.
+#[test]
+fn a_refused_release_rolls_back_and_leaves_an_empty_transaction() {
+    let pair = Pair::new(small_commits(40), |o| o.cache_pages = 2000);
+    pair.run(TABLE);
+    pair.run("SAVEPOINT a; INSERT INTO t(v) VALUES (zeroblob(300000))");
+    let fault = pair.run_faulty("RELEASE a");
+    assert!(matches!(fault, Some(Fault::CommitTooLarge { .. })), "{fault:?}");
+    assert!(!pair.ours().connection().is_autocommit());
+    pair.compare();
+    pair.run("ROLLBACK; INSERT INTO t(v) VALUES ('small')");
+    pair.compare();
+}
+
 /// A rollback writes more pages than were spilled; its sync may not be judged so that it fails for
 /// the caller, and what comes next must see the old data.
 #[test]
@@ -81,7 +97,10 @@ fn a_rollback_near_the_limit_works() {
         let (sets, small) = (pages / 5, "UPDATE t SET v = 'small' WHERE id = 1");
         pair.run("BEGIN");
         for id in 2..sets + 2 {
-            if pair.run_faulty(&format!("UPDATE t SET v = zeroblob(18999) WHERE id = {id}")).is_some() {
+            if pair
+                .run_faulty(&format!("UPDATE t SET v = zeroblob(18999) WHERE id = {id}"))
+                .is_some()
+            {
                 break;
             }
         }
@@ -205,8 +224,13 @@ fn pragmas_that_would_break_the_file_layer_are_refused() {
     let mut pair = Pair::new(DepotLimits::default(), |_| ());
     pair.run(TABLE);
     for (pragma, current) in [
-        ("journal_mode", "persist"), ("locking_mode", "exclusive"), ("synchronous", "1"),
-        ("page_size", "4096"), ("mmap_size", "0"), ("temp_store", "1"), ("cache_size", "512"),
+        ("journal_mode", "persist"),
+        ("locking_mode", "exclusive"),
+        ("synchronous", "1"),
+        ("page_size", "4096"),
+        ("mmap_size", "0"),
+        ("temp_store", "1"),
+        ("cache_size", "512"),
         ("journal_size_limit", "0"),
     ] {
         let asked = run(pair.ours().connection(), &format!("PRAGMA {pragma}"));
@@ -217,11 +241,23 @@ fn pragmas_that_would_break_the_file_layer_are_refused() {
         }
     }
     for refused in [
-        "journal_mode = wal", "journal_mode = OFF", "main.journal_mode = memory",
-        "locking_mode = normal", "synchronous = OFF", "synchronous = extra", "page_size = 8192",
-        "mmap_size = 1000000", "temp_store = memory", "cache_size = 1000000", "cache_size(-9999)",
-        "cache_spill = off", "wal_autocheckpoint = 5", "hard_heap_limit = 1",
-        "soft_heap_limit = 1", "temp_store_directory = '/tmp'", "threads = 4",
+        "journal_mode = wal",
+        "journal_mode = OFF",
+        "main.journal_mode = memory",
+        "locking_mode = normal",
+        "synchronous = OFF",
+        "synchronous = extra",
+        "page_size = 8192",
+        "mmap_size = 1000000",
+        "temp_store = memory",
+        "cache_size = 1000000",
+        "cache_size(-9999)",
+        "cache_spill = off",
+        "wal_autocheckpoint = 5",
+        "hard_heap_limit = 1",
+        "soft_heap_limit = 1",
+        "temp_store_directory = '/tmp'",
+        "threads = 4",
         "journal_size_limit = 5",
     ] {
         let outcome = run(pair.ours().connection(), &format!("PRAGMA {refused}"));

@@ -70,7 +70,8 @@ fn rollback_and_nested_savepoints() {
          INSERT INTO t(k, v) SELECT k, v FROM t LIMIT 500; RELEASE a; COMMIT",
         "SAVEPOINT a; DELETE FROM t WHERE id < 2500; ROLLBACK TO a; INSERT INTO t(k) VALUES (5);
          RELEASE a",
-        "BEGIN; CREATE TABLE u(x); INSERT INTO u SELECT v FROM t; ROLLBACK; BEGIN IMMEDIATE; COMMIT",
+        "BEGIN; CREATE TABLE u(x); INSERT INTO u SELECT v FROM t; ROLLBACK;
+         BEGIN IMMEDIATE; COMMIT",
         "BEGIN; UPDATE t SET v = v || v; ROLLBACK; BEGIN IMMEDIATE; COMMIT; SELECT count(*) FROM t",
     ]);
 }
@@ -86,7 +87,8 @@ fn failing_statements_undo_themselves() {
         "INSERT OR IGNORE INTO t(id, k) SELECT id + 1000, 1 FROM t",
         "BEGIN; INSERT OR ROLLBACK INTO t(id) VALUES (1)",
         "INSERT OR FAIL INTO t(id, k) SELECT 5000 - id, 2 FROM t ORDER BY id",
-        "SELECT nonsense FROM t", "DROP TABLE missing",
+        "SELECT nonsense FROM t",
+        "DROP TABLE missing",
     ]);
 }
 
@@ -103,8 +105,12 @@ fn vacuum_shrinks_and_keeps_everything() {
         u64::from(pair.session.page_count().0)
     );
     check(&[
-        FILL, "DELETE FROM t WHERE id % 10 > 0", "VACUUM", "INSERT INTO t(k, v) SELECT k, v FROM t",
-        "VACUUM; VACUUM", "DELETE FROM t; VACUUM",
+        FILL,
+        "DELETE FROM t WHERE id % 10 > 0",
+        "VACUUM",
+        "INSERT INTO t(k, v) SELECT k, v FROM t",
+        "VACUUM; VACUUM",
+        "DELETE FROM t; VACUUM",
     ]);
 }
 
@@ -113,13 +119,17 @@ fn auto_vacuum_full_and_incremental() {
     for mode in [1, 2] {
         let pragma = format!("PRAGMA auto_vacuum = {mode}");
         check(&[
-            &pragma, FILL,
-            "DELETE FROM t WHERE id > 1500", "PRAGMA incremental_vacuum(5)",
+            &pragma,
+            FILL,
+            "DELETE FROM t WHERE id > 1500",
+            "PRAGMA incremental_vacuum(5)",
             "BEGIN; DELETE FROM t WHERE id > 500; PRAGMA incremental_vacuum(3); ROLLBACK",
             "BEGIN; DELETE FROM t WHERE id > 700; INSERT INTO t(v) VALUES (zeroblob(200000));
              PRAGMA incremental_vacuum; COMMIT",
-            "PRAGMA incremental_vacuum", "VACUUM",
-            "PRAGMA auto_vacuum = 0; VACUUM", "DELETE FROM t WHERE id > 100",
+            "PRAGMA incremental_vacuum",
+            "VACUUM",
+            "PRAGMA auto_vacuum = 0; VACUUM",
+            "DELETE FROM t WHERE id > 100",
         ]);
     }
 }
@@ -131,7 +141,9 @@ fn large_blobs() {
         "INSERT INTO t VALUES (1, 1, zeroblob(5000000)), (2, 2, zeroblob(4096)), (3, 3, x'')",
         "UPDATE t SET v = zeroblob(4091) WHERE id = 1",
         "INSERT INTO t SELECT id + 10, 5, CAST(printf('%.*c', 300000, 'x') AS BLOB) FROM t",
-        "DELETE FROM t WHERE id = 11", "VACUUM", "SELECT id, hex(substr(v, -3)), length(v) FROM t",
+        "DELETE FROM t WHERE id = 11",
+        "VACUUM",
+        "SELECT id, hex(substr(v, -3)), length(v) FROM t",
     ]);
 }
 
@@ -139,8 +151,10 @@ fn large_blobs() {
 #[test]
 fn pages_that_sqlite_leaves_out_exist_as_zeros() {
     let mut pair = Pair::new(DepotLimits::default(), |o| o.cache_pages = 2000);
-    pair.run("CREATE TABLE t(x); BEGIN; INSERT INTO t VALUES (zeroblob(1000000)); DELETE FROM t;
-              COMMIT");
+    pair.run(
+        "CREATE TABLE t(x); BEGIN; INSERT INTO t VALUES (zeroblob(1000000)); DELETE FROM t;
+              COMMIT",
+    );
     pair.run("PRAGMA page_count");
     assert!(pair.session.page_count().0 > 240);
     pair.reopen();
@@ -161,7 +175,8 @@ fn many_tables_and_schema_changes() {
         }
     }
     check(&[
-        &create, &drop,
+        &create,
+        &drop,
         "ALTER TABLE m1 RENAME TO renamed; ALTER TABLE m2 RENAME COLUMN a TO c",
         "ALTER TABLE m4 ADD COLUMN extra TEXT DEFAULT 'e'; ALTER TABLE m5 DROP COLUMN a",
         "CREATE VIEW w AS SELECT * FROM m4 JOIN m5; SELECT * FROM w",
@@ -182,7 +197,8 @@ fn kinds_of_tables() {
         "DELETE FROM w WHERE b % 2; UPDATE w SET b = b + 5000",
         "CREATE TABLE st(a INT, b TEXT) STRICT; INSERT INTO st VALUES (1, 'x');
          INSERT INTO st VALUES ('no', 1)",
-        "CREATE TABLE au(id INTEGER PRIMARY KEY AUTOINCREMENT, x); INSERT INTO au(x) VALUES (1), (2);
+        "CREATE TABLE au(id INTEGER PRIMARY KEY AUTOINCREMENT, x);
+         INSERT INTO au(x) VALUES (1), (2);
          DELETE FROM au; INSERT INTO au(x) VALUES (3); SELECT * FROM au",
     ]);
 }
@@ -199,9 +215,11 @@ fn triggers_and_foreign_keys() {
         "PRAGMA foreign_keys = ON;
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
          INSERT INTO t SELECT i, i, i FROM n; INSERT INTO child SELECT id FROM t",
-        "DELETE FROM t WHERE id < 20", "DELETE FROM t WHERE id > 20 AND id < 300",
+        "DELETE FROM t WHERE id < 20",
+        "DELETE FROM t WHERE id > 20 AND id < 300",
         "INSERT INTO child VALUES (99999)",
-        "BEGIN; INSERT INTO child VALUES (99999); COMMIT", "ROLLBACK",
+        "BEGIN; INSERT INTO child VALUES (99999); COMMIT",
+        "ROLLBACK",
     ]);
 }
 
@@ -249,7 +267,9 @@ fn temp_tables_sorts_and_large_joins_use_scratch() {
 #[test]
 fn incremental_blob_io() {
     let mut pair = Pair::new(DepotLimits::default(), |o| o.cache_pages = 8);
-    pair.run("CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, zeroblob(300000))");
+    pair.run(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, zeroblob(300000))",
+    );
     for connection in [pair.ours().connection(), pair.plain()] {
         let mut blob = connection.blob_open(MAIN_DB, "t", "v", 1, false).unwrap();
         for at in [0u64, 4090, 100_000, 299_990] {
@@ -273,12 +293,18 @@ fn a_statement_that_changes_nothing_makes_no_commit() {
     pair.rig.settle(&pair.session);
     let (mark, txid) = (pair.session.mark(), pair.session.durable_txid());
     for sql in [
-        "UPDATE t SET v = 'x' WHERE id = -1", "BEGIN IMMEDIATE; COMMIT", "SELECT * FROM t",
-        "BEGIN; DELETE FROM t WHERE id < 0; COMMIT", "PRAGMA user_version",
-        "BEGIN; UPDATE t SET v = 'spilled'; ROLLBACK", "BEGIN IMMEDIATE; COMMIT",
-        "BEGIN; UPDATE t SET v = 'spilled'; DELETE FROM t; ROLLBACK", "SELECT count(*) FROM t",
+        "UPDATE t SET v = 'x' WHERE id = -1",
+        "BEGIN IMMEDIATE; COMMIT",
+        "SELECT * FROM t",
+        "BEGIN; DELETE FROM t WHERE id < 0; COMMIT",
+        "PRAGMA user_version",
+        "BEGIN; UPDATE t SET v = 'spilled'; ROLLBACK",
+        "BEGIN IMMEDIATE; COMMIT",
+        "BEGIN; UPDATE t SET v = 'spilled'; DELETE FROM t; ROLLBACK",
+        "SELECT count(*) FROM t",
         "SAVEPOINT a; UPDATE t SET v = 'spilled'; ROLLBACK TO a; ROLLBACK",
-        "UPDATE t SET id = 1 WHERE id > 1", "CREATE TEMP TABLE x AS SELECT * FROM t",
+        "UPDATE t SET id = 1 WHERE id > 1",
+        "CREATE TEMP TABLE x AS SELECT * FROM t",
         "BEGIN IMMEDIATE; COMMIT",
     ] {
         pair.run(sql);
@@ -294,7 +320,9 @@ fn a_statement_that_changes_nothing_makes_no_commit() {
 fn only_committed_transactions_reach_the_next_generation() {
     let mut pair = Pair::new(DepotLimits::default(), |o| o.cache_pages = 8);
     pair.run(FILL);
-    pair.run("BEGIN; UPDATE t SET v = 'never'; DELETE FROM t WHERE id % 2; INSERT INTO t(k) VALUES (1)");
+    pair.run(
+        "BEGIN; UPDATE t SET v = 'never'; DELETE FROM t WHERE id % 2; INSERT INTO t(k) VALUES (1)",
+    );
     pair.reopen();
     pair.compare();
     let rows = pair.run("SELECT count(*) FROM t WHERE v = 'never'").rows;

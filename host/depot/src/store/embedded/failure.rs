@@ -1,7 +1,7 @@
 //! The one translation from SQLite's errors to the store's.
 //!
-//! It holds for everything but COMMIT: until then a failed statement has surely changed nothing. What
-//! a failed COMMIT means is decided in `group`.
+//! It holds for everything but COMMIT: until then a failed statement has surely changed nothing.
+//! What a failed COMMIT means is decided in `group`.
 
 use rusqlite::{Error, ErrorCode};
 

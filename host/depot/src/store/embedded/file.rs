@@ -1,4 +1,5 @@
-//! One file of the store: readers beside a committer and a checkpointer, or one connection in memory.
+//! One file of the store: readers beside a committer and a checkpointer, or one connection in
+//! memory.
 //!
 //! ```text
 //!            write ──► queue ──► committer (thread) ──┐
@@ -34,7 +35,7 @@ pub(super) struct DataFile {
 }
 
 enum Engine {
-    File(FileEngine),
+    File(Box<FileEngine>),
     Memory { conn: Mutex<Option<Connection>>, clock: Clock },
 }
 
@@ -80,7 +81,7 @@ impl DataFile {
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
         let engine = FileEngine { path: path.to_owned(), readers, queue, wal, threads };
-        Ok(Self { failed, engine: Engine::File(engine) })
+        Ok(Self { failed, engine: Engine::File(Box::new(engine)) })
     }
 
     /// A database in memory.
@@ -144,7 +145,8 @@ impl DataFile {
         }
     }
 
-    /// Finishes what was accepted, cuts the log, and refuses everything after. Waits for the threads.
+    /// Finishes what was accepted, cuts the log, and refuses everything after. Waits for the
+    /// threads.
     pub(super) fn close(&self, how: Stop) {
         match &self.engine {
             Engine::File(file) => file.close(how),
@@ -171,5 +173,28 @@ impl FileEngine {
 impl Drop for DataFile {
     fn drop(&mut self) {
         self.close(Stop::Leave);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sql;
+
+    fn count(conn: &Connection) -> Result<i64, StoreError> {
+        Ok(conn.query_row("SELECT count(*) FROM head", [], |row| row.get(0))?)
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_the_file_is_neither_read_nor_written() {
+        let file = DataFile::in_memory(sql::SHARD_SCHEMA, Clock::system()).unwrap();
+        let write = || file.write(0, |conn, _| count(conn));
+        assert_eq!(write().await, Ok(0));
+        if let Engine::Memory { conn, .. } = &file.engine {
+            conn.lock().as_mut().unwrap().commit_hook(Some(|| true)).unwrap();
+        }
+        assert!(matches!(write().await, Err(StoreError::Unknown(_))));
+        assert_eq!(write().await, Err(StoreError::Closed));
+        assert_eq!(file.read(count), Err(StoreError::Closed));
     }
 }

@@ -12,8 +12,8 @@
 //! Invariants:
 //! - nobody hears anything before COMMIT has returned, refusals included: they may rest on what an
 //!   earlier member of the same group wrote;
-//! - a COMMIT that fails for any reason but a lock or a full disk is `Unknown` for every member that
-//!   wrote, and the file must not be written again.
+//! - a COMMIT that fails for any reason but a lock or a full disk is `Unknown` for every member
+//!   that wrote, and the file must not be written again.
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;

@@ -171,13 +171,11 @@ fn bind(
     Ok(())
 }
 
-/// One page of a base: the page, or where to ask next.
-pub(super) fn base_page(
-    conn: &Connection,
-    db: DbId,
-    at: Txid,
-    pgno: Pgno,
-) -> Read<(Option<PageVersion>, Option<(DbId, Txid)>)> {
+/// The page, or where to ask next.
+type PageOrBase = (Option<PageVersion>, Option<(DbId, Txid)>);
+
+/// One page of a base.
+pub(super) fn base_page(conn: &Connection, db: DbId, at: Txid, pgno: Pgno) -> Read<PageOrBase> {
     let params = params![&db.0[..], pgno.0, rows::to_sql(at.0)?];
     one(conn, sql::READ_BASE, params, |row| Ok((version(row, 2, db, pgno)?, rows::base(row, 0)?)))?
         .ok_or(StoreError::DatabaseMissing(db))

@@ -85,7 +85,7 @@ impl Store for EmbeddedStore {
             let (page, found) = file.read(|conn| read::fenced_page(conn, &fence, at, pgno))?;
             let page = match page {
                 Some(page) => page,
-                None => self.from_bases(fence.db, at, pgno, found.base)?,
+                None => self.page_of_bases(fence.db, at, pgno, found.base)?,
             };
             return Ok(PagesRead { head_txid: found.head_txid, pages: vec![page] });
         }
@@ -274,7 +274,7 @@ impl EmbeddedStore {
                 result.push(page.clone());
                 continue;
             }
-            let page = self.from_bases(db, at, *pgno, found.base)?;
+            let page = self.page_of_bases(db, at, *pgno, found.base)?;
             older.insert(*pgno, page.clone());
             result.push(page);
         }
@@ -283,9 +283,9 @@ impl EmbeddedStore {
 
     /// A page that a database left to its base: asked of each base in turn.
     ///
-    /// A base may be in another shard. Its versions are pinned and never change, so the fence of the
-    /// statement that named the base covers this answer too.
-    fn from_bases(
+    /// A base may be in another shard. Its versions are pinned and never change, so the fence of
+    /// the statement that named the base covers this answer too.
+    fn page_of_bases(
         &self,
         db: DbId,
         at: Txid,

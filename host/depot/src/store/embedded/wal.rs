@@ -103,8 +103,8 @@ impl Wal {
     /// Waits until the log has room for another group.
     ///
     /// # Errors
-    /// `Unavailable` if readers or other processes keep the log from starting over, `Refused` if the
-    /// disk has no room for what the log holds.
+    /// `Unavailable` if readers or other processes keep the log from starting over, `Refused` if
+    /// the disk has no room for what the log holds.
     pub(super) fn make_room(&self) -> Result<(), StoreError> {
         if self.frames.load(Ordering::Relaxed) * self.frame_bytes < self.bytes_max {
             return Ok(());

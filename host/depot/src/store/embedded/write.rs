@@ -1,7 +1,7 @@
 //! The write steps, as they run inside a group's transaction.
 //!
-//! Each starts with the statement that carries its condition. No row changed means refused: what the
-//! head is then read for is the answer's facts, and the savepoint takes back the rest.
+//! Each starts with the statement that carries its condition. No row changed means refused: what
+//! the head is then read for is the answer's facts, and the savepoint takes back the rest.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
