@@ -27,7 +27,9 @@ guests: setup
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
 demo: setup
-	tests/demo/demo.sh
+	@echo '== Build: the program in its release build, the actors as components'
+	cargo build --locked --release --bin stockade --bin demo
+	cargo run --locked --release --quiet --bin demo
 
 # The suites start the real program; it is built here so that no test waits for it.
 test: setup
@@ -40,7 +42,7 @@ test: setup
 
 bench: setup
 	cargo build --locked --release --bin stockade
-	cargo bench --locked -p stockade-tests --bench bench
+	cargo bench --locked --bench figures
 
 check:
 	cargo fmt --check

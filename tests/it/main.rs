@@ -10,6 +10,8 @@
 )]
 
 mod fence;
+mod hostile;
+mod kill;
 mod lifecycle;
 mod revoke;
 mod sqlite;
