@@ -114,7 +114,10 @@ fn kill(program: &Program) {
 fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
     for (actor, ledger) in ledgers.iter().enumerate() {
         let mut ledger = ledger.lock().unwrap();
-        let answer = program.call(&name_of(actor), "total", &json!([])).unwrap();
+        let answer = program.call(&name_of(actor), "total", &json!([]));
+        let answer = answer.unwrap_or_else(|error| {
+            panic!("SEED={seed} round {round} actor {actor}: {error}\n{}", program.autopsy())
+        });
         let place = format!("SEED={seed} round {round} actor {actor}: {}", answer.body);
         assert_eq!(answer.status, 200, "{place}");
         let (balances, deposits) = (answer.body["ok"][0].as_u64(), answer.body["ok"][1].as_u64());

@@ -10,6 +10,8 @@
 )]
 
 mod fence;
+mod gateway;
+mod history;
 mod hostile;
 mod kill;
 mod lifecycle;

@@ -215,8 +215,7 @@ pub fn actor(kind: Guest, key: &str) -> ActorId {
     ActorId::new(kind.name, key).unwrap()
 }
 
-/// What is inside `{"ok": ..}`.
-#[must_use]
+/// What is inside `{"ok": ..}`; panics if it is an error.
 pub fn unwrap_ok(answer: &Json, what: &str) -> Json {
     match answer.get("ok") {
         Some(value) => value.clone(),
