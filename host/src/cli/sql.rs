@@ -41,7 +41,12 @@ pub(super) struct Sql {
     #[arg(long, short)]
     write: bool,
     /// A parameter of the last statement, as JSON; by position
-    #[arg(long = "param", value_name = "JSON", value_parser = parameter, allow_hyphen_values = true)]
+    #[arg(
+        long = "param",
+        value_name = "JSON",
+        value_parser = parameter,
+        allow_hyphen_values = true
+    )]
     parameters: Vec<Json>,
     /// Most rows to print
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]

@@ -37,7 +37,10 @@ impl Retry {
 
 /// One row per error; the enum and its columns in one place.
 macro_rules! table {
-    ($( $(#[$doc:meta])* $variant:ident: $group:literal $name:literal $status:literal $retry:ident; )*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident: $group:literal $name:literal $status:literal $retry:ident;
+    )*) => {
         /// An error that can leave the process.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {

@@ -1,7 +1,7 @@
 //! HTTP in: two listeners that never share a port.
 //!
 //! ```text
-//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first call creates the actor
+//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first creates the actor
 //!            GET  /kinds/{kind}                      what methods there are
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
