@@ -36,7 +36,9 @@ pub(crate) fn ingest(host: &Program, dir: &Path) -> Result<u64> {
     let took = begun.elapsed().as_secs_f64();
     let count = host.call("catalog/debian", "count", &json!([]))?;
     let packages = ok_of(&count.body)?.as_u64().context("a count")?;
-    say(&format!("{records} records taken in, {packages} packages, {took:.1} s, each call durable"));
+    say(&format!(
+        "{records} records taken in, {packages} packages, {took:.1} s, each call durable"
+    ));
     Ok(packages)
 }
 

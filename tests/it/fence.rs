@@ -161,7 +161,9 @@ async fn reply_waits_for_durability() {
         let commit = duel.old.store.arm(Step::Commit, 1, fault);
         let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
         let mut writing =
-            tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await });
+            tokio::spawn(
+                async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await },
+            );
         commit.fired().await;
         let heard = tokio::time::timeout(Duration::from_millis(300), &mut writing).await;
         assert!(heard.is_err(), "a reply was heard before its commit was durable ({fault:?})");

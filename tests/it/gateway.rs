@@ -28,7 +28,11 @@ impl Stand {
 /// The reply is this row of the table, with all of its parts.
 fn assert_row(reply: &HttpReply, status: u16, code: &str, retry: &str) {
     let body = &reply.body;
-    let found = format!("{}.{}", body["group"].as_str().unwrap_or("?"), body["code"].as_str().unwrap_or("?"));
+    let found = format!(
+        "{}.{}",
+        body["group"].as_str().unwrap_or("?"),
+        body["code"].as_str().unwrap_or("?")
+    );
     assert_eq!((reply.status, found.as_str()), (status, code), "{body}");
     assert_eq!(body["retry"], retry, "{body}");
     assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
@@ -45,14 +49,25 @@ fn errors_are_rows_of_the_table() {
     check(call("nothing/x", "m", json!([])), 404, "request.kind-missing", "fix");
     check(call("typed_all/x", "no-such", json!([])), 404, "request.method-missing", "fix");
     check(call("typed_all/x", "echo-u8", json!([300])), 422, "request.arguments", "fix");
-    check(call("typed_all/x", "echo-string", json!(["x".repeat(30_000)])), 413, "request.payload-too-large", "fix");
+    check(
+        call("typed_all/x", "echo-string", json!(["x".repeat(30_000)])),
+        413,
+        "request.payload-too-large",
+        "fix",
+    );
     check(call("Typed/x", "echo-u8", json!([3])), 400, "request.invalid-actor", "fix");
     check(call("lifecycle_trap/x", "trap-now", json!([])), 500, "actor.trapped", "retry");
     check(call("hostile_loop/x", "spin", json!([])), 504, "actor.budget-exhausted", "fix");
     // A call that traps after a durable write is not to be repeated blindly.
-    check(call("lifecycle_trap/y", "write-then-trap", json!([])), 500, "actor.trapped", "unknown-outcome");
+    check(
+        call("lifecycle_trap/y", "write-then-trap", json!([])),
+        500,
+        "actor.trapped",
+        "unknown-outcome",
+    );
 
-    let broken = program.post_raw(&stand.public("/actors/typed_all/x/echo-u8"), "application/json", b"[1");
+    let broken =
+        program.post_raw(&stand.public("/actors/typed_all/x/echo-u8"), "application/json", b"[1");
     check(broken.unwrap(), 400, "request.invalid-body", "fix");
     let odd = program.post_raw(&stand.public("/actors/typed_all/x/echo-u8"), "text/html", b"[1]");
     check(odd.unwrap(), 415, "request.content-type", "fix");
@@ -127,7 +142,13 @@ fn it_does_not_listen_beyond_loopback_without_a_token() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data").display().to_string();
     let (code, _, said) = stockade_tests::program::run(&[
-        "serve", "--data-dir", &data, "--listen", "0.0.0.0:0", "--admin", "127.0.0.1:0",
+        "serve",
+        "--data-dir",
+        &data,
+        "--listen",
+        "0.0.0.0:0",
+        "--admin",
+        "127.0.0.1:0",
     ])
     .unwrap();
     assert!(code != 0);

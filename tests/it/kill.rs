@@ -106,7 +106,8 @@ fn write(program: &Program, actor: usize, ledger: &Mutex<Ledger>, stop: &AtomicB
 }
 
 fn kill(program: &Program) {
-    let killed = std::process::Command::new("kill").args(["-KILL", &program.id().to_string()]).status();
+    let killed =
+        std::process::Command::new("kill").args(["-KILL", &program.id().to_string()]).status();
     assert!(killed.unwrap().success());
 }
 

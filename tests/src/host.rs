@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use stockade::limits::{HostLimits, Limits};
 use stockade::host::ExitInfo;
+use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
@@ -196,8 +196,7 @@ impl TestHost {
         let path = dir.join(format!("{}-{}.db", actor.kind(), actor.key()));
         std::fs::write(&path, self.export(actor).await).unwrap();
         let copy = rusqlite::Connection::open(&path).unwrap();
-        let check: String =
-            copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(check, "ok", "{actor}");
         copy
     }

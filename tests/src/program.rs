@@ -119,7 +119,13 @@ impl Program {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        Ok(Self { listen: address("listen")?, admin: address("admin")?, child, agent, log: log_path })
+        Ok(Self {
+            listen: address("listen")?,
+            admin: address("admin")?,
+            child,
+            agent,
+            log: log_path,
+        })
     }
 
     /// Its process id.
@@ -222,8 +228,7 @@ impl Program {
     /// It was refused.
     pub fn deploy(&self, kind: &str, wasm: &[u8]) -> anyhow::Result<Json> {
         let url = format!("http://{}/admin/kinds/{kind}", self.admin);
-        let answer =
-            reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
+        let answer = reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
         ensure!(answer.status == 200 || answer.status == 201, "deploy {kind}: {answer:?}");
         Ok(answer.body)
     }
