@@ -37,7 +37,10 @@ fn main() {
     for name in &names {
         let path = match &built {
             Ok(()) => {
-                let path = target.join(format!("wasm32-wasip1/guest/{name}.wasm"));
+                // A copy: the next build replaces the other file step by step.
+                let path = out.join(format!("{name}.wasm"));
+                std::fs::copy(target.join(format!("wasm32-wasip1/guest/{name}.wasm")), &path)
+                    .unwrap();
                 format!("Ok({:?})", path.display().to_string())
             }
             Err(reason) => format!("Err({reason:?})"),

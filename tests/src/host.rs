@@ -28,6 +28,10 @@ const PATIENT: Duration = Duration::from_secs(600);
 /// A lease so short that a host which beats every 200 s is judged dead at once.
 const HASTY: Duration = Duration::from_millis(60);
 
+/// Awake actors of a test's host: each host reserves address space for so many, and dozens of hosts
+/// share the process.
+const AWAKE_MAX: usize = 64;
+
 /// A directory with one store, for any number of hosts.
 pub struct Site {
     dir: TempDir,
@@ -78,13 +82,13 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: HostLimits::default() }
+        HostBuilder { site: self, lease: PATIENT, limits: limits() }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: HostLimits::default() }
+        HostBuilder { site: self, lease: HASTY, limits: limits() }
     }
 
     /// The store's own view, without a host.
@@ -92,6 +96,10 @@ impl Site {
     pub fn open_store(&self) -> EmbeddedStore {
         EmbeddedStore::open(&EmbeddedConfig::new(self.store_dir())).unwrap()
     }
+}
+
+fn limits() -> HostLimits {
+    HostLimits { actors_awake_max: AWAKE_MAX, ..HostLimits::default() }
 }
 
 impl HostBuilder<'_> {
