@@ -18,9 +18,10 @@ help:
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
-# rustup fetches the toolchain of rust-toolchain.toml, if there is one, by itself.
+# A C compiler for SQLite, an SQLite that is not ours for the demo, and what building guests needs.
 setup:
 	@command -v cc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends build-essential; }
+	@command -v python3 >/dev/null || command -v sqlite3 >/dev/null || { apt-get update && apt-get install -y --no-install-recommends sqlite3; }
 	@guest-sdk/toolchain/install.sh
 
 guests: setup

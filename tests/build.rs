@@ -3,6 +3,8 @@
 //! If they cannot be built, the reason is kept in the constants and told by the tests that need a
 //! guest: those fail, the others run, none is skipped.
 
+#![allow(clippy::unwrap_used, reason = "a build script fails by panicking")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;

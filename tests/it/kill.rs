@@ -133,7 +133,7 @@ fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
         );
         // What is there now is acknowledged: later rounds must keep it too.
         *ledger = Ledger { acknowledged: found, unknown: 0 };
-        if round % 10 == 0 {
+        if round.is_multiple_of(10) {
             let report = program
                 .admin_post(&format!("/admin/actors/{}/verify", name_of(actor)), &json!({}))
                 .unwrap();
