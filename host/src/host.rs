@@ -19,6 +19,7 @@
 mod config;
 mod info;
 mod history;
+mod runtimes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::{
     ActorId, Depot, DepotLimits, NodeSession, OpenError, Reason, TokioParker, Verdict,
 };
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 use wasmtime::component::Val;
@@ -57,6 +58,7 @@ use crate::router::nodes::Nodes;
 use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
 use crate::typed::Arguments;
+use runtimes::Runtimes;
 
 /// How often a destroy starts again because calls have woken the actor meanwhile.
 const DESTROY_ATTEMPTS: usize = 20;
@@ -79,15 +81,6 @@ struct Inner {
     runtimes: Mutex<Option<Runtimes>>,
     /// Set when the host has ended. Whoever comes meanwhile waits.
     ended: OnceCell<ShutdownReport>,
-}
-
-/// The host's own threads: it must not depend on how its embedder drives a runtime. They end by
-/// themselves when this is dropped, in whatever context that is.
-struct Runtimes {
-    /// Runs guests, and commits.
-    guests: Option<Runtime>,
-    /// Shows that this process lives, whatever the guests do.
-    keeper: Option<Runtime>,
 }
 
 impl Host {
@@ -421,47 +414,6 @@ impl Host {
         // The slot answers every request it takes, and refuses those it never began when it is
         // dropped: what is left was cut off in the middle, and nobody knows what it has done.
         heard.await.unwrap_or_else(|_| Err(self.cut_off()))
-    }
-}
-
-impl Runtimes {
-    fn start() -> Result<Self, HostError> {
-        let failed =
-            |error: std::io::Error| HostError::Internal(format!("start threads: {error}"));
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        // Long SQL occupies a worker until it is done, so there are more workers than cores.
-        let guests = Builder::new_multi_thread()
-            .worker_threads((2 * cores).max(4))
-            .thread_name("guest")
-            .enable_time()
-            .build()
-            .map_err(failed)?;
-        let mut runtimes = Self { guests: Some(guests), keeper: None };
-        let keeper = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("keeper")
-            .enable_time()
-            .build()
-            .map_err(failed)?;
-        runtimes.keeper = Some(keeper);
-        Ok(runtimes)
-    }
-
-    /// Of the guests, of the keeper.
-    fn handles(&self) -> (Handle, Handle) {
-        let handle = |runtime: &Option<Runtime>| {
-            runtime.as_ref().expect("BUG: both run until the drop").handle().clone()
-        };
-        (handle(&self.guests), handle(&self.keeper))
-    }
-}
-
-impl Drop for Runtimes {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where it would block.
-        for runtime in [self.guests.take(), self.keeper.take()].into_iter().flatten() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -267,6 +267,71 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     host.host.shutdown().await;
 }
 
+/// Whatever calls and other deploys do meanwhile: when a deploy has returned, the next call runs
+/// what it deployed.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
+    let site = Site::new();
+    let (host, actor) = waiter(&site).await;
+    let deploy = |n: u8| {
+        let host = host.host.clone();
+        let mut wasm = guest::HOSTILE_WAIT.wasm().unwrap();
+        // Another component that does the same: an empty custom section at its end.
+        wasm.extend([0, 2, 1, b'a' + n]);
+        async move { host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await }
+    };
+    for round in 0..6 {
+        let pouring: Vec<_> =
+            (0..30).map(|_| call(&host, &actor, "write", json!([1]))).collect();
+        let newest = if round % 2 == 0 {
+            soon("deploy", deploy(round)).await.unwrap()
+        } else {
+            let (one, two) =
+                soon("deploys", async { tokio::join!(deploy(round), deploy(round + 10)) }).await;
+            [one.unwrap(), two.unwrap()].into_iter().max_by_key(|done| done.version).unwrap()
+        };
+        assert_eq!(host.host.kind(actor.kind()).await.unwrap().digest, newest.digest);
+        host.ok(&actor, "count", json!([])).await;
+        let component = host.host.actor(&actor).await.unwrap().component;
+        assert_eq!(component, newest.digest, "round {round}");
+        for call in pouring {
+            soon("write", call).await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(host.ok(&actor, "count", json!([])).await, json!(180), "no call ran twice or never");
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_sleeps_and_calls_in_any_order_lose_nothing() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy_with(guest::HOSTILE_WAIT, |limits| limits.sleep_after_ms = 1).await;
+    let actor = actor(guest::HOSTILE_WAIT, "one");
+    let stops = {
+        let (host, actor) = (host.host.clone(), actor.clone());
+        tokio::spawn(async move {
+            for pause in 0..60_u64 {
+                tokio::time::sleep(Duration::from_millis(pause % 4)).await;
+                match soon("stop", host.stop(&actor)).await {
+                    Ok(_) | Err(HostError::ActorMissing { .. }) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        })
+    };
+    for round in 0..60_u64 {
+        let both = [0, 1].map(|_| call(&host, &actor, "write", json!([1])));
+        for call in both {
+            soon("write", call).await.unwrap().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(round % 3)).await;
+    }
+    soon("stops", stops).await.unwrap();
+    assert_eq!(host.ok(&actor, "count", json!([])).await, json!(120));
+    assert!(soon("shutdown", host.host.shutdown()).await.orderly);
+}
+
 /// Several actors that woke at once all asked the same idle one to make room.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_actors_make_room_for_as_many_as_wake_at_once() {
@@ -358,6 +423,34 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     assert_eq!(reply.generation.0, 1, "it was taken over meanwhile");
     one.block_on(first.shutdown());
     two.block_on(second.shutdown());
+}
+
+/// Two hosts of one process and one directory: the lock of the one is not free for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_one_process_leave_each_other_alone() {
+    let site = Site::new();
+    let lease = Duration::from_secs(60);
+    let first = Host::start(config(&site, "shared", lease)).await.unwrap();
+    let wasm = guest::HOSTILE_WAIT.wasm().unwrap();
+    first.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
+    let second = Host::start(config(&site, "shared", lease)).await.unwrap();
+    let actor = actor(guest::HOSTILE_WAIT, "one");
+    let count = async |host: &Host| host.call(&actor, "count", Arguments::Json(json!([]))).await;
+    for (owner, other) in [(&first, &second), (&second, &first)] {
+        count(owner).await.unwrap();
+        let elsewhere = count(other).await;
+        assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+        owner.stop(&actor).await.unwrap();
+    }
+    // One that is dropped without a word has let go of its lock: nobody waits for its lease.
+    count(&first).await.unwrap();
+    drop(first);
+    let begun = Instant::now();
+    while count(&second).await.is_err() {
+        assert!(begun.elapsed() < SOON, "a dropped host is still taken for alive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    second.shutdown().await;
 }
 
 /// A host that cannot start says why; it panicked, because it dropped its guests' runtime where

@@ -1,6 +1,7 @@
 //! Bounds how many actors are awake: each costs memory maps, and at the machine's limit the whole
 //! process would abort.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,11 +47,11 @@ impl Awake {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             // One for each start: whoever waits in front takes the place, and makes one as well.
-            std::future::pending().await
+            std::future::pending::<Infallible>().await
         };
         tokio::select! {
             Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
-            () = making_room => unreachable!("BUG: pending for ever"),
+            never = making_room => match never {},
             () = tokio::time::sleep(ROOM_WITHIN) => {
                 Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 })
             }

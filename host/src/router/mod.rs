@@ -17,6 +17,7 @@ pub mod request;
 pub mod slot;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,12 +146,10 @@ impl Router {
         self.inner.table.lock().open = false;
         let work = async {
             self.end_all(self.awake_actors(|_| true), Ending::Shutdown).await;
-            let mut tasks = {
-                let mut table = self.inner.table.lock();
-                table.slots.clear();
-                std::mem::take(&mut table.tasks)
-            };
-            while tasks.join_next().await.is_some() {}
+            self.inner.table.lock().slots.clear();
+            // The tasks stay in the table: who gives up here must not abort them.
+            let next = || poll_fn(|context| self.inner.table.lock().tasks.poll_join_next(context));
+            while next().await.is_some() {}
         };
         let in_time = tokio::time::timeout(deadline, work).await.is_ok();
         if !in_time {
