@@ -8,7 +8,7 @@ use std::time::Duration;
 use stockade_depot::Store;
 
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::HostLimits;
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -17,8 +17,6 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// Limits of the process.
     pub limits: HostLimits,
-    /// Limits of kinds whose manifest leaves them out.
-    pub kind_defaults: Limits,
     /// Where peers and callers reach this process; shown to callers that ask the wrong one.
     pub advertised: String,
     /// How long a process may show no sign of life before others take its actors over.
@@ -42,7 +40,6 @@ impl HostConfig {
         Self {
             data_dir: data_dir.into(),
             limits: HostLimits::default(),
-            kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
             lease: Duration::from_secs(6),
             store: None,
