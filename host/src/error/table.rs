@@ -273,6 +273,22 @@ core.internal 500 unknown-outcome
         assert_eq!(table, GOLDEN);
     }
 
+    /// What people read is what clients get.
+    #[test]
+    fn the_readme_has_every_row() {
+        let readme = include_str!("../../../README.md");
+        let rows: String = readme
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+                let (status, retry) = (cells.next()?, cells.next()?);
+                status.parse::<u16>().ok().map(|status| format!("{code} {status} {retry}\n"))
+            })
+            .collect();
+        assert_eq!(rows, GOLDEN);
+    }
+
     #[test]
     fn no_two_rows_share_a_code() {
         let mut names: Vec<_> = Code::ALL.iter().map(|code| (code.group(), code.name())).collect();

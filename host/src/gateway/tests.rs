@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::gateway::auth::Token;
 use crate::host::HostConfig;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 
 const TOKEN: &str = "0123456789abcdef";
@@ -25,7 +25,6 @@ async fn start(token: Option<&str>, limits: HostLimits) -> Running {
     let host = HostConfig { limits, ..HostConfig::new(dir.path()) };
     let config = ServerConfig {
         host,
-        kind_defaults: Limits::default(),
         listen: "127.0.0.1:0".to_owned(),
         admin: "127.0.0.1:0".to_owned(),
         token: token.map(|token| Token::new(token).expect("valid")),
@@ -112,8 +111,12 @@ async fn each_listener_refuses_what_belongs_to_the_other() {
         assert_eq!(running.ask(at, "GET /health", &[]).await, told(200, ""));
         assert_eq!(running.ask(at, "GET /ready", &[]).await, told(200, ""));
     }
-    let got = running.ask(At::Public, "GET /actors/a/b/c", &[]).await;
-    assert_eq!(got, told(405, "request.http-method"));
+    for line in ["GET /actors/a/b/c", "OPTIONS /actors/a/b/c", "POST /kinds/a", "POST /health"] {
+        let got = running.ask(At::Public, line, &[]).await;
+        assert_eq!(got, told(405, "request.http-method"), "{line}");
+    }
+    let got = running.ask(At::Public, "POST /actors/a/b/c/d", &[]).await;
+    assert_eq!(got, told(404, "request.no-route"));
     assert_eq!(running.ask(At::Admin, "GET /admin/actors", &[]).await, told(200, ""));
     running.end().await;
 }
