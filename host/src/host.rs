@@ -21,6 +21,7 @@
 mod config;
 mod info;
 mod history;
+mod runtimes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,9 +31,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use stockade_depot::store::{ActorState, Store};
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
-use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, TokioParker};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use stockade_depot::{
+    ActorId, Depot, DepotLimits, NodeSession, OpenError, Reason, TokioParker, Verdict,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
@@ -45,6 +48,7 @@ pub use history::{Export, VerifyReport};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
+use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
@@ -56,6 +60,10 @@ use crate::router::nodes::Nodes;
 use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
 use crate::typed::Arguments;
+use runtimes::Runtimes;
+
+/// How often a destroy starts again because calls have woken the actor meanwhile.
+const DESTROY_ATTEMPTS: usize = 20;
 
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);
@@ -72,8 +80,9 @@ struct Inner {
     config: HostConfig,
     ready: AtomicBool,
     background: Mutex<JoinSet<()>>,
-    /// Guests run apart from whoever called `start`.
-    guests: Mutex<Option<Runtime>>,
+    runtimes: Mutex<Option<Runtimes>>,
+    /// Set when the host has ended. Whoever comes meanwhile waits.
+    ended: OnceCell<ShutdownReport>,
 }
 
 impl Host {
@@ -88,15 +97,16 @@ impl Host {
             Some(store) => Arc::clone(store),
             None => Arc::new(open_embedded(&dirs.store)?),
         };
-        let guests = guest_runtime()?;
+        let runtimes = Runtimes::start()?;
+        let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
-        let parker = Arc::new(TokioParker(guests.handle().clone()));
+        let parker = Arc::new(TokioParker(guests.clone()));
         let depot = Depot::new(
             Arc::clone(&store),
             node,
             DepotLimits::default(),
             parker,
-            guests.handle().clone(),
+            guests.clone(),
         );
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
@@ -128,17 +138,18 @@ impl Host {
             exits: Exits::default(),
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
-            guests: guests.handle().clone(),
+            guests,
         });
         let router = Router::new(shared);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router)),
+                background: Mutex::new(background(&router, &keeper)),
                 router,
                 store,
                 config,
                 ready: AtomicBool::new(true),
-                guests: Mutex::new(Some(guests)),
+                runtimes: Mutex::new(Some(runtimes)),
+                ended: OnceCell::new(),
             }),
         };
         Ok(host)
@@ -258,11 +269,26 @@ impl Host {
     /// # Errors
     /// `ActorMissing`; those of the store: call again to go on.
     pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
-        self.inner.router.end(actor, Ending::Destroy).await?;
-        let state = self.state(actor).await?;
-        let shared = self.shared();
-        let destroyed = shared.depot.destroy(&state).await;
-        destroyed.map_err(|error| crate::actor::cause::error_of_open(error, actor))
+        let router = &self.inner.router;
+        let mut attempts = 0;
+        let db = loop {
+            attempts += 1;
+            router.end(actor, Ending::Destroy).await?;
+            let state = self.state(actor).await?;
+            match self.shared().depot.destroy(&state).await {
+                // A call that came in between has started the next generation.
+                Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
+                Err(error) => return Err(error_of_open(error, actor)),
+                Ok(()) => break state.row.db,
+            }
+        };
+        // A generation that came in between has lost its database: its next caller must not be the
+        // one to find out.
+        let live = router.slot(actor).and_then(|slot| slot.fence());
+        if live.is_some_and(|fence| fence.db == db) {
+            router.end(actor, Ending::Destroy).await?;
+        }
+        Ok(())
     }
 
     /// Deployed kinds, by name.
@@ -345,21 +371,21 @@ impl Host {
         self.inner.ready.load(Ordering::Acquire)
     }
 
-    /// Ends everything in order: intake, generations, background tasks, the store. Calling it again
-    /// does nothing.
+    /// Ends everything in order: intake, generations, background tasks, the store. Returns when the
+    /// host has ended, whoever ended it; one that is given up half way is finished by the next.
     pub async fn shutdown(&self) -> ShutdownReport {
+        *self.inner.ended.get_or_init(|| self.end()).await
+    }
+
+    async fn end(&self) -> ShutdownReport {
         let begun = Instant::now();
-        if !self.inner.ready.swap(false, Ordering::AcqRel) {
-            return ShutdownReport { orderly: true, took: begun.elapsed() };
-        }
+        self.inner.ready.store(false, Ordering::Release);
         let orderly = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
         let mut background = std::mem::take(&mut *self.inner.background.lock());
         background.shutdown().await;
         self.shared().nodes.retire().await;
         self.inner.store.close().await;
-        if let Some(guests) = self.inner.guests.lock().take() {
-            guests.shutdown_background();
-        }
+        drop(self.inner.runtimes.lock().take());
         ShutdownReport { orderly, took: begun.elapsed() }
     }
 
@@ -375,6 +401,17 @@ impl Host {
         state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
     }
 
+    fn cut_off(&self) -> HostError {
+        if self.ready() {
+            return HostError::Internal("the task of an actor panicked".to_owned());
+        }
+        HostError::Ended {
+            reason: Reason::Shutdown,
+            verdict: Some(Verdict::Indeterminate),
+            cause: "the host shut down without waiting any longer".to_owned(),
+        }
+    }
+
     async fn hear<T>(
         &self,
         limits: &Limits,
@@ -384,17 +421,9 @@ impl Host {
     ) -> Result<T, HostError> {
         let request = Request { actor: actor.clone(), queued: Instant::now(), work };
         self.inner.router.dispatch(limits, request)?;
-        // The slot answers every request it takes; it drops one only if its task was ended by force.
-        heard.await.unwrap_or(Err(HostError::ShuttingDown))
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where it would block.
-        if let Some(guests) = self.guests.lock().take() {
-            guests.shutdown_background();
-        }
+        // The slot answers every request it takes, and refuses those it never began when it is
+        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
+        heard.await.unwrap_or_else(|_| Err(self.cut_off()))
     }
 }
 
@@ -410,24 +439,13 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
         .map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
 }
 
-/// Long SQL occupies a worker until it is done, so there are more workers than cores.
-fn guest_runtime() -> Result<Runtime, HostError> {
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    Builder::new_multi_thread()
-        .worker_threads((2 * cores).max(4))
-        .thread_name("guest")
-        .enable_time()
-        .build()
-        .map_err(|error| HostError::Internal(format!("start guest threads: {error}")))
-}
-
 /// Tasks that live as long as the host.
-fn background(router: &Router) -> JoinSet<()> {
+fn background(router: &Router, keeper: &Handle) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
-    tasks.spawn(async move { shared.nodes.keep().await });
+    tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
     let router = router.clone();
-    tasks.spawn(async move {
+    let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);
         loop {
             period.tick().await;
@@ -440,6 +458,7 @@ fn background(router: &Router) -> JoinSet<()> {
                 Err(error) => tracing::warn!(%error, "cannot look for newly deployed kinds"),
             }
         }
-    });
+    };
+    tasks.spawn_on(look_for_kinds, keeper);
     tasks
 }

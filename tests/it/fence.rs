@@ -117,10 +117,11 @@ async fn fence_mismatch_ends_the_generation_once() {
     assert!(fenced >= 1);
     let exit = duel.old.exit_of(&duel.actor).await;
     assert_eq!((exit.reason, exit.generation), (Reason::Fenced, Generation(1)));
-    // The end is recorded once, sealed nothing, and nothing is sent for that generation any more.
+    // The end is recorded once, seals nothing, and nothing is sent for that generation any more.
     let commits = duel.old.store.calls(Step::Commit);
     let later = duel.old.call(&duel.actor, "put", json!([99])).await;
     assert!(matches!(later, Err(HostError::Elsewhere { .. })), "{later:?}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(duel.old.store.calls(Step::Commit), commits);
     assert_eq!(duel.old.store.calls(Step::Seal), 0);
     assert_eq!(duel.old.exit_of(&duel.actor).await, exit);
@@ -160,7 +161,9 @@ async fn reply_waits_for_durability() {
         let commit = duel.old.store.arm(Step::Commit, 1, fault);
         let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
         let mut writing =
-            tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await });
+            tokio::spawn(
+                async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await },
+            );
         commit.fired().await;
         let heard = tokio::time::timeout(Duration::from_millis(300), &mut writing).await;
         assert!(heard.is_err(), "a reply was heard before its commit was durable ({fault:?})");
@@ -224,21 +227,31 @@ async fn a_commit_that_was_applied_is_never_called_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_takeover_answer_has_one_owner() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
-        let Duel { site, old, new, actor } = Duel::new().await;
-        // Asleep: both may take it over.
+        let Duel { site, old, new: usurper, actor } = Duel::new().await;
+        // Asleep: whoever is called first takes it over, and is taken over in turn.
         old.host.stop(&actor).await.unwrap();
-        let third = site.usurper().start().await;
-        let armed = new.store.arm(Step::TakeOver, 1, fault);
-        let mut calls = tokio::task::JoinSet::new();
-        for (value, host) in [(20, &new), (30, &third)] {
+        let first = site.host().start().await;
+        let armed = first.store.arm(Step::TakeOver, 1, fault);
+        let call = |host: &TestHost, value: i64| {
             let (host, actor) = (host.host.clone(), actor.clone());
-            calls.spawn(async move {
-                (value, host.call(&actor, "put", Arguments::Json(json!([value]))).await)
-            });
+            async move { host.call(&actor, "put", Arguments::Json(json!([value]))).await }
+        };
+        let attempt = tokio::spawn(call(&first, 20));
+        armed.fired().await;
+        let mut answers = Vec::new();
+        let begun = std::time::Instant::now();
+        loop {
+            match call(&usurper, 30).await {
+                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                answer => break answers.push((30, answer)),
+            }
         }
+        answers.push((20, attempt.await.unwrap()));
         let mut heard: Vec<(i64, Reply)> = Vec::new();
-        while let Some(answer) = calls.join_next().await {
-            match answer.unwrap() {
+        for answer in answers {
+            match answer {
                 (value, Ok(reply)) => heard.push((value, reply)),
                 (_, Err(HostError::Fenced { .. } | HostError::Superseded { .. })) => {}
                 (_, Err(HostError::Elsewhere { .. } | HostError::Ended { .. })) => {}
@@ -253,9 +266,9 @@ async fn lost_takeover_answer_has_one_owner() {
         assert_eq!(generations.len(), heard.len(), "{fault:?}: two owners of one generation");
         // Whoever was heard last is what the newest generation reads.
         let (value, _) = heard.iter().max_by_key(|(_, reply)| reply.txid).unwrap();
-        let answer = old.take_over_or_ask(&actor, &[&new, &third]).await;
+        let answer = old.take_over_or_ask(&actor, &[&usurper, &first]).await;
         assert_eq!(answer, json!(value), "{fault:?}");
-        for host in [&old, &new, &third] {
+        for host in [&old, &usurper, &first] {
             host.host.shutdown().await;
         }
     }
@@ -310,6 +323,15 @@ async fn a_live_owner_is_left_alone() {
         Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
         other => panic!("{other:?}"),
     }
+    // Also by one that has not seen it yet: the owner may have started a moment ago.
+    let newcomer = site.host().start().await;
+    let young = self::actor(guest::REVOKE_HOARDER, "young");
+    newcomer.ok(&young, "put", json!([2])).await;
+    let answer = first.call(&young, "get", json!([])).await;
+    assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{answer:?}");
+    newcomer.host.shutdown().await;
+    assert_eq!(first.ok(&young, "get", json!([])).await, json!(2));
+
     first.host.shutdown().await;
     assert_eq!(second.ok(&actor, "get", json!([])).await, json!(1));
     second.host.shutdown().await;

@@ -9,7 +9,12 @@
     reason = "a test fails by panicking and tells what it saw; it may wait on the clock"
 )]
 
+mod core;
 mod fence;
+mod gateway;
+mod history;
+mod hostile;
+mod kill;
 mod lifecycle;
 mod revoke;
 mod sqlite;

@@ -15,11 +15,10 @@ async fn lines(host: &TestHost, actor: &ActorId, method: &str) -> Vec<String> {
 
 /// Every use in the `stop` hook worked, and every use in the `snapshot` hook was revoked.
 fn assert_report(report: &[String], reason: &str) {
-    let of = |hook: &str| {
-        report.iter().filter_map(|line| line.strip_prefix(hook)).map(str::to_owned)
+    let of = |hook: &str| -> Vec<String> {
+        report.iter().filter_map(|line| line.strip_prefix(hook)).map(str::to_owned).collect()
     };
-    let stop: Vec<String> = of("stop ").collect();
-    let snapshot: Vec<String> = of("snapshot ").collect();
+    let (stop, snapshot) = (of("stop "), of("snapshot "));
     assert_eq!((stop.len(), snapshot.len()), (USES, USES), "{report:#?}");
     for line in &stop {
         assert!(!line.contains("Revoked"), "SQL works in `stop`: {line}");
@@ -53,12 +52,7 @@ async fn revoked_handle_stays_revoked() {
 async fn every_orderly_end_names_its_reason() {
     let site = Site::new();
     let host = site.host().start().await;
-    host.deploy_with(guest::REVOKE_HOARDER, |limits| limits.sleep_after_ms = 200).await;
-    let sleeper = actor(guest::REVOKE_HOARDER, "sleeper");
-    host.ok(&sleeper, "hoard", json!([])).await;
-    host.exit_of(&sleeper).await;
-    assert_report(&lines(&host, &sleeper, "report").await, "Slept");
-
+    host.deploy(guest::REVOKE_HOARDER).await;
     let upgraded = actor(guest::REVOKE_HOARDER, "upgraded");
     host.ok(&upgraded, "hoard", json!([])).await;
     let mut wasm = guest::REVOKE_HOARDER.wasm().unwrap();
@@ -74,6 +68,12 @@ async fn every_orderly_end_names_its_reason() {
     host.host.shutdown().await;
     let host = site.host().start().await;
     assert_report(&lines(&host, &shut, "report").await, "Shutdown");
+
+    host.deploy_with(guest::REVOKE_HOARDER, |limits| limits.sleep_after_ms = 200).await;
+    let sleeper = actor(guest::REVOKE_HOARDER, "sleeper");
+    host.ok(&sleeper, "hoard", json!([])).await;
+    host.exit_of(&sleeper).await;
+    assert_report(&lines(&host, &sleeper, "report").await, "Slept");
     host.host.shutdown().await;
 }
 

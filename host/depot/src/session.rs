@@ -50,6 +50,14 @@ use pipeline::{MarkState, Pipeline};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub(crate) u64);
 
+impl Mark {
+    /// The place after the next transaction.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// A generation's open database. Cloning is cheap and gives the same session.
 #[derive(Clone)]
 pub struct Session {

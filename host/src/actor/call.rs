@@ -55,7 +55,7 @@ impl Generation {
         }
         match outcome {
             Ok(values) => {
-                let outcome = values.map_err(HostError::Sql).and_then(|v| self.bounded(v));
+                let outcome = values.map_err(HostError::from).and_then(|v| self.bounded(v));
                 CallEnd::Answered(Answer { outcome, waiting, bill })
             }
             Err(error) => {
@@ -90,7 +90,7 @@ impl Generation {
         };
         let rows = self.finish().and(rows);
         let bill = self.bill(begun);
-        Answer { outcome: rows.map_err(HostError::Sql), waiting: gate.leave(), bill }
+        Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }
     }
 
     /// Guest-controlled results: refused if the kind's limit on replies is exceeded.

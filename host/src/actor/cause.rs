@@ -11,9 +11,10 @@ use crate::error::HostError;
 pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
     match cause {
         Cause::Fenced(mismatch) => HostError::Fenced { mismatch: *mismatch, verdict },
-        Cause::CommitLost { verdict: of_commit, error } => HostError::CommitLost {
-            verdict: verdict.unwrap_or(*of_commit),
-            cause: error.to_string(),
+        Cause::CommitLost { error, .. } => match verdict {
+            Some(verdict) => HostError::CommitLost { verdict, cause: error.to_string() },
+            // Another call's commit: this one wrote nothing and may be repeated.
+            None => HostError::Ended { reason: Reason::Storage, verdict, cause: error.to_string() },
         },
         Cause::Unconfirmed(error) => match verdict {
             None => HostError::from(error.clone()),
@@ -67,6 +68,7 @@ pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
         HostError::ReplyTooLarge { bytes, max, .. } => {
             HostError::ReplyTooLarge { bytes, max, verdict: of_call }
         }
+        HostError::Sql { error, .. } => HostError::Sql { error, verdict: of_call },
         other => other,
     }
 }

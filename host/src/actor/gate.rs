@@ -16,15 +16,13 @@ use stockade_depot::{Cause, Mark, Session, Txid, Verdict};
 pub struct Gate {
     session: Session,
     entered: Mark,
-    durable_before: Txid,
 }
 
 impl Gate {
     /// To be made before the guest runs.
     #[must_use]
     pub fn enter(session: &Session) -> Self {
-        let durable_before = session.durable_txid();
-        Self { session: session.clone(), entered: session.mark(), durable_before }
+        Self { session: session.clone(), entered: session.mark() }
     }
 
     /// To be asked when the guest has answered; its answer may leave when `Waiting::pass` is `Ok`.
@@ -56,21 +54,20 @@ impl Waiting {
         Ok(txid)
     }
 
-    /// What became of the call's own writes; `None` if it handed over none.
-    #[must_use]
-    pub fn verdict(&self, passed: Result<(), &Cause>) -> Option<Verdict> {
-        match passed {
-            _ if !self.committed => None,
-            Ok(()) => Some(Verdict::Committed),
-            Err(cause) => match cause.verdict() {
-                // A call may have made several commits: earlier ones may be durable.
-                Verdict::NotCommitted
-                    if self.gate.session.durable_txid() != self.gate.durable_before =>
-                {
-                    Some(Verdict::Indeterminate)
-                }
-                verdict => Some(verdict),
-            },
+    /// What became of the call's own writes; `None` if it handed over none. Waits for the verdict
+    /// of each, which comes at the pipeline's deadlines at the latest.
+    pub async fn verdict(&self) -> Option<Verdict> {
+        if !self.committed {
+            return None;
         }
+        let session = &self.gate.session;
+        if session.durable(self.left).await.is_ok() {
+            return Some(Verdict::Committed);
+        }
+        // Commits become durable in their order, so the first one tells whether any may be kept.
+        Some(match session.durable(self.gate.entered.next()).await {
+            Ok(_) => Verdict::Indeterminate,
+            Err(cause) => cause.verdict(),
+        })
     }
 }

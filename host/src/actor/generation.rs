@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Fence, HandedOver, Reason, Session};
+use stockade_depot::{ActorId, Cause, Fence, HandedOver, Reason, Session};
 use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
@@ -19,6 +19,9 @@ use crate::sqlite::{Meter, SqlError};
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in
 /// the guest. 128 MiB, as wasmtime's own default.
 const LIFTED_BYTES_MAX: usize = 128 << 20;
+
+/// How often a guest that waits inside the host is looked after. 10 ms, as the epoch's tick.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -85,13 +88,14 @@ impl Generation {
             grip: grip.clone(),
             meter: meter.clone(),
         })
-        .map_err(HostError::Sql)?;
+        .inspect_err(|_| session.close(Reason::Storage))?;
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
-        interrupt_on_tick(&mut store, &session, &grip, &meter);
+        let watch = Watch { session: session.clone(), grip: grip.clone(), meter: meter.clone() };
+        watch.at_every_tick(&mut store);
         let failed = |message: String| HostError::StartFailed { message };
-        let instance = match program.pre.instantiate_async(&mut store).await {
+        let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => instance,
             Err(error) => {
                 drop(store);
@@ -112,9 +116,14 @@ impl Generation {
         match generation.run_start_hooks(snapshot, deadline).await {
             Ok(()) => Ok(generation),
             Err(message) => {
-                let cause = generation.session.cause();
+                let session = generation.session.clone();
                 super::ending::crashed(generation, Reason::Trapped, message.clone()).await;
-                Err(cause.map_or_else(|| failed(message), |c| error_of(&c, None)))
+                // The message may tell of what `start` had written: it is heard only if that was
+                // kept.
+                match session.cause() {
+                    Some(Cause::Closed(_)) | None => Err(failed(message)),
+                    Some(cause) => Err(error_of(&cause, None)),
+                }
             }
         }
     }
@@ -166,6 +175,13 @@ impl Generation {
         self.store.set_epoch_deadline(1);
     }
 
+    /// What ends the guest's export that runs next, or now.
+    pub(super) fn watch(&self) -> Watch {
+        let (session, grip, meter) =
+            (self.session.clone(), self.grip.clone(), self.meter.clone());
+        Watch { session, grip, meter }
+    }
+
     /// Ends what a call left open in SQLite: to be called after each export, before the mark that
     /// its answer waits for is taken.
     ///
@@ -196,7 +212,8 @@ impl Generation {
             .get_func(&mut self.store, export)
             .expect("BUG: methods come from this component");
         let mut values = vec![Val::Bool(false); results];
-        let outcome = func.call_async(&mut self.store, arguments, &mut values).await;
+        let watch = self.watch();
+        let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
         let finished = self.finish();
         outcome.map(|()| finished.map(|()| values))
     }
@@ -231,12 +248,46 @@ impl Generation {
     }
 }
 
-/// At every epoch tick: stop a guest that must not run on, else give the thread back.
-fn interrupt_on_tick(store: &mut Store<State>, session: &Session, grip: &Grip, meter: &Meter) {
-    let (session, grip, meter) = (session.clone(), grip.clone(), meter.clone());
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        let ended = session.is_dead() || grip.reason().is_some() || meter.past_deadline();
-        Ok(if ended { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
-    });
+/// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
+pub(super) struct Watch {
+    session: Session,
+    grip: Grip,
+    meter: Meter,
+}
+
+impl Watch {
+    fn is_over(&self) -> bool {
+        self.session.is_dead() || self.grip.reason().is_some() || self.meter.past_deadline()
+    }
+
+    /// At every epoch tick: stop a guest that must not run on, else give the thread back.
+    fn at_every_tick(&self, store: &mut Store<State>) {
+        let watch =
+            Self { session: self.session.clone(), grip: self.grip.clone(), meter: self.meter.clone() };
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            let over = watch.is_over();
+            Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+        });
+    }
+
+    /// Runs the guest. No epoch reaches it while it waits inside the host (a sleep, a flush), so
+    /// it is looked after from outside as well: then its future is dropped, and with it the
+    /// instance is dead.
+    pub(super) async fn over<T>(
+        &self,
+        guest: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        let waits_too_long = async {
+            while !self.is_over() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            // The guest first: one that never waits costs no timer.
+            biased;
+            done = guest => done,
+            () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited in the host")),
+        }
+    }
 }

@@ -89,12 +89,14 @@ impl Generation {
         T: ComponentType + Lift + Send + Sync + 'static,
     {
         self.begin(by);
-        let outcome = async {
-            let func: TypedFunc<P, (Result<T, HookError>,)> =
-                self.instance.get_typed_func(&mut self.store, export)?;
-            func.call_async(&mut self.store, parameters).await
-        }
-        .await;
+        let watch = self.watch();
+        let outcome = watch
+            .over(async {
+                let func: TypedFunc<P, (Result<T, HookError>,)> =
+                    self.instance.get_typed_func(&mut self.store, export)?;
+                func.call_async(&mut self.store, parameters).await
+            })
+            .await;
         let finished = self.finish();
         match outcome {
             Ok((Ok(value),)) => match finished {

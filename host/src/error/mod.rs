@@ -181,9 +181,14 @@ pub enum HostError {
     #[error(transparent)]
     Store(StoreError),
 
-    /// SQLite refused or failed, for an operator's statement.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
+    /// SQLite refused or failed: an operator's statement, or what a call had left open.
+    #[error("{error}")]
+    Sql {
+        /// Why.
+        error: SqlError,
+        /// What became of the writes that came before it.
+        verdict: Option<Verdict>,
+    },
 
     /// The host takes no more work.
     #[error("the host is shutting down")]
@@ -210,6 +215,12 @@ impl From<StoreError> for HostError {
             StoreError::Fenced(mismatch) => Self::Fenced { mismatch, verdict: None },
             other => Self::Store(other),
         }
+    }
+}
+
+impl From<SqlError> for HostError {
+    fn from(error: SqlError) -> Self {
+        Self::Sql { error, verdict: None }
     }
 }
 
@@ -263,7 +274,7 @@ impl HostError {
             Self::Elsewhere { .. } => Code::Elsewhere,
             Self::CommitLost { .. } => Code::CommitLost,
             Self::Store(error) => store_code(error),
-            Self::Sql(error) => sql_code(error),
+            Self::Sql { error, .. } => sql_code(error),
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Directory { .. } => Code::Directory,
             Self::Engine(_) => Code::Engine,
@@ -279,7 +290,8 @@ impl HostError {
             | Self::Trapped { verdict, .. }
             | Self::BudgetExhausted { verdict, .. }
             | Self::Ended { verdict, .. }
-            | Self::Fenced { verdict, .. } => *verdict,
+            | Self::Fenced { verdict, .. }
+            | Self::Sql { verdict, .. } => *verdict,
             Self::CommitLost { verdict, .. } => Some(*verdict),
             Self::InvalidActor(_)
             | Self::KindMissing { .. }
@@ -298,7 +310,6 @@ impl HostError {
             | Self::Superseded { .. }
             | Self::Elsewhere { .. }
             | Self::Store(_)
-            | Self::Sql(_)
             | Self::ShuttingDown
             | Self::Directory { .. }
             | Self::Engine(_)
@@ -367,7 +378,7 @@ impl HostError {
             Self::Store(StoreError::Refused { limit, actual, max }) => {
                 json!({ "limit": format!("{limit:?}"), "actual": actual, "max": max })
             }
-            Self::Sql(error) => sql_details(error),
+            Self::Sql { error, .. } => sql_details(error),
             Self::InvalidActor(_)
             | Self::Manifest(_)
             | Self::Component(_)

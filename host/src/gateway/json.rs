@@ -184,11 +184,12 @@ pub(super) fn sql_parameters(values: &[Json]) -> Result<Vec<SqlValue>, HostError
 fn invalid_parameter(index: usize, got: &Json) -> HostError {
     use crate::sqlite::SqlError;
     let got: String = got.to_string().chars().take(80).collect();
-    HostError::Sql(SqlError::InvalidArgument(format!(
+    SqlError::InvalidArgument(format!(
         "parameter {}: {got} is no SQL value; write null, a number, a string, \
          {{\"blob\": \"<base64>\"}} or {{\"integer\": \"<digits>\"}}",
         index + 1
-    )))
+    ))
+    .into()
 }
 
 #[cfg(test)]

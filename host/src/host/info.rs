@@ -191,7 +191,11 @@ impl ActorInfo {
             bytes: u64::from(head.page_count.0) * PAGE_SIZE as u64,
             status,
             restarts: row.restarts,
-            last_exit: shared.exits.of(&row.actor).map(ExitInfo::from),
+            last_exit: shared
+                .exits
+                .of(&row.actor)
+                .filter(|exit| exit.db == row.db)
+                .map(ExitInfo::from),
             actor: row.actor,
         }
     }

@@ -1,6 +1,7 @@
 //! Bounds how many actors are awake: each costs memory maps, and at the machine's limit the whole
 //! process would abort.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::error::HostError;
 
 /// How long a start waits for the actor that it displaces to fall asleep.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
+/// How often an idle actor is looked for while all are busy.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Admits actors up to a number.
 pub struct Awake {
@@ -39,11 +42,19 @@ impl Awake {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        router.evict_one();
-        let waiting = Arc::clone(&self.permits).acquire_owned();
-        match tokio::time::timeout(ROOM_WITHIN, waiting).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 }),
+        let making_room = async {
+            while !router.evict_one().await {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            // One for each start: whoever waits in front takes the place, and makes one as well.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
+            never = making_room => match never {},
+            () = tokio::time::sleep(ROOM_WITHIN) => {
+                Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 })
+            }
         }
     }
 }

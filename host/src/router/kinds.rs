@@ -206,7 +206,8 @@ impl Kinds {
         }
     }
 
-    /// Kinds that another process has deployed anew since they were loaded here, loaded again.
+    /// Kinds that another process has deployed anew since they were loaded here, loaded again. One
+    /// that cannot be loaded here is logged, and holds up no other.
     ///
     /// # Errors
     /// Those of the store.
@@ -215,8 +216,11 @@ impl Kinds {
         for row in self.store.kinds().await? {
             let loaded = self.loaded.read().get(&row.kind).map(|kind| kind.row.version);
             if loaded.is_some_and(|version| version < row.version) {
-                changed.push(row.kind.clone());
-                self.load(row).await?;
+                let kind = row.kind.clone();
+                match self.load(row).await {
+                    Ok(_) => changed.push(kind),
+                    Err(error) => tracing::warn!(%kind, %error, "cannot load what was deployed"),
+                }
             }
         }
         Ok(changed)

@@ -17,6 +17,7 @@ pub mod request;
 pub mod slot;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,9 +121,12 @@ impl Router {
     pub async fn end(&self, actor: &ActorId, ending: Ending) -> Result<Option<Exit>, HostError> {
         let Some(slot) = self.slot(actor) else { return Ok(None) };
         let (done, ended) = oneshot::channel();
-        slot.hurry(ending.grace());
         match slot.control.try_send(Control { ending, done }) {
-            Ok(()) => Ok(ended.await.unwrap_or(None)),
+            Ok(()) => {
+                // After it was sent: a call that begins now is not the last one.
+                slot.hurry(ending.grace());
+                Ok(ended.await.unwrap_or(None))
+            }
             // A slot that left meanwhile had no generation.
             Err(mpsc::error::TrySendError::Closed(_)) => Ok(None),
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -142,12 +146,10 @@ impl Router {
         self.inner.table.lock().open = false;
         let work = async {
             self.end_all(self.awake_actors(|_| true), Ending::Shutdown).await;
-            let mut tasks = {
-                let mut table = self.inner.table.lock();
-                table.slots.clear();
-                std::mem::take(&mut table.tasks)
-            };
-            while tasks.join_next().await.is_some() {}
+            self.inner.table.lock().slots.clear();
+            // The tasks stay in the table: who gives up here must not abort them.
+            let next = || poll_fn(|context| self.inner.table.lock().tasks.poll_join_next(context));
+            while next().await.is_some() {}
         };
         let in_time = tokio::time::timeout(deadline, work).await.is_ok();
         if !in_time {
@@ -175,18 +177,19 @@ impl Router {
         self.inner.table.lock().slots.keys().filter(|a| wanted(a)).cloned().collect()
     }
 
-    /// Asks the least recently used idle actor to sleep, to make room for another.
-    pub(crate) fn evict_one(&self) {
+    /// Asks the least recently used idle actor to sleep, to make room for another. Whether it did.
+    pub(crate) async fn evict_one(&self) -> bool {
         let oldest = {
             let table = self.inner.table.lock();
             let idle = table.slots.values().filter_map(|s| Some((s.idle_since()?, s)));
-            idle.min_by_key(|(since, _)| *since).map(|(_, slot)| Arc::clone(slot))
+            let oldest = idle.min_by_key(|(since, _)| *since).map(|(_, slot)| Arc::clone(slot));
+            // Under the lock, so that the next who asks finds another one.
+            oldest.inspect(|slot| slot.choose())
         };
-        if let Some(slot) = oldest {
-            let (done, _) = oneshot::channel();
-            // Full: it is ending anyway.
-            let _ = slot.control.try_send(Control { ending: Ending::Sleep, done });
-        }
+        let Some(slot) = oldest else { return false };
+        let (done, ended) = oneshot::channel();
+        let asked = slot.control.try_send(Control { ending: Ending::Sleep, done });
+        asked.is_ok() && matches!(ended.await, Ok(Some(_)))
     }
 
     /// Called by a slot that has no generation and would leave: removed only if nothing waits.

@@ -2,8 +2,9 @@
 //!
 //! A process shows that it lives in two ways: its counter in the store moves, and on one machine it
 //! holds a lock on a file of its own, which the kernel drops when it dies. A process is dead when its
-//! lock is free, or its counter did not move for the lease time on *our* monotonic clock. Being
-//! wrong costs time, never safety: the fence decides who owns what.
+//! lock is free, or we watched its counter for the lease time on *our* monotonic clock and it did not
+//! move. Time in which we did not look (frozen, or the store was away) counts for nobody's death.
+//! Being wrong costs time, never safety: the fence decides who owns what.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -24,6 +25,7 @@ pub struct Nodes {
     lease: Duration,
     lock_dir: PathBuf,
     seen: Mutex<HashMap<NodeSession, Seen>>,
+    looked: Mutex<Instant>,
     /// Held for the life of the process.
     _lock: File,
 }
@@ -62,6 +64,7 @@ impl Nodes {
             lease,
             lock_dir: lock_dir.to_owned(),
             seen: Mutex::default(),
+            looked: Mutex::new(Instant::now()),
             _lock: lock,
         };
         nodes.look().await?;
@@ -103,8 +106,20 @@ impl Nodes {
         (node.moved.elapsed() < self.lease).then(|| node.address.clone())
     }
 
+    /// Looks again before a process is taken for dead that was not seen yet, or not for a while: it
+    /// may have started a moment ago, or we may have been away.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn meet(&self, session: NodeSession) -> Result<(), StoreError> {
+        let known = session == self.own || self.address_if_alive(session).is_some();
+        if known { Ok(()) } else { self.look().await }
+    }
+
     async fn look(&self) -> Result<(), StoreError> {
         let rows = self.store.nodes().await?;
+        let now = Instant::now();
+        let away = now - std::mem::replace(&mut *self.looked.lock(), now) >= self.lease;
         let mut dead = Vec::new();
         {
             let mut seen = self.seen.lock();
@@ -113,10 +128,9 @@ impl Nodes {
                 if session == self.own {
                     continue;
                 }
-                let now = Instant::now();
                 let fresh = || Seen { address: address.clone(), counter, moved: now };
                 let node = seen.entry(session).or_insert_with(fresh);
-                if node.counter != counter {
+                if away || node.counter != counter {
                     *node = fresh();
                 }
                 if self.lock_is_free(session) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, OpenError, Opened, SessionLimits};
+use stockade_depot::{ActorId, OpenError, Opened, Reason, SessionLimits};
 
 use super::Shared;
 use crate::actor::cause::error_of_open;
@@ -27,7 +27,6 @@ pub async fn begin(
     actor: &ActorId,
     program: Arc<Program>,
     creates: bool,
-    previous_end: PreviousEnd,
 ) -> Result<Origin, HostError> {
     let mut attempts = 0;
     let (opened, start_reason) = loop {
@@ -40,8 +39,11 @@ pub async fn begin(
             }
             None => (shared.depot.create(actor, component).await, StartReason::Created),
             Some(state) => {
+                if !state.head.sealed {
+                    shared.nodes.meet(state.head.owner).await?;
+                }
                 judge(shared, actor, &state)?;
-                let end = if state.head.sealed { PreviousEnd::Orderly } else { previous_end };
+                let end = previous_end(shared, &state);
                 let reason = start_reason(&state, &program);
                 (shared.depot.take_over(&state, component, end).await, reason)
             }
@@ -82,6 +84,20 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     match shared.nodes.address_if_alive(owner) {
         None => Ok(()),
         Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
+    }
+}
+
+/// What the restart counter is told: a trap counts, a lost fence or a killed process does not.
+fn previous_end(shared: &Shared, state: &ActorState) -> PreviousEnd {
+    if state.head.sealed {
+        return PreviousEnd::Orderly;
+    }
+    let fence = state.head.fence;
+    let exit = shared.exits.of(&state.row.actor);
+    let of_head = exit.filter(|exit| (exit.db, exit.generation) == (fence.db, fence.generation));
+    match of_head.map(|exit| exit.reason) {
+        Some(Reason::Trapped | Reason::Budget) => PreviousEnd::Crashed,
+        _ => PreviousEnd::Neutral,
     }
 }
 

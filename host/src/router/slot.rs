@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use stockade_depot::store::PreviousEnd;
 use stockade_depot::{ActorId, Cause, Reason};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,7 +26,8 @@ use crate::actor::bill::micros;
 use crate::actor::call::{Answer, CallEnd};
 use crate::actor::cause::{error_of, reason_of, with_verdict};
 use crate::actor::ending;
-use crate::actor::exit::Exit;
+use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::actor::gate::Waiting;
 use crate::actor::generation::{Generation, Program};
 use crate::error::HostError;
 use crate::sqlite::Meter;
@@ -64,6 +64,11 @@ impl SlotHandle {
         self.view.lock().idle_since
     }
 
+    /// It was chosen to make room: it is not offered again until it has worked and is idle anew.
+    pub(super) fn choose(&self) {
+        self.view.lock().idle_since = None;
+    }
+
     /// Shortens the call in progress, if any.
     pub(super) fn hurry(&self, grace: Option<Duration>) {
         if let (Some(grace), Some(meter)) = (grace, &self.view.lock().meter) {
@@ -79,8 +84,6 @@ pub(super) struct Slot {
     queue: mpsc::Receiver<Request>,
     endings: mpsc::Receiver<Control>,
     live: Option<Live>,
-    /// How the generation before ended, as far as this slot saw it.
-    previous_end: PreviousEnd,
 }
 
 struct Live {
@@ -106,8 +109,7 @@ impl Slot {
         queue: mpsc::Receiver<Request>,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
-        let previous_end = PreviousEnd::Neutral;
-        Self { router, actor, handle, queue, endings, live: None, previous_end }
+        Self { router, actor, handle, queue, endings, live: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -176,6 +178,16 @@ impl Slot {
         if let Err(error) = self.awaken(program.as_ref(), work.creates()).await {
             return work.refuse(error);
         }
+        // An ending that came while it started does not wait for the call as well.
+        while let Ok(control) = self.endings.try_recv() {
+            self.control(control).await;
+            if !self.router.is_open() {
+                return work.refuse(HostError::ShuttingDown);
+            }
+            if let Err(error) = self.awaken(program.as_ref(), work.creates()).await {
+                return work.refuse(error);
+            }
+        }
         match work {
             Work::Call { method, values, program, original, reply } => {
                 match self.checked(method, values, &program, original) {
@@ -213,7 +225,7 @@ impl Slot {
         let program = shared.kinds.current(self.actor.kind()).await?;
         let awake = shared.awake.admit(&self.router).await?;
         let origin =
-            ownership::begin(&shared, &self.actor, program, creates, self.previous_end).await?;
+            ownership::begin(&shared, &self.actor, program, creates).await?;
         let fence = origin.session.fence();
         let session = origin.session.clone();
         match Generation::start(origin).await {
@@ -222,17 +234,20 @@ impl Slot {
                 view.meter = Some(generation.meter().clone());
                 view.fence = Some(fence);
                 drop(view);
-                self.previous_end = PreviousEnd::Orderly;
                 self.live = Some(Live { generation, gated: JoinSet::new(), _awake: awake });
                 Ok(())
             }
             Err(error) => {
-                self.previous_end =
-                    if session.cause().is_some_and(|cause| matches!(cause, Cause::Fenced(_))) {
-                        PreviousEnd::Neutral
-                    } else {
-                        PreviousEnd::Crashed
-                    };
+                let cause = session.cause();
+                let reason = cause.as_ref().map_or(Reason::Storage, reason_of);
+                self.record(Exit {
+                    db: fence.db,
+                    generation: fence.generation,
+                    reason,
+                    snapshot: SnapshotOutcome::None,
+                    sealed: false,
+                    message: Some(error.to_string()),
+                });
                 Err(error)
             }
         }
@@ -280,9 +295,7 @@ impl Slot {
             CallEnd::Fatal(waiting) => {
                 let cause = live.generation.session().cause();
                 let cause = cause.expect("BUG: a dead session has a cause");
-                // Its own verdict: commits of this call may have become durable before the loss.
-                let verdict = waiting.verdict(Err(&cause));
-                drop(reply.send(Err(error_of(&cause, verdict))));
+                live.tell_end(cause.clone(), waiting, reply);
                 self.fatal(&cause).await;
             }
         }
@@ -297,7 +310,6 @@ impl Slot {
             None => ending::orderly(live.generation, reason).await,
             Some(cause) => ending::fatal(live.generation, cause).await,
         };
-        self.previous_end = PreviousEnd::Orderly;
         Some(self.record(exit))
     }
 
@@ -307,7 +319,6 @@ impl Slot {
         live.generation.revoke(reason_of(cause));
         while live.gated.join_next().await.is_some() {}
         let exit = ending::fatal(live.generation, cause).await;
-        self.previous_end = PreviousEnd::Neutral;
         self.record(exit);
         while let Ok(request) = self.queue.try_recv() {
             request.work.refuse(error_of(cause, None));
@@ -319,7 +330,6 @@ impl Slot {
         let Some(mut live) = self.take_live() else { return };
         while live.gated.join_next().await.is_some() {}
         let exit = ending::crashed(live.generation, reason, message).await;
-        self.previous_end = PreviousEnd::Crashed;
         self.record(exit);
     }
 
@@ -335,6 +345,21 @@ impl Slot {
     fn record(&self, exit: Exit) -> Exit {
         self.router.shared().exits.record(&self.actor, exit.clone());
         exit
+    }
+}
+
+impl Drop for Slot {
+    /// Only a task that was ended by force, or panicked, still has something queued: it was not
+    /// begun.
+    fn drop(&mut self) {
+        self.queue.close();
+        while let Ok(request) = self.queue.try_recv() {
+            request.work.refuse(if self.router.is_open() {
+                HostError::Stopping(Reason::Trapped)
+            } else {
+                HostError::ShuttingDown
+            });
+        }
     }
 }
 
@@ -354,14 +379,29 @@ impl Live {
             let passed = waiting.pass().await;
             bill.queue_us = queue_us;
             bill.gate_us = micros(since.elapsed());
-            let heard = match passed {
-                Ok(txid) => outcome
-                    .map(|value| Heard { value: shape(value), generation, txid, bill })
-                    .map_err(|error| with_verdict(error, waiting.verdict(Ok(())))),
-                Err(cause) => Err(error_of(&cause, waiting.verdict(Err(&cause)))),
+            let heard = match (passed, outcome) {
+                (Ok(txid), Ok(value)) => {
+                    Ok(Heard { value: shape(value), generation, txid, bill })
+                }
+                (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
+                (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
             };
             // A caller that has gone away needs no answer.
             drop(reply.send(heard));
+        });
+    }
+
+    /// Tells a caller whose session died why, and what became of its own writes: a commit that was
+    /// on its way may still turn out to be kept.
+    fn tell_end<T: Send + 'static>(
+        &mut self,
+        cause: Cause,
+        waiting: Waiting,
+        reply: oneshot::Sender<Result<T, HostError>>,
+    ) {
+        self.gated.spawn(async move {
+            let verdict = waiting.verdict().await;
+            drop(reply.send(Err(error_of(&cause, verdict))));
         });
     }
 

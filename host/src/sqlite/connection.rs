@@ -13,6 +13,7 @@ use std::sync::Arc;
 use stockade_depot::{Mark, Session};
 use stockade_vfs::{Handle, VfsOptions};
 
+use super::slice::give_thread_back;
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
@@ -93,7 +94,10 @@ impl Connection {
         hardening::harden(connection, limits).map_err(other)?;
         judge.install(connection).map_err(other)?;
         let looking = (owner.clone(), meter.clone());
-        let look = move || !(looking.1.look() && looking.0.is_alive());
+        let look = move || {
+            give_thread_back(looking.1.looks_in_run());
+            !(looking.1.look() && looking.0.is_alive())
+        };
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
         connection.progress_handler(steps, Some(look)).map_err(other)?;
         let database = Database::new(open);

@@ -7,6 +7,7 @@
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
+//!  slice        long statements give their thread back
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -23,6 +24,7 @@ mod owner;
 mod packed;
 mod prepared;
 mod run;
+mod slice;
 mod statement;
 #[cfg(test)]
 mod tests;

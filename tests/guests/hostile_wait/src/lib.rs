@@ -1,0 +1,107 @@
+//! Waits inside the host, where no epoch reaches a guest, and misbehaves after it has written.
+
+#![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
+
+mod bindings {
+    wit_bindgen::generate!({
+        path: ["../../../wit", "world.wit"],
+        world: "tests:hostile-wait/guest",
+        generate_all,
+    });
+}
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bindings::exports::stockade::actor::lifecycle::{Error, Guest as Lifecycle, HandedOver};
+use bindings::exports::tests::hostile_wait::wait::Guest as Wait;
+use bindings::stockade::actor::sqlite::{self, Connection, Value};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+thread_local! {
+    static NAP_IN: RefCell<String> = RefCell::default();
+}
+
+struct Actor;
+
+impl Wait for Actor {
+    fn nap(ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+
+    fn nap_in(hook: String) {
+        NAP_IN.set(hook);
+    }
+
+    fn write(rows: u32) -> Result<(), String> {
+        let db = open()?;
+        for _ in 0..rows {
+            db.execute("INSERT INTO t VALUES (1)", &[]).map_err(words)?;
+        }
+        Ok(())
+    }
+
+    fn write_and_spin(rows: u32) -> Result<(), String> {
+        Self::write(rows)?;
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn write_and_nap(rows: u32, ms: u64) -> Result<(), String> {
+        Self::write(rows)?;
+        Self::nap(ms);
+        Ok(())
+    }
+
+    fn write_and_trap(rows: u32) -> Result<(), String> {
+        Self::write(rows)?;
+        panic!("told to trap")
+    }
+
+    fn count() -> Result<u64, String> {
+        match open()?.query("SELECT count(*) FROM t", &[]).map_err(words)?.rows[0][0] {
+            Value::Integer(n) => u64::try_from(n).map_err(|error| error.to_string()),
+            ref other => Err(format!("{other:?}")),
+        }
+    }
+}
+
+impl Lifecycle for Actor {
+    fn restore(_: HandedOver) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn start() -> Result<(), Error> {
+        open().map(drop).map_err(Error::Other)
+    }
+
+    fn stop() -> Result<(), Error> {
+        nap_if("stop");
+        Ok(())
+    }
+
+    fn snapshot() -> Result<Option<Vec<u8>>, Error> {
+        nap_if("snapshot");
+        Ok(Some(Vec::new()))
+    }
+}
+
+fn nap_if(hook: &str) {
+    if NAP_IN.with_borrow(|nap_in| nap_in == hook) {
+        std::thread::sleep(HOUR);
+    }
+}
+
+fn open() -> Result<Connection, String> {
+    let db = sqlite::open().map_err(words)?;
+    db.execute("CREATE TABLE IF NOT EXISTS t(a)", &[]).map_err(words)?;
+    Ok(db)
+}
+
+fn words(error: sqlite::Error) -> String {
+    format!("{error:?}")
+}
+
+bindings::export!(Actor with_types_in bindings);
