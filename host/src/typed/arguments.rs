@@ -47,9 +47,9 @@ impl Arguments {
     /// # Errors
     /// If the text is not JSON. Whether it fits the method is found out by the call.
     pub fn json(text: &str) -> Result<Self, ArgumentError> {
-        serde_json::from_str(text).map(Self::Json).map_err(|error| {
-            Place::WHOLE.error("JSON text", error.to_string())
-        })
+        serde_json::from_str(text)
+            .map(Self::Json)
+            .map_err(|error| Place::WHOLE.error("JSON text", error.to_string()))
     }
 
     /// Arguments from Rust values: a tuple by position, a struct by parameter name.
@@ -95,10 +95,7 @@ pub(super) fn bind(
     arguments: &Arguments,
     parameters: &[Parameter],
 ) -> Result<Vec<Val>, ArgumentError> {
-    let mut binder = Binder {
-        parameters,
-        room: Room::new(),
-    };
+    let mut binder = Binder { parameters, room: Room::new() };
     match arguments {
         Arguments::None => binder.by_position(&[]),
         Arguments::Json(json) => binder.json(json),
@@ -127,12 +124,7 @@ impl Binder<'_> {
 
     fn bare(&mut self, json: &Value, only: &Parameter) -> Result<Vec<Val>, ArgumentError> {
         let place = Place::WHOLE;
-        Ok(vec![json::read(
-            json,
-            &only.shape,
-            &place.name(&only.name),
-            &mut self.room,
-        )?])
+        Ok(vec![json::read(json, &only.shape, &place.name(&only.name), &mut self.room)?])
     }
 
     fn by_position(&mut self, items: &[Value]) -> Result<Vec<Val>, ArgumentError> {
@@ -151,22 +143,13 @@ impl Binder<'_> {
     }
 
     fn by_name(&mut self, object: &Map<String, Value>) -> Result<Vec<Val>, ArgumentError> {
-        let known = || {
-            self.parameters
-                .iter()
-                .map(|parameter| parameter.name.as_str())
-        };
-        if let Some(unknown) = object
-            .keys()
-            .find(|key| !known().any(|name| name == key.as_str()))
-        {
+        let known = || self.parameters.iter().map(|parameter| parameter.name.as_str());
+        if let Some(unknown) = object.keys().find(|key| !known().any(|name| name == key.as_str())) {
             let expected = match similar(unknown, known()).first() {
                 Some(name) => format!("a parameter's name, perhaps `{name}`"),
                 None => self.signature(),
             };
-            return Err(Place::WHOLE
-                .name(unknown)
-                .error(expected, "an unknown name"));
+            return Err(Place::WHOLE.name(unknown).error(expected, "an unknown name"));
         }
         let mut values = Vec::with_capacity(self.parameters.len());
         for parameter in self.parameters {
@@ -210,12 +193,7 @@ impl Binder<'_> {
         Ok(values)
     }
 
-    fn word(
-        &mut self,
-        word: &str,
-        shape: &Shape,
-        place: &Place<'_>,
-    ) -> Result<Val, ArgumentError> {
+    fn word(&mut self, word: &str, shape: &Shape, place: &Place<'_>) -> Result<Val, ArgumentError> {
         if is_bare_text(word, shape) {
             self.room.values(2, place)?;
             self.room.text(word, place)?;
@@ -247,11 +225,7 @@ impl Binder<'_> {
     /// The parameters in a sentence: `2 arguments (a: u32, b: string)`.
     fn signature(&self) -> String {
         let list = self.parameters.iter().take(8).map(|parameter| {
-            format!(
-                "{}: {}",
-                shortened(&parameter.name, 40),
-                parameter.shape.brief()
-            )
+            format!("{}: {}", shortened(&parameter.name, 40), parameter.shape.brief())
         });
         let list = list.collect::<Vec<_>>().join(", ");
         let list = shortened(&list, QUOTE_CHARS_MAX);
@@ -308,18 +282,11 @@ mod tests {
 
     fn parameters(list: &[(&str, Shape)]) -> Vec<Parameter> {
         let list = list.iter().cloned();
-        list.map(|(name, shape)| Parameter {
-            name: name.to_owned(),
-            shape,
-        })
-        .collect()
+        list.map(|(name, shape)| Parameter { name: name.to_owned(), shape }).collect()
     }
 
     fn point() -> Shape {
-        let field = |name: &str| Field {
-            name: name.to_owned(),
-            shape: Shape::S32,
-        };
+        let field = |name: &str| Field { name: name.to_owned(), shape: Shape::S32 };
         Shape::Record(vec![field("x"), field("y")])
     }
 
@@ -349,11 +316,7 @@ mod tests {
         check_json(&list, json!([1, "x", "n"]), "1; \"x\"; some(\"n\")");
         check_json(&list, json!([1, "x"]), "1; \"x\"; none");
         check_json(&list, json!({"b": "x", "a": 1}), "1; \"x\"; none");
-        check_json(
-            &list,
-            json!([1]),
-            "b: expected string, got nothing: the argument is missing",
-        );
+        check_json(&list, json!([1]), "b: expected string, got nothing: the argument is missing");
         check_json(&list, json!([-1, "x"]), "a: expected u32, got -1 (number)");
         check_json(
             &list,
@@ -430,13 +393,7 @@ mod tests {
                                           array or by name, got 2 values",
         );
         let option = parameters(&[("o", Shape::Option(Box::new(Shape::U8)))]);
-        for json in [
-            json!(null),
-            json!([]),
-            json!([null]),
-            json!({}),
-            json!({"o": null}),
-        ] {
+        for json in [json!(null), json!([]), json!([null]), json!({}), json!({"o": null})] {
             check_json(&option, json, "none");
         }
     }
@@ -444,11 +401,9 @@ mod tests {
     #[test]
     fn a_single_record_may_stand_alone_unless_it_looks_like_a_name() {
         let record = parameters(&[("p", point())]);
-        for json in [
-            json!({"x": 1, "y": 2}),
-            json!({"p": {"x": 1, "y": 2}}),
-            json!([{"x": 1, "y": 2}]),
-        ] {
+        for json in
+            [json!({"x": 1, "y": 2}), json!({"p": {"x": 1, "y": 2}}), json!([{"x": 1, "y": 2}])]
+        {
             check_json(&record, json, "{x: 1, y: 2}");
         }
         check_json(
@@ -456,17 +411,10 @@ mod tests {
             json!({"x": 1}),
             "p.y: expected s32, got nothing: the field is missing",
         );
-        let inner = Shape::Record(vec![Field {
-            name: "p".into(),
-            shape: Shape::U8,
-        }]);
+        let inner = Shape::Record(vec![Field { name: "p".into(), shape: Shape::U8 }]);
         let same = parameters(&[("p", inner)]);
         check_json(&same, json!({"p": {"p": 1}}), "{p: 1}");
-        check_json(
-            &same,
-            json!({"p": 1}),
-            "p: expected record { p: u8 }, got 1 (number)",
-        );
+        check_json(&same, json!({"p": 1}), "p: expected record { p: u8 }, got 1 (number)");
     }
 
     #[test]
@@ -474,16 +422,8 @@ mod tests {
         for json in [json!(null), json!([]), json!({})] {
             check_json(&[], json, "");
         }
-        check_json(
-            &[],
-            json!([1]),
-            "arguments: expected no arguments, got 1 values",
-        );
-        check_json(
-            &[],
-            json!(1),
-            "arguments: expected no arguments, got 1 (number)",
-        );
+        check_json(&[], json!([1]), "arguments: expected no arguments, got 1 values");
+        check_json(&[], json!(1), "arguments: expected no arguments, got 1 (number)");
         assert_eq!(text(bind(&Arguments::None, &[])), "");
         assert_eq!(text(bind(&Arguments::Wave(String::new()), &[])), "");
         let one = parameters(&[("a", Shape::U8)]);
@@ -497,10 +437,7 @@ mod tests {
     fn values_are_checked_too() {
         let list = parameters(&[("p", point())]);
         let good = Val::Record(vec![("x".into(), Val::S32(1)), ("y".into(), Val::S32(2))]);
-        assert_eq!(
-            text(bind(&Arguments::Values(vec![good]), &list)),
-            "{x: 1, y: 2}"
-        );
+        assert_eq!(text(bind(&Arguments::Values(vec![good]), &list)), "{x: 1, y: 2}");
         let bad = Val::Record(vec![("x".into(), Val::S32(1)), ("y".into(), Val::U8(2))]);
         assert_eq!(
             text(bind(&Arguments::Values(vec![bad]), &list)),

@@ -33,16 +33,15 @@ pub(super) fn check(value: &Val, shape: &Shape, place: &Place<'_>) -> Result<(),
             .zip(parts)
             .enumerate()
             .try_for_each(|(index, (item, part))| check(item, part, &place.index(index))),
-        (Val::Record(values), Shape::Record(fields)) if values.len() == fields.len() => values
-            .iter()
-            .zip(fields)
-            .try_for_each(|((name, value), field)| {
+        (Val::Record(values), Shape::Record(fields)) if values.len() == fields.len() => {
+            values.iter().zip(fields).try_for_each(|((name, value), field)| {
                 let at = place.name(&field.name);
                 match *name == field.name {
                     true => check(value, &field.shape, &at),
                     false => Err(at.error(field.shape.brief(), format!("the field {name:?}"))),
                 }
-            }),
+            })
+        }
         (Val::Variant(name, payload), Shape::Variant(cases)) => {
             match cases.iter().find(|case| case.name == *name) {
                 Some(case) => side(payload, case.payload.as_ref(), &place.name(&case.name)),

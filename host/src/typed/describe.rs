@@ -55,8 +55,6 @@ impl Method {
 
 /// Arguments by name that fit.
 fn example_arguments(parameters: &[Parameter]) -> Value {
-    let named = parameters
-        .iter()
-        .map(|p| (p.name.clone(), example(&p.shape)));
+    let named = parameters.iter().map(|p| (p.name.clone(), example(&p.shape)));
     Value::Object(named.collect::<Map<_, _>>())
 }

@@ -23,9 +23,7 @@ pub(super) fn example(shape: &Shape) -> Value {
         Shape::List(element) => Value::Array(vec![example(element)]),
         Shape::Tuple(parts) => parts.iter().map(example).collect(),
         Shape::Record(fields) => {
-            let fields = fields
-                .iter()
-                .map(|field| (field.name.clone(), example(&field.shape)));
+            let fields = fields.iter().map(|field| (field.name.clone(), example(&field.shape)));
             Value::Object(fields.collect::<Map<_, _>>())
         }
         Shape::Variant(cases) => match cases.first().map(|case| (&case.name, &case.payload)) {

@@ -93,17 +93,13 @@ impl Method {
             return String::new();
         };
         // WAVE lacks only types that no method has, so JSON is for a mistake of ours.
-        value
-            .to_wave()
-            .unwrap_or_else(|_| self.to_json(results).to_string())
+        value.to_wave().unwrap_or_else(|_| self.to_json(results).to_string())
     }
 }
 
 /// The signature as WIT text: `func(a: u32) -> string`.
 pub(crate) fn signature(parameters: &[Parameter], result: Option<&Shape>) -> String {
-    let list = parameters
-        .iter()
-        .map(|p| format!("{}: {}", p.name, p.shape));
+    let list = parameters.iter().map(|p| format!("{}: {}", p.name, p.shape));
     let list = list.collect::<Vec<_>>().join(", ");
     match result {
         Some(shape) => format!("func({list}) -> {shape}"),
@@ -114,19 +110,12 @@ pub(crate) fn signature(parameters: &[Parameter], result: Option<&Shape>) -> Str
 /// Name and signature: `api.add: func(delta: s64) -> s64`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}",
-            self.short,
-            signature(&self.parameters, self.result.as_ref())
-        )
+        write!(f, "{}: {}", self.short, signature(&self.parameters, self.result.as_ref()))
     }
 }
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Method")
-            .field("name", &self.full_name())
-            .finish_non_exhaustive()
+        f.debug_struct("Method").field("name", &self.full_name()).finish_non_exhaustive()
     }
 }

@@ -30,15 +30,15 @@ mod table;
 mod wave;
 
 pub use arguments::Arguments;
-pub(crate) use decode::decode;
 pub use decode::ResultError;
+pub(crate) use decode::decode;
 pub(crate) use method::signature;
 pub use method::{Method, Parameter};
 pub use place::ArgumentError;
 pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
-pub(crate) use table::parameters;
 pub use size::data_bytes;
+pub(crate) use table::parameters;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
 
 #[cfg(test)]

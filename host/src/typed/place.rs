@@ -24,11 +24,7 @@ pub struct ArgumentError {
 
 impl std::fmt::Display for ArgumentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = if self.path.is_empty() {
-            "arguments"
-        } else {
-            &self.path
-        };
+        let path = if self.path.is_empty() { "arguments" } else { &self.path };
         write!(f, "{path}: expected {}, got {}", self.expected, self.got)
     }
 }
@@ -51,25 +47,16 @@ enum Step<'a> {
 
 impl<'a> Place<'a> {
     /// The arguments as a whole.
-    pub(super) const WHOLE: Place<'static> = Place {
-        up: None,
-        step: Step::Whole,
-    };
+    pub(super) const WHOLE: Place<'static> = Place { up: None, step: Step::Whole };
 
     /// The field, parameter, case or side `name` of this place.
     pub(super) fn name(&'a self, name: &'a str) -> Place<'a> {
-        Place {
-            up: Some(self),
-            step: Step::Name(name),
-        }
+        Place { up: Some(self), step: Step::Name(name) }
     }
 
     /// The element `index` of this place.
     pub(super) fn index(&'a self, index: usize) -> Place<'a> {
-        Place {
-            up: Some(self),
-            step: Step::Index(index),
-        }
+        Place { up: Some(self), step: Step::Index(index) }
     }
 
     /// The error of this place.
@@ -78,11 +65,7 @@ impl<'a> Place<'a> {
         expected: impl Into<String>,
         got: impl Into<String>,
     ) -> ArgumentError {
-        ArgumentError {
-            path: self.path(),
-            expected: expected.into(),
-            got: got.into(),
-        }
+        ArgumentError { path: self.path(), expected: expected.into(), got: got.into() }
     }
 
     /// The path as text. A long one loses its middle: both ends help to find the place.
@@ -129,9 +112,7 @@ pub(super) struct Room {
 impl Room {
     /// Room for the arguments of one call.
     pub(super) fn new() -> Self {
-        Self {
-            bytes_left: VALUE_BYTES_MAX,
-        }
+        Self { bytes_left: VALUE_BYTES_MAX }
     }
 
     #[cfg(test)]
@@ -156,10 +137,7 @@ impl Room {
                 Ok(())
             }
             None => Err(place.error(
-                format!(
-                    "arguments of at most {} MiB in memory",
-                    VALUE_BYTES_MAX / 1024 / 1024
-                ),
+                format!("arguments of at most {} MiB in memory", VALUE_BYTES_MAX / 1024 / 1024),
                 "more values than that",
             )),
         }
@@ -227,10 +205,7 @@ mod tests {
         let third = records.index(3);
         let age = third.name("age");
         let error = age.error("u32", "-1 (number)");
-        assert_eq!(
-            error.to_string(),
-            "records[3].age: expected u32, got -1 (number)"
-        );
+        assert_eq!(error.to_string(), "records[3].age: expected u32, got -1 (number)");
         let whole = Place::WHOLE.error("an array", "null");
         assert_eq!(whole.to_string(), "arguments: expected an array, got null");
     }
@@ -244,10 +219,7 @@ mod tests {
             }
         }
         let path = deep(&Place::WHOLE, 90);
-        assert!(
-            path.starts_with("abcdefgh.") && path.ends_with(".end"),
-            "{path}"
-        );
+        assert!(path.starts_with("abcdefgh.") && path.ends_with(".end"), "{path}");
         assert!(path.chars().count() <= QUOTE_CHARS_MAX + 3);
     }
 

@@ -33,25 +33,14 @@ fn random_values_survive_json_and_wave() {
         let text = serde_json::to_string(&json).expect("JSON prints");
         let parsed: Value = serde_json::from_str(&text).expect("and parses");
         let back = read_json(&parsed, &shape);
-        assert_eq!(
-            back.as_ref(),
-            Ok(&value),
-            "round {round}: {text} as {shape}"
-        );
+        assert_eq!(back.as_ref(), Ok(&value), "round {round}: {text} as {shape}");
 
         let text = value.to_wave().expect("WAVE has all types");
         let back = read_wave(&text, &shape);
-        assert_eq!(
-            back.as_ref(),
-            Ok(&value),
-            "round {round}: {text} as {shape}"
-        );
+        assert_eq!(back.as_ref(), Ok(&value), "round {round}: {text} as {shape}");
 
         let fits = read_json(&example(&shape), &shape);
-        assert!(
-            fits.is_ok(),
-            "round {round}: the example of {shape}: {fits:?}"
-        );
+        assert!(fits.is_ok(), "round {round}: the example of {shape}: {fits:?}");
     }
 }
 
@@ -65,10 +54,7 @@ fn random_json_of_another_shape_is_refused_or_fits_exactly() {
             Ok(read) => check(&read, &to, &Place::WHOLE).expect("what is read has the shape"),
             Err(error) => {
                 assert!(error.path.starts_with('x'), "{error}");
-                assert!(
-                    error.to_string().chars().count() < 5 * QUOTE_CHARS_MAX,
-                    "{error}"
-                );
+                assert!(error.to_string().chars().count() < 5 * QUOTE_CHARS_MAX, "{error}");
             }
         }
     }
@@ -88,12 +74,7 @@ fn becomes(json: Value, shape: &Shape, out: Value) {
 
 #[track_caller]
 fn refused(json: Value, shape: &Shape, error: &str) {
-    assert_eq!(
-        read_json(&json, shape)
-            .expect_err("it does not fit")
-            .to_string(),
-        error
-    );
+    assert_eq!(read_json(&json, shape).expect_err("it does not fit").to_string(), error);
 }
 
 #[test]
@@ -109,22 +90,10 @@ fn integers_to_the_last_digit() {
         same(json!(min), &shape);
         same(json!(max), &shape);
         for wrong in [min - 1, max + 1] {
-            refused(
-                json!(wrong),
-                &shape,
-                &format!("x: expected {shape}, got {wrong} (number)"),
-            );
+            refused(json!(wrong), &shape, &format!("x: expected {shape}, got {wrong} (number)"));
         }
-        refused(
-            json!("1"),
-            &shape,
-            &format!("x: expected {shape}, got \"1\" (string)"),
-        );
-        refused(
-            json!(1.5),
-            &shape,
-            &format!("x: expected {shape}, got 1.5 (number)"),
-        );
+        refused(json!("1"), &shape, &format!("x: expected {shape}, got \"1\" (string)"));
+        refused(json!(1.5), &shape, &format!("x: expected {shape}, got 1.5 (number)"));
         becomes(json!(1.0), &shape, json!(1));
     }
     let exact = 9_007_199_254_740_992_i64;
@@ -156,87 +125,43 @@ fn integers_to_the_last_digit() {
 
 #[test]
 fn floats_come_back_bit_by_bit() {
-    for value in [
-        0.1_f32,
-        1.0e-45,
-        f32::MAX,
-        f32::MIN_POSITIVE,
-        -0.0,
-        16_777_217.0,
-        3.402_823e38,
-    ] {
+    for value in [0.1_f32, 1.0e-45, f32::MAX, f32::MIN_POSITIVE, -0.0, 16_777_217.0, 3.402_823e38] {
         let json = json_layer::write(&Val::Float32(value), &Shape::F32);
         match read_json(&json, &Shape::F32) {
             Ok(Val::Float32(back)) => assert_eq!(back.to_bits(), value.to_bits(), "{json}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(
-        json_layer::write(&Val::Float32(0.1), &Shape::F32),
-        json!(0.1)
-    );
+    assert_eq!(json_layer::write(&Val::Float32(0.1), &Shape::F32), json!(0.1));
     for shape in [Shape::F32, Shape::F64] {
         for special in ["nan", "inf", "-inf"] {
             same(json!(special), &shape);
         }
         same(json!(1.5), &shape);
         becomes(json!(2), &shape, json!(2.0));
-        refused(
-            json!("1.5"),
-            &shape,
-            &format!("x: expected {shape}, got \"1.5\" (string)"),
-        );
+        refused(json!("1.5"), &shape, &format!("x: expected {shape}, got \"1.5\" (string)"));
     }
-    refused(
-        json!(1e300),
-        &Shape::F32,
-        "x: expected f32, got 1e+300 (number)",
-    );
+    refused(json!(1e300), &Shape::F32, "x: expected f32, got 1e+300 (number)");
     read_wave("1e400", &Shape::F64).expect_err("it would be infinity");
     read_wave("1e39", &Shape::F32).expect_err("it would be infinity");
-    assert_eq!(
-        read_wave("-inf", &Shape::F32),
-        Ok(Val::Float32(f32::NEG_INFINITY))
-    );
+    assert_eq!(read_wave("-inf", &Shape::F32), Ok(Val::Float32(f32::NEG_INFINITY)));
 }
 
 #[test]
 fn texts_and_bytes() {
     same(json!("ß"), &Shape::Char);
-    refused(
-        json!("ab"),
-        &Shape::Char,
-        "x: expected char, got \"ab\" (string)",
-    );
-    refused(
-        json!(""),
-        &Shape::Char,
-        "x: expected char, got \"\" (string)",
-    );
+    refused(json!("ab"), &Shape::Char, "x: expected char, got \"ab\" (string)");
+    refused(json!(""), &Shape::Char, "x: expected char, got \"\" (string)");
     same(json!("a\u{0}\u{10FFFF}"), &Shape::String);
-    refused(
-        json!(1),
-        &Shape::String,
-        "x: expected string, got 1 (number)",
-    );
+    refused(json!(1), &Shape::String, "x: expected string, got 1 (number)");
     let bytes = Shape::List(Box::new(Shape::U8));
     same(json!("AAEC/w=="), &bytes);
     becomes(json!("AAEC/w"), &bytes, json!("AAEC/w=="));
     becomes(json!([0, 1, 2, 255]), &bytes, json!("AAEC/w=="));
     becomes(json!([]), &bytes, json!(""));
-    refused(
-        json!([0, 256]),
-        &bytes,
-        "x[1]: expected u8, got 256 (number)",
-    );
-    refused(
-        json!(7),
-        &bytes,
-        "x: expected list<u8> (base64 or an array), got 7 (number)",
-    );
-    let error = read_json(&json!("???"), &bytes)
-        .expect_err("not base64")
-        .to_string();
+    refused(json!([0, 256]), &bytes, "x[1]: expected u8, got 256 (number)");
+    refused(json!(7), &bytes, "x: expected list<u8> (base64 or an array), got 7 (number)");
+    let error = read_json(&json!("???"), &bytes).expect_err("not base64").to_string();
     assert!(
         error.starts_with("x: expected list<u8> (base64 or an array), got \"???\" (not base64")
     );
@@ -258,28 +183,17 @@ fn options_nest_without_loss() {
         &two,
         "x: expected option<option<u8>>: null or {\"some\": ..}, got 1 (number)",
     );
-    refused(
-        json!({ "some": "a" }),
-        &two,
-        "x.some: expected u8, got \"a\" (string)",
-    );
+    refused(json!({ "some": "a" }), &two, "x.some: expected u8, got \"a\" (string)");
 }
 
 #[test]
 fn records_variants_results_flags() {
-    let field = |name: &str, shape| Field {
-        name: name.into(),
-        shape,
-    };
+    let field = |name: &str, shape| Field { name: name.into(), shape };
     let person = Shape::Record(vec![
         field("first-name", Shape::String),
         field("age", Shape::Option(Box::new(Shape::U32))),
     ]);
-    becomes(
-        json!({"first-name": "a"}),
-        &person,
-        json!({"first-name": "a", "age": null}),
-    );
+    becomes(json!({"first-name": "a"}), &person, json!({"first-name": "a", "age": null}));
     refused(
         json!({"first-name": "a", "Age": 1}),
         &person,
@@ -290,25 +204,14 @@ fn records_variants_results_flags() {
         &person,
         "x.zzzzzz: expected a field of the record (first-name, age), got an unknown field",
     );
-    refused(
-        json!({}),
-        &person,
-        "x.first-name: expected string, got nothing: the field is missing",
-    );
-    refused(
-        json!({"first-name": "a", "age": -1}),
-        &person,
-        "x.age: expected u32, got -1 (number)",
-    );
+    refused(json!({}), &person, "x.first-name: expected string, got nothing: the field is missing");
+    refused(json!({"first-name": "a", "age": -1}), &person, "x.age: expected u32, got -1 (number)");
     refused(
         json!([1]),
         &person,
         "x: expected record { first-name: string, age: option<u32> }, got an array of 1",
     );
-    let result = Shape::Result {
-        ok: Some(Box::new(Shape::U8)),
-        err: None,
-    };
+    let result = Shape::Result { ok: Some(Box::new(Shape::U8)), err: None };
     same(json!({"ok": 1}), &result);
     same(json!({"err": null}), &result);
     refused(
@@ -316,11 +219,7 @@ fn records_variants_results_flags() {
         &result,
         "x.err: expected null: there is no payload, got 1 (number)",
     );
-    refused(
-        json!({"fine": 1}),
-        &result,
-        "x: expected result<u8>, got an object with fine",
-    );
+    refused(json!({"fine": 1}), &result, "x: expected result<u8>, got an object with fine");
     refused(
         json!({"ok": 1, "err": null}),
         &result,
@@ -330,16 +229,8 @@ fn records_variants_results_flags() {
     let flags = Shape::Flags(vec!["r".into(), "w".into()]);
     same(json!([]), &flags);
     becomes(json!(["w", "r"]), &flags, json!(["r", "w"]));
-    refused(
-        json!(["r", "r"]),
-        &flags,
-        "x[1]: expected each flag once, got \"r\" (string)",
-    );
-    refused(
-        json!(["q"]),
-        &flags,
-        "x[0]: expected flags { r, w }, got \"q\" (string)",
-    );
+    refused(json!(["r", "r"]), &flags, "x[1]: expected each flag once, got \"r\" (string)");
+    refused(json!(["q"]), &flags, "x[0]: expected flags { r, w }, got \"q\" (string)");
 }
 
 #[test]
@@ -368,17 +259,12 @@ fn every_type_passes_through_a_guest() {
     ]);
     let mut store = Store::new(component.engine(), ());
     let linker = Linker::new(component.engine());
-    let instance = linker
-        .instantiate(&mut store, &component)
-        .expect("it imports nothing");
-    let func = instance
-        .get_func(&mut store, echo.export())
-        .expect("the method's export");
+    let instance = linker.instantiate(&mut store, &component).expect("it imports nothing");
+    let func = instance.get_func(&mut store, echo.export()).expect("the method's export");
     let mut call = |arguments: Arguments| {
         let values = echo.arguments(&arguments).expect("they fit");
         let mut results = vec![Val::Bool(false); echo.results_len()];
-        func.call(&mut store, &values, &mut results)
-            .expect("it runs");
+        func.call(&mut store, &values, &mut results).expect("it runs");
         (echo.to_json(&results), echo.to_wave(&results))
     };
     let (json, wave) = call(Arguments::Json(json!({ "items": items })));
@@ -391,20 +277,11 @@ fn every_type_passes_through_a_guest() {
 #[test]
 fn wave_errors_name_the_place() {
     let list = Shape::List(Box::new(Shape::Record(vec![
-        Field {
-            name: "age".into(),
-            shape: Shape::U32,
-        },
-        Field {
-            name: "tag".into(),
-            shape: Shape::Option(Box::new(Shape::String)),
-        },
+        Field { name: "age".into(), shape: Shape::U32 },
+        Field { name: "tag".into(), shape: Shape::Option(Box::new(Shape::String)) },
     ])));
     let error = |text: &str| read_wave(text, &list).expect_err(text).to_string();
-    assert_eq!(
-        error("[{age: 1}, {age: -1}]"),
-        "x[1].age: expected u32, got -1"
-    );
+    assert_eq!(error("[{age: 1}, {age: -1}]"), "x[1].age: expected u32, got -1");
     assert_eq!(
         error("[{tag: some(\"a\")}]"),
         "x[0].age: expected u32, got nothing: the field is missing"

@@ -91,27 +91,18 @@ impl Dice {
             13 => Shape::List(Box::new(self.shape(depth - 1))),
             14 => {
                 let names = self.names();
-                let field = |name| Field {
-                    name,
-                    shape: self.shape(depth - 1),
-                };
+                let field = |name| Field { name, shape: self.shape(depth - 1) };
                 Shape::Record(names.into_iter().map(field).collect())
             }
             15 => Shape::Tuple((0..=self.count(3)).map(|_| self.shape(depth - 1)).collect()),
             16 => {
                 let names = self.names();
-                let case = |name| Case {
-                    name,
-                    payload: self.side(depth).map(|shape| *shape),
-                };
+                let case = |name| Case { name, payload: self.side(depth).map(|shape| *shape) };
                 Shape::Variant(names.into_iter().map(case).collect())
             }
             17 => Shape::Enum(self.names()),
             18 => Shape::Option(Box::new(self.shape(depth - 1))),
-            19 => Shape::Result {
-                ok: self.side(depth),
-                err: self.side(depth),
-            },
+            19 => Shape::Result { ok: self.side(depth), err: self.side(depth) },
             _ => Shape::Flags(self.names()),
         }
     }
@@ -137,19 +128,13 @@ impl Dice {
             Shape::List(element) => {
                 Val::List((0..self.count(5)).map(|_| self.value(element)).collect())
             }
-            Shape::Record(fields) => Val::Record(
-                fields
-                    .iter()
-                    .map(|f| (f.name.clone(), self.value(&f.shape)))
-                    .collect(),
-            ),
+            Shape::Record(fields) => {
+                Val::Record(fields.iter().map(|f| (f.name.clone(), self.value(&f.shape))).collect())
+            }
             Shape::Tuple(parts) => Val::Tuple(parts.iter().map(|p| self.value(p)).collect()),
             Shape::Variant(cases) => {
                 let case = &cases[self.count(cases.len() as u64)];
-                let payload = case
-                    .payload
-                    .as_ref()
-                    .map(|shape| Box::new(self.value(shape)));
+                let payload = case.payload.as_ref().map(|shape| Box::new(self.value(shape)));
                 Val::Variant(case.name.clone(), payload)
             }
             Shape::Enum(names) => Val::Enum(names[self.count(names.len() as u64)].clone()),
@@ -177,10 +162,7 @@ impl Dice {
     fn names(&mut self) -> Vec<String> {
         let all = ["a", "some", "ok", "long-name", "true", "inf"];
         let first = self.count(3);
-        all[first..=first + self.count(3)]
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect()
+        all[first..=first + self.count(3)].iter().map(|name| (*name).to_owned()).collect()
     }
 
     fn bits(&mut self) -> u64 {

@@ -32,10 +32,7 @@ pub enum Shape {
     Variant(Vec<Case>),
     Enum(Vec<String>),
     Option(Box<Shape>),
-    Result {
-        ok: Option<Box<Shape>>,
-        err: Option<Box<Shape>>,
-    },
+    Result { ok: Option<Box<Shape>>, err: Option<Box<Shape>> },
     Flags(Vec<String>),
 }
 
@@ -104,10 +101,7 @@ pub(crate) struct ShapeRoom {
 impl ShapeRoom {
     /// Room for all types of one component.
     pub(crate) fn new() -> Self {
-        Self {
-            nodes: TYPE_NODES_MAX,
-            name_bytes: TYPE_NAME_BYTES_MAX,
-        }
+        Self { nodes: TYPE_NODES_MAX, name_bytes: TYPE_NAME_BYTES_MAX }
     }
 
     /// Takes a node out of the room.
@@ -127,10 +121,7 @@ impl ShapeRoom {
 
 impl Unsupported {
     fn too_large() -> Self {
-        Self::TooLarge {
-            nodes_max: TYPE_NODES_MAX,
-            name_bytes_max: TYPE_NAME_BYTES_MAX,
-        }
+        Self::TooLarge { nodes_max: TYPE_NODES_MAX, name_bytes_max: TYPE_NAME_BYTES_MAX }
     }
 }
 
@@ -159,48 +150,33 @@ impl Shape {
                     .fields()
                     .map(|field| {
                         let name = room.name(field.name)?;
-                        Ok(Field {
-                            name,
-                            shape: Self::of(&field.ty, room)?,
-                        })
+                        Ok(Field { name, shape: Self::of(&field.ty, room)? })
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            Type::Tuple(tuple) => Self::Tuple(
-                tuple
-                    .types()
-                    .map(|ty| Self::of(&ty, room))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Type::Tuple(tuple) => {
+                Self::Tuple(tuple.types().map(|ty| Self::of(&ty, room)).collect::<Result<_, _>>()?)
+            }
             Type::Variant(variant) => Self::Variant(
                 variant
                     .cases()
                     .map(|case| {
                         let name = room.name(case.name)?;
-                        Ok(Case {
-                            name,
-                            payload: Self::payload(case.ty, room)?.map(|b| *b),
-                        })
+                        Ok(Case { name, payload: Self::payload(case.ty, room)?.map(|b| *b) })
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            Type::Enum(names) => Self::Enum(
-                names
-                    .names()
-                    .map(|name| room.name(name))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Type::Enum(names) => {
+                Self::Enum(names.names().map(|name| room.name(name)).collect::<Result<_, _>>()?)
+            }
             Type::Option(option) => Self::Option(Box::new(Self::of(&option.ty(), room)?)),
             Type::Result(result) => Self::Result {
                 ok: Self::payload(result.ok(), room)?,
                 err: Self::payload(result.err(), room)?,
             },
-            Type::Flags(flags) => Self::Flags(
-                flags
-                    .names()
-                    .map(|name| room.name(name))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Type::Flags(flags) => {
+                Self::Flags(flags.names().map(|name| room.name(name)).collect::<Result<_, _>>()?)
+            }
             Type::Own(_) | Type::Borrow(_) => return Err(Unsupported::Resource),
             Type::Stream(_) => return Err(Unsupported::Stream),
             Type::Future(_) => return Err(Unsupported::Future),
@@ -223,10 +199,7 @@ impl Shape {
     /// The WIT text, shortened to what fits in an error.
     #[must_use]
     pub fn brief(&self) -> String {
-        let mut text = Brief {
-            text: String::new(),
-            chars_left: QUOTE_CHARS_MAX,
-        };
+        let mut text = Brief { text: String::new(), chars_left: QUOTE_CHARS_MAX };
         // Ends early, with an error of the writer, once the text is full.
         let full = fmt::write(&mut text, format_args!("{self}")).is_err();
         if full { text.text + "..." } else { text.text }
@@ -253,9 +226,7 @@ impl fmt::Display for Shape {
             Self::List(element) => write!(f, "list<{element}>"),
             Self::Record(fields) => {
                 f.write_str("record { ")?;
-                separated(f, fields, |f, field| {
-                    write!(f, "{}: {}", field.name, field.shape)
-                })?;
+                separated(f, fields, |f, field| write!(f, "{}: {}", field.name, field.shape))?;
                 f.write_str(" }")
             }
             Self::Tuple(parts) => {
@@ -282,22 +253,10 @@ impl fmt::Display for Shape {
                 f.write_str(" }")
             }
             Self::Option(inner) => write!(f, "option<{inner}>"),
-            Self::Result {
-                ok: Some(ok),
-                err: Some(err),
-            } => write!(f, "result<{ok}, {err}>"),
-            Self::Result {
-                ok: Some(ok),
-                err: None,
-            } => write!(f, "result<{ok}>"),
-            Self::Result {
-                ok: None,
-                err: Some(err),
-            } => write!(f, "result<_, {err}>"),
-            Self::Result {
-                ok: None,
-                err: None,
-            } => f.write_str("result"),
+            Self::Result { ok: Some(ok), err: Some(err) } => write!(f, "result<{ok}, {err}>"),
+            Self::Result { ok: Some(ok), err: None } => write!(f, "result<{ok}>"),
+            Self::Result { ok: None, err: Some(err) } => write!(f, "result<_, {err}>"),
+            Self::Result { ok: None, err: None } => f.write_str("result"),
         }
     }
 }
@@ -343,14 +302,8 @@ mod tests {
 
     #[test]
     fn shapes_print_as_wit() {
-        let field = |name: &str, shape| Field {
-            name: name.into(),
-            shape,
-        };
-        let case = |name: &str, payload| Case {
-            name: name.into(),
-            payload,
-        };
+        let field = |name: &str, shape| Field { name: name.into(), shape };
+        let case = |name: &str, payload| Case { name: name.into(), payload };
         check(Shape::List(Box::new(Shape::U8)), "list<u8>");
         check(
             Shape::Record(vec![field("a", Shape::F32), field("b-c", Shape::Char)]),
@@ -360,32 +313,14 @@ mod tests {
             Shape::Variant(vec![case("none", None), case("one", Some(Shape::S64))]),
             "variant { none, one(s64) }",
         );
-        check(
-            Shape::Tuple(vec![Shape::Bool, Shape::String]),
-            "tuple<bool, string>",
-        );
+        check(Shape::Tuple(vec![Shape::Bool, Shape::String]), "tuple<bool, string>");
         check(Shape::Flags(vec!["r".into(), "w".into()]), "flags { r, w }");
         check(
-            Shape::Result {
-                ok: None,
-                err: Some(Box::new(Shape::Enum(vec!["x".into()]))),
-            },
+            Shape::Result { ok: None, err: Some(Box::new(Shape::Enum(vec!["x".into()]))) },
             "result<_, enum { x }>",
         );
-        check(
-            Shape::Result {
-                ok: Some(Box::new(Shape::U64)),
-                err: None,
-            },
-            "result<u64>",
-        );
-        check(
-            Shape::Result {
-                ok: None,
-                err: None,
-            },
-            "result",
-        );
+        check(Shape::Result { ok: Some(Box::new(Shape::U64)), err: None }, "result<u64>");
+        check(Shape::Result { ok: None, err: None }, "result");
     }
 
     #[test]

@@ -124,9 +124,9 @@ impl MethodTable {
                     .map(|index| self.methods[*index].short.clone())
                     .collect(),
             },
-            Some(Found::Excluded(index)) => NotFound::Excluded {
-                why: self.excluded[*index].why.clone(),
-            },
+            Some(Found::Excluded(index)) => {
+                NotFound::Excluded { why: self.excluded[*index].why.clone() }
+            }
             None => {
                 let short = || self.methods.iter().map(|method| method.short.as_str());
                 let all = short().chain(self.names.keys().map(String::as_str));
@@ -137,10 +137,7 @@ impl MethodTable {
                 }
             }
         };
-        Err(UnknownMethod {
-            name: shortened(name, 128).into_owned(),
-            why,
-        })
+        Err(UnknownMethod { name: shortened(name, 128).into_owned(), why })
     }
 
     /// All methods, in the component's order.
@@ -184,10 +181,7 @@ impl MethodTable {
             });
         }
         for (index, excluded) in self.excluded.iter().enumerate() {
-            let (interface, name) = excluded
-                .name
-                .split_once('#')
-                .unwrap_or(("", &excluded.name));
+            let (interface, name) = excluded.name.split_once('#').unwrap_or(("", &excluded.name));
             for name in shorter_names(interface, name).chain([excluded.name.clone()]) {
                 self.names.entry(name).or_insert(Found::Excluded(index));
             }
@@ -238,12 +232,7 @@ fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunction
         count += 1;
         if let (Some(export), true) = (export, count <= FUNCTIONS_MAX) {
             let (interface, name) = (interface.to_owned(), name.to_owned());
-            functions.push(Function {
-                interface,
-                name,
-                ty,
-                export,
-            });
+            functions.push(Function { interface, name, ty, export });
         }
     };
     for (outer, item) in ty.exports(engine) {
@@ -255,12 +244,7 @@ fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunction
                 let parent = component.get_export_index(None, outer);
                 for (name, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(ty) = item.ty {
-                        keep(
-                            outer,
-                            name,
-                            ty,
-                            component.get_export_index(parent.as_ref(), name),
-                        );
+                        keep(outer, name, ty, component.get_export_index(parent.as_ref(), name));
                     }
                 }
             }
@@ -268,10 +252,7 @@ fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunction
         }
     }
     if count > FUNCTIONS_MAX {
-        return Err(TooManyFunctions {
-            count,
-            max: FUNCTIONS_MAX,
-        });
+        return Err(TooManyFunctions { count, max: FUNCTIONS_MAX });
     }
     Ok(functions)
 }
@@ -286,12 +267,7 @@ fn method(function: &Function, room: &mut ShapeRoom) -> Result<Method, Unsupport
         return Err(Unsupported::Async);
     }
     let parameters = parameters(&function.ty, room)?;
-    let result = function
-        .ty
-        .results()
-        .next()
-        .map(|ty| Shape::of(&ty, room))
-        .transpose()?;
+    let result = function.ty.results().next().map(|ty| Shape::of(&ty, room)).transpose()?;
     Ok(Method {
         interface: room.name(&function.interface)?,
         name: room.name(&function.name)?,
@@ -307,12 +283,9 @@ pub(crate) fn parameters(
     ty: &ComponentFunc,
     room: &mut ShapeRoom,
 ) -> Result<Vec<Parameter>, Unsupported> {
-    let list = ty.params().map(|(name, ty)| {
-        Ok(Parameter {
-            name: room.name(name)?,
-            shape: Shape::of(&ty, room)?,
-        })
-    });
+    let list = ty
+        .params()
+        .map(|(name, ty)| Ok(Parameter { name: room.name(name)?, shape: Shape::of(&ty, room)? }));
     list.collect()
 }
 
@@ -324,11 +297,7 @@ impl fmt::Display for UnknownMethod {
                 write!(f, "no method `{name}`: the component exports no methods")
             }
             NotFound::NoSuch { similar, .. } if !similar.is_empty() => {
-                write!(
-                    f,
-                    "no method `{name}`; did you mean `{}`?",
-                    similar.join("` or `")
-                )
+                write!(f, "no method `{name}`; did you mean `{}`?", similar.join("` or `"))
             }
             NotFound::NoSuch { known, count, .. } => {
                 write!(f, "no method `{name}`; there are: {}", known.join(", "))?;
@@ -338,11 +307,7 @@ impl fmt::Display for UnknownMethod {
                 Ok(())
             }
             NotFound::Ambiguous { candidates } => {
-                write!(
-                    f,
-                    "several methods are called `{name}`: {}",
-                    candidates.join(", ")
-                )
+                write!(f, "several methods are called `{name}`: {}", candidates.join(", "))
             }
             NotFound::Excluded { why } => write!(f, "`{name}` cannot be called: {why}"),
         }
@@ -417,21 +382,13 @@ mod tests {
             "several methods are called `get-all`: api.get-all, admin.get-all",
         );
         check(&table, "pingg", "no method `pingg`; did you mean `ping`?");
-        check(
-            &table,
-            "api.getAll",
-            "no method `api.getAll`; did you mean `api.get-all`?",
-        );
+        check(&table, "api.getAll", "no method `api.getAll`; did you mean `api.get-all`?");
         check(
             &table,
             "unheard-of",
             "no method `unheard-of`; there are: add, api.get-all, admin.get-all, ping",
         );
-        check(
-            &table,
-            "run",
-            "no method `run`; there are: add, api.get-all, admin.get-all, ping",
-        );
+        check(&table, "run", "no method `run`; there are: add, api.get-all, admin.get-all, ping");
         let why = "`use-it` cannot be called: its signature has a resource handle";
         check(&table, "use-it", why);
         assert_eq!(
@@ -445,11 +402,7 @@ mod tests {
         let error = table.find(&long).expect_err("no such name");
         assert!(error.to_string().len() < 500, "{}", error.to_string().len());
         let none = MethodTable::of(&component("(component)")).expect("few functions");
-        check(
-            &none,
-            "add",
-            "no method `add`: the component exports no methods",
-        );
+        check(&none, "add", "no method `add`: the component exports no methods");
     }
 
     #[test]
@@ -474,29 +427,20 @@ mod tests {
         );
         for method in table.iter() {
             let example = method.describe()["example"].clone();
-            method
-                .arguments(&Arguments::Json(example))
-                .expect("the example fits");
+            method.arguments(&Arguments::Json(example)).expect("the example fits");
         }
     }
 
     #[test]
     fn a_component_of_endless_functions_is_refused() {
-        let exports: String = (0..=FUNCTIONS_MAX)
-            .map(|n| format!("(export \"f{n}\" (func $f))"))
-            .collect();
+        let exports: String =
+            (0..=FUNCTIONS_MAX).map(|n| format!("(export \"f{n}\" (func $f))")).collect();
         let text = format!(
             "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate \
              $m)) (func $f (canon lift (core func $i \"f\"))) {exports})"
         );
         let error = MethodTable::of(&component(&text)).expect_err("too many");
-        assert_eq!(
-            error,
-            TooManyFunctions {
-                count: FUNCTIONS_MAX + 1,
-                max: FUNCTIONS_MAX
-            }
-        );
+        assert_eq!(error, TooManyFunctions { count: FUNCTIONS_MAX + 1, max: FUNCTIONS_MAX });
     }
 
     #[test]
@@ -523,9 +467,6 @@ mod tests {
         );
         let table = MethodTable::of(&component(&text)).expect("twenty functions");
         assert!((1..10).contains(&table.len()), "{}", table.len());
-        assert!(matches!(
-            table.excluded()[0].why,
-            Unsupported::TooLarge { .. }
-        ));
+        assert!(matches!(table.excluded()[0].why, Unsupported::TooLarge { .. }));
     }
 }

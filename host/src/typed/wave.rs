@@ -60,29 +60,18 @@ impl Parsed {
         place: &Place<'_>,
         room: &mut Room,
     ) -> Result<Val, ArgumentError> {
-        Reader {
-            source: &self.source,
-        }
-        .read(&self.nodes[index], shape, place, room)
+        Reader { source: &self.source }.read(&self.nodes[index], shape, place, room)
     }
 }
 
 /// A syntax error, with the text from the place on.
 fn syntax(error: &ParserError, text: &str) -> ArgumentError {
-    let start = error
-        .span()
-        .start
-        .saturating_sub(BEFORE.len())
-        .min(text.len());
+    let start = error.span().start.saturating_sub(BEFORE.len()).min(text.len());
     let rest = text.get(start..).unwrap_or("");
     let got = match rest.trim() {
         "" => format!("{} at the end", error.kind()),
         rest => {
-            format!(
-                "{} at byte {start}: {:?}",
-                error.kind(),
-                shortened(rest, QUOTE_CHARS_MAX / 4)
-            )
+            format!("{} at byte {start}: {:?}", error.kind(), shortened(rest, QUOTE_CHARS_MAX / 4))
         }
     };
     Place::WHOLE.error("WAVE text, as in `1, \"text\", {name: \"x\"}`", got)
@@ -268,10 +257,7 @@ impl Reader<'_> {
     ) -> Result<Val, ArgumentError> {
         let wrong = || place.error(shape.brief(), self.quote(node));
         let (name, payload) = node.as_variant(self.source).map_err(|_| wrong())?;
-        let case = cases
-            .iter()
-            .find(|case| case.name == name)
-            .ok_or_else(wrong)?;
+        let case = cases.iter().find(|case| case.name == name).ok_or_else(wrong)?;
         room.text(name, place)?;
         let at = place.name(&case.name);
         let value = self.payload(node, payload, case.payload.as_ref(), &at, room)?;
@@ -290,10 +276,7 @@ impl Reader<'_> {
         let mut set = vec![false; names.len()];
         for flag in node.as_flags(self.source).map_err(|_| wrong())? {
             let flag = flag.strip_prefix('%').unwrap_or(flag);
-            let known = names
-                .iter()
-                .position(|name| name == flag)
-                .ok_or_else(wrong)?;
+            let known = names.iter().position(|name| name == flag).ok_or_else(wrong)?;
             if std::mem::replace(&mut set[known], true) {
                 return Err(place.error("each flag once", self.quote(node)));
             }

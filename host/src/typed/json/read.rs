@@ -157,10 +157,7 @@ fn float64(json: &Value) -> Option<f64> {
 /// The nearest single: rounding is what the type means, overflow to infinity is not.
 fn float32(json: &Value) -> Option<f32> {
     let wide = float64(json)?;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the cast rounds; overflow is tested"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the cast rounds; overflow is tested")]
     let value = wide as f32;
     (value.is_finite() || !wide.is_finite()).then_some(value)
 }
@@ -197,10 +194,7 @@ fn bytes(text: &str, place: &Place<'_>, room: &mut Room) -> Result<Val, Argument
     room.values(text.len() / 4 * 3, place)?;
     let bytes = BASE64.decode(text).map_err(|error| {
         let text = shortened(text, QUOTE_CHARS_MAX / 4);
-        place.error(
-            "list<u8> (base64 or an array)",
-            format!("{text:?} (not base64: {error})"),
-        )
+        place.error("list<u8> (base64 or an array)", format!("{text:?} (not base64: {error})"))
     })?;
     Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
 }
@@ -241,18 +235,13 @@ fn unknown_field(
     place: &Place<'_>,
 ) -> ArgumentError {
     let known = || fields.iter().map(|field| field.name.as_str());
-    let unknown = object
-        .keys()
-        .find(|key| !known().any(|name| name == key.as_str()));
+    let unknown = object.keys().find(|key| !known().any(|name| name == key.as_str()));
     let unknown = unknown.map_or("", String::as_str);
     let expected = match similar(unknown, known()).first() {
         Some(name) => format!("a field of the record, perhaps `{name}`"),
         None => {
             let names = known().take(8).collect::<Vec<_>>().join(", ");
-            format!(
-                "a field of the record ({})",
-                shortened(&names, QUOTE_CHARS_MAX)
-            )
+            format!("a field of the record ({})", shortened(&names, QUOTE_CHARS_MAX))
         }
     };
     place.name(unknown).error(expected, "an unknown field")
@@ -270,10 +259,7 @@ fn variant(
         Value::String(name) => (name.as_str(), &Value::Null),
         _ => only_key(json).ok_or_else(wrong)?,
     };
-    let case = cases
-        .iter()
-        .find(|case| case.name == name)
-        .ok_or_else(wrong)?;
+    let case = cases.iter().find(|case| case.name == name).ok_or_else(wrong)?;
     room.text(name, place)?;
     let at = place.name(&case.name);
     let value = match (&case.payload, json) {
@@ -300,9 +286,7 @@ fn flags(
     let mut set = vec![false; names.len()];
     for (index, item) in items.iter().enumerate() {
         let at = place.index(index);
-        let known = item
-            .as_str()
-            .and_then(|flag| names.iter().position(|name| name == flag));
+        let known = item.as_str().and_then(|flag| names.iter().position(|name| name == flag));
         let known = known.ok_or_else(|| at.error(shape.brief(), kind_of(item)))?;
         if std::mem::replace(&mut set[known], true) {
             return Err(at.error("each flag once", kind_of(item)));
@@ -356,8 +340,5 @@ fn side_payload(
 /// The key and value of an object that has exactly one.
 fn only_key(json: &Value) -> Option<(&str, &Value)> {
     let object = json.as_object().filter(|object| object.len() == 1)?;
-    object
-        .iter()
-        .next()
-        .map(|(key, value)| (key.as_str(), value))
+    object.iter().next().map(|(key, value)| (key.as_str(), value))
 }

@@ -41,11 +41,9 @@ pub(in crate::typed) fn write(value: &Val, shape: &Shape) -> Value {
         (Val::List(items), Shape::List(element)) => {
             items.iter().map(|item| write(item, element)).collect()
         }
-        (Val::Tuple(items), Shape::Tuple(parts)) => items
-            .iter()
-            .zip(parts)
-            .map(|(item, part)| write(item, part))
-            .collect(),
+        (Val::Tuple(items), Shape::Tuple(parts)) => {
+            items.iter().zip(parts).map(|(item, part)| write(item, part)).collect()
+        }
         (Val::Record(values), Shape::Record(fields)) => {
             let pairs = values.iter().zip(fields);
             let pairs =
@@ -104,14 +102,7 @@ fn float(value: f64) -> Value {
 fn single(value: f32) -> f64 {
     let exact = f64::from(value);
     let short = value.to_string().parse().unwrap_or(exact);
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the test is whether the cast comes back"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the test is whether the cast comes back")]
     let back = short as f32;
-    if back.to_bits() == value.to_bits() {
-        short
-    } else {
-        exact
-    }
+    if back.to_bits() == value.to_bits() { short } else { exact }
 }
