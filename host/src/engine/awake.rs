@@ -71,12 +71,7 @@ impl AwakeCap {
             None => configured,
         };
         let actors_max = configured.min(possible).max(1);
-        Self {
-            actors_max,
-            configured,
-            maps_per_actor,
-            map_count_max,
-        }
+        Self { actors_max, configured, maps_per_actor, map_count_max }
     }
 
     /// The `vm.max_map_count` with which the configured number would be possible, if it is not.

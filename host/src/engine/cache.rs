@@ -59,17 +59,10 @@ impl VerifiedCode {
 impl CodeCache {
     /// Opens the directory, making it if it is missing, and takes other users' rights away.
     pub(super) fn open(path: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
-        let failed = |source| EngineError::Cache {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| EngineError::Cache { path: path.to_owned(), source };
         make_private(path).map_err(failed)?;
         let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
-        let cache = Self {
-            dir,
-            setting: setting(engine),
-            unfinished: AtomicU64::new(0),
-        };
+        let cache = Self { dir, setting: setting(engine), unfinished: AtomicU64::new(0) };
         cache.check_private(path)?;
         Ok(cache)
     }
@@ -142,27 +135,17 @@ impl CodeCache {
     /// K1. A directory that others could write to may already hold their code: it is refused. One
     /// that others could only read is closed to them.
     fn check_private(&self, path: &Path) -> Result<(), EngineError> {
-        let failed = |source| EngineError::Cache {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| EngineError::Cache { path: path.to_owned(), source };
         let metadata = self.dir.dir_metadata().map_err(failed)?;
         let mode = metadata.mode() & 0o7777;
         if mode & 0o022 != 0 {
-            return Err(EngineError::CacheNotPrivate {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(EngineError::CacheNotPrivate { path: path.to_owned(), mode });
         }
         if metadata.uid() != self.our_uid().map_err(failed)? {
-            return Err(EngineError::CacheNotOurs {
-                path: path.to_owned(),
-            });
+            return Err(EngineError::CacheNotOurs { path: path.to_owned() });
         }
         if mode & 0o077 != 0 {
-            self.dir
-                .set_permissions(".", Permissions::from_mode(0o700))
-                .map_err(failed)?;
+            self.dir.set_permissions(".", Permissions::from_mode(0o700)).map_err(failed)?;
         }
         Ok(())
     }
@@ -181,10 +164,7 @@ impl CodeCache {
 /// Makes the directory with rights for its owner only; leaves one that exists as it is.
 fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn hash(name: &str, code: &[u8]) -> [u8; HASH_BYTES] {

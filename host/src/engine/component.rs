@@ -83,13 +83,7 @@ impl Component {
         check_memories(&wasm, config)?;
         let lifecycle = Lifecycle::of(&wasm)?;
         let methods = MethodTable::of(&wasm)?;
-        Ok(Self(Arc::new(Parts {
-            digest,
-            wasm,
-            methods,
-            lifecycle,
-            origin,
-        })))
+        Ok(Self(Arc::new(Parts { digest, wasm, methods, lifecycle, origin })))
     }
 
     pub(super) fn downgrade(&self) -> Weak<Parts> {
@@ -115,9 +109,7 @@ impl fmt::Debug for Component {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
+        f.debug_struct("Parts").field("digest", &self.digest).finish_non_exhaustive()
     }
 }
 
@@ -167,17 +159,11 @@ fn check_memories(
         return Ok(());
     };
     if needs.num_memories > MEMORIES_MAX {
-        return Err(ComponentError::Memories {
-            count: needs.num_memories,
-            max: MEMORIES_MAX,
-        });
+        return Err(ComponentError::Memories { count: needs.num_memories, max: MEMORIES_MAX });
     }
     let bytes = needs.max_initial_memory_size.unwrap_or(0);
     if bytes > config.memory_bytes_max {
-        return Err(ComponentError::Memory {
-            bytes,
-            max: config.memory_bytes_max,
-        });
+        return Err(ComponentError::Memory { bytes, max: config.memory_bytes_max });
     }
     Ok(())
 }

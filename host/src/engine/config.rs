@@ -149,10 +149,7 @@ pub(super) fn settings(config: &EngineConfig, pool: Pool) -> Config {
         }
         Pool::OnDemand => {
             // Memory is mapped as large as it is: nothing is left to reserve.
-            settings
-                .memory_reservation(0)
-                .memory_guard_size(0)
-                .guard_before_linear_memory(false);
+            settings.memory_reservation(0).memory_guard_size(0).guard_before_linear_memory(false);
         }
     }
     settings

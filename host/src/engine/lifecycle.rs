@@ -20,10 +20,8 @@ const RESTORE: (&str, &str) = (
 );
 const START: (&str, &str) = ("start", "func() -> result<_, variant { other(string) }>");
 const STOP: (&str, &str) = ("stop", "func() -> result<_, variant { other(string) }>");
-const SNAPSHOT: (&str, &str) = (
-    "snapshot",
-    "func() -> result<option<list<u8>>, variant { other(string) }>",
-);
+const SNAPSHOT: (&str, &str) =
+    ("snapshot", "func() -> result<option<list<u8>>, variant { other(string) }>");
 
 /// Where an instance of the component has its hooks.
 #[derive(Clone, Copy, Debug)]
@@ -93,11 +91,7 @@ fn hook(
     let (actual, export) = match component.get_export(Some(parent), hook) {
         Some((ComponentItem::ComponentFunc(ty), export)) => {
             let mut room = ShapeRoom::new();
-            let result = ty
-                .results()
-                .next()
-                .map(|ty| Shape::of(&ty, &mut room))
-                .transpose();
+            let result = ty.results().next().map(|ty| Shape::of(&ty, &mut room)).transpose();
             let actual = match (parameters(&ty, &mut room), result) {
                 (Ok(parameters), Ok(result)) => signature(&parameters, result.as_ref()),
                 (Err(why), _) | (_, Err(why)) => why.to_string(),
@@ -111,11 +105,7 @@ fn hook(
         Some(export) if actual == expected => Ok(export),
         _ => {
             let actual = actual.chars().take(256).collect();
-            Err(LifecycleError::WrongType {
-                hook,
-                expected,
-                actual,
-            })
+            Err(LifecycleError::WrongType { hook, expected, actual })
         }
     }
 }

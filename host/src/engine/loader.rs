@@ -1,9 +1,6 @@
 //! Turns verified machine code from the cache into a component. The only unsafe step of the
 //! engine, alone in its file.
-#![allow(
-    unsafe_code,
-    reason = "loading compiled code is unsafe by nature; see SAFETY below"
-)]
+#![allow(unsafe_code, reason = "loading compiled code is unsafe by nature; see SAFETY below")]
 
 use crate::engine::cache::VerifiedCode;
 

@@ -75,15 +75,7 @@ impl Engine {
         };
         let ticker = Ticker::start(wasmtime.clone(), config.epoch_tick)?;
         let loaded = Mutex::default();
-        Ok(Self {
-            wasmtime,
-            pool,
-            awake,
-            config,
-            cache,
-            loaded,
-            _ticker: ticker,
-        })
+        Ok(Self { wasmtime, pool, awake, config, cache, loaded, _ticker: ticker })
     }
 
     /// The engine itself, for stores and linkers.
@@ -165,10 +157,7 @@ impl Engine {
         component::check_header(wasm)?;
         let actual = Self::digest(wasm);
         if actual != digest {
-            return Err(ComponentError::OtherDigest {
-                expected: digest,
-                actual,
-            });
+            return Err(ComponentError::OtherDigest { expected: digest, actual });
         }
         Ok(())
     }

@@ -8,11 +8,8 @@
 pub struct Offered(Vec<&'static str>);
 
 /// `stockade:actor` without the hooks, which only guests export.
-const ACTOR: &[&str] = &[
-    "stockade:actor/sqlite@0.1",
-    "stockade:actor/context@0.1",
-    "stockade:actor/log@0.1",
-];
+const ACTOR: &[&str] =
+    &["stockade:actor/sqlite@0.1", "stockade:actor/context@0.1", "stockade:actor/log@0.1"];
 
 /// WASI 0.2, as the linker has it. Linked with nothing granted.
 const WASI: &[&str] = &[
@@ -66,9 +63,7 @@ impl Offered {
         };
         let track = track(version);
         self.0.iter().any(|offered| {
-            offered
-                .split_once('@')
-                .is_some_and(|(i, t)| i == interface && t == track)
+            offered.split_once('@').is_some_and(|(i, t)| i == interface && t == track)
         })
     }
 }
@@ -80,10 +75,7 @@ fn track(version: &str) -> &str {
         return version;
     }
     let parts = if version.starts_with("0.") { 2 } else { 1 };
-    let end = version
-        .match_indices('.')
-        .nth(parts - 1)
-        .map_or(version.len(), |(at, _)| at);
+    let end = version.match_indices('.').nth(parts - 1).map_or(version.len(), |(at, _)| at);
     &version[..end]
 }
 
@@ -94,11 +86,8 @@ mod tests {
     #[test]
     fn versions_match_by_track() {
         let offered = Offered::all();
-        for name in [
-            "stockade:actor/sqlite@0.1.0",
-            "wasi:io/streams@0.2.0",
-            "wasi:cli/exit@0.2.99",
-        ] {
+        for name in ["stockade:actor/sqlite@0.1.0", "wasi:io/streams@0.2.0", "wasi:cli/exit@0.2.99"]
+        {
             assert!(offered.has(name), "{name}");
         }
         for name in [

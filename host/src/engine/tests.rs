@@ -28,10 +28,7 @@ const ENDLESS: &str = r#"
 "#;
 
 fn config() -> EngineConfig {
-    EngineConfig {
-        instances_max: 4,
-        ..EngineConfig::default()
-    }
+    EngineConfig { instances_max: 4, ..EngineConfig::default() }
 }
 
 fn engine() -> Engine {
@@ -56,13 +53,9 @@ async fn call(engine: &Engine, component: &Component, args: &[Val]) -> wasmtime:
     let mut store = Store::new(engine.wasmtime(), ());
     store.set_epoch_deadline(3);
     let linker = Linker::new(engine.wasmtime());
-    let instance = linker
-        .instantiate_async(&mut store, component.wasm())
-        .await?;
+    let instance = linker.instantiate_async(&mut store, component.wasm()).await?;
     let method = component.methods().iter().next().expect("it has a method");
-    let func = instance
-        .get_func(&mut store, method.export())
-        .expect("the method's export");
+    let func = instance.get_func(&mut store, method.export()).expect("the method's export");
     let mut results = vec![Val::Bool(false); method.results_len()];
     func.call_async(&mut store, args, &mut results).await?;
     Ok(results)
@@ -74,9 +67,7 @@ async fn a_component_runs() {
     let component = load(&engine, &wasm(ADD)).expect("it is fine");
     assert_eq!(component.origin(), Origin::Compiled);
     assert!(component.lifecycle().is_none());
-    let results = call(&engine, &component, &[Val::S64(41)])
-        .await
-        .expect("it runs");
+    let results = call(&engine, &component, &[Val::S64(41)]).await.expect("it runs");
     assert_eq!(results, [Val::S64(42)]);
 }
 
@@ -84,19 +75,14 @@ async fn a_component_runs() {
 async fn the_epoch_ends_an_endless_call() {
     let engine = engine();
     let component = load(&engine, &wasm(ENDLESS)).expect("it is fine");
-    let error = call(&engine, &component, &[])
-        .await
-        .expect_err("it cannot end by itself");
+    let error = call(&engine, &component, &[]).await.expect_err("it cannot end by itself");
     assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::Interrupt));
 }
 
 #[test]
 fn dropping_the_engine_ends_its_ticker() {
     // With a tick of an hour, only a ticker that is told to end lets the drop return.
-    let config = EngineConfig {
-        epoch_tick: Duration::from_secs(3_600),
-        ..config()
-    };
+    let config = EngineConfig { epoch_tick: Duration::from_secs(3_600), ..config() };
     let engine = Engine::new(config).expect("this machine can have an engine");
     drop(engine);
 }
@@ -108,20 +94,14 @@ fn one_digest_is_compiled_once_at_a_time() {
     let (first, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| load(&engine, &bytes).expect("it is fine"));
         let second = scope.spawn(|| load(&engine, &bytes).expect("it is fine"));
-        (
-            first.join().expect("no panic"),
-            second.join().expect("no panic"),
-        )
+        (first.join().expect("no panic"), second.join().expect("no panic"))
     });
     let code = |component: &Component| component.wasm().image_range();
     assert_eq!(code(&first), code(&second));
     assert!(engine.find(first.digest()).is_some());
     let digest = first.digest();
     drop((first, second));
-    assert!(
-        engine.find(digest).is_none(),
-        "without a cache nothing keeps it"
-    );
+    assert!(engine.find(digest).is_none(), "without a cache nothing keeps it");
 }
 
 #[test]
@@ -131,41 +111,24 @@ fn other_files_are_told_apart() {
         let error = load(&engine, bytes).expect_err("it is refused");
         assert!(error.to_string().contains(expected), "{error}");
     };
-    check(
-        &wasm("(module)"),
-        "build it with `cargo component build --release`",
-    );
+    check(&wasm("(module)"), "build it with `cargo component build --release`");
     check(b"", "it is empty");
     check(b"(component)", "only the binary form is taken");
     check(b"\x7fELF", "does not start with the bytes of a wasm file");
-    check(
-        b"\0asm\x0d\0\x01\0garbage",
-        "the component cannot be compiled",
-    );
+    check(b"\0asm\x0d\0\x01\0garbage", "the component cannot be compiled");
     let mut cut = wasm(ADD);
     cut.truncate(cut.len() / 2);
     check(&cut, "the component cannot be compiled");
 
-    let error = engine
-        .load(Engine::digest(b"other"), &wasm(ADD))
-        .expect_err("another digest");
-    assert!(
-        matches!(error, ComponentError::OtherDigest { .. }),
-        "{error}"
-    );
+    let error = engine.load(Engine::digest(b"other"), &wasm(ADD)).expect_err("another digest");
+    assert!(matches!(error, ComponentError::OtherDigest { .. }), "{error}");
 
-    let config = EngineConfig {
-        component_bytes_max: 10,
-        ..config()
-    };
+    let config = EngineConfig { component_bytes_max: 10, ..config() };
     let small = Engine::new(config).expect("this machine can have an engine");
     let bytes = wasm(ADD);
     assert_eq!(
         load(&small, &bytes).expect_err("too large"),
-        ComponentError::TooLarge {
-            bytes: bytes.len() as u64,
-            max: 10
-        }
+        ComponentError::TooLarge { bytes: bytes.len() as u64, max: 10 }
     );
 }
 
@@ -185,18 +148,13 @@ fn imports_that_nobody_offers_are_named() {
 
 #[test]
 fn too_much_memory_is_refused_before_a_call() {
-    let config = EngineConfig {
-        memory_bytes_max: 64 * 1024,
-        ..config()
-    };
+    let config = EngineConfig { memory_bytes_max: 64 * 1024, ..config() };
     let engine = Engine::new(config).expect("this machine can have an engine");
     let error = load(&engine, &wasm(ADD)).expect_err("it starts with two pages");
     assert!(error.to_string().contains("memory"), "{error}");
 
     let memory = "(core module (memory 1))";
-    let instances: String = (0..5)
-        .map(|n| format!("(core instance (instantiate {n}))"))
-        .collect();
+    let instances: String = (0..5).map(|n| format!("(core instance (instantiate {n}))")).collect();
     let text = format!("(component {} {instances})", memory.repeat(5));
     load(&engine, &wasm(&text)).expect_err("five memories");
 }
@@ -266,11 +224,7 @@ struct Cached {
 impl Cached {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let cached = Self {
-            dir: root.path().join("a/code"),
-            bytes: wasm(ADD),
-            _root: root,
-        };
+        let cached = Self { dir: root.path().join("a/code"), bytes: wasm(ADD), _root: root };
         assert_eq!(cached.start(), Origin::Compiled);
         assert_eq!(cached.start(), Origin::Cached);
         cached
@@ -278,23 +232,16 @@ impl Cached {
 
     /// A new engine loads the component: from where?
     fn start(&self) -> Origin {
-        let config = EngineConfig {
-            cache_dir: Some(self.dir.clone()),
-            ..config()
-        };
+        let config = EngineConfig { cache_dir: Some(self.dir.clone()), ..config() };
         let engine = Engine::new(config).expect("this machine can have an engine");
-        let found = engine
-            .find(Engine::digest(&self.bytes))
-            .map(|found| found.origin());
+        let found = engine.find(Engine::digest(&self.bytes)).map(|found| found.origin());
         let loaded = load(&engine, &self.bytes).expect("it is fine").origin();
         assert_eq!(found.is_some(), loaded == Origin::Cached);
         loaded
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(&self.dir)
-            .expect("the directory is there")
-            .flatten();
+        let files = fs::read_dir(&self.dir).expect("the directory is there").flatten();
         files.map(|file| file.path()).collect()
     }
 }
@@ -303,10 +250,7 @@ impl Cached {
 fn compiled_code_survives_the_engine() {
     let cached = Cached::new();
     assert_eq!(cached.files().len(), 1, "{:?}", cached.files());
-    let mode = fs::metadata(&cached.dir)
-        .expect("it is there")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(&cached.dir).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
@@ -334,10 +278,7 @@ fn damaged_code_is_never_run_but_replaced() {
 fn code_is_never_taken_for_another_components() {
     let cached = Cached::new();
     let file = cached.files().pop().expect("one file");
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("it is text");
+    let name = file.file_name().and_then(|name| name.to_str()).expect("it is text");
     let endless = wasm(ENDLESS);
     let other = name.replacen(
         &Engine::digest(&cached.bytes).to_string(),
@@ -346,10 +287,7 @@ fn code_is_never_taken_for_another_components() {
     );
     assert_ne!(other, name);
     fs::copy(&file, file.with_file_name(other)).expect("it can be copied");
-    let config = EngineConfig {
-        cache_dir: Some(cached.dir.clone()),
-        ..config()
-    };
+    let config = EngineConfig { cache_dir: Some(cached.dir.clone()), ..config() };
     let engine = Engine::new(config).expect("this machine can have an engine");
     assert!(engine.find(Engine::digest(&endless)).is_none());
 }
@@ -359,41 +297,22 @@ fn a_directory_that_others_can_write_is_refused() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let open = |mode: u32, dir: &Path| {
         fs::set_permissions(dir, fs::Permissions::from_mode(mode)).expect("it is ours");
-        Engine::new(EngineConfig {
-            cache_dir: Some(dir.to_owned()),
-            ..config()
-        })
+        Engine::new(EngineConfig { cache_dir: Some(dir.to_owned()), ..config() })
     };
     let error = open(0o777, root.path()).expect_err("anybody could put code there");
-    assert!(
-        matches!(error, EngineError::CacheNotPrivate { mode: 0o777, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, EngineError::CacheNotPrivate { mode: 0o777, .. }), "{error}");
     open(0o755, root.path()).expect("reading is taken away, not refused");
-    let mode = fs::metadata(root.path())
-        .expect("it is there")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(root.path()).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     let file = root.path().join("file");
     fs::write(&file, "").expect("it is writable");
-    let config = EngineConfig {
-        cache_dir: Some(file),
-        ..config()
-    };
-    assert!(matches!(
-        Engine::new(config),
-        Err(EngineError::Cache { .. })
-    ));
+    let config = EngineConfig { cache_dir: Some(file), ..config() };
+    assert!(matches!(Engine::new(config), Err(EngineError::Cache { .. })));
 }
 
 #[test]
 fn every_pool_can_be_made() {
-    for pool in [
-        Pool::Wide { slots: 4 },
-        Pool::Narrow { slots: 4 },
-        Pool::OnDemand,
-    ] {
+    for pool in [Pool::Wide { slots: 4 }, Pool::Narrow { slots: 4 }, Pool::OnDemand] {
         wasmtime::Engine::new(&config::settings(&config(), pool)).expect("the settings fit");
     }
 }

@@ -31,10 +31,7 @@ impl Ticker {
                 }
             })
             .map_err(|source| EngineError::Ticker { source })?;
-        Ok(Self {
-            alive: Some(alive),
-            thread: Some(thread),
-        })
+        Ok(Self { alive: Some(alive), thread: Some(thread) })
     }
 }
 
