@@ -252,14 +252,19 @@ impl Host {
         Ok(SqlReply::of(heard))
     }
 
-    /// Ends an actor's generation in order. `None`: it was not awake here.
+    /// Ends an actor's generation in order. `None`: it was asleep.
     ///
     /// # Errors
-    /// `ActorMissing`; `Overloaded`; those of the store.
+    /// `ActorMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of the store.
     pub async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
         let exit = self.inner.router.end(actor, Ending::Operator).await?;
         if exit.is_none() {
-            self.state(actor).await?;
+            let head = self.state(actor).await?.head;
+            let is_others = !head.sealed && head.owner != self.shared().depot.node();
+            let elsewhere = self.shared().nodes.address_if_alive(head.owner);
+            if let Some(address) = elsewhere.filter(|_| is_others) {
+                return Err(HostError::Elsewhere { actor: actor.clone(), address });
+            }
         }
         Ok(exit.map(ExitInfo::from))
     }

@@ -26,7 +26,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What `stockade serve` runs.
 pub struct ServerConfig {
-    /// The host. Its advertised address is filled in once the admin listener has one.
+    /// The host. Its advertised address is that of the callers' listener, once it has one.
     pub host: HostConfig,
     /// `host:port` for callers of actors. Port 0: a free one.
     pub listen: String,
@@ -91,7 +91,7 @@ impl Server {
         let ServerConfig { host: mut host_config, listen, admin, token } = config;
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
-        host_config.advertised = local(&admin)?.to_string();
+        host_config.advertised = local(&listen)?.to_string();
         let settings = Settings { limits: host_config.limits.clone(), token };
         let limits = settings.limits.clone();
         let host = Host::start(host_config).await?;
