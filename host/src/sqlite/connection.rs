@@ -101,6 +101,8 @@ impl Connection {
             .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
         let core = Core {
             slots: Slots::default(),
+        let noting = owner.clone();
+        connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
             cache: Cache::default(),
             stack: Stack::default(),
             runner: Runner {

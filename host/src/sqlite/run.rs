@@ -278,11 +278,27 @@ impl Runner {
             }
         }
     }
+                if compiled.controls_transactions {
+                    self.leave_dropped_transaction();
+                }
 
     /// Ends a run that may have more rows. A write that was under way commits here.
     pub(super) fn finish(&self, compiled: &mut Compiled) -> Result<(), SqlError> {
         let ended = match compiled.raw.reset() {
             SQLITE_OK => Ok(()),
+    /// When the RELEASE that commits is refused, SQLite rolls everything back but stays inside an
+    /// empty transaction, in which nothing that follows would be kept.
+    #[cold]
+    fn leave_dropped_transaction(&self) {
+        let dropped = self.owner.has_rolled_back()
+            && !self.database.is_autocommit()
+            && !self.database.is_in_use();
+        if dropped && let Ok(mut rollback) = self.own("ROLLBACK") {
+            // Nothing is left that could fail; a dead session says so at the next call.
+            rollback.raw.step();
+        }
+    }
+
             code => Err(self.error(code)),
         };
         self.meter.ran(compiled.raw.take_steps());
@@ -407,7 +423,8 @@ impl Runner {
         let message = self.database.message();
         let offset = self.database.error_offset();
         let denial = self.judge.take_notes().denial;
-        if let Some(fault) = self.owner.fault(&self.meter) {
+        let in_transaction = !self.database.is_autocommit();
+        if let Some(fault) = self.owner.fault(&self.meter, in_transaction) {
             return fault;
         }
         if code & 0xff == SQLITE_AUTH && denial.is_none() {
