@@ -19,6 +19,7 @@ use super::ffi::{Database, Whole};
 use super::meter::{Meter, STEPS_PER_LOOK};
 use super::owner::{Owner, reason_of};
 use super::run::{Bounds, Changes, Runner};
+use super::slice::Slice;
 use super::statement::{Cache, Compiled, Slots};
 use super::transaction::{Stack, TransactionId, TransactionMode};
 use super::value::Value;
@@ -87,22 +88,26 @@ impl Connection {
         let mut open = stockade_vfs::open(session.clone(), &options)
             .map_err(|error| open_error(&session, &error))?;
         let owner = Owner::new(open.handle(), grip);
-        let judge = Judge::new(meter.clone(), owner.clone());
+        let slice = Slice::default();
+        let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
         hardening::harden(connection, limits).map_err(other)?;
         judge.install(connection).map_err(other)?;
-        let looking = (owner.clone(), meter.clone());
-        let look = move || !(looking.1.look() && looking.0.is_alive());
+        let looking = (owner.clone(), meter.clone(), slice.clone());
+        let look = move || {
+            looking.2.look();
+            !(looking.1.look() && looking.0.is_alive())
+        };
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
         connection.progress_handler(steps, Some(look)).map_err(other)?;
+        let noting = owner.clone();
+        connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
         let database = Database::new(open);
         functions::register(&database)
             .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
         let core = Core {
             slots: Slots::default(),
-        let noting = owner.clone();
-        connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
             cache: Cache::default(),
             stack: Stack::default(),
             runner: Runner {
@@ -110,6 +115,7 @@ impl Connection {
                 judge,
                 owner: owner.clone(),
                 meter: meter.clone(),
+                slice,
                 bounds: Bounds::new(limits),
             },
             runs: 0,
@@ -149,6 +155,7 @@ impl Connection {
         core.stack.clear();
         let (read, written) = core.runner.database.take_page_counts();
         self.meter.pages(read, written);
+        core.runner.slice.end();
         ended.map(|()| left)
     }
 
@@ -279,6 +286,7 @@ impl Connection {
         let core = self.core.parts();
         let answer = work(core);
         core.follow_sqlite();
+        core.runner.slice.end();
         guard.check()?;
         self.owner.alive()?;
         answer

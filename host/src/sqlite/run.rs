@@ -19,6 +19,7 @@ use super::ffi::{Code, Column, Database, Step};
 use super::meter::Meter;
 use super::owner::Owner;
 use super::packed::{self, Packed};
+use super::slice::Slice;
 use super::statement::{Compiled, Run};
 use super::value::Value;
 use crate::limits::Limits;
@@ -80,6 +81,7 @@ pub(super) struct Runner {
     pub(super) judge: Judge,
     pub(super) owner: Owner,
     pub(super) meter: Meter,
+    pub(super) slice: Slice,
     pub(super) bounds: Bounds,
 }
 
@@ -247,7 +249,9 @@ impl Runner {
     #[inline]
     pub(super) fn start(&self, compiled: &Compiled, in_transaction: bool) -> Result<(), SqlError> {
         self.owner.alive()?;
-        self.meter.start_statement()?;
+        if self.meter.start_statement()? {
+            self.slice.look();
+        }
         if in_transaction && compiled.controls_transactions {
             return Err(SqlError::Denied(
                 "transaction control while a transaction handle is open".to_owned(),
@@ -274,18 +278,14 @@ impl Runner {
                 let error = self.error(code);
                 compiled.raw.reset();
                 self.meter.ran(compiled.raw.take_steps());
+                if compiled.controls_transactions {
+                    self.leave_dropped_transaction();
+                }
                 Err(error)
             }
         }
     }
-                if compiled.controls_transactions {
-                    self.leave_dropped_transaction();
-                }
 
-    /// Ends a run that may have more rows. A write that was under way commits here.
-    pub(super) fn finish(&self, compiled: &mut Compiled) -> Result<(), SqlError> {
-        let ended = match compiled.raw.reset() {
-            SQLITE_OK => Ok(()),
     /// When the RELEASE that commits is refused, SQLite rolls everything back but stays inside an
     /// empty transaction, in which nothing that follows would be kept.
     #[cold]
@@ -299,6 +299,10 @@ impl Runner {
         }
     }
 
+    /// Ends a run that may have more rows. A write that was under way commits here.
+    pub(super) fn finish(&self, compiled: &mut Compiled) -> Result<(), SqlError> {
+        let ended = match compiled.raw.reset() {
+            SQLITE_OK => Ok(()),
             code => Err(self.error(code)),
         };
         self.meter.ran(compiled.raw.take_steps());

@@ -8,6 +8,7 @@ mod forbidden;
 mod functions;
 mod operators;
 mod revoked;
+mod slices;
 mod statements;
 mod torn;
 mod transactions;
