@@ -13,7 +13,6 @@ use std::sync::Arc;
 use stockade_depot::{Mark, Session};
 use stockade_vfs::{Handle, VfsOptions};
 
-use super::slice::give_thread_back;
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
@@ -95,15 +94,9 @@ impl Connection {
         let connection = open.connection_mut();
         hardening::harden(connection, limits).map_err(other)?;
         judge.install(connection).map_err(other)?;
-<<<<<<< HEAD
-        let looking = (owner.clone(), meter.clone());
-        let look = move || {
-            give_thread_back(looking.1.looks_in_run());
-=======
         let looking = (owner.clone(), meter.clone(), slice.clone());
         let look = move || {
             looking.2.look();
->>>>>>> sql
             !(looking.1.look() && looking.0.is_alive())
         };
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);

@@ -236,11 +236,6 @@ impl Meter {
         self.check().is_ok()
     }
 
-    /// How often `look` was asked since the statement that runs now began.
-    pub(super) fn looks_in_run(&self) -> u64 {
-        get(&self.0.steps_in_run) / u64::from(STEPS_PER_LOOK)
-    }
-
     /// A statement paused or ended after `steps`, as it counted itself. Work inside it that it does
     /// not count (`VACUUM`) was seen by `look` alone.
     #[inline]
