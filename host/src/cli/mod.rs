@@ -52,7 +52,7 @@ const ADMIN_VARIABLE: &str = "STOCKADE_ADMIN";
 
 const AFTER_HELP: &str = "\
 A first actor, examples/counter:
-  stockade serve --data-dir ./data &
+  stockade serve --data-dir ./data          (in another terminal)
   stockade deploy counter target/guest/wasm32-wasip1/guest/counter.wasm
   stockade describe counter
   stockade call counter/alice increment 5
