@@ -18,16 +18,19 @@ help:
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
-# rustup fetches the toolchain of rust-toolchain.toml, if there is one, by itself.
+# A C compiler for SQLite, an SQLite that is not ours for the demo, and what building guests needs.
 setup:
 	@command -v cc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends build-essential; }
+	@command -v python3 >/dev/null || command -v sqlite3 >/dev/null || { apt-get update && apt-get install -y --no-install-recommends sqlite3; }
 	@guest-sdk/toolchain/install.sh
 
 guests: setup
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
 demo: setup
-	tests/demo/demo.sh
+	@echo '== Build: the program in its release build, the actors as components'
+	cargo build --locked --release --bin stockade --bin demo
+	cargo run --locked --release --quiet --bin demo
 
 # The suites start the real program; it is built here so that no test waits for it.
 test: setup
@@ -40,7 +43,7 @@ test: setup
 
 bench: setup
 	cargo build --locked --release --bin stockade
-	cargo bench --locked -p stockade-tests --bench bench
+	cargo bench --locked --bench figures
 
 check:
 	cargo fmt --check

@@ -2,10 +2,12 @@
 //!
 //! ```no_run
 //! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
-//! use stockade::{ActorId, Arguments, Host, HostConfig, Manifest};
+//! use stockade::{ActorId, Arguments, Host, HostConfig};
 //!
 //! let host = Host::start(HostConfig::new("data")).await?;
-//! host.deploy("counter", wasm, Manifest::default()).await?;
+//! let mut manifest = host.manifest();
+//! manifest.limits.call_time_ms = 2_000;
+//! host.deploy("counter", wasm, manifest).await?;
 //! let alice = ActorId::new("counter", "alice")?;
 //! let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
 //! println!("{} in generation {}", reply.to_json(), reply.generation);
@@ -171,7 +173,7 @@ impl Host {
         if wasm.len() as u64 > max {
             return Err(HostError::PayloadTooLarge { bytes: wasm.len() as u64, max });
         }
-        manifest.check(&self.inner.config.limits)?;
+        let manifest = manifest.fitted(&self.inner.config.limits)?;
         let kinds = &self.shared().kinds;
         let digest = Engine::digest(&wasm);
         let program = kinds.program(digest, wasm.clone(), &manifest).await?;
@@ -186,6 +188,14 @@ impl Host {
         let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
         let replaced = before.map(|row| row.component).filter(|old| *old != digest);
         Ok(Deployed { kind: kind.to_owned(), digest, version, methods, replaced, ended })
+    }
+
+    /// The manifest with what this host gives to kinds that set nothing themselves. Change it, then
+    /// deploy with it; `Manifest::default()` has the program's own defaults instead.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        let HostConfig { kind_defaults, limits, .. } = &self.inner.config;
+        Manifest { limits: kind_defaults.clone().within(limits) }
     }
 
     /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the

@@ -10,6 +10,32 @@
 //!  engine, typed   components compiled once; methods, JSON and WAVE
 //!  grip, limits    revocable handles; every number
 //! ```
+//!
+//! The library does what the program does:
+//!
+//! ```no_run
+//! use stockade::{ActorId, Arguments, Host, HostConfig};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let host = Host::start(HostConfig::new("data")).await?;
+//!     let wasm = std::fs::read("target/guest/wasm32-wasip1/guest/counter.wasm")?;
+//!     host.deploy("counter", wasm, host.manifest()).await?;
+//!
+//!     let alice = ActorId::new("counter", "alice")?;
+//!     let reply = host.call(&alice, "increment", Arguments::of(&(5,))?).await?;
+//!     let value: Result<i64, String> = reply.read()?;
+//!     println!("{value:?} as of commit {}", reply.txid);
+//!
+//!     host.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - [`Arguments`] come from Rust values, JSON or WAVE; they are checked against the component's
+//!   types before it runs.
+//! - [`Reply::read`] gives the result as a Rust value, [`Reply::to_json`] as JSON.
+//! - [`HostError::retry`] says what to do about an error.
 
 pub mod actor;
 pub mod bindings;
@@ -30,4 +56,4 @@ pub use error::HostError;
 pub use host::{Host, HostConfig, Reply};
 pub use router::kinds::Manifest;
 pub use stockade_depot::ActorId;
-pub use typed::Arguments;
+pub use typed::{Arguments, ResultError};

@@ -20,7 +20,6 @@ use crate::error::HostError;
 use crate::gateway::auth::{Token, is_loopback};
 use crate::gateway::{Gateways, Listener, Settings, Side};
 use crate::host::{Host, HostConfig, ShutdownReport};
-use crate::limits::Limits;
 
 /// How long answers may take to be written once the host has ended. 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +28,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub struct ServerConfig {
     /// The host. Its advertised address is filled in once the admin listener has one.
     pub host: HostConfig,
-    /// What the manifest of a deploy leaves out.
-    pub kind_defaults: Limits,
     /// `host:port` for callers of actors. Port 0: a free one.
     pub listen: String,
     /// `host:port` for operators.
@@ -91,11 +88,11 @@ impl Server {
     /// # Errors
     /// `ServerError` tells which step failed; nothing is left running.
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        let ServerConfig { host: mut host_config, kind_defaults, listen, admin, token } = config;
+        let ServerConfig { host: mut host_config, listen, admin, token } = config;
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
         host_config.advertised = local(&admin)?.to_string();
-        let settings = Settings { limits: host_config.limits.clone(), kind_defaults, token };
+        let settings = Settings { limits: host_config.limits.clone(), token };
         let limits = settings.limits.clone();
         let host = Host::start(host_config).await?;
         let gateways = Gateways::new(host.clone(), settings);

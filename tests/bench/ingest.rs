@@ -1,6 +1,7 @@
 //! Debian's package index into tables and a full-text index: the `catalog` example beside the very
 //! same parser and statements in rusqlite.
 
+#[allow(unused_imports, reason = "its unit tests run in its own package")]
 #[path = "../../examples/catalog/src/index.rs"]
 #[allow(dead_code, reason = "the guest's file, used as it is")]
 mod index;

@@ -5,6 +5,12 @@
 //!
 //! `STOCKADE_BENCH_QUICK=1` runs each part once on little data: for the tests of the bench itself.
 
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "one binary whose parts share everything; it waits on the clock"
+)]
+
 mod commit;
 mod ingest;
 mod memory;

@@ -161,7 +161,9 @@ async fn reply_waits_for_durability() {
         let commit = duel.old.store.arm(Step::Commit, 1, fault);
         let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
         let mut writing =
-            tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await });
+            tokio::spawn(
+                async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await },
+            );
         commit.fired().await;
         let heard = tokio::time::timeout(Duration::from_millis(300), &mut writing).await;
         assert!(heard.is_err(), "a reply was heard before its commit was durable ({fault:?})");
@@ -225,21 +227,31 @@ async fn a_commit_that_was_applied_is_never_called_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_takeover_answer_has_one_owner() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
-        let Duel { site, old, new, actor } = Duel::new().await;
-        // Asleep: both may take it over.
+        let Duel { site, old, new: usurper, actor } = Duel::new().await;
+        // Asleep: whoever is called first takes it over, and is taken over in turn.
         old.host.stop(&actor).await.unwrap();
-        let third = site.usurper().start().await;
-        let armed = new.store.arm(Step::TakeOver, 1, fault);
-        let mut calls = tokio::task::JoinSet::new();
-        for (value, host) in [(20, &new), (30, &third)] {
+        let first = site.host().start().await;
+        let armed = first.store.arm(Step::TakeOver, 1, fault);
+        let call = |host: &TestHost, value: i64| {
             let (host, actor) = (host.host.clone(), actor.clone());
-            calls.spawn(async move {
-                (value, host.call(&actor, "put", Arguments::Json(json!([value]))).await)
-            });
+            async move { host.call(&actor, "put", Arguments::Json(json!([value]))).await }
+        };
+        let attempt = tokio::spawn(call(&first, 20));
+        armed.fired().await;
+        let mut answers = Vec::new();
+        let begun = std::time::Instant::now();
+        loop {
+            match call(&usurper, 30).await {
+                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                answer => break answers.push((30, answer)),
+            }
         }
+        answers.push((20, attempt.await.unwrap()));
         let mut heard: Vec<(i64, Reply)> = Vec::new();
-        while let Some(answer) = calls.join_next().await {
-            match answer.unwrap() {
+        for answer in answers {
+            match answer {
                 (value, Ok(reply)) => heard.push((value, reply)),
                 (_, Err(HostError::Fenced { .. } | HostError::Superseded { .. })) => {}
                 (_, Err(HostError::Elsewhere { .. } | HostError::Ended { .. })) => {}
@@ -254,9 +266,9 @@ async fn lost_takeover_answer_has_one_owner() {
         assert_eq!(generations.len(), heard.len(), "{fault:?}: two owners of one generation");
         // Whoever was heard last is what the newest generation reads.
         let (value, _) = heard.iter().max_by_key(|(_, reply)| reply.txid).unwrap();
-        let answer = old.take_over_or_ask(&actor, &[&new, &third]).await;
+        let answer = old.take_over_or_ask(&actor, &[&usurper, &first]).await;
         assert_eq!(answer, json!(value), "{fault:?}");
-        for host in [&old, &new, &third] {
+        for host in [&old, &usurper, &first] {
             host.host.shutdown().await;
         }
     }

@@ -45,7 +45,10 @@ impl Stand {
         }
         assert!(begun.elapsed() < PATIENCE, "{method} took {:?}", begun.elapsed());
         let answer = spending.await.unwrap().map(|reply| reply.to_json());
-        assert_eq!(self.host.call(&self.hostile, "hello", json!([])).await.unwrap(), json!("hello"));
+        assert_eq!(
+            self.host.call(&self.hostile, "hello", json!([])).await.unwrap(),
+            json!("hello")
+        );
         answer
     }
 
@@ -54,7 +57,10 @@ impl Stand {
         let answer = self.spend(method, arguments).await;
         let text = format!("{answer:?}");
         assert!(text.contains(word), "{method}: {text}, expected {word}");
-        assert!(!matches!(&answer, Ok(Json::Object(fields)) if fields.contains_key("ok")), "{text}");
+        assert!(
+            !matches!(&answer, Ok(Json::Object(fields)) if fields.contains_key("ok")),
+            "{text}"
+        );
     }
 }
 

@@ -106,7 +106,8 @@ fn write(program: &Program, actor: usize, ledger: &Mutex<Ledger>, stop: &AtomicB
 }
 
 fn kill(program: &Program) {
-    let killed = std::process::Command::new("kill").args(["-KILL", &program.id().to_string()]).status();
+    let killed =
+        std::process::Command::new("kill").args(["-KILL", &program.id().to_string()]).status();
     assert!(killed.unwrap().success());
 }
 
@@ -114,7 +115,10 @@ fn kill(program: &Program) {
 fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
     for (actor, ledger) in ledgers.iter().enumerate() {
         let mut ledger = ledger.lock().unwrap();
-        let answer = program.call(&name_of(actor), "total", &json!([])).unwrap();
+        let answer = program.call(&name_of(actor), "total", &json!([]));
+        let answer = answer.unwrap_or_else(|error| {
+            panic!("SEED={seed} round {round} actor {actor}: {error}\n{}", program.autopsy())
+        });
         let place = format!("SEED={seed} round {round} actor {actor}: {}", answer.body);
         assert_eq!(answer.status, 200, "{place}");
         let (balances, deposits) = (answer.body["ok"][0].as_u64(), answer.body["ok"][1].as_u64());
@@ -129,7 +133,7 @@ fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
         );
         // What is there now is acknowledged: later rounds must keep it too.
         *ledger = Ledger { acknowledged: found, unknown: 0 };
-        if round % 10 == 0 {
+        if round.is_multiple_of(10) {
             let report = program
                 .admin_post(&format!("/admin/actors/{}/verify", name_of(actor)), &json!({}))
                 .unwrap();

@@ -11,6 +11,10 @@
 
 mod core;
 mod fence;
+mod gateway;
+mod history;
+mod hostile;
+mod kill;
 mod lifecycle;
 mod revoke;
 mod sqlite;

@@ -75,14 +75,40 @@ fn values() -> Vec<Native> {
         Native::Blob((0..=255).collect()),
     ];
     let edges = [
-        0, 1, -1, 127, 128, -128, -129, 32_767, 32_768, 8_388_607, 8_388_608, 2_147_483_647,
-        2_147_483_648, 140_737_488_355_327, 140_737_488_355_328, 9_007_199_254_740_993, i64::MAX,
-        i64::MIN, i64::MIN + 1,
+        0,
+        1,
+        -1,
+        127,
+        128,
+        -128,
+        -129,
+        32_767,
+        32_768,
+        8_388_607,
+        8_388_608,
+        2_147_483_647,
+        2_147_483_648,
+        140_737_488_355_327,
+        140_737_488_355_328,
+        9_007_199_254_740_993,
+        i64::MAX,
+        i64::MIN,
+        i64::MIN + 1,
     ];
     values.extend(edges.map(Native::Integer));
     let reals = [
-        0.5, 1.0, 1e300, -1e-300, f64::MAX, f64::MIN_POSITIVE, f64::from_bits(1),
-        9_007_199_254_740_993.0, 0.1, f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+        0.5,
+        1.0,
+        1e300,
+        -1e-300,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        f64::from_bits(1),
+        9_007_199_254_740_993.0,
+        0.1,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
     ];
     values.extend(reals.map(Native::Real));
     values
@@ -121,7 +147,8 @@ async fn reals_are_exact_to_the_bit() {
     let database = actor(guest::SQLITE_TYPES, "bits");
     // A fixed walk through the bit patterns, and the edges.
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut patterns = vec![0, 1, 1 << 63, f64::MAX.to_bits(), f64::NAN.to_bits(), 0x000f_ffff_ffff_ffff];
+    let mut patterns =
+        vec![0, 1, 1 << 63, f64::MAX.to_bits(), f64::NAN.to_bits(), 0x000f_ffff_ffff_ffff];
     for _ in 0..60 {
         bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         patterns.push(bits);
@@ -150,7 +177,8 @@ async fn text_that_is_no_text_arrives_as_a_blob() {
     let check = async |sql: &str, expected: Json| {
         assert_eq!(first_row(&host, sql).await, [expected], "{sql}");
     };
-    check("SELECT CAST(x'ff00fe' AS TEXT)", json!({"blob": STANDARD.encode([0xff, 0, 0xfe])})).await;
+    check("SELECT CAST(x'ff00fe' AS TEXT)", json!({"blob": STANDARD.encode([0xff, 0, 0xfe])}))
+        .await;
     check("SELECT CAST(x'c328' AS TEXT)", json!({"blob": STANDARD.encode([0xc3, 0x28])})).await;
     check("SELECT CAST(x'610062' AS TEXT)", json!({"text": "a\0b"})).await;
     check("SELECT char(0)", json!({"text": "\0"})).await;

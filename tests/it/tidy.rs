@@ -55,9 +55,10 @@ fn no_host_file_has_an_empty_name() {
             .iter()
             .filter(|file| file.path.starts_with("host") || file.path.starts_with("guest-sdk"))
             .filter(|file| {
-                file.path.with_extension("").components().any(|part| {
-                    EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref())
-                })
+                file.path
+                    .with_extension("")
+                    .components()
+                    .any(|part| EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref()))
             })
             .map(Source::name),
     );
@@ -139,10 +140,7 @@ fn nothing_is_left_for_later() {
 fn no_test_is_ignored() {
     check(
         "a test that is not run proves nothing",
-        sources()
-            .iter()
-            .filter(|file| file.code.contains("#[ignore"))
-            .map(Source::name),
+        sources().iter().filter(|file| file.code.contains("#[ignore")).map(Source::name),
     );
 }
 
@@ -156,9 +154,12 @@ fn printing_has_its_homes() {
             .iter()
             .filter(|file| !homes.iter().any(|home| file.path.starts_with(home)))
             .filter(|file| !file.name().ends_with("build.rs"))
-            .filter(|file| !file.path.components().any(|part| {
-                part.as_os_str() == "tests" || part.as_os_str() == "benches"
-            }))
+            .filter(|file| {
+                !file
+                    .path
+                    .components()
+                    .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+            })
             .filter(|file| {
                 ["println!", "print!", "eprintln!", "eprint!", "dbg!"]
                     .iter()
@@ -258,7 +259,8 @@ mod bite {
     fn a_library_behind_a_wall_is_found() {
         let rule = source("host/depot/src/session.rs", "//! x\nuse rusqlite::Connection;\n");
         assert_eq!(layers::wall_offences(&[rule]).len(), 1);
-        let store = source("host/depot/src/store/embedded.rs", "//! x\nuse rusqlite::Connection;\n");
+        let store =
+            source("host/depot/src/store/embedded.rs", "//! x\nuse rusqlite::Connection;\n");
         assert!(layers::wall_offences(&[store]).is_empty());
     }
 }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use stockade::limits::{HostLimits, Limits};
 use stockade::host::ExitInfo;
+use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
@@ -27,6 +27,10 @@ use crate::guest::Guest;
 const PATIENT: Duration = Duration::from_secs(600);
 /// A lease so short that a host which beats every 200 s is judged dead at once.
 const HASTY: Duration = Duration::from_millis(60);
+
+/// Awake actors of a test's host: each host reserves address space for so many, and dozens of hosts
+/// share the process.
+const AWAKE_MAX: usize = 64;
 
 /// A directory with one store, for any number of hosts.
 pub struct Site {
@@ -78,13 +82,13 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: HostLimits::default() }
+        HostBuilder { site: self, lease: PATIENT, limits: limits() }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: HostLimits::default() }
+        HostBuilder { site: self, lease: HASTY, limits: limits() }
     }
 
     /// The store's own view, without a host.
@@ -92,6 +96,10 @@ impl Site {
     pub fn open_store(&self) -> EmbeddedStore {
         EmbeddedStore::open(&EmbeddedConfig::new(self.store_dir())).unwrap()
     }
+}
+
+fn limits() -> HostLimits {
+    HostLimits { actors_awake_max: AWAKE_MAX, ..HostLimits::default() }
 }
 
 impl HostBuilder<'_> {
@@ -196,8 +204,7 @@ impl TestHost {
         let path = dir.join(format!("{}-{}.db", actor.kind(), actor.key()));
         std::fs::write(&path, self.export(actor).await).unwrap();
         let copy = rusqlite::Connection::open(&path).unwrap();
-        let check: String =
-            copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(check, "ok", "{actor}");
         copy
     }
@@ -215,8 +222,7 @@ pub fn actor(kind: Guest, key: &str) -> ActorId {
     ActorId::new(kind.name, key).unwrap()
 }
 
-/// What is inside `{"ok": ..}`.
-#[must_use]
+/// What is inside `{"ok": ..}`; panics if it is an error.
 pub fn unwrap_ok(answer: &Json, what: &str) -> Json {
     match answer.get("ok") {
         Some(value) => value.clone(),

@@ -61,6 +61,7 @@ pub struct Program {
     /// `host:port` for operators.
     pub admin: String,
     agent: ureq::Agent,
+    log: PathBuf,
 }
 
 /// What the server answered.
@@ -118,13 +119,29 @@ impl Program {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        Ok(Self { listen: address("listen")?, admin: address("admin")?, child, agent })
+        Ok(Self {
+            listen: address("listen")?,
+            admin: address("admin")?,
+            child,
+            agent,
+            log: log_path,
+        })
     }
 
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it still runs, and the end of its log: for the text of a failure.
+    #[must_use]
+    pub fn autopsy(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(30)..].join("\n");
+        format!("process: {}\n{end}", stat.unwrap_or_else(|error| error.to_string()))
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -211,8 +228,7 @@ impl Program {
     /// It was refused.
     pub fn deploy(&self, kind: &str, wasm: &[u8]) -> anyhow::Result<Json> {
         let url = format!("http://{}/admin/kinds/{kind}", self.admin);
-        let answer =
-            reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
+        let answer = reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
         ensure!(answer.status == 200 || answer.status == 201, "deploy {kind}: {answer:?}");
         Ok(answer.body)
     }

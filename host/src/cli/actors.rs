@@ -1,6 +1,7 @@
 //! `stockade actors`: list, show, stop, destroy.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -61,8 +62,8 @@ struct List {
     #[arg(long, value_name = "KIND/KEY")]
     after: Option<Target>,
     /// At most so many
-    #[arg(long, default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, default_value = "1000")]
+    limit: NonZeroUsize,
 }
 
 impl Actors {
@@ -95,7 +96,7 @@ impl Actors {
 impl List {
     fn run(&self, context: &Context, client: &Client) -> Result<(), Failure> {
         let after = self.after.as_ref().map(|after| after.0.to_string());
-        let (actors, next) = all(client, self.kind.as_deref(), after, self.limit)?;
+        let (actors, next) = all(client, self.kind.as_deref(), after, self.limit.get())?;
         let document = json!({ "actors": actors, "next": next });
         context.output.result(&document, list)?;
         if let Some(next) = next {

@@ -11,30 +11,33 @@ use super::output::printable;
 use super::target::{Target, segment};
 use crate::gateway::{
     BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER, WAVE_CONTENT_TYPE,
+    WORDS_CONTENT_TYPE,
 };
 
 /// Call a method of an actor; the first call creates it
 ///
 /// Arguments and result are WAVE, the text form of component values: 5, "text", [1, 2],
 /// {name: "x", age: 3}, some(1), ok("done"). With --json the result is printed as JSON.
+/// An argument that is a string as a whole may be given without its quotes.
 ///
 /// A method that answers err(...) has run and answered: the exit code is 0 unless --fail-on-err.
 #[derive(Args)]
 #[command(after_long_help = r#"Examples:
-  stockade call counter/alice add 5
-  stockade call ledger/main transfer '"alice"' '"bob"' 100
-  stockade call ledger/main transfer --json-args '["alice", "bob", 100]'
-  stockade call ledger/main transfer --json-args '{"from": "alice", "to": "bob", "amount": 100}'
-  stockade call catalog/debian ingest --json-args @batch.json
-  generate | stockade call catalog/debian ingest --json-args -
+  stockade call counter/alice increment 5
+  stockade call ledger/bank transfer alice bob 30
+  stockade call ledger/bank transfer --json-args '["alice", "bob", 30]'
+  stockade call ledger/bank transfer --json-args '{"source": "alice", "target": "bob", "amount": 30}'
+  stockade call catalog/debian ingest @part-of-Packages
+  generate | stockade call catalog/debian ingest -
 
-Strings are quoted inside the shell's quotes. `stockade describe KIND` shows methods and types."#)]
+A string that begins with ", @ or - is given as WAVE inside the shell's quotes: '"@home"'.
+`stockade describe KIND` shows methods, their types and an example of each."#)]
 pub(super) struct Call {
     /// The actor, KIND/KEY
     actor: Target,
     /// The method; with its interface in front if several have the name
     method: String,
-    /// Arguments as WAVE, one each; `@FILE` or `-` (stdin) reads all of them
+    /// Arguments as WAVE, one each; `@FILE` is the text in a file, `-` the text from stdin
     #[arg(allow_negative_numbers = true, value_name = "ARGS")]
     arguments: Vec<String>,
     /// All arguments as one JSON array or object: text, `@FILE`, or `-` for stdin
@@ -80,12 +83,20 @@ impl Call {
         if let Some(json) = &self.json_args {
             return Ok(("application/json", indirect(json)?));
         }
-        let body = match self.arguments.as_slice() {
-            [only] if only == "-" || only.starts_with('@') => indirect(only)?,
-            arguments => arguments.join(", ").into_bytes(),
-        };
-        Ok((WAVE_CONTENT_TYPE, body))
+        if self.arguments.is_empty() {
+            return Ok((WORDS_CONTENT_TYPE, Vec::new()));
+        }
+        let words = self.arguments.iter().map(|argument| word(argument));
+        let words: Vec<String> = words.collect::<Result<_, _>>()?;
+        let body = serde_json::to_vec(&words).expect("BUG: texts are JSON");
+        Ok((WORDS_CONTENT_TYPE, body))
     }
+}
+
+/// An argument as text.
+fn word(argument: &str) -> Result<String, Failure> {
+    String::from_utf8(indirect(argument)?)
+        .map_err(|error| Failure::usage(format!("the argument {argument} is not UTF-8: {error}")))
 }
 
 /// The text itself, or what `@file` or `-` stand for.

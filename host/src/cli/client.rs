@@ -1,6 +1,7 @@
 //! Talks to a host over HTTP.
 
 use std::io::Read;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -33,7 +34,8 @@ impl Client {
     /// A client of `host:port`, which may have `http://` in front.
     pub(super) fn new(address: &str, token: Option<String>) -> Result<Self, Failure> {
         let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-        if address.parse::<http::uri::Authority>().is_err() {
+        let parsed = address.parse::<http::uri::Authority>();
+        if parsed.is_err() || parsed.is_ok_and(|parsed| parsed.port_u16().is_none()) {
             return Err(Failure::usage(format!("{address:?} is no address: write host:port")));
         }
         let config = Agent::config_builder()
@@ -157,8 +159,17 @@ impl Client {
             {
                 Failure::unreachable(&self.address, io)
             }
-            other => Failure::broke_off(&self.address, other),
+            other => match self.unknown_name() {
+                Some(why) => Failure::unreachable(&self.address, &why),
+                None => Failure::broke_off(&self.address, other),
+            },
         }
+    }
+
+    /// Why the address names no machine, if it does not. The system's resolver has no error kind
+    /// of its own for that, so it is asked again.
+    fn unknown_name(&self) -> Option<std::io::Error> {
+        self.address.to_socket_addrs().err()
     }
 }
 
@@ -194,8 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_nobody_has_is_unreachable() {
+        let client = Client::new("no-such-host.invalid:7070", None).expect("an address");
+        let failure = client.get("/health").map(|_| ()).expect_err("nobody there");
+        assert_eq!(failure.body.code, "unreachable");
+    }
+
+    #[test]
     fn addresses_are_checked_before_anything_is_sent() {
-        for address in ["", "a b", "host:port/path"] {
+        for address in ["", "a b", "host:port/path", "localhost"] {
             let failure = Client::new(address, None).map(|_| ()).expect_err(address);
             assert_eq!(failure.body.code, "usage");
         }

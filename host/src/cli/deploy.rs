@@ -17,7 +17,7 @@ use crate::gateway::MANIFEST_HEADER;
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  stockade deploy counter target/wasm32-wasip1/release/counter.wasm
+  stockade deploy counter target/guest/wasm32-wasip1/guest/counter.wasm
   stockade deploy counter counter.wasm --limit call_time_ms=2000 --limit rows_max=1000
   stockade deploy counter counter.wasm --manifest counter.toml
 
@@ -106,10 +106,10 @@ fn describe(deployed: &Json) -> String {
         deployed["version"],
         deployed["methods"],
     );
-    match (&deployed["replaced"], deployed["ended"].as_u64()) {
-        (Json::Null, Some(0) | None) => {}
-        (_, ended) => {
-            let ended = ended.unwrap_or(0);
+    match deployed["ended"].as_u64().unwrap_or(0) {
+        0 => {}
+        1 => text.push_str("; 1 live actor runs the new code at its next call"),
+        ended => {
             text.push_str(&format!("; {ended} live actors run the new code at their next call"));
         }
     }

@@ -65,7 +65,10 @@ impl Export {
             Some(dir) => self.offline(context, dir, &mut partial)?,
             None => self.download(context, &context.admin()?, &mut partial)?,
         };
-        partial.check(length)?;
+        let bar = context.output.progress(None, "{spinner} PRAGMA integrity_check ({elapsed})");
+        let checked = partial.check(length);
+        bar.finish_and_clear();
+        checked?;
         partial.name(&self.out, self.force)?;
         let document = json!({
             "actor": self.actor.0.to_string(),

@@ -45,13 +45,18 @@ const LISTEN: &str = "127.0.0.1:7070";
 /// Where operators are served, unless said otherwise.
 const ADMIN: &str = "127.0.0.1:7071";
 
+/// Where clients look for the address of actors.
+const SERVER_VARIABLE: &str = "STOCKADE_SERVER";
+/// Where clients look for the address of operators; `serve` listens there.
+const ADMIN_VARIABLE: &str = "STOCKADE_ADMIN";
+
 const AFTER_HELP: &str = "\
-A first actor:
+A first actor, examples/counter:
   stockade serve --data-dir ./data &
-  stockade deploy counter counter.wasm
+  stockade deploy counter target/guest/wasm32-wasip1/guest/counter.wasm
   stockade describe counter
-  stockade call counter/alice add 5
-  stockade sql counter/alice 'SELECT * FROM counts'
+  stockade call counter/alice increment 5
+  stockade sql counter/alice 'SELECT * FROM counter'
   stockade export counter/alice alice.sqlite
 
 Exit codes:
@@ -125,13 +130,13 @@ struct Context {
 impl Context {
     /// The listener of actors.
     fn server(&self) -> Result<Client, Failure> {
-        let address = address(self.common.server.as_ref(), "STOCKADE_SERVER", LISTEN);
+        let address = address(self.common.server.as_ref(), SERVER_VARIABLE, LISTEN);
         Client::new(&address, self.token()?)
     }
 
     /// The listener of operators.
     fn admin(&self) -> Result<Client, Failure> {
-        let address = address(self.common.admin.as_ref(), "STOCKADE_ADMIN", ADMIN);
+        let address = address(self.common.admin.as_ref(), ADMIN_VARIABLE, ADMIN);
         Client::new(&address, self.token()?)
     }
 
@@ -150,8 +155,11 @@ impl Context {
 
 /// The address given, else the environment's, else the one `serve` has by default.
 fn address(given: Option<&String>, variable: &str, default: &str) -> String {
-    let set = || std::env::var(variable).ok().filter(|address| !address.is_empty());
-    given.cloned().or_else(set).unwrap_or_else(|| default.to_owned())
+    given.cloned().or_else(|| from_environment(variable)).unwrap_or_else(|| default.to_owned())
+}
+
+fn from_environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|address| !address.is_empty())
 }
 
 /// Runs the program.
@@ -216,7 +224,7 @@ mod tests {
             "stockade",
             "call",
             "counter/a",
-            "add",
+            "increment",
             "-5",
             "-1.5",
             "--json",

@@ -97,8 +97,8 @@ fn step(
         return Ok(Next::More);
     }
     let sql = std::mem::take(pending);
-    // Shown and run from one line of history, whatever it was typed as.
-    let shown = sql.trim().replace('\n', " ");
+    // With its line ends: joined, a comment would swallow what follows, and a text would change.
+    let shown = sql.trim().to_owned();
     let ran = statements.run(&sql, &[]);
     match ran {
         Ok(document) => {

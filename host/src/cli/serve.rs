@@ -107,13 +107,15 @@ impl Serve {
             _ => context.token()?,
         };
         let token = token.map(|text| Token::new(&text)).transpose();
+        let admin = context.common.admin.clone();
+        let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
         host.limits = file.host.limits();
+        host.kind_defaults = over(&file.limits, &self.limits)?;
         Ok(ServerConfig {
             host,
-            kind_defaults: over(&file.limits, &self.limits)?,
             listen: pick(&self.listen, file.listen, super::LISTEN),
-            admin: pick(&context.common.admin, file.admin, super::ADMIN),
+            admin: pick(&admin, file.admin, super::ADMIN),
             token: token.map_err(|error| Failure::usage(error.to_string()))?,
         })
     }
@@ -171,10 +173,13 @@ fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
 fn failure(error: ServerError) -> Failure {
     match error {
         ServerError::Host(error) => error.into(),
-        ServerError::Address { .. } | ServerError::Unprotected(_) => {
-            Failure::usage(error.to_string())
+        ServerError::Address { .. } => {
+            Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
-        ServerError::Listen { .. } => Failure::local(error.to_string()),
+        ServerError::Unprotected(_) => Failure::usage(error.to_string()),
+        ServerError::Listen { .. } => Failure::local(format!(
+            "{error}; --listen and --admin choose other addresses, port 0 a free port"
+        )),
     }
 }
 

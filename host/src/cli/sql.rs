@@ -13,6 +13,9 @@ use super::output::{cell, sql_cell, table};
 use super::target::Target;
 use super::{Context, prompt};
 
+/// Characters of a wrong statement that are shown around its place.
+const PLACE_CHARS: usize = 120;
+
 /// Run SQL against an actor's database: one statement, a file, or a prompt
 ///
 /// Runs inside the actor's own session, so it sees what the actor sees and breaks no rule that
@@ -21,9 +24,9 @@ use super::{Context, prompt};
 #[command(after_long_help = "\
 Examples:
   stockade sql counter/alice                                   a prompt; .help inside
-  stockade sql counter/alice 'SELECT * FROM counts'
-  stockade sql counter/alice 'SELECT * FROM counts WHERE name = ?' --param '\"a\"'
-  stockade sql counter/alice --write 'DELETE FROM counts'
+  stockade sql counter/alice 'SELECT * FROM counter'
+  stockade sql ledger/bank 'SELECT * FROM account WHERE name = ?' --param '\"alice\"'
+  stockade sql counter/alice --write 'UPDATE counter SET value = 0'
   stockade sql counter/alice --write -f fix.sql                the rows of the last statement
   stockade sql counter/alice --json 'SELECT 1' | jq .rows
 
@@ -41,7 +44,12 @@ pub(super) struct Sql {
     #[arg(long, short)]
     write: bool,
     /// A parameter of the last statement, as JSON; by position
-    #[arg(long = "param", value_name = "JSON", value_parser = parameter, allow_hyphen_values = true)]
+    #[arg(
+        long = "param",
+        value_name = "JSON",
+        value_parser = parameter,
+        allow_hyphen_values = true
+    )]
     parameters: Vec<Json>,
     /// Most rows to print
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
@@ -54,6 +62,8 @@ pub(super) struct Statements {
     path: String,
     pub(super) write: bool,
     rows_max: u64,
+    /// Whether errors show the statement.
+    shows_place: bool,
 }
 
 impl Sql {
@@ -63,6 +73,7 @@ impl Sql {
             path: format!("/admin/actors{}/sql", self.actor.path()),
             write: self.write,
             rows_max: self.rows_max,
+            shows_place: !context.output.is_json(),
         };
         let Some(sql) = self.text()? else {
             prompt::run(context, &self.actor, &mut statements)?;
@@ -105,18 +116,37 @@ impl Statements {
         });
         match self.client.post_json(&self.path, &request) {
             Ok(answer) => answer.json(),
-            Err(failure) => Err(self.with_hint(failure)),
+            Err(failure) => Err(self.with_hint(failure, sql)),
         }
     }
 
-    /// Most denials are writes that were not asked for.
-    fn with_hint(&self, mut failure: Failure) -> Failure {
+    /// Most denials are writes that were not asked for; a wrong statement is shown with its place.
+    fn with_hint(&self, mut failure: Failure, sql: &str) -> Failure {
         let body = &mut failure.body;
         if !self.write && (body.group.as_str(), body.code.as_str()) == ("sql", "denied") {
             body.message.push_str("; statements write only with --write (.write on at the prompt)");
         }
+        if self.shows_place
+            && let Some(offset) = body.details["offset"].as_u64()
+            && let Some(place) = usize::try_from(offset).ok().and_then(|at| place(sql, at))
+        {
+            body.message.push_str(&place);
+        }
         failure
     }
+}
+
+/// The line of `sql` with the byte at `offset`, and a mark below it. A long line is cut around it.
+fn place(sql: &str, offset: usize) -> Option<String> {
+    let (before, after) = sql.split_at_checked(offset)?;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let before: Vec<char> = before[start..].chars().collect();
+    let left = before.len().saturating_sub(PLACE_CHARS / 2);
+    let after = after.lines().next().unwrap_or("").chars().take(PLACE_CHARS / 2);
+    let line: String = before[left..].iter().copied().chain(after).collect();
+    // A tab is wider than the mark's one column.
+    let line = line.replace('\t', " ");
+    Some(format!("\n  {}\n  {}^", line.trim_end(), " ".repeat(before.len() - left)))
 }
 
 /// Rows as a table; nothing for a statement that returns none.
@@ -124,10 +154,14 @@ pub(super) fn rows(document: &Json) -> String {
     let list = |value: &Json| value.as_array().cloned().unwrap_or_default();
     let header: Vec<String> = list(&document["columns"]).iter().map(cell).collect();
     if header.is_empty() {
-        return format!("{} rows changed", document["changes"]);
+        return changed(document["changes"].as_u64().unwrap_or(0));
     }
     let rows = list(&document["rows"]);
     table(header, rows.iter().map(|row| list(row).iter().map(sql_cell).collect()).collect())
+}
+
+fn changed(rows: u64) -> String {
+    if rows == 1 { "1 row changed".to_owned() } else { format!("{rows} rows changed") }
 }
 
 /// What a table does not say.
@@ -135,7 +169,7 @@ pub(super) fn tell_rest(context: &Context, document: &Json, write: bool) {
     let has_columns = document["columns"].as_array().is_some_and(|columns| !columns.is_empty());
     let changes = document["changes"].as_u64().unwrap_or(0);
     if has_columns && write && changes > 0 {
-        context.output.note(&format!("{changes} rows changed"));
+        context.output.note(&changed(changes));
     }
     if document["more"] == true {
         context.output.note("there are more rows: --rows-max, or LIMIT and OFFSET");
@@ -151,6 +185,18 @@ fn parameter(text: &str) -> Result<Json, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_statement_is_shown_with_its_place() {
+        assert_eq!(place("SELEC 1", 0).as_deref(), Some("\n  SELEC 1\n  ^"));
+        assert_eq!(place("SELECT ü,\n\tx y z", 14).as_deref(), Some("\n   x y z\n     ^"));
+        let long = format!("{}!{}", "a".repeat(500), "b".repeat(500));
+        let shown = place(&long, 500).expect("a place");
+        assert_eq!(shown.lines().nth(1).map(|line| line.chars().count()), Some(122));
+        assert_eq!(shown.lines().nth(2).map(|line| line.find('^')), Some(Some(62)));
+        assert_eq!(place("ü", 1), None);
+        assert_eq!(place("a", 9), None);
+    }
 
     #[test]
     fn rows_are_a_table_and_changes_a_sentence() {

@@ -18,6 +18,7 @@ use super::target::Target;
 use crate::gateway::verified_to_json;
 
 const BAR: &str = "{bar:40} {pos}/{len} {msg}";
+const SPINNER: &str = "{spinner} verifying {msg} ({elapsed})";
 
 /// Check an actor's history: every page, every commit, the chain over all of them
 ///
@@ -64,7 +65,11 @@ impl Verify {
                 actors.iter().map(|actor| named(client, actor)).collect::<Result<_, _>>()?
             }
         };
-        let bar = self.bar(context, targets.len());
+        let bar = match targets.len() {
+            // How far the host is with one actor is not told.
+            1 => context.output.progress(None, SPINNER),
+            many => self.bar(context, many),
+        };
         let mut verified = Vec::with_capacity(targets.len());
         for target in &targets {
             bar.set_message(target.0.to_string());

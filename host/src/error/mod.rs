@@ -40,7 +40,7 @@ pub enum HostError {
     #[error(transparent)]
     InvalidActor(#[from] InvalidActorId),
     /// Nothing was deployed under this name.
-    #[error("kind {kind:?} is not deployed")]
+    #[error("kind {kind:?} is not deployed; deploy a component under this name first")]
     KindMissing {
         /// The name.
         kind: String,

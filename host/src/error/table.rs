@@ -37,7 +37,10 @@ impl Retry {
 
 /// One row per error; the enum and its columns in one place.
 macro_rules! table {
-    ($( $(#[$doc:meta])* $variant:ident: $group:literal $name:literal $status:literal $retry:ident; )*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident: $group:literal $name:literal $status:literal $retry:ident;
+    )*) => {
         /// An error that can leave the process.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
@@ -268,6 +271,22 @@ core.internal 500 unknown-outcome
             })
             .collect();
         assert_eq!(table, GOLDEN);
+    }
+
+    /// What people read is what clients get.
+    #[test]
+    fn the_readme_has_every_row() {
+        let readme = include_str!("../../../README.md");
+        let rows: String = readme
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+                let (status, retry) = (cells.next()?, cells.next()?);
+                status.parse::<u16>().ok().map(|status| format!("{code} {status} {retry}\n"))
+            })
+            .collect();
+        assert_eq!(rows, GOLDEN);
     }
 
     #[test]

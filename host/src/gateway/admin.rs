@@ -63,7 +63,7 @@ async fn deploy(
     if !arguments::is_of_type(&headers, "application/wasm") {
         return Err(Refusal::new(Code::ContentType, "a component is sent as application/wasm"));
     }
-    let manifest = manifest::read(&headers, &gateway.kind_defaults)?;
+    let manifest = manifest::read(&headers, gateway.host.manifest(), &gateway.limits)?;
     let held = gateway.bodies.read(body).await?;
     let deployed = gateway.host.deploy(&kind, held.bytes.to_vec(), manifest).await?;
     Ok(axum::Json(told::deployed(&deployed)).into_response())

@@ -1,4 +1,4 @@
-//! A call's arguments as they come over HTTP: JSON, WAVE, or nothing at all.
+//! A call's arguments as they come over HTTP: JSON, WAVE, words of a shell, or nothing at all.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -8,6 +8,10 @@ use crate::typed::Arguments;
 
 /// Content type of arguments and results as WAVE text.
 pub const WAVE_CONTENT_TYPE: &str = "application/x-wave";
+
+/// Content type of arguments as typed in a shell: a JSON array with one text per argument, each of
+/// them WAVE or, where a `string` is expected, the text itself. The program sends it.
+pub const WORDS_CONTENT_TYPE: &str = "application/x-wave-words+json";
 
 /// In which notation values travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,11 @@ pub(super) enum Form {
 pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Refusal> {
     if body.is_empty() {
         return Ok(Arguments::None);
+    }
+    if is_of_type(headers, WORDS_CONTENT_TYPE) {
+        return serde_json::from_slice(body)
+            .map(Arguments::Words)
+            .map_err(|error| Refusal::new(Code::InvalidBody, format!("not texts: {error}")));
     }
     let Some(form) = form_of(headers, &header::CONTENT_TYPE) else {
         return Err(Refusal::new(
@@ -85,6 +94,8 @@ mod tests {
         assert!(matches!(json, Ok(Arguments::Json(value)) if value == serde_json::json!([1])));
         let wave = check(Some(WAVE_CONTENT_TYPE), "1, \"a\"");
         assert!(matches!(wave, Ok(Arguments::Wave(text)) if text == "1, \"a\""));
+        let words = check(Some(WORDS_CONTENT_TYPE), "[\"1\", \"a\"]");
+        assert!(matches!(words, Ok(Arguments::Words(words)) if words == ["1", "a"]));
     }
 
     #[test]
@@ -92,6 +103,7 @@ mod tests {
         assert_eq!(check(None, "[1]").map(|_| ()), Err(415));
         assert_eq!(check(Some("text/plain"), "[1]").map(|_| ()), Err(415));
         assert_eq!(check(Some("application/json"), "[1").map(|_| ()), Err(400));
+        assert_eq!(check(Some(WORDS_CONTENT_TYPE), "[1]").map(|_| ()), Err(400));
         let deep = "[".repeat(100_000);
         assert_eq!(check(Some("application/json"), &deep).map(|_| ()), Err(400));
     }

@@ -179,7 +179,7 @@ mod tests {
     use axum::body::Body;
     use axum::http::header::CONTENT_LENGTH;
     use axum::routing::get;
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn ask(router: Router) -> String {
@@ -197,7 +197,14 @@ mod tests {
     /// A client of an export must never take a part for the whole.
     #[tokio::test]
     async fn a_body_that_breaks_off_never_looks_whole() {
-        let parts = || stream::iter([Ok("abc"), Err(io::Error::other("the store is gone"))]);
+        let parts = || {
+            // Later, so that the head and the first part have left before.
+            let failing = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(io::Error::other("the store is gone"))
+            };
+            stream::iter([Ok("abc")]).chain(stream::once(failing))
+        };
         let announced =
             get(move || async move { ([(CONTENT_LENGTH, "6")], Body::from_stream(parts())) });
         let answer = ask(Router::new().route("/", announced)).await;

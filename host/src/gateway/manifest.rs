@@ -6,17 +6,23 @@ use serde_json::Value as Json;
 use super::MANIFEST_HEADER;
 use crate::error::HostError;
 use crate::host::Manifest;
-use crate::limits::Limits;
+use crate::limits::HostLimits;
 
-/// Reads the manifest that came with a deploy; without one, everything is a default.
-pub(super) fn read(headers: &HeaderMap, defaults: &Limits) -> Result<Manifest, HostError> {
-    let manifest = Manifest { limits: defaults.clone() };
-    let Some(header) = headers.get(MANIFEST_HEADER) else { return Ok(manifest) };
+/// Reads the manifest that came with a deploy, over the host's `defaults`. What it sets itself must
+/// be possible within the host's limits.
+pub(super) fn read(
+    headers: &HeaderMap,
+    defaults: Manifest,
+    limits: &HostLimits,
+) -> Result<Manifest, HostError> {
+    let Some(header) = headers.get(MANIFEST_HEADER) else { return Ok(defaults) };
     let wrong = |error: serde_json::Error| HostError::Manifest(error.to_string());
     let said: Json = serde_json::from_slice(header.as_bytes()).map_err(wrong)?;
-    let mut whole = serde_json::to_value(&manifest).map_err(wrong)?;
+    let mut whole = serde_json::to_value(&defaults).map_err(wrong)?;
     overlay(&mut whole, said).map_err(HostError::Manifest)?;
-    serde_json::from_value(whole).map_err(wrong)
+    let manifest: Manifest = serde_json::from_value(whole).map_err(wrong)?;
+    manifest.check(limits)?;
+    Ok(manifest)
 }
 
 /// Replaces what `over` has in `under`, table by table. A table is never replaced by something
@@ -37,6 +43,7 @@ fn overlay(under: &mut Json, over: Json) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     fn check(header: Option<&str>) -> Result<Limits, HostError> {
         let mut headers = HeaderMap::new();
@@ -44,7 +51,8 @@ mod tests {
             headers.insert(MANIFEST_HEADER, header.parse().expect("header"));
         }
         let defaults = Limits { call_time_ms: 7, rows_max: 8, ..Limits::default() };
-        read(&headers, &defaults).map(|manifest| manifest.limits)
+        let defaults = Manifest { limits: defaults };
+        read(&headers, defaults, &HostLimits::default()).map(|manifest| manifest.limits)
     }
 
     #[test]
@@ -52,6 +60,18 @@ mod tests {
         let limits = check(Some(r#"{"limits":{"rows_max":9}}"#)).expect("reads");
         assert_eq!((limits.call_time_ms, limits.rows_max), (7, 9));
         assert_eq!(check(None).expect("reads").rows_max, 8);
+    }
+
+    #[test]
+    fn what_a_manifest_sets_is_refused_if_the_host_cannot_give_it() {
+        // The program's default for this one, said in so many words on a smaller host.
+        let default = Limits::default().payload_bytes_max;
+        let header = format!(r#"{{"limits":{{"payload_bytes_max":{default}}}}}"#);
+        let mut headers = HeaderMap::new();
+        headers.insert(MANIFEST_HEADER, header.parse().expect("header"));
+        let host = HostLimits { body_bytes_max: 1000, ..HostLimits::default() };
+        let defaults = Manifest { limits: Limits::default().within(&host) };
+        assert!(matches!(read(&headers, defaults, &host), Err(HostError::Manifest(_))));
     }
 
     #[test]

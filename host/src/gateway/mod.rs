@@ -1,7 +1,7 @@
 //! HTTP in: two listeners that never share a port.
 //!
 //! ```text
-//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first call creates the actor
+//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first creates the actor
 //!            GET  /kinds/{kind}                      what methods there are
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
@@ -43,7 +43,7 @@ use serde_json::json;
 
 use crate::error::Code;
 use crate::host::Host;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::HostLimits;
 
 use admission::Admission;
 use auth::Token;
@@ -51,7 +51,7 @@ use body::Bodies;
 use guard::Guard;
 use reply::Refusal;
 
-pub use arguments::WAVE_CONTENT_TYPE;
+pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
 pub use json::verified as verified_to_json;
 pub use listen::Listener;
 
@@ -80,8 +80,6 @@ pub enum Side {
 pub struct Settings {
     /// Bounds of the process.
     pub limits: HostLimits,
-    /// What a manifest leaves out.
-    pub kind_defaults: Limits,
     /// Whom to let in.
     pub token: Option<Token>,
 }
@@ -90,7 +88,6 @@ pub struct Settings {
 pub(crate) struct Gateway {
     host: Host,
     limits: HostLimits,
-    kind_defaults: Limits,
     bodies: Bodies,
     admission: Admission,
 }
@@ -106,10 +103,10 @@ impl Gateways {
     /// Puts the gateway in front of a host.
     #[must_use]
     pub fn new(host: Host, settings: Settings) -> Self {
-        let Settings { limits, kind_defaults, token } = settings;
+        let Settings { limits, token } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
-        let gateway = Gateway { host, limits, kind_defaults, bodies, admission };
+        let gateway = Gateway { host, limits, bodies, admission };
         Self { gateway: Arc::new(gateway), token }
     }
 
@@ -126,12 +123,13 @@ impl Gateways {
         };
         routes
             .fallback(move |uri: Uri| std::future::ready(no_route(side, elsewhere, uri.path())))
+            .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
+            // Probes are answered however busy the host is.
+            .route("/health", get(health))
+            .route("/ready", get(ready))
             .method_not_allowed_fallback(|| async {
                 Refusal::new(Code::HttpMethod, "this route does not take this HTTP method")
             })
-            .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
-            .route("/health", get(health))
-            .route("/ready", get(ready))
             .layer(from_fn_with_state(guard, guard::check))
             .with_state(Arc::clone(&self.gateway))
     }
@@ -149,6 +147,10 @@ fn no_route(side: Side, elsewhere: &[&str], path: &str) -> Refusal {
         (true, Side::Admin) => Refusal::new(
             Code::WrongListener,
             "this listener serves operators only; calls go to the public listener",
+        ),
+        (false, Side::Public) if path.starts_with("/actors/") => Refusal::new(
+            Code::NoRoute,
+            "calls go to /actors/{kind}/{key}/{method}; a '/' in a key is written %2F",
         ),
         (false, _) => Refusal::new(Code::NoRoute, format!("no route {path:?}")),
     }

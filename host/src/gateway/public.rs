@@ -31,12 +31,14 @@ async fn call(
     let (kind, key, method) = segments(path)?;
     let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
     let held = gateway.bodies.read(body).await?;
-    let arguments = arguments::read(&headers, &held.bytes)?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
-    let max = gateway.host.limits(actor.kind()).await?.payload_bytes_max;
-    if bytes > max {
-        return Err(HostError::PayloadTooLarge { bytes, max }.into());
+    // Before anything is read of it. A kind that is missing is told by the call.
+    if let Ok(limits) = gateway.host.limits(actor.kind()).await
+        && bytes > limits.payload_bytes_max
+    {
+        return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
     }
+    let arguments = arguments::read(&headers, &held.bytes)?;
     let reply = gateway.host.call(&actor, &method, arguments).await?;
     Ok(reply::of_call(&reply, arguments::wanted(&headers)))
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::gateway::auth::Token;
 use crate::host::HostConfig;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 
 const TOKEN: &str = "0123456789abcdef";
@@ -25,7 +25,6 @@ async fn start(token: Option<&str>, limits: HostLimits) -> Running {
     let host = HostConfig { limits, ..HostConfig::new(dir.path()) };
     let config = ServerConfig {
         host,
-        kind_defaults: Limits::default(),
         listen: "127.0.0.1:0".to_owned(),
         admin: "127.0.0.1:0".to_owned(),
         token: token.map(|token| Token::new(token).expect("valid")),
@@ -112,8 +111,12 @@ async fn each_listener_refuses_what_belongs_to_the_other() {
         assert_eq!(running.ask(at, "GET /health", &[]).await, told(200, ""));
         assert_eq!(running.ask(at, "GET /ready", &[]).await, told(200, ""));
     }
-    let got = running.ask(At::Public, "GET /actors/a/b/c", &[]).await;
-    assert_eq!(got, told(405, "request.http-method"));
+    for line in ["GET /actors/a/b/c", "OPTIONS /actors/a/b/c", "POST /kinds/a", "POST /health"] {
+        let got = running.ask(At::Public, line, &[]).await;
+        assert_eq!(got, told(405, "request.http-method"), "{line}");
+    }
+    let got = running.ask(At::Public, "POST /actors/a/b/c/d", &[]).await;
+    assert_eq!(got, told(404, "request.no-route"));
     assert_eq!(running.ask(At::Admin, "GET /admin/actors", &[]).await, told(200, ""));
     running.end().await;
 }
@@ -167,7 +170,7 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
         (At::Public, call, &[], "[1]", 415, "request.content-type"),
         (At::Public, call, &json, "[1]", 404, "request.kind-missing"),
         (At::Admin, sql, &json, "{\"sq\":1}", 400, "request.invalid-body"),
-        (At::Admin, sql, &json, "{\"sql\":\"SELECT 1\"}", 404, "request.actor-missing"),
+        (At::Admin, sql, &json, "{\"sql\":\"SELECT 1\"}", 404, "request.kind-missing"),
         (At::Admin, sql, &json, "{\"sql\":\"\",\"parameters\":[[]]}", 400, "sql.invalid-argument"),
         (At::Admin, "GET /admin/actors?limit=x", &[], "", 400, "request.malformed"),
         (At::Admin, "GET /admin/actors?kin=x", &[], "", 400, "request.malformed"),
@@ -183,9 +186,21 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
     let large = json!([" ".repeat(1000)]).to_string();
     let got = running.send(At::Public, call, &json, &large).await;
     assert_eq!(got, told(413, "request.payload-too-large"));
-    let wasm = ["content-type: application/wasm"];
-    let got = running.send(At::Admin, "PUT /admin/kinds/a", &wasm, "not wasm").await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_cannot_work_is_refused_and_deploys_nothing() {
+    let running = start(None, HostLimits::default()).await;
+    let deploy = "PUT /admin/kinds/a";
+    let wasm = "content-type: application/wasm";
+    let got = running.send(At::Admin, deploy, &[wasm], "not wasm").await;
     assert_eq!(got, told(422, "request.component"));
+    let manifest = r#"stockade-manifest: {"limits":{"rows":1}}"#;
+    let got = running.send(At::Admin, deploy, &[wasm, manifest], "not wasm").await;
+    assert_eq!(got, told(422, "request.manifest"));
+    let got = running.ask(At::Admin, "GET /admin/kinds/a", &[]).await;
+    assert_eq!(got, told(404, "request.kind-missing"));
     running.end().await;
 }
 
@@ -218,7 +233,7 @@ async fn beyond_its_room_the_gateway_says_overloaded_and_still_answers_probes() 
     let mut holding = TcpStream::connect(address).await.expect("connects");
     holding.write_all(held.as_bytes()).await.expect("writes");
     let overloaded = told(503, "host.overloaded");
-    // The held request has to arrive first; then everything else is refused for as long as it stays.
+    // The held request has to arrive first; then everything else is refused while it stays.
     let refused = async {
         while running.ask(At::Admin, "GET /admin/actors", &[]).await != overloaded {
             tokio::task::yield_now().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stockade_depot::Store;
 
 use crate::error::HostError;
-use crate::limits::HostLimits;
+use crate::limits::{HostLimits, Limits};
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -17,6 +17,9 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// Limits of the process.
     pub limits: HostLimits,
+    /// What [`Host::manifest`](super::Host::manifest) has, and what a manifest that comes over HTTP
+    /// leaves out.
+    pub kind_defaults: Limits,
     /// Where peers and callers reach this process; shown to callers that ask the wrong one.
     pub advertised: String,
     /// How long a process may show no sign of life before others take its actors over.
@@ -40,6 +43,7 @@ impl HostConfig {
         Self {
             data_dir: data_dir.into(),
             limits: HostLimits::default(),
+            kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
             lease: Duration::from_secs(6),
             store: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::{ActorState, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
@@ -14,7 +15,7 @@ use crate::router::Shared;
 use crate::router::kinds::{Kind, Manifest};
 use crate::router::request::Heard;
 use crate::sqlite::{OperatorRows, Value};
-use crate::typed::Method;
+use crate::typed::{Method, ResultError, decode};
 
 /// The answer to a call.
 #[derive(Debug)]
@@ -32,6 +33,33 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The result as a Rust value: a WIT `result` as `Result`, a `record` as a struct, a `variant`
+    /// as an enum. Names are those of the WIT.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Debug, Deserialize)]
+    /// #[serde(rename_all = "kebab-case")]
+    /// enum Refused {
+    ///     UnknownAccount(String),
+    ///     InsufficientFunds { balance: i64, needed: i64 },
+    /// }
+    ///
+    /// fn left(reply: &stockade::Reply) -> Result<i64, Box<dyn std::error::Error>> {
+    ///     match reply.read::<Result<i64, Refused>>()? {
+    ///         Ok(left) => Ok(left),
+    ///         Err(refused) => Err(format!("the ledger refuses: {refused:?}").into()),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// If the result does not have that type. The call has been done all the same.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ResultError> {
+        decode(&self.values)
+    }
+
     /// The result as JSON.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

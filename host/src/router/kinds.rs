@@ -32,28 +32,69 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The manifest for a host with these limits. What stands at its default becomes as large as
+    /// the host allows at most; what was set to something else is taken as it is or refused.
+    ///
+    /// # Errors
+    /// `Manifest` names the setting and what is possible.
+    pub fn fitted(mut self, host: &HostLimits) -> Result<Self, HostError> {
+        let mut defaults = Limits::default();
+        let standing = bounds(&mut defaults, host).map(|bound| *bound.value);
+        for (bound, default) in bounds(&mut self.limits, host).into_iter().zip(standing) {
+            if *bound.value == default {
+                *bound.value = default.min(bound.max);
+            }
+        }
+        self.check(host)?;
+        Ok(self)
+    }
+
     /// Whether a host with these limits can keep its promises.
     ///
     /// # Errors
     /// `Manifest` names the setting and what is possible.
     pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
-        let limits = &self.limits;
-        for (name, value, max) in [
-            ("memory_bytes_max", limits.memory_bytes_max, host.memory_bytes_max),
-            ("table_elements_max", limits.table_elements_max, host.table_elements_max),
-            ("value_bytes_max", limits.value_bytes_max, VALUE_BYTES_MAX),
-            ("commit_bytes_max", limits.commit_bytes_max, COMMIT_BYTES_MAX),
-            ("snapshot_bytes_max", limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
-            ("payload_bytes_max", limits.payload_bytes_max, host.body_bytes_max as u64),
-            ("mailbox_calls_max", limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
-        ] {
-            if value == 0 || value > max {
+        let mut limits = self.limits.clone();
+        for Bound { name, value, max } in bounds(&mut limits, host) {
+            if *value == 0 || *value > max {
                 let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
                 return Err(HostError::Manifest(text));
             }
         }
         Ok(())
     }
+}
+
+impl Limits {
+    /// These limits, none above what a host with such limits allows.
+    #[must_use]
+    pub fn within(mut self, host: &HostLimits) -> Self {
+        for Bound { value, max, .. } in bounds(&mut self, host) {
+            *value = (*value).min(max);
+        }
+        self
+    }
+}
+
+/// A limit of a kind that a host bounds.
+struct Bound<'l> {
+    name: &'static str,
+    value: &'l mut u64,
+    max: u64,
+}
+
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 7] {
+    let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
+    [
+        ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
+        ("table_elements_max", &mut limits.table_elements_max, host.table_elements_max),
+        ("value_bytes_max", &mut limits.value_bytes_max, VALUE_BYTES_MAX),
+        ("commit_bytes_max", &mut limits.commit_bytes_max, COMMIT_BYTES_MAX),
+        ("snapshot_bytes_max", &mut limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
+        ("payload_bytes_max", &mut limits.payload_bytes_max, body_bytes_max),
+        ("mailbox_calls_max", &mut limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
+    ]
+    .map(|(name, value, max)| Bound { name, value, max })
 }
 
 /// A kind with its program.
@@ -183,5 +224,29 @@ impl Kinds {
             }
         }
         Ok(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_shrink_to_a_small_host_and_what_was_set_is_refused() {
+        let host = HostLimits { body_bytes_max: 1000, ..HostLimits::default() };
+        let fitted = Manifest::default().fitted(&host).expect("defaults always fit");
+        assert_eq!(fitted.limits.payload_bytes_max, 1000);
+        assert_eq!(fitted.limits.memory_bytes_max, Limits::default().memory_bytes_max);
+        let with = |payload_bytes_max| Manifest {
+            limits: Limits { payload_bytes_max, ..Limits::default() },
+        };
+        assert_eq!(with(999).fitted(&host).expect("fits").limits.payload_bytes_max, 999);
+        for payload_bytes_max in [0, 1001] {
+            let refused = with(payload_bytes_max).fitted(&host).expect_err("cannot be");
+            assert!(refused.to_string().contains("payload_bytes_max"), "{refused}");
+        }
+        let defaults = Limits { payload_bytes_max: 5000, rows_max: 7, ..Limits::default() };
+        let within = defaults.within(&host);
+        assert_eq!((within.payload_bytes_max, within.rows_max), (1000, 7));
     }
 }

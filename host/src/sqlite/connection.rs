@@ -499,7 +499,7 @@ impl Core {
 }
 
 /// Moves the offset of a statement's failure to where it is in the whole text.
-fn shifted(error: SqlError, by: usize) -> SqlError {
+pub(super) fn shifted(error: SqlError, by: usize) -> SqlError {
     match error {
         SqlError::Statement(mut failure) => {
             let by = u32::try_from(by).ok();

@@ -2,7 +2,7 @@
 //! asked for, and the host's own tables stay out of sight.
 
 use super::authorizer::Asker;
-use super::connection::{Connection, Core};
+use super::connection::{Connection, Core, shifted};
 use super::error::SqlError;
 use super::statement::Compiled;
 use super::value::Value;
@@ -62,7 +62,8 @@ impl Core {
         let mut parameters = parameters;
         let mut from = 0;
         while from < sql.len() {
-            let front = self.runner.front(&sql[from..], asker, false)?;
+            let front = self.runner.front(&sql[from..], asker, false);
+            let front = front.map_err(|error| shifted(error, from))?;
             from += front.tail;
             let Some(mut compiled) = front.compiled else {
                 if front.tail == 0 {

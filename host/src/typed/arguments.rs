@@ -9,6 +9,7 @@
 //!
 //! Parameters of type `option` may be left out: at the end by position, anywhere by name.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use wasmtime::component::Val;
 
@@ -32,8 +33,61 @@ pub enum Arguments {
     /// WAVE text, separated by commas: `1, "text", {name: "x"}`. Trailing options may be left
     /// out.
     Wave(String),
+    /// One text per argument, as typed in a shell: WAVE, and texts may lack their quotes. Where a
+    /// `string` is expected, what does not begin with `"` is the text itself. Trailing options may
+    /// be left out.
+    Words(Vec<String>),
     /// Values, by position, all of them.
     Values(Vec<Val>),
+}
+
+impl Arguments {
+    /// Arguments as JSON text: `[5]` by position, `{"by": 5}` by name, `5` for a single parameter.
+    ///
+    /// # Errors
+    /// If the text is not JSON. Whether it fits the method is found out by the call.
+    pub fn json(text: &str) -> Result<Self, ArgumentError> {
+        serde_json::from_str(text).map(Self::Json).map_err(|error| {
+            Place::WHOLE.error("JSON text", error.to_string())
+        })
+    }
+
+    /// Arguments from Rust values: a tuple by position, a struct by parameter name.
+    ///
+    /// ```
+    /// use stockade::Arguments;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Transfer<'a> {
+    ///     source: &'a str,
+    ///     target: &'a str,
+    ///     amount: i64,
+    /// }
+    ///
+    /// let by_name = Arguments::of(&Transfer { source: "alice", target: "bob", amount: 30 })?;
+    /// let by_position = Arguments::of(&("alice", "bob", 30))?;
+    /// # Ok::<(), stockade::HostError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the value has no form in JSON, such as a map whose keys are no strings.
+    pub fn of(value: &impl Serialize) -> Result<Self, ArgumentError> {
+        serde_json::to_value(value).map(Self::Json).map_err(|error| {
+            Place::WHOLE.error("values that can be written as JSON", error.to_string())
+        })
+    }
+}
+
+impl From<Value> for Arguments {
+    fn from(json: Value) -> Self {
+        Self::Json(json)
+    }
+}
+
+impl From<Vec<Val>> for Arguments {
+    fn from(values: Vec<Val>) -> Self {
+        Self::Values(values)
+    }
 }
 
 /// The arguments as values of `parameters`, one each.
@@ -49,6 +103,7 @@ pub(super) fn bind(
         Arguments::None => binder.by_position(&[]),
         Arguments::Json(json) => binder.json(json),
         Arguments::Wave(text) => binder.wave(text),
+        Arguments::Words(words) => binder.words(words),
         Arguments::Values(values) => binder.values(values),
     }
 }
@@ -140,6 +195,45 @@ impl Binder<'_> {
         Ok(values)
     }
 
+    fn words(&mut self, words: &[String]) -> Result<Vec<Val>, ArgumentError> {
+        if words.len() > self.parameters.len() {
+            return Err(Place::WHOLE.error(self.signature(), format!("{} values", words.len())));
+        }
+        let mut values = Vec::with_capacity(self.parameters.len());
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let place = Place::WHOLE.name(&parameter.name);
+            values.push(match words.get(index) {
+                Some(word) => self.word(word, &parameter.shape, &place)?,
+                None => left_out(parameter, &place)?,
+            });
+        }
+        Ok(values)
+    }
+
+    fn word(
+        &mut self,
+        word: &str,
+        shape: &Shape,
+        place: &Place<'_>,
+    ) -> Result<Val, ArgumentError> {
+        if is_bare_text(word, shape) {
+            self.room.values(2, place)?;
+            self.room.text(word, place)?;
+            let text = Val::String(word.to_owned());
+            return Ok(match shape {
+                Shape::Option(_) => Val::Option(Some(Box::new(text))),
+                _ => text,
+            });
+        }
+        // A syntax error is told of this argument, not of all of them.
+        let parsed = Parsed::of(word).map_err(|error| place.error(shape.brief(), error.got))?;
+        match parsed.len() {
+            1 => parsed.read(0, shape, place, &mut self.room),
+            0 => Err(place.error(shape.brief(), "nothing: the text is empty")),
+            several => Err(place.error(shape.brief(), format!("{several} values"))),
+        }
+    }
+
     fn values(&mut self, values: &[Val]) -> Result<Vec<Val>, ArgumentError> {
         if values.len() != self.parameters.len() {
             return Err(Place::WHOLE.error(self.signature(), format!("{} values", values.len())));
@@ -174,6 +268,20 @@ fn left_out(parameter: &Parameter, place: &Place<'_>) -> Result<Val, ArgumentErr
     match parameter.shape {
         Shape::Option(_) => Ok(Val::Option(None)),
         _ => Err(place.error(parameter.shape.brief(), "nothing: the argument is missing")),
+    }
+}
+
+/// Whether a word is a text that lacks its quotes, rather than WAVE.
+fn is_bare_text(word: &str, shape: &Shape) -> bool {
+    match shape {
+        Shape::String => !word.starts_with('"'),
+        Shape::Option(inner) => {
+            matches!(**inner, Shape::String)
+                && word != "none"
+                && !word.starts_with("some(")
+                && !word.starts_with('"')
+        }
+        _ => false,
     }
 }
 
@@ -264,6 +372,41 @@ mod tests {
             "arguments: expected 3 arguments (a: u32, b: string, note: option<string>), in an \
              array or by name, got 7 (number)",
         );
+    }
+
+    #[test]
+    fn words_of_a_shell_need_no_quotes_where_a_text_is_expected() {
+        let list = parameters(&[
+            ("name", Shape::String),
+            ("amount", Shape::S64),
+            ("note", Shape::Option(Box::new(Shape::String))),
+        ]);
+        let check = |words: &[&str], expected: &str| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(text(bind(&Arguments::Words(words), &list)), expected);
+        };
+        check(&["alice", "5"], "\"alice\"; 5; none");
+        check(&["\"alice\"", "-5", "a note"], "\"alice\"; -5; some(\"a note\")");
+        check(&["a, b) {", "5", "some(\"x\")"], "\"a, b) {\"; 5; some(\"x\")");
+        check(&["5", "5", "none"], "\"5\"; 5; none");
+        check(&["", "5", ""], "\"\"; 5; some(\"\")");
+        check(&["alice", "five"], "amount: expected s64, got five");
+        check(&["alice", "5, 6"], "amount: expected s64, got 2 values");
+        check(&["alice", ""], "amount: expected s64, got nothing: the text is empty");
+        check(&["alice"], "amount: expected s64, got nothing: the argument is missing");
+        let got = bind(&Arguments::Words(vec!["\"open".to_owned(), "5".to_owned()]), &list);
+        assert!(text(got).starts_with("name: expected string, got "));
+    }
+
+    #[test]
+    fn rust_values_are_arguments() {
+        let list = parameters(&[("name", Shape::String), ("amount", Shape::S64)]);
+        let tuple = Arguments::of(&("alice", 5)).expect("JSON");
+        assert_eq!(text(bind(&tuple, &list)), "\"alice\"; 5");
+        let parsed = Arguments::json("{\"amount\": 5, \"name\": \"alice\"}").expect("JSON");
+        assert_eq!(text(bind(&parsed, &list)), "\"alice\"; 5");
+        let error = Arguments::json("[1").expect_err("not JSON");
+        assert!(error.to_string().contains("line 1"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!  component ── table ──> method ──┬─ arguments ─┬─ json::read ──┐
 //!              (names)   (shapes)  │             ├─ wave ────────┼─> values, exactly of the type
 //!                                  │             └─ check ───────┘   or an ArgumentError that
-//!                                  └─ json::write, to_wave           names the place
+//!                                  └─ json::write, to_wave, decode   names the place
 //! ```
 //!
 //! Invariants:
@@ -18,6 +18,7 @@
 mod arguments;
 pub mod bounds;
 mod check;
+mod decode;
 mod describe;
 mod example;
 pub mod json;
@@ -29,6 +30,8 @@ mod table;
 mod wave;
 
 pub use arguments::Arguments;
+pub(crate) use decode::decode;
+pub use decode::ResultError;
 pub(crate) use method::signature;
 pub use method::{Method, Parameter};
 pub use place::ArgumentError;

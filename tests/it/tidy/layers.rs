@@ -74,9 +74,7 @@ const WALLS: [(&str, &[&str]); 9] = [
 pub(super) fn offences(files: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
-        for (home, layers) in
-            [("host/src", HOST_LAYERS), ("host/depot/src", DEPOT_LAYERS)]
-        {
+        for (home, layers) in [("host/src", HOST_LAYERS), ("host/depot/src", DEPOT_LAYERS)] {
             if let Ok(inside) = file.path.strip_prefix(home) {
                 let module = inside.components().next().unwrap().as_os_str().to_string_lossy();
                 let module = module.trim_end_matches(".rs");

@@ -34,7 +34,9 @@ pub(super) fn root() -> PathBuf {
 pub(super) fn sources() -> Vec<Source> {
     files("rs")
         .into_iter()
-        .filter(|path| path.file_name().is_some_and(|name| name != "bindings.rs") || !is_guest(path))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name != "bindings.rs") || !is_guest(path)
+        })
         .map(|path| {
             let text = std::fs::read_to_string(root().join(&path)).unwrap();
             Source::new(path, text)

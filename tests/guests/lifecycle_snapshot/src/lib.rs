@@ -39,9 +39,7 @@ impl Life for Actor {
     fn add(n: u64) -> Result<(u64, u64), String> {
         state(|state| state.count += n);
         let n = i64::try_from(n).map_err(|error| error.to_string())?;
-        open()?
-            .execute("UPDATE counter SET n = n + ?1", &[Value::Integer(n)])
-            .map_err(words)?;
+        open()?.execute("UPDATE counter SET n = n + ?1", &[Value::Integer(n)]).map_err(words)?;
         Self::read()
     }
 
@@ -95,10 +93,9 @@ impl Lifecycle for Actor {
         let bytes = snapshot.state.try_into().map_err(|_| Error::Other("not 8 bytes".into()))?;
         state(|state| {
             state.count = u64::from_le_bytes(bytes);
-            state.hooks.push(format!(
-                "restore from {} current {}",
-                snapshot.generation, snapshot.current
-            ));
+            state
+                .hooks
+                .push(format!("restore from {} current {}", snapshot.generation, snapshot.current));
         });
         Ok(())
     }
@@ -165,10 +162,7 @@ fn begin_life() -> Result<String, String> {
 fn note(hook: &str) -> Result<(), String> {
     let generation = Actor::generation()?;
     open()?
-        .execute(
-            "INSERT INTO diary VALUES (?1)",
-            &[Value::Text(format!("{hook} {generation}"))],
-        )
+        .execute("INSERT INTO diary VALUES (?1)", &[Value::Text(format!("{hook} {generation}"))])
         .map(drop)
         .map_err(words)
 }

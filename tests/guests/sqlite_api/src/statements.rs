@@ -22,18 +22,13 @@ pub(crate) const ALL: &[Scenario] = &[
 
 fn execute_and_query(db: &Connection) -> Outcome {
     db.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)", &[]).doing("create")?;
-    let made = db
-        .execute("INSERT INTO t(b) VALUES (?), (?)", &[text("x"), text("y")])
-        .doing("insert")?;
+    let made =
+        db.execute("INSERT INTO t(b) VALUES (?), (?)", &[text("x"), text("y")]).doing("insert")?;
     same("rows inserted", made.rows, 2)?;
     same("last rowid", made.last_insert_rowid, 2)?;
     let set = db.query("SELECT a, b AS bee FROM t ORDER BY a", &[]).doing("select")?;
     same("columns", &set.columns, ["a", "bee"])?;
-    same(
-        "rows",
-        &set.rows,
-        [[Value::Integer(1), text("x")], [Value::Integer(2), text("y")]],
-    )?;
+    same("rows", &set.rows, [[Value::Integer(1), text("x")], [Value::Integer(2), text("y")]])?;
     let none = db.query("SELECT a FROM t WHERE a > 5", &[]).doing("select none")?;
     same("no rows", none.rows.len(), 0)?;
     same("columns of no rows", &none.columns, ["a"])
@@ -110,16 +105,17 @@ fn columns(db: &Connection) -> Outcome {
 fn execute_many(db: &Connection) -> Outcome {
     script(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")?;
     let insert = db.prepare("INSERT INTO t VALUES (?1, ?2)").doing("prepare")?;
-    let rows: Vec<u8> =
-        (0..5000).flat_map(|at| pack(&[Value::Integer(at), text("row")])).collect();
+    let rows: Vec<u8> = (0..5000).flat_map(|at| pack(&[Value::Integer(at), text("row")])).collect();
     let made = insert.execute_many(&rows).doing("execute-many")?;
     same("rows", made.rows, 5000)?;
     same("counted", integer(db, "SELECT count(*) FROM t")?, 5000)?;
     same("none", insert.execute_many(&[]).doing("no rows")?.rows, 0)?;
 
     // Row 2 is taken already: the rows before it took effect, the error names the row.
-    let clash: Vec<u8> =
-        [6001, 6002, 7, 6003].into_iter().flat_map(|at| pack(&[Value::Integer(at), Value::Null])).collect();
+    let clash: Vec<u8> = [6001, 6002, 7, 6003]
+        .into_iter()
+        .flat_map(|at| pack(&[Value::Integer(at), Value::Null]))
+        .collect();
     let error = insert.execute_many(&clash);
     refused("a row that clashes", error, "row: 2")?;
     same("rows before it", integer(db, "SELECT count(*) FROM t WHERE a > 6000")?, 2)?;
@@ -259,9 +255,8 @@ fn schema_change(db: &Connection) -> Outcome {
 
 fn rows_of_writes(db: &Connection) -> Outcome {
     script(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")?;
-    let set = db
-        .query("INSERT INTO t(b) VALUES ('x'), ('y') RETURNING a, b", &[])
-        .doing("returning")?;
+    let set =
+        db.query("INSERT INTO t(b) VALUES ('x'), ('y') RETURNING a, b", &[]).doing("returning")?;
     same("rows", set.rows.len(), 2)?;
     let dropped = db.execute("DELETE FROM t RETURNING a", &[]).doing("rows are dropped")?;
     same("deleted", dropped.rows, 2)

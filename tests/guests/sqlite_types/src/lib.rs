@@ -88,11 +88,9 @@ fn read_every_way(db: &Connection, sql: &str, parameter: Value) -> Result<Value,
     };
     statement.bind(1, &parameter).map_err(words)?;
     let by_binding = statement.query(&[], BATCH_BYTES).map_err(words)?;
-    for (way, batch) in [
-        ("statement", by_statement),
-        ("cursor", by_cursor),
-        ("binding", by_binding),
-    ] {
+    for (way, batch) in
+        [("statement", by_statement), ("cursor", by_cursor), ("binding", by_binding)]
+    {
         let values = unpack(&batch.rows)?;
         if batch.count != 1 || values.len() != 1 || !same(&values[0], &typed) {
             return Err(format!("by {way}: {values:?}, typed: {typed:?}"));

@@ -18,6 +18,7 @@ impl Clock {
 
     /// The machine's clock.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "the one home of the wall clock")]
     pub fn system() -> Self {
         Self::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
