@@ -32,9 +32,10 @@ demo: setup
 	cargo build --locked --release --bin stockade --bin demo
 	cargo run --locked --release --quiet --bin demo
 
-# The suites start the real program; it is built here so that no test waits for it.
+# The suites start the real program. It is built along with the tests, from the same features; a
+# build of its own would compile everything twice.
+test: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
 test: setup
-	cargo build --locked --bin stockade
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --locked --no-fail-fast && cargo test --locked --doc --no-fail-fast; \
 	else \

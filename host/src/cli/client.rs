@@ -118,7 +118,7 @@ impl Client {
         let status = response.status();
         let bytes = self.read(&mut response)?;
         match serde_json::from_slice::<Body>(&bytes) {
-            Ok(body) => Err(Failure::answered(body)),
+            Ok(body) => Err(Failure::answered(with_hint(body))),
             Err(_) => Err(Failure::strange_answer(&self.address, &status)),
         }
     }
@@ -171,6 +171,19 @@ impl Client {
     fn unknown_name(&self) -> Option<std::io::Error> {
         self.address.to_socket_addrs().err()
     }
+}
+
+/// What the host says about HTTP, in terms of the command line.
+fn with_hint(mut body: Body) -> Body {
+    let hint = match (body.group.as_str(), body.code.as_str()) {
+        ("request", "unauthorized") => "; give it with --token-file FILE or STOCKADE_TOKEN",
+        ("request", "wrong-listener") => {
+            "; --server is the address for calls, --admin the one for everything else"
+        }
+        _ => return body,
+    };
+    body.message.push_str(hint);
+    body
 }
 
 impl Answer {

@@ -101,10 +101,11 @@ pub(super) fn limit(text: &str) -> Result<(String, u64), String> {
 fn describe(deployed: &Json) -> String {
     let component: String = output::cell(&deployed["component"]).chars().take(12).collect();
     let mut text = format!(
-        "deployed {} version {} ({component}, {} methods)",
+        "deployed {} version {} ({component}, {} {})",
         output::cell(&deployed["kind"]),
         deployed["version"],
         deployed["methods"],
+        if deployed["methods"] == 1 { "method" } else { "methods" },
     );
     match deployed["ended"].as_u64().unwrap_or(0) {
         0 => {}

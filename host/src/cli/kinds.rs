@@ -57,6 +57,17 @@ impl Describe {
     }
 }
 
+/// Arguments that fit, quoted for a shell.
+fn example(method: &Json) -> String {
+    match &method["example"] {
+        Json::Object(none) if none.is_empty() => String::new(),
+        example => {
+            let quoted = example.to_string().replace('\'', "'\\''");
+            format!(" --json-args '{quoted}'")
+        }
+    }
+}
+
 fn describe(kind: &str, document: &Json) -> String {
     let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
     let mut text = format!(
@@ -73,8 +84,7 @@ fn describe(kind: &str, document: &Json) -> String {
         }
         let name = cell(&method["name"]);
         text.push_str(&format!("  {name}: {}\n", cell(&method["signature"])));
-        let example = method["example"].to_string().replace('\'', "'\\''");
-        text.push_str(&format!("    stockade call {kind}/KEY {name} --json-args '{example}'\n"));
+        text.push_str(&format!("    stockade call {kind}/KEY {name}{}\n", example(&method)));
     }
     for left_out in list("excluded") {
         let (name, why) = (cell(&left_out["name"]), cell(&left_out["why"]));

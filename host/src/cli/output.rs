@@ -74,14 +74,19 @@ impl Output {
             return to_stderr(&text);
         }
         let mut text = format!("error: {}", body.message);
-        if body.group != "client" {
+        let is_hosts = body.group != "client";
+        if is_hosts {
             text.push_str(&format!("\n  [{}.{}]", body.group, body.code));
-            text.push_str(match body.retry {
-                Retry::Retry => " nothing was done; try again",
-                Retry::Reroute => " nothing was done; another host has the actor now",
-                Retry::Fix | Retry::Never => "",
-                Retry::UnknownOutcome => " it may have been done: look before you repeat it",
-            });
+        }
+        let advice = match body.retry {
+            Retry::Retry if is_hosts => "nothing was done; try again",
+            Retry::Reroute => "nothing was done; another host has the actor now",
+            Retry::UnknownOutcome => "it may have been done: look before you repeat it",
+            Retry::Retry | Retry::Fix | Retry::Never => "",
+        };
+        if !advice.is_empty() {
+            text.push_str(if is_hosts { " " } else { "; " });
+            text.push_str(advice);
         }
         to_stderr(&printable(&text));
     }

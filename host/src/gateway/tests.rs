@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::gateway::auth::Token;
-use crate::host::HostConfig;
+use crate::host::{HostConfig, Manifest};
 use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 
@@ -186,6 +186,28 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
     let large = json!([" ".repeat(1000)]).to_string();
     let got = running.send(At::Public, call, &json, &large).await;
     assert_eq!(got, told(413, "request.payload-too-large"));
+    running.end().await;
+}
+
+/// A host with `body_bytes_max` below a kind's default used to refuse every deploy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
+    let running = start(None, HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
+    let host = running.server.host();
+    let wasm = wat::parse_str("(component)").expect("a component");
+    let (json, call) = (["content-type: application/json"], "POST /actors/a/b/c");
+    host.deploy("a", wasm.clone(), Manifest::default()).await.expect("deploys");
+    let got = running.send(At::Public, call, &json, "[1234567890]").await;
+    assert_eq!(got, told(404, "request.method-missing"));
+    let mut manifest = host.manifest();
+    assert_eq!(manifest.limits.payload_bytes_max, 1000);
+    manifest.limits.payload_bytes_max = 10;
+    host.deploy("a", wasm, manifest).await.expect("deploys");
+    // Its size is told before anything is read of it.
+    let got = running.send(At::Public, call, &json, "[1234567890").await;
+    assert_eq!(got, told(413, "request.payload-too-large"));
+    let got = running.send(At::Public, call, &json, "[1").await;
+    assert_eq!(got, told(400, "request.invalid-body"));
     running.end().await;
 }
 

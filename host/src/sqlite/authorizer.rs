@@ -16,6 +16,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::meter::Meter;
 use super::owner::Owner;
+use super::slice::Slice;
 
 /// Tables of the host begin with this, in any case of letters.
 pub(super) const RESERVED: &str = "_stockade";
@@ -284,6 +285,7 @@ struct Inner {
     state: Mutex<State>,
     meter: Meter,
     owner: Owner,
+    slice: Slice,
     /// A statement steps: the moment at which VACUUM may attach its own file.
     stepping: AtomicBool,
 }
@@ -299,9 +301,9 @@ struct State {
 }
 
 impl Judge {
-    pub(super) fn new(meter: Meter, owner: Owner) -> Self {
+    pub(super) fn new(meter: Meter, owner: Owner, slice: Slice) -> Self {
         let (state, stepping) = (Mutex::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { state, meter, owner, stepping }))
+        Self(Arc::new(Inner { state, meter, owner, slice, stepping }))
     }
 
     /// Registers it with a connection.
@@ -335,6 +337,7 @@ impl Judge {
     /// Views that use each other make a short text long to compile, where SQLite asks the progress
     /// handler seldom; it asks us for every column. Refusing without a note reads as interrupted.
     fn may_go_on(&self) -> bool {
+        self.0.slice.look();
         !self.0.meter.past_deadline() && self.0.meter.check().is_ok() && self.0.owner.is_alive()
     }
 

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use stockade_depot::{Mark, Session};
 use stockade_vfs::{Handle, VfsOptions};
 
-use super::slice::give_thread_back;
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
 use super::meter::{Meter, STEPS_PER_LOOK};
 use super::owner::{Owner, reason_of};
 use super::run::{Bounds, Changes, Runner};
+use super::slice::Slice;
 use super::statement::{Cache, Compiled, Slots};
 use super::transaction::{Stack, TransactionId, TransactionMode};
 use super::value::Value;
@@ -88,18 +88,21 @@ impl Connection {
         let mut open = stockade_vfs::open(session.clone(), &options)
             .map_err(|error| open_error(&session, &error))?;
         let owner = Owner::new(open.handle(), grip);
-        let judge = Judge::new(meter.clone(), owner.clone());
+        let slice = Slice::default();
+        let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
         hardening::harden(connection, limits).map_err(other)?;
         judge.install(connection).map_err(other)?;
-        let looking = (owner.clone(), meter.clone());
+        let looking = (owner.clone(), meter.clone(), slice.clone());
         let look = move || {
-            give_thread_back(looking.1.looks_in_run());
+            looking.2.look();
             !(looking.1.look() && looking.0.is_alive())
         };
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
         connection.progress_handler(steps, Some(look)).map_err(other)?;
+        let noting = owner.clone();
+        connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
         let database = Database::new(open);
         functions::register(&database)
             .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
@@ -112,6 +115,7 @@ impl Connection {
                 judge,
                 owner: owner.clone(),
                 meter: meter.clone(),
+                slice,
                 bounds: Bounds::new(limits),
             },
             runs: 0,
@@ -151,6 +155,7 @@ impl Connection {
         core.stack.clear();
         let (read, written) = core.runner.database.take_page_counts();
         self.meter.pages(read, written);
+        core.runner.slice.end();
         ended.map(|()| left)
     }
 
@@ -281,6 +286,7 @@ impl Connection {
         let core = self.core.parts();
         let answer = work(core);
         core.follow_sqlite();
+        core.runner.slice.end();
         guard.check()?;
         self.owner.alive()?;
         answer

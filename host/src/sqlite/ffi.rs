@@ -102,6 +102,13 @@ impl Database {
         unsafe { sys::sqlite3_get_autocommit(self.raw.as_ptr()) != 0 }
     }
 
+    /// Whether a transaction has read or written anything.
+    pub(super) fn is_in_use(&self) -> bool {
+        // SAFETY: the handle is open; null asks for all schemas.
+        let state = unsafe { sys::sqlite3_txn_state(self.raw.as_ptr(), ptr::null()) };
+        state != sys::SQLITE_TXN_NONE
+    }
+
     /// Rows changed by the last statement that changes rows.
     pub(super) fn changes(&self) -> u64 {
         // SAFETY: the handle is open.
@@ -479,6 +486,12 @@ impl Statement {
     /// Bytes of memory that it uses, about.
     pub(super) fn memory_bytes(&mut self) -> u64 {
         self.status(sys::SQLITE_STMTSTATUS_MEMUSED, false)
+    }
+
+    /// How often SQLite has compiled it again.
+    #[cfg(test)]
+    pub(super) fn recompiled(&mut self) -> u64 {
+        self.status(sys::SQLITE_STMTSTATUS_REPREPARE, false)
     }
 
     fn status(&mut self, which: c_int, reset: bool) -> u64 {

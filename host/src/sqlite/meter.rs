@@ -200,18 +200,18 @@ impl Meter {
         }
     }
 
-    /// To be asked before a statement runs.
+    /// To be asked before a statement runs. `true` once in many statements: time to look around.
     #[inline]
-    pub(super) fn start_statement(&self) -> Result<(), SqlError> {
+    pub(super) fn start_statement(&self) -> Result<bool, SqlError> {
         let inner = &*self.0;
-        let statements = add(&inner.statements, 1);
-        if statements.is_multiple_of(STATEMENTS_PER_CLOCK) && self.is_past_deadline() {
+        let clock = add(&inner.statements, 1).is_multiple_of(STATEMENTS_PER_CLOCK);
+        if clock && self.is_past_deadline() {
             self.exhaust(Exhausted::Time);
         }
         if get(&inner.sql_steps) >= get(&inner.sql_steps_max) {
             self.exhaust(Exhausted::SqlSteps);
         }
-        self.check()
+        self.check().map(|()| clock)
     }
 
     /// Whether the call may go on: neither stopped nor out of an allowance.
@@ -234,11 +234,6 @@ impl Meter {
             self.exhaust(Exhausted::Time);
         }
         self.check().is_ok()
-    }
-
-    /// How often `look` was asked since the statement that runs now began.
-    pub(super) fn looks_in_run(&self) -> u64 {
-        get(&self.0.steps_in_run) / u64::from(STEPS_PER_LOOK)
     }
 
     /// A statement paused or ended after `steps`, as it counted itself. Work inside it that it does
@@ -345,7 +340,7 @@ mod tests {
         assert_eq!(again, Err(SqlError::LimitExceeded(SqlLimit::Rows)));
         assert_eq!(meter.exhausted(), Some(Exhausted::Rows));
         meter.begin(&limits, Instant::now() + Duration::from_secs(60));
-        assert_eq!((meter.exhausted(), meter.start_statement()), (None, Ok(())));
+        assert_eq!((meter.exhausted(), meter.start_statement()), (None, Ok(false)));
         assert_eq!(meter.counts(), Counts { statements: 1, ..Counts::default() });
     }
 

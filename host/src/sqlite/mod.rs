@@ -6,6 +6,7 @@
 //!  transaction  the stack of savepoints                       operator  SQL from outside
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
+//!  slice        long SQL gives its thread back
 //!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
 //!  slice        long statements give their thread back
 //!  ffi          SQLite's C interface; the only unsafe code

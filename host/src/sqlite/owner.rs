@@ -4,6 +4,7 @@
 //! here: before every statement, between batches, from the progress handler, on the way out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stockade_depot::{Cause, Reason, Session};
 use stockade_vfs::{Fault, Handle};
@@ -18,11 +19,24 @@ pub(super) struct Owner {
     session: Session,
     handle: Arc<Handle>,
     grip: Grip,
+    /// The statement that runs has rolled a transaction back.
+    rolled_back: Arc<AtomicBool>,
 }
 
 impl Owner {
     pub(super) fn new(handle: &Arc<Handle>, grip: Grip) -> Self {
-        Self { session: handle.session().clone(), handle: Arc::clone(handle), grip }
+        let rolled_back = Arc::default();
+        Self { session: handle.session().clone(), handle: Arc::clone(handle), grip, rolled_back }
+    }
+
+    /// From SQLite's hook: a transaction is rolled back.
+    pub(super) fn note_rollback(&self) {
+        self.rolled_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was rolled back since the statement began.
+    pub(super) fn has_rolled_back(&self) -> bool {
+        self.rolled_back.load(Ordering::Relaxed)
     }
 
     pub(super) fn session(&self) -> &Session {
@@ -50,18 +64,52 @@ impl Owner {
         if self.is_alive() { Ok(()) } else { Err(self.revoked()) }
     }
 
-    /// Forgets what an earlier statement left.
+    /// A statement begins: forgets what an earlier one left. One that succeeded may leave a fault,
+    /// too, if it was a rollback.
     #[inline]
     pub(super) fn forget_fault(&self) {
-        let _ = self.handle.take_fault();
+        if let Some(fault) = self.handle.take_fault() {
+            self.end_if_torn(&fault, false);
+        }
+        self.rolled_back.store(false, Ordering::Relaxed);
     }
 
-    /// The typed fault behind SQLite's last error, if the file layer has one.
-    pub(super) fn fault(&self, meter: &Meter) -> Option<SqlError> {
+    /// A file operation that fails in the middle of a transaction leaves the tables right, but what
+    /// FTS5 and its kind keep in memory may be from before the rollback: such a connection may call
+    /// its own tables malformed. So the generation ends, and the next one opens the database anew.
+    /// What was accepted before runs to its verdict, since the session is closed, not killed.
+    #[cold]
+    fn end_if_torn(&self, fault: &Fault, in_transaction: bool) {
+        let tears = match fault {
+            Fault::Unavailable(_)
+            | Fault::Overloaded
+            | Fault::Interrupted
+            | Fault::ScratchFailed(_) => true,
+            // Refusals that SQLite answers with a plain rollback; and the end itself.
+            Fault::CommitTooLarge { .. }
+            | Fault::DatabaseFull { .. }
+            | Fault::ScratchFull { .. }
+            | Fault::PipelineFull
+            | Fault::Dead(_) => false,
+        };
+        if tears && (in_transaction || self.has_rolled_back()) && self.is_alive() {
+            tracing::warn!(fence = ?self.session.fence(), %fault, "a transaction was torn");
+            self.handle.close(Reason::Storage);
+        }
+    }
+
+    /// The typed fault behind SQLite's last error, if the file layer has one. `in_transaction`:
+    /// SQLite is inside of one after the error.
+    pub(super) fn fault(&self, meter: &Meter, in_transaction: bool) -> Option<SqlError> {
         if !self.is_alive() {
             return Some(self.revoked());
         }
-        Some(match self.handle.take_fault()? {
+        let fault = self.handle.take_fault()?;
+        self.end_if_torn(&fault, in_transaction);
+        if !self.is_alive() {
+            return Some(self.revoked());
+        }
+        Some(match fault {
             Fault::Dead(cause) => SqlError::Revoked(reason_of(&cause)),
             Fault::CommitTooLarge { max, .. } => SqlError::CommitTooLarge(max),
             Fault::DatabaseFull { .. } => SqlError::Full,

@@ -19,6 +19,7 @@ use super::ffi::{Code, Column, Database, Step};
 use super::meter::Meter;
 use super::owner::Owner;
 use super::packed::{self, Packed};
+use super::slice::Slice;
 use super::statement::{Compiled, Run};
 use super::value::Value;
 use crate::limits::Limits;
@@ -80,6 +81,7 @@ pub(super) struct Runner {
     pub(super) judge: Judge,
     pub(super) owner: Owner,
     pub(super) meter: Meter,
+    pub(super) slice: Slice,
     pub(super) bounds: Bounds,
 }
 
@@ -247,7 +249,9 @@ impl Runner {
     #[inline]
     pub(super) fn start(&self, compiled: &Compiled, in_transaction: bool) -> Result<(), SqlError> {
         self.owner.alive()?;
-        self.meter.start_statement()?;
+        if self.meter.start_statement()? {
+            self.slice.look();
+        }
         if in_transaction && compiled.controls_transactions {
             return Err(SqlError::Denied(
                 "transaction control while a transaction handle is open".to_owned(),
@@ -274,8 +278,24 @@ impl Runner {
                 let error = self.error(code);
                 compiled.raw.reset();
                 self.meter.ran(compiled.raw.take_steps());
+                if compiled.controls_transactions {
+                    self.leave_dropped_transaction();
+                }
                 Err(error)
             }
+        }
+    }
+
+    /// When the RELEASE that commits is refused, SQLite rolls everything back but stays inside an
+    /// empty transaction, in which nothing that follows would be kept.
+    #[cold]
+    fn leave_dropped_transaction(&self) {
+        let dropped = self.owner.has_rolled_back()
+            && !self.database.is_autocommit()
+            && !self.database.is_in_use();
+        if dropped && let Ok(mut rollback) = self.own("ROLLBACK") {
+            // Nothing is left that could fail; a dead session says so at the next call.
+            rollback.raw.step();
         }
     }
 
@@ -407,7 +427,8 @@ impl Runner {
         let message = self.database.message();
         let offset = self.database.error_offset();
         let denial = self.judge.take_notes().denial;
-        if let Some(fault) = self.owner.fault(&self.meter) {
+        let in_transaction = !self.database.is_autocommit();
+        if let Some(fault) = self.owner.fault(&self.meter, in_transaction) {
             return fault;
         }
         if code & 0xff == SQLITE_AUTH && denial.is_none() {

@@ -8,19 +8,27 @@ mod forbidden;
 mod functions;
 mod operators;
 mod revoked;
+mod slices;
 mod statements;
+mod torn;
 mod transactions;
+
+#[path = "../../../../tests/src/faulty_store.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
+mod faulty_store;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::store::PreviousEnd;
 use stockade_depot::{
-    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Session, TokioParker,
+    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Reason, Session, Store,
+    TokioParker,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use self::faulty_store::FaultyStore;
 use super::{Connection, Meter, SqlError, Value};
 use crate::grip::Grip;
 use crate::limits::Limits;
@@ -30,6 +38,7 @@ struct World {
     connection: Connection,
     session: Session,
     depot: Arc<Depot>,
+    faults: Arc<FaultyStore>,
     grip: Grip,
     meter: Meter,
     limits: Limits,
@@ -44,8 +53,9 @@ impl World {
 
     fn with(limits: Limits, depot_limits: DepotLimits) -> Self {
         let runtime = Runtime::new().unwrap();
+        let faults = FaultyStore::new(Arc::new(EmbeddedStore::in_memory(1).unwrap()));
         let depot = Depot::new(
-            Arc::new(EmbeddedStore::in_memory(1).unwrap()),
+            Arc::clone(&faults) as Arc<dyn Store>,
             NodeSession([1; 16]),
             depot_limits,
             Arc::new(TokioParker(runtime.handle().clone())),
@@ -63,9 +73,27 @@ impl World {
             meter.clone(),
         )
         .unwrap();
-        let world = Self { connection, session, depot, grip, meter, limits, directory, runtime };
+        let world =
+            Self { connection, session, depot, faults, grip, meter, limits, directory, runtime };
         world.begin();
         world
+    }
+
+    /// The next generation: everything accepted is durable, nothing is cached in SQLite.
+    fn reopen(&mut self) {
+        self.session.close(Reason::Slept);
+        self.runtime.block_on(self.session.durable(self.session.mark())).unwrap();
+        self.session = self.take_over();
+        (self.grip, self.meter) = (Grip::default(), Meter::new());
+        self.begin();
+        self.connection = Connection::open(
+            self.session.clone(),
+            self.directory.path(),
+            &self.limits,
+            self.grip.clone(),
+            self.meter.clone(),
+        )
+        .unwrap();
     }
 
     fn actor() -> ActorId {

@@ -243,3 +243,24 @@ fn queries_in_progress_have_a_bound() {
     assert_eq!(world.connection.end_of_call().unwrap().queries, 32);
     assert_eq!(open(&mut world, 2), 32);
 }
+
+/// A plan does not depend on the values: SQLite would compile the statement again for each.
+#[test]
+fn new_values_do_not_compile_a_statement_again() {
+    let mut world = World::new();
+    world.script(
+        "CREATE TABLE t(a TEXT COLLATE NOCASE, b INT); CREATE INDEX t_a ON t(a);
+         CREATE INDEX t_b ON t(b);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO t SELECT printf('x%d', i), i % 3 FROM n; ANALYZE",
+    );
+    let sql = "SELECT count(*) FROM t WHERE a LIKE ?1 AND b > ?2";
+    let core = world.connection.core();
+    let mut compiled = core.compile(sql).unwrap();
+    for (pattern, least) in [("x1%", 0), ("%9", 1), ("x2%", 2)] {
+        let values = [text(pattern), Value::Integer(least)];
+        core.runner.bind_all(&mut compiled, &values).unwrap();
+        core.runner.run(&mut compiled, false).unwrap();
+    }
+    assert_eq!(compiled.raw.recompiled(), 0);
+}

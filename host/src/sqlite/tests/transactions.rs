@@ -133,6 +133,45 @@ fn a_commit_that_is_too_large_keeps_nothing_and_the_next_one_works() {
     assert_eq!(world.integer("SELECT count(*) FROM t"), 1);
 }
 
+/// SQLite stays inside an empty transaction when it refuses the RELEASE that commits.
+#[test]
+fn a_refused_release_leaves_no_transaction_behind() {
+    let limits = DepotLimits { commit_bytes_max: 1 << 16, ..DepotLimits::default() };
+    let mut world = World::with(Limits::default(), limits);
+    world.script("CREATE TABLE t(a)");
+    world.run("SAVEPOINT a").unwrap();
+    world.run("INSERT INTO t VALUES (randomblob(100000))").unwrap();
+    assert_eq!(world.run("RELEASE a"), Err(SqlError::CommitTooLarge(1 << 16)));
+    assert!(!world.connection.in_transaction());
+    assert_eq!(world.run("INSERT INTO t VALUES (1)"), Ok(1));
+    // In a script, and by an operator.
+    let sql = "SAVEPOINT a; INSERT INTO t VALUES (randomblob(100000)); RELEASE a";
+    let too_large = SqlError::CommitTooLarge(1 << 16);
+    assert_eq!(world.connection.execute_script(sql).as_ref(), Err(&too_large));
+    let run = world.connection.run_operator(sql, &[], true, 10);
+    assert_eq!(run.as_ref(), Err(&too_large));
+    assert!(!world.connection.in_transaction());
+    assert_eq!(world.run("INSERT INTO t VALUES (2)"), Ok(1));
+    world.reopen();
+    assert_eq!(world.rows("SELECT a FROM t"), [[Value::Integer(1)], [Value::Integer(2)]]);
+}
+
+/// What SQLite refuses without rolling back can still be mended.
+#[test]
+fn a_release_that_can_be_mended_stays_open() {
+    let mut world = world();
+    world.script("CREATE TABLE c(a REFERENCES t DEFERRABLE INITIALLY DEFERRED)");
+    world.run("SAVEPOINT a").unwrap();
+    assert!(world.run("RELEASE b").is_err());
+    assert!(world.connection.in_transaction());
+    world.run("INSERT INTO c VALUES (7)").unwrap();
+    let refused = world.run("RELEASE a");
+    assert!(matches!(refused, Err(SqlError::Constraint(_))), "{refused:?}");
+    world.run("INSERT INTO t VALUES (7)").unwrap();
+    assert_eq!(world.run("RELEASE a"), Ok(0));
+    assert_eq!(world.integer("SELECT count(*) FROM c"), 1);
+}
+
 #[test]
 fn a_database_at_its_limit_is_full() {
     let limits = DepotLimits { database_pages_max: 20, ..DepotLimits::default() };

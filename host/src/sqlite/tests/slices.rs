@@ -1,0 +1,89 @@
+//! Long statements do not keep the workers of the runtime.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::World;
+use crate::sqlite::{SqlError, Value};
+
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                       SELECT count(*) FROM n";
+
+fn two_workers() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+/// Two workers, four statements that never end: a fifth actor is served all the same.
+#[test]
+fn long_statements_leave_the_workers_to_others() {
+    let runtime = two_workers();
+    let mut long = Vec::new();
+    let mut interrupters = Vec::new();
+    let mut worlds = Vec::new();
+    for _ in 0..4 {
+        let World { mut connection, session, runtime: store, .. } = World::new();
+        interrupters.push(connection.interrupter());
+        worlds.push((session, store));
+        long.push(runtime.spawn(async move { connection.execute(ENDLESS, &[]) }));
+    }
+    let World { mut connection, meter, limits, runtime: store, .. } = World::new();
+    connection.execute_script("CREATE TABLE t(a INTEGER PRIMARY KEY)").unwrap();
+    connection.execute("INSERT INTO t VALUES (7)", &[]).unwrap();
+    let mut times = Vec::new();
+    let mut connection = Some(connection);
+    for _ in 0..20 {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let mut point = connection.take().unwrap();
+        let asked = Instant::now();
+        runtime.spawn(async move {
+            let rows = point.query("SELECT a FROM t WHERE a = 7", &[]).unwrap().rows;
+            answer.send((point, rows)).unwrap();
+        });
+        let (point, rows) = answered.recv_timeout(Duration::from_secs(20)).expect("served");
+        times.push(asked.elapsed());
+        assert_eq!(rows, [[Value::Integer(7)]]);
+        connection = Some(point);
+        meter.begin(&limits, Instant::now() + Duration::from_secs(60));
+    }
+    assert!(long.iter().all(|statement| !statement.is_finished()), "they still run");
+    for interrupter in interrupters {
+        interrupter.interrupt();
+    }
+    for statement in long {
+        assert_eq!(runtime.block_on(statement).unwrap(), Err(SqlError::Interrupted));
+    }
+    times.sort();
+    println!("point query beside 4 endless statements: {:?}, {:?}", times[10], times[19]);
+    drop((worlds, store));
+}
+
+/// Many small statements in one host call are long together.
+#[test]
+fn many_small_statements_leave_the_worker_too() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let World { mut connection, runtime: store, .. } = World::new();
+    connection.execute_script("CREATE TABLE t(a)").unwrap();
+    let interrupter = connection.interrupter();
+    let statements = vec![("INSERT INTO t VALUES (1)".to_owned(), Vec::new()); 2_000_000];
+    let long = runtime.spawn(async move { connection.run_batch(&statements).map(|all| all.len()) });
+    let (answer, answered) = mpsc::sync_channel(1);
+    runtime.spawn(async move { answer.send(()).unwrap() });
+    answered.recv_timeout(Duration::from_secs(20)).expect("served");
+    assert!(!long.is_finished(), "it still runs");
+    interrupter.interrupt();
+    assert_eq!(runtime.block_on(long).unwrap(), Err(SqlError::Interrupted));
+    drop(store);
+}
+
+/// Where there is nothing to hand over to, a long statement just goes on.
+#[test]
+fn one_thread_alone_runs_long_statements() {
+    let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) \
+                SELECT count(*) FROM n";
+    let mut world = World::new();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(async { world.integer(long) }), 300_000);
+    assert_eq!(world.integer(long), 300_000);
+}
