@@ -247,8 +247,7 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     let site = Site::new();
     let (host, actor) = waiter(&site).await;
     for _ in 0..5 {
-        let pouring: Vec<_> =
-            (0..40).map(|_| call(&host, &actor, "write", json!([1]))).collect();
+        let pouring: Vec<_> = (0..40).map(|_| call(&host, &actor, "write", json!([1]))).collect();
         tokio::time::sleep(Duration::from_millis(5)).await;
         soon("destroy", host.host.destroy(&actor)).await.unwrap();
         for call in pouring {
@@ -281,8 +280,7 @@ async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
         async move { host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await }
     };
     for round in 0..6 {
-        let pouring: Vec<_> =
-            (0..30).map(|_| call(&host, &actor, "write", json!([1]))).collect();
+        let pouring: Vec<_> = (0..30).map(|_| call(&host, &actor, "write", json!([1]))).collect();
         let newest = if round % 2 == 0 {
             soon("deploy", deploy(round)).await.unwrap()
         } else {
@@ -497,10 +495,8 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     host.call(&actor, "nap-in", json!(["stop"])).await.unwrap();
     let given_up = tokio::time::timeout(Duration::from_millis(100), host.host.shutdown()).await;
     assert!(given_up.is_err());
-    let (one, two) = soon("shutdown", async {
-        tokio::join!(host.host.shutdown(), host.host.shutdown())
-    })
-    .await;
+    let (one, two) =
+        soon("shutdown", async { tokio::join!(host.host.shutdown(), host.host.shutdown()) }).await;
     assert!(one.orderly && two.orderly);
     let head = site.open_store().actor(&actor).await.unwrap().unwrap().head;
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");

@@ -22,11 +22,9 @@ pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
                 HostError::Ended { reason: Reason::Storage, verdict, cause: error.to_string() }
             }
         },
-        Cause::Corrupt(_) | Cause::Gone(_) | Cause::Closed(_) | Cause::Sealed => HostError::Ended {
-            reason: reason_of(cause),
-            verdict,
-            cause: cause.to_string(),
-        },
+        Cause::Corrupt(_) | Cause::Gone(_) | Cause::Closed(_) | Cause::Sealed => {
+            HostError::Ended { reason: reason_of(cause), verdict, cause: cause.to_string() }
+        }
     }
 }
 

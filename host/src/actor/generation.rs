@@ -103,16 +103,8 @@ impl Generation {
                 return Err(failed(format!("cannot be instantiated: {error:#}")));
             }
         };
-        let mut generation = Self {
-            actor,
-            session,
-            program,
-            store,
-            instance,
-            meter,
-            sql_grip,
-            grip,
-        };
+        let mut generation =
+            Self { actor, session, program, store, instance, meter, sql_grip, grip };
         match generation.run_start_hooks(snapshot, deadline).await {
             Ok(()) => Ok(generation),
             Err(message) => {
@@ -177,8 +169,7 @@ impl Generation {
 
     /// What ends the guest's export that runs next, or now.
     pub(super) fn watch(&self) -> Watch {
-        let (session, grip, meter) =
-            (self.session.clone(), self.grip.clone(), self.meter.clone());
+        let (session, grip, meter) = (self.session.clone(), self.grip.clone(), self.meter.clone());
         Watch { session, grip, meter }
     }
 
@@ -262,8 +253,11 @@ impl Watch {
 
     /// At every epoch tick: stop a guest that must not run on, else give the thread back.
     fn at_every_tick(&self, store: &mut Store<State>) {
-        let watch =
-            Self { session: self.session.clone(), grip: self.grip.clone(), meter: self.meter.clone() };
+        let watch = Self {
+            session: self.session.clone(),
+            grip: self.grip.clone(),
+            meter: self.meter.clone(),
+        };
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             let over = watch.is_over();

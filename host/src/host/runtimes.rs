@@ -18,8 +18,7 @@ impl Runtimes {
     /// # Errors
     /// The system has no threads to give.
     pub(super) fn start() -> Result<Self, HostError> {
-        let failed =
-            |error: std::io::Error| HostError::Internal(format!("start threads: {error}"));
+        let failed = |error: std::io::Error| HostError::Internal(format!("start threads: {error}"));
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         // Long SQL occupies a worker until it is done, so there are more workers than cores.
         let guests = Builder::new_multi_thread()

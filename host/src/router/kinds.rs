@@ -155,16 +155,12 @@ impl Kinds {
         let engine = Arc::clone(&self.engine);
         // Compiling takes a tenth of a second: not on a thread that serves others.
         let compiled = tokio::task::spawn_blocking(move || engine.load(digest, &wasm)).await;
-        let component =
-            compiled.map_err(|error| HostError::Internal(format!("compile component: {error}")))??;
+        let component = compiled
+            .map_err(|error| HostError::Internal(format!("compile component: {error}")))??;
         self.link(component, manifest)
     }
 
-    fn link(
-        &self,
-        component: Component,
-        manifest: &Manifest,
-    ) -> Result<Arc<Program>, HostError> {
+    fn link(&self, component: Component, manifest: &Manifest) -> Result<Arc<Program>, HostError> {
         let pre = self
             .linker
             .instantiate_pre(component.wasm())

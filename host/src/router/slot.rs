@@ -224,8 +224,7 @@ impl Slot {
         }
         let program = shared.kinds.current(self.actor.kind()).await?;
         let awake = shared.awake.admit(&self.router).await?;
-        let origin =
-            ownership::begin(&shared, &self.actor, program, creates).await?;
+        let origin = ownership::begin(&shared, &self.actor, program, creates).await?;
         let fence = origin.session.fence();
         let session = origin.session.clone();
         match Generation::start(origin).await {
@@ -380,9 +379,7 @@ impl Live {
             bill.queue_us = queue_us;
             bill.gate_us = micros(since.elapsed());
             let heard = match (passed, outcome) {
-                (Ok(txid), Ok(value)) => {
-                    Ok(Heard { value: shape(value), generation, txid, bill })
-                }
+                (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
                 (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
                 (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
             };

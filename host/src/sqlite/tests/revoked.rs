@@ -89,3 +89,23 @@ fn a_revocation_ends_the_statement_that_runs() {
     assert_eq!(world.run(endless), Err(SqlError::Revoked(Reason::Shutdown)));
     assert!(revoke.join().unwrap());
 }
+
+/// The work was done, but before its answer is out the generation has ended: no success leaves.
+#[test]
+fn an_answer_that_a_revocation_overtakes_is_not_success() {
+    let mut world = World::new();
+    let grip = world.grip.clone();
+    let answer = world.connection.guarded(|_| {
+        grip.revoke(Reason::Shutdown);
+        Ok(())
+    });
+    assert_eq!(answer, Err(SqlError::Revoked(Reason::Shutdown)));
+
+    let mut world = World::new();
+    let session = world.session.clone();
+    let answer = world.connection.guarded(|_| {
+        session.close(Reason::Operator);
+        Ok(())
+    });
+    assert_eq!(answer, Err(SqlError::Revoked(Reason::Operator)));
+}
