@@ -145,7 +145,9 @@ fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
 
 fn check_export(program: &Program, actor: usize, dir: &Path) {
     let path = dir.join(format!("{actor}.db"));
-    program.export(&name_of(actor), &path).unwrap();
+    if let Err(error) = program.export(&name_of(actor), &path) {
+        panic!("export: {error:#}\n{}", program.autopsy());
+    }
     let copy = rusqlite::Connection::open(&path).unwrap();
     let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");

@@ -29,6 +29,9 @@ type Answer = Result<Response, Refusal>;
 type Shared = State<Arc<Gateway>>;
 type ActorPath = Result<Path<(String, String)>, PathRejection>;
 
+// Handlers that need no body read it all the same: a body that is left over ends the connection,
+// and with it the next request that a client has put on it.
+
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/admin/kinds", get(kinds))
@@ -99,7 +102,8 @@ async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
 }
 
 /// Ends the actor's generation in order; the next call starts a new one.
-async fn stop(State(gateway): Shared, path: ActorPath) -> Answer {
+async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
+    gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
     let exit = gateway.host.stop(&actor).await?;
     let told = json!({
@@ -111,7 +115,8 @@ async fn stop(State(gateway): Shared, path: ActorPath) -> Answer {
 }
 
 /// Destroys the actor and everything it has stored.
-async fn destroy(State(gateway): Shared, path: ActorPath) -> Answer {
+async fn destroy(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
+    gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
     gateway.host.destroy(&actor).await?;
     Ok(axum::Json(json!({ "actor": actor.to_string(), "destroyed": true })).into_response())
@@ -152,7 +157,8 @@ async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: 
 }
 
 /// Checks the actor's whole history against its hashes.
-async fn verify(State(gateway): Shared, path: ActorPath) -> Answer {
+async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
+    gateway.bodies.read(body).await?;
     let report = gateway.host.verify(&addressed(path)?).await?;
     Ok(axum::Json(told::verified(&report)).into_response())
 }

@@ -19,13 +19,16 @@ pub(super) struct Refusal {
     code: Code,
     body: Box<Body>,
     retry_after: Option<Duration>,
+    /// Whether the request's body may not have been read. The connection cannot be used again then,
+    /// and a client that is not told would lose its next request on it.
+    closes: bool,
 }
 
 impl Refusal {
     /// A refusal of the gateway itself: nothing reached the host.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         let body = Box::new(code.body(message.into(), json!({})));
-        Self { code, body, retry_after: code.retry_after() }
+        Self { code, body, retry_after: code.retry_after(), closes: true }
     }
 }
 
@@ -36,7 +39,9 @@ impl From<HostError> for Refusal {
         if code == Code::Internal {
             tracing::error!(%error, "internal error");
         }
-        Self { code, body: Box::new(error.body()), retry_after: error.retry_after() }
+        // Names are looked at before the body is read; everything else comes after.
+        let closes = code == Code::InvalidActor;
+        Self { code, body: Box::new(error.body()), retry_after: error.retry_after(), closes }
     }
 }
 
@@ -57,6 +62,9 @@ impl IntoResponse for Refusal {
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
