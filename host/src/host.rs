@@ -403,7 +403,8 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
         .map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
 }
 
-/// Long SQL occupies a worker until it is done, so there are more workers than cores.
+/// SQL occupies a worker for its first slice, and long SQL that finds no thread of its own until it
+/// is done: so there are more workers than cores.
 fn guest_runtime() -> Result<Runtime, HostError> {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     Builder::new_multi_thread()
