@@ -92,6 +92,9 @@ impl Host {
     /// # Errors
     /// `Start` names what could not be opened; store errors as they are.
     pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+        if !stockade_vfs::heap::install() {
+            tracing::warn!("SQLite was in use before: the memory of databases is not bounded");
+        }
         let dirs = config.make_directories()?;
         let store: Arc<dyn Store> = match &config.store {
             Some(store) => Arc::clone(store),

@@ -335,7 +335,14 @@ impl Judge {
     }
 
     /// Views that use each other make a short text long to compile, where SQLite asks the progress
-    /// handler seldom; it asks us for every column. Refusing without a note reads as interrupted.
+    /// handler seldom; it asks us for every column and every SELECT, while it resolves names.
+    /// Refusing without a note reads as interrupted.
+    ///
+    /// What comes after that asks nobody: putting the expressions of subqueries into each other, and
+    /// making code. Names that are used twice, each in the next, double there (30 of them took 25 s
+    /// and gigabytes); the memory that this needs ends it instead, at 128 MiB, after about a second.
+    /// Seen within memory, without a question: 0.1 s after 4,000 SELECTs, 0.4 s for 100 nested views
+    /// of 200 columns.
     fn may_go_on(&self) -> bool {
         self.0.slice.look();
         !self.0.meter.past_deadline() && self.0.meter.check().is_ok() && self.0.owner.is_alive()

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stockade_depot::{Mark, Session};
+use stockade_vfs::heap::Heap;
 use stockade_vfs::{Handle, VfsOptions};
 
 use super::authorizer::{Asker, Judge};
@@ -32,6 +33,7 @@ pub struct Connection {
     core: Whole<Core>,
     owner: Owner,
     meter: Meter,
+    heap: Heap,
 }
 
 /// Everything that shares the database, together (F3).
@@ -121,7 +123,12 @@ impl Connection {
             runs: 0,
             bound_bytes: 0,
         };
-        Ok(Self { core: Whole::new(core), owner, meter })
+        Ok(Self {
+            core: Whole::new(core),
+            owner,
+            meter,
+            heap: Heap::new(hardening::HEAP_BYTES_MAX),
+        })
     }
 
     /// Ends running SQL from any thread.
@@ -145,6 +152,11 @@ impl Connection {
     /// # Errors
     /// A write whose rows were not all read (`RETURNING`) commits here, and may fail as any commit.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
+        let heap = self.heap.clone();
+        heap.within(|| self.end_of_call_within())
+    }
+
+    fn end_of_call_within(&mut self) -> Result<Leftovers, SqlError> {
         let core = self.core.parts();
         let mut left = Leftovers::default();
         let ended = core.end_runs(&mut left.queries);
@@ -284,7 +296,7 @@ impl Connection {
         let guard = self.owner.grip().enter()?;
         self.owner.alive()?;
         let core = self.core.parts();
-        let answer = work(core);
+        let answer = self.heap.within(|| work(core));
         core.follow_sqlite();
         core.runner.slice.end();
         guard.check()?;

@@ -25,6 +25,10 @@ const FUNCTION_ARGUMENTS_MAX: i32 = 127;
 pub(super) const PARAMETERS_MAX: i32 = 32_766;
 /// Instructions of a compiled statement: 24 bytes each.
 const INSTRUCTIONS_MAX: i32 = 2_000_000;
+/// Memory that SQLite may allocate for one database: cache, schema, compiled statements, values.
+/// 128 MiB, as much as a guest has of its own; the largest row that is useful needs a few values of
+/// 16 MiB. It also bounds what compiling may take where SQLite asks nobody: about a second.
+pub(super) const HEAP_BYTES_MAX: usize = 128 << 20;
 /// VACUUM attaches its own file; the authorizer refuses every other.
 const ATTACHED_MAX: i32 = 1;
 

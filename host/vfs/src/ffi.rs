@@ -17,6 +17,7 @@ use rusqlite::ffi;
 
 use crate::context::Context;
 use crate::file::{FileError, Operation, OsFile};
+use crate::heap::uncharged;
 use crate::main_file::MainFile;
 use crate::scratch::ScratchFile;
 
@@ -156,7 +157,7 @@ fn run<F: OsFile>(
     during: Operation,
     body: impl FnOnce(&mut F) -> Result<(), FileError>,
 ) -> c_int {
-    let outcome = catch_unwind(AssertUnwindSafe(|| body(file)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| uncharged(|| body(file))));
     let error = match outcome {
         Ok(Ok(())) => return ffi::SQLITE_OK,
         Ok(Err(error)) => error,

@@ -4,6 +4,7 @@
 //!  open       a connection with its settings; handle: close, interrupt, typed causes
 //!  pragma     settings that may not change
 //!  ffi        SQLite's callbacks: translates, decides nothing
+//!  heap       what SQLite allocates for one database: bounded
 //!  registry   which VFS belongs to which database
 //!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
 //!  scratch    journals, temporary tables, sorts: bounded, memory first, then a nameless file
@@ -19,6 +20,7 @@ mod fault;
 mod ffi;
 mod file;
 mod handle;
+pub mod heap;
 mod main_file;
 mod open;
 mod options;

@@ -109,3 +109,47 @@ fn compiling_is_interrupted_too() {
     assert_eq!(world.run("SELECT x FROM v12"), Err(SqlError::Interrupted));
     assert_eq!(world.meter.exhausted(), Some(Exhausted::Time));
 }
+
+/// Each name is used twice in the next: SQLite would put 2^n copies into one expression, asking
+/// nobody meanwhile.
+fn doubling(levels: u32) -> String {
+    let mut sql = "WITH c0(x) AS (SELECT a FROM t)".to_owned();
+    for level in 1..=levels {
+        let from = level - 1;
+        sql.push_str(&format!(", c{level}(x) AS (SELECT x + x FROM c{from})"));
+    }
+    sql + &format!(" SELECT x FROM c{levels}")
+}
+
+#[test]
+fn compiling_is_bounded_by_memory_where_nothing_asks() {
+    let mut world = World::new();
+    world.script("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+    assert_eq!(world.integer(&doubling(8)), 256);
+    let begun = Instant::now();
+    let no_memory = SqlError::Other("SQLite has no memory left".to_owned());
+    assert_eq!(world.run(&doubling(30)).as_ref(), Err(&no_memory));
+    println!("compiling ended after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(world.integer(&doubling(8)), 256);
+}
+
+/// Values that SQLite makes once and keeps are each within the limit; together they are not.
+#[test]
+fn memory_of_values_is_bounded() {
+    let mut world = World::new();
+    world.script("CREATE TABLE t(a); CREATE VIRTUAL TABLE f USING fts5(a)");
+    let values: Vec<_> = (0..60).map(|i| format!("length(printf('%8000000d', {i})) > 5")).collect();
+    let sql = format!("INSERT INTO t SELECT {}", values.join(" + "));
+    let no_memory = SqlError::Other("SQLite has no memory left".to_owned());
+    world.run("BEGIN").unwrap();
+    world.run("INSERT INTO f VALUES ('kept')").unwrap();
+    assert_eq!(world.run(&sql).as_ref(), Err(&no_memory));
+    let kept = i64::from(world.connection.in_transaction());
+    if kept == 1 {
+        world.run("COMMIT").unwrap();
+    }
+    assert_eq!(world.integer("SELECT count(*) FROM f('kept')"), kept);
+    assert_eq!(world.integer("SELECT count(*) FROM t"), 0);
+    world.script("INSERT INTO f(f, rank) VALUES ('integrity-check', 1)");
+}

@@ -52,6 +52,7 @@ impl World {
     }
 
     fn with(limits: Limits, depot_limits: DepotLimits) -> Self {
+        stockade_vfs::heap::install();
         let runtime = Runtime::new().unwrap();
         let faults = FaultyStore::new(Arc::new(EmbeddedStore::in_memory(1).unwrap()));
         let depot = Depot::new(

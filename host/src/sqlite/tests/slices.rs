@@ -6,10 +6,20 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::World;
-use crate::sqlite::{SqlError, Value};
+use crate::sqlite::{Interrupter, SqlError, Value};
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                        SELECT count(*) FROM n";
+
+/// Ends the statements when a test is over, also when it failed: a runtime waits for its threads.
+#[derive(Default)]
+struct Stop(Vec<Interrupter>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Interrupter::interrupt);
+    }
+}
 
 fn two_workers() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
@@ -20,11 +30,11 @@ fn two_workers() -> Runtime {
 fn long_statements_leave_the_workers_to_others() {
     let runtime = two_workers();
     let mut long = Vec::new();
-    let mut interrupters = Vec::new();
+    let mut stop = Stop::default();
     let mut worlds = Vec::new();
     for _ in 0..4 {
         let World { mut connection, session, runtime: store, .. } = World::new();
-        interrupters.push(connection.interrupter());
+        stop.0.push(connection.interrupter());
         worlds.push((session, store));
         long.push(runtime.spawn(async move { connection.execute(ENDLESS, &[]) }));
     }
@@ -48,9 +58,7 @@ fn long_statements_leave_the_workers_to_others() {
         meter.begin(&limits, Instant::now() + Duration::from_secs(60));
     }
     assert!(long.iter().all(|statement| !statement.is_finished()), "they still run");
-    for interrupter in interrupters {
-        interrupter.interrupt();
-    }
+    drop(stop);
     for statement in long {
         assert_eq!(runtime.block_on(statement).unwrap(), Err(SqlError::Interrupted));
     }
@@ -65,14 +73,14 @@ fn many_small_statements_leave_the_worker_too() {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let World { mut connection, runtime: store, .. } = World::new();
     connection.execute_script("CREATE TABLE t(a)").unwrap();
-    let interrupter = connection.interrupter();
+    let stop = Stop(vec![connection.interrupter()]);
     let statements = vec![("INSERT INTO t VALUES (1)".to_owned(), Vec::new()); 2_000_000];
     let long = runtime.spawn(async move { connection.run_batch(&statements).map(|all| all.len()) });
     let (answer, answered) = mpsc::sync_channel(1);
     runtime.spawn(async move { answer.send(()).unwrap() });
     answered.recv_timeout(Duration::from_secs(20)).expect("served");
     assert!(!long.is_finished(), "it still runs");
-    interrupter.interrupt();
+    drop(stop);
     assert_eq!(runtime.block_on(long).unwrap(), Err(SqlError::Interrupted));
     drop(store);
 }

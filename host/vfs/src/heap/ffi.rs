@@ -1,0 +1,170 @@
+//! SQLite's allocator, over Rust's: each allocation knows its size and whom it is charged to.
+//!
+//! ```text
+//! | account: pointer or null | bytes | what SQLite sees ...
+//! 0                          8       16
+//! ```
+//! - A1: an allocation holds one count of its account's `Arc`, so the account outlives it.
+//! - A2: sizes come from SQLite as `int` and are at most `c_int::MAX`.
+#![allow(unsafe_code, reason = "SQLite's allocator interface is C")]
+
+use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::ffi;
+
+use super::Account;
+
+/// What stands before each allocation.
+#[repr(C, align(16))]
+struct Head {
+    account: *const Account,
+    bytes: usize,
+}
+
+const HEAD_BYTES: usize = size_of::<Head>();
+
+thread_local! {
+    /// Whom allocations of this thread are charged to.
+    static CURRENT: Cell<*const Account> = const { Cell::new(ptr::null()) };
+}
+
+/// Runs `work` while allocations of this thread are charged to `account`.
+#[inline]
+pub(super) fn charged_to<T>(account: Option<&Arc<Account>>, work: impl FnOnce() -> T) -> T {
+    struct Restore(*const Account);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    // The account is borrowed until `work` is over, so the pointer is valid while it is current.
+    let _restore = Restore(CURRENT.replace(account.map_or(ptr::null(), Arc::as_ptr)));
+    work()
+}
+
+pub(super) fn install() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        let methods = ffi::sqlite3_mem_methods {
+            xMalloc: Some(x_malloc),
+            xFree: Some(x_free),
+            xRealloc: Some(x_realloc),
+            xSize: Some(x_size),
+            xRoundup: Some(x_roundup),
+            xInit: Some(x_init),
+            xShutdown: Some(x_shutdown),
+            pAppData: ptr::null_mut(),
+        };
+        // SAFETY: SQLite copies the struct, and refuses if it is initialized already.
+        let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) };
+        code == ffi::SQLITE_OK
+    })
+}
+
+/// The layout of an allocation with its head; `None` for a size that cannot be.
+fn layout(bytes: usize) -> Option<Layout> {
+    Layout::from_size_align(bytes.checked_add(HEAD_BYTES)?, align_of::<Head>()).ok()
+}
+
+/// # Safety
+/// `memory` comes from `x_malloc` or `x_realloc` and was not freed.
+unsafe fn head(memory: *mut c_void) -> *mut Head {
+    // SAFETY: a head stands before what they return.
+    unsafe { memory.cast::<Head>().sub(1) }
+}
+
+unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
+    let Ok(bytes) = usize::try_from(bytes) else { return ptr::null_mut() };
+    let Some(layout) = layout(bytes) else { return ptr::null_mut() };
+    let account = CURRENT.get();
+    // SAFETY: the current account is borrowed by `charged_to`, further up this thread's stack; it
+    // is the inside of an `Arc`, so a count may be added (A1). The layout is not empty, and its
+    // memory, if there is any, is ours to write.
+    unsafe {
+        if !account.is_null() && !(*account).charge(bytes) {
+            return ptr::null_mut();
+        }
+        let memory = alloc(layout).cast::<Head>();
+        if memory.is_null() {
+            if !account.is_null() {
+                (*account).release(bytes);
+            }
+            return ptr::null_mut();
+        }
+        if !account.is_null() {
+            Arc::increment_strong_count(account);
+        }
+        memory.write(Head { account, bytes });
+        memory.add(1).cast()
+    }
+}
+
+unsafe extern "C" fn x_free(memory: *mut c_void) {
+    if memory.is_null() {
+        return;
+    }
+    // SAFETY: SQLite frees what it got from us, once; the head was written with it. The account
+    // lives as long as this allocation's count of it, which is given back last (A1).
+    unsafe {
+        let head = head(memory);
+        let Head { account, bytes } = head.read();
+        let layout = layout(bytes).expect("BUG: it was allocated with this layout");
+        dealloc(head.cast(), layout);
+        if !account.is_null() {
+            (*account).release(bytes);
+            Arc::decrement_strong_count(account);
+        }
+    }
+}
+
+/// Stays with the account that was charged first.
+unsafe extern "C" fn x_realloc(memory: *mut c_void, bytes: c_int) -> *mut c_void {
+    let Ok(bytes) = usize::try_from(bytes) else { return ptr::null_mut() };
+    let Some(new) = layout(bytes) else { return ptr::null_mut() };
+    // SAFETY: as in `x_free`; SQLite passes no null here. If there is no memory the old allocation
+    // stays as it is.
+    unsafe {
+        let old_head = head(memory);
+        let Head { account, bytes: old_bytes } = old_head.read();
+        let old = layout(old_bytes).expect("BUG: it was allocated with this layout");
+        let more = bytes.saturating_sub(old_bytes);
+        if !account.is_null() && !(*account).charge(more) {
+            return ptr::null_mut();
+        }
+        let moved = realloc(old_head.cast(), old, new.size()).cast::<Head>();
+        if moved.is_null() {
+            if !account.is_null() {
+                (*account).release(more);
+            }
+            return ptr::null_mut();
+        }
+        if !account.is_null() {
+            (*account).release(old_bytes.saturating_sub(bytes));
+        }
+        (*moved).bytes = bytes;
+        moved.add(1).cast()
+    }
+}
+
+unsafe extern "C" fn x_size(memory: *mut c_void) -> c_int {
+    if memory.is_null() {
+        return 0;
+    }
+    // SAFETY: as in `x_free`.
+    let bytes = unsafe { (*head(memory)).bytes };
+    c_int::try_from(bytes).unwrap_or(c_int::MAX)
+}
+
+unsafe extern "C" fn x_roundup(bytes: c_int) -> c_int {
+    bytes.saturating_add(7) & !7
+}
+
+unsafe extern "C" fn x_init(_data: *mut c_void) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn x_shutdown(_data: *mut c_void) {}
