@@ -19,8 +19,8 @@
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
 mod config;
-mod info;
 mod history;
+mod info;
 mod runtimes;
 
 use std::path::Path;
@@ -29,8 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use stockade_depot::store::{ActorState, Store};
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::store::{ActorState, Store};
 use stockade_depot::{
     ActorId, Depot, DepotLimits, NodeSession, OpenError, Reason, TokioParker, Verdict,
 };
@@ -104,13 +104,8 @@ impl Host {
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.clone()));
-        let depot = Depot::new(
-            Arc::clone(&store),
-            node,
-            DepotLimits::default(),
-            parker,
-            guests.clone(),
-        );
+        let depot =
+            Depot::new(Arc::clone(&store), node, DepotLimits::default(), parker, guests.clone());
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
@@ -401,10 +396,7 @@ impl Host {
         self.inner.router.shared()
     }
 
-    async fn state(
-        &self,
-        actor: &ActorId,
-    ) -> Result<ActorState, HostError> {
+    async fn state(&self, actor: &ActorId) -> Result<ActorState, HostError> {
         let state = self.inner.store.actor(actor).await?;
         state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
     }

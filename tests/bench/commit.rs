@@ -30,7 +30,11 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         took.push(each.as_secs_f64() * 1e3);
     }
     let p50 = median(took.clone());
-    summary.add("commit.sequential_ms_p50", p50, "one actor, one durable one-row call after another");
+    summary.add(
+        "commit.sequential_ms_p50",
+        p50,
+        "one actor, one durable one-row call after another",
+    );
     summary.add("commit.sequential_ms_p99", quantile(took, 0.99), "the same");
     summary.add("commit.sequential_over_fdatasync", p50 / sync_ms, "p50 over the disk's own p50");
 
@@ -56,7 +60,11 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         written += count??;
     }
     let per_s = f64::from(written) / begun.elapsed().as_secs_f64();
-    summary.add("commit.durable_per_s.actors_64", per_s, "one-row calls, each durable when answered");
+    summary.add(
+        "commit.durable_per_s.actors_64",
+        per_s,
+        "one-row calls, each durable when answered",
+    );
     let ratio = per_s * sync_ms / 1e3;
     summary.add("commit.durable_over_fdatasync_rate", ratio, "over the disk's one-thread rate");
     Ok(())

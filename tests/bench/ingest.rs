@@ -56,10 +56,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ingest_natively(
-    path: &std::path::Path,
-    chunks: &[&str],
-) -> anyhow::Result<(Duration, u64)> {
+fn ingest_natively(path: &std::path::Path, chunks: &[&str]) -> anyhow::Result<(Duration, u64)> {
     let mut native = Native::open(path, Sync::Full)?;
     let begun = Instant::now();
     let connection = native.connection();
@@ -72,8 +69,17 @@ fn ingest_natively(
             for record in index::records(chunk) {
                 let r = record.context("a whole record")?;
                 insert.execute(params![
-                    r.name, r.version, r.architecture, r.section, r.priority, r.size,
-                    r.installed_size, r.maintainer, r.homepage, r.depends, r.description,
+                    r.name,
+                    r.version,
+                    r.architecture,
+                    r.section,
+                    r.priority,
+                    r.size,
+                    r.installed_size,
+                    r.maintainer,
+                    r.homepage,
+                    r.depends,
+                    r.description,
                 ])?;
                 count += 1;
             }

@@ -25,7 +25,11 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     }
     let awake = stand.host.awake();
     let each = (rss_kib("self")? - before) / f64::from(count);
-    summary.add("resident.kib_per_actor", each, &format!("{awake} awake, one table of 10 rows each"));
+    summary.add(
+        "resident.kib_per_actor",
+        each,
+        &format!("{awake} awake, one table of 10 rows each"),
+    );
     Ok(())
 }
 

@@ -27,10 +27,14 @@ impl Native {
     pub fn open(path: &Path, sync: Sync) -> anyhow::Result<Self> {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", match sync {
-            Sync::Off => "off",
-            Sync::Full => "full",
-        })?;
+        connection.pragma_update(
+            None,
+            "synchronous",
+            match sync {
+                Sync::Off => "off",
+                Sync::Full => "full",
+            },
+        )?;
         Ok(Self { connection })
     }
 

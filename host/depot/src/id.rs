@@ -132,7 +132,9 @@ pub struct ActorId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidActorId {
     /// The kind is empty, too long, or has other characters than `a-z 0-9 - _`.
-    #[error("kind {0:?} must be 1 to 64 characters of a-z, 0-9, '-' or '_', starting with a letter")]
+    #[error(
+        "kind {0:?} must be 1 to 64 characters of a-z, 0-9, '-' or '_', starting with a letter"
+    )]
     Kind(String),
     /// The key is empty, too long, or has control characters.
     #[error("key must be 1 to 256 bytes of UTF-8 without control characters; got {bytes} bytes")]

@@ -13,26 +13,26 @@
 //! The rules know no engine and nothing here knows the actors' SQL, wasm or HTTP. News travels up
 //! as returned values: a session *returns* that it was fenced, its caller decides what that means.
 
-pub mod id;
-pub mod fence;
-pub mod page;
 pub mod chain;
 pub mod error;
+pub mod fence;
+pub mod history;
+pub mod id;
+pub mod page;
 pub mod reason;
 pub mod store;
-pub mod history;
 
-pub mod limits;
-pub mod cause;
 pub mod cache;
-pub mod depot;
-pub mod parker;
-pub mod session;
+pub mod cause;
 mod confirm;
 mod create;
+pub mod depot;
 mod destroy;
+pub mod limits;
+pub mod parker;
 mod random;
 mod retry;
+pub mod session;
 mod takeover;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
@@ -41,9 +41,9 @@ pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
 pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
 pub use limits::{DepotLimits, SessionLimits};
-pub use reason::Reason;
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
+pub use reason::Reason;
 pub use session::{Mark, Session};
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use stockade_depot::{Cause, Reason};
 
+use super::cause::reason_of;
 use super::exit::{Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
-use super::cause::reason_of;
 
 /// Ends a generation that is in order and has no call in progress. Its mailbox is closed: the
 /// router holds what arrives until this returns.

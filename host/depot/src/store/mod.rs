@@ -3,8 +3,8 @@
 //! The fence is a condition *inside* a step, never a check beside it. What a store must do is
 //! stated as tests in the contract suite, which runs on every store.
 
-pub mod limits;
 pub mod embedded;
+pub mod limits;
 mod sql;
 
 pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
@@ -13,9 +13,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin};
-use crate::id::{
-    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid,
-};
+use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
 use crate::page::PageBytes;
 
 /// What the directory knows about an actor. It says what exists, not who runs it.
@@ -254,10 +252,7 @@ pub trait Store: Send + Sync + 'static {
     async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
     /// For each fence whether it is still the owner's: `Ok`, or the mismatch, in the order given.
     /// One read per shard; a shard that cannot be read fails its own fences only.
-    async fn confirm(
-        &self,
-        fences: &[Fence],
-    ) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError>;
     /// The last step of a generation.
     async fn seal(&self, step: SealStep) -> Result<Head, StoreError>;
 

@@ -5,13 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod owner;
-mod fence;
-mod ownership;
 mod commit;
-mod pages;
 mod directory;
 mod durability;
+mod fence;
+mod owner;
+mod ownership;
+mod pages;
 
 use std::sync::Arc;
 

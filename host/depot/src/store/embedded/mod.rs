@@ -10,18 +10,18 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
-mod config;
-mod open;
-mod file;
-mod readers;
 mod committer;
-mod group;
-mod wal;
-mod steps;
-mod read;
-mod write;
-mod rows;
+mod config;
 mod failure;
+mod file;
+mod group;
+mod open;
+mod read;
+mod readers;
+mod rows;
+mod steps;
+mod wal;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
