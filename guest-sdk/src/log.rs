@@ -1,4 +1,4 @@
-//! Log lines of the actor, written through the [`log`](::log) crate or directly.
+//! Log lines of the actor, written through the `log` crate or directly.
 //!
 //! After [`init`], `log::info!(count = 3; "ingested")` arrives at the host as one line with the
 //! fields `count` and `target`. Without it, records of the `log` crate are dropped.

@@ -4,6 +4,7 @@
 //! `durability` is about files: what survives, what is refused, what stays bounded.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 
 mod commit;
 mod directory;
