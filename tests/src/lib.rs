@@ -3,7 +3,7 @@
 //! - [`mod@guest`] names every built test guest and example. A missing guest toolchain is told by
 //!   the test that needs the guest, never skipped.
 //! - [`host`] starts hosts in this process: several over one store, each with faults of its own.
-//! - [`program`] starts the real `stockade`, to be killed and started again.
+//! - [`mod@program`] starts the real `stockade`, to be killed and started again.
 //! - [`faulty_store`] wraps a store and fails its Nth step of a sort. Faults enter here only: the
 //!   VFS and SQLite are real.
 
