@@ -37,7 +37,6 @@ use stockade_depot::{
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
-use wasmtime::component::Val;
 
 pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
@@ -90,7 +89,7 @@ impl Host {
     /// Must be called inside a tokio runtime; guests get a runtime of their own.
     ///
     /// # Errors
-    /// `Start` names what could not be opened; store errors as they are.
+    /// `Directory` or `Engine` names what could not be opened; store errors as they are.
     pub async fn start(config: HostConfig) -> Result<Self, HostError> {
         if !stockade_vfs::heap::install() {
             tracing::warn!("SQLite was in use before: the memory of databases is not bounded");
@@ -157,16 +156,16 @@ impl Host {
     /// next call of each runs the new one.
     ///
     /// # Errors
-    /// `Component` if it cannot run, `InvalidKind`, and those of the store. Nothing changed then.
+    /// `Component` if it cannot run, `InvalidActor` for the name, `Manifest`, `PayloadTooLarge`, and
+    /// those of the store. Nothing changed then.
     pub async fn deploy(
         &self,
         kind: &str,
         wasm: Vec<u8>,
         manifest: Manifest,
     ) -> Result<Deployed, HostError> {
-        if !ActorId::kind_is_valid(kind) {
-            ActorId::new(kind, "key")?;
-        }
+        // Any key will do: only the kind can be wrong.
+        ActorId::new(kind, "key")?;
         let max = self.inner.config.limits.component_bytes_max;
         if wasm.len() as u64 > max {
             return Err(HostError::PayloadTooLarge { bytes: wasm.len() as u64, max });
@@ -222,19 +221,6 @@ impl Host {
         Ok(Reply { method, values, generation, txid, bill })
     }
 
-    /// As `call`, with values instead of text.
-    ///
-    /// # Errors
-    /// As `call`.
-    pub async fn call_values(
-        &self,
-        actor: &ActorId,
-        method: &str,
-        values: Vec<Val>,
-    ) -> Result<Reply, HostError> {
-        self.call(actor, method, Arguments::Values(values)).await
-    }
-
     /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
     ///
     /// # Errors
@@ -258,9 +244,7 @@ impl Host {
         let exit = self.inner.router.end(actor, Ending::Operator).await?;
         if exit.is_none() {
             let head = self.state(actor).await?.head;
-            let is_others = !head.sealed && head.owner != self.shared().depot.node();
-            let elsewhere = self.shared().nodes.address_if_alive(head.owner);
-            if let Some(address) = elsewhere.filter(|_| is_others) {
+            if let Some(address) = self.shared().elsewhere(&head) {
                 return Err(HostError::Elsewhere { actor: actor.clone(), address });
             }
         }

@@ -323,6 +323,9 @@ async fn a_live_owner_is_left_alone() {
         Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
         other => panic!("{other:?}"),
     }
+    // An operator of the other host is not told that it was asleep.
+    let stopped = second.host.stop(&actor).await;
+    assert!(matches!(stopped, Err(HostError::Elsewhere { .. })), "{stopped:?}");
     // Also by one that has not seen it yet: the owner may have started a moment ago.
     let newcomer = site.host().start().await;
     let young = self::actor(guest::REVOKE_HOARDER, "young");

@@ -67,6 +67,19 @@ impl Cause {
         }
     }
 
+    /// The reason that the generation's handles are revoked with.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Fenced(_) => Reason::Fenced,
+            Self::CommitLost { .. } | Self::Corrupt(_) | Self::Unconfirmed(_) => Reason::Storage,
+            Self::Gone(_) => Reason::Destroyed,
+            Self::Closed(reason) => *reason,
+            // Only a generation that goes to sleep is sealed while nobody revoked it.
+            Self::Sealed => Reason::Slept,
+        }
+    }
+
     /// Whether accepted commits are given up. A session that was closed or sealed is not fatally
     /// dead: what it accepted runs to its verdict.
     pub(crate) fn is_fatal(&self) -> bool {

@@ -23,20 +23,8 @@ pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
             }
         },
         Cause::Corrupt(_) | Cause::Gone(_) | Cause::Closed(_) | Cause::Sealed => {
-            HostError::Ended { reason: reason_of(cause), verdict, cause: cause.to_string() }
+            HostError::Ended { reason: cause.reason(), verdict, cause: cause.to_string() }
         }
-    }
-}
-
-/// The reason that a session's first fatal cause gives its handles.
-#[must_use]
-pub fn reason_of(cause: &Cause) -> Reason {
-    match cause {
-        Cause::Fenced(_) => Reason::Fenced,
-        Cause::CommitLost { .. } | Cause::Corrupt(_) | Cause::Unconfirmed(_) => Reason::Storage,
-        Cause::Gone(_) => Reason::Destroyed,
-        Cause::Closed(reason) => *reason,
-        Cause::Sealed => Reason::Slept,
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use stockade_depot::{Cause, Reason};
 
-use super::cause::reason_of;
 use super::exit::{Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
@@ -47,7 +46,7 @@ pub async fn orderly(mut generation: Generation, reason: Reason) -> Exit {
 
 /// Ends a generation whose session died. No hook runs, nothing more is heard.
 pub async fn fatal(mut generation: Generation, cause: &Cause) -> Exit {
-    let reason = reason_of(cause);
+    let reason = cause.reason();
     generation.revoke(reason);
     generation.sql_grip.released().await;
     generation.store.data_mut().close_sqlite();

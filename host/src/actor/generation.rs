@@ -240,6 +240,7 @@ impl Generation {
 }
 
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
+#[derive(Clone)]
 pub(super) struct Watch {
     session: Session,
     grip: Grip,
@@ -253,11 +254,7 @@ impl Watch {
 
     /// At every epoch tick: stop a guest that must not run on, else give the thread back.
     fn at_every_tick(&self, store: &mut Store<State>) {
-        let watch = Self {
-            session: self.session.clone(),
-            grip: self.grip.clone(),
-            meter: self.meter.clone(),
-        };
+        let watch = self.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             let over = watch.is_over();

@@ -62,7 +62,7 @@ impl State {
         let durable = session.durable(mark).await;
         // The reason of the revocation comes first, if there was one.
         self.sql()?.mark()?;
-        durable.map_err(|cause| SqlError::Revoked(sqlite::reason_of(&cause)))
+        durable.map_err(|cause| SqlError::Revoked(cause.reason()))
     }
 }
 

@@ -177,7 +177,7 @@ impl ActorInfo {
             ActorStatus::Asleep
         } else if head.owner == shared.depot.node() {
             ActorStatus::Awake
-        } else if shared.nodes.address_if_alive(head.owner).is_some() {
+        } else if shared.elsewhere(&head).is_some() {
             ActorStatus::Elsewhere
         } else {
             ActorStatus::Asleep

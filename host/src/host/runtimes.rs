@@ -20,7 +20,8 @@ impl Runtimes {
     pub(super) fn start() -> Result<Self, HostError> {
         let failed = |error: std::io::Error| HostError::Internal(format!("start threads: {error}"));
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        // Long SQL occupies a worker until it is done, so there are more workers than cores.
+        // SQL occupies a worker for its first slice, and long SQL that finds no thread of its own
+        // until it is done: so there are more workers than cores.
         let guests = Builder::new_multi_thread()
             .worker_threads((2 * cores).max(4))
             .thread_name("guest")

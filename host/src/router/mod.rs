@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stockade_depot::{ActorId, Depot};
+use stockade_depot::{ActorId, Depot, Head};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -55,6 +55,17 @@ pub struct Shared {
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.
     pub guests: tokio::runtime::Handle,
+}
+
+impl Shared {
+    /// The address of another live process that owns this head, if one does.
+    #[must_use]
+    pub fn elsewhere(&self, head: &Head) -> Option<String> {
+        if head.sealed || head.owner == self.depot.node() {
+            return None;
+        }
+        self.nodes.address_if_alive(head.owner)
+    }
 }
 
 /// Finds and makes slots. Cloning shares it.

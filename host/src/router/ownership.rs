@@ -76,12 +76,8 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     if state.row.wanted == Wanted::Destroying {
         return Err(HostError::Destroying { actor: actor.clone() });
     }
-    let owner = state.head.owner;
     // A head that names this process while its slot has no generation is a ghost.
-    if state.head.sealed || owner == shared.depot.node() {
-        return Ok(());
-    }
-    match shared.nodes.address_if_alive(owner) {
+    match shared.elsewhere(&state.head) {
         None => Ok(()),
         Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
     }

@@ -24,7 +24,7 @@ use super::request::{Called, Control, Ending, Heard, Request, Work};
 use super::{Router, ownership};
 use crate::actor::bill::micros;
 use crate::actor::call::{Answer, CallEnd};
-use crate::actor::cause::{error_of, reason_of, with_verdict};
+use crate::actor::cause::{error_of, with_verdict};
 use crate::actor::ending;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::gate::Waiting;
@@ -237,8 +237,7 @@ impl Slot {
                 Ok(())
             }
             Err(error) => {
-                let cause = session.cause();
-                let reason = cause.as_ref().map_or(Reason::Storage, reason_of);
+                let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
                 self.record(Exit {
                     db: fence.db,
                     generation: fence.generation,
@@ -315,7 +314,7 @@ impl Slot {
     /// The session died. Whoever waits is told the cause.
     async fn fatal(&mut self, cause: &Cause) {
         let Some(mut live) = self.take_live() else { return };
-        live.generation.revoke(reason_of(cause));
+        live.generation.revoke(cause.reason());
         while live.gated.join_next().await.is_some() {}
         let exit = ending::fatal(live.generation, cause).await;
         self.record(exit);
@@ -333,11 +332,7 @@ impl Slot {
     }
 
     fn take_live(&mut self) -> Option<Live> {
-        let mut view = self.handle.view.lock();
-        view.meter = None;
-        view.fence = None;
-        view.idle_since = None;
-        drop(view);
+        *self.handle.view.lock() = View::default();
         self.live.take()
     }
 

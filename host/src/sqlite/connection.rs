@@ -18,7 +18,7 @@ use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
 use super::meter::{Meter, STEPS_PER_LOOK};
-use super::owner::{Owner, reason_of};
+use super::owner::Owner;
 use super::run::{Bounds, Changes, Runner};
 use super::slice::Slice;
 use super::statement::{Cache, Compiled, Slots};
@@ -530,7 +530,7 @@ pub(super) fn shifted(error: SqlError, by: usize) -> SqlError {
 
 fn open_error(session: &Session, error: &stockade_vfs::OpenError) -> SqlError {
     match session.cause() {
-        Some(cause) => SqlError::Revoked(reason_of(&cause)),
+        Some(cause) => SqlError::Revoked(cause.reason()),
         None => match error {
             stockade_vfs::OpenError::Fault(
                 stockade_vfs::Fault::Unavailable(_) | stockade_vfs::Fault::Overloaded,

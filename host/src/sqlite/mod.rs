@@ -37,7 +37,6 @@ pub use connection::{Connection, Interrupter, Leftovers, RowSet};
 pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
 pub use meter::{Counts, Exhausted, Meter, Remaining};
 pub use operator::OperatorRows;
-pub use owner::reason_of;
 pub use prepared::ColumnInfo;
 pub use run::{Batch, Changes};
 pub use statement::{CursorId, StatementId};

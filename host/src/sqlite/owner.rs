@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stockade_depot::{Cause, Reason, Session};
+use stockade_depot::{Reason, Session};
 use stockade_vfs::{Fault, Handle};
 
 use super::error::{SqlError, SqlLimit};
@@ -110,7 +110,7 @@ impl Owner {
             return Some(self.revoked());
         }
         Some(match fault {
-            Fault::Dead(cause) => SqlError::Revoked(reason_of(&cause)),
+            Fault::Dead(cause) => SqlError::Revoked(cause.reason()),
             Fault::CommitTooLarge { max, .. } => SqlError::CommitTooLarge(max),
             Fault::DatabaseFull { .. } => SqlError::Full,
             Fault::ScratchFull { .. } => SqlError::LimitExceeded(SqlLimit::ScratchBytes),
@@ -127,20 +127,8 @@ impl Owner {
         let reason = self
             .grip
             .reason()
-            .or_else(|| self.session.cause().as_ref().map(reason_of))
+            .or_else(|| self.session.cause().map(|cause| cause.reason()))
             .unwrap_or(Reason::Storage);
         SqlError::Revoked(reason)
-    }
-}
-
-/// The reason that guests are told for the end of a session.
-pub fn reason_of(cause: &Cause) -> Reason {
-    match cause {
-        Cause::Fenced(_) => Reason::Fenced,
-        Cause::CommitLost { .. } | Cause::Corrupt(_) | Cause::Unconfirmed(_) => Reason::Storage,
-        Cause::Gone(_) => Reason::Destroyed,
-        Cause::Closed(reason) => *reason,
-        // Only a generation that goes to sleep is sealed while nobody revoked it.
-        Cause::Sealed => Reason::Slept,
     }
 }
