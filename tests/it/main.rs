@@ -11,6 +11,7 @@
 
 mod core;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stockade_depot::Store;
 
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{HostLimits, LEASE, Limits};
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl HostConfig {
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
-            lease: Duration::from_secs(6),
+            lease: LEASE,
             store: None,
         }
     }
