@@ -17,6 +17,8 @@ pub enum Variant {
     StageFence,
     /// D7: staged rows carry no stage id; the coming txid alone makes them visible.
     StageId,
+    /// D7: a page that SQLite spills twice is staged twice, under one key.
+    StageOnce,
     /// Section 6: the seal does not wait for the work of its own generation.
     Join,
     /// Section 7 (a): an answer leaves before the commits before it are durable.
@@ -27,6 +29,8 @@ pub enum Variant {
     Token,
     /// D3: a refusal is believed, also when the step was sent before.
     Resend,
+    /// Section 5: a session lives on after it has lost a commit.
+    FatalLoss,
     /// D8: a growing commit writes only the pages that SQLite wrote.
     NoHoles,
     /// D10: pins and historical reads do not look at the floor.
@@ -51,11 +55,13 @@ impl Variant {
         Self::ConfirmFence,
         Self::StageFence,
         Self::StageId,
+        Self::StageOnce,
         Self::Join,
         Self::GateDurable,
         Self::GateConfirm,
         Self::Token,
         Self::Resend,
+        Self::FatalLoss,
         Self::NoHoles,
         Self::Floor,
         Self::CacheTag,
@@ -75,11 +81,13 @@ impl Variant {
             Self::ConfirmFence => "confirm-fence",
             Self::StageFence => "stage-fence",
             Self::StageId => "stage-id",
+            Self::StageOnce => "stage-once",
             Self::Join => "join",
             Self::GateDurable => "gate-durable",
             Self::GateConfirm => "gate-confirm",
             Self::Token => "token",
             Self::Resend => "resend",
+            Self::FatalLoss => "fatal-loss",
             Self::NoHoles => "no-holes",
             Self::Floor => "floor",
             Self::CacheTag => "cache-tag",

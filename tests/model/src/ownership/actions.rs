@@ -311,7 +311,9 @@ impl Ownership {
         let cached = session.cached.unwrap_or(0);
         session.cached = Some(cached | wrote);
         session.collected |= wrote;
-        let rests_on = session.collected | session.flight.map_or(0, |flight| flight.writes);
+        let waiting = session.collected | session.flight.map_or(0, |flight| flight.writes);
+        // Whatever its SQLite shows and the store does not have waits for a verdict, if all is well.
+        let rests_on = waiting | (cached & !durable.all_writes());
         session.gated.push(Gated {
             wrote,
             rests_on,
@@ -365,7 +367,7 @@ impl Ownership {
                 if in_doubt && self.checks.make(Variant::Resend) {
                     self.verdict(world, host);
                 } else {
-                    not_committed(world, host);
+                    self.not_committed(world, host);
                 }
             }
             (Step::Seal { .. }, Answer::Done) => leave(world, host),
@@ -415,12 +417,23 @@ impl Ownership {
                 committed(world, host);
                 die(world, host);
             }
-            (false, false) => not_committed(world, host),
+            (false, false) => self.not_committed(world, host),
             (false, true) if durable.txid() == session.durable => {
                 self.send_commit_again(world, host);
             }
             // The head is ours and has moved without us: the row is damaged.
-            (false, true) => not_committed(world, host),
+            (false, true) => self.not_committed(world, host),
+        }
+    }
+
+    /// The commit in flight is lost, and with it everything after: a published commit cannot be
+    /// taken back from SQLite, so the session is dead.
+    fn not_committed(&self, world: &mut World, host: usize) {
+        let session = serving(world, host);
+        let writes = session.flight.take().map_or(0, |flight| flight.writes);
+        refuse(world, host, writes);
+        if self.checks.make(Variant::FatalLoss) {
+            die(world, host);
         }
     }
 
@@ -435,7 +448,7 @@ impl Ownership {
         } else if flight.doubt {
             indeterminate(world, host);
         } else {
-            not_committed(world, host);
+            self.not_committed(world, host);
         }
     }
 
@@ -545,15 +558,6 @@ fn committed(world: &mut World, host: usize) {
     session.durable += 1;
     session.flight = None;
     release_dead(world, host);
-}
-
-/// The commit in flight is lost, and with it everything after: a published commit cannot be taken
-/// back from SQLite, so the session is dead.
-fn not_committed(world: &mut World, host: usize) {
-    let session = serving(world, host);
-    let writes = session.flight.take().map_or(0, |flight| flight.writes);
-    refuse(world, host, writes);
-    die(world, host);
 }
 
 /// The deadline has passed without a verdict. Whoever waits is told just that.

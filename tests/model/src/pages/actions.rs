@@ -1,7 +1,7 @@
 //! Transactions, chunks, reads, takeovers, each with the rule it follows.
 
 use super::store::after;
-use super::{Entry, Letter, NODES, PAGES, Pages, Row, Staging, World};
+use super::{Entry, Letter, NODES, PAGES, Pages, Row, SPILLED, Staging, World};
 use crate::Variant;
 
 /// One thing that happens.
@@ -168,7 +168,9 @@ impl Pages {
         let mut waiting = 0;
         for page in pages {
             waiting |= 1 << page;
-            let row = Row { page, txid, stage, value: image[page] };
+            // What SQLite spills in the middle of a transaction is not yet what it commits.
+            let early = if self.checks.make(Variant::StageOnce) { 0 } else { SPILLED };
+            let row = Row { page, txid, stage, value: image[page] + early };
             world.letters.push(Letter::Chunk { generation, row });
         }
         world.staging = Some(Staging { stage, image, waiting });
@@ -184,8 +186,14 @@ impl Pages {
                 world.write(Row { stage, ..row });
                 if let Some(staging) = &mut world.staging
                     && staging.stage == row.stage
+                    && staging.waiting & (1 << row.page) != 0
                 {
-                    staging.waiting &= !(1 << row.page);
+                    if row.value >= SPILLED {
+                        let row = Row { value: row.value - SPILLED, ..row };
+                        world.letters.push(Letter::Chunk { generation, row });
+                    } else {
+                        staging.waiting &= !(1 << row.page);
+                    }
                 }
             }
             Letter::Read { generation, node, page, at } => {

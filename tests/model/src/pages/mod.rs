@@ -30,6 +30,9 @@ pub const NODES: usize = 2;
 /// What a page of zeros reads as.
 pub const ZEROS: u8 = 0;
 
+/// Added to a value that was spilled before it was final.
+pub const SPILLED: u8 = 100;
+
 /// How far the machine may go.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {

@@ -41,6 +41,11 @@ fn two_hosts_race_for_an_actor() {
 }
 
 #[test]
+fn answers_are_lost_again_and_again() {
+    check("losses", Ownership::whole(sizes::losses(Scale::asked())), 2_000_000);
+}
+
+#[test]
 fn generations_end_in_order() {
     check("endings", Ownership::whole(sizes::endings(Scale::asked())), 1_500_000);
 }
@@ -62,5 +67,5 @@ fn caches_serve_the_newest_page() {
 
 #[test]
 fn history_is_kept_or_gone() {
-    check("lives", History::whole(sizes::lives(Scale::asked())), 150_000);
+    check("lives", History::whole(sizes::lives(Scale::asked())), 1_000_000);
 }

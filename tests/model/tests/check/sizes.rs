@@ -39,7 +39,7 @@ pub(crate) fn races(scale: Scale) -> ownership::Size {
         attempts: 3,
         writes: 2,
         reads: 1,
-        timeouts: 1 + more,
+        timeouts: 1,
         copies: 1,
         refusals: more,
         host_crashes: 1,
@@ -50,7 +50,20 @@ pub(crate) fn races(scale: Scale) -> ownership::Size {
     }
 }
 
-/// The same with orderly ends.
+/// Lost answers again and again, and commits that surely did not arrive; no crash.
+pub(crate) fn losses(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size {
+        timeouts: 2 + more,
+        reads: 1,
+        copies: 0,
+        refusals: 2,
+        host_crashes: 0,
+        ..races(scale)
+    }
+}
+
+/// As `races` with orderly ends.
 pub(crate) fn endings(scale: Scale) -> ownership::Size {
     let more = scale.more();
     ownership::Size { seals: 2, reads: more, host_crashes: 0, ..races(scale) }
@@ -104,9 +117,9 @@ pub(crate) fn lives(scale: Scale) -> history::Size {
         databases: 2,
         commits: 3 + more,
         generations: 2,
-        pins: 1 + more,
+        pins: 1,
         chunks: 1,
-        letters: 1 + usize::from(more),
+        letters: 2,
         imports: 1,
         crashes: 1,
     }

@@ -17,6 +17,7 @@ enum Machine {
 }
 
 const RACES: Machine = Machine::Ownership(sizes::races);
+const LOSSES: Machine = Machine::Ownership(sizes::losses);
 const ENDINGS: Machine = Machine::Ownership(sizes::endings);
 const STAGING: Machine = Machine::Pages(sizes::staging);
 const CACHING: Machine = Machine::Pages(sizes::caching);
@@ -32,11 +33,13 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::ConfirmFence, RACES, ownership::names::HEARD_IS_OWNED, 9),
     (Variant::StageFence, LIVES, history::names::NOTHING_IS_LEFT, 5),
     (Variant::StageId, STAGING, pages::names::READS_ARE_COMMITTED, 4),
+    (Variant::StageOnce, STAGING, pages::names::READS_ARE_COMMITTED, 5),
     (Variant::Join, ENDINGS, ownership::names::CURRENT, 11),
     (Variant::GateDurable, RACES, ownership::names::ACKNOWLEDGED_IS_KEPT, 6),
     (Variant::GateConfirm, RACES, ownership::names::HEARD_IS_FRESH, 15),
     (Variant::Token, RACES, ownership::names::ONE_OWNER, 5),
     (Variant::Resend, RACES, ownership::names::REFUSED_IS_NOT_KEPT, 10),
+    (Variant::FatalLoss, LOSSES, ownership::names::HEARD_IS_DURABLE, 11),
     (Variant::NoHoles, STAGING, pages::names::READS_ARE_COMMITTED, 1),
     (Variant::Floor, LIVES, history::names::PINS_HOLD, 7),
     (Variant::CacheTag, CACHING, pages::names::CACHE_IS_CURRENT, 4),
