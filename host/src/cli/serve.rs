@@ -13,7 +13,7 @@ use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
 use crate::gateway::auth::Token;
-use crate::host::HostConfig;
+use crate::host::{HostConfig, ShutdownReport};
 use crate::limits::Limits;
 use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 
@@ -82,8 +82,9 @@ impl Serve {
         }
         match ending.map_err(failure)? {
             Ending::Done(report) => {
-                tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
-                Ok(ExitCode::from(u8::from(!report.orderly)))
+                let ShutdownReport { orderly, unfinished, took } = report;
+                tracing::info!(orderly, unfinished, ?took, "shut down");
+                Ok(ExitCode::from(u8::from(!orderly)))
             }
             Ending::Forced => {
                 runtime.shutdown_background();
