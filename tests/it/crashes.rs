@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stockade::error::Retry;
-use stockade::host::ActorStatus;
+use stockade::host::{ActorStatus, EndStep};
 use stockade::limits::Limits;
 use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
 use stockade_depot::{Reason, Store};
@@ -13,6 +13,7 @@ use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};
+use stockade_tests::recorder::Recorder;
 use tokio::task::JoinHandle;
 
 /// A backoff that no test waits for.
@@ -257,12 +258,17 @@ async fn a_process_that_dies_counts_neither_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_waits_for_the_verdicts_of_earlier_calls() {
     let site = Site::new();
-    let (host, actor) = stand(&site, 9, 1).await;
+    let recorder = Recorder::new();
+    let host = site.host().recorder(&recorder).start().await;
+    host.deploy_with(guest::LIFECYCLE_TRAP, set(9, 1)).await;
+    let actor = actor(guest::LIFECYCLE_TRAP, "one");
+    host.ok(&actor, "write", json!([])).await;
     let commit = host.store.arm(Step::Commit, 1, Fault::HoldAnswer);
     let first = call(&host, &actor, "write");
     commit.fired().await;
     let takeovers = host.store.calls(Step::TakeOver);
     let second = call(&host, &actor, "trap-now");
+    recorder.seen(EndStep::Revoked, 1).await;
     let third = call(&host, &actor, "read");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!first.is_finished() && !second.is_finished() && !third.is_finished());
@@ -275,6 +281,9 @@ async fn a_trap_waits_for_the_verdicts_of_earlier_calls() {
     assert_eq!((third.to_json(), third.generation.0), (json!({"ok": 2}), 2));
     let exit = host.exit_of(&actor).await;
     assert_eq!((exit.reason, exit.sealed), (Reason::Trapped, false));
+    let order =
+        ["Revoked", "SqlRevoked", "AnswersJoined", "CommitsSettled", "InstanceDropped", "Reported"];
+    assert_eq!(recorder.of(&actor), order);
     host.host.shutdown().await;
 }
 

@@ -92,16 +92,7 @@ impl Answers {
     ) {
         let generation = self.generation;
         self.waiting.spawn(async move {
-            let Answer { outcome, waiting, mut bill } = answer;
-            let since = Instant::now();
-            let passed = waiting.pass().await;
-            bill.queue_us = queue_us;
-            bill.gate_us = micros(since.elapsed());
-            let heard = match (passed, outcome) {
-                (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
-                (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
-                (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
-            };
+            let heard = answer.heard(generation, queue_us, shape).await;
             // A caller that has gone away needs no answer.
             drop(reply.send(heard));
         });
@@ -137,6 +128,27 @@ impl Answers {
     /// Waits until every answer is heard or refused.
     pub async fn join(&mut self) {
         while self.waiting.join_next().await.is_some() {}
+    }
+}
+
+impl<T> Answer<T> {
+    /// Waits in front of the gate. What it then is may be told.
+    pub async fn heard<U>(
+        self,
+        generation: Generation,
+        queue_us: u64,
+        shape: impl FnOnce(T) -> U,
+    ) -> Result<Heard<U>, HostError> {
+        let Answer { outcome, waiting, mut bill } = self;
+        let since = Instant::now();
+        let passed = waiting.pass().await;
+        bill.queue_us = queue_us;
+        bill.gate_us = micros(since.elapsed());
+        match (passed, outcome) {
+            (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
+            (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
+            (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
+        }
     }
 }
 

@@ -204,6 +204,8 @@ impl Router {
                 slot.revoke(Reason::Shutdown);
             }
             table.slots.clear();
+            // Those that have ended meanwhile are not given up.
+            while table.tasks.try_join_next().is_some() {}
             table.tasks.abort_all();
             table.tasks.len()
         };

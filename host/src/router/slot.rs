@@ -394,10 +394,17 @@ impl Slot {
                 live.answers.bounded(max).await;
             }
             CallEnd::Crashed { answer, reason, message } => {
-                answers.call(pending, answer);
                 *self.handle.view.lock() = View::default();
+                let life = generation.fence().generation;
                 let exit = ending::crashed(generation, answers, reason, message).await;
+                // It passes the gate before anything takes the actor over, and is told after the
+                // crash was counted: whoever hears of it sees it.
+                let Pending { queue_us, method, reply, .. } = pending;
+                let shape = |values| Called { method, values };
+                let heard = answer.heard(life, queue_us, shape).await;
                 self.record(exit).await;
+                drop(awake);
+                drop(reply.send(heard));
             }
             CallEnd::Fatal(waiting) => {
                 let cause = generation.session().cause();
