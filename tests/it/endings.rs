@@ -108,9 +108,14 @@ async fn a_call_in_progress_is_finished_before_the_end_goes_on() {
         let (host, recorder) = stand(&site, guest::LIFECYCLE_STORM, way).await;
         let actor = actor(guest::LIFECYCLE_STORM, "one");
         host.ok(&actor, "count", json!([])).await;
+        // Compiled before, so that the deploy comes while the call runs.
+        host.host
+            .deploy("warm", another(guest::LIFECYCLE_STORM), Manifest::default())
+            .await
+            .unwrap();
         // Its answer is held back as well: it must be heard before the seal.
         let commit = host.store.arm(Step::Commit, 1, Fault::HoldAnswer);
-        let holding = call(&host, &actor, "hold", json!([300]));
+        let holding = call(&host, &actor, "hold", json!([2_000]));
         commit.fired().await;
         let ending = async {
             recorder.seen(EndStep::CallFinished, 1).await;
