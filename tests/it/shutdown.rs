@@ -215,6 +215,25 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     next.host.shutdown().await;
 }
 
+/// A long statement holds its thread until SQLite is interrupted, which an aborted task alone is not:
+/// the handles are revoked first.
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_that_runs_at_the_deadline_is_interrupted() {
+    let site = Site::new();
+    let host =
+        site.host().limits(|limits| limits.shutdown_max = Duration::from_millis(400)).start().await;
+    host.deploy(guest::HOSTILE_LOOP).await;
+    let actor = actor(guest::HOSTILE_LOOP, "one");
+    host.call(&actor, "hello", json!([])).await.unwrap();
+    let spinning = call(&host, &actor, "spin-in-sql", json!([]));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let report = host.host.shutdown().await;
+    assert_eq!(report.unfinished, 1, "{report:?}");
+    // Without it, the statement goes on until the 5 s are over that its call was left.
+    assert!(report.took < Duration::from_secs(4), "{report:?}");
+    assert!(spinning.await.unwrap().is_err());
+}
+
 // --- the real program -------------------------------------------------------------------------------
 
 /// SIGTERM in the middle of a load: it ends in order, every actor is sealed, and what was

@@ -47,19 +47,20 @@ pub struct SlotHandle {
 #[derive(Default)]
 struct View {
     live: Option<LiveView>,
+    /// Of the newest generation, while it ends as well.
+    grips: Option<[Grip; 2]>,
     /// Of what runs now: a call, or an operator's statements.
     running: Option<Meter>,
     idle_since: Option<Instant>,
 }
 
 /// What others may know of a generation.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct LiveView {
     /// Which one.
     pub fence: stockade_depot::Fence,
     /// The snapshot it was started from.
     pub started_from: Option<StartedFrom>,
-    grips: [Grip; 2],
 }
 
 impl SlotHandle {
@@ -70,7 +71,7 @@ impl SlotHandle {
     /// The generation that is awake here.
     #[must_use]
     pub fn live(&self) -> Option<LiveView> {
-        self.view.lock().live.clone()
+        self.view.lock().live
     }
 
     /// Its fence.
@@ -95,13 +96,17 @@ impl SlotHandle {
         }
     }
 
-    /// Kills the handles of the generation that is awake here, whatever it does.
+    /// Kills the handles of the generation that is awake or ends here, whatever it does.
     pub(super) fn revoke(&self, reason: Reason) {
-        if let Some(live) = &self.view.lock().live {
-            for grip in &live.grips {
-                grip.revoke(reason);
-            }
+        for grip in self.view.lock().grips.iter().flatten() {
+            grip.revoke(reason);
         }
+    }
+
+    /// Its generation has come to its end: it is not awake any more.
+    fn hide(&self) {
+        let mut view = self.view.lock();
+        (view.live, view.idle_since) = (None, None);
     }
 }
 
@@ -289,11 +294,10 @@ impl Slot {
         let session = origin.session.clone();
         match Generation::start(origin).await {
             Ok(generation) => {
-                self.handle.view.lock().live = Some(LiveView {
-                    fence,
-                    started_from: generation.started_from(),
-                    grips: generation.grips(),
-                });
+                let mut view = self.handle.view.lock();
+                view.live = Some(LiveView { fence, started_from: generation.started_from() });
+                view.grips = Some(generation.grips());
+                drop(view);
                 let answers = Answers::new(fence.generation);
                 self.live = Some(Live { generation, answers, awake });
                 Ok(())
@@ -373,12 +377,12 @@ impl Slot {
                     drop(done.send(Ok(())));
                 }
                 Control::End { ending, done } => {
-                    self.handle.view.lock().live = None;
+                    self.handle.hide();
                     let doing = Doing::Call { running, meter, pending };
                     let (reason, grace) = (ending.reason(), ending.grace());
                     let exit = ending::orderly(doing, answers, reason, grace).await;
+                    self.handle.view.lock().running = None;
                     let exit = self.record(exit).await;
-                    *self.handle.view.lock() = View::default();
                     drop(awake);
                     drop(done.send(Some(exit)));
                     return;
@@ -394,7 +398,7 @@ impl Slot {
                 live.answers.bounded(max).await;
             }
             CallEnd::Crashed { answer, reason, message } => {
-                *self.handle.view.lock() = View::default();
+                self.handle.hide();
                 let life = generation.fence().generation;
                 let exit = ending::crashed(generation, answers, reason, message).await;
                 // It passes the gate before anything takes the actor over, and is told after the
@@ -438,7 +442,7 @@ impl Slot {
     }
 
     fn take_live(&mut self) -> Option<Live> {
-        *self.handle.view.lock() = View::default();
+        self.handle.hide();
         self.live.take()
     }
 
