@@ -10,6 +10,8 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fence;
 mod gateway;
 mod history;
@@ -17,6 +19,7 @@ mod hostile;
 mod kill;
 mod lifecycle;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;
