@@ -10,6 +10,8 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fence;
 mod frozen;
 mod gateway;
@@ -18,6 +20,7 @@ mod hostile;
 mod kill;
 mod lifecycle;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;

@@ -194,6 +194,32 @@ impl Program {
         }
     }
 
+    /// Sends a signal, by its name.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status()?;
+        ensure!(sent.success(), "kill -{name} {id}");
+        Ok(())
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    ///
+    /// # Errors
+    /// It does not end in time, or was killed.
+    pub fn exit_code(mut self) -> anyhow::Result<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return status.code().with_context(|| format!("ended with {status}"));
+            }
+            ensure!(begun.elapsed() < PATIENCE, "stockade serve does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Calls a method with a JSON body.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
 use crate::gateway::auth::Token;
-use crate::host::HostConfig;
+use crate::host::{HostConfig, ShutdownReport};
 use crate::limits::{LEASE, LEASE_MIN, Limits};
 use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 
@@ -24,8 +24,10 @@ const FORCED: u8 = 130;
 /// Run a host until SIGINT or SIGTERM
 ///
 /// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
-/// otherwise; beyond loopback a token is needed. Actors end in order at shutdown; after SIGKILL
-/// everything that was acknowledged is there at the next start.
+/// otherwise; beyond loopback a token is needed. The first signal ends all actors in order; those
+/// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
+/// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
+/// the next start.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -44,6 +46,7 @@ A configuration file, each setting optional, the command line wins:
   [host]
   lease_ms = 6000
   requests_max = 2048
+  shutdown_max_ms = 20000
   [limits]
   call_time_ms = 5000")]
 pub(super) struct Serve {
@@ -89,8 +92,9 @@ impl Serve {
         }
         match ending.map_err(failure)? {
             Ending::Done(report) => {
-                tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
-                Ok(ExitCode::from(u8::from(!report.orderly)))
+                let ShutdownReport { orderly, unfinished, took } = report;
+                tracing::info!(orderly, unfinished, ?took, "shut down");
+                Ok(ExitCode::from(u8::from(!orderly)))
             }
             Ending::Forced => {
                 runtime.shutdown_background();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use stockade_depot::Store;
 
+use crate::actor::trace::Observer;
 use crate::error::HostError;
 use crate::limits::{HostLimits, LEASE, Limits};
 
@@ -26,6 +27,8 @@ pub struct HostConfig {
     pub lease: Duration,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
+    /// Who is told the steps of endings, as they are done.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Where a host keeps its parts.
@@ -47,6 +50,7 @@ impl HostConfig {
             advertised: "local".to_owned(),
             lease: LEASE,
             store: None,
+            observer: None,
         }
     }
 
