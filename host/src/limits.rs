@@ -8,6 +8,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// How long a process may show no sign of life before others take its actors over. 6 s: a machine
+/// that is short of memory or disk pauses that long.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
+
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

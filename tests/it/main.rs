@@ -13,6 +13,7 @@ mod core;
 mod crashes;
 mod endings;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -14,7 +15,7 @@ use super::deploy::limit;
 use super::failure::Failure;
 use crate::gateway::auth::Token;
 use crate::host::{HostConfig, ShutdownReport};
-use crate::limits::Limits;
+use crate::limits::{LEASE, LEASE_MIN, Limits};
 use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 
 /// Exit code after a second signal: 128 + SIGINT, as shells expect.
@@ -35,6 +36,7 @@ Examples:
   stockade serve --listen 0.0.0.0:7070 --token-file token
   stockade serve --config stockade.toml
   stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
+  stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
@@ -42,6 +44,7 @@ A configuration file, each setting optional, the command line wins:
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
   [host]
+  lease_ms = 6000
   requests_max = 2048
   shutdown_max_ms = 20000
   [limits]
@@ -59,6 +62,10 @@ pub(super) struct Serve {
     /// Default limit of all kinds; a manifest may say otherwise
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
     limits: Vec<(String, u64)>,
+    /// Take over actors of a process on the same data that shows no sign of life for so long, in
+    /// milliseconds [default: 6000]
+    #[arg(long, value_name = "MS")]
+    lease_ms: Option<u64>,
     /// Write the addresses here, as JSON, once both listeners serve
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -115,6 +122,7 @@ impl Serve {
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
         host.limits = file.host.limits();
+        host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
         host.kind_defaults = over(&file.limits, &self.limits)?;
         Ok(ServerConfig {
             host,
@@ -174,6 +182,16 @@ fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
     serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
 }
 
+/// A process that had to show signs of life more often would look dead when it is only busy.
+fn lease(given_ms: Option<u64>) -> Result<Duration, Failure> {
+    let lease = given_ms.map_or(LEASE, Duration::from_millis);
+    if lease < LEASE_MIN {
+        let (given, min) = (lease.as_millis(), LEASE_MIN.as_millis());
+        return Err(Failure::usage(format!("lease_ms is {given}, the least is {min}")));
+    }
+    Ok(lease)
+}
+
 fn failure(error: ServerError) -> Failure {
     match error {
         ServerError::Host(error) => error.into(),
@@ -190,6 +208,16 @@ fn failure(error: ServerError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_that_busy_processes_cannot_keep_is_refused() {
+        assert_eq!(lease(None).expect("default"), LEASE);
+        assert_eq!(lease(Some(1_500)).expect("long enough"), Duration::from_millis(1_500));
+        for short in [0, 99] {
+            let failure = lease(Some(short)).expect_err("too short");
+            assert!(failure.body.message.contains("100"), "{}", failure.body.message);
+        }
+    }
 
     #[test]
     fn default_limits_are_set_by_name() {

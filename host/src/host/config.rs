@@ -9,7 +9,7 @@ use stockade_depot::Store;
 
 use crate::actor::trace::Observer;
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{HostLimits, LEASE, Limits};
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl HostConfig {
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
-            lease: Duration::from_secs(6),
+            lease: LEASE,
             store: None,
             observer: None,
         }
