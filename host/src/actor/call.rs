@@ -64,7 +64,11 @@ impl Generation {
                 let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
                 let outcome = Err(match exhausted {
                     Some(which) => HostError::BudgetExhausted { which, verdict: None },
-                    None => HostError::Trapped { message: message.clone(), verdict: None },
+                    None => HostError::Trapped {
+                        message: message.clone(),
+                        limit: self.trap_limit(&error),
+                        verdict: None,
+                    },
                 });
                 let answer = Answer { outcome, waiting, bill };
                 CallEnd::Crashed { answer, reason, message }
