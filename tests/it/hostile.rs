@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::error::TrapLimit;
+use stockade::host::SqlRequest;
 use stockade::sqlite::Exhausted;
 use stockade::{ActorId, HostError};
 use stockade_tests::faulty_store::{Fault, Step};
@@ -307,6 +308,21 @@ async fn a_line_of_empty_fields_has_a_length() {
     let stand = Stand::new(|_| {}).await;
     let answer = stand.spend("empty-fields", json!([100_000])).await.unwrap();
     assert!(answer.as_str().unwrap().contains("TooLong"), "{answer}");
+    stand.host.host.shutdown().await;
+}
+
+/// The statement went on until its budget was used up, after its client had left.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_leaves_takes_the_statement_along() {
+    let stand = Stand::new(|limits| limits.call_time_ms = 600_000).await;
+    stand.host.call(&stand.hostile, "hello", json!([])).await.unwrap();
+    let sql = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
+               SELECT count(*) FROM c";
+    let request = SqlRequest { sql: sql.into(), ..SqlRequest::default() };
+    let asking = stand.host.host.sql(&stand.hostile, request);
+    assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
+    let next = stand.host.call(&stand.hostile, "hello", json!([]));
+    assert!(tokio::time::timeout(PATIENCE, next).await.is_ok(), "the statement goes on");
     stand.host.host.shutdown().await;
 }
 

@@ -8,6 +8,7 @@
 //! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
 //! grips, the meter and the session, which are made for it.
 
+pub mod asker;
 pub mod bill;
 pub mod call;
 pub mod cause;

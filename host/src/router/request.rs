@@ -7,6 +7,7 @@ use stockade_depot::{ActorId, Generation, Reason, Txid};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
+use crate::actor::asker::Asker;
 use crate::actor::bill::Bill;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
@@ -49,6 +50,8 @@ pub enum Work {
         write: bool,
         /// Most rows in the answer.
         rows_max: u64,
+        /// Whether somebody still waits for it.
+        asker: Asker,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Heard<OperatorRows>, HostError>>,
     },

@@ -195,10 +195,12 @@ impl Slot {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Work::Sql { sql, parameters, write, rows_max, reply } => {
+            Work::Sql { sql, parameters, write, rows_max, asker, reply } => {
                 let queue_us = micros(queued.elapsed());
                 if let Some(live) = &mut self.live {
-                    let answer = live.generation.operator_sql(&sql, &parameters, write, rows_max);
+                    let generation = &mut live.generation;
+                    let answer =
+                        generation.operator_sql(&sql, &parameters, write, rows_max, &asker);
                     live.release(queue_us, answer, |rows| rows, reply);
                 }
             }
