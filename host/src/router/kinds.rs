@@ -22,6 +22,10 @@ const COMMIT_BYTES_MAX: u64 = 64 << 20;
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
 const MAILBOX_CALLS_MAX: u64 = 100_000;
+/// Each crash costs a start. 1,000 in a row.
+const CRASHES_MAX: u64 = 1_000;
+/// Longer than an operator should have to wait for an actor to try again. 1 h.
+const CRASH_BACKOFF_MS_MAX: u64 = 3_600_000;
 
 /// A call, or a hook. One day: longer is a mistake, and no clock adds up to the end of time.
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
@@ -94,7 +98,7 @@ struct Bound<'l> {
     max: u64,
 }
 
-fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 18] {
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
     let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
     [
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
@@ -115,6 +119,9 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 18] {
         ("handles_max", &mut limits.handles_max, HANDLES_MAX),
         ("log_lines_max", &mut limits.log_lines_max, LOG_LINES_MAX),
         ("log_line_bytes_max", &mut limits.log_line_bytes_max, LOG_LINE_BYTES_MAX),
+        ("crashes_max", &mut limits.crashes_max, CRASHES_MAX),
+        ("crash_backoff_ms", &mut limits.crash_backoff_ms, CRASH_BACKOFF_MS_MAX),
+        ("crash_backoff_ms_max", &mut limits.crash_backoff_ms_max, CRASH_BACKOFF_MS_MAX),
     ]
     .map(|(name, value, max)| Bound { name, value, max })
 }
