@@ -352,7 +352,7 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     }
     tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
-    assert!(matches!(ended, Err(HostError::BudgetExhausted { .. })), "{:?}", ended.map(|_| ()));
+    assert!(matches!(ended, Err(HostError::Ended { .. })), "{:?}", ended.map(|_| ()));
     new.host.shutdown().await;
     stand.host.host.shutdown().await;
 }

@@ -226,7 +226,8 @@ fn pages_are_bounded_within_and_across_statements() {
 /// A page that the store does not hand out was waited for past the call's deadline.
 #[test]
 fn a_page_miss_ends_at_the_deadline() {
-    let mut world = World::new();
+    let uncached = DepotLimits { cache_bytes_max: 0, ..DepotLimits::default() };
+    let mut world = World::with(Limits::default(), uncached);
     world.script("CREATE TABLE t(a); INSERT INTO t VALUES (zeroblob(100000))");
     world.reopen();
     let held = world.faults.arm(Step::Read, 1, Fault::Hold);
@@ -239,4 +240,21 @@ fn a_page_miss_ends_at_the_deadline() {
     held.release();
     world.begin();
     assert_eq!(world.run("SELECT 1"), Ok(0));
+}
+
+#[test]
+fn names_of_columns_are_bounded_like_rows() {
+    let limits = Limits { batch_bytes_max: 10_000, ..Limits::default() };
+    let mut world = with(limits);
+    let name = "n".repeat(6_000);
+    let exceeded = SqlError::LimitExceeded(SqlLimit::RowBytes);
+    for (columns, fits) in [(1, true), (2, false)] {
+        let columns: Vec<_> = (0..columns).map(|i| format!("{i} AS \"{name}{i}\"")).collect();
+        let sql = format!("SELECT {}", columns.join(","));
+        let answer = world.connection.query(&sql, &[]).map(drop);
+        assert_eq!(answer.as_ref().err(), (!fits).then_some(&exceeded));
+        let id = world.connection.prepare(&sql).unwrap();
+        let answer = world.connection.columns(id).map(drop);
+        assert_eq!(answer.as_ref().err(), (!fits).then_some(&exceeded));
+    }
 }
