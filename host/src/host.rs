@@ -49,6 +49,7 @@ pub use history::{Export, VerifyReport};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
+use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
@@ -227,6 +228,7 @@ impl Host {
     }
 
     /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
+    /// They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
@@ -236,7 +238,10 @@ impl Host {
         let (reply, heard) = oneshot::channel();
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
-        let work = Work::Sql { sql, parameters, write, rows_max, reply };
+        let asker = Asker::default();
+        // If this future is dropped, its statements end.
+        let _present = asker.present();
+        let work = Work::Sql { sql, parameters, write, rows_max, asker, reply };
         let heard = self.hear(&limits, actor, work, heard).await?;
         Ok(SqlReply::of(heard))
     }

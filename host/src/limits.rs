@@ -38,6 +38,9 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
+    /// scan of the largest database by default.
+    pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
     /// Bytes of one value or row inside SQLite. 16 MiB: C loops over it cannot be interrupted.
@@ -90,6 +93,7 @@ impl Default for Limits {
             sql_steps_max: 2_000_000_000,
             rows_max: 10_000_000,
             row_bytes_max: GIB,
+            pages_max: 4_000_000,
             batch_bytes_max: MIB,
             value_bytes_max: 16 * MIB,
             statement_bytes_max: MIB,

@@ -58,6 +58,9 @@ impl Mark {
     }
 }
 
+/// Whether a wait may go on.
+type Patience = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// A generation's open database. Cloning is cheap and gives the same session.
 #[derive(Clone)]
 pub struct Session {
@@ -77,6 +80,8 @@ pub(crate) struct Shared {
     /// looks again.
     news: Notify,
     interrupts: AtomicU64,
+    /// Whether who waits in `read` or `prepare` may wait on.
+    patience: OnceLock<Patience>,
     /// The limits of its kind, if they are lower than the depot's.
     narrowed: OnceLock<DepotLimits>,
 }
@@ -100,6 +105,7 @@ impl Session {
                 pipeline: Mutex::new(Pipeline::new(head)),
                 news: Notify::new(),
                 interrupts: AtomicU64::new(0),
+                patience: OnceLock::new(),
                 narrowed: OnceLock::new(),
             }),
         }
@@ -159,6 +165,14 @@ impl Session {
     /// dead session it is dropped, and `durable` of the mark after it never succeeds.
     pub fn publish(&self, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
         pump::publish(&self.shared, pages, page_count);
+    }
+
+    /// Every wait of `read` and `prepare` ends with `Interrupted` soon after `may` says no: it is
+    /// asked now and then while one lasts, from any thread. The first call counts, and belongs
+    /// before the database is opened.
+    pub fn wait_while(&self, may: impl Fn() -> bool + Send + Sync + 'static) {
+        // As with `narrow`.
+        let _ = self.shared.patience.set(Box::new(may));
     }
 
     /// Ends the waits that `read` and `prepare` of this session are in now, with `Interrupted`.

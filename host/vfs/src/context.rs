@@ -1,6 +1,6 @@
 //! What all files of one open database share: the session, the faults, the scratch budget.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use stockade_depot::{Cause, Reason, Session};
 
@@ -18,6 +18,8 @@ pub(crate) struct Context {
     /// Bytes of written pages that a transaction may hold before it is refused early. More than
     /// `commit_bytes_max` by what SQLite's cache can hold back: a rollback writes those as well.
     pub(crate) overlay_bytes_max: u64,
+    /// Pages read from the session since they were last taken.
+    pub(crate) pages_read: AtomicU64,
     main_is_open: AtomicBool,
 }
 
@@ -29,6 +31,7 @@ impl Context {
             scratch: Budget::new(options),
             settings: Settings::new(options),
             overlay_bytes_max: session.limits().commit_bytes_max.saturating_add(cache_bytes),
+            pages_read: AtomicU64::new(0),
             main_is_open: AtomicBool::new(false),
             session,
         }

@@ -30,6 +30,7 @@
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stockade_depot::{PAGE_SIZE, PageBytes, PageCount, Pgno};
 
@@ -125,6 +126,7 @@ impl MainFile {
             out.fill(0);
             return Ok(());
         }
+        self.context.pages_read.fetch_add(1, Ordering::Relaxed);
         let page = self.context.session.read(pgno)?;
         out.copy_from_slice(&page[start..start + out.len()]);
         Ok(())

@@ -1,6 +1,7 @@
 //! One page: dead flag, collected, in flight, cache, store, in this order.
 
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -11,6 +12,9 @@ use crate::id::{Pgno, Txid};
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::retry::{Retry, is_transient};
 use crate::store::PagesRead;
+
+/// How often a wait asks whether it may go on. 10 ms, the grain of every deadline of a guest.
+const PATIENCE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 type Answer = Result<PagesRead, StoreError>;
 
@@ -89,7 +93,7 @@ impl Shared {
         outcome
     }
 
-    /// Resolves when the session is dead (with the cause) or interrupted.
+    /// Resolves when the session is dead (with the cause), interrupted, or out of patience.
     pub(super) async fn wait_ended(&self, interrupts: u64) -> Option<Cause> {
         loop {
             let news = self.news.notified();
@@ -98,10 +102,20 @@ impl Shared {
             if let Some(cause) = self.death.cause() {
                 return Some(cause);
             }
-            if self.interrupts() != interrupts {
+            let Some(may_wait) = self.patience.get() else {
+                if self.interrupts() != interrupts {
+                    return None;
+                }
+                news.await;
+                continue;
+            };
+            if self.interrupts() != interrupts || !may_wait() {
                 return None;
             }
-            news.await;
+            tokio::select! {
+                () = news => {}
+                () = tokio::time::sleep(PATIENCE_ASKED_EVERY) => {}
+            }
         }
     }
 
