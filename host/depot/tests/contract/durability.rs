@@ -474,13 +474,13 @@ async fn a_staged_page_is_seen_once_its_commit_names_its_stage() {
     let read = |at: u64| store.read(owner.fence, Txid(at), &both);
     assert_eq!(read(2).await.unwrap().pages[0].bytes, page(1, 1));
     assert_eq!(owner.read_one(2, 1).await.unwrap(), page(1, 1));
-    assert_eq!(store.commit_pages(db, Txid(2)).await.unwrap().len(), 1);
+    assert_eq!(store.commit_pages(db, Txid(2), Pgno(0), 9).await.unwrap().len(), 1);
     conn.execute("UPDATE \"commit\" SET stage = ?1 WHERE txid = 2", [&b"mine"[..]]).unwrap();
     assert_eq!(read(2).await.unwrap().pages[0].bytes, page(1, 50));
     assert_eq!(owner.read_one(2, 1).await.unwrap(), page(1, 50));
     assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
     assert_eq!(store.read_at(db, Txid(2), Pgno(1), 2).await.unwrap()[0].bytes, page(1, 50));
-    assert_eq!(store.commit_pages(db, Txid(2)).await.unwrap().len(), 2);
+    assert_eq!(store.commit_pages(db, Txid(2), Pgno(0), 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -225,7 +225,7 @@ async fn verify_chain(world: &World, session: &Session) {
     let mut last = Txid(0);
     for row in world.store.commits(db, Txid(0), 1000).await.unwrap() {
         assert_eq!(row.txid, last.next());
-        let pages: Vec<_> = world.store.commit_pages(db, row.txid).await.unwrap();
+        let pages: Vec<_> = world.store.commit_pages(db, row.txid, Pgno(0), 256).await.unwrap();
         let pages: Vec<_> = pages.into_iter().map(|page| (page.pgno, page.bytes)).collect();
         let content =
             stockade_depot::chain::content(db, row.generation, row.txid, row.page_count, &pages);
