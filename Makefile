@@ -8,12 +8,13 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test bench check format
+.PHONY: help setup guests demo test bench large check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
 	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
@@ -41,6 +42,11 @@ test: setup
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
+
+# Alone in its process: what other tests need would count as well.
+large: export MIB ?= 512
+large: setup
+	cargo test --locked -p stockade-tests --test it large::a_large -- --nocapture
 
 bench: setup
 	cargo build --locked --release --bin stockade

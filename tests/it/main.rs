@@ -15,6 +15,7 @@ mod gateway;
 mod history;
 mod hostile;
 mod kill;
+mod large;
 mod lifecycle;
 mod revoke;
 mod sqlite;

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow,
+    PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;

@@ -40,7 +40,9 @@ pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
-pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid};
+pub use id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid,
+};
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};

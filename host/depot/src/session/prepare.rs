@@ -46,8 +46,7 @@ impl Shared {
     fn has_room(&self, bytes: u64) -> bool {
         let limits = self.limits();
         let collected = self.pipeline.lock().collected_bytes();
-        let max =
-            limits.pipeline_bytes_max.min(limits.commit_bytes_max).min(limits.step_bytes_max);
+        let max = limits.pipeline_bytes_max.min(limits.commit_bytes_max).min(limits.step_bytes_max);
         collected == 0 || collected.saturating_add(bytes) <= max
     }
 

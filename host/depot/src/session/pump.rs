@@ -133,7 +133,9 @@ async fn next_work(shared: &Shared) -> Option<Work> {
     }
     let hashing = shared.depot.runtime().spawn_blocking(move || finish_step(step, chain));
     let hashed = hashing.await;
-    Some(Work::Commit(hashed.expect("BUG: the runtime ends after its tasks, and hashing cannot panic")))
+    Some(Work::Commit(
+        hashed.expect("BUG: the runtime ends after its tasks, and hashing cannot panic"),
+    ))
 }
 
 /// One step of deleting what large commits of earlier generations left behind. Whatever a failure

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin};
-use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid};
+use crate::id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid,
+};
 use crate::page::PageBytes;
 
 /// What the directory knows about an actor. It says what exists, not who runs it.

@@ -16,8 +16,8 @@ use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
 use crate::page::PAGE_SIZE;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, sql,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow,
+    PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, sql,
 };
 
 /// What a step without pages writes, roughly.

@@ -152,8 +152,8 @@ impl PackedCommit {
             StoreError::Corrupt(format!("commit {} of {}: {what}", step.base.next(), step.fence.db))
         };
         let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
-        let pages = pack(step.fence.db, txid, &step.pages)
-            .and_then(|pages| match pages.last() {
+        let pages =
+            pack(step.fence.db, txid, &step.pages).and_then(|pages| match pages.last() {
                 Some((last, _)) if last.0 > step.page_count.0 => Err(bad("pages above its count")),
                 Some(_) | None => Ok(pages),
             })?;
