@@ -107,8 +107,12 @@ impl Host {
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.clone()));
-        let depot =
-            Depot::new(Arc::clone(&store), node, DepotLimits::default(), parker, guests.clone());
+        let depot_limits = DepotLimits {
+            commit_bytes_max: config.limits.commit_bytes_max,
+            step_bytes_max: config.limits.step_bytes_max,
+            ..DepotLimits::default()
+        };
+        let depot = Depot::new(Arc::clone(&store), node, depot_limits, parker, guests.clone());
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,

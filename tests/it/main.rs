@@ -18,6 +18,7 @@ mod gateway;
 mod history;
 mod hostile;
 mod kill;
+mod large;
 mod lifecycle;
 mod revoke;
 mod shutdown;

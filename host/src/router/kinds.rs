@@ -16,8 +16,6 @@ use crate::limits::{HostLimits, Limits};
 
 /// C loops over one value cannot be interrupted, so no kind may have larger ones. 16 MiB.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
-/// What one store step carries. 64 MiB.
-const COMMIT_BYTES_MAX: u64 = 64 << 20;
 /// What one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
@@ -104,7 +102,7 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
         ("table_elements_max", &mut limits.table_elements_max, host.table_elements_max),
         ("value_bytes_max", &mut limits.value_bytes_max, VALUE_BYTES_MAX),
-        ("commit_bytes_max", &mut limits.commit_bytes_max, COMMIT_BYTES_MAX),
+        ("commit_bytes_max", &mut limits.commit_bytes_max, host.commit_bytes_max),
         ("snapshot_bytes_max", &mut limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
         ("payload_bytes_max", &mut limits.payload_bytes_max, body_bytes_max),
         ("mailbox_calls_max", &mut limits.mailbox_calls_max, MAILBOX_CALLS_MAX),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::Shared;
+use super::pipeline::Unsent;
+use super::stage::lost;
 use crate::cause::{Cause, ReadError};
 use crate::error::StoreError;
 use crate::id::{Pgno, Txid};
@@ -27,10 +29,14 @@ impl Shared {
             if pgno.0 == 0 || pgno.0 > pipeline.page_count.0 {
                 return Err(ReadError::PastEnd);
             }
-            if let Some(bytes) = pipeline.page(pgno) {
-                return Ok(bytes);
+            match pipeline.page(pgno) {
+                Some(Unsent::Page(bytes)) => return Ok(bytes),
+                Some(Unsent::Large(pages)) => {
+                    drop(pipeline);
+                    return pages.read(pgno).map_err(|error| ReadError::Unavailable(lost(&error)));
+                }
+                None => pipeline.durable_txid,
             }
-            pipeline.durable_txid
         };
         // A commit that becomes durable from here on does not touch this page: it was neither
         // collected nor in flight, and only the calling thread publishes.

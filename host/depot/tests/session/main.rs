@@ -14,4 +14,5 @@ mod destroy;
 mod ending;
 mod random;
 mod read;
+mod stage;
 mod takeover;

@@ -127,6 +127,11 @@ impl Guest for Actor {
         transaction.commit().map_err(words)
     }
 
+    fn rewrite() -> Result<(), String> {
+        let rewrite = "UPDATE heap SET b = randomblob(1048576)";
+        open()?.execute(rewrite, &[]).map(drop).map_err(words)
+    }
+
     fn deep_expression(depth: u32) -> Result<(), String> {
         let depth = usize::try_from(depth).unwrap_or(0);
         query(&format!("SELECT {}1{}", "(1+".repeat(depth), ")".repeat(depth)))
