@@ -9,6 +9,7 @@
 //!  slice        long SQL gives its thread back
 //!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
 //!  slice        long statements give their thread back
+//!  plain        a user's file, made ready to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -23,6 +24,7 @@ mod meter;
 mod operator;
 mod owner;
 mod packed;
+mod plain;
 mod prepared;
 mod run;
 mod slice;
@@ -37,6 +39,7 @@ pub use connection::{Connection, Interrupter, Leftovers, RowSet};
 pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
 pub use meter::{Counts, Exhausted, Meter, Remaining};
 pub use operator::OperatorRows;
+pub use plain::{Intake, Plain, PlainError, sweep as sweep_intakes};
 pub use prepared::ColumnInfo;
 pub use run::{Batch, Changes};
 pub use statement::{CursorId, StatementId};

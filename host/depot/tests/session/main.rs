@@ -12,6 +12,8 @@ mod commit;
 mod confirm;
 mod destroy;
 mod ending;
+mod import;
 mod random;
 mod read;
+mod retention;
 mod takeover;

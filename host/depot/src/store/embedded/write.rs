@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::retention;
 use super::rows::{self, Holder};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
@@ -33,18 +34,18 @@ pub(super) fn one<T>(
     found.transpose()
 }
 
-fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done<usize> {
+pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done<usize> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }
 
 /// The head as it is.
-fn head(conn: &Connection, db: DbId) -> Done<Head> {
+pub(super) fn head(conn: &Connection, db: DbId) -> Done<Head> {
     one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
         .ok_or(StoreError::DatabaseMissing(db))
 }
 
 /// Why a fenced step changed nothing.
-fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
+pub(super) fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
     let head = match head(conn, fence.db) {
         Ok(head) => head,
         Err(error) => return error,
@@ -108,6 +109,9 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
     // The actor has another database by now, or is gone: this one is nobody's to run.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
+    if step.destroying {
+        retention::check_forks(conn, step.db)?;
+    }
     let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
     Ok(TakenOver::Owned { head: taken, restarts, snapshot })
 }
@@ -233,6 +237,7 @@ pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done
         }
         None => return Err(StoreError::DatabaseMissing(fence.db)),
     }
+    retention::check_forks(conn, fence.db)?;
     let mut rows = 0;
     for delete in sql::DESTROY_ROWS {
         let left = u64::from(DESTROY_ROWS_MAX) - rows;
