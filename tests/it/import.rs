@@ -60,8 +60,7 @@ fn a_file_goes_in_and_comes_out_the_same_and_its_actor_lives() {
     let first = "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0";
     let open = database(&file, first, 3000, 4000);
     let before = std::fs::read(&file).unwrap();
-    let (code, told) =
-        run(&["import", "sqlite_bench/in", path(&file), "--admin", &program.admin]);
+    let (code, told) = run(&["import", "sqlite_bench/in", path(&file), "--admin", &program.admin]);
     assert_eq!(code, 0, "{told}");
     assert!(told["bytes"].as_u64().unwrap() > 12_000_000, "{told}");
     assert!(told["txid"].as_u64().unwrap() > 2, "bounded commits: {told}");
@@ -155,8 +154,7 @@ fn an_import_needs_no_server() {
     program.stop().unwrap();
     let file = dir.path().join("user.sqlite");
     drop(database(&file, "", 700, 100));
-    let (code, told) =
-        run(&["import", "sqlite_bench/in", path(&file), "--data-dir", path(&data)]);
+    let (code, told) = run(&["import", "sqlite_bench/in", path(&file), "--data-dir", path(&data)]);
     assert_eq!(code, 0, "{told}");
     let program = Program::serve(&data).unwrap();
     let scanned = program.call("sqlite_bench/in", "scan", &json!([1])).unwrap();
@@ -195,8 +193,7 @@ fn an_import_whose_server_was_killed_is_repeated() {
     assert!(left.is_empty(), "the upload was left behind: {left:?}");
     let called = program.call("sqlite_bench/in", "scan", &json!([1])).unwrap();
     assert_eq!(called.body["code"], json!("importing"), "{called:?}");
-    let (code, told) =
-        run(&["import", "sqlite_bench/in", path(&file), "--admin", &program.admin]);
+    let (code, told) = run(&["import", "sqlite_bench/in", path(&file), "--admin", &program.admin]);
     assert_eq!(code, 0, "{told}");
     let scanned = program.call("sqlite_bench/in", "scan", &json!([1])).unwrap();
     assert_eq!(scanned.body, json!({ "ok": 20_000 }), "{scanned:?}");

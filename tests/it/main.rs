@@ -10,7 +10,10 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;
@@ -19,6 +22,7 @@ mod kill;
 mod lifecycle;
 mod retention;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;

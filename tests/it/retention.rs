@@ -138,10 +138,8 @@ async fn an_interrupted_destroy_is_finished_at_start() {
     };
     store.take_over(step).await.unwrap();
     let host = start(&site, &clock).await;
-    until("the destroy is finished", || async {
-        store.rows_of(state.row.db).await.unwrap() == 0
-    })
-    .await;
+    until("the destroy is finished", || async { store.rows_of(state.row.db).await.unwrap() == 0 })
+        .await;
     assert_eq!(store.destroying(10).await, Ok(Vec::new()));
     // The name is free.
     host.ok(&actor, "setup", json!([10])).await;

@@ -131,7 +131,7 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
             // Sent before, and the answer was lost.
             Ok(TakenOver::Moved(head)) if head.fence.token == step.token => return Ok(head),
             Ok(TakenOver::Moved(head)) if head.origin != Origin::Importing => {
-                let state = ActorState { row: state.row.clone(), head };
+                let state = ActorState { head, ..state.clone() };
                 return Err(ImportError::Exists(Box::new(state)));
             }
             Ok(TakenOver::Moved(head)) => {

@@ -111,8 +111,7 @@ impl Import {
 /// A depot of this process alone. Nobody looks for it: a finished import has no owner.
 fn depot(offline: &Offline) -> Result<Arc<Depot>, Failure> {
     let mut node = [0; 16];
-    getrandom::fill(&mut node)
-        .map_err(|error| Failure::local(format!("random bytes: {error}")))?;
+    getrandom::fill(&mut node).map_err(|error| Failure::local(format!("random bytes: {error}")))?;
     let handle = offline.runtime.handle().clone();
     let parker = Arc::new(TokioParker(handle.clone()));
     let store = Arc::clone(&offline.store) as Arc<dyn Store>;

@@ -6,7 +6,8 @@
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
-//!            POST /admin/actors/{kind}/{key}/stop | sql | verify | import    GET .../export
+//!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
+//!            GET  /admin/actors/{kind}/{key}/export
 //!  both      GET  /health             GET /ready
 //! ```
 //!

@@ -624,7 +624,8 @@ async fn a_file_stays_bounded_under_steady_overwrites() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
     let mut owner = Owner::create(&store, "a").await;
     let size = || {
-        let of = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().metadata().unwrap().len();
+        let of =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().metadata().unwrap().len();
         std::fs::read_dir(directory.path()).unwrap().map(of).sum::<u64>()
     };
     let mut sizes = Vec::new();

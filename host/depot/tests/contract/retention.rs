@@ -92,7 +92,10 @@ pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
                 gone(store.pin(db, Txid(txid), "late").await, txid);
                 let (mut file, at) = (Vec::new(), Some(Txid(txid)));
                 let told = history::export(store.as_ref(), db, at, &mut file, &mut |_| {}).await;
-                assert!(matches!(told, Err(ExportError::Store(StoreError::HistoryGone { .. }))), "{told:?}");
+                assert!(
+                    matches!(told, Err(ExportError::Store(StoreError::HistoryGone { .. }))),
+                    "{told:?}"
+                );
             } else {
                 assert_eq!(&owner.export(Some(txid)).await, state, "txid {txid}");
             }
@@ -114,7 +117,10 @@ pub(crate) async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {
     trim(&owner, Keep { commits_min: 2, age_ms_min: 0 }).await;
     let late = store.pin(db, Txid(2), "late").await;
     assert_eq!(late, Err(StoreError::HistoryGone { db, txid: Txid(2), floor: Txid(3) }));
-    assert_eq!(store.pin(db, Txid(6), "early").await, Err(StoreError::NoCommit { db, txid: Txid(6) }));
+    assert_eq!(
+        store.pin(db, Txid(6), "early").await,
+        Err(StoreError::NoCommit { db, txid: Txid(6) })
+    );
     for _ in 0..2 {
         assert_eq!(store.pin(db, Txid(3), "held").await, Ok(()));
     }
@@ -164,7 +170,11 @@ pub(crate) async fn trimming_races_with_everything(store: Arc<dyn Store>) {
                 for pgno in 1..=PAGES {
                     match store.read_at(db, Txid(at), Pgno(pgno), 1).await {
                         Ok(found) => {
-                            assert_eq!(found[0].bytes, page(pgno, version(pgno, at)), "{pgno} at {at}");
+                            assert_eq!(
+                                found[0].bytes,
+                                page(pgno, version(pgno, at)),
+                                "{pgno} at {at}"
+                            );
                             read += 1;
                         }
                         Err(StoreError::HistoryGone { .. }) if !pinned => refused += 1,

@@ -35,9 +35,8 @@ pub(super) fn trim(conn: &Connection, db: DbId, step: Trim) -> Done<Trimmed> {
 fn trim_pages(conn: &Connection, db: DbId, after: (Pgno, Txid), below: Txid) -> Done<Trimmed> {
     let (pgno, txid) = (after.0.0, rows::to_sql(after.1.0)?);
     let window = params![&db.0[..], pgno, txid, TRIM_ROWS_MAX - 1];
-    let to = one(conn, sql::TRIM_WINDOW, window, |row| {
-        Ok((rows::pgno(row, 0)?, rows::txid(row, 1)?))
-    })?;
+    let to =
+        one(conn, sql::TRIM_WINDOW, window, |row| Ok((rows::pgno(row, 0)?, rows::txid(row, 1)?)))?;
     let (to_pgno, to_txid) = match to {
         Some((pgno, txid)) => (pgno.0, rows::to_sql(txid.0)?),
         None => (u32::MAX, i64::MAX),
