@@ -51,6 +51,6 @@ pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use reason::Reason;
 pub use session::{Mark, Session};
-pub use source::PageSource;
+pub use source::LargePages;
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -43,7 +43,7 @@ use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
-use crate::source::PageSource;
+use crate::source::LargePages;
 use death::Death;
 use pipeline::{MarkState, Pipeline, Written};
 
@@ -180,7 +180,7 @@ impl Session {
 
     /// [`Session::publish`] of a transaction that is not in memory. It becomes a commit of its own,
     /// staged in steps of `step_bytes_max`, and is read back from `pages` until it is durable.
-    pub fn publish_large(&self, pages: Arc<dyn PageSource>, page_count: PageCount) {
+    pub fn publish_large(&self, pages: Arc<dyn LargePages>, page_count: PageCount) {
         pump::publish(&self.shared, Written::Source(pages), page_count);
     }
 
@@ -236,7 +236,8 @@ impl Session {
     }
 
     /// Waits until everything up to `mark` is durable. Takes at most the pipeline's deadlines (one
-    /// for each step of a large commit): on a closed session as well, since what it accepted runs to its verdict.
+    /// for each step of a large commit): on a closed session as well, since what it accepted runs
+    /// to its verdict.
     ///
     /// # Errors
     /// The transactions up to `mark` are not all durable; [`Cause::verdict`] tells what is known
