@@ -11,6 +11,7 @@ use crate::fence::Head;
 use crate::id::{ActorId, Digest, NodeSession};
 use crate::limits::DepotLimits;
 use crate::parker::{Parker, Parking};
+use crate::random::Random;
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
 use crate::{create, destroy, takeover};
@@ -23,6 +24,7 @@ pub struct Depot {
     parker: Arc<dyn Parker>,
     parking: Parking,
     runtime: Handle,
+    random: Random,
     cache: Arc<Cache>,
     confirmer: Confirmer,
 }
@@ -60,6 +62,19 @@ impl Depot {
         parker: Arc<dyn Parker>,
         runtime: Handle,
     ) -> Arc<Self> {
+        Self::with_random(store, node, limits, parker, runtime, Random::system())
+    }
+
+    /// [`Depot::new`] with tokens and database ids from a source of one's own.
+    #[must_use]
+    pub fn with_random(
+        store: Arc<dyn Store>,
+        node: NodeSession,
+        limits: DepotLimits,
+        parker: Arc<dyn Parker>,
+        runtime: Handle,
+        random: Random,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             node,
@@ -69,6 +84,7 @@ impl Depot {
             limits,
             parker,
             runtime,
+            random,
         })
     }
 
@@ -131,6 +147,10 @@ impl Depot {
     /// actor stays marked; the same call finishes it.
     pub async fn destroy(self: &Arc<Self>, state: &ActorState) -> Result<(), OpenError> {
         destroy::destroy(self, state).await
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
     }
 
     pub(crate) fn confirmer(&self) -> &Confirmer {

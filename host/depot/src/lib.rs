@@ -13,6 +13,7 @@
 //! The rules know no engine and nothing here knows the actors' SQL, wasm or HTTP. News travels up
 //! as returned values: a session *returns* that it was fenced, its caller decides what that means.
 
+pub mod broken;
 pub mod chain;
 pub mod error;
 pub mod fence;
@@ -30,7 +31,7 @@ pub mod depot;
 mod destroy;
 pub mod limits;
 pub mod parker;
-mod random;
+pub mod random;
 mod retry;
 pub mod session;
 mod takeover;
@@ -43,6 +44,7 @@ pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Sh
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
+pub use random::Random;
 pub use reason::Reason;
 pub use session::{Mark, Session};
 pub use store::Store;

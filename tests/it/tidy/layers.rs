@@ -29,7 +29,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["chain", "limits"],
     &["page", "error", "random"],
     &["reason", "fence"],
-    &["id"],
+    &["id", "broken"],
 ];
 
 /// Packages and the packages of ours that each may depend on.
