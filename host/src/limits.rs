@@ -8,6 +8,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// How long a process may show no sign of life before others take its actors over. 6 s: a machine
+/// that is short of memory or disk pauses that long.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
+
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,6 +66,15 @@ pub struct Limits {
     pub log_line_bytes_max: u64,
     /// Milliseconds without a call until an actor sleeps. 60 s.
     pub sleep_after_ms: u64,
+    /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug that
+    /// every call meets is told from a bad input that some meet.
+    pub crashes_max: u64,
+    /// Milliseconds until the start after the second crash in a row; doubled by each further one.
+    /// 250: the fifth is followed by 2 s. After a first crash the next call starts it at once.
+    pub crash_backoff_ms: u64,
+    /// Most milliseconds between two starts of an actor that crashes. 60 s: what one caller breaks
+    /// is never kept from others for longer.
+    pub crash_backoff_ms_max: u64,
 }
 
 impl Default for Limits {
@@ -89,6 +104,9 @@ impl Default for Limits {
             log_lines_max: 1_000,
             log_line_bytes_max: 16 * KIB,
             sleep_after_ms: 60_000,
+            crashes_max: 5,
+            crash_backoff_ms: 250,
+            crash_backoff_ms_max: 60_000,
         }
     }
 }

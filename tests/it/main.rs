@@ -10,13 +10,17 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;
 mod kill;
 mod lifecycle;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;

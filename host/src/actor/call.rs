@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
 use wasmtime::component::Val;
 
@@ -40,7 +41,19 @@ pub enum CallEnd {
     Fatal(Waiting),
 }
 
+/// A call in progress, with the generation that runs it. Dropping it kills the instance.
+pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
+
 impl Generation {
+    /// Begins a call. It owns the generation until it has ended, so that the generation's end can
+    /// begin before the call's.
+    pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>) -> Running {
+        Box::pin(async move {
+            let end = self.call(&method, &arguments).await;
+            (self, end)
+        })
+    }
+
     /// Runs a method. The answer is not heard until its gate was passed.
     pub async fn call(&mut self, method: &Arc<Method>, arguments: &[Val]) -> CallEnd {
         let gate = Gate::enter(&self.session);

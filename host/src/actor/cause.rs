@@ -55,6 +55,9 @@ pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
             HostError::ReplyTooLarge { bytes, max, verdict: of_call }
         }
         HostError::Sql { error, .. } => HostError::Sql { error, verdict: of_call },
+        HostError::Ended { reason, cause, .. } => {
+            HostError::Ended { reason, verdict: of_call, cause }
+        }
         other => other,
     }
 }

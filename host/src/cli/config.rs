@@ -7,6 +7,7 @@
 //! token_file = "/etc/stockade/token"
 //!
 //! [host]                     # one process
+//! lease_ms = 6000
 //! requests_max = 2048
 //! shutdown_max_ms = 30000
 //!
@@ -51,6 +52,7 @@ pub(super) struct HostSettings {
     write_stall_max_ms: Option<u64>,
     epoch_tick_ms: Option<u64>,
     shutdown_max_ms: Option<u64>,
+    pub(super) lease_ms: Option<u64>,
 }
 
 impl Config {

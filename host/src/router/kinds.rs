@@ -22,6 +22,10 @@ const COMMIT_BYTES_MAX: u64 = 64 << 20;
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
 const MAILBOX_CALLS_MAX: u64 = 100_000;
+/// Each crash costs a start. 1,000 in a row.
+const CRASHES_MAX: u64 = 1_000;
+/// Longer than an operator should have to wait for an actor to try again. 1 h.
+const CRASH_BACKOFF_MS_MAX: u64 = 3_600_000;
 
 /// Settings of a kind, given at deploy time and kept in the store as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -83,7 +87,7 @@ struct Bound<'l> {
     max: u64,
 }
 
-fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 7] {
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 10] {
     let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
     [
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
@@ -93,6 +97,9 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 7] {
         ("snapshot_bytes_max", &mut limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
         ("payload_bytes_max", &mut limits.payload_bytes_max, body_bytes_max),
         ("mailbox_calls_max", &mut limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
+        ("crashes_max", &mut limits.crashes_max, CRASHES_MAX),
+        ("crash_backoff_ms", &mut limits.crash_backoff_ms, CRASH_BACKOFF_MS_MAX),
+        ("crash_backoff_ms_max", &mut limits.crash_backoff_ms_max, CRASH_BACKOFF_MS_MAX),
     ]
     .map(|(name, value, max)| Bound { name, value, max })
 }

@@ -92,6 +92,8 @@ impl Exhausted {
 #[derive(Debug, Default)]
 struct Inner {
     stop: AtomicBool,
+    /// The deadline was brought forward since `begin`.
+    shortened: AtomicBool,
     exhausted: AtomicU8,
     /// Written by `begin` alone.
     deadline: Mutex<Option<Instant>>,
@@ -127,13 +129,23 @@ impl Meter {
             counter.store(0, Ordering::Relaxed);
         }
         inner.exhausted.store(0, Ordering::Relaxed);
+        inner.shortened.store(false, Ordering::Relaxed);
         inner.stop.store(false, Ordering::Release);
     }
 
     /// Brings the deadline of the call in progress forward; never back.
     pub fn shorten(&self, deadline: Instant) {
         let mut current = self.0.deadline.lock();
-        *current = Some(current.map_or(deadline, |current| current.min(deadline)));
+        if current.is_none_or(|current| deadline < current) {
+            *current = Some(deadline);
+            self.0.shortened.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the call ran out of time because its deadline was brought forward: not its fault.
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.exhausted() == Some(Exhausted::Time) && self.0.shortened.load(Ordering::Relaxed)
     }
 
     /// Whether the call is past its deadline; it has then used up its time. Asked at every epoch
@@ -366,5 +378,19 @@ mod tests {
         meter.stop();
         assert_eq!(meter.start_statement(), Err(SqlError::Interrupted));
         assert_eq!(meter.exhausted(), None);
+    }
+
+    #[test]
+    fn a_deadline_that_was_brought_forward_is_told_from_one_that_passed() {
+        let meter = Meter::new();
+        meter.begin(&Limits::default(), Instant::now());
+        meter.shorten(Instant::now() + Duration::from_secs(1));
+        assert!(meter.past_deadline() && !meter.was_cut_short(), "it was late by itself");
+        meter.begin(&Limits::default(), Instant::now() + Duration::from_secs(60));
+        meter.shorten(Instant::now());
+        assert!(!meter.was_cut_short(), "not yet noticed");
+        assert!(meter.past_deadline() && meter.was_cut_short());
+        meter.begin(&Limits::default(), Instant::now());
+        assert!(meter.past_deadline() && !meter.was_cut_short(), "forgotten by the next call");
     }
 }

@@ -27,7 +27,8 @@ pub struct ActorRow {
     pub component: Digest,
     /// What the operator wants of it.
     pub wanted: Wanted,
-    /// Ends by trap since the last orderly end or reset.
+    /// Ends by trap in a row, as counted by takeovers: since the last orderly end, reset, new
+    /// component or generation that had worked well.
     pub restarts: u32,
 }
 
@@ -47,6 +48,9 @@ pub struct ActorState {
     pub row: ActorRow,
     /// The database's head.
     pub head: Head,
+    /// The generation whose snapshot the store keeps, if it keeps one. A sealed head of another
+    /// generation was sealed without one.
+    pub handed_over: Option<Generation>,
 }
 
 /// How the generation before a takeover ended, as far as the new owner knows.
@@ -57,6 +61,8 @@ pub enum PreviousEnd {
     Orderly,
     /// By trap or budget: the counter goes up by one.
     Crashed,
+    /// By trap or budget, after it had worked well: the counter is one, whatever it was.
+    FirstCrash,
     /// Neither says anything about the component: the counter stays.
     Neutral,
 }

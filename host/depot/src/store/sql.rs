@@ -193,7 +193,8 @@ pub(crate) const ACTOR: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key = ?2"
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.kind = ?1 AND a.key = ?2"
 );
 
 /// (db, generation, token; new token, new owner)
@@ -203,9 +204,10 @@ pub(crate) const TAKE_OVER: &str = concat!(
     head!("")
 );
 
-/// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is; destroying)
+/// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is, 3 = to one;
+/// destroying)
 pub(crate) const ACTOR_TAKEN_OVER: &str = "UPDATE actor SET component = ?4, \
-     restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 ELSE restarts END, \
+     restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 WHEN 3 THEN 1 ELSE restarts END, \
      wanted = CASE WHEN ?6 = 1 THEN 1 ELSE wanted END \
      WHERE kind = ?1 AND key = ?2 AND db = ?3 RETURNING restarts";
 
@@ -355,7 +357,8 @@ pub(crate) const ACTORS: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE (a.kind, a.key) > (?1, ?2) \
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE (a.kind, a.key) > (?1, ?2) \
      ORDER BY a.kind, a.key LIMIT ?3"
 );
 
@@ -365,7 +368,8 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key > ?2 \
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.kind = ?1 AND a.key > ?2 \
      ORDER BY a.key LIMIT ?3"
 );
 

@@ -105,6 +105,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         PreviousEnd::Orderly => 0,
         PreviousEnd::Crashed => 1,
         PreviousEnd::Neutral => 2,
+        PreviousEnd::FirstCrash => 3,
     };
     let actor = params![
         step.actor.kind(),
