@@ -258,8 +258,11 @@ impl Awake {
     async fn end_in_order(mut self) {
         self.place.say(&format!("{} ends in order", self.name));
         self.wait_for_answers().await;
-        let op = self.next_op();
-        self.write(op, false).await;
+        // A `stop` hook writes, or does not.
+        if self.place.dice.percent(50) {
+            let op = self.next_op();
+            self.write(op, false).await;
+        }
         let state = self.sql(|db| State::read(db.connection())).await;
         let db = self.db.take();
         on_thread(self.place.off, move || drop(db)).await;

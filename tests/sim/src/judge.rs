@@ -157,7 +157,14 @@ impl Judge {
     }
 
     /// A seal was heard: everything accepted is kept, and `state` was handed over.
-    pub fn heard_seal(&self, actor: &str, began: Began, fence: Fence, ledger: &[i64], state: &[u8]) {
+    pub fn heard_seal(
+        &self,
+        actor: &str,
+        began: Began,
+        fence: Fence,
+        ledger: &[i64],
+        state: &[u8],
+    ) {
         self.with(actor, |truth| {
             if began.replaced {
                 return Err(format!("generation {} sealed after its successor", fence.generation));

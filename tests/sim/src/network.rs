@@ -206,7 +206,8 @@ pub struct Link {
     life: Arc<Life>,
 }
 
-type Call<T> = Arc<dyn Fn(Arc<EmbeddedStore>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync>;
+type Call<T> =
+    Arc<dyn Fn(Arc<EmbeddedStore>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync>;
 
 impl Link {
     /// The way of `life` to the store.

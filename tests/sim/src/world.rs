@@ -75,7 +75,9 @@ impl Node {
     fn start(number: usize, starts: u64, world: &World) -> Self {
         let dice = &world.dice;
         let name = format!("node{number}.{starts}");
-        let dies_in = if dice.percent(50) { dice.between(20, 600) } else { 0 };
+        // The one that looks at the end of a run lives.
+        let dies = number < NODES && dice.percent(50);
+        let dies_in = if dies { dice.between(20, 600) } else { 0 };
         let life = Life::new(name.clone(), dies_in);
         let pages = |count: u64| count * 4096;
         let limits = DepotLimits {
@@ -132,8 +134,7 @@ impl World {
         let actors = actors.into_iter().map(|key| ActorId::new("bank", key).unwrap()).collect();
         let ops = Arc::new(AtomicI64::new(0));
         let nodes = Vec::new();
-        let mut world =
-            Self { nodes, network, journal, judge, dice, actors, ops, scratch, off };
+        let mut world = Self { nodes, network, journal, judge, dice, actors, ops, scratch, off };
         for number in 0..NODES {
             let node = Node::start(number, 1, &world);
             world.nodes.push(node);

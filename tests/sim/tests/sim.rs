@@ -58,9 +58,20 @@ fn the_same_seed_writes_the_same_log() {
 #[test]
 fn the_seeds_reach_what_they_are_for() {
     let wanted = [
-        "acknowledges", "answers version", "is sealed", "superseded", "connection lost",
-        "refused", "crashes", "cut off: true", "applied again", "NotCommitted", "Indeterminate",
-        "fence mismatch", "moved generation", "ends at version",
+        "acknowledges",
+        "answers version",
+        "is sealed",
+        "superseded",
+        "connection lost",
+        "refused",
+        "crashes",
+        "cut off: true",
+        "applied again",
+        "NotCommitted",
+        "Indeterminate",
+        "fence mismatch",
+        "moved generation",
+        "ends at version",
     ];
     let mut logs = String::new();
     for seed in 1..=40 {
