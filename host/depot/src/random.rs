@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::id::{DbId, Shard, Token};
+use crate::id::{DbId, Shard, StageId, Token};
 
 /// Where tokens and database ids come from. Safety rests on it: two attempts must never draw the
 /// same token.
@@ -33,6 +33,11 @@ impl Random {
     /// A fresh token for one attempt.
     pub(crate) fn token(&self) -> Result<Token, StoreError> {
         Ok(Token(self.bytes()?))
+    }
+
+    /// A fresh stage for one attempt.
+    pub(crate) fn stage(&self) -> Result<StageId, StoreError> {
+        Ok(StageId(self.bytes()?))
     }
 
     /// A fresh database id in `shard`.
