@@ -5,6 +5,7 @@
 
 use super::Shared;
 use super::verdict::{may_be_applied, mismatch};
+use crate::broken::{self, Variant};
 use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
 use crate::fence::Head;
@@ -62,7 +63,7 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
             let cause = lost.or_else(|| shared.death.cause());
             return Err(SealError::Dead(cause.expect("BUG: dead without a cause")));
         }
-        if !shared.pipeline.lock().pumping {
+        if !shared.pipeline.lock().pumping || broken::is_off(Variant::Join) {
             return Ok(());
         }
         news.await;
