@@ -10,6 +10,7 @@
 )]
 
 mod core;
+mod fatal;
 mod fence;
 mod gateway;
 mod history;
@@ -20,4 +21,5 @@ mod revoke;
 mod sqlite;
 mod tidy;
 mod typed;
+mod verdicts;
 mod wit;

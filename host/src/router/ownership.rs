@@ -13,9 +13,7 @@ use crate::actor::cause::error_of_open;
 use crate::actor::generation::{Origin, Program};
 use crate::capability::StartReason;
 use crate::error::HostError;
-
-/// Lost races before giving up: each means that somebody else made progress.
-const ATTEMPTS: usize = 5;
+use crate::limits::{OWNERSHIP_ATTEMPTS_MAX, OWNERSHIP_PAUSE};
 
 /// Wins a fence for the next generation.
 ///
@@ -29,6 +27,7 @@ pub async fn begin(
     creates: bool,
 ) -> Result<Origin, HostError> {
     let mut attempts = 0;
+    let mut pause = OWNERSHIP_PAUSE;
     let (opened, start_reason) = loop {
         attempts += 1;
         let state = shared.depot.store().actor(actor).await?;
@@ -51,9 +50,15 @@ pub async fn begin(
         match opened {
             Ok(opened) => break (opened, reason),
             // Another process or an earlier attempt was faster: look again.
-            Err(OpenError::Exists(_) | OpenError::Superseded { .. }) if attempts < ATTEMPTS => {}
+            Err(OpenError::Exists(_) | OpenError::Superseded { .. })
+                if attempts < OWNERSHIP_ATTEMPTS_MAX =>
+            {
+                tracing::debug!(%actor, attempts, "another start was faster");
+            }
             Err(error) => return Err(error_of_open(error, actor)),
         }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     };
     let Opened { session, snapshot, .. } = opened;
     session.narrow(SessionLimits {
