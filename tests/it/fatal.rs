@@ -83,7 +83,8 @@ impl Loss {
         let loud = self.log.loud(&[self.actor.key()]);
         assert_eq!(loud.len(), 1, "{loud:#?}");
         let next = of.0 + 1;
-        let both = [format!("expected=(Generation({})", of.0), format!("actual=(Generation({next})")];
+        let both =
+            [format!("expected=(Generation({})", of.0), format!("actual=(Generation({next})")];
         for word in both.iter().map(String::as_str).chain(["session fenced", during]) {
             assert!(loud[0].text.contains(word), "{word} is not in: {}", loud[0].text);
         }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Cause, Reason};
+use stockade_depot::{Cause, Reason, SealError};
 
 use super::exit::{Exit, SnapshotOutcome};
 use super::generation::Generation;
@@ -15,7 +15,7 @@ use super::hooks::HookEnd;
 
 /// Ends a generation that is in order and has no call in progress. Its mailbox is closed: the
 /// router holds what arrives until this returns.
-pub async fn orderly(mut generation: Generation, reason: Reason) -> Exit {
+pub async fn orderly(mut generation: Generation, mut reason: Reason) -> Exit {
     let mut notes = Vec::new();
     let limits = generation.limits().clone();
     // The guest's `stop` hook, SQL still working.
@@ -32,11 +32,15 @@ pub async fn orderly(mut generation: Generation, reason: Reason) -> Exit {
     // One fenced step: the last commits are durable, the state is stored, the epoch is closed.
     let sealed = match generation.session.seal(state).await {
         Ok(_) => true,
-        Err(cause) => {
+        Err(error) => {
+            // Lost at its last step: that is why it ends, whatever was meant.
+            if let SealError::Dead(cause) = &error {
+                reason = cause.reason();
+            }
             if let SnapshotOutcome::Taken { .. } = snapshot {
                 snapshot = SnapshotOutcome::Missed { why: "the seal failed".to_owned() };
             }
-            notes.push(format!("seal failed: {cause}"));
+            notes.push(format!("seal failed: {error}"));
             false
         }
     };

@@ -88,7 +88,7 @@ impl Generation {
             grip: grip.clone(),
             meter: meter.clone(),
         })
-        .map_err(|error| end_of_start(&session, Reason::Storage, error))?;
+        .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));

@@ -97,7 +97,9 @@ impl Connection {
             let from = usize::try_from(offset)
                 .ok()
                 .filter(|from| from.checked_add(bytes.len()).is_some_and(|to| to <= blob.bytes))
-                .ok_or_else(|| SqlError::InvalidArgument("beyond the end of the blob".to_owned()))?;
+                .ok_or_else(|| {
+                    SqlError::InvalidArgument("beyond the end of the blob".to_owned())
+                })?;
             core.with_open(blob, |open| open.write(from, bytes))
         })
     }

@@ -292,13 +292,13 @@ fn close_races_with_a_running_statement_and_with_itself() {
     let rig = rig();
     drop(rig.create());
     for round in 0..ROUNDS {
-        let db = rig.open(rig.take_over());
+        let mut db = rig.open(rig.take_over());
         let handle = Arc::clone(db.handle());
         // The handler that the SQL layer installs: SQLite's own interrupt is forgotten by a
         // statement that begins after it.
         let session = handle.session().clone();
         let dead = move || session.is_dead();
-        db.connection().progress_handler(50, Some(dead)).unwrap();
+        db.connection_mut().progress_handler(50, Some(dead)).unwrap();
         let outcome = std::thread::scope(|scope| {
             for reason in [Reason::Slept, Reason::Shutdown, Reason::Operator] {
                 let handle = &handle;
@@ -332,7 +332,8 @@ fn close_races_with_commits_in_flight() {
         let session = rig.take_over();
         let db = rig.open(session.clone());
         let handle = Arc::clone(db.handle());
-        let held = (round % 2 == 0).then(|| rig.faults.arm(Step::Commit, 1, faulty_store::Fault::Hold));
+        let held =
+            (round % 2 == 0).then(|| rig.faults.arm(Step::Commit, 1, faulty_store::Fault::Hold));
         let marks = std::thread::scope(|scope| {
             scope.spawn(|| {
                 if let Some(held) = &held {
