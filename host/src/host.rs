@@ -40,6 +40,8 @@ use tokio::task::JoinSet;
 
 pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
+pub use crate::actor::generation::StartedFrom;
+pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
@@ -47,12 +49,14 @@ pub use history::{Export, VerifyReport};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
+use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::router::awake::Awake;
+use crate::router::crashes::Crashes;
 use crate::router::exits::Exits;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
@@ -103,8 +107,12 @@ impl Host {
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.clone()));
-        let depot =
-            Depot::new(Arc::clone(&store), node, DepotLimits::default(), parker, guests.clone());
+        let depot_limits = DepotLimits {
+            commit_bytes_max: config.limits.commit_bytes_max,
+            step_bytes_max: config.limits.step_bytes_max,
+            ..DepotLimits::default()
+        };
+        let depot = Depot::new(Arc::clone(&store), node, depot_limits, parker, guests.clone());
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
@@ -133,6 +141,8 @@ impl Host {
             kinds: Kinds::new(Arc::clone(&store), engine, linker),
             nodes,
             exits: Exits::default(),
+            crashes: Crashes::default(),
+            observer: config.observer.clone(),
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
             guests,
@@ -222,6 +232,7 @@ impl Host {
     }
 
     /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
+    /// They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
@@ -231,7 +242,10 @@ impl Host {
         let (reply, heard) = oneshot::channel();
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
-        let work = Work::Sql { sql, parameters, write, rows_max, reply };
+        let asker = Asker::default();
+        // If this future is dropped, its statements end.
+        let _present = asker.present();
+        let work = Work::Sql { sql, parameters, write, rows_max, asker, reply };
         let heard = self.hear(&limits, actor, work, heard).await?;
         Ok(SqlReply::of(heard))
     }
@@ -249,6 +263,19 @@ impl Host {
             }
         }
         Ok(exit.map(ExitInfo::from))
+    }
+
+    /// Forgets the crashes of an actor: its next call starts it at once, and the row of crashes
+    /// that opens its breaker begins anew.
+    ///
+    /// # Errors
+    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of
+    /// the store.
+    pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+        // Known to exist, so that asking for a wrong name makes no slot.
+        self.state(actor).await?;
+        let limits = self.limits(actor.kind()).await?;
+        self.inner.router.forgive(&limits, actor).await
     }
 
     /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
@@ -317,7 +344,11 @@ impl Host {
         max: usize,
     ) -> Result<Vec<ActorInfo>, HostError> {
         let states = self.inner.store.actors(kind, after, max).await?;
-        Ok(states.into_iter().map(|state| ActorInfo::of(state, self.shared())).collect())
+        let mut infos = Vec::with_capacity(states.len());
+        for state in states {
+            infos.push(self.info(state).await);
+        }
+        Ok(infos)
     }
 
     /// One actor.
@@ -325,7 +356,21 @@ impl Host {
     /// # Errors
     /// `ActorMissing`, and those of the store.
     pub async fn actor(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
-        Ok(ActorInfo::of(self.state(actor).await?, self.shared()))
+        Ok(self.info(self.state(actor).await?).await)
+    }
+
+    async fn info(&self, state: ActorState) -> ActorInfo {
+        let actor = &state.row.actor;
+        let slot = self.inner.router.slot(actor);
+        // Only who has crashed needs the limits of its kind, which may have to be loaded.
+        let crashes = &self.shared().crashes;
+        let standing = if state.row.restarts > 0 || crashes.has(actor) {
+            let kind = self.shared().kinds.current(actor.kind()).await.ok();
+            kind.map(|kind| crashes.standing(&state, kind.component.digest(), &kind.limits))
+        } else {
+            None
+        };
+        ActorInfo::of(state, self.shared(), slot.as_deref(), standing)
     }
 
     /// The actor's database as of its last durable commit, as a plain SQLite file.
@@ -366,14 +411,54 @@ impl Host {
 
     async fn end(&self) -> ShutdownReport {
         let begun = Instant::now();
+        self.close_intake();
+        let unfinished = self.end_generations().await;
+        self.join_background().await;
+        self.retire().await;
+        self.close_store().await;
+        drop(self.inner.runtimes.lock().take());
+        ShutdownReport { orderly: unfinished == 0, unfinished, took: begun.elapsed() }
+    }
+
+    fn close_intake(&self) {
         self.inner.ready.store(false, Ordering::Release);
-        let orderly = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
+        self.inner.router.close_intake();
+        self.told(ShutdownStep::IntakeClosed);
+    }
+
+    async fn end_generations(&self) -> usize {
+        let unfinished = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
+        if unfinished > 0 {
+            tracing::warn!(
+                unfinished,
+                "generations were given up: they are taken over as they are"
+            );
+        }
+        self.told(ShutdownStep::GenerationsEnded);
+        unfinished
+    }
+
+    async fn join_background(&self) {
         let mut background = std::mem::take(&mut *self.inner.background.lock());
         background.shutdown().await;
+        self.told(ShutdownStep::BackgroundJoined);
+    }
+
+    async fn retire(&self) {
         self.shared().nodes.retire().await;
+        self.told(ShutdownStep::NodeRetired);
+    }
+
+    async fn close_store(&self) {
         self.inner.store.close().await;
-        drop(self.inner.runtimes.lock().take());
-        ShutdownReport { orderly, took: begun.elapsed() }
+        self.told(ShutdownStep::StoreClosed);
+    }
+
+    fn told(&self, step: ShutdownStep) {
+        tracing::debug!(?step, "shutting down");
+        if let Some(observer) = &self.shared().observer {
+            observer.shutdown(step);
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -15,6 +15,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// How long a process may show no sign of life before others take its actors over. 6 s: a machine
+/// that is short of memory or disk pauses that long.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
+
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +45,9 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
+    /// scan of the largest database by default.
+    pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
     /// Bytes of one value or row inside SQLite. 16 MiB: C loops over it cannot be interrupted.
@@ -49,7 +58,9 @@ pub struct Limits {
     pub packed_bytes_max: u64,
     /// Open statements, cursors, transactions and blobs of a generation. 1,000.
     pub handles_max: u64,
-    /// Bytes of sorts, temporary tables and journals of a generation. 256 MiB, mostly on disk.
+    /// Bytes of sorts, temporary tables, journals and large transactions of a generation. 256 MiB,
+    /// mostly on disk: a transaction may need its own size up to three times (its pages, the
+    /// journal that undoes it, the journal of its last statement), and 64 MiB fit.
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
@@ -59,7 +70,8 @@ pub struct Limits {
     pub mailbox_calls_max: u64,
     /// Bytes of a database. 10 GiB.
     pub database_bytes_max: u64,
-    /// Bytes of one commit. 64 MiB, held in memory until durable.
+    /// Bytes of one commit. 64 MiB: above 4 MiB it is on disk, not in memory, so more costs
+    /// scratch (see `scratch_bytes_max`) and time (see `call_time_ms`).
     pub commit_bytes_max: u64,
     /// Log lines of one call. 1,000.
     pub log_lines_max: u64,
@@ -67,6 +79,15 @@ pub struct Limits {
     pub log_line_bytes_max: u64,
     /// Milliseconds without a call until an actor sleeps. 60 s.
     pub sleep_after_ms: u64,
+    /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug that
+    /// every call meets is told from a bad input that some meet.
+    pub crashes_max: u64,
+    /// Milliseconds until the start after the second crash in a row; doubled by each further one.
+    /// 250: the fifth is followed by 2 s. After a first crash the next call starts it at once.
+    pub crash_backoff_ms: u64,
+    /// Most milliseconds between two starts of an actor that crashes. 60 s: what one caller breaks
+    /// is never kept from others for longer.
+    pub crash_backoff_ms_max: u64,
 }
 
 impl Default for Limits {
@@ -82,6 +103,7 @@ impl Default for Limits {
             sql_steps_max: 2_000_000_000,
             rows_max: 10_000_000,
             row_bytes_max: GIB,
+            pages_max: 4_000_000,
             batch_bytes_max: MIB,
             value_bytes_max: 16 * MIB,
             statement_bytes_max: MIB,
@@ -96,6 +118,9 @@ impl Default for Limits {
             log_lines_max: 1_000,
             log_line_bytes_max: 16 * KIB,
             sleep_after_ms: 60_000,
+            crashes_max: 5,
+            crash_backoff_ms: 250,
+            crash_backoff_ms_max: 60_000,
         }
     }
 }
@@ -109,6 +134,11 @@ pub struct HostLimits {
     pub memory_bytes_max: u64,
     /// Elements of a table that a kind may ask for at most. 100,000.
     pub table_elements_max: u64,
+    /// Bytes of one commit that a kind may ask for at most. 1 GiB: half a minute of a slow disk.
+    pub commit_bytes_max: u64,
+    /// Bytes of pages in one step of the store; larger commits are staged in steps of this size.
+    /// 4 MiB: what others wait for one step, and what a large transaction holds in memory.
+    pub step_bytes_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
@@ -143,6 +173,8 @@ impl Default for HostLimits {
             actors_awake_max: 20_000,
             memory_bytes_max: GIB,
             table_elements_max: 100_000,
+            commit_bytes_max: GIB,
+            step_bytes_max: 4 * MIB,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
             requests_max: 1_024,

@@ -10,14 +10,19 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fatal;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;
 mod kill;
+mod large;
 mod lifecycle;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;

@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
-    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow,
+    PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;
@@ -51,11 +51,15 @@ pub enum Step {
     Verdict,
     /// `Store::destroy`
     Destroy,
+    /// `Store::stage`
+    Stage,
+    /// `Store::collect_stages`
+    CollectStages,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Actor,
         Self::TakeOver,
@@ -65,13 +69,21 @@ impl Step {
         Self::Commit,
         Self::Verdict,
         Self::Destroy,
+        Self::Stage,
+        Self::CollectStages,
     ];
 
     /// Whether it changes the store.
     #[must_use]
     pub fn writes(self) -> bool {
         match self {
-            Self::Create | Self::TakeOver | Self::Seal | Self::Commit | Self::Destroy => true,
+            Self::Create
+            | Self::TakeOver
+            | Self::Seal
+            | Self::Commit
+            | Self::Destroy
+            | Self::Stage
+            | Self::CollectStages => true,
             Self::Actor | Self::Confirm | Self::Read | Self::Verdict => false,
         }
     }
@@ -441,6 +453,21 @@ impl Store for FaultyStore {
         .await
     }
 
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
+        self.through(Step::Stage, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.stage(step).await })
+        })
+        .await
+    }
+
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        self.through(Step::CollectStages, move |inner| {
+            Box::pin(async move { inner.collect_stages(fence).await })
+        })
+        .await
+    }
+
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
         self.through(Step::Commit, move |inner| {
             let step = step.clone();
@@ -479,8 +506,14 @@ impl Store for FaultyStore {
         self.inner.commits(db, after, max).await
     }
 
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid).await
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.commit_pages(db, txid, after, max).await
     }
 
     async fn actors(

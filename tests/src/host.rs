@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::faulty_store::FaultyStore;
 use crate::guest::Guest;
+use crate::recorder::Recorder;
 
 /// A lease so long that this host never judges another dead by its beats, nor beats often.
 const PATIENT: Duration = Duration::from_secs(600);
@@ -43,6 +44,7 @@ pub struct HostBuilder<'a> {
     site: &'a Site,
     lease: Duration,
     limits: HostLimits,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// A running host.
@@ -82,13 +84,13 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: limits() }
+        HostBuilder { site: self, lease: PATIENT, limits: limits(), recorder: None }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: limits() }
+        HostBuilder { site: self, lease: HASTY, limits: limits(), recorder: None }
     }
 
     /// The store's own view, without a host.
@@ -110,6 +112,13 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// With somebody who notes the steps of its endings.
+    #[must_use]
+    pub fn recorder(mut self, recorder: &Arc<Recorder>) -> Self {
+        self.recorder = Some(Arc::clone(recorder));
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
@@ -119,6 +128,10 @@ impl HostBuilder<'_> {
         config.lease = self.lease;
         config.advertised = format!("host-{number}");
         config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
+        if let Some(recorder) = self.recorder {
+            recorder.watch(&store);
+            config.observer = Some(recorder);
+        }
         TestHost { host: Host::start(config).await.unwrap(), store }
     }
 }

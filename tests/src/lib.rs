@@ -7,6 +7,7 @@
 //! - [`mod@capture`] keeps what was logged.
 //! - [`faulty_store`] wraps a store and fails its Nth step of a sort. Faults enter here only: the
 //!   VFS and SQLite are real.
+//! - [`recorder`] notes the steps of endings in the order in which a host does them.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ pub mod faulty_store;
 pub mod guest;
 pub mod host;
 pub mod program;
+pub mod recorder;
 
 use anyhow::Context;
 

@@ -67,6 +67,7 @@ pub(crate) async fn take_over(
                 if depot.store().reads_are_remote() {
                     session.preload().await;
                 }
+                session.collect_leftovers();
                 return Ok(Opened {
                     session,
                     snapshot: snapshot.map(|it| handed_over(it, &head, replaced, component)),

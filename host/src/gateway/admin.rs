@@ -39,6 +39,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/actors", get(actors))
         .route("/admin/actors/{kind}/{key}", get(actor).delete(destroy))
         .route("/admin/actors/{kind}/{key}/stop", post(stop))
+        .route("/admin/actors/{kind}/{key}/reset", post(reset))
         .route("/admin/actors/{kind}/{key}/sql", post(sql))
         .route("/admin/actors/{kind}/{key}/export", get(export))
         .route("/admin/actors/{kind}/{key}/verify", post(verify))
@@ -112,6 +113,14 @@ async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
         "exit": exit.as_ref().map(told::exit),
     });
     Ok(axum::Json(told).into_response())
+}
+
+/// Forgets the actor's crashes; the next call starts it at once.
+async fn reset(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
+    gateway.bodies.read(body).await?;
+    let actor = addressed(path)?;
+    gateway.host.reset(&actor).await?;
+    Ok(axum::Json(json!({ "actor": actor.to_string(), "reset": true })).into_response())
 }
 
 /// Destroys the actor and everything it has stored.

@@ -71,6 +71,12 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
         "db": info.db.to_string(),
         "component": info.component.to_string(),
         "restarts": info.restarts,
+        "next_attempt_ms": info.next_attempt.map(|wait| wait.as_millis()),
+        "sealed": info.sealed,
+        "snapshot_of": info.handed_over.map(|generation| generation.0),
+        "started_from": info.started_from.map(|from| {
+            json!({ "generation": from.generation.0, "current": from.current })
+        }),
         "last_exit": info.last_exit.as_ref().map(exit),
     })
 }

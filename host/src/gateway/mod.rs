@@ -6,7 +6,7 @@
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
-//!            POST /admin/actors/{kind}/{key}/stop | sql | verify    GET .../export
+//!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify    GET .../export
 //!  both      GET  /health             GET /ready
 //! ```
 //!

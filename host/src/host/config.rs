@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use stockade_depot::Store;
 
+use crate::actor::trace::Observer;
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{HostLimits, LEASE, Limits};
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct HostConfig {
     pub lease: Duration,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
+    /// Who is told the steps of endings, as they are done.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Where a host keeps its parts.
@@ -45,8 +48,9 @@ impl HostConfig {
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
-            lease: Duration::from_secs(6),
+            lease: LEASE,
             store: None,
+            observer: None,
         }
     }
 

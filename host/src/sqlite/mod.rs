@@ -7,8 +7,8 @@
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back
-//!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
-//!  slice        long statements give their thread back
+//!  authorizer, hardening              what SQL may do         packed    rows as bytes
+//!  functions, pattern                 SQLite's, bounded
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -23,6 +23,7 @@ mod meter;
 mod operator;
 mod owner;
 mod packed;
+mod pattern;
 mod prepared;
 mod run;
 mod slice;

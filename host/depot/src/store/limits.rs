@@ -20,6 +20,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 pub const DATABASE_PAGES_MAX: u32 = 1 << 24;
 /// Most rows that one step of a destroy deletes: a few milliseconds, so that others get their turn.
 pub const DESTROY_ROWS_MAX: u32 = 2000;
+/// Most staged rows that one step of their collection deletes, for the same reason.
+pub const COLLECT_ROWS_MAX: u32 = 2000;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
 

@@ -22,4 +22,5 @@ mod preload;
 mod races;
 mod random;
 mod read;
+mod stage;
 mod takeover;

@@ -19,6 +19,7 @@ mod open;
 mod read;
 mod readers;
 mod rows;
+mod staged;
 mod steps;
 mod wal;
 mod write;

@@ -244,8 +244,14 @@ pub(super) fn commits(
     all(conn, sql::COMMITS, params, |row| rows::commit(row, 0))
 }
 
-pub(super) fn commit_pages(conn: &Connection, db: DbId, txid: Txid) -> Read<Vec<PageVersion>> {
-    let params = params![&db.0[..], rows::to_sql(txid.0)?];
+pub(super) fn commit_pages(
+    conn: &Connection,
+    db: DbId,
+    txid: Txid,
+    after: Pgno,
+    max: usize,
+) -> Read<Vec<PageVersion>> {
+    let params = params![&db.0[..], rows::to_sql(txid.0)?, after.0, rows::limit(max)];
     all(conn, sql::COMMIT_PAGES, params, |row| {
         let pgno = rows::pgno(row, 0)?;
         let bytes = page::decode(db, pgno, txid, rows::blob(row, 3)?, rows::blob(row, 2)?)?;

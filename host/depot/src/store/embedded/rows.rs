@@ -170,7 +170,7 @@ pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
     })
 }
 
-/// A directory row and the head after it.
+/// A directory row, the head after it, and whose snapshot is kept.
 pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
     let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);
     let actor = ActorId::new(&kind, &key)
@@ -182,7 +182,9 @@ pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
         wanted: wanted(row, 4)?,
         restarts: small(row, 5)?,
     };
-    Ok(ActorState { row: row_of, head: head(row, ACTOR_COLUMNS)? })
+    let last = ACTOR_COLUMNS + HEAD_COLUMNS;
+    let handed_over = if is_null(row, last)? { None } else { Some(Generation(number(row, last)?)) };
+    Ok(ActorState { row: row_of, head: head(row, ACTOR_COLUMNS)?, handed_over })
 }
 
 /// What is wanted of an actor.
