@@ -106,7 +106,7 @@ pub async fn begin(
 /// # Errors
 /// As `begin`.
 pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostError> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..OWNERSHIP_ATTEMPTS_MAX {
         let state = shared.depot.store().actor(actor).await?;
         let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
         // Sealed: the next takeover counts from zero by itself.
