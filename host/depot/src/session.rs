@@ -20,6 +20,7 @@
 
 mod death;
 mod pipeline;
+mod preload;
 mod prepare;
 mod pump;
 mod read;
@@ -114,6 +115,12 @@ impl Session {
                 narrowed: OnceLock::new(),
             }),
         }
+    }
+
+    /// Reads the pages ahead that a wake asks for first. Returns when they are cached, or after
+    /// `preload_deadline`; the session is dead if the store said so.
+    pub(crate) async fn preload(&self) {
+        self.shared.preload().await;
     }
 
     /// Looks for what large commits of earlier generations left behind, and deletes it whenever the
@@ -335,15 +342,15 @@ impl Shared {
         &self.news
     }
 
-    /// Records a cause, the first one for ever, logs the first one, and wakes everyone who waits.
+    /// Records a cause, the first one for ever, logs what is news, and wakes everyone who waits.
     /// `during` names what found it.
     pub(crate) fn die(&self, cause: Cause, during: &str) {
         let fatal = cause.is_fatal();
-        let first = self.death.set(cause.clone());
+        let news = self.death.set(cause);
         if fatal {
             self.pipeline.lock().give_up();
         }
-        if first {
+        if let Some(cause) = news {
             self.log(&cause, during);
         }
         self.news.notify_waiters();
