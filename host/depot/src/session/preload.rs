@@ -37,6 +37,9 @@ impl Shared {
                 error @ (StoreError::Unavailable(_)
                 | StoreError::Unknown(_)
                 | StoreError::Refused { .. }
+                | StoreError::HistoryGone { .. }
+                | StoreError::NoCommit { .. }
+                | StoreError::HasForks(_)
                 | StoreError::Corrupt(_)
                 | StoreError::Closed),
             ) => tracing::debug!(actor = %self.actor, %error, "nothing was read ahead"),
