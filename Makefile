@@ -8,7 +8,7 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test model soak bench check format
+.PHONY: help setup guests demo test model soak large bench check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -16,6 +16,7 @@ help:
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
@@ -54,6 +55,11 @@ soak: export ROUNDS ?= 100
 soak: setup
 	cargo test --locked --no-run
 	cargo test --locked --test it frozen -- --nocapture
+
+# Alone in its process: what other tests need would count as well.
+large: export MIB ?= 512
+large: setup
+	cargo test --locked -p stockade-tests --test it large::a_large -- --nocapture
 
 bench: setup
 	cargo build --locked --release --bin stockade

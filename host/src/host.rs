@@ -53,6 +53,7 @@ pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
+use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
@@ -116,8 +117,12 @@ impl Host {
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.clone()));
-        let depot =
-            Depot::new(Arc::clone(&store), node, DepotLimits::default(), parker, guests.clone());
+        let depot_limits = DepotLimits {
+            commit_bytes_max: config.limits.commit_bytes_max,
+            step_bytes_max: config.limits.step_bytes_max,
+            ..DepotLimits::default()
+        };
+        let depot = Depot::new(Arc::clone(&store), node, depot_limits, parker, guests.clone());
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
@@ -240,6 +245,7 @@ impl Host {
     }
 
     /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
+    /// They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
@@ -249,7 +255,10 @@ impl Host {
         let (reply, heard) = oneshot::channel();
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
-        let work = Work::Sql { sql, parameters, write, rows_max, reply };
+        let asker = Asker::default();
+        // If this future is dropped, its statements end.
+        let _present = asker.present();
+        let work = Work::Sql { sql, parameters, write, rows_max, asker, reply };
         let heard = self.hear(&limits, actor, work, heard).await?;
         Ok(SqlReply::of(heard))
     }

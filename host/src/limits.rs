@@ -38,6 +38,9 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
+    /// scan of the largest database by default.
+    pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
     /// Bytes of one value or row inside SQLite. 16 MiB: C loops over it cannot be interrupted.
@@ -48,7 +51,9 @@ pub struct Limits {
     pub packed_bytes_max: u64,
     /// Open statements, cursors, transactions and blobs of a generation. 1,000.
     pub handles_max: u64,
-    /// Bytes of sorts, temporary tables and journals of a generation. 256 MiB, mostly on disk.
+    /// Bytes of sorts, temporary tables, journals and large transactions of a generation. 256 MiB,
+    /// mostly on disk: a transaction may need its own size up to three times (its pages, the
+    /// journal that undoes it, the journal of its last statement), and 64 MiB fit.
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
@@ -58,7 +63,8 @@ pub struct Limits {
     pub mailbox_calls_max: u64,
     /// Bytes of a database. 10 GiB.
     pub database_bytes_max: u64,
-    /// Bytes of one commit. 64 MiB, held in memory until durable.
+    /// Bytes of one commit. 64 MiB: above 4 MiB it is on disk, not in memory, so more costs
+    /// scratch (see `scratch_bytes_max`) and time (see `call_time_ms`).
     pub commit_bytes_max: u64,
     /// Milliseconds for which a state of a database stays readable after it was replaced; at least
     /// 30,000, since callers are told verdicts from the commit log. 60 s: twice that, and short
@@ -97,6 +103,7 @@ impl Default for Limits {
             sql_steps_max: 2_000_000_000,
             rows_max: 10_000_000,
             row_bytes_max: GIB,
+            pages_max: 4_000_000,
             batch_bytes_max: MIB,
             value_bytes_max: 16 * MIB,
             statement_bytes_max: MIB,
@@ -129,6 +136,11 @@ pub struct HostLimits {
     pub memory_bytes_max: u64,
     /// Elements of a table that a kind may ask for at most. 100,000.
     pub table_elements_max: u64,
+    /// Bytes of one commit that a kind may ask for at most. 1 GiB: half a minute of a slow disk.
+    pub commit_bytes_max: u64,
+    /// Bytes of pages in one step of the store; larger commits are staged in steps of this size.
+    /// 4 MiB: what others wait for one step, and what a large transaction holds in memory.
+    pub step_bytes_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
@@ -168,6 +180,8 @@ impl Default for HostLimits {
             actors_awake_max: 20_000,
             memory_bytes_max: GIB,
             table_elements_max: 100_000,
+            commit_bytes_max: GIB,
+            step_bytes_max: 4 * MIB,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
             requests_max: 1_024,

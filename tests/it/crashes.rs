@@ -167,14 +167,14 @@ async fn one_bad_input_does_not_take_the_actor_from_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_wait_for_the_backoff_below_the_limit() {
     let site = Site::new();
-    let (host, actor) = stand(&site, 9, 300).await;
-    trap(&host, &actor).await;
+    let (host, actor) = stand(&site, 9, 1_000).await;
     trap(&host, &actor).await;
     let begun = std::time::Instant::now();
+    trap(&host, &actor).await;
     let info = host.host.actor(&actor).await.unwrap();
     assert!(info.next_attempt.is_some() && info.status == ActorStatus::Asleep, "{info:?}");
     trap(&host, &actor).await;
-    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(1_000), "{:?}", begun.elapsed());
     // From here on the wait is too long for anyone but a reset or a shutdown.
     host.deploy_with(guest::LIFECYCLE_TRAP, set(9, NEVER_MS)).await;
     let waiting = call(&host, &actor, "read");

@@ -19,6 +19,7 @@ mod history;
 mod hostile;
 mod import;
 mod kill;
+mod large;
 mod lifecycle;
 mod retention;
 mod revoke;

@@ -22,8 +22,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
-    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History, Keep,
-    KindRow, PageVersion, PagesRead, SealStep, Store, TakenOver, TakeoverStep, Trim, Trimmed,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, Trim,
+    Trimmed,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;
@@ -49,6 +50,10 @@ pub enum Step {
     Verdict,
     /// `Store::destroy`
     Destroy,
+    /// `Store::stage`
+    Stage,
+    /// `Store::collect_stages`
+    CollectStages,
     /// `Store::raise_floor`, `Store::trim`
     Trim,
     /// `Store::take_over_import`, `Store::empty_import`, `Store::finish_import`
@@ -77,7 +82,7 @@ pub enum Fault {
 /// The wrapper.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    calls: [AtomicU64; 11],
+    calls: [AtomicU64; 13],
     armed: Mutex<Vec<Arming>>,
 }
 
@@ -317,6 +322,21 @@ impl Store for FaultyStore {
         .await
     }
 
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
+        self.through(Step::Stage, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.stage(step).await })
+        })
+        .await
+    }
+
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        self.through(Step::CollectStages, move |inner| {
+            Box::pin(async move { inner.collect_stages(fence).await })
+        })
+        .await
+    }
+
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
         self.through(Step::Commit, move |inner| {
             let step = step.clone();
@@ -355,8 +375,14 @@ impl Store for FaultyStore {
         self.inner.commits(db, after, max).await
     }
 
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid).await
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.commit_pages(db, txid, after, max).await
     }
 
     async fn actors(

@@ -160,13 +160,6 @@ impl Program {
         self.signal("CONT")
     }
 
-    fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let id = self.child.id().to_string();
-        let signalled = Command::new("kill").args([&format!("-{name}"), &id]).status()?;
-        ensure!(signalled.success(), "kill -{name} {id}");
-        Ok(())
-    }
-
     /// SIGKILL, and waits until it is gone.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 
 use std::io;
 
-use crate::chain;
+use crate::chain::{self, Content};
 use crate::error::StoreError;
 use crate::fence::Head;
 use crate::id::{DbId, PageCount, Pgno, Txid};
@@ -275,19 +275,27 @@ async fn verify_commit(
     } else if chain.is_some_and(|chain| chain::next(&chain, &row.content) != row.chain) {
         report.fault(Fault::Chain { txid: row.txid });
     }
-    let pages = match store.commit_pages(report.db, row.txid).await {
-        Ok(pages) => pages,
-        Err(error @ StoreError::Corrupt(_)) => {
-            report.fault(Fault::CommitPages { txid: row.txid, error });
-            return Ok(());
+    let mut content = Content::new(report.db, row.generation, row.txid, row.page_count);
+    let mut after = Pgno(0);
+    loop {
+        // A commit may have more pages than memory: a few at a time.
+        match store.commit_pages(report.db, row.txid, after, READ_PAGES_MAX).await {
+            Ok(pages) => {
+                let Some(last) = pages.last().map(|page| page.pgno) else { break };
+                after = last;
+                report.pages += crate::store::limits::len(pages.len());
+                let pages: Vec<(Pgno, PageBytes)> =
+                    pages.into_iter().map(|page| (page.pgno, page.bytes)).collect();
+                content.add(&pages);
+            }
+            Err(error @ StoreError::Corrupt(_)) => {
+                report.fault(Fault::CommitPages { txid: row.txid, error });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
-    };
-    report.pages += crate::store::limits::len(pages.len());
-    let pages: Vec<(Pgno, PageBytes)> =
-        pages.into_iter().map(|page| (page.pgno, page.bytes)).collect();
-    let content = chain::content(report.db, row.generation, row.txid, row.page_count, &pages);
-    if content != row.content {
+    }
+    if content.finish() != row.content {
         report.fault(Fault::Content { txid: row.txid });
     }
     Ok(())

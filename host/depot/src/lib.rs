@@ -36,17 +36,21 @@ mod random;
 pub mod retention;
 mod retry;
 pub mod session;
+mod source;
 mod takeover;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
-pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
+pub use id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid,
+};
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use reason::Reason;
 pub use session::{Mark, Session};
+pub use source::PageSource;
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -7,8 +7,12 @@ use crate::page::PAGE_SIZE;
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]
 pub struct DepotLimits {
-    /// Bytes of one commit. One step carries it, so it bounds the store's memory per step too.
+    /// Bytes of one commit. It bounds time and disk, not memory: see `step_bytes_max`.
     pub commit_bytes_max: u64,
+    /// Bytes of pages in one step of the store. A larger transaction is staged in steps of this
+    /// size, and held in a file until it is durable. It bounds a session's memory, and how long
+    /// others wait for one step.
+    pub step_bytes_max: u64,
     /// Bytes that a session collects while a commit is in flight, before `prepare` waits.
     pub pipeline_bytes_max: u64,
     /// Bytes of cached pages, over all sessions of the process.
@@ -35,7 +39,8 @@ impl DepotLimits {
 impl Default for DepotLimits {
     fn default() -> Self {
         Self {
-            commit_bytes_max: 64 << 20,
+            commit_bytes_max: 1 << 30,
+            step_bytes_max: 4 << 20,
             pipeline_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
             step_deadline: Duration::from_secs(10),
@@ -68,6 +73,15 @@ impl SessionLimits {
             snapshot_bytes_max: self.snapshot_bytes_max.min(depot.snapshot_bytes_max),
             ..depot.clone()
         }
+    }
+}
+
+impl DepotLimits {
+    /// Pages of one step, at least one and at most what a store takes.
+    #[must_use]
+    pub fn step_pages_max(&self) -> usize {
+        let bytes = self.step_bytes_max.min(crate::store::limits::COMMIT_BYTES_MAX);
+        usize::try_from(bytes / PAGE_SIZE as u64).unwrap_or(usize::MAX).max(1)
     }
 }
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Cause, Fence, HandedOver, Reason, Session};
-use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::component::{
+    ComponentExportIndex, Func, Instance, InstancePre, ResourceTableError, Val,
+};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::answers::Answers;
 use super::cause::error_of;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
 use crate::engine::{Component, Lifecycle};
-use crate::error::HostError;
+use crate::error::{HostError, TrapLimit};
 use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::sqlite::{Meter, SqlError};
@@ -272,6 +274,17 @@ impl Generation {
         let refused = self.store.data().limiter_refusal();
         let trap = format!("{error:#}");
         refused.map_or(trap.clone(), |refusal| format!("{refusal}; {trap}"))
+    }
+
+    /// The limit behind a trap, if there is one.
+    pub(super) fn trap_limit(&self, error: &wasmtime::Error) -> Option<TrapLimit> {
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            return Some(TrapLimit::WasiHandles);
+        }
+        if error.downcast_ref() == Some(&Trap::StackOverflow) {
+            return Some(TrapLimit::Stack);
+        }
+        self.store.data().refused()
     }
 
     async fn run_start_hooks(

@@ -9,6 +9,7 @@
 //! grips, the meter and the session, which are made for it.
 
 pub mod answers;
+pub mod asker;
 pub mod bill;
 pub mod call;
 pub mod cause;

@@ -467,6 +467,8 @@ impl From<SqlLimit> for wit::Limit {
             SqlLimit::PackedBytes => Self::PackedBytes,
             SqlLimit::Handles => Self::Handles,
             SqlLimit::ScratchBytes => Self::ScratchBytes,
+            SqlLimit::Memory => Self::Memory,
+            SqlLimit::Pages => Self::Pages,
         }
     }
 }

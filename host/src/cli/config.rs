@@ -40,6 +40,7 @@ pub(super) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HostSettings {
     actors_awake_max: Option<usize>,
+    commit_bytes_max: Option<u64>,
     component_bytes_max: Option<u64>,
     body_bytes_max: Option<usize>,
     bodies_bytes_max: Option<usize>,
@@ -70,6 +71,7 @@ impl HostSettings {
     pub(super) fn limits(&self) -> HostLimits {
         let mut limits = HostLimits::default();
         set(&mut limits.actors_awake_max, self.actors_awake_max);
+        set(&mut limits.commit_bytes_max, self.commit_bytes_max);
         set(&mut limits.component_bytes_max, self.component_bytes_max);
         set(&mut limits.body_bytes_max, self.body_bytes_max);
         set(&mut limits.bodies_bytes_max, self.bodies_bytes_max);

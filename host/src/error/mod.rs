@@ -96,6 +96,8 @@ pub enum HostError {
     Trapped {
         /// The trap, as wasmtime tells it. Partly written by the guest.
         message: String,
+        /// The limit that the guest ran into, if that is why.
+        limit: Option<TrapLimit>,
         /// What became of the call's writes.
         verdict: Option<Verdict>,
     },
@@ -237,6 +239,32 @@ impl From<SqlError> for HostError {
 impl From<EngineError> for HostError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error.to_string())
+    }
+}
+
+/// A limit that ends a guest by a trap, because nobody can be told inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapLimit {
+    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
+    Memory,
+    /// `table_elements_max`: likewise.
+    TableElements,
+    /// Its stack: 512 KiB of wasm.
+    Stack,
+    /// Handles of WASI: streams and pollables.
+    WasiHandles,
+}
+
+impl TrapLimit {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::Stack => "stack",
+            Self::WasiHandles => "wasi-handles",
+        }
     }
 }
 
@@ -382,6 +410,7 @@ impl HostError {
                 json!({ "bytes": bytes, "max": max })
             }
             Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
+            Self::Trapped { limit: Some(limit), .. } => json!({ "limit": limit.as_str() }),
             Self::BudgetExhausted { which, .. } => json!({ "which": which.as_str() }),
             Self::Stopping(reason) | Self::Ended { reason, .. } => {
                 json!({ "reason": reason.as_str() })
@@ -403,7 +432,7 @@ impl HostError {
             Self::InvalidActor(_)
             | Self::Manifest(_)
             | Self::Component(_)
-            | Self::Trapped { .. }
+            | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
             | Self::Store(_)
@@ -563,7 +592,7 @@ mod tests {
     use super::*;
 
     fn trapped(verdict: Option<Verdict>) -> Body {
-        HostError::Trapped { message: "unreachable".to_owned(), verdict }.body()
+        HostError::Trapped { message: "unreachable".to_owned(), limit: None, verdict }.body()
     }
 
     #[test]

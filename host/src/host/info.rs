@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
-use stockade_depot::store::{ActorState, Wanted};
+use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
 use wasmtime::component::Val;
 
@@ -194,6 +194,11 @@ impl ActorInfo {
         let ActorState { row, head, handed_over } = state;
         let live = slot.and_then(SlotHandle::live).filter(|live| live.fence == head.fence);
         let open = standing.is_some_and(|standing| standing.open);
+        // Of the life that the head names: the next one has not begun.
+        let crashed = standing.is_some_and(|standing| match standing.end {
+            PreviousEnd::Crashed | PreviousEnd::FirstCrash => true,
+            PreviousEnd::Orderly | PreviousEnd::Neutral => false,
+        });
         let status = if row.wanted == Wanted::Destroying {
             ActorStatus::Destroying
         } else if head.sealed {
@@ -204,7 +209,7 @@ impl ActorInfo {
             ActorStatus::Elsewhere
         } else if open {
             ActorStatus::CrashLooping
-        } else if head.owner == shared.depot.node() && slot.is_some() {
+        } else if head.owner == shared.depot.node() && slot.is_some() && !crashed {
             // It starts or ends.
             ActorStatus::Awake
         } else {

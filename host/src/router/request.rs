@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
 pub use crate::actor::answers::{Called, Heard, Reply};
+use crate::actor::asker::Asker;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 use crate::error::HostError;
@@ -49,6 +50,8 @@ pub enum Work {
         write: bool,
         /// Most rows in the answer.
         rows_max: u64,
+        /// Whether somebody still waits for it.
+        asker: Asker,
         /// Where the answer goes.
         reply: Reply<OperatorRows>,
     },

@@ -250,11 +250,13 @@ impl Slot {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Work::Sql { sql, parameters, write, rows_max, reply } => {
+            Work::Sql { sql, parameters, write, rows_max, asker, reply } => {
                 let queue_us = micros(queued.elapsed());
                 if let Some(live) = &mut self.live {
                     self.handle.view.lock().running = Some(live.generation.meter().clone());
-                    let answer = live.generation.operator_sql(&sql, &parameters, write, rows_max);
+                    let generation = &mut live.generation;
+                    let answer =
+                        generation.operator_sql(&sql, &parameters, write, rows_max, &asker);
                     self.handle.view.lock().running = None;
                     live.answers.release(queue_us, answer, |rows| rows, reply);
                 }

@@ -7,9 +7,8 @@
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back
-//!  authorizer, hardening, functions   what SQL may do         packed    rows as bytes
-//!  slice        long statements give their thread back
-//!  plain        a user's file, made ready to be imported
+//!  authorizer, hardening              what SQL may do         packed    rows as bytes
+//!  functions, pattern                 SQLite's, bounded       plain     a file to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -24,6 +23,7 @@ mod meter;
 mod operator;
 mod owner;
 mod packed;
+mod pattern;
 mod plain;
 mod prepared;
 mod run;

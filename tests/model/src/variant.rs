@@ -5,12 +5,16 @@
 pub enum Variant {
     /// D1: pages are given to whoever asks.
     ReadFence,
+    /// D1: a read compares the txid as well, as if it were part of the ownership.
+    ReadBound,
     /// D2: a commit compares the txid and nothing else.
     CommitFence,
     /// D5: a seal compares the txid and nothing else.
     SealFence,
     /// D4: a takeover raises whatever generation it finds, not only the one that was judged.
     TakeoverCondition,
+    /// D4: pages are read in the statement that takes over.
+    PreloadApart,
     /// D12: the store confirms every fence.
     ConfirmFence,
     /// D7: chunks of a stage are written for whoever sends them.
@@ -35,6 +39,8 @@ pub enum Variant {
     NoHoles,
     /// D10: pins and historical reads do not look at the floor.
     Floor,
+    /// D10: a staged row supersedes, as if it were committed.
+    TrimCommitted,
     /// D1: a cached page is served without looking at how far it is valid.
     CacheTag,
     /// D5: any stored snapshot counts as current.
@@ -49,9 +55,11 @@ impl Variant {
     /// Every variant, in the order of the table.
     pub const ALL: &[Self] = &[
         Self::ReadFence,
+        Self::ReadBound,
         Self::CommitFence,
         Self::SealFence,
         Self::TakeoverCondition,
+        Self::PreloadApart,
         Self::ConfirmFence,
         Self::StageFence,
         Self::StageId,
@@ -64,6 +72,7 @@ impl Variant {
         Self::FatalLoss,
         Self::NoHoles,
         Self::Floor,
+        Self::TrimCommitted,
         Self::CacheTag,
         Self::SnapshotCurrent,
         Self::DestroyOrder,
@@ -75,9 +84,11 @@ impl Variant {
     pub fn name(self) -> &'static str {
         match self {
             Self::ReadFence => "read-fence",
+            Self::ReadBound => "read-bound",
             Self::CommitFence => "commit-fence",
             Self::SealFence => "seal-fence",
             Self::TakeoverCondition => "takeover-condition",
+            Self::PreloadApart => "preload-apart",
             Self::ConfirmFence => "confirm-fence",
             Self::StageFence => "stage-fence",
             Self::StageId => "stage-id",
@@ -90,6 +101,7 @@ impl Variant {
             Self::FatalLoss => "fatal-loss",
             Self::NoHoles => "no-holes",
             Self::Floor => "floor",
+            Self::TrimCommitted => "trim-committed",
             Self::CacheTag => "cache-tag",
             Self::SnapshotCurrent => "snapshot-current",
             Self::DestroyOrder => "destroy-order",

@@ -20,6 +20,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 pub const DATABASE_PAGES_MAX: u32 = 1 << 24;
 /// Most rows that one step of a destroy deletes: a few milliseconds, so that others get their turn.
 pub const DESTROY_ROWS_MAX: u32 = 2000;
+/// Most staged rows that one step of their collection deletes, for the same reason.
+pub const COLLECT_ROWS_MAX: u32 = 2000;
 /// Most page rows that one step of trimming looks at, and most commit rows that it deletes: a few
 /// milliseconds, so that others get their turn.
 pub const TRIM_ROWS_MAX: u32 = 1000;

@@ -16,7 +16,9 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin};
-use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
+use crate::id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid,
+};
 use crate::page::PageBytes;
 
 /// What the directory knows about an actor. It says what exists, not who runs it.
@@ -175,12 +177,48 @@ pub struct CommitStep {
     pub base: Txid,
     /// Pages after this step. Cut-off pages never come back.
     pub page_count: PageCount,
-    /// Changed pages, ascending, each once, and every page between the old and the new count.
+    /// Changed pages, ascending, each once, and every page between the old and the new count. What
+    /// was staged comes before them.
     pub pages: Vec<(Pgno, PageBytes)>,
+    /// The pages of this commit that are in the store already.
+    pub staged: Option<Staged>,
     /// Hash over (previous chain, this commit): see [`crate::chain`].
     pub chain: [u8; 32],
     /// Hash over this commit alone: tells a resend from another commit.
     pub content: [u8; 32],
+}
+
+/// Pages of a commit that were written before it, by [`Store::stage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// What their rows are marked with.
+    pub stage: StageId,
+    /// How many there are.
+    pub pages: u64,
+}
+
+/// Writes rows of the coming commit. Nobody sees them before that commit names their stage.
+#[derive(Clone, Debug)]
+pub struct StageStep {
+    /// The owner.
+    pub fence: Fence,
+    /// The head's txid, which staging does not move.
+    pub base: Txid,
+    /// Random value of this attempt.
+    pub stage: StageId,
+    /// Counts the steps of the stage from 1, so that one that comes twice is written once.
+    pub chunk: u64,
+    /// At least one page, ascending, above those of the chunk before.
+    pub pages: Vec<(Pgno, PageBytes)>,
+}
+
+/// Progress of collecting what large commits left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Rows deleted by this step.
+    pub rows: u64,
+    /// Rows remain: send the step again.
+    pub more: bool,
 }
 
 /// The last step of a generation. After it, every step of that generation is refused.
@@ -331,8 +369,17 @@ pub trait Store: Send + Sync + 'static {
     /// head below `at` is `Fenced`: the store has lost what the owner has seen.
     /// On the embedded store the future is ready at once.
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
+    /// Writes pages of the coming commit under a stage, in ascending chunks, with no other commit
+    /// in flight. `Fenced` also if the txid is not `base`. A chunk that was written before is `Ok`
+    /// and changes nothing; `Corrupt`, having done nothing, if it does not follow the one before.
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError>;
+    /// Deletes some rows of stages that earlier generations left behind, in one bounded fenced
+    /// step. Such rows are invisible for ever, so nothing waits for this. Where nothing is left it
+    /// may answer without looking at the fence.
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError>;
     /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
-    /// done nothing, if the pages are malformed or would leave a hole.
+    /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
+    /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
     /// Head and the commit row `txid`, read in one statement: what became of a commit.
     async fn verdict(
@@ -360,8 +407,15 @@ pub trait Store: Send + Sync + 'static {
         after: Txid,
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError>;
-    /// Pages written by commit `txid`, ascending: what its hashes are made of.
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError>;
+    /// Pages with `pgno > after` that commit `txid` wrote, ascending, at most `max` (bounded by
+    /// [`READ_PAGES_MAX`]): what its hashes are made of.
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError>;
 
     // --- retention, without a fence: each step carries its own condition -------------------------
     // Any process may send any of these at any time, again or at once.

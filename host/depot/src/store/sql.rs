@@ -15,12 +15,18 @@
 use std::fmt::Write as _;
 
 /// Version of the schema and of what its columns hold.
-pub(crate) const FORMAT: i32 = 1;
+pub(crate) const FORMAT: i32 = 2;
+/// The version before it, which had no stages. What it lacks is made when a file of it is opened.
+pub(crate) const FORMAT_WITHOUT_STAGES: i32 = 1;
 
 /// Tables of a shard: all rows of an actor.
 ///
 /// `page` has its key in an index beside the table, so that rows are appended: a commit of scattered
 /// pages then rewrites leaves of a narrow index, not leaves full of other pages.
+///
+/// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
+/// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
+/// gap: they tell in one look whether a growing commit leaves holes.
 pub(crate) const SHARD_SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS head (
     db         BLOB   NOT NULL PRIMARY KEY,
@@ -46,6 +52,18 @@ CREATE TABLE IF NOT EXISTS page (
     sum   BLOB   NOT NULL,
     bytes BLOB   NOT NULL,
     PRIMARY KEY (db, pgno, txid, stage)
+);
+CREATE INDEX IF NOT EXISTS page_stage ON page (db, stage, pgno) WHERE length(stage) > 0;
+CREATE TABLE IF NOT EXISTS stage (
+    db         BLOB   NOT NULL,
+    stage      BLOB   NOT NULL,
+    txid       BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    chunks     BIGINT NOT NULL,
+    pages      BIGINT NOT NULL,
+    run_from   BIGINT NOT NULL,
+    last       BIGINT NOT NULL,
+    PRIMARY KEY (db, stage)
 );
 CREATE TABLE IF NOT EXISTS "commit" (
     db         BLOB   NOT NULL,
@@ -298,6 +316,37 @@ pub(crate) const COMMIT_INSERT: &str = "INSERT INTO \"commit\" (db, txid, genera
 pub(crate) const PAGE_INSERT: &str =
     "INSERT INTO page (db, pgno, txid, stage, sum, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
+/// Locks the head of a generation that holds it and has not moved it.
+/// (db, generation, token, txid)
+pub(crate) const HOLD_AT: &str = "UPDATE head SET sealed = sealed \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0";
+
+/// (db, stage)
+pub(crate) const STAGE: &str = "SELECT txid, generation, chunks, pages, run_from, last \
+     FROM stage WHERE db = ?1 AND stage = ?2";
+
+/// (db, stage, txid, generation, chunks, pages, run_from, last)
+pub(crate) const STAGE_PUT: &str = "INSERT INTO stage (db, stage, txid, generation, chunks, pages, \
+     run_from, last) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (db, stage) DO UPDATE SET \
+     chunks = excluded.chunks, pages = excluded.pages, run_from = excluded.run_from, \
+     last = excluded.last";
+
+/// (db, stage)
+pub(crate) const STAGE_DELETE: &str = "DELETE FROM stage WHERE db = ?1 AND stage = ?2";
+
+/// A stage that an earlier generation left behind. (db, generation)
+pub(crate) const STAGE_LEFT: &str =
+    "SELECT stage FROM stage WHERE db = ?1 AND generation < ?2 ORDER BY stage LIMIT 1";
+
+/// Some rows of a stage, never a visible one. (db, stage, most)
+pub(crate) const STAGE_ROWS_DELETE: &str = concat!(
+    "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
+     (SELECT p.pgno, p.txid, p.stage FROM page p WHERE p.db = ?1 AND p.stage = ?2 \
+     AND length(p.stage) > 0 AND NOT ",
+    visible!("p"),
+    " ORDER BY p.pgno LIMIT ?3)"
+);
+
 /// Head, then the commit row or nulls. (db, txid)
 pub(crate) const VERDICT: &str = concat!(
     "SELECT ",
@@ -352,12 +401,12 @@ pub(crate) const COMMITS: &str = concat!(
      ORDER BY c.txid LIMIT ?3"
 );
 
-/// The floor, then the visible rows that one commit wrote, or nulls. (db, txid)
+/// The floor, then visible rows that one commit wrote, or nulls. (db, txid, after, most)
 pub(crate) const COMMIT_PAGES: &str = concat!(
     "SELECT h.floor, p.pgno, p.stage, p.sum, p.bytes FROM head h LEFT JOIN page p \
-     ON p.db = h.db AND p.txid = ?2 AND ",
+     ON p.db = h.db AND p.txid = ?2 AND p.pgno > ?3 AND ",
     visible!("p"),
-    " WHERE h.db = ?1 ORDER BY p.pgno, p.stage"
+    " WHERE h.db = ?1 ORDER BY p.pgno, p.stage LIMIT ?4"
 );
 
 // --- directory -----------------------------------------------------------------------------------
@@ -403,11 +452,13 @@ pub(crate) const ACTOR_WANTED: &str =
     "SELECT wanted FROM actor WHERE kind = ?1 AND key = ?2 AND db = ?3";
 
 /// Deletes some rows of a database, table by table: (db, most). Head and actor are not among them.
-pub(crate) const DESTROY_ROWS: [&str; 4] = [
+pub(crate) const DESTROY_ROWS: [&str; 5] = [
     "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
      (SELECT pgno, txid, stage FROM page WHERE db = ?1 ORDER BY pgno, txid, stage LIMIT ?2)",
     "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
      (SELECT txid FROM \"commit\" WHERE db = ?1 ORDER BY txid LIMIT ?2)",
+    "DELETE FROM stage WHERE db = ?1 AND stage IN \
+     (SELECT stage FROM stage WHERE db = ?1 ORDER BY stage LIMIT ?2)",
     "DELETE FROM snapshot WHERE db IN (SELECT db FROM snapshot WHERE db = ?1 LIMIT ?2)",
     "DELETE FROM pin WHERE db = ?1 AND (txid, name) IN \
      (SELECT txid, name FROM pin WHERE db = ?1 ORDER BY txid, name LIMIT ?2)",
@@ -418,6 +469,7 @@ pub(crate) const ACTOR_DELETE: &str = "DELETE FROM actor WHERE kind = ?1 AND key
 
 pub(crate) const ROWS_OF: &str = "SELECT (SELECT count(*) FROM head WHERE db = ?1) \
      + (SELECT count(*) FROM page WHERE db = ?1) + (SELECT count(*) FROM \"commit\" WHERE db = ?1) \
+     + (SELECT count(*) FROM stage WHERE db = ?1) \
      + (SELECT count(*) FROM snapshot WHERE db = ?1) + (SELECT count(*) FROM pin WHERE db = ?1) \
      + (SELECT count(*) FROM actor WHERE db = ?1)";
 

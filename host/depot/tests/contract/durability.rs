@@ -484,13 +484,13 @@ async fn a_staged_page_is_seen_once_its_commit_names_its_stage() {
     let read = |at: u64| store.read(owner.fence, Txid(at), &both);
     assert_eq!(read(2).await.unwrap().pages[0].bytes, page(1, 1));
     assert_eq!(owner.read_one(2, 1).await.unwrap(), page(1, 1));
-    assert_eq!(store.commit_pages(db, Txid(2)).await.unwrap().len(), 1);
+    assert_eq!(store.commit_pages(db, Txid(2), Pgno(0), 9).await.unwrap().len(), 1);
     conn.execute("UPDATE \"commit\" SET stage = ?1 WHERE txid = 2", [&b"mine"[..]]).unwrap();
     assert_eq!(read(2).await.unwrap().pages[0].bytes, page(1, 50));
     assert_eq!(owner.read_one(2, 1).await.unwrap(), page(1, 50));
     assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
     assert_eq!(store.read_at(db, Txid(2), Pgno(1), 2).await.unwrap()[0].bytes, page(1, 50));
-    assert_eq!(store.commit_pages(db, Txid(2)).await.unwrap().len(), 2);
+    assert_eq!(store.commit_pages(db, Txid(2), Pgno(0), 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -708,9 +708,9 @@ async fn what_is_missing_or_foreign_is_refused_at_the_door() {
         let conn = Connection::open(&file).unwrap();
         conn.pragma_update(None, "user_version", version).unwrap();
     };
+    version("3");
+    assert!(matches!(refused(&config), OpenStoreError::Format { found: 3, .. }));
     version("2");
-    assert!(matches!(refused(&config), OpenStoreError::Format { found: 2, .. }));
-    version("1");
     // Without the file that says what the shards are, they are not taken for a new store's.
     let global = directory.path().join("global.db");
     std::fs::rename(&global, &aside).unwrap();
@@ -721,6 +721,31 @@ async fn what_is_missing_or_foreign_is_refused_at_the_door() {
     std::fs::rename(&aside, &global).unwrap();
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
     assert_eq!(store.actors(None, None, 100).await.unwrap().len(), 8);
+}
+
+/// A store that was made before there were stages: it opens, and large commits work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_of_the_former_format_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig::new(directory.path());
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
+    let mut owner = Owner::create(&store, "a").await;
+    owner.commit(&[(1, 1)], 1).await;
+    store.close().await;
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "db") {
+            let conn = Connection::open(path).unwrap();
+            let former = "DROP TABLE IF EXISTS stage; DROP INDEX IF EXISTS page_stage;
+                PRAGMA user_version = 1";
+            conn.execute_batch(former).unwrap();
+        }
+    }
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
+    owner.store = Arc::clone(&store);
+    assert_eq!(store.collect_stages(owner.fence).await.unwrap().rows, 0);
+    owner.commit(&[(1, 2)], 1).await;
+    assert!(owner.verify().await.is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -16,6 +16,7 @@ mod owner;
 mod ownership;
 mod pages;
 mod retention;
+mod stage;
 
 use std::sync::Arc;
 
@@ -59,6 +60,16 @@ macro_rules! for_each_case {
             commit::one_refused_among_many_stops_nobody
             commit::times_rise
             commit::a_large_commit_comes_back
+            stage::a_staged_commit_is_one_commit
+            stage::staged_rows_are_invisible
+            stage::every_stale_fence_is_refused
+            stage::a_chunk_that_comes_twice_is_written_once
+            stage::a_late_chunk_of_a_stage_that_was_given_up_is_harmless
+            stage::a_staged_commit_that_leaves_holes_changes_nothing
+            stage::a_commit_names_what_was_staged
+            stage::leftovers_are_collected_in_bounded_steps
+            stage::what_may_still_be_committed_is_not_collected
+            stage::destroy_takes_leftovers_along
             pages::pages_come_as_of_a_txid
             pages::pages_come_in_the_order_asked
             pages::a_page_outside_is_corrupt

@@ -123,7 +123,15 @@ impl Owner {
         let txid = self.txid.next();
         let content = chain::content(self.fence.db, generation, txid, page_count, &pages);
         let chain = chain::next(&self.chain, &content);
-        CommitStep { fence: self.fence, base: self.txid, page_count, pages, chain, content }
+        CommitStep {
+            fence: self.fence,
+            base: self.txid,
+            page_count,
+            pages,
+            staged: None,
+            chain,
+            content,
+        }
     }
 
     pub(crate) async fn send(&mut self, step: CommitStep) -> Result<(), StoreError> {

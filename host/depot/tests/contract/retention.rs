@@ -85,7 +85,7 @@ pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
             let txid = *txid;
             if Txid(txid) < report.floor {
                 gone(store.read_at(db, Txid(txid), Pgno(1), 1).await, txid);
-                gone(store.commit_pages(db, Txid(txid)).await, txid);
+                gone(store.commit_pages(db, Txid(txid), Pgno(0), 9).await, txid);
                 gone(store.commits(db, Txid(txid - 1), 10).await, txid);
                 gone(store.read(owner.fence, Txid(txid), &[Pgno(1)]).await, txid);
                 gone(store.read(owner.fence, Txid(txid), &[Pgno(1), Pgno(2)]).await, txid);

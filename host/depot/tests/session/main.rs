@@ -16,4 +16,5 @@ mod import;
 mod random;
 mod read;
 mod retention;
+mod stage;
 mod takeover;

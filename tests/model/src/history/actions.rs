@@ -110,7 +110,7 @@ impl History {
             if room && world.left.chunks > 0 {
                 actions.push(Action::SendChunk(page));
             }
-            if trimmed(database, head.floor, page).is_some() {
+            if self.trimmed(database, head.floor, page).is_some() {
                 actions.push(Action::Trim(page));
             }
         }
@@ -198,7 +198,7 @@ impl History {
             Action::Trim(page) => {
                 let (db, floor) = (current(world), head(world).floor);
                 let database = &mut world.databases[db];
-                if let Some(txid) = trimmed(database, floor, page) {
+                if let Some(txid) = self.trimmed(database, floor, page) {
                     database.rows[page] &= !(1 << txid);
                 }
             }
@@ -236,6 +236,14 @@ impl History {
                 self.arrive(world, letter);
             }
         }
+    }
+
+    /// D10: the oldest version of a page that a committed one at or below the floor supersedes.
+    fn trimmed(&self, database: &Database, floor: u8, page: usize) -> Option<u8> {
+        let newest = Database::newest(database.rows, page, floor)?;
+        let staged = database.staged[page] != 0 && !self.checks.make(Variant::TrimCommitted);
+        let superseded_from = if staged { newest + 1 } else { newest };
+        (1..superseded_from).find(|txid| database.rows[page] & (1 << txid) != 0)
     }
 
     fn arrive(&self, world: &mut World, letter: Letter) {
@@ -312,10 +320,4 @@ fn commit(world: &mut World, pages: &[usize]) {
 
 fn oldest_pin(database: &Database) -> u8 {
     u8::try_from(database.pins.trailing_zeros()).expect("BUG: at most 16")
-}
-
-/// The oldest version of a page that retention may delete.
-fn trimmed(database: &Database, floor: u8, page: usize) -> Option<u8> {
-    let superseding = Database::newest(database.rows, page, floor)?;
-    (1..superseding).find(|txid| database.rows[page] & (1 << txid) != 0)
 }

@@ -10,7 +10,8 @@ pub enum Action {
     /// D4: a host reads the head, judges its owner replaceable, and sends an attempt. Whether the
     /// judgement was right is no matter of safety.
     TakeOver(usize),
-    /// D1: the first page comes from the store, and only to the owner.
+    /// D1: a page comes from the store, and only to the owner: the first one, and any that is missed
+    /// while a commit is in flight.
     ReadPage(usize),
     /// A call begins, its guest runs and writes; COMMIT answers *accepted*.
     CallWrites(usize),
@@ -83,7 +84,7 @@ impl Ownership {
     fn possible_in(&self, world: &World, at: usize, session: &Session, actions: &mut Vec<Action>) {
         let alive = !session.dead;
         let running = alive && session.ending == Ending::Running;
-        if running && session.cached.is_none() {
+        if running && (session.cached.is_none() || session.flight.is_some()) {
             actions.push(Action::ReadPage(at));
         }
         if running && session.cached.is_some() && session.gated.len() < self.size.gated {
@@ -294,12 +295,16 @@ impl Ownership {
         let durable = world.durable.clone();
         let session = serving(world, host);
         let owns = self.owns(&durable, session.owner);
-        if owns || !self.checks.make(Variant::ReadFence) {
-            session.cached = Some(durable.writes(session.durable));
+        // The store may be at any commit that this session has sent: its txid is only a bound.
+        let bound = durable.txid() == session.durable || self.checks.make(Variant::ReadBound);
+        if (owns && bound) || !self.checks.make(Variant::ReadFence) {
+            if session.cached.is_none() {
+                session.cached = Some(durable.writes(session.durable));
+            }
             let true_owner = durable.owner == session.owner && !durable.sealed;
             world.breaches.foreign_read |= !true_owner;
         } else {
-            die(world, host);
+            fenced(world, host);
         }
     }
 
@@ -331,7 +336,7 @@ impl Ownership {
         if owns || !self.checks.make(Variant::ConfirmFence) {
             session.gated[number].confirmed = true;
         } else {
-            die(world, host);
+            fenced(world, host);
         }
     }
 
@@ -367,6 +372,7 @@ impl Ownership {
                 if in_doubt && self.checks.make(Variant::Resend) {
                     self.verdict(world, host);
                 } else {
+                    note_fence(world, host);
                     self.not_committed(world, host);
                 }
             }
@@ -417,7 +423,10 @@ impl Ownership {
                 committed(world, host);
                 die(world, host);
             }
-            (false, false) => self.not_committed(world, host),
+            (false, false) => {
+                note_fence(world, host);
+                self.not_committed(world, host);
+            }
             (false, true) if durable.txid() == session.durable => {
                 self.send_commit_again(world, host);
             }
@@ -529,10 +538,12 @@ fn stop_waiting(world: &mut World, at: usize) -> Option<(usize, Step)> {
     let letter = &mut world.letters[at];
     let (host, step, place) = (letter.awaited.take(), letter.step, letter.place);
     match place {
-        Place::Lost => drop(world.letters.remove(at)),
+        Place::Lost => {
+            world.letters.remove(at);
+        }
         Place::Answered(_) => {
             world.left.timeouts -= 1;
-            drop(world.letters.remove(at));
+            world.letters.remove(at);
         }
         Place::Sent | Place::Executed(_) => world.left.timeouts -= 1,
     }
@@ -578,6 +589,18 @@ fn refuse(world: &mut World, host: usize, writes: Writes) {
         .fold(0, |told, gated| told | gated.wrote);
     session.gated.retain(|gated| gated.wrote & writes == 0);
     world.told.refused |= told;
+}
+
+/// The store has said that the database is somebody else's.
+fn fenced(world: &mut World, host: usize) {
+    note_fence(world, host);
+    die(world, host);
+}
+
+/// For the properties: whether it is true.
+fn note_fence(world: &mut World, host: usize) {
+    let owner = serving(world, host).owner;
+    world.breaches.healthy_ended |= world.durable.owner == owner && !world.durable.sealed;
 }
 
 /// Fatal: what was not sent never is, reads are not heard, a commit in flight still gets its

@@ -231,6 +231,8 @@ pub struct Breaches {
     pub heard_fenced: bool,
     /// An answer left that misses what was acknowledged before its call began.
     pub heard_stale: bool,
+    /// A fence has ended a session that still owned its database.
+    pub healthy_ended: bool,
     /// A snapshot was handed over as current and is not the database's state.
     pub wrong_snapshot: bool,
 }

@@ -29,6 +29,8 @@ pub mod names {
     pub const OWN_SEALS: &str = "a head is sealed by its own generation only";
     /// No page for an older generation.
     pub const OWN_READS: &str = "pages are given to the owner only";
+    /// A healthy owner is not killed.
+    pub const HEALTHY: &str = "a fence ends only a session that has lost its database";
     /// A snapshot that is called current is.
     pub const CURRENT: &str = "a current snapshot is the state of the database";
 }
@@ -67,6 +69,7 @@ fn must_hold() -> Vec<Property<Ownership>> {
         Property::always(names::OWN_COMMITS, |_, world: &World| !world.breaches.foreign_commit),
         Property::always(names::OWN_SEALS, |_, world: &World| !world.breaches.foreign_seal),
         Property::always(names::OWN_READS, |_, world: &World| !world.breaches.foreign_read),
+        Property::always(names::HEALTHY, |_, world: &World| !world.breaches.healthy_ended),
         Property::always(names::CURRENT, |_, world: &World| !world.breaches.wrong_snapshot),
     ]
 }

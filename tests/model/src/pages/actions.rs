@@ -17,6 +17,8 @@ pub enum Action {
     GiveUpStage,
     /// D4: the next generation, on a node. What the former one staged is garbage.
     TakeOver(usize),
+    /// The same as one statement that waits for the head's lock and reads pages as they were before.
+    SendTakeOver(usize),
     /// D7: garbage is collected, some time.
     Collect,
     /// D1: the session asks for a page.
@@ -71,7 +73,11 @@ impl Pages {
             }
         }
         if world.generation < self.size.generations {
-            actions.extend((0..NODES).map(Action::TakeOver));
+            if self.checks.make(Variant::PreloadApart) {
+                actions.extend((0..NODES).map(Action::TakeOver));
+            } else if world.letters.is_empty() {
+                actions.extend((0..NODES).map(Action::SendTakeOver));
+            }
         }
         if left.collections > 0 && world.rows.iter().any(|row| row.stage != 0) {
             actions.push(Action::Collect);
@@ -115,10 +121,10 @@ impl Pages {
                 }
             }
             Action::GiveUpStage => world.staging = None,
-            Action::TakeOver(node) => {
-                world.generation += 1;
-                world.node = node;
-                world.staging = None;
+            Action::TakeOver(node) => take_over(world, node),
+            Action::SendTakeOver(node) => {
+                let seen = world.txid();
+                world.letters.push(Letter::TakeOver { node, seen });
             }
             Action::Collect => {
                 world.left.collections -= 1;
@@ -196,6 +202,15 @@ impl Pages {
                     }
                 }
             }
+            Letter::TakeOver { node, seen } => {
+                take_over(world, node);
+                let valid_through = world.txid();
+                for page in 0..PAGES {
+                    let value = world.visible(page, seen);
+                    let entry = value.map(|value| Entry { value, valid_through });
+                    world.caches[node][page] = entry;
+                }
+            }
             Letter::Read { generation, node, page, at } => {
                 let owns = generation == world.generation;
                 if !owns && self.checks.make(Variant::ReadFence) {
@@ -220,6 +235,12 @@ impl Pages {
     pub(super) fn serves(&self, world: &World, entry: Entry) -> bool {
         entry.valid_through >= world.txid() || !self.checks.make(Variant::CacheTag)
     }
+}
+
+fn take_over(world: &mut World, node: usize) {
+    world.generation += 1;
+    world.node = node;
+    world.staging = None;
 }
 
 /// The owner's own commit keeps its cache up to date: what it wrote is new, what it did not write

@@ -142,6 +142,13 @@ pub enum Letter {
         /// The row it shall be.
         row: Row,
     },
+    /// Only without its check: a takeover that brings pages from before it had the head's lock.
+    TakeOver {
+        /// The node that takes over.
+        node: usize,
+        /// The head's txid when the statement began.
+        seen: u8,
+    },
     /// A question for a page as of the session's durable txid.
     Read {
         /// Whose.

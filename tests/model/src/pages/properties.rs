@@ -65,13 +65,13 @@ fn must_happen_to_stages() -> Vec<Property<Pages>> {
                 Letter::Chunk { generation, row } => {
                     *generation == world.generation && row.stage != running
                 }
-                Letter::Read { .. } | Letter::Answer { .. } => false,
+                Letter::TakeOver { .. } | Letter::Read { .. } | Letter::Answer { .. } => false,
             })
         }),
         Property::sometimes("a chunk of a fenced generation is late", |_, world: &World| {
             world.letters.iter().any(|letter| match letter {
                 Letter::Chunk { generation, .. } => *generation < world.generation,
-                Letter::Read { .. } | Letter::Answer { .. } => false,
+                Letter::TakeOver { .. } | Letter::Read { .. } | Letter::Answer { .. } => false,
             })
         }),
     ]
@@ -84,7 +84,7 @@ fn must_happen_to_caches() -> Vec<Property<Pages>> {
             |_, world: &World| {
                 world.letters.iter().any(|letter| match letter {
                     Letter::Answer { at, .. } => *at < world.txid(),
-                    Letter::Chunk { .. } | Letter::Read { .. } => false,
+                    Letter::Chunk { .. } | Letter::TakeOver { .. } | Letter::Read { .. } => false,
                 })
             },
         ),

@@ -42,7 +42,12 @@ fn two_hosts_race_for_an_actor() {
 
 #[test]
 fn answers_are_lost_again_and_again() {
-    check("losses", Ownership::whole(sizes::losses(Scale::asked())), 2_000_000);
+    check("losses", Ownership::whole(sizes::losses(Scale::asked())), 500_000);
+}
+
+#[test]
+fn commits_are_refused_until_their_deadline() {
+    check("refusals", Ownership::whole(sizes::refusals(Scale::asked())), 600_000);
 }
 
 #[test]

@@ -50,23 +50,29 @@ pub(crate) fn races(scale: Scale) -> ownership::Size {
     }
 }
 
-/// Lost answers again and again, and commits that surely did not arrive; no crash.
+/// Lost answers again and again; no crash, no reads.
 pub(crate) fn losses(scale: Scale) -> ownership::Size {
     let more = scale.more();
     ownership::Size {
-        timeouts: 2 + more,
-        reads: 1,
+        timeouts: 3 + more,
+        reads: 0,
         copies: 0,
-        refusals: 2,
+        refusals: 0,
         host_crashes: 0,
         ..races(scale)
     }
 }
 
+/// Commits that surely did not arrive, until their deadline; no crash.
+pub(crate) fn refusals(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size { timeouts: 1 + more, copies: 0, refusals: 2, host_crashes: 0, ..races(scale) }
+}
+
 /// As `races` with orderly ends.
 pub(crate) fn endings(scale: Scale) -> ownership::Size {
     let more = scale.more();
-    ownership::Size { seals: 2, reads: more, host_crashes: 0, ..races(scale) }
+    ownership::Size { seals: 2, reads: more, refusals: 0, host_crashes: 0, ..races(scale) }
 }
 
 /// The same over a store that executes steps in groups and dies over one.

@@ -17,7 +17,7 @@ enum Machine {
 }
 
 const RACES: Machine = Machine::Ownership(sizes::races);
-const LOSSES: Machine = Machine::Ownership(sizes::losses);
+const REFUSALS: Machine = Machine::Ownership(sizes::refusals);
 const ENDINGS: Machine = Machine::Ownership(sizes::endings);
 const STAGING: Machine = Machine::Pages(sizes::staging);
 const CACHING: Machine = Machine::Pages(sizes::caching);
@@ -27,9 +27,11 @@ const LIVES: Machine = Machine::History(sizes::lives);
 /// that takes.
 const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::ReadFence, CACHING, pages::names::OWN_READS, 4),
+    (Variant::ReadBound, RACES, ownership::names::HEALTHY, 8),
     (Variant::CommitFence, RACES, ownership::names::HEARD_IS_FRESH, 15),
     (Variant::SealFence, ENDINGS, ownership::names::OWN_SEALS, 9),
     (Variant::TakeoverCondition, RACES, ownership::names::JUDGED, 3),
+    (Variant::PreloadApart, CACHING, pages::names::CACHE_IS_CURRENT, 4),
     (Variant::ConfirmFence, RACES, ownership::names::HEARD_IS_OWNED, 9),
     (Variant::StageFence, LIVES, history::names::NOTHING_IS_LEFT, 5),
     (Variant::StageId, STAGING, pages::names::READS_ARE_COMMITTED, 4),
@@ -39,9 +41,10 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::GateConfirm, RACES, ownership::names::HEARD_IS_FRESH, 15),
     (Variant::Token, RACES, ownership::names::ONE_OWNER, 5),
     (Variant::Resend, RACES, ownership::names::REFUSED_IS_NOT_KEPT, 10),
-    (Variant::FatalLoss, LOSSES, ownership::names::HEARD_IS_DURABLE, 11),
+    (Variant::FatalLoss, REFUSALS, ownership::names::HEARD_IS_DURABLE, 11),
     (Variant::NoHoles, STAGING, pages::names::READS_ARE_COMMITTED, 1),
     (Variant::Floor, LIVES, history::names::PINS_HOLD, 7),
+    (Variant::TrimCommitted, LIVES, history::names::HEAD_IS_WHOLE, 7),
     (Variant::CacheTag, CACHING, pages::names::CACHE_IS_CURRENT, 4),
     (Variant::SnapshotCurrent, ENDINGS, ownership::names::CURRENT, 18),
     (Variant::DestroyOrder, LIVES, history::names::NOTHING_IS_LEFT, 4),

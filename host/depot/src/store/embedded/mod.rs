@@ -21,6 +21,7 @@ mod read;
 mod readers;
 mod retention;
 mod rows;
+mod staged;
 mod steps;
 mod wal;
 mod write;

@@ -93,7 +93,7 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
     // Of several processes that start at once, one makes the shards and the others wait here.
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let shards = match meta(&step, META_SHARDS)? {
-        Some(stored) => existing(&step, &global, directory, &stored)?,
+        Some(stored) => existing(&step, &global, config, &stored)?,
         None => make(&step, config)?,
     };
     step.commit()?;
@@ -109,7 +109,7 @@ fn shard_path(directory: &Path, shard: u8) -> PathBuf {
 fn existing(
     global: &Connection,
     path: &Path,
-    directory: &Path,
+    config: &EmbeddedConfig,
     stored: &[u8],
 ) -> Result<Vec<PathBuf>, OpenStoreError> {
     let foreign = |path: &Path, why: &str| OpenStoreError::Foreign {
@@ -122,12 +122,13 @@ fn existing(
     let store = meta(global, META_STORE)?.ok_or_else(|| foreign(path, "it has no store id"))?;
     let mut shards = Vec::new();
     for shard in 0..count {
-        let path = shard_path(directory, shard);
+        let path = shard_path(&config.directory, shard);
         if !path.exists() {
             return Err(OpenStoreError::Missing(path));
         }
         let conn = plain(&path, false)?;
-        check_file(&conn, &path)?;
+        conn.busy_timeout(config.busy_wait)?;
+        check_file(&conn, &path, sql::SHARD_SCHEMA)?;
         if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
             return Err(foreign(&path, "it belongs to another store"));
         }
@@ -168,7 +169,7 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
 fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 {
-        return check_file(conn, path);
+        return check_file(conn, path, schema);
     }
     conn.execute_batch(&format!(
         "BEGIN IMMEDIATE; {schema} {} PRAGMA application_id = {APPLICATION_ID}; \
@@ -179,7 +180,9 @@ fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), Open
     Ok(())
 }
 
-fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
+/// Refuses what is not ours. A file of the format before this one gets what it lacks: tables and
+/// indexes only, so programs of either format may have it open.
+fn check_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
     let pragma = |name: &str| -> rusqlite::Result<i32> {
         conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
     };
@@ -189,6 +192,12 @@ fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
         return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
     }
     let found = pragma("user_version")?;
+    if found == sql::FORMAT_WITHOUT_STAGES {
+        return Ok(conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {schema} PRAGMA user_version = {}; COMMIT",
+            sql::FORMAT
+        ))?);
+    }
     if found != sql::FORMAT {
         return Err(OpenStoreError::Format { path: path.to_owned(), found });
     }

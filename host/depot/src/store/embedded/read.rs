@@ -255,8 +255,14 @@ pub(super) fn commits(
     Ok(found.into_iter().flatten().collect())
 }
 
-pub(super) fn commit_pages(conn: &Connection, db: DbId, txid: Txid) -> Read<Vec<PageVersion>> {
-    let params = params![&db.0[..], rows::to_sql(txid.0)?];
+pub(super) fn commit_pages(
+    conn: &Connection,
+    db: DbId,
+    txid: Txid,
+    after: Pgno,
+    max: usize,
+) -> Read<Vec<PageVersion>> {
+    let params = params![&db.0[..], rows::to_sql(txid.0)?, after.0, rows::limit(max)];
     let found = all(conn, sql::COMMIT_PAGES, params, |row| {
         rows::check_floor(row, 0, db, txid)?;
         if rows::is_null(row, 1)? {
