@@ -12,6 +12,7 @@
 mod core;
 mod crashes;
 mod endings;
+mod fatal;
 mod fence;
 mod frozen;
 mod gateway;
@@ -27,4 +28,5 @@ mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;
+mod verdicts;
 mod wit;
