@@ -68,6 +68,7 @@ use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
 use crate::typed::Arguments;
+use history::Readings;
 use runtimes::Runtimes;
 
 /// How often a destroy starts again because calls have woken the actor meanwhile.
@@ -88,6 +89,7 @@ struct Inner {
     config: HostConfig,
     ready: AtomicBool,
     background: Mutex<JoinSet<()>>,
+    readings: Readings,
     runtimes: Mutex<Option<Runtimes>>,
     /// Set when the host has ended. Whoever comes meanwhile waits.
     ended: OnceCell<ShutdownReport>,
@@ -156,9 +158,12 @@ impl Host {
             guests,
         });
         let router = Router::new(shared);
+        let readings = Readings::default();
+        let upkeep = upkeep::keep(router.clone(), readings.clone(), config.limits.upkeep_every);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router, &keeper, config.limits.upkeep_every)),
+                background: Mutex::new(background(&router, &keeper, upkeep)),
+                readings,
                 router,
                 store,
                 config,
@@ -387,7 +392,8 @@ impl Host {
     /// `ActorMissing`, and those of the store.
     pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
-        Ok(Export::new(Arc::clone(&self.inner.store), &state.head))
+        let store = Arc::clone(&self.inner.store);
+        Export::begin(store, state.row.db, &self.inner.readings).await
     }
 
     /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
@@ -570,11 +576,15 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
 }
 
 /// Tasks that live as long as the host.
-fn background(router: &Router, keeper: &Handle, upkeep_every: Duration) -> JoinSet<()> {
+fn background(
+    router: &Router,
+    keeper: &Handle,
+    upkeep: impl Future<Output = ()> + Send + 'static,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
-    tasks.spawn_on(upkeep::keep(router.clone(), upkeep_every), keeper);
+    tasks.spawn_on(upkeep, keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);
