@@ -134,6 +134,32 @@ impl Default for Limits {
     }
 }
 
+/// A limit that ends a guest by a trap, because nobody can be told inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapLimit {
+    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
+    Memory,
+    /// `table_elements_max`: likewise.
+    TableElements,
+    /// Its stack: 512 KiB of wasm.
+    Stack,
+    /// Handles of WASI: streams and pollables.
+    WasiHandles,
+}
+
+impl TrapLimit {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::Stack => "stack",
+            Self::WasiHandles => "wasi-handles",
+        }
+    }
+}
+
 /// Limits of one host process.
 #[derive(Clone, Debug)]
 pub struct HostLimits {

@@ -66,6 +66,8 @@ impl Site {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
+        // A site's stores use SQLite before a host starts, which would be too late.
+        stockade_vfs::heap::install();
         let dir = tempfile::Builder::new().prefix("stockade-it-").tempdir().unwrap();
         Self { dir, hosts: AtomicUsize::new(0) }
     }

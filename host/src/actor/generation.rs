@@ -15,9 +15,9 @@ use super::cause::error_of;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
 use crate::engine::{Component, Lifecycle};
-use crate::error::{HostError, TrapLimit};
+use crate::error::HostError;
 use crate::grip::Grip;
-use crate::limits::Limits;
+use crate::limits::{Limits, TrapLimit};
 use crate::sqlite::{Meter, SqlError};
 
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in

@@ -24,6 +24,7 @@ use crate::engine::{ComponentError, EngineError};
 use crate::sqlite::{Exhausted, PlainError, SqlError};
 use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
+pub use crate::limits::TrapLimit;
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
 
@@ -239,32 +240,6 @@ impl From<SqlError> for HostError {
 impl From<EngineError> for HostError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error.to_string())
-    }
-}
-
-/// A limit that ends a guest by a trap, because nobody can be told inside of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapLimit {
-    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
-    Memory,
-    /// `table_elements_max`: likewise.
-    TableElements,
-    /// Its stack: 512 KiB of wasm.
-    Stack,
-    /// Handles of WASI: streams and pollables.
-    WasiHandles,
-}
-
-impl TrapLimit {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::TableElements => "table-elements",
-            Self::Stack => "stack",
-            Self::WasiHandles => "wasi-handles",
-        }
     }
 }
 
