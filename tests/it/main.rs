@@ -10,6 +10,7 @@
 )]
 
 mod core;
+mod fault;
 mod fence;
 mod gateway;
 mod history;

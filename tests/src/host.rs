@@ -43,6 +43,7 @@ pub struct HostBuilder<'a> {
     site: &'a Site,
     lease: Duration,
     limits: HostLimits,
+    allow_faults: bool,
 }
 
 /// A running host.
@@ -82,13 +83,13 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: limits() }
+        HostBuilder { site: self, lease: PATIENT, limits: limits(), allow_faults: false }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: limits() }
+        HostBuilder { site: self, lease: HASTY, limits: limits(), allow_faults: false }
     }
 
     /// The store's own view, without a host.
@@ -110,6 +111,13 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// With `Host::fault` allowed.
+    #[must_use]
+    pub fn allow_faults(mut self) -> Self {
+        self.allow_faults = true;
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +125,7 @@ impl HostBuilder<'_> {
         let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
         config.limits = self.limits;
         config.lease = self.lease;
+        config.allow_faults = self.allow_faults;
         config.advertised = format!("host-{number}");
         config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
         TestHost { host: Host::start(config).await.unwrap(), store }

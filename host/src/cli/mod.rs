@@ -4,7 +4,7 @@
 //!  serve                          runs a host               server.rs does the work
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
-//!  sql export verify              talk to the listener of operators     (--admin)
+//!  sql export verify fault        talk to the listener of operators     (--admin)
 //!  export verify --data-dir       read the store itself, without a server
 //! ```
 //!
@@ -20,6 +20,7 @@ mod config;
 mod deploy;
 mod export;
 mod failure;
+mod fault;
 mod kinds;
 mod logging;
 mod offline;
@@ -119,6 +120,7 @@ enum Command {
     Sql(sql::Sql),
     Export(export::Export),
     Verify(verify::Verify),
+    Fault(fault::Inject),
 }
 
 /// What commands work with.
@@ -193,6 +195,7 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Sql(sql) => sql.run(context),
         Command::Export(export) => export.run(context),
         Command::Verify(verify) => verify.run(context),
+        Command::Fault(fault) => fault.run(context),
     }
 }
 

@@ -14,10 +14,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
+use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
 
 use crate::error::HostError;
-use crate::host::{ActorInfo, Deployed, ExitInfo, KindInfo, SqlReply, VerifyReport};
+use crate::fault::Fault as FaultOnPurpose;
+use crate::host::{ActorInfo, Deployed, ExitInfo, FaultReport, KindInfo, SqlReply, VerifyReport};
 use crate::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
@@ -72,7 +74,34 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
         "component": info.component.to_string(),
         "restarts": info.restarts,
         "last_exit": info.last_exit.as_ref().map(exit),
+        "faults": info.faults.iter().map(fault_on_purpose).collect::<Vec<_>>(),
     })
+}
+
+/// A fault that was armed, with its class.
+pub(super) fn fault_on_purpose(fault: &FaultOnPurpose) -> Json {
+    let mut told = json!(fault);
+    told["class"] = json!(fault.class());
+    told
+}
+
+/// What a fault did.
+pub(super) fn fault_report(actor: &ActorId, fault: &FaultOnPurpose, report: &FaultReport) -> Json {
+    let mut told = fault_on_purpose(fault);
+    told["actor"] = json!(actor.to_string());
+    match report {
+        FaultReport::Armed => told["did"] = json!("armed"),
+        FaultReport::Crashed(info) => {
+            told["did"] = json!("crashed");
+            told["exit"] = exit(info);
+        }
+        FaultReport::Fenced { lost, winner } => {
+            told["did"] = json!("fenced");
+            told["lost"] = json!(lost.0);
+            told["winner"] = json!(winner.0);
+        }
+    }
+    told
 }
 
 /// How a generation ended.

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::exit::Exit;
 use crate::error::HostError;
+use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use awake::Awake;
 use exits::Exits;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.
     pub guests: tokio::runtime::Handle,
+    /// Faults on purpose; only on a host that allows them.
+    pub faulting: Option<Arc<FaultingStore>>,
 }
 
 impl Shared {
@@ -144,6 +147,32 @@ impl Router {
                 Err(HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 })
             }
         }
+    }
+
+    /// Makes the live generation's instance die, as by a trap: a call in progress, too. `None`: it
+    /// was not awake here.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many endings wait already.
+    pub async fn crash(&self, actor: &ActorId) -> Result<Option<Exit>, HostError> {
+        let Some(slot) = self.slot(actor) else { return Ok(None) };
+        let Some(fence) = slot.fence() else { return Ok(None) };
+        let (done, ended) = oneshot::channel();
+        match slot.control.try_send(Control { ending: Ending::Crash(fence), done }) {
+            // After it was sent: a guest that runs is stopped, one that does not is ended.
+            Ok(()) => slot.crash(fence),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(None),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let max = CONTROL_MAX as u64;
+                return Err(HostError::Overloaded { what: "waiting endings", max });
+            }
+        }
+        if let Ok(Some(exit)) = ended.await {
+            return Ok(Some(exit));
+        }
+        // A call that was in progress has ended the generation first.
+        let exit = self.shared().exits.of(actor);
+        Ok(exit.filter(|exit| (exit.db, exit.generation) == (fence.db, fence.generation)))
     }
 
     /// Ends every live generation of a kind, several at a time; returns how many ended.

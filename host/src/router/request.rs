@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Generation, Reason, Txid};
+use stockade_depot::{ActorId, Fence, Generation, Reason, Txid};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
@@ -113,6 +113,8 @@ pub enum Ending {
     Destroy,
     /// The host shuts down.
     Shutdown,
+    /// A fault on purpose: this life ends as by a trap, no other.
+    Crash(Fence),
 }
 
 impl Ending {
@@ -125,6 +127,7 @@ impl Ending {
             Self::Upgrade => Reason::Upgraded,
             Self::Destroy => Reason::Destroyed,
             Self::Shutdown => Reason::Shutdown,
+            Self::Crash(_) => Reason::Trapped,
         }
     }
 
@@ -132,7 +135,7 @@ impl Ending {
     #[must_use]
     pub fn grace(self) -> Option<Duration> {
         match self {
-            Self::Sleep | Self::Upgrade => None,
+            Self::Sleep | Self::Upgrade | Self::Crash(_) => None,
             Self::Operator | Self::Destroy | Self::Shutdown => Some(Duration::from_secs(5)),
         }
     }

@@ -28,8 +28,9 @@ use crate::actor::cause::{error_of, with_verdict};
 use crate::actor::ending;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::gate::Waiting;
-use crate::actor::generation::{Generation, Program};
+use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program};
 use crate::error::HostError;
+use crate::grip::Grip;
 use crate::sqlite::Meter;
 use crate::typed::{Arguments, Method};
 use wasmtime::component::Val;
@@ -47,6 +48,7 @@ struct View {
     meter: Option<Meter>,
     fence: Option<stockade_depot::Fence>,
     idle_since: Option<Instant>,
+    grips: Option<[Grip; 2]>,
 }
 
 impl SlotHandle {
@@ -58,6 +60,16 @@ impl SlotHandle {
     #[must_use]
     pub fn fence(&self) -> Option<stockade_depot::Fence> {
         self.view.lock().fence
+    }
+
+    /// Stops the guest of this life as a trap would.
+    pub(super) fn crash(&self, fence: stockade_depot::Fence) {
+        let view = self.view.lock();
+        if view.fence == Some(fence) {
+            for grip in view.grips.iter().flatten() {
+                grip.revoke(Reason::Trapped);
+            }
+        }
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
@@ -162,7 +174,11 @@ impl Slot {
     async fn control(&mut self, control: Control) {
         // To make room, only an idle actor is ended; it may have got work since it was chosen.
         let busy = control.ending == Ending::Sleep && !self.queue.is_empty();
-        let exit = if busy { None } else { self.end(control.ending.reason()).await };
+        let exit = match control.ending {
+            Ending::Crash(fence) => self.crash(fence).await,
+            _ if busy => None,
+            ending => self.end(ending.reason()).await,
+        };
         drop(control.done.send(exit));
     }
 
@@ -232,6 +248,7 @@ impl Slot {
                 let mut view = self.handle.view.lock();
                 view.meter = Some(generation.meter().clone());
                 view.fence = Some(fence);
+                view.grips = Some(generation.grips());
                 drop(view);
                 self.live = Some(Live { generation, gated: JoinSet::new(), _awake: awake });
                 Ok(())
@@ -329,6 +346,13 @@ impl Slot {
         while live.gated.join_next().await.is_some() {}
         let exit = ending::crashed(live.generation, reason, message).await;
         self.record(exit);
+    }
+
+    /// A fault on purpose. A life that has ended meanwhile is not the next one.
+    async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
+        self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
+        self.crashed(Reason::Trapped, CRASHED_ON_PURPOSE.to_owned()).await;
+        self.router.shared().exits.of(&self.actor)
     }
 
     fn take_live(&mut self) -> Option<Live> {
