@@ -8,11 +8,12 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test bench check format
+.PHONY: help setup guests demo test bench check format crash
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
+	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make bench   measures; writes target/bench/summary.json'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
@@ -41,6 +42,12 @@ test: setup
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
+
+# Every moment of the fixed workload is in `make test`; this tries more ways to tear its writes.
+crash: export SEED := $(or $(SEED),1)
+crash: export SEEDS := $(or $(SEEDS),20000)
+crash:
+	cargo test --locked -p stockade-depot --test crash -- --nocapture with_torn
 
 bench: setup
 	cargo build --locked --release --bin stockade

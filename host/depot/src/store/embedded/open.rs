@@ -93,7 +93,7 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
     // Of several processes that start at once, one makes the shards and the others wait here.
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let shards = match meta(&step, META_SHARDS)? {
-        Some(stored) => existing(&step, &global, directory, &stored)?,
+        Some(stored) => existing(&step, &global, config, &stored)?,
         None => make(&step, config)?,
     };
     step.commit()?;
@@ -109,7 +109,7 @@ fn shard_path(directory: &Path, shard: u8) -> PathBuf {
 fn existing(
     global: &Connection,
     path: &Path,
-    directory: &Path,
+    config: &EmbeddedConfig,
     stored: &[u8],
 ) -> Result<Vec<PathBuf>, OpenStoreError> {
     let foreign = |path: &Path, why: &str| OpenStoreError::Foreign {
@@ -122,11 +122,11 @@ fn existing(
     let store = meta(global, META_STORE)?.ok_or_else(|| foreign(path, "it has no store id"))?;
     let mut shards = Vec::new();
     for shard in 0..count {
-        let path = shard_path(directory, shard);
+        let path = shard_path(&config.directory, shard);
         if !path.exists() {
             return Err(OpenStoreError::Missing(path));
         }
-        let conn = plain(&path, false)?;
+        let conn = plain(&path, config, false)?;
         check_file(&conn, &path)?;
         if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
             return Err(foreign(&path, "it belongs to another store"));
@@ -235,7 +235,7 @@ fn connect(
     config: &EmbeddedConfig,
     create: bool,
 ) -> Result<Connection, OpenStoreError> {
-    let conn = plain(path, create)?;
+    let conn = plain(path, config, create)?;
     conn.busy_timeout(config.busy_wait)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // After a failed sync the file must not be written again, not even when it closes.
@@ -261,10 +261,13 @@ fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-fn plain(path: &Path, create: bool) -> rusqlite::Result<Connection> {
+fn plain(path: &Path, config: &EmbeddedConfig, create: bool) -> rusqlite::Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    Connection::open_with_flags(path, flags)
+    match &config.vfs {
+        Some(name) => Connection::open_with_flags_and_vfs(path, flags, name.as_str()),
+        None => Connection::open_with_flags(path, flags),
+    }
 }
