@@ -8,13 +8,16 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test bench check format crash
+.PHONY: help setup guests demo test model soak crash large bench check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
+	@echo 'make model   every state of the protocol, with larger bounds than in make test'
+	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
@@ -42,6 +45,22 @@ test: setup
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
+	cargo test --locked --no-fail-fast -p stockade-model
+
+# A few minutes and up to 2 GiB: one machine at a time.
+model:
+	MODEL=large cargo test --locked -p stockade-model --test check exhaustive -- --nocapture --test-threads=1
+
+soak: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+soak: export ROUNDS ?= 100
+soak: setup
+	cargo test --locked --no-run
+	cargo test --locked --test it frozen -- --nocapture
+
+# Alone in its process: what other tests need would count as well.
+large: export MIB ?= 512
+large: setup
+	cargo test --locked -p stockade-tests --test it large::a_large -- --nocapture
 
 # Every moment of the fixed workload is in `make test`; this tries more ways to tear its writes.
 crash: export SEED := $(or $(SEED),1)
@@ -56,7 +75,9 @@ bench: setup
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
 
 format:
 	cargo fmt

@@ -48,6 +48,8 @@ pub struct Budget {
     pub rows: u64,
     /// Bytes of rows that the call may still read.
     pub row_bytes: u64,
+    /// Pages of the database that the call may still read.
+    pub pages: u64,
 }
 
 /// Who the actor is. Never blocks.
@@ -113,6 +115,7 @@ pub fn budget() -> Result<Budget, Error> {
         sql_steps: budget.sql_steps,
         rows: budget.rows,
         row_bytes: budget.row_bytes,
+        pages: budget.pages,
     })
 }
 

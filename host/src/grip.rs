@@ -36,6 +36,8 @@ pub struct Grip {
 #[derive(Debug, Default)]
 struct Inner {
     state: AtomicU64,
+    /// Calls that came after the revocation.
+    refused: AtomicU64,
     released: Notify,
 }
 
@@ -56,8 +58,17 @@ impl Grip {
         let guard = Guard { inner: Arc::clone(&self.inner) };
         match reason_of(before) {
             None => Ok(guard),
-            Some(reason) => Err(Revoked(reason)),
+            Some(reason) => {
+                self.inner.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Revoked(reason))
+            }
         }
+    }
+
+    /// Calls that came too late: after it was revoked.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
     }
 
     /// Revokes it. The first reason wins; returns whether this was the first.
@@ -133,7 +144,9 @@ mod tests {
         assert!(grip.enter().is_ok());
         assert!(grip.revoke(Reason::Fenced));
         assert!(!grip.revoke(Reason::Shutdown));
+        assert_eq!(grip.refused(), 0);
         assert_eq!(grip.enter().map(|_| ()), Err(Revoked(Reason::Fenced)));
+        assert_eq!(grip.refused(), 1, "late calls are counted");
         assert_eq!(grip.reason(), Some(Reason::Fenced));
     }
 

@@ -21,8 +21,10 @@
 mod config;
 mod fault;
 mod history;
+mod import;
 mod info;
 mod runtimes;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, Store};
 use stockade_depot::{
@@ -41,14 +44,18 @@ use tokio::task::JoinSet;
 
 pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
+pub use crate::actor::generation::StartedFrom;
+pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
 pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};
+pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
+use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
@@ -56,11 +63,13 @@ use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use crate::router::awake::Awake;
+use crate::router::crashes::Crashes;
 use crate::router::exits::Exits;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
 use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
+use crate::sqlite::{Intake, sweep_intakes};
 use crate::typed::Arguments;
 use runtimes::Runtimes;
 
@@ -110,12 +119,19 @@ impl Host {
             Some(faulting) => Arc::clone(faulting) as Arc<dyn Store>,
             None => store,
         };
+        if let Err(error) = sweep_intakes(&dirs.scratch) {
+            tracing::warn!(%error, "cannot remove what interrupted imports have left");
+        }
         let runtimes = Runtimes::start()?;
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
         let parker = Arc::new(TokioParker(guests.clone()));
-        let depot =
-            Depot::new(Arc::clone(&store), node, DepotLimits::default(), parker, guests.clone());
+        let depot_limits = DepotLimits {
+            commit_bytes_max: config.limits.commit_bytes_max,
+            step_bytes_max: config.limits.step_bytes_max,
+            ..DepotLimits::default()
+        };
+        let depot = Depot::new(Arc::clone(&store), node, depot_limits, parker, guests.clone());
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
@@ -144,6 +160,8 @@ impl Host {
             kinds: Kinds::new(Arc::clone(&store), engine, linker),
             nodes,
             exits: Exits::default(),
+            crashes: Crashes::default(),
+            observer: config.observer.clone(),
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
             guests,
@@ -152,7 +170,7 @@ impl Host {
         let router = Router::new(shared);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router, &keeper)),
+                background: Mutex::new(background(&router, &keeper, config.limits.upkeep_every)),
                 router,
                 store,
                 config,
@@ -234,6 +252,7 @@ impl Host {
     }
 
     /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
+    /// They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
@@ -243,7 +262,10 @@ impl Host {
         let (reply, heard) = oneshot::channel();
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
-        let work = Work::Sql { sql, parameters, write, rows_max, reply };
+        let asker = Asker::default();
+        // If this future is dropped, its statements end.
+        let _present = asker.present();
+        let work = Work::Sql { sql, parameters, write, rows_max, asker, reply };
         let heard = self.hear(&limits, actor, work, heard).await?;
         Ok(SqlReply::of(heard))
     }
@@ -261,6 +283,19 @@ impl Host {
             }
         }
         Ok(exit.map(ExitInfo::from))
+    }
+
+    /// Forgets the crashes of an actor: its next call starts it at once, and the row of crashes
+    /// that opens its breaker begins anew.
+    ///
+    /// # Errors
+    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of
+    /// the store.
+    pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+        // Known to exist, so that asking for a wrong name makes no slot.
+        self.state(actor).await?;
+        let limits = self.limits(actor.kind()).await?;
+        self.inner.router.forgive(&limits, actor).await
     }
 
     /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
@@ -329,7 +364,11 @@ impl Host {
         max: usize,
     ) -> Result<Vec<ActorInfo>, HostError> {
         let states = self.inner.store.actors(kind, after, max).await?;
-        Ok(states.into_iter().map(|state| ActorInfo::of(state, self.shared())).collect())
+        let mut infos = Vec::with_capacity(states.len());
+        for state in states {
+            infos.push(self.info(state).await);
+        }
+        Ok(infos)
     }
 
     /// One actor.
@@ -337,7 +376,21 @@ impl Host {
     /// # Errors
     /// `ActorMissing`, and those of the store.
     pub async fn actor(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
-        Ok(ActorInfo::of(self.state(actor).await?, self.shared()))
+        Ok(self.info(self.state(actor).await?).await)
+    }
+
+    async fn info(&self, state: ActorState) -> ActorInfo {
+        let actor = &state.row.actor;
+        let slot = self.inner.router.slot(actor);
+        // Only who has crashed needs the limits of its kind, which may have to be loaded.
+        let crashes = &self.shared().crashes;
+        let standing = if state.row.restarts > 0 || crashes.has(actor) {
+            let kind = self.shared().kinds.current(actor.kind()).await.ok();
+            kind.map(|kind| crashes.standing(&state, kind.component.digest(), &kind.limits))
+        } else {
+            None
+        };
+        ActorInfo::of(state, self.shared(), slot.as_deref(), standing)
     }
 
     /// The actor's database as of its last durable commit, as a plain SQLite file.
@@ -347,6 +400,59 @@ impl Host {
     pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
         Ok(Export::new(Arc::clone(&self.inner.store), &state.head))
+    }
+
+    /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
+    /// it, of any page size. Starts over where an earlier import of the actor did not finish.
+    /// `progress` hears of each bounded commit. The actor is asleep afterwards.
+    ///
+    /// # Errors
+    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is wrong
+    /// with the file; those of the store: the same import starts over.
+    pub async fn import(
+        &self,
+        actor: &ActorId,
+        file: &Path,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let intake = self.intake(actor).await?;
+        let (file, max) = (file.to_owned(), self.database_bytes_max(actor).await?);
+        let copied = import::blocking(move || intake.copy(&file, max).map(|()| intake)).await?;
+        self.import_intake(actor, copied, progress).await
+    }
+
+    /// A private place for a file that is to become `actor`.
+    ///
+    /// # Errors
+    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
+    pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
+        self.shared().kinds.kind(actor.kind()).await?;
+        import::check_free(self.inner.store.as_ref(), actor).await?;
+        Ok(Intake::new(&self.shared().scratch_dir)?)
+    }
+
+    /// [`Host::import`] of a file that is in its place.
+    ///
+    /// # Errors
+    /// As [`Host::import`].
+    pub async fn import_intake(
+        &self,
+        actor: &ActorId,
+        intake: Intake,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let kind = self.shared().kinds.kind(actor.kind()).await?;
+        let component = kind.program.component.digest();
+        let max = kind.program.limits.database_bytes_max;
+        import::import(&self.shared().depot, actor, component, intake, max, progress).await
+    }
+
+    /// Bytes that a database of the actor's kind may have.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
+        Ok(self.limits(actor.kind()).await?.database_bytes_max)
     }
 
     /// Checks every stored page and commit of an actor against its checksums.
@@ -378,14 +484,54 @@ impl Host {
 
     async fn end(&self) -> ShutdownReport {
         let begun = Instant::now();
+        self.close_intake();
+        let unfinished = self.end_generations().await;
+        self.join_background().await;
+        self.retire().await;
+        self.close_store().await;
+        drop(self.inner.runtimes.lock().take());
+        ShutdownReport { orderly: unfinished == 0, unfinished, took: begun.elapsed() }
+    }
+
+    fn close_intake(&self) {
         self.inner.ready.store(false, Ordering::Release);
-        let orderly = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
+        self.inner.router.close_intake();
+        self.told(ShutdownStep::IntakeClosed);
+    }
+
+    async fn end_generations(&self) -> usize {
+        let unfinished = self.inner.router.close(self.inner.config.limits.shutdown_max).await;
+        if unfinished > 0 {
+            tracing::warn!(
+                unfinished,
+                "generations were given up: they are taken over as they are"
+            );
+        }
+        self.told(ShutdownStep::GenerationsEnded);
+        unfinished
+    }
+
+    async fn join_background(&self) {
         let mut background = std::mem::take(&mut *self.inner.background.lock());
         background.shutdown().await;
+        self.told(ShutdownStep::BackgroundJoined);
+    }
+
+    async fn retire(&self) {
         self.shared().nodes.retire().await;
+        self.told(ShutdownStep::NodeRetired);
+    }
+
+    async fn close_store(&self) {
         self.inner.store.close().await;
-        drop(self.inner.runtimes.lock().take());
-        ShutdownReport { orderly, took: begun.elapsed() }
+        self.told(ShutdownStep::StoreClosed);
+    }
+
+    fn told(&self, step: ShutdownStep) {
+        tracing::debug!(?step, "shutting down");
+        if let Some(observer) = &self.shared().observer {
+            observer.shutdown(step);
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -436,10 +582,11 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
 }
 
 /// Tasks that live as long as the host.
-fn background(router: &Router, keeper: &Handle) -> JoinSet<()> {
+fn background(router: &Router, keeper: &Handle, upkeep_every: Duration) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
+    tasks.spawn_on(upkeep::keep(router.clone(), upkeep_every), keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

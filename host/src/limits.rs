@@ -16,6 +16,11 @@ pub const FAULT_COUNT_MAX: u32 = 100;
 pub const FAULT_DELAY_MS_MAX: u64 = 5_000;
 /// How long a fault lasts at most, in milliseconds. 10 minutes: one that was forgotten ends.
 pub const FAULT_FOR_MS_MAX: u64 = 600_000;
+/// How long a process may show no sign of life before others take its actors over. 6 s: a machine
+/// that is short of memory or disk pauses that long.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +46,9 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
+    /// scan of the largest database by default.
+    pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
     /// Bytes of one value or row inside SQLite. 16 MiB: C loops over it cannot be interrupted.
@@ -51,7 +59,9 @@ pub struct Limits {
     pub packed_bytes_max: u64,
     /// Open statements, cursors, transactions and blobs of a generation. 1,000.
     pub handles_max: u64,
-    /// Bytes of sorts, temporary tables and journals of a generation. 256 MiB, mostly on disk.
+    /// Bytes of sorts, temporary tables, journals and large transactions of a generation. 256 MiB,
+    /// mostly on disk: a transaction may need its own size up to three times (its pages, the
+    /// journal that undoes it, the journal of its last statement), and 64 MiB fit.
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
@@ -61,14 +71,31 @@ pub struct Limits {
     pub mailbox_calls_max: u64,
     /// Bytes of a database. 10 GiB.
     pub database_bytes_max: u64,
-    /// Bytes of one commit. 64 MiB, held in memory until durable.
+    /// Bytes of one commit. 64 MiB: above 4 MiB it is on disk, not in memory, so more costs
+    /// scratch (see `scratch_bytes_max`) and time (see `call_time_ms`).
     pub commit_bytes_max: u64,
+    /// Milliseconds for which a state of a database stays readable after it was replaced; at least
+    /// 30,000, since callers are told verdicts from the commit log. 60 s: twice that, and short
+    /// beside what an actor writes all day.
+    pub history_ms: u64,
+    /// Commits below the newest one that stay readable, however old. 16: enough to look at what a
+    /// bug has just done, little beside the data.
+    pub history_commits_min: u64,
     /// Log lines of one call. 1,000.
     pub log_lines_max: u64,
     /// Bytes of one log line. 16 KiB.
     pub log_line_bytes_max: u64,
     /// Milliseconds without a call until an actor sleeps. 60 s.
     pub sleep_after_ms: u64,
+    /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug that
+    /// every call meets is told from a bad input that some meet.
+    pub crashes_max: u64,
+    /// Milliseconds until the start after the second crash in a row; doubled by each further one.
+    /// 250: the fifth is followed by 2 s. After a first crash the next call starts it at once.
+    pub crash_backoff_ms: u64,
+    /// Most milliseconds between two starts of an actor that crashes. 60 s: what one caller breaks
+    /// is never kept from others for longer.
+    pub crash_backoff_ms_max: u64,
 }
 
 impl Default for Limits {
@@ -84,6 +111,7 @@ impl Default for Limits {
             sql_steps_max: 2_000_000_000,
             rows_max: 10_000_000,
             row_bytes_max: GIB,
+            pages_max: 4_000_000,
             batch_bytes_max: MIB,
             value_bytes_max: 16 * MIB,
             statement_bytes_max: MIB,
@@ -95,9 +123,14 @@ impl Default for Limits {
             mailbox_calls_max: 256,
             database_bytes_max: 10 * GIB,
             commit_bytes_max: 64 * MIB,
+            history_ms: 60_000,
+            history_commits_min: 16,
             log_lines_max: 1_000,
             log_line_bytes_max: 16 * KIB,
             sleep_after_ms: 60_000,
+            crashes_max: 5,
+            crash_backoff_ms: 250,
+            crash_backoff_ms_max: 60_000,
         }
     }
 }
@@ -111,6 +144,11 @@ pub struct HostLimits {
     pub memory_bytes_max: u64,
     /// Elements of a table that a kind may ask for at most. 100,000.
     pub table_elements_max: u64,
+    /// Bytes of one commit that a kind may ask for at most. 1 GiB: half a minute of a slow disk.
+    pub commit_bytes_max: u64,
+    /// Bytes of pages in one step of the store; larger commits are staged in steps of this size.
+    /// 4 MiB: what others wait for one step, and what a large transaction holds in memory.
+    pub step_bytes_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
@@ -131,6 +169,11 @@ pub struct HostLimits {
     pub connections_max: usize,
     /// Exports at once. 8: each one reads as fast as the store can.
     pub exports_max: usize,
+    /// Imports at once. 2: each checks a whole database.
+    pub imports_max: usize,
+    /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
+    /// kept for a minute.
+    pub upkeep_every: Duration,
     /// Period of the epoch ticker. 10 ms: the grain of every deadline of a guest.
     pub epoch_tick: Duration,
     /// How long a shutdown waits for generations to end in order. 20 s.
@@ -145,6 +188,8 @@ impl Default for HostLimits {
             actors_awake_max: 20_000,
             memory_bytes_max: GIB,
             table_elements_max: 100_000,
+            commit_bytes_max: GIB,
+            step_bytes_max: 4 * MIB,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
             requests_max: 1_024,
@@ -154,6 +199,8 @@ impl Default for HostLimits {
             write_stall_max: Duration::from_secs(30),
             connections_max: 4_096,
             exports_max: 8,
+            imports_max: 2,
+            upkeep_every: Duration::from_secs(5),
             epoch_tick: Duration::from_millis(10),
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,

@@ -15,7 +15,7 @@ fn stockade(arguments: &[&str]) -> Output {
 fn help_teaches_every_command() {
     let help = String::from_utf8(stockade(&["--help"]).stdout).unwrap();
     for command in [
-        "serve", "deploy", "call", "kinds", "describe", "actors", "sql", "export", "verify",
+        "serve", "deploy", "call", "kinds", "describe", "actors", "sql", "export", "verify", "fault",
         "fault",
     ] {
         assert!(help.contains(command), "{command} is missing in:\n{help}");

@@ -12,12 +12,15 @@
 )]
 
 mod commit;
+mod fatal;
+mod hostile;
 mod ingest;
 mod memory;
 mod native;
 mod sql;
 mod stand;
 mod summary;
+mod takeover;
 mod wake;
 
 use anyhow::Context;
@@ -31,7 +34,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut summary = Summary::default();
     runtime.block_on(async {
-        let parts: [&str; 5] = ["sql", "commit", "wake", "memory", "ingest"];
+        // `cargo bench --bench figures -- PART` runs one of them.
+        let parts: [&str; 8] =
+            ["sql", "commit", "wake", "takeover", "fatal", "hostile", "memory", "ingest"];
         for part in parts {
             if filter.as_deref().is_some_and(|wanted| wanted != part) {
                 continue;
@@ -41,6 +46,9 @@ fn main() -> anyhow::Result<()> {
                 "sql" => sql::run(&stand, &mut summary).await,
                 "commit" => commit::run(&stand, &mut summary).await,
                 "wake" => wake::run(&stand, &mut summary).await,
+                "takeover" => takeover::run(&stand, &mut summary).await,
+                "fatal" => fatal::run(&stand, &mut summary).await,
+                "hostile" => hostile::run(&stand, &mut summary).await,
                 "memory" => memory::run(&stand, &mut summary).await,
                 _ => ingest::run(&stand, &mut summary).await,
             }

@@ -1,10 +1,18 @@
 //! Guests that spend more than they may: each ends inside its budget with a typed error, its
 //! neighbours keep answering, and its next call works.
+//!
+//! `kinds` has the components that are refused or end before a call.
+
+mod kinds;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use stockade::error::TrapLimit;
+use stockade::host::SqlRequest;
+use stockade::sqlite::Exhausted;
 use stockade::{ActorId, HostError};
+use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -162,6 +170,190 @@ async fn the_database_and_its_commits_are_bounded() {
     stand.told("fill", json!([40]), "Full").await;
     stand.told("sort-much", json!([60]), "Scratch").await;
     stand.host.assert_intact(&stand.hostile).await;
+    stand.host.host.shutdown().await;
+}
+
+/// Whatever an interrupted guest is told, it can ask for more only until the next tick.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_that_is_swallowed_is_not_survived() {
+    let stand = Stand::new(|limits| limits.call_time_ms = 400).await;
+    let answer = stand.spend("swallow-interrupts", json!([])).await;
+    let of_time = matches!(answer, Err(HostError::BudgetExhausted { which: Exhausted::Time, .. }));
+    assert!(of_time, "{answer:?}");
+    // The same when another allowance runs out: it is used up for the rest of the call.
+    let stand = Stand::new(|limits| {
+        limits.call_time_ms = 400;
+        limits.sql_steps_max = 100_000;
+    })
+    .await;
+    let answer = stand.spend("swallow-interrupts", json!([])).await;
+    assert!(matches!(answer, Err(HostError::BudgetExhausted { .. })), "{answer:?}");
+    stand.host.host.shutdown().await;
+}
+
+/// SQLite's LIKE over one such text takes seconds, its functions tenths of one, a thousand times.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_on_large_values_ends_at_the_deadline() {
+    let stand = Stand::new(|limits| limits.call_time_ms = 500).await;
+    for (method, arguments) in
+        [("match-large-texts", json!([15 << 20])), ("work-on-large-values", json!([]))]
+    {
+        let answer = stand.spend(method, arguments).await;
+        let ended = matches!(&answer, Err(HostError::BudgetExhausted { .. }))
+            || format!("{answer:?}").contains("Interrupted");
+        assert!(ended, "{method}: {answer:?}");
+    }
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_sqlite_is_bounded_and_said_so() {
+    let stand = Stand::new(|_| {}).await;
+    stand.told("compile-for-ever", json!([]), "LimitExceeded(Limit::Memory)").await;
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_reads_are_bounded() {
+    let stand = Stand::new(|limits| limits.pages_max = 200).await;
+    for _ in 0..4 {
+        stand.host.ok(&stand.hostile, "store", json!([500])).await;
+    }
+    // Awake again, nothing is in SQLite's cache.
+    stand.host.host.stop(&stand.hostile).await.unwrap();
+    stand.told("scan", json!([]), "LimitExceeded(Limit::Pages)").await;
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traps_at_a_limit_name_it() {
+    let stand = Stand::new(|limits| limits.memory_bytes_max = 16 << 20).await;
+    for (method, arguments, limit) in [
+        ("outgrow", json!([]), TrapLimit::Memory),
+        ("recurse", json!([100_000_000]), TrapLimit::Stack),
+    ] {
+        let error = stand.spend(method, arguments).await.unwrap_err();
+        let named =
+            matches!(error, HostError::Trapped { limit: Some(named), .. } if named == limit);
+        assert!(named, "{method}: {error:?}");
+        assert_eq!(error.body().details["limit"], limit.as_str(), "{method}");
+    }
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_of_every_sort_are_bounded() {
+    let stand = Stand::new(|limits| limits.handles_max = 50).await;
+    for sort in ["connection", "transaction", "cursor", "blob"] {
+        let leaked = stand.spend("leak", json!([sort])).await.unwrap();
+        assert!(leaked[0].as_u64().unwrap() <= 50, "{sort}: {leaked}");
+        assert!(leaked[1].as_str().unwrap().contains("Limit::Handles"), "{sort}: {leaked}");
+        stand.host.host.stop(&stand.hostile).await.unwrap();
+    }
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wasi_handles_are_bounded() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy(guest::HOSTILE_HOOKS).await;
+    let neighbour = actor(guest::HOSTILE_HOOKS, "neighbour");
+    for method in ["leak-pollables", "leak-streams"] {
+        let hostile = actor(guest::HOSTILE_HOOKS, method);
+        let error = host.call(&hostile, method, json!([])).await.unwrap_err();
+        let limit = Some(TrapLimit::WasiHandles);
+        let named = matches!(&error, HostError::Trapped { limit: named, .. } if *named == limit);
+        assert!(named, "{method}: {error:?}");
+        host.call(&neighbour, "hello", json!([])).await.unwrap();
+        host.call(&hostile, "hello", json!([])).await.unwrap();
+    }
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_parameters_and_rows_that_lie_are_refused() {
+    let stand = Stand::new(|limits| {
+        limits.packed_bytes_max = 1 << 20;
+        limits.value_bytes_max = 1 << 20;
+    })
+    .await;
+    let answers = stand.spend("huge-parameter", json!([5 << 20])).await.unwrap();
+    for (at, answer) in answers.as_array().unwrap().iter().enumerate() {
+        assert!(answer.as_str().unwrap().contains("LimitExceeded"), "{at}: {answers}");
+    }
+    let answers = stand.spend("lying-rows", json!([])).await.unwrap();
+    for (at, answer) in answers.as_array().unwrap().iter().enumerate() {
+        assert!(answer.as_str().unwrap().contains("InvalidArgument"), "{at}: {answers}");
+    }
+    // More than the host copies for one call: a trap, since nobody could be told.
+    let answer = stand.spend("huge-parameter", json!([100 << 20])).await;
+    assert!(answer.is_err() || format!("{answer:?}").contains("LimitExceeded"), "{answer:?}");
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_rows_and_deep_triggers_are_refused() {
+    let stand = Stand::new(|_| {}).await;
+    let answer = stand.spend("huge-rows", json!([])).await.unwrap();
+    // One row of 16 MiB fits, and what comes before it in its batch.
+    assert!(answer[0].as_u64().unwrap() <= 34 << 20, "{answer}");
+    assert!(answer[1].as_str().unwrap().contains("Limit::ValueBytes"), "{answer}");
+    stand.told("recurse-in-triggers", json!([]), "too many levels of trigger recursion").await;
+    stand.host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_empty_fields_has_a_length() {
+    let stand = Stand::new(|_| {}).await;
+    let answer = stand.spend("empty-fields", json!([100_000])).await.unwrap();
+    assert!(answer.as_str().unwrap().contains("TooLong"), "{answer}");
+    stand.host.host.shutdown().await;
+}
+
+/// The statement went on until its budget was used up, after its client had left.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_leaves_takes_the_statement_along() {
+    let stand = Stand::new(|limits| limits.call_time_ms = 600_000).await;
+    stand.host.call(&stand.hostile, "hello", json!([])).await.unwrap();
+    let sql = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
+               SELECT count(*) FROM c";
+    let request = SqlRequest { sql: sql.into(), ..SqlRequest::default() };
+    let asking = stand.host.host.sql(&stand.hostile, request);
+    assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
+    let next = stand.host.call(&stand.hostile, "hello", json!([]));
+    assert!(tokio::time::timeout(PATIENCE, next).await.is_ok(), "the statement goes on");
+    stand.host.host.shutdown().await;
+}
+
+/// Whether its fence is lost or an operator stops it: a guest that calls SQL in a loop and ignores
+/// every answer is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
+    let stand = Stand::new(|_| {}).await;
+    let call = |host: &TestHost, actor: &ActorId| {
+        let (host, actor) = (host.host.clone(), actor.clone());
+        tokio::spawn(async move {
+            host.call(&actor, "swallow-interrupts", stockade::Arguments::Json(json!([]))).await
+        })
+    };
+    // Its first statement commits: held, then refused by the store.
+    let commit = stand.host.store.arm(Step::Commit, 1, Fault::Hold);
+    let running = call(&stand.host, &stand.hostile);
+    commit.fired().await;
+    let new = stand._site.usurper().start().await;
+    new.take_over_and_call(&stand.hostile, "hello", json!([])).await.unwrap();
+    commit.release();
+    let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(HostError::Fenced { .. })), "{:?}", ended.map(|_| ()));
+    let running = call(&stand.host, &stand.neighbour);
+    while stand.host.host.actor(&stand.neighbour).await.unwrap().txid.0 == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(HostError::Ended { .. })), "{:?}", ended.map(|_| ()));
+    new.host.shutdown().await;
     stand.host.host.shutdown().await;
 }
 

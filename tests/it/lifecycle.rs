@@ -23,7 +23,7 @@ async fn sleep_keeps_the_database_and_the_memory() {
     assert_eq!(host.ok(&actor, "add", json!([5])).await, json!([5, 5]));
     let exit = host.host.stop(&actor).await.unwrap().expect("it was awake");
     assert_eq!((exit.reason, exit.sealed), (Reason::Operator, true));
-    assert_eq!(outcome(&exit), json!({"outcome": "taken", "bytes": 8}));
+    assert_eq!(outcome(&exit), json!({"outcome": "taken", "bytes": 8, "late_sql": 1}));
     assert_eq!(host.host.actor(&actor).await.unwrap().status, ActorStatus::Asleep);
     assert!(host.host.stop(&actor).await.unwrap().is_none(), "asleep already");
 

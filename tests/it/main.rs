@@ -10,14 +10,21 @@
 )]
 
 mod core;
+mod crashes;
+mod endings;
 mod fault;
 mod fence;
+mod frozen;
 mod gateway;
 mod history;
 mod hostile;
+mod import;
 mod kill;
+mod large;
 mod lifecycle;
+mod retention;
 mod revoke;
+mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;

@@ -22,8 +22,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
-    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;
@@ -49,6 +50,14 @@ pub enum Step {
     Verdict,
     /// `Store::destroy`
     Destroy,
+    /// `Store::stage`
+    Stage,
+    /// `Store::collect_stages`
+    CollectStages,
+    /// `Store::raise_floor`, `Store::trim`
+    Trim,
+    /// `Store::take_over_import`, `Store::empty_import`, `Store::finish_import`
+    Import,
 }
 
 /// How a step fails. See the picture above.
@@ -73,7 +82,7 @@ pub enum Fault {
 /// The wrapper.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    calls: [AtomicU64; 9],
+    calls: [AtomicU64; 13],
     armed: Mutex<Vec<Arming>>,
 }
 
@@ -313,6 +322,21 @@ impl Store for FaultyStore {
         .await
     }
 
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
+        self.through(Step::Stage, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.stage(step).await })
+        })
+        .await
+    }
+
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        self.through(Step::CollectStages, move |inner| {
+            Box::pin(async move { inner.collect_stages(fence).await })
+        })
+        .await
+    }
+
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
         self.through(Step::Commit, move |inner| {
             let step = step.clone();
@@ -351,8 +375,14 @@ impl Store for FaultyStore {
         self.inner.commits(db, after, max).await
     }
 
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid).await
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.commit_pages(db, txid, after, max).await
     }
 
     async fn actors(
@@ -362,6 +392,56 @@ impl Store for FaultyStore {
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError> {
         self.inner.actors(kind, after, max).await
+    }
+
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
+        self.inner.history(db).await
+    }
+
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
+        self.through(Step::Trim, move |inner| {
+            Box::pin(async move { inner.raise_floor(db, keep).await })
+        })
+        .await
+    }
+
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+        self.through(Step::Trim, move |inner| Box::pin(async move { inner.trim(db, step).await }))
+            .await
+    }
+
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.pin(db, txid, name).await
+    }
+
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.unpin(db, txid, name).await
+    }
+
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        self.through(Step::Import, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.take_over_import(step).await })
+        })
+        .await
+    }
+
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
+        self.through(Step::Import, move |inner| {
+            Box::pin(async move { inner.empty_import(fence).await })
+        })
+        .await
+    }
+
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
+        self.through(Step::Import, move |inner| {
+            Box::pin(async move { inner.finish_import(fence, base).await })
+        })
+        .await
+    }
+
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        self.inner.destroying(max).await
     }
 
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {

@@ -17,11 +17,12 @@ use serde_json::Value as Json;
 use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
-use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
 
 use crate::faulty_store::FaultyStore;
 use crate::guest::Guest;
+use crate::recorder::Recorder;
 
 /// A lease so long that this host never judges another dead by its beats, nor beats often.
 const PATIENT: Duration = Duration::from_secs(600);
@@ -44,6 +45,8 @@ pub struct HostBuilder<'a> {
     lease: Duration,
     limits: HostLimits,
     allow_faults: bool,
+    clock: Option<Clock>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// A running host.
@@ -83,13 +86,29 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: limits(), allow_faults: false }
+        let (clock, recorder) = (None, None);
+        HostBuilder {
+            site: self,
+            lease: PATIENT,
+            limits: limits(),
+            clock,
+            recorder,
+            allow_faults: false,
+        }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: limits(), allow_faults: false }
+        let (clock, recorder) = (None, None);
+        HostBuilder {
+            site: self,
+            lease: HASTY,
+            limits: limits(),
+            clock,
+            recorder,
+            allow_faults: false,
+        }
     }
 
     /// The store's own view, without a host.
@@ -118,16 +137,38 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// With a clock of the store's own.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// With somebody who notes the steps of its endings.
+    #[must_use]
+    pub fn recorder(mut self, recorder: &Arc<Recorder>) -> Self {
+        self.recorder = Some(Arc::clone(recorder));
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
-        let store = FaultyStore::new(Arc::new(self.site.open_store()));
+        let mut files = EmbeddedConfig::new(self.site.store_dir());
+        if let Some(clock) = self.clock {
+            files.clock = clock;
+        }
+        let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&files).unwrap()));
         let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
         config.limits = self.limits;
         config.lease = self.lease;
         config.allow_faults = self.allow_faults;
         config.advertised = format!("host-{number}");
         config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
+        if let Some(recorder) = self.recorder {
+            recorder.watch(&store);
+            config.observer = Some(recorder);
+        }
         TestHost { host: Host::start(config).await.unwrap(), store }
     }
 }

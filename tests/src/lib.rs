@@ -6,6 +6,7 @@
 //! - [`mod@program`] starts the real `stockade`, to be killed and started again.
 //! - [`faulty_store`] wraps a store and fails its Nth step of a sort. Faults enter here only: the
 //!   VFS and SQLite are real.
+//! - [`recorder`] notes the steps of endings in the order in which a host does them.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +20,7 @@ pub mod faulty_store;
 pub mod guest;
 pub mod host;
 pub mod program;
+pub mod recorder;
 
 use anyhow::Context;
 

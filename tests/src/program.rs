@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -94,8 +95,11 @@ impl Program {
     /// As [`Program::serve`].
     pub fn serve_with(data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
-        let ready = data_dir.with_extension("ready");
-        let log_path = data_dir.with_extension("log");
+        // Several programs may share the directory: each has files of its own beside it.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let ready = data_dir.with_extension(format!("{number}.ready"));
+        let log_path = data_dir.with_extension(format!("{number}.log"));
         drop(std::fs::remove_file(&ready));
         let log = std::fs::File::options().create(true).append(true).open(&log_path)?;
         let mut child = Command::new(path()?)
@@ -114,11 +118,7 @@ impl Program {
             let address = addresses[name].as_str().map(str::to_owned);
             address.with_context(|| format!("`{name}` in the ready file: {addresses}"))
         };
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
+        let agent = agent(PATIENCE);
         Ok(Self {
             listen: address("listen")?,
             admin: address("admin")?,
@@ -144,6 +144,22 @@ impl Program {
         format!("process: {}\n{end}", stat.unwrap_or_else(|error| error.to_string()))
     }
 
+    /// SIGSTOP: not a thread of it runs until [`Program::resume`]. Its sockets and locks stay.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
     /// SIGKILL, and waits until it is gone.
     ///
     /// # Errors
@@ -159,14 +175,38 @@ impl Program {
     /// # Errors
     /// It ended with a failure, or not in time.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.child.id().to_string();
-        let signalled = Command::new("kill").args(["-TERM", &id]).status()?;
-        ensure!(signalled.success(), "kill -TERM {id}");
+        self.signal("TERM")?;
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 ensure!(status.success(), "stockade serve ended with {status}");
                 return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "stockade serve does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a signal, by its name.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status()?;
+        ensure!(sent.success(), "kill -{name} {id}");
+        Ok(())
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    ///
+    /// # Errors
+    /// It does not end in time, or was killed.
+    pub fn exit_code(mut self) -> anyhow::Result<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return status.code().with_context(|| format!("ended with {status}"));
             }
             ensure!(begun.elapsed() < PATIENCE, "stockade serve does not end");
             std::thread::sleep(Duration::from_millis(20));
@@ -245,6 +285,42 @@ impl Program {
         std::io::copy(&mut answer.body_mut().as_reader(), &mut file)?;
         Ok(())
     }
+}
+
+/// A client of its own, for any server: with its own connections, and as patient as it is told.
+pub struct Caller {
+    agent: ureq::Agent,
+}
+
+impl Caller {
+    /// Waits so long for an answer.
+    #[must_use]
+    pub fn new(patience: Duration) -> Self {
+        Self { agent: agent(patience) }
+    }
+
+    /// Calls a method with a JSON body, at `host:port`.
+    ///
+    /// # Errors
+    /// No answer came: what became of the call is not known.
+    pub fn call(
+        &self,
+        listen: &str,
+        actor: &str,
+        method: &str,
+        arguments: &Json,
+    ) -> anyhow::Result<HttpReply> {
+        let url = format!("http://{listen}/actors/{actor}/{method}");
+        reply(self.agent.post(&url).send_json(arguments))
+    }
+}
+
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(patience))
+        .build()
+        .into()
 }
 
 impl Drop for Program {

@@ -258,6 +258,10 @@ pub enum Limit {
     Handles,
     /// Scratch space of sorts, temporary tables and journals.
     ScratchBytes,
+    /// Memory that SQLite may use for this database, 128 MiB.
+    Memory,
+    /// Pages of the database that SQLite read in one call because its cache lacked them.
+    Pages,
 }
 
 /// Why a generation's handles were revoked.
@@ -399,6 +403,8 @@ impl fmt::Display for Limit {
             Self::PackedBytes => "bytes of one packed argument",
             Self::Handles => "open handles of a generation",
             Self::ScratchBytes => "scratch space",
+            Self::Memory => "memory of SQLite",
+            Self::Pages => "pages read in one call",
         })
     }
 }
@@ -493,6 +499,8 @@ impl From<raw::Limit> for Limit {
             raw::Limit::PackedBytes => Self::PackedBytes,
             raw::Limit::Handles => Self::Handles,
             raw::Limit::ScratchBytes => Self::ScratchBytes,
+            raw::Limit::Memory => Self::Memory,
+            raw::Limit::Pages => Self::Pages,
         }
     }
 }

@@ -221,6 +221,34 @@ impl CacheGroup {
         let used = self.tick();
         // A commit that would push out most of the cache only takes its old pages away.
         let keep = pages.len() <= self.cache.entries_max / 8;
+        self.change(txid, page_count, |cached| {
+            for (pgno, bytes) in pages {
+                if keep {
+                    cached.insert(*pgno, Entry { bytes: bytes.clone(), used });
+                } else {
+                    cached.remove(pgno);
+                }
+            }
+        });
+    }
+
+    /// [`CacheGroup::add_commit`] of a commit that is not in memory: it only takes its old pages
+    /// away.
+    pub(crate) fn add_large_commit(&self, txid: Txid, page_count: PageCount, pgnos: &[Pgno]) {
+        self.change(txid, page_count, |cached| {
+            for pgno in pgnos {
+                cached.remove(pgno);
+            }
+        });
+    }
+
+    /// Moves the group to the next commit.
+    fn change(
+        &self,
+        txid: Txid,
+        page_count: PageCount,
+        lay_over: impl FnOnce(&mut HashMap<Pgno, Entry>),
+    ) {
         {
             let mut state = self.group.state.lock();
             if !state.live {
@@ -231,13 +259,7 @@ impl CacheGroup {
                 state.pages.retain(|pgno, _| pgno.0 <= page_count.0);
             }
             state.page_count = page_count;
-            for (pgno, bytes) in pages {
-                if keep {
-                    state.pages.insert(*pgno, Entry { bytes: bytes.clone(), used });
-                } else {
-                    state.pages.remove(pgno);
-                }
-            }
+            lay_over(&mut state.pages);
             state.valid_through = txid;
             let after = state.pages.len();
             // Under the lock, so that the total never loses more than it had.
@@ -283,6 +305,7 @@ mod tests {
             chain: [0; 32],
             sealed: false,
             origin: Origin::Native,
+            floor: Txid(0),
         }
     }
 

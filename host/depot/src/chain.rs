@@ -10,6 +10,38 @@
 use crate::id::{DbId, Generation, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
 
+/// Hash over one commit alone, page by page: for commits that are not in memory as a whole.
+#[derive(Clone, Debug)]
+pub struct Content(blake3::Hasher);
+
+impl Content {
+    /// Of a commit whose pages are still to come.
+    #[must_use]
+    pub fn new(db: DbId, generation: Generation, txid: Txid, page_count: PageCount) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(b"stockade commit 1")
+            .update(&db.0)
+            .update(&generation.0.to_le_bytes())
+            .update(&txid.0.to_le_bytes())
+            .update(&page_count.0.to_le_bytes());
+        Self(hasher)
+    }
+
+    /// Adds pages. Over all calls they ascend, each once.
+    pub fn add(&mut self, pages: &[(Pgno, PageBytes)]) {
+        for (pgno, bytes) in pages {
+            self.0.update(&pgno.0.to_le_bytes()).update(blake3::hash(bytes).as_bytes());
+        }
+    }
+
+    /// The hash.
+    #[must_use]
+    pub fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// Hash over one commit alone.
 #[must_use]
 pub fn content(
@@ -19,17 +51,9 @@ pub fn content(
     page_count: PageCount,
     pages: &[(Pgno, PageBytes)],
 ) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(b"stockade commit 1")
-        .update(&db.0)
-        .update(&generation.0.to_le_bytes())
-        .update(&txid.0.to_le_bytes())
-        .update(&page_count.0.to_le_bytes());
-    for (pgno, bytes) in pages {
-        hasher.update(&pgno.0.to_le_bytes()).update(blake3::hash(bytes).as_bytes());
-    }
-    *hasher.finalize().as_bytes()
+    let mut content = Content::new(db, generation, txid, page_count);
+    content.add(pages);
+    content.finish()
 }
 
 /// The chain after a commit.

@@ -76,6 +76,11 @@ macro_rules! random_id {
 }
 
 random_id! {
+    /// What one attempt at a large commit marks its staged rows with: random, one per attempt, so
+    /// that rows of an attempt that was given up never pass for another's.
+    StageId
+}
+random_id! {
     /// One history line of one database: random, never reused. The first byte is its shard.
     DbId
 }

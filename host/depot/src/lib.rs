@@ -5,6 +5,7 @@
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  confirm   batched "is this fence still mine"
 //!  ── rules above, engine below ──────────────────────────────────────────────
+//!  retention what of the history may go;  import   a plain file becomes a database
 //!  history   export and verify a database from its versions
 //!  store     the seam: few coarse fenced steps, each atomic in the engine underneath
 //!  store/embedded   SQLite files, one group committer each
@@ -28,22 +29,28 @@ mod confirm;
 mod create;
 pub mod depot;
 mod destroy;
+pub mod import;
 pub mod limits;
 pub mod parker;
 mod random;
+pub mod retention;
 mod retry;
 pub mod session;
+mod source;
 mod takeover;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
 pub use error::{HeadFenceMismatch, Limit, StoreError};
 pub use fence::{Fence, Head, Origin};
-pub use id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, Token, Txid};
+pub use id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid,
+};
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use reason::Reason;
 pub use session::{Mark, Session};
+pub use source::PageSource;
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -7,13 +7,18 @@ use crate::page::PAGE_SIZE;
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]
 pub struct DepotLimits {
-    /// Bytes of one commit. One step carries it, so it bounds the store's memory per step too.
+    /// Bytes of one commit. It bounds time and disk, not memory: see `step_bytes_max`.
     pub commit_bytes_max: u64,
+    /// Bytes of pages in one step of the store. A larger transaction is staged in steps of this
+    /// size, and held in a file until it is durable. It bounds a session's memory, and how long
+    /// others wait for one step.
+    pub step_bytes_max: u64,
     /// Bytes that a session collects while a commit is in flight, before `prepare` waits.
     pub pipeline_bytes_max: u64,
     /// Bytes of cached pages, over all sessions of the process.
     pub cache_bytes_max: u64,
-    /// How long a step is sent and asked about. After it, the outcome is indeterminate.
+    /// How long a step is sent and asked about. After it, the outcome is indeterminate. At most
+    /// [`DepotLimits::STEP_DEADLINE_MAX`]: commit rows, which tell verdicts, must outlive it.
     pub step_deadline: Duration,
     /// How long one page miss may take, retries included.
     pub read_deadline: Duration,
@@ -26,10 +31,16 @@ pub struct DepotLimits {
     pub database_pages_max: u32,
 }
 
+impl DepotLimits {
+    /// The longest step deadline: below the age under which no commit row is trimmed.
+    pub const STEP_DEADLINE_MAX: Duration = Duration::from_secs(20);
+}
+
 impl Default for DepotLimits {
     fn default() -> Self {
         Self {
-            commit_bytes_max: 64 << 20,
+            commit_bytes_max: 1 << 30,
+            step_bytes_max: 4 << 20,
             pipeline_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
             step_deadline: Duration::from_secs(10),
@@ -62,6 +73,15 @@ impl SessionLimits {
             snapshot_bytes_max: self.snapshot_bytes_max.min(depot.snapshot_bytes_max),
             ..depot.clone()
         }
+    }
+}
+
+impl DepotLimits {
+    /// Pages of one step, at least one and at most what a store takes.
+    #[must_use]
+    pub fn step_pages_max(&self) -> usize {
+        let bytes = self.step_bytes_max.min(crate::store::limits::COMMIT_BYTES_MAX);
+        usize::try_from(bytes / PAGE_SIZE as u64).unwrap_or(usize::MAX).max(1)
     }
 }
 

@@ -1,11 +1,16 @@
 //! The one place of this package that asks the operating system for randomness.
 
 use crate::error::StoreError;
-use crate::id::{DbId, Shard, Token};
+use crate::id::{DbId, Shard, StageId, Token};
 
 /// A fresh token for one attempt.
 pub(crate) fn token() -> Result<Token, StoreError> {
     Ok(Token(bytes()?))
+}
+
+/// A fresh stage for one attempt.
+pub(crate) fn stage() -> Result<StageId, StoreError> {
+    Ok(StageId(bytes()?))
 }
 
 /// A fresh database id in `shard`.

@@ -24,6 +24,7 @@ mod prepare;
 mod pump;
 mod read;
 mod seal;
+mod stage;
 mod verdict;
 
 use std::fmt;
@@ -42,8 +43,9 @@ use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
+use crate::source::PageSource;
 use death::Death;
-use pipeline::{MarkState, Pipeline};
+use pipeline::{MarkState, Pipeline, Written};
 
 /// A place in the order of accepted transactions: what has to be durable before something is heard.
 /// The default is the place before the first. Marks of different sessions cannot be compared.
@@ -57,6 +59,9 @@ impl Mark {
         Self(self.0 + 1)
     }
 }
+
+/// Whether a wait may go on.
+type Patience = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A generation's open database. Cloning is cheap and gives the same session.
 #[derive(Clone)]
@@ -77,6 +82,10 @@ pub(crate) struct Shared {
     /// looks again.
     news: Notify,
     interrupts: AtomicU64,
+    /// Whether who waits in `read` or `prepare` may wait on.
+    patience: OnceLock<Patience>,
+    /// Steps that the store has answered: the pipeline gets on.
+    steps_done: AtomicU64,
     /// The limits of its kind, if they are lower than the depot's.
     narrowed: OnceLock<DepotLimits>,
 }
@@ -100,9 +109,17 @@ impl Session {
                 pipeline: Mutex::new(Pipeline::new(head)),
                 news: Notify::new(),
                 interrupts: AtomicU64::new(0),
+                patience: OnceLock::new(),
+                steps_done: AtomicU64::new(0),
                 narrowed: OnceLock::new(),
             }),
         }
+    }
+
+    /// Looks for what large commits of earlier generations left behind, and deletes it whenever the
+    /// pipeline has nothing else to do.
+    pub(crate) fn collect_leftovers(&self) {
+        pump::collect_leftovers(&self.shared);
     }
 
     /// What every step of this session carries.
@@ -158,7 +175,31 @@ impl Session {
     /// Cannot fail softly: from here on the transaction becomes durable or the session dies. On a
     /// dead session it is dropped, and `durable` of the mark after it never succeeds.
     pub fn publish(&self, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
-        pump::publish(&self.shared, pages, page_count);
+        pump::publish(&self.shared, Written::Pages(pages), page_count);
+    }
+
+    /// [`Session::publish`] of a transaction that is not in memory. It becomes a commit of its own,
+    /// staged in steps of `step_bytes_max`, and is read back from `pages` until it is durable.
+    pub fn publish_large(&self, pages: Arc<dyn PageSource>, page_count: PageCount) {
+        pump::publish(&self.shared, Written::Source(pages), page_count);
+    }
+
+    /// Waits until no transaction of this session is on its way that does not fit into one step.
+    /// Called before the next one of that size goes to disk, so that there is one of them at a
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Session::prepare`]. `Unavailable` if the one before gets no further.
+    pub fn room_for_large(&self) -> Result<(), PrepareError> {
+        self.shared.room_for_large()
+    }
+
+    /// Every wait of `read` and `prepare` ends with `Interrupted` soon after `may` says no: it is
+    /// asked now and then while one lasts, from any thread. The first call counts, and belongs
+    /// before the database is opened.
+    pub fn wait_while(&self, may: impl Fn() -> bool + Send + Sync + 'static) {
+        // As with `narrow`.
+        let _ = self.shared.patience.set(Box::new(may));
     }
 
     /// Ends the waits that `read` and `prepare` of this session are in now, with `Interrupted`.
@@ -194,8 +235,8 @@ impl Session {
         self.shared.pipeline.lock().durable_txid
     }
 
-    /// Waits until everything up to `mark` is durable. Takes at most the pipeline's deadlines: on
-    /// a closed session as well, since what it accepted runs to its verdict.
+    /// Waits until everything up to `mark` is durable. Takes at most the pipeline's deadlines (one
+    /// for each step of a large commit): on a closed session as well, since what it accepted runs to its verdict.
     ///
     /// # Errors
     /// The transactions up to `mark` are not all durable; [`Cause::verdict`] tells what is known
@@ -331,6 +372,14 @@ impl Shared {
         // The cause first: if it comes right after, its news is still ahead of us.
         let (cause, fatal) = (self.death.cause(), self.death.is_fatal());
         self.pipeline.lock().mark_state(mark, cause, fatal)
+    }
+
+    fn steps_done(&self) -> u64 {
+        self.steps_done.load(Ordering::Acquire)
+    }
+
+    fn step_done(&self) {
+        self.steps_done.fetch_add(1, Ordering::AcqRel);
     }
 
     fn interrupts(&self) -> u64 {

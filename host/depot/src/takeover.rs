@@ -60,8 +60,10 @@ pub(crate) async fn take_over(
     loop {
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot } => {
+                let session = Session::open(depot, &state.row.actor, component, &head);
+                session.collect_leftovers();
                 return Ok(Opened {
-                    session: Session::open(depot, &state.row.actor, component, &head),
+                    session,
                     snapshot: snapshot.map(|it| handed_over(it, &head, replaced, component)),
                     head,
                     restarts,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
 use wasmtime::component::Val;
 
+use super::asker::Asker;
 use super::bill::{Bill, micros};
 use super::gate::{Gate, Waiting};
 use super::generation::Generation;
@@ -40,7 +42,19 @@ pub enum CallEnd {
     Fatal(Waiting),
 }
 
+/// A call in progress, with the generation that runs it. Dropping it kills the instance.
+pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
+
 impl Generation {
+    /// Begins a call. It owns the generation until it has ended, so that the generation's end can
+    /// begin before the call's.
+    pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>) -> Running {
+        Box::pin(async move {
+            let end = self.call(&method, &arguments).await;
+            (self, end)
+        })
+    }
+
     /// Runs a method. The answer is not heard until its gate was passed.
     pub async fn call(&mut self, method: &Arc<Method>, arguments: &[Val]) -> CallEnd {
         let gate = Gate::enter(&self.session);
@@ -64,7 +78,11 @@ impl Generation {
                 let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
                 let outcome = Err(match exhausted {
                     Some(which) => HostError::BudgetExhausted { which, verdict: None },
-                    None => HostError::Trapped { message: message.clone(), verdict: None },
+                    None => HostError::Trapped {
+                        message: message.clone(),
+                        limit: self.trap_limit(&error),
+                        verdict: None,
+                    },
                 });
                 let answer = Answer { outcome, waiting, bill };
                 CallEnd::Crashed { answer, reason, message }
@@ -72,20 +90,26 @@ impl Generation {
         }
     }
 
-    /// Runs an operator's statements through the live session.
+    /// Runs an operator's statements through the live session, while they are still asked for.
     pub fn operator_sql(
         &mut self,
         sql: &str,
         parameters: &[Value],
         write: bool,
         rows_max: u64,
+        asker: &Asker,
     ) -> Answer<OperatorRows> {
         let gate = Gate::enter(&self.session);
         let begun = Instant::now();
         let limits = Arc::clone(&self.program.limits);
         self.meter.begin(&limits, begun + Duration::from_millis(limits.call_time_ms));
         let rows = match self.store.data_mut().sqlite() {
-            Some(connection) => connection.run_operator(sql, parameters, write, rows_max),
+            Some(connection) if asker.work_begins(connection.interrupter()) => {
+                let rows = connection.run_operator(sql, parameters, write, rows_max);
+                asker.work_ends();
+                rows
+            }
+            Some(_) => Err(SqlError::Interrupted),
             None => Err(SqlError::NotOpen),
         };
         let rows = self.finish().and(rows);

@@ -47,7 +47,9 @@ pub fn error_of_open(error: OpenError, actor: &ActorId) -> HostError {
 #[must_use]
 pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
     match error {
-        HostError::Trapped { message, .. } => HostError::Trapped { message, verdict: of_call },
+        HostError::Trapped { message, limit, .. } => {
+            HostError::Trapped { message, limit, verdict: of_call }
+        }
         HostError::BudgetExhausted { which, .. } => {
             HostError::BudgetExhausted { which, verdict: of_call }
         }
@@ -55,6 +57,9 @@ pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
             HostError::ReplyTooLarge { bytes, max, verdict: of_call }
         }
         HostError::Sql { error, .. } => HostError::Sql { error, verdict: of_call },
+        HostError::Ended { reason, cause, .. } => {
+            HostError::Ended { reason, verdict: of_call, cause }
+        }
         other => other,
     }
 }

@@ -1,6 +1,14 @@
-//! The three ways a generation ends. Each is one function, its steps in the order that matters.
+//! The three ways a generation ends. Each is one function, its steps in the order that matters;
+//! the order is told step by step to whoever watches (see `actor::trace`).
 //!
+//! ```text
+//!  orderly   mailbox closed ─> call finished or interrupted ─> answers joined ─> `stop` hook
+//!            ─> SQL revoked ─> `snapshot` hook ─> seal ─> the rest revoked ─> instance dropped
+//!  fatal     everything revoked ─> answers joined ─> instance dropped            no hook
+//!  crashed   everything revoked ─> answers joined, commits settled ─> instance dropped   no hook
+//! ```
 //! Invariants:
+//! - Nothing runs beside the hooks and the seal: the call has ended and the answers are joined.
 //! - SQL is revoked before the snapshot is taken, and the snapshot is stored by the seal itself.
 //! - After a fatal end or a crash no hook runs.
 //! - The exit is recorded once, by the caller, from the returned value.
@@ -9,128 +17,310 @@ use std::time::{Duration, Instant};
 
 use stockade_depot::{Cause, Reason};
 
+use super::answers::{Answers, Pending};
+use super::call::{Answer, CallEnd, Running};
 use super::exit::{Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
+use super::trace::{EndStep, Trace};
+use crate::error::HostError;
+use crate::sqlite::Meter;
 
-/// Ends a generation that is in order and has no call in progress. Its mailbox is closed: the
-/// router holds what arrives until this returns.
-pub async fn orderly(mut generation: Generation, reason: Reason) -> Exit {
-    let mut notes = Vec::new();
-    let limits = generation.limits().clone();
-    // The guest's `stop` hook, SQL still working.
-    let stop_by = Instant::now() + Duration::from_millis(limits.stop_time_ms);
-    let alive = stop_hook(&mut generation, stop_by, &mut notes).await;
-    // From here every SQL call, on any old handle, answers `revoked`.
-    generation.sql_grip.revoke(reason);
-    generation.sql_grip.released().await;
-    generation.store.data_mut().close_sqlite();
-    // In-memory state; the guest can no longer touch SQL.
-    let snapshot_by = Instant::now() + Duration::from_millis(limits.snapshot_time_ms);
-    let (state, mut snapshot) =
-        take_snapshot(&mut generation, alive, snapshot_by, limits.snapshot_bytes_max).await;
-    // One fenced step: the last commits are durable, the state is stored, the epoch is closed.
-    let sealed = match generation.session.seal(state).await {
-        Ok(_) => true,
-        Err(cause) => {
-            if let SnapshotOutcome::Taken { .. } = snapshot {
-                snapshot = SnapshotOutcome::Missed { why: "the seal failed".to_owned() };
-            }
-            notes.push(format!("seal failed: {cause}"));
-            false
-        }
-    };
-    generation.grip.revoke(reason);
-    exit(generation, reason, snapshot, sealed, notes)
+/// What a generation does when its end begins.
+pub enum Doing {
+    /// Nothing.
+    Nothing(Generation),
+    /// It runs a call.
+    Call {
+        /// The call, with the generation.
+        running: Running,
+        /// Its budget.
+        meter: Meter,
+        /// Where its answer goes.
+        pending: Pending,
+    },
 }
 
-/// Ends a generation whose session died. No hook runs, nothing more is heard.
-pub async fn fatal(mut generation: Generation, cause: &Cause) -> Exit {
-    let reason = cause.reason();
-    generation.revoke(reason);
-    generation.sql_grip.released().await;
-    generation.store.data_mut().close_sqlite();
-    let snapshot = lost_snapshot(&generation, "the generation ended fatally");
-    exit(generation, reason, snapshot, false, vec![cause.to_string()])
+/// Ends a generation in order. The caller has stopped taking calls from its mailbox: the router
+/// holds what arrives until this returns. `grace`: how long a call in progress may still run;
+/// `None`: as long as its own budget lasts.
+///
+/// If the session turns out to be dead, or the call in progress crashes by itself, the end is the
+/// fatal one or a crash.
+pub async fn orderly(
+    doing: Doing,
+    mut answers: Answers,
+    reason: Reason,
+    grace: Option<Duration>,
+) -> Exit {
+    doing.mailbox_closed();
+    let (generation, call) = doing.finish(&mut answers, reason, grace).await;
+    let (alive, notes) = match call {
+        LastCall::None => (true, Vec::new()),
+        LastCall::Interrupted => (false, vec![INTERRUPTED.to_owned()]),
+        LastCall::Crashed { reason, message } => {
+            return crashed(generation, answers, reason, message).await;
+        }
+    };
+    let proven = join(&mut answers, &generation.trace).await;
+    if let Some(cause) = generation.session.cause() {
+        return fatal(generation, answers, &cause).await;
+    }
+    let mut departure = Departure { generation, reason, alive, notes };
+    departure.stop_hook().await;
+    departure.revoke_sql().await;
+    let taken = departure.snapshot().await;
+    let (snapshot, sealed) = departure.seal(taken).await;
+    departure.revoke_rest();
+    departure.end(snapshot, sealed, proven)
+}
+
+/// Ends a generation whose session died. No hook runs, nothing more is heard: whoever waits is told
+/// the cause.
+pub async fn fatal(generation: Generation, mut answers: Answers, cause: &Cause) -> Exit {
+    let departure = Departure::of_dead(generation, cause.reason(), cause.to_string());
+    departure.revoke_rest();
+    let proven = join(&mut answers, &departure.generation.trace).await;
+    let departure = departure.close_sql().await;
+    let snapshot = departure.lost_snapshot("the generation ended fatally");
+    departure.end(snapshot, false, proven)
 }
 
 /// Ends a generation whose instance died. The data is fine: commits already handed over run to
-/// their verdict, then the session is closed, its head unsealed for the next takeover.
-pub async fn crashed(mut generation: Generation, reason: Reason, message: String) -> Exit {
-    generation.revoke(reason);
-    generation.sql_grip.released().await;
-    generation.store.data_mut().close_sqlite();
-    let mut notes = vec![message];
-    if let Err(cause) = generation.session.durable(generation.session.mark()).await {
-        notes.push(cause.to_string());
-    }
-    generation.session.close(reason);
-    let snapshot = lost_snapshot(&generation, "the instance died");
-    exit(generation, reason, snapshot, false, notes)
+/// their verdict and the answers behind them follow it, then the session is closed, its head
+/// unsealed for the next takeover.
+pub async fn crashed(
+    generation: Generation,
+    mut answers: Answers,
+    reason: Reason,
+    message: String,
+) -> Exit {
+    let departure = Departure::of_dead(generation, reason, message);
+    departure.revoke_rest();
+    let mut departure = departure.close_sql().await;
+    let proven = join(&mut answers, &departure.generation.trace).await;
+    departure.settle_commits().await;
+    let snapshot = departure.lost_snapshot("the instance died");
+    departure.end(snapshot, false, proven)
 }
 
-/// Returns whether the instance is still alive.
-async fn stop_hook(
-    generation: &mut Generation,
-    deadline: Instant,
-    notes: &mut Vec<String>,
-) -> bool {
-    let end = generation.stop_hook(deadline).await;
-    let alive = !matches!(end, HookEnd::Died(_));
-    notes.extend(end.failure("stop"));
-    alive
+/// Why a call was ended that had not used up its own budget.
+const INTERRUPTED: &str = "the call in progress was interrupted";
+
+/// How the call in progress ended, if there was one.
+enum LastCall {
+    /// It was answered, its session died, or there was none.
+    None,
+    /// Its time was cut short: the instance is dead, and it is not the component's fault.
+    Interrupted,
+    /// The instance died by itself.
+    Crashed { reason: Reason, message: String },
 }
 
-async fn take_snapshot(
-    generation: &mut Generation,
-    alive: bool,
-    deadline: Instant,
-    bytes_max: u64,
-) -> (Option<Vec<u8>>, SnapshotOutcome) {
-    let missed = |why: String| (None, SnapshotOutcome::Missed { why });
-    if !generation.has_hooks() {
-        return (None, SnapshotOutcome::None);
-    }
-    if !alive {
-        return missed("the stop hook died".to_owned());
-    }
-    match generation.snapshot_hook(deadline).await {
-        HookEnd::Done(None) => (None, SnapshotOutcome::None),
-        // Guest-controlled length: bounded before it is stored.
-        HookEnd::Done(Some(state)) if state.len() as u64 > bytes_max => {
-            missed(format!("{} bytes are over the limit of {bytes_max}", state.len()))
+impl Doing {
+    fn mailbox_closed(&self) {
+        match self {
+            Self::Nothing(generation) => generation.trace.step(EndStep::MailboxClosed),
+            Self::Call { pending, .. } => pending.trace.step(EndStep::MailboxClosed),
         }
-        HookEnd::Done(Some(state)) => {
-            let bytes = state.len();
-            (Some(state), SnapshotOutcome::Taken { bytes })
+    }
+
+    /// Waits until the call in progress has ended, and puts its answer in front of the gate.
+    async fn finish(
+        self,
+        answers: &mut Answers,
+        ending: Reason,
+        grace: Option<Duration>,
+    ) -> (Generation, LastCall) {
+        let (running, meter, pending) = match self {
+            Self::Nothing(generation) => return (generation, LastCall::None),
+            Self::Call { running, meter, pending } => (running, meter, pending),
+        };
+        if let Some(grace) = grace {
+            meter.shorten(Instant::now() + grace);
         }
-        HookEnd::Refused(text) => missed(format!("snapshot failed: {text}")),
-        HookEnd::Died(text) => missed(format!("snapshot died: {text}")),
+        let (generation, end) = running.await;
+        let (last, step) = match end {
+            CallEnd::Answered(answer) => {
+                answers.call(pending, answer);
+                (LastCall::None, EndStep::CallFinished)
+            }
+            CallEnd::Fatal(waiting) => {
+                let cause = generation.session.cause().expect("BUG: a dead session has a cause");
+                answers.lost(cause, waiting, pending.reply);
+                (LastCall::None, EndStep::CallFinished)
+            }
+            CallEnd::Crashed { answer, .. } if meter.was_cut_short() => {
+                let cause = INTERRUPTED.to_owned();
+                let outcome = Err(HostError::Ended { reason: ending, verdict: None, cause });
+                answers.call(pending, Answer { outcome, ..answer });
+                (LastCall::Interrupted, EndStep::CallInterrupted)
+            }
+            CallEnd::Crashed { answer, reason, message } => {
+                answers.call(pending, answer);
+                (LastCall::Crashed { reason, message }, EndStep::CallFinished)
+            }
+        };
+        generation.trace.step(step);
+        (generation, last)
     }
 }
 
-fn lost_snapshot(generation: &Generation, why: &str) -> SnapshotOutcome {
-    if generation.has_hooks() {
-        SnapshotOutcome::Missed { why: why.to_owned() }
-    } else {
-        SnapshotOutcome::None
-    }
+/// Joins the answers in front of the gate; whether one of them has proved the generation.
+async fn join(answers: &mut Answers, trace: &Trace) -> bool {
+    answers.join().await;
+    trace.step(EndStep::AnswersJoined);
+    answers.proven()
 }
 
-fn exit(
+/// What a snapshot came to, and the state if there is one.
+type Taken = (Option<Vec<u8>>, SnapshotOutcome);
+
+/// A generation on its way out: each step once, told when it is done.
+struct Departure {
     generation: Generation,
     reason: Reason,
-    snapshot: SnapshotOutcome,
-    sealed: bool,
+    /// Whether the instance can run hooks.
+    alive: bool,
+    /// What an operator should know.
     notes: Vec<String>,
-) -> Exit {
-    let fence = generation.fence();
-    let message = (!notes.is_empty()).then(|| notes.join("; "));
-    let actor = generation.actor.clone();
-    drop(generation);
-    tracing::info!(
-        %actor, generation = %fence.generation, %reason, sealed, ?snapshot,
-        message = message.as_deref().unwrap_or(""), "generation ended"
-    );
-    Exit { db: fence.db, generation: fence.generation, reason, snapshot, sealed, message }
+}
+
+impl Departure {
+    fn of_dead(generation: Generation, reason: Reason, message: String) -> Self {
+        Self { generation, reason, alive: false, notes: vec![message] }
+    }
+
+    fn told(&self, step: EndStep) {
+        self.generation.trace.step(step);
+    }
+
+    /// The guest's `stop` hook, SQL still working.
+    async fn stop_hook(&mut self) {
+        if self.alive {
+            let time = Duration::from_millis(self.generation.limits().stop_time_ms);
+            let end = self.generation.stop_hook(Instant::now() + time).await;
+            if matches!(end, HookEnd::Died(_)) {
+                self.alive = false;
+            }
+            self.notes.extend(end.failure("stop"));
+        }
+        self.told(EndStep::StopHook);
+    }
+
+    /// From here every SQL call, on any old handle, answers `revoked`.
+    async fn revoke_sql(&mut self) {
+        self.generation.sql_grip.revoke(self.reason);
+        self.generation.sql_grip.released().await;
+        self.generation.store.data_mut().close_sqlite();
+        self.told(EndStep::SqlRevoked);
+    }
+
+    /// In-memory state; the guest can no longer touch SQL. What it gets for trying is recorded.
+    async fn snapshot(&mut self) -> Taken {
+        let limits = self.generation.limits();
+        let (time, bytes_max) =
+            (Duration::from_millis(limits.snapshot_time_ms), limits.snapshot_bytes_max);
+        let taken = self.take_snapshot(Instant::now() + time, bytes_max).await;
+        self.told(EndStep::Snapshot);
+        taken
+    }
+
+    async fn take_snapshot(&mut self, by: Instant, bytes_max: u64) -> Taken {
+        let missed = |why: String| (None, SnapshotOutcome::Missed { why });
+        if !self.generation.has_hooks() {
+            return (None, SnapshotOutcome::None);
+        }
+        if !self.alive {
+            let why = self.notes.last().cloned();
+            return missed(why.unwrap_or_else(|| "the instance died".to_owned()));
+        }
+        let refused_before = self.generation.sql_grip.refused();
+        let end = self.generation.snapshot_hook(by).await;
+        let late_sql = self.generation.sql_grip.refused() - refused_before;
+        let too_late = match late_sql {
+            0 => String::new(),
+            times => format!("; it called SQL {times} times after SQL was revoked"),
+        };
+        match end {
+            HookEnd::Done(None) => (None, SnapshotOutcome::None),
+            // Guest-controlled length: bounded before it is stored.
+            HookEnd::Done(Some(state)) if state.len() as u64 > bytes_max => missed(format!(
+                "{} bytes are over the limit of {bytes_max} (snapshot_bytes_max)",
+                state.len()
+            )),
+            HookEnd::Done(Some(state)) => {
+                let bytes = state.len();
+                (Some(state), SnapshotOutcome::Taken { bytes, late_sql })
+            }
+            HookEnd::Refused(text) => missed(format!("snapshot failed: {text}{too_late}")),
+            HookEnd::Died(text) => missed(format!("snapshot died: {text}{too_late}")),
+        }
+    }
+
+    /// One fenced step: the last commits are durable, the state is stored, the epoch is closed.
+    async fn seal(&mut self, (state, mut snapshot): Taken) -> (SnapshotOutcome, bool) {
+        let sealed = self.generation.session.seal(state).await;
+        if let Err(cause) = &sealed {
+            if let SnapshotOutcome::Taken { .. } = snapshot {
+                snapshot = SnapshotOutcome::Missed { why: format!("the seal failed: {cause}") };
+            }
+            self.notes.push(format!("seal failed: {cause}"));
+        }
+        self.told(EndStep::Sealed);
+        (snapshot, sealed.is_ok())
+    }
+
+    /// Kills every handle that is left: all of them, where SQL was not revoked before.
+    fn revoke_rest(&self) {
+        self.generation.revoke(self.reason);
+        self.told(EndStep::Revoked);
+    }
+
+    /// After a revocation: frees the database's memory.
+    async fn close_sql(mut self) -> Self {
+        self.revoke_sql().await;
+        self
+    }
+
+    /// After a crash: what was accepted runs to its verdict, then the session takes nothing more.
+    async fn settle_commits(&mut self) {
+        let session = &self.generation.session;
+        if let Err(cause) = session.durable(session.mark()).await {
+            self.notes.push(cause.to_string());
+        }
+        session.close(self.reason);
+        self.told(EndStep::CommitsSettled);
+    }
+
+    fn lost_snapshot(&self, why: &str) -> SnapshotOutcome {
+        if self.generation.has_hooks() {
+            SnapshotOutcome::Missed { why: why.to_owned() }
+        } else {
+            SnapshotOutcome::None
+        }
+    }
+
+    /// Drops the instance. What is left is the exit, for the router.
+    fn end(self, snapshot: SnapshotOutcome, sealed: bool, proven: bool) -> Exit {
+        let Self { generation, reason, notes, .. } = self;
+        let (fence, trace) = (generation.fence(), generation.trace.clone());
+        let actor = generation.actor.clone();
+        let message = (!notes.is_empty()).then(|| notes.join("; "));
+        drop(generation);
+        trace.step(EndStep::InstanceDropped);
+        tracing::info!(
+            %actor, generation = %fence.generation, %reason, sealed, ?snapshot,
+            message = message.as_deref().unwrap_or(""), "generation ended"
+        );
+        Exit {
+            db: fence.db,
+            generation: fence.generation,
+            reason,
+            snapshot,
+            sealed,
+            proven,
+            message,
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub struct Exit {
     pub snapshot: SnapshotOutcome,
     /// Whether the store accepted the seal.
     pub sealed: bool,
+    /// Whether a call of it was answered well, and heard.
+    pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.
     pub message: Option<String>,
 }
@@ -28,6 +30,10 @@ pub enum SnapshotOutcome {
     Taken {
         /// Its size.
         bytes: usize,
+        /// SQL calls that the hook made after SQL was revoked: each was answered `revoked`, so what
+        /// it then handed over may be incomplete.
+        #[serde(skip_serializing_if = "is_zero")]
+        late_sql: u64,
     },
     /// The component has none, or had nothing to hand over.
     None,
@@ -36,4 +42,9 @@ pub enum SnapshotOutcome {
         /// Why.
         why: String,
     },
+}
+
+/// Serde asks by reference.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

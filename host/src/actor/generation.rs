@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Cause, Fence, HandedOver, Reason, Session};
-use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::component::{
+    ComponentExportIndex, Func, Instance, InstancePre, ResourceTableError, Val,
+};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
+use super::answers::Answers;
 use super::cause::error_of;
+use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
 use crate::engine::{Component, Lifecycle};
-use crate::error::HostError;
+use crate::error::{HostError, TrapLimit};
 use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::sqlite::{Meter, SqlError};
@@ -51,6 +55,18 @@ pub struct Origin {
     pub snapshot: Option<HandedOver>,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
+    /// Who watches its end.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// The snapshot that a generation was started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartedFrom {
+    /// The generation that made it.
+    pub generation: stockade_depot::Generation,
+    /// Whether it belongs to the data as they were: if not, the memory may be older than the
+    /// database.
+    pub current: bool,
 }
 
 /// One life of an actor. Owned by one task.
@@ -65,6 +81,9 @@ pub struct Generation {
     pub(super) sql_grip: Grip,
     /// Everything else.
     pub(super) grip: Grip,
+    /// Tells the steps of its end.
+    pub(super) trace: Trace,
+    started_from: Option<StartedFrom>,
 }
 
 impl Generation {
@@ -74,7 +93,9 @@ impl Generation {
     /// `StartFailed` if the component cannot be instantiated or a hook fails. The session is closed
     /// then, its head unsealed: the next attempt takes it over.
     pub async fn start(origin: Origin) -> Result<Self, HostError> {
-        let Origin { actor, session, program, start_reason, snapshot, scratch_dir } = origin;
+        let Origin { actor, session, program, start_reason, snapshot, scratch_dir, observer } =
+            origin;
+        let trace = Trace::new(observer, &actor, session.fence().generation);
         let (meter, sql_grip, grip) = (Meter::new(), Grip::default(), Grip::default());
         let limits = Arc::clone(&program.limits);
         let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
@@ -106,13 +127,25 @@ impl Generation {
                 return Err(failed(format!("cannot be instantiated: {error:#}")));
             }
         };
-        let mut generation =
-            Self { actor, session, program, store, instance, meter, sql_grip, grip };
+        let mut generation = Self {
+            actor,
+            session,
+            program,
+            store,
+            instance,
+            meter,
+            sql_grip,
+            grip,
+            trace,
+            started_from: None,
+        };
         match generation.run_start_hooks(snapshot, deadline).await {
             Ok(()) => Ok(generation),
             Err(message) => {
                 let session = generation.session.clone();
-                super::ending::crashed(generation, Reason::Trapped, message.clone()).await;
+                let answers = Answers::new(generation.fence().generation);
+                let reason = Reason::Trapped;
+                super::ending::crashed(generation, answers, reason, message.clone()).await;
                 // The message may tell of what `start` had written: it is heard only if that was
                 // kept.
                 match session.cause() {
@@ -147,6 +180,24 @@ impl Generation {
         &self.meter
     }
 
+    /// What revokes its handles at once: SQL's, and the rest.
+    #[must_use]
+    pub fn grips(&self) -> [Grip; 2] {
+        [self.sql_grip.clone(), self.grip.clone()]
+    }
+
+    /// The snapshot it was started from, if one was handed over.
+    #[must_use]
+    pub fn started_from(&self) -> Option<StartedFrom> {
+        self.started_from
+    }
+
+    /// Tells the steps of its end.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// The limits of its kind.
     #[must_use]
     pub fn limits(&self) -> &Arc<Limits> {
@@ -155,12 +206,6 @@ impl Generation {
 
     pub(super) fn lifecycle(&self) -> Option<Lifecycle> {
         self.program.component.lifecycle()
-    }
-
-    /// What its handles hang on: for a fault that stops its guest from outside.
-    #[must_use]
-    pub fn grips(&self) -> [Grip; 2] {
-        [self.sql_grip.clone(), self.grip.clone()]
     }
 
     /// Revokes every handle at once.
@@ -240,15 +285,36 @@ impl Generation {
         refused.map_or(trap.clone(), |refusal| format!("{refusal}; {trap}"))
     }
 
+    /// The limit behind a trap, if there is one.
+    pub(super) fn trap_limit(&self, error: &wasmtime::Error) -> Option<TrapLimit> {
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            return Some(TrapLimit::WasiHandles);
+        }
+        if error.downcast_ref() == Some(&Trap::StackOverflow) {
+            return Some(TrapLimit::Stack);
+        }
+        self.store.data().refused()
+    }
+
     async fn run_start_hooks(
         &mut self,
         snapshot: Option<HandedOver>,
         deadline: Instant,
     ) -> Result<(), String> {
         if let Some(handed_over) = snapshot
-            && let Some(failure) = self.restore(handed_over, deadline).await.failure("restore")
+            && self.has_hooks()
         {
-            return Err(failure);
+            let (generation, current) = (handed_over.snapshot.generation, handed_over.current);
+            self.started_from = Some(StartedFrom { generation, current });
+            if !current {
+                tracing::warn!(
+                    actor = %self.actor, generation = %self.fence().generation,
+                    snapshot_of = %generation, "started from an older snapshot: not current"
+                );
+            }
+            if let Some(failure) = self.restore(handed_over, deadline).await.failure("restore") {
+                return Err(failure);
+            }
         }
         self.start_hook(deadline).await.failure("start").map_or(Ok(()), Err)
     }

@@ -8,6 +8,8 @@
 //! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
 //! grips, the meter and the session, which are made for it.
 
+pub mod answers;
+pub mod asker;
 pub mod bill;
 pub mod call;
 pub mod cause;
@@ -16,3 +18,4 @@ pub mod exit;
 pub mod gate;
 pub mod generation;
 pub mod hooks;
+pub mod trace;

@@ -60,6 +60,7 @@ impl wit::Host for State {
                 sql_steps: remaining.sql_steps,
                 rows: remaining.rows,
                 row_bytes: remaining.row_bytes,
+                pages: remaining.pages,
             }
         }))
     }

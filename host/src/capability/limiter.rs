@@ -5,6 +5,7 @@
 
 use wasmtime::ResourceLimiter;
 
+use crate::error::TrapLimit;
 use crate::limits::Limits;
 
 /// Core instances of one component: adapters and shims count as well.
@@ -51,6 +52,12 @@ impl Limiter {
             Some(format!("{refused} {unit} are over the limit of {}", share.max))
         };
         words(&self.memory, "bytes of memory").or_else(|| words(&self.table, "table elements"))
+    }
+
+    /// Which limit refused a growth in the call in progress.
+    pub(super) fn refused(&self) -> Option<TrapLimit> {
+        let of = |share: &Share, limit| share.refused.map(|_| limit);
+        of(&self.memory, TrapLimit::Memory).or_else(|| of(&self.table, TrapLimit::TableElements))
     }
 
     pub(super) fn begin_call(&mut self) {

@@ -14,6 +14,10 @@ use crate::bindings::stockade::actor::log::{Error, Host, Level};
 use crate::grip::Grip;
 use crate::limits::Limits;
 
+/// What a field takes in a line beside its name and value: quotes, colon, comma. Without it a line
+/// of a million empty fields would have no length.
+const FIELD_BYTES: usize = 6;
+
 /// Where the lines of one generation go, and how many it has left.
 pub(super) struct Lines {
     actor: String,
@@ -80,7 +84,7 @@ impl Lines {
         let guard = self.grip.enter().map_err(|revoked| Error::Other(revoked.to_string()))?;
         let bytes = fields
             .iter()
-            .map(|(name, value)| name.len() + value.len())
+            .map(|(name, value)| name.len() + value.len() + FIELD_BYTES)
             .fold(message.len(), usize::saturating_add);
         if bytes > self.line_bytes_max() {
             return Err(Error::TooLong(self.line_bytes_max));
@@ -175,12 +179,15 @@ mod tests {
     #[test]
     fn lines_are_bounded_in_length_and_number() {
         let actor = ActorId::new("kind", "key").unwrap();
-        let limits = Limits { log_lines_max: 2, log_line_bytes_max: 8, ..Limits::default() };
+        let limits = Limits { log_lines_max: 2, log_line_bytes_max: 14, ..Limits::default() };
         let lines = Lines::new(&actor, Generation(1), &limits, Grip::default());
         let field = |value: &str| [("f".to_owned(), value.to_owned())];
         assert!(lines.write(Level::Info, "1234567", &field("")).is_ok());
         let long = lines.write(Level::Info, "1234567", &field("8"));
-        assert!(matches!(long, Err(Error::TooLong(8))));
+        assert!(matches!(long, Err(Error::TooLong(14))));
+        let empty = vec![(String::new(), String::new()); 3];
+        let many = lines.write(Level::Info, "", &empty);
+        assert!(matches!(many, Err(Error::TooLong(14))));
         assert!(lines.write(Level::Info, "", &[]).is_ok());
         assert!(matches!(lines.write(Level::Info, "", &[]), Err(Error::TooMany(2))));
         lines.begin_call();

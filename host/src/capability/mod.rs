@@ -25,6 +25,7 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::Imports;
+use crate::error::TrapLimit;
 use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::sqlite::{Connection, Leftovers, Meter, SqlError};
@@ -168,6 +169,12 @@ impl State {
     #[must_use]
     pub fn limiter_refusal(&self) -> Option<String> {
         self.limiter.refusal()
+    }
+
+    /// Which limit refused a growth in the call in progress.
+    #[must_use]
+    pub fn refused(&self) -> Option<TrapLimit> {
+        self.limiter.refused()
     }
 
     /// For the store: `store.set_hostcall_fuel(..)`. Bytes that one call of the guest may make the

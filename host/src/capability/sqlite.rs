@@ -18,8 +18,11 @@ use crate::sqlite::{
 impl State {
     /// The connection, which may be gone.
     fn sql(&mut self) -> Result<&mut Connection, SqlError> {
-        let reason = self.sql_grip.reason();
-        self.sqlite.as_mut().ok_or(SqlError::Revoked(reason.unwrap_or(Reason::Storage)))
+        if self.sqlite.is_none() {
+            // It was revoked before it was closed; the grip counts who comes too late.
+            self.sql_grip.enter()?;
+        }
+        self.sqlite.as_mut().ok_or(SqlError::Revoked(Reason::Storage))
     }
 
     /// Whether the guest may have one more handle. Asked before what it names is made.
@@ -464,6 +467,8 @@ impl From<SqlLimit> for wit::Limit {
             SqlLimit::PackedBytes => Self::PackedBytes,
             SqlLimit::Handles => Self::Handles,
             SqlLimit::ScratchBytes => Self::ScratchBytes,
+            SqlLimit::Memory => Self::Memory,
+            SqlLimit::Pages => Self::Pages,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `stockade actors`: list, show, stop, destroy.
+//! `stockade actors`: list, show, stop, reset, destroy.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -16,13 +16,14 @@ use super::target::{Target, segment};
 /// Actors asked for at once.
 const PAGE: usize = 500;
 
-/// List, show, stop and destroy actors
+/// List, show, stop, reset and destroy actors
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   stockade actors list --kind counter
   stockade actors show counter/alice
   stockade actors stop counter/alice
+  stockade actors reset counter/alice
   stockade actors destroy counter/alice")]
 pub(super) struct Actors {
     #[command(subcommand)]
@@ -40,6 +41,15 @@ enum What {
     },
     /// End an actor's generation in order; its data stays, its next call starts a new one
     Stop {
+        /// The actor, KIND/KEY
+        actor: Target,
+    },
+    /// Forget an actor's crashes, so that its next call starts it at once
+    ///
+    /// An actor that crashes again and again, with no call answered in between, is crash-looping:
+    /// its calls are refused, and one is let through as a trial at longer and longer intervals.
+    /// Deploying another component ends that, too.
+    Reset {
         /// The actor, KIND/KEY
         actor: Target,
     },
@@ -78,6 +88,11 @@ impl Actors {
             What::Stop { actor } => {
                 let document = client.post(&format!("{}/stop", path(actor)), &[], &[])?.json()?;
                 context.output.result(&document, stopped)?;
+            }
+            What::Reset { actor } => {
+                let document = client.post(&format!("{}/reset", path(actor)), &[], &[])?.json()?;
+                let text = |_: &Json| format!("{}: crashes forgotten", actor.0);
+                context.output.result(&document, text)?;
             }
             What::Destroy { actor, yes } => {
                 if !yes {
@@ -166,6 +181,12 @@ fn show(actor: &Json) -> String {
     line("component", cell(&actor["component"]));
     line("database", cell(&actor["db"]));
     line("restarts", cell(&actor["restarts"]));
+    if let Some(wait) = actor["next_attempt_ms"].as_u64() {
+        line("next try", format!("in {wait} ms"));
+    }
+    if let Some(snapshot) = snapshot(actor) {
+        line("snapshot", snapshot);
+    }
     if !actor["last_exit"].is_null() {
         line("last exit", exit(&actor["last_exit"]));
     }
@@ -173,6 +194,23 @@ fn show(actor: &Json) -> String {
         line("fault", super::fault::armed(fault));
     }
     text
+}
+
+/// What became of in-memory state: what the generation that runs was started from, or what the one
+/// that ended has handed over.
+fn snapshot(actor: &Json) -> Option<String> {
+    let from = &actor["started_from"];
+    if let Some(generation) = from["generation"].as_u64() {
+        let current = if from["current"] == true { "" } else { ", not current" };
+        return Some(format!("started from snapshot of generation {generation}{current}"));
+    }
+    let (last, kept) = (actor["generation"].as_u64()?, actor["snapshot_of"].as_u64());
+    match (actor["sealed"].as_bool()?, kept) {
+        (true, None) => Some(format!("generation {last} ended without handing one over")),
+        (true, Some(kept)) if kept == last => Some(format!("handed over by generation {kept}")),
+        (_, Some(kept)) => Some(format!("of generation {kept}, older than generation {last}")),
+        (false, None) => None,
+    }
 }
 
 fn stopped(document: &Json) -> String {
@@ -187,7 +225,12 @@ pub(super) fn exit(exit: &Json) -> String {
     let mut text = format!("generation {} ended: {}", exit["generation"], cell(&exit["reason"]));
     let snapshot = &exit["snapshot"];
     match (snapshot["bytes"].as_u64(), snapshot["why"].as_str()) {
-        (Some(taken), _) => text.push_str(&format!(", snapshot of {}", bytes(taken))),
+        (Some(taken), _) => {
+            text.push_str(&format!(", snapshot of {}", bytes(taken)));
+            if let Some(late) = snapshot["late_sql"].as_u64() {
+                text.push_str(&format!(" (made after {late} SQL calls that came too late)"));
+            }
+        }
         (None, Some(why)) => text.push_str(&format!(", snapshot missed: {why}")),
         (None, None) => {}
     }

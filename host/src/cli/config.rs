@@ -8,6 +8,7 @@
 //! allow_faults = false      # true: `stockade fault` works
 //!
 //! [host]                     # one process
+//! lease_ms = 6000
 //! requests_max = 2048
 //! shutdown_max_ms = 30000
 //!
@@ -41,6 +42,7 @@ pub(super) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HostSettings {
     actors_awake_max: Option<usize>,
+    commit_bytes_max: Option<u64>,
     component_bytes_max: Option<u64>,
     body_bytes_max: Option<usize>,
     bodies_bytes_max: Option<usize>,
@@ -53,6 +55,7 @@ pub(super) struct HostSettings {
     write_stall_max_ms: Option<u64>,
     epoch_tick_ms: Option<u64>,
     shutdown_max_ms: Option<u64>,
+    pub(super) lease_ms: Option<u64>,
 }
 
 impl Config {
@@ -70,6 +73,7 @@ impl HostSettings {
     pub(super) fn limits(&self) -> HostLimits {
         let mut limits = HostLimits::default();
         set(&mut limits.actors_awake_max, self.actors_awake_max);
+        set(&mut limits.commit_bytes_max, self.commit_bytes_max);
         set(&mut limits.component_bytes_max, self.component_bytes_max);
         set(&mut limits.body_bytes_max, self.body_bytes_max);
         set(&mut limits.bodies_bytes_max, self.bodies_bytes_max);

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -13,8 +14,8 @@ use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
 use crate::gateway::auth::Token;
-use crate::host::HostConfig;
-use crate::limits::Limits;
+use crate::host::{HostConfig, ShutdownReport};
+use crate::limits::{LEASE, LEASE_MIN, Limits};
 use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 
 /// Exit code after a second signal: 128 + SIGINT, as shells expect.
@@ -23,8 +24,10 @@ const FORCED: u8 = 130;
 /// Run a host until SIGINT or SIGTERM
 ///
 /// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
-/// otherwise; beyond loopback a token is needed. Actors end in order at shutdown; after SIGKILL
-/// everything that was acknowledged is there at the next start.
+/// otherwise; beyond loopback a token is needed. The first signal ends all actors in order; those
+/// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
+/// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
+/// the next start.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -33,6 +36,7 @@ Examples:
   stockade serve --listen 0.0.0.0:7070 --token-file token
   stockade serve --config stockade.toml
   stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
+  stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
@@ -41,7 +45,9 @@ A configuration file, each setting optional, the command line wins:
   token_file = \"/etc/stockade/token\"
   allow_faults = false
   [host]
+  lease_ms = 6000
   requests_max = 2048
+  shutdown_max_ms = 20000
   [limits]
   call_time_ms = 5000")]
 pub(super) struct Serve {
@@ -60,6 +66,10 @@ pub(super) struct Serve {
     /// Let `stockade fault` make actors fail on purpose. Never where it matters
     #[arg(long)]
     allow_faults: bool,
+    /// Take over actors of a process on the same data that shows no sign of life for so long, in
+    /// milliseconds [default: 6000]
+    #[arg(long, value_name = "MS")]
+    lease_ms: Option<u64>,
     /// Write the addresses here, as JSON, once both listeners serve
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -87,8 +97,9 @@ impl Serve {
         }
         match ending.map_err(failure)? {
             Ending::Done(report) => {
-                tracing::info!(orderly = report.orderly, took = ?report.took, "shut down");
-                Ok(ExitCode::from(u8::from(!report.orderly)))
+                let ShutdownReport { orderly, unfinished, took } = report;
+                tracing::info!(orderly, unfinished, ?took, "shut down");
+                Ok(ExitCode::from(u8::from(!orderly)))
             }
             Ending::Forced => {
                 runtime.shutdown_background();
@@ -117,6 +128,7 @@ impl Serve {
         let mut host = HostConfig::new(data_dir);
         host.allow_faults = self.allow_faults || file.allow_faults;
         host.limits = file.host.limits();
+        host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
         host.kind_defaults = over(&file.limits, &self.limits)?;
         Ok(ServerConfig {
             host,
@@ -184,6 +196,16 @@ fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
     serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
 }
 
+/// A process that had to show signs of life more often would look dead when it is only busy.
+fn lease(given_ms: Option<u64>) -> Result<Duration, Failure> {
+    let lease = given_ms.map_or(LEASE, Duration::from_millis);
+    if lease < LEASE_MIN {
+        let (given, min) = (lease.as_millis(), LEASE_MIN.as_millis());
+        return Err(Failure::usage(format!("lease_ms is {given}, the least is {min}")));
+    }
+    Ok(lease)
+}
+
 fn failure(error: ServerError) -> Failure {
     match error {
         ServerError::Host(error) => error.into(),
@@ -200,6 +222,16 @@ fn failure(error: ServerError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_that_busy_processes_cannot_keep_is_refused() {
+        assert_eq!(lease(None).expect("default"), LEASE);
+        assert_eq!(lease(Some(1_500)).expect("long enough"), Duration::from_millis(1_500));
+        for short in [0, 99] {
+            let failure = lease(Some(short)).expect_err("too short");
+            assert!(failure.body.message.contains("100"), "{}", failure.body.message);
+        }
+    }
 
     #[test]
     fn default_limits_are_set_by_name() {

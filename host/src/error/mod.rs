@@ -21,7 +21,7 @@ use stockade_depot::id::InvalidActorId;
 use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError};
 
 use crate::engine::{ComponentError, EngineError};
-use crate::sqlite::{Exhausted, SqlError};
+use crate::sqlite::{Exhausted, PlainError, SqlError};
 use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
 pub use stockade_depot::Verdict;
@@ -108,6 +108,8 @@ pub enum HostError {
     Trapped {
         /// The trap, as wasmtime tells it. Partly written by the guest.
         message: String,
+        /// The limit that the guest ran into, if that is why.
+        limit: Option<TrapLimit>,
         /// What became of the call's writes.
         verdict: Option<Verdict>,
     },
@@ -202,6 +204,16 @@ pub enum HostError {
         verdict: Option<Verdict>,
     },
 
+    /// A file cannot be imported. Nothing of it is left.
+    #[error("cannot import the file: {0}")]
+    Import(#[from] PlainError),
+    /// An import would replace what is there.
+    #[error("actor {actor} exists; destroy it first, or import under another key")]
+    ImportExists {
+        /// Its name.
+        actor: ActorId,
+    },
+
     /// The host takes no more work.
     #[error("the host is shutting down")]
     ShuttingDown,
@@ -239,6 +251,32 @@ impl From<SqlError> for HostError {
 impl From<EngineError> for HostError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error.to_string())
+    }
+}
+
+/// A limit that ends a guest by a trap, because nobody can be told inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapLimit {
+    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
+    Memory,
+    /// `table_elements_max`: likewise.
+    TableElements,
+    /// Its stack: 512 KiB of wasm.
+    Stack,
+    /// Handles of WASI: streams and pollables.
+    WasiHandles,
+}
+
+impl TrapLimit {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::Stack => "stack",
+            Self::WasiHandles => "wasi-handles",
+        }
     }
 }
 
@@ -290,6 +328,8 @@ impl HostError {
             Self::CommitLost { .. } => Code::CommitLost,
             Self::Store(error) => store_code(error),
             Self::Sql { error, .. } => sql_code(error),
+            Self::Import(error) => import_code(error),
+            Self::ImportExists { .. } => Code::ImportExists,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Directory { .. } => Code::Directory,
             Self::Engine(_) => Code::Engine,
@@ -328,6 +368,8 @@ impl HostError {
             | Self::Superseded { .. }
             | Self::Elsewhere { .. }
             | Self::Store(_)
+            | Self::Import(_)
+            | Self::ImportExists { .. }
             | Self::ShuttingDown
             | Self::Directory { .. }
             | Self::Engine(_)
@@ -374,7 +416,8 @@ impl HostError {
             | Self::ActorAsleep { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
-            | Self::Superseded { actor } => actor_details(actor),
+            | Self::Superseded { actor }
+            | Self::ImportExists { actor } => actor_details(actor),
             Self::Elsewhere { actor, address } => {
                 json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
             }
@@ -386,6 +429,7 @@ impl HostError {
                 json!({ "bytes": bytes, "max": max })
             }
             Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
+            Self::Trapped { limit: Some(limit), .. } => json!({ "limit": limit.as_str() }),
             Self::BudgetExhausted { which, .. } => json!({ "which": which.as_str() }),
             Self::Stopping(reason) | Self::Ended { reason, .. } => {
                 json!({ "reason": reason.as_str() })
@@ -397,16 +441,23 @@ impl HostError {
             Self::Store(StoreError::Refused { limit, actual, max }) => {
                 json!({ "limit": format!("{limit:?}"), "actual": actual, "max": max })
             }
+            Self::Store(StoreError::HistoryGone { txid, floor, .. }) => {
+                json!({ "txid": txid.0, "floor": floor.0 })
+            }
+            Self::Import(PlainError::TooLarge { bytes, max }) => {
+                json!({ "bytes": bytes, "max": max })
+            }
             Self::Sql { error, .. } => sql_details(error),
             Self::InvalidActor(_)
             | Self::Manifest(_)
             | Self::Component(_)
             | Self::FaultsNotAllowed
             | Self::InvalidFault(_)
-            | Self::Trapped { .. }
+            | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
             | Self::Store(_)
+            | Self::Import(_)
             | Self::ShuttingDown
             | Self::Directory { .. }
             | Self::Engine(_)
@@ -445,7 +496,21 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Unknown(_) => Code::StoreUnknown,
         StoreError::Refused { .. } => Code::StoreRefused,
         StoreError::Corrupt(_) => Code::StoreCorrupt,
+        StoreError::HistoryGone { .. } => Code::HistoryGone,
+        StoreError::NoCommit { .. } => Code::NoCommit,
+        StoreError::HasForks(_) => Code::HasForks,
         StoreError::Closed => Code::StoreClosed,
+    }
+}
+
+fn import_code(error: &PlainError) -> Code {
+    match error {
+        PlainError::Unreadable { .. } => Code::ImportUnreadable,
+        PlainError::NotSqlite(_) => Code::ImportNotSqlite,
+        PlainError::Damaged(_) => Code::ImportDamaged,
+        PlainError::Unsupported(_) => Code::ImportUnsupported,
+        PlainError::TooLarge { .. } => Code::ImportTooLarge,
+        PlainError::Busy(_) => Code::ImportBusy,
     }
 }
 
@@ -548,7 +613,7 @@ mod tests {
     use super::*;
 
     fn trapped(verdict: Option<Verdict>) -> Body {
-        HostError::Trapped { message: "unreachable".to_owned(), verdict }.body()
+        HostError::Trapped { message: "unreachable".to_owned(), limit: None, verdict }.body()
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stockade_depot::store::{
-    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, PreviousEnd, SealStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, PreviousEnd, SealStep, StageStep, Store, TakenOver,
+    TakeoverStep, Trim, Trimmed,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, Limit, NodeSession, Pgno, StoreError, Token, Txid,
@@ -40,6 +41,13 @@ impl FaultingStore {
     #[must_use]
     pub fn arm(&self, db: DbId, fault: Fault) -> bool {
         self.faults.arm(db, fault)
+    }
+
+    fn refuse_if_full(&self, db: DbId) -> Result<(), StoreError> {
+        if self.faults.is_full(db) {
+            return Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+        }
+        Ok(())
     }
 
     /// Takes a database over in the name of a process that does not exist, as another host would
@@ -120,12 +128,21 @@ impl Store for FaultingStore {
         self.inner.read(fence, at, pages).await
     }
 
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
+        self.faults.wait(step.fence.db).await;
+        self.refuse_if_full(step.fence.db)?;
+        self.inner.stage(step).await
+    }
+
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        self.faults.wait(fence.db).await;
+        self.inner.collect_stages(fence).await
+    }
+
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
         let db = step.fence.db;
         self.faults.wait(db).await;
-        if self.faults.is_full(db) {
-            return Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
-        }
+        self.refuse_if_full(db)?;
         self.inner.commit(step).await?;
         if self.faults.loses_reply(db) {
             return Err(StoreError::Unknown("a fault lost the answer".into()));
@@ -161,8 +178,53 @@ impl Store for FaultingStore {
         self.inner.commits(db, after, max).await
     }
 
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid).await
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.inner.commit_pages(db, txid, after, max).await
+    }
+
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
+        self.inner.history(db).await
+    }
+
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
+        self.inner.raise_floor(db, keep).await
+    }
+
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+        self.inner.trim(db, step).await
+    }
+
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.pin(db, txid, name).await
+    }
+
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.unpin(db, txid, name).await
+    }
+
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        self.faults.wait(step.db).await;
+        self.inner.take_over_import(step).await
+    }
+
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
+        self.faults.wait(fence.db).await;
+        self.inner.empty_import(fence).await
+    }
+
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
+        self.faults.wait(fence.db).await;
+        self.inner.finish_import(fence, base).await
+    }
+
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        self.inner.destroying(max).await
     }
 
     async fn actors(

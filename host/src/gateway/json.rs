@@ -19,7 +19,9 @@ use stockade_depot::history::Fault;
 
 use crate::error::HostError;
 use crate::fault::Fault as FaultOnPurpose;
-use crate::host::{ActorInfo, Deployed, ExitInfo, FaultReport, KindInfo, SqlReply, VerifyReport};
+use crate::host::{
+    ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, VerifyReport,
+};
 use crate::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
@@ -73,6 +75,12 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
         "db": info.db.to_string(),
         "component": info.component.to_string(),
         "restarts": info.restarts,
+        "next_attempt_ms": info.next_attempt.map(|wait| wait.as_millis()),
+        "sealed": info.sealed,
+        "snapshot_of": info.handed_over.map(|generation| generation.0),
+        "started_from": info.started_from.map(|from| {
+            json!({ "generation": from.generation.0, "current": from.current })
+        }),
         "last_exit": info.last_exit.as_ref().map(exit),
         "faults": info.faults.iter().map(fault_on_purpose).collect::<Vec<_>>(),
     })
@@ -138,6 +146,18 @@ pub fn verified(report: &VerifyReport) -> Json {
         "pages": report.pages,
         "fault_count": report.fault_count,
         "problems": problems,
+    })
+}
+
+/// What an import made.
+#[must_use]
+pub fn imported(actor: &ActorId, imported: &Imported) -> Json {
+    json!({
+        "actor": actor.to_string(),
+        "db": imported.db.to_string(),
+        "txid": imported.txid.0,
+        "pages": imported.page_count.0,
+        "bytes": imported.bytes(),
     })
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use stockade_depot::Store;
 
+use crate::actor::trace::Observer;
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{HostLimits, LEASE, Limits};
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct HostConfig {
     pub allow_faults: bool,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
+    /// Who is told the steps of endings, as they are done.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Where a host keeps its parts.
@@ -48,9 +51,10 @@ impl HostConfig {
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
-            lease: Duration::from_secs(6),
+            lease: LEASE,
             allow_faults: false,
             store: None,
+            observer: None,
         }
     }
 

@@ -1,20 +1,23 @@
 //! What a host tells about itself.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
-use stockade_depot::store::{ActorState, Wanted};
+use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
 use wasmtime::component::Val;
 
 use crate::actor::bill::Bill;
 use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::actor::generation::StartedFrom;
 use crate::fault::Fault;
 use crate::router::Shared;
+use crate::router::crashes::Standing;
 use crate::router::kinds::{Kind, Manifest};
 use crate::router::request::Heard;
+use crate::router::slot::SlotHandle;
 use crate::sqlite::{OperatorRows, Value};
 use crate::typed::{Method, ResultError, decode};
 
@@ -127,6 +130,8 @@ pub enum ActorStatus {
     Awake,
     /// Its head names another process as its owner.
     Elsewhere,
+    /// It has crashed too often in a row: calls are refused until its next trial, or a reset.
+    CrashLooping,
     /// It is being destroyed.
     Destroying,
 }
@@ -139,6 +144,7 @@ impl ActorStatus {
             Self::Asleep => "asleep",
             Self::Awake => "awake",
             Self::Elsewhere => "elsewhere",
+            Self::CrashLooping => "crash-looping",
             Self::Destroying => "destroying",
         }
     }
@@ -163,8 +169,18 @@ pub struct ActorInfo {
     pub bytes: u64,
     /// What it is doing.
     pub status: ActorStatus,
-    /// Ends by trap since the last orderly end.
+    /// Crashes in a row: without an orderly end, a reset, a new component or an answered call in
+    /// between.
     pub restarts: u32,
+    /// How long a call has to wait because of them; `None`: it does not.
+    pub next_attempt: Option<Duration>,
+    /// Whether its last generation ended in order. If not it runs, or was taken over or killed.
+    pub sealed: bool,
+    /// The generation whose in-memory state the store keeps. Sealed and another one than
+    /// `generation`: the last one handed nothing over.
+    pub handed_over: Option<Generation>,
+    /// The snapshot that the generation awake here was started from.
+    pub started_from: Option<StartedFrom>,
     /// How its last generation in this process ended.
     pub last_exit: Option<ExitInfo>,
     /// Faults that lie in wait for it on this host, with what is left of them.
@@ -172,19 +188,38 @@ pub struct ActorInfo {
 }
 
 impl ActorInfo {
-    pub(super) fn of(state: ActorState, shared: &Shared) -> Self {
-        let ActorState { row, head } = state;
+    pub(super) fn of(
+        state: ActorState,
+        shared: &Shared,
+        slot: Option<&SlotHandle>,
+        standing: Option<Standing>,
+    ) -> Self {
+        let ActorState { row, head, handed_over } = state;
+        let live = slot.and_then(SlotHandle::live).filter(|live| live.fence == head.fence);
+        let open = standing.is_some_and(|standing| standing.open);
+        // Of the life that the head names: the next one has not begun.
+        let crashed = standing.is_some_and(|standing| match standing.end {
+            PreviousEnd::Crashed | PreviousEnd::FirstCrash => true,
+            PreviousEnd::Orderly | PreviousEnd::Neutral => false,
+        });
         let status = if row.wanted == Wanted::Destroying {
             ActorStatus::Destroying
         } else if head.sealed {
             ActorStatus::Asleep
-        } else if head.owner == shared.depot.node() {
+        } else if live.is_some() {
             ActorStatus::Awake
         } else if shared.elsewhere(&head).is_some() {
             ActorStatus::Elsewhere
+        } else if open {
+            ActorStatus::CrashLooping
+        } else if head.owner == shared.depot.node() && slot.is_some() && !crashed {
+            // It starts or ends.
+            ActorStatus::Awake
         } else {
             ActorStatus::Asleep
         };
+        let waits = !matches!(status, ActorStatus::Awake | ActorStatus::Elsewhere);
+        let next_attempt = standing.filter(|_| waits).and_then(|it| it.wait(Instant::now()));
         Self {
             db: row.db,
             component: row.component,
@@ -193,7 +228,11 @@ impl ActorInfo {
             page_count: head.page_count,
             bytes: u64::from(head.page_count.0) * PAGE_SIZE as u64,
             status,
-            restarts: row.restarts,
+            restarts: standing.map_or(0, |standing| standing.crashes),
+            next_attempt,
+            sealed: head.sealed,
+            handed_over,
+            started_from: live.and_then(|live| live.started_from),
             last_exit: shared
                 .exits
                 .of(&row.actor)
@@ -274,6 +313,9 @@ impl SqlReply {
 pub struct ShutdownReport {
     /// Whether every generation ended in order before the deadline.
     pub orderly: bool,
+    /// Generations that had not ended then and were given up: their heads are unsealed, and the
+    /// next call of each takes it over. Nothing that was acknowledged is lost.
+    pub unfinished: usize,
     /// How long it took.
     pub took: Duration,
 }

@@ -16,12 +16,25 @@ use crate::limits::{HostLimits, Limits};
 
 /// C loops over one value cannot be interrupted, so no kind may have larger ones. 16 MiB.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
-/// What one store step carries. 64 MiB.
-const COMMIT_BYTES_MAX: u64 = 64 << 20;
 /// What one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
 const MAILBOX_CALLS_MAX: u64 = 100_000;
+/// Each crash costs a start. 1,000 in a row.
+const CRASHES_MAX: u64 = 1_000;
+/// Longer than an operator should have to wait for an actor to try again. 1 h.
+const CRASH_BACKOFF_MS_MAX: u64 = 3_600_000;
+
+/// A call, or a hook. One day: longer is a mistake, and no clock adds up to the end of time.
+const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// What crosses between guest and host in one piece, and is in memory of both. 64 MiB.
+const PIECE_BYTES_MAX: u64 = 64 << 20;
+/// Each handle is an entry of a table, and may be a compiled statement. 100,000.
+const HANDLES_MAX: u64 = 100_000;
+/// Lines of a call. 1 million.
+const LOG_LINES_MAX: u64 = 1_000_000;
+/// One line of the host's log. 1 MiB.
+const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Settings of a kind, given at deploy time and kept in the store as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -83,16 +96,30 @@ struct Bound<'l> {
     max: u64,
 }
 
-fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 7] {
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
     let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
     [
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
         ("table_elements_max", &mut limits.table_elements_max, host.table_elements_max),
         ("value_bytes_max", &mut limits.value_bytes_max, VALUE_BYTES_MAX),
-        ("commit_bytes_max", &mut limits.commit_bytes_max, COMMIT_BYTES_MAX),
+        ("commit_bytes_max", &mut limits.commit_bytes_max, host.commit_bytes_max),
         ("snapshot_bytes_max", &mut limits.snapshot_bytes_max, SNAPSHOT_BYTES_MAX),
         ("payload_bytes_max", &mut limits.payload_bytes_max, body_bytes_max),
         ("mailbox_calls_max", &mut limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
+        ("call_time_ms", &mut limits.call_time_ms, TIME_MS_MAX),
+        ("start_time_ms", &mut limits.start_time_ms, TIME_MS_MAX),
+        ("stop_time_ms", &mut limits.stop_time_ms, TIME_MS_MAX),
+        ("snapshot_time_ms", &mut limits.snapshot_time_ms, TIME_MS_MAX),
+        ("batch_bytes_max", &mut limits.batch_bytes_max, PIECE_BYTES_MAX),
+        ("statement_bytes_max", &mut limits.statement_bytes_max, PIECE_BYTES_MAX),
+        ("packed_bytes_max", &mut limits.packed_bytes_max, PIECE_BYTES_MAX),
+        ("reply_bytes_max", &mut limits.reply_bytes_max, PIECE_BYTES_MAX),
+        ("handles_max", &mut limits.handles_max, HANDLES_MAX),
+        ("log_lines_max", &mut limits.log_lines_max, LOG_LINES_MAX),
+        ("log_line_bytes_max", &mut limits.log_line_bytes_max, LOG_LINE_BYTES_MAX),
+        ("crashes_max", &mut limits.crashes_max, CRASHES_MAX),
+        ("crash_backoff_ms", &mut limits.crash_backoff_ms, CRASH_BACKOFF_MS_MAX),
+        ("crash_backoff_ms_max", &mut limits.crash_backoff_ms_max, CRASH_BACKOFF_MS_MAX),
     ]
     .map(|(name, value, max)| Bound { name, value, max })
 }
@@ -140,6 +167,19 @@ impl Kinds {
         let row = self.store.kind(kind).await?;
         let row = row.ok_or_else(|| HostError::KindMissing { kind: kind.to_owned() })?;
         self.load(row).await
+    }
+
+    /// The limits of a kind, without loading its code. `None`: not deployed, or not readable here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Option<Arc<Limits>>, HostError> {
+        if let Some(loaded) = self.loaded.read().get(kind) {
+            return Ok(Some(Arc::clone(&loaded.program.limits)));
+        }
+        let row = self.store.kind(kind).await?;
+        let manifest = row.and_then(|row| serde_json::from_str::<Manifest>(&row.manifest).ok());
+        Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
     }
 
     /// Compiles a component without deploying it, to find out whether it would run.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod awake;
+pub mod crashes;
 pub mod exits;
 pub mod kinds;
 pub mod nodes;
@@ -22,15 +23,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stockade_depot::{ActorId, Depot, Head};
+use stockade_depot::{ActorId, Depot, Head, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::actor::exit::Exit;
+use crate::actor::trace::Observer;
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use awake::Awake;
+use crashes::Crashes;
 use exits::Exits;
 use kinds::Kinds;
 use nodes::Nodes;
@@ -39,6 +42,14 @@ use slot::{Slot, SlotHandle};
 
 /// Control messages that may wait for one actor.
 const CONTROL_MAX: usize = 64;
+
+/// How long aborted slots may take to let go. 5 s: they stop at their next tick or instruction of
+/// SQLite.
+const ABORTED_WITHIN: Duration = Duration::from_secs(5);
+
+fn queue_max(limits: &Limits) -> usize {
+    usize::try_from(limits.mailbox_calls_max).unwrap_or(usize::MAX).max(1)
+}
 
 /// What every slot works with.
 pub struct Shared {
@@ -50,6 +61,10 @@ pub struct Shared {
     pub nodes: Nodes,
     /// How former generations ended.
     pub exits: Exits,
+    /// Which of them were crashes, and what follows from that.
+    pub crashes: Crashes,
+    /// Who watches endings.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Bounds how many actors are awake.
     pub awake: Awake,
     /// Where scratch files go.
@@ -108,24 +123,36 @@ impl Router {
     /// `Overloaded` if the queue is full, `ShuttingDown` after `close`. The request's caller
     /// is *not* answered then.
     pub fn dispatch(&self, limits: &Limits, request: Request) -> Result<(), HostError> {
-        let queue_max = usize::try_from(limits.mailbox_calls_max).unwrap_or(usize::MAX).max(1);
+        let queue_max = queue_max(limits);
         let mut table = self.inner.table.lock();
-        if !table.open {
-            return Err(HostError::ShuttingDown);
-        }
-        let actor = request.actor.clone();
-        let slot = match table.slots.get(&actor) {
-            Some(slot) if !slot.requests.is_closed() => Arc::clone(slot),
-            // None, or its task has panicked: its generation is a ghost that is taken over.
-            _ => self.add_slot(&mut table, actor, queue_max),
-        };
+        let slot = self.slot_for(&mut table, &request.actor, queue_max)?;
         // Sent under the lock: a slot leaves the table only while its queue is empty.
         slot.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                HostError::Overloaded { what: "queued calls", max: queue_max as u64 }
-            }
+            mpsc::error::TrySendError::Full(_) => HostError::Overloaded {
+                what: "queued calls",
+                // Of the queue as it was made, whatever was deployed since.
+                max: slot.requests.max_capacity() as u64,
+            },
             mpsc::error::TrySendError::Closed(_) => HostError::ShuttingDown,
         })
+    }
+
+    /// Forgets the crashes of an actor, so that its next call starts it at once.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many orders wait already, `ShuttingDown`, `ActorMissing`, those of the
+    /// store.
+    pub async fn forgive(&self, limits: &Limits, actor: &ActorId) -> Result<(), HostError> {
+        let (done, forgiven) = oneshot::channel();
+        {
+            let mut table = self.inner.table.lock();
+            let slot = self.slot_for(&mut table, actor, queue_max(limits))?;
+            // Sent under the lock, as a request.
+            slot.control.try_send(Control::Forgive { done }).map_err(|_| {
+                HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 }
+            })?;
+        }
+        forgiven.await.unwrap_or(Err(HostError::ShuttingDown))
     }
 
     /// Ends the live generation of an actor. `None`: it was not awake here.
@@ -135,7 +162,7 @@ impl Router {
     pub async fn end(&self, actor: &ActorId, ending: Ending) -> Result<Option<Exit>, HostError> {
         let Some(slot) = self.slot(actor) else { return Ok(None) };
         let (done, ended) = oneshot::channel();
-        match slot.control.try_send(Control { ending, done }) {
+        match slot.control.try_send(Control::End { ending, done }) {
             Ok(()) => {
                 // After it was sent: a call that begins now is not the last one.
                 slot.hurry(ending.grace());
@@ -158,21 +185,15 @@ impl Router {
         let Some(slot) = self.slot(actor) else { return Ok(None) };
         let Some(fence) = slot.fence() else { return Ok(None) };
         let (done, ended) = oneshot::channel();
-        match slot.control.try_send(Control { ending: Ending::Crash(fence), done }) {
-            // After it was sent: a guest that runs is stopped, one that does not is ended.
-            Ok(()) => slot.crash(fence),
+        match slot.control.try_send(Control::Crash { fence, done }) {
+            Ok(()) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => return Ok(None),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = CONTROL_MAX as u64;
                 return Err(HostError::Overloaded { what: "waiting endings", max });
             }
         }
-        if let Ok(Some(exit)) = ended.await {
-            return Ok(Some(exit));
-        }
-        // A call that was in progress has ended the generation first.
-        let exit = self.shared().exits.of(actor);
-        Ok(exit.filter(|exit| (exit.db, exit.generation) == (fence.db, fence.generation)))
+        Ok(ended.await.unwrap_or(None))
     }
 
     /// Ends every live generation of a kind, several at a time; returns how many ended.
@@ -181,23 +202,47 @@ impl Router {
         self.end_all(actors, ending).await
     }
 
-    /// Takes nothing more, ends every generation in order, joins every slot.
-    pub async fn close(&self, deadline: Duration) -> bool {
+    /// Takes nothing more from now on.
+    pub fn close_intake(&self) {
         self.inner.table.lock().open = false;
+    }
+
+    /// Ends every generation in order, several at a time, and joins every slot. Those that have not
+    /// ended at the deadline are given up: their handles are revoked and their tasks aborted and
+    /// joined, their heads stay unsealed. Returns how many those were.
+    pub async fn close(&self, deadline: Duration) -> usize {
+        self.close_intake();
         let work = async {
             self.end_all(self.awake_actors(|_| true), Ending::Shutdown).await;
-            self.inner.table.lock().slots.clear();
-            // The tasks stay in the table: who gives up here must not abort them.
-            let next = || poll_fn(|context| self.inner.table.lock().tasks.poll_join_next(context));
-            while next().await.is_some() {}
+            self.joined().await;
         };
-        let in_time = tokio::time::timeout(deadline, work).await.is_ok();
-        if !in_time {
-            let mut table = self.inner.table.lock();
-            table.slots.clear();
-            table.tasks.abort_all();
+        if tokio::time::timeout(deadline, work).await.is_ok() {
+            self.inner.table.lock().slots.clear();
+            return 0;
         }
-        in_time
+        let unfinished = {
+            let mut table = self.inner.table.lock();
+            // First their handles: SQL that runs gives its thread back only when it is interrupted.
+            for slot in table.slots.values() {
+                slot.revoke(Reason::Shutdown);
+            }
+            table.slots.clear();
+            // Those that have ended meanwhile are not given up.
+            while table.tasks.try_join_next().is_some() {}
+            table.tasks.abort_all();
+            table.tasks.len()
+        };
+        if tokio::time::timeout(ABORTED_WITHIN, self.joined()).await.is_err() {
+            tracing::error!("a generation does not end although it was aborted");
+        }
+        unfinished
+    }
+
+    /// Resolves when no slot is left. The tasks stay in the table: who gives up here must not abort
+    /// them.
+    async fn joined(&self) {
+        let next = || poll_fn(|context| self.inner.table.lock().tasks.poll_join_next(context));
+        while next().await.is_some() {}
     }
 
     /// Whether requests are taken.
@@ -228,14 +273,19 @@ impl Router {
         };
         let Some(slot) = oldest else { return false };
         let (done, ended) = oneshot::channel();
-        let asked = slot.control.try_send(Control { ending: Ending::Sleep, done });
+        let asked = slot.control.try_send(Control::End { ending: Ending::Sleep, done });
         asked.is_ok() && matches!(ended.await, Ok(Some(_)))
     }
 
     /// Called by a slot that has no generation and would leave: removed only if nothing waits.
-    pub(crate) fn leave(&self, actor: &ActorId, queue: &mpsc::Receiver<Request>) -> bool {
+    pub(crate) fn leave(
+        &self,
+        actor: &ActorId,
+        queue: &mpsc::Receiver<Request>,
+        orders: &mpsc::Receiver<Control>,
+    ) -> bool {
         let mut table = self.inner.table.lock();
-        if !queue.is_empty() {
+        if !queue.is_empty() || !orders.is_empty() {
             return false;
         }
         table.slots.remove(actor);
@@ -245,6 +295,23 @@ impl Router {
             }
         }
         true
+    }
+
+    /// The slot of an actor; a new one if it has none.
+    fn slot_for(
+        &self,
+        table: &mut Table,
+        actor: &ActorId,
+        queue_max: usize,
+    ) -> Result<Arc<SlotHandle>, HostError> {
+        if !table.open {
+            return Err(HostError::ShuttingDown);
+        }
+        Ok(match table.slots.get(actor) {
+            Some(slot) if !slot.requests.is_closed() => Arc::clone(slot),
+            // None, or its task has panicked: its generation is a ghost that is taken over.
+            _ => self.add_slot(table, actor.clone(), queue_max),
+        })
     }
 
     fn add_slot(&self, table: &mut Table, actor: ActorId, queue_max: usize) -> Arc<SlotHandle> {

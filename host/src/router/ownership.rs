@@ -4,9 +4,10 @@
 //! The judgement is only about *when* to try. The store decides who wins.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, OpenError, Opened, Reason, SessionLimits};
+use stockade_depot::{ActorId, Fence, OpenError, Opened, Reason, SessionLimits};
 
 use super::Shared;
 use crate::actor::cause::error_of_open;
@@ -17,17 +18,26 @@ use crate::error::HostError;
 /// Lost races before giving up: each means that somebody else made progress.
 const ATTEMPTS: usize = 5;
 
-/// Wins a fence for the next generation.
+/// What came of an attempt to begin.
+pub enum Beginning {
+    /// The fence is won.
+    Won(Box<Origin>),
+    /// The actor has crashed and waits: nothing was done, try again then.
+    NotBefore(Instant),
+}
+
+/// Wins a fence for the next generation, unless the actor's crashes stand against it.
 ///
 /// # Errors
-/// `ActorMissing` if it does not exist and may not be created, `Elsewhere` if another live process
-/// owns it, `Superseded` if another took it first, `Destroying`, and those of the store.
+/// `ActorMissing` if it does not exist and may not be created, `CrashLooping` while its breaker is
+/// open, `Elsewhere` if another live process owns it, `Superseded` if another took it first,
+/// `Destroying`, and those of the store.
 pub async fn begin(
     shared: &Arc<Shared>,
     actor: &ActorId,
     program: Arc<Program>,
     creates: bool,
-) -> Result<Origin, HostError> {
+) -> Result<Beginning, HostError> {
     let mut attempts = 0;
     let (opened, start_reason) = loop {
         attempts += 1;
@@ -43,9 +53,22 @@ pub async fn begin(
                     shared.nodes.meet(state.head.owner).await?;
                 }
                 judge(shared, actor, &state)?;
-                let end = previous_end(shared, &state);
+                let standing = shared.crashes.standing(&state, component, &program.limits);
+                match (standing.not_before, standing.wait(Instant::now())) {
+                    (Some(_), Some(wait)) if standing.open => {
+                        return Err(HostError::CrashLooping {
+                            restarts: standing.crashes,
+                            // Rounded up: who comes back then is let in.
+                            retry_after_ms: u64::try_from(wait.as_millis())
+                                .unwrap_or(u64::MAX)
+                                .saturating_add(1),
+                        });
+                    }
+                    (Some(at), Some(_)) => return Ok(Beginning::NotBefore(at)),
+                    (_, None) | (None, _) => {}
+                }
                 let reason = start_reason(&state, &program);
-                (shared.depot.take_over(&state, component, end).await, reason)
+                (shared.depot.take_over(&state, component, standing.end).await, reason)
             }
         };
         match opened {
@@ -61,14 +84,82 @@ pub async fn begin(
         database_bytes_max: program.limits.database_bytes_max,
         snapshot_bytes_max: program.limits.snapshot_bytes_max,
     });
-    Ok(Origin {
+    Ok(Beginning::Won(Box::new(Origin {
         actor: actor.clone(),
         session,
         program,
         start_reason,
         snapshot,
         scratch_dir: shared.scratch_dir.clone(),
-    })
+        observer: shared.observer.clone(),
+    })))
+}
+
+/// Forgets the crashes of an actor that is not awake: a takeover writes that, and no life follows
+/// it.
+///
+/// # Errors
+/// As `begin`.
+pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostError> {
+    for _ in 0..ATTEMPTS {
+        let state = shared.depot.store().actor(actor).await?;
+        let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
+        // Sealed: the next takeover counts from zero by itself.
+        if !state.head.sealed {
+            shared.nodes.meet(state.head.owner).await?;
+            judge(shared, actor, &state)?;
+            match write(shared, &state, PreviousEnd::Orderly).await {
+                Ok(_) => {}
+                Err(OpenError::Superseded { .. }) => continue,
+                Err(error) => return Err(error_of_open(error, actor)),
+            }
+        }
+        shared.crashes.forget(actor);
+        tracing::info!(%actor, "crashes forgotten");
+        return Ok(());
+    }
+    Err(HostError::Superseded { actor: actor.clone() })
+}
+
+/// After a crash: if the breaker is open now, writes the count at once, so that it holds whatever
+/// becomes of this process. If that fails, the next takeover counts it.
+pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
+    let written = async {
+        let Some(state) = shared.depot.store().actor(actor).await? else { return Ok(()) };
+        let limits = &shared.kinds.current(actor.kind()).await?.limits;
+        let standing = shared.crashes.standing(&state, state.row.component, limits);
+        if !standing.open || standing.end == PreviousEnd::Neutral {
+            return Ok(());
+        }
+        let wait_ms = standing.wait(Instant::now()).map_or(0, |wait| wait.as_millis());
+        tracing::warn!(%actor, crashes = standing.crashes, wait_ms, "crash-looping");
+        let fence = write(shared, &state, standing.end).await;
+        let fence = fence.map_err(|error| error_of_open(error, actor))?;
+        shared.crashes.counted(actor, &fence);
+        Ok::<_, HostError>(())
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(%actor, %error, "the crash is counted by the next start only");
+    }
+}
+
+/// A takeover that is there for its counter alone: no life follows it, the head stays unsealed.
+async fn write(
+    shared: &Arc<Shared>,
+    state: &ActorState,
+    end: PreviousEnd,
+) -> Result<Fence, OpenError> {
+    let opened = shared.depot.take_over(state, state.row.component, end).await?;
+    opened.session.close(end_reason(end));
+    Ok(opened.session.fence())
+}
+
+/// Why the session of a takeover without a life is closed.
+fn end_reason(end: PreviousEnd) -> Reason {
+    match end {
+        PreviousEnd::Orderly | PreviousEnd::Neutral => Reason::Operator,
+        PreviousEnd::Crashed | PreviousEnd::FirstCrash => Reason::Trapped,
+    }
 }
 
 /// Whether the head may be replaced: sealed, a ghost of ours, or its owner's process is dead.
@@ -80,20 +171,6 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     match shared.elsewhere(&state.head) {
         None => Ok(()),
         Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
-    }
-}
-
-/// What the restart counter is told: a trap counts, a lost fence or a killed process does not.
-fn previous_end(shared: &Shared, state: &ActorState) -> PreviousEnd {
-    if state.head.sealed {
-        return PreviousEnd::Orderly;
-    }
-    let fence = state.head.fence;
-    let exit = shared.exits.of(&state.row.actor);
-    let of_head = exit.filter(|exit| (exit.db, exit.generation) == (fence.db, fence.generation));
-    match of_head.map(|exit| exit.reason) {
-        Some(Reason::Trapped | Reason::Budget) => PreviousEnd::Crashed,
-        _ => PreviousEnd::Neutral,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Fence, Generation, Reason, Txid};
+use stockade_depot::{ActorId, Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-use crate::actor::bill::Bill;
+pub use crate::actor::answers::{Called, Heard, Reply};
+use crate::actor::asker::Asker;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 use crate::error::HostError;
@@ -37,7 +38,7 @@ pub enum Work {
         /// Name and arguments as they came, for a component deployed meanwhile.
         original: (String, Arc<Arguments>),
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Heard<Called>, HostError>>,
+        reply: Reply<Called>,
     },
     /// Run an operator's statements; never creates the actor.
     Sql {
@@ -49,8 +50,10 @@ pub enum Work {
         write: bool,
         /// Most rows in the answer.
         rows_max: u64,
+        /// Whether somebody still waits for it.
+        asker: Asker,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Heard<OperatorRows>, HostError>>,
+        reply: Reply<OperatorRows>,
     },
 }
 
@@ -71,33 +74,37 @@ impl Work {
     }
 }
 
-/// An answer that has passed the gate.
-#[derive(Debug)]
-pub struct Heard<T> {
-    /// What was answered.
-    pub value: T,
-    /// The life that answered.
-    pub generation: Generation,
-    /// The newest durable commit when it left.
-    pub txid: Txid,
-    /// What it has cost.
-    pub bill: Bill,
+/// What a slot is asked to do, before any call that is queued.
+pub enum Control {
+    /// End its generation.
+    End {
+        /// Why.
+        ending: Ending,
+        /// Answered when it has ended; `None` if there was none.
+        done: oneshot::Sender<Option<Exit>>,
+    },
+    /// Forget the crashes of the actor.
+    Forgive {
+        /// Answered when they are forgotten, durably unless a generation is awake.
+        done: oneshot::Sender<Result<(), HostError>>,
+    },
+    /// A fault on purpose: end this life as a trap would, and no other.
+    Crash {
+        /// Which life.
+        fence: Fence,
+        /// Answered when it has ended; `None` if it had before.
+        done: oneshot::Sender<Option<Exit>>,
+    },
 }
 
-/// A method's results.
-pub struct Called {
-    /// The method that ran.
-    pub method: Arc<Method>,
-    /// Its results.
-    pub values: Vec<Val>,
-}
-
-/// Asks a slot to end its generation.
-pub struct Control {
-    /// Why.
-    pub ending: Ending,
-    /// Answered when it has ended; `None` if there was none.
-    pub done: oneshot::Sender<Option<Exit>>,
+impl Control {
+    /// Tells whoever asked that there is no generation.
+    pub fn refuse(self) {
+        match self {
+            Self::End { done, .. } | Self::Crash { done, .. } => drop(done.send(None)),
+            Self::Forgive { done } => drop(done.send(Err(HostError::Stopping(Reason::Operator)))),
+        }
+    }
 }
 
 /// Why a slot should end its generation.
@@ -113,8 +120,6 @@ pub enum Ending {
     Destroy,
     /// The host shuts down.
     Shutdown,
-    /// A fault on purpose: this life ends as by a trap, no other.
-    Crash(Fence),
 }
 
 impl Ending {
@@ -127,7 +132,6 @@ impl Ending {
             Self::Upgrade => Reason::Upgraded,
             Self::Destroy => Reason::Destroyed,
             Self::Shutdown => Reason::Shutdown,
-            Self::Crash(_) => Reason::Trapped,
         }
     }
 
@@ -135,7 +139,7 @@ impl Ending {
     #[must_use]
     pub fn grace(self) -> Option<Duration> {
         match self {
-            Self::Sleep | Self::Upgrade | Self::Crash(_) => None,
+            Self::Sleep | Self::Upgrade => None,
             Self::Operator | Self::Destroy | Self::Shutdown => Some(Duration::from_secs(5)),
         }
     }

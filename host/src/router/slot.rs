@@ -9,26 +9,27 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
-//! Answers wait in front of the gate in tasks of their own, so the next call can run meanwhile;
-//! the tasks belong to the slot and are joined before a generation's end is reported.
+//! A generation that is ended during a call begins its end at once: its mailbox is closed, and the
+//! call has what time the ending leaves it (`actor::ending`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use stockade_depot::{ActorId, Cause, Reason};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::request::{Called, Control, Ending, Heard, Request, Work};
+use super::ownership::Beginning;
+use super::request::{Called, Control, Ending, Reply, Request, Work};
 use super::{Router, ownership};
+use crate::actor::answers::{Answers, Pending};
 use crate::actor::bill::micros;
-use crate::actor::call::{Answer, CallEnd};
-use crate::actor::cause::{error_of, with_verdict};
-use crate::actor::ending;
+use crate::actor::call::CallEnd;
+use crate::actor::cause::error_of;
+use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Exit, SnapshotOutcome};
-use crate::actor::gate::Waiting;
-use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program};
+use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
+use crate::actor::trace::{EndStep, Trace};
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::sqlite::Meter;
@@ -45,10 +46,21 @@ pub struct SlotHandle {
 /// What others may know of a slot.
 #[derive(Default)]
 struct View {
-    meter: Option<Meter>,
-    fence: Option<stockade_depot::Fence>,
-    idle_since: Option<Instant>,
+    live: Option<LiveView>,
+    /// Of the newest generation, while it ends as well.
     grips: Option<[Grip; 2]>,
+    /// Of what runs now: a call, or an operator's statements.
+    running: Option<Meter>,
+    idle_since: Option<Instant>,
+}
+
+/// What others may know of a generation.
+#[derive(Clone, Copy)]
+pub struct LiveView {
+    /// Which one.
+    pub fence: stockade_depot::Fence,
+    /// The snapshot it was started from.
+    pub started_from: Option<StartedFrom>,
 }
 
 impl SlotHandle {
@@ -58,18 +70,14 @@ impl SlotHandle {
 
     /// The generation that is awake here.
     #[must_use]
-    pub fn fence(&self) -> Option<stockade_depot::Fence> {
-        self.view.lock().fence
+    pub fn live(&self) -> Option<LiveView> {
+        self.view.lock().live
     }
 
-    /// Stops the guest of this life as a trap would.
-    pub(super) fn crash(&self, fence: stockade_depot::Fence) {
-        let view = self.view.lock();
-        if view.fence == Some(fence) {
-            for grip in view.grips.iter().flatten() {
-                grip.revoke(Reason::Trapped);
-            }
-        }
+    /// Its fence.
+    #[must_use]
+    pub fn fence(&self) -> Option<stockade_depot::Fence> {
+        self.view.lock().live.as_ref().map(|live| live.fence)
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
@@ -81,11 +89,24 @@ impl SlotHandle {
         self.view.lock().idle_since = None;
     }
 
-    /// Shortens the call in progress, if any.
+    /// Shortens what runs now, if anything does.
     pub(super) fn hurry(&self, grace: Option<Duration>) {
-        if let (Some(grace), Some(meter)) = (grace, &self.view.lock().meter) {
+        if let (Some(grace), Some(meter)) = (grace, &self.view.lock().running) {
             meter.shorten(Instant::now() + grace);
         }
+    }
+
+    /// Kills the handles of the generation that is awake or ends here, whatever it does.
+    pub(super) fn revoke(&self, reason: Reason) {
+        for grip in self.view.lock().grips.iter().flatten() {
+            grip.revoke(reason);
+        }
+    }
+
+    /// Its generation has come to its end: it is not awake any more.
+    fn hide(&self) {
+        let mut view = self.view.lock();
+        (view.live, view.idle_since) = (None, None);
     }
 }
 
@@ -100,9 +121,9 @@ pub(super) struct Slot {
 
 struct Live {
     generation: Generation,
-    /// Answers in front of the gate.
-    gated: JoinSet<()>,
-    _awake: OwnedSemaphorePermit,
+    answers: Answers,
+    /// Given back when the end was reported.
+    awake: OwnedSemaphorePermit,
 }
 
 /// What woke the slot.
@@ -126,9 +147,11 @@ impl Slot {
 
     pub(super) async fn run(mut self) {
         loop {
-            if self.live.is_none() && self.router.leave(&self.actor, &self.queue) {
+            if self.live.is_none() && self.router.leave(&self.actor, &self.queue, &self.endings) {
+                // Whoever asks for an end after this finds the channel closed: it had none.
+                self.endings.close();
                 while let Ok(control) = self.endings.try_recv() {
-                    drop(control.done.send(None));
+                    control.refuse();
                 }
                 return;
             }
@@ -136,7 +159,7 @@ impl Slot {
                 Event::Request(request) => self.serve(request).await,
                 Event::Control(control) => self.control(control).await,
                 Event::Died(cause) => self.fatal(&cause).await,
-                Event::Idle => drop(self.end(Reason::Slept).await),
+                Event::Idle => drop(self.end(Ending::Sleep).await),
             }
         }
     }
@@ -151,7 +174,7 @@ impl Slot {
                 else => std::future::pending().await,
             };
         };
-        while live.gated.try_join_next().is_some() {}
+        live.answers.reap();
         if let Ok(control) = self.endings.try_recv() {
             return Event::Control(control);
         }
@@ -172,14 +195,39 @@ impl Slot {
     }
 
     async fn control(&mut self, control: Control) {
-        // To make room, only an idle actor is ended; it may have got work since it was chosen.
-        let busy = control.ending == Ending::Sleep && !self.queue.is_empty();
-        let exit = match control.ending {
-            Ending::Crash(fence) => self.crash(fence).await,
-            _ if busy => None,
-            ending => self.end(ending.reason()).await,
-        };
-        drop(control.done.send(exit));
+        match control {
+            Control::End { ending, done } => {
+                // To make room, only an idle actor is ended; it may have got work since it was
+                // chosen.
+                let busy = ending == Ending::Sleep && !self.queue.is_empty();
+                let exit = if busy { None } else { self.end(ending).await };
+                drop(done.send(exit));
+            }
+            Control::Forgive { done } => drop(done.send(self.forgive().await)),
+            Control::Crash { fence, done } => drop(done.send(self.crash(fence).await)),
+        }
+    }
+
+    /// A fault on purpose, while no call runs. A life that has ended meanwhile is not the next one.
+    async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
+        self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
+        let Live { generation, answers, awake } = self.take_live()?;
+        let message = CRASHED_ON_PURPOSE.to_owned();
+        let exit = ending::crashed(generation, answers, Reason::Trapped, message).await;
+        let exit = self.record(exit).await;
+        drop(awake);
+        Some(exit)
+    }
+
+    /// Forgets the actor's crashes: durably if it is not awake, else for what is awake.
+    async fn forgive(&mut self) -> Result<(), HostError> {
+        match &self.live {
+            Some(live) => {
+                live.answers.prove();
+                Ok(())
+            }
+            None => ownership::forgive(self.router.shared(), &self.actor).await,
+        }
     }
 
     async fn serve(&mut self, request: Request) {
@@ -207,15 +255,22 @@ impl Slot {
         match work {
             Work::Call { method, values, program, original, reply } => {
                 match self.checked(method, values, &program, original) {
-                    Ok((method, values)) => self.call(queued, method, &values, reply).await,
+                    Ok((method, values)) => {
+                        let queue_us = micros(queued.elapsed());
+                        self.call(method, values, queue_us, reply).await;
+                    }
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Work::Sql { sql, parameters, write, rows_max, reply } => {
+            Work::Sql { sql, parameters, write, rows_max, asker, reply } => {
                 let queue_us = micros(queued.elapsed());
                 if let Some(live) = &mut self.live {
-                    let answer = live.generation.operator_sql(&sql, &parameters, write, rows_max);
-                    live.release(queue_us, answer, |rows| rows, reply);
+                    self.handle.view.lock().running = Some(live.generation.meter().clone());
+                    let generation = &mut live.generation;
+                    let answer =
+                        generation.operator_sql(&sql, &parameters, write, rows_max, &asker);
+                    self.handle.view.lock().running = None;
+                    live.answers.release(queue_us, answer, |rows| rows, reply);
                 }
             }
         }
@@ -236,21 +291,29 @@ impl Slot {
             if shared.kinds.current(self.actor.kind()).await?.component.digest() == running {
                 return Ok(());
             }
-            self.end(Reason::Upgraded).await;
+            self.end(Ending::Upgrade).await;
         }
-        let program = shared.kinds.current(self.actor.kind()).await?;
-        let awake = shared.awake.admit(&self.router).await?;
-        let origin = ownership::begin(&shared, &self.actor, program, creates).await?;
+        let (origin, awake) = loop {
+            let program = shared.kinds.current(self.actor.kind()).await?;
+            let awake = shared.awake.admit(&self.router).await?;
+            let at = match ownership::begin(&shared, &self.actor, program, creates).await? {
+                Beginning::Won(origin) => break (*origin, awake),
+                Beginning::NotBefore(at) => at,
+            };
+            // Its place is for others meanwhile.
+            drop(awake);
+            self.pause(at).await?;
+        };
         let fence = origin.session.fence();
         let session = origin.session.clone();
         match Generation::start(origin).await {
             Ok(generation) => {
                 let mut view = self.handle.view.lock();
-                view.meter = Some(generation.meter().clone());
-                view.fence = Some(fence);
+                view.live = Some(LiveView { fence, started_from: generation.started_from() });
                 view.grips = Some(generation.grips());
                 drop(view);
-                self.live = Some(Live { generation, gated: JoinSet::new(), _awake: awake });
+                let answers = Answers::new(fence.generation);
+                self.live = Some(Live { generation, answers, awake });
                 Ok(())
             }
             Err(error) => {
@@ -261,9 +324,23 @@ impl Slot {
                     reason,
                     snapshot: SnapshotOutcome::None,
                     sealed: false,
+                    proven: false,
                     message: Some(error.to_string()),
-                });
+                })
+                .await;
                 Err(error)
+            }
+        }
+    }
+
+    /// Waits until a crashed actor may start again. What is asked of the slot meanwhile is done,
+    /// and may end the wait: a reset, or the host's shutdown.
+    async fn pause(&mut self, until: Instant) -> Result<(), HostError> {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => Ok(()),
+            Some(control) = self.endings.recv() => {
+                self.control(control).await;
+                if self.router.is_open() { Ok(()) } else { Err(HostError::ShuttingDown) }
             }
         }
     }
@@ -289,79 +366,124 @@ impl Slot {
 
     async fn call(
         &mut self,
-        queued: Instant,
         method: Arc<Method>,
-        values: &[Val],
-        reply: oneshot::Sender<Result<Heard<Called>, HostError>>,
+        values: Vec<Val>,
+        queue_us: u64,
+        reply: Reply<Called>,
     ) {
-        let queue_us = micros(queued.elapsed());
-        let Some(live) = &mut self.live else { return };
-        let end = live.generation.call(&method, values).await;
-        let called = |values| Called { method, values };
+        let Some(live) = self.live.take() else { return };
+        let Live { generation, mut answers, awake } = live;
+        let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
+        let pending = Pending { queue_us, method: Arc::clone(&method), reply, trace };
+        self.handle.view.lock().running = Some(meter.clone());
+        let mut crash = None;
+        let fence = generation.fence();
+        let mut running = generation.calling(method, values);
+        let (generation, end) = loop {
+            let control = tokio::select! {
+                biased;
+                done = &mut running => break done,
+                Some(control) = self.endings.recv() => control,
+            };
+            match control {
+                // It is not idle.
+                Control::End { ending: Ending::Sleep, done } => drop(done.send(None)),
+                Control::Forgive { done } => {
+                    answers.prove();
+                    drop(done.send(Ok(())));
+                }
+                // Its guest stops at the next tick, as by a trap. The first to ask is answered.
+                Control::Crash { fence: of, done } if of == fence && crash.is_none() => {
+                    self.handle.revoke(Reason::Trapped);
+                    crash = Some(done);
+                }
+                Control::Crash { done, .. } => drop(done.send(None)),
+                Control::End { ending, done } => {
+                    self.handle.hide();
+                    let doing = Doing::Call { running, meter, pending };
+                    let (reason, grace) = (ending.reason(), ending.grace());
+                    let exit = ending::orderly(doing, answers, reason, grace).await;
+                    self.handle.view.lock().running = None;
+                    let exit = self.record(exit).await;
+                    drop(awake);
+                    drop(crash.map(|crash| crash.send(Some(exit.clone()))));
+                    drop(done.send(Some(exit)));
+                    return;
+                }
+            }
+        };
+        self.handle.view.lock().running = None;
         match end {
             CallEnd::Answered(answer) => {
-                live.release(queue_us, answer, called, reply);
-                live.bound_gated().await;
+                answers.call(pending, answer);
+                let max = generation.limits().mailbox_calls_max;
+                let live = self.live.insert(Live { generation, answers, awake });
+                live.answers.bounded(max).await;
+                if let Some(done) = crash {
+                    // It was answered before the guest could be stopped.
+                    drop(done.send(self.crash(fence).await));
+                }
             }
             CallEnd::Crashed { answer, reason, message } => {
-                live.release(queue_us, answer, called, reply);
-                self.crashed(reason, message).await;
+                self.handle.hide();
+                let life = generation.fence().generation;
+                let exit = ending::crashed(generation, answers, reason, message).await;
+                // It passes the gate before anything takes the actor over, and is told after the
+                // crash was counted: whoever hears of it sees it.
+                let Pending { queue_us, method, reply, .. } = pending;
+                let shape = |values| Called { method, values };
+                let heard = answer.heard(life, queue_us, shape).await;
+                let exit = self.record(exit).await;
+                drop(awake);
+                drop(crash.map(|crash| crash.send(Some(exit))));
+                drop(reply.send(heard));
             }
             CallEnd::Fatal(waiting) => {
-                let cause = live.generation.session().cause();
+                let cause = generation.session().cause();
                 let cause = cause.expect("BUG: a dead session has a cause");
-                live.tell_end(cause.clone(), waiting, reply);
+                answers.lost(cause.clone(), waiting, pending.reply);
+                self.live = Some(Live { generation, answers, awake });
                 self.fatal(&cause).await;
             }
         }
     }
 
-    /// The orderly end. Answers leave first: after the seal nothing can be confirmed.
-    async fn end(&mut self, reason: Reason) -> Option<Exit> {
-        let mut live = self.take_live()?;
-        while live.gated.join_next().await.is_some() {}
-        let cause = live.generation.session().cause();
-        let exit = match &cause {
-            None => ending::orderly(live.generation, reason).await,
-            Some(cause) => ending::fatal(live.generation, cause).await,
-        };
-        Some(self.record(exit))
+    /// The orderly end of a generation that runs no call.
+    async fn end(&mut self, ending: Ending) -> Option<Exit> {
+        let Live { generation, answers, awake } = self.take_live()?;
+        let doing = Doing::Nothing(generation);
+        let exit = ending::orderly(doing, answers, ending.reason(), ending.grace()).await;
+        let exit = self.record(exit).await;
+        drop(awake);
+        Some(exit)
     }
 
     /// The session died. Whoever waits is told the cause.
     async fn fatal(&mut self, cause: &Cause) {
-        let Some(mut live) = self.take_live() else { return };
-        live.generation.revoke(cause.reason());
-        while live.gated.join_next().await.is_some() {}
-        let exit = ending::fatal(live.generation, cause).await;
-        self.record(exit);
+        let Some(Live { generation, answers, awake }) = self.take_live() else { return };
+        let exit = ending::fatal(generation, answers, cause).await;
+        self.record(exit).await;
+        drop(awake);
         while let Ok(request) = self.queue.try_recv() {
             request.work.refuse(error_of(cause, None));
         }
     }
 
-    /// The instance died. Commits and the answers behind them run to their verdict first.
-    async fn crashed(&mut self, reason: Reason, message: String) {
-        let Some(mut live) = self.take_live() else { return };
-        while live.gated.join_next().await.is_some() {}
-        let exit = ending::crashed(live.generation, reason, message).await;
-        self.record(exit);
-    }
-
-    /// A fault on purpose. A life that has ended meanwhile is not the next one.
-    async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
-        self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
-        self.crashed(Reason::Trapped, CRASHED_ON_PURPOSE.to_owned()).await;
-        self.router.shared().exits.of(&self.actor)
-    }
-
     fn take_live(&mut self) -> Option<Live> {
-        *self.handle.view.lock() = View::default();
+        self.handle.hide();
         self.live.take()
     }
 
-    fn record(&self, exit: Exit) -> Exit {
-        self.router.shared().exits.record(&self.actor, exit.clone());
+    /// Makes an exit known: to operators, and to the crash policy if it was one.
+    async fn record(&mut self, exit: Exit) -> Exit {
+        let shared = Arc::clone(self.router.shared());
+        shared.exits.record(&self.actor, exit.clone());
+        if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
+            shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);
+            ownership::write_open_breaker(&shared, &self.actor).await;
+        }
+        let observer = shared.observer.clone();
+        Trace::new(observer, &self.actor, exit.generation).step(EndStep::Reported);
         exit
     }
 }
@@ -377,55 +499,6 @@ impl Drop for Slot {
             } else {
                 HostError::ShuttingDown
             });
-        }
-    }
-}
-
-impl Live {
-    /// Puts an answer in front of the gate; it leaves when it has passed.
-    fn release<T: Send + 'static, U: Send + 'static>(
-        &mut self,
-        queue_us: u64,
-        answer: Answer<T>,
-        shape: impl FnOnce(T) -> U + Send + 'static,
-        reply: oneshot::Sender<Result<Heard<U>, HostError>>,
-    ) {
-        let generation = self.generation.fence().generation;
-        self.gated.spawn(async move {
-            let Answer { outcome, waiting, mut bill } = answer;
-            let since = Instant::now();
-            let passed = waiting.pass().await;
-            bill.queue_us = queue_us;
-            bill.gate_us = micros(since.elapsed());
-            let heard = match (passed, outcome) {
-                (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
-                (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
-                (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
-            };
-            // A caller that has gone away needs no answer.
-            drop(reply.send(heard));
-        });
-    }
-
-    /// Tells a caller whose session died why, and what became of its own writes: a commit that was
-    /// on its way may still turn out to be kept.
-    fn tell_end<T: Send + 'static>(
-        &mut self,
-        cause: Cause,
-        waiting: Waiting,
-        reply: oneshot::Sender<Result<T, HostError>>,
-    ) {
-        self.gated.spawn(async move {
-            let verdict = waiting.verdict().await;
-            drop(reply.send(Err(error_of(&cause, verdict))));
-        });
-    }
-
-    /// A store that stalls must not let answers pile up without end.
-    async fn bound_gated(&mut self) {
-        let max = usize::try_from(self.generation.limits().mailbox_calls_max).unwrap_or(1);
-        while self.gated.len() > max.max(1) {
-            self.gated.join_next().await;
         }
     }
 }

@@ -96,18 +96,28 @@ impl Connection {
         let connection = open.connection_mut();
         hardening::harden(connection, limits).map_err(other)?;
         judge.install(connection).map_err(other)?;
-        let looking = (owner.clone(), meter.clone(), slice.clone());
-        let look = move || {
-            looking.2.look();
-            !(looking.1.look() && looking.0.is_alive())
+        let look = || {
+            let (owner, meter, slice) = (owner.clone(), meter.clone(), slice.clone());
+            move || {
+                slice.look();
+                meter.pages_read(owner.handle().take_pages_read());
+                meter.look() && owner.is_alive()
+            }
         };
+        let (waits_on, still_ours) = (meter.clone(), owner.clone());
+        session.wait_while(move || !waits_on.past_deadline() && still_ours.is_alive());
+        let interrupts = look();
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
-        connection.progress_handler(steps, Some(look)).map_err(other)?;
+        connection.progress_handler(steps, Some(move || !interrupts())).map_err(other)?;
         let noting = owner.clone();
         connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
         let database = Database::new(open);
+        database
+            .set_look(Box::new(look()))
+            .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
         functions::register(&database)
             .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
+        let heap = Heap::asking(hardening::HEAP_BYTES_MAX, Box::new(look()));
         let core = Core {
             slots: Slots::default(),
             cache: Cache::default(),
@@ -123,12 +133,7 @@ impl Connection {
             runs: 0,
             bound_bytes: 0,
         };
-        Ok(Self {
-            core: Whole::new(core),
-            owner,
-            meter,
-            heap: Heap::new(hardening::HEAP_BYTES_MAX),
-        })
+        Ok(Self { core: Whole::new(core), owner, meter, heap })
     }
 
     /// Ends running SQL from any thread.
@@ -165,8 +170,8 @@ impl Connection {
             core.control("ROLLBACK")?;
         }
         core.stack.clear();
-        let (read, written) = core.runner.database.take_page_counts();
-        self.meter.pages(read, written);
+        self.meter.pages_read(self.owner.handle().take_pages_read());
+        self.meter.pages_written(core.runner.database.take_pages_written());
         core.runner.slice.end();
         ended.map(|()| left)
     }
@@ -382,8 +387,7 @@ impl Core {
         if !compiled.readonly {
             runner.changes_since(before);
         }
-        let columns = compiled.raw.column_count();
-        set.columns = (0..columns).map(|index| compiled.raw.column_name(index)).collect();
+        set.columns = runner.column_names(compiled)?;
         Ok(set)
     }
 

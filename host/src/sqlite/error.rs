@@ -130,6 +130,10 @@ pub enum SqlLimit {
     Handles,
     /// Scratch space of sorts, temporary tables and journals.
     ScratchBytes,
+    /// Memory that SQLite may use for this database.
+    Memory,
+    /// Pages of the database read in one call.
+    Pages,
 }
 
 impl SqlLimit {
@@ -146,6 +150,8 @@ impl SqlLimit {
             Self::PackedBytes => "packed-bytes",
             Self::Handles => "handles",
             Self::ScratchBytes => "scratch-bytes",
+            Self::Memory => "memory",
+            Self::Pages => "pages",
         }
     }
 }
@@ -181,7 +187,7 @@ impl SqlError {
             sys::SQLITE_INTERRUPT => Self::Interrupted,
             sys::SQLITE_FULL => Self::Full,
             sys::SQLITE_TOOBIG => Self::LimitExceeded(SqlLimit::ValueBytes),
-            sys::SQLITE_NOMEM => Self::Other("SQLite has no memory left".to_owned()),
+            sys::SQLITE_NOMEM => Self::LimitExceeded(SqlLimit::Memory),
             sys::SQLITE_ABORT if code == sys::SQLITE_ABORT_ROLLBACK => Self::NotOpen,
             _ if denial.is_some() => Self::Denied(denial.unwrap_or(message)),
             _ => Self::Statement(StatementFailure { code, message, offset }),

@@ -143,17 +143,15 @@ impl Database {
         u32::try_from(unsafe { sys::sqlite3_error_offset(self.raw.as_ptr()) }).ok()
     }
 
-    /// Pages read and written through the VFS since this was asked last.
-    pub(super) fn take_page_counts(&self) -> (u64, u64) {
-        let take = |which: c_int| {
-            let (mut now, mut high) = (0, 0);
-            // SAFETY: the handle is open, the outputs are ours.
-            let code = unsafe {
-                sys::sqlite3_db_status(self.raw.as_ptr(), which, &raw mut now, &raw mut high, 1)
-            };
-            if code == sys::SQLITE_OK { u64::try_from(now).unwrap_or(0) } else { 0 }
+    /// Pages handed over for commit since this was asked last.
+    pub(super) fn take_pages_written(&self) -> u64 {
+        let which = sys::SQLITE_DBSTATUS_CACHE_WRITE;
+        let (mut now, mut high) = (0, 0);
+        // SAFETY: the handle is open, the outputs are ours.
+        let code = unsafe {
+            sys::sqlite3_db_status(self.raw.as_ptr(), which, &raw mut now, &raw mut high, 1)
         };
-        (take(sys::SQLITE_DBSTATUS_CACHE_MISS), take(sys::SQLITE_DBSTATUS_CACHE_WRITE))
+        if code == sys::SQLITE_OK { u64::try_from(now).unwrap_or(0) } else { 0 }
     }
 
     /// Opens one value of a row of `main`.
@@ -181,6 +179,17 @@ impl Database {
             Some(raw) if code == sys::SQLITE_OK => Ok(Blob { raw, _database: self }),
             _ => Err(if code == sys::SQLITE_OK { sys::SQLITE_NOMEM } else { code }),
         }
+    }
+
+    /// What functions of ours ask while they work long: whether to go on.
+    pub(super) fn set_look(&self, look: Look) -> Result<(), Code> {
+        let data = Box::into_raw(Box::new(look)).cast::<c_void>();
+        // SAFETY: the handle is open and the name ends in NUL; `drop_look` frees the box once, when
+        // the connection is closed, and at once if this fails.
+        let code = unsafe {
+            sys::sqlite3_set_clientdata(self.raw.as_ptr(), LOOK.as_ptr(), data, Some(drop_look))
+        };
+        if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
     }
 
     /// Registers a function under SQLite's own rules for overriding: same name and arity.
@@ -510,6 +519,17 @@ impl Drop for Statement {
     }
 }
 
+/// Whether work inside of SQLite may go on.
+pub(super) type Look = Box<dyn Fn() -> bool + Send>;
+
+/// The name under which a connection keeps its [`Look`].
+const LOOK: &CStr = c"stockade-look";
+
+unsafe extern "C" fn drop_look(data: *mut c_void) {
+    // SAFETY: comes from `set_look`, and SQLite calls this once.
+    drop(unsafe { Box::from_raw(data.cast::<Look>()) });
+}
+
 /// A function of ours: pure, so SQLite may fold it and call it from any schema.
 pub(super) struct Function {
     pub(super) name: &'static CStr,
@@ -526,6 +546,8 @@ pub(super) enum Answer<'a> {
     Text(Cow<'a, [u8]>),
     /// Over the length limit.
     TooBig,
+    /// The call is over: see [`Arguments::may_go_on`].
+    Stopped,
     /// An error in words.
     Wrong(&'static str),
 }
@@ -593,12 +615,32 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// Whether the call may go on: to be asked now and then by what may take long.
+    pub(super) fn may_go_on(&self) -> bool {
+        // SAFETY: the context is live and has an open connection; what it keeps under this name
+        // comes from `set_look` and lives until the connection is closed.
+        unsafe {
+            let database = sys::sqlite3_context_db_handle(self.context);
+            let look = sys::sqlite3_get_clientdata(database, LOOK.as_ptr()).cast::<Look>();
+            look.as_ref().is_none_or(|look| look())
+        }
+    }
+
+    /// The connection's bound on the pattern of LIKE and GLOB, in bytes.
+    pub(super) fn pattern_bytes_max(&self) -> usize {
+        self.limit(sys::SQLITE_LIMIT_LIKE_PATTERN_LENGTH)
+    }
+
     /// The connection's bound on one value, in bytes.
     pub(super) fn length_max(&self) -> usize {
+        self.limit(sys::SQLITE_LIMIT_LENGTH)
+    }
+
+    fn limit(&self, which: c_int) -> usize {
         // SAFETY: the context is live for the call and has an open connection.
         let limit = unsafe {
             let database = sys::sqlite3_context_db_handle(self.context);
-            sys::sqlite3_limit(database, sys::SQLITE_LIMIT_LENGTH, -1)
+            sys::sqlite3_limit(database, which, -1)
         };
         usize::try_from(limit).unwrap_or(0)
     }
@@ -628,6 +670,7 @@ unsafe extern "C" fn trampoline(
             Answer::Integer(value) => sys::sqlite3_result_int64(context, value),
             Answer::Real(value) => sys::sqlite3_result_double(context, value),
             Answer::TooBig => sys::sqlite3_result_error_toobig(context),
+            Answer::Stopped => sys::sqlite3_result_error_code(context, sys::SQLITE_INTERRUPT),
             Answer::Text(text) => {
                 let (from, length) = start_and_length(&text);
                 let from = from.cast::<c_char>();

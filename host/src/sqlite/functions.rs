@@ -1,6 +1,6 @@
 //! SQL functions of our own, under SQLite's names and with SQLite's answers.
 //!
-//! `instr`, `replace` and the trims replace SQLite's, whose loops take quadratic time in C code
+//! `instr`, `replace`, the trims, LIKE and GLOB replace SQLite's, whose loops take quadratic time in C code
 //! that no progress handler can interrupt. The math functions are SQLite's optional ones, which a
 //! plain build leaves out.
 
@@ -10,13 +10,17 @@ use std::collections::HashMap;
 use memchr::memmem;
 
 use super::ffi::{Answer, Arguments, Code, Database, Function, Kind};
+use super::pattern::{glob, like};
 
 /// Registers all of them.
 pub(super) fn register(database: &Database) -> Result<(), Code> {
     FUNCTIONS.iter().try_for_each(|function| database.register(function))
 }
 
-static FUNCTIONS: [Function; 38] = [
+static FUNCTIONS: [Function; 41] = [
+    Function { name: c"glob", arity: 2, call: glob },
+    Function { name: c"like", arity: 2, call: like },
+    Function { name: c"like", arity: 3, call: like },
     Function { name: c"instr", arity: 2, call: instr },
     Function { name: c"replace", arity: 3, call: replace },
     Function { name: c"trim", arity: 1, call: |a| trim(a, Ends::Both) },

@@ -9,7 +9,7 @@ use rusqlite::limits::Limit;
 
 use crate::limits::Limits;
 
-/// LIKE and GLOB take (text x pattern) steps without a look at the meter.
+/// LIKE and GLOB (`pattern.rs`) recurse and take (text x pattern) steps.
 const LIKE_PATTERN_BYTES_MAX: i32 = 128;
 /// The parser and the code generator recurse: the host's share of a fiber's stack is 1.5 MiB.
 const EXPRESSION_DEPTH_MAX: i32 = 200;

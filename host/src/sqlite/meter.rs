@@ -35,7 +35,7 @@ pub struct Counts {
     pub rows_written: u64,
     /// Bytes of rows handed out.
     pub row_bytes: u64,
-    /// Pages that SQLite read through the VFS. Complete when the call has ended.
+    /// Pages of the database that SQLite read because its own cache lacked them.
     pub pages_read: u64,
     /// Pages that SQLite wrote through the VFS. Complete when the call has ended.
     pub pages_written: u64,
@@ -52,6 +52,8 @@ pub struct Remaining {
     pub rows: u64,
     /// Bytes of rows that it may still read.
     pub row_bytes: u64,
+    /// Pages of the database that it may still read.
+    pub pages: u64,
 }
 
 /// Which allowance of a call ran out.
@@ -65,6 +67,8 @@ pub enum Exhausted {
     Rows,
     /// Bytes of rows read.
     RowBytes,
+    /// Pages of the database read.
+    Pages,
 }
 
 impl Exhausted {
@@ -76,6 +80,7 @@ impl Exhausted {
             Self::SqlSteps => "sql-steps",
             Self::Rows => "rows",
             Self::RowBytes => "row-bytes",
+            Self::Pages => "pages",
         }
     }
 
@@ -85,6 +90,7 @@ impl Exhausted {
             Self::SqlSteps => SqlError::LimitExceeded(SqlLimit::SqlSteps),
             Self::Rows => SqlError::LimitExceeded(SqlLimit::Rows),
             Self::RowBytes => SqlError::LimitExceeded(SqlLimit::RowBytes),
+            Self::Pages => SqlError::LimitExceeded(SqlLimit::Pages),
         }
     }
 }
@@ -92,12 +98,15 @@ impl Exhausted {
 #[derive(Debug, Default)]
 struct Inner {
     stop: AtomicBool,
+    /// The deadline was brought forward since `begin`.
+    shortened: AtomicBool,
     exhausted: AtomicU8,
     /// Written by `begin` alone.
     deadline: Mutex<Option<Instant>>,
     sql_steps_max: AtomicU64,
     rows_max: AtomicU64,
     row_bytes_max: AtomicU64,
+    pages_max: AtomicU64,
     statements: AtomicU64,
     sql_steps: AtomicU64,
     /// Steps of the statement that runs now, not yet in `sql_steps`.
@@ -123,17 +132,28 @@ impl Meter {
         inner.sql_steps_max.store(limits.sql_steps_max, Ordering::Relaxed);
         inner.rows_max.store(limits.rows_max, Ordering::Relaxed);
         inner.row_bytes_max.store(limits.row_bytes_max, Ordering::Relaxed);
+        inner.pages_max.store(limits.pages_max, Ordering::Relaxed);
         for counter in inner.counters() {
             counter.store(0, Ordering::Relaxed);
         }
         inner.exhausted.store(0, Ordering::Relaxed);
+        inner.shortened.store(false, Ordering::Relaxed);
         inner.stop.store(false, Ordering::Release);
     }
 
     /// Brings the deadline of the call in progress forward; never back.
     pub fn shorten(&self, deadline: Instant) {
         let mut current = self.0.deadline.lock();
-        *current = Some(current.map_or(deadline, |current| current.min(deadline)));
+        if current.is_none_or(|current| deadline < current) {
+            *current = Some(deadline);
+            self.0.shortened.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the call ran out of time because its deadline was brought forward: not its fault.
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.exhausted() == Some(Exhausted::Time) && self.0.shortened.load(Ordering::Relaxed)
     }
 
     /// Whether the call is past its deadline; it has then used up its time. Asked at every epoch
@@ -185,6 +205,7 @@ impl Meter {
             sql_steps: get(&self.0.sql_steps_max).saturating_sub(counts.sql_steps),
             rows: get(&self.0.rows_max).saturating_sub(counts.rows_read),
             row_bytes: get(&self.0.row_bytes_max).saturating_sub(counts.row_bytes),
+            pages: get(&self.0.pages_max).saturating_sub(counts.pages_read),
         }
     }
 
@@ -196,6 +217,7 @@ impl Meter {
             2 => Some(Exhausted::SqlSteps),
             3 => Some(Exhausted::Rows),
             4 => Some(Exhausted::RowBytes),
+            5 => Some(Exhausted::Pages),
             _ => None,
         }
     }
@@ -267,10 +289,18 @@ impl Meter {
         add(&self.0.rows_written, rows);
     }
 
-    /// Pages went through the VFS.
-    pub(super) fn pages(&self, read: u64, written: u64) {
-        add(&self.0.pages_read, read);
-        add(&self.0.pages_written, written);
+    /// Pages of the database were read. Seen at the next look: the statement that read them goes on
+    /// until then.
+    #[inline]
+    pub(super) fn pages_read(&self, pages: u64) {
+        if pages > 0 && add(&self.0.pages_read, pages) > get(&self.0.pages_max) {
+            self.exhaust(Exhausted::Pages);
+        }
+    }
+
+    /// Pages were handed over for commit.
+    pub(super) fn pages_written(&self, pages: u64) {
+        add(&self.0.pages_written, pages);
     }
 
     fn is_past_deadline(&self) -> bool {
@@ -285,6 +315,7 @@ impl Meter {
             Exhausted::SqlSteps => 2,
             Exhausted::Rows => 3,
             Exhausted::RowBytes => 4,
+            Exhausted::Pages => 5,
         };
         // The first one is what the call ended by.
         let _ = self.0.exhausted.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
@@ -366,5 +397,19 @@ mod tests {
         meter.stop();
         assert_eq!(meter.start_statement(), Err(SqlError::Interrupted));
         assert_eq!(meter.exhausted(), None);
+    }
+
+    #[test]
+    fn a_deadline_that_was_brought_forward_is_told_from_one_that_passed() {
+        let meter = Meter::new();
+        meter.begin(&Limits::default(), Instant::now());
+        meter.shorten(Instant::now() + Duration::from_secs(1));
+        assert!(meter.past_deadline() && !meter.was_cut_short(), "it was late by itself");
+        meter.begin(&Limits::default(), Instant::now() + Duration::from_secs(60));
+        meter.shorten(Instant::now());
+        assert!(!meter.was_cut_short(), "not yet noticed");
+        assert!(meter.past_deadline() && meter.was_cut_short());
+        meter.begin(&Limits::default(), Instant::now());
+        assert!(meter.past_deadline() && !meter.was_cut_short(), "forgotten by the next call");
     }
 }

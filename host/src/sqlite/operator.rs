@@ -124,9 +124,8 @@ impl Core {
         if !compiled.readonly {
             answer.changes += runner.changes_since(before).rows;
         }
-        let columns = compiled.raw.column_count();
-        if columns > 0 {
-            answer.columns = (0..columns).map(|index| compiled.raw.column_name(index)).collect();
+        if compiled.raw.column_count() > 0 {
+            answer.columns = runner.column_names(compiled)?;
             (answer.rows, answer.more) = (rows, more);
         }
         Ok(())

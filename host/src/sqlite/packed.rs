@@ -39,7 +39,7 @@ pub(super) fn push_column(
             push_bytes(out, tag, bytes, row_start, row_bytes_max)?;
         }
         Column::Blob(bytes) => push_bytes(out, BLOB, bytes, row_start, row_bytes_max)?,
-        Column::NoMemory => return Err(SqlError::Other("SQLite has no memory left".to_owned())),
+        Column::NoMemory => return Err(SqlError::LimitExceeded(SqlLimit::Memory)),
     }
     Ok(())
 }

@@ -111,15 +111,21 @@ impl Connection {
     /// The columns of the result.
     ///
     /// # Errors
-    /// `Revoked`.
+    /// `LimitExceeded(RowBytes)` if the names are more than a batch, `Revoked`.
     pub fn columns(&mut self, id: StatementId) -> Result<Vec<ColumnInfo>, SqlError> {
         self.guarded(|core| {
-            let raw = &core.slot(id)?.compiled.raw;
-            let column = |index| ColumnInfo {
-                name: raw.column_name(index),
-                declared_type: raw.column_declared_type(index),
-            };
-            Ok((0..raw.column_count()).map(column).collect())
+            let Core { slots, runner, .. } = core;
+            let compiled = &slots.get_mut(id).ok_or(SqlError::NotOpen)?.compiled;
+            let mut left = runner.bounds.batch_bytes_max;
+            let mut columns = Vec::new();
+            for (index, name) in (0..).zip(runner.column_names(compiled)?) {
+                let declared_type = compiled.raw.column_declared_type(index);
+                left = left
+                    .checked_sub(declared_type.as_ref().map_or(0, String::len))
+                    .ok_or(SqlError::LimitExceeded(SqlLimit::RowBytes))?;
+                columns.push(ColumnInfo { name, declared_type });
+            }
+            Ok(columns)
         })
     }
 

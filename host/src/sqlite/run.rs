@@ -249,6 +249,7 @@ impl Runner {
     #[inline]
     pub(super) fn start(&self, compiled: &Compiled, in_transaction: bool) -> Result<(), SqlError> {
         self.owner.alive()?;
+        self.meter.pages_read(self.owner.handle().take_pages_read());
         if self.meter.start_statement()? {
             self.slice.look();
         }
@@ -419,6 +420,19 @@ impl Runner {
         Ok((values, bytes))
     }
 
+    /// Names of the result's columns. Guest-controlled: together no more than a batch.
+    pub(super) fn column_names(&self, compiled: &Compiled) -> Result<Vec<String>, SqlError> {
+        let mut left = self.bounds.batch_bytes_max;
+        let mut names = Vec::new();
+        for index in 0..compiled.raw.column_count() {
+            let name = compiled.raw.column_name(index);
+            left =
+                left.checked_sub(name.len()).ok_or(SqlError::LimitExceeded(SqlLimit::RowBytes))?;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
     // --- what went wrong -----------------------------------------------------------------------
 
     /// What the last call of SQLite failed with. Must be asked before the next call.
@@ -436,7 +450,10 @@ impl Runner {
             return self.meter.check().err().unwrap_or(SqlError::Denied(message));
         }
         match SqlError::of_code(code, message, offset, denial) {
-            SqlError::Interrupted => self.meter.check().err().unwrap_or(SqlError::Interrupted),
+            // A large allocation is refused when the call is over: see `heap`.
+            error @ (SqlError::Interrupted | SqlError::LimitExceeded(SqlLimit::Memory)) => {
+                self.meter.check().err().unwrap_or(error)
+            }
             error => error,
         }
     }
@@ -455,6 +472,6 @@ fn value_of(column: &Column<'_>) -> Result<Value, SqlError> {
             Err(_) => Value::Blob(bytes.to_vec()),
         },
         Column::Blob(bytes) => Value::Blob(bytes.to_vec()),
-        Column::NoMemory => return Err(SqlError::Other("SQLite has no memory left".to_owned())),
+        Column::NoMemory => return Err(SqlError::LimitExceeded(SqlLimit::Memory)),
     })
 }

@@ -1,6 +1,7 @@
 //! What all files of one open database share: the session, the faults, the scratch budget.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use stockade_depot::{Cause, Reason, Session};
 
@@ -13,11 +14,14 @@ use crate::scratch::Budget;
 pub(crate) struct Context {
     pub(crate) session: Session,
     pub(crate) faults: FaultSlot,
-    pub(crate) scratch: Budget,
+    /// Shared with large transactions, which outlive the connection until they are durable.
+    pub(crate) scratch: Arc<Budget>,
     pub(crate) settings: Settings,
     /// Bytes of written pages that a transaction may hold before it is refused early. More than
     /// `commit_bytes_max` by what SQLite's cache can hold back: a rollback writes those as well.
     pub(crate) overlay_bytes_max: u64,
+    /// Pages read from the session since they were last taken.
+    pub(crate) pages_read: AtomicU64,
     main_is_open: AtomicBool,
 }
 
@@ -26,9 +30,10 @@ impl Context {
         let cache_bytes = u64::from(options.cache_pages) * stockade_depot::PAGE_SIZE as u64;
         Self {
             faults: FaultSlot::default(),
-            scratch: Budget::new(options),
+            scratch: Arc::new(Budget::new(options)),
             settings: Settings::new(options),
             overlay_bytes_max: session.limits().commit_bytes_max.saturating_add(cache_bytes),
+            pages_read: AtomicU64::new(0),
             main_is_open: AtomicBool::new(false),
             session,
         }

@@ -1,6 +1,7 @@
 //! The way to an open database from any thread: what went wrong, interrupt, close.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use rusqlite::InterruptHandle;
@@ -60,6 +61,16 @@ impl Handle {
     /// fault: a ROLLBACK whose sync was refused is repeated by SQLite.
     pub fn take_fault(&self) -> Option<Fault> {
         self.context.faults.take()
+    }
+
+    /// Pages of the database that SQLite has read from the session since the last call: its cache
+    /// lacked them.
+    #[must_use]
+    pub fn take_pages_read(&self) -> u64 {
+        match self.context.pages_read.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.context.pages_read.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// Bytes of scratch in use: journals, temporary tables, sorts.

@@ -7,6 +7,7 @@
 //!  heap       what SQLite allocates for one database: bounded
 //!  registry   which VFS belongs to which database
 //!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
+//!  spill      pages of a large transaction, in a nameless file until it is durable
 //!  scratch    journals, temporary tables, sorts: bounded, memory first, then a nameless file
 //!  ───────────────────────────────────────────────────────────────────────────────────────
 //!  stockade_depot::Session
@@ -28,6 +29,7 @@ mod overlay;
 mod pragma;
 mod registry;
 mod scratch;
+mod spill;
 #[cfg(test)]
 mod test_context;
 

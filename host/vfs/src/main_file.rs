@@ -30,13 +30,15 @@
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stockade_depot::{PAGE_SIZE, PageBytes, PageCount, Pgno};
 
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::file::{FileError, OsFile};
-use crate::overlay::Overlay;
+use crate::overlay::{Finished, Overlay};
+use crate::scratch;
 
 const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
@@ -114,7 +116,8 @@ impl MainFile {
         let kept = match &self.state {
             State::Idle | State::Refused => self.base,
             State::Dirty(transaction) | State::Prepared(transaction) => {
-                if let Some(page) = transaction.overlay.get(pgno) {
+                let page = transaction.overlay.get(pgno);
+                if let Some(page) = page.map_err(|error| scratch::failed(&error))? {
                     out.copy_from_slice(&page[start..start + out.len()]);
                     return Ok(());
                 }
@@ -125,6 +128,7 @@ impl MainFile {
             out.fill(0);
             return Ok(());
         }
+        self.context.pages_read.fetch_add(1, Ordering::Relaxed);
         let page = self.context.session.read(pgno)?;
         out.copy_from_slice(&page[start..start + out.len()]);
         Ok(())
@@ -145,7 +149,10 @@ impl MainFile {
         let Some(transaction) = self.transaction() else {
             return Ok(());
         };
-        transaction.overlay.put(pgno, page);
+        // A page that cannot be kept leaves a torn transaction: it must not be committed.
+        if let Err(fault) = transaction.overlay.put(pgno, page) {
+            return Err(self.refuse(fault));
+        }
         transaction.count = transaction.count.max(PageCount(pgno.0));
         Ok(())
     }
@@ -161,11 +168,28 @@ impl MainFile {
             return Ok(());
         };
         let bytes = transaction.overlay.len() as u64 * PAGE_BYTES;
+        let spills = transaction.overlay.spills();
         if bytes > self.context.overlay_bytes_max {
             let max = self.context.session.limits().commit_bytes_max;
             return Err(self.refuse(Fault::CommitTooLarge { bytes, max }));
         }
+        let step_pages = self.context.session.limits().step_pages_max() as u64;
+        if !spills && bytes >= step_pages.saturating_mul(PAGE_BYTES) {
+            return self.start_spill();
+        }
         Ok(())
+    }
+
+    /// From here on the transaction is on disk. It waits until the one before, if that was as large,
+    /// has left its file.
+    fn start_spill(&mut self) -> Result<(), FileError> {
+        let context = Arc::clone(&self.context);
+        let started = match (context.session.room_for_large(), self.transaction()) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Some(transaction)) => transaction.overlay.start_spill(&context.scratch),
+            (Ok(()), None) => Ok(()),
+        };
+        started.map_err(|fault| self.refuse(fault))
     }
 }
 
@@ -183,13 +207,11 @@ impl Transaction {
 
     /// What to publish. Pages that were cut off and grew again without being written are zeros,
     /// not what they were before; the session fills what lies above the old count itself.
-    fn into_pages(mut self, base: PageCount) -> Vec<(Pgno, PageBytes)> {
+    fn finish(mut self, base: PageCount) -> Finished {
         for pgno in self.kept.0.saturating_add(1)..=base.0.min(self.count.0) {
-            if self.overlay.get(Pgno(pgno)).is_none() {
-                self.overlay.put(Pgno(pgno), PageBytes::from(vec![0; PAGE_SIZE]));
-            }
+            self.overlay.put_zeros(Pgno(pgno));
         }
-        self.overlay.into_pages()
+        self.overlay.finish()
     }
 }
 
@@ -301,7 +323,10 @@ impl OsFile for MainFile {
         let alive = self.context.alive();
         if !transaction.changes_nothing(self.base) {
             let count = transaction.count;
-            self.context.session.publish(transaction.into_pages(self.base), count);
+            match transaction.finish(self.base) {
+                Finished::Pages(pages) => self.context.session.publish(pages, count),
+                Finished::Large(source) => self.context.session.publish_large(source, count),
+            }
             self.base = count;
         }
         Ok(alive?)

@@ -50,16 +50,18 @@ impl Budget {
         self.in_memory.load(Ordering::Relaxed)
     }
 
-    fn charge(&self, bytes: u64) -> Result<(), Fault> {
+    /// Only SQLite's thread charges; a large transaction that became durable is refunded by
+    /// another one, meanwhile.
+    pub(crate) fn charge(&self, bytes: u64) -> Result<(), Fault> {
         let used = self.used().saturating_add(bytes);
         if used > self.bytes_max {
             return Err(Fault::ScratchFull { bytes: used, max: self.bytes_max });
         }
-        self.used.store(used, Ordering::Relaxed);
+        self.used.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    fn refund(&self, bytes: u64) {
+    pub(crate) fn refund(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -77,7 +79,7 @@ impl Budget {
         self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn new_file(&self) -> io::Result<File> {
+    pub(crate) fn new_file(&self) -> io::Result<File> {
         tempfile::tempfile_in(&self.directory)
     }
 }
@@ -237,7 +239,7 @@ fn read_sparse(file: &File, out: &mut [u8], offset: u64) -> Result<(), FileError
     Ok(())
 }
 
-fn failed(error: &io::Error) -> Fault {
+pub(crate) fn failed(error: &io::Error) -> Fault {
     Fault::ScratchFailed(error.to_string())
 }
 

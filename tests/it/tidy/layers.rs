@@ -23,7 +23,17 @@ const HOST_LAYERS: &[&[&str]] = &[
 
 /// Layers of package `stockade-depot`, top to bottom.
 const DEPOT_LAYERS: &[&[&str]] = &[
-    &["depot", "create", "takeover", "destroy", "history", "session", "confirm"],
+    &[
+        "depot",
+        "create",
+        "takeover",
+        "destroy",
+        "history",
+        "retention",
+        "import",
+        "session",
+        "confirm",
+    ],
     &["cache", "cause", "retry", "parker"],
     &["store"],
     &["chain", "limits"],
@@ -33,11 +43,12 @@ const DEPOT_LAYERS: &[&[&str]] = &[
 ];
 
 /// Packages and the packages of ours that each may depend on.
-const PACKAGES: [(&str, &[&str]); 5] = [
+const PACKAGES: [(&str, &[&str]); 6] = [
     ("host/depot/Cargo.toml", &[]),
     ("host/vfs/Cargo.toml", &["stockade-depot"]),
     ("host/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
     ("guest-sdk/Cargo.toml", &[]),
+    ("tests/model/Cargo.toml", &[]),
     ("tests/Cargo.toml", &["stockade", "stockade-depot", "stockade-vfs"]),
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! publish -> collected --(nothing in flight)--> in flight --(durable)--> cache and store
-//!            merges: one txid, last version of each page
+//!            merges: one txid, last version of each page; one that is too large
+//!            for one step is a commit of its own, and stays where its source has it
 //! ```
 //! Invariants:
 //! - L1: at most one step is in flight.
@@ -11,7 +12,8 @@
 //! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what
 //!   lies above `collected_to` was dropped, because the session was dead, and never becomes durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use crate::id::{PageCount, Pgno, Txid};
 use crate::limits::bytes_of_pages;
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::session::Mark;
+use crate::source::{InMemory, PageSource};
 use crate::store::CommitStep;
 
 /// Contents of a page that SQLite left out of a growing transaction.
@@ -32,15 +35,110 @@ static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 /// Changed pages of one or several transactions.
 pub(crate) type PageMap = HashMap<Pgno, PageBytes>;
 
+/// What a transaction has written.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// In memory.
+    Pages(Vec<(Pgno, PageBytes)>),
+    /// Somewhere else.
+    Source(Arc<dyn PageSource>),
+}
+
+/// A transaction that does not fit into one step.
+#[derive(Debug)]
+pub(crate) struct Large {
+    source: Arc<dyn PageSource>,
+    /// Every page of its commit, ascending: those written, and zeros for those left out.
+    pgnos: Vec<Pgno>,
+}
+
+impl Large {
+    /// Every page of its commit, ascending.
+    pub(crate) fn pgnos(&self) -> &[Pgno] {
+        &self.pgnos
+    }
+
+    fn has(&self, pgno: Pgno) -> bool {
+        self.pgnos.binary_search(&pgno).is_ok()
+    }
+
+    /// One of its pages.
+    pub(crate) fn read(&self, pgno: Pgno) -> io::Result<PageBytes> {
+        Ok(self.source.read(pgno)?.unwrap_or_else(|| Bytes::from_static(&ZERO_PAGE)))
+    }
+}
+
+/// Changed pages, as the pipeline has them.
+#[derive(Debug)]
+enum Layer {
+    Small(Arc<PageMap>),
+    Large(Arc<Large>),
+}
+
+impl Layer {
+    fn find(&self, pgno: Pgno) -> Option<Unsent> {
+        match self {
+            Self::Small(pages) => pages.get(&pgno).cloned().map(Unsent::Page),
+            Self::Large(large) => large.has(pgno).then(|| Unsent::Large(Arc::clone(large))),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(pages) => pages.len(),
+            Self::Large(large) => large.pgnos.len(),
+        }
+    }
+}
+
+/// Where a page is that the store does not have yet.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// Here.
+    Page(PageBytes),
+    /// To be read back, without the pipeline's lock.
+    Large(Arc<Large>),
+}
+
+/// Accepted transactions that become one commit.
+#[derive(Debug)]
+struct Collected {
+    pages: Layer,
+    /// Pages of the database after them.
+    page_count: PageCount,
+    /// The mark after the last of them.
+    to: u64,
+}
+
+/// What is to be sent next. Its hashes are left for whoever sends it: they cost time and need no
+/// lock. `chain` is the chain before it.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// One step.
+    Small(CommitStep, [u8; 32]),
+    /// Several.
+    Large(LargeCommit),
+}
+
+/// A commit that is staged.
+#[derive(Debug)]
+pub(crate) struct LargeCommit {
+    pub(crate) fence: Fence,
+    pub(crate) base: Txid,
+    pub(crate) page_count: PageCount,
+    pub(crate) pages: Arc<Large>,
+    pub(crate) chain: [u8; 32],
+}
+
 /// The pipeline's state. Behind the session's one lock, never held over a wait.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     /// Pages of the database after everything accepted.
     pub(crate) page_count: PageCount,
-    /// Accepted, not sent.
-    pub(crate) collected: PageMap,
+    /// Accepted, not sent; the oldest first. `prepare` keeps it to one entry.
+    collected: VecDeque<Collected>,
     /// Sent, no verdict yet.
-    pub(crate) in_flight: Option<Arc<PageMap>>,
+    in_flight: Option<Layer>,
     /// The last durable commit.
     pub(crate) durable_txid: Txid,
     /// Hash over the history up to it: what the store's chain must go on from.
@@ -55,6 +153,8 @@ pub(crate) struct Pipeline {
     pub(crate) pumping: bool,
     /// Whether the seal has begun: nothing is accepted any more.
     pub(crate) sealing: bool,
+    /// Whether earlier generations may have left staged rows behind.
+    pub(crate) leftovers: bool,
 }
 
 /// The step that ended the pipeline.
@@ -80,7 +180,7 @@ impl Pipeline {
     pub(crate) fn new(head: &Head) -> Self {
         Self {
             page_count: head.page_count,
-            collected: PageMap::new(),
+            collected: VecDeque::new(),
             in_flight: None,
             durable_txid: head.txid,
             chain: head.chain,
@@ -91,6 +191,7 @@ impl Pipeline {
             lost: None,
             pumping: false,
             sealing: false,
+            leftovers: false,
         }
     }
 
@@ -101,15 +202,20 @@ impl Pipeline {
 
     /// Bytes that wait for the step in flight.
     pub(crate) fn collected_bytes(&self) -> u64 {
-        bytes_of_pages(u64::try_from(self.collected.len()).unwrap_or(u64::MAX))
+        let pages: usize = self.collected.iter().map(|entry| entry.pages.len()).sum();
+        bytes_of_pages(u64::try_from(pages).unwrap_or(u64::MAX))
+    }
+
+    /// Whether a transaction is on its way that does not fit into one step.
+    pub(crate) fn has_large(&self) -> bool {
+        let layers = self.collected.iter().map(|entry| &entry.pages);
+        layers.chain(&self.in_flight).any(|layer| matches!(layer, Layer::Large(_)))
     }
 
     /// A page that the store does not have yet.
-    pub(crate) fn page(&self, pgno: Pgno) -> Option<PageBytes> {
-        self.collected
-            .get(&pgno)
-            .or_else(|| self.in_flight.as_ref().and_then(|pages| pages.get(&pgno)))
-            .cloned()
+    pub(crate) fn page(&self, pgno: Pgno) -> Option<Unsent> {
+        let newest_first = self.collected.iter().rev().map(|entry| &entry.pages);
+        newest_first.chain(&self.in_flight).find_map(|layer| layer.find(pgno))
     }
 
     /// Counts a transaction that came too late. It has a mark, so that whoever waits for it learns
@@ -123,47 +229,100 @@ impl Pipeline {
         self.accepted > self.collected_to
     }
 
-    /// Lays a transaction over what is collected.
-    pub(crate) fn accept(&mut self, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
+    /// Lays a transaction over what is collected, or behind it if both do not fit into one step of
+    /// `step_pages_max` pages.
+    pub(crate) fn accept(
+        &mut self,
+        written: Written,
+        page_count: PageCount,
+        step_pages_max: usize,
+    ) {
         self.accepted += 1;
         self.collected_to = self.accepted;
-        if page_count < self.page_count {
-            self.collected.retain(|pgno, _| pgno.0 <= page_count.0);
-        }
+        let to = self.accepted;
         let grown_from = self.page_count.0;
+        let shrinks = page_count < self.page_count;
         self.page_count = page_count;
-        for (pgno, bytes) in pages {
-            if pgno.0 >= 1 && pgno.0 <= page_count.0 {
-                self.collected.insert(pgno, bytes);
+        let within = |pgno: Pgno| pgno.0 >= 1 && pgno.0 <= page_count.0;
+        // What lies above the old count is this transaction's or was cut off when the database
+        // shrank: a page that is missing there was left out by SQLite.
+        let grown = grown_from.saturating_add(1)..=page_count.0;
+        let pages = match written {
+            Written::Pages(mut pages) => {
+                pages.retain(|(pgno, _)| within(*pgno));
+                let above = pages.iter().filter(|(pgno, _)| pgno.0 > grown_from).count();
+                if pages.len() + grown.clone().count() - above <= step_pages_max {
+                    pages
+                } else {
+                    return self.push_large(Arc::new(InMemory::new(pages)), grown, page_count);
+                }
             }
+            Written::Source(source) => return self.push_large(source, grown, page_count),
+        };
+        let joins = self.collected.back().is_some_and(|last| {
+            matches!(last.pages, Layer::Small(_))
+                && last.pages.len() + pages.len() + grown.clone().count() <= step_pages_max
+        });
+        if !joins {
+            let pages = Layer::Small(Arc::default());
+            self.collected.push_back(Collected { pages, page_count, to });
         }
-        // What lies above the old count is this transaction's or was dropped when the database
-        // shrank: a page that is missing here was left out by SQLite.
-        for pgno in grown_from.saturating_add(1)..=page_count.0 {
-            self.collected.entry(Pgno(pgno)).or_insert_with(|| Bytes::from_static(&ZERO_PAGE));
+        let Some(Collected { pages: Layer::Small(map), page_count: count, to: last }) =
+            self.collected.back_mut()
+        else {
+            return;
+        };
+        (*count, *last) = (page_count, to);
+        let map = Arc::make_mut(map);
+        if shrinks {
+            map.retain(|pgno, _| pgno.0 <= page_count.0);
+        }
+        map.extend(pages);
+        for pgno in grown {
+            map.entry(Pgno(pgno)).or_insert_with(|| Bytes::from_static(&ZERO_PAGE));
         }
     }
 
-    /// Takes what is collected as the next step to send. `None`: nothing to send.
-    ///
-    /// The hashes are left for [`finish_step`], which costs time and needs no lock.
-    pub(crate) fn take_step(&mut self, fence: Fence) -> Option<(CommitStep, [u8; 32])> {
+    fn push_large(
+        &mut self,
+        source: Arc<dyn PageSource>,
+        grown: std::ops::RangeInclusive<u32>,
+        page_count: PageCount,
+    ) {
+        let mut pgnos = source.pgnos();
+        pgnos.retain(|pgno| pgno.0 >= 1 && pgno.0 <= page_count.0);
+        pgnos.extend(grown.map(Pgno));
+        pgnos.sort_unstable();
+        pgnos.dedup();
+        let pages = Layer::Large(Arc::new(Large { source, pgnos }));
+        self.collected.push_back(Collected { pages, page_count, to: self.accepted });
+    }
+
+    /// Takes the oldest of what is collected to be sent. `None`: nothing to send.
+    pub(crate) fn take_step(&mut self, fence: Fence) -> Option<Taken> {
         debug_assert!(self.in_flight.is_none(), "one step in flight");
-        if self.sent == self.collected_to {
-            return None;
-        }
-        self.sent = self.collected_to;
-        let pages = Arc::new(std::mem::take(&mut self.collected));
-        self.in_flight = Some(Arc::clone(&pages));
-        let step = CommitStep {
-            fence,
-            base: self.durable_txid,
-            page_count: self.page_count,
-            pages: pages.iter().map(|(pgno, bytes)| (*pgno, bytes.clone())).collect(),
-            chain: [0; 32],
-            content: [0; 32],
-        };
-        Some((step, self.chain))
+        let Collected { pages, page_count, to } = self.collected.pop_front()?;
+        self.sent = to;
+        let (base, chain) = (self.durable_txid, self.chain);
+        Some(match pages {
+            Layer::Small(pages) => {
+                self.in_flight = Some(Layer::Small(Arc::clone(&pages)));
+                let step = CommitStep {
+                    fence,
+                    base,
+                    page_count,
+                    pages: pages.iter().map(|(pgno, bytes)| (*pgno, bytes.clone())).collect(),
+                    staged: None,
+                    chain: [0; 32],
+                    content: [0; 32],
+                };
+                Taken::Small(step, chain)
+            }
+            Layer::Large(pages) => {
+                self.in_flight = Some(Layer::Large(Arc::clone(&pages)));
+                Taken::Large(LargeCommit { fence, base, page_count, pages, chain })
+            }
+        })
     }
 
     /// The step in flight is durable.
@@ -183,7 +342,7 @@ impl Pipeline {
     /// Drops what was not sent: the session is fatally dead. The pages in flight go too; nothing
     /// reads a dead session.
     pub(crate) fn give_up(&mut self) {
-        self.collected = PageMap::new();
+        self.collected.clear();
         self.in_flight = None;
     }
 

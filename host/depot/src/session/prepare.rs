@@ -29,20 +29,29 @@ impl Shared {
         if self.has_room(bytes) {
             return Ok(());
         }
-        self.wait_for_room(bytes)
+        self.wait_for(|| self.has_room(bytes))
+    }
+
+    /// Waits until no transaction is on its way that does not fit into one step: there is one of
+    /// them at a time, so that what they hold on disk is bounded.
+    pub(super) fn room_for_large(&self) -> Result<(), PrepareError> {
+        self.death.check().map_err(PrepareError::Dead)?;
+        let free = || !self.pipeline.lock().has_large();
+        if free() { Ok(()) } else { self.wait_for(free) }
     }
 
     /// Whether a transaction may join what is collected. It always may when nothing is: a step is
-    /// never larger than one commit or the pipeline, whichever is smaller, unless it is a single
-    /// transaction.
+    /// never larger than one commit, one step of the store or the pipeline, whichever is smallest,
+    /// unless it is a single transaction.
     fn has_room(&self, bytes: u64) -> bool {
         let limits = self.limits();
         let collected = self.pipeline.lock().collected_bytes();
-        let max = limits.pipeline_bytes_max.min(limits.commit_bytes_max);
+        let max = limits.pipeline_bytes_max.min(limits.commit_bytes_max).min(limits.step_bytes_max);
         collected == 0 || collected.saturating_add(bytes) <= max
     }
 
-    fn wait_for_room(&self, bytes: u64) -> Result<(), PrepareError> {
+    /// Waits as long as the pipeline gets on.
+    fn wait_for(&self, ready: impl Fn() -> bool + Send + Sync) -> Result<(), PrepareError> {
         let _place = self.depot.parking().enter().ok_or(PrepareError::Overloaded)?;
         let interrupts = self.interrupts();
         let mut outcome = Err(PrepareError::Unavailable);
@@ -53,24 +62,33 @@ impl Shared {
                     PrepareError::Interrupted,
                     PrepareError::Dead,
                 )),
-                () = self.room(bytes) => Ok(()),
-                () = tokio::time::sleep(self.limits().step_deadline) => {
-                    Err(PrepareError::Unavailable)
-                }
+                () = self.until(&ready) => Ok(()),
+                () = self.stuck() => Err(PrepareError::Unavailable),
             };
         }));
         outcome
     }
 
-    async fn room(&self, bytes: u64) {
+    async fn until(&self, ready: &(impl Fn() -> bool + Send + Sync)) {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            if self.has_room(bytes) {
+            if ready() {
                 return;
             }
             news.await;
+        }
+    }
+
+    /// Resolves when no step has ended for the time that one may take.
+    async fn stuck(&self) {
+        loop {
+            let before = self.steps_done();
+            tokio::time::sleep(self.limits().step_deadline).await;
+            if self.steps_done() == before {
+                return;
+            }
         }
     }
 }

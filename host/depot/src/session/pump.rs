@@ -8,21 +8,22 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::pipeline::finish_step;
+use super::pipeline::{Large, LargeCommit, Taken, Written, finish_step};
 use super::verdict::StepEnd;
 use crate::cause::{Cause, Verdict};
 use crate::error::{Limit, StoreError};
-use crate::id::{PageCount, Pgno};
-use crate::page::PageBytes;
-use crate::store::CommitStep;
+use crate::id::PageCount;
+use crate::retry::Retry;
+use crate::store::{Collected, CommitStep};
 
 /// Steps with more pages than this are hashed on a thread that may block: 1 MiB takes about half a
 /// millisecond.
-const HASH_INLINE_PAGES_MAX: usize = 256;
+pub(super) const HASH_INLINE_PAGES_MAX: usize = 256;
 
 /// See [`crate::Session::publish`].
-pub(super) fn publish(shared: &Arc<Shared>, pages: Vec<(Pgno, PageBytes)>, page_count: PageCount) {
+pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCount) {
     let max = shared.limits().database_pages_max;
+    let step_pages_max = shared.limits().step_pages_max();
     let start = {
         let mut pipeline = shared.pipeline.lock();
         let full = page_count.0 > max.max(pipeline.page_count.0);
@@ -34,7 +35,19 @@ pub(super) fn publish(shared: &Arc<Shared>, pages: Vec<(Pgno, PageBytes)>, page_
             }
             return;
         }
-        pipeline.accept(pages, page_count);
+        pipeline.accept(written, page_count, step_pages_max);
+        !std::mem::replace(&mut pipeline.pumping, true)
+    };
+    if start {
+        shared.depot.runtime().spawn(pump(Arc::clone(shared)));
+    }
+}
+
+/// See [`crate::Session::collect_leftovers`].
+pub(super) fn collect_leftovers(shared: &Arc<Shared>) {
+    let start = {
+        let mut pipeline = shared.pipeline.lock();
+        pipeline.leftovers = true;
         !std::mem::replace(&mut pipeline.pumping, true)
     };
     if start {
@@ -54,9 +67,19 @@ fn die_full(shared: &Shared, page_count: PageCount, max: u32) {
 
 async fn pump(shared: Arc<Shared>) {
     let mut abandoned = Abandoned(Some(&shared));
-    while let Some(step) = next_step(&shared).await {
-        let end = shared.settle_step(&step).await;
-        finish(&shared, &step, end);
+    while let Some(work) = next_work(&shared).await {
+        match work {
+            Work::Commit(step) => {
+                let end = shared.settle_step(&step).await;
+                finish(&shared, &step, None, end);
+            }
+            Work::Large(commit) => {
+                let (step, end) = shared.settle_large(&commit).await;
+                finish(&shared, &step, Some(&commit.pages), end);
+            }
+            Work::Collect => collect(&shared).await,
+        }
+        shared.step_done();
     }
     abandoned.0 = None;
     shared.news.notify_waiters();
@@ -78,31 +101,77 @@ impl Drop for Abandoned<'_> {
     }
 }
 
+/// What a pump does next.
+enum Work {
+    Commit(CommitStep),
+    Large(LargeCommit),
+    /// Only when there is nothing to send, and never while someone waits for the session's end:
+    /// leftovers can wait for the next generation.
+    Collect,
+}
+
 /// What is collected, as a step with its hashes; `None` stops the pump.
-async fn next_step(shared: &Shared) -> Option<CommitStep> {
-    let (step, chain) = {
+async fn next_work(shared: &Shared) -> Option<Work> {
+    let taken = {
         let mut pipeline = shared.pipeline.lock();
         let taken = if shared.death.is_fatal() { None } else { pipeline.take_step(shared.fence) };
-        pipeline.pumping = taken.is_some();
+        let collects = pipeline.leftovers && !pipeline.sealing && !shared.death.is_dead();
+        pipeline.pumping = taken.is_some() || collects;
+        if taken.is_none() && collects {
+            return Some(Work::Collect);
+        }
         taken?
     };
     // What was collected has left the pipeline: there is room for who waits in prepare.
     shared.news.notify_waiters();
+    let (step, chain) = match taken {
+        Taken::Small(step, chain) => (step, chain),
+        Taken::Large(commit) => return Some(Work::Large(commit)),
+    };
     if step.pages.len() <= HASH_INLINE_PAGES_MAX {
-        return Some(finish_step(step, chain));
+        return Some(Work::Commit(finish_step(step, chain)));
     }
     let hashing = shared.depot.runtime().spawn_blocking(move || finish_step(step, chain));
-    Some(hashing.await.expect("BUG: the runtime ends after its tasks, and hashing cannot panic"))
+    let hashed = hashing.await;
+    Some(Work::Commit(
+        hashed.expect("BUG: the runtime ends after its tasks, and hashing cannot panic"),
+    ))
+}
+
+/// One step of deleting what large commits of earlier generations left behind. Whatever a failure
+/// leaves is for the next generation, except that a lost fence is news.
+async fn collect(shared: &Shared) {
+    let retry = Retry::new(shared.limits().step_deadline);
+    let answer = retry.ask(shared.depot.store().collect_stages(shared.fence)).await;
+    shared.pipeline.lock().leftovers = matches!(answer, Ok(Collected { more: true, .. }));
+    match answer {
+        Ok(Collected { rows: 0, .. }) => {}
+        Ok(Collected { rows, more }) => {
+            tracing::debug!(db = %shared.fence.db, rows, more, "leftovers of large commits deleted");
+            tokio::task::yield_now().await;
+        }
+        Err(error) => match Cause::of_answer(&error) {
+            Some(cause) => shared.die(cause, "collection of leftovers"),
+            None => tracing::debug!(db = %shared.fence.db, %error, "leftovers are left"),
+        },
+    }
 }
 
 /// Writes the verdict down, and ends the session if it is a bad one.
-fn finish(shared: &Shared, step: &CommitStep, end: StepEnd) {
-    let during = || format!("commit {} of {} pages", step.base.next(), step.pages.len());
+fn finish(shared: &Shared, step: &CommitStep, large: Option<&Large>, end: StepEnd) {
+    let pages = large.map_or(step.pages.len(), |large| large.pgnos().len());
+    let during = || format!("commit {} of {pages} pages", step.base.next());
     match end {
         StepEnd::Durable | StepEnd::DurableThenFenced(_) => {
             // The cache first: a reader that no longer finds a page in flight must find it there,
             // or in the store, but never its older version.
-            shared.cache.add_commit(step.base.next(), step.page_count, &step.pages);
+            match large {
+                None => shared.cache.add_commit(step.base.next(), step.page_count, &step.pages),
+                Some(large) => {
+                    let pgnos = large.pgnos();
+                    shared.cache.add_large_commit(step.base.next(), step.page_count, pgnos);
+                }
+            }
             shared.pipeline.lock().step_durable(step);
         }
         StepEnd::Lost(verdict, ref error) => {

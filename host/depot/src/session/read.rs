@@ -1,16 +1,22 @@
 //! One page: dead flag, collected, in flight, cache, store, in this order.
 
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::Shared;
+use super::pipeline::Unsent;
+use super::stage::lost;
 use crate::cause::{Cause, ReadError};
 use crate::error::StoreError;
 use crate::id::{Pgno, Txid};
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::retry::{Retry, is_transient};
 use crate::store::PagesRead;
+
+/// How often a wait asks whether it may go on. 10 ms, the grain of every deadline of a guest.
+const PATIENCE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 type Answer = Result<PagesRead, StoreError>;
 
@@ -23,10 +29,14 @@ impl Shared {
             if pgno.0 == 0 || pgno.0 > pipeline.page_count.0 {
                 return Err(ReadError::PastEnd);
             }
-            if let Some(bytes) = pipeline.page(pgno) {
-                return Ok(bytes);
+            match pipeline.page(pgno) {
+                Some(Unsent::Page(bytes)) => return Ok(bytes),
+                Some(Unsent::Large(pages)) => {
+                    drop(pipeline);
+                    return pages.read(pgno).map_err(|error| ReadError::Unavailable(lost(&error)));
+                }
+                None => pipeline.durable_txid,
             }
-            pipeline.durable_txid
         };
         // A commit that becomes durable from here on does not touch this page: it was neither
         // collected nor in flight, and only the calling thread publishes.
@@ -89,7 +99,7 @@ impl Shared {
         outcome
     }
 
-    /// Resolves when the session is dead (with the cause) or interrupted.
+    /// Resolves when the session is dead (with the cause), interrupted, or out of patience.
     pub(super) async fn wait_ended(&self, interrupts: u64) -> Option<Cause> {
         loop {
             let news = self.news.notified();
@@ -98,10 +108,20 @@ impl Shared {
             if let Some(cause) = self.death.cause() {
                 return Some(cause);
             }
-            if self.interrupts() != interrupts {
+            let Some(may_wait) = self.patience.get() else {
+                if self.interrupts() != interrupts {
+                    return None;
+                }
+                news.await;
+                continue;
+            };
+            if self.interrupts() != interrupts || !may_wait() {
                 return None;
             }
-            news.await;
+            tokio::select! {
+                () = news => {}
+                () = tokio::time::sleep(PATIENCE_ASKED_EVERY) => {}
+            }
         }
     }
 

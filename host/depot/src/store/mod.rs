@@ -9,11 +9,16 @@ mod sql;
 
 pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
 
+/// How the names of pins begin that forks hold. A database with one cannot be destroyed.
+pub const FORK_PIN_PREFIX: &str = "fork/";
+
 use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin};
-use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
+use crate::id::{
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid,
+};
 use crate::page::PageBytes;
 
 /// What the directory knows about an actor. It says what exists, not who runs it.
@@ -27,7 +32,8 @@ pub struct ActorRow {
     pub component: Digest,
     /// What the operator wants of it.
     pub wanted: Wanted,
-    /// Ends by trap since the last orderly end or reset.
+    /// Ends by trap in a row, as counted by takeovers: since the last orderly end, reset, new
+    /// component or generation that had worked well.
     pub restarts: u32,
 }
 
@@ -47,6 +53,9 @@ pub struct ActorState {
     pub row: ActorRow,
     /// The database's head.
     pub head: Head,
+    /// The generation whose snapshot the store keeps, if it keeps one. A sealed head of another
+    /// generation was sealed without one.
+    pub handed_over: Option<Generation>,
 }
 
 /// How the generation before a takeover ended, as far as the new owner knows.
@@ -57,6 +66,8 @@ pub enum PreviousEnd {
     Orderly,
     /// By trap or budget: the counter goes up by one.
     Crashed,
+    /// By trap or budget, after it had worked well: the counter is one, whatever it was.
+    FirstCrash,
     /// Neither says anything about the component: the counter stays.
     Neutral,
 }
@@ -166,12 +177,48 @@ pub struct CommitStep {
     pub base: Txid,
     /// Pages after this step. Cut-off pages never come back.
     pub page_count: PageCount,
-    /// Changed pages, ascending, each once, and every page between the old and the new count.
+    /// Changed pages, ascending, each once, and every page between the old and the new count. What
+    /// was staged comes before them.
     pub pages: Vec<(Pgno, PageBytes)>,
+    /// The pages of this commit that are in the store already.
+    pub staged: Option<Staged>,
     /// Hash over (previous chain, this commit): see [`crate::chain`].
     pub chain: [u8; 32],
     /// Hash over this commit alone: tells a resend from another commit.
     pub content: [u8; 32],
+}
+
+/// Pages of a commit that were written before it, by [`Store::stage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// What their rows are marked with.
+    pub stage: StageId,
+    /// How many there are.
+    pub pages: u64,
+}
+
+/// Writes rows of the coming commit. Nobody sees them before that commit names their stage.
+#[derive(Clone, Debug)]
+pub struct StageStep {
+    /// The owner.
+    pub fence: Fence,
+    /// The head's txid, which staging does not move.
+    pub base: Txid,
+    /// Random value of this attempt.
+    pub stage: StageId,
+    /// Counts the steps of the stage from 1, so that one that comes twice is written once.
+    pub chunk: u64,
+    /// At least one page, ascending, above those of the chunk before.
+    pub pages: Vec<(Pgno, PageBytes)>,
+}
+
+/// Progress of collecting what large commits left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Rows deleted by this step.
+    pub rows: u64,
+    /// Rows remain: send the step again.
+    pub more: bool,
 }
 
 /// The last step of a generation. After it, every step of that generation is refused.
@@ -214,6 +261,65 @@ pub enum Destroyed {
     },
     /// Head and directory row are gone: nothing of the actor is left.
     Gone,
+}
+
+/// What retention keeps of a database's history. A state older than both bounds may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Commits below the newest one.
+    pub commits_min: u64,
+    /// Milliseconds for which a state stays readable after it was replaced. The store keeps at
+    /// least [`limits::COMMIT_ROWS_MS_MIN`].
+    pub age_ms_min: u64,
+}
+
+/// How much history a database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The newest commit.
+    pub head: Txid,
+    /// The oldest state that can be read.
+    pub floor: Txid,
+    /// The oldest commit row. Below the floor: there is something to trim.
+    pub oldest: Txid,
+}
+
+/// A step of trimming: where it goes on. Each looks at [`limits::TRIM_ROWS_MAX`] rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// Page versions after this page and commit.
+    Pages {
+        /// The last row that was looked at.
+        after: (Pgno, Txid),
+        /// The floor when trimming began.
+        below: Txid,
+    },
+    /// When all page versions were looked at: commit rows. They tell what is left to do, so they go
+    /// last.
+    Commits {
+        /// The floor when trimming began.
+        below: Txid,
+    },
+}
+
+/// What a step of trimming did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Rows looked at, at most.
+    pub looked: u64,
+    /// Rows deleted.
+    pub rows: u64,
+    /// The next step; `None`: nothing below the floor is left.
+    pub next: Option<Trim>,
+}
+
+/// Progress of emptying an import that starts over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptied {
+    /// Rows remain: send the step again.
+    More,
+    /// The head is that of an empty database.
+    Done,
 }
 
 /// A kind: which component answers to a name.
@@ -263,8 +369,17 @@ pub trait Store: Send + Sync + 'static {
     /// head below `at` is `Fenced`: the store has lost what the owner has seen.
     /// On the embedded store the future is ready at once.
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
+    /// Writes pages of the coming commit under a stage, in ascending chunks, with no other commit
+    /// in flight. `Fenced` also if the txid is not `base`. A chunk that was written before is `Ok`
+    /// and changes nothing; `Corrupt`, having done nothing, if it does not follow the one before.
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError>;
+    /// Deletes some rows of stages that earlier generations left behind, in one bounded fenced
+    /// step. Such rows are invisible for ever, so nothing waits for this. Where nothing is left it
+    /// may answer without looking at the fence.
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError>;
     /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
-    /// done nothing, if the pages are malformed or would leave a hole.
+    /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
+    /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
     /// Head and the commit row `txid`, read in one statement: what became of a commit.
     async fn verdict(
@@ -274,6 +389,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Option<Head>, Option<CommitRow>), StoreError>;
 
     // --- history, without a fence: versions are immutable --------------------------------------
+    // A state below the floor is `HistoryGone`, checked in the snapshot of each read.
 
     /// Pages as of `at` with `pgno >= from`, ascending, at most `max` (bounded by
     /// [`READ_PAGES_MAX`]), for export and verify.
@@ -291,8 +407,43 @@ pub trait Store: Send + Sync + 'static {
         after: Txid,
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError>;
-    /// Pages written by commit `txid`, ascending: what its hashes are made of.
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError>;
+    /// Pages with `pgno > after` that commit `txid` wrote, ascending, at most `max` (bounded by
+    /// [`READ_PAGES_MAX`]): what its hashes are made of.
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError>;
+
+    // --- retention, without a fence: each step carries its own condition -------------------------
+    // Any process may send any of these at any time, again or at once.
+
+    /// How much history there is. `None`: no such database.
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError>;
+    /// Raises the floor as far as `keep` allows, by at most [`limits::FLOOR_COMMITS_MAX`] commits:
+    /// never above the head or the oldest pin. Age is told by the store's own clock.
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError>;
+    /// Deletes, oldest first, what a committed row at or below the floor supersedes, or what lies
+    /// beyond the page count as of the floor; at the end commit rows below the floor.
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError>;
+    /// Keeps the floor at or below `txid`. `HistoryGone` if it is above already, `NoCommit` above
+    /// the head, `DatabaseMissing` also while it is being destroyed or imported. Twice is once.
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
+    /// Removes a pin. One that is not there is no error.
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
+
+    // --- import: every step is conditional on the origin `Importing` -----------------------------
+
+    /// [`Store::take_over`] of a head of origin `Importing`; any other head is `Moved`, untouched.
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
+    /// Deletes some of what an interrupted import left, in one bounded fenced step; the last one
+    /// makes the head that of an empty database. `Fenced` if the origin is another.
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError>;
+    /// The last step of an import: `Imported`, sealed, and its floor at its head. `Fenced` also if
+    /// the head is not at `base` or its origin is another.
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError>;
 
     // --- directory ---------------------------------------------------------------------------
 
@@ -304,8 +455,12 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&ActorId>,
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError>;
+    /// Actors that are being destroyed, at most `max` (bounded by [`LIST_ROWS_MAX`]). Cheap, however
+    /// many actors there are.
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError>;
     /// Deletes some rows of an actor that this fence owns and that is `Destroying`, in one bounded
-    /// fenced step; head and directory row go last, together. `Unavailable` if it is not marked.
+    /// fenced step; head and directory row go last, together. `Unavailable` if it is not marked,
+    /// `HasForks` (as for the takeover that marks it) if another database has it as its base.
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError>;
     /// Rows that the store still has for a database, over all tables. After a destroy: 0.
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError>;

@@ -15,12 +15,18 @@
 use std::fmt::Write as _;
 
 /// Version of the schema and of what its columns hold.
-pub(crate) const FORMAT: i32 = 1;
+pub(crate) const FORMAT: i32 = 2;
+/// The version before it, which had no stages. What it lacks is made when a file of it is opened.
+pub(crate) const FORMAT_WITHOUT_STAGES: i32 = 1;
 
 /// Tables of a shard: all rows of an actor.
 ///
 /// `page` has its key in an index beside the table, so that rows are appended: a commit of scattered
 /// pages then rewrites leaves of a narrow index, not leaves full of other pages.
+///
+/// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
+/// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
+/// gap: they tell in one look whether a growing commit leaves holes.
 pub(crate) const SHARD_SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS head (
     db         BLOB   NOT NULL PRIMARY KEY,
@@ -46,6 +52,18 @@ CREATE TABLE IF NOT EXISTS page (
     sum   BLOB   NOT NULL,
     bytes BLOB   NOT NULL,
     PRIMARY KEY (db, pgno, txid, stage)
+);
+CREATE INDEX IF NOT EXISTS page_stage ON page (db, stage, pgno) WHERE length(stage) > 0;
+CREATE TABLE IF NOT EXISTS stage (
+    db         BLOB   NOT NULL,
+    stage      BLOB   NOT NULL,
+    txid       BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    chunks     BIGINT NOT NULL,
+    pages      BIGINT NOT NULL,
+    run_from   BIGINT NOT NULL,
+    last       BIGINT NOT NULL,
+    PRIMARY KEY (db, stage)
 );
 CREATE TABLE IF NOT EXISTS "commit" (
     db         BLOB   NOT NULL,
@@ -82,6 +100,8 @@ CREATE TABLE IF NOT EXISTS actor (
     PRIMARY KEY (kind, key)
 );
 CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS actor_destroying ON actor (kind, key) WHERE wanted = 1;
+CREATE INDEX IF NOT EXISTS head_base ON head (base_db) WHERE base_db IS NOT NULL;
 "#;
 
 /// Tables that are never part of a fenced step.
@@ -135,7 +155,9 @@ macro_rules! head {
             $t,
             "sealed, ",
             $t,
-            "origin"
+            "origin, ",
+            $t,
+            "floor"
         )
     };
 }
@@ -174,6 +196,9 @@ macro_rules! visible {
     };
 }
 
+pub(crate) mod import;
+pub(crate) mod retention;
+
 // --- ownership -----------------------------------------------------------------------------------
 
 pub(crate) const HEAD: &str = concat!("SELECT ", head!(""), " FROM head WHERE db = ?1");
@@ -193,7 +218,8 @@ pub(crate) const ACTOR: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key = ?2"
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.kind = ?1 AND a.key = ?2"
 );
 
 /// (db, generation, token; new token, new owner)
@@ -203,9 +229,10 @@ pub(crate) const TAKE_OVER: &str = concat!(
     head!("")
 );
 
-/// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is; destroying)
+/// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is, 3 = to one;
+/// destroying)
 pub(crate) const ACTOR_TAKEN_OVER: &str = "UPDATE actor SET component = ?4, \
-     restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 ELSE restarts END, \
+     restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 WHEN 3 THEN 1 ELSE restarts END, \
      wanted = CASE WHEN ?6 = 1 THEN 1 ELSE wanted END \
      WHERE kind = ?1 AND key = ?2 AND db = ?3 RETURNING restarts";
 
@@ -225,13 +252,13 @@ pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, 
 
 // --- pages and commits ---------------------------------------------------------------------------
 
-/// Columns: fence, base, then the page. (db, pgno, as of, generation, token)
+/// Columns: fence, base, then the page, then the floor. (db, pgno, as of, generation, token)
 ///
 /// The fence stands in the join: with another owner in the head the row has no page.
 pub(crate) const READ_ONE: &str = concat!(
     "SELECT ",
     fence!(),
-    ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes \
+    ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes, h.floor \
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
@@ -251,7 +278,7 @@ pub(crate) fn read_many(pages: usize) -> String {
         concat!(
             "SELECT ",
             fence!(),
-            ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+            ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND h.generation = ?3 AND h.token = ?4 AND h.sealed = 0 \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
@@ -267,7 +294,7 @@ pub(crate) fn read_many(pages: usize) -> String {
 /// For the pages that a fenced read left to the base: what a base answers never changes, so the
 /// fence of the statement before it covers these too.
 pub(crate) const READ_BASE: &str = concat!(
-    "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes \
+    "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes, h.floor \
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
      AND v.pgno = ?2 AND v.txid <= ?3 AND ",
@@ -288,6 +315,37 @@ pub(crate) const COMMIT_INSERT: &str = "INSERT INTO \"commit\" (db, txid, genera
 /// (db, pgno, txid, stage, sum, bytes)
 pub(crate) const PAGE_INSERT: &str =
     "INSERT INTO page (db, pgno, txid, stage, sum, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// Locks the head of a generation that holds it and has not moved it.
+/// (db, generation, token, txid)
+pub(crate) const HOLD_AT: &str = "UPDATE head SET sealed = sealed \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0";
+
+/// (db, stage)
+pub(crate) const STAGE: &str = "SELECT txid, generation, chunks, pages, run_from, last \
+     FROM stage WHERE db = ?1 AND stage = ?2";
+
+/// (db, stage, txid, generation, chunks, pages, run_from, last)
+pub(crate) const STAGE_PUT: &str = "INSERT INTO stage (db, stage, txid, generation, chunks, pages, \
+     run_from, last) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (db, stage) DO UPDATE SET \
+     chunks = excluded.chunks, pages = excluded.pages, run_from = excluded.run_from, \
+     last = excluded.last";
+
+/// (db, stage)
+pub(crate) const STAGE_DELETE: &str = "DELETE FROM stage WHERE db = ?1 AND stage = ?2";
+
+/// A stage that an earlier generation left behind. (db, generation)
+pub(crate) const STAGE_LEFT: &str =
+    "SELECT stage FROM stage WHERE db = ?1 AND generation < ?2 ORDER BY stage LIMIT 1";
+
+/// Some rows of a stage, never a visible one. (db, stage, most)
+pub(crate) const STAGE_ROWS_DELETE: &str = concat!(
+    "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
+     (SELECT p.pgno, p.txid, p.stage FROM page p WHERE p.db = ?1 AND p.stage = ?2 \
+     AND length(p.stage) > 0 AND NOT ",
+    visible!("p"),
+    " ORDER BY p.pgno LIMIT ?3)"
+);
 
 /// Head, then the commit row or nulls. (db, txid)
 pub(crate) const VERDICT: &str = concat!(
@@ -311,8 +369,10 @@ pub(crate) fn fences(databases: usize) -> String {
 
 // --- history -------------------------------------------------------------------------------------
 
-/// Page count as of a commit, and the head's txid. (db, as of)
-pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count \
+// Each carries the floor, so that what is checked is as old as what is read.
+
+/// Page count as of a commit, and the head's txid and floor. (db, as of)
+pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor \
      FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
 
 /// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
@@ -323,7 +383,7 @@ pub(crate) fn read_at(pages: usize) -> String {
         3,
         pages,
         concat!(
-            "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+            "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
              AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
@@ -333,18 +393,20 @@ pub(crate) fn read_at(pages: usize) -> String {
     )
 }
 
-/// (db, after, most)
+/// The floor, then a commit or nulls. (db, after, most)
 pub(crate) const COMMITS: &str = concat!(
-    "SELECT ",
+    "SELECT h.floor, ",
     commit!(),
-    " FROM \"commit\" c WHERE c.db = ?1 AND c.txid > ?2 ORDER BY c.txid LIMIT ?3"
+    " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid > ?2 WHERE h.db = ?1 \
+     ORDER BY c.txid LIMIT ?3"
 );
 
-/// Visible rows that one commit wrote. (db, txid)
+/// The floor, then visible rows that one commit wrote, or nulls. (db, txid, after, most)
 pub(crate) const COMMIT_PAGES: &str = concat!(
-    "SELECT p.pgno, p.stage, p.sum, p.bytes FROM page p WHERE p.db = ?1 AND p.txid = ?2 AND ",
+    "SELECT h.floor, p.pgno, p.stage, p.sum, p.bytes FROM head h LEFT JOIN page p \
+     ON p.db = h.db AND p.txid = ?2 AND p.pgno > ?3 AND ",
     visible!("p"),
-    " ORDER BY p.pgno, p.stage"
+    " WHERE h.db = ?1 ORDER BY p.pgno, p.stage LIMIT ?4"
 );
 
 // --- directory -----------------------------------------------------------------------------------
@@ -355,7 +417,8 @@ pub(crate) const ACTORS: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE (a.kind, a.key) > (?1, ?2) \
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE (a.kind, a.key) > (?1, ?2) \
      ORDER BY a.kind, a.key LIMIT ?3"
 );
 
@@ -365,8 +428,19 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    " FROM actor a JOIN head h ON h.db = a.db WHERE a.kind = ?1 AND a.key > ?2 \
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.kind = ?1 AND a.key > ?2 \
      ORDER BY a.key LIMIT ?3"
+);
+
+/// Actors that are being destroyed. (most)
+pub(crate) const DESTROYING: &str = concat!(
+    "SELECT ",
+    actor!(),
+    ", ",
+    head!("h."),
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.wanted = 1 ORDER BY a.kind, a.key LIMIT ?1"
 );
 
 /// Locks the head of a generation that holds it. (db, generation, token)
@@ -378,11 +452,13 @@ pub(crate) const ACTOR_WANTED: &str =
     "SELECT wanted FROM actor WHERE kind = ?1 AND key = ?2 AND db = ?3";
 
 /// Deletes some rows of a database, table by table: (db, most). Head and actor are not among them.
-pub(crate) const DESTROY_ROWS: [&str; 4] = [
+pub(crate) const DESTROY_ROWS: [&str; 5] = [
     "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
      (SELECT pgno, txid, stage FROM page WHERE db = ?1 ORDER BY pgno, txid, stage LIMIT ?2)",
     "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
      (SELECT txid FROM \"commit\" WHERE db = ?1 ORDER BY txid LIMIT ?2)",
+    "DELETE FROM stage WHERE db = ?1 AND stage IN \
+     (SELECT stage FROM stage WHERE db = ?1 ORDER BY stage LIMIT ?2)",
     "DELETE FROM snapshot WHERE db IN (SELECT db FROM snapshot WHERE db = ?1 LIMIT ?2)",
     "DELETE FROM pin WHERE db = ?1 AND (txid, name) IN \
      (SELECT txid, name FROM pin WHERE db = ?1 ORDER BY txid, name LIMIT ?2)",
@@ -393,6 +469,7 @@ pub(crate) const ACTOR_DELETE: &str = "DELETE FROM actor WHERE kind = ?1 AND key
 
 pub(crate) const ROWS_OF: &str = "SELECT (SELECT count(*) FROM head WHERE db = ?1) \
      + (SELECT count(*) FROM page WHERE db = ?1) + (SELECT count(*) FROM \"commit\" WHERE db = ?1) \
+     + (SELECT count(*) FROM stage WHERE db = ?1) \
      + (SELECT count(*) FROM snapshot WHERE db = ?1) + (SELECT count(*) FROM pin WHERE db = ?1) \
      + (SELECT count(*) FROM actor WHERE db = ?1)";
 

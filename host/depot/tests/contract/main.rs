@@ -6,13 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 
+mod clock;
 mod commit;
 mod directory;
 mod durability;
 mod fence;
+mod import;
 mod owner;
 mod ownership;
 mod pages;
+mod retention;
+mod stage;
 
 use std::sync::Arc;
 
@@ -56,6 +60,16 @@ macro_rules! for_each_case {
             commit::one_refused_among_many_stops_nobody
             commit::times_rise
             commit::a_large_commit_comes_back
+            stage::a_staged_commit_is_one_commit
+            stage::staged_rows_are_invisible
+            stage::every_stale_fence_is_refused
+            stage::a_chunk_that_comes_twice_is_written_once
+            stage::a_late_chunk_of_a_stage_that_was_given_up_is_harmless
+            stage::a_staged_commit_that_leaves_holes_changes_nothing
+            stage::a_commit_names_what_was_staged
+            stage::leftovers_are_collected_in_bounded_steps
+            stage::what_may_still_be_committed_is_not_collected
+            stage::destroy_takes_leftovers_along
             pages::pages_come_as_of_a_txid
             pages::pages_come_in_the_order_asked
             pages::a_page_outside_is_corrupt
@@ -65,6 +79,14 @@ macro_rules! for_each_case {
             pages::random_histories_read_as_the_model
             pages::export_is_the_database_as_of_any_txid
             pages::verify_finds_a_written_database_sound
+            retention::the_floor_stops_at_head_pin_and_kept_commits
+            retention::what_is_kept_reads_as_before
+            retention::pins_are_checked_in_their_own_step
+            retention::trimming_races_with_everything
+            retention::a_base_of_forks_is_not_destroyed
+            import::an_import_is_finished_in_one_step
+            import::an_unfinished_import_is_emptied_in_bounded_steps
+            import::no_other_head_is_touched_by_import
             directory::actors_are_listed_in_order_over_all_shards
             directory::destroy_leaves_nothing
             directory::destroy_wants_the_owner_and_the_mark
@@ -82,7 +104,7 @@ macro_rules! in_memory {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
-                let store = super::EmbeddedStore::in_memory(3).unwrap();
+                let store = super::EmbeddedStore::in_memory_with_clock(3, super::clock::clock()).unwrap();
                 crate::$module::$case(super::Arc::new(store)).await;
             })*
         }
@@ -97,6 +119,7 @@ macro_rules! files {
                 let directory = tempfile::tempdir().unwrap();
                 let mut config = super::EmbeddedConfig::new(directory.path());
                 config.shards = 3;
+                config.clock = super::clock::clock();
                 let store = super::EmbeddedStore::open(&config).unwrap();
                 crate::$module::$case(super::Arc::new(store)).await;
             })*

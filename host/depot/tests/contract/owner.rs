@@ -123,7 +123,15 @@ impl Owner {
         let txid = self.txid.next();
         let content = chain::content(self.fence.db, generation, txid, page_count, &pages);
         let chain = chain::next(&self.chain, &content);
-        CommitStep { fence: self.fence, base: self.txid, page_count, pages, chain, content }
+        CommitStep {
+            fence: self.fence,
+            base: self.txid,
+            page_count,
+            pages,
+            staged: None,
+            chain,
+            content,
+        }
     }
 
     pub(crate) async fn send(&mut self, step: CommitStep) -> Result<(), StoreError> {
@@ -176,7 +184,9 @@ impl Owner {
 
     /// Everything that a step may change, to compare before and after.
     pub(crate) async fn everything(&self) -> (Option<ActorState>, Vec<u8>, u64, Vec<[u8; 32]>) {
-        let rows = self.store.commits(self.fence.db, Txid(0), 1000).await.unwrap();
+        let floor = self.head().await.floor;
+        let after = Txid(floor.0.saturating_sub(1));
+        let rows = self.store.commits(self.fence.db, after, 1000).await.unwrap();
         (
             self.state().await,
             self.export(None).await,

@@ -132,6 +132,8 @@ pub(crate) async fn takeover_counts_restarts(store: Arc<dyn Store>) {
         (PreviousEnd::Crashed, 2),
         (PreviousEnd::Neutral, 2),
         (PreviousEnd::Crashed, 3),
+        (PreviousEnd::FirstCrash, 1),
+        (PreviousEnd::Crashed, 2),
         (PreviousEnd::Orderly, 0),
         (PreviousEnd::Neutral, 0),
     ];
@@ -163,6 +165,7 @@ pub(crate) async fn takeover_hands_the_snapshot_over(store: Arc<dyn Store>) {
         assert_eq!((snapshot.generation, snapshot.txid), (Generation(1), Txid(1)));
         assert_eq!((snapshot.component, &snapshot.state[..]), (COMPONENT, &b"in memory"[..]));
         owner = Owner::of(&store, owner.actor, &head);
+        assert_eq!(owner.state().await.unwrap().handed_over, Some(Generation(1)));
     }
 }
 
@@ -171,6 +174,13 @@ pub(crate) async fn a_seal_without_snapshot_drops_the_older_one(store: Arc<dyn S
     store.seal(owner.seal_step(Some(b"old"))).await.unwrap();
     let owner = owner.successor().await;
     store.seal(owner.seal_step(None)).await.unwrap();
+    // Told after a restart as well: sealed by generation 2, without a snapshot.
+    for state in
+        [owner.state().await.unwrap(), store.actors(None, None, 9).await.unwrap().remove(0)]
+    {
+        assert!(state.head.sealed);
+        assert_eq!((state.head.fence.generation, state.handed_over), (Generation(2), None));
+    }
     let taken = store.take_over(owner.takeover_step()).await.unwrap();
     assert!(matches!(taken, TakenOver::Owned { snapshot: None, .. }), "{taken:?}");
 }

@@ -95,11 +95,15 @@ pub(crate) async fn history_lists_what_was_written(store: Arc<dyn Store>) {
     assert_eq!(list(store.commits(db, Txid(0), 10).await.unwrap()), all);
     assert_eq!(list(store.commits(db, Txid(1), 1).await.unwrap()), all[1..2]);
     assert_eq!(list(store.commits(db, Txid(3), 10).await.unwrap()), []);
-    let written = store.commit_pages(db, Txid(3)).await.unwrap();
+    let written = store.commit_pages(db, Txid(3), Pgno(0), 9).await.unwrap();
     let written: Vec<(u32, PageBytes)> =
         written.into_iter().map(|page| (page.pgno.0, page.bytes)).collect();
     assert_eq!(written, [(1, page(1, 3)), (3, page(3, 3))]);
-    assert_eq!(store.commit_pages(db, Txid(4)).await.unwrap(), []);
+    let pages = |after, max| store.commit_pages(db, Txid(3), Pgno(after), max);
+    assert_eq!(pages(0, 1).await.unwrap()[0].pgno, Pgno(1));
+    assert_eq!(pages(1, 1).await.unwrap()[0].pgno, Pgno(3));
+    assert_eq!(pages(3, 1).await.unwrap(), []);
+    assert_eq!(store.commit_pages(db, Txid(4), Pgno(0), 9).await.unwrap(), []);
     let from = |from, max| store.read_at(db, Txid(2), Pgno(from), max);
     assert_eq!(from(2, 10).await.unwrap().len(), 2);
     assert_eq!(from(0, 2).await.unwrap()[1].bytes, page(2, 2));

@@ -40,7 +40,7 @@ async fn one_commit_is_in_flight_and_the_rest_merges() {
     assert!(session.durable(first).await.is_ok());
     assert_eq!(session.durable(last).await, Ok(Txid(2)), "ten transactions, one step");
     assert_eq!(world.store.calls(Step::Commit), 2);
-    let written = world.store.commit_pages(session.fence().db, Txid(2)).await.unwrap();
+    let written = world.store.commit_pages(session.fence().db, Txid(2), Pgno(0), 99).await.unwrap();
     let written: Vec<_> = written.iter().map(|page| (page.pgno.0, page.bytes[0])).collect();
     assert_eq!(written, [(1, 19), (3, 19)]);
 }

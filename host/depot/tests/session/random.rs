@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stockade_depot::{
-    Cause, Depot, Mark, OpenError, PageCount, Pgno, ReadError, Session, Store, Txid, Verdict,
+    Cause, Depot, DepotLimits, Mark, OpenError, PageCount, Pgno, ReadError, Session, Store, Txid,
+    Verdict,
 };
 
 use crate::faulty_store::{Armed, Fault, Step};
@@ -121,6 +122,9 @@ fn arm(world: &World, dice: &mut Dice, late: &mut Vec<Armed>) {
         Step::Seal,
         Step::Confirm,
         Step::Read,
+        Step::Stage,
+        Step::Stage,
+        Step::CollectStages,
     ]);
     let fault = dice.pick(&[
         Fault::Unavailable,
@@ -141,7 +145,9 @@ async fn open(world: &World, depot: &Arc<Depot>) -> Option<Owner> {
 }
 
 async fn life(seed: u64) {
-    let world = World::with(limits());
+    // Every other life has steps so small that most transactions are staged.
+    let step_pages = if seed.is_multiple_of(2) { 2 } else { 1024 };
+    let world = World::with(DepotLimits { step_bytes_max: step_pages * 4096, ..limits() });
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut armed: Vec<Armed> = Vec::new();
     let mut owner = Owner::open(world.create().await).unwrap();
@@ -225,7 +231,7 @@ async fn verify_chain(world: &World, session: &Session) {
     let mut last = Txid(0);
     for row in world.store.commits(db, Txid(0), 1000).await.unwrap() {
         assert_eq!(row.txid, last.next());
-        let pages: Vec<_> = world.store.commit_pages(db, row.txid).await.unwrap();
+        let pages: Vec<_> = world.store.commit_pages(db, row.txid, Pgno(0), 256).await.unwrap();
         let pages: Vec<_> = pages.into_iter().map(|page| (page.pgno, page.bytes)).collect();
         let content =
             stockade_depot::chain::content(db, row.generation, row.txid, row.page_count, &pages);

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::World;
+use super::faulty_store::{Fault, Step};
 use crate::limits::Limits;
-use crate::sqlite::{Exhausted, SqlError, SqlLimit};
+use crate::sqlite::{Exhausted, SqlError, SqlLimit, Value};
 use stockade_depot::DepotLimits;
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
@@ -127,7 +128,7 @@ fn compiling_is_bounded_by_memory_where_nothing_asks() {
     world.script("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
     assert_eq!(world.integer(&doubling(8)), 256);
     let begun = Instant::now();
-    let no_memory = SqlError::Other("SQLite has no memory left".to_owned());
+    let no_memory = SqlError::LimitExceeded(SqlLimit::Memory);
     assert_eq!(world.run(&doubling(30)).as_ref(), Err(&no_memory));
     println!("compiling ended after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -141,7 +142,7 @@ fn memory_of_values_is_bounded() {
     world.script("CREATE TABLE t(a); CREATE VIRTUAL TABLE f USING fts5(a)");
     let values: Vec<_> = (0..60).map(|i| format!("length(printf('%8000000d', {i})) > 5")).collect();
     let sql = format!("INSERT INTO t SELECT {}", values.join(" + "));
-    let no_memory = SqlError::Other("SQLite has no memory left".to_owned());
+    let no_memory = SqlError::LimitExceeded(SqlLimit::Memory);
     world.run("BEGIN").unwrap();
     world.run("INSERT INTO f VALUES ('kept')").unwrap();
     assert_eq!(world.run(&sql).as_ref(), Err(&no_memory));
@@ -152,4 +153,108 @@ fn memory_of_values_is_bounded() {
     assert_eq!(world.integer("SELECT count(*) FROM f('kept')"), kept);
     assert_eq!(world.integer("SELECT count(*) FROM t"), 0);
     world.script("INSERT INTO f(f, rank) VALUES ('integrity-check', 1)");
+}
+
+/// SQLite's LIKE took 2.4 s for one such text and asked nobody, row after row.
+#[test]
+fn a_pattern_over_large_texts_is_interrupted() {
+    let mut world = World::new();
+    for comparison in
+        ["LIKE '%' || substr(?2, 1, 120) || 'b'", "GLOB '*' || substr(?2, 1, 120) || 'b'"]
+    {
+        let sql = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+             SELECT sum((?1 || i) {comparison}) FROM n"
+        );
+        let text = |bytes| Value::Text("a".repeat(bytes));
+        world.meter.begin(&world.limits, Instant::now() + Duration::from_millis(100));
+        let begun = Instant::now();
+        let ended = world.connection.query(&sql, &[text(15 << 20), text(200)]);
+        assert_eq!(ended, Err(SqlError::Interrupted), "{comparison}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{comparison}: {:?}", begun.elapsed());
+    }
+}
+
+/// C code over large values asks nobody, and a thousand instructions may be a thousand of them. A
+/// statement without a loop is never asked at all.
+#[test]
+fn work_on_large_values_is_interrupted() {
+    let mut world = World::new();
+    let one = "length(upper(hex(zeroblob(8000000))))";
+    let all: Vec<_> = (0..2_000).map(|i| format!("{one} + {i}")).collect();
+    let rows: Vec<_> = all.chunks(20).map(|some| format!("max({})", some.join(","))).collect();
+    let sql = format!("SELECT {}", rows.join(","));
+    world.meter.begin(&world.limits, Instant::now() + Duration::from_millis(100));
+    let begun = Instant::now();
+    assert_eq!(world.run(&sql), Err(SqlError::Interrupted));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(world.meter.exhausted(), Some(Exhausted::Time));
+    world.begin();
+    assert_eq!(world.run("SELECT length(upper(hex(zeroblob(1000000))))"), Ok(0));
+}
+
+#[test]
+fn pages_are_bounded_within_and_across_statements() {
+    let limits = Limits { pages_max: 300, ..Limits::default() };
+    let mut world = with(limits);
+    world.script("CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+    for _ in 0..8 {
+        world.begin();
+        world
+            .run(
+                "INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                   WHERE i < 100) SELECT zeroblob(3500) FROM n",
+            )
+            .unwrap();
+    }
+    world.reopen();
+    let exceeded = Err(SqlError::LimitExceeded(SqlLimit::Pages));
+    assert_eq!(world.run("SELECT sum(length(b || 'x')) FROM t"), exceeded);
+    assert_eq!(world.meter.exhausted(), Some(Exhausted::Pages));
+    assert_eq!(world.run("SELECT 1"), exceeded);
+    world.reopen();
+    let mut result = Ok(0);
+    for a in 1..=800 {
+        result = world.run(&format!("SELECT b FROM t WHERE a = {a}"));
+        if result.is_err() {
+            break;
+        }
+    }
+    assert_eq!(result, exceeded);
+}
+
+/// A page that the store does not hand out was waited for past the call's deadline.
+#[test]
+fn a_page_miss_ends_at_the_deadline() {
+    let uncached = DepotLimits { cache_bytes_max: 0, ..DepotLimits::default() };
+    let mut world = World::with(Limits::default(), uncached);
+    world.script("CREATE TABLE t(a); INSERT INTO t VALUES (zeroblob(100000))");
+    world.reopen();
+    let held = world.faults.arm(Step::Read, 1, Fault::Hold);
+    world.meter.begin(&world.limits, Instant::now() + Duration::from_millis(100));
+    let begun = Instant::now();
+    assert_eq!(world.run("SELECT sum(length(a)) FROM t"), Err(SqlError::Interrupted));
+    // The read itself would wait for five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(world.meter.exhausted(), Some(Exhausted::Time));
+    held.release();
+    world.begin();
+    assert_eq!(world.run("SELECT 1"), Ok(0));
+}
+
+#[test]
+fn names_of_columns_are_bounded_like_rows() {
+    let limits = Limits { batch_bytes_max: 10_000, ..Limits::default() };
+    let mut world = with(limits);
+    let name = "n".repeat(6_000);
+    let exceeded = SqlError::LimitExceeded(SqlLimit::RowBytes);
+    for (columns, fits) in [(1, true), (2, false)] {
+        let columns: Vec<_> = (0..columns).map(|i| format!("{i} AS \"{name}{i}\"")).collect();
+        let sql = format!("SELECT {}", columns.join(","));
+        let answer = world.connection.query(&sql, &[]).map(drop);
+        assert_eq!(answer.as_ref().err(), (!fits).then_some(&exceeded));
+        let id = world.connection.prepare(&sql).unwrap();
+        let answer = world.connection.columns(id).map(drop);
+        assert_eq!(answer.as_ref().err(), (!fits).then_some(&exceeded));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::ValueRef;
 
 use super::World;
-use crate::sqlite::Value;
+use crate::sqlite::{SqlError, Value};
 
 /// What stock SQLite answers, as text with its type.
 fn stock(connection: &rusqlite::Connection, expression: &str) -> Vec<String> {
@@ -163,4 +163,64 @@ fn none_takes_quadratic_time() {
     let broken = "SELECT trim('a', CAST(x'c3' || zeroblob(0) || replace(hex(zeroblob(9)), '00', \
                   CAST(x'80' AS TEXT)) AS TEXT))";
     assert!(world.connection.query(broken, &[]).is_err());
+}
+
+const PATTERNS: [&str; 28] = [
+    "''",
+    "'%'",
+    "'*'",
+    "'_'",
+    "'?'",
+    "'%%_b%'",
+    "'*?b*'",
+    "'A%'",
+    "'a*'",
+    "'%BC'",
+    "'*bc'",
+    "'a_c%'",
+    "'abc%abd'",
+    "'%abd%abc'",
+    "'Ä%'",
+    "'%ö_'",
+    "'*[äö]*'",
+    "'[a-c]*[^x]'",
+    "'[]a]*'",
+    "'[^]a]*'",
+    "'[a-'",
+    "'*['",
+    "'*[-b]c*'",
+    "'x%'",
+    "'!%'",
+    "'%!'",
+    "CAST(x'25b6' AS TEXT)",
+    "12",
+];
+
+#[test]
+fn like_and_glob_answer_as_sqlite() {
+    let plain = rusqlite::Connection::open_in_memory().unwrap();
+    let mut world = World::new();
+    for text in TEXTS {
+        for pattern in PATTERNS.into_iter().chain(TEXTS) {
+            for expression in [
+                format!("{text} LIKE {pattern}"),
+                format!("{text} GLOB {pattern}"),
+                format!("{text} LIKE {pattern} ESCAPE '!'"),
+                format!("{text} LIKE {pattern} ESCAPE '%'"),
+                format!("{text} LIKE {pattern} ESCAPE '_'"),
+                format!("{text} LIKE {pattern} ESCAPE 'b'"),
+            ] {
+                assert_eq!(
+                    ours(&mut world, &expression),
+                    stock(&plain, &expression),
+                    "{expression}"
+                );
+            }
+        }
+    }
+    for wrong in ["'a' LIKE 'a' ESCAPE ''", "'a' LIKE 'a' ESCAPE 'ab'"] {
+        assert!(plain.query_row(&format!("SELECT {wrong}"), [], |_| Ok(())).is_err());
+        let refused = world.run(&format!("SELECT {wrong}"));
+        assert!(matches!(refused, Err(SqlError::Statement(_))), "{refused:?}");
+    }
 }

@@ -6,30 +6,56 @@
 //! account until it is freed, wherever that happens; over the limit SQLite gets no memory, rolls
 //! back what it did, and reports `SQLITE_NOMEM`. That bounds the time spent in such places as well.
 //!
+//! Nobody else looks at the clock while SQLite works on one large value, so whoever owns the account
+//! is asked before each allocation of [`LARGE_BYTES`] and more whether the work may go on; if not,
+//! SQLite gets no memory and ends the statement.
+//!
 //! Not charged: what SQLite allocates outside of `within` (opening, the host's own databases), the
 //! file layer's pages and scratch (they have limits of their own), and 16 bytes per allocation.
 
 mod ffi;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Before an allocation of so many bytes the owner is asked. 64 KiB: far above rows and pages of a
+/// usual actor, and worked on in tens of microseconds.
+pub const LARGE_BYTES: usize = 64 << 10;
+
+/// Whether the work of an account may go on. Asked on the thread that works, inside of SQLite: it
+/// must not use the database.
+pub type Ask = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The account of one database. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Heap(Arc<Account>);
 
 /// What is charged, and what may be.
-#[derive(Debug)]
 struct Account {
     used: AtomicUsize,
     max: usize,
+    ask: Option<Ask>,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { used, max, .. } = self;
+        f.debug_struct("Account").field("used", used).field("max", max).finish_non_exhaustive()
+    }
 }
 
 impl Heap {
     /// An account that may be charged with `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Account { used: AtomicUsize::new(0), max: bytes_max }))
+        Self(Arc::new(Account { used: AtomicUsize::new(0), max: bytes_max, ask: None }))
+    }
+
+    /// The same, whose owner is asked before each large allocation.
+    #[must_use]
+    pub fn asking(bytes_max: usize, ask: Ask) -> Self {
+        Self(Arc::new(Account { used: AtomicUsize::new(0), max: bytes_max, ask: Some(ask) }))
     }
 
     /// Bytes charged at the moment.
@@ -46,8 +72,11 @@ impl Heap {
 }
 
 impl Account {
-    /// `false` if it is too much; nothing is charged then.
+    /// `false` if it is too much, or the owner says no; nothing is charged then.
     fn charge(&self, bytes: usize) -> bool {
+        if bytes >= LARGE_BYTES && self.ask.as_ref().is_some_and(|may_go_on| !may_go_on()) {
+            return false;
+        }
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.max;
         if !fits {
@@ -78,11 +107,20 @@ mod tests {
 
     #[test]
     fn too_much_charges_nothing() {
-        let account = Account { used: AtomicUsize::new(0), max: 100 };
+        let account = Account { used: AtomicUsize::new(0), max: 100, ask: None };
         assert!(account.charge(60));
         assert!(!account.charge(41));
         assert!(account.charge(40));
         account.release(100);
         assert_eq!(account.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn large_allocations_ask_and_small_ones_do_not() {
+        let account =
+            Account { used: AtomicUsize::new(0), max: usize::MAX, ask: Some(Box::new(|| false)) };
+        assert!(account.charge(LARGE_BYTES - 1));
+        assert!(!account.charge(LARGE_BYTES));
+        assert_eq!(account.used.load(Ordering::Relaxed), LARGE_BYTES - 1);
     }
 }

@@ -22,6 +22,7 @@ struct Counts {
     lost_reads: u64,
     reopened: u64,
     compared: u64,
+    staged: u64,
 }
 
 struct Run {
@@ -39,10 +40,25 @@ fn env(name: &str) -> Option<u64> {
 }
 
 fn fuzz(name: &str, seed: u64, auto_vacuum: u64, commit_pages_max: u64) -> Counts {
+    fuzz_in_steps(name, seed, auto_vacuum, commit_pages_max, 1024)
+}
+
+/// The same with steps of the store that are no larger than `step_pages`.
+fn fuzz_in_steps(
+    name: &str,
+    seed: u64,
+    auto_vacuum: u64,
+    commit_pages_max: u64,
+    step_pages: u64,
+) -> Counts {
     let seed = env("SEED").unwrap_or(seed);
     let steps = env("STEPS").unwrap_or(STEPS);
     let print_seed = PrintSeed { name, seed };
-    let limits = DepotLimits { commit_bytes_max: commit_pages_max * 4096, ..quick_limits() };
+    let limits = DepotLimits {
+        commit_bytes_max: commit_pages_max * 4096,
+        step_bytes_max: step_pages * 4096,
+        ..quick_limits()
+    };
     let pair = Pair::new(limits, |o| {
         o.cache_pages = 8;
         o.scratch_bytes_max = 4 << 20;
@@ -66,6 +82,7 @@ fn fuzz(name: &str, seed: u64, auto_vacuum: u64, commit_pages_max: u64) -> Count
         run.step(step);
     }
     run.finish();
+    run.counts.staged = run.pair.rig.faults.calls(Step::Stage);
     std::mem::forget(print_seed);
     run.counts
 }
@@ -238,4 +255,20 @@ fn random_sql_with_refused_commits() {
         let counts = fuzz("refused commits", 4 + auto_vacuum, auto_vacuum, 60);
         assert!(counts.too_large > 0 && counts.lost_reads > 0, "{counts:?}");
     }
+}
+
+/// Steps of a few pages: most transactions go through a file and are staged.
+#[test]
+fn random_sql_with_staged_commits() {
+    for (seed, auto_vacuum, step_pages) in [(7, 0, 5), (8, 1, 1), (9, 2, 12)] {
+        let counts = fuzz_in_steps("staged commits", seed, auto_vacuum, 100_000, step_pages);
+        assert!(counts.staged > 50 && counts.compared > 0 && counts.reopened > 0, "{counts:?}");
+    }
+}
+
+/// Staged and refused ones side by side.
+#[test]
+fn random_sql_with_staged_and_refused_commits() {
+    let counts = fuzz_in_steps("staged and refused commits", 10, 2, 60, 9);
+    assert!(counts.staged > 50 && counts.too_large > 0, "{counts:?}");
 }

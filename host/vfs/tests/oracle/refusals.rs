@@ -116,6 +116,45 @@ fn a_rollback_near_the_limit_works() {
     }
 }
 
+/// A large transaction and its journals are charged together; wherever the limit is met, in a
+/// statement or in its rollback, the old data are there afterwards, and the next transaction works.
+#[test]
+fn a_large_transaction_over_the_scratch_limit_leaves_no_trace() {
+    let mut refused = 0;
+    for pages in [20, 40, 60, 80, 100, 120, 140, 160] {
+        let limits = DepotLimits { step_bytes_max: 8 * 4096, ..DepotLimits::default() };
+        let mut pair = Pair::new(limits, |o| {
+            o.cache_pages = 16;
+            o.scratch_bytes_max = pages * 4096;
+            o.scratch_memory_bytes_max = 16 << 10;
+        });
+        pair.run(TABLE);
+        for _ in 0..20 {
+            pair.run("INSERT INTO t(v) VALUES (zeroblob(19000))");
+        }
+        pair.run("BEGIN");
+        for id in 1..=20 {
+            let update = format!("UPDATE t SET v = zeroblob(18999) WHERE id = {id}");
+            let fault = pair.run_faulty(&update);
+            assert!(matches!(fault, None | Some(Fault::ScratchFull { .. })), "{fault:?}");
+            refused += u32::from(fault.is_some());
+            if fault.is_some() {
+                break;
+            }
+        }
+        if !pair.ours().connection().is_autocommit() {
+            assert_eq!(pair.run_faulty("ROLLBACK"), None);
+            let _left = pair.ours().handle().take_fault();
+        }
+        pair.compare();
+        pair.run("UPDATE t SET v = 'small' WHERE id = 1");
+        pair.compare();
+        pair.reopen();
+        pair.compare();
+    }
+    assert!((2..8).contains(&refused), "{refused} of 8");
+}
+
 /// Pages that SQLite leaves out are stored too, so they count.
 #[test]
 fn pages_left_out_count_as_bytes_of_the_commit() {

@@ -127,6 +127,11 @@ impl Guest for Actor {
         transaction.commit().map_err(words)
     }
 
+    fn rewrite() -> Result<(), String> {
+        let rewrite = "UPDATE heap SET b = randomblob(1048576)";
+        open()?.execute(rewrite, &[]).map(drop).map_err(words)
+    }
+
     fn deep_expression(depth: u32) -> Result<(), String> {
         let depth = usize::try_from(depth).unwrap_or(0);
         query(&format!("SELECT {}1{}", "(1+".repeat(depth), ")".repeat(depth)))
@@ -153,6 +158,141 @@ impl Guest for Actor {
         db.query("SELECT length(replace(?1, ?2, 'c'))", &values).map(drop).map_err(words)
     }
 
+    fn swallow_interrupts() {
+        loop {
+            drop(Self::spin_in_sql());
+        }
+    }
+
+    fn match_large_texts(bytes: u32) -> Result<(), String> {
+        let text = "a".repeat(usize::try_from(bytes).unwrap_or(0));
+        let sql = format!(
+            "{ENDLESS} SELECT sum((?1 || n) LIKE ?2), sum((?1 || n) GLOB ?3)
+             FROM (SELECT n FROM c LIMIT 1000)"
+        );
+        let patterns = ["%", "*"].map(|all| format!("{all}{}b", "a".repeat(120)));
+        let [like, glob] = patterns.map(Value::Text);
+        open()?.query(&sql, &[Value::Text(text), like, glob]).map(drop).map_err(words)
+    }
+
+    fn work_on_large_values() -> Result<(), String> {
+        let terms: Vec<_> =
+            (0..2_000).map(|n| format!("length(upper(hex(zeroblob(8000000)))) + {n}")).collect();
+        let columns: Vec<_> =
+            terms.chunks(20).map(|some| format!("max({})", some.join(","))).collect();
+        query(&format!("SELECT {}", columns.join(",")))
+    }
+
+    fn compile_for_ever() -> Result<(), String> {
+        let mut sql = "WITH c0(x) AS (SELECT b FROM heap)".to_owned();
+        for level in 1..=30 {
+            let from = level - 1;
+            sql.push_str(&format!(", c{level}(x) AS (SELECT x + x FROM c{from})"));
+        }
+        query(&(sql + " SELECT x FROM c30"))
+    }
+
+    fn huge_parameter(bytes: u32) -> Vec<String> {
+        let value = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let mut packed = vec![4];
+        packed.extend(bytes.to_le_bytes());
+        packed.extend(&value);
+        let db = match open() {
+            Ok(db) => db,
+            Err(error) => return vec![error],
+        };
+        let statement = match db.prepare("SELECT length(?1)") {
+            Ok(statement) => statement,
+            Err(error) => return vec![words(error)],
+        };
+        let value = Value::Blob(value);
+        [
+            db.query("SELECT length(?1)", std::slice::from_ref(&value)).map(drop),
+            statement.bind(1, &value),
+            statement.execute(&packed).map(drop),
+            statement.execute_many(&packed).map(drop),
+        ]
+        .map(|answer| answer.map_or_else(words, |()| "taken".to_owned()))
+        .into()
+    }
+
+    fn lying_rows() -> Vec<String> {
+        let refused = |row: &[u8]| {
+            let db = open()?;
+            let statement = db.prepare("SELECT length(?1)").map_err(words)?;
+            statement.execute_many(row).map(drop).map_err(words)
+        };
+        [
+            &[4, 0xff, 0xff, 0xff, 0xff, 1][..],
+            &[3, 0, 0, 0, 0x80],
+            &[4, 100, 0, 0, 0, 1, 2],
+            &[1, 0, 0],
+            &[9],
+        ]
+        .map(|row| refused(row).err().unwrap_or_else(|| "taken".to_owned()))
+        .into()
+    }
+
+    fn huge_rows() -> (u64, Option<String>) {
+        let mut largest = 0;
+        let outcome = (|| {
+            let sql = format!("{ENDLESS} SELECT zeroblob(n * 1000000) FROM c");
+            let statement = open()?.prepare(&sql).map_err(words)?;
+            let mut batch = statement.query(&[], u32::MAX).map_err(words)?;
+            while !batch.done {
+                largest = largest.max(u64::try_from(batch.rows.len()).unwrap_or(u64::MAX));
+                batch = statement.next(u32::MAX).map_err(words)?;
+            }
+            Ok(())
+        })();
+        (largest, outcome.err())
+    }
+
+    fn leak(sort: String) -> (u64, String) {
+        let mut count = 0;
+        let refusal = loop {
+            if let Err(error) = leak_one(&sort) {
+                break error;
+            }
+            count += 1;
+        };
+        (count, refusal)
+    }
+
+    fn recurse_in_triggers() -> Result<(), String> {
+        let db = open()?;
+        db.execute_script(
+            "PRAGMA recursive_triggers = ON;
+             CREATE TABLE IF NOT EXISTS deep(n);
+             CREATE TRIGGER IF NOT EXISTS deeper AFTER INSERT ON deep
+             BEGIN INSERT INTO deep VALUES (new.n + 1); END;
+             INSERT INTO deep VALUES (1)",
+        )
+        .map_err(words)
+    }
+
+    fn empty_fields(count: u32) -> Option<String> {
+        let count = usize::try_from(count).unwrap_or(0);
+        let fields = vec![(String::new(), String::new()); count];
+        log::write(Level::Error, "", &fields).err().map(|error| format!("{error:?}"))
+    }
+
+    fn store(kilobytes: u32) -> Result<(), String> {
+        let sql = format!("{ENDLESS} INSERT INTO heap SELECT zeroblob(1000) FROM c LIMIT ?1");
+        let sql = sql.replace("FROM c LIMIT ?1", "FROM (SELECT n FROM c LIMIT ?1)");
+        let db = open()?;
+        db.execute(&sql, &[Value::Integer(kilobytes.into())]).map(drop).map_err(words)
+    }
+
+    fn scan() -> Result<(), String> {
+        query("SELECT sum(length(b || 'x')) FROM heap")
+    }
+
+    fn outgrow() {
+        Self::grow();
+        std::hint::black_box(vec![1_u8; 1 << 20]);
+    }
+
     fn look_around() -> Vec<String> {
         let mut found = Vec::new();
         for folder in ["/", ".", "/tmp", "/etc"] {
@@ -170,6 +310,30 @@ impl Guest for Actor {
         }
         found
     }
+}
+
+/// Makes a handle of a sort and forgets it.
+fn leak_one(sort: &str) -> Result<(), String> {
+    let db = open()?;
+    match sort {
+        "connection" => {}
+        "transaction" => {
+            let one = db.begin(TransactionMode::Deferred).map_err(words)?;
+            std::mem::forget(one);
+        }
+        "cursor" => {
+            let statement = db.prepare("SELECT 1 UNION SELECT 2").map_err(words)?;
+            std::mem::forget(statement.open_cursor(&[]).map_err(words)?);
+            std::mem::forget(statement);
+        }
+        _ => {
+            db.execute("INSERT OR IGNORE INTO heap(rowid, b) VALUES (1, x'00')", &[])
+                .map_err(words)?;
+            std::mem::forget(db.open_blob("heap", "b", 1, false).map_err(words)?);
+        }
+    }
+    std::mem::forget(db);
+    Ok(())
 }
 
 fn read_in_batches(rows: u64, read: &mut u64) -> Result<(), String> {

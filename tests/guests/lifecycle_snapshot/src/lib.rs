@@ -122,10 +122,12 @@ impl Lifecycle for Actor {
 
     fn snapshot() -> Result<Option<Vec<u8>>, Error> {
         // SQL is revoked by now: a snapshot that could still write would not be sealed with it.
-        if note("snapshot").is_ok() {
-            return Err(Error::Other("SQL still works in snapshot".into()));
-        }
+        let late = match note("snapshot") {
+            Ok(()) => return Err(Error::Other("SQL still works in snapshot".into())),
+            Err(late) => late,
+        };
         match state(|state| state.snapshot_as.clone()).as_str() {
+            "late-sql" => Err(Error::Other(late)),
             "none" => Ok(None),
             "error" => Err(Error::Other("told to fail".into())),
             "trap" => panic!("told to trap"),

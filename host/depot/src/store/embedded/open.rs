@@ -33,7 +33,7 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// Page cache of a connection that reads, in KiB.
 const READER_CACHE_KIB: i64 = 8 << 10;
 /// Prepared statements that a connection keeps: all of `sql`.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 96;
 
 const META_STORE: &str = "store";
 const META_SHARDS: &str = "shards";
@@ -127,7 +127,8 @@ fn existing(
             return Err(OpenStoreError::Missing(path));
         }
         let conn = plain(&path, config, false)?;
-        check_file(&conn, &path)?;
+        conn.busy_timeout(config.busy_wait)?;
+        check_file(&conn, &path, sql::SHARD_SCHEMA)?;
         if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
             return Err(foreign(&path, "it belongs to another store"));
         }
@@ -168,7 +169,7 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
 fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 {
-        return check_file(conn, path);
+        return check_file(conn, path, schema);
     }
     conn.execute_batch(&format!(
         "BEGIN IMMEDIATE; {schema} {} PRAGMA application_id = {APPLICATION_ID}; \
@@ -179,7 +180,9 @@ fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), Open
     Ok(())
 }
 
-fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
+/// Refuses what is not ours. A file of the format before this one gets what it lacks: tables and
+/// indexes only, so programs of either format may have it open.
+fn check_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
     let pragma = |name: &str| -> rusqlite::Result<i32> {
         conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
     };
@@ -189,6 +192,12 @@ fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
         return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
     }
     let found = pragma("user_version")?;
+    if found == sql::FORMAT_WITHOUT_STAGES {
+        return Ok(conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {schema} PRAGMA user_version = {}; COMMIT",
+            sql::FORMAT
+        ))?);
+    }
     if found != sql::FORMAT {
         return Err(OpenStoreError::Format { path: path.to_owned(), found });
     }

@@ -5,14 +5,16 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::retention;
 use super::rows::{self, Holder};
+use super::staged::{self, Run};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
-use crate::page::PageRecord;
+use crate::page::{PageBytes, PageRecord};
 use crate::store::limits::DESTROY_ROWS_MAX;
 use crate::store::{
-    CommitStep, CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot,
+    CommitStep, CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot, Staged,
     TakenOver, TakeoverStep, Wanted, sql,
 };
 
@@ -33,18 +35,18 @@ pub(super) fn one<T>(
     found.transpose()
 }
 
-fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done<usize> {
+pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done<usize> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }
 
 /// The head as it is.
-fn head(conn: &Connection, db: DbId) -> Done<Head> {
+pub(super) fn head(conn: &Connection, db: DbId) -> Done<Head> {
     one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
         .ok_or(StoreError::DatabaseMissing(db))
 }
 
 /// Why a fenced step changed nothing.
-fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
+pub(super) fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
     let head = match head(conn, fence.db) {
         Ok(head) => head,
         Err(error) => return error,
@@ -96,6 +98,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         PreviousEnd::Orderly => 0,
         PreviousEnd::Crashed => 1,
         PreviousEnd::Neutral => 2,
+        PreviousEnd::FirstCrash => 3,
     };
     let actor = params![
         step.actor.kind(),
@@ -108,6 +111,9 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
     // The actor has another database by now, or is gone: this one is nobody's to run.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
+    if step.destroying {
+        retention::check_forks(conn, step.db)?;
+    }
     let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
     Ok(TakenOver::Owned { head: taken, restarts, snapshot })
 }
@@ -136,8 +142,9 @@ pub(super) struct PackedCommit {
     chain: [u8; 32],
     content: [u8; 32],
     pages: Vec<(Pgno, PageRecord)>,
-    /// With fewer pages than this before it, the commit would leave a hole.
-    old_count_min: u32,
+    /// The last of `pages` that have no gap between them.
+    run: Option<Run>,
+    staged: Option<Staged>,
 }
 
 impl PackedCommit {
@@ -150,22 +157,12 @@ impl PackedCommit {
             StoreError::Corrupt(format!("commit {} of {}: {what}", step.base.next(), step.fence.db))
         };
         let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
-        let mut pages = Vec::with_capacity(step.pages.len());
-        let mut before = Pgno(0);
-        for (pgno, bytes) in &step.pages {
-            if *pgno <= before || pgno.0 > step.page_count.0 {
-                return Err(bad("pages are not ascending within the page count"));
-            }
-            before = *pgno;
-            pages.push((*pgno, PageRecord::encode(step.fence.db, *pgno, txid, bytes)?));
-        }
-        let mut old_count_min = step.page_count.0;
-        for (pgno, _) in step.pages.iter().rev() {
-            if pgno.0 != old_count_min {
-                break;
-            }
-            old_count_min -= 1;
-        }
+        let pages =
+            pack(step.fence.db, txid, &step.pages).and_then(|pages| match pages.last() {
+                Some((last, _)) if last.0 > step.page_count.0 => Err(bad("pages above its count")),
+                Some(_) | None => Ok(pages),
+            })?;
+        let run = Run::last_of(&pages);
         Ok(Self {
             fence: step.fence,
             base: step.base,
@@ -174,21 +171,69 @@ impl PackedCommit {
             chain: step.chain,
             content: step.content,
             pages,
-            old_count_min,
+            run,
+            staged: step.staged,
         })
     }
 
     /// What it writes, roughly.
     pub(super) fn bytes(&self) -> u64 {
-        let row = |(_, page): &(Pgno, PageRecord)| page.bytes.len() + 128;
-        crate::store::limits::len(self.pages.iter().map(row).sum::<usize>() + 512)
+        bytes_of(&self.pages)
     }
+}
+
+/// Packs pages for rows of `txid`.
+///
+/// # Errors
+/// `Corrupt` if they are not ascending, each once, and of page size.
+pub(super) fn pack(
+    db: DbId,
+    txid: Txid,
+    pages: &[(Pgno, PageBytes)],
+) -> Done<Vec<(Pgno, PageRecord)>> {
+    let mut packed = Vec::with_capacity(pages.len());
+    let mut before = Pgno(0);
+    for (pgno, bytes) in pages {
+        if *pgno <= before {
+            let what = format!("commit {txid} of {db}: pages are not ascending");
+            return Err(StoreError::Corrupt(what));
+        }
+        before = *pgno;
+        packed.push((*pgno, PageRecord::encode(db, *pgno, txid, bytes)?));
+    }
+    Ok(packed)
+}
+
+/// What a step with these pages writes, roughly.
+pub(super) fn bytes_of(pages: &[(Pgno, PageRecord)]) -> u64 {
+    let row = |(_, page): &(Pgno, PageRecord)| page.bytes.len() + 128;
+    crate::store::limits::len(pages.iter().map(row).sum::<usize>() + 512)
+}
+
+/// Writes page rows of one commit, all with the same stage.
+pub(super) fn insert_pages(
+    conn: &Connection,
+    db: DbId,
+    txid: Txid,
+    stage: &[u8],
+    pages: &[(Pgno, PageRecord)],
+) -> Done<()> {
+    let txid = rows::to_sql(txid.0)?;
+    let mut insert = conn.prepare_cached(sql::PAGE_INSERT)?;
+    for (pgno, page) in pages {
+        insert.execute(params![&db.0[..], pgno.0, txid, stage, &page.sum[..], &page.bytes[..]])?;
+    }
+    Ok(())
 }
 
 pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Done<()> {
     let db = &step.fence.db.0[..];
     let generation = rows::to_sql(step.fence.generation.0)?;
     let txid = rows::to_sql(step.txid.0)?;
+    let run = match &step.staged {
+        Some(named) => staged::take(conn, &step.fence, step.base, named, &step.pages, step.run)?,
+        None => step.run,
+    };
     let fence = params![
         db,
         generation,
@@ -197,7 +242,7 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
         step.page_count.0,
         &step.chain[..],
         rows::to_sql(now_ms)?,
-        step.old_count_min,
+        staged::old_count_min(run, step.page_count),
     ];
     let time_ms = one(conn, sql::COMMIT, fence, |row| rows::number(row, 0))?
         .ok_or_else(|| refusal(conn, &step.fence, step.base, "a commit that leaves holes"))?;
@@ -208,15 +253,11 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
         step.page_count.0,
         &step.content[..],
         &step.chain[..],
-        UNSTAGED,
+        step.staged.as_ref().map_or(UNSTAGED, |staged| &staged.stage.0[..]),
         rows::to_sql(time_ms)?,
     ];
     execute(conn, sql::COMMIT_INSERT, row)?;
-    let mut insert = conn.prepare_cached(sql::PAGE_INSERT)?;
-    for (pgno, page) in &step.pages {
-        insert.execute(params![db, pgno.0, txid, UNSTAGED, &page.sum[..], &page.bytes[..]])?;
-    }
-    Ok(())
+    insert_pages(conn, step.fence.db, step.txid, UNSTAGED, &step.pages)
 }
 
 pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done<Destroyed> {
@@ -233,6 +274,7 @@ pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done
         }
         None => return Err(StoreError::DatabaseMissing(fence.db)),
     }
+    retention::check_forks(conn, fence.db)?;
     let mut rows = 0;
     for delete in sql::DESTROY_ROWS {
         let left = u64::from(DESTROY_ROWS_MAX) - rows;

@@ -1,0 +1,42 @@
+//! Pages of a transaction that is too large to be handed over in memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+
+use crate::id::Pgno;
+use crate::page::PageBytes;
+
+/// Pages that a transaction has written, read back as often as they are needed until the
+/// transaction is durable or lost; then the source is dropped.
+///
+/// Called from any thread, several at a time. What it answers never changes.
+pub trait PageSource: fmt::Debug + Send + Sync + 'static {
+    /// Which pages it has, each once, in any order.
+    fn pgnos(&self) -> Vec<Pgno>;
+    /// One of them; `None` if it has no such page.
+    ///
+    /// # Errors
+    /// Those of the file that it is in. A transaction that cannot be read back is lost.
+    fn read(&self, pgno: Pgno) -> io::Result<Option<PageBytes>>;
+}
+
+/// Pages that are in memory after all: few, but their commit brings many zeros.
+#[derive(Debug)]
+pub(crate) struct InMemory(HashMap<Pgno, PageBytes>);
+
+impl InMemory {
+    pub(crate) fn new(pages: Vec<(Pgno, PageBytes)>) -> Self {
+        Self(pages.into_iter().collect())
+    }
+}
+
+impl PageSource for InMemory {
+    fn pgnos(&self) -> Vec<Pgno> {
+        self.0.keys().copied().collect()
+    }
+
+    fn read(&self, pgno: Pgno) -> io::Result<Option<PageBytes>> {
+        Ok(self.0.get(&pgno).cloned())
+    }
+}

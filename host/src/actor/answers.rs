@@ -1,0 +1,165 @@
+//! Answers in front of the gate: what runs beside a generation's calls.
+//!
+//! Each waits in a task of its own, so that the next call runs while the former one's sync is under
+//! way. The tasks belong to the generation and are joined before it is sealed: after the seal
+//! nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
+//! deadlines at the latest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use stockade_depot::{Cause, Generation, Txid};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use wasmtime::component::Val;
+
+use super::bill::{Bill, micros};
+use super::call::Answer;
+use super::cause::{error_of, with_verdict};
+use super::gate::Waiting;
+use super::trace::Trace;
+use crate::error::HostError;
+use crate::typed::Method;
+
+/// An answer that has passed the gate.
+#[derive(Debug)]
+pub struct Heard<T> {
+    /// What was answered.
+    pub value: T,
+    /// The life that answered.
+    pub generation: Generation,
+    /// The newest durable commit when it left.
+    pub txid: Txid,
+    /// What it has cost.
+    pub bill: Bill,
+}
+
+/// A method's results.
+pub struct Called {
+    /// The method that ran.
+    pub method: Arc<Method>,
+    /// Its results.
+    pub values: Vec<Val>,
+}
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<Heard<T>, HostError>>;
+
+/// The answers of one generation that are not heard yet. Dropping it drops them unheard.
+pub struct Answers {
+    generation: Generation,
+    waiting: JoinSet<()>,
+    proven: Arc<AtomicBool>,
+}
+
+impl Answers {
+    /// None yet.
+    #[must_use]
+    pub fn new(generation: Generation) -> Self {
+        Self { generation, waiting: JoinSet::new(), proven: Arc::default() }
+    }
+
+    /// Whether a call of this generation was answered well, and heard.
+    #[must_use]
+    pub fn proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// An operator vouches for it.
+    pub fn prove(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+
+    /// Puts a call's answer in front of the gate. Once heard, it proves the generation.
+    pub fn call(&mut self, of: Pending, answer: Answer<Vec<Val>>) {
+        let Pending { queue_us, method, reply, .. } = of;
+        let proven = Arc::clone(&self.proven);
+        let shape = move |values| {
+            proven.store(true, Ordering::Release);
+            Called { method, values }
+        };
+        self.release(queue_us, answer, shape, reply);
+    }
+
+    /// Puts an answer in front of the gate; it leaves when it has passed.
+    pub fn release<T: Send + 'static, U: Send + 'static>(
+        &mut self,
+        queue_us: u64,
+        answer: Answer<T>,
+        shape: impl FnOnce(T) -> U + Send + 'static,
+        reply: Reply<U>,
+    ) {
+        let generation = self.generation;
+        self.waiting.spawn(async move {
+            let heard = answer.heard(generation, queue_us, shape).await;
+            // A caller that has gone away needs no answer.
+            drop(reply.send(heard));
+        });
+    }
+
+    /// Tells a caller whose session died why, and what became of its own writes: a commit that was
+    /// on its way may still turn out to be kept.
+    pub fn lost<T: Send + 'static>(
+        &mut self,
+        cause: Cause,
+        waiting: Waiting,
+        reply: oneshot::Sender<Result<T, HostError>>,
+    ) {
+        self.waiting.spawn(async move {
+            let verdict = waiting.verdict().await;
+            drop(reply.send(Err(error_of(&cause, verdict))));
+        });
+    }
+
+    /// Forgets those that were heard.
+    pub fn reap(&mut self) {
+        while self.waiting.try_join_next().is_some() {}
+    }
+
+    /// A store that stalls must not let answers pile up without end.
+    pub async fn bounded(&mut self, max: u64) {
+        let max = usize::try_from(max).unwrap_or(1).max(1);
+        while self.waiting.len() > max {
+            self.waiting.join_next().await;
+        }
+    }
+
+    /// Waits until every answer is heard or refused.
+    pub async fn join(&mut self) {
+        while self.waiting.join_next().await.is_some() {}
+    }
+}
+
+impl<T> Answer<T> {
+    /// Waits in front of the gate. What it then is may be told.
+    pub async fn heard<U>(
+        self,
+        generation: Generation,
+        queue_us: u64,
+        shape: impl FnOnce(T) -> U,
+    ) -> Result<Heard<U>, HostError> {
+        let Answer { outcome, waiting, mut bill } = self;
+        let since = Instant::now();
+        let passed = waiting.pass().await;
+        bill.queue_us = queue_us;
+        bill.gate_us = micros(since.elapsed());
+        match (passed, outcome) {
+            (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
+            (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
+            (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
+        }
+    }
+}
+
+/// A call whose answer is awaited: what its reply needs.
+pub struct Pending {
+    /// How long it was queued, in microseconds.
+    pub queue_us: u64,
+    /// The method.
+    pub method: Arc<Method>,
+    /// Where the answer goes.
+    pub reply: Reply<Called>,
+    /// Of its generation, should that end during the call.
+    pub trace: Trace,
+}

@@ -1,0 +1,187 @@
+//! Components that ask for more than a host gives, or misbehave before and after their calls.
+
+use serde_json::json;
+use stockade::error::TrapLimit;
+use stockade::limits::Limits;
+use stockade::{HostError, Manifest};
+use stockade_tests::guest;
+use stockade_tests::host::{Site, TestHost, actor};
+
+/// The neighbour answers; so the host is well.
+async fn assert_well(host: &TestHost) {
+    host.call(&actor(guest::HOSTILE_LOOP, "neighbour"), "hello", json!([])).await.unwrap();
+}
+
+async fn host(site: &Site) -> TestHost {
+    let host = site.host().start().await;
+    host.deploy(guest::HOSTILE_LOOP).await;
+    assert_well(&host).await;
+    host
+}
+
+async fn deploy(
+    host: &TestHost,
+    text: &str,
+    set: impl FnOnce(&mut Limits),
+) -> Result<(), HostError> {
+    let mut manifest = Manifest::default();
+    set(&mut manifest.limits);
+    host.host.deploy("crafted", wat::parse_str(text).unwrap(), manifest).await.map(drop)
+}
+
+async fn call(host: &TestHost) -> Result<serde_json::Value, HostError> {
+    let crafted = stockade::ActorId::new("crafted", "one").unwrap();
+    host.call(&crafted, "run", json!([])).await
+}
+
+/// A component whose method `run` is this core module's.
+fn component(module: &str) -> String {
+    format!(
+        r#"(component
+             (core module $m {module})
+             (core instance $i (instantiate $m))
+             (func (export "run") (result s32) (canon lift (core func $i "run"))))"#
+    )
+}
+
+/// Grows by a thousand elements until refused, and traps if it was.
+const GROWS_TABLE: &str = r#"
+  (table $t 1 funcref)
+  (func (export "run") (result i32)
+    (loop (br_if 0 (i32.ne (i32.const -1)
+      (table.grow $t (ref.null func) (i32.const 1000)))))
+    unreachable)"#;
+
+/// Grows by four megabytes at once, beyond its limit; and page by page, in its start function.
+const GROWS_AT_ONCE: &str = r#"
+  (memory 1)
+  (func (export "run") (result i32) (memory.grow (i32.const 16384)))"#;
+const GROWS_AT_START: &str = r#"
+  (memory 1)
+  (func $grow
+    (loop (br_if 0 (i32.ne (i32.const -1) (memory.grow (i32.const 1)))))
+    unreachable)
+  (start $grow)
+  (func (export "run") (result i32) (i32.const 1))"#;
+const SPINS_AT_START: &str = r#"
+  (func $spin (loop (br 0)))
+  (start $spin)
+  (func (export "run") (result i32) (i32.const 1))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn growth_is_bounded_wherever_it_happens() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(GROWS_TABLE), |limits| limits.table_elements_max = 5_000)
+        .await
+        .unwrap();
+    let error = call(&host).await.unwrap_err();
+    let limit = Some(TrapLimit::TableElements);
+    assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
+
+    let four_megabytes = |limits: &mut Limits| limits.memory_bytes_max = 4 << 20;
+    deploy(&host, &component(GROWS_AT_ONCE), four_megabytes).await.unwrap();
+    assert_eq!(call(&host).await.unwrap(), json!(-1));
+
+    deploy(&host, &component(GROWS_AT_START), four_megabytes).await.unwrap();
+    let error = call(&host).await.unwrap_err();
+    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert_well(&host).await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_that_do_not_end_are_ended() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(SPINS_AT_START), |limits| limits.start_time_ms = 300).await.unwrap();
+    let error = call(&host).await.unwrap_err();
+    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert_well(&host).await;
+
+    host.deploy_with(guest::HOSTILE_HOOKS, |limits| {
+        limits.start_time_ms = 300;
+        limits.memory_bytes_max = 16 << 20;
+    })
+    .await;
+    for what in ["spin", "spin-in-sql", "grow"] {
+        let hostile = actor(guest::HOSTILE_HOOKS, what);
+        host.ok(&hostile, "curse", json!([what])).await;
+        host.host.stop(&hostile).await.unwrap();
+        let error = host.call(&hostile, "hello", json!([])).await.unwrap_err();
+        assert!(matches!(error, HostError::StartFailed { .. }), "{what}: {error:?}");
+        assert_well(&host).await;
+    }
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_snapshot_is_missed_and_said_so() {
+    let site = Site::new();
+    let host = host(&site).await;
+    host.deploy_with(guest::HOSTILE_HOOKS, |limits| limits.snapshot_bytes_max = 1_000).await;
+    let hostile = actor(guest::HOSTILE_HOOKS, "one");
+    for (bytes, outcome) in [(1_000, "taken"), (1_001, "missed"), (60 << 20, "missed")] {
+        host.call(&hostile, "hand-over", json!([bytes])).await.unwrap();
+        let exit = host.host.stop(&hostile).await.unwrap().expect("it was awake");
+        let snapshot = serde_json::to_value(&exit.snapshot).unwrap();
+        assert_eq!(snapshot["outcome"], outcome, "{bytes}: {exit:?}");
+        assert!(exit.sealed, "{bytes}: {exit:?}");
+    }
+    assert_well(&host).await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_that_need_too_much_are_refused() {
+    let site = Site::new();
+    let host = host(&site).await;
+    let memories = (0..5).map(|_| "(core instance (instantiate $m))").collect::<String>();
+    let many = format!("(component (core module $m (memory 1)) {memories})");
+    let instances = (0..2_000).map(|_| "(core instance (instantiate $m))").collect::<String>();
+    let crowd = format!("(component (core module $m) {instances})");
+    let large = "(component (core module $m (memory 30000)) (core instance (instantiate $m)))";
+    for (what, text) in [("memories", many.as_str()), ("instances", &crowd), ("memory", large)] {
+        let error = deploy(&host, text, |_| {}).await.unwrap_err();
+        assert!(matches!(error, HostError::Component(_)), "{what}: {error:?}");
+    }
+    // More than its kind allows, though not more than the host: it never starts.
+    let text = component("(memory 100) (func (export \"run\") (result i32) (i32.const 1))");
+    deploy(&host, &text, |limits| limits.memory_bytes_max = 1 << 20).await.unwrap();
+    let error = call(&host).await.unwrap_err();
+    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert_well(&host).await;
+    host.host.shutdown().await;
+}
+
+/// A time of all milliseconds there are overflowed the clock: each call killed its actor's task.
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_that_ask_for_too_much_are_refused() {
+    let site = Site::new();
+    let host = host(&site).await;
+    let text = component("(func (export \"run\") (result i32) (i32.const 1))");
+    let set: [(&str, fn(&mut Limits) -> &mut u64); 13] = [
+        ("memory_bytes_max", |l| &mut l.memory_bytes_max),
+        ("table_elements_max", |l| &mut l.table_elements_max),
+        ("call_time_ms", |l| &mut l.call_time_ms),
+        ("start_time_ms", |l| &mut l.start_time_ms),
+        ("stop_time_ms", |l| &mut l.stop_time_ms),
+        ("snapshot_time_ms", |l| &mut l.snapshot_time_ms),
+        ("snapshot_bytes_max", |l| &mut l.snapshot_bytes_max),
+        ("value_bytes_max", |l| &mut l.value_bytes_max),
+        ("packed_bytes_max", |l| &mut l.packed_bytes_max),
+        ("reply_bytes_max", |l| &mut l.reply_bytes_max),
+        ("handles_max", |l| &mut l.handles_max),
+        ("mailbox_calls_max", |l| &mut l.mailbox_calls_max),
+        ("log_line_bytes_max", |l| &mut l.log_line_bytes_max),
+    ];
+    for (name, limit) in set {
+        for value in [0, u64::MAX] {
+            let error = deploy(&host, &text, |limits| *limit(limits) = value).await.unwrap_err();
+            let refused = matches!(&error, HostError::Manifest(words) if words.contains(name));
+            assert!(refused, "{name} = {value}: {error:?}");
+        }
+    }
+    assert_well(&host).await;
+    host.host.shutdown().await;
+}

@@ -1,0 +1,26 @@
+//! The protocol of DESIGN.md sections 4 and 7 as state machines, small enough to visit every state.
+//!
+//! Nothing here is the product's code: it says what the product's steps *mean*, and the checker
+//! tries them in every order, with answers lost, delayed and repeated, with crashes in between.
+//! Three machines, each with the rules that belong together:
+//!
+//! | machine | rules | what it leaves out |
+//! |---|---|---|
+//! | [`ownership`] | D1-D5, D12, the gate (section 7), the orderly end (section 6) | what is in a page |
+//! | [`pages`] | D1, D7, D8, the page cache | lost answers to takeovers and commits |
+//! | [`history`] | D6, D10, D11 | readers' caches, verdicts |
+//!
+//! Read each in the order `mod.rs` (the state), `store.rs` where there is one (what an atomic step
+//! does), `actions.rs` (who does what, each with its rule), `properties.rs` (what must hold).
+//!
+//! Every check that the product relies on can be switched off: a [`Variant`] is the machine without
+//! one of them. `tests/check` asserts that the whole machine has no counterexample and that every
+//! variant has one, to the property that the table says.
+
+pub mod checking;
+pub mod history;
+pub mod ownership;
+pub mod pages;
+mod variant;
+
+pub use variant::Variant;

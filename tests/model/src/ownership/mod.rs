@@ -1,0 +1,305 @@
+//! Who owns a database, what becomes of commits, and who is heard (D1-D5, D12, sections 6 and 7).
+//!
+//! One database, several hosts, one store. Steps travel as letters: a letter may arrive late, twice
+//! or never, and its answer may be lost. Reads of the head (judgement, verdict, confirmation) are
+//! one atomic question each: that an answer to them is lost or late only means that it is asked
+//! later.
+//!
+//! ```text
+//! host     idle ── takes over ──> taking ── owned, or the head has our token ──> serving
+//!            ^                      │ superseded                                   │
+//!            └──────────────────────┴──── sealed, fenced, lost a commit, crashed ──┘
+//!
+//! letter   sent ──> executed (in the store's open group) ──> answered ──> delivered
+//!            │          └── store crash ──> lost               │
+//!            └── sender stops waiting: it still arrives, some day, or never
+//! ```
+//! A call is one action: the guest runs, may write, and its answer waits in front of the gate. What
+//! callers have heard is kept outside of the hosts, as a client would.
+
+mod actions;
+mod properties;
+mod store;
+
+pub use properties::names;
+pub use store::{Answer, Books, Owner, Place, Step};
+
+use stateright::{Model, Property};
+
+use crate::Variant;
+use crate::variant::Checks;
+
+/// How far the machine may go. Every number is a bound of the exhaustive search.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Hosts that want to run the actor.
+    pub hosts: usize,
+    /// Attempts to take over, the first boot included.
+    pub attempts: u8,
+    /// Calls that write.
+    pub writes: u8,
+    /// Calls that only read.
+    pub reads: u8,
+    /// Answers that a sender stops waiting for.
+    pub timeouts: u8,
+    /// Letters that arrive twice.
+    pub copies: u8,
+    /// Commits that surely did not arrive.
+    pub refusals: u8,
+    /// Hosts that die.
+    pub host_crashes: u8,
+    /// Generations that end in order.
+    pub seals: u8,
+    /// Times that the store dies with an open group. With none, every step is durable at once.
+    pub store_crashes: u8,
+    /// How often one step is sent before its deadline.
+    pub sends: u8,
+    /// Answers of one generation in front of the gate.
+    pub gated: usize,
+}
+
+/// The machine: its size, and the check that is switched off.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownership {
+    size: Size,
+    checks: Checks,
+}
+
+impl Ownership {
+    /// The whole protocol.
+    #[must_use]
+    pub fn whole(size: Size) -> Self {
+        Self { size, checks: Checks(None) }
+    }
+
+    /// The protocol without one check.
+    #[must_use]
+    pub fn without(size: Size, variant: Variant) -> Self {
+        Self { size, checks: Checks(Some(variant)) }
+    }
+
+    /// Whether steps are executed in groups that become durable later.
+    fn groups(&self) -> bool {
+        self.size.store_crashes > 0
+    }
+}
+
+/// A set of writes: bit n is write n. A call makes at most one.
+pub type Writes = u8;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// What the store has on disk: all that questions see.
+    pub durable: Books,
+    /// What it will have when its open group is synced.
+    pub open: Option<Books>,
+    /// Steps on their way, in order, so that equal worlds are equal.
+    pub letters: Vec<Letter>,
+    /// The hosts.
+    pub hosts: Vec<Host>,
+    /// What callers were told.
+    pub told: Told,
+    /// Generations that a session has believed to own, as bits.
+    pub held: u8,
+    /// What must never happen and leaves no other trace.
+    pub breaches: Breaches,
+    /// What is left of the bounds.
+    pub left: Left,
+}
+
+/// A step on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Letter {
+    /// What the store shall do.
+    pub step: Step,
+    /// How far it came.
+    pub place: Place,
+    /// The host that waits for its answer. `None`: nobody does any more.
+    pub awaited: Option<usize>,
+}
+
+/// One host and the actor's life in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Nothing runs here.
+    Idle,
+    /// An attempt to take over is on its way.
+    Taking {
+        /// The owner that was judged sealed, dead or a ghost.
+        replaces: Owner,
+        /// Random value of this attempt.
+        token: u8,
+        /// How often it was sent.
+        sends: u8,
+    },
+    /// A generation runs.
+    Serving(Session),
+}
+
+/// A generation and its open database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Its fence.
+    pub owner: Owner,
+    /// The last durable commit it knows of.
+    pub durable: u8,
+    /// What its SQLite has; `None` until the first page was read.
+    pub cached: Option<Writes>,
+    /// Accepted, not sent.
+    pub collected: Writes,
+    /// The one commit in flight.
+    pub flight: Option<Flight>,
+    /// Answers in front of the gate.
+    pub gated: Vec<Gated>,
+    /// Set by the first fatal cause.
+    pub dead: bool,
+    /// How far its orderly end is.
+    pub ending: Ending,
+}
+
+/// A commit without a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flight {
+    /// What it writes: its content hash.
+    pub writes: Writes,
+    /// How often it was sent.
+    pub sends: u8,
+    /// Whether a send may have been applied, or may still be.
+    pub doubt: bool,
+}
+
+/// An answer that nobody has heard yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gated {
+    /// The call's own write; 0 for a call that only reads.
+    pub wrote: Writes,
+    /// What it has seen of its own generation that was not durable then.
+    pub rests_on: Writes,
+    /// Whether the store has confirmed the fence since the call began.
+    pub confirmed: bool,
+    /// For the properties: the generation was already fenced when the call began.
+    pub began_fenced: bool,
+    /// For the properties: it does not show a write that was acknowledged before the call began.
+    pub stale: bool,
+}
+
+/// Steps of an orderly end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Calls are taken.
+    Running,
+    /// SQL is revoked; the snapshot is what the instance knew then.
+    Stopped {
+        /// In-memory state.
+        snapshot: Writes,
+    },
+    /// The seal is on its way.
+    Sealing {
+        /// What it stores.
+        snapshot: Writes,
+        /// How often it was sent.
+        sends: u8,
+    },
+}
+
+/// What callers were told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// Writes that were acknowledged.
+    pub committed: Writes,
+    /// Writes whose callers were told that they were not kept.
+    pub refused: Writes,
+}
+
+/// What must never happen, noted by the action that does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Breaches {
+    /// Two sessions believed to own one generation.
+    pub two_owners: bool,
+    /// A generation was replaced that nobody had judged.
+    pub unjudged: bool,
+    /// A commit of a generation was applied under another one.
+    pub foreign_commit: bool,
+    /// A head was sealed by another generation than its own.
+    pub foreign_seal: bool,
+    /// Pages were given to a generation that is not the owner.
+    pub foreign_read: bool,
+    /// An answer left that rests on what is not durable.
+    pub heard_early: bool,
+    /// An answer left whose generation was fenced before the call began.
+    pub heard_fenced: bool,
+    /// An answer left that misses what was acknowledged before its call began.
+    pub heard_stale: bool,
+    /// A fence has ended a session that still owned its database.
+    pub healthy_ended: bool,
+    /// A snapshot was handed over as current and is not the database's state.
+    pub wrong_snapshot: bool,
+}
+
+/// What is left of the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Left {
+    /// The token of the next attempt.
+    pub next_token: u8,
+    /// The number of the next write.
+    pub next_write: u8,
+    /// Reads.
+    pub reads: u8,
+    /// Timeouts.
+    pub timeouts: u8,
+    /// Copies.
+    pub copies: u8,
+    /// Refusals.
+    pub refusals: u8,
+    /// Host crashes.
+    pub host_crashes: u8,
+    /// Seals.
+    pub seals: u8,
+    /// Store crashes.
+    pub store_crashes: u8,
+}
+
+impl Model for Ownership {
+    type State = World;
+    type Action = actions::Action;
+
+    fn init_states(&self) -> Vec<World> {
+        let size = &self.size;
+        vec![World {
+            durable: Books::default(),
+            open: None,
+            letters: Vec::new(),
+            hosts: vec![Host::Idle; size.hosts],
+            told: Told::default(),
+            held: 0,
+            breaches: Breaches::default(),
+            left: Left {
+                next_token: 1,
+                next_write: 0,
+                reads: size.reads,
+                timeouts: size.timeouts,
+                copies: size.copies,
+                refusals: size.refusals,
+                host_crashes: size.host_crashes,
+                seals: size.seals,
+                store_crashes: size.store_crashes,
+            },
+        }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<actions::Action>) {
+        self.possible(world, actions);
+    }
+
+    fn next_state(&self, world: &World, action: actions::Action) -> Option<World> {
+        let mut next = world.clone();
+        self.act(&mut next, action);
+        next.letters.sort_unstable();
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all(&self.size)
+    }
+}

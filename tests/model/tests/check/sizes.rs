@@ -1,0 +1,132 @@
+//! How far the machines go: what `make test` visits, and what `make model` visits.
+
+use stockade_model::{history, ownership, pages};
+
+/// Which bounds.
+#[derive(Clone, Copy)]
+pub(crate) enum Scale {
+    /// A minute for everything.
+    Small,
+    /// As far as memory goes.
+    Large,
+}
+
+impl Scale {
+    /// What was asked for.
+    pub(crate) fn asked() -> Self {
+        match std::env::var("MODEL").as_deref() {
+            Ok("large") => Self::Large,
+            Ok(other) => panic!("MODEL={other}: only `large` is known"),
+            Err(_) => Self::Small,
+        }
+    }
+
+    /// One more of something, if large.
+    fn more(self) -> u8 {
+        match self {
+            Self::Small => 0,
+            Self::Large => 1,
+        }
+    }
+}
+
+/// Two hosts; every answer may be late or lost, every step may come twice; the store keeps each step
+/// at once.
+pub(crate) fn races(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size {
+        hosts: 2,
+        attempts: 3,
+        writes: 2,
+        reads: 1,
+        timeouts: 1,
+        copies: 1,
+        refusals: more,
+        host_crashes: 1,
+        seals: 0,
+        store_crashes: 0,
+        sends: 2,
+        gated: 2,
+    }
+}
+
+/// Lost answers again and again; no crash, no reads.
+pub(crate) fn losses(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size {
+        timeouts: 3 + more,
+        reads: 0,
+        copies: 0,
+        refusals: 0,
+        host_crashes: 0,
+        ..races(scale)
+    }
+}
+
+/// Commits that surely did not arrive, until their deadline; no crash.
+pub(crate) fn refusals(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size { timeouts: 1 + more, copies: 0, refusals: 2, host_crashes: 0, ..races(scale) }
+}
+
+/// As `races` with orderly ends.
+pub(crate) fn endings(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size { seals: 2, reads: more, refusals: 0, host_crashes: 0, ..races(scale) }
+}
+
+/// The same over a store that executes steps in groups and dies over one.
+pub(crate) fn store_crash(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size {
+        store_crashes: 1,
+        host_crashes: 0,
+        seals: more,
+        copies: 0,
+        refusals: 0,
+        ..races(scale)
+    }
+}
+
+/// Stages that are committed, given up and taken over; no caches.
+pub(crate) fn staging(scale: Scale) -> pages::Size {
+    let more = scale.more();
+    pages::Size {
+        transactions: 3,
+        stages: 2,
+        generations: 2,
+        reads: 0,
+        copies: 1 + more,
+        evictions: 0,
+        collections: 1 + more,
+    }
+}
+
+/// Caches of two nodes; no stages.
+pub(crate) fn caching(scale: Scale) -> pages::Size {
+    let more = scale.more();
+    pages::Size {
+        transactions: 3,
+        stages: 0,
+        generations: 3,
+        reads: 2 + more,
+        copies: 0,
+        evictions: 1,
+        collections: 0,
+    }
+}
+
+/// Two lives of an actor, each with retention, pins, an import, a destroy that is interrupted.
+pub(crate) fn lives(scale: Scale) -> history::Size {
+    let more = scale.more();
+    history::Size {
+        databases: 2,
+        commits: 3 + more,
+        generations: 2,
+        pins: 1,
+        chunks: 1,
+        letters: 2,
+        imports: 1,
+        crashes: 1,
+    }
+}

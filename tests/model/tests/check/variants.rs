@@ -1,0 +1,107 @@
+//! Each check switched off: the model finds a way to break the property that the table names.
+
+use stockade_model::Variant;
+use stockade_model::checking::shortest_trace;
+use stockade_model::history::{self, History};
+use stockade_model::ownership::{self, Ownership};
+use stockade_model::pages::{self, Pages};
+
+use super::sizes::{self, Scale};
+
+/// Which machine, at which size.
+#[derive(Clone, Copy)]
+enum Machine {
+    Ownership(fn(Scale) -> ownership::Size),
+    Pages(fn(Scale) -> pages::Size),
+    History(fn(Scale) -> history::Size),
+}
+
+const RACES: Machine = Machine::Ownership(sizes::races);
+const REFUSALS: Machine = Machine::Ownership(sizes::refusals);
+const ENDINGS: Machine = Machine::Ownership(sizes::endings);
+const STAGING: Machine = Machine::Pages(sizes::staging);
+const CACHING: Machine = Machine::Pages(sizes::caching);
+const LIVES: Machine = Machine::History(sizes::lives);
+
+/// The check that is switched off, the machine, the property that it breaks, and how many actions
+/// that takes.
+const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
+    (Variant::ReadFence, CACHING, pages::names::OWN_READS, 4),
+    (Variant::ReadBound, RACES, ownership::names::HEALTHY, 8),
+    (Variant::CommitFence, RACES, ownership::names::HEARD_IS_FRESH, 15),
+    (Variant::SealFence, ENDINGS, ownership::names::OWN_SEALS, 9),
+    (Variant::TakeoverCondition, RACES, ownership::names::JUDGED, 3),
+    (Variant::PreloadApart, CACHING, pages::names::CACHE_IS_CURRENT, 4),
+    (Variant::ConfirmFence, RACES, ownership::names::HEARD_IS_OWNED, 9),
+    (Variant::StageFence, LIVES, history::names::NOTHING_IS_LEFT, 5),
+    (Variant::StageId, STAGING, pages::names::READS_ARE_COMMITTED, 4),
+    (Variant::StageOnce, STAGING, pages::names::READS_ARE_COMMITTED, 5),
+    (Variant::Join, ENDINGS, ownership::names::CURRENT, 11),
+    (Variant::GateDurable, RACES, ownership::names::ACKNOWLEDGED_IS_KEPT, 6),
+    (Variant::GateConfirm, RACES, ownership::names::HEARD_IS_FRESH, 15),
+    (Variant::Token, RACES, ownership::names::ONE_OWNER, 5),
+    (Variant::Resend, RACES, ownership::names::REFUSED_IS_NOT_KEPT, 10),
+    (Variant::FatalLoss, REFUSALS, ownership::names::HEARD_IS_DURABLE, 11),
+    (Variant::NoHoles, STAGING, pages::names::READS_ARE_COMMITTED, 1),
+    (Variant::Floor, LIVES, history::names::PINS_HOLD, 7),
+    (Variant::TrimCommitted, LIVES, history::names::HEAD_IS_WHOLE, 7),
+    (Variant::CacheTag, CACHING, pages::names::CACHE_IS_CURRENT, 4),
+    (Variant::SnapshotCurrent, ENDINGS, ownership::names::CURRENT, 18),
+    (Variant::DestroyOrder, LIVES, history::names::NOTHING_IS_LEFT, 4),
+    (Variant::ImportOrigin, LIVES, history::names::IMPORT_KEEPS_OUT, 5),
+];
+
+fn trace(variant: Variant, machine: Machine, property: &'static str) -> Option<Vec<String>> {
+    match machine {
+        Machine::Ownership(size) => {
+            shortest_trace(&Ownership::without(size(Scale::Small), variant), property)
+        }
+        Machine::Pages(size) => {
+            shortest_trace(&Pages::without(size(Scale::Small), variant), property)
+        }
+        Machine::History(size) => {
+            shortest_trace(&History::without(size(Scale::Small), variant), property)
+        }
+    }
+}
+
+#[test]
+fn every_variant_is_caught() {
+    let mut wrong = Vec::new();
+    for (variant, machine, property, length) in CAUGHT {
+        let name = variant.name();
+        let Some(actions) = trace(*variant, *machine, property) else {
+            wrong.push(format!("{name} does not break `{property}`"));
+            continue;
+        };
+        println!("{name} breaks `{property}` in {} actions", actions.len());
+        println!("    {}", actions.join(", "));
+        if actions.len() != *length {
+            wrong.push(format!("{name}: {} actions, the table says {length}", actions.len()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_has_every_variant_once() {
+    let mut names: Vec<&str> = CAUGHT.iter().map(|row| row.0.name()).collect();
+    let mut all: Vec<&str> = Variant::ALL.iter().map(|variant| variant.name()).collect();
+    names.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(names, all);
+}
+
+/// What people read is what is checked.
+#[test]
+fn the_readme_has_the_table() {
+    let readme = include_str!("../../../README.md");
+    let missing: Vec<String> = CAUGHT
+        .iter()
+        .map(|(variant, _, property, length)| {
+            format!("| `{}` | {property} | {length} |", variant.name())
+        })
+        .filter(|row| !readme.contains(row.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "tests/README.md lacks\n{}", missing.join("\n"));
+}

@@ -1,0 +1,97 @@
+//! Notes the steps of endings in the order in which a host does them, and between them the seals
+//! that its store was asked for: the host tells its steps, the store tells what really reached it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use stockade::ActorId;
+use stockade::host::{EndStep, Observer, ShutdownStep};
+use stockade_depot::Generation;
+
+use crate::faulty_store::{FaultyStore, Step};
+
+/// How long a test waits for a step.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A step of a generation's end.
+    Ending(ActorId, Generation, EndStep),
+    /// The store was asked to seal, whichever actor it was for.
+    StoreSeal,
+    /// A step of the host's shutdown.
+    Shutdown(ShutdownStep),
+}
+
+/// Who notes.
+#[derive(Default)]
+pub struct Recorder {
+    events: Mutex<Vec<Event>>,
+    store: OnceLock<Arc<FaultyStore>>,
+}
+
+impl Recorder {
+    /// Nothing noted yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Notes the seals of this store, too.
+    pub fn watch(&self, store: &Arc<FaultyStore>) {
+        assert!(self.store.set(Arc::clone(store)).is_ok(), "one recorder for one host");
+    }
+
+    /// Everything so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().clone()
+    }
+
+    /// The steps of this actor's end, seals of the store between them, as words.
+    pub fn of(&self, actor: &ActorId) -> Vec<String> {
+        let word = |event: &Event| match event {
+            Event::Ending(of, _, step) if of == actor => Some(format!("{step:?}")),
+            Event::StoreSeal => Some("StoreSeal".to_owned()),
+            Event::Ending(..) | Event::Shutdown(_) => None,
+        };
+        self.events.lock().iter().filter_map(word).collect()
+    }
+
+    /// How often a step was noted, of any actor.
+    pub fn count(&self, step: EndStep) -> usize {
+        let of_step = |event: &&Event| matches!(event, Event::Ending(_, _, s) if *s == step);
+        self.events.lock().iter().filter(of_step).count()
+    }
+
+    /// Waits until a step was noted so many times.
+    pub async fn seen(&self, step: EndStep, times: usize) {
+        let begun = Instant::now();
+        while self.count(step) < times {
+            let seen = self.count(step);
+            assert!(begun.elapsed() < PATIENCE, "{step:?}: {seen} of {times}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn note(&self, event: Event) {
+        let mut events = self.events.lock();
+        if let Some(store) = self.store.get() {
+            let noted = events.iter().filter(|event| **event == Event::StoreSeal).count();
+            let asked = usize::try_from(store.calls(Step::Seal)).unwrap();
+            events.extend(std::iter::repeat_n(Event::StoreSeal, asked.saturating_sub(noted)));
+        }
+        events.push(event);
+    }
+}
+
+impl Observer for Recorder {
+    fn ending(&self, actor: &ActorId, generation: Generation, step: EndStep) {
+        self.note(Event::Ending(actor.clone(), generation, step));
+    }
+
+    fn shutdown(&self, step: ShutdownStep) {
+        self.note(Event::Shutdown(step));
+    }
+}
