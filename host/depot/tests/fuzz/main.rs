@@ -172,7 +172,10 @@ fn damage(directory: &Path, random: &mut Random) {
         let value = match random.below(6) {
             0 => Value::Null,
             1 => Value::Integer(i64::from_le_bytes(random.next().to_le_bytes())),
-            2 => Value::Integer([0, -1, 1, i64::MAX, i64::MIN][random.below(5) as usize]),
+            2 => {
+                let edges = [0, -1, 1, i64::MAX, i64::MIN];
+                Value::Integer(edges[usize::try_from(random.below(5)).unwrap()])
+            }
             3 => Value::Text(String::from_utf8_lossy(&bytes(random, 20)).into_owned()),
             4 => Value::Real(0.5),
             _ => Value::Blob(bytes(random, 5_000)),
