@@ -12,6 +12,7 @@
 mod core;
 mod crashes;
 mod endings;
+mod fatal;
 mod fault;
 mod fence;
 mod frozen;
@@ -28,4 +29,5 @@ mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;
+mod verdicts;
 mod wit;

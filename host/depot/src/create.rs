@@ -10,7 +10,6 @@ use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
 use crate::id::{ActorId, Digest};
-use crate::random;
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
 use crate::store::{ActorState, CreateStep, Created, Wanted};
@@ -40,8 +39,8 @@ pub(crate) async fn make(
     let shard = actor.shard(depot.store().shards());
     let step = CreateStep {
         actor: actor.clone(),
-        db: random::db_id(shard).map_err(OpenError::Store)?,
-        token: random::token().map_err(OpenError::Store)?,
+        db: depot.random().db_id(shard).map_err(OpenError::Store)?,
+        token: depot.random().token().map_err(OpenError::Store)?,
         owner: depot.node(),
         component,
         origin,

@@ -13,6 +13,7 @@ use crate::id::{ActorId, Digest, NodeSession, PageCount};
 use crate::import::{self, ImportError, Imported, PageSource};
 use crate::limits::DepotLimits;
 use crate::parker::{Parker, Parking};
+use crate::random::Random;
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
 use crate::{create, destroy, takeover};
@@ -25,6 +26,7 @@ pub struct Depot {
     parker: Arc<dyn Parker>,
     parking: Parking,
     runtime: Handle,
+    random: Random,
     cache: Arc<Cache>,
     confirmer: Confirmer,
 }
@@ -58,9 +60,22 @@ impl Depot {
     pub fn new(
         store: Arc<dyn Store>,
         node: NodeSession,
+        limits: DepotLimits,
+        parker: Arc<dyn Parker>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Self::with_random(store, node, limits, parker, runtime, Random::system())
+    }
+
+    /// [`Depot::new`] with tokens and database ids from a source of one's own.
+    #[must_use]
+    pub fn with_random(
+        store: Arc<dyn Store>,
+        node: NodeSession,
         mut limits: DepotLimits,
         parker: Arc<dyn Parker>,
         runtime: Handle,
+        random: Random,
     ) -> Arc<Self> {
         limits.step_deadline = limits.step_deadline.min(DepotLimits::STEP_DEADLINE_MAX);
         Arc::new(Self {
@@ -72,6 +87,7 @@ impl Depot {
             limits,
             parker,
             runtime,
+            random,
         })
     }
 
@@ -134,6 +150,10 @@ impl Depot {
     /// actor stays marked; the same call finishes it.
     pub async fn destroy(self: &Arc<Self>, state: &ActorState) -> Result<(), OpenError> {
         destroy::destroy(self, state).await
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
     }
 
     /// Makes an actor of the pages of a plain SQLite file: `page_count` pages from `source`, each

@@ -23,7 +23,6 @@ use crate::fence::{Fence, Head, Origin};
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
-use crate::random;
 use crate::reason::Reason;
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
@@ -118,7 +117,7 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: random::token()?,
+        token: depot.random().token()?,
         owner: depot.node(),
         component: state.row.component,
         previous_end: PreviousEnd::Neutral,

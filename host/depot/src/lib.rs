@@ -14,6 +14,7 @@
 //! The rules know no engine and nothing here knows the actors' SQL, wasm or HTTP. News travels up
 //! as returned values: a session *returns* that it was fenced, its caller decides what that means.
 
+pub mod broken;
 pub mod chain;
 pub mod error;
 pub mod fence;
@@ -32,7 +33,7 @@ mod destroy;
 pub mod import;
 pub mod limits;
 pub mod parker;
-mod random;
+pub mod random;
 pub mod retention;
 mod retry;
 pub mod session;
@@ -49,8 +50,9 @@ pub use id::{
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
+pub use random::Random;
 pub use reason::Reason;
 pub use session::{Mark, Session};
-pub use source::PageSource;
+pub use source::LargePages;
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

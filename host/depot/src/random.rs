@@ -1,26 +1,59 @@
-//! The one place of this package that asks the operating system for randomness.
+//! The one place of this package that asks for randomness: the operating system's, or a
+//! simulation's.
+
+use std::fmt;
+use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::id::{DbId, Shard, StageId, Token};
 
-/// A fresh token for one attempt.
-pub(crate) fn token() -> Result<Token, StoreError> {
-    Ok(Token(bytes()?))
+/// Where tokens and database ids come from. Safety rests on it: two attempts must never draw the
+/// same token.
+#[derive(Clone)]
+pub struct Random(Arc<dyn Fn(&mut [u8]) -> Result<(), StoreError> + Send + Sync>);
+
+impl Random {
+    /// A source of one's own: a simulation's.
+    pub fn new(fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |bytes| {
+            fill(bytes);
+            Ok(())
+        }))
+    }
+
+    /// The operating system's.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|bytes| {
+            getrandom::fill(bytes)
+                .map_err(|error| StoreError::Unavailable(format!("random bytes: {error}")))
+        }))
+    }
+
+    /// A fresh token for one attempt.
+    pub(crate) fn token(&self) -> Result<Token, StoreError> {
+        Ok(Token(self.bytes()?))
+    }
+
+    /// A fresh stage for one attempt.
+    pub(crate) fn stage(&self) -> Result<StageId, StoreError> {
+        Ok(StageId(self.bytes()?))
+    }
+
+    /// A fresh database id in `shard`.
+    pub(crate) fn db_id(&self, shard: Shard) -> Result<DbId, StoreError> {
+        Ok(DbId::new(shard, self.bytes()?))
+    }
+
+    fn bytes<const N: usize>(&self) -> Result<[u8; N], StoreError> {
+        let mut bytes = [0; N];
+        (self.0)(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
-/// A fresh stage for one attempt.
-pub(crate) fn stage() -> Result<StageId, StoreError> {
-    Ok(StageId(bytes()?))
-}
-
-/// A fresh database id in `shard`.
-pub(crate) fn db_id(shard: Shard) -> Result<DbId, StoreError> {
-    Ok(DbId::new(shard, bytes()?))
-}
-
-fn bytes<const N: usize>() -> Result<[u8; N], StoreError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| StoreError::Unavailable(format!("random bytes: {error}")))?;
-    Ok(bytes)
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
 }

@@ -9,17 +9,20 @@
 //!   │     └── anything else ───────────────> Superseded, by this winner
 //!   └── Unavailable ───────────────────────> send the same again, until the deadline
 //! ```
+//! A remote store is then asked for the first pages, in a statement of its own: see
+//! `session/preload.rs`.
+//!
 //! An attempt never raises what it expects and the loser never adopts the winner's number: a
 //! generation number alone says nothing about who holds it.
 
 use std::sync::Arc;
 
+use crate::broken::{self, Variant};
 use crate::cause::OpenError;
 use crate::depot::{Depot, HandedOver, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
 use crate::id::{Digest, Generation};
-use crate::random;
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, TakenOver, TakeoverStep, Wanted};
@@ -61,6 +64,9 @@ pub(crate) async fn take_over(
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot } => {
                 let session = Session::open(depot, &state.row.actor, component, &head);
+                if depot.store().reads_are_remote() {
+                    session.preload().await;
+                }
                 session.collect_leftovers();
                 return Ok(Opened {
                     session,
@@ -73,7 +79,7 @@ pub(crate) async fn take_over(
             // ourselves brings them again, and cannot harm anyone: what it expects is our token.
             Won::Learned(head) => {
                 step.replaces = (head.fence.generation, head.fence.token);
-                step.token = random::token().map_err(OpenError::Store)?;
+                step.token = depot.random().token().map_err(OpenError::Store)?;
                 step.previous_end = PreviousEnd::Neutral;
             }
         }
@@ -92,7 +98,7 @@ pub(crate) fn new_step(
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: random::token().map_err(OpenError::Store)?,
+        token: depot.random().token().map_err(OpenError::Store)?,
         owner: depot.node(),
         component,
         previous_end,
@@ -147,7 +153,12 @@ enum Whose {
 
 fn whose(step: &TakeoverStep, head: &Head) -> Whose {
     let owner = (head.fence.generation, head.fence.token);
-    if head.fence.db == step.db && head.fence.token == step.token {
+    let ours = if broken::is_off(Variant::Token) {
+        head.fence.generation == step.replaces.0.next()
+    } else {
+        head.fence.token == step.token
+    };
+    if head.fence.db == step.db && ours {
         Whose::Ours
     } else if head.fence.db == step.db && owner == step.replaces {
         Whose::StillReplaced

@@ -112,7 +112,7 @@ impl Generation {
             grip: grip.clone(),
             meter: meter.clone(),
         })
-        .inspect_err(|_| session.close(Reason::Storage))?;
+        .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
@@ -123,8 +123,8 @@ impl Generation {
             Ok(instance) => instance,
             Err(error) => {
                 drop(store);
-                session.close(Reason::Trapped);
-                return Err(failed(format!("cannot be instantiated: {error:#}")));
+                let error = failed(format!("cannot be instantiated: {error:#}"));
+                return Err(end_of_start(&session, Reason::Trapped, error));
             }
         };
         let mut generation = Self {
@@ -320,6 +320,14 @@ impl Generation {
     }
 }
 
+/// Why a generation did not come to run: the session's cause if it had died by itself, and the
+/// session is closed in any case.
+fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
+    let died = session.cause();
+    session.close(reason);
+    died.map_or(error, |cause| error_of(&cause, None))
+}
+
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
 #[derive(Clone)]
 pub(super) struct Watch {
@@ -343,13 +351,16 @@ impl Watch {
         });
     }
 
-    /// Runs the guest. No epoch reaches it while it waits inside the host (a sleep, a flush), so
-    /// it is looked after from outside as well: then its future is dropped, and with it the
-    /// instance is dead.
+    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits inside the host
+    /// (a sleep, a flush), so it is looked after from outside as well: then its future is dropped,
+    /// and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
         guest: impl Future<Output = wasmtime::Result<T>>,
     ) -> wasmtime::Result<T> {
+        if self.is_over() {
+            return Err(wasmtime::Error::msg("stopped before it ran"));
+        }
         let waits_too_long = async {
             while !self.is_over() {
                 tokio::time::sleep(LOOK_EVERY).await;

@@ -626,6 +626,49 @@ mod tests {
         }
     }
 
+    /// Every error that a call can end with after it has begun.
+    #[test]
+    fn no_error_with_a_verdict_advises_to_send_again() {
+        let mismatch = HeadFenceMismatch {
+            db: stockade_depot::DbId([0; 16]),
+            expected: (stockade_depot::Generation(1), stockade_depot::Token([1; 16])),
+            expected_txid: stockade_depot::Txid(1),
+            actual: (stockade_depot::Generation(2), stockade_depot::Token([2; 16])),
+            actual_txid: stockade_depot::Txid(1),
+            sealed: false,
+        };
+        let cause = || "cause".to_owned();
+        for verdict in [Verdict::Committed, Verdict::NotCommitted, Verdict::Indeterminate] {
+            let some = Some(verdict);
+            for error in [
+                HostError::ReplyTooLarge { bytes: 2, max: 1, verdict: some },
+                HostError::Trapped { message: cause(), verdict: some },
+                HostError::BudgetExhausted { which: Exhausted::Time, verdict: some },
+                HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },
+                HostError::Fenced { mismatch, verdict: some },
+                HostError::CommitLost { verdict, cause: cause() },
+                HostError::Sql { error: SqlError::Busy, verdict: some },
+            ] {
+                assert_eq!(error.verdict(), some, "{error:?}");
+                assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
+                assert_eq!(error.body().details["verdict"], verdict_word(verdict), "{error:?}");
+            }
+        }
+    }
+
+    /// The three that are easily taken for each other leave as three.
+    #[test]
+    fn not_open_revoked_and_interrupted_stay_apart() {
+        let told = |error: SqlError| {
+            let body = HostError::from(error).body();
+            (body.code, body.details)
+        };
+        let revoked = SqlError::Revoked(Reason::Fenced);
+        assert_eq!(told(SqlError::NotOpen), ("not-open".to_owned(), json!({})));
+        assert_eq!(told(SqlError::Interrupted), ("interrupted".to_owned(), json!({})));
+        assert_eq!(told(revoked), ("revoked".to_owned(), json!({ "reason": "fenced" })));
+    }
+
     #[test]
     fn internal_errors_are_shown_without_details() {
         let body = HostError::Internal("/secret/path".to_owned()).body();

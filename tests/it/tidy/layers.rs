@@ -39,7 +39,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["chain", "limits"],
     &["page", "error", "random"],
     &["reason", "fence"],
-    &["id"],
+    &["id", "broken"],
 ];
 
 /// Packages and the packages of ours that each may depend on.

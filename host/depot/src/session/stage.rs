@@ -21,7 +21,6 @@ use crate::chain::{self, Content};
 use crate::error::StoreError;
 use crate::id::Pgno;
 use crate::page::PageBytes;
-use crate::random;
 use crate::retry::{Retry, is_transient};
 use crate::store::{CommitStep, StageStep, Staged};
 
@@ -59,7 +58,7 @@ impl Shared {
         commit: &LargeCommit,
         step: &mut CommitStep,
     ) -> Result<(), StoreError> {
-        let stage = random::stage()?;
+        let stage = self.depot.random().stage()?;
         let (db, generation) = (commit.fence.db, commit.fence.generation);
         let mut content = Content::new(db, generation, commit.base.next(), commit.page_count);
         let size = self.limits().step_pages_max();

@@ -17,6 +17,7 @@
 //! head, so a copy of it has arrived before.
 
 use super::Shared;
+use crate::broken::{self, Variant};
 use crate::cause::Verdict;
 use crate::error::{HeadFenceMismatch, StoreError};
 use crate::fence::{Fence, Head};
@@ -137,7 +138,7 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
     let ours = |row: &CommitRow| {
         row.txid == txid && row.generation == step.fence.generation && row.content == step.content
     };
-    if row.as_ref().is_some_and(ours) {
+    if row.as_ref().is_some_and(ours) && !broken::is_off(Variant::Resend) {
         return Settled::End(match mismatch {
             None => StepEnd::Durable,
             Some(mismatch) => StepEnd::DurableThenFenced(mismatch),

@@ -7,7 +7,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
 use super::rows::{self, Holder};
-use super::write::one;
+use super::write::{compared, one};
+use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
@@ -76,6 +77,7 @@ pub(super) fn fenced_page(
     at: Txid,
     pgno: Pgno,
 ) -> Read<(Option<PageVersion>, Found)> {
+    let fence = &compared(conn, Variant::ReadFence, *fence)?;
     let mut statement = conn.prepare_cached(sql::READ_ONE)?;
     let mut found = statement.query(params![
         &fence.db.0[..],
@@ -104,6 +106,7 @@ pub(super) fn fenced_pages(
     at: Txid,
     pages: &[Pgno],
 ) -> Read<Found> {
+    let fence = &compared(conn, Variant::ReadFence, *fence)?;
     let (sql, len) = list(&READ_MANY, pages.len());
     let (at_sql, generation) = (rows::to_sql(at.0)?, rows::to_sql(fence.generation.0)?);
     let (db, token) = (&fence.db.0[..], &fence.token.0[..]);
@@ -225,6 +228,9 @@ pub(super) fn confirm(conn: &Connection, fences: &[Fence]) -> Read<Vec<Read<()>>
             .collect();
         result.extend(part.iter().map(|fence| {
             let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            if broken::is_off(Variant::ConfirmFence) {
+                return Ok(());
+            }
             holder.check(fence, Txid(0))
         }));
     }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::retention;
 use super::rows::{self, Holder};
+use crate::broken::{self, Variant};
 use super::staged::{self, Run};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
@@ -43,6 +44,12 @@ pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done
 pub(super) fn head(conn: &Connection, db: DbId) -> Done<Head> {
     one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
         .ok_or(StoreError::DatabaseMissing(db))
+}
+
+/// What a fenced step is compared with the head by: its owner's fence, unless a test has switched
+/// the rule off.
+pub(super) fn compared(conn: &Connection, rule: Variant, fence: Fence) -> Done<Fence> {
+    if broken::is_off(rule) { head(conn, fence.db).map(|head| head.fence) } else { Ok(fence) }
 }
 
 /// Why a fenced step changed nothing.
@@ -84,6 +91,8 @@ pub(super) fn create(conn: &Connection, step: &CreateStep, now_ms: u64) -> Done<
 
 pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOver> {
     let (generation, token) = step.replaces;
+    let judged = Fence { db: step.db, generation, token };
+    let Fence { generation, token, .. } = compared(conn, Variant::TakeoverCondition, judged)?;
     let fence = params![
         &step.db.0[..],
         rows::to_sql(generation.0)?,
@@ -122,7 +131,8 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     let db = &step.fence.db.0[..];
     let generation = rows::to_sql(step.fence.generation.0)?;
     let txid = rows::to_sql(step.base.0)?;
-    let fence = params![db, generation, &step.fence.token.0[..], txid];
+    let owner = compared(conn, Variant::SealFence, step.fence)?;
+    let fence = params![db, rows::to_sql(owner.generation.0)?, &owner.token.0[..], txid];
     let sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0))?
         .ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
     execute(conn, sql::SNAPSHOT_DROP, [db])?;
@@ -230,19 +240,24 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
     let db = &step.fence.db.0[..];
     let generation = rows::to_sql(step.fence.generation.0)?;
     let txid = rows::to_sql(step.txid.0)?;
+    let owner = compared(conn, Variant::CommitFence, step.fence)?;
     let run = match &step.staged {
         Some(named) => staged::take(conn, &step.fence, step.base, named, &step.pages, step.run)?,
         None => step.run,
     };
     let fence = params![
         db,
-        generation,
-        &step.fence.token.0[..],
+        rows::to_sql(owner.generation.0)?,
+        &owner.token.0[..],
         rows::to_sql(step.base.0)?,
         step.page_count.0,
         &step.chain[..],
         rows::to_sql(now_ms)?,
-        staged::old_count_min(run, step.page_count),
+        if broken::is_off(Variant::NoHoles) {
+            0
+        } else {
+            staged::old_count_min(run, step.page_count)
+        },
     ];
     let time_ms = one(conn, sql::COMMIT, fence, |row| rows::number(row, 0))?
         .ok_or_else(|| refusal(conn, &step.fence, step.base, "a commit that leaves holes"))?;

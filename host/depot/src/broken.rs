@@ -1,0 +1,124 @@
+//! Rules that a test build can switch off, one at a time, to show that the tests notice.
+//!
+//! Each rule asks [`is_off`] in its one place. Without the feature `broken-variants` the answer is
+//! the constant `false` and nothing of the question is left; with it, a thread that holds an [`Off`]
+//! runs without the rule. A build without debug assertions cannot have the feature.
+
+#[cfg(all(feature = "broken-variants", not(debug_assertions)))]
+compile_error!("`broken-variants` is for test builds: it must not come into a release");
+
+/// A rule that can be switched off. The names are those of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    /// Pages are served to the owner only.
+    ReadFence,
+    /// Only the owner commits.
+    CommitFence,
+    /// Only the owner seals.
+    SealFence,
+    /// A takeover replaces only the head that was judged.
+    TakeoverCondition,
+    /// Only the owner is told that it owns.
+    ConfirmFence,
+    /// The seal waits for what was accepted.
+    Join,
+    /// Nothing is heard before it is durable.
+    GateDurable,
+    /// Nothing is heard before ownership is confirmed.
+    GateConfirm,
+    /// After a lost answer the token tells who won a takeover, not the number.
+    Token,
+    /// The commit row tells what became of a step that was sent.
+    Resend,
+    /// A commit that grows the database writes every page that it adds.
+    NoHoles,
+    /// Cached pages outlive their session only if nobody committed since.
+    CacheTag,
+}
+
+impl Variant {
+    /// Every rule.
+    pub const ALL: [Self; 12] = [
+        Self::ReadFence,
+        Self::CommitFence,
+        Self::SealFence,
+        Self::TakeoverCondition,
+        Self::ConfirmFence,
+        Self::Join,
+        Self::GateDurable,
+        Self::GateConfirm,
+        Self::Token,
+        Self::Resend,
+        Self::NoHoles,
+        Self::CacheTag,
+    ];
+
+    /// Its name in tables and in the model.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadFence => "read-fence",
+            Self::CommitFence => "commit-fence",
+            Self::SealFence => "seal-fence",
+            Self::TakeoverCondition => "takeover-condition",
+            Self::ConfirmFence => "confirm-fence",
+            Self::Join => "join",
+            Self::GateDurable => "gate-durable",
+            Self::GateConfirm => "gate-confirm",
+            Self::Token => "token",
+            Self::Resend => "resend",
+            Self::NoHoles => "no-holes",
+            Self::CacheTag => "cache-tag",
+        }
+    }
+}
+
+/// Whether the rule is switched off on this thread.
+#[cfg(not(feature = "broken-variants"))]
+#[must_use]
+#[inline]
+pub const fn is_off(_rule: Variant) -> bool {
+    false
+}
+
+#[cfg(feature = "broken-variants")]
+pub use switched::{Off, is_off};
+
+#[cfg(feature = "broken-variants")]
+mod switched {
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+
+    use super::Variant;
+
+    thread_local! {
+        static OFF: Cell<Option<Variant>> = const { Cell::new(None) };
+    }
+
+    /// Whether the rule is switched off on this thread.
+    #[must_use]
+    pub fn is_off(rule: Variant) -> bool {
+        OFF.get() == Some(rule)
+    }
+
+    /// Keeps a rule switched off on the thread that made it, until it is dropped.
+    #[derive(Debug)]
+    pub struct Off {
+        before: Option<Variant>,
+        _of_this_thread: PhantomData<*const ()>,
+    }
+
+    impl Off {
+        /// Switches `rule` off; `None` switches all on.
+        #[must_use]
+        pub fn new(rule: Option<Variant>) -> Self {
+            Self { before: OFF.replace(rule), _of_this_thread: PhantomData }
+        }
+    }
+
+    impl Drop for Off {
+        fn drop(&mut self) {
+            OFF.set(self.before);
+        }
+    }
+}

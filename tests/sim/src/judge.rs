@@ -1,0 +1,261 @@
+//! What must hold, from what clients hear: the promise of DESIGN.md section 1, with plain SQLite as
+//! the oracle of every state.
+//!
+//! - J1: what was acknowledged is in every later answer, in the same place of the history.
+//! - J2: what was told as not committed is never in any answer.
+//! - J3: an answer shows everything that had been heard before its call began.
+//! - J4: a call that began when a newer generation was open is never answered.
+//! - J5: each state that is heard is the one that plain SQLite has after the same transactions.
+//! - J6: a generation is opened once, and replaces only what its opener had judged.
+//! - J7: a snapshot handed over as current is of the data as they are; one that was sealed is.
+//! - J8: a generation that was sealed in order has kept all it accepted, `stop` hook included.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use stockade_depot::{DbId, Fence, Generation, HandedOver, Verdict};
+
+use crate::bank::{Op, State};
+use crate::journal::Journal;
+
+/// What clients know, for each actor.
+pub struct Judge {
+    journal: Arc<Journal>,
+    truths: Mutex<BTreeMap<String, Truth>>,
+    newest: Mutex<HashMap<DbId, Generation>>,
+}
+
+/// What is known about one actor.
+struct Truth {
+    plain: Connection,
+    /// What plain SQLite said after so many transactions.
+    digests: Vec<u64>,
+    /// Transactions that are known to be committed, in order.
+    committed: Vec<i64>,
+    ops: HashMap<i64, Op>,
+    refused: HashMap<i64, Verdict>,
+    opened: BTreeMap<Generation, String>,
+    /// What the last heard seal handed over, and of which generation.
+    sealed: Option<(Generation, Vec<u8>)>,
+}
+
+/// What was known when a call began.
+#[derive(Clone, Copy, Debug)]
+pub struct Began {
+    known: usize,
+    replaced: bool,
+}
+
+impl Judge {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(journal: &Arc<Journal>) -> Arc<Self> {
+        Arc::new(Self {
+            journal: Arc::clone(journal),
+            truths: Mutex::default(),
+            newest: Mutex::default(),
+        })
+    }
+
+    fn with<T>(&self, actor: &str, ask: impl FnOnce(&mut Truth) -> Result<T, String>) -> Option<T> {
+        let mut truths = self.truths.lock();
+        let truth = truths.entry(actor.to_owned()).or_insert_with(Truth::new);
+        match ask(truth) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.journal.broken(&format!("{actor}: {what}"));
+                None
+            }
+        }
+    }
+
+    /// Whether a newer generation is known to be open.
+    pub fn is_replaced(&self, fence: Fence) -> bool {
+        self.newest.lock().get(&fence.db).is_some_and(|newest| *newest > fence.generation)
+    }
+
+    /// A generation was opened by a node that had judged `replaces`.
+    pub fn opened(&self, actor: &str, fence: Fence, replaces: Option<Generation>, node: &str) {
+        {
+            let mut newest = self.newest.lock();
+            let newest = newest.entry(fence.db).or_default();
+            *newest = (*newest).max(fence.generation);
+        }
+        self.with(actor, |truth| {
+            let generation = fence.generation;
+            if let Some(other) = truth.opened.insert(generation, node.to_owned()) {
+                return Err(format!("generation {generation} is open at {node} and at {other}"));
+            }
+            let judged = replaces.unwrap_or_default();
+            match truth.opened.range(judged.next()..generation).next() {
+                Some((between, owner)) => Err(format!(
+                    "{node} judged generation {judged} and replaced {between} of {owner}"
+                )),
+                None => Ok(()),
+            }
+        });
+    }
+
+    /// A call of a generation begins.
+    pub fn begin(&self, actor: &str, fence: Fence) -> Began {
+        let replaced = self.is_replaced(fence);
+        let known = self.with(actor, |truth| Ok(truth.committed.len())).unwrap_or_default();
+        Began { known, replaced }
+    }
+
+    /// A transaction is about to be tried.
+    pub fn tries(&self, actor: &str, op: &Op) {
+        self.with(actor, |truth| {
+            truth.ops.insert(op.number, op.clone());
+            Ok(())
+        });
+    }
+
+    /// An answer with the whole state was heard.
+    pub fn heard_state(&self, actor: &str, began: Began, state: &State) {
+        self.with(actor, |truth| {
+            began.may_be_heard()?;
+            truth.learn(&state.ledger)?;
+            began.sees(state.ledger.len())?;
+            if !state.balanced {
+                return Err("money came or went".to_owned());
+            }
+            let (version, ours) = (state.ledger.len(), state.digest);
+            let plain = truth.digests[version];
+            if ours == plain {
+                return Ok(());
+            }
+            Err(format!("version {version} is {ours:016x}, in plain SQLite it is {plain:016x}"))
+        });
+    }
+
+    /// A transaction was acknowledged. `ledger` is what its generation had with it.
+    pub fn heard_commit(&self, actor: &str, began: Began, ledger: &[i64]) {
+        self.with(actor, |truth| {
+            began.may_be_heard()?;
+            truth.learn(ledger)?;
+            began.sees(ledger.len().saturating_sub(1))
+        });
+    }
+
+    /// A caller was told that its transaction is committed, though its generation has ended.
+    pub fn told_committed(&self, actor: &str, ledger: &[i64]) {
+        self.with(actor, |truth| truth.learn(ledger));
+    }
+
+    /// A caller was told that its transaction is not committed, or that nobody knows.
+    pub fn told_lost(&self, actor: &str, op: &Op, verdict: Verdict) {
+        self.with(actor, |truth| {
+            truth.refused.insert(op.number, verdict);
+            if verdict == Verdict::NotCommitted && truth.committed.contains(&op.number) {
+                return Err(format!("op {} was told as not committed, and is there", op.number));
+            }
+            Ok(())
+        });
+    }
+
+    /// A seal was heard: everything accepted is kept, and `state` was handed over.
+    pub fn heard_seal(
+        &self,
+        actor: &str,
+        began: Began,
+        fence: Fence,
+        ledger: &[i64],
+        state: &[u8],
+    ) {
+        self.with(actor, |truth| {
+            if began.replaced {
+                return Err(format!("generation {} sealed after its successor", fence.generation));
+            }
+            truth.sealed = Some((fence.generation, state.to_vec()));
+            truth.learn(ledger)
+        });
+    }
+
+    /// What a new generation was handed over, seen beside its first heard state.
+    pub fn handed_over(
+        &self,
+        actor: &str,
+        replaces: Option<Generation>,
+        snapshot: Option<&HandedOver>,
+        state: &State,
+    ) {
+        self.with(actor, |truth| {
+            let now = snapshot_of(state);
+            if let Some(handed) = snapshot.filter(|handed| handed.current)
+                && handed.snapshot.state != now
+            {
+                return Err("a snapshot of other data was handed over as current".to_owned());
+            }
+            if let Some((generation, sealed)) = &truth.sealed
+                && replaces == Some(*generation)
+                && !snapshot.is_some_and(|it| it.current && it.snapshot.state == *sealed)
+            {
+                return Err(format!("the snapshot that generation {generation} sealed is lost"));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The in-memory state that a generation hands over: how far it has come, and a hash of it.
+#[must_use]
+pub fn snapshot_of(state: &State) -> Vec<u8> {
+    format!("{} {:016x}", state.ledger.len(), state.digest).into_bytes()
+}
+
+impl Began {
+    fn may_be_heard(self) -> Result<(), String> {
+        if self.replaced {
+            return Err("a call that began after the successor was open was answered".to_owned());
+        }
+        Ok(())
+    }
+
+    fn sees(self, version: usize) -> Result<(), String> {
+        if version < self.known {
+            let known = self.known;
+            return Err(format!("an answer shows version {version}, {known} was heard before"));
+        }
+        Ok(())
+    }
+}
+
+impl Truth {
+    fn new() -> Self {
+        let plain = Connection::open_in_memory().unwrap();
+        let digests = vec![State::read(&plain).unwrap().digest];
+        Self {
+            plain,
+            digests,
+            committed: Vec::new(),
+            ops: HashMap::new(),
+            refused: HashMap::new(),
+            opened: BTreeMap::new(),
+            sealed: None,
+        }
+    }
+
+    /// These transactions were heard to be committed.
+    fn learn(&mut self, ledger: &[i64]) -> Result<(), String> {
+        for (at, number) in ledger.iter().enumerate() {
+            if let Some(known) = self.committed.get(at) {
+                if known != number {
+                    let version = at + 1;
+                    return Err(format!("version {version} was op {known} and is op {number}"));
+                }
+                continue;
+            }
+            let op = self.ops.get(number).ok_or_else(|| format!("op {number} is nobody's"))?;
+            op.run(&self.plain).map_err(|error| format!("plain SQLite refuses {op:?}: {error}"))?;
+            self.digests.push(State::read(&self.plain).unwrap().digest);
+            self.committed.push(*number);
+            if self.refused.get(number) == Some(&Verdict::NotCommitted) {
+                return Err(format!("op {number} was told as not committed, and is there"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! A run: nodes over one store, and a scheduler that lets them start generations, steal actors from
+//! each other, lose their network, crash, and shut down, all from one seed and under a paused clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use stockade_depot::broken::{Off, Variant};
+use stockade_depot::store::PreviousEnd;
+use stockade_depot::store::embedded::Clock;
+use stockade_depot::{
+    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Random, Store, history,
+};
+use stockade_vfs::VfsOptions;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::bank::State;
+use crate::baton::{BatonParker, on_thread};
+use crate::dice::Dice;
+use crate::generation::Place;
+use crate::journal::{Journal, Report};
+use crate::judge::Judge;
+use crate::network::{Life, Link, Network, Weather};
+
+const NODES: usize = 3;
+const STEPS: u64 = 60;
+/// Longer than any message is on its way, and than any deadline.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Runs one seed, with a rule switched off.
+#[must_use]
+pub fn run(seed: u64, off: Option<Variant>) -> Report {
+    let _off = Off::new(off);
+    let scratch = tempfile::tempdir().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let journal = runtime.block_on(async {
+        let mut world = World::new(seed, off, scratch.path().to_owned());
+        world.unfold().await;
+        world.settle().await;
+        for node in &mut world.nodes {
+            node.crash().await;
+        }
+        Arc::clone(&world.journal)
+    });
+    drop(runtime);
+    journal.into_report(seed)
+}
+
+struct World {
+    nodes: Vec<Node>,
+    network: Arc<Network>,
+    journal: Arc<Journal>,
+    judge: Arc<Judge>,
+    dice: Arc<Dice>,
+    actors: Vec<ActorId>,
+    ops: Arc<AtomicI64>,
+    scratch: std::path::PathBuf,
+    off: Option<Variant>,
+}
+
+/// A process, and how often it was started.
+struct Node {
+    number: usize,
+    starts: u64,
+    life: Arc<Life>,
+    depot: Arc<Depot>,
+    shutdown: Arc<Notify>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    fn start(number: usize, starts: u64, world: &World) -> Self {
+        let dice = &world.dice;
+        let name = format!("node{number}.{starts}");
+        // The one that looks at the end of a run lives.
+        let dies = number < NODES && dice.percent(50);
+        let dies_in = if dies { dice.between(20, 600) } else { 0 };
+        let life = Life::new(name.clone(), dies_in);
+        let pages = |count: u64| count * 4096;
+        let limits = DepotLimits {
+            step_deadline: Duration::from_millis(400),
+            read_deadline: Duration::from_millis(200),
+            cache_bytes_max: if dice.percent(30) { 0 } else { 64 << 20 },
+            pipeline_bytes_max: if dice.percent(30) { pages(4) } else { 64 << 20 },
+            ..DepotLimits::default()
+        };
+        let mut session = [0; 16];
+        dice.fill(&mut session);
+        let random = Arc::clone(dice);
+        let depot = Depot::with_random(
+            Link::new(&world.network, &life) as Arc<dyn Store>,
+            NodeSession(session),
+            limits,
+            Arc::new(BatonParker(Handle::current())),
+            Handle::current(),
+            Random::new(move |bytes| random.fill(bytes)),
+        );
+        world.journal.say(&format!("{name} starts, dies in {dies_in}"));
+        let (shutdown, tasks) = (Arc::new(Notify::new()), JoinSet::new());
+        Self { number, starts, life, depot, shutdown, tasks }
+    }
+
+    /// Ends as a killed process does: nothing it does is heard or sent any more.
+    async fn crash(&mut self) {
+        self.life.die();
+        self.tasks.shutdown().await;
+    }
+
+    /// Whether a task of it panicked.
+    fn has_panicked(&mut self) -> bool {
+        let mut panicked = false;
+        while let Some(ended) = self.tasks.try_join_next() {
+            panicked |= ended.is_err_and(|error| error.is_panic());
+        }
+        panicked
+    }
+}
+
+impl World {
+    fn new(seed: u64, off: Option<Variant>, scratch: std::path::PathBuf) -> Self {
+        let dice = Arc::new(Dice::new(seed));
+        let journal = Arc::new(Journal::new());
+        let judge = Judge::new(&journal);
+        let clock = Arc::clone(&journal);
+        let clock = Clock::new(move || clock.now_ms());
+        let store = Arc::new(EmbeddedStore::in_memory_with_clock(2, clock).unwrap());
+        let weather = Weather::roll(&dice);
+        let (own_dice, own_journal) = (Arc::clone(&dice), Arc::clone(&journal));
+        let network = Network::new(store, own_dice, own_journal, Arc::clone(&judge), weather);
+        let actors = if dice.percent(30) { vec!["a", "b"] } else { vec!["a"] };
+        let actors = actors.into_iter().map(|key| ActorId::new("bank", key).unwrap()).collect();
+        let ops = Arc::new(AtomicI64::new(0));
+        let nodes = Vec::new();
+        let mut world = Self { nodes, network, journal, judge, dice, actors, ops, scratch, off };
+        for number in 0..NODES {
+            let node = Node::start(number, 1, &world);
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    fn pick(&self, of: usize) -> usize {
+        usize::try_from(self.dice.below(u64::try_from(of).unwrap())).unwrap()
+    }
+
+    /// A node starts a generation of some actor, whoever has it now.
+    fn begin(&mut self, at: usize, actor: usize) {
+        let node = &mut self.nodes[at];
+        let place = Place {
+            depot: Arc::clone(&node.depot),
+            node: node.life.name.clone(),
+            actor: self.actors[actor].clone(),
+            judge: Arc::clone(&self.judge),
+            journal: Arc::clone(&self.journal),
+            dice: Arc::clone(&self.dice),
+            ops: Arc::clone(&self.ops),
+            shutdown: Arc::clone(&node.shutdown),
+            scratch: self.scratch.clone(),
+            off: self.off,
+        };
+        node.tasks.spawn(place.live());
+    }
+
+    async fn unfold(&mut self) {
+        for _ in 0..STEPS {
+            self.step().await;
+            for at in 0..NODES {
+                if self.nodes[at].has_panicked() {
+                    self.journal.broken("a generation's task panicked");
+                }
+                if self.nodes[at].life.is_dead() {
+                    self.nodes[at].crash().await;
+                    if self.dice.percent(40) {
+                        let starts = self.nodes[at].starts + 1;
+                        self.nodes[at] = Node::start(self.nodes[at].number, starts, self);
+                    }
+                }
+            }
+            if self.journal.is_broken() {
+                return;
+            }
+        }
+    }
+
+    async fn step(&mut self) {
+        sleep(Duration::from_millis(self.dice.between(1, 80))).await;
+        let at = self.pick(NODES);
+        if self.nodes[at].life.is_dead() {
+            return;
+        }
+        match self.dice.below(100) {
+            0..=39 => {
+                let actor = self.pick(self.actors.len());
+                self.begin(at, actor);
+                let other = self.pick(NODES);
+                if self.dice.percent(30) && !self.nodes[other].life.is_dead() {
+                    self.begin(other, actor);
+                }
+            }
+            40..=49 => {
+                let cut_off = self.dice.percent(50);
+                self.journal.say(&format!("node{at} cut off: {cut_off}"));
+                self.nodes[at].life.cut_off(cut_off);
+            }
+            50..=54 => {
+                self.journal.say(&format!("node{at} crashes"));
+                self.nodes[at].crash().await;
+            }
+            55..=69 => {
+                self.journal.say(&format!("node{at} ends its generations"));
+                self.nodes[at].shutdown.notify_waiters();
+            }
+            _ => {}
+        }
+    }
+
+    /// The network gets well, everything on its way arrives, and the next owner finds the truth.
+    async fn settle(&mut self) {
+        if self.journal.is_broken() {
+            return;
+        }
+        self.journal.say("the network gets well");
+        self.network.calm.store(true, Ordering::SeqCst);
+        for node in &mut self.nodes {
+            node.life.cut_off(false);
+            node.shutdown.notify_waiters();
+        }
+        sleep(SETTLED).await;
+        for node in &mut self.nodes {
+            if node.has_panicked() {
+                self.journal.broken("a generation's task panicked");
+            }
+        }
+        for actor in self.actors.clone() {
+            if let Err(what) = self.look_at(&actor).await {
+                self.journal.broken(&format!("{actor} in the end: {what}"));
+            }
+        }
+    }
+
+    /// Opens an actor once more, reads all of it, and checks all of its history.
+    async fn look_at(&mut self, actor: &ActorId) -> Result<(), String> {
+        let node = Node::start(NODES, 1, self);
+        let store = Arc::clone(&self.network.store);
+        let Some(state) = store.actor(actor).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let opened = node.depot.take_over(&state, Digest([7; 32]), PreviousEnd::Neutral).await;
+        let session = opened.map_err(|error| error.to_string())?.session;
+        let replaces = Some(state.head.fence.generation);
+        self.judge.opened(&actor.to_string(), session.fence(), replaces, "the end");
+        let began = self.judge.begin(&actor.to_string(), session.fence());
+        let (own, options) = (session.clone(), VfsOptions::new(&self.scratch));
+        let read = on_thread(self.off, move || {
+            let db = stockade_vfs::open(own, &options).map_err(|error| error.to_string())?;
+            let check = "PRAGMA integrity_check";
+            let check = db.connection().query_row(check, [], |row| row.get::<_, String>(0));
+            let state = State::read(db.connection()).map_err(|error| error.to_string())?;
+            Ok::<_, String>((check.map_err(|error| error.to_string())?, state))
+        });
+        let (check, state) = read.await?;
+        session.confirm().await.map_err(|error| error.to_string())?;
+        self.judge.heard_state(&actor.to_string(), began, &state);
+        if check != "ok" {
+            return Err(check);
+        }
+        let report = history::verify(store.as_ref(), session.fence().db, &mut |_| ()).await;
+        let report = report.map_err(|error| error.to_string())?;
+        let version = state.ledger.len();
+        self.journal.say(&format!("{actor} ends at version {version}, {} commits", report.commits));
+        if report.is_sound() { Ok(()) } else { Err(format!("{:?}", report.faults)) }
+    }
+}
