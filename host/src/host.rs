@@ -19,6 +19,7 @@
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
 mod config;
+mod fault;
 mod history;
 mod import;
 mod info;
@@ -48,6 +49,7 @@ pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
+pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
@@ -58,6 +60,7 @@ use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
+use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
@@ -110,6 +113,14 @@ impl Host {
             Some(store) => Arc::clone(store),
             None => Arc::new(open_embedded(&dirs.store)?),
         };
+        let faulting = config.allow_faults.then(|| {
+            tracing::warn!("FAULTS ARE ALLOWED: operators can make actors fail on purpose");
+            Arc::new(FaultingStore::new(Arc::clone(&store)))
+        });
+        let store = match &faulting {
+            Some(faulting) => Arc::clone(faulting) as Arc<dyn Store>,
+            None => store,
+        };
         if let Err(error) = sweep_intakes(&dirs.scratch) {
             tracing::warn!(%error, "cannot remove what interrupted imports have left");
         }
@@ -156,6 +167,7 @@ impl Host {
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
             guests,
+            faulting,
         });
         let router = Router::new(shared);
         let readings = Readings::default();

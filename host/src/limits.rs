@@ -15,6 +15,14 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
+pub const FAULTS_ARMED_MAX: usize = 1_024;
+/// How often one armed fault fires at most. 100: more is an outage, which has a duration.
+pub const FAULT_COUNT_MAX: u32 = 100;
+/// How long a slow step waits at most, in milliseconds. 5 s, half the deadline of a step.
+pub const FAULT_DELAY_MS_MAX: u64 = 5_000;
+/// How long a fault lasts at most, in milliseconds. 10 minutes: one that was forgotten ends.
+pub const FAULT_FOR_MS_MAX: u64 = 600_000;
 /// How long a process may show no sign of life before others take its actors over. 6 s: a machine
 /// that is short of memory or disk pauses that long.
 pub const LEASE: Duration = Duration::from_secs(6);

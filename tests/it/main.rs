@@ -13,6 +13,7 @@ mod core;
 mod crashes;
 mod endings;
 mod fatal;
+mod fault;
 mod fence;
 mod frozen;
 mod gateway;

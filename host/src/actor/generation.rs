@@ -27,6 +27,9 @@ const LIFTED_BYTES_MAX: usize = 128 << 20;
 /// How often a guest that waits inside the host is looked after. 10 ms, as the epoch's tick.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Why an instance died that a fault has ended.
+pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
+
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
 pub struct Program {
@@ -266,7 +269,13 @@ impl Generation {
             return cause.to_string();
         }
         if let Some(reason) = self.grip.reason() {
-            return format!("revoked: {reason}");
+            // Only a fault revokes a running guest so: a trap of its own is no revocation.
+            let on_purpose = reason == Reason::Trapped;
+            return if on_purpose {
+                CRASHED_ON_PURPOSE.to_owned()
+            } else {
+                format!("revoked: {reason}")
+            };
         }
         if let Some(which) = self.meter.exhausted() {
             return format!("budget used up: {}", which.as_str());

@@ -82,6 +82,18 @@ pub enum HostError {
     /// The component cannot be used.
     #[error(transparent)]
     Component(#[from] ComponentError),
+    /// Faults on purpose are not allowed here. Nothing happened.
+    #[error("this host was not started with faults allowed (`stockade serve --allow-faults`)")]
+    FaultsNotAllowed,
+    /// A fault's numbers are out of their bounds. Nothing happened.
+    #[error("fault: {0}")]
+    InvalidFault(String),
+    /// The fault needs a generation that is awake here. Nothing happened.
+    #[error("actor {actor} is not awake here: call it first")]
+    ActorAsleep {
+        /// Its name.
+        actor: ActorId,
+    },
 
     /// There is no room for the call: in the actor's mailbox, or among the awake actors. Nothing
     /// ran.
@@ -273,6 +285,9 @@ impl HostError {
             Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
             Self::Manifest(_) => Code::Manifest,
             Self::Component(_) => Code::Component,
+            Self::FaultsNotAllowed => Code::FaultsNotAllowed,
+            Self::InvalidFault(_) => Code::InvalidFault,
+            Self::ActorAsleep { .. } => Code::ActorAsleep,
             Self::Overloaded { .. } => Code::ActorOverloaded,
             Self::Trapped { .. } => Code::Trapped,
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
@@ -316,6 +331,9 @@ impl HostError {
             | Self::PayloadTooLarge { .. }
             | Self::Manifest(_)
             | Self::Component(_)
+            | Self::FaultsNotAllowed
+            | Self::InvalidFault(_)
+            | Self::ActorAsleep { .. }
             | Self::Overloaded { .. }
             | Self::StartFailed { .. }
             | Self::Stopping(_)
@@ -370,6 +388,7 @@ impl HostError {
         match self {
             Self::KindMissing { kind } => json!({ "kind": kind }),
             Self::ActorMissing { actor }
+            | Self::ActorAsleep { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
             | Self::Superseded { actor }
@@ -407,6 +426,8 @@ impl HostError {
             Self::InvalidActor(_)
             | Self::Manifest(_)
             | Self::Component(_)
+            | Self::FaultsNotAllowed
+            | Self::InvalidFault(_)
             | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
