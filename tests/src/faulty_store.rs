@@ -23,8 +23,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
     ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, Trim,
-    Trimmed,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;

@@ -17,8 +17,8 @@ use crate::page::PAGE_SIZE;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
     ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, Trim,
-    Trimmed, sql,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed, sql,
 };
 
 /// What a step without pages writes, roughly.
