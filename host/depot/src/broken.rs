@@ -20,6 +20,10 @@ pub enum Variant {
     TakeoverCondition,
     /// Only the owner is told that it owns.
     ConfirmFence,
+    /// Only the owner stages pages.
+    StageFence,
+    /// Staged pages are seen only if their commit names their stage.
+    StageId,
     /// The seal waits for what was accepted.
     Join,
     /// Nothing is heard before it is durable.
@@ -32,24 +36,29 @@ pub enum Variant {
     Resend,
     /// A commit that grows the database writes every page that it adds.
     NoHoles,
+    /// A state below the floor is not read.
+    Floor,
     /// Cached pages outlive their session only if nobody committed since.
     CacheTag,
 }
 
 impl Variant {
     /// Every rule.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ReadFence,
         Self::CommitFence,
         Self::SealFence,
         Self::TakeoverCondition,
         Self::ConfirmFence,
+        Self::StageFence,
+        Self::StageId,
         Self::Join,
         Self::GateDurable,
         Self::GateConfirm,
         Self::Token,
         Self::Resend,
         Self::NoHoles,
+        Self::Floor,
         Self::CacheTag,
     ];
 
@@ -62,12 +71,15 @@ impl Variant {
             Self::SealFence => "seal-fence",
             Self::TakeoverCondition => "takeover-condition",
             Self::ConfirmFence => "confirm-fence",
+            Self::StageFence => "stage-fence",
+            Self::StageId => "stage-id",
             Self::Join => "join",
             Self::GateDurable => "gate-durable",
             Self::GateConfirm => "gate-confirm",
             Self::Token => "token",
             Self::Resend => "resend",
             Self::NoHoles => "no-holes",
+            Self::Floor => "floor",
             Self::CacheTag => "cache-tag",
         }
     }

@@ -9,6 +9,7 @@
 //! - J6: a generation is opened once, and replaces only what its opener had judged.
 //! - J7: a snapshot handed over as current is of the data as they are; one that was sealed is.
 //! - J8: a generation that was sealed in order has kept all it accepted, `stop` hook included.
+//! - J9: a state of the past is whole or told to be gone; what is pinned is whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -119,15 +120,15 @@ impl Judge {
             began.may_be_heard()?;
             truth.learn(&state.ledger)?;
             began.sees(state.ledger.len())?;
-            if !state.balanced {
-                return Err("money came or went".to_owned());
-            }
-            let (version, ours) = (state.ledger.len(), state.digest);
-            let plain = truth.digests[version];
-            if ours == plain {
-                return Ok(());
-            }
-            Err(format!("version {version} is {ours:016x}, in plain SQLite it is {plain:016x}"))
+            truth.is_plain(state)
+        });
+    }
+
+    /// A state of the past was exported: it must be one that plain SQLite had.
+    pub fn exported(&self, actor: &str, state: &State) {
+        self.with(actor, |truth| {
+            truth.learn(&state.ledger)?;
+            truth.is_plain(state)
         });
     }
 
@@ -236,6 +237,19 @@ impl Truth {
             opened: BTreeMap::new(),
             sealed: None,
         }
+    }
+
+    /// The state is the one that plain SQLite has after the same transactions.
+    fn is_plain(&self, state: &State) -> Result<(), String> {
+        if !state.balanced {
+            return Err("money came or went".to_owned());
+        }
+        let (version, ours) = (state.ledger.len(), state.digest);
+        let plain = self.digests[version];
+        if ours == plain {
+            return Ok(());
+        }
+        Err(format!("version {version} is {ours:016x}, in plain SQLite it is {plain:016x}"))
     }
 
     /// These transactions were heard to be committed.

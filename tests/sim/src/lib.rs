@@ -4,6 +4,7 @@
 //! ```text
 //!  world       nodes, and a scheduler that starts, steals, cuts off, crashes and shuts down
 //!  generation  one life of an actor: calls behind the real gate, real SQLite over the real VFS
+//!  historian   trims, pins and exports the past meanwhile
 //!  network     delays, reordering, doubles, losses, deaths: between depots and the real store
 //!  judge       what must hold, with plain SQLite as oracle
 //!  baton       SQLite's threads in lock step with the scheduler
@@ -23,6 +24,7 @@ pub mod bank;
 pub mod baton;
 pub mod dice;
 pub mod generation;
+pub mod historian;
 pub mod journal;
 pub mod judge;
 pub mod network;

@@ -16,8 +16,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use stockade_depot::store::{
-    ActorState, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow, PageVersion,
-    PagesRead, SealStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, EmbeddedStore, Fence, Head, NodeSession, Pgno, StoreError, Txid,
@@ -414,6 +415,80 @@ impl Store for Link {
         .await
     }
 
+    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
+        let (generation, txid, chunk) = (step.fence.generation, step.base.next(), step.chunk);
+        let what = format!("stage chunk {chunk} of {txid} for generation {generation}");
+        let lost = self.network.judge.is_replaced(step.fence);
+        let answer = self
+            .send(what, done, move |store| {
+                let step = step.clone();
+                Box::pin(async move { store.stage(step).await })
+            })
+            .await;
+        if lost && answer.is_ok() {
+            let what = format!("generation {generation} staged pages after its successor");
+            self.network.journal.broken(&what);
+        }
+        answer
+    }
+
+    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        let tell = |collected: &Collected| format!("{} rows", collected.rows);
+        self.send(format!("collect for generation {}", fence.generation), tell, move |store| {
+            Box::pin(async move { store.collect_stages(fence).await })
+        })
+        .await
+    }
+
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
+        self.send("history".to_owned(), done, move |store| {
+            Box::pin(async move { store.history(db).await })
+        })
+        .await
+    }
+
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
+        let tell = |history: &History| format!("floor {} of {}", history.floor, history.head);
+        self.send("raise floor".to_owned(), tell, move |store| {
+            Box::pin(async move { store.raise_floor(db, keep).await })
+        })
+        .await
+    }
+
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+        let tell = |trimmed: &Trimmed| format!("{} rows gone", trimmed.rows);
+        self.send(format!("trim {step:?}"), tell, move |store| {
+            Box::pin(async move { store.trim(db, step).await })
+        })
+        .await
+    }
+
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.send(format!("pin {txid}"), done, move |store| {
+            let name = name.clone();
+            Box::pin(async move { store.pin(db, txid, &name).await })
+        })
+        .await
+    }
+
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.network.store.unpin(db, txid, name).await
+    }
+
+    async fn read_at(
+        &self,
+        db: DbId,
+        at: Txid,
+        from: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.send(format!("read from {from} as of {at}"), done, move |store| {
+            Box::pin(async move { store.read_at(db, at, from, max).await })
+        })
+        .await
+    }
+
     async fn verdict(
         &self,
         db: DbId,
@@ -446,16 +521,6 @@ impl Store for Link {
 
     // What no session asks for goes straight to the store.
 
-    async fn read_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        from: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.network.store.read_at(db, at, from, max).await
-    }
-
     async fn commits(
         &self,
         db: DbId,
@@ -465,8 +530,30 @@ impl Store for Link {
         self.network.store.commits(db, after, max).await
     }
 
-    async fn commit_pages(&self, db: DbId, txid: Txid) -> Result<Vec<PageVersion>, StoreError> {
-        self.network.store.commit_pages(db, txid).await
+    async fn commit_pages(
+        &self,
+        db: DbId,
+        txid: Txid,
+        after: Pgno,
+        max: usize,
+    ) -> Result<Vec<PageVersion>, StoreError> {
+        self.network.store.commit_pages(db, txid, after, max).await
+    }
+
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        self.network.store.take_over_import(step).await
+    }
+
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
+        self.network.store.empty_import(fence).await
+    }
+
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
+        self.network.store.finish_import(fence, base).await
+    }
+
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        self.network.store.destroying(max).await
     }
 
     async fn actors(

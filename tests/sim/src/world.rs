@@ -21,12 +21,16 @@ use crate::bank::State;
 use crate::baton::{BatonParker, on_thread};
 use crate::dice::Dice;
 use crate::generation::Place;
+use crate::historian::Historian;
 use crate::journal::{Journal, Report};
 use crate::judge::Judge;
 use crate::network::{Life, Link, Network, Weather};
 
 const NODES: usize = 3;
 const STEPS: u64 = 60;
+/// Milliseconds of the store's clock in one of the scheduler's: history that outlives the deadlines
+/// grows old within a run.
+const STORE_MS: u64 = 50;
 /// Longer than any message is on its way, and than any deadline.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -84,6 +88,7 @@ impl Node {
             step_deadline: Duration::from_millis(400),
             read_deadline: Duration::from_millis(200),
             cache_bytes_max: if dice.percent(30) { 0 } else { 64 << 20 },
+            step_bytes_max: if dice.percent(50) { pages(2) } else { 4 << 20 },
             pipeline_bytes_max: if dice.percent(30) { pages(4) } else { 64 << 20 },
             ..DepotLimits::default()
         };
@@ -125,7 +130,7 @@ impl World {
         let journal = Arc::new(Journal::new());
         let judge = Judge::new(&journal);
         let clock = Arc::clone(&journal);
-        let clock = Clock::new(move || clock.now_ms());
+        let clock = Clock::new(move || clock.now_ms() * STORE_MS);
         let store = Arc::new(EmbeddedStore::in_memory_with_clock(2, clock).unwrap());
         let weather = Weather::roll(&dice);
         let (own_dice, own_journal) = (Arc::clone(&dice), Arc::clone(&journal));
@@ -185,6 +190,25 @@ impl World {
         }
     }
 
+    /// A node looks at the past of an actor.
+    fn look_back(&mut self, at: usize, trims: bool) {
+        let actor = self.pick(self.actors.len());
+        let node = &mut self.nodes[at];
+        let historian = Historian {
+            store: Arc::clone(node.depot.store()),
+            actor: self.actors[actor].clone(),
+            judge: Arc::clone(&self.judge),
+            journal: Arc::clone(&self.journal),
+            dice: Arc::clone(&self.dice),
+            scratch: self.scratch.clone(),
+        };
+        if trims {
+            node.tasks.spawn(historian.trim());
+        } else {
+            node.tasks.spawn(historian.export());
+        }
+    }
+
     async fn step(&mut self) {
         sleep(Duration::from_millis(self.dice.between(1, 80))).await;
         let at = self.pick(NODES);
@@ -213,6 +237,8 @@ impl World {
                 self.journal.say(&format!("node{at} ends its generations"));
                 self.nodes[at].shutdown.notify_waiters();
             }
+            70..=79 => self.look_back(at, true),
+            80..=91 => self.look_back(at, false),
             _ => {}
         }
     }

@@ -13,7 +13,8 @@
 use rusqlite::{Connection, params};
 
 use super::rows;
-use super::write::{execute, insert_pages, one, pack, refusal};
+use super::write::{compared, execute, insert_pages, one, pack, refusal};
+use crate::broken::Variant;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::id::{PageCount, Pgno, Txid};
@@ -134,7 +135,7 @@ fn progress(conn: &Connection, fence: &Fence, stage: &[u8]) -> Done<Option<Progr
 /// Writes one chunk, once.
 pub(super) fn stage(conn: &Connection, chunk: &PackedChunk) -> Done<()> {
     let (step, fence) = (&chunk.step, &chunk.step.fence);
-    hold(conn, fence, step.base)?;
+    hold(conn, &compared(conn, Variant::StageFence, *fence)?, step.base)?;
     let stage = &step.stage.0[..];
     let before = progress(conn, fence, stage)?;
     let (chunks, pages) = before.as_ref().map_or((0, 0), |had| (had.chunks, had.pages));

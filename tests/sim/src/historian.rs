@@ -1,0 +1,93 @@
+//! Who looks at the past while it is trimmed: gives up old history, pins and exports old states.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use stockade_depot::history::ExportError;
+use stockade_depot::store::Keep;
+use stockade_depot::{ActorId, DbId, Store, StoreError, Txid, history, retention};
+
+use crate::bank::State;
+use crate::dice::Dice;
+use crate::journal::Journal;
+use crate::judge::Judge;
+
+/// What a look at the past needs to know.
+pub struct Historian {
+    /// The store as a node reaches it.
+    pub store: Arc<dyn Store>,
+    /// Whose past.
+    pub actor: ActorId,
+    /// What must hold.
+    pub judge: Arc<Judge>,
+    /// What happened.
+    pub journal: Arc<Journal>,
+    /// Chance.
+    pub dice: Arc<Dice>,
+    /// Where exported files go.
+    pub scratch: PathBuf,
+}
+
+impl Historian {
+    /// Gives up what is old.
+    pub async fn trim(self) {
+        let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
+        let keep = Keep { commits_min: self.dice.below(6), age_ms_min: 0 };
+        let pause = Duration::from_millis(1);
+        let db = state.head.fence.db;
+        let trimmed = retention::trim(self.store.as_ref(), db, keep, pause).await;
+        self.journal.say(&format!("trimmed {}: {trimmed:?}", self.actor));
+    }
+
+    /// Exports a state of the past, sometimes one that it has pinned.
+    pub async fn export(self) {
+        let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
+        let db = state.head.fence.db;
+        let at = Txid(state.head.txid.0.saturating_sub(self.dice.below(12)).max(1));
+        let name = format!("export-{}", self.dice.below(u64::MAX));
+        let pinned = self.dice.percent(30) && self.store.pin(db, at, &name).await.is_ok();
+        let mut bytes = Vec::new();
+        let store = self.store.as_ref();
+        let outcome = history::export(store, db, Some(at), &mut bytes, &mut |_| ()).await;
+        self.journal.say(&format!("exported {} as of {at}: {outcome:?}", self.actor));
+        match outcome {
+            Ok(_) => self.check(&bytes, &name, at),
+            Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
+            Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
+            // The head has moved backward in nobody's eyes: a state that was never there.
+            Err(ExportError::NoCommit { .. }) if !pinned => {}
+            Err(error) => self.broken(at, &format!("{error}")),
+        }
+        self.unpin(db, at, &name, pinned).await;
+    }
+
+    async fn unpin(&self, db: DbId, at: Txid, name: &str, pinned: bool) {
+        if pinned {
+            let _ = self.store.unpin(db, at, name).await;
+        }
+    }
+
+    fn check(&self, bytes: &[u8], name: &str, at: Txid) {
+        let path = self.scratch.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let read = || {
+            let file = Connection::open(&path)?;
+            let check: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+            Ok::<_, rusqlite::Error>((check, State::read(&file)?))
+        };
+        match read() {
+            Ok((check, state)) if check == "ok" => {
+                self.judge.exported(&self.actor.to_string(), &state);
+            }
+            Ok((check, _)) => self.broken(at, &check),
+            Err(error) => self.broken(at, &format!("{error}")),
+        }
+    }
+
+    fn broken(&self, at: Txid, what: &str) {
+        self.journal
+            .broken(&format!("{} as of {at} is neither whole nor gone: {what}", self.actor));
+    }
+}
