@@ -142,7 +142,7 @@ async fn wait_for<F: Future<Output = bool>>(mut done: impl FnMut() -> F) {
 }
 
 /// Rows of all shards that a query counts.
-fn count(site: &std::path::Path, sql: &str) -> u64 {
+fn count(site: &std::path::Path, sql: &str) -> i64 {
     let mut rows = 0;
     for entry in std::fs::read_dir(site.join("store")).unwrap() {
         let path = entry.unwrap().path();
