@@ -20,8 +20,10 @@
 
 mod config;
 mod history;
+mod import;
 mod info;
 mod runtimes;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, Store};
 use stockade_depot::{
@@ -46,6 +49,7 @@ pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
 pub use history::{Export, VerifyReport};
+pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
 
@@ -62,6 +66,7 @@ use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
 use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
+use crate::sqlite::{Intake, sweep_intakes};
 use crate::typed::Arguments;
 use runtimes::Runtimes;
 
@@ -103,6 +108,9 @@ impl Host {
             Some(store) => Arc::clone(store),
             None => Arc::new(open_embedded(&dirs.store)?),
         };
+        if let Err(error) = sweep_intakes(&dirs.scratch) {
+            tracing::warn!(%error, "cannot remove what interrupted imports have left");
+        }
         let runtimes = Runtimes::start()?;
         let (guests, keeper) = runtimes.handles();
         let node = random_node()?;
@@ -150,7 +158,7 @@ impl Host {
         let router = Router::new(shared);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router, &keeper)),
+                background: Mutex::new(background(&router, &keeper, config.limits.upkeep_every)),
                 router,
                 store,
                 config,
@@ -382,6 +390,59 @@ impl Host {
         Ok(Export::new(Arc::clone(&self.inner.store), &state.head))
     }
 
+    /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
+    /// it, of any page size. Starts over where an earlier import of the actor did not finish.
+    /// `progress` hears of each bounded commit. The actor is asleep afterwards.
+    ///
+    /// # Errors
+    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is wrong
+    /// with the file; those of the store: the same import starts over.
+    pub async fn import(
+        &self,
+        actor: &ActorId,
+        file: &Path,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let intake = self.intake(actor).await?;
+        let (file, max) = (file.to_owned(), self.database_bytes_max(actor).await?);
+        let copied = import::blocking(move || intake.copy(&file, max).map(|()| intake)).await?;
+        self.import_intake(actor, copied, progress).await
+    }
+
+    /// A private place for a file that is to become `actor`.
+    ///
+    /// # Errors
+    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
+    pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
+        self.shared().kinds.kind(actor.kind()).await?;
+        import::check_free(self.inner.store.as_ref(), actor).await?;
+        Ok(Intake::new(&self.shared().scratch_dir)?)
+    }
+
+    /// [`Host::import`] of a file that is in its place.
+    ///
+    /// # Errors
+    /// As [`Host::import`].
+    pub async fn import_intake(
+        &self,
+        actor: &ActorId,
+        intake: Intake,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let kind = self.shared().kinds.kind(actor.kind()).await?;
+        let component = kind.program.component.digest();
+        let max = kind.program.limits.database_bytes_max;
+        import::import(&self.shared().depot, actor, component, intake, max, progress).await
+    }
+
+    /// Bytes that a database of the actor's kind may have.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
+        Ok(self.limits(actor.kind()).await?.database_bytes_max)
+    }
+
     /// Checks every stored page and commit of an actor against its checksums.
     ///
     /// # Errors
@@ -509,10 +570,11 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
 }
 
 /// Tasks that live as long as the host.
-fn background(router: &Router, keeper: &Handle) -> JoinSet<()> {
+fn background(router: &Router, keeper: &Handle, upkeep_every: Duration) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
+    tasks.spawn_on(upkeep::keep(router.clone(), upkeep_every), keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

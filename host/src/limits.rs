@@ -73,6 +73,13 @@ pub struct Limits {
     /// Bytes of one commit. 64 MiB: above 4 MiB it is on disk, not in memory, so more costs
     /// scratch (see `scratch_bytes_max`) and time (see `call_time_ms`).
     pub commit_bytes_max: u64,
+    /// Milliseconds for which a state of a database stays readable after it was replaced; at least
+    /// 30,000, since callers are told verdicts from the commit log. 60 s: twice that, and short
+    /// beside what an actor writes all day.
+    pub history_ms: u64,
+    /// Commits below the newest one that stay readable, however old. 16: enough to look at what a
+    /// bug has just done, little beside the data.
+    pub history_commits_min: u64,
     /// Log lines of one call. 1,000.
     pub log_lines_max: u64,
     /// Bytes of one log line. 16 KiB.
@@ -115,6 +122,8 @@ impl Default for Limits {
             mailbox_calls_max: 256,
             database_bytes_max: 10 * GIB,
             commit_bytes_max: 64 * MIB,
+            history_ms: 60_000,
+            history_commits_min: 16,
             log_lines_max: 1_000,
             log_line_bytes_max: 16 * KIB,
             sleep_after_ms: 60_000,
@@ -159,6 +168,11 @@ pub struct HostLimits {
     pub connections_max: usize,
     /// Exports at once. 8: each one reads as fast as the store can.
     pub exports_max: usize,
+    /// Imports at once. 2: each checks a whole database.
+    pub imports_max: usize,
+    /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
+    /// kept for a minute.
+    pub upkeep_every: Duration,
     /// Period of the epoch ticker. 10 ms: the grain of every deadline of a guest.
     pub epoch_tick: Duration,
     /// How long a shutdown waits for generations to end in order. 20 s.
@@ -184,6 +198,8 @@ impl Default for HostLimits {
             write_stall_max: Duration::from_secs(30),
             connections_max: 4_096,
             exports_max: 8,
+            imports_max: 2,
+            upkeep_every: Duration::from_secs(5),
             epoch_tick: Duration::from_millis(10),
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,

@@ -24,8 +24,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow,
-    PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed,
 };
 use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
 use tokio::sync::watch;
@@ -55,11 +56,15 @@ pub enum Step {
     Stage,
     /// `Store::collect_stages`
     CollectStages,
+    /// `Store::raise_floor`, `Store::trim`
+    Trim,
+    /// `Store::take_over_import`, `Store::empty_import`, `Store::finish_import`
+    Import,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Actor,
         Self::TakeOver,
@@ -71,6 +76,8 @@ impl Step {
         Self::Destroy,
         Self::Stage,
         Self::CollectStages,
+        Self::Trim,
+        Self::Import,
     ];
 
     /// Whether it changes the store.
@@ -83,7 +90,9 @@ impl Step {
             | Self::Commit
             | Self::Destroy
             | Self::Stage
-            | Self::CollectStages => true,
+            | Self::CollectStages
+            | Self::Trim
+            | Self::Import => true,
             Self::Actor | Self::Confirm | Self::Read | Self::Verdict => false,
         }
     }
@@ -523,6 +532,56 @@ impl Store for FaultyStore {
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError> {
         self.inner.actors(kind, after, max).await
+    }
+
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
+        self.inner.history(db).await
+    }
+
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
+        self.through(Step::Trim, move |inner| {
+            Box::pin(async move { inner.raise_floor(db, keep).await })
+        })
+        .await
+    }
+
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+        self.through(Step::Trim, move |inner| Box::pin(async move { inner.trim(db, step).await }))
+            .await
+    }
+
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.pin(db, txid, name).await
+    }
+
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        self.inner.unpin(db, txid, name).await
+    }
+
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        self.through(Step::Import, move |inner| {
+            let step = step.clone();
+            Box::pin(async move { inner.take_over_import(step).await })
+        })
+        .await
+    }
+
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
+        self.through(Step::Import, move |inner| {
+            Box::pin(async move { inner.empty_import(fence).await })
+        })
+        .await
+    }
+
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
+        self.through(Step::Import, move |inner| {
+            Box::pin(async move { inner.finish_import(fence, base).await })
+        })
+        .await
+    }
+
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        self.inner.destroying(max).await
     }
 
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {

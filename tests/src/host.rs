@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
-use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
 
 use crate::faulty_store::FaultyStore;
@@ -44,6 +44,7 @@ pub struct HostBuilder<'a> {
     site: &'a Site,
     lease: Duration,
     limits: HostLimits,
+    clock: Option<Clock>,
     recorder: Option<Arc<Recorder>>,
 }
 
@@ -84,13 +85,15 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: PATIENT, limits: limits(), recorder: None }
+        let (clock, recorder) = (None, None);
+        HostBuilder { site: self, lease: PATIENT, limits: limits(), clock, recorder }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        HostBuilder { site: self, lease: HASTY, limits: limits(), recorder: None }
+        let (clock, recorder) = (None, None);
+        HostBuilder { site: self, lease: HASTY, limits: limits(), clock, recorder }
     }
 
     /// The store's own view, without a host.
@@ -112,6 +115,13 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// With a clock of the store's own.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// With somebody who notes the steps of its endings.
     #[must_use]
     pub fn recorder(mut self, recorder: &Arc<Recorder>) -> Self {
@@ -122,7 +132,11 @@ impl HostBuilder<'_> {
     /// Starts it.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
-        let store = FaultyStore::new(Arc::new(self.site.open_store()));
+        let mut files = EmbeddedConfig::new(self.site.store_dir());
+        if let Some(clock) = self.clock {
+            files.clock = clock;
+        }
+        let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&files).unwrap()));
         let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
         config.limits = self.limits;
         config.lease = self.lease;

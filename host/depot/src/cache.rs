@@ -305,6 +305,7 @@ mod tests {
             chain: [0; 32],
             sealed: false,
             origin: Origin::Native,
+            floor: Txid(0),
         }
     }
 

@@ -111,6 +111,9 @@ impl Cause {
             StoreError::Unavailable(_)
             | StoreError::Unknown(_)
             | StoreError::Refused { .. }
+            | StoreError::HistoryGone { .. }
+            | StoreError::NoCommit { .. }
+            | StoreError::HasForks(_)
             | StoreError::Closed => None,
         }
     }

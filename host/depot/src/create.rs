@@ -21,6 +21,22 @@ pub(crate) async fn create(
     actor: &ActorId,
     component: Digest,
 ) -> Result<Opened, OpenError> {
+    let head = make(depot, actor, component, Origin::Native).await?;
+    Ok(Opened {
+        session: Session::open(depot, actor, component, &head),
+        head,
+        snapshot: None,
+        restarts: 0,
+    })
+}
+
+/// Makes directory row and head, of origin `Native` or `Importing`.
+pub(crate) async fn make(
+    depot: &Depot,
+    actor: &ActorId,
+    component: Digest,
+    origin: Origin,
+) -> Result<Head, OpenError> {
     let shard = actor.shard(depot.store().shards());
     let step = CreateStep {
         actor: actor.clone(),
@@ -28,16 +44,11 @@ pub(crate) async fn create(
         token: random::token().map_err(OpenError::Store)?,
         owner: depot.node(),
         component,
-        origin: Origin::Native,
+        origin,
     };
     let head = settle(depot, &step).await?;
     tracing::debug!(%actor, db = %head.fence.db, "actor created");
-    Ok(Opened {
-        session: Session::open(depot, actor, component, &head),
-        head,
-        snapshot: None,
-        restarts: 0,
-    })
+    Ok(head)
 }
 
 async fn settle(depot: &Depot, step: &CreateStep) -> Result<Head, OpenError> {

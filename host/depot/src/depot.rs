@@ -8,7 +8,9 @@ use crate::cache::Cache;
 use crate::cause::OpenError;
 use crate::confirm::Confirmer;
 use crate::fence::Head;
-use crate::id::{ActorId, Digest, NodeSession};
+use crate::history::Progress;
+use crate::id::{ActorId, Digest, NodeSession, PageCount};
+use crate::import::{self, ImportError, Imported, PageSource};
 use crate::limits::DepotLimits;
 use crate::parker::{Parker, Parking};
 use crate::session::Session;
@@ -56,10 +58,11 @@ impl Depot {
     pub fn new(
         store: Arc<dyn Store>,
         node: NodeSession,
-        limits: DepotLimits,
+        mut limits: DepotLimits,
         parker: Arc<dyn Parker>,
         runtime: Handle,
     ) -> Arc<Self> {
+        limits.step_deadline = limits.step_deadline.min(DepotLimits::STEP_DEADLINE_MAX);
         Arc::new(Self {
             store,
             node,
@@ -131,6 +134,24 @@ impl Depot {
     /// actor stays marked; the same call finishes it.
     pub async fn destroy(self: &Arc<Self>, state: &ActorState) -> Result<(), OpenError> {
         destroy::destroy(self, state).await
+    }
+
+    /// Makes an actor of the pages of a plain SQLite file: `page_count` pages from `source`, each
+    /// of [`crate::PAGE_SIZE`]. Starts over where an earlier import of the actor did not finish.
+    /// Until the last step nobody can open it. Memory is bounded by
+    /// [`import::COMMIT_PAGES`] pages.
+    ///
+    /// # Errors
+    /// `Exists`: the actor is no unfinished import, and was not touched.
+    pub async fn import(
+        self: &Arc<Self>,
+        actor: &ActorId,
+        component: Digest,
+        page_count: PageCount,
+        source: &mut dyn PageSource,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, ImportError> {
+        import::import(self, actor, component, page_count, source, progress).await
     }
 
     pub(crate) fn confirmer(&self) -> &Confirmer {

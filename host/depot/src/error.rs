@@ -42,6 +42,8 @@ pub enum Limit {
     ComponentBytes,
     /// Bytes of a kind's settings.
     ManifestBytes,
+    /// Bytes of a pin's name.
+    PinNameBytes,
     /// The store has no room left.
     StoreFull,
 }
@@ -74,6 +76,27 @@ pub enum StoreError {
     /// Stored bytes do not match their checksum, or a page within the page count has no row.
     #[error("corrupt: {0}")]
     Corrupt(String),
+    /// The state as of this commit is below the floor: retention has given it up.
+    #[error("history of {db} as of txid {txid} is gone: it is kept from txid {floor} on")]
+    HistoryGone {
+        /// The database.
+        db: DbId,
+        /// What was asked for.
+        txid: Txid,
+        /// The oldest state that is kept.
+        floor: Txid,
+    },
+    /// There is no such commit (yet).
+    #[error("database {db} has no commit {txid}")]
+    NoCommit {
+        /// The database.
+        db: DbId,
+        /// What was asked for.
+        txid: Txid,
+    },
+    /// Another database has this one as its base: it cannot be destroyed before that one.
+    #[error("database {0} has forks; destroy them first")]
+    HasForks(DbId),
     /// The store was closed: by shutdown, or this part of it by a failed sync, until the process
     /// restarts. Not applied.
     #[error("store is closed")]

@@ -31,6 +31,8 @@ pub struct Head {
     pub sealed: bool,
     /// How the database came to be.
     pub origin: Origin,
+    /// The oldest state that is kept, as a commit's number: see [`crate::retention`].
+    pub floor: Txid,
 }
 
 /// How a database came to be.

@@ -101,6 +101,9 @@ async fn state_at(
 ) -> Result<(Txid, PageCount), ExportError> {
     let (head, row) = store.verdict(db, txid.unwrap_or_default()).await?;
     let head = head.ok_or(StoreError::DatabaseMissing(db))?;
+    if let Some(txid) = txid.filter(|txid| *txid < head.floor) {
+        return Err(StoreError::HistoryGone { db, txid, floor: head.floor }.into());
+    }
     match (txid, row) {
         (None, _) => Ok((head.txid, head.page_count)),
         (Some(Txid(0)), _) => Ok((Txid(0), PageCount(0))),
@@ -181,9 +184,10 @@ impl Report {
     }
 }
 
-/// Verifies page checksums, the chain over all commits, and that no page is missing.
+/// Verifies page checksums, the chain over all commits that are kept, and that no page is missing.
 ///
-/// Commits that come while it runs are left for the next time.
+/// Commits that come while it runs are left for the next time, and those that retention gives up
+/// meanwhile are left out: it goes on with what is kept.
 ///
 /// # Errors
 /// `StoreError` if the store cannot answer. Damage is no error: it is in the report.
@@ -211,12 +215,27 @@ async fn verify_commits(
 ) -> Result<(), StoreError> {
     let (db, head) = (report.db, report.head.clone());
     let mut last: Option<CommitRow> = None;
-    let mut after = Txid(0);
-    while after < head.txid {
-        let rows = store.commits(db, after, LIST_ROWS_MAX).await?;
+    // The commit at the floor is the first that is kept.
+    let mut after = Txid(head.floor.0.saturating_sub(1));
+    'lists: while after < head.txid {
+        let rows = match store.commits(db, after, LIST_ROWS_MAX).await {
+            Ok(rows) => rows,
+            Err(StoreError::HistoryGone { floor, .. }) => {
+                (after, last) = (Txid(floor.0.saturating_sub(1)), None);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let before = after;
         for row in rows.into_iter().take_while(|row| row.txid <= head.txid) {
-            verify_commit(store, report, last.as_ref(), &row).await?;
+            match verify_commit(store, report, after.next(), last.as_ref(), &row).await {
+                Ok(()) => {}
+                Err(StoreError::HistoryGone { floor, .. }) => {
+                    (after, last) = (Txid(floor.0.saturating_sub(1)), None);
+                    continue 'lists;
+                }
+                Err(error) => return Err(error),
+            }
             after = row.txid;
             last = Some(row);
             progress(report);
@@ -224,6 +243,10 @@ async fn verify_commits(
         if after == before {
             break;
         }
+    }
+    if after > head.txid || (after == head.txid && last.is_none() && after > Txid(0)) {
+        // Retention has passed the head that was verified against: nothing is left to compare.
+        return Ok(());
     }
     let (txid, page_count, chain) =
         last.map_or((Txid(0), PageCount(0), [0; 32]), |row| (row.txid, row.page_count, row.chain));
@@ -236,15 +259,16 @@ async fn verify_commits(
 async fn verify_commit(
     store: &dyn Store,
     report: &mut Report,
+    due: Txid,
     last: Option<&CommitRow>,
     row: &CommitRow,
 ) -> Result<(), StoreError> {
     report.commits += 1;
-    // Retention may have taken the commits before the first row: its chain is then where we start.
-    let (due, chain) = match last {
-        Some(last) => (last.txid.next(), Some(last.chain)),
-        None if row.txid == Txid(1) => (Txid(1), Some([0; 32])),
-        None => (row.txid, None),
+    // Retention has taken the commits below the floor: its chain is then where we start.
+    let chain = match last {
+        Some(last) => Some(last.chain),
+        None if row.txid == Txid(1) => Some([0; 32]),
+        None => None,
     };
     if row.txid != due {
         report.fault(Fault::Gap { after: Txid(due.0 - 1) });
@@ -283,7 +307,7 @@ async fn verify_pages(
     report: &mut Report,
     progress: &mut (dyn FnMut(&Report, u64) + Send),
 ) -> Result<(), StoreError> {
-    let (db, at, count) = (report.db, report.head.txid, report.head.page_count.0);
+    let (db, mut at, mut count) = (report.db, report.head.txid, report.head.page_count.0);
     let mut next = Pgno(1);
     let mut batch = READ_PAGES_MAX;
     while next.0 <= count {
@@ -296,6 +320,12 @@ async fn verify_pages(
             Ok(_) => {
                 report.fault(Fault::Page { pgno: next, error: missing(db, next, at) });
                 next = Pgno(next.0 + 1);
+            }
+            // The rest as of the newest head: retention has passed the one that we began with.
+            Err(StoreError::HistoryGone { .. }) => {
+                let (head, _) = store.verdict(db, Txid(0)).await?;
+                let head = head.ok_or(StoreError::DatabaseMissing(db))?;
+                (at, count) = (head.txid, head.page_count.0);
             }
             Err(StoreError::Corrupt(_)) if batch > 1 => batch /= 2,
             Err(error @ StoreError::Corrupt(_)) => {

@@ -5,6 +5,7 @@
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  confirm   batched "is this fence still mine"
 //!  ── rules above, engine below ──────────────────────────────────────────────
+//!  retention what of the history may go;  import   a plain file becomes a database
 //!  history   export and verify a database from its versions
 //!  store     the seam: few coarse fenced steps, each atomic in the engine underneath
 //!  store/embedded   SQLite files, one group committer each
@@ -28,9 +29,11 @@ mod confirm;
 mod create;
 pub mod depot;
 mod destroy;
+pub mod import;
 pub mod limits;
 pub mod parker;
 mod random;
+pub mod retention;
 mod retry;
 pub mod session;
 mod source;

@@ -24,7 +24,8 @@ pub struct DepotLimits {
     pub pipeline_bytes_max: u64,
     /// Bytes of cached pages, over all sessions of the process.
     pub cache_bytes_max: u64,
-    /// How long a step is sent and asked about. After it, the outcome is indeterminate.
+    /// How long a step is sent and asked about. After it, the outcome is indeterminate. At most
+    /// [`DepotLimits::STEP_DEADLINE_MAX`]: commit rows, which tell verdicts, must outlive it.
     pub step_deadline: Duration,
     /// How long one page miss may take, retries included.
     pub read_deadline: Duration,
@@ -41,6 +42,11 @@ pub struct DepotLimits {
     pub snapshot_bytes_max: u64,
     /// Pages of one database: 16 GiB unless told otherwise.
     pub database_pages_max: u32,
+}
+
+impl DepotLimits {
+    /// The longest step deadline: below the age under which no commit row is trimmed.
+    pub const STEP_DEADLINE_MAX: Duration = Duration::from_secs(20);
 }
 
 impl Default for DepotLimits {

@@ -42,6 +42,11 @@ impl Retry {
     }
 }
 
+/// A pause between two steps of background work.
+pub(crate) async fn pause(length: Duration) {
+    tokio::time::sleep(length).await;
+}
+
 /// Whether a question that changes nothing may be asked again.
 pub(crate) fn is_transient(error: &StoreError) -> bool {
     match error {
@@ -50,6 +55,9 @@ pub(crate) fn is_transient(error: &StoreError) -> bool {
         | StoreError::DatabaseMissing(_)
         | StoreError::Refused { .. }
         | StoreError::Corrupt(_)
+        | StoreError::HistoryGone { .. }
+        | StoreError::NoCommit { .. }
+        | StoreError::HasForks(_)
         | StoreError::Closed => false,
     }
 }

@@ -86,6 +86,27 @@ impl Client {
         self.stream(Method::GET, path, &[], None)
     }
 
+    /// Sends a body of known length as it is read. Refusals that need no body come before it is
+    /// sent.
+    pub(super) fn upload(
+        &self,
+        path: &str,
+        content_type: &str,
+        length: u64,
+        body: &mut (dyn Read + Send),
+    ) -> Result<Answer, Failure> {
+        let length = length.to_string();
+        let headers = [
+            ("content-type", content_type),
+            ("content-length", length.as_str()),
+            ("expect", "100-continue"),
+        ];
+        let mut body = body;
+        let request = self.request(Method::POST, path, &headers);
+        let request = request.body(ureq::SendBody::from_reader(&mut body)).map_err(wrong)?;
+        self.answer(self.checked(self.agent.run(request))?)
+    }
+
     /// The address, for errors about what came from it.
     pub(super) fn address(&self) -> &str {
         &self.address
@@ -98,6 +119,20 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Response<ureq::Body>, Failure> {
+        let request = self.request(method, path, headers);
+        let response = match body {
+            Some(body) => self.agent.run(request.body(body).map_err(wrong)?),
+            None => self.agent.run(request.body(()).map_err(wrong)?),
+        };
+        self.checked(response)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> http::request::Builder {
         let mut request =
             Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
@@ -106,11 +141,14 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let wrong = |error: http::Error| Failure::usage(format!("cannot be sent: {error}"));
-        let response = match body {
-            Some(body) => self.agent.run(request.body(body).map_err(wrong)?),
-            None => self.agent.run(request.body(()).map_err(wrong)?),
-        };
+        request
+    }
+
+    /// Errors of the host are `Err`.
+    fn checked(
+        &self,
+        response: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Response<ureq::Body>, Failure> {
         let mut response = response.map_err(|error| self.failure(&error))?;
         if response.status().is_success() {
             return Ok(response);
@@ -171,6 +209,10 @@ impl Client {
     fn unknown_name(&self) -> Option<std::io::Error> {
         self.address.to_socket_addrs().err()
     }
+}
+
+fn wrong(error: http::Error) -> Failure {
+    Failure::usage(format!("cannot be sent: {error}"))
 }
 
 /// What the host says about HTTP, in terms of the command line.

@@ -123,7 +123,7 @@ impl Export {
             bar.set_position(progress.done * page);
         };
         let exported = offline.runtime.block_on(history::export(
-            &offline.store,
+            offline.store.as_ref(),
             state.row.db,
             None,
             &mut partial.file,

@@ -4,8 +4,8 @@
 //!  serve                          runs a host               server.rs does the work
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
-//!  sql export verify              talk to the listener of operators     (--admin)
-//!  export verify --data-dir       read the store itself, without a server
+//!  sql export import verify       talk to the listener of operators     (--admin)
+//!  export import verify --data-dir    work on the store itself, without a server
 //! ```
 //!
 //! Invariants:
@@ -20,6 +20,7 @@ mod config;
 mod deploy;
 mod export;
 mod failure;
+mod import;
 mod kinds;
 mod logging;
 mod offline;
@@ -58,6 +59,7 @@ A first actor, examples/counter:
   stockade call counter/alice increment 5
   stockade sql counter/alice 'SELECT * FROM counter'
   stockade export counter/alice alice.sqlite
+  stockade import counter/bob alice.sqlite
 
 Exit codes:
   0  done
@@ -118,6 +120,7 @@ enum Command {
     Actors(actors::Actors),
     Sql(sql::Sql),
     Export(export::Export),
+    Import(import::Import),
     Verify(verify::Verify),
 }
 
@@ -192,6 +195,7 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Actors(actors) => actors.run(context),
         Command::Sql(sql) => sql.run(context),
         Command::Export(export) => export.run(context),
+        Command::Import(import) => import.run(context),
         Command::Verify(verify) => verify.run(context),
     }
 }

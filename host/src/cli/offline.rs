@@ -1,9 +1,11 @@
-//! Reads the store of a data directory itself, without a server: for export and verify.
+//! Works on the store of a data directory itself, without a server: for export, verify and import.
 //!
-//! Only reads of history, which need no ownership: a host that runs on the same directory is not
-//! disturbed, and an actor that it runs is seen as of its last durable commit.
+//! Reads of history need no ownership, and an import makes an actor that nobody has: a host that
+//! runs on the same directory is not disturbed, and an actor that it runs is seen as of its last
+//! durable commit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, LIST_ROWS_MAX, Store};
@@ -15,7 +17,7 @@ use crate::error::HostError;
 
 /// An open store, closed when it is dropped.
 pub(super) struct Offline {
-    pub(super) store: EmbeddedStore,
+    pub(super) store: Arc<EmbeddedStore>,
     pub(super) runtime: Runtime,
 }
 
@@ -33,7 +35,7 @@ impl Offline {
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
         let store = EmbeddedStore::open(&EmbeddedConfig::new(directory))
             .map_err(|error| Failure::file("open the store in", data_dir, &error))?;
-        Ok(Self { store, runtime })
+        Ok(Self { store: Arc::new(store), runtime })
     }
 
     /// One actor.

@@ -99,7 +99,7 @@ impl Verify {
                     bar.set_position(progress.done);
                 }
             };
-            let report = history::verify(&offline.store, state.row.db, &mut tell);
+            let report = history::verify(offline.store.as_ref(), state.row.db, &mut tell);
             let report = offline.runtime.block_on(report).map_err(failure)?;
             verified.push(of(&target, verified_to_json(&report)));
             if self.all {

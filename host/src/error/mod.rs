@@ -21,7 +21,7 @@ use stockade_depot::id::InvalidActorId;
 use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError};
 
 use crate::engine::{ComponentError, EngineError};
-use crate::sqlite::{Exhausted, SqlError};
+use crate::sqlite::{Exhausted, PlainError, SqlError};
 use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
 pub use stockade_depot::Verdict;
@@ -192,6 +192,16 @@ pub enum HostError {
         verdict: Option<Verdict>,
     },
 
+    /// A file cannot be imported. Nothing of it is left.
+    #[error("cannot import the file: {0}")]
+    Import(#[from] PlainError),
+    /// An import would replace what is there.
+    #[error("actor {actor} exists; destroy it first, or import under another key")]
+    ImportExists {
+        /// Its name.
+        actor: ActorId,
+    },
+
     /// The host takes no more work.
     #[error("the host is shutting down")]
     ShuttingDown,
@@ -303,6 +313,8 @@ impl HostError {
             Self::CommitLost { .. } => Code::CommitLost,
             Self::Store(error) => store_code(error),
             Self::Sql { error, .. } => sql_code(error),
+            Self::Import(error) => import_code(error),
+            Self::ImportExists { .. } => Code::ImportExists,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Directory { .. } => Code::Directory,
             Self::Engine(_) => Code::Engine,
@@ -338,6 +350,8 @@ impl HostError {
             | Self::Superseded { .. }
             | Self::Elsewhere { .. }
             | Self::Store(_)
+            | Self::Import(_)
+            | Self::ImportExists { .. }
             | Self::ShuttingDown
             | Self::Directory { .. }
             | Self::Engine(_)
@@ -383,7 +397,8 @@ impl HostError {
             Self::ActorMissing { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
-            | Self::Superseded { actor } => actor_details(actor),
+            | Self::Superseded { actor }
+            | Self::ImportExists { actor } => actor_details(actor),
             Self::Elsewhere { actor, address } => {
                 json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
             }
@@ -407,6 +422,12 @@ impl HostError {
             Self::Store(StoreError::Refused { limit, actual, max }) => {
                 json!({ "limit": format!("{limit:?}"), "actual": actual, "max": max })
             }
+            Self::Store(StoreError::HistoryGone { txid, floor, .. }) => {
+                json!({ "txid": txid.0, "floor": floor.0 })
+            }
+            Self::Import(PlainError::TooLarge { bytes, max }) => {
+                json!({ "bytes": bytes, "max": max })
+            }
             Self::Sql { error, .. } => sql_details(error),
             Self::InvalidActor(_)
             | Self::Manifest(_)
@@ -415,6 +436,7 @@ impl HostError {
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
             | Self::Store(_)
+            | Self::Import(_)
             | Self::ShuttingDown
             | Self::Directory { .. }
             | Self::Engine(_)
@@ -453,7 +475,21 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Unknown(_) => Code::StoreUnknown,
         StoreError::Refused { .. } => Code::StoreRefused,
         StoreError::Corrupt(_) => Code::StoreCorrupt,
+        StoreError::HistoryGone { .. } => Code::HistoryGone,
+        StoreError::NoCommit { .. } => Code::NoCommit,
+        StoreError::HasForks(_) => Code::HasForks,
         StoreError::Closed => Code::StoreClosed,
+    }
+}
+
+fn import_code(error: &PlainError) -> Code {
+    match error {
+        PlainError::Unreadable { .. } => Code::ImportUnreadable,
+        PlainError::NotSqlite(_) => Code::ImportNotSqlite,
+        PlainError::Damaged(_) => Code::ImportDamaged,
+        PlainError::Unsupported(_) => Code::ImportUnsupported,
+        PlainError::TooLarge { .. } => Code::ImportTooLarge,
+        PlainError::Busy(_) => Code::ImportBusy,
     }
 }
 

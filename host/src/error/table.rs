@@ -143,6 +143,12 @@ table! {
     Superseded:         "depot" "superseded"               409 Reroute;
     /// A commit was lost, or is not known to be kept.
     CommitLost:         "depot" "commit-lost"              503 UnknownOutcome;
+    /// Retention has given up the state that was asked for.
+    HistoryGone:        "depot" "history-gone"             410 Fix;
+    /// There is no such commit.
+    NoCommit:           "depot" "no-commit"                404 Fix;
+    /// Other databases have this one as their base.
+    HasForks:           "depot" "has-forks"                409 Fix;
     /// No such database.
     DatabaseMissing:    "depot" "database-missing"         404 Fix;
     /// The store did not answer; surely nothing was done.
@@ -155,6 +161,21 @@ table! {
     StoreCorrupt:       "depot" "corrupt"                  500 Never;
     /// The store was closed.
     StoreClosed:        "depot" "closed"                   503 Retry;
+
+    /// The file, or its copy, cannot be read or written.
+    ImportUnreadable:   "import" "unreadable"              422 Fix;
+    /// The file is no SQLite database.
+    ImportNotSqlite:    "import" "not-sqlite"              422 Fix;
+    /// SQLite finds the file damaged.
+    ImportDamaged:      "import" "damaged"                 422 Fix;
+    /// The file is a database that actors cannot have.
+    ImportUnsupported:  "import" "unsupported"             422 Fix;
+    /// The file is larger than the kind allows.
+    ImportTooLarge:     "import" "too-large"               413 Fix;
+    /// The file changed while it was copied.
+    ImportBusy:         "import" "busy"                    409 Retry;
+    /// The actor exists already, and is no unfinished import.
+    ImportExists:       "import" "exists"                  409 Fix;
 
     /// A write broke a rule of the schema.
     SqlConstraint:      "sql" "constraint"                 409 Fix;
@@ -234,12 +255,22 @@ actor.elsewhere 421 reroute
 depot.head-fence-mismatch 409 reroute
 depot.superseded 409 reroute
 depot.commit-lost 503 unknown-outcome
+depot.history-gone 410 fix
+depot.no-commit 404 fix
+depot.has-forks 409 fix
 depot.database-missing 404 fix
 depot.unavailable 503 retry
 depot.outcome-unknown 503 unknown-outcome
 depot.refused 413 fix
 depot.corrupt 500 never
 depot.closed 503 retry
+import.unreadable 422 fix
+import.not-sqlite 422 fix
+import.damaged 422 fix
+import.unsupported 422 fix
+import.too-large 413 fix
+import.busy 409 retry
+import.exists 409 fix
 sql.constraint 409 fix
 sql.busy 409 retry
 sql.denied 403 fix

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::public::segments;
 use super::reply::{Refusal, with_commit};
-use super::{Gateway, TXID_HEADER, arguments, json as told, manifest};
+use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, json as told, manifest};
 use crate::error::{Code, HostError};
 use crate::host::{Export, SqlRequest};
 
@@ -42,6 +42,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/actors/{kind}/{key}/reset", post(reset))
         .route("/admin/actors/{kind}/{key}/sql", post(sql))
         .route("/admin/actors/{kind}/{key}/export", get(export))
+        .route("/admin/actors/{kind}/{key}/import", post(import))
         .route("/admin/actors/{kind}/{key}/verify", post(verify))
 }
 
@@ -183,10 +184,27 @@ async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
-    let content_type = HeaderValue::from_static("application/vnd.sqlite3");
+    let content_type = HeaderValue::from_static(SQLITE_CONTENT_TYPE);
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(HeaderName::from_static(TXID_HEADER), HeaderValue::from(txid.0));
     Ok(response)
+}
+
+/// Makes the actor of the plain SQLite file in the body. Refused before the body is read, if it can
+/// be: a client that waits for `100 Continue` sends no bytes in vain.
+async fn import(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
+    let actor = addressed(path)?;
+    if !arguments::is_of_type(&headers, SQLITE_CONTENT_TYPE) {
+        let message = format!("a database is sent as {SQLITE_CONTENT_TYPE}");
+        return Err(Refusal::new(Code::ContentType, message));
+    }
+    let _room = gateway.admission.import()?;
+    let intake = gateway.host.intake(&actor).await.map_err(Refusal::before_body)?;
+    let max = gateway.host.database_bytes_max(&actor).await.map_err(Refusal::before_body)?;
+    let file = intake.create().map_err(HostError::from).map_err(Refusal::before_body)?;
+    gateway.bodies.spool(body, file, max).await?;
+    let imported = gateway.host.import_intake(&actor, intake, &mut |_| {}).await?;
+    Ok(axum::Json(told::imported(&actor, &imported)).into_response())
 }
 
 type Exporting = (Export, OwnedSemaphorePermit);

@@ -14,6 +14,8 @@ pub(super) struct Admission {
     requests_max: usize,
     exports: Arc<Semaphore>,
     exports_max: usize,
+    imports: Arc<Semaphore>,
+    imports_max: usize,
 }
 
 impl Admission {
@@ -24,6 +26,8 @@ impl Admission {
             requests_max,
             exports: Arc::new(Semaphore::new(exports_max)),
             exports_max,
+            imports: Arc::new(Semaphore::new(limits.imports_max)),
+            imports_max: limits.imports_max,
         }
     }
 
@@ -35,6 +39,11 @@ impl Admission {
     /// Room for one export until its last byte is sent.
     pub(super) fn export(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.exports, "exports", self.exports_max)
+    }
+
+    /// Room for one import until it is done.
+    pub(super) fn import(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.imports, "imports", self.imports_max)
     }
 }
 

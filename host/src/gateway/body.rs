@@ -1,5 +1,7 @@
 //! Reads request bodies within bounds of size, memory and time.
 
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Refusal;
-use crate::error::Code;
+use crate::error::{Code, HostError};
 use crate::limits::HostLimits;
+use crate::sqlite::PlainError;
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
 const GRAIN_BYTES: usize = 4096;
+/// Bytes of an upload in memory before they are written: 1 MiB.
+const SPOOL_BYTES: usize = 1 << 20;
 
 /// The memory that all request bodies share.
 pub(super) struct Bodies {
@@ -86,6 +91,52 @@ impl Bodies {
         Ok(Held { bytes: bytes.freeze(), _room: held })
     }
 
+    /// Writes a body of any length to a file, a bounded part in memory at a time.
+    ///
+    /// # Errors
+    /// Longer than `bytes_max`, slower than `body_rate_min`, broken off, or the file cannot be
+    /// written.
+    pub(super) async fn spool(
+        &self,
+        mut body: Body,
+        mut file: File,
+        bytes_max: u64,
+    ) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let too_large = |bytes: u64| PlainError::TooLarge { bytes, max: bytes_max };
+        if body.size_hint().lower() > bytes_max {
+            return Err(HostError::Import(too_large(body.size_hint().lower())).into());
+        }
+        let (mut len, mut part) = (0_u64, BytesMut::with_capacity(SPOOL_BYTES));
+        loop {
+            let earned = Duration::from_secs(len / self.rate_min);
+            let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;
+            let frame = match frame {
+                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
+                Ok(Some(Err(_))) => {
+                    return Err(Refusal::new(Code::Malformed, "the body broke off"));
+                }
+                Ok(Some(Ok(frame))) => Some(frame),
+                Ok(None) => None,
+            };
+            let ended = frame.is_none();
+            if let Some(Ok(data)) = frame.map(hyper::body::Frame::into_data) {
+                len += to_u64(data.len());
+                if len > bytes_max {
+                    return Err(HostError::Import(too_large(len)).into());
+                }
+                part.extend_from_slice(&data);
+            }
+            if ended || part.len() >= SPOOL_BYTES {
+                let full = std::mem::replace(&mut part, BytesMut::with_capacity(SPOOL_BYTES));
+                file = write(file, full.freeze()).await?;
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
     fn grains(&self, count: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let overloaded = || {
             let max = self.bytes_max;
@@ -104,6 +155,16 @@ impl Bodies {
             format!("a body of {bytes} bytes or more is over the limit of {}", self.body_bytes_max),
         )
     }
+}
+
+/// Writes a part off the runtime's threads.
+async fn write(mut file: File, part: Bytes) -> Result<File, Refusal> {
+    let written = tokio::task::spawn_blocking(move || file.write_all(&part).map(|()| file)).await;
+    let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    written.map_err(|error| {
+        let (verb, path, why) = ("write", "the upload".into(), error.to_string());
+        HostError::Import(PlainError::Unreadable { verb, path, why }).into()
+    })
 }
 
 fn to_u64(bytes: usize) -> u64 {

@@ -14,10 +14,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
+use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
 
 use crate::error::HostError;
-use crate::host::{ActorInfo, Deployed, ExitInfo, KindInfo, SqlReply, VerifyReport};
+use crate::host::{ActorInfo, Deployed, ExitInfo, Imported, KindInfo, SqlReply, VerifyReport};
 use crate::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
@@ -115,6 +116,18 @@ pub fn verified(report: &VerifyReport) -> Json {
         "pages": report.pages,
         "fault_count": report.fault_count,
         "problems": problems,
+    })
+}
+
+/// What an import made.
+#[must_use]
+pub fn imported(actor: &ActorId, imported: &Imported) -> Json {
+    json!({
+        "actor": actor.to_string(),
+        "db": imported.db.to_string(),
+        "txid": imported.txid.0,
+        "pages": imported.page_count.0,
+        "bytes": imported.bytes(),
     })
 }
 

@@ -6,7 +6,8 @@
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
-//!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify    GET .../export
+//!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
+//!            GET  /admin/actors/{kind}/{key}/export
 //!  both      GET  /health             GET /ready
 //! ```
 //!
@@ -52,11 +53,13 @@ use guard::Guard;
 use reply::Refusal;
 
 pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
-pub use json::verified as verified_to_json;
+pub use json::{imported as imported_to_json, verified as verified_to_json};
 pub use listen::Listener;
 
 /// Request header of a deploy: the manifest as JSON.
 pub const MANIFEST_HEADER: &str = "stockade-manifest";
+/// Type of an export's or import's body: a plain SQLite file.
+pub const SQLITE_CONTENT_TYPE: &str = "application/vnd.sqlite3";
 /// Reply header: the generation that answered.
 pub const GENERATION_HEADER: &str = "stockade-generation";
 /// Reply header: the newest durable commit when the answer left.

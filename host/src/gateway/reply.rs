@@ -32,6 +32,13 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// What the host refuses while the request's body is still to come.
+    pub(super) fn before_body(error: HostError) -> Self {
+        Self { closes: true, ..Self::from(error) }
+    }
+}
+
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         let code = error.code();

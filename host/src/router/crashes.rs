@@ -198,6 +198,7 @@ mod tests {
                 chain: [0; 32],
                 sealed,
                 origin: Origin::Native,
+                floor: Txid(0),
             },
             handed_over: None,
         }

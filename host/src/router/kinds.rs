@@ -169,6 +169,19 @@ impl Kinds {
         self.load(row).await
     }
 
+    /// The limits of a kind, without loading its code. `None`: not deployed, or not readable here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Option<Arc<Limits>>, HostError> {
+        if let Some(loaded) = self.loaded.read().get(kind) {
+            return Ok(Some(Arc::clone(&loaded.program.limits)));
+        }
+        let row = self.store.kind(kind).await?;
+        let manifest = row.and_then(|row| serde_json::from_str::<Manifest>(&row.manifest).ok());
+        Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
+    }
+
     /// Compiles a component without deploying it, to find out whether it would run.
     ///
     /// # Errors

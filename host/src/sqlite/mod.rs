@@ -8,7 +8,7 @@
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
-//!  functions, pattern                 SQLite's, bounded
+//!  functions, pattern                 SQLite's, bounded       plain     a file to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -24,6 +24,7 @@ mod operator;
 mod owner;
 mod packed;
 mod pattern;
+mod plain;
 mod prepared;
 mod run;
 mod slice;
@@ -38,6 +39,7 @@ pub use connection::{Connection, Interrupter, Leftovers, RowSet};
 pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
 pub use meter::{Counts, Exhausted, Meter, Remaining};
 pub use operator::OperatorRows;
+pub use plain::{Intake, Plain, PlainError, sweep as sweep_intakes};
 pub use prepared::ColumnInfo;
 pub use run::{Batch, Changes};
 pub use statement::{CursorId, StatementId};

@@ -23,7 +23,17 @@ const HOST_LAYERS: &[&[&str]] = &[
 
 /// Layers of package `stockade-depot`, top to bottom.
 const DEPOT_LAYERS: &[&[&str]] = &[
-    &["depot", "create", "takeover", "destroy", "history", "session", "confirm"],
+    &[
+        "depot",
+        "create",
+        "takeover",
+        "destroy",
+        "history",
+        "retention",
+        "import",
+        "session",
+        "confirm",
+    ],
     &["cache", "cause", "retry", "parker"],
     &["store"],
     &["chain", "limits"],

@@ -5,6 +5,7 @@
 //!   │ ├── Unavailable (surely not applied) ──> pause, send the same bytes again
 //!   │ └── Unknown, or Fenced when it was sent before ──> read head and commit row in one statement
 //!   │        ├── row with our generation and content ─────> committed, whoever owns the head now
+//!   │        ├── no row, and the floor is above it ───────> indeterminate: the row may be trimmed
 //!   │        ├── the head is not ours ────────────────────> not committed, for good
 //!   │        └── the head is what the step expects ───────> send the same bytes again
 //!   └── Fenced on the first send, by another owner ───────> not committed, for good
@@ -97,6 +98,9 @@ pub(super) fn may_be_applied(error: &StoreError) -> bool {
         | StoreError::DatabaseMissing(_)
         | StoreError::Refused { .. }
         | StoreError::Corrupt(_)
+        | StoreError::HistoryGone { .. }
+        | StoreError::NoCommit { .. }
+        | StoreError::HasForks(_)
         | StoreError::Closed => false,
     }
 }
@@ -140,6 +144,10 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
         });
     }
     match mismatch {
+        // Asked so late that retention has passed it (a frozen process): no row says nothing.
+        Some(mismatch) if row.is_none() && txid < head.floor => {
+            Settled::End(lost(true, StoreError::Fenced(mismatch)))
+        }
         Some(mismatch) => {
             Settled::End(StepEnd::Lost(Verdict::NotCommitted, StoreError::Fenced(mismatch)))
         }

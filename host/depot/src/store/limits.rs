@@ -22,6 +22,16 @@ pub const DATABASE_PAGES_MAX: u32 = 1 << 24;
 pub const DESTROY_ROWS_MAX: u32 = 2000;
 /// Most staged rows that one step of their collection deletes, for the same reason.
 pub const COLLECT_ROWS_MAX: u32 = 2000;
+/// Most page rows that one step of trimming looks at, and most commit rows that it deletes: a few
+/// milliseconds, so that others get their turn.
+pub const TRIM_ROWS_MAX: u32 = 1000;
+/// Most commits that the floor passes in one step.
+pub const FLOOR_COMMITS_MAX: u32 = 1000;
+/// The floor never passes a commit younger than this, whatever is asked for: its row is the verdict
+/// of a caller that has not heard of it (D3). 30 s: above the longest step deadline.
+pub const COMMIT_ROWS_MS_MIN: u64 = 30_000;
+/// Most bytes of a pin's name.
+pub const PIN_NAME_BYTES_MAX: u64 = 256;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
 

@@ -9,6 +9,9 @@ mod sql;
 
 pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
 
+/// How the names of pins begin that forks hold. A database with one cannot be destroyed.
+pub const FORK_PIN_PREFIX: &str = "fork/";
+
 use async_trait::async_trait;
 
 use crate::error::StoreError;
@@ -260,6 +263,65 @@ pub enum Destroyed {
     Gone,
 }
 
+/// What retention keeps of a database's history. A state older than both bounds may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Commits below the newest one.
+    pub commits_min: u64,
+    /// Milliseconds for which a state stays readable after it was replaced. The store keeps at
+    /// least [`limits::COMMIT_ROWS_MS_MIN`].
+    pub age_ms_min: u64,
+}
+
+/// How much history a database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The newest commit.
+    pub head: Txid,
+    /// The oldest state that can be read.
+    pub floor: Txid,
+    /// The oldest commit row. Below the floor: there is something to trim.
+    pub oldest: Txid,
+}
+
+/// A step of trimming: where it goes on. Each looks at [`limits::TRIM_ROWS_MAX`] rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// Page versions after this page and commit.
+    Pages {
+        /// The last row that was looked at.
+        after: (Pgno, Txid),
+        /// The floor when trimming began.
+        below: Txid,
+    },
+    /// When all page versions were looked at: commit rows. They tell what is left to do, so they go
+    /// last.
+    Commits {
+        /// The floor when trimming began.
+        below: Txid,
+    },
+}
+
+/// What a step of trimming did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Rows looked at, at most.
+    pub looked: u64,
+    /// Rows deleted.
+    pub rows: u64,
+    /// The next step; `None`: nothing below the floor is left.
+    pub next: Option<Trim>,
+}
+
+/// Progress of emptying an import that starts over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptied {
+    /// Rows remain: send the step again.
+    More,
+    /// The head is that of an empty database.
+    Done,
+}
+
 /// A kind: which component answers to a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindRow {
@@ -332,6 +394,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Option<Head>, Option<CommitRow>), StoreError>;
 
     // --- history, without a fence: versions are immutable --------------------------------------
+    // A state below the floor is `HistoryGone`, checked in the snapshot of each read.
 
     /// Pages as of `at` with `pgno >= from`, ascending, at most `max` (bounded by
     /// [`READ_PAGES_MAX`]), for export and verify.
@@ -359,6 +422,34 @@ pub trait Store: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<PageVersion>, StoreError>;
 
+    // --- retention, without a fence: each step carries its own condition -------------------------
+    // Any process may send any of these at any time, again or at once.
+
+    /// How much history there is. `None`: no such database.
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError>;
+    /// Raises the floor as far as `keep` allows, by at most [`limits::FLOOR_COMMITS_MAX`] commits:
+    /// never above the head or the oldest pin. Age is told by the store's own clock.
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError>;
+    /// Deletes, oldest first, what a committed row at or below the floor supersedes, or what lies
+    /// beyond the page count as of the floor; at the end commit rows below the floor.
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError>;
+    /// Keeps the floor at or below `txid`. `HistoryGone` if it is above already, `NoCommit` above
+    /// the head, `DatabaseMissing` also while it is being destroyed or imported. Twice is once.
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
+    /// Removes a pin. One that is not there is no error.
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
+
+    // --- import: every step is conditional on the origin `Importing` -----------------------------
+
+    /// [`Store::take_over`] of a head of origin `Importing`; any other head is `Moved`, untouched.
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
+    /// Deletes some of what an interrupted import left, in one bounded fenced step; the last one
+    /// makes the head that of an empty database. `Fenced` if the origin is another.
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError>;
+    /// The last step of an import: `Imported`, sealed, and its floor at its head. `Fenced` also if
+    /// the head is not at `base` or its origin is another.
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError>;
+
     // --- directory ---------------------------------------------------------------------------
 
     /// Actors of `kind` (all kinds if `None`) after `after` in (kind, key) order, at most `max`
@@ -369,8 +460,12 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&ActorId>,
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError>;
+    /// Actors that are being destroyed, at most `max` (bounded by [`LIST_ROWS_MAX`]). Cheap, however
+    /// many actors there are.
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError>;
     /// Deletes some rows of an actor that this fence owns and that is `Destroying`, in one bounded
-    /// fenced step; head and directory row go last, together. `Unavailable` if it is not marked.
+    /// fenced step; head and directory row go last, together. `Unavailable` if it is not marked,
+    /// `HasForks` (as for the takeover that marks it) if another database has it as its base.
     async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError>;
     /// Rows that the store still has for a database, over all tables. After a destroy: 0.
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError>;

@@ -100,6 +100,8 @@ CREATE TABLE IF NOT EXISTS actor (
     PRIMARY KEY (kind, key)
 );
 CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS actor_destroying ON actor (kind, key) WHERE wanted = 1;
+CREATE INDEX IF NOT EXISTS head_base ON head (base_db) WHERE base_db IS NOT NULL;
 "#;
 
 /// Tables that are never part of a fenced step.
@@ -153,7 +155,9 @@ macro_rules! head {
             $t,
             "sealed, ",
             $t,
-            "origin"
+            "origin, ",
+            $t,
+            "floor"
         )
     };
 }
@@ -191,6 +195,9 @@ macro_rules! visible {
         )
     };
 }
+
+pub(crate) mod import;
+pub(crate) mod retention;
 
 // --- ownership -----------------------------------------------------------------------------------
 
@@ -245,13 +252,13 @@ pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, 
 
 // --- pages and commits ---------------------------------------------------------------------------
 
-/// Columns: fence, base, then the page. (db, pgno, as of, generation, token)
+/// Columns: fence, base, then the page, then the floor. (db, pgno, as of, generation, token)
 ///
 /// The fence stands in the join: with another owner in the head the row has no page.
 pub(crate) const READ_ONE: &str = concat!(
     "SELECT ",
     fence!(),
-    ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes \
+    ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes, h.floor \
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
@@ -271,7 +278,7 @@ pub(crate) fn read_many(pages: usize) -> String {
         concat!(
             "SELECT ",
             fence!(),
-            ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+            ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND h.generation = ?3 AND h.token = ?4 AND h.sealed = 0 \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
@@ -287,7 +294,7 @@ pub(crate) fn read_many(pages: usize) -> String {
 /// For the pages that a fenced read left to the base: what a base answers never changes, so the
 /// fence of the statement before it covers these too.
 pub(crate) const READ_BASE: &str = concat!(
-    "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes \
+    "SELECT h.base_db, h.base_txid, p.txid, p.sum, p.bytes, h.floor \
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
      AND v.pgno = ?2 AND v.txid <= ?3 AND ",
@@ -362,8 +369,10 @@ pub(crate) fn fences(databases: usize) -> String {
 
 // --- history -------------------------------------------------------------------------------------
 
-/// Page count as of a commit, and the head's txid. (db, as of)
-pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count \
+// Each carries the floor, so that what is checked is as old as what is read.
+
+/// Page count as of a commit, and the head's txid and floor. (db, as of)
+pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor \
      FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
 
 /// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
@@ -374,7 +383,7 @@ pub(crate) fn read_at(pages: usize) -> String {
         3,
         pages,
         concat!(
-            "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes \
+            "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
              AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
@@ -384,18 +393,20 @@ pub(crate) fn read_at(pages: usize) -> String {
     )
 }
 
-/// (db, after, most)
+/// The floor, then a commit or nulls. (db, after, most)
 pub(crate) const COMMITS: &str = concat!(
-    "SELECT ",
+    "SELECT h.floor, ",
     commit!(),
-    " FROM \"commit\" c WHERE c.db = ?1 AND c.txid > ?2 ORDER BY c.txid LIMIT ?3"
+    " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid > ?2 WHERE h.db = ?1 \
+     ORDER BY c.txid LIMIT ?3"
 );
 
-/// Visible rows that one commit wrote. (db, txid, after, most)
+/// The floor, then visible rows that one commit wrote, or nulls. (db, txid, after, most)
 pub(crate) const COMMIT_PAGES: &str = concat!(
-    "SELECT p.pgno, p.stage, p.sum, p.bytes FROM page p WHERE p.db = ?1 AND p.txid = ?2 AND p.pgno > ?3 AND ",
+    "SELECT h.floor, p.pgno, p.stage, p.sum, p.bytes FROM head h LEFT JOIN page p \
+     ON p.db = h.db AND p.txid = ?2 AND p.pgno > ?3 AND ",
     visible!("p"),
-    " ORDER BY p.pgno, p.stage LIMIT ?4"
+    " WHERE h.db = ?1 ORDER BY p.pgno, p.stage LIMIT ?4"
 );
 
 // --- directory -----------------------------------------------------------------------------------
@@ -420,6 +431,16 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
     ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
      WHERE a.kind = ?1 AND a.key > ?2 \
      ORDER BY a.key LIMIT ?3"
+);
+
+/// Actors that are being destroyed. (most)
+pub(crate) const DESTROYING: &str = concat!(
+    "SELECT ",
+    actor!(),
+    ", ",
+    head!("h."),
+    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
+     WHERE a.wanted = 1 ORDER BY a.kind, a.key LIMIT ?1"
 );
 
 /// Locks the head of a generation that holds it. (db, generation, token)

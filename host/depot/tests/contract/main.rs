@@ -6,13 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 
+mod clock;
 mod commit;
 mod directory;
 mod durability;
 mod fence;
+mod import;
 mod owner;
 mod ownership;
 mod pages;
+mod retention;
 mod stage;
 
 use std::sync::Arc;
@@ -76,6 +79,14 @@ macro_rules! for_each_case {
             pages::random_histories_read_as_the_model
             pages::export_is_the_database_as_of_any_txid
             pages::verify_finds_a_written_database_sound
+            retention::the_floor_stops_at_head_pin_and_kept_commits
+            retention::what_is_kept_reads_as_before
+            retention::pins_are_checked_in_their_own_step
+            retention::trimming_races_with_everything
+            retention::a_base_of_forks_is_not_destroyed
+            import::an_import_is_finished_in_one_step
+            import::an_unfinished_import_is_emptied_in_bounded_steps
+            import::no_other_head_is_touched_by_import
             directory::actors_are_listed_in_order_over_all_shards
             directory::destroy_leaves_nothing
             directory::destroy_wants_the_owner_and_the_mark
@@ -93,7 +104,7 @@ macro_rules! in_memory {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
-                let store = super::EmbeddedStore::in_memory(3).unwrap();
+                let store = super::EmbeddedStore::in_memory_with_clock(3, super::clock::clock()).unwrap();
                 crate::$module::$case(super::Arc::new(store)).await;
             })*
         }
@@ -108,6 +119,7 @@ macro_rules! files {
                 let directory = tempfile::tempdir().unwrap();
                 let mut config = super::EmbeddedConfig::new(directory.path());
                 config.shards = 3;
+                config.clock = super::clock::clock();
                 let store = super::EmbeddedStore::open(&config).unwrap();
                 crate::$module::$case(super::Arc::new(store)).await;
             })*

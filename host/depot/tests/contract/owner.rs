@@ -184,7 +184,9 @@ impl Owner {
 
     /// Everything that a step may change, to compare before and after.
     pub(crate) async fn everything(&self) -> (Option<ActorState>, Vec<u8>, u64, Vec<[u8; 32]>) {
-        let rows = self.store.commits(self.fence.db, Txid(0), 1000).await.unwrap();
+        let floor = self.head().await.floor;
+        let after = Txid(floor.0.saturating_sub(1));
+        let rows = self.store.commits(self.fence.db, after, 1000).await.unwrap();
         (
             self.state().await,
             self.export(None).await,

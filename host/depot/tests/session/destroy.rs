@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stockade_depot::store::{PreviousEnd, Wanted};
-use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, Store};
+use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, Store, StoreError};
 
 use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, put};
@@ -105,4 +105,49 @@ async fn a_large_actor_goes_in_bounded_steps() {
     world.here.destroy(&world.state().await).await.unwrap();
     assert!(world.store.calls(Step::Destroy) > 1);
     assert!(world.store.actor(&world.actor).await.unwrap().is_none());
+}
+
+/// Given up in front of, or behind, each of its steps: the list of what is being destroyed has it,
+/// and another process finishes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destroy_that_is_cut_off_at_any_step_is_found_and_finished() {
+    for (step, nth) in [(Step::TakeOver, 1), (Step::Destroy, 1), (Step::Destroy, 2)] {
+        for fault in [Fault::Hold, Fault::HoldAnswer] {
+            let what = format!("{fault:?} at {step:?} {nth}");
+            let world = World::new();
+            let session = world.create().await;
+            session.durable(put(&session, &[(1, 1)], 2500)).await.unwrap();
+            let (db, state) = (session.fence().db, world.state().await);
+            let held = world.store.arm(step, nth, fault);
+            tokio::select! {
+                _ = world.here.destroy(&state) => panic!("{what} did not hold"),
+                () = held.fired() => {}
+            }
+            drop(held);
+            let listed = world.store.destroying(10).await.unwrap();
+            let over = (step, fault) == (Step::Destroy, Fault::HoldAnswer) && nth == 2;
+            match (step, fault) {
+                // It was not marked yet: it goes on as if nothing had been asked.
+                (Step::TakeOver, Fault::Hold) => assert_eq!(listed, []),
+                _ => assert_eq!(listed.len(), usize::from(!over), "{what}"),
+            }
+            for state in listed {
+                world.there.destroy(&state).await.unwrap();
+            }
+            let left = world.store.rows_of(db).await.unwrap();
+            assert_eq!(left == 0, (step, fault) != (Step::TakeOver, Fault::Hold), "{what}: {left}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_forks_is_refused_and_lives_on() {
+    let world = World::new();
+    let session = filled(&world).await;
+    let db = session.fence().db;
+    world.store.pin(db, session.durable_txid(), "fork/child").await.unwrap();
+    let refused = world.here.destroy(&world.state().await).await;
+    assert_eq!(refused, Err(OpenError::Store(StoreError::HasForks(db))));
+    assert_eq!(world.state().await.row.wanted, Wanted::Present);
+    assert_eq!(session.confirm().await, Ok(()));
 }

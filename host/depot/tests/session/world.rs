@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stockade_depot::store::embedded::EmbeddedStore;
+use stockade_depot::store::embedded::{Clock, EmbeddedStore};
 use stockade_depot::store::{ActorState, PreviousEnd};
 use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, Mark, NodeSession, OpenError, Opened, PAGE_SIZE,
@@ -46,7 +46,13 @@ impl World {
     }
 
     pub(crate) fn with(limits: DepotLimits) -> Self {
-        let store = FaultyStore::new(Arc::new(EmbeddedStore::in_memory(4).unwrap()));
+        Self::at(limits, Clock::system())
+    }
+
+    /// With a clock of the store's.
+    pub(crate) fn at(limits: DepotLimits, clock: Clock) -> Self {
+        let inner = EmbeddedStore::in_memory_with_clock(4, clock).unwrap();
+        let store = FaultyStore::new(Arc::new(inner));
         let depot = |node| {
             Depot::new(
                 Arc::clone(&store) as Arc<dyn Store>,

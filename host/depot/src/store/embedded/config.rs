@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time: milliseconds since the Unix epoch. It only labels commits; nothing is decided by
-/// it.
+/// Tells the time: milliseconds since the Unix epoch. It labels commits, and retention compares it
+/// with those labels; who owns what, and what is committed, is never decided by it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 

@@ -33,7 +33,7 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// Page cache of a connection that reads, in KiB.
 const READER_CACHE_KIB: i64 = 8 << 10;
 /// Prepared statements that a connection keeps: all of `sql`.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 96;
 
 const META_STORE: &str = "store";
 const META_SHARDS: &str = "shards";

@@ -87,6 +87,7 @@ pub(super) fn fenced_page(
     let row = found.next()?.ok_or(StoreError::DatabaseMissing(fence.db))?;
     let holder = Holder::from_row(row)?;
     holder.check(fence, at)?;
+    rows::check_floor(row, 10, fence.db, at)?;
     let page = version(row, 7, fence.db, pgno)?;
     let rest = Found {
         pages: HashMap::new(),
@@ -116,6 +117,7 @@ pub(super) fn fenced_pages(
         if !any {
             let holder = Holder::from_row(row)?;
             holder.check(fence, at)?;
+            rows::check_floor(row, 10, fence.db, at)?;
             result.head_txid = holder.txid;
             result.base = rows::base(row, 4)?;
             any = true;
@@ -140,6 +142,7 @@ pub(super) fn pages_at(conn: &Connection, db: DbId, at: Txid, pages: &[Pgno]) ->
     let mut any = false;
     while let Some(row) = rows.next()? {
         if !any {
+            rows::check_floor(row, 6, db, at)?;
             result.base = rows::base(row, 0)?;
             any = true;
         }
@@ -177,14 +180,18 @@ type PageOrBase = (Option<PageVersion>, Option<(DbId, Txid)>);
 /// One page of a base.
 pub(super) fn base_page(conn: &Connection, db: DbId, at: Txid, pgno: Pgno) -> Read<PageOrBase> {
     let params = params![&db.0[..], pgno.0, rows::to_sql(at.0)?];
-    one(conn, sql::READ_BASE, params, |row| Ok((version(row, 2, db, pgno)?, rows::base(row, 0)?)))?
-        .ok_or(StoreError::DatabaseMissing(db))
+    let page = |row: &Row<'_>| {
+        rows::check_floor(row, 5, db, at)?;
+        Ok((version(row, 2, db, pgno)?, rows::base(row, 0)?))
+    };
+    one(conn, sql::READ_BASE, params, page)?.ok_or(StoreError::DatabaseMissing(db))
 }
 
 /// How many pages a database had as of `at`.
 pub(super) fn page_count_at(conn: &Connection, db: DbId, at: Txid) -> Read<PageCount> {
     let params = params![&db.0[..], rows::to_sql(at.0)?];
     let count = one(conn, sql::PAGE_COUNT_AT, params, |row| {
+        rows::check_floor(row, 2, db, at)?;
         if at == Txid(0) {
             return Ok(PageCount(0));
         }
@@ -241,7 +248,11 @@ pub(super) fn commits(
     max: usize,
 ) -> Read<Vec<CommitRow>> {
     let params = params![&db.0[..], rows::to_sql(after.0)?, rows::limit(max)];
-    all(conn, sql::COMMITS, params, |row| rows::commit(row, 0))
+    let found = all(conn, sql::COMMITS, params, |row| {
+        rows::check_floor(row, 0, db, Txid(after.0.saturating_add(1)))?;
+        if rows::is_null(row, 1)? { Ok(None) } else { rows::commit(row, 1).map(Some) }
+    })?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 pub(super) fn commit_pages(
@@ -252,11 +263,16 @@ pub(super) fn commit_pages(
     max: usize,
 ) -> Read<Vec<PageVersion>> {
     let params = params![&db.0[..], rows::to_sql(txid.0)?, after.0, rows::limit(max)];
-    all(conn, sql::COMMIT_PAGES, params, |row| {
-        let pgno = rows::pgno(row, 0)?;
-        let bytes = page::decode(db, pgno, txid, rows::blob(row, 3)?, rows::blob(row, 2)?)?;
-        Ok(PageVersion { pgno, txid, bytes })
-    })
+    let found = all(conn, sql::COMMIT_PAGES, params, |row| {
+        rows::check_floor(row, 0, db, txid)?;
+        if rows::is_null(row, 1)? {
+            return Ok(None);
+        }
+        let pgno = rows::pgno(row, 1)?;
+        let bytes = page::decode(db, pgno, txid, rows::blob(row, 4)?, rows::blob(row, 3)?)?;
+        Ok(Some(PageVersion { pgno, txid, bytes }))
+    })?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Actors of one shard after `after`, in (kind, key) order.

@@ -6,12 +6,12 @@ use rusqlite::types::ValueRef;
 use crate::error::{HeadFenceMismatch, StoreError};
 use crate::fence::{Fence, Head, Origin};
 use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
-use crate::store::{ActorRow, ActorState, CommitRow, KindRow, Snapshot, Wanted};
+use crate::store::{ActorRow, ActorState, CommitRow, History, KindRow, Snapshot, Wanted};
 
 type Read<T> = Result<T, StoreError>;
 
 /// Columns of `sql::head!`.
-const HEAD_COLUMNS: usize = 9;
+const HEAD_COLUMNS: usize = 10;
 /// Columns of `sql::actor!`.
 const ACTOR_COLUMNS: usize = 6;
 
@@ -167,6 +167,7 @@ pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
             2 => Origin::Imported,
             _ => return Err(out_of_range("origin")),
         },
+        floor: txid(row, at + 9)?,
     })
 }
 
@@ -223,6 +224,19 @@ pub(super) fn commit(row: &Row<'_>, at: usize) -> Read<CommitRow> {
 pub(super) fn verdict(row: &Row<'_>) -> Read<(Head, Option<CommitRow>)> {
     let written = if is_null(row, HEAD_COLUMNS)? { None } else { Some(commit(row, HEAD_COLUMNS)?) };
     Ok((head(row, 0)?, written))
+}
+
+/// Refuses the state as of `at` if the floor in `column` is above it.
+pub(super) fn check_floor(row: &Row<'_>, column: usize, db: DbId, at: Txid) -> Read<()> {
+    let floor = txid(row, column)?;
+    if at < floor { Err(StoreError::HistoryGone { db, txid: at, floor }) } else { Ok(()) }
+}
+
+/// How much history there is.
+pub(super) fn history(row: &Row<'_>) -> Read<History> {
+    let (head, floor) = (txid(row, 0)?, txid(row, 1)?);
+    let oldest = if is_null(row, 2)? { floor } else { txid(row, 2)? };
+    Ok(History { head, floor, oldest })
 }
 
 /// A kind.

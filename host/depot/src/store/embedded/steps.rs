@@ -9,15 +9,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::staged::PackedChunk;
 use super::write::{self, PackedCommit};
-use super::{EmbeddedStore, read, rows, staged};
+use super::{EmbeddedStore, import, read, retention, rows, staged};
 use crate::error::{Limit, StoreError};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
 use crate::page::PAGE_SIZE;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, KindRow,
-    PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep, sql,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
+    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
+    Trim, Trimmed, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -198,6 +199,61 @@ impl Store for EmbeddedStore {
             found.extend(file.read(|conn| read::actors(conn, kind, after, max))?);
         }
         found.sort_by(|one, other| one.row.actor.cmp(&other.row.actor));
+        found.truncate(max);
+        Ok(found)
+    }
+
+    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
+        self.shard_of(db)?.read(|conn| retention::history(conn, db))
+    }
+
+    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
+        let work = move |conn: &_, now_ms| retention::raise_floor(conn, db, keep, now_ms);
+        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+        let bytes = u64::from(limits::TRIM_ROWS_MAX) * 64;
+        self.shard_of(db)?.write(bytes, move |conn, _| retention::trim(conn, db, step)).await
+    }
+
+    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        let bytes = limits::len(name.len());
+        limits::check(Limit::PinNameBytes, bytes, limits::PIN_NAME_BYTES_MAX)?;
+        let name = name.to_owned();
+        let work = move |conn: &_, _| retention::pin(conn, db, txid, &name);
+        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        let work = move |conn: &_, _| retention::unpin(conn, db, txid, &name);
+        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+    }
+
+    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
+        let file = self.shard_of(step.db)?;
+        file.write(SMALL_STEP_BYTES, move |conn, _| import::take_over(conn, &step)).await
+    }
+
+    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
+        let file = self.shard_of(fence.db)?;
+        let bytes = u64::from(limits::DESTROY_ROWS_MAX) * 64;
+        file.write(bytes, move |conn, _| import::empty(conn, &fence)).await
+    }
+
+    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
+        let file = self.shard_of(fence.db)?;
+        file.write(SMALL_STEP_BYTES, move |conn, _| import::finish(conn, &fence, base)).await
+    }
+
+    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        let max = max.min(LIST_ROWS_MAX);
+        let mut found = Vec::new();
+        for file in &self.files.shards {
+            let most = [rows::limit(max)];
+            found.extend(file.read(|conn| read::all(conn, sql::DESTROYING, most, rows::actor))?);
+        }
         found.truncate(max);
         Ok(found)
     }

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::retention;
 use super::rows::{self, Holder};
 use super::staged::{self, Run};
 use crate::error::StoreError;
@@ -39,7 +40,7 @@ pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done
 }
 
 /// The head as it is.
-fn head(conn: &Connection, db: DbId) -> Done<Head> {
+pub(super) fn head(conn: &Connection, db: DbId) -> Done<Head> {
     one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
         .ok_or(StoreError::DatabaseMissing(db))
 }
@@ -110,6 +111,9 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
     // The actor has another database by now, or is gone: this one is nobody's to run.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
+    if step.destroying {
+        retention::check_forks(conn, step.db)?;
+    }
     let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
     Ok(TakenOver::Owned { head: taken, restarts, snapshot })
 }
@@ -270,6 +274,7 @@ pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done
         }
         None => return Err(StoreError::DatabaseMissing(fence.db)),
     }
+    retention::check_forks(conn, fence.db)?;
     let mut rows = 0;
     for delete in sql::DESTROY_ROWS {
         let left = u64::from(DESTROY_ROWS_MAX) - rows;

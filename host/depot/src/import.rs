@@ -1,0 +1,207 @@
+//! Import (D11): the pages of a plain SQLite file become a database.
+//!
+//! ```text
+//! create, or take the import over that did not finish ─► empty what that one left ─► take over
+//! commit, commit, ... in bounded steps             head of origin `importing`: nobody opens it
+//! finish: one step, origin `imported`, sealed, floor at the head
+//! ```
+//! Every step that is no commit has the origin as a condition, so a head of another origin is never
+//! touched. Emptying and filling have a generation each: an emptying step that arrives late is
+//! fenced. An import that stops anywhere leaves a head that nobody opens; the next one starts over,
+//! and the one that it replaces, if it still runs, is fenced.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::cause::{Cause, OpenError};
+use crate::create;
+use crate::depot::Depot;
+use crate::error::StoreError;
+use crate::fence::{Fence, Head, Origin};
+use crate::history::Progress;
+use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
+use crate::page::PageBytes;
+use crate::random;
+use crate::reason::Reason;
+use crate::retry::{Retry, is_transient};
+use crate::session::Session;
+use crate::store::{ActorState, Emptied, PreviousEnd, TakenOver, TakeoverStep, Wanted};
+
+/// Pages of one commit: 4 MiB in memory at a time, and a short step for the store's other users.
+pub const COMMIT_PAGES: usize = 1024;
+
+/// Where the pages come from, in order.
+#[async_trait]
+pub trait PageSource: Send {
+    /// The next pages, exactly `count`.
+    async fn next(&mut self, count: usize) -> io::Result<Vec<PageBytes>>;
+}
+
+/// What an import made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Its head: sealed, so that the actor's first call takes it over at once.
+    pub head: Head,
+}
+
+/// Why an import did not finish. Nobody can open what it left; the same import starts over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The actor exists and is no unfinished import. Nothing was changed.
+    #[error("actor {} exists", .0.row.actor)]
+    Exists(Box<ActorState>),
+    /// The actor could not be made or taken over.
+    #[error(transparent)]
+    Open(OpenError),
+    /// The pages could not be read.
+    #[error("read pages: {0}")]
+    Io(#[from] io::Error),
+    /// A commit was lost: another import of the same actor began, or the store failed.
+    #[error(transparent)]
+    Lost(Cause),
+}
+
+impl From<StoreError> for ImportError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced(mismatch) => Self::Lost(Cause::Fenced(mismatch)),
+            error => Self::Open(OpenError::Store(error)),
+        }
+    }
+}
+
+/// See [`Depot::import`].
+pub(crate) async fn import(
+    depot: &Arc<Depot>,
+    actor: &ActorId,
+    component: Digest,
+    page_count: PageCount,
+    source: &mut dyn PageSource,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Imported, ImportError> {
+    let head = begin(depot, actor, component).await?;
+    let session = Session::open(depot, actor, component, &head);
+    let filled = fill(&session, page_count, source, progress).await;
+    // Whatever it has accepted ran to its verdict in `fill`; the step below needs the fence alone.
+    session.close(Reason::Operator);
+    depot.cache().forget(head.fence.db);
+    let head = finish(depot, head.fence, filled?).await?;
+    tracing::debug!(%actor, db = %head.fence.db, pages = head.page_count.0, "actor imported");
+    Ok(Imported { head })
+}
+
+/// A head of origin `Importing` that is ours, and empty.
+async fn begin(
+    depot: &Arc<Depot>,
+    actor: &ActorId,
+    component: Digest,
+) -> Result<Head, ImportError> {
+    let state = match create::make(depot, actor, component, Origin::Importing).await {
+        Ok(head) => return Ok(head),
+        Err(OpenError::Exists(state)) => state,
+        Err(error) => return Err(ImportError::Open(error)),
+    };
+    if state.head.origin != Origin::Importing || state.row.wanted != Wanted::Present {
+        return Err(ImportError::Exists(state));
+    }
+    let ours = take_over(depot, &state).await?;
+    empty(depot, ours.fence).await?;
+    take_over(depot, &ActorState { head: ours, ..*state }).await
+}
+
+/// Takes an import over, whoever runs it: who started this one knows what they want, and the fence
+/// ends the other.
+async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportError> {
+    let step = TakeoverStep {
+        actor: state.row.actor.clone(),
+        db: state.head.fence.db,
+        replaces: (state.head.fence.generation, state.head.fence.token),
+        token: random::token()?,
+        owner: depot.node(),
+        component: state.row.component,
+        previous_end: PreviousEnd::Neutral,
+        destroying: false,
+    };
+    let mut retry = Retry::new(depot.limits().step_deadline);
+    loop {
+        let error = match retry.ask(depot.store().take_over_import(step.clone())).await {
+            Ok(TakenOver::Owned { head, .. }) => return Ok(head),
+            // Sent before, and the answer was lost.
+            Ok(TakenOver::Moved(head)) if head.fence.token == step.token => return Ok(head),
+            Ok(TakenOver::Moved(head)) if head.origin != Origin::Importing => {
+                let state = ActorState { head, ..state.clone() };
+                return Err(ImportError::Exists(Box::new(state)));
+            }
+            Ok(TakenOver::Moved(head)) => {
+                return Err(ImportError::Open(OpenError::Superseded { winner: Box::new(head) }));
+            }
+            Err(error) => error,
+        };
+        if !is_transient(&error) || !retry.pause().await {
+            return Err(error.into());
+        }
+    }
+}
+
+/// Deletes what an import left that did not finish. Each step may take the deadline.
+async fn empty(depot: &Depot, fence: Fence) -> Result<(), ImportError> {
+    let limit = depot.limits().step_deadline;
+    let mut retry = Retry::new(limit);
+    loop {
+        match retry.ask(depot.store().empty_import(fence)).await {
+            Ok(Emptied::Done) => return Ok(()),
+            Ok(Emptied::More) => retry = Retry::new(limit),
+            Err(error) if is_transient(&error) && retry.pause().await => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Commits all pages, a bounded number at a time; the last txid.
+async fn fill(
+    session: &Session,
+    page_count: PageCount,
+    source: &mut dyn PageSource,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Txid, ImportError> {
+    let total = u64::from(page_count.0);
+    let (mut done, mut txid) = (0, Txid(0));
+    progress(Progress { done: 0, total });
+    while done < page_count.0 {
+        let left = usize::try_from(page_count.0 - done).unwrap_or(COMMIT_PAGES);
+        let pages = source.next(left.min(COMMIT_PAGES)).await?;
+        if pages.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let numbered: Vec<(Pgno, PageBytes)> = (done + 1..).map(Pgno).zip(pages).collect();
+        done = numbered.last().map_or(done, |(pgno, _)| pgno.0);
+        session.publish(numbered, PageCount(done));
+        txid = session.durable(session.mark()).await.map_err(ImportError::Lost)?;
+        progress(Progress { done: u64::from(done), total });
+    }
+    Ok(txid)
+}
+
+/// The last step. A lost answer is settled by the head: nobody else has our token.
+async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportError> {
+    let mut retry = Retry::new(depot.limits().step_deadline);
+    loop {
+        let mut error = match retry.ask(depot.store().finish_import(fence, base)).await {
+            Ok(head) => return Ok(head),
+            Err(error) => error,
+        };
+        // A refusal says nothing either: a copy of the step may have come first.
+        match retry.ask(depot.store().verdict(fence.db, base)).await {
+            Ok((Some(head), _)) if head.fence == fence && head.origin == Origin::Imported => {
+                return Ok(head);
+            }
+            Ok(_) => {}
+            Err(verdict_error) => error = verdict_error,
+        }
+        if !is_transient(&error) || !retry.pause().await {
+            return Err(error.into());
+        }
+    }
+}

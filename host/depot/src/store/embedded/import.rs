@@ -1,0 +1,71 @@
+//! The steps of an import, as they run inside a group's transaction.
+
+use rusqlite::{Connection, params};
+
+use super::rows;
+use super::write::{execute, head, one, refusal};
+use crate::error::StoreError;
+use crate::fence::{Fence, Head};
+use crate::id::Txid;
+use crate::store::limits::{self, DESTROY_ROWS_MAX};
+use crate::store::sql::{self, import};
+use crate::store::{Emptied, TakenOver, TakeoverStep};
+
+type Done<T> = Result<T, StoreError>;
+
+pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOver> {
+    let (generation, token) = step.replaces;
+    let fence = params![
+        &step.db.0[..],
+        rows::to_sql(generation.0)?,
+        &token.0[..],
+        &step.token.0[..],
+        &step.owner.0[..],
+    ];
+    match one(conn, import::TAKE_OVER, fence, |row| rows::head(row, 0))? {
+        Some(head) => Ok(TakenOver::Owned { head, restarts: 0, snapshot: None }),
+        None => head(conn, step.db).map(TakenOver::Moved),
+    }
+}
+
+pub(super) fn empty(conn: &Connection, fence: &Fence) -> Done<Emptied> {
+    let db = &fence.db.0[..];
+    let generation = rows::to_sql(fence.generation.0)?;
+    if execute(conn, import::HOLD, params![db, generation, &fence.token.0[..]])? == 0 {
+        return Err(refused(conn, fence, Txid(0)));
+    }
+    let mut rows = 0;
+    for delete in sql::DESTROY_ROWS {
+        let left = u64::from(DESTROY_ROWS_MAX) - rows;
+        rows += limits::len(execute(conn, delete, params![db, rows::to_sql(left)?])?);
+        if rows >= u64::from(DESTROY_ROWS_MAX) {
+            return Ok(Emptied::More);
+        }
+    }
+    let empty = params![db, generation, &fence.token.0[..], &[0_u8; 32][..]];
+    execute(conn, import::EMPTY, empty)?;
+    Ok(Emptied::Done)
+}
+
+pub(super) fn finish(conn: &Connection, fence: &Fence, base: Txid) -> Done<Head> {
+    let row = params![
+        &fence.db.0[..],
+        rows::to_sql(fence.generation.0)?,
+        &fence.token.0[..],
+        rows::to_sql(base.0)?
+    ];
+    one(conn, import::FINISH, row, |row| rows::head(row, 0))?
+        .ok_or_else(|| refused(conn, fence, base))
+}
+
+/// Why a step of an import changed nothing: the head is another's, or no import.
+fn refused(conn: &Connection, fence: &Fence, base: Txid) -> StoreError {
+    match refusal(conn, fence, base, "import") {
+        // The fence holds, so it is the origin: a head that is no import is nobody's to import.
+        StoreError::Corrupt(_) => match head(conn, fence.db) {
+            Ok(head) => rows::Holder::of(&head).mismatch(fence, base).into(),
+            Err(error) => error,
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,150 @@
+//! What a host does for the store beside its actors: trims history (D10) and finishes destroys that
+//! were interrupted.
+//!
+//! ```text
+//! each round   destroys whose owner is gone            ─► finished
+//!              actors awake here, and the next 1,000   ─► trimmed, step by step, with pauses
+//!              of all actors, asleep or elsewhere
+//! ```
+//! Every process that shares the store does this; each step carries its own condition, so they only
+//! save each other work. A database that costs much to look through is looked at less often: its
+//! pause is a multiple of what the last look cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
+use stockade_depot::{ActorId, DbId, OpenError, retention};
+
+use crate::error::HostError;
+use crate::limits::Limits;
+use crate::router::Router;
+
+/// Pause between two steps of trimming: others' commits go in between. 2 ms, about as long as the
+/// step.
+const STEP_PAUSE: Duration = Duration::from_millis(2);
+/// Pause of a database for each row that was looked at. 50 us, where looking takes about 1: so
+/// trimming a database that is written all the time takes some percent of its store's time.
+const ROW_PAUSE: Duration = Duration::from_micros(50);
+
+/// Runs for as long as the host.
+pub(super) async fn keep(router: Router, every: Duration) {
+    let mut upkeep = Upkeep { router, after: None, rests: HashMap::new() };
+    let mut period = tokio::time::interval(every);
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        upkeep.finish_destroys().await;
+        if let Err(error) = upkeep.trim_some().await {
+            tracing::warn!(%error, "cannot trim history; trying again");
+        }
+    }
+}
+
+struct Upkeep {
+    router: Router,
+    /// The last of all actors that was looked at; `None`: the next round begins anew.
+    after: Option<ActorId>,
+    /// Databases that cost much, until when they rest.
+    rests: HashMap<DbId, Instant>,
+}
+
+impl Upkeep {
+    fn store(&self) -> &Arc<dyn Store> {
+        self.router.shared().depot.store()
+    }
+
+    /// Finishes what nobody works on any more: a destroy that is under way belongs to a process that
+    /// lives, this one included.
+    async fn finish_destroys(&self) {
+        let shared = self.router.shared();
+        let found = match self.store().destroying(LIST_ROWS_MAX).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for interrupted destroys; trying again");
+                return;
+            }
+        };
+        for state in found {
+            let (actor, head) = (&state.row.actor, &state.head);
+            if head.owner == shared.depot.node() && !head.sealed {
+                continue;
+            }
+            let met = if head.sealed { Ok(()) } else { shared.nodes.meet(head.owner).await };
+            if met.is_err() || shared.elsewhere(head).is_some() {
+                continue;
+            }
+            match shared.depot.destroy(&state).await {
+                Ok(()) => tracing::info!(%actor, "finished an interrupted destroy"),
+                Err(OpenError::Superseded { .. }) => {
+                    tracing::debug!(%actor, "another process finishes the destroy");
+                }
+                Err(error) => tracing::warn!(%actor, %error, "cannot finish a destroy"),
+            }
+        }
+    }
+
+    async fn trim_some(&mut self) -> Result<(), HostError> {
+        let now = Instant::now();
+        self.rests.retain(|_, until| *until > now);
+        let mut policies = HashMap::new();
+        for actor in self.router.awake_actors(|_| true) {
+            let fence = self.router.slot(&actor).and_then(|slot| slot.fence());
+            if let Some(fence) = fence {
+                self.trim(&actor, fence.db, &mut policies).await?;
+            }
+        }
+        let listed = self.store().actors(None, self.after.as_ref(), LIST_ROWS_MAX).await?;
+        self.after = listed.last().map(|state| state.row.actor.clone());
+        for state in listed {
+            self.trim(&state.row.actor, state.head.fence.db, &mut policies).await?;
+        }
+        Ok(())
+    }
+
+    async fn trim(
+        &mut self,
+        actor: &ActorId,
+        db: DbId,
+        policies: &mut HashMap<String, Keep>,
+    ) -> Result<(), HostError> {
+        if self.rests.contains_key(&db) {
+            return Ok(());
+        }
+        let keep = match policies.get(actor.kind()) {
+            Some(keep) => *keep,
+            None => {
+                let limits = self.router.shared().kinds.limits(actor.kind()).await?;
+                let keep = keep_of(limits.as_deref().unwrap_or(&Limits::default()));
+                policies.insert(actor.kind().to_owned(), keep);
+                keep
+            }
+        };
+        let store = Arc::clone(self.store());
+        let due = store.history(db).await?.is_some_and(|it| retention::is_due(&it, keep));
+        if !due {
+            // The store may answer without waiting; who shares this thread gets a turn all the same.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        let report = retention::trim(store.as_ref(), db, keep, STEP_PAUSE).await;
+        match report {
+            Ok(report) => {
+                if report.rows > 0 {
+                    let (floor, rows) = (report.floor, report.rows);
+                    tracing::debug!(%actor, %db, %floor, rows, "history trimmed");
+                }
+                let looked = u32::try_from(report.looked).unwrap_or(u32::MAX);
+                self.rests.insert(db, Instant::now() + ROW_PAUSE * looked);
+            }
+            Err(error) => tracing::debug!(%actor, %db, %error, "history not trimmed"),
+        }
+        Ok(())
+    }
+}
+
+/// What a kind keeps.
+fn keep_of(limits: &Limits) -> Keep {
+    Keep { commits_min: limits.history_commits_min, age_ms_min: limits.history_ms }
+}
