@@ -32,7 +32,7 @@ impl Loss {
         let (site, log) = (Site::new(), capture());
         let first = site.host().start().await;
         // Talkative guests are part of it.
-        let lines = |limits: &mut stockade::limits::Limits| limits.log_lines_max = u64::MAX;
+        let lines = |limits: &mut stockade::limits::Limits| limits.log_lines_max = 1_000_000;
         first.deploy_with(guest::HOSTILE_WAIT, lines).await;
         let actor = actor(guest::HOSTILE_WAIT, key);
         first.ok(&actor, "write", json!([2_000])).await;
@@ -80,7 +80,7 @@ impl Loss {
         let ran: Vec<_> = hooks.iter().filter(|line| !line.text.contains("hook start")).collect();
         assert!(ran.is_empty(), "a hook ran: {ran:?}");
         // The session logs it, with both fences, and nobody else does.
-        let loud = self.log.loud(&[self.actor.key()]);
+        let loud = self.log.loud(&[self.actor.key(), &generation]);
         assert_eq!(loud.len(), 1, "{loud:#?}");
         let next = of.0 + 1;
         let both =
@@ -196,27 +196,9 @@ async fn known_by_the_seal() {
     assert_eq!((exit.reason, exit.sealed), (Reason::Fenced, false), "{exit:?}");
     let snapshot = serde_json::to_value(&exit.snapshot).unwrap();
     assert_eq!(snapshot["outcome"], "missed", "{snapshot}");
-    let loud = loss.log.loud(&[loss.actor.key()]);
+    let loud = loss.log.loud(&[loss.actor.key(), "generation=2"]);
     assert_eq!(loud.len(), 1, "{loud:#?}");
     assert!(loud[0].text.contains("session fenced") && loud[0].text.contains("seal"));
-    loss.end().await;
-}
-
-/// The loss is found before the guest is there at all: it never runs.
-#[tokio::test(flavor = "multi_thread")]
-async fn known_by_reading_ahead() {
-    let loss = Loss::new("by-preload").await;
-    loss.old.host.stop(&loss.actor).await.unwrap();
-    loss.old.store.set_remote();
-    let read = loss.old.store.arm(Step::Read, 1, Fault::Hold);
-    let waking = loss.call("count", json!([]));
-    read.fired().await;
-    loss.take_over().await;
-    read.release();
-    assert_fenced("waking", &told("waking", waking).await, None);
-    let started = loss.log.lines(&["hook start", loss.actor.key(), "generation=3"]);
-    assert!(started.is_empty(), "{started:?}");
-    loss.assert_ended(Generation(3), "preload").await;
     loss.end().await;
 }
 

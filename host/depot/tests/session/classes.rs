@@ -350,7 +350,13 @@ async fn run(point: Point, scene: Scene) {
         Step::Create => create(point, scene).await,
         Step::Read => read(point, scene).await,
         Step::Confirm => confirm(point, scene).await,
-        Step::Actor | Step::Verdict | Step::Destroy | Step::Stage | Step::CollectStages => {
+        Step::Actor
+        | Step::Verdict
+        | Step::Destroy
+        | Step::Stage
+        | Step::CollectStages
+        | Step::Trim
+        | Step::Import => {
             unreachable!("not covered here")
         }
     }

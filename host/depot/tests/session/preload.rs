@@ -130,20 +130,3 @@ async fn pages_that_a_successor_has_changed_are_not_served() {
     let next = world.steal().await;
     assert_eq!(byte_of(&next, 1), 99);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tmp_measure() {
-    use stockade_depot::{Pgno, Store};
-    let world = World::new();
-    asleep(&world).await;
-    let session = world.steal().await;
-    let (fence, at) = (session.fence(), session.durable_txid());
-    for count in [1_u32, 4, 32] {
-        let pages: Vec<_> = (1..=count).map(Pgno).collect();
-        let begun = std::time::Instant::now();
-        for _ in 0..2000 {
-            world.store.read(fence, at, &pages).await.unwrap();
-        }
-        println!("MEASURE {count} pages in one read: {:?}", begun.elapsed() / 2000);
-    }
-}
