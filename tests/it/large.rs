@@ -150,8 +150,7 @@ fn count(site: &std::path::Path, sql: &str) -> i64 {
         if name.starts_with("shard-") && name.ends_with(".db") {
             let conn = rusqlite::Connection::open(&path).unwrap();
             conn.busy_timeout(Duration::from_secs(10)).unwrap();
-            let found: i64 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
-            rows += u64::try_from(found).unwrap();
+            rows += conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         }
     }
     rows
