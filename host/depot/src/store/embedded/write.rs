@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::retention;
 use super::rows::{self, Holder};
-use crate::broken::{self, Variant};
 use super::staged::{self, Run};
+use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
