@@ -38,6 +38,9 @@ impl Shared {
                 | StoreError::Unknown(_)
                 | StoreError::Refused { .. }
                 | StoreError::Corrupt(_)
+                | StoreError::HistoryGone { .. }
+                | StoreError::NoCommit { .. }
+                | StoreError::HasForks(_)
                 | StoreError::Closed),
             ) => tracing::debug!(actor = %self.actor, %error, "nothing was read ahead"),
         }
