@@ -617,7 +617,7 @@ mod tests {
             let some = Some(verdict);
             for error in [
                 HostError::ReplyTooLarge { bytes: 2, max: 1, verdict: some },
-                HostError::Trapped { message: cause(), verdict: some },
+                HostError::Trapped { message: cause(), limit: None, verdict: some },
                 HostError::BudgetExhausted { which: Exhausted::Time, verdict: some },
                 HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },
                 HostError::Fenced { mismatch, verdict: some },
