@@ -8,11 +8,12 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test model soak large bench check format
+.PHONY: help setup guests demo test simulate model soak large bench check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
+	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json'
@@ -45,6 +46,11 @@ test: setup
 	  cargo test --locked --no-fail-fast; \
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
+	cargo test --locked --no-fail-fast -p stockade-sim
+
+simulate: export SEEDS ?= 1000
+simulate:
+	cargo test --locked -p stockade-sim --test sim every_promise -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
@@ -69,6 +75,7 @@ check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
+	cargo clippy --locked -p stockade-sim --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
 

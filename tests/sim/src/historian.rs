@@ -43,6 +43,8 @@ impl Historian {
 
     /// Exports a state of the past, sometimes one that it has pinned.
     pub async fn export(self) {
+        // Before, while, or after somebody trims.
+        tokio::time::sleep(Duration::from_millis(self.dice.below(150))).await;
         let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
         let db = state.head.fence.db;
         let at = Txid(state.head.txid.0.saturating_sub(self.dice.below(12)).max(1));

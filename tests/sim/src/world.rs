@@ -87,8 +87,8 @@ impl Node {
         let limits = DepotLimits {
             step_deadline: Duration::from_millis(400),
             read_deadline: Duration::from_millis(200),
-            cache_bytes_max: if dice.percent(30) { 0 } else { 64 << 20 },
-            step_bytes_max: if dice.percent(50) { pages(2) } else { 4 << 20 },
+            cache_bytes_max: if dice.percent(50) { 0 } else { 64 << 20 },
+            step_bytes_max: if dice.percent(60) { pages(1) } else { 4 << 20 },
             pipeline_bytes_max: if dice.percent(30) { pages(4) } else { 64 << 20 },
             ..DepotLimits::default()
         };
@@ -237,7 +237,12 @@ impl World {
                 self.journal.say(&format!("node{at} ends its generations"));
                 self.nodes[at].shutdown.notify_waiters();
             }
-            70..=79 => self.look_back(at, true),
+            70..=79 => {
+                // Exports that meet the trimming.
+                self.look_back(at, true);
+                self.look_back(at, false);
+                self.look_back(at, false);
+            }
             80..=91 => self.look_back(at, false),
             _ => {}
         }
