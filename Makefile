@@ -8,12 +8,14 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak large bench check format
+.PHONY: help setup guests demo test simulate model soak crash fuzz large bench check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
 	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
+	@echo 'make fuzz    generated records and rows of the store, FUZZ_SECONDS=n each (60)'
+	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json'
@@ -66,6 +68,17 @@ soak: setup
 large: export MIB ?= 512
 large: setup
 	cargo test --locked -p stockade-tests --test it large::a_large -- --nocapture
+
+# Every moment of the fixed workload is in `make test`; this tries more ways to tear its writes.
+crash: export SEED := $(or $(SEED),1)
+crash: export SEEDS := $(or $(SEEDS),20000)
+crash:
+	cargo test --locked -p stockade-depot --test crash -- --nocapture with_torn
+
+# A failure prints the SEED that repeats it.
+fuzz: export FUZZ_SECONDS ?= 60
+fuzz:
+	cargo test --locked -p stockade-depot --test fuzz -- --nocapture --test-threads=1
 
 bench: setup
 	cargo build --locked --release --bin stockade

@@ -19,6 +19,7 @@
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
 mod config;
+mod fault;
 mod history;
 mod import;
 mod info;
@@ -48,6 +49,7 @@ pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
+pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
@@ -58,6 +60,7 @@ use crate::actor::cause::error_of_open;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
+use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
@@ -68,6 +71,7 @@ use crate::router::request::{Called, Ending, Heard, Request, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
 use crate::typed::Arguments;
+use history::Readings;
 use runtimes::Runtimes;
 
 /// How often a destroy starts again because calls have woken the actor meanwhile.
@@ -88,6 +92,7 @@ struct Inner {
     config: HostConfig,
     ready: AtomicBool,
     background: Mutex<JoinSet<()>>,
+    readings: Readings,
     runtimes: Mutex<Option<Runtimes>>,
     /// Set when the host has ended. Whoever comes meanwhile waits.
     ended: OnceCell<ShutdownReport>,
@@ -107,6 +112,14 @@ impl Host {
         let store: Arc<dyn Store> = match &config.store {
             Some(store) => Arc::clone(store),
             None => Arc::new(open_embedded(&dirs.store)?),
+        };
+        let faulting = config.allow_faults.then(|| {
+            tracing::warn!("FAULTS ARE ALLOWED: operators can make actors fail on purpose");
+            Arc::new(FaultingStore::new(Arc::clone(&store)))
+        });
+        let store = match &faulting {
+            Some(faulting) => Arc::clone(faulting) as Arc<dyn Store>,
+            None => store,
         };
         if let Err(error) = sweep_intakes(&dirs.scratch) {
             tracing::warn!(%error, "cannot remove what interrupted imports have left");
@@ -154,11 +167,15 @@ impl Host {
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
             guests,
+            faulting,
         });
         let router = Router::new(shared);
+        let readings = Readings::default();
+        let upkeep = upkeep::keep(router.clone(), readings.clone(), config.limits.upkeep_every);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router, &keeper, config.limits.upkeep_every)),
+                background: Mutex::new(background(&router, &keeper, upkeep)),
+                readings,
                 router,
                 store,
                 config,
@@ -387,7 +404,8 @@ impl Host {
     /// `ActorMissing`, and those of the store.
     pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
-        Ok(Export::new(Arc::clone(&self.inner.store), &state.head))
+        let store = Arc::clone(&self.inner.store);
+        Export::begin(store, state.row.db, &self.inner.readings).await
     }
 
     /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
@@ -570,11 +588,15 @@ fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
 }
 
 /// Tasks that live as long as the host.
-fn background(router: &Router, keeper: &Handle, upkeep_every: Duration) -> JoinSet<()> {
+fn background(
+    router: &Router,
+    keeper: &Handle,
+    upkeep: impl Future<Output = ()> + Send + 'static,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
-    tasks.spawn_on(upkeep::keep(router.clone(), upkeep_every), keeper);
+    tasks.spawn_on(upkeep, keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

@@ -8,7 +8,7 @@
 //!  capability   one file per WIT interface          bindings   generated code
 //!  sqlite    statements, values, budgets over a session
 //!  engine, typed   components compiled once; methods, JSON and WAVE
-//!  grip, limits    revocable handles; every number
+//!  grip, limits    revocable handles; every number    fault   faults on purpose, if allowed
 //! ```
 //!
 //! The library does what the program does:
@@ -43,6 +43,7 @@ pub mod capability;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod fault;
 pub mod gateway;
 pub mod grip;
 pub mod host;
@@ -53,6 +54,7 @@ pub mod sqlite;
 pub mod typed;
 
 pub use error::HostError;
+pub use fault::Fault;
 pub use host::{Host, HostConfig, Reply};
 pub use router::kinds::Manifest;
 pub use stockade_depot::ActorId;

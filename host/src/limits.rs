@@ -4,10 +4,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Races for an actor's next generation that a start may lose before its caller is told
+/// `superseded`. 5: each lost one means that somebody else made progress.
+pub const OWNERSHIP_ATTEMPTS_MAX: usize = 5;
+/// The pause after the first lost race; each further one is twice as long. 2 ms: the winner's head
+/// is there at once, and four pauses are 30 ms together.
+pub const OWNERSHIP_PAUSE: Duration = Duration::from_millis(2);
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
+pub const FAULTS_ARMED_MAX: usize = 1_024;
+/// How often one armed fault fires at most. 100: more is an outage, which has a duration.
+pub const FAULT_COUNT_MAX: u32 = 100;
+/// How long a slow step waits at most, in milliseconds. 5 s, half the deadline of a step.
+pub const FAULT_DELAY_MS_MAX: u64 = 5_000;
+/// How long a fault lasts at most, in milliseconds. 10 minutes: one that was forgotten ends.
+pub const FAULT_FOR_MS_MAX: u64 = 600_000;
 /// How long a process may show no sign of life before others take its actors over. 6 s: a machine
 /// that is short of memory or disk pauses that long.
 pub const LEASE: Duration = Duration::from_secs(6);
@@ -123,6 +138,32 @@ impl Default for Limits {
             crashes_max: 5,
             crash_backoff_ms: 250,
             crash_backoff_ms_max: 60_000,
+        }
+    }
+}
+
+/// A limit that ends a guest by a trap, because nobody can be told inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapLimit {
+    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
+    Memory,
+    /// `table_elements_max`: likewise.
+    TableElements,
+    /// Its stack: 512 KiB of wasm.
+    Stack,
+    /// Handles of WASI: streams and pollables.
+    WasiHandles,
+}
+
+impl TrapLimit {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::Stack => "stack",
+            Self::WasiHandles => "wasi-handles",
         }
     }
 }

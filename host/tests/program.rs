@@ -14,9 +14,10 @@ fn stockade(arguments: &[&str]) -> Output {
 #[test]
 fn help_teaches_every_command() {
     let help = String::from_utf8(stockade(&["--help"]).stdout).unwrap();
-    for command in
-        ["serve", "deploy", "call", "kinds", "describe", "actors", "sql", "export", "verify"]
-    {
+    for command in [
+        "serve", "deploy", "call", "kinds", "describe", "actors", "sql", "export", "verify",
+        "fault", "fault",
+    ] {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
         let own = stockade(&[command, "--help"]);
         assert!(own.status.success(), "{command} --help");

@@ -290,7 +290,7 @@ fn hooks_that_fail_are_told_by_the_program() {
     assert_eq!(show["started_from"], json!({"generation": 1, "current": false}), "{show}");
     let text = shown(&server, &with);
     assert!(text.contains("started from snapshot of generation 1, not current"), "{text}");
-    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    let log = server.autopsy();
     assert!(log.contains("started from an older snapshot"), "{log}");
     server.stop().unwrap();
 }

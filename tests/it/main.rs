@@ -12,6 +12,8 @@
 mod core;
 mod crashes;
 mod endings;
+mod fatal;
+mod fault;
 mod fence;
 mod frozen;
 mod gateway;
@@ -27,4 +29,5 @@ mod shutdown;
 mod sqlite;
 mod tidy;
 mod typed;
+mod verdicts;
 mod wit;

@@ -87,6 +87,37 @@ async fn a_host_trims_what_its_kind_does_not_keep_asleep_and_awake() {
     host.host.shutdown().await;
 }
 
+/// An export that takes longer than history is kept holds the trimming of its host off.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_under_writes_and_trimming_is_one_state() {
+    let site = Site::new();
+    let (clock, now) = clock();
+    let host = start(&site, &clock).await;
+    host.deploy_with(guest::SQLITE_BENCH, |limits| limits.history_commits_min = 1).await;
+    let actor = actor(guest::SQLITE_BENCH, "a");
+    host.ok(&actor, "setup", json!([20_000])).await;
+    let mut export = host.host.export(&actor).await.unwrap();
+    let mut bytes = export.next().await.unwrap().expect("pages").to_vec();
+    assert!(export.bytes() > u64::try_from(bytes.len()).unwrap(), "too small to be cut in two");
+    for _ in 0..5 {
+        host.ok(&actor, "update", json!([500])).await;
+        now.fetch_add(100_000, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let at = export.txid;
+    while let Some(chunk) = export.next().await.unwrap() {
+        bytes.extend_from_slice(&chunk);
+    }
+    drop(export);
+    let file = site.path().join("exported");
+    std::fs::write(&file, bytes).unwrap();
+    let copy = rusqlite::Connection::open(&file).unwrap();
+    let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    until("then it is trimmed", || async { floor(&host, &actor).await.0 > at }).await;
+    host.host.shutdown().await;
+}
+
 /// Two hosts over one store trim the same databases, while one of them writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_trim_one_store_under_writes() {

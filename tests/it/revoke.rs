@@ -7,7 +7,7 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
 /// Functions that an old handle can reach, and opening a new one.
-const USES: usize = 22;
+const USES: usize = 28;
 
 async fn lines(host: &TestHost, actor: &ActorId, method: &str) -> Vec<String> {
     serde_json::from_value(host.call(actor, method, json!([])).await.unwrap()).unwrap()

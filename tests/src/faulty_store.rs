@@ -13,9 +13,11 @@
 //! HoldAnswer    applied at once, answered when the test releases it
 //! Twice         applied twice, the caller hears the second answer
 //! ```
+//! Each pair of step and fault is a [`Point`] with a [`FaultClass`]: what its caller may be told.
+//! Tests walk over all points of a class with [`points`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -60,6 +62,42 @@ pub enum Step {
     Import,
 }
 
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 13] = [
+        Self::Create,
+        Self::Actor,
+        Self::TakeOver,
+        Self::Confirm,
+        Self::Seal,
+        Self::Read,
+        Self::Commit,
+        Self::Verdict,
+        Self::Destroy,
+        Self::Stage,
+        Self::CollectStages,
+        Self::Trim,
+        Self::Import,
+    ];
+
+    /// Whether it changes the store.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        match self {
+            Self::Create
+            | Self::TakeOver
+            | Self::Seal
+            | Self::Commit
+            | Self::Destroy
+            | Self::Stage
+            | Self::CollectStages
+            | Self::Trim
+            | Self::Import => true,
+            Self::Actor | Self::Confirm | Self::Read | Self::Verdict => false,
+        }
+    }
+}
+
 /// How a step fails. See the picture above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -79,10 +117,77 @@ pub enum Fault {
     Twice,
 }
 
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 7] = [
+        Self::Unavailable,
+        Self::LostRequest,
+        Self::LostAnswer,
+        Self::Late,
+        Self::Hold,
+        Self::HoldAnswer,
+        Self::Twice,
+    ];
+
+    /// Where it strikes when `step` fails by it.
+    #[must_use]
+    pub fn class(self, step: Step) -> FaultClass {
+        if !step.writes() {
+            return FaultClass::ReadOnly;
+        }
+        match self {
+            Self::Unavailable | Self::Hold => FaultClass::BeforeDurable,
+            Self::LostRequest | Self::LostAnswer | Self::Late => FaultClass::Ambiguous,
+            Self::HoldAnswer | Self::Twice => FaultClass::AfterDurable,
+        }
+    }
+}
+
+/// Where a fault strikes, and with it what the caller of the step may be told in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultClass {
+    /// Nothing was written yet: the step may be sent again, or given up as surely not applied.
+    BeforeDurable,
+    /// Applied or not, the caller cannot know: it must ask, and else admit that nobody knows.
+    Ambiguous,
+    /// It is written, whatever the answer says: it must never be called lost.
+    AfterDurable,
+    /// There is nothing to write: it may be asked again for ever.
+    ReadOnly,
+}
+
+impl FaultClass {
+    /// Every class.
+    pub const ALL: [Self; 4] =
+        [Self::BeforeDurable, Self::Ambiguous, Self::AfterDurable, Self::ReadOnly];
+}
+
+/// A place where a store can fail: one step, one fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The step.
+    pub step: Step,
+    /// Its fault.
+    pub fault: Fault,
+    /// Derived from both.
+    pub class: FaultClass,
+}
+
+/// Every point of a class.
+pub fn points(class: FaultClass) -> impl Iterator<Item = Point> {
+    Step::ALL.into_iter().flat_map(points_of).filter(move |point| point.class == class)
+}
+
+/// Every point of a step.
+pub fn points_of(step: Step) -> impl Iterator<Item = Point> {
+    Fault::ALL.into_iter().map(move |fault| Point { step, fault, class: fault.class(step) })
+}
+
 /// The wrapper.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    calls: [AtomicU64; 13],
+    remote: AtomicBool,
+    calls: [AtomicU64; Step::ALL.len()],
     armed: Mutex<Vec<Arming>>,
 }
 
@@ -104,7 +209,23 @@ struct Shot {
 impl FaultyStore {
     /// Lets everything through until told otherwise.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Default::default(), armed: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            remote: AtomicBool::new(false),
+            calls: Default::default(),
+            armed: Mutex::default(),
+        })
+    }
+
+    /// From now on it says that its reads cross a network.
+    pub fn set_remote(&self) {
+        self.remote.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes the next call of a point's step fail by its fault.
+    #[must_use = "an armed fault that is dropped unfired fails the test"]
+    pub fn arm_point(&self, point: Point) -> Armed {
+        self.arm(point.step, 1, point.fault)
     }
 
     /// Makes the `nth` call of `step` from now on fail (1 is the next one).
@@ -151,13 +272,23 @@ impl FaultyStore {
         let Some((fault, shot)) = self.count(step) else {
             return call(Arc::clone(&self.inner)).await;
         };
-        shot.fired.send_replace(true);
         let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
+        // It has fired when what it does to the store is done.
+        let fired = || {
+            shot.fired.send_replace(true);
+        };
         match fault {
-            Fault::Unavailable => Err(StoreError::Unavailable("armed".into())),
-            Fault::LostRequest => unknown,
+            Fault::Unavailable => {
+                fired();
+                Err(StoreError::Unavailable("armed".into()))
+            }
+            Fault::LostRequest => {
+                fired();
+                unknown
+            }
             Fault::LostAnswer => {
                 let _lost = call(Arc::clone(&self.inner)).await;
+                fired();
                 unknown
             }
             Fault::Late => {
@@ -165,20 +296,25 @@ impl FaultyStore {
                 *shot.late.lock() = Some(Box::pin(async {
                     let _lost = late.await;
                 }));
+                fired();
                 unknown
             }
             Fault::Hold => {
+                fired();
                 shot.wait_released().await;
                 call(Arc::clone(&self.inner)).await
             }
             Fault::HoldAnswer => {
                 let answer = call(Arc::clone(&self.inner)).await;
+                fired();
                 shot.wait_released().await;
                 answer
             }
             Fault::Twice => {
                 let _first = call(Arc::clone(&self.inner)).await;
-                call(Arc::clone(&self.inner)).await
+                let second = call(Arc::clone(&self.inner)).await;
+                fired();
+                second
             }
         }
     }
@@ -272,6 +408,10 @@ impl Shot {
 impl Store for FaultyStore {
     fn shards(&self) -> u8 {
         self.inner.shards()
+    }
+
+    fn reads_are_remote(&self) -> bool {
+        self.remote.load(Ordering::SeqCst) || self.inner.reads_are_remote()
     }
 
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {

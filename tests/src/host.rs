@@ -44,6 +44,7 @@ pub struct HostBuilder<'a> {
     site: &'a Site,
     lease: Duration,
     limits: HostLimits,
+    allow_faults: bool,
     clock: Option<Clock>,
     recorder: Option<Arc<Recorder>>,
 }
@@ -66,6 +67,8 @@ impl Site {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
+        // A site's stores use SQLite before a host starts, which would be too late.
+        stockade_vfs::heap::install();
         let dir = tempfile::Builder::new().prefix("stockade-it-").tempdir().unwrap();
         Self { dir, hosts: AtomicUsize::new(0) }
     }
@@ -86,14 +89,28 @@ impl Site {
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
         let (clock, recorder) = (None, None);
-        HostBuilder { site: self, lease: PATIENT, limits: limits(), clock, recorder }
+        HostBuilder {
+            site: self,
+            lease: PATIENT,
+            limits: limits(),
+            clock,
+            recorder,
+            allow_faults: false,
+        }
     }
 
     /// A host that takes over whatever it is asked for, from hosts that are alive as well.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
         let (clock, recorder) = (None, None);
-        HostBuilder { site: self, lease: HASTY, limits: limits(), clock, recorder }
+        HostBuilder {
+            site: self,
+            lease: HASTY,
+            limits: limits(),
+            clock,
+            recorder,
+            allow_faults: false,
+        }
     }
 
     /// The store's own view, without a host.
@@ -112,6 +129,13 @@ impl HostBuilder<'_> {
     #[must_use]
     pub fn limits(mut self, set: impl FnOnce(&mut HostLimits)) -> Self {
         set(&mut self.limits);
+        self
+    }
+
+    /// With `Host::fault` allowed.
+    #[must_use]
+    pub fn allow_faults(mut self) -> Self {
+        self.allow_faults = true;
         self
     }
 
@@ -140,6 +164,7 @@ impl HostBuilder<'_> {
         let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
         config.limits = self.limits;
         config.lease = self.lease;
+        config.allow_faults = self.allow_faults;
         config.advertised = format!("host-{number}");
         config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
         if let Some(recorder) = self.recorder {

@@ -71,7 +71,9 @@ impl Cause {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Fenced(_) => Reason::Fenced,
+            Self::Fenced(_) | Self::CommitLost { error: StoreError::Fenced(_), .. } => {
+                Reason::Fenced
+            }
             Self::CommitLost { .. } | Self::Corrupt(_) | Self::Unconfirmed(_) => Reason::Storage,
             Self::Gone(_) => Reason::Destroyed,
             Self::Closed(reason) => *reason,

@@ -53,6 +53,6 @@ pub use parker::{Parker, TokioParker};
 pub use random::Random;
 pub use reason::Reason;
 pub use session::{Mark, Session};
-pub use source::PageSource;
+pub use source::LargePages;
 pub use store::Store;
 pub use store::embedded::EmbeddedStore;

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use crate::page::PAGE_SIZE;
 
+/// The first pause before a step is sent again; each further one is twice as long. 2 ms: a store
+/// that was only busy is asked again at once.
+pub(crate) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest pause. 100 ms: a store that is back is noticed at once, and one that stays away is
+/// asked about a hundred times within `step_deadline`.
+pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]
 pub struct DepotLimits {
@@ -22,6 +29,12 @@ pub struct DepotLimits {
     pub step_deadline: Duration,
     /// How long one page miss may take, retries included.
     pub read_deadline: Duration,
+    /// Pages that a takeover reads ahead, from page 1 on, in one answer of a store that is remote. 32
+    /// (128 KiB): a schema and its roots, since a table made early has its root early.
+    pub preload_pages_max: u32,
+    /// How long reading ahead may hold up a wake: as long as the first page would be waited for on a
+    /// healthy network. 100 ms.
+    pub preload_deadline: Duration,
     /// Threads of the process that may wait inside SQLite at once: each is a blocked OS thread,
     /// and the runtime has only so many.
     pub parked_reads_max: usize,
@@ -45,6 +58,8 @@ impl Default for DepotLimits {
             cache_bytes_max: 64 << 20,
             step_deadline: Duration::from_secs(10),
             read_deadline: Duration::from_secs(5),
+            preload_pages_max: 32,
+            preload_deadline: Duration::from_millis(100),
             parked_reads_max: 128,
             snapshot_bytes_max: 16 << 20,
             database_pages_max: 1 << 22,

@@ -5,11 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::StoreError;
-
-/// The first pause.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-/// The longest pause: short enough that a store that is back is noticed at once.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+use crate::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
 
 /// Sends again until a deadline.
 #[derive(Debug)]
@@ -21,7 +17,7 @@ pub(crate) struct Retry {
 impl Retry {
     /// Tries for `limit` from now on.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, pause: PAUSE_MIN }
+        Self { deadline: Instant::now() + limit, pause: RETRY_PAUSE_MIN }
     }
 
     /// Waits before the next attempt. `false` at once if that would be past the deadline.
@@ -30,7 +26,7 @@ impl Retry {
             return false;
         }
         tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
         true
     }
 

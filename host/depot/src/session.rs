@@ -20,6 +20,7 @@
 
 mod death;
 mod pipeline;
+mod preload;
 mod prepare;
 mod pump;
 mod read;
@@ -43,7 +44,7 @@ use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
-use crate::source::PageSource;
+use crate::source::LargePages;
 use death::Death;
 use pipeline::{MarkState, Pipeline, Written};
 
@@ -116,6 +117,12 @@ impl Session {
         }
     }
 
+    /// Reads the pages ahead that a wake asks for first. Returns when they are cached, or after
+    /// `preload_deadline`; the session is dead if the store said so.
+    pub(crate) async fn preload(&self) {
+        self.shared.preload().await;
+    }
+
     /// Looks for what large commits of earlier generations left behind, and deletes it whenever the
     /// pipeline has nothing else to do.
     pub(crate) fn collect_leftovers(&self) {
@@ -180,7 +187,7 @@ impl Session {
 
     /// [`Session::publish`] of a transaction that is not in memory. It becomes a commit of its own,
     /// staged in steps of `step_bytes_max`, and is read back from `pages` until it is durable.
-    pub fn publish_large(&self, pages: Arc<dyn PageSource>, page_count: PageCount) {
+    pub fn publish_large(&self, pages: Arc<dyn LargePages>, page_count: PageCount) {
         pump::publish(&self.shared, Written::Source(pages), page_count);
     }
 
@@ -236,7 +243,8 @@ impl Session {
     }
 
     /// Waits until everything up to `mark` is durable. Takes at most the pipeline's deadlines (one
-    /// for each step of a large commit): on a closed session as well, since what it accepted runs to its verdict.
+    /// for each step of a large commit): on a closed session as well, since what it accepted runs
+    /// to its verdict.
     ///
     /// # Errors
     /// The transactions up to `mark` are not all durable; [`Cause::verdict`] tells what is known
@@ -334,15 +342,15 @@ impl Shared {
         &self.news
     }
 
-    /// Records a cause, the first one for ever, logs the first one, and wakes everyone who waits.
+    /// Records a cause, the first one for ever, logs what is news, and wakes everyone who waits.
     /// `during` names what found it.
     pub(crate) fn die(&self, cause: Cause, during: &str) {
         let fatal = cause.is_fatal();
-        let first = self.death.set(cause.clone());
+        let news = self.death.set(cause);
         if fatal {
             self.pipeline.lock().give_up();
         }
-        if first {
+        if let Some(cause) = news {
             self.log(&cause, during);
         }
         self.news.notify_waiters();

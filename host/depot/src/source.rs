@@ -11,7 +11,7 @@ use crate::page::PageBytes;
 /// transaction is durable or lost; then the source is dropped.
 ///
 /// Called from any thread, several at a time. What it answers never changes.
-pub trait PageSource: fmt::Debug + Send + Sync + 'static {
+pub trait LargePages: fmt::Debug + Send + Sync + 'static {
     /// Which pages it has, each once, in any order.
     fn pgnos(&self) -> Vec<Pgno>;
     /// One of them; `None` if it has no such page.
@@ -31,7 +31,7 @@ impl InMemory {
     }
 }
 
-impl PageSource for InMemory {
+impl LargePages for InMemory {
     fn pgnos(&self) -> Vec<Pgno> {
         self.0.keys().copied().collect()
     }

@@ -9,6 +9,9 @@
 //!   │     └── anything else ───────────────> Superseded, by this winner
 //!   └── Unavailable ───────────────────────> send the same again, until the deadline
 //! ```
+//! A remote store is then asked for the first pages, in a statement of its own: see
+//! `session/preload.rs`.
+//!
 //! An attempt never raises what it expects and the loser never adopts the winner's number: a
 //! generation number alone says nothing about who holds it.
 
@@ -61,6 +64,9 @@ pub(crate) async fn take_over(
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot } => {
                 let session = Session::open(depot, &state.row.actor, component, &head);
+                if depot.store().reads_are_remote() {
+                    session.preload().await;
+                }
                 session.collect_leftovers();
                 return Ok(Opened {
                     session,

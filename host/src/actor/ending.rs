@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Cause, Reason};
+use stockade_depot::{Cause, Reason, SealError};
 
 use super::answers::{Answers, Pending};
 use super::call::{Answer, CallEnd, Running};
@@ -262,6 +262,12 @@ impl Departure {
     async fn seal(&mut self, (state, mut snapshot): Taken) -> (SnapshotOutcome, bool) {
         let sealed = self.generation.session.seal(state).await;
         if let Err(cause) = &sealed {
+            // Lost at its last step: that is why it ends, whatever was meant.
+            if let SealError::Dead(cause) = cause
+                && cause.reason() == Reason::Fenced
+            {
+                self.reason = Reason::Fenced;
+            }
             if let SnapshotOutcome::Taken { .. } = snapshot {
                 snapshot = SnapshotOutcome::Missed { why: format!("the seal failed: {cause}") };
             }

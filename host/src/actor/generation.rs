@@ -15,9 +15,9 @@ use super::cause::error_of;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
 use crate::engine::{Component, Lifecycle};
-use crate::error::{HostError, TrapLimit};
+use crate::error::HostError;
 use crate::grip::Grip;
-use crate::limits::Limits;
+use crate::limits::{Limits, TrapLimit};
 use crate::sqlite::{Meter, SqlError};
 
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in
@@ -26,6 +26,9 @@ const LIFTED_BYTES_MAX: usize = 128 << 20;
 
 /// How often a guest that waits inside the host is looked after. 10 ms, as the epoch's tick.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why an instance died that a fault has ended.
+pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -109,7 +112,7 @@ impl Generation {
             grip: grip.clone(),
             meter: meter.clone(),
         })
-        .inspect_err(|_| session.close(Reason::Storage))?;
+        .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
@@ -120,8 +123,8 @@ impl Generation {
             Ok(instance) => instance,
             Err(error) => {
                 drop(store);
-                session.close(Reason::Trapped);
-                return Err(failed(format!("cannot be instantiated: {error:#}")));
+                let error = failed(format!("cannot be instantiated: {error:#}"));
+                return Err(end_of_start(&session, Reason::Trapped, error));
             }
         };
         let mut generation = Self {
@@ -266,7 +269,13 @@ impl Generation {
             return cause.to_string();
         }
         if let Some(reason) = self.grip.reason() {
-            return format!("revoked: {reason}");
+            // Only a fault revokes a running guest so: a trap of its own is no revocation.
+            let on_purpose = reason == Reason::Trapped;
+            return if on_purpose {
+                CRASHED_ON_PURPOSE.to_owned()
+            } else {
+                format!("revoked: {reason}")
+            };
         }
         if let Some(which) = self.meter.exhausted() {
             return format!("budget used up: {}", which.as_str());
@@ -311,6 +320,14 @@ impl Generation {
     }
 }
 
+/// Why a generation did not come to run: the session's cause if it had died by itself, and the
+/// session is closed in any case.
+fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
+    let died = session.cause();
+    session.close(reason);
+    died.map_or(error, |cause| error_of(&cause, None))
+}
+
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
 #[derive(Clone)]
 pub(super) struct Watch {
@@ -334,13 +351,16 @@ impl Watch {
         });
     }
 
-    /// Runs the guest. No epoch reaches it while it waits inside the host (a sleep, a flush), so
-    /// it is looked after from outside as well: then its future is dropped, and with it the
-    /// instance is dead.
+    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits inside the host
+    /// (a sleep, a flush), so it is looked after from outside as well: then its future is dropped,
+    /// and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
         guest: impl Future<Output = wasmtime::Result<T>>,
     ) -> wasmtime::Result<T> {
+        if self.is_over() {
+            return Err(wasmtime::Error::msg("stopped before it ran"));
+        }
         let waits_too_long = async {
             while !self.is_over() {
                 tokio::time::sleep(LOOK_EVERY).await;

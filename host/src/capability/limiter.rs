@@ -5,8 +5,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use crate::error::TrapLimit;
-use crate::limits::Limits;
+use crate::limits::{Limits, TrapLimit};
 
 /// Core instances of one component: adapters and shims count as well.
 const INSTANCES_MAX: usize = 1_000;

@@ -25,9 +25,8 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::Imports;
-use crate::error::TrapLimit;
 use crate::grip::Grip;
-use crate::limits::Limits;
+use crate::limits::{Limits, TrapLimit};
 use crate::sqlite::{Connection, Leftovers, Meter, SqlError};
 pub use context::StartReason;
 use limiter::Limiter;

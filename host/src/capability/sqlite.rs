@@ -25,8 +25,10 @@ impl State {
         self.sqlite.as_mut().ok_or(SqlError::Revoked(Reason::Storage))
     }
 
-    /// Whether the guest may have one more handle. Asked before what it names is made.
-    fn room(&self) -> Result<(), SqlError> {
+    /// Whether the guest may have one more handle. Asked before what it names is made; a revoked
+    /// generation is told that, however many it has.
+    fn room(&mut self) -> Result<(), SqlError> {
+        self.sql()?.mark()?;
         if self.handles < self.limits.handles_max {
             Ok(())
         } else {
@@ -71,7 +73,6 @@ impl State {
 
 impl wit::Host for State {
     fn open(&mut self) -> Result<Resource<ConnectionHandle>, Refusal> {
-        self.sql()?.mark()?;
         self.room()?;
         self.give(ConnectionHandle)
     }

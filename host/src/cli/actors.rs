@@ -190,6 +190,9 @@ fn show(actor: &Json) -> String {
     if !actor["last_exit"].is_null() {
         line("last exit", exit(&actor["last_exit"]));
     }
+    for fault in actor["faults"].as_array().into_iter().flatten() {
+        line("fault", super::fault::armed(fault));
+    }
     text
 }
 
@@ -218,7 +221,7 @@ fn stopped(document: &Json) -> String {
     }
 }
 
-fn exit(exit: &Json) -> String {
+pub(super) fn exit(exit: &Json) -> String {
     let mut text = format!("generation {} ended: {}", exit["generation"], cell(&exit["reason"]));
     let snapshot = &exit["snapshot"];
     match (snapshot["bytes"].as_u64(), snapshot["why"].as_str()) {

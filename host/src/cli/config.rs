@@ -5,6 +5,7 @@
 //! listen = "127.0.0.1:7070"
 //! admin = "127.0.0.1:7071"
 //! token_file = "/etc/stockade/token"
+//! allow_faults = false      # true: `stockade fault` works
 //!
 //! [host]                     # one process
 //! lease_ms = 6000
@@ -31,6 +32,7 @@ pub(super) struct Config {
     pub(super) listen: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) token_file: Option<PathBuf>,
+    pub(super) allow_faults: bool,
     pub(super) host: HostSettings,
     pub(super) limits: Limits,
 }

@@ -4,7 +4,7 @@
 //!  serve                          runs a host               server.rs does the work
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
-//!  sql export import verify       talk to the listener of operators     (--admin)
+//!  sql export import verify fault talk to the listener of operators     (--admin)
 //!  export import verify --data-dir    work on the store itself, without a server
 //! ```
 //!
@@ -20,6 +20,7 @@ mod config;
 mod deploy;
 mod export;
 mod failure;
+mod fault;
 mod import;
 mod kinds;
 mod logging;
@@ -122,6 +123,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Verify(verify::Verify),
+    Fault(fault::Inject),
 }
 
 /// What commands work with.
@@ -197,6 +199,7 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Export(export) => export.run(context),
         Command::Import(import) => import.run(context),
         Command::Verify(verify) => verify.run(context),
+        Command::Fault(fault) => fault.run(context),
     }
 }
 

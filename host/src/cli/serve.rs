@@ -43,6 +43,7 @@ A configuration file, each setting optional, the command line wins:
   listen = \"127.0.0.1:7070\"
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
+  allow_faults = false
   [host]
   lease_ms = 6000
   requests_max = 2048
@@ -62,6 +63,9 @@ pub(super) struct Serve {
     /// Default limit of all kinds; a manifest may say otherwise
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
     limits: Vec<(String, u64)>,
+    /// Let `stockade fault` make actors fail on purpose. Never where it matters
+    #[arg(long)]
+    allow_faults: bool,
     /// Take over actors of a process on the same data that shows no sign of life for so long, in
     /// milliseconds [default: 6000]
     #[arg(long, value_name = "MS")]
@@ -75,6 +79,7 @@ impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let config = self.server_config(context)?;
         let data_dir = config.host.data_dir.clone();
+        let allow_faults = config.host.allow_faults;
         let runtime = Builder::new_multi_thread()
             .thread_name("gateway")
             .enable_all()
@@ -84,7 +89,7 @@ impl Serve {
             // What a killed process has left there must not be taken for ours.
             drop(std::fs::remove_file(path));
         }
-        let announced = |addresses| self.announce(context, &data_dir, addresses);
+        let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {
             // It is only there while the addresses serve.
@@ -121,6 +126,7 @@ impl Serve {
         let admin = context.common.admin.clone();
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
+        host.allow_faults = self.allow_faults || file.allow_faults;
         host.limits = file.host.limits();
         host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
         host.kind_defaults = over(&file.limits, &self.limits)?;
@@ -132,7 +138,13 @@ impl Serve {
         })
     }
 
-    fn announce(&self, context: &Context, data_dir: &Path, addresses: Addresses) {
+    fn announce(
+        &self,
+        context: &Context,
+        data_dir: &Path,
+        allow_faults: bool,
+        addresses: Addresses,
+    ) {
         let Addresses { listen, admin } = addresses;
         let document = json!({
             "event": "ready",
@@ -140,13 +152,15 @@ impl Serve {
             "admin": admin.to_string(),
             "data_dir": data_dir.display().to_string(),
             "pid": std::process::id(),
+            "faults_allowed": allow_faults,
         });
         let text = |_: &Json| {
             let version = env!("CARGO_PKG_VERSION");
             let data_dir = data_dir.display();
+            let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
             format!(
                 "stockade {version}\n  actors     http://{listen}\n  operators  http://{admin}\n  \
-                 data       {data_dir}"
+                 data       {data_dir}{faults}"
             )
         };
         // The file first: whoever sees the line may rely on it.

@@ -24,6 +24,7 @@ use crate::engine::{ComponentError, EngineError};
 use crate::sqlite::{Exhausted, PlainError, SqlError};
 use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
+pub use crate::limits::TrapLimit;
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
 
@@ -81,6 +82,18 @@ pub enum HostError {
     /// The component cannot be used.
     #[error(transparent)]
     Component(#[from] ComponentError),
+    /// Faults on purpose are not allowed here. Nothing happened.
+    #[error("this host was not started with faults allowed (`stockade serve --allow-faults`)")]
+    FaultsNotAllowed,
+    /// A fault's numbers are out of their bounds. Nothing happened.
+    #[error("fault: {0}")]
+    InvalidFault(String),
+    /// The fault needs a generation that is awake here. Nothing happened.
+    #[error("actor {actor} is not awake here: call it first")]
+    ActorAsleep {
+        /// Its name.
+        actor: ActorId,
+    },
 
     /// There is no room for the call: in the actor's mailbox, or among the awake actors. Nothing
     /// ran.
@@ -242,32 +255,6 @@ impl From<EngineError> for HostError {
     }
 }
 
-/// A limit that ends a guest by a trap, because nobody can be told inside of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapLimit {
-    /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
-    Memory,
-    /// `table_elements_max`: likewise.
-    TableElements,
-    /// Its stack: 512 KiB of wasm.
-    Stack,
-    /// Handles of WASI: streams and pollables.
-    WasiHandles,
-}
-
-impl TrapLimit {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::TableElements => "table-elements",
-            Self::Stack => "stack",
-            Self::WasiHandles => "wasi-handles",
-        }
-    }
-}
-
 /// What a caller gets. The same shape for every error of every listener and command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
@@ -298,6 +285,9 @@ impl HostError {
             Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
             Self::Manifest(_) => Code::Manifest,
             Self::Component(_) => Code::Component,
+            Self::FaultsNotAllowed => Code::FaultsNotAllowed,
+            Self::InvalidFault(_) => Code::InvalidFault,
+            Self::ActorAsleep { .. } => Code::ActorAsleep,
             Self::Overloaded { .. } => Code::ActorOverloaded,
             Self::Trapped { .. } => Code::Trapped,
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
@@ -341,6 +331,9 @@ impl HostError {
             | Self::PayloadTooLarge { .. }
             | Self::Manifest(_)
             | Self::Component(_)
+            | Self::FaultsNotAllowed
+            | Self::InvalidFault(_)
+            | Self::ActorAsleep { .. }
             | Self::Overloaded { .. }
             | Self::StartFailed { .. }
             | Self::Stopping(_)
@@ -395,6 +388,7 @@ impl HostError {
         match self {
             Self::KindMissing { kind } => json!({ "kind": kind }),
             Self::ActorMissing { actor }
+            | Self::ActorAsleep { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
             | Self::Superseded { actor }
@@ -432,6 +426,8 @@ impl HostError {
             Self::InvalidActor(_)
             | Self::Manifest(_)
             | Self::Component(_)
+            | Self::FaultsNotAllowed
+            | Self::InvalidFault(_)
             | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
@@ -603,6 +599,49 @@ mod tests {
             assert_eq!(body.retry, Retry::UnknownOutcome);
             assert_eq!(body.details["verdict"], verdict_word(verdict));
         }
+    }
+
+    /// Every error that a call can end with after it has begun.
+    #[test]
+    fn no_error_with_a_verdict_advises_to_send_again() {
+        let mismatch = HeadFenceMismatch {
+            db: stockade_depot::DbId([0; 16]),
+            expected: (stockade_depot::Generation(1), stockade_depot::Token([1; 16])),
+            expected_txid: stockade_depot::Txid(1),
+            actual: (stockade_depot::Generation(2), stockade_depot::Token([2; 16])),
+            actual_txid: stockade_depot::Txid(1),
+            sealed: false,
+        };
+        let cause = || "cause".to_owned();
+        for verdict in [Verdict::Committed, Verdict::NotCommitted, Verdict::Indeterminate] {
+            let some = Some(verdict);
+            for error in [
+                HostError::ReplyTooLarge { bytes: 2, max: 1, verdict: some },
+                HostError::Trapped { message: cause(), verdict: some },
+                HostError::BudgetExhausted { which: Exhausted::Time, verdict: some },
+                HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },
+                HostError::Fenced { mismatch, verdict: some },
+                HostError::CommitLost { verdict, cause: cause() },
+                HostError::Sql { error: SqlError::Busy, verdict: some },
+            ] {
+                assert_eq!(error.verdict(), some, "{error:?}");
+                assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
+                assert_eq!(error.body().details["verdict"], verdict_word(verdict), "{error:?}");
+            }
+        }
+    }
+
+    /// The three that are easily taken for each other leave as three.
+    #[test]
+    fn not_open_revoked_and_interrupted_stay_apart() {
+        let told = |error: SqlError| {
+            let body = HostError::from(error).body();
+            (body.code, body.details)
+        };
+        let revoked = SqlError::Revoked(Reason::Fenced);
+        assert_eq!(told(SqlError::NotOpen), ("not-open".to_owned(), json!({})));
+        assert_eq!(told(SqlError::Interrupted), ("interrupted".to_owned(), json!({})));
+        assert_eq!(told(revoked), ("revoked".to_owned(), json!({ "reason": "fenced" })));
     }
 
     #[test]

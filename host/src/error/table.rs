@@ -113,6 +113,12 @@ table! {
     Manifest:           "request" "manifest"               422 Fix;
     /// The component cannot be used.
     Component:          "request" "component"              422 Fix;
+    /// The host was not started with faults allowed. Nothing happened.
+    FaultsNotAllowed:   "request" "faults-not-allowed"     403 Fix;
+    /// The fault's numbers are out of their bounds.
+    InvalidFault:       "request" "invalid-fault"          422 Fix;
+    /// The fault needs an actor that is awake here.
+    ActorAsleep:        "request" "actor-asleep"           409 Fix;
 
     /// The actor's mailbox, or the room for awake actors, is full.
     ActorOverloaded:    "actor" "overloaded"               503 Retry;
@@ -241,6 +247,9 @@ request.method-missing 404 fix
 request.arguments 422 fix
 request.manifest 422 fix
 request.component 422 fix
+request.faults-not-allowed 403 fix
+request.invalid-fault 422 fix
+request.actor-asleep 409 fix
 actor.overloaded 503 retry
 actor.trapped 500 retry
 actor.budget-exhausted 504 fix

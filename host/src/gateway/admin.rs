@@ -44,6 +44,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/actors/{kind}/{key}/export", get(export))
         .route("/admin/actors/{kind}/{key}/import", post(import))
         .route("/admin/actors/{kind}/{key}/verify", post(verify))
+        .route("/admin/actors/{kind}/{key}/fault", post(fault).delete(clear_faults))
 }
 
 async fn kinds(State(gateway): Shared) -> Answer {
@@ -171,6 +172,29 @@ async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let report = gateway.host.verify(&addressed(path)?).await?;
     Ok(axum::Json(told::verified(&report)).into_response())
+}
+
+/// Makes something go wrong for the actor, if the host allows it: the body is a
+/// [`Fault`](crate::fault::Fault).
+async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
+    let actor = addressed(path)?;
+    if !arguments::is_of_type(&headers, "application/json") {
+        return Err(Refusal::new(Code::ContentType, "a fault is sent as application/json"));
+    }
+    let held = gateway.bodies.read(body).await?;
+    let fault = serde_json::from_slice(&held.bytes)
+        .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
+    let report = gateway.host.fault(&actor, fault).await?;
+    Ok(axum::Json(told::fault_report(&actor, &fault, &report)).into_response())
+}
+
+/// Takes back what has not fired.
+async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
+    gateway.bodies.read(body).await?;
+    let actor = addressed(path)?;
+    let cleared = gateway.host.clear_faults(&actor).await?;
+    let cleared: Vec<Json> = cleared.iter().map(told::fault_on_purpose).collect();
+    Ok(axum::Json(json!({ "actor": actor.to_string(), "cleared": cleared })).into_response())
 }
 
 /// Streams the actor's database as a plain SQLite file of the announced length. If it cannot be

@@ -18,7 +18,10 @@ use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
 
 use crate::error::HostError;
-use crate::host::{ActorInfo, Deployed, ExitInfo, Imported, KindInfo, SqlReply, VerifyReport};
+use crate::fault::Fault as FaultOnPurpose;
+use crate::host::{
+    ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, VerifyReport,
+};
 use crate::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
@@ -79,7 +82,34 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
             json!({ "generation": from.generation.0, "current": from.current })
         }),
         "last_exit": info.last_exit.as_ref().map(exit),
+        "faults": info.faults.iter().map(fault_on_purpose).collect::<Vec<_>>(),
     })
+}
+
+/// A fault that was armed, with its class.
+pub(super) fn fault_on_purpose(fault: &FaultOnPurpose) -> Json {
+    let mut told = json!(fault);
+    told["class"] = json!(fault.class());
+    told
+}
+
+/// What a fault did.
+pub(super) fn fault_report(actor: &ActorId, fault: &FaultOnPurpose, report: &FaultReport) -> Json {
+    let mut told = fault_on_purpose(fault);
+    told["actor"] = json!(actor.to_string());
+    match report {
+        FaultReport::Armed => told["did"] = json!("armed"),
+        FaultReport::Crashed(info) => {
+            told["did"] = json!("crashed");
+            told["exit"] = exit(info);
+        }
+        FaultReport::Fenced { lost, winner } => {
+            told["did"] = json!("fenced");
+            told["lost"] = json!(lost.0);
+            told["winner"] = json!(winner.0);
+        }
+    }
+    told
 }
 
 /// How a generation ended.

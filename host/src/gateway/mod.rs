@@ -8,6 +8,7 @@
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
 //!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
 //!            GET  /admin/actors/{kind}/{key}/export
+//!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!  both      GET  /health             GET /ready
 //! ```
 //!
@@ -168,7 +169,8 @@ async fn health() -> Response {
 async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let ready = gateway.host.ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(json!({ "ready": ready }))).into_response()
+    (status, axum::Json(json!({ "ready": ready, "faults_allowed": gateway.host.allows_faults() })))
+        .into_response()
 }
 
 #[cfg(test)]

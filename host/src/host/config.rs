@@ -25,6 +25,9 @@ pub struct HostConfig {
     pub advertised: String,
     /// How long a process may show no sign of life before others take its actors over.
     pub lease: Duration,
+    /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose. Never where it
+    /// matters: whoever reaches the operators' listener can do it then.
+    pub allow_faults: bool,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
     /// Who is told the steps of endings, as they are done.
@@ -49,6 +52,7 @@ impl HostConfig {
             kind_defaults: Limits::default(),
             advertised: "local".to_owned(),
             lease: LEASE,
+            allow_faults: false,
             store: None,
             observer: None,
         }

@@ -1,12 +1,14 @@
 //! What is read of an actor's database beside its generations: export and verify. Page versions are
 //! immutable, so neither disturbs a live actor.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::READ_PAGES_MAX;
-use stockade_depot::{DbId, Head, PageCount, Pgno, Store, Txid};
+use stockade_depot::{DbId, Head, PageCount, Pgno, Store, StoreError, Txid};
 
 pub use stockade_depot::history::Report as VerifyReport;
 
@@ -22,12 +24,56 @@ pub struct Export {
     /// Pages of the file.
     pub page_count: PageCount,
     next: u32,
+    _reading: Reading,
+}
+
+/// Databases that are being read as of a commit, and by how many. This host does not trim them
+/// meanwhile: a large export under writes would lose its state half way. Another process that shares
+/// the store may, and then the export says `HistoryGone`.
+#[derive(Clone, Default)]
+pub(super) struct Readings(Arc<Mutex<HashMap<DbId, usize>>>);
+
+impl Readings {
+    fn begin(&self, db: DbId) -> Reading {
+        *self.0.lock().entry(db).or_default() += 1;
+        Reading { readings: self.clone(), db }
+    }
+
+    /// Whether somebody reads.
+    pub(super) fn is_read(&self, db: DbId) -> bool {
+        self.0.lock().contains_key(&db)
+    }
+}
+
+/// Counts one who reads, until it is dropped.
+struct Reading {
+    readings: Readings,
+    db: DbId,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut all = self.readings.0.lock();
+        if let Some(count) = all.get_mut(&self.db) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.db);
+            }
+        }
+    }
 }
 
 impl Export {
-    pub(super) fn new(store: Arc<dyn Store>, head: &Head) -> Self {
-        let Head { fence, txid, page_count, .. } = head;
-        Self { store, db: fence.db, txid: *txid, page_count: *page_count, next: 1 }
+    /// The state of the head, which is read after trimming was held off.
+    pub(super) async fn begin(
+        store: Arc<dyn Store>,
+        db: DbId,
+        readings: &Readings,
+    ) -> Result<Self, HostError> {
+        let reading = readings.begin(db);
+        let (head, _) = store.verdict(db, Txid(0)).await?;
+        let Head { txid, page_count, .. } = head.ok_or(StoreError::DatabaseMissing(db))?;
+        Ok(Self { store, db, txid, page_count, next: 1, _reading: reading })
     }
 
     /// Bytes of the whole file.
@@ -51,14 +97,14 @@ impl Export {
         for page in pages {
             if page.pgno.0 != self.next {
                 let what = format!("page {} of {} has no row", self.next, self.db);
-                return Err(stockade_depot::StoreError::Corrupt(what).into());
+                return Err(StoreError::Corrupt(what).into());
             }
             bytes.extend_from_slice(&page.bytes);
             self.next += 1;
         }
         if bytes.is_empty() {
             let what = format!("page {} of {} has no row", self.next, self.db);
-            return Err(stockade_depot::StoreError::Corrupt(what).into());
+            return Err(StoreError::Corrupt(what).into());
         }
         Ok(Some(bytes.freeze()))
     }

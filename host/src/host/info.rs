@@ -12,6 +12,7 @@ use wasmtime::component::Val;
 use crate::actor::bill::Bill;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::StartedFrom;
+use crate::fault::Fault;
 use crate::router::Shared;
 use crate::router::crashes::Standing;
 use crate::router::kinds::{Kind, Manifest};
@@ -182,6 +183,8 @@ pub struct ActorInfo {
     pub started_from: Option<StartedFrom>,
     /// How its last generation in this process ended.
     pub last_exit: Option<ExitInfo>,
+    /// Faults that lie in wait for it on this host, with what is left of them.
+    pub faults: Vec<Fault>,
 }
 
 impl ActorInfo {
@@ -235,6 +238,11 @@ impl ActorInfo {
                 .of(&row.actor)
                 .filter(|exit| exit.db == row.db)
                 .map(ExitInfo::from),
+            faults: shared
+                .faulting
+                .as_ref()
+                .map(|store| store.faults().of(row.db))
+                .unwrap_or_default(),
             actor: row.actor,
         }
     }

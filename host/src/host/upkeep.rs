@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
 use stockade_depot::{ActorId, DbId, OpenError, retention};
 
+use super::history::Readings;
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::router::Router;
@@ -29,8 +30,8 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 const ROW_PAUSE: Duration = Duration::from_micros(50);
 
 /// Runs for as long as the host.
-pub(super) async fn keep(router: Router, every: Duration) {
-    let mut upkeep = Upkeep { router, after: None, rests: HashMap::new() };
+pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
+    let mut upkeep = Upkeep { router, readings, after: None, rests: HashMap::new() };
     let mut period = tokio::time::interval(every);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -44,6 +45,7 @@ pub(super) async fn keep(router: Router, every: Duration) {
 
 struct Upkeep {
     router: Router,
+    readings: Readings,
     /// The last of all actors that was looked at; `None`: the next round begins anew.
     after: Option<ActorId>,
     /// Databases that cost much, until when they rest.
@@ -109,7 +111,7 @@ impl Upkeep {
         db: DbId,
         policies: &mut HashMap<String, Keep>,
     ) -> Result<(), HostError> {
-        if self.rests.contains_key(&db) {
+        if self.rests.contains_key(&db) || self.readings.is_read(db) {
             return Ok(());
         }
         let keep = match policies.get(actor.kind()) {

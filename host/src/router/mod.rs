@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::actor::exit::Exit;
 use crate::actor::trace::Observer;
 use crate::error::HostError;
+use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use awake::Awake;
 use crashes::Crashes;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.
     pub guests: tokio::runtime::Handle,
+    /// Faults on purpose; only on a host that allows them.
+    pub faulting: Option<Arc<FaultingStore>>,
 }
 
 impl Shared {
@@ -171,6 +174,26 @@ impl Router {
                 Err(HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 })
             }
         }
+    }
+
+    /// Makes the live generation's instance die, as by a trap: a call in progress, too. `None`: it
+    /// was not awake here.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many endings wait already.
+    pub async fn crash(&self, actor: &ActorId) -> Result<Option<Exit>, HostError> {
+        let Some(slot) = self.slot(actor) else { return Ok(None) };
+        let Some(fence) = slot.fence() else { return Ok(None) };
+        let (done, ended) = oneshot::channel();
+        match slot.control.try_send(Control::Crash { fence, done }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(None),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let max = CONTROL_MAX as u64;
+                return Err(HostError::Overloaded { what: "waiting endings", max });
+            }
+        }
+        Ok(ended.await.unwrap_or(None))
     }
 
     /// Ends every live generation of a kind, several at a time; returns how many ended.

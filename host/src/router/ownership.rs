@@ -14,9 +14,7 @@ use crate::actor::cause::error_of_open;
 use crate::actor::generation::{Origin, Program};
 use crate::capability::StartReason;
 use crate::error::HostError;
-
-/// Lost races before giving up: each means that somebody else made progress.
-const ATTEMPTS: usize = 5;
+use crate::limits::{OWNERSHIP_ATTEMPTS_MAX, OWNERSHIP_PAUSE};
 
 /// What came of an attempt to begin.
 pub enum Beginning {
@@ -39,6 +37,7 @@ pub async fn begin(
     creates: bool,
 ) -> Result<Beginning, HostError> {
     let mut attempts = 0;
+    let mut pause = OWNERSHIP_PAUSE;
     let (opened, start_reason) = loop {
         attempts += 1;
         let state = shared.depot.store().actor(actor).await?;
@@ -74,9 +73,15 @@ pub async fn begin(
         match opened {
             Ok(opened) => break (opened, reason),
             // Another process or an earlier attempt was faster: look again.
-            Err(OpenError::Exists(_) | OpenError::Superseded { .. }) if attempts < ATTEMPTS => {}
+            Err(OpenError::Exists(_) | OpenError::Superseded { .. })
+                if attempts < OWNERSHIP_ATTEMPTS_MAX =>
+            {
+                tracing::debug!(%actor, attempts, "another start was faster");
+            }
             Err(error) => return Err(error_of_open(error, actor)),
         }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     };
     let Opened { session, snapshot, .. } = opened;
     session.narrow(SessionLimits {
@@ -101,7 +106,7 @@ pub async fn begin(
 /// # Errors
 /// As `begin`.
 pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostError> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..OWNERSHIP_ATTEMPTS_MAX {
         let state = shared.depot.store().actor(actor).await?;
         let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
         // Sealed: the next takeover counts from zero by itself.

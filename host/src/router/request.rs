@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Reason};
+use stockade_depot::{ActorId, Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
@@ -88,13 +88,20 @@ pub enum Control {
         /// Answered when they are forgotten, durably unless a generation is awake.
         done: oneshot::Sender<Result<(), HostError>>,
     },
+    /// A fault on purpose: end this life as a trap would, and no other.
+    Crash {
+        /// Which life.
+        fence: Fence,
+        /// Answered when it has ended; `None` if it had before.
+        done: oneshot::Sender<Option<Exit>>,
+    },
 }
 
 impl Control {
     /// Tells whoever asked that there is no generation.
     pub fn refuse(self) {
         match self {
-            Self::End { done, .. } => drop(done.send(None)),
+            Self::End { done, .. } | Self::Crash { done, .. } => drop(done.send(None)),
             Self::Forgive { done } => drop(done.send(Err(HostError::Stopping(Reason::Operator)))),
         }
     }

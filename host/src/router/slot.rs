@@ -28,7 +28,7 @@ use crate::actor::call::CallEnd;
 use crate::actor::cause::error_of;
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Exit, SnapshotOutcome};
-use crate::actor::generation::{Generation, Program, StartedFrom};
+use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
 use crate::actor::trace::{EndStep, Trace};
 use crate::error::HostError;
 use crate::grip::Grip;
@@ -204,7 +204,19 @@ impl Slot {
                 drop(done.send(exit));
             }
             Control::Forgive { done } => drop(done.send(self.forgive().await)),
+            Control::Crash { fence, done } => drop(done.send(self.crash(fence).await)),
         }
+    }
+
+    /// A fault on purpose, while no call runs. A life that has ended meanwhile is not the next one.
+    async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
+        self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
+        let Live { generation, answers, awake } = self.take_live()?;
+        let message = CRASHED_ON_PURPOSE.to_owned();
+        let exit = ending::crashed(generation, answers, Reason::Trapped, message).await;
+        let exit = self.record(exit).await;
+        drop(awake);
+        Some(exit)
     }
 
     /// Forgets the actor's crashes: durably if it is not awake, else for what is awake.
@@ -364,6 +376,8 @@ impl Slot {
         let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
         let pending = Pending { queue_us, method: Arc::clone(&method), reply, trace };
         self.handle.view.lock().running = Some(meter.clone());
+        let mut crash = None;
+        let fence = generation.fence();
         let mut running = generation.calling(method, values);
         let (generation, end) = loop {
             let control = tokio::select! {
@@ -378,6 +392,12 @@ impl Slot {
                     answers.prove();
                     drop(done.send(Ok(())));
                 }
+                // Its guest stops at the next tick, as by a trap. The first to ask is answered.
+                Control::Crash { fence: of, done } if of == fence && crash.is_none() => {
+                    self.handle.revoke(Reason::Trapped);
+                    crash = Some(done);
+                }
+                Control::Crash { done, .. } => drop(done.send(None)),
                 Control::End { ending, done } => {
                     self.handle.hide();
                     let doing = Doing::Call { running, meter, pending };
@@ -386,6 +406,7 @@ impl Slot {
                     self.handle.view.lock().running = None;
                     let exit = self.record(exit).await;
                     drop(awake);
+                    drop(crash.map(|crash| crash.send(Some(exit.clone()))));
                     drop(done.send(Some(exit)));
                     return;
                 }
@@ -398,6 +419,10 @@ impl Slot {
                 let max = generation.limits().mailbox_calls_max;
                 let live = self.live.insert(Live { generation, answers, awake });
                 live.answers.bounded(max).await;
+                if let Some(done) = crash {
+                    // It was answered before the guest could be stopped.
+                    drop(done.send(self.crash(fence).await));
+                }
             }
             CallEnd::Crashed { answer, reason, message } => {
                 self.handle.hide();
@@ -408,8 +433,9 @@ impl Slot {
                 let Pending { queue_us, method, reply, .. } = pending;
                 let shape = |values| Called { method, values };
                 let heard = answer.heard(life, queue_us, shape).await;
-                self.record(exit).await;
+                let exit = self.record(exit).await;
                 drop(awake);
+                drop(crash.map(|crash| crash.send(Some(exit))));
                 drop(reply.send(heard));
             }
             CallEnd::Fatal(waiting) => {

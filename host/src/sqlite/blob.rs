@@ -71,10 +71,10 @@ impl Connection {
         offset: u64,
         length: u64,
     ) -> Result<Vec<u8>, SqlError> {
-        if length > BLOB_READ_BYTES_MAX {
-            return Err(SqlError::LimitExceeded(SqlLimit::ValueBytes));
-        }
         self.guarded(|core| {
+            if length > BLOB_READ_BYTES_MAX {
+                return Err(SqlError::LimitExceeded(SqlLimit::ValueBytes));
+            }
             core.with_open(blob, |open| {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(blob.bytes);
                 let length = usize::try_from(length).unwrap_or(usize::MAX).min(blob.bytes - from);
@@ -90,14 +90,18 @@ impl Connection {
     /// # Errors
     /// `InvalidArgument` beyond the end, `Denied` if opened for reading, and those of a commit.
     pub fn blob_write(&mut self, blob: &Blob, offset: u64, bytes: &[u8]) -> Result<(), SqlError> {
-        if !blob.writable {
-            return Err(SqlError::Denied("the blob was opened for reading".to_owned()));
-        }
-        let from = usize::try_from(offset)
-            .ok()
-            .filter(|from| from.checked_add(bytes.len()).is_some_and(|to| to <= blob.bytes))
-            .ok_or_else(|| SqlError::InvalidArgument("beyond the end of the blob".to_owned()))?;
-        self.guarded(|core| core.with_open(blob, |open| open.write(from, bytes)))
+        self.guarded(|core| {
+            if !blob.writable {
+                return Err(SqlError::Denied("the blob was opened for reading".to_owned()));
+            }
+            let from = usize::try_from(offset)
+                .ok()
+                .filter(|from| from.checked_add(bytes.len()).is_some_and(|to| to <= blob.bytes))
+                .ok_or_else(|| {
+                    SqlError::InvalidArgument("beyond the end of the blob".to_owned())
+                })?;
+            core.with_open(blob, |open| open.write(from, bytes))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 
-use stockade_depot::{PAGE_SIZE, PageBytes, PageCount, PageSource, Pgno};
+use stockade_depot::{LargePages, PAGE_SIZE, PageBytes, PageCount, Pgno};
 
 use crate::fault::Fault;
 use crate::scratch::Budget;
@@ -35,7 +35,7 @@ pub(crate) enum Finished {
     /// In memory, in no particular order.
     Pages(Vec<(Pgno, PageBytes)>),
     /// Too large for that.
-    Large(Arc<dyn PageSource>),
+    Large(Arc<dyn LargePages>),
 }
 
 impl Overlay {

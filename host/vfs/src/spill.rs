@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use stockade_depot::{PAGE_SIZE, PageBytes, PageSource, Pgno};
+use stockade_depot::{LargePages, PAGE_SIZE, PageBytes, Pgno};
 
 use crate::fault::Fault;
 use crate::scratch::{self, Budget};
@@ -102,7 +102,7 @@ impl Spilled {
     }
 }
 
-impl PageSource for Spilled {
+impl LargePages for Spilled {
     fn pgnos(&self) -> Vec<Pgno> {
         self.pages.keys().copied().collect()
     }

@@ -52,7 +52,7 @@ const GROWS_TABLE: &str = r#"
       (table.grow $t (ref.null func) (i32.const 1000)))))
     unreachable)"#;
 
-/// Grows by four megabytes at once, beyond its limit; and page by page, in its start function.
+/// Grows by a gigabyte at once, beyond its limit; and page by page, in its start function.
 const GROWS_AT_ONCE: &str = r#"
   (memory 1)
   (func (export "run") (result i32) (memory.grow (i32.const 16384)))"#;
@@ -63,6 +63,8 @@ const GROWS_AT_START: &str = r#"
     unreachable)
   (start $grow)
   (func (export "run") (result i32) (i32.const 1))"#;
+const RECURSES: &str = r#"
+  (func $f (export "run") (result i32) (i32.add (call $f) (i32.const 1)))"#;
 const SPINS_AT_START: &str = r#"
   (func $spin (loop (br 0)))
   (start $spin)
@@ -77,6 +79,11 @@ async fn growth_is_bounded_wherever_it_happens() {
         .unwrap();
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::TableElements);
+    assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
+
+    deploy(&host, &component(RECURSES), |_| {}).await.unwrap();
+    let error = call(&host).await.unwrap_err();
+    let limit = Some(TrapLimit::Stack);
     assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
 
     let four_megabytes = |limits: &mut Limits| limits.memory_bytes_max = 4 << 20;

@@ -18,7 +18,7 @@ const HOST_LAYERS: &[&[&str]] = &[
     &["sqlite"],
     &["engine"],
     &["typed"],
-    &["grip", "clock", "limits"],
+    &["grip", "clock", "limits", "fault"],
 ];
 
 /// Layers of package `stockade-depot`, top to bottom.

@@ -1,5 +1,11 @@
 //! Each rule is switched off in turn, and the simulation must miss it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells"
+)]
+
 use stockade_depot::broken::Variant;
 use stockade_sim::run;
 

@@ -37,15 +37,19 @@ impl Death {
         if self.is_dead() { Err(self.first()) } else { Ok(()) }
     }
 
-    /// Records a cause; whether it is the first.
-    pub(crate) fn set(&self, cause: Cause) -> bool {
-        let fatal = cause.is_fatal();
-        let first = self.cause.set(cause).is_ok();
-        if fatal {
-            self.fatal.store(true, Ordering::Release);
-        }
+    /// Records a cause. Returns what is to be logged: the first cause, and the first fatal one that
+    /// follows a close, each once however many find it at the same time. What a sealed session
+    /// hears of its successor is no news.
+    pub(crate) fn set(&self, cause: Cause) -> Option<Cause> {
+        let first = self.cause.set(cause.clone()).is_ok();
+        let news = if cause.is_fatal() { !self.fatal.swap(true, Ordering::AcqRel) } else { first };
         self.dead.store(true, Ordering::Release);
-        first
+        match self.first() {
+            _ if !news => None,
+            Cause::Sealed => first.then_some(cause),
+            kept if kept.is_fatal() => Some(kept),
+            _ => Some(cause),
+        }
     }
 
     fn first(&self) -> Cause {

@@ -27,7 +27,7 @@ use crate::id::{PageCount, Pgno, Txid};
 use crate::limits::bytes_of_pages;
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::session::Mark;
-use crate::source::{InMemory, PageSource};
+use crate::source::{InMemory, LargePages};
 use crate::store::CommitStep;
 
 /// Contents of a page that SQLite left out of a growing transaction.
@@ -42,13 +42,13 @@ pub(crate) enum Written {
     /// In memory.
     Pages(Vec<(Pgno, PageBytes)>),
     /// Somewhere else.
-    Source(Arc<dyn PageSource>),
+    Source(Arc<dyn LargePages>),
 }
 
 /// A transaction that does not fit into one step.
 #[derive(Debug)]
 pub(crate) struct Large {
-    source: Arc<dyn PageSource>,
+    source: Arc<dyn LargePages>,
     /// Every page of its commit, ascending: those written, and zeros for those left out.
     pgnos: Vec<Pgno>,
 }
@@ -289,7 +289,7 @@ impl Pipeline {
 
     fn push_large(
         &mut self,
-        source: Arc<dyn PageSource>,
+        source: Arc<dyn LargePages>,
         grown: std::ops::RangeInclusive<u32>,
         page_count: PageCount,
     ) {

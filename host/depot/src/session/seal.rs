@@ -1,7 +1,8 @@
 //! The last step of a generation, under the same verdict rules as a commit.
 //!
 //! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
-//! since nobody else has the token; ours and not sealed is sent again; anything else is fenced.
+//! since nobody else has the token; ours and not sealed is sent again; anything else is fenced, and
+//! if a send may have been applied, nobody knows whether the snapshot was handed over.
 
 use super::Shared;
 use super::verdict::{may_be_applied, mismatch};
@@ -47,9 +48,19 @@ fn begin(shared: &Shared, with_snapshot: bool) -> Result<(), SealError> {
         return Err(SealError::SnapshotStale);
     }
     if std::mem::replace(&mut pipeline.sealing, true) {
-        return Err(SealError::Dead(Cause::Sealed));
+        drop(pipeline);
+        return Err(SealError::Dead(fatal_cause(shared).unwrap_or(Cause::Sealed)));
     }
     Ok(())
+}
+
+/// Why there is nothing to seal any more, if that is so.
+fn fatal_cause(shared: &Shared) -> Option<Cause> {
+    if !shared.death.is_fatal() {
+        return None;
+    }
+    let lost = shared.pipeline.lock().lost_cause();
+    Some(lost.or_else(|| shared.death.cause()).expect("BUG: dead without a cause"))
 }
 
 /// Waits until everything accepted is durable.
@@ -58,10 +69,8 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
         let news = shared.news.notified();
         tokio::pin!(news);
         news.as_mut().enable();
-        if shared.death.is_fatal() {
-            let lost = shared.pipeline.lock().lost_cause();
-            let cause = lost.or_else(|| shared.death.cause());
-            return Err(SealError::Dead(cause.expect("BUG: dead without a cause")));
+        if let Some(cause) = fatal_cause(shared) {
+            return Err(SealError::Dead(cause));
         }
         if !shared.pipeline.lock().pumping || broken::is_off(Variant::Join) {
             return Ok(());
@@ -86,8 +95,10 @@ async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, Stor
             match retry.ask(store.verdict(step.fence.db, step.base)).await {
                 Ok((Some(head), _)) if head.fence == step.fence && head.sealed => return Ok(head),
                 Ok((Some(head), _)) => match mismatch(step.fence, step.base, &head) {
+                    // A seal leaves no row: once the next owner has come, nobody can tell whether
+                    // ours was there before.
                     Some(mismatch) => {
-                        return Err((Verdict::NotCommitted, StoreError::Fenced(mismatch)));
+                        return Err((verdict(in_doubt), StoreError::Fenced(mismatch)));
                     }
                     None if refused && !matches!(error, StoreError::Fenced(_)) => {
                         return Err((verdict(in_doubt), error));

@@ -345,6 +345,11 @@ pub struct KindRow {
 pub trait Store: Send + Sync + 'static {
     /// How many shards the store has. Fixed when the store is made.
     fn shards(&self) -> u8;
+    /// Whether a read crosses a network, so that many pages in one answer cost about as much as one.
+    /// Asked at each takeover, to decide whether to read ahead.
+    fn reads_are_remote(&self) -> bool {
+        false
+    }
 
     // --- ownership ---------------------------------------------------------------------------
 

@@ -386,7 +386,7 @@ async fn a_damaged_engine_file_is_corrupt() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     // Everything but the schema's pages.
     let pages = std::fs::metadata(&path).unwrap().len() / 4096;
-    for page in 20..pages {
+    for page in 30..pages {
         file.write_all_at(&[0xEE; 4096], page * 4096).unwrap();
     }
     let store = open(directory.path());
@@ -590,6 +590,10 @@ async fn trimming_looks_at_committed_rows_only() {
     assert_eq!(owner.head().await.floor, Txid(6));
     // Nothing is left to do: another pass finds the staged commit's row, and leaves it.
     assert_eq!(trim(&owner, NOTHING).await.looked, 0);
+    // When the last of its pages is superseded, it goes: head, actor, two pages, one commit.
+    owner.commit(&[(1, 80)], 2).await;
+    trim(&owner, NOTHING).await;
+    assert_eq!(store.rows_of(db).await, Ok(5));
 }
 
 /// D3: the row of a young commit is somebody's verdict, whatever retention is asked for.

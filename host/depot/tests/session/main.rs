@@ -2,17 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../../../tests/src/capture.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the package stockade-tests")]
+mod capture;
 #[path = "../../../../tests/src/faulty_store.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the package stockade-tests")]
 mod faulty_store;
 mod world;
 
 mod cache;
+mod classes;
+mod close;
 mod commit;
 mod confirm;
 mod destroy;
 mod ending;
+mod fatal;
 mod import;
+mod preload;
+mod races;
 mod random;
 mod read;
 mod retention;

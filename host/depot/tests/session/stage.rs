@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_depot::{
-    Cause, DepotLimits, Mark, PageBytes, PageCount, PageSource, Pgno, PrepareError, Reason,
+    Cause, DepotLimits, LargePages, Mark, PageBytes, PageCount, Pgno, PrepareError, Reason,
     Session, Store, StoreError, Txid, Verdict, history,
 };
 
@@ -237,7 +237,7 @@ async fn there_is_one_large_transaction_at_a_time() {
 #[derive(Debug)]
 struct Broken;
 
-impl PageSource for Broken {
+impl LargePages for Broken {
     fn pgnos(&self) -> Vec<Pgno> {
         (1..=16).rev().map(Pgno).collect()
     }

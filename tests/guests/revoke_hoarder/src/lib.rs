@@ -20,7 +20,7 @@ use bindings::exports::stockade::actor::lifecycle::{Error, Guest as Lifecycle, H
 use bindings::exports::tests::revoke_hoarder::hoard::Guest as Hoard;
 use bindings::stockade::actor::context;
 use bindings::stockade::actor::sqlite::{
-    self, Blob, Connection, Cursor, Statement, TransactionMode, Value,
+    self, Blob, Connection, Cursor, Statement, Transaction, TransactionMode, Value,
 };
 
 /// One handle of every sort, and statements for each use.
@@ -29,7 +29,9 @@ struct Handles {
     idle: Statement,
     stepping: Statement,
     _owner: Statement,
+    named: Statement,
     cursor: Cursor,
+    transaction: Transaction,
     blob: Blob,
 }
 
@@ -119,13 +121,15 @@ impl Handles {
         let owner = db.prepare("SELECT v FROM t")?;
         let cursor = owner.open_cursor(&[])?;
         cursor.next(1)?;
-        let blob = db.open_blob("t", "v", 3, false)?;
-        Ok(Self { db, idle, stepping, _owner: owner, cursor, blob })
+        let named = db.prepare("SELECT v FROM t WHERE id = :id")?;
+        let blob = db.open_blob("t", "v", 3, true)?;
+        let transaction = db.begin(TransactionMode::Deferred)?;
+        Ok(Self { db, idle, stepping, _owner: owner, named, cursor, transaction, blob })
     }
 
     /// Every function of the interface that an old handle can reach.
     fn use_all(&self) -> Vec<String> {
-        let Self { db, idle, stepping, cursor, blob, .. } = self;
+        let Self { db, idle, stepping, named, cursor, transaction, blob, .. } = self;
         vec![
             line("connection.query", db.query("SELECT v FROM t WHERE id = 1", &[])),
             line("connection.execute", db.execute("UPDATE t SET v = v WHERE id = 1", &[])),
@@ -145,9 +149,15 @@ impl Handles {
             line("statement.clear-bindings", idle.clear_bindings()),
             line("statement.next", stepping.next(1)),
             line("statement.reset", stepping.reset()),
+            line("statement.bind", named.bind(1, &Value::Integer(1))),
+            line("statement.bind-name", named.bind_name(":id", &Value::Integer(1))),
+            line("statement.open-cursor", named.open_cursor(&[])),
             line("cursor.next", cursor.next(1)),
+            line("transaction.commit", transaction.commit()),
+            line("transaction.rollback", transaction.rollback()),
             line("blob.size", blob.size()),
             line("blob.read", blob.read(0, 1)),
+            line("blob.write", blob.write(0, &[1])),
             line("open", sqlite::open()),
         ]
     }

@@ -66,6 +66,9 @@ pub struct EmbeddedConfig {
     pub file_bytes_max: Option<u64>,
     /// Most connections that read one file at a time.
     pub readers_max: usize,
+    /// SQLite's VFS that the files are opened through, by name; `None`: the default one. For tests
+    /// that watch what reaches the disk.
+    pub vfs: Option<String>,
     /// Labels commits.
     pub clock: Clock,
 }
@@ -94,6 +97,7 @@ impl EmbeddedConfig {
             busy_wait: Duration::from_secs(5),
             file_bytes_max: None,
             readers_max: 16,
+            vfs: None,
             clock: Clock::system(),
         }
     }

@@ -126,7 +126,7 @@ fn existing(
         if !path.exists() {
             return Err(OpenStoreError::Missing(path));
         }
-        let conn = plain(&path, false)?;
+        let conn = plain(&path, config, false)?;
         conn.busy_timeout(config.busy_wait)?;
         check_file(&conn, &path, sql::SHARD_SCHEMA)?;
         if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
@@ -244,7 +244,7 @@ fn connect(
     config: &EmbeddedConfig,
     create: bool,
 ) -> Result<Connection, OpenStoreError> {
-    let conn = plain(path, create)?;
+    let conn = plain(path, config, create)?;
     conn.busy_timeout(config.busy_wait)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // After a failed sync the file must not be written again, not even when it closes.
@@ -270,10 +270,13 @@ fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-fn plain(path: &Path, create: bool) -> rusqlite::Result<Connection> {
+fn plain(path: &Path, config: &EmbeddedConfig, create: bool) -> rusqlite::Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    Connection::open_with_flags(path, flags)
+    match &config.vfs {
+        Some(name) => Connection::open_with_flags_and_vfs(path, flags, name.as_str()),
+        None => Connection::open_with_flags(path, flags),
+    }
 }

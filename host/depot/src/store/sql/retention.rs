@@ -2,12 +2,21 @@
 //!
 //! None is fenced: each carries its own condition on head and pins in the statement that writes.
 
+/// Whether the commit row `c` may go when it is below the floor: a staged commit's row is what makes
+/// its pages visible, so it stays as long as one of them does.
+macro_rules! bare {
+    () => {
+        "(length(c.stage) = 0 OR NOT EXISTS (SELECT 1 FROM page g WHERE g.db = c.db \
+         AND g.stage = c.stage AND length(g.stage) > 0))"
+    };
+}
+
 /// Head, floor, and the oldest commit row that trimming can still delete. (db)
-///
-/// A staged commit's row is never among them: it is what makes its pages visible.
-pub(crate) const HISTORY: &str = "SELECT h.txid, h.floor, \
-     (SELECT c.txid FROM \"commit\" c WHERE c.db = h.db AND length(c.stage) = 0 \
-     ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = ?1";
+pub(crate) const HISTORY: &str = concat!(
+    "SELECT h.txid, h.floor, (SELECT c.txid FROM \"commit\" c WHERE c.db = h.db AND ",
+    bare!(),
+    " ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = ?1"
+);
 
 /// The commit that the floor may rise to: among the next `?4` commits the newest one that is old
 /// enough, leaves enough commits, and is not above a pin.
@@ -52,9 +61,13 @@ pub(crate) const TRIM_PAGES: &str = concat!(
 );
 
 /// Commit rows below the floor, oldest first. (db, below, most)
-pub(crate) const TRIM_COMMITS: &str = "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
+pub(crate) const TRIM_COMMITS: &str = concat!(
+    "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
      (SELECT c.txid FROM \"commit\" c JOIN head h ON h.db = c.db WHERE c.db = ?1 AND c.txid < ?2 \
-     AND c.txid < h.floor AND length(c.stage) = 0 ORDER BY c.txid LIMIT ?3)";
+     AND c.txid < h.floor AND ",
+    bare!(),
+    " ORDER BY c.txid LIMIT ?3)"
+);
 
 /// Locks a head that has the state `?2`, for a pin. (db, txid)
 ///
