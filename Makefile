@@ -8,11 +8,12 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test model soak crash fuzz large bench check format
+.PHONY: help setup guests demo test simulate model soak crash fuzz large bench check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
 	@echo 'make test    every test'
+	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
 	@echo 'make fuzz    generated records and rows of the store, FUZZ_SECONDS=n each (60)'
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
@@ -47,6 +48,11 @@ test: setup
 	  cargo test --locked --no-fail-fast; \
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
+	cargo test --locked --no-fail-fast -p stockade-sim
+
+simulate: export SEEDS ?= 1000
+simulate:
+	cargo test --locked -p stockade-sim --test sim every_promise -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
@@ -82,6 +88,7 @@ check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
+	cargo clippy --locked -p stockade-sim --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
 

@@ -180,6 +180,24 @@ fn packages_look_down_only() {
 }
 
 #[test]
+fn rules_are_switched_off_in_the_simulation_only() {
+    // The feature's home, and the one package that turns it on: it is no default member, so no
+    // other build has it.
+    let homes = ["host/depot/Cargo.toml", "tests/sim/Cargo.toml"];
+    let manifests = source::manifests().into_iter();
+    check(
+        "only the simulation's manifest turns `broken-variants` on",
+        manifests.map(|path| path.display().to_string()).filter(|name| {
+            let text = std::fs::read_to_string(root().join(name)).unwrap();
+            text.contains("broken-variants") && !homes.contains(&name.as_str())
+        }),
+    );
+    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let default = workspace.lines().find(|line| line.starts_with("default-members"));
+    assert!(!default.unwrap().contains("tests/sim"), "the simulation is no default member");
+}
+
+#[test]
 fn engines_stay_behind_their_walls() {
     check("a library is named only behind its wall", layers::wall_offences(&sources()));
 }

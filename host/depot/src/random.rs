@@ -10,7 +10,10 @@ use crate::id::{DbId, Shard, StageId, Token};
 /// Where tokens and database ids come from. Safety rests on it: two attempts must never draw the
 /// same token.
 #[derive(Clone)]
-pub struct Random(Arc<dyn Fn(&mut [u8]) -> Result<(), StoreError> + Send + Sync>);
+pub struct Random(Arc<Fill>);
+
+/// Fills bytes, or says why not.
+type Fill = dyn Fn(&mut [u8]) -> Result<(), StoreError> + Send + Sync;
 
 impl Random {
     /// A source of one's own: a simulation's.

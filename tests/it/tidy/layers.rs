@@ -43,12 +43,13 @@ const DEPOT_LAYERS: &[&[&str]] = &[
 ];
 
 /// Packages and the packages of ours that each may depend on.
-const PACKAGES: [(&str, &[&str]); 6] = [
+const PACKAGES: [(&str, &[&str]); 7] = [
     ("host/depot/Cargo.toml", &[]),
     ("host/vfs/Cargo.toml", &["stockade-depot"]),
     ("host/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
     ("guest-sdk/Cargo.toml", &[]),
     ("tests/model/Cargo.toml", &[]),
+    ("tests/sim/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
     ("tests/Cargo.toml", &["stockade", "stockade-depot", "stockade-vfs"]),
 ];
 

@@ -57,8 +57,8 @@ impl Op {
     pub fn roll(number: i64, dice: &Dice) -> Self {
         let id = |of| i64::try_from(dice.below(of)).unwrap();
         let work = match dice.below(10) {
-            0 => Work::Keep { name: id(6), bytes: dice.between(100, 20_000) },
-            1 => Work::Drop { from: id(6) },
+            0 | 1 => Work::Keep { name: id(6), bytes: dice.between(100, 40_000) },
+            3 => Work::Drop { from: id(6) },
             2 => Work::Churn { bytes: dice.between(10_000, 40_000) },
             _ => Work::Transfer {
                 from: id(ACCOUNTS.unsigned_abs()),

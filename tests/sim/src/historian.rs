@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use stockade_depot::history::ExportError;
 use stockade_depot::store::Keep;
-use stockade_depot::{ActorId, DbId, Store, StoreError, Txid, history, retention};
+use stockade_depot::{ActorId, DbId, PAGE_SIZE, Pgno, Store, StoreError, Txid, history, retention};
 
 use crate::bank::State;
 use crate::dice::Dice;
@@ -34,15 +34,19 @@ impl Historian {
     /// Gives up what is old.
     pub async fn trim(self) {
         let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
-        let keep = Keep { commits_min: self.dice.below(6), age_ms_min: 0 };
+        let keep = Keep { commits_min: self.dice.below(3), age_ms_min: 0 };
         let pause = Duration::from_millis(1);
         let db = state.head.fence.db;
-        let trimmed = retention::trim(self.store.as_ref(), db, keep, pause).await;
-        self.journal.say(&format!("trimmed {}: {trimmed:?}", self.actor));
+        for _ in 0..4 {
+            let trimmed = retention::trim(self.store.as_ref(), db, keep, pause).await;
+            self.journal.say(&format!("trimmed {}: {trimmed:?}", self.actor));
+        }
     }
 
     /// Exports a state of the past, sometimes one that it has pinned.
     pub async fn export(self) {
+        // Before, while, or after somebody trims.
+        tokio::time::sleep(Duration::from_millis(self.dice.below(150))).await;
         let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
         let db = state.head.fence.db;
         let at = Txid(state.head.txid.0.saturating_sub(self.dice.below(12)).max(1));
@@ -53,7 +57,10 @@ impl Historian {
         let outcome = history::export(store, db, Some(at), &mut bytes, &mut |_| ()).await;
         self.journal.say(&format!("exported {} as of {at}: {outcome:?}", self.actor));
         match outcome {
-            Ok(_) => self.check(&bytes, &name, at),
+            Ok(_) => {
+                self.check(&bytes, &name, at);
+                self.read_again(db, at, &bytes, pinned).await;
+            }
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
             Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
             // The head has moved backward in nobody's eyes: a state that was never there.
@@ -61,6 +68,22 @@ impl Historian {
             Err(error) => self.broken(at, &format!("{error}")),
         }
         self.unpin(db, at, &name, pinned).await;
+    }
+
+    /// A long export goes on: what it reads later is what it would have read before, or gone.
+    async fn read_again(&self, db: DbId, at: Txid, bytes: &[u8], pinned: bool) {
+        tokio::time::sleep(Duration::from_millis(self.dice.below(800))).await;
+        match self.store.read_at(db, at, Pgno(1), 256).await {
+            Ok(pages) => {
+                let same = pages.iter().map(|page| &page.bytes[..]).eq(bytes.chunks(PAGE_SIZE));
+                if !same {
+                    self.broken(at, "it is read otherwise than before");
+                }
+            }
+            Err(StoreError::HistoryGone { .. }) if !pinned => {}
+            Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {}
+            Err(error) => self.broken(at, &format!("{error}")),
+        }
     }
 
     async fn unpin(&self, db: DbId, at: Txid, name: &str, pinned: bool) {

@@ -433,6 +433,10 @@ impl Store for Link {
     }
 
     async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
+        // Sessions leave it to their successors then: what was staged in vain stays for long.
+        if !self.network.calm.load(Ordering::SeqCst) && self.network.dice.percent(75) {
+            return Err(StoreError::Unavailable("no time to collect".into()));
+        }
         let tell = |collected: &Collected| format!("{} rows", collected.rows);
         self.send(format!("collect for generation {}", fence.generation), tell, move |store| {
             Box::pin(async move { store.collect_stages(fence).await })

@@ -60,6 +60,9 @@ struct World {
     judge: Arc<Judge>,
     dice: Arc<Dice>,
     actors: Vec<ActorId>,
+    /// Whether nearly every commit is too large for one step. The rows of such commits are not
+    /// trimmed.
+    stages: bool,
     ops: Arc<AtomicI64>,
     scratch: std::path::PathBuf,
     off: Option<Variant>,
@@ -87,8 +90,8 @@ impl Node {
         let limits = DepotLimits {
             step_deadline: Duration::from_millis(400),
             read_deadline: Duration::from_millis(200),
-            cache_bytes_max: if dice.percent(30) { 0 } else { 64 << 20 },
-            step_bytes_max: if dice.percent(50) { pages(2) } else { 4 << 20 },
+            cache_bytes_max: if dice.percent(50) { 0 } else { 64 << 20 },
+            step_bytes_max: if world.stages { pages(1) } else { 4 << 20 },
             pipeline_bytes_max: if dice.percent(30) { pages(4) } else { 64 << 20 },
             ..DepotLimits::default()
         };
@@ -137,9 +140,11 @@ impl World {
         let network = Network::new(store, own_dice, own_journal, Arc::clone(&judge), weather);
         let actors = if dice.percent(30) { vec!["a", "b"] } else { vec!["a"] };
         let actors = actors.into_iter().map(|key| ActorId::new("bank", key).unwrap()).collect();
+        let stages = dice.percent(50);
         let ops = Arc::new(AtomicI64::new(0));
         let nodes = Vec::new();
-        let mut world = Self { nodes, network, journal, judge, dice, actors, ops, scratch, off };
+        let mut world =
+            Self { nodes, network, journal, judge, dice, actors, stages, ops, scratch, off };
         for number in 0..NODES {
             let node = Node::start(number, 1, &world);
             world.nodes.push(node);
@@ -233,11 +238,16 @@ impl World {
                 self.journal.say(&format!("node{at} crashes"));
                 self.nodes[at].crash().await;
             }
-            55..=69 => {
+            55..=64 => {
                 self.journal.say(&format!("node{at} ends its generations"));
                 self.nodes[at].shutdown.notify_waiters();
             }
-            70..=79 => self.look_back(at, true),
+            65..=79 => {
+                // Exports that meet the trimming.
+                self.look_back(at, true);
+                self.look_back(at, false);
+                self.look_back(at, false);
+            }
             80..=91 => self.look_back(at, false),
             _ => {}
         }

@@ -1,5 +1,11 @@
 //! Fixed seeds, more seeds, one seed, and the same seed twice.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells"
+)]
+
 use stockade_sim::run;
 
 /// Seeds of `make test`.
