@@ -95,7 +95,7 @@ async fn an_export_under_writes_and_trimming_is_one_state() {
     let host = start(&site, &clock).await;
     host.deploy_with(guest::SQLITE_BENCH, |limits| limits.history_commits_min = 1).await;
     let actor = actor(guest::SQLITE_BENCH, "a");
-    host.ok(&actor, "setup", json!([20_000])).await;
+    host.ok(&actor, "setup", json!([100_000])).await;
     let mut export = host.host.export(&actor).await.unwrap();
     let mut bytes = export.next().await.unwrap().expect("pages").to_vec();
     assert!(export.bytes() > u64::try_from(bytes.len()).unwrap(), "too small to be cut in two");

@@ -11,6 +11,10 @@ pub(crate) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// asked about a hundred times within `step_deadline`.
 pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Most bytes of pages in one commit step: one step stays a short transaction of the engine, and a
+/// group of them bounded memory. Larger transactions are staged.
+pub const COMMIT_BYTES_MAX: u64 = 128 << 20;
+
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]
 pub struct DepotLimits {
@@ -95,7 +99,7 @@ impl DepotLimits {
     /// Pages of one step, at least one and at most what a store takes.
     #[must_use]
     pub fn step_pages_max(&self) -> usize {
-        let bytes = self.step_bytes_max.min(crate::store::limits::COMMIT_BYTES_MAX);
+        let bytes = self.step_bytes_max.min(COMMIT_BYTES_MAX);
         usize::try_from(bytes / PAGE_SIZE as u64).unwrap_or(usize::MAX).max(1)
     }
 }

@@ -36,7 +36,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     ],
     &["cache", "cause", "retry", "parker"],
     &["store"],
-    &["chain", "limits"],
+    &["chain", "limits", "source"],
     &["page", "error", "random"],
     &["reason", "fence"],
     &["id", "broken"],

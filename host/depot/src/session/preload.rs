@@ -41,9 +41,6 @@ impl Shared {
                 | StoreError::NoCommit { .. }
                 | StoreError::HasForks(_)
                 | StoreError::Corrupt(_)
-                | StoreError::HistoryGone { .. }
-                | StoreError::NoCommit { .. }
-                | StoreError::HasForks(_)
                 | StoreError::Closed),
             ) => tracing::debug!(actor = %self.actor, %error, "nothing was read ahead"),
         }

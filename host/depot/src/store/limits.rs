@@ -2,14 +2,12 @@
 //! production.
 
 use crate::error::{Limit, StoreError};
+pub use crate::limits::COMMIT_BYTES_MAX;
 
 /// Most pages in one read step: 1 MiB.
 pub const READ_PAGES_MAX: usize = 256;
 /// Most rows in one page of a listing: an answer stays well below 1 MiB.
 pub const LIST_ROWS_MAX: usize = 1000;
-/// Most bytes of pages in one commit step: one step stays a short transaction of the engine, and a
-/// group of them bounded memory. Larger transactions are staged.
-pub const COMMIT_BYTES_MAX: u64 = 128 << 20;
 /// Most bytes of handed-over in-memory state: it is read whole when the actor wakes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
 /// Most bytes of a component: one row, read whole when it is compiled.

@@ -121,7 +121,7 @@ fn a_rollback_near_the_limit_works() {
 #[test]
 fn a_large_transaction_over_the_scratch_limit_leaves_no_trace() {
     let mut refused = 0;
-    for pages in [20, 40, 60, 80, 100, 120, 140, 160] {
+    for pages in [20, 60, 100, 140, 180, 240, 320, 640] {
         let limits = DepotLimits { step_bytes_max: 8 * 4096, ..DepotLimits::default() };
         let mut pair = Pair::new(limits, |o| {
             o.cache_pages = 16;
