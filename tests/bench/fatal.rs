@@ -12,8 +12,11 @@ use stockade_tests::host::{Site, actor};
 use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
+/// Its name, kind, method and arguments.
+type Endless = (&'static str, Guest, &'static str, fn() -> Json);
+
 /// A guest that writes and then never ends by itself: in wasm, in SQL, waiting in the host.
-const ENDLESS: [(&str, Guest, &str, fn() -> Json); 3] = [
+const ENDLESS: [Endless; 3] = [
     ("loop", guest::HOSTILE_WAIT, "write-and-spin", || json!([1])),
     ("sql", guest::HOSTILE_LOOP, "spin-in-sql", || json!([])),
     ("wait", guest::HOSTILE_WAIT, "write-and-nap", || json!([1, 3_600_000])),

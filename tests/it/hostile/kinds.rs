@@ -161,13 +161,16 @@ async fn components_that_need_too_much_are_refused() {
     host.host.shutdown().await;
 }
 
+/// A limit by its name, to be set.
+type Setting = (&'static str, fn(&mut Limits) -> &mut u64);
+
 /// A time of all milliseconds there are overflowed the clock: each call killed its actor's task.
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_ask_for_too_much_are_refused() {
     let site = Site::new();
     let host = host(&site).await;
     let text = component("(func (export \"run\") (result i32) (i32.const 1))");
-    let set: [(&str, fn(&mut Limits) -> &mut u64); 13] = [
+    let set: [Setting; 13] = [
         ("memory_bytes_max", |l| &mut l.memory_bytes_max),
         ("table_elements_max", |l| &mut l.table_elements_max),
         ("call_time_ms", |l| &mut l.call_time_ms),

@@ -10,6 +10,9 @@ use stockade_depot::{
 
 use crate::owner::{Owner, page, token};
 
+/// Chunks of one stage: their pages, each with the value it gets.
+type Chunks = &'static [&'static [(u32, u64)]];
+
 /// An id that no other call returns.
 fn fresh() -> StageId {
     StageId(token().0)
@@ -200,7 +203,7 @@ pub(crate) async fn a_late_chunk_of_a_stage_that_was_given_up_is_harmless(store:
 pub(crate) async fn a_staged_commit_that_leaves_holes_changes_nothing(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
-    let holes: [(&[&[(u32, u64)]], u32); 7] = [
+    let holes: [(Chunks, u32); 7] = [
         (&[&[(1, 2)], &[(4, 2)]], 4),
         (&[&[(3, 2)], &[(5, 2)]], 5),
         (&[&[(3, 2), (5, 2)], &[]], 5),
@@ -216,7 +219,7 @@ pub(crate) async fn a_staged_commit_that_leaves_holes_changes_nothing(store: Arc
         assert_corrupt(store.commit(commit).await);
         assert_eq!(owner.everything().await, before, "{chunks:?}");
     }
-    let whole: [(&[&[(u32, u64)]], u32); 4] = [
+    let whole: [(Chunks, u32); 4] = [
         (&[&[(1, 3)], &[(3, 3)], &[(4, 3)]], 4),
         (&[&[(1, 4), (5, 4)], &[(6, 4), (7, 4)]], 7),
         (&[&[(8, 5)], &[]], 8),

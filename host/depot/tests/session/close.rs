@@ -1,6 +1,8 @@
 //! `close` from any thread at any time: idempotent, beside reads, commits in flight, seals and
 //! itself. Nothing hangs, the first cause stays, and what was accepted has its verdict.
 
+#![allow(clippy::disallowed_methods, reason = "threads are raced with the time they take")]
+
 use std::sync::Barrier;
 use std::time::Duration;
 
