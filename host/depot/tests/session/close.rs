@@ -102,7 +102,10 @@ async fn close_lets_a_commit_in_flight_run_to_its_verdict() {
         session.close(Reason::Slept);
         session.close(Reason::Slept);
         commit.release();
-        drop(ask);
+        if let Some(ask) = ask {
+            ask.fired().await;
+            ask.release();
+        }
         assert_eq!(session.durable(mark).await, Ok(Txid(1)), "{fault:?}");
         assert_eq!(world.state().await.head.txid, Txid(1), "{fault:?}");
         assert_eq!(session.cause(), Some(Cause::Closed(Reason::Slept)));
