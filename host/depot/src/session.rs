@@ -32,6 +32,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -228,6 +229,12 @@ impl Session {
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.shared.death.cause()
+    }
+
+    /// When the first cause became known here.
+    #[must_use]
+    pub fn dead_since(&self) -> Option<Instant> {
+        self.shared.death.since()
     }
 
     /// Everything accepted so far.
