@@ -204,7 +204,7 @@ impl Session {
 
     /// Every wait of `read` and `prepare` ends with `Interrupted` soon after `may` says no: it is
     /// asked now and then while one lasts, from any thread. The first call counts, and belongs
-    /// before the database is opened.
+    /// before the database is opened. The session keeps `may`, which must not keep the session.
     pub fn wait_while(&self, may: impl Fn() -> bool + Send + Sync + 'static) {
         // As with `narrow`.
         let _ = self.shared.patience.set(Box::new(may));

@@ -104,8 +104,10 @@ impl Connection {
                 meter.look() && owner.is_alive()
             }
         };
-        let (waits_on, still_ours) = (meter.clone(), owner.clone());
-        session.wait_while(move || !waits_on.past_deadline() && still_ours.is_alive());
+        // Without the owner: the session keeps this, and must not keep itself. It looks by itself
+        // whether it is dead.
+        let (waits_on, grip) = (meter.clone(), owner.grip().clone());
+        session.wait_while(move || !waits_on.past_deadline() && grip.reason().is_none());
         let interrupts = look();
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
         connection.progress_handler(steps, Some(move || !interrupts())).map_err(other)?;
