@@ -80,6 +80,10 @@ const DESTROY_ATTEMPTS: usize = 20;
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long each step of the end may take that follows the generations'. 10 s: leaving and closing a
+/// store takes some of its writes, and whatever it leaves undone the next process does.
+const STEP_WITHIN: Duration = Duration::from_secs(10);
+
 /// A running host. Cloning shares it.
 #[derive(Clone)]
 pub struct Host {
@@ -492,11 +496,12 @@ impl Host {
         let begun = Instant::now();
         self.close_intake();
         let unfinished = self.end_generations().await;
-        self.join_background().await;
-        self.retire().await;
-        self.close_store().await;
+        let mut orderly = unfinished == 0;
+        orderly &= in_time("background tasks", self.join_background()).await;
+        orderly &= in_time("leaving the store", self.retire()).await;
+        orderly &= in_time("closing the store", self.close_store()).await;
         drop(self.inner.runtimes.lock().take());
-        ShutdownReport { orderly: unfinished == 0, unfinished, took: begun.elapsed() }
+        ShutdownReport { orderly, unfinished, took: begun.elapsed() }
     }
 
     fn close_intake(&self) {
@@ -573,6 +578,15 @@ impl Host {
         // dropped: what is left was cut off in the middle, and nobody knows what it has done.
         heard.await.unwrap_or_else(|_| Err(self.cut_off()))
     }
+}
+
+/// Whether a step of the end was done. A store that does not answer must not keep the process.
+async fn in_time(what: &str, step: impl Future<Output = ()>) -> bool {
+    let done = tokio::time::timeout(STEP_WITHIN, step).await.is_ok();
+    if !done {
+        tracing::error!(what, "not done in time; the host ends without it");
+    }
+    done
 }
 
 fn random_node() -> Result<NodeSession, HostError> {

@@ -176,7 +176,12 @@ async fn known_by_a_confirmation() {
     loss.take_over().await;
     confirm.release();
     assert_fenced("answered", &told("answered", answered).await, None);
+    // The endless one still has to be stopped, and this call waits behind it. It asks after the loss
+    // was known, so it does not hear of it: it is for the next generation, which is elsewhere.
+    let after = loss.call("count", json!([]));
     assert_fenced("running", &told("running", running).await, None);
+    let error = told("after", after).await;
+    assert!(matches!(error, HostError::Elsewhere { .. }), "{error:?}");
     loss.assert_ended(Generation(2), "confirm").await;
     loss.end().await;
 }

@@ -189,8 +189,9 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     for actor in [&stuck, &idle] {
         host.ok(actor, "write", json!([])).await;
     }
-    let holding = call(&host, &stuck, "hold", json!([3_600_000]));
+    // Counted before the call is made: its commit may come at once, and it makes no second one.
     let commits = host.store.calls(Step::Commit);
+    let holding = call(&host, &stuck, "hold", json!([3_600_000]));
     while host.store.calls(Step::Commit) == commits {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -232,6 +233,51 @@ async fn sql_that_runs_at_the_deadline_is_interrupted() {
     // Without it, the statement goes on until the 5 s are over that its call was left.
     assert!(report.took < Duration::from_secs(4), "{report:?}");
     assert!(spinning.await.unwrap().is_err());
+}
+
+/// Whatever the store does, the host ends, and says that it was not in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_never_closes_does_not_keep_the_host() {
+    let site = Site::new();
+    let recorder = Recorder::new();
+    let host = site.host().recorder(&recorder).start().await;
+    host.deploy(guest::LIFECYCLE_STORM).await;
+    let actor = actor(guest::LIFECYCLE_STORM, "one");
+    host.ok(&actor, "write", json!([])).await;
+    host.store.never_close();
+    let end = tokio::time::timeout(Duration::from_secs(60), host.host.shutdown());
+    let report = end.await.expect("it ends");
+    assert!(!report.orderly && report.unfinished == 0, "{report:?}");
+    let steps: Vec<Event> = recorder.events();
+    assert_eq!(steps.last(), Some(&Event::Shutdown(ShutdownStep::NodeRetired)), "{steps:#?}");
+    let next = site.host().start().await;
+    assert_eq!(next.ok(&actor, "count", json!([])).await, json!(1));
+    next.host.shutdown().await;
+}
+
+/// Generations, their sessions and their caches go when they end: nothing keeps the store that a
+/// host was given.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_host_keeps_nothing() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy(guest::LIFECYCLE_STORM).await;
+    let actor = actor(guest::LIFECYCLE_STORM, "one");
+    for _ in 0..3 {
+        host.ok(&actor, "write", json!([])).await;
+        host.host.stop(&actor).await.unwrap();
+    }
+    host.host.shutdown().await;
+    let store = Arc::downgrade(&host.store);
+    drop(host);
+    // Threads that end by themselves may still be about to let go.
+    let gone = async {
+        while store.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let gone = tokio::time::timeout(Duration::from_secs(20), gone).await;
+    assert!(gone.is_ok(), "{} owners are left", store.strong_count());
 }
 
 // --- the real program -------------------------------------------------------------------------------

@@ -187,6 +187,7 @@ pub fn points_of(step: Step) -> impl Iterator<Item = Point> {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     remote: AtomicBool,
+    stuck: AtomicBool,
     calls: [AtomicU64; Step::ALL.len()],
     armed: Mutex<Vec<Arming>>,
 }
@@ -212,9 +213,15 @@ impl FaultyStore {
         Arc::new(Self {
             inner,
             remote: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             calls: Default::default(),
             armed: Mutex::default(),
         })
+    }
+
+    /// From now on it does not come to its end when it is closed.
+    pub fn never_close(&self) {
+        self.stuck.store(true, Ordering::SeqCst);
     }
 
     /// From now on it says that its reads cross a network.
@@ -635,5 +642,8 @@ impl Store for FaultyStore {
 
     async fn close(&self) {
         self.inner.close().await;
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -32,6 +32,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -203,7 +204,7 @@ impl Session {
 
     /// Every wait of `read` and `prepare` ends with `Interrupted` soon after `may` says no: it is
     /// asked now and then while one lasts, from any thread. The first call counts, and belongs
-    /// before the database is opened.
+    /// before the database is opened. The session keeps `may`, which must not keep the session.
     pub fn wait_while(&self, may: impl Fn() -> bool + Send + Sync + 'static) {
         // As with `narrow`.
         let _ = self.shared.patience.set(Box::new(may));
@@ -228,6 +229,12 @@ impl Session {
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.shared.death.cause()
+    }
+
+    /// When the first cause became known here.
+    #[must_use]
+    pub fn dead_since(&self) -> Option<Instant> {
+        self.shared.death.since()
     }
 
     /// Everything accepted so far.

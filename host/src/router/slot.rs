@@ -117,6 +117,8 @@ pub(super) struct Slot {
     queue: mpsc::Receiver<Request>,
     endings: mpsc::Receiver<Control>,
     live: Option<Live>,
+    /// Whom the newest fatal end concerns as well: whoever was queued when its cause became known.
+    lost: Option<(Cause, Instant)>,
 }
 
 struct Live {
@@ -142,7 +144,7 @@ impl Slot {
         queue: mpsc::Receiver<Request>,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
-        Self { router, actor, handle, queue, endings, live: None }
+        Self { router, actor, handle, queue, endings, live: None, lost: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -232,6 +234,15 @@ impl Slot {
 
     async fn serve(&mut self, request: Request) {
         let Request { queued, work, .. } = request;
+        if let Some(cause) = self.live.as_ref().and_then(|live| live.generation.session().cause()) {
+            self.fatal(&cause).await;
+        }
+        // Who asks after the loss was known is served by the next generation.
+        if let Some((cause, since)) = &self.lost
+            && queued <= *since
+        {
+            return work.refuse(error_of(cause, None));
+        }
         if self.live.is_none() && !self.router.is_open() {
             return work.refuse(HostError::ShuttingDown);
         }
@@ -382,7 +393,15 @@ impl Slot {
         let (generation, end) = loop {
             let control = tokio::select! {
                 biased;
-                done = &mut running => break done,
+                // SQL keeps its thread until it is interrupted: the order that has cut it short may
+                // not have been heard yet, and it is what ends the call.
+                done = &mut running => match self.cut_short_by(&meter) {
+                    Some(control) => {
+                        running = Box::pin(std::future::ready(done));
+                        control
+                    }
+                    None => break done,
+                },
                 Some(control) = self.endings.recv() => control,
             };
             match control {
@@ -448,6 +467,12 @@ impl Slot {
         }
     }
 
+    /// The next order, if one has brought the deadline of the call forward that has just ended: it
+    /// was sent before that.
+    fn cut_short_by(&mut self, meter: &Meter) -> Option<Control> {
+        meter.was_cut_short().then(|| self.endings.try_recv().ok()).flatten()
+    }
+
     /// The orderly end of a generation that runs no call.
     async fn end(&mut self, ending: Ending) -> Option<Exit> {
         let Live { generation, answers, awake } = self.take_live()?;
@@ -458,15 +483,15 @@ impl Slot {
         Some(exit)
     }
 
-    /// The session died. Whoever waits is told the cause.
+    /// The session died. Whoever waits for an answer is told the cause, and so is whoever was
+    /// queued when it became known (see `serve`).
     async fn fatal(&mut self, cause: &Cause) {
         let Some(Live { generation, answers, awake }) = self.take_live() else { return };
+        let since = generation.session().dead_since().unwrap_or_else(Instant::now);
+        self.lost = Some((cause.clone(), since));
         let exit = ending::fatal(generation, answers, cause).await;
         self.record(exit).await;
         drop(awake);
-        while let Ok(request) = self.queue.try_recv() {
-            request.work.refuse(error_of(cause, None));
-        }
     }
 
     fn take_live(&mut self) -> Option<Live> {

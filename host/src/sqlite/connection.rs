@@ -104,10 +104,10 @@ impl Connection {
                 meter.look() && owner.is_alive()
             }
         };
-        // Not the owner, which holds the session: it would hold itself for ever. A wait of a dead
-        // session ends anyhow.
-        let (waits_on, held_by) = (meter.clone(), owner.grip().clone());
-        session.wait_while(move || !waits_on.past_deadline() && held_by.reason().is_none());
+        // Without the owner: the session keeps this, and must not keep itself. It looks by itself
+        // whether it is dead.
+        let (waits_on, grip) = (meter.clone(), owner.grip().clone());
+        session.wait_while(move || !waits_on.past_deadline() && grip.reason().is_none());
         let interrupts = look();
         let steps = i32::try_from(STEPS_PER_LOOK).unwrap_or(i32::MAX);
         connection.progress_handler(steps, Some(move || !interrupts())).map_err(other)?;

@@ -2,13 +2,14 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::cause::Cause;
 
 /// Alive until the first cause.
 #[derive(Debug, Default)]
 pub(crate) struct Death {
-    cause: OnceLock<Cause>,
+    cause: OnceLock<(Cause, Instant)>,
     /// Set after `cause`: who sees the flag finds the cause.
     dead: AtomicBool,
     /// A cause after which nothing more is sent. It may come after a first cause that is not fatal
@@ -41,7 +42,7 @@ impl Death {
     /// follows a close, each once however many find it at the same time. What a sealed session
     /// hears of its successor is no news.
     pub(crate) fn set(&self, cause: Cause) -> Option<Cause> {
-        let first = self.cause.set(cause.clone()).is_ok();
+        let first = self.cause.set((cause.clone(), Instant::now())).is_ok();
         let news = if cause.is_fatal() { !self.fatal.swap(true, Ordering::AcqRel) } else { first };
         self.dead.store(true, Ordering::Release);
         match self.first() {
@@ -52,7 +53,12 @@ impl Death {
         }
     }
 
+    /// When the first cause became known.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.cause.get().map(|(_, since)| *since)
+    }
+
     fn first(&self) -> Cause {
-        self.cause.get().expect("BUG: dead without a cause").clone()
+        self.cause.get().expect("BUG: dead without a cause").0.clone()
     }
 }
