@@ -44,6 +44,8 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod fault;
+#[cfg(test)]
+mod fuzz;
 pub mod gateway;
 pub mod grip;
 pub mod host;

@@ -174,4 +174,6 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

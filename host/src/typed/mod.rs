@@ -42,6 +42,8 @@ pub(crate) use table::parameters;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod round_trips;
 #[cfg(test)]
 pub(crate) mod samples;

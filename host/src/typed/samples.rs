@@ -25,7 +25,8 @@ pub(crate) const ECHO: &str = r#"
     (func (export "echo") (param i32 i32) (result i32)
       (i32.store (i32.const 8) (local.get 0))
       (i32.store (i32.const 12) (local.get 1))
-      (i32.const 8)))
+      (i32.const 8))
+    (func (export "done") (param i32) (global.set $free (i32.const 1024))))
   (core instance $i (instantiate $m))
   (type $color' (enum "red" "dark-blue"))
   (export $color "color" (type $color'))
@@ -45,7 +46,8 @@ pub(crate) const ECHO: &str = r#"
   (export $all "all" (type $all'))
   (func (export "echo") (param "items" (list $all)) (result (list $all))
     (canon lift (core func $i "echo")
-      (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
+      (memory (core memory $i "memory")) (realloc (core func $i "realloc"))
+      (post-return (core func $i "done")))))
 "#;
 
 /// Deterministic random numbers: xorshift.

@@ -6,6 +6,7 @@ mod calls;
 mod constraints;
 mod forbidden;
 mod functions;
+mod fuzz;
 mod operators;
 mod revoked;
 mod slices;

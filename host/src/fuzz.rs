@@ -1,0 +1,105 @@
+//! Generated and mutated inputs for the unit tests named `fuzz`: what callers and guests may send.
+//! Never a panic, never a hang; a typed error, or a value that keeps its promises.
+//!
+//! `SEED=n` repeats a case, `FUZZ_SECONDS=n` goes on for so long (`make fuzz`). Without it a fixed
+//! number of cases runs. The generators know the formats; they are not guided by coverage.
+
+#[path = "../depot/tests/crash/random.rs"]
+mod random;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use random::Random;
+
+/// Longest that one case may take: a machine may be busy, a hang is for ever.
+const CASE_MAX: Duration = Duration::from_secs(60);
+/// Longest input that mutations grow to, in bytes.
+const INPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// Runs cases, each from a seed of its own. `name` is the test's path.
+pub(crate) fn cases(name: &str, count: u64, mut case: impl FnMut(&mut Random)) {
+    let seconds = number("FUZZ_SECONDS");
+    let seed = number("SEED");
+    let begun = Instant::now();
+    let mut number = seed.unwrap_or(1);
+    let mut done = 0;
+    loop {
+        let more = match (seed, seconds) {
+            (Some(_), _) => done < 1,
+            (None, Some(seconds)) => begun.elapsed() < Duration::from_secs(seconds),
+            (None, None) => done < count,
+        };
+        if !more {
+            println!("{name}: {done} cases");
+            return;
+        }
+        let told = Told(format!("SEED={number} cargo test --lib {name}"));
+        let since = Instant::now();
+        case(&mut Random::new(number));
+        assert!(since.elapsed() < CASE_MAX, "{}: hangs", told.0);
+        drop(told);
+        number += 1;
+        done += 1;
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Says how to repeat a case that panics.
+struct Told(String);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("repeat it with: {}", self.0);
+        }
+    }
+}
+
+/// A number below `end`, to index with.
+pub(crate) fn below(random: &mut Random, end: usize) -> usize {
+    usize::try_from(random.below(end as u64)).expect("below a usize")
+}
+
+/// One of them.
+pub(crate) fn one<'t, T: ?Sized>(random: &mut Random, of: &[&'t T]) -> &'t T {
+    of[below(random, of.len())]
+}
+
+/// A seed of the corpus after up to eight mutations: bits flipped, bytes replaced, parts cut out,
+/// doubled, and spliced in from other seeds or the dictionary.
+pub(crate) fn mutated(random: &mut Random, corpus: &[&[u8]], dictionary: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = one(random, corpus).to_vec();
+    for _ in 0..random.below(9) {
+        let at = below(random, bytes.len() + 1);
+        let end = (at + below(random, 32)).min(bytes.len());
+        match random.below(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 if at < bytes.len() => bytes[at] = random.next().to_le_bytes()[0],
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let part = bytes[at..end].repeat(1 + below(random, 8));
+                bytes.splice(at..at, part);
+            }
+            4 => {
+                let other = one(random, corpus);
+                let from = below(random, other.len() + 1);
+                let to = from + below(random, other.len() - from + 1);
+                bytes.splice(at..end, other[from..to].iter().copied());
+            }
+            5 if random.below(4) == 0 => bytes.truncate(at),
+            _ => drop(bytes.splice(at..at, one(random, dictionary).iter().copied())),
+        }
+        bytes.truncate(INPUT_BYTES_MAX);
+    }
+    bytes
+}
+
+/// The same of texts.
+pub(crate) fn mutated_text(random: &mut Random, corpus: &[&str], dictionary: &[&str]) -> String {
+    let corpus: Vec<&[u8]> = corpus.iter().map(|text| text.as_bytes()).collect();
+    let dictionary: Vec<&[u8]> = dictionary.iter().map(|text| text.as_bytes()).collect();
+    String::from_utf8_lossy(&mutated(random, &corpus, &dictionary)).into_owned()
+}
