@@ -147,7 +147,15 @@ fn no_test_is_ignored() {
 #[test]
 fn printing_has_its_homes() {
     // The program's commands print; tests and benches report; guests have no terminal.
-    let homes = ["host/src/main.rs", "host/src/cli", "host/src/server", "tests", "examples"];
+    // `fuzz.rs` is compiled for unit tests only and says how to repeat a case.
+    let homes = [
+        "host/src/main.rs",
+        "host/src/cli",
+        "host/src/server",
+        "host/src/fuzz.rs",
+        "tests",
+        "examples",
+    ];
     check(
         "only the program's commands print",
         sources()
