@@ -12,11 +12,11 @@ use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
 /// A method and its arguments.
-type Attack = (&'static str, fn() -> Json);
+type Means = (&'static str, fn() -> Json);
 
 /// What attacks, all at once: as many loops and statements without end as a small machine has
 /// threads for guests, growth of memory, a flood of lines, a pattern over large texts, handles.
-const ATTACKS: [Attack; 8] = [
+const ATTACKS: [Means; 8] = [
     ("spin", || json!([])),
     ("spin", || json!([])),
     ("spin-in-sql", || json!([])),
