@@ -147,10 +147,11 @@ fn interrupted_every_method_that_runs_sql_says_so_and_the_others_work() {
         (_, true) => Err(SqlError::Interrupted),
         (_, false) => Ok(()),
     });
-    // The next call is none the worse for it.
+    // The call goes on to be interrupted; the next one is none the worse for it.
     let (mut world, things) = hoard();
     interrupt(&mut world, &things);
     assert_eq!(world.run("UPDATE t SET v = v"), Err(SqlError::Interrupted));
+    world.connection.end_of_call().unwrap();
     world.begin();
     assert_eq!(world.run("UPDATE t SET v = v"), Ok(3));
 }
