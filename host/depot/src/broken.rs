@@ -1,7 +1,7 @@
 //! Rules that a test build can switch off, one at a time, to show that the tests notice.
 //!
 //! Each rule asks [`is_off`] in its one place. Without the feature `broken-variants` the answer is
-//! the constant `false` and nothing of the question is left; with it, a thread that holds an [`Off`]
+//! the constant `false` and nothing of the question is left; with it, a thread that holds an `Off`
 //! runs without the rule. A build without debug assertions cannot have the feature.
 
 #[cfg(all(feature = "broken-variants", not(debug_assertions)))]
