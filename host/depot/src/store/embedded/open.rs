@@ -15,11 +15,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::config::EmbeddedConfig;
+use super::failure;
 use crate::store::sql;
 
 /// "STKD": tells `file` and other programs whose database this is.
@@ -251,7 +253,7 @@ fn connect(
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     keep_plans(&conn)?;
     conn.pragma_update(None, "page_size", ENGINE_PAGE_BYTES)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode = to_wal(&conn, config.busy_wait)?;
     if mode != "wal" {
         let why = format!("its file system does not carry WAL (journal mode {mode})");
         return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
@@ -262,6 +264,26 @@ fn connect(
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     Ok(conn)
+}
+
+/// Switches to WAL; the mode that the file has then. Of several processes that switch a new file at
+/// the same moment SQLite refuses all but one, whatever their busy timeout: they wait for the lock
+/// in the ordinary way, and look again.
+fn to_wal(conn: &Connection, wait: Duration) -> rusqlite::Result<String> {
+    let begun = Instant::now();
+    loop {
+        match conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+            Err(error) if is_busy(&error) && begun.elapsed() < wait => {
+                // Whether it got the lock or not: what counts is that it waited.
+                let _ = conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    failure::code(error) == Some(ErrorCode::DatabaseBusy)
 }
 
 /// Plans do not look at bound values. Otherwise SQLite, built with STAT4, compiles some statements
