@@ -67,7 +67,7 @@ soak: setup
 # Alone in its process: what other tests need would count as well.
 large: export MIB ?= 512
 large: setup
-	cargo test --locked -p stockade-tests --test it large::a_large -- --nocapture
+	cargo test --locked --test it large::a_large -- --nocapture
 
 # Every moment of the fixed workload is in `make test`; this tries more ways to tear its writes.
 crash: export SEED := $(or $(SEED),1)
