@@ -16,7 +16,9 @@ use crate::random::Random;
 pub(crate) struct Retry {
     deadline: Instant,
     /// The longest that the next pause may be.
-    pause: Duration,
+    longest: Duration,
+    /// The next pause, once drawn: who was refused it is not given a shorter one.
+    drawn: Option<Duration>,
     random: Random,
 }
 
@@ -24,17 +26,18 @@ impl Retry {
     /// Tries for `limit` from now on, with pauses drawn from `random`.
     pub(crate) fn new(limit: Duration, random: &Random) -> Self {
         let deadline = Instant::now() + limit;
-        Self { deadline, pause: RETRY_PAUSE_MIN, random: random.clone() }
+        Self { deadline, longest: RETRY_PAUSE_MIN, drawn: None, random: random.clone() }
     }
 
     /// Waits before the next attempt. `false` at once if that would be past the deadline.
     pub(crate) async fn pause(&mut self) -> bool {
-        let pause = self.random.part_of(self.pause);
+        let pause = self.drawn.unwrap_or_else(|| self.random.part_of(self.longest));
+        self.drawn = Some(pause);
         if Instant::now() + pause >= self.deadline {
             return false;
         }
         tokio::time::sleep(pause).await;
-        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        (self.longest, self.drawn) = ((self.longest * 2).min(RETRY_PAUSE_MAX), None);
         true
     }
 
@@ -111,5 +114,15 @@ mod tests {
         assert!((1..=5).contains(&pauses), "{pauses}");
         assert_eq!(draws.load(Ordering::Relaxed), pauses + 1, "each pause is drawn");
         assert!(begun.elapsed() >= Duration::from_millis(1));
+    }
+
+    /// A step that was given up is not sent again because a shorter pause came up.
+    #[tokio::test]
+    async fn who_was_refused_a_pause_is_refused_for_good() {
+        let whole_first = AtomicU8::new(u8::MAX);
+        let random = Random::new(move |bytes| bytes.fill(whole_first.swap(0, Ordering::Relaxed)));
+        let mut retry = Retry::new(RETRY_PAUSE_MIN, &random);
+        assert!(!retry.pause().await, "2 ms of 2 ms");
+        assert!(!retry.pause().await, "the half was not offered");
     }
 }
