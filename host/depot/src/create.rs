@@ -51,7 +51,7 @@ pub(crate) async fn make(
 }
 
 async fn settle(depot: &Depot, step: &CreateStep) -> Result<Head, OpenError> {
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         let mut error = match retry.ask(depot.store().create(step.clone())).await {
             Ok(Created::Made(head)) => return Ok(head),
