@@ -58,7 +58,7 @@ impl Historian {
         self.journal.say(&format!("exported {} as of {at}: {outcome:?}", self.actor));
         match outcome {
             Ok(_) => {
-                self.check(&bytes, &name, at);
+                self.check(db, &bytes, &name, at);
                 self.read_again(db, at, &bytes, pinned).await;
             }
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
@@ -92,7 +92,7 @@ impl Historian {
         }
     }
 
-    fn check(&self, bytes: &[u8], name: &str, at: Txid) {
+    fn check(&self, db: DbId, bytes: &[u8], name: &str, at: Txid) {
         let path = self.scratch.join(name);
         std::fs::write(&path, bytes).unwrap();
         let read = || {
@@ -102,7 +102,7 @@ impl Historian {
         };
         match read() {
             Ok((check, state)) if check == "ok" => {
-                self.judge.exported(&self.actor.to_string(), &state);
+                self.judge.exported(&Judge::life(&self.actor, db), &state);
             }
             Ok((check, _)) => self.broken(at, &check),
             Err(error) => self.broken(at, &format!("{error}")),

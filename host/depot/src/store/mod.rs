@@ -4,6 +4,7 @@
 //! stated as tests in the contract suite, which runs on every store.
 
 pub mod embedded;
+pub mod layer;
 pub mod limits;
 mod sql;
 
