@@ -36,6 +36,8 @@ const LEASE: Duration = Duration::from_millis(400);
 const SETTLED: Duration = Duration::from_secs(60);
 /// How long a start may take: its messages may be lost without a word.
 const START_WITHIN: Duration = Duration::from_secs(3);
+/// How often the host at the end of a run looks for an actor. A lease lies between two looks.
+const LOOKS_MAX: usize = 8;
 /// No deadline of a guest strikes: they run on the machine's clock.
 const NEVER_MS: u64 = 3_600_000;
 
@@ -320,8 +322,15 @@ impl World {
             return self.journal.broken("no host starts over a good network");
         };
         for actor in self.actors.clone() {
-            if !client.look(&actor).await {
-                self.journal.broken(&format!("{actor} is not there in the end"));
+            // Owners that have died are alive to it until they were seen to be dead.
+            let mut looks = 0;
+            while !client.look(&actor).await {
+                looks += 1;
+                if looks == LOOKS_MAX {
+                    self.journal.broken(&format!("{actor} is not there in the end"));
+                    break;
+                }
+                sleep(LEASE).await;
             }
             if let Err(what) = self.is_sound(&client, &actor).await {
                 self.journal.broken(&format!("{actor} in the end: {what}"));
