@@ -122,6 +122,11 @@ impl Judge {
         self.ends.lock().tried.insert(db);
     }
 
+    /// Whether somebody has tried to destroy a database.
+    pub fn may_end(&self, db: DbId) -> bool {
+        self.ends.lock().tried.contains(&db)
+    }
+
     /// Somebody was told that a database is gone.
     pub fn destroyed(&self, db: DbId) {
         self.ends.lock().gone.insert(db);

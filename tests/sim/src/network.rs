@@ -132,6 +132,11 @@ impl Life {
         self.dead.load(Ordering::SeqCst)
     }
 
+    /// It dies after so many further events of its messages.
+    pub fn dies_in(&self, events: u64) {
+        self.dies_in.store(events, Ordering::SeqCst);
+    }
+
     /// Cuts it off from the store, or connects it again.
     pub fn cut_off(&self, cut_off: bool) {
         self.cut_off.store(cut_off, Ordering::SeqCst);

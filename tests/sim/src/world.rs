@@ -221,6 +221,10 @@ impl World {
         let actor = self.pick(self.actors.len());
         let reaper = self.reaper(at, actor);
         let node = &mut self.nodes[at];
+        if self.dice.percent(40) {
+            // It does not live to see the end of it.
+            node.life.dies_in(self.dice.between(1, 25));
+        }
         if destroys {
             node.tasks.spawn(reaper.destroy());
         } else {
