@@ -226,7 +226,11 @@ impl Link {
     async fn send<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
         self.event().await;
         let network = &self.network;
-        let fate = network.fate(self.life.is_cut_off());
+        let mut fate = network.fate(self.life.is_cut_off());
+        if call.about.asked == Asked::Create {
+            // The one step that a network must not double (`Store::create`); it may come late.
+            fate.again_ms = None;
+        }
         let number = network.messages.fetch_add(1, Ordering::SeqCst) + 1;
         network.journal.say(&format!("{} #{number} {}", self.life.name, call.about));
         if fate.refused {
