@@ -6,14 +6,16 @@
 //! it does; the store stays away until the deadline.
 
 use std::future::Future;
+use std::time::Duration;
 
 use stockade_depot::{
-    Cause, OpenError, Pgno, ReadError, Reason, SealError, Session, Store, Txid, Verdict,
+    Cause, DepotLimits, OpenError, Pgno, ReadError, Reason, SealError, Session, Store, Txid,
+    Verdict,
 };
 use tokio::task::JoinSet;
 
 use crate::faulty_store::{Armed, Fault, FaultClass, Outage, Point, Step, points};
-use crate::world::{COMPONENT, World, byte_of, put};
+use crate::world::{COMPONENT, World, byte_of, limits, put};
 
 /// What happens besides the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,8 +291,16 @@ async fn ownership(
     }
 }
 
+/// A deadline is for a store that is away. Where it is there, none may strike, however busy the
+/// machine is.
+fn world_of(scene: Scene) -> World {
+    let patient = Duration::from_secs(20);
+    let limits = DepotLimits { step_deadline: patient, read_deadline: patient, ..limits() };
+    if scene == Scene::Away { World::new() } else { World::with(limits) }
+}
+
 async fn read(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world_of(scene);
     let session = world.create().await;
     session.durable(put(&session, &[(1, 3)], 1)).await.unwrap();
     let session = world.take_over(&world.there).await.unwrap().session;
@@ -320,7 +330,7 @@ fn was_answered(point: Point) -> bool {
 }
 
 async fn confirm(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world_of(scene);
     let session = world.create().await;
     let stage = Stage::set(&world, point, scene, Step::Confirm);
     let asking = tokio::spawn({
