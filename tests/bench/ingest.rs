@@ -17,7 +17,7 @@ use rusqlite::params;
 use serde_json::json;
 use stockade::ActorId;
 
-use crate::native::{Native, Sync};
+use crate::native::{Locking, Native, Sync};
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
@@ -57,7 +57,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
 }
 
 fn ingest_natively(path: &std::path::Path, chunks: &[&str]) -> anyhow::Result<(Duration, u64)> {
-    let mut native = Native::open(path, Sync::Full)?;
+    let mut native = Native::open(path, Sync::Full, Locking::Normal)?;
     let begun = Instant::now();
     let connection = native.connection();
     connection.execute_batch(statements::SCHEMA)?;

@@ -1,4 +1,4 @@
-//! The other side of every SQL ratio: rusqlite on a file, WAL, normal locking, statements cached.
+//! The other side of every SQL ratio: rusqlite on a file, WAL, statements cached.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +17,15 @@ pub enum Sync {
     Full,
 }
 
+/// Who else may open the file meanwhile.
+#[derive(Clone, Copy)]
+pub enum Locking {
+    /// Anybody: SQLite's default. Each transaction takes and gives back locks.
+    Normal,
+    /// Nobody, as with an actor's database: locks are kept, and the WAL's index is plain memory.
+    Exclusive,
+}
+
 /// A database file in the bench's directory.
 pub struct Native {
     connection: Connection,
@@ -24,8 +33,11 @@ pub struct Native {
 
 impl Native {
     /// Opens a file.
-    pub fn open(path: &Path, sync: Sync) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, sync: Sync, locking: Locking) -> anyhow::Result<Self> {
         let connection = Connection::open(path)?;
+        if matches!(locking, Locking::Exclusive) {
+            connection.pragma_update(None, "locking_mode", "exclusive")?;
+        }
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(
             None,
@@ -94,9 +106,13 @@ impl Native {
         Ok(begun.elapsed())
     }
 
-    /// Inserts in one transaction, into an emptied table.
+    /// Empties the table that [`Self::insert`] fills.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        Ok(self.connection.execute_batch("DELETE FROM bulk")?)
+    }
+
+    /// Inserts in one transaction.
     pub fn insert(&mut self, count: u32) -> anyhow::Result<Duration> {
-        self.connection.execute_batch("DELETE FROM bulk")?;
         let begun = Instant::now();
         let transaction = self.connection.transaction()?;
         {

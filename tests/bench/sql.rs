@@ -5,49 +5,98 @@ use std::time::Duration;
 use serde_json::json;
 use stockade::ActorId;
 
-use crate::native::{Native, Sync};
+use crate::native::{Locking, Native, Sync};
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
+
+/// A native side: its settings, and the figure that compares with it.
+type Against = (&'static str, Sync, Locking);
+
+/// One loop of the guest, and whom it is compared with.
+struct Workload {
+    method: &'static str,
+    count: u32,
+    against: &'static [Against],
+}
+
+const WORKLOADS: [Workload; 5] = [
+    Workload {
+        method: "point",
+        count: 50_000,
+        against: &[
+            ("sql.point.guest_over_native", Sync::Off, Locking::Normal),
+            ("sql.point.guest_over_exclusive", Sync::Off, Locking::Exclusive),
+        ],
+    },
+    Workload {
+        method: "scan",
+        count: 100,
+        against: &[("sql.scan10k.guest_over_native", Sync::Off, Locking::Normal)],
+    },
+    Workload {
+        method: "update",
+        count: 20_000,
+        against: &[
+            ("sql.update.guest_over_native", Sync::Off, Locking::Normal),
+            ("sql.update.guest_over_exclusive", Sync::Off, Locking::Exclusive),
+        ],
+    },
+    Workload {
+        method: "insert",
+        count: 100_000,
+        against: &[("sql.insert100k.guest_over_native", Sync::Full, Locking::Normal)],
+    },
+    Workload {
+        method: "insert-one-by-one",
+        count: 100_000,
+        against: &[("sql.insert100k.row_by_row_over_native", Sync::Full, Locking::Normal)],
+    },
+];
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     stand.deploy("sql", "sqlite_bench").await?;
     let actor = ActorId::new("sql", "one")?;
     stand.call(&actor, "setup", json!([crate::native::ROWS])).await?;
-    let mut native = Native::open(&stand.dir.path().join("native.db"), Sync::Off)?;
-    native.setup()?;
-
-    for (name, method, count, unit) in [
-        ("sql.point.guest_over_native", "point", stand.scaled(50_000), "us"),
-        ("sql.scan10k.guest_over_native", "scan", stand.scaled(100), "us"),
-        ("sql.update.guest_over_native", "update", stand.scaled(20_000), "us"),
-        ("sql.insert100k.guest_over_native", "insert", stand.scaled(100_000), "us"),
-    ] {
+    for Workload { method, count, against } in WORKLOADS {
+        let count = stand.scaled(count);
+        let mut sides = Vec::new();
+        for (name, sync, locking) in against {
+            let mut native =
+                Native::open(&stand.dir.path().join(format!("{name}.db")), *sync, *locking)?;
+            native.setup()?;
+            sides.push((*name, native, Vec::new()));
+        }
         let mut guest_us = Vec::new();
-        let mut native_us = Vec::new();
-        // One more round than counted: the first warms both sides.
+        // One more round than counted: the first warms all sides.
         for round in 0..=stand.rounds() {
-            if method == "insert" {
-                stand.call(&actor, "clear", json!([])).await?;
-            }
+            let counted = round > 0 || stand.quick;
+            stand.call(&actor, "clear", json!([])).await?;
             let (guest, _) = stand.call(&actor, method, json!([count])).await?;
-            let other = match method {
-                "point" => native.point(count)?,
-                "scan" => native.scan(count)?,
-                "update" => native.update(count)?,
-                _ => native.insert(count)?,
-            };
-            if round > 0 || stand.quick {
+            if counted {
                 guest_us.push(per_op(guest, count));
-                native_us.push(per_op(other, count));
+            }
+            for (_, native, native_us) in &mut sides {
+                native.clear()?;
+                let took = match method {
+                    "point" => native.point(count)?,
+                    "scan" => native.scan(count)?,
+                    "update" => native.update(count)?,
+                    _ => native.insert(count)?,
+                };
+                if counted {
+                    native_us.push(per_op(took, count));
+                }
             }
         }
-        let ratios = guest_us.iter().zip(&native_us).map(|(guest, native)| guest / native);
-        let made_from = format!(
-            "guest {:.2} {unit}, native {:.2} {unit} each",
-            median(guest_us.clone()),
-            median(native_us.clone())
-        );
-        summary.add(name, median(ratios.collect()), &made_from);
+        for (name, _, native_us) in sides {
+            let ratios = guest_us.iter().zip(&native_us).map(|(guest, native)| guest / native);
+            let made_from = format!(
+                "guest {:.2} us, native {:.2} us each",
+                median(guest_us.clone()),
+                median(native_us.clone())
+            );
+            summary.add(name, median(ratios.collect()), &made_from);
+        }
     }
     Ok(())
 }
