@@ -13,7 +13,7 @@ use stockade_sim::journal::Journal;
 use stockade_sim::network::Life;
 use tokio::time::sleep;
 
-use crate::judge::{Books, Heard, Judge, Transfer};
+use crate::judge::{Began, Books, Heard, Judge, Transfer};
 
 /// How often one transfer is sent, where the host advises it.
 const SENDS_MAX: usize = 4;
@@ -80,13 +80,7 @@ impl Client {
         }
     }
 
-    fn transferred(
-        &self,
-        actor: &ActorId,
-        began: &crate::judge::Began,
-        number: i64,
-        reply: &Reply,
-    ) {
+    fn transferred(&self, actor: &ActorId, began: &Began, number: i64, reply: &Reply) {
         let (generation, answer) = (reply.generation, reply.to_json());
         let Some(ledger) = answer.get("ok") else {
             let error = answer["err"].as_str().unwrap_or_default();

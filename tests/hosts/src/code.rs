@@ -1,7 +1,7 @@
 //! The guest of the simulation, and its compiled code: made once for all runs of the process.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use stockade::limits::HostLimits;
 use stockade::{Host, HostConfig, Manifest};
@@ -12,11 +12,12 @@ use tempfile::TempDir;
 pub const KIND: &str = "bank";
 
 static COMPILED: OnceLock<TempDir> = OnceLock::new();
+static WASM: LazyLock<Vec<u8>> = LazyLock::new(|| guest::LIFECYCLE_BANK.wasm().unwrap());
 
-/// Its component.
+/// Its component, as it was when it was first asked for.
 #[must_use]
 pub fn wasm() -> Vec<u8> {
-    guest::LIFECYCLE_BANK.wasm().unwrap()
+    WASM.clone()
 }
 
 /// Puts the compiled code where a host with this directory finds it.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
+use stockade::engine::Engine;
+use stockade::host::Ground;
 use stockade::limits::Limits;
 use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};
@@ -180,7 +182,7 @@ impl World {
                 }
             })
         };
-        config.ground = Some(stockade::host::Ground {
+        config.ground = Some(Ground {
             runtime: runtime.clone(),
             parker: Arc::new(BatonParker(runtime)),
             random: Random::new(move |bytes| random.fill(bytes)),
@@ -384,9 +386,8 @@ async fn shut_down(client: Client) {
 /// The guest is in the store before any host looks.
 async fn deploy(store: &dyn Store) {
     let wasm = code::wasm();
-    let digest = stockade::engine::Engine::digest(&wasm);
-    let mut manifest = Manifest::default();
-    manifest.limits = Limits {
+    let digest = Engine::digest(&wasm);
+    let limits = Limits {
         memory_bytes_max: 16 << 20,
         call_time_ms: NEVER_MS,
         start_time_ms: NEVER_MS,
@@ -398,6 +399,6 @@ async fn deploy(store: &dyn Store) {
         ..Limits::default()
     };
     store.put_component(digest, wasm).await.unwrap();
-    let manifest = serde_json::to_string(&manifest).unwrap();
+    let manifest = serde_json::to_string(&Manifest { limits }).unwrap();
     store.put_kind(KIND, digest, &manifest).await.unwrap();
 }
