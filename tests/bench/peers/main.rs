@@ -68,6 +68,10 @@ fn main() -> anyhow::Result<()> {
     let scale = if std::env::var_os("STOCKADE_BENCH_QUICK").is_some() { QUICK } else { FULL };
     // One thread: the client must leave the machine to the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // `cargo bench --bench peers -- alone` runs ours only, to be looked at with a profiler.
+    if filter.as_deref() == Some("alone") {
+        return runtime.block_on(turn(Who::Stockade, Scale { sleepers: 0, ..scale })).map(drop);
+    }
     let mut summary = Summary::default();
     // `cargo bench --bench peers -- PEER` runs one of them.
     for peer in ["workerd", "rivet"] {
