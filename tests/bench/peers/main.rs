@@ -202,11 +202,8 @@ async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
     let after = Cpu::now(side)?;
     load::run(side.address, &updates[..1], scale.warm).await?;
     let alone = load::run(side.address, &updates[..1], scale.lasting).await?;
-    let wake_ms = if sleepers.is_empty() {
-        f64::NAN
-    } else {
-        wake(side, &mut connection, &sleepers, idle_since).await?
-    };
+    let wake_ms =
+        if sleepers.is_empty() { f64::NAN } else { wake(side, &sleepers, idle_since).await? };
     let each = |us: f64, of: &load::Measured| us / of.ms.len() as f64;
     Ok(Turn {
         write_per_s: writes.per_s,
@@ -221,15 +218,12 @@ async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
 }
 
 /// Wakes each sleeper once; milliseconds, p50. Fails if one of them was not asleep.
-async fn wake(
-    side: &Side,
-    connection: &mut Connection,
-    sleepers: &[String],
-    idle_since: Instant,
-) -> anyhow::Result<f64> {
+async fn wake(side: &Side, sleepers: &[String], idle_since: Instant) -> anyhow::Result<f64> {
     // Peers look for idle actors once in a while: half as long again.
     let asleep = Duration::from_millis(SLEEP_AFTER_MS * 3 / 2);
     tokio::time::sleep(asleep.saturating_sub(idle_since.elapsed())).await;
+    // A fresh one: servers close what was idle for seconds.
+    let mut connection = Connection::open(side.address).await?;
     let mut ms = Vec::new();
     for path in sleepers {
         let begun = Instant::now();
