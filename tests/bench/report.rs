@@ -67,10 +67,11 @@ pub fn page(figures: &Map<String, Value>) -> String {
     for (name, reach) in FIGURES {
         rows.push_str(&row(name, reach, figures.get(name).and_then(Value::as_f64)));
     }
-    let met = FIGURES.iter().filter(|(name, reach)| {
-        figures.get(*name).and_then(Value::as_f64).is_some_and(|value| reach.beyond(value) >= 1.0)
+    let values = FIGURES.iter().filter_map(|(name, reach)| {
+        figures.get(*name).and_then(Value::as_f64).map(|value| reach.beyond(value))
     });
-    let (met, all) = (met.count(), FIGURES.len());
+    let (measured, met) = (values.clone().count(), values.filter(|beyond| *beyond >= 1.0).count());
+    let missing = FIGURES.len() - measured;
     let mut others = String::new();
     for (name, value) in figures {
         if FIGURES.iter().all(|(known, _)| known != name) {
@@ -83,12 +84,12 @@ pub fn page(figures: &Map<String, Value>) -> String {
         "<!doctype html>\n<html lang=en><meta charset=utf-8>\
          <meta name=viewport content=\"width=device-width\"><title>Stockade: figures</title>\n\
          <style>{STYLE}</style>\n<h1>Stockade: figures</h1>\n\
-         <p>{met} of {all} reach what they should. A bar to the right is beyond that, to the left \
+         <p>{met} of {measured} reach what they should; {missing} were not measured. A bar to the right is beyond that, to the left \
          short of it; each line is twice as far as the one before. Made by <code>make bench</code> \
          and <code>make bench-peers</code>; what is counted and how both sides are set is in \
          <code>tests/bench/README.md</code>.</p>\n\
-         <table><tr><th>figure<th>measured<th>reach<th>short of it | beyond<th>met</tr>\n{rows}\
-         </table>\n<h2>What they were made from</h2>\n<table><tr><th>figure<th>measured</tr>\n\
+         <table><tr><th>figure<th class=n>measured<th class=n>reach<th>short of it | beyond<th>met</tr>\n{rows}\
+         </table>\n<h2>What they were made from</h2>\n<table><tr><th>figure<th class=n>measured</tr>\n\
          {others}</table>\n</html>\n"
     )
 }
@@ -96,7 +97,7 @@ pub fn page(figures: &Map<String, Value>) -> String {
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
     padding:0 1rem;color:#1c2530}table{border-collapse:collapse;width:100%}\
     td,th{padding:.2rem .6rem;border-bottom:1px solid #e3e8ee;text-align:left}\
-    .n{text-align:right;font-variant-numeric:tabular-nums}.yes{color:#16703c}.no{color:#b3261e}\
+    td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.yes{color:#16703c}.no{color:#b3261e}\
     .none{color:#77808c}h2{margin-top:2.5rem}code{font-size:.9em}";
 
 fn row(name: &str, reach: Reach, value: Option<f64>) -> String {
