@@ -207,7 +207,8 @@ pub struct HostLimits {
     /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
     /// kept for a minute.
     pub upkeep_every: Duration,
-    /// Period of the epoch ticker. 10 ms: the grain of every deadline of a guest.
+    /// Period of the epoch ticker while guests run: the grain of every deadline of a guest, and how
+    /// long one that computes keeps a thread while others wait. 2 ms, as for SQL.
     pub epoch_tick: Duration,
     /// How long a shutdown waits for generations to end in order. 20 s.
     pub shutdown_max: Duration,
@@ -234,7 +235,7 @@ impl Default for HostLimits {
             exports_max: 8,
             imports_max: 2,
             upkeep_every: Duration::from_secs(5),
-            epoch_tick: Duration::from_millis(10),
+            epoch_tick: Duration::from_millis(2),
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,
         }

@@ -44,7 +44,7 @@ impl<'s> Cursor<'s> {
             self.done = batch.done;
             if batch.count > 0 {
                 let mut rows = RowBatch::default();
-                rows.load(batch)?;
+                rows.load(batch);
                 return Ok(Some(Batch { rows, statement: self.statement }));
             }
         }

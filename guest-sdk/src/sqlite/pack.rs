@@ -38,6 +38,7 @@ pub(crate) fn put(into: &mut Vec<u8>, value: ValueRef<'_>) -> Result<(), Error> 
 ///
 /// # Errors
 /// [`ReadError::Malformed`] if no whole value starts there.
+#[inline]
 pub(crate) fn skip(bytes: &[u8], at: usize) -> Result<usize, ReadError> {
     let end = match *bytes.get(at).ok_or(ReadError::Malformed)? {
         NULL => at + 1,
@@ -52,6 +53,7 @@ pub(crate) fn skip(bytes: &[u8], at: usize) -> Result<usize, ReadError> {
 ///
 /// # Errors
 /// [`ReadError::Malformed`] if no whole value starts there.
+#[inline]
 pub(crate) fn read(bytes: &[u8], at: usize) -> Result<ValueRef<'_>, ReadError> {
     let tag = *bytes.get(at).ok_or(ReadError::Malformed)?;
     Ok(match tag {
@@ -79,6 +81,7 @@ fn put_bytes(into: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+#[inline]
 fn word(bytes: &[u8], at: usize) -> Result<[u8; 8], ReadError> {
     bytes
         .get(at + 1..)
@@ -87,12 +90,14 @@ fn word(bytes: &[u8], at: usize) -> Result<[u8; 8], ReadError> {
         .ok_or(ReadError::Malformed)
 }
 
+#[inline]
 fn length(bytes: &[u8], at: usize) -> Result<usize, ReadError> {
     let length =
         bytes.get(at + 1..).and_then(|tail| tail.first_chunk::<4>()).ok_or(ReadError::Malformed)?;
     usize::try_from(u32::from_le_bytes(*length)).map_err(|_| ReadError::Malformed)
 }
 
+#[inline]
 fn tail(bytes: &[u8], at: usize) -> Result<&[u8], ReadError> {
     let length = length(bytes, at)?;
     bytes.get(at + 5..).and_then(|tail| tail.get(..length)).ok_or(ReadError::Malformed)

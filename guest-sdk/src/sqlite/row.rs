@@ -6,7 +6,7 @@
 //! - all rows of a batch have the same number of values.
 //!
 //! ```text
-//! batch  | 01 7....... | 03 2 "hi" | 01 8....... | 03 2 "ho" |      count = 2, so width = 2
+//! batch  | 01 7....... | 03 2 "hi" | 01 8....... | 03 2 "ho" |      count = 2, columns = 2
 //!        ^ starts[0]   ^ starts[1] ^ at: the next row begins
 //! ```
 
@@ -25,8 +25,8 @@ pub(crate) struct RowBatch {
     at: usize,
     /// Rows from `at` on.
     left: u32,
-    /// Values in a row; known once a batch has come.
-    width: Option<usize>,
+    /// Values in a row.
+    columns: u32,
     /// Offsets of the present row's values.
     starts: Vec<usize>,
     /// Whether the bytes turned out not to be rows. Nothing more is read then.
@@ -35,24 +35,16 @@ pub(crate) struct RowBatch {
 
 impl RowBatch {
     /// Takes over the rows that the host sent. Memory for offsets is kept.
-    ///
-    /// # Errors
-    /// [`ReadError::Malformed`] if the bytes cannot be that many rows.
-    pub(crate) fn load(&mut self, batch: raw::Batch) -> Result<()> {
+    pub(crate) fn load(&mut self, batch: raw::Batch) {
         self.bytes = batch.rows;
         self.at = 0;
-        self.left = 0;
-        if self.width.is_none() && batch.count > 0 {
-            self.width = Some(width(&self.bytes, batch.count)?);
-        }
         self.left = batch.count;
-        Ok(())
+        self.columns = batch.columns;
     }
 
-    /// Forgets rows and width, for another query.
+    /// Forgets the rows, for another query.
     pub(crate) fn clear(&mut self) {
         self.left = 0;
-        self.width = None;
         self.broken = false;
     }
 
@@ -72,13 +64,12 @@ impl RowBatch {
     /// [`ReadError::NoRow`] at the end, [`ReadError::Malformed`] if the bytes end too early.
     #[inline]
     pub(crate) fn next_row<'r>(&'r mut self, statement: Option<&'r Compiled>) -> Result<Row<'r>> {
-        let width = match self.width {
-            Some(width) if self.left > 0 => width,
-            _ => return Err(ReadError::NoRow.into()),
-        };
+        if self.left == 0 {
+            return Err(ReadError::NoRow.into());
+        }
         self.starts.clear();
         let mut at = self.at;
-        for _ in 0..width {
+        for _ in 0..self.columns {
             self.starts.push(at);
             match pack::skip(&self.bytes, at) {
                 Ok(end) => at = end,
@@ -98,17 +89,6 @@ impl RowBatch {
         self.broken = true;
         malformed.into()
     }
-}
-
-/// How many values a row has, if `bytes` are `count` rows.
-fn width(bytes: &[u8], count: u32) -> Result<usize, ReadError> {
-    let (mut values, mut at) = (0_usize, 0);
-    while at < bytes.len() {
-        at = pack::skip(bytes, at)?;
-        values += 1;
-    }
-    let rows = usize::try_from(count).map_err(|_| ReadError::Malformed)?;
-    if values % rows == 0 { Ok(values / rows) } else { Err(ReadError::Malformed) }
 }
 
 /// One row of a result, borrowed from the batch it came in.
@@ -247,7 +227,8 @@ mod tests {
         for value in rows.iter().copied().flatten() {
             pack::put(&mut bytes, *value).unwrap();
         }
-        raw::Batch { rows: bytes, count: u32::try_from(rows.len()).unwrap(), done: true }
+        let columns = rows.first().map_or(0, |row| u32::try_from(row.len()).unwrap());
+        raw::Batch { rows: bytes, count: u32::try_from(rows.len()).unwrap(), columns, done: true }
     }
 
     #[test]
@@ -256,8 +237,7 @@ mod tests {
         rows.load(batch(&[
             &[ValueRef::Integer(1), ValueRef::Text(b"one"), ValueRef::Null],
             &[ValueRef::Integer(2), ValueRef::Text(b""), ValueRef::Blob(&[2])],
-        ]))
-        .unwrap();
+        ]));
         let row = rows.next_row(None).unwrap();
         assert_eq!(row.len(), 3);
         assert_eq!(row.get::<_, i64>(0), Ok(1));
@@ -275,24 +255,20 @@ mod tests {
     #[test]
     fn an_empty_batch_has_no_row() {
         let mut rows = RowBatch::default();
-        rows.load(batch(&[])).unwrap();
+        rows.load(batch(&[]));
         assert_eq!(rows.left(), 0);
         assert!(rows.next_row(None).is_err_and(|error| error.is_no_row()));
     }
 
     #[test]
     fn rows_that_do_not_add_up_are_malformed() {
-        let malformed = Err(Error::Read(ReadError::Malformed));
-        let mut three_in_two = batch(&[&[ValueRef::Null, ValueRef::Null, ValueRef::Null]]);
-        three_in_two.count = 2;
-        assert_eq!(RowBatch::default().load(three_in_two), malformed);
-
-        let mut rows = RowBatch::default();
-        rows.load(batch(&[&[ValueRef::Null, ValueRef::Null]])).unwrap();
-        rows.load(batch(&[&[ValueRef::Null]])).unwrap();
-        assert!(matches!(rows.next_row(None), Err(Error::Read(ReadError::Malformed))));
-        assert!(rows.is_broken() && rows.left() == 0);
-        rows.load(batch(&[&[ValueRef::Null, ValueRef::Null, ValueRef::Null]])).unwrap();
-        assert!(matches!(rows.next_row(None), Err(Error::Read(ReadError::Malformed))));
+        for columns in [1, 3] {
+            let mut wrong = batch(&[&[ValueRef::Null, ValueRef::Null]]);
+            wrong.columns = columns;
+            let mut rows = RowBatch::default();
+            rows.load(wrong);
+            assert!(matches!(rows.next_row(None), Err(Error::Read(ReadError::Malformed))));
+            assert!(rows.is_broken() && rows.left() == 0);
+        }
     }
 }

@@ -65,13 +65,12 @@ impl<'s> Rows<'s> {
     }
 
     fn fetch(&mut self) -> Result<()> {
-        // An error ends the query at the host too; only malformed rows leave it open there.
+        // An error ends the query at the host too.
         self.done = true;
         let batch = self.statement.raw.next(BATCH_BYTES)?;
-        let done = batch.done;
-        let loaded = self.batch.load(batch);
-        self.done = done && loaded.is_ok();
-        loaded
+        self.done = batch.done;
+        self.batch.load(batch);
+        Ok(())
     }
 }
 

@@ -450,10 +450,7 @@ impl<'c> Statement<'c> {
         self.batch.clear();
         let batch = self.compiled.raw.query(&self.packed, bytes_max)?;
         let done = batch.done;
-        if let Err(malformed) = self.batch.load(batch) {
-            self.compiled.raw.reset()?;
-            return Err(malformed);
-        }
+        self.batch.load(batch);
         Ok(done)
     }
 

@@ -71,6 +71,7 @@ impl<'a> ValueRef<'a> {
     /// assert_eq!(ValueRef::Text(b"abc").as_str(), Ok("abc"));
     /// assert!(ValueRef::Integer(1).as_str().is_err());
     /// ```
+    #[inline]
     pub fn as_str(self) -> Result<&'a str, ReadError> {
         match self {
             Self::Text(bytes) => str::from_utf8(bytes).map_err(|_| ReadError::Utf8),
@@ -87,6 +88,7 @@ impl<'a> ValueRef<'a> {
     /// use stockade_sdk::ValueRef;
     /// assert_eq!(ValueRef::Text(b"abc").as_bytes(), Ok(&b"abc"[..]));
     /// ```
+    #[inline]
     pub fn as_bytes(self) -> Result<&'a [u8], ReadError> {
         match self {
             Self::Text(bytes) | Self::Blob(bytes) => Ok(bytes),

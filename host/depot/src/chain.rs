@@ -9,6 +9,7 @@
 
 use crate::id::{DbId, Generation, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
+use crate::parallel;
 
 /// Hash over one commit alone, page by page: for commits that are not in memory as a whole.
 #[derive(Clone, Debug)]
@@ -30,8 +31,9 @@ impl Content {
 
     /// Adds pages. Over all calls they ascend, each once.
     pub fn add(&mut self, pages: &[(Pgno, PageBytes)]) {
-        for (pgno, bytes) in pages {
-            self.0.update(&pgno.0.to_le_bytes()).update(blake3::hash(bytes).as_bytes());
+        let hashes = parallel::map(pages, || (), |(), _, bytes| blake3::hash(bytes));
+        for ((pgno, _), hash) in pages.iter().zip(hashes) {
+            self.0.update(&pgno.0.to_le_bytes()).update(hash.as_bytes());
         }
     }
 

@@ -21,6 +21,7 @@ pub mod fence;
 pub mod history;
 pub mod id;
 pub mod page;
+mod parallel;
 pub mod reason;
 pub mod store;
 

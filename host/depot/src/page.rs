@@ -13,6 +13,9 @@
 //! The checksum is over the stored form, so that nothing is unpacked before it was verified.
 
 use bytes::Bytes;
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
+};
 
 use crate::error::StoreError;
 use crate::id::{DbId, Pgno, Txid};
@@ -36,25 +39,51 @@ pub struct PageRecord {
     pub sum: [u8; 16],
 }
 
-impl PageRecord {
+/// What packs pages, one after the other: its memory is used again.
+pub(crate) struct Packer {
+    table: CompressTable,
+    room: [u8; get_maximum_output_size(PAGE_SIZE)],
+}
+
+impl Packer {
+    /// A packer that has seen nothing.
+    pub(crate) fn new() -> Self {
+        Self { table: CompressTable::small(), room: [0; get_maximum_output_size(PAGE_SIZE)] }
+    }
+
     /// Packs a page for the row (db, pgno, txid).
     ///
     /// # Errors
     /// `Corrupt` if `page` does not have exactly [`PAGE_SIZE`] bytes.
-    pub fn encode(db: DbId, pgno: Pgno, txid: Txid, page: &PageBytes) -> Result<Self, StoreError> {
+    pub(crate) fn pack(
+        &mut self,
+        db: DbId,
+        pgno: Pgno,
+        txid: Txid,
+        page: &PageBytes,
+    ) -> Result<PageRecord, StoreError> {
         if page.len() != PAGE_SIZE {
             return Err(StoreError::Corrupt(format!(
                 "page {pgno} of {db} has {} bytes where {PAGE_SIZE} are due",
                 page.len()
             )));
         }
-        let mut packed = [0; lz4_flex::block::get_maximum_output_size(PAGE_SIZE)];
-        let bytes = match lz4_flex::block::compress_into(page, &mut packed) {
-            Ok(len) if len <= PACKED_BYTES_MAX => Bytes::copy_from_slice(&packed[..len]),
+        let bytes = match compress_into_with_table(page, &mut self.room, &mut self.table) {
+            Ok(len) if len <= PACKED_BYTES_MAX => Bytes::copy_from_slice(&self.room[..len]),
             Ok(_) | Err(_) => page.clone(),
         };
         let sum = checksum(db, pgno, txid, &bytes);
-        Ok(Self { bytes, sum })
+        Ok(PageRecord { bytes, sum })
+    }
+}
+
+impl PageRecord {
+    /// Packs a page for the row (db, pgno, txid).
+    ///
+    /// # Errors
+    /// `Corrupt` if `page` does not have exactly [`PAGE_SIZE`] bytes.
+    pub fn encode(db: DbId, pgno: Pgno, txid: Txid, page: &PageBytes) -> Result<Self, StoreError> {
+        Packer::new().pack(db, pgno, txid, page)
     }
 }
 
@@ -77,7 +106,7 @@ pub fn decode(
         return Ok(Bytes::copy_from_slice(stored));
     }
     let mut page = vec![0; PAGE_SIZE];
-    match lz4_flex::block::decompress_into(stored, &mut page) {
+    match decompress_into(stored, &mut page) {
         Ok(PAGE_SIZE) => Ok(Bytes::from(page)),
         Ok(_) | Err(_) => Err(damaged(db, pgno, txid, "does not unpack to a page")),
     }

@@ -14,7 +14,7 @@ use super::answers::Answers;
 use super::cause::error_of;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
-use crate::engine::{Component, Lifecycle};
+use crate::engine::{Component, Lifecycle, Pace};
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
@@ -24,7 +24,8 @@ use crate::sqlite::{Meter, SqlError};
 /// the guest. 128 MiB, as wasmtime's own default.
 const LIFTED_BYTES_MAX: usize = 128 << 20;
 
-/// How often a guest that waits inside the host is looked after. 10 ms, as the epoch's tick.
+/// How often a guest that waits inside the host is looked after. 10 ms: a tenth of what a lost fence
+/// may take to end it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why an instance died that a fault has ended.
@@ -37,6 +38,8 @@ pub struct Program {
     pub component: Component,
     /// Imports resolved once.
     pub pre: InstancePre<State>,
+    /// Moves the epoch while its guests run.
+    pub pace: Pace,
     /// The limits of its kind.
     pub limits: Arc<Limits>,
 }
@@ -116,7 +119,12 @@ impl Generation {
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
-        let watch = Watch { session: session.clone(), grip: grip.clone(), meter: meter.clone() };
+        let watch = Watch {
+            session: session.clone(),
+            grip: grip.clone(),
+            meter: meter.clone(),
+            pace: program.pace.clone(),
+        };
         watch.at_every_tick(&mut store);
         let failed = |message: String| HostError::StartFailed { message };
         let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
@@ -224,7 +232,7 @@ impl Generation {
     /// What ends the guest's export that runs next, or now.
     pub(super) fn watch(&self) -> Watch {
         let (session, grip, meter) = (self.session.clone(), self.grip.clone(), self.meter.clone());
-        Watch { session, grip, meter }
+        Watch { session, grip, meter, pace: self.program.pace.clone() }
     }
 
     /// Ends what a call left open in SQLite: to be called after each export, before the mark that
@@ -334,6 +342,7 @@ pub(super) struct Watch {
     session: Session,
     grip: Grip,
     meter: Meter,
+    pace: Pace,
 }
 
 impl Watch {
@@ -361,6 +370,7 @@ impl Watch {
         if self.is_over() {
             return Err(wasmtime::Error::msg("stopped before it ran"));
         }
+        let _running = self.pace.run();
         let waits_too_long = async {
             while !self.is_over() {
                 tokio::time::sleep(LOOK_EVERY).await;

@@ -377,7 +377,8 @@ impl From<sqlite::Changes> for wit::Changes {
 
 impl From<sqlite::Batch> for wit::Batch {
     fn from(batch: sqlite::Batch) -> Self {
-        Self { rows: batch.rows, count: batch.count, done: batch.done }
+        let sqlite::Batch { rows, count, columns, done } = batch;
+        Self { rows, count, columns, done }
     }
 }
 

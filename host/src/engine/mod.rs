@@ -12,7 +12,7 @@
 //! - E1: a component is compiled at most once per digest and engine setting; damaged code is never
 //!   run, it is compiled anew.
 //! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
-//! - E3: the epoch moves until the engine is dropped; guests cannot stop it.
+//! - E3: the epoch moves as long as a guest is [`Running`]; guests cannot stop it.
 
 mod awake;
 mod cache;
@@ -39,6 +39,7 @@ pub use config::{EngineConfig, Pool};
 pub use error::{ComponentError, EngineError};
 pub use lifecycle::{Lifecycle, LifecycleError};
 pub use offered::Offered;
+pub use ticker::{Pace, Running};
 
 use cache::CodeCache;
 use component::Parts;
@@ -56,7 +57,7 @@ pub struct Engine {
     /// callers of one digest compile it once.
     loaded: Mutex<HashMap<Digest, Arc<Mutex<Weak<Parts>>>>>,
     /// Last, so that the epoch moves as long as anything of the engine is used.
-    _ticker: Ticker,
+    ticker: Ticker,
 }
 
 impl Engine {
@@ -75,13 +76,19 @@ impl Engine {
         };
         let ticker = Ticker::start(wasmtime.clone(), config.epoch_tick)?;
         let loaded = Mutex::default();
-        Ok(Self { wasmtime, pool, awake, config, cache, loaded, _ticker: ticker })
+        Ok(Self { wasmtime, pool, awake, config, cache, loaded, ticker })
     }
 
     /// The engine itself, for stores and linkers.
     #[must_use]
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
+    }
+
+    /// What whoever runs guest code holds meanwhile, so that the epoch moves.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        self.ticker.pace()
     }
 
     /// Where instances get their memory; `serve` prints it.

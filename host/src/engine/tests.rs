@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime::component::{Linker, Val};
 
 use super::*;
@@ -49,7 +49,19 @@ fn refused(text: &str, expected: &str) {
     assert_eq!(error.to_string(), expected);
 }
 
+/// Takes some milliseconds.
+const LONG: &str = r#"
+(component
+  (core module $m (func (export "run") (local $n i32)
+    (loop
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if 0 (i32.lt_u (local.get $n) (i32.const 50000000))))))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))
+"#;
+
 async fn call(engine: &Engine, component: &Component, args: &[Val]) -> wasmtime::Result<Vec<Val>> {
+    let _running = engine.pace().run();
     let mut store = Store::new(engine.wasmtime(), ());
     store.set_epoch_deadline(3);
     let linker = Linker::new(engine.wasmtime());
@@ -77,6 +89,52 @@ async fn the_epoch_ends_an_endless_call() {
     let component = load(&engine, &wasm(ENDLESS)).expect("it is fine");
     let error = call(&engine, &component, &[]).await.expect_err("it cannot end by itself");
     assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::Interrupt));
+}
+
+/// Ticks of the epoch during one call.
+async fn ticks(engine: &Engine, component: &Component) -> u32 {
+    let mut store = Store::new(engine.wasmtime(), 0);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut store| {
+        *store.data_mut() += 1;
+        Ok(UpdateDeadline::Continue(1))
+    });
+    let linker = Linker::new(engine.wasmtime());
+    let instance = linker.instantiate_async(&mut store, component.wasm()).await.expect("it starts");
+    let method = component.methods().iter().next().expect("it has a method");
+    let func = instance.get_func(&mut store, method.export()).expect("the method's export");
+    func.call_async(&mut store, &[], &mut []).await.expect("it ends");
+    *store.data()
+}
+
+#[tokio::test]
+async fn the_epoch_rests_while_nobody_says_that_he_runs_and_wakes_for_who_does() {
+    let config = EngineConfig { epoch_tick: Duration::from_millis(1), ..config() };
+    let engine = Engine::new(config).expect("this machine can have an engine");
+    let component = load(&engine, &wasm(LONG)).expect("it is fine");
+    let begun = Instant::now();
+    for _ in 0..3 {
+        // It rests some ticks after the last one ran; then it stays at rest.
+        while ticks(&engine, &component).await > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never rests");
+        }
+        assert_eq!(ticks(&engine, &component).await, 0);
+        let running = engine.pace().run();
+        while ticks(&engine, &component).await == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it was not woken");
+        }
+        drop(running);
+    }
+}
+
+#[test]
+fn dropping_an_engine_at_rest_ends_its_ticker() {
+    let config = EngineConfig { epoch_tick: Duration::from_millis(1), ..config() };
+    let engine = Engine::new(config).expect("this machine can have an engine");
+    while !engine.pace().is_at_rest() {
+        std::thread::yield_now();
+    }
+    drop(engine);
 }
 
 #[test]

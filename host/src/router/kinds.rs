@@ -205,7 +205,8 @@ impl Kinds {
             .linker
             .instantiate_pre(component.wasm())
             .map_err(|error| HostError::Internal(format!("link component: {error:#}")))?;
-        Ok(Arc::new(Program { component, pre, limits: Arc::new(manifest.limits.clone()) }))
+        let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
+        Ok(Arc::new(Program { component, pre, pace, limits }))
     }
 
     /// Makes a stored kind the one that new generations run.

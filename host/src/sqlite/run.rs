@@ -31,6 +31,8 @@ pub struct Batch {
     pub rows: Vec<u8>,
     /// How many.
     pub count: u32,
+    /// How many values each row has.
+    pub columns: u32,
     /// Whether the statement has no more.
     pub done: bool,
 }
@@ -361,13 +363,18 @@ impl Runner {
         if rows.capacity() == 0 {
             rows.reserve(compiled.batch_bytes.min(bytes_max).max(SMALL_BATCH));
         }
+        let mut columns = compiled.raw.column_count();
         while count == 0 || rows.len() < bytes_max {
             if !self.step(compiled)? {
                 compiled.batch_bytes = rows.len();
-                return Ok(Batch { rows, count, done: true });
+                return Ok(Batch { rows, count, columns: columns.unsigned_abs(), done: true });
+            }
+            if count == 0 {
+                // A first step may have compiled it again, for another schema.
+                columns = compiled.raw.column_count();
             }
             let start = rows.len();
-            if let Err(error) = self.push_row(compiled, &mut rows) {
+            if let Err(error) = self.push_row(compiled, columns, &mut rows) {
                 // The run's own end cannot be worse than this error.
                 let _ = self.finish(compiled);
                 return Err(error);
@@ -381,13 +388,18 @@ impl Runner {
         }
         compiled.batch_bytes = rows.len();
         self.meter.ran(compiled.raw.take_steps());
-        Ok(Batch { rows, count, done: false })
+        Ok(Batch { rows, count, columns: columns.unsigned_abs(), done: false })
     }
 
     #[inline]
-    fn push_row(&self, compiled: &Compiled, rows: &mut Vec<u8>) -> Result<(), SqlError> {
+    fn push_row(
+        &self,
+        compiled: &Compiled,
+        columns: c_int,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), SqlError> {
         let start = rows.len();
-        for index in 0..compiled.raw.column_count() {
+        for index in 0..columns {
             let column = compiled.raw.column(index);
             packed::push_column(rows, &column, start, self.bounds.row_bytes_max)?;
         }

@@ -13,12 +13,9 @@ use super::verdict::StepEnd;
 use crate::cause::{Cause, Verdict};
 use crate::error::{Limit, StoreError};
 use crate::id::PageCount;
+use crate::parallel::INLINE_PAGES_MAX;
 use crate::retry::Retry;
 use crate::store::{Collected, CommitStep};
-
-/// Steps with more pages than this are hashed on a thread that may block: 1 MiB takes about half a
-/// millisecond.
-pub(super) const HASH_INLINE_PAGES_MAX: usize = 256;
 
 /// See [`crate::Session::publish`].
 pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCount) {
@@ -128,7 +125,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
         Taken::Small(step, chain) => (step, chain),
         Taken::Large(commit) => return Some(Work::Large(commit)),
     };
-    if step.pages.len() <= HASH_INLINE_PAGES_MAX {
+    if step.pages.len() <= INLINE_PAGES_MAX {
         return Some(Work::Commit(finish_step(step, chain)));
     }
     let hashing = shared.depot.runtime().spawn_blocking(move || finish_step(step, chain));

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::pipeline::{Large, LargeCommit};
-use super::pump::HASH_INLINE_PAGES_MAX;
 use super::verdict::StepEnd;
 use crate::cause::{Cause, Verdict};
 use crate::chain::{self, Content};
 use crate::error::StoreError;
 use crate::id::Pgno;
 use crate::page::PageBytes;
+use crate::parallel::INLINE_PAGES_MAX;
 use crate::retry::{Retry, is_transient};
 use crate::store::{CommitStep, StageStep, Staged};
 
@@ -108,7 +108,7 @@ impl Shared {
             content.add(&chunk);
             Ok((content, chunk))
         };
-        if to - from <= HASH_INLINE_PAGES_MAX {
+        if to - from <= INLINE_PAGES_MAX {
             return read();
         }
         let reading = self.depot.runtime().spawn_blocking(read);

@@ -14,6 +14,7 @@ use crate::error::{Limit, StoreError};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
 use crate::page::PAGE_SIZE;
+use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
     ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
@@ -23,8 +24,6 @@ use crate::store::{
 
 /// What a step without pages writes, roughly.
 const SMALL_STEP_BYTES: u64 = 1024;
-/// From this many pages on a commit is packed off the runtime's threads: about 2 ms of work.
-const PACK_INLINE_PAGES_MAX: usize = 256;
 
 #[async_trait]
 impl Store for EmbeddedStore {
@@ -101,7 +100,7 @@ impl Store for EmbeddedStore {
         let last = step.pages.last().map_or(0, |(pgno, _)| pgno.0);
         limits::check(Limit::DatabasePages, last.into(), limits::DATABASE_PAGES_MAX.into())?;
         let file = self.shard_of(step.fence.db)?;
-        let packed = if step.pages.len() > PACK_INLINE_PAGES_MAX && file.is_file() {
+        let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
             tokio::task::spawn_blocking(move || PackedChunk::new(step))
                 .await
                 .map_err(|error| StoreError::Unavailable(error.to_string()))??
@@ -126,7 +125,7 @@ impl Store for EmbeddedStore {
         let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
         limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
         let file = self.shard_of(step.fence.db)?;
-        let packed = if step.pages.len() > PACK_INLINE_PAGES_MAX && file.is_file() {
+        let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
             tokio::task::spawn_blocking(move || PackedCommit::new(&step))
                 .await
                 .map_err(|error| StoreError::Unavailable(error.to_string()))??

@@ -12,7 +12,8 @@ use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
-use crate::page::{PageBytes, PageRecord};
+use crate::page::{PageBytes, PageRecord, Packer};
+use crate::parallel;
 use crate::store::limits::DESTROY_ROWS_MAX;
 use crate::store::{
     CommitStep, CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot, Staged,
@@ -201,17 +202,16 @@ pub(super) fn pack(
     txid: Txid,
     pages: &[(Pgno, PageBytes)],
 ) -> Done<Vec<(Pgno, PageRecord)>> {
-    let mut packed = Vec::with_capacity(pages.len());
-    let mut before = Pgno(0);
-    for (pgno, bytes) in pages {
-        if *pgno <= before {
-            let what = format!("commit {txid} of {db}: pages are not ascending");
-            return Err(StoreError::Corrupt(what));
-        }
-        before = *pgno;
-        packed.push((*pgno, PageRecord::encode(db, *pgno, txid, bytes)?));
+    let ascending = pages.first().is_none_or(|(first, _)| first.0 > 0)
+        && pages.is_sorted_by(|(before, _), (after, _)| before < after);
+    if !ascending {
+        let what = format!("commit {txid} of {db}: pages are not ascending");
+        return Err(StoreError::Corrupt(what));
     }
-    Ok(packed)
+    let packed = parallel::map(pages, Packer::new, |packer, pgno, bytes| {
+        Ok((pgno, packer.pack(db, pgno, txid, bytes)?))
+    });
+    packed.into_iter().collect()
 }
 
 /// What a step with these pages writes, roughly.
