@@ -8,7 +8,7 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash fuzz large bench check format
+.PHONY: help setup guests demo test simulate model soak crash fuzz large bench bench-peers check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -18,7 +18,8 @@ help:
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
-	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
+	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
 	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
@@ -87,6 +88,15 @@ fuzz:
 bench: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures
+
+# Needs Node.js 20. The packages, pinned by their lock file, go to the build folder.
+bench-peers: PEERS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/peers
+bench-peers: setup
+	mkdir -p $(PEERS)
+	cp tests/bench/peers/package.json tests/bench/peers/package-lock.json $(PEERS)/
+	cd $(PEERS) && { npm ls --silent >/dev/null 2>&1 || npm ci --omit=dev --ignore-scripts --no-audit --no-fund; }
+	cargo build --locked --release --bin stockade
+	cargo bench --locked --bench peers
 
 check:
 	cargo fmt --check
