@@ -37,6 +37,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["cache", "cause", "retry", "parker"],
     &["store"],
     &["chain", "limits", "source"],
+    &["parallel"],
     &["page", "error", "random"],
     &["reason", "fence"],
     &["id", "broken"],

@@ -157,10 +157,7 @@ fn none_takes_quadratic_time() {
     for expression in [
         format!("instr({}, {} || 'b')", a(2_000_000), a(1_000_000)),
         format!("length(replace({}, {} || 'b', ''))", a(2_000_000), a(1_000_000)),
-        format!(
-            "length(unhex(replace({0}, 'a', 'z'), replace({0}, 'a', 'y') || 'z'))",
-            a(2_000_000)
-        ),
+        format!("length(unhex(replace({0}, 'a', 'z'), replace({0}, 'a', 'y') || 'z'))", a(400_000)),
         format!("length(trim({}, replace(hex(zeroblob(500000)), '0', 'é') || 'a'))", a(2_000_000)),
     ] {
         let begun = Instant::now();
