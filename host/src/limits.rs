@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Races for an actor's next generation that a start may lose before its caller is told
 /// `superseded`. 5: each lost one means that somebody else made progress.
 pub const OWNERSHIP_ATTEMPTS_MAX: usize = 5;
-/// The pause after the first lost race; each further one is twice as long. 2 ms: the winner's head
-/// is there at once, and four pauses are 30 ms together.
+/// The longest pause after the first lost race; each further one may be twice as long. 2 ms: the
+/// winner's head is there at once, and four pauses are 30 ms together at most.
 pub const OWNERSHIP_PAUSE: Duration = Duration::from_millis(2);
 
 const KIB: u64 = 1024;

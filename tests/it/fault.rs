@@ -1,10 +1,15 @@
 //! `stockade fault`: each fault of the real program has the effect that its help promises, and
 //! none without `--allow-faults`.
+//!
+//! `steps` has the store's wrapper alone, step by step.
+
+mod steps;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, Arguments, Fault, HostError};
+use stockade_tests::faulty_store::{self, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{self, HttpReply, Program};
@@ -174,6 +179,30 @@ fn a_lost_reply_is_settled_and_nothing_is_done_twice() {
     stand.assert_intact();
 }
 
+/// Seen from the store: the commit is there while its answer is not, the commit row is asked for,
+/// and nothing is sent a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_is_that_of_a_commit_which_was_applied() {
+    let site = Site::new();
+    let host = site.host().allow_faults().start().await;
+    host.deploy(guest::COUNTER).await;
+    let alice: ActorId = actor(guest::COUNTER, "alice");
+    let increment = || host.host.call(&alice, "increment", Arguments::Json(json!([5])));
+    increment().await.unwrap();
+    let txid = host.host.actor(&alice).await.unwrap().txid.0;
+    let commits = host.store.calls(Step::Commit);
+    host.host.fault(&alice, Fault::LostReply { count: 1 }).await.unwrap();
+    let asks = host.store.arm(Step::Verdict, 1, faulty_store::Fault::Hold);
+    let (reply, ()) = tokio::join!(increment(), async {
+        asks.fired().await;
+        assert_eq!(host.host.actor(&alice).await.unwrap().txid.0, txid + 1, "it was applied");
+        asks.release();
+    });
+    assert_eq!(reply.unwrap().to_json(), json!({"ok": 10}));
+    assert_eq!(host.store.calls(Step::Commit), commits + 1, "sent once");
+    host.host.shutdown().await;
+}
+
 #[test]
 fn a_slow_store_makes_calls_longer() {
     let stand = Stand::allowed();
@@ -223,6 +252,30 @@ fn a_frozen_store_goes_on_when_it_is_cleared() {
         stand.fault(&["clear"]);
         assert_eq!(frozen.join().unwrap(), (10, 1));
     });
+}
+
+/// Also what writes nothing: an answer waits for its confirmation, a wake for its takeover.
+#[test]
+fn a_frozen_store_holds_answers_and_wakes() {
+    let stand = Stand::allowed();
+    assert_eq!(stand.increment(5), (5, 1));
+    let get = || stand.call("get", json!([]));
+    for generation in [1, 2] {
+        stand.fault(&["freeze", "--for-ms", "600000"]);
+        std::thread::scope(|scope| {
+            let frozen = scope.spawn(get);
+            for _ in 0..20 {
+                let other = stand.program.call("counter/bob", "increment", &json!([1])).unwrap();
+                assert_eq!(other.status, 200, "{}", other.body);
+            }
+            assert!(!frozen.is_finished(), "generation {generation}: answered by a frozen store");
+            stand.fault(&["clear"]);
+            let heard = frozen.join().unwrap();
+            assert_eq!((heard.body, heard.generation), (json!({"ok": 5}), Some(generation)));
+        });
+        let stopped = format!("/admin/actors/{ALICE}/stop");
+        assert_eq!(stand.program.admin_post(&stopped, &json!({})).unwrap().status, 200);
+    }
 }
 
 #[test]

@@ -141,9 +141,10 @@ async fn run_rounds(depot: Arc<Depot>) {
             continue;
         }
         depot.confirmer().queue.lock().waiting.extend(again);
-        let retry = retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline));
+        let retry =
+            retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline, depot.random()));
         if !retry.pause().await {
-            *retry = Retry::new(depot.limits().step_deadline);
+            *retry = Retry::new(depot.limits().step_deadline, depot.random());
         }
     }
     abandoned.0 = None;
@@ -153,7 +154,7 @@ async fn run_rounds(depot: Arc<Depot>) {
 async fn run_round(depot: &Depot, round: Vec<Request>) -> Vec<Request> {
     let fences: Vec<Fence> = round.iter().map(|request| request.fence).collect();
     // Not longer than a read may take, so that a question that got lost holds up nobody for long.
-    let limit = Retry::new(depot.limits().read_deadline);
+    let limit = Retry::new(depot.limits().read_deadline, depot.random());
     let answers = match limit.ask(depot.store().confirm(&fences)).await {
         Ok(answers) if answers.len() == fences.len() => answers,
         Ok(answers) => {

@@ -42,7 +42,7 @@ pub(crate) async fn make(
     origin: Origin,
 ) -> Result<Head, OpenError> {
     let shard = actor.shard(depot.store().shards());
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     let mut sent = Vec::new();
     let head = loop {
         let step = CreateStep {

@@ -152,7 +152,9 @@ impl Depot {
         destroy::destroy(self, state).await
     }
 
-    pub(crate) fn random(&self) -> &Random {
+    /// Where its tokens, ids and the lengths of its pauses come from.
+    #[must_use]
+    pub fn random(&self) -> &Random {
         &self.random
     }
 

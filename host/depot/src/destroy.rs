@@ -18,7 +18,7 @@ use crate::takeover::{self, Won};
 pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<(), OpenError> {
     let db = state.head.fence.db;
     let step = takeover::new_step(depot, state, state.row.component, PreviousEnd::Neutral, true)?;
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     match takeover::settle(depot, &step, &mut retry).await {
         Ok(Won::Answered { head, .. } | Won::Learned(head)) => {
             delete(depot, state, head.fence).await?;
@@ -37,10 +37,10 @@ pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<()
 async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), OpenError> {
     let limit = depot.limits().step_deadline;
     let actor = &state.row.actor;
-    let mut retry = Retry::new(limit);
+    let mut retry = Retry::new(limit, depot.random());
     loop {
         match retry.ask(depot.store().destroy(actor, fence)).await {
-            Ok(Destroyed::More { .. }) => retry = Retry::new(limit),
+            Ok(Destroyed::More { .. }) => retry = Retry::new(limit, depot.random()),
             Ok(Destroyed::Gone) | Err(StoreError::DatabaseMissing(_)) => return Ok(()),
             Err(StoreError::Fenced(mismatch)) => {
                 return match depot.store().actor(actor).await.map_err(OpenError::Store)? {
@@ -65,7 +65,7 @@ async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), O
 
 /// After a destroy the store must not have a single row of the database.
 async fn verify_gone(depot: &Depot, db: DbId) -> Result<(), OpenError> {
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         match retry.ask(depot.store().rows_of(db)).await {
             Ok(0) => return Ok(()),

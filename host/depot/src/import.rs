@@ -123,7 +123,7 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
         previous_end: PreviousEnd::Neutral,
         destroying: false,
     };
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         let error = match retry.ask(depot.store().take_over_import(step.clone())).await {
             Ok(TakenOver::Owned { head, .. }) => return Ok(head),
@@ -147,11 +147,11 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
 /// Deletes what an import left that did not finish. Each step may take the deadline.
 async fn empty(depot: &Depot, fence: Fence) -> Result<(), ImportError> {
     let limit = depot.limits().step_deadline;
-    let mut retry = Retry::new(limit);
+    let mut retry = Retry::new(limit, depot.random());
     loop {
         match retry.ask(depot.store().empty_import(fence)).await {
             Ok(Emptied::Done) => return Ok(()),
-            Ok(Emptied::More) => retry = Retry::new(limit),
+            Ok(Emptied::More) => retry = Retry::new(limit, depot.random()),
             Err(error) if is_transient(&error) && retry.pause().await => {}
             Err(error) => return Err(error.into()),
         }
@@ -185,7 +185,7 @@ async fn fill(
 
 /// The last step. A lost answer is settled by the head: nobody else has our token.
 async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportError> {
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         let mut error = match retry.ask(depot.store().finish_import(fence, base)).await {
             Ok(head) => return Ok(head),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::page::PAGE_SIZE;
 
-/// The first pause before a step is sent again; each further one is twice as long. 2 ms: a store
-/// that was only busy is asked again at once.
+/// The longest that the first pause before a step is sent again may be; each further one may be
+/// twice as long. 2 ms: a store that was only busy is asked again at once.
 pub(crate) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest pause. 100 ms: a store that is back is noticed at once, and one that stays away is
-/// asked about a hundred times within `step_deadline`.
+/// asked about one or two hundred times within `step_deadline`.
 pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Most bytes of pages in one commit step: one step stays a short transaction of the engine, and a

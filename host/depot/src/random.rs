@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::id::{DbId, NodeSession, Shard, StageId, Token};
 
-/// Where tokens and database ids come from. Safety rests on it: two attempts must never draw the
+/// Where tokens, database ids and the lengths of pauses come from. Safety rests on it: two attempts must never draw the
 /// same token.
 #[derive(Clone)]
 pub struct Random(Arc<Fill>);
@@ -54,6 +55,15 @@ impl Random {
     /// A fresh database id in `shard`.
     pub(crate) fn db_id(&self, shard: Shard) -> Result<DbId, StoreError> {
         Ok(DbId::new(shard, self.bytes()?))
+    }
+
+    /// A part of `whole`, at random between its half and all of it; all of it where there is no
+    /// randomness to be had.
+    #[must_use]
+    pub fn part_of(&self, whole: Duration) -> Duration {
+        let Ok(drawn) = self.bytes() else { return whole };
+        let share = f64::from(u32::from_le_bytes(drawn)) / f64::from(u32::MAX);
+        whole / 2 + (whole / 2).mul_f64(share)
     }
 
     fn bytes<const N: usize>(&self) -> Result<[u8; N], StoreError> {

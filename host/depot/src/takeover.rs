@@ -59,7 +59,7 @@ pub(crate) async fn take_over(
     }
     let replaced = state.head.fence.generation;
     let mut step = new_step(depot, state, component, previous_end, false)?;
-    let mut retry = Retry::new(depot.limits().step_deadline);
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot } => {

@@ -80,7 +80,7 @@ pub async fn begin(
             }
             Err(error) => return Err(error_of_open(error, actor)),
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(shared.depot.random().part_of(pause)).await;
         pause *= 2;
     };
     let Opened { session, snapshot, .. } = opened;

@@ -547,6 +547,7 @@ pub(super) enum Answer<'a> {
     Integer(i64),
     Real(f64),
     Text(Cow<'a, [u8]>),
+    Blob(Vec<u8>),
     /// Over the length limit.
     TooBig,
     /// The call is over: see [`Arguments::may_go_on`].
@@ -679,6 +680,11 @@ unsafe extern "C" fn trampoline(
                 let from = from.cast::<c_char>();
                 let copy = sys::SQLITE_TRANSIENT();
                 sys::sqlite3_result_text64(context, from, length, copy, UTF8);
+            }
+            Answer::Blob(blob) => {
+                let (from, length) = start_and_length(&blob);
+                let from = from.cast::<c_void>();
+                sys::sqlite3_result_blob64(context, from, length, sys::SQLITE_TRANSIENT());
             }
             Answer::Wrong(words) => {
                 let length = c_int::try_from(words.len()).unwrap_or(0);

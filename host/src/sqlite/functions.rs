@@ -1,23 +1,23 @@
 //! SQL functions of our own, under SQLite's names and with SQLite's answers.
 //!
-//! `instr`, `replace`, the trims, LIKE and GLOB replace SQLite's, whose loops take quadratic time in C code
-//! that no progress handler can interrupt. The math functions are SQLite's optional ones, which a
+//! `instr`, `replace`, `unhex`, the trims, LIKE and GLOB replace SQLite's, whose loops take quadratic
+//! time in C code that no progress handler can interrupt. The math functions are SQLite's optional ones, which a
 //! plain build leaves out.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
 use super::ffi::{Answer, Arguments, Code, Database, Function, Kind};
-use super::pattern::{glob, like};
+use super::pattern::{Text, glob, like};
 
 /// Registers all of them.
 pub(super) fn register(database: &Database) -> Result<(), Code> {
     FUNCTIONS.iter().try_for_each(|function| database.register(function))
 }
 
-static FUNCTIONS: [Function; 41] = [
+static FUNCTIONS: [Function; 43] = [
     Function { name: c"glob", arity: 2, call: glob },
     Function { name: c"like", arity: 2, call: like },
     Function { name: c"like", arity: 3, call: like },
@@ -29,6 +29,8 @@ static FUNCTIONS: [Function; 41] = [
     Function { name: c"ltrim", arity: 2, call: |a| trim(a, Ends::Left) },
     Function { name: c"rtrim", arity: 1, call: |a| trim(a, Ends::Right) },
     Function { name: c"rtrim", arity: 2, call: |a| trim(a, Ends::Right) },
+    Function { name: c"unhex", arity: 1, call: unhex },
+    Function { name: c"unhex", arity: 2, call: unhex },
     Function { name: c"acos", arity: 1, call: |a| math(a, f64::acos) },
     Function { name: c"acosh", arity: 1, call: |a| math(a, f64::acosh) },
     Function { name: c"asin", arity: 1, call: |a| math(a, f64::asin) },
@@ -218,6 +220,74 @@ impl<'a> Characters<'a> {
                 .filter_map(|length| Some((*all.get(part(length)?)?, length)))
                 .min()
                 .map(|(_, length)| length),
+        }
+    }
+}
+
+/// The bytes that hexadecimal digits spell, in pairs; between pairs stand any characters of the second
+/// argument. NULL if there is anything else.
+fn unhex<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
+    let Some(text) = arguments.text(0) else { return Answer::Null };
+    let mut passed = Passed::default();
+    if arguments.count() == 2 {
+        let Some(characters) = arguments.text(1) else { return Answer::Null };
+        passed.add(characters);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut out = Vec::with_capacity(text.len() / 2);
+    let mut text = Text(text);
+    // U+0000 ends it, as the end does.
+    while text.peek() != 0 {
+        let Some(high) = digit(text.peek()) else {
+            if passed.has(text.next()) {
+                continue;
+            }
+            return Answer::Null;
+        };
+        text.next();
+        let Some(low) = digit(text.peek()) else { return Answer::Null };
+        text.next();
+        out.push((high << 4) | low);
+    }
+    Answer::Blob(out)
+}
+
+/// A set of characters, as SQLite reads them. Making it and asking it take the same time whatever is
+/// in it.
+#[derive(Default)]
+struct Passed {
+    /// A bit for each of the characters that there are.
+    bits: Vec<u64>,
+    /// What broken text decodes to beyond them.
+    others: HashSet<u32>,
+}
+
+impl Passed {
+    fn place(character: u32) -> Option<(usize, u64)> {
+        let word = usize::try_from(character / u64::BITS).ok()?;
+        (character <= u32::from(char::MAX)).then_some((word, 1 << (character % u64::BITS)))
+    }
+
+    /// U+0000 is a character here.
+    fn add(&mut self, characters: &[u8]) {
+        let mut rest = Text(characters);
+        while !rest.0.is_empty() {
+            let character = rest.next();
+            let Some((word, bit)) = Self::place(character) else {
+                self.others.insert(character);
+                continue;
+            };
+            if self.bits.len() <= word {
+                self.bits.resize(word + 1, 0);
+            }
+            self.bits[word] |= bit;
+        }
+    }
+
+    fn has(&self, character: u32) -> bool {
+        match Self::place(character) {
+            Some((word, bit)) => self.bits.get(word).is_some_and(|bits| bits & bit != 0),
+            None => self.others.contains(&character),
         }
     }
 }

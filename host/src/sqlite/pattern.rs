@@ -81,15 +81,15 @@ struct Stopped;
 
 /// Bytes up to the first NUL, read as SQLite reads UTF-8: broken text has a meaning, too.
 #[derive(Clone, Copy)]
-struct Text<'a>(&'a [u8]);
+pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl Text<'_> {
-    fn peek(&self) -> u8 {
+    pub(super) fn peek(&self) -> u8 {
         self.0.first().copied().unwrap_or(0)
     }
 
     /// The next character; 0 at the end.
-    fn next(&mut self) -> u32 {
+    pub(super) fn next(&mut self) -> u32 {
         let Some((&first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         let mut character = match first {

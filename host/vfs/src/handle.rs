@@ -142,3 +142,32 @@ impl Handle {
         &self.context
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use stockade_depot::DepotLimits;
+
+    use super::*;
+    use crate::test_context::TestContext;
+
+    fn statement() -> InterruptHandle {
+        rusqlite::Connection::open_in_memory().unwrap().get_interrupt_handle()
+    }
+
+    /// Closed after the last page was read for opening: nobody is given the connection.
+    #[test]
+    fn what_was_closed_while_it_opened_is_not_open() {
+        let test = TestContext::new(DepotLimits::default(), |_| ());
+        let options = VfsOptions::new(test.directory.path());
+        let handle = Handle::new(test.context.session.clone(), &options);
+        assert_eq!(handle.may_open(), Ok(()));
+        handle.close(Reason::Slept);
+        let closed = HandleError::Closed(Reason::Slept);
+        assert_eq!(handle.opened(statement()), Err(closed));
+        assert_eq!((handle.may_open(), handle.interrupt()), (Err(closed), Err(closed)));
+        handle.close(Reason::Shutdown);
+        assert_eq!(handle.interrupt(), Err(closed), "the first reason stays");
+    }
+}

@@ -31,7 +31,8 @@ async fn deploy(
 
 async fn call(host: &TestHost) -> Result<serde_json::Value, HostError> {
     let crafted = stockade::ActorId::new("crafted", "one").unwrap();
-    host.call(&crafted, "run", json!([])).await
+    let running = host.call(&crafted, "run", json!([]));
+    tokio::time::timeout(super::PATIENCE, running).await.expect("it does not end")
 }
 
 /// A component whose method `run` is this core module's.

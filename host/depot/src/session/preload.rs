@@ -28,7 +28,7 @@ impl Shared {
         if wanted.is_empty() {
             return;
         }
-        let once = Retry::new(limits.preload_deadline);
+        let once = Retry::new(limits.preload_deadline, self.depot.random());
         match once.ask(self.depot.store().read(self.fence, at, &wanted)).await {
             Ok(read) => self.keep(read, at, &wanted),
             Err(StoreError::Fenced(mismatch)) => self.die(Cause::Fenced(mismatch), "preload"),

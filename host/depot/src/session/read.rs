@@ -77,7 +77,7 @@ impl Shared {
     ) -> Result<Answer, ReadError> {
         let _place = self.depot.parking().enter().ok_or(ReadError::Overloaded)?;
         let asking = async {
-            let mut retry = Retry::new(self.limits().read_deadline);
+            let mut retry = Retry::new(self.limits().read_deadline, self.depot.random());
             let mut answer = retry.ask(first).await;
             while answer.as_ref().is_err_and(is_transient) && retry.pause().await {
                 answer = retry.ask(self.depot.store().read(self.fence, at, pages)).await;

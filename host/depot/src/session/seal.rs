@@ -81,7 +81,7 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
 
 async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, StoreError)> {
     let store = shared.depot.store();
-    let mut retry = Retry::new(shared.limits().step_deadline);
+    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
     let mut sent_before = false;
     let mut in_doubt = false;
     loop {

@@ -118,7 +118,7 @@ impl Shared {
     /// Sends one chunk until the store has it. It may arrive twice: the store writes it once.
     async fn send_chunk(&self, step: &StageStep) -> Result<(), StoreError> {
         let store = self.depot.store();
-        let mut retry = Retry::new(self.limits().step_deadline);
+        let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
         loop {
             let Err(error) = retry.ask(store.stage(step.clone())).await else {
                 return Ok(());

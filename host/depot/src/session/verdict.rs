@@ -48,7 +48,7 @@ impl Shared {
     /// Sends `step` until there is a verdict.
     pub(super) async fn settle_step(&self, step: &CommitStep) -> StepEnd {
         let store = self.depot.store().as_ref();
-        let mut retry = Retry::new(self.limits().step_deadline);
+        let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
         let mut sent_before = false;
         // Set once a send may have been applied, or may still be on its way.
         let mut in_doubt = false;

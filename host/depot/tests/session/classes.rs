@@ -30,6 +30,17 @@ enum Scene {
 
 const SCENES: [Scene; 3] = [Scene::Alone, Scene::Rival, Scene::Away];
 
+/// Deadlines are met in the scene that is about them; in the others no busy machine may.
+fn world(scene: Scene) -> World {
+    let long = Duration::from_secs(20);
+    match scene {
+        Scene::Away => World::new(),
+        Scene::Alone | Scene::Rival => {
+            World::with(DepotLimits { step_deadline: long, read_deadline: long, ..limits() })
+        }
+    }
+}
+
 /// Walks every point of a class in every scene, all at once, since they mostly wait.
 async fn walk<F>(class: FaultClass, scene_of: impl Fn(Point, Scene) -> F)
 where
@@ -130,7 +141,7 @@ fn judge(point: Point, scene: Scene, told: Verdict, applied: bool) {
 }
 
 async fn commit(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world(scene);
     let session = world.create().await;
     session.durable(put(&session, &[(1, 1)], 1)).await.unwrap();
     let stage = Stage::set(&world, point, scene, Step::Verdict);
@@ -160,7 +171,7 @@ async fn commit(point: Point, scene: Scene) {
 }
 
 async fn seal(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world(scene);
     let session = world.create().await;
     session.durable(put(&session, &[(1, 1)], 1)).await.unwrap();
     let ours = session.fence().generation;
@@ -196,7 +207,7 @@ async fn holds(session: &Session) -> bool {
 }
 
 async fn take_over(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world(scene);
     let old = world.create().await;
     old.durable(put(&old, &[(1, 7)], 1)).await.unwrap();
     let state = world.state().await;
@@ -222,7 +233,7 @@ async fn take_over(point: Point, scene: Scene) {
 }
 
 async fn create(point: Point, scene: Scene) {
-    let world = World::new();
+    let world = world(scene);
     let mut stage = Stage::set(&world, point, scene, Step::Actor);
     let attempt = tokio::spawn({
         let (depot, actor) = (world.here.clone(), world.actor.clone());
@@ -291,16 +302,8 @@ async fn ownership(
     }
 }
 
-/// A deadline is for a store that is away. Where it is there, none may strike, however busy the
-/// machine is.
-fn world_of(scene: Scene) -> World {
-    let patient = Duration::from_secs(20);
-    let limits = DepotLimits { step_deadline: patient, read_deadline: patient, ..limits() };
-    if scene == Scene::Away { World::new() } else { World::with(limits) }
-}
-
 async fn read(point: Point, scene: Scene) {
-    let world = world_of(scene);
+    let world = world(scene);
     let session = world.create().await;
     session.durable(put(&session, &[(1, 3)], 1)).await.unwrap();
     let session = world.take_over(&world.there).await.unwrap().session;
@@ -330,7 +333,7 @@ fn was_answered(point: Point) -> bool {
 }
 
 async fn confirm(point: Point, scene: Scene) {
-    let world = world_of(scene);
+    let world = world(scene);
     let session = world.create().await;
     let stage = Stage::set(&world, point, scene, Step::Confirm);
     let asking = tokio::spawn({

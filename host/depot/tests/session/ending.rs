@@ -33,6 +33,30 @@ async fn a_seal_waits_for_the_pipeline_and_ends_the_session() {
     assert_eq!(world.state().await.head, head);
 }
 
+/// While the seal is on its way a commit would move the head from under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_accepted_once_the_seal_has_begun() {
+    let world = World::new();
+    let session = world.create().await;
+    session.durable(put(&session, &[(1, 1)], 1)).await.unwrap();
+    let hold = world.store.arm(Step::Seal, 1, Fault::Hold);
+    let sealing = tokio::spawn({
+        let session = session.clone();
+        async move { session.seal(Some(b"state".to_vec())).await }
+    });
+    hold.fired().await;
+    let commits = world.store.calls(Step::Commit);
+    assert_eq!(session.prepare(4096, PageCount(1)), Err(PrepareError::Dead(Cause::Sealed)));
+    let late = late_put(&session, &[(1, 66)], 1);
+    hold.release();
+    assert!(sealing.await.unwrap().unwrap().sealed);
+    assert_eq!(session.durable(late).await, Err(Cause::Sealed));
+    assert_eq!(world.store.calls(Step::Commit), commits, "it was sent");
+    let opened = world.take_over(&world.there).await.unwrap();
+    assert!(opened.snapshot.unwrap().current);
+    assert_eq!(byte_of(&opened.session, 1), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn late_commit_after_seal_is_refused() {
     let world = World::new();

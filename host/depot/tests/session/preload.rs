@@ -110,7 +110,7 @@ async fn reading_ahead_that_hangs_does_not_hold_up_the_wake() {
     asleep(&world).await;
     world.store.set_remote();
     let held = world.store.arm(Step::Read, 1, Fault::Hold);
-    let waking = tokio::time::timeout(std::time::Duration::from_secs(20), world.steal()).await;
+    let waking = tokio::time::timeout(std::time::Duration::from_secs(10), world.steal()).await;
     let session = waking.expect("the wake waits for a read that hangs");
     assert_eq!(byte_of(&session, 1), 1);
     drop(held);

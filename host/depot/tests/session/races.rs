@@ -249,9 +249,9 @@ async fn attempts_are_bounded() {
         let error =
             world.there.take_over(&state, COMPONENT, PreviousEnd::Neutral).await.unwrap_err();
         assert!(matches!(error, OpenError::Store(_)), "{error:?}");
-        // 2, 4, 8, .. 64, then every 100 ms, for 800 ms.
+        // At most 2, 4, 8, .. 64, then 100 ms, for 800 ms; at least half of that.
         let asked = world.store.calls(step) - before;
-        assert!((2..=20).contains(&asked), "{fault:?}: asked {asked} times");
+        assert!((2..=24).contains(&asked), "{fault:?}: asked {asked} times");
         drop(outage);
     }
 }

@@ -74,7 +74,10 @@ fn text_functions_answer_as_sqlite_does() {
             check(format!("{function}({a})"));
             check(format!("{function}('  ' || {a} || ' ')"));
         }
+        check(format!("unhex({a})"));
         for b in TEXTS {
+            check(format!("unhex({a}, {b})"));
+            check(format!("unhex('4a' || {a} || '6b' || {a}, {b})"));
             check(format!("instr({a}, {b})"));
             for c in ["NULL", "''", "'-'", "'a longer one'", "x'ff'", "5"] {
                 check(format!("replace({a}, {b}, {c})"));
@@ -154,6 +157,10 @@ fn none_takes_quadratic_time() {
     for expression in [
         format!("instr({}, {} || 'b')", a(2_000_000), a(1_000_000)),
         format!("length(replace({}, {} || 'b', ''))", a(2_000_000), a(1_000_000)),
+        format!(
+            "length(unhex(replace({0}, 'a', 'z'), replace({0}, 'a', 'y') || 'z'))",
+            a(2_000_000)
+        ),
         format!("length(trim({}, replace(hex(zeroblob(500000)), '0', 'é') || 'a'))", a(2_000_000)),
     ] {
         let begun = Instant::now();
