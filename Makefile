@@ -89,12 +89,13 @@ bench: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures
 
-# Needs Node.js 20. The packages, pinned by their lock file, go to the build folder.
+# Needs Node.js 20. The packages, pinned by their lock file, go to the build folder. Not `npm ci`: it
+# refuses a lock that names other platforms' packages without where they come from.
 bench-peers: PEERS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/peers
 bench-peers: setup
 	mkdir -p $(PEERS)
 	cp tests/bench/peers/package.json tests/bench/peers/package-lock.json $(PEERS)/
-	cd $(PEERS) && { npm ls --silent >/dev/null 2>&1 || npm ci --omit=dev --ignore-scripts --no-audit --no-fund; }
+	cd $(PEERS) && { npm ls --silent >/dev/null 2>&1 || npm install --no-save --omit=dev --ignore-scripts --no-audit --no-fund; }
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench peers
 

@@ -1,5 +1,6 @@
 //! The page of the bench's figures: it says what was reached, hides nothing, and needs no network.
 
+#[allow(unreachable_pub, reason = "the bench's file, used as it is")]
 #[path = "../bench/report.rs"]
 mod report;
 
