@@ -20,12 +20,12 @@ impl Summary {
         self.figures.insert(name.to_owned(), rounded.into());
     }
 
-    /// Writes `target/bench/summary.json`. Figures of an earlier run that this one did not measure
+    /// Writes a file in `target/bench`. Figures of an earlier run that this one did not measure
     /// are not kept: a file never mixes runs.
-    pub fn write(self) -> anyhow::Result<()> {
+    pub fn write(self, name: &str) -> anyhow::Result<()> {
         let dir = target_dir().join("bench");
         std::fs::create_dir_all(&dir)?;
-        let path = dir.join("summary.json");
+        let path = dir.join(name);
         std::fs::write(&path, serde_json::to_string_pretty(&Value::Object(self.figures))? + "\n")?;
         say(&format!("written to {}", path.display()));
         Ok(())
