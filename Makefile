@@ -8,7 +8,7 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash fuzz large bench bench-peers check format
+.PHONY: help setup guests demo test simulate model soak crash fuzz large bench bench-large bench-peers check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -19,6 +19,7 @@ help:
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
+	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
 	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
 	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
@@ -88,6 +89,10 @@ fuzz:
 bench: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures
+
+# Minutes, and 10 GB of disk.
+bench-large: setup
+	cargo bench --locked --bench figures -- large
 
 # Needs Node.js 20. The packages, pinned by their lock file, go to the build folder. Not `npm ci`: it
 # refuses a lock that names other platforms' packages without where they come from.

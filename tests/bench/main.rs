@@ -11,10 +11,14 @@
     reason = "one binary whose parts share everything; it waits on the clock"
 )]
 
+mod amplify;
+mod child;
 mod commit;
 mod fatal;
+mod growth;
 mod hostile;
 mod ingest;
+mod large;
 mod memory;
 mod native;
 mod report;
@@ -28,18 +32,30 @@ use anyhow::Context;
 use stand::Stand;
 use summary::Summary;
 
+/// What is measured, in this order.
+const PARTS: [&str; 11] = [
+    "sql", "commit", "wake", "takeover", "fatal", "hostile", "memory", "growth", "amplify",
+    "ingest", LARGE,
+];
+/// `make bench-large`: minutes, and gigabytes of disk.
+const LARGE: &str = "large";
+/// The large database of `growth`.
+const GROWN_MIB: u64 = 256;
+
 fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(errand) = child::errand()? {
+        return runtime.block_on(child::serve(&errand));
+    }
     // The harness of `cargo bench` passes flags; only a filter is of use here.
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let quick = std::env::var_os("STOCKADE_BENCH_QUICK").is_some();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut summary = Summary::default();
     runtime.block_on(async {
         // `cargo bench --bench figures -- PART` runs one of them.
-        let parts: [&str; 8] =
-            ["sql", "commit", "wake", "takeover", "fatal", "hostile", "memory", "ingest"];
-        for part in parts {
-            if filter.as_deref().is_some_and(|wanted| wanted != part) {
+        for part in PARTS {
+            // What takes long runs only if it is asked for.
+            if filter.as_deref().map_or(part == LARGE, |wanted| wanted != part) {
                 continue;
             }
             let stand = Stand::new(quick).await?;
@@ -51,6 +67,9 @@ fn main() -> anyhow::Result<()> {
                 "fatal" => fatal::run(&stand, &mut summary).await,
                 "hostile" => hostile::run(&stand, &mut summary).await,
                 "memory" => memory::run(&stand, &mut summary).await,
+                "growth" => growth::run(&stand, &mut summary, GROWN_MIB).await,
+                "amplify" => amplify::run(&stand, &mut summary).await,
+                LARGE => large::run(&stand, &mut summary).await,
                 _ => ingest::run(&stand, &mut summary).await,
             }
             .with_context(|| format!("bench part {part}"))?;
@@ -58,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    summary.write("summary.json")?;
+    let file = if filter.as_deref() == Some(LARGE) { "large.json" } else { "summary.json" };
+    summary.write(file)?;
     report::write(&summary::figures_dir())
 }

@@ -1,35 +1,17 @@
-//! Memory: of an awake idle actor with its database open, and of a host with nothing loaded.
+//! Memory of a host with nothing loaded. That of awake actors is looked at by `wake`.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::json;
-use stockade::ActorId;
 
 use crate::stand::Stand;
-use crate::summary::Summary;
+use crate::summary::{Summary, median};
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
-    let idle = idle_host_kib(stand)?;
+    let rounds = (0..if stand.quick { 1 } else { 5 }).map(|_| idle_host_kib(stand));
+    let idle = median(rounds.collect::<anyhow::Result<_>>()?);
     summary.add("host.idle_rss_mib", idle / 1024.0, "`stockade serve`, nothing deployed");
-
-    stand.deploy("sql", "sqlite_bench").await?;
-    let first = ActorId::new("sql", "first")?;
-    stand.call(&first, "setup", json!([10])).await?;
-    let count = stand.scaled(2_000);
-    let before = rss_kib("self")?;
-    for i in 0..count {
-        let actor = ActorId::new("sql", &format!("awake-{i}"))?;
-        stand.call(&actor, "setup", json!([10])).await?;
-    }
-    let awake = stand.host.awake();
-    let each = (rss_kib("self")? - before) / f64::from(count);
-    summary.add(
-        "resident.kib_per_actor",
-        each,
-        &format!("{awake} awake, one table of 10 rows each"),
-    );
     Ok(())
 }
 
@@ -55,11 +37,18 @@ fn idle_host_kib(stand: &Stand) -> anyhow::Result<f64> {
     let kib = rss_kib(&child.id().to_string());
     child.kill()?;
     child.wait()?;
+    std::fs::remove_file(&ready)?;
     kib
 }
 
-fn rss_kib(process: &str) -> anyhow::Result<f64> {
+/// Resident memory of a process.
+pub fn rss_kib(process: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
     Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+}
+
+/// Memory maps of this process.
+pub fn maps() -> anyhow::Result<usize> {
+    Ok(std::fs::read_to_string("/proc/self/maps")?.lines().count())
 }

@@ -1,5 +1,6 @@
 //! What every part of the bench stands on: a host on the embedded store in a fresh directory.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use stockade::{ActorId, Arguments, Host, HostConfig, Manifest, Reply};
@@ -23,6 +24,11 @@ impl Stand {
             .tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../target")?;
         let host = Host::start(HostConfig::new(dir.path().join("host"))).await?;
         Ok(Self { host, dir, quick })
+    }
+
+    /// The data directory of the host: for another one, after it was shut down.
+    pub fn host_dir(&self) -> PathBuf {
+        self.dir.path().join("host")
     }
 
     /// Deploys a guest.

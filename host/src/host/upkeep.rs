@@ -29,10 +29,16 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 /// Pause of a database for each row that was looked at. 50 us, where looking takes about 1: so
 /// trimming a database that is written all the time takes some percent of its store's time.
 const ROW_PAUSE: Duration = Duration::from_micros(50);
+/// Rows below which a trim was hardly worth it: each of them cost about one page of the store's file
+/// for itself, while those of one database that go together share most of theirs.
+const FEW_ROWS: u64 = 512;
+/// Rounds that a database is left alone after such a trim. 12, a minute: the history that is kept
+/// longer for it is about as much as the history that is promised.
+const FEW_ROWS_ROUNDS: u32 = 12;
 
 /// Runs for as long as the host.
 pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
-    let mut upkeep = Upkeep { router, readings, after: None, rests: HashMap::new() };
+    let mut upkeep = Upkeep { router, readings, every, after: None, rests: HashMap::new() };
     let mut period = tokio::time::interval(every);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -47,6 +53,8 @@ pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
 struct Upkeep {
     router: Router,
     readings: Readings,
+    /// The pause between two rounds.
+    every: Duration,
     /// The last of all actors that was looked at; `None`: the next round begins anew.
     after: Option<ActorId>,
     /// Databases that cost much, until when they rest.
@@ -106,6 +114,14 @@ impl Upkeep {
         Ok(())
     }
 
+    /// How long a database is left alone after a trim.
+    fn rest_after(&self, report: &retention::Report) -> Duration {
+        let looked = u32::try_from(report.looked).unwrap_or(u32::MAX);
+        let rest = ROW_PAUSE * looked;
+        let few = report.looked > 0 && report.rows < FEW_ROWS;
+        if few { rest.max(self.every * FEW_ROWS_ROUNDS) } else { rest }
+    }
+
     async fn trim(
         &mut self,
         actor: &ActorId,
@@ -138,8 +154,7 @@ impl Upkeep {
                     let (floor, rows) = (report.floor, report.rows);
                     tracing::debug!(%actor, %db, %floor, rows, "history trimmed");
                 }
-                let looked = u32::try_from(report.looked).unwrap_or(u32::MAX);
-                self.rests.insert(db, Instant::now() + ROW_PAUSE * looked);
+                self.rests.insert(db, Instant::now() + self.rest_after(&report));
             }
             Err(error) => tracing::debug!(%actor, %db, %error, "history not trimmed"),
         }

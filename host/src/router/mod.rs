@@ -129,7 +129,7 @@ impl Router {
         let mut table = self.inner.table.lock();
         let slot = self.slot_for(&mut table, &request.actor, queue_max)?;
         // Sent under the lock: a slot leaves the table only while its queue is empty.
-        slot.requests.try_send(request).map_err(|error| match error {
+        slot.requests.try_send(Box::new(request)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => HostError::Overloaded {
                 what: "queued calls",
                 // Of the queue as it was made, whatever was deployed since.
@@ -287,7 +287,7 @@ impl Router {
     pub(crate) fn leave(
         &self,
         actor: &ActorId,
-        queue: &mpsc::Receiver<Request>,
+        queue: &mpsc::Receiver<Box<Request>>,
         orders: &mpsc::Receiver<Control>,
     ) -> bool {
         let mut table = self.inner.table.lock();

@@ -38,7 +38,8 @@ use wasmtime::component::Val;
 
 /// How others reach a slot.
 pub struct SlotHandle {
-    pub(super) requests: mpsc::Sender<Request>,
+    /// Boxed: the queue of an awake actor has room for 32 from the first one on.
+    pub(super) requests: mpsc::Sender<Box<Request>>,
     pub(super) control: mpsc::Sender<Control>,
     view: Mutex<View>,
 }
@@ -64,7 +65,10 @@ pub struct LiveView {
 }
 
 impl SlotHandle {
-    pub(super) fn new(requests: mpsc::Sender<Request>, control: mpsc::Sender<Control>) -> Self {
+    pub(super) fn new(
+        requests: mpsc::Sender<Box<Request>>,
+        control: mpsc::Sender<Control>,
+    ) -> Self {
         Self { requests, control, view: Mutex::default() }
     }
 
@@ -114,7 +118,7 @@ pub(super) struct Slot {
     router: Router,
     actor: ActorId,
     handle: Arc<SlotHandle>,
-    queue: mpsc::Receiver<Request>,
+    queue: mpsc::Receiver<Box<Request>>,
     endings: mpsc::Receiver<Control>,
     live: Option<Live>,
     /// Whom the newest fatal end concerns as well: whoever was queued when its cause became known.
@@ -130,7 +134,7 @@ struct Live {
 
 /// What woke the slot.
 enum Event {
-    Request(Request),
+    Request(Box<Request>),
     Control(Control),
     Died(Cause),
     Idle,
@@ -141,7 +145,7 @@ impl Slot {
         router: Router,
         actor: ActorId,
         handle: Arc<SlotHandle>,
-        queue: mpsc::Receiver<Request>,
+        queue: mpsc::Receiver<Box<Request>>,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
         Self { router, actor, handle, queue, endings, live: None, lost: None }
@@ -232,8 +236,8 @@ impl Slot {
         }
     }
 
-    async fn serve(&mut self, request: Request) {
-        let Request { queued, work, .. } = request;
+    async fn serve(&mut self, request: Box<Request>) {
+        let Request { queued, work, .. } = *request;
         if let Some(cause) = self.live.as_ref().and_then(|live| live.generation.session().cause()) {
             self.fatal(&cause).await;
         }

@@ -59,9 +59,10 @@ fn push_bytes(
     row_start: usize,
     row_bytes_max: usize,
 ) -> Result<(), SqlError> {
-    let Some(length) = u32::try_from(bytes.len()).ok().filter(|_| {
-        (out.len() - row_start).saturating_add(bytes.len()) <= row_bytes_max
-    }) else {
+    let Some(length) = u32::try_from(bytes.len())
+        .ok()
+        .filter(|_| (out.len() - row_start).saturating_add(bytes.len()) <= row_bytes_max)
+    else {
         return Err(SqlError::LimitExceeded(SqlLimit::ValueBytes));
     };
     let mut head = [tag; 5];

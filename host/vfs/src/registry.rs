@@ -2,7 +2,8 @@
 //! uses them.
 //!
 //! SQLite's list of VFSs is searched one by one, so a slot is registered once and lent to one
-//! database after the other; there are never more than databases were open at once. Names cannot
+//! database after the other, and stands in front of the others when it is about to be looked for;
+//! there are never more than databases were open at once. Names cannot
 //! be guessed: a guest that gets around the authorizer names no other guest's VFS.
 
 use std::collections::hash_map::RandomState;
@@ -30,7 +31,10 @@ impl Lease {
     pub(crate) fn take(context: Arc<Context>) -> Result<Self, i32> {
         let free = FREE.lock().pop();
         let slot = match free {
-            Some(slot) => slot,
+            Some(slot) => {
+                slot.bring_forward();
+                slot
+            }
             None => Slot::register(&unguessable_name())?,
         };
         slot.set_tenant(Some(Arc::clone(&context)));

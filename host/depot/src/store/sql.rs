@@ -2,7 +2,7 @@
 //!
 //! One schema and one set of statements for all drivers: SQLite runs them as they are. A driver for
 //! the PostgreSQL wire replaces `?N` by `$N`, `BLOB` by `BYTEA` and `TEXT` keys by
-//! `TEXT COLLATE "C"`, and nothing else; so the statements keep to what both have: row values, `ON
+//! `TEXT COLLATE "C"`, drops `WITHOUT ROWID`, and nothing else; so the statements keep to what both have: row values, `ON
 //! CONFLICT`, `RETURNING`, common table expressions. Flags and numbers are `BIGINT`.
 //!
 //! Rules that the text of a statement keeps:
@@ -23,6 +23,10 @@ pub(crate) const FORMAT_WITHOUT_STAGES: i32 = 1;
 ///
 /// `page` has its key in an index beside the table, so that rows are appended: a commit of scattered
 /// pages then rewrites leaves of a narrow index, not leaves full of other pages.
+///
+/// `commit` is kept in its key, so that one leaf is written for a commit's row, and few are when
+/// rows of one database are trimmed. Files made before it was so keep an index beside the table; no
+/// statement can tell.
 ///
 /// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
 /// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
@@ -75,7 +79,7 @@ CREATE TABLE IF NOT EXISTS "commit" (
     stage      BLOB   NOT NULL,
     time_ms    BIGINT NOT NULL,
     PRIMARY KEY (db, txid)
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot (
     db         BLOB   NOT NULL PRIMARY KEY,
     generation BIGINT NOT NULL,

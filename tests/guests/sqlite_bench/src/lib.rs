@@ -16,6 +16,9 @@ const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
 const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
 const UPDATE: &str = "UPDATE item SET amount = amount + ?1 WHERE id = ?2";
 const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?3)";
+const TOUCH_WIDE: &str = "UPDATE wide SET n = n + 1 WHERE id = ?1";
+const SELECT_WIDE: &str = "SELECT n FROM wide WHERE id = ?1";
+const SCAN_WIDE: &str = "SELECT sum(length(body) + n * 0) FROM wide";
 /// Rows that ids are spread over, as on the native side.
 const ROWS: i64 = 10_000;
 
@@ -49,6 +52,25 @@ impl Guest for Actor {
 
     fn insert_one_by_one(count: u32) -> Result<u64, String> {
         insert_one_by_one(count).map_err(|error| error.to_string())
+    }
+
+    fn touch(id: i64) -> Result<u64, String> {
+        let touched = Connection::open().and_then(|c| c.execute(UPDATE, [1, id]));
+        touched.map_err(|error| error.to_string())
+    }
+
+    fn wide_touch(id: i64) -> Result<u64, String> {
+        let touched = Connection::open().and_then(|c| c.execute(TOUCH_WIDE, [id]));
+        touched.map_err(|error| error.to_string())
+    }
+
+    fn wide_point(count: u32, first: i64, rows: i64) -> Result<i64, String> {
+        wide_point(count, first, rows).map_err(|error| error.to_string())
+    }
+
+    fn wide_scan() -> Result<i64, String> {
+        let scanned = Connection::open().and_then(|c| c.query_row(SCAN_WIDE, [], |row| row.get(0)));
+        scanned.map_err(|error| error.to_string())
     }
 
     fn nothing() {}
@@ -118,6 +140,16 @@ fn insert_one_by_one(count: u32) -> Result<u64> {
     }
     transaction.commit()?;
     Ok(inserted)
+}
+
+fn wide_point(count: u32, first: i64, rows: i64) -> Result<i64> {
+    let connection = Connection::open()?;
+    let mut select = connection.prepare(SELECT_WIDE)?;
+    let mut sum = 0;
+    for i in 0..i64::from(count) {
+        sum += select.query_row([(first + i * 7919) % rows], |row| row.get::<_, i64>(0))?;
+    }
+    Ok(sum)
 }
 
 fn rows_of(count: u32) -> impl Iterator<Item = (i64, String, i64)> {

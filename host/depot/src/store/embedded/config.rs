@@ -93,7 +93,7 @@ impl EmbeddedConfig {
             queue_bytes_max: 256 << 20,
             queue_wait: Duration::from_secs(5),
             wal_bytes_max: 64 << 20,
-            wal_checkpoint_bytes: 8 << 20,
+            wal_checkpoint_bytes: 16 << 20,
             busy_wait: Duration::from_secs(5),
             file_bytes_max: None,
             readers_max: 16,

@@ -28,7 +28,8 @@ use crate::store::sql;
 const APPLICATION_ID: i32 = 0x5354_4b44;
 /// Engine page size. A commit of scattered pages changes a leaf of the key index for each: small
 /// engine pages make its share of the log small, and one overflow page holds what of a page's row
-/// does not fit. 8 KiB read no faster.
+/// does not fit. 8 KiB read no faster. 2 KiB write a quarter less to the disk, for a quarter more CPU a
+/// commit.
 const ENGINE_PAGE_BYTES: i64 = 4096;
 /// Page cache of a connection that writes, in KiB: inner pages of the key index stay in.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
@@ -210,6 +211,9 @@ fn check_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenSt
 pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
     let conn = connect(path, config, false)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members change
+    // the same pages. On disk that was a tenth of all that is written.
+    conn.pragma_update(None, "temp_store", "memory")?;
     if let Some(bytes) = config.file_bytes_max {
         let pages = i64::try_from(bytes / page_bytes(&conn)?.max(1)).unwrap_or(i64::MAX);
         conn.query_row(&format!("PRAGMA max_page_count = {}", pages.max(1)), [], |_| Ok(()))?;

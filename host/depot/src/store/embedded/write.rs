@@ -12,7 +12,7 @@ use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
-use crate::page::{PageBytes, PageRecord, Packer};
+use crate::page::{Packer, PageBytes, PageRecord};
 use crate::parallel;
 use crate::store::limits::DESTROY_ROWS_MAX;
 use crate::store::{

@@ -1,0 +1,54 @@
+//! Errands in a process of their own: nothing is cached there, and nothing that the bench did before
+//! has taken memory or written.
+//!
+//! The child is this same program, told by a variable of its environment what to do. The last line
+//! that it prints are its figures.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use serde_json::Value as Json;
+
+use crate::summary::say;
+use crate::{amplify, wake};
+
+/// The errand of a child, as JSON.
+const ERRAND: &str = "STOCKADE_BENCH_ERRAND";
+
+/// Runs an errand; its figures.
+pub fn run(errand: &Json) -> anyhow::Result<Json> {
+    let output = Command::new(std::env::current_exe()?)
+        .env(ERRAND, errand.to_string())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start a child of the bench")?;
+    ensure!(output.status.success(), "errand {errand}: {}", output.status);
+    let text = String::from_utf8(output.stdout)?;
+    Ok(serde_json::from_str(text.lines().last().unwrap_or_default())?)
+}
+
+/// What this process was started for, if it is a child.
+pub fn errand() -> anyhow::Result<Option<Json>> {
+    match std::env::var(ERRAND) {
+        Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Does it.
+pub async fn serve(errand: &Json) -> anyhow::Result<()> {
+    let figures = match errand["errand"].as_str() {
+        Some("cold") => wake::cold(errand).await?,
+        Some("storm") => wake::storm(errand).await?,
+        Some("amplify") => amplify::errand(errand).await?,
+        other => anyhow::bail!("no such errand: {other:?}"),
+    };
+    say(&figures.to_string());
+    Ok(())
+}
+
+/// A number of an errand or of its figures.
+pub fn number(from: &Json, name: &str) -> anyhow::Result<f64> {
+    from[name].as_f64().with_context(|| format!("{name} in {from}"))
+}

@@ -1,0 +1,176 @@
+//! What a commit and a wake cost as a database grows, and as a store fills with actors.
+//!
+//! Small and large take turns in every round; a ratio is the median over the rounds of the ratio of
+//! a round's medians.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rusqlite::Connection;
+use serde_json::json;
+use stockade::limits::HostLimits;
+use stockade::{ActorId, Arguments, Host, HostConfig};
+
+use crate::stand::Stand;
+use crate::summary::{Summary, median};
+use crate::wake;
+
+/// Commits of one side in a round.
+const COMMITS: u32 = 100;
+/// Wakes of one side in a round.
+const WAKES: u32 = 10;
+/// Bytes of a row's body in `wide`.
+const BODY_BYTES: u64 = 1_000;
+/// Rows of `wide` in 1 MiB, three to a page.
+pub const ROWS_PER_MIB: u64 = 256 * 3;
+/// Actors of the small store.
+const FEW: u32 = 100;
+
+/// Milliseconds.
+struct Pace {
+    commit: f64,
+    wake: f64,
+}
+
+pub async fn run(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow::Result<()> {
+    stand.deploy("sql", "sqlite_bench").await?;
+    let small = imported(stand, "small", 1).await?;
+    let large = imported(stand, "large", mib).await?;
+    let mut dice = Dice(1);
+    let mut rounds = Vec::new();
+    // One more round than counted: the first warms both sides.
+    for _ in 0..=stand.rounds() {
+        let one = pace_of_size(&stand.host, &small, ROWS_PER_MIB, &mut dice).await?;
+        let other = pace_of_size(&stand.host, &large, mib * ROWS_PER_MIB, &mut dice).await?;
+        rounds.push((one, other));
+    }
+    add(summary, &format!("{mib}mib_over_1mib"), rounds, mib as f64);
+    Ok(())
+}
+
+/// A few actors in a store of their own beside `many` in the stand's directory, whose host was shut
+/// down.
+pub async fn by_actors(stand: &Stand, summary: &mut Summary, many: u32) -> anyhow::Result<()> {
+    let few = FEW.min(many);
+    let one = host_in(stand.dir.path().join("few")).await?;
+    one.deploy("sql", stockade_tests::guest("sqlite_bench")?, one.manifest()).await?;
+    wake::make_sleepers(&one, "sleeper", few, 10).await?;
+    let other = host_in(stand.host_dir()).await?;
+    let mut dice = Dice(2);
+    let mut rounds = Vec::new();
+    for _ in 0..=stand.rounds() {
+        let small = pace_among(&one, few, &mut dice).await?;
+        rounds.push((small, pace_among(&other, many, &mut dice).await?));
+    }
+    one.shutdown().await;
+    other.shutdown().await;
+    add(summary, &format!("{many}_over_{few}_actors"), rounds, f64::from(many / few));
+    Ok(())
+}
+
+/// Ratios and exponents of rounds, whose first does not count.
+fn add(summary: &mut Summary, name: &str, mut rounds: Vec<(Pace, Pace)>, factor: f64) {
+    if rounds.len() > 1 {
+        rounds.remove(0);
+    }
+    let mut steepest = f64::MIN;
+    for (what, of) in
+        [("commit", (|pace| pace.commit) as fn(&Pace) -> f64), ("wake", |pace| pace.wake)]
+    {
+        let ratios = rounds.iter().map(|(small, large)| of(large) / of(small)).collect();
+        let ratio = median(ratios);
+        let ms = |side: fn(&(Pace, Pace)) -> &Pace| {
+            median(rounds.iter().map(|round| of(side(round))).collect())
+        };
+        let made_from = format!("p50 {:.3} ms over {:.3} ms", ms(|r| &r.1), ms(|r| &r.0));
+        summary.add(&format!("store.growth.{what}_{name}"), ratio, &made_from);
+        steepest = steepest.max(ratio.ln() / factor.ln());
+    }
+    let name = format!("store.growth_exponent.{name}");
+    summary.add(&name, steepest, "ln(ratio) / ln(growth), the steeper of commit and wake");
+}
+
+async fn pace_of_size(
+    host: &Host,
+    actor: &ActorId,
+    rows: u64,
+    dice: &mut Dice,
+) -> anyhow::Result<Pace> {
+    let (mut commits, mut wakes) = (Vec::new(), Vec::new());
+    for _ in 0..COMMITS {
+        commits.push(ms(host, actor, "wide-touch", json!([dice.below(rows)])).await?);
+    }
+    for _ in 0..WAKES {
+        host.stop(actor).await?;
+        wakes.push(ms(host, actor, "wide-point", json!([1, dice.below(rows), rows])).await?);
+    }
+    Ok(Pace { commit: median(commits), wake: median(wakes) })
+}
+
+async fn pace_among(host: &Host, actors: u32, dice: &mut Dice) -> anyhow::Result<Pace> {
+    let (mut commits, mut wakes) = (Vec::new(), Vec::new());
+    for _ in 0..WAKES {
+        let actor = wake::id("sleeper", u32::try_from(dice.below(actors.into()))?)?;
+        wakes.push(wake::woken_ms(host, &actor).await?);
+        for _ in 0..COMMITS / WAKES {
+            commits.push(ms(host, &actor, "touch", json!([dice.below(10)])).await?);
+        }
+        host.stop(&actor).await?;
+    }
+    Ok(Pace { commit: median(commits), wake: median(wakes) })
+}
+
+async fn ms(
+    host: &Host,
+    actor: &ActorId,
+    method: &str,
+    arguments: serde_json::Value,
+) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    host.call(actor, method, Arguments::Json(arguments)).await?;
+    Ok(begun.elapsed().as_secs_f64() * 1e3)
+}
+
+/// A host beside others in this process.
+async fn host_in(dir: PathBuf) -> anyhow::Result<Host> {
+    let mut config = HostConfig::new(dir);
+    // Room for those that are awake at once, of what address space and memory maps there are.
+    config.limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
+    Ok(Host::start(config).await?)
+}
+
+/// An actor with the table `wide` in a database of `mib`, from a plain file.
+pub async fn imported(stand: &Stand, name: &str, mib: u64) -> anyhow::Result<ActorId> {
+    let path = stand.dir.path().join(format!("{name}.db"));
+    make_wide(&path, mib)?;
+    let actor = ActorId::new("sql", name)?;
+    stand.host.import(&actor, &path, &mut |_| {}).await?;
+    Ok(actor)
+}
+
+/// A plain file with the table `wide`: ids from 0, a number, and a body that does not compress.
+pub fn make_wide(path: &Path, mib: u64) -> anyhow::Result<()> {
+    let conn = Connection::open(path)?;
+    conn.execute_batch(
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+         CREATE TABLE wide (id INTEGER PRIMARY KEY, n INTEGER NOT NULL, body BLOB NOT NULL);",
+    )?;
+    conn.execute(
+        "WITH RECURSIVE id (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM id WHERE n + 1 < ?1)
+         INSERT INTO wide SELECT n, 0, randomblob(?2) FROM id",
+        [i64::try_from(mib * ROWS_PER_MIB)?, i64::try_from(BODY_BYTES)?],
+    )?;
+    Ok(())
+}
+
+/// The same numbers in every run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below `max`.
+    pub fn below(&mut self, max: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % max
+    }
+}
