@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use wasmtime::{Store, UpdateDeadline};
 use wasmtime::component::{Linker, Val};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::*;
 
