@@ -8,7 +8,7 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash fuzz large bench check format
+.PHONY: help setup guests demo test simulate model soak crash fuzz large bench bench-peers check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -18,7 +18,8 @@ help:
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
-	@echo 'make bench   measures; writes target/bench/summary.json'
+	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
+	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
 	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make check   format, clippy, documentation'
 	@echo 'make guests  builds the examples and the test guests'
@@ -49,10 +50,12 @@ test: setup
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
 	cargo test --locked --no-fail-fast -p stockade-sim
+	cargo test --locked --no-fail-fast -p stockade-sim-hosts
 
 simulate: export SEEDS ?= 1000
 simulate:
 	cargo test --locked -p stockade-sim --test sim every_promise -- --nocapture
+	cargo test --locked -p stockade-sim-hosts --test hosts every_promise -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
@@ -86,13 +89,25 @@ bench: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures
 
+# Needs Node.js 20. The packages, pinned by their lock file, go to the build folder.
+bench-peers: PEERS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/peers
+bench-peers: setup
+	mkdir -p $(PEERS)
+	cp tests/bench/peers/package.json tests/bench/peers/package-lock.json $(PEERS)/
+	cd $(PEERS) && { npm ls --silent >/dev/null 2>&1 || npm ci --omit=dev --ignore-scripts --no-audit --no-fund; }
+	cargo build --locked --release --bin stockade
+	cargo bench --locked --bench peers
+
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-sim --all-targets -- -D warnings
+	cargo clippy --locked -p stockade-sim-hosts --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-hosts
 
 format:
 	cargo fmt

@@ -6,56 +6,17 @@
 
 #[path = "../depot/tests/crash/random.rs"]
 mod random;
-
-use std::time::{Duration, Instant};
+#[path = "../depot/tests/fuzz/cases.rs"]
+mod runner;
 
 pub(crate) use random::Random;
 
-/// Longest that one case may take: a machine may be busy, a hang is for ever.
-const CASE_MAX: Duration = Duration::from_secs(60);
 /// Longest input that mutations grow to, in bytes.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
 
 /// Runs cases, each from a seed of its own. `name` is the test's path.
-pub(crate) fn cases(name: &str, count: u64, mut case: impl FnMut(&mut Random)) {
-    let seconds = number("FUZZ_SECONDS");
-    let seed = number("SEED");
-    let begun = Instant::now();
-    let mut number = seed.unwrap_or(1);
-    let mut done = 0;
-    loop {
-        let more = match (seed, seconds) {
-            (Some(_), _) => done < 1,
-            (None, Some(seconds)) => begun.elapsed() < Duration::from_secs(seconds),
-            (None, None) => done < count,
-        };
-        if !more {
-            println!("{name}: {done} cases");
-            return;
-        }
-        let told = Told(format!("SEED={number} cargo test --lib {name}"));
-        let since = Instant::now();
-        case(&mut Random::new(number));
-        assert!(since.elapsed() < CASE_MAX, "{}: hangs", told.0);
-        drop(told);
-        number += 1;
-        done += 1;
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
-/// Says how to repeat a case that panics.
-struct Told(String);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("repeat it with: {}", self.0);
-        }
-    }
+pub(crate) fn cases(name: &str, count: u64, case: impl FnMut(&mut Random)) {
+    runner::cases("cargo test --lib", name, count, case);
 }
 
 /// A number below `end`, to index with.

@@ -35,9 +35,7 @@ use parking_lot::Mutex;
 use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, Store};
-use stockade_depot::{
-    ActorId, Depot, DepotLimits, NodeSession, OpenError, Reason, TokioParker, Verdict,
-};
+use stockade_depot::{ActorId, Depot, DepotLimits, OpenError, Reason, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
@@ -46,6 +44,7 @@ pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
 pub use crate::actor::generation::StartedFrom;
 pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
+pub use crate::router::ground::{Around, Ground};
 pub use crate::router::kinds::Manifest;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
@@ -128,16 +127,28 @@ impl Host {
         if let Err(error) = sweep_intakes(&dirs.scratch) {
             tracing::warn!(%error, "cannot remove what interrupted imports have left");
         }
-        let runtimes = Runtimes::start()?;
-        let (guests, keeper) = runtimes.handles();
-        let node = random_node()?;
-        let parker = Arc::new(TokioParker(guests.clone()));
+        let (runtimes, ground, keeper) = match &config.ground {
+            Some(ground) => (None, ground.clone(), ground.runtime.clone()),
+            None => {
+                let runtimes = Runtimes::start()?;
+                let (guests, keeper) = runtimes.handles();
+                (Some(runtimes), Ground::of(guests), keeper)
+            }
+        };
+        let node = ground.random.node_session()?;
         let depot_limits = DepotLimits {
             commit_bytes_max: config.limits.commit_bytes_max,
             step_bytes_max: config.limits.step_bytes_max,
             ..DepotLimits::default()
         };
-        let depot = Depot::new(Arc::clone(&store), node, depot_limits, parker, guests.clone());
+        let depot = Depot::with_random(
+            Arc::clone(&store),
+            node,
+            depot_limits,
+            Arc::clone(&ground.parker),
+            ground.runtime.clone(),
+            ground.random.clone(),
+        );
         let engine = Arc::new(Engine::new(EngineConfig {
             cache_dir: Some(dirs.code),
             epoch_tick: config.limits.epoch_tick,
@@ -170,7 +181,7 @@ impl Host {
             observer: config.observer.clone(),
             awake: Awake::new(awake_max),
             scratch_dir: dirs.scratch,
-            guests,
+            ground,
             faulting,
         });
         let router = Router::new(shared);
@@ -184,7 +195,7 @@ impl Host {
                 store,
                 config,
                 ready: AtomicBool::new(true),
-                runtimes: Mutex::new(Some(runtimes)),
+                runtimes: Mutex::new(runtimes),
                 ended: OnceCell::new(),
             }),
         };
@@ -587,13 +598,6 @@ async fn in_time(what: &str, step: impl Future<Output = ()>) -> bool {
         tracing::error!(what, "not done in time; the host ends without it");
     }
     done
-}
-
-fn random_node() -> Result<NodeSession, HostError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| HostError::Internal(format!("random bytes: {error}")))?;
-    Ok(NodeSession(bytes))
 }
 
 fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {

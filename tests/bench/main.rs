@@ -17,6 +17,7 @@ mod hostile;
 mod ingest;
 mod memory;
 mod native;
+mod report;
 mod sql;
 mod stand;
 mod summary;
@@ -57,5 +58,6 @@ fn main() -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    summary.write()
+    summary.write("summary.json")?;
+    report::write(&summary::figures_dir())
 }

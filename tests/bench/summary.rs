@@ -20,12 +20,12 @@ impl Summary {
         self.figures.insert(name.to_owned(), rounded.into());
     }
 
-    /// Writes `target/bench/summary.json`. Figures of an earlier run that this one did not measure
-    /// are not kept: a file never mixes runs.
-    pub fn write(self) -> anyhow::Result<()> {
-        let dir = target_dir().join("bench");
+    /// Writes `target/bench/<file>`. Figures of an earlier run that this one did not measure are not
+    /// kept: a file never mixes runs.
+    pub fn write(self, file: &str) -> anyhow::Result<()> {
+        let dir = figures_dir();
         std::fs::create_dir_all(&dir)?;
-        let path = dir.join("summary.json");
+        let path = dir.join(file);
         std::fs::write(&path, serde_json::to_string_pretty(&Value::Object(self.figures))? + "\n")?;
         say(&format!("written to {}", path.display()));
         Ok(())
@@ -54,7 +54,13 @@ pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.get(at).copied().unwrap_or(f64::NAN)
 }
 
-fn target_dir() -> PathBuf {
+/// Where figures and their report are written.
+pub fn figures_dir() -> PathBuf {
+    target_dir().join("bench")
+}
+
+/// Where cargo builds.
+pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
 }

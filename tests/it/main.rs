@@ -23,6 +23,7 @@ mod import;
 mod kill;
 mod large;
 mod lifecycle;
+mod report;
 mod retention;
 mod revoke;
 mod shutdown;

@@ -189,12 +189,12 @@ fn packages_look_down_only() {
 
 #[test]
 fn rules_are_switched_off_in_the_simulation_only() {
-    // The feature's home, and the one package that turns it on: it is no default member, so no
+    // The feature's home, and the packages that turn it on: they are no default members, so no
     // other build has it.
-    let homes = ["host/depot/Cargo.toml", "tests/sim/Cargo.toml"];
+    let homes = ["host/depot/Cargo.toml", "tests/sim/Cargo.toml", "tests/hosts/Cargo.toml"];
     let manifests = source::manifests().into_iter();
     check(
-        "only the simulation's manifest turns `broken-variants` on",
+        "only the simulation's manifests turn `broken-variants` on",
         manifests.map(|path| path.display().to_string()).filter(|name| {
             let text = std::fs::read_to_string(root().join(name)).unwrap();
             text.contains("broken-variants") && !homes.contains(&name.as_str())
@@ -202,7 +202,9 @@ fn rules_are_switched_off_in_the_simulation_only() {
     );
     let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let default = workspace.lines().find(|line| line.starts_with("default-members"));
-    assert!(!default.unwrap().contains("tests/sim"), "the simulation is no default member");
+    for simulation in ["tests/sim", "tests/hosts"] {
+        assert!(!default.unwrap().contains(simulation), "{simulation} is no default member");
+    }
 }
 
 #[test]
@@ -213,8 +215,11 @@ fn engines_stay_behind_their_walls() {
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
     let suites = ["sqlite", "limits", "lifecycle", "revoke", "hostile", "typed"];
-    let tests: Vec<Source> =
-        sources().into_iter().filter(|file| file.path.starts_with("tests/it")).collect();
+    let homes = ["tests/it", "tests/hosts"];
+    let tests: Vec<Source> = sources()
+        .into_iter()
+        .filter(|file| homes.iter().any(|it| file.path.starts_with(it)))
+        .collect();
     let guests = test_guests();
     assert!(!guests.is_empty(), "there are test guests");
     let mut offences = Vec::new();
@@ -223,7 +228,8 @@ fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
         if !suites.contains(&suite) || suite == guest {
             offences.push(format!("{guest}: named <suite>_<name>, suites are {suites:?}"));
         }
-        // The bench guest is run by the bench; everything else by a test of this binary.
+        // The bench guest is run by the bench; everything else by a test of this binary or by a
+        // simulation.
         let constant = format!("guest::{}", guest.to_uppercase());
         let used = tests.iter().any(|file| file.code.contains(&constant));
         if !used {

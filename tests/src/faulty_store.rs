@@ -20,15 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
-    Trim, Trimmed,
-};
-use stockade_depot::{ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, StoreError, Txid};
+use stockade_depot::StoreError;
+use stockade_depot::store::Store;
+use stockade_depot::store::layer::{Asked, Call, Layer};
 use tokio::sync::watch;
 
 /// The steps that can be made to fail.
@@ -79,6 +75,42 @@ impl Step {
         Self::Trim,
         Self::Import,
     ];
+
+    /// Which of them a question to the store is; `None`: of those that never fail.
+    fn of(asked: Asked) -> Option<Self> {
+        Some(match asked {
+            Asked::Create => Self::Create,
+            Asked::Actor => Self::Actor,
+            Asked::TakeOver => Self::TakeOver,
+            Asked::Confirm => Self::Confirm,
+            Asked::Seal => Self::Seal,
+            Asked::Read => Self::Read,
+            Asked::Commit => Self::Commit,
+            Asked::Verdict => Self::Verdict,
+            Asked::Destroy => Self::Destroy,
+            Asked::Stage => Self::Stage,
+            Asked::CollectStages => Self::CollectStages,
+            Asked::RaiseFloor | Asked::Trim => Self::Trim,
+            Asked::TakeOverImport | Asked::EmptyImport | Asked::FinishImport => Self::Import,
+            Asked::ReadAt
+            | Asked::Commits
+            | Asked::CommitPages
+            | Asked::History
+            | Asked::Pin
+            | Asked::Unpin
+            | Asked::Actors
+            | Asked::Destroying
+            | Asked::RowsOf
+            | Asked::PutComponent
+            | Asked::Component
+            | Asked::PutKind
+            | Asked::Kind
+            | Asked::Kinds
+            | Asked::NodeBeat
+            | Asked::Nodes
+            | Asked::NodeGone => return None,
+        })
+    }
 
     /// Whether it changes the store.
     #[must_use]
@@ -271,61 +303,6 @@ impl FaultyStore {
         self.calls[step as usize].load(Ordering::SeqCst)
     }
 
-    async fn through<T: Send + 'static>(
-        &self,
-        step: Step,
-        call: impl Fn(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync,
-    ) -> Result<T, StoreError> {
-        let Some((fault, shot)) = self.count(step) else {
-            return call(Arc::clone(&self.inner)).await;
-        };
-        let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
-        // It has fired when what it does to the store is done.
-        let fired = || {
-            shot.fired.send_replace(true);
-        };
-        match fault {
-            Fault::Unavailable => {
-                fired();
-                Err(StoreError::Unavailable("armed".into()))
-            }
-            Fault::LostRequest => {
-                fired();
-                unknown
-            }
-            Fault::LostAnswer => {
-                let _lost = call(Arc::clone(&self.inner)).await;
-                fired();
-                unknown
-            }
-            Fault::Late => {
-                let late = call(Arc::clone(&self.inner));
-                *shot.late.lock() = Some(Box::pin(async {
-                    let _lost = late.await;
-                }));
-                fired();
-                unknown
-            }
-            Fault::Hold => {
-                fired();
-                shot.wait_released().await;
-                call(Arc::clone(&self.inner)).await
-            }
-            Fault::HoldAnswer => {
-                let answer = call(Arc::clone(&self.inner)).await;
-                fired();
-                shot.wait_released().await;
-                answer
-            }
-            Fault::Twice => {
-                let _first = call(Arc::clone(&self.inner)).await;
-                let second = call(Arc::clone(&self.inner)).await;
-                fired();
-                second
-            }
-        }
-    }
-
     /// Counts a call; its fault, if one is armed for it.
     fn count(&self, step: Step) -> Option<(Fault, Arc<Shot>)> {
         let mut armed = self.armed.lock();
@@ -411,236 +388,68 @@ impl Shot {
     }
 }
 
-#[async_trait]
-impl Store for FaultyStore {
-    fn shards(&self) -> u8 {
-        self.inner.shards()
+impl Layer for FaultyStore {
+    fn beneath(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
-    fn reads_are_remote(&self) -> bool {
+    async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
+        let hit = Step::of(call.about.asked).and_then(|step| self.count(step));
+        let Some((fault, shot)) = hit else {
+            return call.apply(&self.inner).await;
+        };
+        let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
+        // It has fired when what it does to the store is done.
+        let fired = || {
+            shot.fired.send_replace(true);
+        };
+        match fault {
+            Fault::Unavailable => {
+                fired();
+                Err(StoreError::Unavailable("armed".into()))
+            }
+            Fault::LostRequest => {
+                fired();
+                unknown
+            }
+            Fault::LostAnswer => {
+                let _lost = call.apply(&self.inner).await;
+                fired();
+                unknown
+            }
+            Fault::Late => {
+                let late = call.apply(&self.inner);
+                *shot.late.lock() = Some(Box::pin(async {
+                    let _lost = late.await;
+                }));
+                fired();
+                unknown
+            }
+            Fault::Hold => {
+                fired();
+                shot.wait_released().await;
+                call.apply(&self.inner).await
+            }
+            Fault::HoldAnswer => {
+                let answer = call.apply(&self.inner).await;
+                fired();
+                shot.wait_released().await;
+                answer
+            }
+            Fault::Twice => {
+                let _first = call.apply(&self.inner).await;
+                let second = call.apply(&self.inner).await;
+                fired();
+                second
+            }
+        }
+    }
+
+    fn is_remote(&self) -> bool {
         self.remote.load(Ordering::SeqCst) || self.inner.reads_are_remote()
     }
 
-    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        self.through(Step::Create, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.create(step).await })
-        })
-        .await
-    }
-
-    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        self.through(Step::Actor, |inner| {
-            let actor = actor.clone();
-            Box::pin(async move { inner.actor(&actor).await })
-        })
-        .await
-    }
-
-    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.through(Step::TakeOver, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.take_over(step).await })
-        })
-        .await
-    }
-
-    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        self.through(Step::Confirm, |inner| {
-            let fences = fences.to_vec();
-            Box::pin(async move { inner.confirm(&fences).await })
-        })
-        .await
-    }
-
-    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
-        self.through(Step::Seal, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.seal(step).await })
-        })
-        .await
-    }
-
-    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
-        self.through(Step::Read, |inner| {
-            let pages = pages.to_vec();
-            Box::pin(async move { inner.read(fence, at, &pages).await })
-        })
-        .await
-    }
-
-    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
-        self.through(Step::Stage, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.stage(step).await })
-        })
-        .await
-    }
-
-    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
-        self.through(Step::CollectStages, move |inner| {
-            Box::pin(async move { inner.collect_stages(fence).await })
-        })
-        .await
-    }
-
-    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        self.through(Step::Commit, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.commit(step).await })
-        })
-        .await
-    }
-
-    async fn verdict(
-        &self,
-        db: DbId,
-        txid: Txid,
-    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
-        self.through(Step::Verdict, move |inner| {
-            Box::pin(async move { inner.verdict(db, txid).await })
-        })
-        .await
-    }
-
-    async fn read_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        from: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.read_at(db, at, from, max).await
-    }
-
-    async fn commits(
-        &self,
-        db: DbId,
-        after: Txid,
-        max: usize,
-    ) -> Result<Vec<CommitRow>, StoreError> {
-        self.inner.commits(db, after, max).await
-    }
-
-    async fn commit_pages(
-        &self,
-        db: DbId,
-        txid: Txid,
-        after: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid, after, max).await
-    }
-
-    async fn actors(
-        &self,
-        kind: Option<&str>,
-        after: Option<&ActorId>,
-        max: usize,
-    ) -> Result<Vec<ActorState>, StoreError> {
-        self.inner.actors(kind, after, max).await
-    }
-
-    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
-        self.inner.history(db).await
-    }
-
-    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
-        self.through(Step::Trim, move |inner| {
-            Box::pin(async move { inner.raise_floor(db, keep).await })
-        })
-        .await
-    }
-
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
-        self.through(Step::Trim, move |inner| Box::pin(async move { inner.trim(db, step).await }))
-            .await
-    }
-
-    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        self.inner.pin(db, txid, name).await
-    }
-
-    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        self.inner.unpin(db, txid, name).await
-    }
-
-    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.through(Step::Import, move |inner| {
-            let step = step.clone();
-            Box::pin(async move { inner.take_over_import(step).await })
-        })
-        .await
-    }
-
-    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
-        self.through(Step::Import, move |inner| {
-            Box::pin(async move { inner.empty_import(fence).await })
-        })
-        .await
-    }
-
-    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
-        self.through(Step::Import, move |inner| {
-            Box::pin(async move { inner.finish_import(fence, base).await })
-        })
-        .await
-    }
-
-    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
-        self.inner.destroying(max).await
-    }
-
-    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
-        self.through(Step::Destroy, |inner| {
-            let actor = actor.clone();
-            Box::pin(async move { inner.destroy(&actor, fence).await })
-        })
-        .await
-    }
-
-    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
-        self.inner.rows_of(db).await
-    }
-
-    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
-        self.inner.put_component(digest, wasm).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.component(digest).await
-    }
-
-    async fn put_kind(
-        &self,
-        kind: &str,
-        component: Digest,
-        manifest: &str,
-    ) -> Result<KindRow, StoreError> {
-        self.inner.put_kind(kind, component, manifest).await
-    }
-
-    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        self.inner.kind(kind).await
-    }
-
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.inner.kinds().await
-    }
-
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        self.inner.node_beat(session, address).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
-        self.inner.nodes().await
-    }
-
-    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
-        self.inner.node_gone(session).await
-    }
-
-    async fn close(&self) {
+    async fn close_beneath(&self) {
         self.inner.close().await;
         if self.stuck.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;

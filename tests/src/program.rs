@@ -267,8 +267,25 @@ impl Program {
     /// # Errors
     /// It was refused.
     pub fn deploy(&self, kind: &str, wasm: &[u8]) -> anyhow::Result<Json> {
+        self.deploy_with(kind, wasm, None)
+    }
+
+    /// The same with a manifest.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub fn deploy_with(
+        &self,
+        kind: &str,
+        wasm: &[u8],
+        manifest: Option<&Json>,
+    ) -> anyhow::Result<Json> {
         let url = format!("http://{}/admin/kinds/{kind}", self.admin);
-        let answer = reply(self.agent.put(&url).content_type("application/wasm").send(wasm))?;
+        let mut request = self.agent.put(&url).content_type("application/wasm");
+        if let Some(manifest) = manifest {
+            request = request.header("stockade-manifest", manifest.to_string());
+        }
+        let answer = reply(request.send(wasm))?;
         ensure!(answer.status == 200 || answer.status == 201, "deploy {kind}: {answer:?}");
         Ok(answer.body)
     }

@@ -1,7 +1,12 @@
 //! Making an actor: the only way in which a database comes to exist.
 //!
-//! After a lost answer the directory tells: our database with our token is the one we made; no row
-//! is "send the same bytes again"; anything else exists and was made by someone else.
+//! After a lost answer the directory tells: a database and a token that we have sent is the one we
+//! made; no row is "try again"; anything else exists and was made by someone else.
+//!
+//! Its condition is that nothing is there, and a destroy makes that true again. So each time it is
+//! sent it names a new database: one that arrives when its actor was made, used and destroyed makes
+//! an empty one that nobody owns, and never brings back what sessions of the old one would take for
+//! theirs.
 
 use std::sync::Arc;
 
@@ -9,7 +14,7 @@ use crate::cause::OpenError;
 use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
-use crate::id::{ActorId, Digest};
+use crate::id::{ActorId, DbId, Digest, Token};
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
 use crate::store::{ActorState, CreateStep, Created, Wanted};
@@ -37,33 +42,29 @@ pub(crate) async fn make(
     origin: Origin,
 ) -> Result<Head, OpenError> {
     let shard = actor.shard(depot.store().shards());
-    let step = CreateStep {
-        actor: actor.clone(),
-        db: depot.random().db_id(shard).map_err(OpenError::Store)?,
-        token: depot.random().token().map_err(OpenError::Store)?,
-        owner: depot.node(),
-        component,
-        origin,
-    };
-    let head = settle(depot, &step).await?;
-    tracing::debug!(%actor, db = %head.fence.db, "actor created");
-    Ok(head)
-}
-
-async fn settle(depot: &Depot, step: &CreateStep) -> Result<Head, OpenError> {
     let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let mut error = match retry.ask(depot.store().create(step.clone())).await {
-            Ok(Created::Made(head)) => return Ok(head),
-            Ok(Created::Exists(state)) => return exists(step, state),
+    let mut sent = Vec::new();
+    let head = loop {
+        let step = CreateStep {
+            actor: actor.clone(),
+            db: depot.random().db_id(shard).map_err(OpenError::Store)?,
+            token: depot.random().token().map_err(OpenError::Store)?,
+            owner: depot.node(),
+            component,
+            origin,
+        };
+        sent.push((step.db, step.token));
+        let mut error = match retry.ask(depot.store().create(step)).await {
+            Ok(Created::Made(head)) => break head,
+            Ok(Created::Exists(state)) => break exists(&sent, state)?,
             Err(error) => error,
         };
         if !is_transient(&error) {
             return Err(OpenError::Store(error));
         }
         if matches!(error, StoreError::Unknown(_)) {
-            match retry.ask(depot.store().actor(&step.actor)).await {
-                Ok(Some(state)) => return exists(step, state),
+            match retry.ask(depot.store().actor(actor)).await {
+                Ok(Some(state)) => break exists(&sent, state)?,
                 Ok(None) => {}
                 Err(actor_error) => error = actor_error,
             }
@@ -71,12 +72,14 @@ async fn settle(depot: &Depot, step: &CreateStep) -> Result<Head, OpenError> {
         if !retry.pause().await {
             return Err(OpenError::Store(error));
         }
-    }
+    };
+    tracing::debug!(%actor, db = %head.fence.db, "actor created");
+    Ok(head)
 }
 
-/// What is there: made by this very attempt, or not.
-fn exists(step: &CreateStep, state: ActorState) -> Result<Head, OpenError> {
-    let ours = state.head.fence.db == step.db && state.head.fence.token == step.token;
+/// What is there: made by what this attempt has sent, or not.
+fn exists(sent: &[(DbId, Token)], state: ActorState) -> Result<Head, OpenError> {
+    let ours = sent.contains(&(state.head.fence.db, state.head.fence.token));
     match state.row.wanted {
         Wanted::Present if ours && !state.head.sealed => Ok(state.head),
         Wanted::Present => Err(OpenError::Exists(Box::new(state))),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::StoreError;
-use crate::id::{DbId, Shard, StageId, Token};
+use crate::id::{DbId, NodeSession, Shard, StageId, Token};
 
 /// Where tokens, database ids and the lengths of pauses come from. Safety rests on it: two attempts must never draw the
 /// same token.
@@ -32,6 +32,14 @@ impl Random {
             getrandom::fill(bytes)
                 .map_err(|error| StoreError::Unavailable(format!("random bytes: {error}")))
         }))
+    }
+
+    /// A session for one run of a process.
+    ///
+    /// # Errors
+    /// `Unavailable`: the source has none.
+    pub fn node_session(&self) -> Result<NodeSession, StoreError> {
+        Ok(NodeSession(self.bytes()?))
     }
 
     /// A fresh token for one attempt.

@@ -1,12 +1,14 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! Each waits in a task of its own, so that the next call runs while the former one's sync is under
-//! way. The tasks belong to the generation and are joined before it is sealed: after the seal
+//! One that cannot leave at once waits in a task of its own, so that the next call runs while the
+//! former one's sync is under way. The tasks belong to the generation and are joined before it is sealed: after the seal
 //! nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
 //! deadlines at the latest.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use stockade_depot::{Cause, Generation, Txid};
@@ -82,7 +84,8 @@ impl Answers {
         self.release(queue_us, answer, shape, reply);
     }
 
-    /// Puts an answer in front of the gate; it leaves when it has passed.
+    /// Puts an answer in front of the gate; it leaves when it has passed. Asked once on the spot: a
+    /// read of a store that answers at once costs no task.
     pub fn release<T: Send + 'static, U: Send + 'static>(
         &mut self,
         queue_us: u64,
@@ -91,11 +94,15 @@ impl Answers {
         reply: Reply<U>,
     ) {
         let generation = self.generation;
-        self.waiting.spawn(async move {
+        let mut leaving = Box::pin(async move {
             let heard = answer.heard(generation, queue_us, shape).await;
             // A caller that has gone away needs no answer.
             drop(reply.send(heard));
         });
+        let mut context = Context::from_waker(Waker::noop());
+        if leaving.as_mut().poll(&mut context).is_pending() {
+            self.waiting.spawn(leaving);
+        }
     }
 
     /// Tells a caller whose session died why, and what became of its own writes: a commit that was

@@ -6,15 +6,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, PreviousEnd, SealStep, StageStep, Store, TakenOver,
-    TakeoverStep, Trim, Trimmed,
-};
-use stockade_depot::{
-    ActorId, DbId, Digest, Fence, Head, Limit, NodeSession, Pgno, StoreError, Token, Txid,
-};
+use stockade_depot::store::layer::{Asked, Call, Confirmed, Layer};
+use stockade_depot::store::{ActorState, PreviousEnd, Store, TakenOver, TakeoverStep};
+use stockade_depot::{DbId, Fence, Head, Limit, NodeSession, StoreError, Token};
 
 use super::{Fault, Faults};
 
@@ -80,26 +74,28 @@ fn random() -> Result<[u8; 16], StoreError> {
     Ok(bytes)
 }
 
-#[async_trait]
-impl Store for FaultingStore {
-    fn shards(&self) -> u8 {
-        self.inner.shards()
+impl Layer for FaultingStore {
+    fn beneath(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
-    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        self.inner.create(step).await
+    async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
+        let asked = call.about.asked;
+        let Some(db) = call.about.db.filter(|_| meets_faults(asked)) else {
+            return call.apply(&self.inner).await;
+        };
+        self.faults.wait(db).await;
+        if let Asked::Commit | Asked::Stage = asked {
+            self.refuse_if_full(db)?;
+        }
+        let answer = call.apply(&self.inner).await?;
+        if asked == Asked::Commit && self.faults.loses_reply(db) {
+            return Err(StoreError::Unknown("a fault lost the answer".into()));
+        }
+        Ok(answer)
     }
 
-    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        self.inner.actor(actor).await
-    }
-
-    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.faults.wait(step.db).await;
-        self.inner.take_over(step).await
-    }
-
-    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    async fn through_confirm(&self, fences: Vec<Fence>) -> Result<Confirmed, StoreError> {
         let held: Vec<bool> =
             fences.iter().map(|fence| self.faults.holds_confirmation(fence.db)).collect();
         let asked: Vec<Fence> =
@@ -117,172 +113,43 @@ impl Store for FaultingStore {
             )
             .collect())
     }
+}
 
-    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
-        self.faults.wait(step.fence.db).await;
-        self.inner.seal(step).await
-    }
-
-    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
-        self.faults.wait(fence.db).await;
-        self.inner.read(fence, at, pages).await
-    }
-
-    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
-        self.faults.wait(step.fence.db).await;
-        self.refuse_if_full(step.fence.db)?;
-        self.inner.stage(step).await
-    }
-
-    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
-        self.faults.wait(fence.db).await;
-        self.inner.collect_stages(fence).await
-    }
-
-    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        let db = step.fence.db;
-        self.faults.wait(db).await;
-        self.refuse_if_full(db)?;
-        self.inner.commit(step).await?;
-        if self.faults.loses_reply(db) {
-            return Err(StoreError::Unknown("a fault lost the answer".into()));
-        }
-        Ok(())
-    }
-
-    async fn verdict(
-        &self,
-        db: DbId,
-        txid: Txid,
-    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
-        self.faults.wait(db).await;
-        self.inner.verdict(db, txid).await
-    }
-
-    async fn read_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        from: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.read_at(db, at, from, max).await
-    }
-
-    async fn commits(
-        &self,
-        db: DbId,
-        after: Txid,
-        max: usize,
-    ) -> Result<Vec<CommitRow>, StoreError> {
-        self.inner.commits(db, after, max).await
-    }
-
-    async fn commit_pages(
-        &self,
-        db: DbId,
-        txid: Txid,
-        after: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.inner.commit_pages(db, txid, after, max).await
-    }
-
-    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
-        self.inner.history(db).await
-    }
-
-    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
-        self.inner.raise_floor(db, keep).await
-    }
-
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
-        self.inner.trim(db, step).await
-    }
-
-    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        self.inner.pin(db, txid, name).await
-    }
-
-    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        self.inner.unpin(db, txid, name).await
-    }
-
-    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.faults.wait(step.db).await;
-        self.inner.take_over_import(step).await
-    }
-
-    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
-        self.faults.wait(fence.db).await;
-        self.inner.empty_import(fence).await
-    }
-
-    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
-        self.faults.wait(fence.db).await;
-        self.inner.finish_import(fence, base).await
-    }
-
-    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
-        self.inner.destroying(max).await
-    }
-
-    async fn actors(
-        &self,
-        kind: Option<&str>,
-        after: Option<&ActorId>,
-        max: usize,
-    ) -> Result<Vec<ActorState>, StoreError> {
-        self.inner.actors(kind, after, max).await
-    }
-
-    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
-        self.faults.wait(fence.db).await;
-        self.inner.destroy(actor, fence).await
-    }
-
-    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
-        self.inner.rows_of(db).await
-    }
-
-    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
-        self.inner.put_component(digest, wasm).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.component(digest).await
-    }
-
-    async fn put_kind(
-        &self,
-        kind: &str,
-        component: Digest,
-        manifest: &str,
-    ) -> Result<KindRow, StoreError> {
-        self.inner.put_kind(kind, component, manifest).await
-    }
-
-    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        self.inner.kind(kind).await
-    }
-
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.inner.kinds().await
-    }
-
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        self.inner.node_beat(session, address).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
-        self.inner.nodes().await
-    }
-
-    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
-        self.inner.node_gone(session).await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
+/// Whether a step waits while its database's store is slow or frozen. `Confirm` is about many.
+fn meets_faults(asked: Asked) -> bool {
+    match asked {
+        Asked::TakeOver
+        | Asked::Seal
+        | Asked::Read
+        | Asked::Stage
+        | Asked::CollectStages
+        | Asked::Commit
+        | Asked::Verdict
+        | Asked::TakeOverImport
+        | Asked::EmptyImport
+        | Asked::FinishImport
+        | Asked::Destroy => true,
+        Asked::Create
+        | Asked::Actor
+        | Asked::Confirm
+        | Asked::ReadAt
+        | Asked::Commits
+        | Asked::CommitPages
+        | Asked::History
+        | Asked::RaiseFloor
+        | Asked::Trim
+        | Asked::Pin
+        | Asked::Unpin
+        | Asked::Actors
+        | Asked::Destroying
+        | Asked::RowsOf
+        | Asked::PutComponent
+        | Asked::Component
+        | Asked::PutKind
+        | Asked::Kind
+        | Asked::Kinds
+        | Asked::NodeBeat
+        | Asked::Nodes
+        | Asked::NodeGone => false,
     }
 }

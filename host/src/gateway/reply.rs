@@ -108,10 +108,14 @@ pub(super) fn with_commit(response: &mut Response, generation: Generation, txid:
 
 /// The bill as a header: every field by its name, so that a new one breaks no reader.
 fn bill(bill: &Bill) -> String {
-    let Ok(Json::Object(fields)) = serde_json::to_value(bill) else { return String::new() };
-    let pairs: Vec<String> =
-        fields.iter().map(|(name, number)| format!("{name}={number}")).collect();
-    pairs.join(";")
+    let Bill { queue_us, run_us, gate_us, sql_steps, rows_read, rows_written, row_bytes, .. } =
+        bill;
+    let Bill { pages_read, pages_written, .. } = bill;
+    format!(
+        "queue_us={queue_us};run_us={run_us};gate_us={gate_us};sql_steps={sql_steps};\
+         rows_read={rows_read};rows_written={rows_written};row_bytes={row_bytes};\
+         pages_read={pages_read};pages_written={pages_written}"
+    )
 }
 
 fn json_bytes(value: &Json) -> Vec<u8> {
@@ -127,6 +131,10 @@ mod tests {
         let text = bill(&Bill { queue_us: 12, sql_steps: 340, ..Bill::default() });
         assert!(text.starts_with("queue_us=12;"), "{text}");
         assert!(text.contains(";sql_steps=340;"), "{text}");
+        let fields = serde_json::to_value(Bill::default()).expect("JSON");
+        let names: Vec<&str> = text.split(';').filter_map(|pair| pair.split('=').next()).collect();
+        let all = fields.as_object().expect("fields").keys().map(String::as_str);
+        assert_eq!(names, all.collect::<Vec<_>>(), "every field, in its order");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use stockade_depot::Store;
 use crate::actor::trace::Observer;
 use crate::error::HostError;
 use crate::limits::{HostLimits, LEASE, Limits};
+use crate::router::ground::Ground;
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct HostConfig {
     pub allow_faults: bool,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
+    /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
+    pub ground: Option<Ground>,
     /// Who is told the steps of endings, as they are done.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -54,6 +57,7 @@ impl HostConfig {
             lease: LEASE,
             allow_faults: false,
             store: None,
+            ground: None,
             observer: None,
         }
     }

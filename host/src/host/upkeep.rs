@@ -12,10 +12,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
 use stockade_depot::{ActorId, DbId, OpenError, retention};
+use tokio::time::Instant;
 
 use super::history::Readings;
 use crate::error::HostError;

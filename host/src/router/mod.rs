@@ -11,6 +11,7 @@
 pub mod awake;
 pub mod crashes;
 pub mod exits;
+pub mod ground;
 pub mod kinds;
 pub mod nodes;
 pub mod ownership;
@@ -35,6 +36,7 @@ use crate::limits::Limits;
 use awake::Awake;
 use crashes::Crashes;
 use exits::Exits;
+use ground::Ground;
 use kinds::Kinds;
 use nodes::Nodes;
 use request::{Control, Ending, Request};
@@ -70,7 +72,7 @@ pub struct Shared {
     /// Where scratch files go.
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.
-    pub guests: tokio::runtime::Handle,
+    pub ground: Ground,
     /// Faults on purpose; only on a host that allows them.
     pub faulting: Option<Arc<FaultingStore>>,
 }
@@ -259,7 +261,11 @@ impl Router {
 
     /// Actors that have a slot here.
     pub fn awake_actors(&self, wanted: impl Fn(&ActorId) -> bool) -> Vec<ActorId> {
-        self.inner.table.lock().slots.keys().filter(|a| wanted(a)).cloned().collect()
+        let table = self.inner.table.lock();
+        let mut actors: Vec<ActorId> = table.slots.keys().filter(|a| wanted(a)).cloned().collect();
+        // In an order that the next run has as well.
+        actors.sort_unstable();
+        actors
     }
 
     /// Asks the least recently used idle actor to sleep, to make room for another. Whether it did.
@@ -319,7 +325,8 @@ impl Router {
         let (control, endings) = mpsc::channel(CONTROL_MAX);
         let handle = Arc::new(SlotHandle::new(requests, control));
         let slot = Slot::new(self.clone(), actor.clone(), Arc::clone(&handle), queue, endings);
-        table.tasks.spawn_on(slot.run(), &self.inner.shared.guests);
+        let ground = &self.inner.shared.ground;
+        table.tasks.spawn_on(ground.place(slot.run()), &ground.runtime);
         table.slots.insert(actor, Arc::clone(&handle));
         handle
     }

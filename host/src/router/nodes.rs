@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use stockade_depot::{NodeSession, Store, StoreError};
+use tokio::time::Instant;
 
 use crate::error::HostError;
 

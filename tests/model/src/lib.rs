@@ -19,6 +19,7 @@
 
 pub mod checking;
 pub mod history;
+pub mod machine;
 pub mod ownership;
 pub mod pages;
 mod variant;

@@ -41,7 +41,11 @@ thread_local! {
 
 impl Turn {
     fn pass(&self, baton: Baton) {
-        *self.baton.lock() = baton;
+        let mut held = self.baton.lock();
+        // Nobody takes it any more: who gives it back goes on to its end.
+        if !matches!((&*held, &baton), (Baton::Dropped, Baton::Simulation)) {
+            *held = baton;
+        }
         self.moved.notify_all();
     }
 

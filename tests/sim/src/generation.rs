@@ -54,6 +54,8 @@ pub struct Place {
 /// A generation that is awake.
 struct Awake {
     place: Place,
+    /// Its life, for the judge.
+    life: String,
     name: String,
     session: Session,
     db: Option<OpenDatabase>,
@@ -74,7 +76,8 @@ impl Place {
         let Opened { session, snapshot, .. } = opened;
         let generation = session.fence().generation;
         let name = format!("{} generation {generation}", self.actor);
-        self.judge.opened(&self.actor.to_string(), session.fence(), replaces, &self.node);
+        let life = Judge::life(&self.actor, session.fence().db);
+        self.judge.opened(&life, session.fence(), replaces, &self.node);
         self.say(&format!("opened {name}"));
         let mut options = VfsOptions::new(&self.scratch);
         options.cache_pages = if self.dice.percent(50) { 8 } else { 512 };
@@ -85,12 +88,13 @@ impl Place {
             Err(error) => return self.say(&format!("{name} cannot be read: {error}")),
         };
         let (db, ledger, gated) = (Some(db), Vec::new(), JoinSet::new());
-        let awake = Awake { place: self, name, session, db, ledger, gated };
+        let awake = Awake { place: self, life, name, session, db, ledger, gated };
         awake.run(replaces, snapshot).await;
     }
 
     /// Creates the actor, or takes it over from whoever has it.
     async fn win(&self) -> Option<(Opened, Option<Generation>)> {
+        let gone = self.judge.gone();
         let state = match self.depot.store().actor(&self.actor).await {
             Ok(state) => state,
             Err(error) => {
@@ -104,7 +108,10 @@ impl Place {
             Some(state) => self.depot.take_over(state, COMPONENT, PreviousEnd::Neutral).await,
         };
         match opened {
-            Ok(opened) => Some((opened, replaces)),
+            Ok(opened) => {
+                self.judge.found(&self.actor, opened.head.fence.db, &gone);
+                Some((opened, replaces))
+            }
             Err(OpenError::Exists(_)) => None,
             Err(error) => {
                 self.say(&format!("does not get {}: {error}", self.actor));
@@ -162,7 +169,7 @@ impl Awake {
     }
 
     fn began(&self) -> Began {
-        self.place.judge.begin(&self.place.actor.to_string(), self.session.fence())
+        self.place.judge.begin(&self.life, self.session.fence())
     }
 
     /// The first call reads everything. Only what passes the gate counts.
@@ -177,10 +184,9 @@ impl Awake {
         if gate.leave().pass().await.is_err() {
             return false;
         }
-        let actor = self.place.actor.to_string();
         self.place.say(&format!("{} has version {}", self.name, state.ledger.len()));
-        self.place.judge.heard_state(&actor, began, &state);
-        self.place.judge.handed_over(&actor, replaces, snapshot.as_ref(), &state);
+        self.place.judge.heard_state(&self.life, began, &state);
+        self.place.judge.handed_over(&self.life, replaces, snapshot.as_ref(), &state);
         self.ledger.clone_from(&state.ledger);
         true
     }
@@ -218,22 +224,21 @@ impl Awake {
     async fn read(&mut self) {
         let (began, gate) = (self.began(), Gate::enter(&self.session));
         let state = self.sql(|db| State::read(db.connection())).await;
-        let (waiting, Place { judge, actor, journal, .. }) = (gate.leave(), self.place.clone());
-        let name = self.name.clone();
+        let (waiting, Place { judge, journal, .. }) = (gate.leave(), self.place.clone());
+        let (life, name) = (self.life.clone(), self.name.clone());
         let Ok(state) = state else { return };
         self.gated.spawn(async move {
             if waiting.pass().await.is_ok() {
                 journal.say(&format!("{name} answers version {}", state.ledger.len()));
-                judge.heard_state(&actor.to_string(), began, &state);
+                judge.heard_state(&life, began, &state);
             }
         });
     }
 
     /// One transaction in a call. `heard`: somebody waits for the answer.
     async fn write(&mut self, op: Op, heard: bool) {
-        let actor = self.place.actor.to_string();
         let (began, gate) = (self.began(), Gate::enter(&self.session));
-        self.place.judge.tries(&actor, &op);
+        self.place.judge.tries(&op);
         let own = op.clone();
         let done = self.sql(move |db| own.run(db.connection())).await;
         let waiting = gate.leave();
@@ -244,6 +249,7 @@ impl Awake {
         if heard {
             let answer = WriteAnswer {
                 place: self.place.clone(),
+                life: self.life.clone(),
                 name: self.name.clone(),
                 op,
                 began,
@@ -271,8 +277,8 @@ impl Awake {
         match self.session.seal(Some(snapshot.clone())).await {
             Ok(_) => {
                 self.place.say(&format!("{} is sealed", self.name));
-                let (actor, fence) = (self.place.actor.to_string(), self.session.fence());
-                self.place.judge.heard_seal(&actor, began, fence, &state.ledger, &snapshot);
+                let (judge, fence) = (&self.place.judge, self.session.fence());
+                judge.heard_seal(&self.life, began, fence, &state.ledger, &snapshot);
             }
             Err(error) => self.place.say(&format!("{} is not sealed: {error}", self.name)),
         }
@@ -283,6 +289,7 @@ impl Awake {
 /// The answer of a transaction, on its way to its caller.
 struct WriteAnswer {
     place: Place,
+    life: String,
     name: String,
     op: Op,
     began: Began,
@@ -292,11 +299,11 @@ struct WriteAnswer {
 
 impl WriteAnswer {
     async fn leave(self, waiting: Waiting) {
-        let (judge, actor) = (&self.place.judge, self.place.actor.to_string());
+        let (judge, life) = (&self.place.judge, &self.life);
         let (passed, number) = (waiting.pass().await, self.op.number);
         if passed.is_ok() && self.accepted {
             self.place.say(&format!("{} acknowledges op {number}", self.name));
-            return judge.heard_commit(&actor, self.began, &self.ledger);
+            return judge.heard_commit(life, self.began, &self.ledger);
         }
         let verdict = waiting.verdict().await;
         self.place.say(&format!("{} tells op {number}: {verdict:?} {passed:?}", self.name));
@@ -305,12 +312,12 @@ impl WriteAnswer {
         }
         match verdict {
             // Nothing was handed over, or what was handed over is not this transaction.
-            None => judge.told_lost(&actor, &self.op, Verdict::NotCommitted),
+            None => judge.told_lost(life, &self.op, Verdict::NotCommitted),
             Some(_) if !self.accepted => {
-                judge.told_lost(&actor, &self.op, Verdict::NotCommitted);
+                judge.told_lost(life, &self.op, Verdict::NotCommitted);
             }
-            Some(Verdict::Committed) => judge.told_committed(&actor, &self.ledger),
-            Some(verdict) => judge.told_lost(&actor, &self.op, verdict),
+            Some(Verdict::Committed) => judge.told_committed(life, &self.ledger),
+            Some(verdict) => judge.told_lost(life, &self.op, verdict),
         }
     }
 }

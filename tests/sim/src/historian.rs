@@ -7,7 +7,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use stockade_depot::history::ExportError;
 use stockade_depot::store::Keep;
-use stockade_depot::{ActorId, DbId, PAGE_SIZE, Pgno, Store, StoreError, Txid, history, retention};
+use stockade_depot::{
+    ActorId, DbId, Origin, PAGE_SIZE, Pgno, Store, StoreError, Txid, history, retention,
+};
 
 use crate::bank::State;
 use crate::dice::Dice;
@@ -48,6 +50,9 @@ impl Historian {
         // Before, while, or after somebody trims.
         tokio::time::sleep(Duration::from_millis(self.dice.below(150))).await;
         let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
+        if state.head.origin == Origin::Importing {
+            return;
+        }
         let db = state.head.fence.db;
         let at = Txid(state.head.txid.0.saturating_sub(self.dice.below(12)).max(1));
         let name = format!("export-{}", self.dice.below(u64::MAX));
@@ -58,11 +63,12 @@ impl Historian {
         self.journal.say(&format!("exported {} as of {at}: {outcome:?}", self.actor));
         match outcome {
             Ok(_) => {
-                self.check(&bytes, &name, at);
+                self.check(db, &bytes, &name, at);
                 self.read_again(db, at, &bytes, pinned).await;
             }
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
             Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
+            Err(ExportError::Store(StoreError::DatabaseMissing(_))) if self.judge.may_end(db) => {}
             // The head has moved backward in nobody's eyes: a state that was never there.
             Err(ExportError::NoCommit { .. }) if !pinned => {}
             Err(error) => self.broken(at, &format!("{error}")),
@@ -81,6 +87,7 @@ impl Historian {
                 }
             }
             Err(StoreError::HistoryGone { .. }) if !pinned => {}
+            Err(StoreError::DatabaseMissing(_)) if self.judge.may_end(db) => {}
             Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {}
             Err(error) => self.broken(at, &format!("{error}")),
         }
@@ -92,7 +99,7 @@ impl Historian {
         }
     }
 
-    fn check(&self, bytes: &[u8], name: &str, at: Txid) {
+    fn check(&self, db: DbId, bytes: &[u8], name: &str, at: Txid) {
         let path = self.scratch.join(name);
         std::fs::write(&path, bytes).unwrap();
         let read = || {
@@ -102,7 +109,7 @@ impl Historian {
         };
         match read() {
             Ok((check, state)) if check == "ok" => {
-                self.judge.exported(&self.actor.to_string(), &state);
+                self.judge.exported(&Judge::life(&self.actor, db), &state);
             }
             Ok((check, _)) => self.broken(at, &check),
             Err(error) => self.broken(at, &format!("{error}")),

@@ -10,13 +10,18 @@
 //! - J7: a snapshot handed over as current is of the data as they are; one that was sealed is.
 //! - J8: a generation that was sealed in order has kept all it accepted, `stop` hook included.
 //! - J9: a state of the past is whole or told to be gone; what is pinned is whole.
+//! - J10: an actor gets another database only where somebody destroyed the one it had; from the
+//!   answer to that on nothing of it is served or opened, and no row of it is left.
+//! - J11: an imported database is all of what was imported, or not there.
+//!
+//! What is asked about is a *life*: an actor with one database. Its answers never show another's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use stockade_depot::{DbId, Fence, Generation, HandedOver, Verdict};
+use stockade_depot::{ActorId, DbId, Fence, Generation, HandedOver, Verdict};
 
 use crate::bank::{Op, State};
 use crate::journal::Journal;
@@ -26,6 +31,21 @@ pub struct Judge {
     journal: Arc<Journal>,
     truths: Mutex<BTreeMap<String, Truth>>,
     newest: Mutex<HashMap<DbId, Generation>>,
+    ops: Mutex<HashMap<i64, Op>>,
+    /// What imports are made of: by the number of the first transaction, all of them.
+    imports: Mutex<HashMap<i64, Vec<i64>>>,
+    ends: Mutex<Ends>,
+}
+
+/// Databases, and which of them are to be destroyed.
+#[derive(Default)]
+struct Ends {
+    /// The database that each actor was seen with last.
+    now: BTreeMap<ActorId, DbId>,
+    /// Somebody has tried to destroy these.
+    tried: BTreeSet<DbId>,
+    /// Somebody was told that these are gone.
+    gone: BTreeSet<DbId>,
 }
 
 /// What is known about one actor.
@@ -35,7 +55,6 @@ struct Truth {
     digests: Vec<u64>,
     /// Transactions that are known to be committed, in order.
     committed: Vec<i64>,
-    ops: HashMap<i64, Op>,
     refused: HashMap<i64, Verdict>,
     opened: BTreeMap<Generation, String>,
     /// What the last heard seal handed over, and of which generation.
@@ -46,6 +65,7 @@ struct Truth {
 #[derive(Clone, Copy, Debug)]
 pub struct Began {
     known: usize,
+    /// Its generation had a successor, or its database was destroyed.
     replaced: bool,
 }
 
@@ -57,6 +77,9 @@ impl Judge {
             journal: Arc::clone(journal),
             truths: Mutex::default(),
             newest: Mutex::default(),
+            ops: Mutex::default(),
+            imports: Mutex::default(),
+            ends: Mutex::default(),
         })
     }
 
@@ -72,8 +95,66 @@ impl Judge {
         }
     }
 
-    /// Whether a newer generation is known to be open.
+    /// The name of the life that an actor has with a database.
+    #[must_use]
+    pub fn life(actor: &ActorId, db: DbId) -> String {
+        format!("{actor} {db}")
+    }
+
+    /// An actor was found with a database by somebody who began to look when `gone` were gone.
+    pub fn found(&self, actor: &ActorId, db: DbId, gone: &[DbId]) {
+        let mut ends = self.ends.lock();
+        if gone.contains(&db) {
+            self.journal.broken(&format!("{actor} is back with the destroyed {db}"));
+        }
+        // Who looked for long may have found one that has ended meanwhile.
+        if ends.tried.contains(&db) {
+            return;
+        }
+        let before = ends.now.insert(actor.clone(), db).filter(|before| *before != db);
+        if let Some(before) = before.filter(|before| !ends.tried.contains(before)) {
+            self.journal.broken(&format!("{actor} has {db}, and nobody destroyed {before}"));
+        }
+    }
+
+    /// Somebody begins to destroy a database.
+    pub fn destroys(&self, db: DbId) {
+        self.ends.lock().tried.insert(db);
+    }
+
+    /// Whether somebody has tried to destroy a database.
+    pub fn may_end(&self, db: DbId) -> bool {
+        self.ends.lock().tried.contains(&db)
+    }
+
+    /// Somebody was told that a database is gone.
+    pub fn destroyed(&self, db: DbId) {
+        self.ends.lock().gone.insert(db);
+    }
+
+    /// Databases of which nothing may be left.
+    pub fn gone(&self) -> Vec<DbId> {
+        self.ends.lock().gone.iter().copied().collect()
+    }
+
+    /// A file with these transactions is about to be imported.
+    pub fn imports(&self, ops: &[Op]) {
+        ops.iter().for_each(|op| self.tries(op));
+        let numbers: Vec<i64> = ops.iter().map(|op| op.number).collect();
+        self.imports.lock().insert(numbers[0], numbers);
+    }
+
+    /// An import was acknowledged: all of it is there from now on.
+    pub fn imported(&self, actor: &ActorId, db: DbId, ops: &[Op]) {
+        let ledger: Vec<i64> = ops.iter().map(|op| op.number).collect();
+        self.told_committed(&Self::life(actor, db), &ledger);
+    }
+
+    /// Whether a newer generation is known to be open, or the database is known to be gone.
     pub fn is_replaced(&self, fence: Fence) -> bool {
+        if self.ends.lock().gone.contains(&fence.db) {
+            return true;
+        }
         self.newest.lock().get(&fence.db).is_some_and(|newest| *newest > fence.generation)
     }
 
@@ -107,18 +188,26 @@ impl Judge {
     }
 
     /// A transaction is about to be tried.
-    pub fn tries(&self, actor: &str, op: &Op) {
-        self.with(actor, |truth| {
-            truth.ops.insert(op.number, op.clone());
-            Ok(())
-        });
+    pub fn tries(&self, op: &Op) {
+        self.ops.lock().insert(op.number, op.clone());
+    }
+
+    /// Adds what was heard to what is known.
+    fn learn(&self, truth: &mut Truth, ledger: &[i64]) -> Result<(), String> {
+        if let Some(whole) =
+            ledger.first().and_then(|first| self.imports.lock().get(first).cloned())
+            && !ledger.starts_with(&whole)
+        {
+            return Err(format!("{ledger:?} is a part of the import {whole:?}"));
+        }
+        truth.learn(ledger, &self.ops.lock())
     }
 
     /// An answer with the whole state was heard.
     pub fn heard_state(&self, actor: &str, began: Began, state: &State) {
         self.with(actor, |truth| {
             began.may_be_heard()?;
-            truth.learn(&state.ledger)?;
+            self.learn(truth, &state.ledger)?;
             began.sees(state.ledger.len())?;
             truth.is_plain(state)
         });
@@ -127,7 +216,7 @@ impl Judge {
     /// A state of the past was exported: it must be one that plain SQLite had.
     pub fn exported(&self, actor: &str, state: &State) {
         self.with(actor, |truth| {
-            truth.learn(&state.ledger)?;
+            self.learn(truth, &state.ledger)?;
             truth.is_plain(state)
         });
     }
@@ -136,14 +225,14 @@ impl Judge {
     pub fn heard_commit(&self, actor: &str, began: Began, ledger: &[i64]) {
         self.with(actor, |truth| {
             began.may_be_heard()?;
-            truth.learn(ledger)?;
+            self.learn(truth, ledger)?;
             began.sees(ledger.len().saturating_sub(1))
         });
     }
 
     /// A caller was told that its transaction is committed, though its generation has ended.
     pub fn told_committed(&self, actor: &str, ledger: &[i64]) {
-        self.with(actor, |truth| truth.learn(ledger));
+        self.with(actor, |truth| self.learn(truth, ledger));
     }
 
     /// A caller was told that its transaction is not committed, or that nobody knows.
@@ -171,7 +260,7 @@ impl Judge {
                 return Err(format!("generation {} sealed after its successor", fence.generation));
             }
             truth.sealed = Some((fence.generation, state.to_vec()));
-            truth.learn(ledger)
+            self.learn(truth, ledger)
         });
     }
 
@@ -210,7 +299,9 @@ pub fn snapshot_of(state: &State) -> Vec<u8> {
 impl Began {
     fn may_be_heard(self) -> Result<(), String> {
         if self.replaced {
-            return Err("a call that began after the successor was open was answered".to_owned());
+            let what =
+                "a call that began after the successor was open, or its database was destroyed,";
+            return Err(format!("{what} was answered"));
         }
         Ok(())
     }
@@ -232,7 +323,6 @@ impl Truth {
             plain,
             digests,
             committed: Vec::new(),
-            ops: HashMap::new(),
             refused: HashMap::new(),
             opened: BTreeMap::new(),
             sealed: None,
@@ -253,7 +343,7 @@ impl Truth {
     }
 
     /// These transactions were heard to be committed.
-    fn learn(&mut self, ledger: &[i64]) -> Result<(), String> {
+    fn learn(&mut self, ledger: &[i64], ops: &HashMap<i64, Op>) -> Result<(), String> {
         for (at, number) in ledger.iter().enumerate() {
             if let Some(known) = self.committed.get(at) {
                 if known != number {
@@ -262,7 +352,7 @@ impl Truth {
                 }
                 continue;
             }
-            let op = self.ops.get(number).ok_or_else(|| format!("op {number} is nobody's"))?;
+            let op = ops.get(number).ok_or_else(|| format!("op {number} is nobody's"))?;
             op.run(&self.plain).map_err(|error| format!("plain SQLite refuses {op:?}: {error}"))?;
             self.digests.push(State::read(&self.plain).unwrap().digest);
             self.committed.push(*number);

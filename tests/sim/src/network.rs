@@ -9,20 +9,14 @@
 //! ```
 //! A request once sent arrives or not whatever becomes of its sender.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::future::BoxFuture;
-use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
-    Trim, Trimmed,
-};
-use stockade_depot::{
-    ActorId, DbId, Digest, EmbeddedStore, Fence, Head, NodeSession, Pgno, StoreError, Txid,
-};
+use stockade_depot::store::layer::{Asked, Call, Confirmed, Layer};
+use stockade_depot::store::{ActorState, CommitRow, Created, History, Store, TakenOver, Trimmed};
+use stockade_depot::{Head, StoreError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
@@ -80,7 +74,7 @@ impl Weather {
 /// What all links of a run share.
 pub struct Network {
     /// The one store.
-    pub store: Arc<EmbeddedStore>,
+    pub store: Arc<dyn Store>,
     /// Chance.
     pub dice: Arc<Dice>,
     /// What happened.
@@ -101,8 +95,7 @@ pub struct Life {
     cut_off: AtomicBool,
     /// Counts down at everything that the node sends, has applied, or hears; it dies at zero.
     dies_in: AtomicU64,
-    /// It has died.
-    pub death: Notify,
+    death: Notify,
 }
 
 impl Life {
@@ -121,12 +114,27 @@ impl Life {
     /// From now on nothing leaves or reaches it.
     pub fn die(&self) {
         self.dead.store(true, Ordering::SeqCst);
-        self.death.notify_one();
+        self.death.notify_waiters();
+    }
+
+    /// Resolves when it has died.
+    pub async fn died(&self) {
+        let death = self.death.notified();
+        tokio::pin!(death);
+        death.as_mut().enable();
+        if !self.is_dead() {
+            death.await;
+        }
     }
 
     /// Whether it has died.
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// It dies after so many further events of its messages.
+    pub fn dies_in(&self, events: u64) {
+        self.dies_in.store(events, Ordering::SeqCst);
     }
 
     /// Cuts it off from the store, or connects it again.
@@ -163,7 +171,7 @@ impl Network {
     /// A network over a store.
     #[must_use]
     pub fn new(
-        store: Arc<EmbeddedStore>,
+        store: Arc<dyn Store>,
         dice: Arc<Dice>,
         journal: Arc<Journal>,
         judge: Arc<Judge>,
@@ -207,9 +215,6 @@ pub struct Link {
     life: Arc<Life>,
 }
 
-type Call<T> =
-    Arc<dyn Fn(Arc<EmbeddedStore>) -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync>;
-
 impl Link {
     /// The way of `life` to the store.
     #[must_use]
@@ -217,34 +222,29 @@ impl Link {
         Arc::new(Self { network: Arc::clone(network), life: Arc::clone(life) })
     }
 
-    /// Sends a step; `tell` shortens its answer for the log.
-    async fn send<T: Send + 'static>(
-        &self,
-        what: String,
-        tell: fn(&T) -> String,
-        call: impl Fn(Arc<EmbeddedStore>) -> BoxFuture<'static, Result<T, StoreError>>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<T, StoreError> {
+    /// Sends a step, and waits for what is heard of it.
+    async fn send<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
         self.event().await;
         let network = &self.network;
-        let fate = network.fate(self.life.is_cut_off());
+        let mut fate = network.fate(self.life.is_cut_off());
+        if call.about.asked == Asked::Create {
+            // The one step that a network must not double (`Store::create`); it may come late.
+            fate.again_ms = None;
+        }
         let number = network.messages.fetch_add(1, Ordering::SeqCst) + 1;
-        network.journal.say(&format!("{} #{number} {what}", self.life.name));
+        network.journal.say(&format!("{} #{number} {}", self.life.name, call.about));
         if fate.refused {
             sleep(Duration::from_millis(fate.request_ms)).await;
             self.event().await;
             network.journal.say(&format!("{} #{number} refused", self.life.name));
             return Err(StoreError::Unavailable("refused by the network".into()));
         }
-        let call: Call<T> = Arc::new(call);
         let (answer, heard) = oneshot::channel();
         if !fate.lost {
-            self.deliver(number, fate.request_ms, &call, tell, Some(answer));
+            self.deliver(number, fate.request_ms, &call, Some(answer));
         }
         if let Some(again_ms) = fate.again_ms {
-            self.deliver(number, fate.request_ms + again_ms, &call, tell, None);
+            self.deliver(number, fate.request_ms + again_ms, &call, None);
         }
         let hearing = async {
             let (Some(delay), Ok(answer)) = (fate.answer_ms, heard.await) else {
@@ -266,7 +266,7 @@ impl Link {
         };
         self.event().await;
         let short = match &answer {
-            Ok(value) => tell(value),
+            Ok(value) => told(value),
             Err(error) => format!("{error}"),
         };
         network.journal.say(&format!("{} #{number} heard {short}", self.life.name));
@@ -279,17 +279,16 @@ impl Link {
         number: u64,
         delay_ms: u64,
         call: &Call<T>,
-        tell: fn(&T) -> String,
         answer: Option<oneshot::Sender<Result<T, StoreError>>>,
     ) {
         let (call, network, life) =
-            (Arc::clone(call), Arc::clone(&self.network), Arc::clone(&self.life));
+            (call.clone(), Arc::clone(&self.network), Arc::clone(&self.life));
         tokio::spawn(async move {
             sleep(Duration::from_millis(delay_ms)).await;
-            let result = call(Arc::clone(&network.store)).await;
+            let result = call.apply(&network.store).await;
             let again = if answer.is_some() { "" } else { " again" };
             let short = match &result {
-                Ok(value) => tell(value),
+                Ok(value) => told(value),
                 Err(error) => format!("{error}"),
             };
             network.journal.say(&format!("{} #{number} applied{again}: {short}", life.name));
@@ -310,303 +309,74 @@ impl Link {
     }
 }
 
-fn done<T>(_: &T) -> String {
+impl Layer for Link {
+    fn beneath(&self) -> &Arc<dyn Store> {
+        &self.network.store
+    }
+
+    /// A node that ends leaves the store to the others.
+    async fn close_beneath(&self) {}
+
+    async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
+        let (network, asked) = (&self.network, call.about.asked);
+        match asked {
+            // Who has pinned something takes its pin back, or the run would end with all of them.
+            Asked::Unpin => return call.apply(&network.store).await,
+            // Sessions leave it to their successors then: what was staged in vain stays for long.
+            Asked::CollectStages
+                if !network.calm.load(Ordering::SeqCst) && network.dice.percent(75) =>
+            {
+                return Err(StoreError::Unavailable("no time to collect".into()));
+            }
+            _ => {}
+        }
+        let fence = call.about.fence.filter(|_| matches!(asked, Asked::Read | Asked::Stage));
+        let lost = fence.filter(|fence| network.judge.is_replaced(*fence));
+        let answer = self.send(call).await;
+        if let (Some(fence), Ok(_)) = (lost, &answer) {
+            let what = if asked == Asked::Read { "were served to" } else { "were staged by" };
+            let generation = fence.generation;
+            let what = format!("pages {what} generation {generation} after its successor");
+            network.journal.broken(&what);
+        }
+        answer
+    }
+}
+
+/// An answer in the log.
+fn told(answer: &dyn Any) -> String {
+    if let Some(head) = answer.downcast_ref() {
+        return short_head(head);
+    }
+    if let Some(state) = answer.downcast_ref::<Option<ActorState>>() {
+        return state
+            .as_ref()
+            .map_or_else(|| "no such actor".to_owned(), |state| short_head(&state.head));
+    }
+    if let Some(answers) = answer.downcast_ref::<Confirmed>() {
+        let yes: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        return format!("{yes:?}");
+    }
+    if let Some((head, row)) = answer.downcast_ref::<(Option<Head>, Option<CommitRow>)>() {
+        return format!("{:?}, row {}", head.as_ref().map(short_head), row.is_some());
+    }
+    match (answer.downcast_ref(), answer.downcast_ref()) {
+        (Some(Created::Made(head)), _) => return format!("made {}", short_head(head)),
+        (Some(Created::Exists(_)), _) => return "exists".to_owned(),
+        (_, Some(TakenOver::Owned { head, .. })) => return format!("owned {}", short_head(head)),
+        (_, Some(TakenOver::Moved(head))) => return format!("moved {}", short_head(head)),
+        (None, None) => {}
+    }
+    if let Some(history) = answer.downcast_ref::<History>() {
+        return format!("floor {} of {}", history.floor, history.head);
+    }
+    if let Some(trimmed) = answer.downcast_ref::<Trimmed>() {
+        return format!("{} rows gone", trimmed.rows);
+    }
     "done".to_owned()
 }
 
 fn short_head(head: &Head) -> String {
     let sealed = if head.sealed { " sealed" } else { "" };
     format!("generation {} txid {}{sealed}", head.fence.generation, head.txid)
-}
-
-#[async_trait]
-impl Store for Link {
-    fn shards(&self) -> u8 {
-        self.network.store.shards()
-    }
-
-    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        let what = format!("create {}", step.actor);
-        let tell = |created: &Created| match created {
-            Created::Made(head) => format!("made {}", short_head(head)),
-            Created::Exists(_) => "exists".to_owned(),
-        };
-        self.send(what, tell, move |store| {
-            let step = step.clone();
-            Box::pin(async move { store.create(step).await })
-        })
-        .await
-    }
-
-    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        let actor = actor.clone();
-        let tell = |state: &Option<ActorState>| match state {
-            Some(state) => short_head(&state.head),
-            None => "no such actor".to_owned(),
-        };
-        self.send(format!("actor {actor}"), tell, move |store| {
-            let actor = actor.clone();
-            Box::pin(async move { store.actor(&actor).await })
-        })
-        .await
-    }
-
-    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        let what = format!("take over {} from generation {}", step.actor, step.replaces.0);
-        let tell = |taken: &TakenOver| match taken {
-            TakenOver::Owned { head, .. } => format!("owned {}", short_head(head)),
-            TakenOver::Moved(head) => format!("moved {}", short_head(head)),
-        };
-        self.send(what, tell, move |store| {
-            let step = step.clone();
-            Box::pin(async move { store.take_over(step).await })
-        })
-        .await
-    }
-
-    async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        let fences = fences.to_vec();
-        let generations: Vec<u64> = fences.iter().map(|fence| fence.generation.0).collect();
-        let tell = |answers: &Vec<Result<(), StoreError>>| {
-            let yes: Vec<bool> = answers.iter().map(Result::is_ok).collect();
-            format!("{yes:?}")
-        };
-        self.send(format!("confirm generations {generations:?}"), tell, move |store| {
-            let fences = fences.clone();
-            Box::pin(async move { store.confirm(&fences).await })
-        })
-        .await
-    }
-
-    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
-        let what = format!("seal generation {} at {}", step.fence.generation, step.base);
-        self.send(what, short_head, move |store| {
-            let step = step.clone();
-            Box::pin(async move { store.seal(step).await })
-        })
-        .await
-    }
-
-    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
-        let pages = pages.to_vec();
-        let what = format!("read {pages:?} as of {at} for generation {}", fence.generation);
-        let lost = self.network.judge.is_replaced(fence);
-        let answer = self
-            .send(what, done, move |store| {
-                let pages = pages.clone();
-                Box::pin(async move { store.read(fence, at, &pages).await })
-            })
-            .await;
-        if lost && answer.is_ok() {
-            let generation = fence.generation;
-            let what = format!("pages were served to generation {generation} after its successor");
-            self.network.journal.broken(&what);
-        }
-        answer
-    }
-
-    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        let (generation, txid) = (step.fence.generation, step.base.next());
-        let what = format!("commit {txid}, {} pages, generation {generation}", step.pages.len());
-        self.send(what, done, move |store| {
-            let step = step.clone();
-            Box::pin(async move { store.commit(step).await })
-        })
-        .await
-    }
-
-    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
-        let (generation, txid, chunk) = (step.fence.generation, step.base.next(), step.chunk);
-        let what = format!("stage chunk {chunk} of {txid} for generation {generation}");
-        let lost = self.network.judge.is_replaced(step.fence);
-        let answer = self
-            .send(what, done, move |store| {
-                let step = step.clone();
-                Box::pin(async move { store.stage(step).await })
-            })
-            .await;
-        if lost && answer.is_ok() {
-            let what = format!("generation {generation} staged pages after its successor");
-            self.network.journal.broken(&what);
-        }
-        answer
-    }
-
-    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
-        // Sessions leave it to their successors then: what was staged in vain stays for long.
-        if !self.network.calm.load(Ordering::SeqCst) && self.network.dice.percent(75) {
-            return Err(StoreError::Unavailable("no time to collect".into()));
-        }
-        let tell = |collected: &Collected| format!("{} rows", collected.rows);
-        self.send(format!("collect for generation {}", fence.generation), tell, move |store| {
-            Box::pin(async move { store.collect_stages(fence).await })
-        })
-        .await
-    }
-
-    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
-        self.send("history".to_owned(), done, move |store| {
-            Box::pin(async move { store.history(db).await })
-        })
-        .await
-    }
-
-    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
-        let tell = |history: &History| format!("floor {} of {}", history.floor, history.head);
-        self.send("raise floor".to_owned(), tell, move |store| {
-            Box::pin(async move { store.raise_floor(db, keep).await })
-        })
-        .await
-    }
-
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
-        let tell = |trimmed: &Trimmed| format!("{} rows gone", trimmed.rows);
-        self.send(format!("trim {step:?}"), tell, move |store| {
-            Box::pin(async move { store.trim(db, step).await })
-        })
-        .await
-    }
-
-    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        let name = name.to_owned();
-        self.send(format!("pin {txid}"), done, move |store| {
-            let name = name.clone();
-            Box::pin(async move { store.pin(db, txid, &name).await })
-        })
-        .await
-    }
-
-    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        self.network.store.unpin(db, txid, name).await
-    }
-
-    async fn read_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        from: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.send(format!("read from {from} as of {at}"), done, move |store| {
-            Box::pin(async move { store.read_at(db, at, from, max).await })
-        })
-        .await
-    }
-
-    async fn verdict(
-        &self,
-        db: DbId,
-        txid: Txid,
-    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
-        let tell = |(head, row): &(Option<Head>, Option<CommitRow>)| {
-            format!("{:?}, row {}", head.as_ref().map(short_head), row.is_some())
-        };
-        self.send(format!("verdict of {txid}"), tell, move |store| {
-            Box::pin(async move { store.verdict(db, txid).await })
-        })
-        .await
-    }
-
-    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
-        let actor = actor.clone();
-        self.send(format!("destroy {actor}"), done, move |store| {
-            let actor = actor.clone();
-            Box::pin(async move { store.destroy(&actor, fence).await })
-        })
-        .await
-    }
-
-    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
-        self.send("rows of".to_owned(), done, move |store| {
-            Box::pin(async move { store.rows_of(db).await })
-        })
-        .await
-    }
-
-    // What no session asks for goes straight to the store.
-
-    async fn commits(
-        &self,
-        db: DbId,
-        after: Txid,
-        max: usize,
-    ) -> Result<Vec<CommitRow>, StoreError> {
-        self.network.store.commits(db, after, max).await
-    }
-
-    async fn commit_pages(
-        &self,
-        db: DbId,
-        txid: Txid,
-        after: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        self.network.store.commit_pages(db, txid, after, max).await
-    }
-
-    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        self.network.store.take_over_import(step).await
-    }
-
-    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
-        self.network.store.empty_import(fence).await
-    }
-
-    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
-        self.network.store.finish_import(fence, base).await
-    }
-
-    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
-        self.network.store.destroying(max).await
-    }
-
-    async fn actors(
-        &self,
-        kind: Option<&str>,
-        after: Option<&ActorId>,
-        max: usize,
-    ) -> Result<Vec<ActorState>, StoreError> {
-        self.network.store.actors(kind, after, max).await
-    }
-
-    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
-        self.network.store.put_component(digest, wasm).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.network.store.component(digest).await
-    }
-
-    async fn put_kind(
-        &self,
-        kind: &str,
-        component: Digest,
-        manifest: &str,
-    ) -> Result<KindRow, StoreError> {
-        self.network.store.put_kind(kind, component, manifest).await
-    }
-
-    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        self.network.store.kind(kind).await
-    }
-
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.network.store.kinds().await
-    }
-
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        self.network.store.node_beat(session, address).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
-        self.network.store.nodes().await
-    }
-
-    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
-        self.network.store.node_gone(session).await
-    }
-
-    async fn close(&self) {
-        self.network.store.close().await;
-    }
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use stockade_depot::broken::{Off, Variant};
-use stockade_depot::store::PreviousEnd;
 use stockade_depot::store::embedded::Clock;
+use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
 use stockade_depot::{
-    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Random, Store, history,
+    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Origin, Random, Store, history,
 };
 use stockade_vfs::VfsOptions;
 use tokio::runtime::{Builder, Handle};
@@ -25,6 +25,7 @@ use crate::historian::Historian;
 use crate::journal::{Journal, Report};
 use crate::judge::Judge;
 use crate::network::{Life, Link, Network, Weather};
+use crate::reaper::Reaper;
 
 const NODES: usize = 3;
 const STEPS: u64 = 60;
@@ -134,7 +135,8 @@ impl World {
         let judge = Judge::new(&journal);
         let clock = Arc::clone(&journal);
         let clock = Clock::new(move || clock.now_ms() * STORE_MS);
-        let store = Arc::new(EmbeddedStore::in_memory_with_clock(2, clock).unwrap());
+        let store = EmbeddedStore::in_memory_with_clock(2, clock).unwrap();
+        let store = Arc::new(store) as Arc<dyn Store>;
         let weather = Weather::roll(&dice);
         let (own_dice, own_journal) = (Arc::clone(&dice), Arc::clone(&journal));
         let network = Network::new(store, own_dice, own_journal, Arc::clone(&judge), weather);
@@ -214,6 +216,33 @@ impl World {
         }
     }
 
+    /// A node destroys an actor, or imports one.
+    fn end_or_begin(&mut self, at: usize, destroys: bool) {
+        let actor = self.pick(self.actors.len());
+        let reaper = self.reaper(at, actor);
+        let node = &mut self.nodes[at];
+        if self.dice.percent(40) {
+            // It does not live to see the end of it.
+            node.life.dies_in(self.dice.between(1, 25));
+        }
+        if destroys {
+            node.tasks.spawn(reaper.destroy());
+        } else {
+            node.tasks.spawn(reaper.import());
+        }
+    }
+
+    fn reaper(&self, at: usize, actor: usize) -> Reaper {
+        Reaper {
+            depot: Arc::clone(&self.nodes[at].depot),
+            node: self.nodes[at].life.name.clone(),
+            actor: self.actors[actor].clone(),
+            network: Arc::clone(&self.network),
+            ops: Arc::clone(&self.ops),
+            scratch: self.scratch.clone(),
+        }
+    }
+
     async fn step(&mut self) {
         sleep(Duration::from_millis(self.dice.between(1, 80))).await;
         let at = self.pick(NODES);
@@ -248,7 +277,9 @@ impl World {
                 self.look_back(at, false);
                 self.look_back(at, false);
             }
-            80..=91 => self.look_back(at, false),
+            80..=89 => self.look_back(at, false),
+            90..=93 => self.end_or_begin(at, true),
+            94..=97 => self.end_or_begin(at, false),
             _ => {}
         }
     }
@@ -270,10 +301,36 @@ impl World {
                 self.journal.broken("a generation's task panicked");
             }
         }
-        for actor in self.actors.clone() {
+        for number in 0..self.actors.len() {
+            let actor = self.actors[number].clone();
             if let Err(what) = self.look_at(&actor).await {
                 self.journal.broken(&format!("{actor} in the end: {what}"));
             }
+        }
+        for db in self.judge.gone() {
+            let rows = self.network.store.rows_of(db).await.unwrap();
+            if rows > 0 {
+                self.journal.broken(&format!("{rows} rows are left of the destroyed {db}"));
+            }
+        }
+    }
+
+    /// What was interrupted and lies there still comes to its end when it is asked for again.
+    async fn finish(&self, node: &Node, state: &ActorState) -> Result<(), String> {
+        let reaper = Reaper { depot: Arc::clone(&node.depot), ..self.reaper(0, 0) };
+        let reaper = Reaper { actor: state.row.actor.clone(), ..reaper };
+        let what = if state.row.wanted == Wanted::Destroying { "destroy" } else { "import" };
+        self.journal.say(&format!("{} has an unfinished {what}", state.row.actor));
+        if state.row.wanted == Wanted::Destroying {
+            reaper.destroy().await;
+        } else {
+            reaper.import().await;
+        }
+        let now = self.network.store.actor(&state.row.actor).await;
+        match now.map_err(|error| error.to_string())? {
+            Some(now) if now.head.origin == Origin::Imported => Ok(()),
+            None if what == "destroy" => Ok(()),
+            _ => Err(format!("the {what} does not come to its end")),
         }
     }
 
@@ -284,11 +341,16 @@ impl World {
         let Some(state) = store.actor(actor).await.map_err(|error| error.to_string())? else {
             return Ok(());
         };
+        self.judge.found(actor, state.head.fence.db, &self.judge.gone());
+        if state.row.wanted == Wanted::Destroying || state.head.origin == Origin::Importing {
+            return self.finish(&node, &state).await;
+        }
         let opened = node.depot.take_over(&state, Digest([7; 32]), PreviousEnd::Neutral).await;
         let session = opened.map_err(|error| error.to_string())?.session;
         let replaces = Some(state.head.fence.generation);
-        self.judge.opened(&actor.to_string(), session.fence(), replaces, "the end");
-        let began = self.judge.begin(&actor.to_string(), session.fence());
+        let life = Judge::life(actor, session.fence().db);
+        self.judge.opened(&life, session.fence(), replaces, "the end");
+        let began = self.judge.begin(&life, session.fence());
         let (own, options) = (session.clone(), VfsOptions::new(&self.scratch));
         let read = on_thread(self.off, move || {
             let db = stockade_vfs::open(own, &options).map_err(|error| error.to_string())?;
@@ -299,7 +361,7 @@ impl World {
         });
         let (check, state) = read.await?;
         session.confirm().await.map_err(|error| error.to_string())?;
-        self.judge.heard_state(&actor.to_string(), began, &state);
+        self.judge.heard_state(&life, began, &state);
         if check != "ok" {
             return Err(check);
         }

@@ -4,6 +4,7 @@
 //! stated as tests in the contract suite, which runs on every store.
 
 pub mod embedded;
+pub mod layer;
 pub mod limits;
 mod sql;
 
@@ -353,7 +354,9 @@ pub trait Store: Send + Sync + 'static {
 
     // --- ownership ---------------------------------------------------------------------------
 
-    /// Makes directory row and head, or tells that the actor exists.
+    /// Makes directory row and head, or tells that the actor exists. Of all steps it alone must not
+    /// be applied a second time for once that it was sent: after a destroy it would bring the id of
+    /// a destroyed database back.
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError>;
     /// Directory row and head of an actor, read in one statement. `None`: no such actor.
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError>;

@@ -2,8 +2,7 @@
 //! program wrote into them. Never a panic, never a hang; a typed error, or a value that keeps its
 //! promises.
 //!
-//! `SEED=n` repeats a case, `FUZZ_SECONDS=n` goes on for so long (`make fuzz`). Without it a fixed
-//! number of cases runs. The generator knows the formats; it is not guided by coverage.
+//! `cases.rs` says how to repeat a case and how to run more. The generator knows the formats; it is not guided by coverage.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +11,7 @@
     reason = "a test fails by panicking and tells what it saw"
 )]
 
+mod cases;
 #[path = "../contract/owner.rs"]
 #[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
 mod owner;
@@ -20,7 +20,6 @@ mod random;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -33,45 +32,8 @@ use stockade_depot::{
 use owner::Owner;
 use random::Random;
 
-/// Longest that one case may take: a machine may be busy, a hang is for ever.
-const CASE_MAX: Duration = Duration::from_secs(60);
-
-/// Runs cases, each from a seed of its own.
-fn cases(name: &str, count: u64, mut case: impl FnMut(u64)) {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse().expect("a number"));
-    let seed: Option<u64> = std::env::var("SEED").ok().map(|text| text.parse().expect("a number"));
-    let begun = Instant::now();
-    let mut number = seed.unwrap_or(1);
-    let mut done = 0;
-    loop {
-        let more = match (seed, seconds) {
-            (Some(_), _) => done < 1,
-            (None, Some(seconds)) => begun.elapsed() < Duration::from_secs(seconds),
-            (None, None) => done < count,
-        };
-        if !more {
-            println!("{name}: {done} cases");
-            return;
-        }
-        let told = Told(format!("SEED={number} cargo test -p stockade-depot --test fuzz {name}"));
-        let since = Instant::now();
-        case(number);
-        assert!(since.elapsed() < CASE_MAX, "{}: hangs", told.0);
-        drop(told);
-        number += 1;
-        done += 1;
-    }
-}
-
-/// Says how to repeat a case that panics.
-struct Told(String);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("repeat it with: {}", self.0);
-        }
-    }
+fn cases(name: &str, count: u64, case: impl FnMut(&mut Random)) {
+    cases::cases("cargo test -p stockade-depot --test fuzz", name, count, case);
 }
 
 fn bytes(random: &mut Random, len_max: u64) -> Vec<u8> {
@@ -92,12 +54,11 @@ fn sum_of(db: DbId, pgno: Pgno, txid: Txid, stored: &[u8]) -> [u8; 16] {
 
 #[test]
 fn page_records() {
-    cases("page_records", 3_000, |seed| {
-        let mut random = Random::new(seed);
+    cases("page_records", 3_000, |random| {
         let db = DbId([7; 16]);
         let pgno = Pgno(u32::try_from(random.below(1 << 32)).unwrap());
         let txid = Txid(random.next());
-        let mut page = bytes(&mut random, PAGE_SIZE as u64);
+        let mut page = bytes(random, PAGE_SIZE as u64);
         page.resize(PAGE_SIZE, 0);
         let page: PageBytes = page.into();
         let record = PageRecord::encode(db, pgno, txid, &page).unwrap();
@@ -115,7 +76,7 @@ fn page_records() {
             assert!(matches!(found, Err(StoreError::Corrupt(_))), "{found:?}");
         }
         // Whatever was stored on purpose unpacks to a page or is refused.
-        let strange = if random.below(2) == 0 { damaged } else { bytes(&mut random, 6_000) };
+        let strange = if random.below(2) == 0 { damaged } else { bytes(random, 6_000) };
         let sum = sum_of(db, pgno, txid, &strange);
         match decode(db, pgno, txid, &strange, &sum) {
             Ok(page) => assert_eq!(page.len(), PAGE_SIZE),
@@ -225,14 +186,13 @@ fn stored_rows() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let whole = tempfile::tempdir().unwrap();
     let db = runtime.block_on(fill(whole.path()));
-    cases("stored_rows", 150, |seed| {
-        let mut random = Random::new(seed);
+    cases("stored_rows", 150, |random| {
         let copy = tempfile::tempdir().unwrap();
         for entry in std::fs::read_dir(whole.path()).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
-        damage(copy.path(), &mut random);
+        damage(copy.path(), random);
         runtime.block_on(async {
             let store = open(copy.path()).await;
             ask(&store, db).await;

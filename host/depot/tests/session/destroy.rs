@@ -151,3 +151,22 @@ async fn a_database_with_forks_is_refused_and_lives_on() {
     assert_eq!(world.state().await.row.wanted, Wanted::Present);
     assert_eq!(session.confirm().await, Ok(()));
 }
+
+/// A create was sent, its answer did not come, and it was sent again; the actor lived and was
+/// destroyed. Then the first one arrives: the name is taken, but nothing of the old life comes back,
+/// and its session, which has not asked since, is nobody's owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_lands_after_a_destroy_brings_nothing_back() {
+    let world = World::new();
+    let late = world.store.arm(Step::Create, 1, Fault::Late);
+    let session = filled(&world).await;
+    world.there.destroy(&world.state().await).await.unwrap();
+    late.deliver().await;
+    assert_ne!(world.state().await.head.fence.db, session.fence().db);
+    assert_eq!(world.store.rows_of(session.fence().db).await, Ok(0));
+    let cause = session.confirm().await.unwrap_err();
+    assert!(matches!(cause, Cause::Gone(_) | Cause::Fenced(_)), "{cause:?}");
+    // Whoever owns the empty one that came late: it is a ghost, and is taken over.
+    let next = world.take_over(&world.there).await.unwrap();
+    assert_eq!(next.head.txid.0, 0);
+}

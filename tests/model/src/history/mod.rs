@@ -20,8 +20,7 @@ pub use properties::names;
 
 use stateright::{Model, Property};
 
-use crate::Variant;
-use crate::variant::Checks;
+use crate::machine::Machine;
 
 /// Pages of the database.
 pub const PAGES: usize = 2;
@@ -47,26 +46,8 @@ pub struct Size {
     pub crashes: u8,
 }
 
-/// The machine: its size, and the check that is switched off.
-#[derive(Clone, Copy, Debug)]
-pub struct History {
-    size: Size,
-    checks: Checks,
-}
-
-impl History {
-    /// The whole protocol.
-    #[must_use]
-    pub fn whole(size: Size) -> Self {
-        Self { size, checks: Checks(None) }
-    }
-
-    /// The protocol without one check.
-    #[must_use]
-    pub fn without(size: Size, variant: Variant) -> Self {
-        Self { size, checks: Checks(Some(variant)) }
-    }
-}
+/// The machine.
+pub type History = Machine<Size>;
 
 /// A set of txids: bit n is txid n.
 pub type Txids = u16;

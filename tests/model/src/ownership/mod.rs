@@ -26,8 +26,7 @@ pub use store::{Answer, Books, Owner, Place, Step};
 
 use stateright::{Model, Property};
 
-use crate::Variant;
-use crate::variant::Checks;
+use crate::machine::Machine;
 
 /// How far the machine may go. Every number is a bound of the exhaustive search.
 #[derive(Clone, Copy, Debug)]
@@ -58,26 +57,10 @@ pub struct Size {
     pub gated: usize,
 }
 
-/// The machine: its size, and the check that is switched off.
-#[derive(Clone, Copy, Debug)]
-pub struct Ownership {
-    size: Size,
-    checks: Checks,
-}
+/// The machine.
+pub type Ownership = Machine<Size>;
 
 impl Ownership {
-    /// The whole protocol.
-    #[must_use]
-    pub fn whole(size: Size) -> Self {
-        Self { size, checks: Checks(None) }
-    }
-
-    /// The protocol without one check.
-    #[must_use]
-    pub fn without(size: Size, variant: Variant) -> Self {
-        Self { size, checks: Checks(Some(variant)) }
-    }
-
     /// Whether steps are executed in groups that become durable later.
     fn groups(&self) -> bool {
         self.size.store_crashes > 0

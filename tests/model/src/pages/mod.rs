@@ -20,8 +20,7 @@ pub use properties::names;
 
 use stateright::{Model, Property};
 
-use crate::Variant;
-use crate::variant::Checks;
+use crate::machine::Machine;
 
 /// Pages of the database at most.
 pub const PAGES: usize = 2;
@@ -52,26 +51,8 @@ pub struct Size {
     pub collections: u8,
 }
 
-/// The machine: its size, and the check that is switched off.
-#[derive(Clone, Copy, Debug)]
-pub struct Pages {
-    size: Size,
-    checks: Checks,
-}
-
-impl Pages {
-    /// The whole protocol.
-    #[must_use]
-    pub fn whole(size: Size) -> Self {
-        Self { size, checks: Checks(None) }
-    }
-
-    /// The protocol without one check.
-    #[must_use]
-    pub fn without(size: Size, variant: Variant) -> Self {
-        Self { size, checks: Checks(Some(variant)) }
-    }
-}
+/// The machine.
+pub type Pages = Machine<Size>;
 
 /// What SQLite has: the pages within the count.
 pub type Image = Vec<u8>;

@@ -1,0 +1,267 @@
+//! `make bench-peers`: the same actor, calls, client and disk for us and for the peers, in turn.
+//! Writes `target/bench/peers.json`, one flat object, and the report.
+//!
+//! A *turn* is one side alone on the machine: started over a fresh directory, actors made, warmed,
+//! measured, killed. A round is a turn of ours and one of the peer; a ratio is the median over the
+//! rounds of the ratio of a round. What is counted, how both sides are set and what would make it
+//! unfair is in ../README.md.
+//!
+//! `STOCKADE_BENCH_QUICK=1` runs each once, briefly.
+
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "one binary whose parts share everything; it waits on the clock"
+)]
+
+mod load;
+#[path = "../report.rs"]
+mod report;
+mod side;
+#[path = "../summary.rs"]
+mod summary;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use load::Connection;
+use side::{SLEEP_AFTER_MS, Side, Who};
+use summary::{Summary, median, quantile};
+
+/// Connections, each with an actor of its own.
+const CONNECTIONS: usize = 32;
+/// Rows of their tables: the actor's methods spread over ids below this.
+const ROWS: u32 = 10_000;
+/// Rows of a sleeper's table: a database of 1 MiB.
+const SLEEPER_ROWS: u32 = 36_600;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Scale {
+    rounds: usize,
+    rivet_rounds: usize,
+    warm: Duration,
+    lasting: Duration,
+    sleepers: usize,
+}
+
+const FULL: Scale = Scale {
+    rounds: 5,
+    rivet_rounds: 3,
+    warm: Duration::from_secs(1),
+    lasting: Duration::from_secs(4),
+    sleepers: 40,
+};
+
+const QUICK: Scale = Scale {
+    rounds: 1,
+    rivet_rounds: 1,
+    warm: Duration::from_millis(200),
+    lasting: Duration::from_millis(500),
+    sleepers: 2,
+};
+
+fn main() -> anyhow::Result<()> {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let scale = if std::env::var_os("STOCKADE_BENCH_QUICK").is_some() { QUICK } else { FULL };
+    // One thread: the client must leave the machine to the server.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // `cargo bench --bench peers -- alone` runs ours only, to be looked at with a profiler.
+    if filter.as_deref() == Some("alone") {
+        return runtime.block_on(turn(Who::Stockade, Scale { sleepers: 0, ..scale })).map(drop);
+    }
+    let mut summary = Summary::default();
+    // `cargo bench --bench peers -- PEER` runs one of them.
+    for peer in ["workerd", "rivet"] {
+        if filter.as_deref().is_none_or(|wanted| wanted == peer) {
+            let compared = runtime.block_on(async {
+                match peer {
+                    "workerd" => workerd(scale, &mut summary).await,
+                    _ => rivet(scale, &mut summary).await,
+                }
+            });
+            compared.with_context(|| format!("beside {peer}"))?;
+        }
+    }
+    summary.write("peers.json")?;
+    report::write(&summary::figures_dir())
+}
+
+async fn workerd(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        ours.push(turn(Who::Stockade, scale).await?);
+        theirs.push(turn(Who::Workerd, scale).await?);
+    }
+    let at_once = "32 connections over 32 actors";
+    let mut compare = |name: &str, unit: &str, what: &str, figure: fn(&Turn) -> f64| {
+        let [ours, theirs] = [&ours, &theirs].map(|turns| turns.iter().map(figure));
+        let ratios = ours.clone().zip(theirs.clone()).map(|(ours, theirs)| ours / theirs);
+        summary.add(&format!("http.{name}_over_workerd"), median(ratios.collect()), what);
+        summary.add(&format!("http.{name}_{unit}"), median(ours.collect()), "ours");
+        summary.add(&format!("workerd.{name}_{unit}"), median(theirs.collect()), "theirs");
+    };
+    compare("write", "per_s", &format!("durable one-row writes, {at_once}"), |t| t.write_per_s);
+    compare("read", "per_s", &format!("one-row reads, {at_once}"), |t| t.read_per_s);
+    compare("write_p50", "ms", "latency of one connection's writes", |t| t.write_p50_ms);
+    compare("write_p99", "ms", "the same", |t| t.write_p99_ms);
+    compare("write_cpu", "us", "the server's CPU time of one write, at once", |t| t.write_cpu_us);
+    compare("read_cpu", "us", "the server's CPU time of one read, at once", |t| t.read_cpu_us);
+    let client = ours.iter().map(|turn| turn.client_cpu_us).collect();
+    summary.add("http.client_cpu_us", median(client), "the client's, of one of our writes");
+    let wakes = |turns: &[Turn]| turns.iter().map(|turn| turn.wake_ms).collect::<Vec<_>>();
+    let [ours, theirs] = [wakes(&ours), wakes(&theirs)];
+    let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let what = "asleep -> reply of its first SQL call over HTTP, 1 MiB, p50";
+    summary.add("wake.cold_over_workerd", median(ratios), what);
+    summary.add("wake.cold_http_ms_p50", median(ours), "ours");
+    summary.add("workerd.cold_http_ms_p50", median(theirs), "theirs");
+    Ok(())
+}
+
+async fn rivet(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
+    let scale = Scale { sleepers: 0, ..scale };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rivet_rounds {
+        ours.push(turn(Who::Stockade, scale).await?);
+        theirs.push(turn(Who::Rivet, scale).await?);
+    }
+    for (name, figure) in
+        [("write", (|turn| turn.write_per_s) as fn(&Turn) -> f64), ("read", |turn| turn.read_per_s)]
+    {
+        let [ours, theirs] = [&ours, &theirs].map(|turns| turns.iter().map(figure));
+        let ratios = ours.zip(theirs.clone()).map(|(ours, theirs)| ours / theirs);
+        let what = "32 connections over 32 actors; theirs syncs nothing";
+        summary.add(&format!("http.{name}_over_rivet"), median(ratios.collect()), what);
+        summary.add(&format!("rivet.{name}_per_s"), median(theirs.collect()), "theirs");
+    }
+    let p50 = theirs.iter().map(|turn| turn.write_p50_ms).collect();
+    summary.add("rivet.write_p50_ms", median(p50), "one connection");
+    Ok(())
+}
+
+/// What one side did in one turn.
+struct Turn {
+    write_per_s: f64,
+    read_per_s: f64,
+    write_p50_ms: f64,
+    write_p99_ms: f64,
+    write_cpu_us: f64,
+    read_cpu_us: f64,
+    client_cpu_us: f64,
+    /// Not a number if there were no sleepers.
+    wake_ms: f64,
+}
+
+async fn turn(who: Who, scale: Scale) -> anyhow::Result<Turn> {
+    let dir = tempfile::Builder::new().prefix("peers-").tempdir_in(summary::target_dir())?;
+    let side = Side::start(who, &dir.path().join("side")).await?;
+    let turn = measure(&side, scale).await.with_context(|| format!("{who:?}, {:?}", dir.path()));
+    if turn.is_err() {
+        // Its logs and databases are evidence.
+        drop(dir.keep());
+    }
+    let turn = turn?;
+    summary::say(&format!(
+        "{who:?}: {:.0} writes/s, {:.0} reads/s, one connection {:.2} ms p50 {:.2} ms p99, wake {:.2} ms; \
+         CPU {:.0} us a write, {:.0} a read, client {:.0}",
+        turn.write_per_s,
+        turn.read_per_s,
+        turn.write_p50_ms,
+        turn.write_p99_ms,
+        turn.wake_ms,
+        turn.write_cpu_us,
+        turn.read_cpu_us,
+        turn.client_cpu_us,
+    ));
+    Ok(turn)
+}
+
+async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
+    let mut connection = Connection::open(side.address).await?;
+    let mut sleepers = Vec::new();
+    for i in 0..scale.sleepers {
+        sleepers.push(side.make(&mut connection, &format!("sleeper-{i}"), SLEEPER_ROWS).await?);
+    }
+    let idle_since = Instant::now();
+    let (mut updates, mut points) = (Vec::new(), Vec::new());
+    for i in 0..CONNECTIONS {
+        let path = side.make(&mut connection, &format!("writer-{i}"), ROWS).await?;
+        updates.push(format!("{path}update"));
+        points.push(format!("{path}point"));
+    }
+    load::run(side.address, &updates, scale.warm).await?;
+    let before = Cpu::now(side)?;
+    let writes = load::run(side.address, &updates, scale.lasting).await?;
+    let between = Cpu::now(side)?;
+    load::run(side.address, &points, scale.warm).await?;
+    let again = Cpu::now(side)?;
+    let reads = load::run(side.address, &points, scale.lasting).await?;
+    let after = Cpu::now(side)?;
+    load::run(side.address, &updates[..1], scale.warm).await?;
+    let alone = load::run(side.address, &updates[..1], scale.lasting).await?;
+    let wake_ms =
+        if sleepers.is_empty() { f64::NAN } else { wake(side, &sleepers, idle_since).await? };
+    let each = |us: f64, of: &load::Measured| us / of.ms.len() as f64;
+    Ok(Turn {
+        write_per_s: writes.per_s,
+        read_per_s: reads.per_s,
+        write_p50_ms: median(alone.ms.clone()),
+        write_p99_ms: quantile(alone.ms, 0.99),
+        write_cpu_us: each(between.server_us - before.server_us, &writes),
+        read_cpu_us: each(after.server_us - again.server_us, &reads),
+        client_cpu_us: each(between.client_us - before.client_us, &writes),
+        wake_ms,
+    })
+}
+
+/// Wakes each sleeper once; milliseconds, p50. Fails if one of them was not asleep.
+async fn wake(side: &Side, sleepers: &[String], idle_since: Instant) -> anyhow::Result<f64> {
+    // Peers look for idle actors once in a while: half as long again.
+    let asleep = Duration::from_millis(SLEEP_AFTER_MS * 3 / 2);
+    tokio::time::sleep(asleep.saturating_sub(idle_since.elapsed())).await;
+    // A fresh one: servers close what was idle for seconds.
+    let mut connection = Connection::open(side.address).await?;
+    let mut ms = Vec::new();
+    for path in sleepers {
+        let begun = Instant::now();
+        let answer = connection.call(&format!("{path}point"), 1).await?;
+        ms.push(begun.elapsed().as_secs_f64() * 1e3);
+        ensure!(answer.status == 200, "wake {path}: {answer:?}");
+        let slept = match side.who {
+            // Its second life.
+            Who::Stockade => answer.header("stockade-generation") == Some("2"),
+            // The first call of its life.
+            _ => connection.call(&format!("{path}calls"), 0).await?.body == "{\"ok\":1}",
+        };
+        ensure!(slept, "{path} was awake: {answer:?}");
+    }
+    Ok(median(ms))
+}
+
+/// CPU time used so far, in microseconds.
+struct Cpu {
+    server_us: f64,
+    client_us: f64,
+}
+
+impl Cpu {
+    fn now(side: &Side) -> anyhow::Result<Self> {
+        let mut server_us = 0.0;
+        for id in side.processes() {
+            server_us += cpu_us(&format!("/proc/{id}/stat"))?;
+        }
+        Ok(Self { server_us, client_us: cpu_us("/proc/self/stat")? })
+    }
+}
+
+/// User and system time of a process: fields 14 and 15, in hundredths of a second.
+fn cpu_us(path: impl AsRef<Path>) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(path)?;
+    let (_, fields) = stat.rsplit_once(')').context("the end of a program's name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).context("a field")?.parse::<f64>().context("ticks");
+    Ok((ticks(11)? + ticks(12)?) * 10_000.0)
+}
