@@ -1,15 +1,21 @@
-//! The other side of every SQL ratio: rusqlite on a file, WAL, statements cached.
+//! The other side of every SQL ratio: rusqlite on a file, WAL, statements cached. It runs in a
+//! process of its own: beside a host SQLite would allocate through the host's accounts.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::child::{self, number};
 
 /// Rows of the table that point queries, scans and updates work on.
 pub const ROWS: u32 = 10_000;
 
 /// How much is synced at a commit.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub enum Sync {
     /// Nothing.
     Off,
@@ -18,12 +24,50 @@ pub enum Sync {
 }
 
 /// Who else may open the file meanwhile.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub enum Locking {
     /// Anybody: SQLite's default. Each transaction takes and gives back locks.
     Normal,
     /// Nobody, as with an actor's database: locks are kept, and the WAL's index is plain memory.
     Exclusive,
+}
+
+/// Seconds of one loop, the second of two in a process of its own: the first one warms it.
+pub fn seconds(
+    path: &Path,
+    (sync, locking): (Sync, Locking),
+    method: &str,
+    count: u32,
+) -> anyhow::Result<f64> {
+    let errand = json!({
+        "errand": "native", "path": path, "sync": sync, "locking": locking, "method": method,
+        "count": count,
+    });
+    number(&child::run(&errand)?, "seconds")
+}
+
+/// What [`seconds`] asks of its process.
+pub fn errand(errand: &Json) -> anyhow::Result<Json> {
+    let path = Path::new(errand["path"].as_str().context("a path")?);
+    let sync = Sync::deserialize(&errand["sync"])?;
+    let locking = Locking::deserialize(&errand["locking"])?;
+    let count = u32::deserialize(&errand["count"])?;
+    let there = path.exists();
+    let mut native = Native::open(path, sync, locking)?;
+    if !there {
+        native.setup()?;
+    }
+    let mut took = Duration::ZERO;
+    for _ in 0..2 {
+        native.clear()?;
+        took = match errand["method"].as_str() {
+            Some("point") => native.point(count)?,
+            Some("scan") => native.scan(count)?,
+            Some("update") => native.update(count)?,
+            _ => native.insert(count)?,
+        };
+    }
+    Ok(json!({ "seconds": took.as_secs_f64() }))
 }
 
 /// A database file in the bench's directory.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use stockade::ActorId;
 
-use crate::native::{Locking, Native, Sync};
+use crate::native::{self, Locking, Sync};
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
@@ -56,18 +56,12 @@ const WORKLOADS: [Workload; 5] = [
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     stand.deploy("sql", "sqlite_bench").await?;
     let actor = ActorId::new("sql", "one")?;
-    stand.call(&actor, "setup", json!([crate::native::ROWS])).await?;
+    stand.call(&actor, "setup", json!([native::ROWS])).await?;
     for Workload { method, count, against } in WORKLOADS {
         let count = stand.scaled(count);
-        let mut sides = Vec::new();
-        for (name, sync, locking) in against {
-            let mut native =
-                Native::open(&stand.dir.path().join(format!("{name}.db")), *sync, *locking)?;
-            native.setup()?;
-            sides.push((*name, native, Vec::new()));
-        }
+        let mut sides: Vec<Vec<f64>> = vec![Vec::new(); against.len()];
         let mut guest_us = Vec::new();
-        // One more round than counted: the first warms all sides.
+        // One more round than counted: the first warms the guest.
         for round in 0..=stand.rounds() {
             let counted = round > 0 || stand.quick;
             stand.call(&actor, "clear", json!([])).await?;
@@ -75,20 +69,15 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             if counted {
                 guest_us.push(per_op(guest, count));
             }
-            for (_, native, native_us) in &mut sides {
-                native.clear()?;
-                let took = match method {
-                    "point" => native.point(count)?,
-                    "scan" => native.scan(count)?,
-                    "update" => native.update(count)?,
-                    _ => native.insert(count)?,
-                };
+            for ((name, sync, locking), native_us) in against.iter().zip(&mut sides) {
                 if counted {
-                    native_us.push(per_op(took, count));
+                    let path = stand.dir.path().join(format!("{name}.db"));
+                    let took = native::seconds(&path, (*sync, *locking), method, count)?;
+                    native_us.push(took * 1e6 / f64::from(count));
                 }
             }
         }
-        for (name, _, native_us) in sides {
+        for ((name, ..), native_us) in against.iter().zip(sides) {
             let ratios = guest_us.iter().zip(&native_us).map(|(guest, native)| guest / native);
             let made_from = format!(
                 "guest {:.2} us, native {:.2} us each",

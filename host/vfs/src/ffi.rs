@@ -162,8 +162,9 @@ unsafe fn ours(vfs: *mut ffi::sqlite3_vfs) -> Option<*mut Slot> {
     }
     let ours: unsafe extern "C" fn(_, _, _, _, _) -> _ = x_open;
     // SAFETY: as above.
-    let theirs = unsafe { (*vfs).xOpen };
-    theirs.is_some_and(|theirs| ptr::fn_addr_eq(theirs, ours)).then_some(vfs.cast())
+    let vfs = unsafe { &*vfs };
+    // `register` has put the slot's own pointer there: one to the VFS alone may not be widened.
+    vfs.xOpen.is_some_and(|theirs| ptr::fn_addr_eq(theirs, ours)).then(|| vfs.pAppData.cast())
 }
 
 /// SQLite's mutex over its list of VFSs: it changes the links only while it holds it, and so do we.
