@@ -129,7 +129,12 @@ impl Drop for Guard {
     }
 }
 
+#[inline]
 fn reason_of(state: u64) -> Option<Reason> {
+    // Nearly always: asked several times in every host call.
+    if state & REASON_MASK == 0 {
+        return None;
+    }
     let byte = u8::try_from(state & REASON_MASK).expect("BUG: masked to a byte");
     Reason::ALL.into_iter().find(|reason| *reason as u8 == byte)
 }

@@ -1,5 +1,5 @@
-//! Errands in a process of their own: nothing is cached there, nothing that the bench did before has
-//! taken memory or written, and SQLite is as it comes, unless a host is started.
+//! Errands in a process of their own: nothing is cached there, and nothing that the bench did before
+//! has taken memory or written.
 //!
 //! The child is this same program, told by a variable of its environment what to do. The last line
 //! that it prints are its figures.
@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 
 use crate::summary::say;
-use crate::{amplify, ingest, native, wake};
+use crate::{amplify, wake};
 
 /// The errand of a child, as JSON.
 const ERRAND: &str = "STOCKADE_BENCH_ERRAND";
@@ -39,8 +39,6 @@ pub fn errand() -> anyhow::Result<Option<Json>> {
 /// Does it.
 pub async fn serve(errand: &Json) -> anyhow::Result<()> {
     let figures = match errand["errand"].as_str() {
-        Some("native") => native::errand(errand)?,
-        Some("ingest") => ingest::errand(errand)?,
         Some("cold") => wake::cold(errand).await?,
         Some("storm") => wake::storm(errand).await?,
         Some("amplify") => amplify::errand(errand).await?,

@@ -13,6 +13,7 @@
 
 mod amplify;
 mod child;
+mod chunks;
 mod commit;
 mod fatal;
 mod growth;
@@ -31,6 +32,10 @@ mod wake;
 use anyhow::Context;
 use stand::Stand;
 use summary::Summary;
+
+/// As the program does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured, in this order.
 const PARTS: [&str; 11] = [

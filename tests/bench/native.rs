@@ -1,182 +1,36 @@
-//! The other side of every SQL ratio: rusqlite on a file, WAL, statements cached. It runs in a
-//! process of its own: beside a host SQLite would allocate through the host's accounts.
+//! The native side of a ratio, which is a program of its own: see `native/main.rs`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::Context;
-use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, ensure};
 use serde_json::{Value as Json, json};
 
-use crate::child::{self, number};
+use crate::child::number;
 
-/// Rows of the table that point queries, scans and updates work on.
+/// Rows of the table that point queries, scans and updates work on, on both sides.
 pub const ROWS: u32 = 10_000;
 
-/// How much is synced at a commit.
-#[derive(Clone, Copy, Deserialize, Serialize)]
-pub enum Sync {
-    /// Nothing.
-    Off,
-    /// Every commit.
-    Full,
-}
+/// How much is synced at a commit, and who else may open the file, as the program names them.
+pub type Settings = (&'static str, &'static str);
 
-/// Who else may open the file meanwhile.
-#[derive(Clone, Copy, Deserialize, Serialize)]
-pub enum Locking {
-    /// Anybody: SQLite's default. Each transaction takes and gives back locks.
-    Normal,
-    /// Nobody, as with an actor's database: locks are kept, and the WAL's index is plain memory.
-    Exclusive,
-}
-
-/// Seconds of one loop, the second of two in a process of its own: the first one warms it.
+/// Seconds of one loop.
 pub fn seconds(
     path: &Path,
-    (sync, locking): (Sync, Locking),
+    (sync, locking): Settings,
     method: &str,
     count: u32,
 ) -> anyhow::Result<f64> {
     let errand = json!({
-        "errand": "native", "path": path, "sync": sync, "locking": locking, "method": method,
-        "count": count,
+        "path": path, "sync": sync, "locking": locking, "method": method, "count": count,
     });
-    number(&child::run(&errand)?, "seconds")
+    number(&run(&errand)?, "seconds")
 }
 
-/// What [`seconds`] asks of its process.
-pub fn errand(errand: &Json) -> anyhow::Result<Json> {
-    let path = Path::new(errand["path"].as_str().context("a path")?);
-    let sync = Sync::deserialize(&errand["sync"])?;
-    let locking = Locking::deserialize(&errand["locking"])?;
-    let count = u32::deserialize(&errand["count"])?;
-    let there = path.exists();
-    let mut native = Native::open(path, sync, locking)?;
-    if !there {
-        native.setup()?;
-    }
-    let mut took = Duration::ZERO;
-    for _ in 0..2 {
-        native.clear()?;
-        took = match errand["method"].as_str() {
-            Some("point") => native.point(count)?,
-            Some("scan") => native.scan(count)?,
-            Some("update") => native.update(count)?,
-            _ => native.insert(count)?,
-        };
-    }
-    Ok(json!({ "seconds": took.as_secs_f64() }))
-}
-
-/// A database file in the bench's directory.
-pub struct Native {
-    connection: Connection,
-}
-
-impl Native {
-    /// Opens a file.
-    pub fn open(path: &Path, sync: Sync, locking: Locking) -> anyhow::Result<Self> {
-        let connection = Connection::open(path)?;
-        if matches!(locking, Locking::Exclusive) {
-            connection.pragma_update(None, "locking_mode", "exclusive")?;
-        }
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(
-            None,
-            "synchronous",
-            match sync {
-                Sync::Off => "off",
-                Sync::Full => "full",
-            },
-        )?;
-        Ok(Self { connection })
-    }
-
-    /// The connection, for workloads of their own.
-    pub fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
-    /// The table of the guest's `setup`, filled the same.
-    pub fn setup(&mut self) -> anyhow::Result<()> {
-        self.connection.execute_batch(include_str!("../guests/sqlite_bench/src/schema.sql"))?;
-        let transaction = self.connection.transaction()?;
-        {
-            let mut insert = transaction.prepare_cached(INSERT_ITEM)?;
-            for id in 0..i64::from(ROWS) {
-                insert.execute(params![id, name_of(id), id * 7])?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Point queries by key.
-    pub fn point(&self, count: u32) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        let mut sum = 0i64;
-        for i in 0..i64::from(count) {
-            let mut select = self.connection.prepare_cached(SELECT_POINT)?;
-            let id = i * 7919 % i64::from(ROWS);
-            sum += select.query_row([id], |row| row.get::<_, i64>(0))?;
-        }
-        std::hint::black_box(sum);
-        Ok(begun.elapsed())
-    }
-
-    /// Reads the whole table into owned values.
-    pub fn scan(&self, count: u32) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        for _ in 0..count {
-            let mut select = self.connection.prepare_cached(SELECT_ALL)?;
-            let rows = select.query_map([], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
-            })?;
-            let rows: Vec<(i64, String, i64)> = rows.collect::<Result<_, _>>()?;
-            std::hint::black_box(&rows);
-        }
-        Ok(begun.elapsed())
-    }
-
-    /// Autocommit updates.
-    pub fn update(&self, count: u32) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        for i in 0..i64::from(count) {
-            let mut update = self.connection.prepare_cached(UPDATE)?;
-            update.execute([1, i * 7919 % i64::from(ROWS)])?;
-        }
-        Ok(begun.elapsed())
-    }
-
-    /// Empties the table that [`Self::insert`] fills.
-    pub fn clear(&self) -> anyhow::Result<()> {
-        Ok(self.connection.execute_batch("DELETE FROM bulk")?)
-    }
-
-    /// Inserts in one transaction.
-    pub fn insert(&mut self, count: u32) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        let transaction = self.connection.transaction()?;
-        {
-            let mut insert = transaction.prepare_cached(INSERT_BULK)?;
-            for id in 0..i64::from(count) {
-                insert.execute(params![id, name_of(id), id * 7])?;
-            }
-        }
-        transaction.commit()?;
-        Ok(begun.elapsed())
-    }
-}
-
-/// The statements of the guest, to the letter.
-pub const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
-const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
-const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
-const UPDATE: &str = "UPDATE item SET amount = amount + ?1 WHERE id = ?2";
-const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?3)";
-
-fn name_of(id: i64) -> String {
-    format!("item number {id}")
+/// The program's figures.
+pub fn run(errand: &Json) -> anyhow::Result<Json> {
+    let output = Command::new(env!("CARGO_BIN_EXE_native")).arg(errand.to_string()).output();
+    let output = output.context("start the native side")?;
+    ensure!(output.status.success(), "{errand}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("what the native side has printed")
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use stockade::ActorId;
 
-use crate::native::{self, Locking, Sync};
+use crate::native::{self, Settings};
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
 /// A native side: its settings, and the figure that compares with it.
-type Against = (&'static str, Sync, Locking);
+type Against = (&'static str, Settings);
 
 /// One loop of the guest, and whom it is compared with.
 struct Workload {
@@ -24,32 +24,32 @@ const WORKLOADS: [Workload; 5] = [
         method: "point",
         count: 50_000,
         against: &[
-            ("sql.point.guest_over_native", Sync::Off, Locking::Normal),
-            ("sql.point.guest_over_exclusive", Sync::Off, Locking::Exclusive),
+            ("sql.point.guest_over_native", ("Off", "Normal")),
+            ("sql.point.guest_over_exclusive", ("Off", "Exclusive")),
         ],
     },
     Workload {
         method: "scan",
         count: 100,
-        against: &[("sql.scan10k.guest_over_native", Sync::Off, Locking::Normal)],
+        against: &[("sql.scan10k.guest_over_native", ("Off", "Normal"))],
     },
     Workload {
         method: "update",
         count: 20_000,
         against: &[
-            ("sql.update.guest_over_native", Sync::Off, Locking::Normal),
-            ("sql.update.guest_over_exclusive", Sync::Off, Locking::Exclusive),
+            ("sql.update.guest_over_native", ("Off", "Normal")),
+            ("sql.update.guest_over_exclusive", ("Off", "Exclusive")),
         ],
     },
     Workload {
         method: "insert",
         count: 100_000,
-        against: &[("sql.insert100k.guest_over_native", Sync::Full, Locking::Normal)],
+        against: &[("sql.insert100k.guest_over_native", ("Full", "Normal"))],
     },
     Workload {
         method: "insert-one-by-one",
         count: 100_000,
-        against: &[("sql.insert100k.row_by_row_over_native", Sync::Full, Locking::Normal)],
+        against: &[("sql.insert100k.row_by_row_over_native", ("Full", "Normal"))],
     },
 ];
 
@@ -69,15 +69,15 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             if counted {
                 guest_us.push(per_op(guest, count));
             }
-            for ((name, sync, locking), native_us) in against.iter().zip(&mut sides) {
+            for ((name, settings), native_us) in against.iter().zip(&mut sides) {
                 if counted {
                     let path = stand.dir.path().join(format!("{name}.db"));
-                    let took = native::seconds(&path, (*sync, *locking), method, count)?;
+                    let took = native::seconds(&path, *settings, method, count)?;
                     native_us.push(took * 1e6 / f64::from(count));
                 }
             }
         }
-        for ((name, ..), native_us) in against.iter().zip(sides) {
+        for ((name, _), native_us) in against.iter().zip(sides) {
             let ratios = guest_us.iter().zip(&native_us).map(|(guest, native)| guest / native);
             let made_from = format!(
                 "guest {:.2} us, native {:.2} us each",

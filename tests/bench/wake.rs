@@ -55,7 +55,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     );
     summary.add("wake.storm_per_s", number(&figures, "per_s")?, &made_from);
     let made_from = format!(
-        "{} awake, databases of {} KiB open; {} maps of {} allowed; glibc malloc, pooled instances",
+        "{} awake, databases of {} KiB open; {} maps of {} allowed; mimalloc, pooled instances",
         figures["awake"],
         small / 1024,
         figures["maps"],

@@ -25,9 +25,7 @@ pub(crate) struct RowBatch {
     at: usize,
     /// Rows from `at` on.
     left: u32,
-    /// Values in a row.
-    columns: u32,
-    /// Offsets of the present row's values.
+    /// Offsets of the present row's values, one for each column.
     starts: Vec<usize>,
     /// Whether the bytes turned out not to be rows. Nothing more is read then.
     broken: bool,
@@ -39,7 +37,7 @@ impl RowBatch {
         self.bytes = batch.rows;
         self.at = 0;
         self.left = batch.count;
-        self.columns = batch.columns;
+        self.starts.resize(usize::try_from(batch.columns).unwrap_or(usize::MAX), 0);
     }
 
     /// Forgets the rows, for another query.
@@ -67,10 +65,9 @@ impl RowBatch {
         if self.left == 0 {
             return Err(ReadError::NoRow.into());
         }
-        self.starts.clear();
         let mut at = self.at;
-        for _ in 0..self.columns {
-            self.starts.push(at);
+        for start in &mut self.starts {
+            *start = at;
             match pack::skip(&self.bytes, at) {
                 Ok(end) => at = end,
                 Err(malformed) => return Err(self.give_up(malformed)),

@@ -333,9 +333,11 @@ impl Statement {
     }
 
     /// Takes bytes that [`Self::bind_held_text`] and [`Self::bind_held_blob`] may point into.
-    /// Clears all bindings.
+    /// Clears all bindings that may point into others.
     pub(super) fn hold(&mut self, bytes: Vec<u8>) {
-        self.clear_bindings();
+        if !self.held.is_empty() {
+            self.clear_bindings();
+        }
         self.held = bytes;
     }
 

@@ -77,6 +77,8 @@ pub(super) fn install() -> bool {
         let codes = unsafe {
             [
                 ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods),
+                // SQLite's own count is one for the process, under a mutex that all threads share.
+                ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int),
                 ffi::sqlite3_config(
                     ffi::SQLITE_CONFIG_PAGECACHE,
                     ptr::null_mut::<c_void>(),
@@ -90,7 +92,7 @@ pub(super) fn install() -> bool {
                 ),
             ]
         };
-        codes == [ffi::SQLITE_OK; 3]
+        codes == [ffi::SQLITE_OK; 4]
     })
 }
 

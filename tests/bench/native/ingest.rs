@@ -1,0 +1,65 @@
+//! The package index in rusqlite: the parser and the statements of the `catalog` example.
+
+#[path = "../chunks.rs"]
+mod chunks;
+#[allow(unused_imports, reason = "its unit tests run in its own package")]
+#[path = "../../../examples/catalog/src/index.rs"]
+#[allow(dead_code, reason = "the guest's file, used as it is")]
+mod index;
+#[path = "../../../examples/catalog/src/sql.rs"]
+#[allow(dead_code, reason = "the guest's file, used as it is")]
+mod statements;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rusqlite::params;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::{Locking, Native, Sync};
+use chunks::chunks_of;
+
+/// Takes it in, chunk by chunk.
+pub fn run(errand: &Json) -> anyhow::Result<Json> {
+    let text = std::fs::read_to_string(errand["text"].as_str().context("a text")?)?;
+    let mut chunks = chunks_of(&text);
+    chunks.truncate(usize::deserialize(&errand["chunks"])?);
+    let path = Path::new(errand["path"].as_str().context("a path")?);
+    let (took, records) = ingest_natively(path, &chunks)?;
+    Ok(json!({ "seconds": took.as_secs_f64(), "records": records }))
+}
+
+fn ingest_natively(path: &Path, chunks: &[&str]) -> anyhow::Result<(Duration, u64)> {
+    let mut native = Native::open(path, Sync::Full, Locking::Normal)?;
+    let begun = Instant::now();
+    let connection = native.connection();
+    connection.execute_batch(statements::SCHEMA)?;
+    let mut count = 0;
+    for chunk in chunks {
+        let transaction = connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached(statements::INSERT)?;
+            for record in index::records(chunk) {
+                let r = record.context("a whole record")?;
+                insert.execute(params![
+                    r.name,
+                    r.version,
+                    r.architecture,
+                    r.section,
+                    r.priority,
+                    r.size,
+                    r.installed_size,
+                    r.maintainer,
+                    r.homepage,
+                    r.depends,
+                    r.description,
+                ])?;
+                count += 1;
+            }
+        }
+        transaction.commit()?;
+    }
+    Ok((begun.elapsed(), count))
+}
