@@ -19,7 +19,7 @@ enum Reach {
 use Reach::{AtLeast, AtMost};
 
 /// In the order of the page. What each counts is in README.md beside this file.
-const FIGURES: [(&str, Reach); 22] = [
+const FIGURES: [(&str, Reach); 25] = [
     ("sql.point.guest_over_native", AtMost(0.5)),
     ("sql.point.guest_over_exclusive", AtMost(2.2)),
     ("sql.scan10k.guest_over_native", AtMost(1.0)),
@@ -41,7 +41,10 @@ const FIGURES: [(&str, Reach); 22] = [
     ("resident.kib_per_actor", AtMost(200.0)),
     ("host.idle_rss_mib", AtMost(30.0)),
     ("fatal.revoke_ms_p99", AtMost(100.0)),
-    ("store.growth_exponent", AtMost(1.5)),
+    ("store.growth.commit_256mib_over_1mib", AtMost(1.5)),
+    ("store.growth.wake_256mib_over_1mib", AtMost(1.5)),
+    ("store.growth.commit_10000_over_100_actors", AtMost(1.5)),
+    ("store.growth.wake_10000_over_100_actors", AtMost(1.5)),
 ];
 
 /// Half the width of a bar's room, in pixels, and how many times the reach that is.

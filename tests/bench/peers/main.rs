@@ -164,14 +164,15 @@ async fn turn(who: Who, scale: Scale) -> anyhow::Result<Turn> {
         drop(dir.keep());
     }
     let turn = turn?;
+    let wake =
+        if turn.wake_ms.is_nan() { "none".to_owned() } else { format!("{:.2} ms", turn.wake_ms) };
     summary::say(&format!(
-        "{who:?}: {:.0} writes/s, {:.0} reads/s, one connection {:.2} ms p50 {:.2} ms p99, wake {:.2} ms; \
+        "{who:?}: {:.0} writes/s, {:.0} reads/s, one connection {:.2} ms p50 {:.2} ms p99, wake {wake}; \
          CPU {:.0} us a write, {:.0} a read, client {:.0}",
         turn.write_per_s,
         turn.read_per_s,
         turn.write_p50_ms,
         turn.write_p99_ms,
-        turn.wake_ms,
         turn.write_cpu_us,
         turn.read_cpu_us,
         turn.client_cpu_us,
