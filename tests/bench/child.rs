@@ -48,6 +48,12 @@ pub async fn serve(errand: &Json) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A count of an errand.
+pub fn count(from: &Json, name: &str) -> anyhow::Result<u32> {
+    let count = from[name].as_u64().and_then(|count| u32::try_from(count).ok());
+    count.with_context(|| format!("{name} in {from}"))
+}
+
 /// A number of an errand or of its figures.
 pub fn number(from: &Json, name: &str) -> anyhow::Result<f64> {
     from[name].as_f64().with_context(|| format!("{name} in {from}"))

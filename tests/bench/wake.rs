@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, Arguments, Host, HostConfig};
 
-use crate::child::{self, number};
+use crate::child::{self, count, number};
 use crate::growth;
 use crate::memory::{maps, rss_kib};
 use crate::stand::Stand;
@@ -80,7 +80,7 @@ pub async fn make_sleepers(host: &Host, name: &str, count: u32, rows: u32) -> an
 pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
     let mut took = Vec::new();
-    for i in 0..number(errand, "actors")? as u32 {
+    for i in 0..count(errand, "actors")? {
         took.push(woken_ms(&host, &id("cold", i)?).await?);
     }
     host.shutdown().await;
@@ -90,7 +90,7 @@ pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
 /// Wakes many at once, and looks at what they take.
 pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
-    let actors = number(errand, "actors")? as u32;
+    let actors = count(errand, "actors")?;
     let (before, cpu) = (rss_kib("self")?, cpu_us()?);
     let begun = Instant::now();
     let wake = |i| {

@@ -2,14 +2,14 @@
 
 #[allow(unreachable_pub, reason = "the bench's file, used as it is")]
 #[path = "../bench/report.rs"]
-mod report;
+mod page;
 
 use serde_json::json;
 
 fn page_of(figures: &serde_json::Value) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("summary.json"), figures.to_string()).unwrap();
-    report::write(dir.path()).unwrap();
+    page::write(dir.path()).unwrap();
     std::fs::read_to_string(dir.path().join("report.html")).unwrap()
 }
 
@@ -53,9 +53,9 @@ fn both_files_are_in_it_and_a_damaged_one_is_told() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("summary.json"), "{\"host.idle_rss_mib\": 20}").unwrap();
     std::fs::write(dir.path().join("peers.json"), "{\"http.write_over_rivet\": 30}").unwrap();
-    report::write(dir.path()).unwrap();
+    page::write(dir.path()).unwrap();
     let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(page.contains("2 of 2 reach"), "{page}");
     std::fs::write(dir.path().join("peers.json"), "{").unwrap();
-    assert!(report::write(dir.path()).is_err());
+    assert!(page::write(dir.path()).is_err());
 }

@@ -252,7 +252,7 @@ impl Cpu {
     fn now(side: &Side) -> anyhow::Result<Self> {
         let mut server_us = 0.0;
         for id in side.processes() {
-            server_us += cpu_us(&format!("/proc/{id}/stat"))?;
+            server_us += cpu_us(format!("/proc/{id}/stat"))?;
         }
         Ok(Self { server_us, client_us: cpu_us("/proc/self/stat")? })
     }

@@ -36,15 +36,16 @@ fn compile() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut config = HostConfig::new(dir.path());
     config.limits = limits();
-    let deployed = std::thread::spawn(move || {
+    let deploy = move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let host = Host::start(config).await.unwrap();
             host.deploy(KIND, wasm(), Manifest::default()).await.unwrap();
             host.shutdown().await;
         });
-    });
-    deployed.join().unwrap();
+    };
+    let thread = std::thread::Builder::new().name("deploy".to_owned()).spawn(deploy).unwrap();
+    thread.join().unwrap();
     dir
 }
 
