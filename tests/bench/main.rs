@@ -22,6 +22,7 @@ mod ingest;
 mod large;
 mod memory;
 mod native;
+mod process;
 mod report;
 mod sql;
 mod stand;

@@ -15,6 +15,7 @@ use stockade::{ActorId, Arguments, Host, HostConfig};
 use crate::child::{self, count, number};
 use crate::growth;
 use crate::memory::{maps, rss_kib};
+use crate::process::cpu_us;
 use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
@@ -91,7 +92,7 @@ pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
 pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
     let actors = count(errand, "actors")?;
-    let (before, cpu) = (rss_kib("self")?, cpu_us()?);
+    let (before, cpu) = (rss_kib("self")?, cpu_us("self")?);
     let begun = Instant::now();
     let wake = |i| {
         let host = host.clone();
@@ -99,7 +100,7 @@ pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     };
     let woken = stream::iter(0..actors).map(wake).buffer_unordered(AT_ONCE);
     woken.try_for_each(|_| std::future::ready(Ok(()))).await?;
-    let (took, cpu) = (begun.elapsed(), cpu_us()? - cpu);
+    let (took, cpu) = (begun.elapsed(), cpu_us("self")? - cpu);
     // Idle, and what was put off has been done.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let awake = host.awake();
@@ -134,15 +135,4 @@ async fn host_of(errand: &Json) -> anyhow::Result<Host> {
     let host = Host::start(HostConfig::new(Path::new(dir))).await?;
     host.call(&id("first", 0)?, "setup", Arguments::Json(json!([ROWS_OF_SMALL]))).await?;
     Ok(host)
-}
-
-/// Microseconds of CPU that this process has used.
-fn cpu_us() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // Behind the name, which may have spaces: utime and stime are the 12th and 13th from there, in
-    // hundredths of a second.
-    let (_, rest) = stat.rsplit_once(')').context("the name")?;
-    let fields = rest.split_whitespace().skip(11).take(2);
-    let ticks: f64 = fields.map(|ticks| ticks.parse::<f64>().unwrap_or(f64::NAN)).sum();
-    Ok(ticks * 10_000.0)
 }

@@ -28,9 +28,8 @@ const NAME_BYTES: usize = 48;
 const PATH_BYTES_MAX: c_int = 128;
 
 /// A registered VFS and the database that uses it at the moment.
-#[repr(C)]
 pub(crate) struct Slot {
-    /// First, so that a pointer to it is one to the slot.
+    /// What SQLite has; its `pAppData` is the slot.
     vfs: UnsafeCell<ffi::sqlite3_vfs>,
     /// The slot before it in SQLite's list; null for the first one of the process.
     before: Cell<*mut Slot>,

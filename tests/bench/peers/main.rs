@@ -15,18 +15,20 @@
 )]
 
 mod load;
+#[path = "../process.rs"]
+mod process;
 #[path = "../report.rs"]
 mod report;
 mod side;
 #[path = "../summary.rs"]
 mod summary;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
 use load::Connection;
+use process::cpu_us;
 use side::{SLEEP_AFTER_MS, Side, Who};
 use summary::{Summary, median, quantile};
 
@@ -252,17 +254,8 @@ impl Cpu {
     fn now(side: &Side) -> anyhow::Result<Self> {
         let mut server_us = 0.0;
         for id in side.processes() {
-            server_us += cpu_us(format!("/proc/{id}/stat"))?;
+            server_us += cpu_us(&id.to_string())?;
         }
-        Ok(Self { server_us, client_us: cpu_us("/proc/self/stat")? })
+        Ok(Self { server_us, client_us: cpu_us("self")? })
     }
-}
-
-/// User and system time of a process: fields 14 and 15, in hundredths of a second.
-fn cpu_us(path: impl AsRef<Path>) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(path)?;
-    let (_, fields) = stat.rsplit_once(')').context("the end of a program's name")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).context("a field")?.parse::<f64>().context("ticks");
-    Ok((ticks(11)? + ticks(12)?) * 10_000.0)
 }

@@ -13,13 +13,13 @@ use stockade::host::Ground;
 use stockade::limits::Limits;
 use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};
-use stockade_depot::store::embedded::Clock;
 use stockade_depot::store::{PreviousEnd, TakenOver, TakeoverStep};
-use stockade_depot::{EmbeddedStore, NodeSession, Parker as _, Random, Store, Token};
+use stockade_depot::{NodeSession, Parker as _, Random, Store, Token};
 use stockade_sim::baton::{BatonParker, on_thread};
 use stockade_sim::dice::Dice;
 use stockade_sim::journal::{Journal, Report};
 use stockade_sim::network::{Life, Link, Network, Weather};
+use stockade_sim::world::has_panicked;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,8 +30,6 @@ use crate::judge::{ACCOUNTS, Judge, Transfer};
 
 const MACHINES: usize = 2;
 const STEPS: u64 = 80;
-/// Milliseconds of the store's clock in one of the scheduler's: history grows old within a run.
-const STORE_MS: u64 = 50;
 /// A host that shows no sign of life for so long is taken for dead: cut off, it is, and goes on.
 const LEASE: Duration = Duration::from_millis(400);
 /// Longer than any message is on its way, any deadline of a step, and a shutdown.
@@ -93,25 +91,13 @@ impl Machine {
         self.host = None;
         self.clients.shutdown().await;
     }
-
-    /// Whether a client's task panicked.
-    fn has_panicked(&mut self) -> bool {
-        let mut panicked = false;
-        while let Some(ended) = self.clients.try_join_next() {
-            panicked |= ended.is_err_and(|error| error.is_panic());
-        }
-        panicked
-    }
 }
 
 impl World {
     async fn new(seed: u64, off: Option<Variant>, dir: PathBuf) -> Self {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
-        let clock = Arc::clone(&journal);
-        let clock = Clock::new(move || clock.now_ms() * STORE_MS);
-        let store = EmbeddedStore::in_memory_with_clock(2, clock).unwrap();
-        let store = Arc::new(store) as Arc<dyn Store>;
+        let store = stockade_sim::world::store(&journal);
         deploy(store.as_ref()).await;
         let weather = Weather::roll(&dice);
         let network = {
@@ -206,7 +192,7 @@ impl World {
         for _ in 0..STEPS {
             self.step().await;
             for at in 0..MACHINES {
-                if self.machines[at].has_panicked() {
+                if has_panicked(&mut self.machines[at].clients) {
                     self.journal.broken("a client's task panicked");
                 }
                 if self.machines[at].life.is_dead() {
@@ -314,7 +300,7 @@ impl World {
         }
         sleep(SETTLED).await;
         for machine in &mut self.machines {
-            if machine.has_panicked() {
+            if has_panicked(&mut machine.clients) {
                 self.journal.broken("a client's task panicked");
             }
         }

@@ -32,6 +32,24 @@ const STEPS: u64 = 60;
 /// Milliseconds of the store's clock in one of the scheduler's: history that outlives the deadlines
 /// grows old within a run.
 const STORE_MS: u64 = 50;
+
+/// The store of a run, under its paused clock.
+#[must_use]
+pub fn store(journal: &Arc<Journal>) -> Arc<dyn Store> {
+    let clock = Arc::clone(journal);
+    let clock = Clock::new(move || clock.now_ms() * STORE_MS);
+    Arc::new(EmbeddedStore::in_memory_with_clock(2, clock).unwrap())
+}
+
+/// Whether one of the tasks that have ended panicked.
+pub fn has_panicked(tasks: &mut JoinSet<()>) -> bool {
+    let mut panicked = false;
+    while let Some(ended) = tasks.try_join_next() {
+        panicked |= ended.is_err_and(|error| error.is_panic());
+    }
+    panicked
+}
+
 /// Longer than any message is on its way, and than any deadline.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -117,15 +135,6 @@ impl Node {
         self.life.die();
         self.tasks.shutdown().await;
     }
-
-    /// Whether a task of it panicked.
-    fn has_panicked(&mut self) -> bool {
-        let mut panicked = false;
-        while let Some(ended) = self.tasks.try_join_next() {
-            panicked |= ended.is_err_and(|error| error.is_panic());
-        }
-        panicked
-    }
 }
 
 impl World {
@@ -133,10 +142,7 @@ impl World {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
         let judge = Judge::new(&journal);
-        let clock = Arc::clone(&journal);
-        let clock = Clock::new(move || clock.now_ms() * STORE_MS);
-        let store = EmbeddedStore::in_memory_with_clock(2, clock).unwrap();
-        let store = Arc::new(store) as Arc<dyn Store>;
+        let store = store(&journal);
         let weather = Weather::roll(&dice);
         let (own_dice, own_journal) = (Arc::clone(&dice), Arc::clone(&journal));
         let network = Network::new(store, own_dice, own_journal, Arc::clone(&judge), weather);
@@ -180,7 +186,7 @@ impl World {
         for _ in 0..STEPS {
             self.step().await;
             for at in 0..NODES {
-                if self.nodes[at].has_panicked() {
+                if has_panicked(&mut self.nodes[at].tasks) {
                     self.journal.broken("a generation's task panicked");
                 }
                 if self.nodes[at].life.is_dead() {
@@ -297,7 +303,7 @@ impl World {
         }
         sleep(SETTLED).await;
         for node in &mut self.nodes {
-            if node.has_panicked() {
+            if has_panicked(&mut node.tasks) {
                 self.journal.broken("a generation's task panicked");
             }
         }
