@@ -97,13 +97,13 @@ fn may_ask(shared: &Shared) -> Result<(), Cause> {
 /// Resolves when the session may not ask any more.
 async fn fatal(shared: &Shared) -> Cause {
     loop {
-        let news = shared.news().notified();
-        tokio::pin!(news);
-        news.as_mut().enable();
+        let died = shared.died().notified();
+        tokio::pin!(died);
+        died.as_mut().enable();
         if let Err(cause) = may_ask(shared) {
             return cause;
         }
-        news.await;
+        died.await;
     }
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     /// Something changed: a step ended, the session died, or waits were interrupted. Who waits
     /// looks again.
     news: Notify,
+    /// The session died: apart, so that a commit's news does not wake who waits for this alone.
+    died: Notify,
     interrupts: AtomicU64,
     /// Whether who waits in `read` or `prepare` may wait on.
     patience: OnceLock<Patience>,
@@ -110,6 +112,7 @@ impl Session {
                 death: Death::default(),
                 pipeline: Mutex::new(Pipeline::new(head)),
                 news: Notify::new(),
+                died: Notify::new(),
                 interrupts: AtomicU64::new(0),
                 patience: OnceLock::new(),
                 steps_done: AtomicU64::new(0),
@@ -301,13 +304,13 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         async move {
             loop {
-                let news = shared.news.notified();
-                tokio::pin!(news);
-                news.as_mut().enable();
+                let died = shared.died.notified();
+                tokio::pin!(died);
+                died.as_mut().enable();
                 if let Some(cause) = shared.death.cause() {
                     return cause;
                 }
-                news.await;
+                died.await;
             }
         }
     }
@@ -344,9 +347,9 @@ impl Shared {
         &self.death
     }
 
-    /// Tells that something about the session changed; who waits looks again.
-    pub(crate) fn news(&self) -> &Notify {
-        &self.news
+    /// Tells that the session died; who waits looks again.
+    pub(crate) fn died(&self) -> &Notify {
+        &self.died
     }
 
     /// Records a cause, the first one for ever, logs what is news, and wakes everyone who waits.
@@ -361,6 +364,7 @@ impl Shared {
             self.log(&cause, during);
         }
         self.news.notify_waiters();
+        self.died.notify_waiters();
     }
 
     fn log(&self, cause: &Cause, during: &str) {

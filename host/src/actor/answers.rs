@@ -1,7 +1,7 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits in a task of its own, so that the next call runs while the
-//! former one's sync is under way. The tasks belong to the generation and are joined before it is sealed: after the seal
+//! One that cannot leave at once waits in a task of its own, on its caller's runtime if that has
+//! threads, so that the next call runs while the former one's sync is under way. The tasks belong to the generation and are joined before it is sealed: after the seal
 //! nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
 //! deadlines at the latest.
 
@@ -12,7 +12,6 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use stockade_depot::{Cause, Generation, Txid};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
@@ -20,6 +19,7 @@ use super::bill::{Bill, micros};
 use super::call::Answer;
 use super::cause::{error_of, with_verdict};
 use super::gate::Waiting;
+use super::reply::Reply;
 use super::trace::Trace;
 use crate::error::HostError;
 use crate::typed::Method;
@@ -44,9 +44,6 @@ pub struct Called {
     /// Its results.
     pub values: Vec<Val>,
 }
-
-/// Where an answer goes.
-pub type Reply<T> = oneshot::Sender<Result<Heard<T>, HostError>>;
 
 /// The answers of one generation that are not heard yet. Dropping it drops them unheard.
 pub struct Answers {
@@ -93,29 +90,26 @@ impl Answers {
         shape: impl FnOnce(T) -> U + Send + 'static,
         reply: Reply<U>,
     ) {
-        let generation = self.generation;
+        let (generation, home) = (self.generation, reply.home());
         let mut leaving = Box::pin(async move {
-            let heard = answer.heard(generation, queue_us, shape).await;
-            // A caller that has gone away needs no answer.
-            drop(reply.send(heard));
+            reply.send(answer.heard(generation, queue_us, shape).await);
         });
         let mut context = Context::from_waker(Waker::noop());
-        if leaving.as_mut().poll(&mut context).is_pending() {
-            self.waiting.spawn(leaving);
+        if leaving.as_mut().poll(&mut context).is_ready() {
+            return;
         }
+        match home {
+            Some(home) => self.waiting.spawn_on(leaving, &home),
+            None => self.waiting.spawn(leaving),
+        };
     }
 
     /// Tells a caller whose session died why, and what became of its own writes: a commit that was
     /// on its way may still turn out to be kept.
-    pub fn lost<T: Send + 'static>(
-        &mut self,
-        cause: Cause,
-        waiting: Waiting,
-        reply: oneshot::Sender<Result<T, HostError>>,
-    ) {
+    pub fn lost<T: Send + 'static>(&mut self, cause: Cause, waiting: Waiting, reply: Reply<T>) {
         self.waiting.spawn(async move {
             let verdict = waiting.verdict().await;
-            drop(reply.send(Err(error_of(&cause, verdict))));
+            reply.send(Err(error_of(&cause, verdict)));
         });
     }
 

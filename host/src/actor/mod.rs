@@ -18,4 +18,5 @@ pub mod exit;
 pub mod gate;
 pub mod generation;
 pub mod hooks;
+pub mod reply;
 pub mod trace;

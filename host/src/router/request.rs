@@ -7,10 +7,11 @@ use stockade_depot::{ActorId, Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-pub use crate::actor::answers::{Called, Heard, Reply};
+pub use crate::actor::answers::{Called, Heard};
 use crate::actor::asker::Asker;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
+pub use crate::actor::reply::Reply;
 use crate::error::HostError;
 use crate::sqlite::{OperatorRows, Value};
 use crate::typed::{Arguments, Method};
@@ -60,10 +61,9 @@ pub enum Work {
 impl Work {
     /// Tells the caller that the work was not begun.
     pub fn refuse(self, error: HostError) {
-        // A caller that has gone away needs no answer.
         match self {
-            Self::Call { reply, .. } => drop(reply.send(Err(error))),
-            Self::Sql { reply, .. } => drop(reply.send(Err(error))),
+            Self::Call { reply, .. } => reply.send(Err(error)),
+            Self::Sql { reply, .. } => reply.send(Err(error)),
         }
     }
 

@@ -274,7 +274,7 @@ impl Slot {
                         let queue_us = micros(queued.elapsed());
                         self.call(method, values, queue_us, reply).await;
                     }
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => reply.send(Err(error)),
                 }
             }
             Work::Sql { sql, parameters, write, rows_max, asker, reply } => {
@@ -459,7 +459,7 @@ impl Slot {
                 let exit = self.record(exit).await;
                 drop(awake);
                 drop(crash.map(|crash| crash.send(Some(exit))));
-                drop(reply.send(heard));
+                reply.send(heard);
             }
             CallEnd::Fatal(waiting) => {
                 let cause = generation.session().cause();

@@ -45,6 +45,16 @@ pub(crate) enum Written {
     Source(Arc<dyn LargePages>),
 }
 
+impl Written {
+    /// How many pages it has in memory; `None` if they are somewhere else.
+    pub(crate) fn pages_in_memory(&self) -> Option<usize> {
+        match self {
+            Self::Pages(pages) => Some(pages.len()),
+            Self::Source(_) => None,
+        }
+    }
+}
+
 /// A transaction that does not fit into one step.
 #[derive(Debug)]
 pub(crate) struct Large {
@@ -327,6 +337,11 @@ impl Pipeline {
                 Taken::Large(LargeCommit { fence, base, page_count, pages, chain })
             }
         })
+    }
+
+    /// Whether the step after `base` was sent, and has no verdict yet.
+    pub(crate) fn awaits_verdict(&self, base: Txid) -> bool {
+        self.sent > self.durable && self.durable_txid == base && self.lost.is_none()
     }
 
     /// The step in flight is durable.

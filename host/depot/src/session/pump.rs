@@ -6,6 +6,7 @@
 //! step deadline after the session died, with or without anyone waiting.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use super::Shared;
 use super::pipeline::{Large, LargeCommit, Taken, Written, finish_step};
@@ -15,12 +16,16 @@ use crate::error::{Limit, StoreError};
 use crate::id::PageCount;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::retry::Retry;
-use crate::store::{Collected, CommitStep};
+use crate::store::{Collected, CommitStep, Durable};
+
+/// Pages that a publish sends at once: hashing and packing takes the guest's time, about 10 us each.
+const SENT_AT_ONCE_PAGES_MAX: usize = 8;
 
 /// See [`crate::Session::publish`].
 pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCount) {
     let max = shared.limits().database_pages_max;
     let step_pages_max = shared.limits().step_pages_max();
+    let at_once = written.pages_in_memory().is_some_and(|pages| pages <= SENT_AT_ONCE_PAGES_MAX);
     let start = {
         let mut pipeline = shared.pipeline.lock();
         let full = page_count.0 > max.max(pipeline.page_count.0);
@@ -36,8 +41,23 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
         !std::mem::replace(&mut pipeline.pumping, true)
     };
     if start {
-        shared.depot.runtime().spawn(pump(Arc::clone(shared)));
+        start_pump(shared, at_once);
     }
+}
+
+/// Starts the pump. With `at_once` the thread that publishes sends the step itself, so that the
+/// store works on it while the guest goes on: the pump's task may get no thread until that is done.
+fn start_pump(shared: &Arc<Shared>, at_once: bool) {
+    let runtime = shared.depot.runtime();
+    let mut pumping = Box::pin(pump(Arc::clone(shared)));
+    if at_once {
+        let _runtime = runtime.enter();
+        let mut context = Context::from_waker(Waker::noop());
+        if pumping.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
+    }
+    runtime.spawn(pumping);
 }
 
 /// See [`crate::Session::collect_leftovers`].
@@ -48,7 +68,7 @@ pub(super) fn collect_leftovers(shared: &Arc<Shared>) {
         !std::mem::replace(&mut pipeline.pumping, true)
     };
     if start {
-        shared.depot.runtime().spawn(pump(Arc::clone(shared)));
+        start_pump(shared, false);
     }
 }
 
@@ -67,7 +87,8 @@ async fn pump(shared: Arc<Shared>) {
     while let Some(work) = next_work(&shared).await {
         match work {
             Work::Commit(step) => {
-                let end = shared.settle_step(&step).await;
+                let step = Arc::new(step);
+                let end = settle_step(&shared, &step).await;
                 finish(&shared, &step, None, end);
             }
             Work::Large(commit) => {
@@ -154,29 +175,48 @@ async fn collect(shared: &Shared) {
     }
 }
 
+/// Sends a step until there is a verdict. If the store tells of its success first, on a thread of
+/// its own, those who wait for it hear of it there.
+async fn settle_step(shared: &Arc<Shared>, step: &Arc<CommitStep>) -> StepEnd {
+    let tell = || -> Durable {
+        let (shared, step) = (Arc::clone(shared), Arc::clone(step));
+        Box::new(move || durable(&shared, &step, None))
+    };
+    shared.settle_step(step, tell).await
+}
+
+/// The step in flight is durable: from whoever knows it first. For others, and if it was judged
+/// lost meanwhile, it does nothing.
+fn durable(shared: &Shared, step: &CommitStep, large: Option<&Large>) {
+    let txid = step.base.next();
+    {
+        let mut pipeline = shared.pipeline.lock();
+        if !pipeline.awaits_verdict(step.base) {
+            return;
+        }
+        // The cache first: a reader that no longer finds a page in flight must find it there, or
+        // in the store, but never its older version.
+        match large {
+            None => shared.cache.add_commit(txid, step.page_count, &step.pages),
+            Some(large) => shared.cache.add_large_commit(txid, step.page_count, large.pgnos()),
+        }
+        pipeline.step_durable(step);
+    }
+    shared.news.notify_waiters();
+}
+
 /// Writes the verdict down, and ends the session if it is a bad one.
 fn finish(shared: &Shared, step: &CommitStep, large: Option<&Large>, end: StepEnd) {
     let pages = large.map_or(step.pages.len(), |large| large.pgnos().len());
     let during = || format!("commit {} of {pages} pages", step.base.next());
     match end {
-        StepEnd::Durable | StepEnd::DurableThenFenced(_) => {
-            // The cache first: a reader that no longer finds a page in flight must find it there,
-            // or in the store, but never its older version.
-            match large {
-                None => shared.cache.add_commit(step.base.next(), step.page_count, &step.pages),
-                Some(large) => {
-                    let pgnos = large.pgnos();
-                    shared.cache.add_large_commit(step.base.next(), step.page_count, pgnos);
-                }
-            }
-            shared.pipeline.lock().step_durable(step);
-        }
+        StepEnd::Durable | StepEnd::DurableThenFenced(_) => durable(shared, step, large),
         StepEnd::Lost(verdict, ref error) => {
             shared.pipeline.lock().step_lost(verdict, error.clone());
         }
     }
     match end {
-        StepEnd::Durable => shared.news.notify_waiters(),
+        StepEnd::Durable => {}
         StepEnd::DurableThenFenced(mismatch) => shared.die(Cause::Fenced(mismatch), &during()),
         StepEnd::Lost(verdict, error) => shared.die(Cause::of_lost(verdict, error), &during()),
     }

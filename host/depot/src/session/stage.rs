@@ -45,7 +45,7 @@ impl Shared {
             content: [0; 32],
         };
         let end = match self.stage_all(commit, &mut step).await {
-            Ok(()) => self.settle_step(&step).await,
+            Ok(()) => self.settle_step(&step, || Box::new(|| ())).await,
             Err(error) => StepEnd::Lost(Verdict::NotCommitted, error),
         };
         step.pages = Vec::new();

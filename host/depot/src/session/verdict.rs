@@ -23,7 +23,7 @@ use crate::error::{HeadFenceMismatch, StoreError};
 use crate::fence::{Fence, Head};
 use crate::id::Txid;
 use crate::retry::{Retry, is_transient};
-use crate::store::{CommitRow, CommitStep, Store};
+use crate::store::{CommitRow, CommitStep, Durable, Store};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -45,15 +45,20 @@ enum Settled {
 }
 
 impl Shared {
-    /// Sends `step` until there is a verdict.
-    pub(super) async fn settle_step(&self, step: &CommitStep) -> StepEnd {
+    /// Sends `step` until there is a verdict. `tell` makes what the store may call sooner, once for
+    /// each time that the step is sent.
+    pub(super) async fn settle_step(
+        &self,
+        step: &CommitStep,
+        tell: impl Fn() -> Durable,
+    ) -> StepEnd {
         let store = self.depot.store().as_ref();
         let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
         let mut sent_before = false;
         // Set once a send may have been applied, or may still be on its way.
         let mut in_doubt = false;
         loop {
-            let mut error = match retry.ask(store.commit(step.clone())).await {
+            let mut error = match retry.ask(store.commit_and_tell(step.clone(), tell())).await {
                 Ok(()) => return StepEnd::Durable,
                 Err(error) => error,
             };

@@ -336,6 +336,9 @@ pub struct KindRow {
     pub version: u64,
 }
 
+/// Called once, on a thread of the store's, when a step is durable: it must not block.
+pub type Durable = Box<dyn FnOnce() + Send>;
+
 /// The engine under the depot.
 ///
 /// Every method is one atomic step. Fenced steps compare (generation, token) of a head that is not
@@ -389,6 +392,13 @@ pub trait Store: Send + Sync + 'static {
     /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
     /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
+    /// [`Store::commit`], for whoever wants to know sooner: a store whose own thread sees the step
+    /// become durable calls `durable` there, before this is `Ok`. Of any other end it tells
+    /// nothing. A store without such a thread, and whatever lies in front of one, never calls it.
+    async fn commit_and_tell(&self, step: CommitStep, durable: Durable) -> Result<(), StoreError> {
+        drop(durable);
+        self.commit(step).await
+    }
     /// Head and the commit row `txid`, read in one statement: what became of a commit.
     async fn verdict(
         &self,

@@ -1,6 +1,7 @@
 //! What a commit does, and what it is refused for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stockade_depot::store::limits;
 use stockade_depot::{Limit, PAGE_SIZE, PageCount, Pgno, Store, StoreError, Txid};
@@ -175,4 +176,28 @@ pub(crate) async fn a_large_commit_comes_back(store: Arc<dyn Store>) {
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.commits, report.pages), (1, 4000));
     assert_eq!(owner.read_one(1, 1999).await.unwrap(), page(1999, 1));
+}
+
+pub(crate) async fn success_is_told_at_most_once_and_nothing_else_is(store: Arc<dyn Store>) {
+    let mut owner = Owner::create(&store, "a").await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let tell = || {
+        let told = Arc::clone(&told);
+        Box::new(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+        })
+    };
+    let step = owner.commit_step(&[(1, 1)], 1);
+    store.commit_and_tell(step.clone(), tell()).await.unwrap();
+    let (head, _) = store.verdict(owner.fence.db, Txid(1)).await.unwrap();
+    assert_eq!(head.map(|head| head.txid), Some(Txid(1)));
+    let of_success = told.load(Ordering::SeqCst);
+    assert!(of_success <= 1);
+    // Applied before: refused, so not told.
+    let again = store.commit_and_tell(step, tell()).await;
+    assert!(matches!(again, Err(StoreError::Fenced(_))), "{again:?}");
+    let holes = owner.commit_step(&[(9, 1)], 9);
+    let holes = store.commit_and_tell(holes, tell()).await;
+    assert!(holes.is_err());
+    assert_eq!(told.load(Ordering::SeqCst), of_success);
 }

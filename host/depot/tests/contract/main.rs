@@ -53,6 +53,7 @@ macro_rules! for_each_case {
             commit::a_commit_moves_the_head_by_one
             commit::a_resent_commit_is_fenced_and_its_row_tells
             commit::concurrent_resends_apply_once
+            commit::success_is_told_at_most_once_and_nothing_else_is
             commit::a_commit_that_leaves_holes_changes_nothing
             commit::malformed_pages_are_refused
             commit::limits_are_refused_and_change_nothing

@@ -24,5 +24,6 @@ mod races;
 mod random;
 mod read;
 mod retention;
+mod sooner;
 mod stage;
 mod takeover;

@@ -26,6 +26,7 @@ use super::open::{self, OpenStoreError};
 use super::readers::Readers;
 use super::wal::{self, Stop, Wal};
 use crate::error::StoreError;
+use crate::store::Durable;
 
 /// One file of the store, or its stand-in in memory.
 pub(super) struct DataFile {
@@ -111,10 +112,21 @@ impl DataFile {
         bytes: u64,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_and_tell(bytes, work, None).await
+    }
+
+    /// [`DataFile::write`]; `durable` is called by the thread that made it so.
+    pub(super) async fn write_and_tell<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+        durable: Option<Durable>,
+    ) -> Result<T, StoreError> {
         if self.failed.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
         let (step, answer) = Step::new(bytes, work);
+        let step = step.telling(durable);
         match &self.engine {
             Engine::File(file) => file.queue.submit(Box::new(step)).await?,
             Engine::Memory { conn, clock } => {

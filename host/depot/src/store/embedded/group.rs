@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::failure;
 use crate::error::StoreError;
+use crate::store::Durable;
 
 /// A write step on its way through the committer.
 pub(super) trait Member: Send {
@@ -36,6 +37,8 @@ pub(super) struct Step<F, T> {
     bytes: u64,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
+    /// Told of success, before the answer is.
+    durable: Option<Durable>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -47,7 +50,12 @@ where
     /// A step that has not run, and where to wait for its answer.
     pub(super) fn new(bytes: u64, work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (answer, receiver) = oneshot::channel();
-        (Self { bytes, work: Some(work), result: None, answer }, receiver)
+        (Self { bytes, work: Some(work), result: None, durable: None, answer }, receiver)
+    }
+
+    /// The step, which tells of its success first.
+    pub(super) fn telling(self, durable: Option<Durable>) -> Self {
+        Self { durable, ..self }
     }
 }
 
@@ -71,7 +79,8 @@ where
     }
 
     fn reply(self: Box<Self>, group: Result<(), StoreError>) {
-        let answer = match (group, self.result) {
+        let Self { result, durable, answer: caller, .. } = *self;
+        let answer = match (group, result) {
             (Ok(()), Some(own)) => own,
             (Ok(()), None) => Err(StoreError::Unavailable("the step did not run".into())),
             // It wrote nothing, and what refused it may not have become durable.
@@ -80,8 +89,11 @@ where
             }
             (Err(error), _) => Err(error),
         };
+        if let (Ok(_), Some(durable)) = (&answer, durable) {
+            durable();
+        }
         // The caller may have given up waiting: it will read the verdict.
-        let _ = self.answer.send(answer);
+        let _ = caller.send(answer);
     }
 }
 
@@ -115,7 +127,7 @@ fn run_until_rollback(
     now_ms: u64,
 ) -> FileState {
     let mut ran = Vec::with_capacity(waiting.len());
-    if let Err(error) = conn.execute_batch("BEGIN IMMEDIATE") {
+    if let Err(error) = statement(conn, "BEGIN IMMEDIATE") {
         let error = StoreError::from(error);
         for member in waiting {
             member.reply(Err(error.clone()));
@@ -139,15 +151,19 @@ fn run_until_rollback(
 
 /// Runs one member under its savepoint. An error is the savepoint's, not the member's.
 fn apply(conn: &Connection, member: &mut dyn Member, now_ms: u64) -> rusqlite::Result<()> {
-    conn.prepare_cached("SAVEPOINT member")?.execute([])?;
+    statement(conn, "SAVEPOINT member")?;
     if !member.apply(conn, now_ms) {
         if conn.is_autocommit() {
             return Ok(());
         }
-        conn.prepare_cached("ROLLBACK TO member")?.execute([])?;
+        statement(conn, "ROLLBACK TO member")?;
     }
-    conn.prepare_cached("RELEASE member")?.execute([])?;
-    Ok(())
+    statement(conn, "RELEASE member")
+}
+
+/// One of the few statements around members, compiled once.
+fn statement(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// A member's failure (no room, an I/O error) undid the whole transaction.
@@ -159,7 +175,7 @@ fn rolled_back(ran: Vec<Box<dyn Member>>, culprit: Box<dyn Member>) -> FileState
 }
 
 fn commit(conn: &Connection, ran: Vec<Box<dyn Member>>) -> FileState {
-    let Err(error) = conn.execute_batch("COMMIT") else {
+    let Err(error) = statement(conn, "COMMIT") else {
         answer(ran, &Ok(()));
         return FileState::Sound;
     };

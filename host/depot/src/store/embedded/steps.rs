@@ -17,9 +17,9 @@ use crate::page::PAGE_SIZE;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
-    Trim, Trimmed, sql,
+    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Durable, Emptied,
+    History, Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver,
+    TakeoverStep, Trim, Trimmed, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -121,19 +121,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        check_step_bytes(step.pages.len())?;
-        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
-        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
-        let file = self.shard_of(step.fence.db)?;
-        let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
-            tokio::task::spawn_blocking(move || PackedCommit::new(&step))
-                .await
-                .map_err(|error| StoreError::Unavailable(error.to_string()))??
-        } else {
-            PackedCommit::new(&step)?
-        };
-        let bytes = packed.bytes();
-        file.write(bytes, move |conn, now_ms| write::commit(conn, &packed, now_ms)).await
+        self.commit_telling(step, None).await
+    }
+
+    async fn commit_and_tell(&self, step: CommitStep, durable: Durable) -> Result<(), StoreError> {
+        self.commit_telling(step, Some(durable)).await
     }
 
     async fn verdict(
@@ -340,6 +332,27 @@ impl Store for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    async fn commit_telling(
+        &self,
+        step: CommitStep,
+        durable: Option<Durable>,
+    ) -> Result<(), StoreError> {
+        check_step_bytes(step.pages.len())?;
+        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
+        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
+        let file = self.shard_of(step.fence.db)?;
+        let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
+            tokio::task::spawn_blocking(move || PackedCommit::new(&step))
+                .await
+                .map_err(|error| StoreError::Unavailable(error.to_string()))??
+        } else {
+            PackedCommit::new(&step)?
+        };
+        let bytes = packed.bytes();
+        let work = move |conn: &_, now_ms| write::commit(conn, &packed, now_ms);
+        file.write_and_tell(bytes, work, durable).await
+    }
+
     /// The file with all rows of an actor.
     fn file_of(&self, actor: &ActorId) -> Result<&super::DataFile, StoreError> {
         let shard = actor.shard(self.files.count);
