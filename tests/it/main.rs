@@ -23,6 +23,7 @@ mod import;
 mod kill;
 mod large;
 mod lifecycle;
+mod moved;
 mod report;
 mod retention;
 mod revoke;

@@ -38,6 +38,8 @@ pub(crate) enum Won {
         restarts: u32,
         /// What the last sealed generation handed over.
         snapshot: Option<Snapshot>,
+        /// Whether earlier generations have left stages behind.
+        leftovers: bool,
     },
     /// The answer was lost; the head, read later, has our token.
     Learned(Head),
@@ -62,12 +64,14 @@ pub(crate) async fn take_over(
     let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
     loop {
         match settle(depot, &step, &mut retry).await? {
-            Won::Answered { head, restarts, snapshot } => {
+            Won::Answered { head, restarts, snapshot, leftovers } => {
                 let session = Session::open(depot, &state.row.actor, component, &head);
                 if depot.store().reads_are_remote() {
                     session.preload().await;
                 }
-                session.collect_leftovers();
+                if leftovers {
+                    session.collect_leftovers();
+                }
                 return Ok(Opened {
                     session,
                     snapshot: snapshot.map(|it| handed_over(it, &head, replaced, component)),
@@ -114,9 +118,9 @@ pub(crate) async fn settle(
 ) -> Result<Won, OpenError> {
     loop {
         let mut error = match retry.ask(depot.store().take_over(step.clone())).await {
-            Ok(TakenOver::Owned { head, restarts, snapshot }) => {
+            Ok(TakenOver::Owned { head, restarts, snapshot, leftovers }) => {
                 debug_assert!(matches!(whose(step, &head), Whose::Ours), "{head:?}");
-                return Ok(Won::Answered { head, restarts, snapshot });
+                return Ok(Won::Answered { head, restarts, snapshot, leftovers });
             }
             Ok(TakenOver::Moved(head)) => match whose(step, &head) {
                 Whose::Ours => return Ok(Won::Learned(head)),

@@ -15,7 +15,8 @@
 
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Cause, Reason, SealError};
+use stockade_depot::store::{ActorRow, ActorState, Wanted};
+use stockade_depot::{Cause, Head, Reason, SealError};
 
 use super::answers::{Answers, Pending};
 use super::call::{Answer, CallEnd, Running};
@@ -83,7 +84,7 @@ pub async fn fatal(generation: Generation, mut answers: Answers, cause: &Cause) 
     let proven = join(&mut answers, &departure.generation.trace).await;
     let departure = departure.close_sql().await;
     let snapshot = departure.lost_snapshot("the generation ended fatally");
-    departure.end(snapshot, false, proven)
+    departure.end(snapshot, None, proven)
 }
 
 /// Ends a generation whose instance died. The data is fine: commits already handed over run to
@@ -101,7 +102,7 @@ pub async fn crashed(
     let proven = join(&mut answers, &departure.generation.trace).await;
     departure.settle_commits().await;
     let snapshot = departure.lost_snapshot("the instance died");
-    departure.end(snapshot, false, proven)
+    departure.end(snapshot, None, proven)
 }
 
 /// Why a call was ended that had not used up its own budget.
@@ -259,7 +260,10 @@ impl Departure {
     }
 
     /// One fenced step: the last commits are durable, the state is stored, the epoch is closed.
-    async fn seal(&mut self, (state, mut snapshot): Taken) -> (SnapshotOutcome, bool) {
+    async fn seal(
+        &mut self,
+        (state, mut snapshot): Taken,
+    ) -> (SnapshotOutcome, Option<Box<ActorState>>) {
         let sealed = self.generation.session.seal(state).await;
         if let Err(cause) = &sealed {
             // Lost at its last step: that is why it ends, whatever was meant.
@@ -274,7 +278,24 @@ impl Departure {
             self.notes.push(format!("seal failed: {cause}"));
         }
         self.told(EndStep::Sealed);
-        (snapshot, sealed.is_ok())
+        let left = sealed.ok().map(|head| Box::new(self.left(head, &snapshot)));
+        (snapshot, left)
+    }
+
+    /// The actor as this generation leaves it: nobody changes that without a higher generation.
+    fn left(&self, head: Head, snapshot: &SnapshotOutcome) -> ActorState {
+        let handed_over = matches!(snapshot, SnapshotOutcome::Taken { .. });
+        ActorState {
+            row: ActorRow {
+                actor: self.generation.actor.clone(),
+                db: head.fence.db,
+                component: self.generation.component().digest(),
+                wanted: Wanted::Present,
+                restarts: self.generation.restarts,
+            },
+            handed_over: handed_over.then_some(head.fence.generation),
+            head,
+        }
     }
 
     /// Kills every handle that is left: all of them, where SQL was not revoked before.
@@ -308,7 +329,7 @@ impl Departure {
     }
 
     /// Drops the instance. What is left is the exit, for the router.
-    fn end(self, snapshot: SnapshotOutcome, sealed: bool, proven: bool) -> Exit {
+    fn end(self, snapshot: SnapshotOutcome, sealed: Option<Box<ActorState>>, proven: bool) -> Exit {
         let Self { generation, reason, notes, .. } = self;
         let (fence, trace) = (generation.fence(), generation.trace.clone());
         let actor = generation.actor.clone();
@@ -316,7 +337,7 @@ impl Departure {
         drop(generation);
         trace.step(EndStep::InstanceDropped);
         tracing::info!(
-            %actor, generation = %fence.generation, %reason, sealed, ?snapshot,
+            %actor, generation = %fence.generation, %reason, sealed = sealed.is_some(), ?snapshot,
             message = message.as_deref().unwrap_or(""), "generation ended"
         );
         Exit {

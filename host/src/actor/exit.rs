@@ -1,6 +1,7 @@
 //! How a generation ended: recorded once, shown to operators.
 
 use serde::Serialize;
+use stockade_depot::store::ActorState;
 use stockade_depot::{DbId, Generation, Reason};
 
 /// How a generation ended.
@@ -14,8 +15,8 @@ pub struct Exit {
     pub reason: Reason,
     /// What became of its in-memory state.
     pub snapshot: SnapshotOutcome,
-    /// Whether the store accepted the seal.
-    pub sealed: bool,
+    /// The actor as its seal left it; `None`: the store has not accepted one.
+    pub sealed: Option<Box<ActorState>>,
     /// Whether a call of it was answered well, and heard.
     pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.

@@ -56,6 +56,8 @@ pub struct Origin {
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
+    /// The restart counter that its takeover has written.
+    pub restarts: u32,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
     /// Who watches its end.
@@ -86,6 +88,8 @@ pub struct Generation {
     pub(super) grip: Grip,
     /// Tells the steps of its end.
     pub(super) trace: Trace,
+    /// The restart counter that its takeover has written.
+    pub(super) restarts: u32,
     started_from: Option<StartedFrom>,
 }
 
@@ -96,8 +100,16 @@ impl Generation {
     /// `StartFailed` if the component cannot be instantiated or a hook fails. The session is closed
     /// then, its head unsealed: the next attempt takes it over.
     pub async fn start(origin: Origin) -> Result<Self, HostError> {
-        let Origin { actor, session, program, start_reason, snapshot, scratch_dir, observer } =
-            origin;
+        let Origin {
+            actor,
+            session,
+            program,
+            start_reason,
+            snapshot,
+            restarts,
+            scratch_dir,
+            observer,
+        } = origin;
         let trace = Trace::new(observer, &actor, session.fence().generation);
         let (meter, sql_grip, grip) = (Meter::new(), Grip::default(), Grip::default());
         let limits = Arc::clone(&program.limits);
@@ -145,6 +157,7 @@ impl Generation {
             sql_grip,
             grip,
             trace,
+            restarts,
             started_from: None,
         };
         match generation.run_start_hooks(snapshot, deadline).await {

@@ -266,6 +266,7 @@ pub struct ExitInfo {
 impl From<Exit> for ExitInfo {
     fn from(exit: Exit) -> Self {
         let Exit { generation, reason, snapshot, sealed, message, .. } = exit;
+        let sealed = sealed.is_some();
         Self { generation, reason, snapshot, sealed, message }
     }
 }

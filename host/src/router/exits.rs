@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 use stockade_depot::ActorId;
+use stockade_depot::store::ActorState;
 
 use crate::actor::exit::Exit;
 
@@ -34,6 +35,14 @@ impl Exits {
         {
             inner.newest.remove(&oldest);
         }
+    }
+
+    /// The actor as its newest life left it, if that was sealed here. Others may have changed it
+    /// since: a takeover of what it names then fails.
+    #[must_use]
+    pub fn left(&self, actor: &ActorId) -> Option<ActorState> {
+        let inner = self.inner.lock();
+        inner.newest.get(actor)?.sealed.as_deref().cloned()
     }
 
     /// The newest exit of an actor since this host started.

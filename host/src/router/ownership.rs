@@ -38,9 +38,16 @@ pub async fn begin(
 ) -> Result<Beginning, HostError> {
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
+    // What a life that ended here has left is most often still so; if not, the takeover says it.
+    let mut left = shared.exits.left(actor);
     let (opened, start_reason) = loop {
+        let remembered = left.take();
+        let is_remembered = remembered.is_some();
+        let state = match remembered {
+            Some(state) => Some(state),
+            None => shared.depot.store().actor(actor).await?,
+        };
         attempts += 1;
-        let state = shared.depot.store().actor(actor).await?;
         let component = program.component.digest();
         let (opened, reason) = match state {
             None if !creates => {
@@ -72,6 +79,10 @@ pub async fn begin(
         };
         match opened {
             Ok(opened) => break (opened, reason),
+            Err(OpenError::DatabaseMissing(_) | OpenError::Superseded { .. }) if is_remembered => {
+                tracing::debug!(%actor, "it has lived elsewhere since");
+                continue;
+            }
             // Another process or an earlier attempt was faster: look again.
             Err(OpenError::Exists(_) | OpenError::Superseded { .. })
                 if attempts < OWNERSHIP_ATTEMPTS_MAX =>
@@ -83,7 +94,7 @@ pub async fn begin(
         tokio::time::sleep(shared.depot.random().part_of(pause)).await;
         pause *= 2;
     };
-    let Opened { session, snapshot, .. } = opened;
+    let Opened { session, snapshot, restarts, .. } = opened;
     session.narrow(SessionLimits {
         commit_bytes_max: program.limits.commit_bytes_max,
         database_bytes_max: program.limits.database_bytes_max,
@@ -95,6 +106,7 @@ pub async fn begin(
         program,
         start_reason,
         snapshot,
+        restarts,
         scratch_dir: shared.scratch_dir.clone(),
         observer: shared.observer.clone(),
     })))

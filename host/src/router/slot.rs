@@ -338,7 +338,7 @@ impl Slot {
                     generation: fence.generation,
                     reason,
                     snapshot: SnapshotOutcome::None,
-                    sealed: false,
+                    sealed: None,
                     proven: false,
                     message: Some(error.to_string()),
                 })

@@ -131,6 +131,8 @@ pub enum TakenOver {
         restarts: u32,
         /// In-memory state that the last sealed generation handed over, if any.
         snapshot: Option<Snapshot>,
+        /// Whether earlier generations have left stages behind: see [`Store::collect_stages`].
+        leftovers: bool,
     },
     /// The head was not what `replaces` says; nothing was changed. Carries the head as it is.
     Moved(Head),

@@ -179,7 +179,7 @@ pub(crate) async fn a_large_commit_comes_back(store: Arc<dyn Store>) {
 }
 
 pub(crate) async fn success_is_told_at_most_once_and_nothing_else_is(store: Arc<dyn Store>) {
-    let mut owner = Owner::create(&store, "a").await;
+    let owner = Owner::create(&store, "a").await;
     let told = Arc::new(AtomicUsize::new(0));
     let tell = || {
         let told = Arc::clone(&told);

@@ -23,7 +23,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         &step.owner.0[..],
     ];
     match one(conn, import::TAKE_OVER, fence, |row| rows::head(row, 0))? {
-        Some(head) => Ok(TakenOver::Owned { head, restarts: 0, snapshot: None }),
+        Some(head) => Ok(TakenOver::Owned { head, restarts: 0, snapshot: None, leftovers: false }),
         None => head(conn, step.db).map(TakenOver::Moved),
     }
 }

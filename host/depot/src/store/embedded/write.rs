@@ -125,7 +125,8 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         retention::check_forks(conn, step.db)?;
     }
     let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
-    Ok(TakenOver::Owned { head: taken, restarts, snapshot })
+    let leftovers = staged::left(conn, &taken.fence)?.is_some();
+    Ok(TakenOver::Owned { head: taken, restarts, snapshot, leftovers })
 }
 
 pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
