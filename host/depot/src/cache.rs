@@ -12,6 +12,8 @@
 //! hit:   one lock of the group, one clone of `Bytes`; no allocation
 //! full:  the group that was used longest ago loses its oldest pages first, 1/16 of the cache at a
 //!        time, so that looking for it is paid once per many pages
+//! ahead: pages that a scan will want next; the first hit tells, so that the scan goes on, and a
+//!        long scan takes its pages out again as it passes
 //! ```
 
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use parking_lot::Mutex;
 use crate::broken::{self, Variant};
 use crate::fence::Head;
 use crate::id::{DbId, PageCount, Pgno, Txid};
+use crate::limits::SCAN_CACHE_PART;
 use crate::page::{PAGE_SIZE, PageBytes};
 
 /// What a cached page is charged: its bytes and about what the map needs for it.
@@ -59,6 +62,16 @@ struct GroupState {
 struct Entry {
     bytes: PageBytes,
     used: u64,
+    /// Read ahead, and not asked for yet.
+    ahead: bool,
+}
+
+/// A page that was there.
+#[derive(Debug)]
+pub(crate) struct Hit {
+    pub(crate) bytes: PageBytes,
+    /// The first time that a page is asked for that was read ahead.
+    pub(crate) ahead: bool,
 }
 
 impl Cache {
@@ -187,13 +200,51 @@ pub(crate) struct CacheGroup {
 
 impl CacheGroup {
     /// The cached page, if any.
-    pub(crate) fn get(&self, pgno: Pgno) -> Option<PageBytes> {
+    pub(crate) fn get(&self, pgno: Pgno) -> Option<Hit> {
         let now = self.cache.clock.load(Ordering::Relaxed);
         self.group.used.store(now, Ordering::Relaxed);
         let mut state = self.group.state.lock();
         let entry = state.pages.get_mut(&pgno)?;
         entry.used = now;
-        Some(entry.bytes.clone())
+        let ahead = std::mem::take(&mut entry.ahead);
+        Some(Hit { bytes: entry.bytes.clone(), ahead })
+    }
+
+    /// Pages that one scan may fill, or leave behind.
+    pub(crate) fn scan_pages_max(&self) -> usize {
+        self.cache.entries_max / SCAN_CACHE_PART
+    }
+
+    /// Leaves those pages that are not cached.
+    pub(crate) fn retain_missing(&self, pages: &mut Vec<Pgno>) {
+        let state = self.group.state.lock();
+        pages.retain(|pgno| !state.pages.contains_key(pgno));
+    }
+
+    /// Takes out a page that a long scan has passed. Whatever version is there, to lose it is only
+    /// slower.
+    pub(crate) fn pass(&self, pgno: Pgno) {
+        let mut state = self.group.state.lock();
+        if state.pages.remove(&pgno).is_some() {
+            self.cache.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// [`CacheGroup::add_read`] of pages that nobody has asked for yet.
+    pub(crate) fn add_ahead(&self, at: Txid, pages: Vec<(Pgno, PageBytes)>) {
+        let used = self.tick();
+        {
+            let mut state = self.group.state.lock();
+            if !state.live || state.valid_through != at {
+                return;
+            }
+            let before = state.pages.len();
+            for (pgno, bytes) in pages {
+                state.pages.entry(pgno).or_insert(Entry { bytes, used, ahead: true });
+            }
+            self.cache.entries.fetch_add(state.pages.len() - before, Ordering::Relaxed);
+        }
+        self.cache.shrink();
     }
 
     /// Keeps a page that was read as of `at`, unless a commit went by meanwhile: then it might be
@@ -205,7 +256,7 @@ impl CacheGroup {
             if !state.live || state.valid_through != at {
                 return;
             }
-            if state.pages.insert(pgno, Entry { bytes, used }).is_none() {
+            if state.pages.insert(pgno, Entry { bytes, used, ahead: false }).is_none() {
                 self.cache.entries.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -226,7 +277,8 @@ impl CacheGroup {
         self.change(txid, page_count, |cached| {
             for (pgno, bytes) in pages {
                 if keep {
-                    cached.insert(*pgno, Entry { bytes: bytes.clone(), used });
+                    let bytes = bytes.clone();
+                    cached.insert(*pgno, Entry { bytes, used, ahead: false });
                 } else {
                     cached.remove(pgno);
                 }
@@ -324,6 +376,28 @@ mod tests {
         assert!(group.get(Pgno(2)).is_none());
         group.add_read(Txid(6), Pgno(2), page());
         assert!(group.get(Pgno(2)).is_some());
+    }
+
+    #[test]
+    fn pages_read_ahead_that_a_commit_overtook_are_not_kept() {
+        let cache = Cache::new(1 << 20);
+        let group = cache.open(&head(1, 5));
+        group.add_commit(Txid(6), PageCount(1000), &[(Pgno(1), page())]);
+        group.add_ahead(Txid(5), vec![(Pgno(2), page())]);
+        assert!(group.get(Pgno(2)).is_none());
+        group.add_ahead(
+            Txid(6),
+            vec![(Pgno(1), Bytes::from(vec![9; PAGE_SIZE])), (Pgno(2), page())],
+        );
+        assert_eq!(group.get(Pgno(1)).map(|hit| hit.bytes), Some(page()), "what is there stays");
+        let told: Vec<bool> = (0..2).map(|_| group.get(Pgno(2)).unwrap().ahead).collect();
+        assert_eq!(told, [true, false], "the first hit tells");
+        group.pass(Pgno(2));
+        assert!(group.get(Pgno(2)).is_none());
+        assert_eq!(cache.bytes(), ENTRY_BYTES as u64);
+        let _next = cache.open(&head(1, 6));
+        group.add_ahead(Txid(6), vec![(Pgno(3), page())]);
+        assert!(group.get(Pgno(3)).is_none(), "a former group learns nothing");
     }
 
     #[test]

@@ -15,6 +15,20 @@ pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// group of them bounded memory. Larger transactions are staged.
 pub const COMMIT_BYTES_MAX: u64 = 128 << 20;
 
+/// Misses in ascending order before a scan is believed. 4: a wake looks at fewer.
+pub(crate) const SCAN_MISSES_MIN: u32 = 4;
+/// Pages of the first question of a scan, the wanted one included. 4: little is lost if it was none.
+pub(crate) const SCAN_PAGES_MIN: u32 = 4;
+/// How far after the page before the next page of a scan may lie, before anything is read ahead. 4
+/// pages: leaves of one table, with pages of its indexes and inner pages between them.
+pub(crate) const SCAN_GAP_MAX: u32 = 4;
+/// Misses elsewhere, without a page that was read ahead between them, that a scan lives through. 2:
+/// an inner page and one of another table.
+pub(crate) const SCAN_STRAYS_MAX: u32 = 2;
+/// The part of the cache that one question may fill, and that one scan leaves pages in: an eighth,
+/// so that reading a large database once does not push out what others need.
+pub(crate) const SCAN_CACHE_PART: usize = 8;
+
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]
 pub struct DepotLimits {
@@ -39,6 +53,11 @@ pub struct DepotLimits {
     /// How long reading ahead may hold up a wake: as long as the first page would be waited for on a
     /// healthy network. 100 ms.
     pub preload_deadline: Duration,
+    /// Most pages of one question to the store when pages are read in ascending order, the wanted
+    /// one included; also bounded by what a store answers at once and by an eighth of the cache. 64
+    /// (256 KiB): a scan waits for a network a 64th as often, and the store's reader is lent for a
+    /// fraction of a millisecond. 0 or 1: nothing is read ahead.
+    pub read_ahead_pages_max: u32,
     /// Threads of the process that may wait inside SQLite at once: each is a blocked OS thread,
     /// and the runtime has only so many.
     pub parked_reads_max: usize,
@@ -64,6 +83,7 @@ impl Default for DepotLimits {
             read_deadline: Duration::from_secs(5),
             preload_pages_max: 32,
             preload_deadline: Duration::from_millis(100),
+            read_ahead_pages_max: 64,
             parked_reads_max: 128,
             snapshot_bytes_max: 16 << 20,
             database_pages_max: 1 << 22,

@@ -18,6 +18,7 @@
 //! `read`, `prepare` and `publish` are called by one thread at a time: the one that runs SQLite.
 //! Everything else may be called from anywhere, at any time.
 
+mod ahead;
 mod death;
 mod pipeline;
 mod preload;
@@ -46,6 +47,7 @@ use crate::limits::{DepotLimits, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
 use crate::source::LargePages;
+use ahead::Ahead;
 use death::Death;
 use pipeline::{MarkState, Pipeline, Written};
 
@@ -78,6 +80,8 @@ pub(crate) struct Shared {
     fence: Fence,
     component: Digest,
     cache: CacheGroup,
+    /// Whether its misses are a scan.
+    ahead: Mutex<Ahead>,
     death: Death,
     pipeline: Mutex<Pipeline>,
     /// Something changed: a step ended, the session died, or waits were interrupted. Who waits
@@ -107,6 +111,7 @@ impl Session {
                 cache: depot.cache().open(head),
                 depot: Arc::clone(depot),
                 actor: actor.clone(),
+                ahead: Mutex::default(),
                 fence: head.fence,
                 component,
                 death: Death::default(),

@@ -23,8 +23,8 @@ impl Shared {
         };
         let most = limits.preload_pages_max.min(u32::try_from(READ_PAGES_MAX).unwrap_or(u32::MAX));
         // What this process has cached of the generation before is still right: see `cache.rs`.
-        let cold = |pgno: &Pgno| self.cache.get(*pgno).is_none();
-        let wanted: Vec<Pgno> = (1..=page_count.min(most)).map(Pgno).filter(cold).collect();
+        let mut wanted: Vec<Pgno> = (1..=page_count.min(most)).map(Pgno).collect();
+        self.cache.retain_missing(&mut wanted);
         if wanted.is_empty() {
             return;
         }

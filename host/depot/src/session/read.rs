@@ -1,4 +1,8 @@
 //! One page: dead flag, collected, in flight, cache, store, in this order.
+//!
+//! A scan asks the store for the following pages in the same question. They obey its fence and txid;
+//! what a commit has overtaken is not kept, and damage among them is left to the read that needs
+//! the page.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,11 +17,13 @@ use crate::error::StoreError;
 use crate::id::{Pgno, Txid};
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::retry::{Retry, is_transient};
-use crate::store::PagesRead;
+use crate::store::{PageVersion, PagesRead, READ_PAGES_MAX};
 
 /// How often a wait asks whether it may go on. 10 ms, the grain of every deadline of a guest.
 const PATIENCE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
+/// A page that is wanted, and pages that came with it.
+type PageAndAhead = (PageBytes, Vec<(Pgno, PageBytes)>);
 type Answer = Result<PagesRead, StoreError>;
 
 impl Shared {
@@ -40,19 +46,65 @@ impl Shared {
         };
         // A commit that becomes durable from here on does not touch this page: it was neither
         // collected nor in flight, and only the calling thread publishes.
-        if let Some(bytes) = self.cache.get(pgno) {
-            return Ok(bytes);
+        if let Some(hit) = self.cache.get(pgno) {
+            if hit.ahead && self.ahead.lock().hit() > self.cache.scan_pages_max() {
+                self.cache.pass(pgno);
+            }
+            return Ok(hit.bytes);
         }
-        let answer = self.fetch(pgno, at)?;
-        let bytes = self.judge(answer, pgno, at)?;
-        self.cache.add_read(at, pgno, bytes.clone());
+        let ahead = self.ahead_of(pgno, at);
+        let (bytes, ahead) = self.ask(pgno, at, ahead)?;
+        // A long scan leaves the cache to others.
+        if self.ahead.lock().passed() <= self.cache.scan_pages_max() {
+            self.cache.add_read(at, pgno, bytes.clone());
+        }
+        if !ahead.is_empty() {
+            self.cache.add_ahead(at, ahead);
+        }
         Ok(bytes)
     }
 
+    /// The pages after `pgno` that the store is asked for as well: none, unless this is a scan.
+    /// Only pages that are neither collected nor in flight as of `at`: the store has those.
+    fn ahead_of(&self, pgno: Pgno, at: Txid) -> Vec<Pgno> {
+        let max = usize::try_from(self.limits().read_ahead_pages_max).unwrap_or(usize::MAX);
+        let max = max.min(READ_PAGES_MAX).min(self.cache.scan_pages_max());
+        let window = self.ahead.lock().miss(pgno, u32::try_from(max).unwrap_or(u32::MAX));
+        if window < 2 {
+            return Vec::new();
+        }
+        let mut pages: Vec<Pgno> = {
+            let pipeline = self.pipeline.lock();
+            // A commit became durable: pages that it wrote are newer than `at`.
+            let last = if pipeline.durable_txid == at { pipeline.page_count.0 } else { 0 };
+            let stored = |pgno: &Pgno| pipeline.page(*pgno).is_none();
+            (pgno.0 + 1..=last.min(pgno.0.saturating_add(window - 1)))
+                .map(Pgno)
+                .filter(stored)
+                .collect()
+        };
+        self.cache.retain_missing(&mut pages);
+        self.ahead.lock().asks(pages.len());
+        pages
+    }
+
+    /// The page, and those of `ahead` that came with it.
+    fn ask(&self, pgno: Pgno, at: Txid, ahead: Vec<Pgno>) -> Result<PageAndAhead, ReadError> {
+        if !ahead.is_empty() {
+            let mut pages = ahead;
+            pages.insert(0, pgno);
+            match self.fetch(&pages, at)? {
+                // One of them is damaged, and perhaps not the one that is wanted.
+                Err(StoreError::Corrupt(_)) => self.ahead.lock().end(pgno),
+                answer => return self.judge(answer, &pages, at),
+            }
+        }
+        self.judge(self.fetch(&[pgno], at)?, &[pgno], at)
+    }
+
     /// Asks the store. An answer that is there at once costs no parking.
-    fn fetch(&self, pgno: Pgno, at: Txid) -> Result<Answer, ReadError> {
-        let pages = [pgno];
-        let mut first = self.depot.store().read(self.fence, at, &pages);
+    fn fetch(&self, pages: &[Pgno], at: Txid) -> Result<Answer, ReadError> {
+        let mut first = self.depot.store().read(self.fence, at, pages);
         let answer = {
             // A store on the network needs its runtime, whatever thread SQLite runs on.
             let _runtime = self.depot.runtime().enter();
@@ -60,10 +112,10 @@ impl Shared {
         };
         match answer {
             Poll::Ready(Err(error)) if is_transient(&error) => {
-                self.fetch_parked(Box::pin(std::future::ready(Err(error))), &pages, at)
+                self.fetch_parked(Box::pin(std::future::ready(Err(error))), pages, at)
             }
             Poll::Ready(answer) => Ok(answer),
-            Poll::Pending => self.fetch_parked(first, &pages, at),
+            Poll::Pending => self.fetch_parked(first, pages, at),
         }
     }
 
@@ -125,12 +177,13 @@ impl Shared {
         }
     }
 
-    /// The page, or what the answer means for the session. An answer that comes after the death
-    /// is not served.
-    fn judge(&self, answer: Answer, pgno: Pgno, at: Txid) -> Result<PageBytes, ReadError> {
+    /// The first of `pages` with the others, or what the answer means for the session. An answer
+    /// that comes after the death is not served.
+    fn judge(&self, answer: Answer, pages: &[Pgno], at: Txid) -> Result<PageAndAhead, ReadError> {
+        let pgno = pages[0];
         let cause = match answer {
-            Ok(read) => match only_page(read, pgno, at) {
-                Ok(bytes) => return self.death.check().map(|()| bytes).map_err(ReadError::Dead),
+            Ok(read) => match first_page(read, pages, at) {
+                Ok(found) => return self.death.check().map(|()| found).map_err(ReadError::Dead),
                 Err(what) => Cause::Corrupt(what),
             },
             Err(error) => match Cause::of_answer(&error) {
@@ -143,18 +196,32 @@ impl Shared {
     }
 }
 
-/// What the store answered, checked against what was asked.
-fn only_page(read: PagesRead, pgno: Pgno, at: Txid) -> Result<PageBytes, String> {
-    match <[_; 1]>::try_from(read.pages) {
-        Ok([page]) if page.pgno == pgno && page.txid <= at && page.bytes.len() == PAGE_SIZE => {
-            Ok(page.bytes)
+/// What the store answered, checked against what was asked. Of the pages after the first, only
+/// sound ones are kept.
+fn first_page(read: PagesRead, pages: &[Pgno], at: Txid) -> Result<PageAndAhead, String> {
+    let pgno = pages[0];
+    if read.pages.len() != pages.len() {
+        let (asked, got) = (pages.len(), read.pages.len());
+        return Err(format!("asked for {asked} pages from page {pgno} on, got {got} pages"));
+    }
+    let mut found = read.pages.into_iter();
+    let sound = |page: &PageVersion, pgno: Pgno| {
+        page.pgno == pgno && page.txid <= at && page.bytes.len() == PAGE_SIZE
+    };
+    match found.next() {
+        Some(page) if sound(&page, pgno) => {
+            let ahead = found
+                .zip(&pages[1..])
+                .filter(|(page, pgno)| sound(page, **pgno))
+                .map(|(page, pgno)| (*pgno, page.bytes));
+            Ok((page.bytes, ahead.collect()))
         }
-        Ok([page]) => Err(format!(
+        Some(page) => Err(format!(
             "asked for page {pgno} as of {at}, got {} bytes of page {} as of {}",
             page.bytes.len(),
             page.pgno,
             page.txid
         )),
-        Err(pages) => Err(format!("asked for page {pgno}, got {} pages", pages.len())),
+        None => Err(format!("asked for page {pgno}, got none")),
     }
 }

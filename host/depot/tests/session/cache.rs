@@ -74,5 +74,6 @@ async fn the_cache_is_bounded_and_its_loss_is_only_slower() {
         assert_eq!(u32::from(byte_of(&session, n)), n % 251);
         assert!(world.here.cache().bytes() <= bytes_max);
     }
-    assert!(world.store.calls(Step::Read) > 300);
+    // 338 pages and more were pushed out; a question is for an eighth of this cache, 7 pages.
+    assert!(world.store.calls(Step::Read) > 300 / 7);
 }

@@ -10,6 +10,7 @@ mod capture;
 mod faulty_store;
 mod world;
 
+mod ahead;
 mod cache;
 mod classes;
 mod close;
