@@ -130,12 +130,12 @@
 //! - A panic is a trap: the instance is gone, its committed data is not, and the next call starts a
 //!   new generation. Nothing in this package panics.
 
-/// The allocator of the actor, unless the feature `allocator` is off: an actor that reads rows into
-/// owned values spends much of its time in the one of the target's C library.
-#[cfg(all(feature = "allocator", target_family = "wasm"))]
-#[global_allocator]
-static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
-
+#[cfg(any(
+    test,
+    all(feature = "allocator", target_family = "wasm", not(target_feature = "atomics"))
+))]
+#[allow(unsafe_code, reason = "an allocator is `unsafe`")]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod sqlite;

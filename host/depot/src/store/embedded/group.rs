@@ -8,6 +8,7 @@
 //! COMMIT                                                    one sync for all
 //! replies                                                   only now
 //! ```
+//! A group of one has no savepoint: its refusal rolls the transaction back.
 //!
 //! Invariants:
 //! - nobody hears anything before COMMIT has returned, refusals included: they may rest on what an
@@ -134,6 +135,11 @@ fn run_until_rollback(
         }
         return FileState::Sound;
     }
+    if waiting.len() == 1
+        && let Some(member) = waiting.next()
+    {
+        return run_alone(conn, member, now_ms);
+    }
     for mut member in waiting {
         let undone = apply(conn, member.as_mut(), now_ms);
         if conn.is_autocommit() {
@@ -147,6 +153,20 @@ fn run_until_rollback(
         }
     }
     commit(conn, ran)
+}
+
+/// Runs the only member of a group. It needs no savepoint, for which SQLite would copy each page that
+/// it changes: the transaction is its own.
+fn run_alone(conn: &Connection, mut member: Box<dyn Member>, now_ms: u64) -> FileState {
+    if member.apply(conn, now_ms) && !conn.is_autocommit() {
+        return commit(conn, vec![member]);
+    }
+    if conn.is_autocommit() {
+        return rolled_back(Vec::new(), member);
+    }
+    roll_back(conn);
+    member.reply(Ok(()));
+    FileState::Sound
 }
 
 /// Runs one member under its savepoint. An error is the savepoint's, not the member's.
@@ -257,6 +277,22 @@ mod tests {
         assert_eq!(state, FileState::Sound);
         assert_eq!(answers, [Ok(1), Err(StoreError::Closed), Ok(3)]);
         assert_eq!(rows(&conn), 2);
+    }
+
+    #[test]
+    fn a_refused_member_that_is_alone_leaves_nothing() {
+        let conn = table();
+        let (state, answers) = check(&conn, vec![insert(1, 10, Some(StoreError::Closed))]);
+        assert_eq!((state, answers), (FileState::Sound, vec![Err(StoreError::Closed)]));
+        assert_eq!(rows(&conn), 0);
+        conn.execute_batch("PRAGMA max_page_count = 20").unwrap();
+        let (state, answers) = check(&conn, vec![insert(2, 1 << 20, None)]);
+        let full = Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+        assert_eq!((state, answers), (FileState::Sound, vec![full]));
+        assert_eq!(rows(&conn), 0);
+        let (state, answers) = check(&conn, vec![insert(3, 10, None)]);
+        assert_eq!((state, answers), (FileState::Sound, vec![Ok(3)]));
+        assert_eq!(rows(&conn), 1);
     }
 
     #[test]
