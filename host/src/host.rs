@@ -262,7 +262,7 @@ impl Host {
         let found = Arc::clone(program.component.methods().find(method)?);
         let values = found.arguments(&arguments)?;
         let limits = Arc::clone(&program.limits);
-        let (reply, heard) = request::Reply::new();
+        let (reply, heard) = request::Reply::new(self.inner.config.callers.clone());
         let original = (method.to_owned(), Arc::new(arguments));
         let work = Work::Call { method: found, values, program, original, reply };
         let Heard { value, generation, txid, bill } =
@@ -279,7 +279,7 @@ impl Host {
     pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
-        let (reply, heard) = request::Reply::new();
+        let (reply, heard) = request::Reply::new(self.inner.config.callers.clone());
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
         let asker = Asker::default();

@@ -423,6 +423,30 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     two.block_on(second.shutdown());
 }
 
+/// The only thread of the caller's runtime waits for the answer: the host needs none of it.
+#[test]
+fn a_caller_may_block_its_own_runtime() {
+    let site = Site::new();
+    let callers =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let host =
+        callers.block_on(Host::start(config(&site, "only", Duration::from_secs(60)))).unwrap();
+    let wasm = guest::HOSTILE_WAIT.wasm().unwrap();
+    callers.block_on(host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default())).unwrap();
+    let (calling, handle, actor) =
+        (host.clone(), callers.handle().clone(), actor(guest::HOSTILE_WAIT, "one"));
+    let blocked = callers.spawn(async move {
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let call = calling.call(&actor, "count", Arguments::Json(json!([])));
+            answer.send(handle.block_on(call).map(drop))
+        });
+        answered.recv_timeout(Duration::from_secs(30))
+    });
+    callers.block_on(blocked).unwrap().expect("no answer").unwrap();
+    callers.block_on(host.shutdown());
+}
+
 /// Two hosts of one process and one directory: the lock of the one is not free for the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_process_leave_each_other_alone() {

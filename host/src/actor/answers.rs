@@ -1,8 +1,8 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits in a task of its own, on its caller's runtime if that has
-//! threads, so that the next call runs while the former one's sync is under way. The tasks belong to the generation and are joined before it is sealed: after the seal
-//! nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
+//! One that cannot leave at once waits in a task of its own, so that the next call runs while the
+//! former one's sync is under way. The tasks belong to the generation, whatever runtime they are on
+//! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
 //! deadlines at the latest.
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! Where an answer goes, and whose threads it waits on until it may.
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::answers::Heard;
@@ -12,17 +12,17 @@ pub type Outcome<T> = Result<Heard<T>, HostError>;
 /// Where an answer goes.
 pub struct Reply<T> {
     caller: oneshot::Sender<Outcome<T>>,
-    /// The caller's runtime, if it has threads that run whether or not the caller does.
+    /// The runtime that it waits on, if that is not the host's own.
     home: Option<Handle>,
 }
 
 impl<T> Reply<T> {
-    /// A reply to whoever calls this, and where to wait for it.
+    /// A reply, and where to hear it. `home`: the callers' runtime, if nobody blocks it. An answer that
+    /// waits there wakes its caller without a third thread.
     #[must_use]
-    pub fn new() -> (Self, oneshot::Receiver<Outcome<T>>) {
+    pub fn new(home: Option<Handle>) -> (Self, oneshot::Receiver<Outcome<T>>) {
         let (caller, heard) = oneshot::channel();
-        let threaded = |home: &Handle| home.runtime_flavor() == RuntimeFlavor::MultiThread;
-        (Self { caller, home: Handle::try_current().ok().filter(threaded) }, heard)
+        (Self { caller, home }, heard)
     }
 
     /// Answers. A caller that has gone away needs no answer.
@@ -30,7 +30,7 @@ impl<T> Reply<T> {
         drop(self.caller.send(outcome));
     }
 
-    /// Where the answer may wait: one that waits beside its caller wakes it without a third thread.
+    /// Where the answer waits; `None`: where the guest ran.
     #[must_use]
     pub fn home(&self) -> Option<Handle> {
         self.home.clone()

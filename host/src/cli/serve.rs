@@ -77,7 +77,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let config = self.server_config(context)?;
+        let mut config = self.server_config(context)?;
         let data_dir = config.host.data_dir.clone();
         let allow_faults = config.host.allow_faults;
         let runtime = Builder::new_multi_thread()
@@ -89,6 +89,7 @@ impl Serve {
             // What a killed process has left there must not be taken for ours.
             drop(std::fs::remove_file(path));
         }
+        config.host.callers = Some(runtime.handle().clone());
         let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_depot::Store;
+use tokio::runtime::Handle;
 
 use crate::actor::trace::Observer;
 use crate::error::HostError;
@@ -33,6 +34,9 @@ pub struct HostConfig {
     pub store: Option<Arc<dyn Store>>,
     /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
     pub ground: Option<Ground>,
+    /// The runtime of the callers, if its threads are never blocked: answers wait there, and leave
+    /// through one thread less. The program has it; `None`: the host depends on no threads but its own.
+    pub callers: Option<Handle>,
     /// Who is told the steps of endings, as they are done.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -58,6 +62,7 @@ impl HostConfig {
             allow_faults: false,
             store: None,
             ground: None,
+            callers: None,
             observer: None,
         }
     }
