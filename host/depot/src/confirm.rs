@@ -12,9 +12,7 @@
 //! costs no task. A store that takes its time gets a task, which ends when nobody waits.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -116,12 +114,7 @@ fn request(depot: &Arc<Depot>, fence: Fence, deadline: Instant) -> oneshot::Rece
         !std::mem::replace(&mut queue.running, true)
     };
     if start {
-        let _runtime = depot.runtime().enter();
-        let mut rounds: BoxFuture<'static, ()> = Box::pin(run_rounds(Arc::clone(depot)));
-        let mut context = Context::from_waker(Waker::noop());
-        if rounds.as_mut().poll(&mut context) == Poll::Pending {
-            depot.runtime().spawn(rounds);
-        }
+        depot.run_from_here(run_rounds(Arc::clone(depot)));
     }
     receiver
 }

@@ -1,6 +1,7 @@
 //! The depot of one process: a store, and what its sessions share.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use tokio::runtime::Handle;
 
@@ -190,6 +191,17 @@ impl Depot {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Runs `work`: up to its first wait on the spot, the rest in a task. What a store answers at
+    /// once, or takes from whoever asks, needs no thread of the runtime first.
+    pub(crate) fn run_from_here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _runtime = self.runtime.enter();
+        let mut work = Box::pin(work);
+        let mut context = Context::from_waker(Waker::noop());
+        if work.as_mut().poll(&mut context).is_pending() {
+            self.runtime.spawn(work);
+        }
     }
 }
 

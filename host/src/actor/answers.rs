@@ -2,8 +2,8 @@
 //!
 //! One that cannot leave at once waits in a task of its own, so that the next call runs while the
 //! former one's sync is under way. The tasks belong to the generation, whatever runtime they are on
-//! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They are not cancelled: each ends with its verdict, at the store's
-//! deadlines at the latest.
+//! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They
+//! are not cancelled: each ends with its verdict, at the store's deadlines at the latest.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -45,16 +45,6 @@ pub(crate) enum Written {
     Source(Arc<dyn LargePages>),
 }
 
-impl Written {
-    /// How many pages it has in memory; `None` if they are somewhere else.
-    pub(crate) fn pages_in_memory(&self) -> Option<usize> {
-        match self {
-            Self::Pages(pages) => Some(pages.len()),
-            Self::Source(_) => None,
-        }
-    }
-}
-
 /// A transaction that does not fit into one step.
 #[derive(Debug)]
 pub(crate) struct Large {

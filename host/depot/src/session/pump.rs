@@ -6,7 +6,6 @@
 //! step deadline after the session died, with or without anyone waiting.
 
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use super::Shared;
 use super::pipeline::{Large, LargeCommit, Taken, Written, finish_step};
@@ -25,7 +24,8 @@ const SENT_AT_ONCE_PAGES_MAX: usize = 8;
 pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCount) {
     let max = shared.limits().database_pages_max;
     let step_pages_max = shared.limits().step_pages_max();
-    let at_once = written.pages_in_memory().is_some_and(|pages| pages <= SENT_AT_ONCE_PAGES_MAX);
+    let is_small =
+        matches!(&written, Written::Pages(pages) if pages.len() <= SENT_AT_ONCE_PAGES_MAX);
     let start = {
         let mut pipeline = shared.pipeline.lock();
         let full = page_count.0 > max.max(pipeline.page_count.0);
@@ -40,24 +40,17 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
         pipeline.accept(written, page_count, step_pages_max);
         !std::mem::replace(&mut pipeline.pumping, true)
     };
-    if start {
-        start_pump(shared, at_once);
+    if !start {
+        return;
     }
-}
-
-/// Starts the pump. With `at_once` the thread that publishes sends the step itself, so that the
-/// store works on it while the guest goes on: the pump's task may get no thread until that is done.
-fn start_pump(shared: &Arc<Shared>, at_once: bool) {
-    let runtime = shared.depot.runtime();
-    let mut pumping = Box::pin(pump(Arc::clone(shared)));
-    if at_once {
-        let _runtime = runtime.enter();
-        let mut context = Context::from_waker(Waker::noop());
-        if pumping.as_mut().poll(&mut context).is_ready() {
-            return;
-        }
+    let pumping = pump(Arc::clone(shared));
+    if is_small {
+        // The thread that publishes sends it, so that the store works on it while the guest goes
+        // on: a task may get no thread until the guest is done.
+        shared.depot.run_from_here(pumping);
+    } else {
+        shared.depot.runtime().spawn(pumping);
     }
-    runtime.spawn(pumping);
 }
 
 /// See [`crate::Session::collect_leftovers`].
@@ -68,7 +61,7 @@ pub(super) fn collect_leftovers(shared: &Arc<Shared>) {
         !std::mem::replace(&mut pipeline.pumping, true)
     };
     if start {
-        start_pump(shared, false);
+        shared.depot.runtime().spawn(pump(Arc::clone(shared)));
     }
 }
 

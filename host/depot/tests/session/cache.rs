@@ -60,8 +60,20 @@ async fn a_commit_replaces_cached_pages_and_a_shrink_drops_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cache_is_bounded_and_its_loss_is_only_slower() {
+    fill_and_read(0, 300).await;
+}
+
+/// A question is for an eighth of this cache: 7 pages.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_bounded_whatever_is_read_ahead() {
+    fill_and_read(64, 300 / 7).await;
+}
+
+/// Writes and reads 400 pages through a cache of 64, in more than `questions`.
+async fn fill_and_read(read_ahead_pages_max: u32, questions: u64) {
     let bytes_max = 64 * 4096;
-    let world = World::with(DepotLimits { cache_bytes_max: bytes_max, ..limits() });
+    let cache_bytes_max = bytes_max;
+    let world = World::with(DepotLimits { cache_bytes_max, read_ahead_pages_max, ..limits() });
     let session = world.create().await;
     for first in (1..=400).step_by(4) {
         let pages: Vec<(u32, u8)> =
@@ -74,6 +86,6 @@ async fn the_cache_is_bounded_and_its_loss_is_only_slower() {
         assert_eq!(u32::from(byte_of(&session, n)), n % 251);
         assert!(world.here.cache().bytes() <= bytes_max);
     }
-    // 338 pages and more were pushed out; a question is for an eighth of this cache, 7 pages.
-    assert!(world.store.calls(Step::Read) > 300 / 7);
+    // 338 pages and more were pushed out.
+    assert!(world.store.calls(Step::Read) > questions);
 }
