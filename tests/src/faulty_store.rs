@@ -52,7 +52,7 @@ pub enum Step {
     Stage,
     /// `Store::collect_stages`
     CollectStages,
-    /// `Store::raise_floor`, `Store::trim`
+    /// `Store::raise_floor`, `Store::superseded`, `Store::trim_pages`, `Store::trim_commits`
     Trim,
     /// `Store::take_over_import`, `Store::empty_import`, `Store::finish_import`
     Import,
@@ -90,7 +90,9 @@ impl Step {
             Asked::Destroy => Self::Destroy,
             Asked::Stage => Self::Stage,
             Asked::CollectStages => Self::CollectStages,
-            Asked::RaiseFloor | Asked::Trim => Self::Trim,
+            Asked::RaiseFloor | Asked::Superseded | Asked::TrimPages | Asked::TrimCommits => {
+                Self::Trim
+            }
             Asked::TakeOverImport | Asked::EmptyImport | Asked::FinishImport => Self::Import,
             Asked::ReadAt
             | Asked::Commits

@@ -2,29 +2,36 @@
 //!
 //! ```text
 //! raise the floor    one statement: never above the head, the oldest pin, or a young commit
-//! page versions      in key order, oldest first: what a committed row at or below the floor
-//!                    supersedes, and what lies beyond the page count as of the floor
+//! look               in key order: what a committed row at or below the floor supersedes, and what
+//!                    lies beyond the page count as of the floor
+//! page versions      of all databases of a sweep together, in the order in which the store keeps
+//!                    them: neighbours on the disk go at the price of one
 //! commit rows        below the floor, last: while they are there, there is something to do
 //! ```
 //! Every step is bounded, carries its own condition, and may be sent by any process at any time: so
 //! trimming may stop anywhere, and whoever comes next goes on. A read of a state below the floor is
 //! refused in the snapshot that it reads; one at or above it loses nothing.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::id::{DbId, Pgno, Txid};
 use crate::retry;
-use crate::store::{History, Keep, Store, Trim};
+use crate::store::limits::TRIM_ROWS_MAX;
+use crate::store::{History, Keep, Store, Superseded};
 
-/// What trimming a database did.
+/// Superseded rows above which a sweep is full: 3 MiB of memory.
+const SWEEP_ROWS_MAX: usize = 1 << 17;
+
+/// What trimming a database, or looking at it, did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The oldest state that can be read now.
     pub floor: Txid,
     /// Rows looked at, at most: what it cost the store.
     pub looked: u64,
-    /// Rows deleted.
+    /// Rows that were found and are gone.
     pub rows: u64,
 }
 
@@ -39,20 +46,97 @@ pub async fn trim(
     keep: Keep,
     pause: Duration,
 ) -> Result<Report, StoreError> {
-    let history = raise(store, db, keep, pause).await?;
-    let mut report = Report { floor: history.floor, ..Report::default() };
-    if !has_remains(&history) {
-        return Ok(report);
+    let mut all = Report::default();
+    loop {
+        let mut sweep = Sweep::new(store, pause);
+        let report = sweep.look(db, keep).await?;
+        let is_all = !sweep.is_full();
+        let gone = sweep.finish().await?;
+        all.floor = report.floor;
+        all.looked += report.looked;
+        all.rows += gone.get(&db).copied().unwrap_or_default();
+        if is_all {
+            return Ok(all);
+        }
     }
-    let mut next = Some(Trim::Pages { after: (Pgno(0), Txid(0)), below: history.floor });
-    while let Some(step) = next {
-        let trimmed = store.trim(db, step).await?;
-        report.looked += trimmed.looked;
-        report.rows += trimmed.rows;
-        next = trimmed.next;
-        retry::pause(pause).await;
+}
+
+/// Trims several databases together.
+pub struct Sweep<'a> {
+    store: &'a dyn Store,
+    pause: Duration,
+    superseded: Vec<Superseded>,
+    /// The floors of those that have something to trim.
+    floors: Vec<(DbId, Txid)>,
+}
+
+impl<'a> Sweep<'a> {
+    /// A sweep that has looked at nothing yet, with `pause` between two steps.
+    #[must_use]
+    pub fn new(store: &'a dyn Store, pause: Duration) -> Self {
+        Self { store, pause, superseded: Vec::new(), floors: Vec::new() }
     }
-    Ok(report)
+
+    /// Gives up of `db` what `keep` does not ask for, and looks what may go with it. What is above
+    /// the bound of a sweep is left to the next one.
+    ///
+    /// # Errors
+    /// Those of the store. The other databases of the sweep are not concerned.
+    pub async fn look(&mut self, db: DbId, keep: Keep) -> Result<Report, StoreError> {
+        let history = raise(self.store, db, keep, self.pause).await?;
+        let mut report = Report { floor: history.floor, ..Report::default() };
+        if !has_remains(&history) {
+            return Ok(report);
+        }
+        let mut next = Some((Pgno(0), Txid(0)));
+        while let Some(after) = next {
+            if self.is_full() {
+                return Ok(report);
+            }
+            let look = self.store.superseded(db, after).await?;
+            report.looked += look.looked;
+            self.superseded.extend(look.superseded);
+            next = look.next;
+            retry::pause(self.pause).await;
+        }
+        self.floors.push((db, history.floor));
+        Ok(report)
+    }
+
+    /// Whether it is time to [`Sweep::finish`]: it holds as much as it should.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.superseded.len() >= SWEEP_ROWS_MAX
+    }
+
+    /// Deletes what was found; how many rows of each database. Then the sweep is as new.
+    ///
+    /// # Errors
+    /// Those of the store. What was done stays done; the next sweep goes on.
+    pub async fn finish(&mut self) -> Result<HashMap<DbId, u64>, StoreError> {
+        let mut superseded = std::mem::take(&mut self.superseded);
+        let floors = std::mem::take(&mut self.floors);
+        let mut gone = HashMap::new();
+        superseded.sort_unstable_by_key(|row| (row.db.shard(), row.place));
+        for of_shard in superseded.chunk_by(|a, b| a.db.shard() == b.db.shard()) {
+            for rows in of_shard.chunks(TRIM_ROWS_MAX as usize) {
+                self.store.trim_pages(rows.to_vec()).await?;
+                rows.iter().for_each(|row| *gone.entry(row.db).or_default() += 1);
+                retry::pause(self.pause).await;
+            }
+        }
+        for (db, floor) in floors {
+            loop {
+                let rows = self.store.trim_commits(db, floor).await?;
+                *gone.entry(db).or_default() += rows;
+                retry::pause(self.pause).await;
+                if rows < u64::from(TRIM_ROWS_MAX) {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
 }
 
 /// Whether [`trim`] may find something to do. For a caller that has many to ask about.

@@ -137,7 +137,9 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::CommitPages
         | Asked::History
         | Asked::RaiseFloor
-        | Asked::Trim
+        | Asked::Superseded
+        | Asked::TrimPages
+        | Asked::TrimCommits
         | Asked::Pin
         | Asked::Unpin
         | Asked::Actors

@@ -3,19 +3,21 @@
 //!
 //! ```text
 //! each round   destroys whose owner is gone            ─► finished
-//!              actors awake here, and the next 1,000   ─► trimmed, step by step, with pauses
-//!              of all actors, asleep or elsewhere
+//!              actors awake here, and the next 1,000   ─► looked through, then trimmed together,
+//!              of all actors, asleep or elsewhere         step by step, with pauses
 //! ```
 //! Every process that shares the store does this; each step carries its own condition, so they only
 //! save each other work. A database that costs much to look through is looked at less often: its
-//! pause is a multiple of what the last look cost.
+//! pause is a multiple of what the last look cost. Those in which little had to go wait for a round
+//! that takes all of them along, since neighbours on the disk go at the price of one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockade_depot::retention::{self, Sweep};
 use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
-use stockade_depot::{ActorId, DbId, OpenError, retention};
+use stockade_depot::{ActorId, DbId, OpenError};
 use tokio::time::Instant;
 
 use super::history::Readings;
@@ -29,16 +31,17 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 /// Pause of a database for each row that was looked at. 50 us, where looking takes about 1: so
 /// trimming a database that is written all the time takes some percent of its store's time.
 const ROW_PAUSE: Duration = Duration::from_micros(50);
-/// Rows below which a trim was hardly worth it: each of them cost about one page of the store's file
-/// for itself, while those of one database that go together share most of theirs.
+/// Rows below which the trim of a database was hardly worth it: alone, each of them costs about two
+/// pages of the store's file.
 const FEW_ROWS: u64 = 512;
-/// Rounds that a database is left alone after such a trim. 12, a minute: the history that is kept
+/// Every so many rounds, those databases are trimmed as well. 12, a minute: the history that is kept
 /// longer for it is about as much as the history that is promised.
 const FEW_ROWS_ROUNDS: u32 = 12;
 
 /// Runs for as long as the host.
 pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
-    let mut upkeep = Upkeep { router, readings, every, after: None, rests: HashMap::new() };
+    let mut upkeep =
+        Upkeep { router, readings, after: None, rests: HashMap::new(), rounds_left: 0 };
     let mut period = tokio::time::interval(every);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -53,12 +56,26 @@ pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
 struct Upkeep {
     router: Router,
     readings: Readings,
-    /// The pause between two rounds.
-    every: Duration,
     /// The last of all actors that was looked at; `None`: the next round begins anew.
     after: Option<ActorId>,
-    /// Databases that cost much, until when they rest.
-    rests: HashMap<DbId, Instant>,
+    /// Databases that were looked at, until when they rest.
+    rests: HashMap<DbId, Rest>,
+    /// Rounds until the next one that looks at all of them.
+    rounds_left: u32,
+}
+
+/// What one round has looked at.
+struct Round<'a> {
+    sweep: Sweep<'a>,
+    /// The rows of each database that were looked at.
+    looked: Vec<(DbId, u64)>,
+}
+
+/// How long a database is left alone.
+struct Rest {
+    until: Instant,
+    /// And then until a round that looks at all: little had to go.
+    few: bool,
 }
 
 impl Upkeep {
@@ -97,33 +114,31 @@ impl Upkeep {
     }
 
     async fn trim_some(&mut self) -> Result<(), HostError> {
-        let now = Instant::now();
-        self.rests.retain(|_, until| *until > now);
+        let (now, all) = (Instant::now(), self.rounds_left == 0);
+        self.rounds_left = if all { FEW_ROWS_ROUNDS - 1 } else { self.rounds_left - 1 };
+        self.rests.retain(|_, rest| rest.until > now || (rest.few && !all));
+        let store = Arc::clone(self.store());
+        let mut round = Round { sweep: Sweep::new(store.as_ref(), STEP_PAUSE), looked: Vec::new() };
         let mut policies = HashMap::new();
         for actor in self.router.awake_actors(|_| true) {
             let fence = self.router.slot(&actor).and_then(|slot| slot.fence());
             if let Some(fence) = fence {
-                self.trim(&actor, fence.db, &mut policies).await?;
+                self.look(&mut round, &actor, fence.db, &mut policies).await?;
             }
         }
-        let listed = self.store().actors(None, self.after.as_ref(), LIST_ROWS_MAX).await?;
+        let listed = store.actors(None, self.after.as_ref(), LIST_ROWS_MAX).await?;
         self.after = listed.last().map(|state| state.row.actor.clone());
         for state in listed {
-            self.trim(&state.row.actor, state.head.fence.db, &mut policies).await?;
+            self.look(&mut round, &state.row.actor, state.head.fence.db, &mut policies).await?;
         }
+        self.finish(&mut round).await;
         Ok(())
     }
 
-    /// How long a database is left alone after a trim.
-    fn rest_after(&self, report: &retention::Report) -> Duration {
-        let looked = u32::try_from(report.looked).unwrap_or(u32::MAX);
-        let rest = ROW_PAUSE * looked;
-        let few = report.looked > 0 && report.rows < FEW_ROWS;
-        if few { rest.max(self.every * FEW_ROWS_ROUNDS) } else { rest }
-    }
-
-    async fn trim(
+    /// Looks what of a database may go; deletes what was found when that is much.
+    async fn look(
         &mut self,
+        round: &mut Round<'_>,
         actor: &ActorId,
         db: DbId,
         policies: &mut HashMap<String, Keep>,
@@ -140,25 +155,37 @@ impl Upkeep {
                 keep
             }
         };
-        let store = Arc::clone(self.store());
-        let due = store.history(db).await?.is_some_and(|it| retention::is_due(&it, keep));
+        let due = self.store().history(db).await?.is_some_and(|it| retention::is_due(&it, keep));
         if !due {
             // The store may answer without waiting; who shares this thread gets a turn all the same.
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let report = retention::trim(store.as_ref(), db, keep, STEP_PAUSE).await;
-        match report {
-            Ok(report) => {
-                if report.rows > 0 {
-                    let (floor, rows) = (report.floor, report.rows);
-                    tracing::debug!(%actor, %db, %floor, rows, "history trimmed");
-                }
-                self.rests.insert(db, Instant::now() + self.rest_after(&report));
-            }
+        match round.sweep.look(db, keep).await {
+            Ok(report) => round.looked.push((db, report.looked)),
             Err(error) => tracing::debug!(%actor, %db, %error, "history not trimmed"),
         }
+        if round.sweep.is_full() {
+            self.finish(round).await;
+        }
         Ok(())
+    }
+
+    async fn finish(&mut self, round: &mut Round<'_>) {
+        let looked = std::mem::take(&mut round.looked);
+        match round.sweep.finish().await {
+            Ok(gone) => {
+                let now = Instant::now();
+                for (db, looked) in looked {
+                    let rows = gone.get(&db).copied().unwrap_or_default();
+                    tracing::debug!(%db, looked, rows, "history trimmed");
+                    let rest = ROW_PAUSE * u32::try_from(looked).unwrap_or(u32::MAX);
+                    let few = looked > 0 && rows < FEW_ROWS;
+                    self.rests.insert(db, Rest { until: now + rest, few });
+                }
+            }
+            Err(error) => tracing::debug!(%error, "history not trimmed"),
+        }
     }
 }
 

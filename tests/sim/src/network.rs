@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stockade_depot::store::layer::{Asked, Call, Confirmed, Layer};
-use stockade_depot::store::{ActorState, CommitRow, Created, History, Store, TakenOver, Trimmed};
+use stockade_depot::store::{ActorState, CommitRow, Created, History, Look, Store, TakenOver};
 use stockade_depot::{Head, StoreError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
@@ -370,8 +370,11 @@ fn told(answer: &dyn Any) -> String {
     if let Some(history) = answer.downcast_ref::<History>() {
         return format!("floor {} of {}", history.floor, history.head);
     }
-    if let Some(trimmed) = answer.downcast_ref::<Trimmed>() {
-        return format!("{} rows gone", trimmed.rows);
+    if let Some(look) = answer.downcast_ref::<Look>() {
+        return format!("{} rows superseded", look.superseded.len());
+    }
+    if let Some(rows) = answer.downcast_ref::<u64>() {
+        return format!("{rows} rows");
     }
     "done".to_owned()
 }

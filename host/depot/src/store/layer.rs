@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 
 use super::{
     ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver, TakeoverStep,
-    Trim, Trimmed,
+    Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store, Superseded, TakenOver,
+    TakeoverStep,
 };
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
@@ -43,7 +43,9 @@ pub enum Asked {
     CommitPages,
     History,
     RaiseFloor,
-    Trim,
+    Superseded,
+    TrimPages,
+    TrimCommits,
     Pin,
     Unpin,
     TakeOverImport,
@@ -294,8 +296,17 @@ impl<L: Layer> Store for L {
         send!(self, About::db(Asked::RaiseFloor, db), [], |store| store.raise_floor(db, keep))
     }
 
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
-        send!(self, About::db(Asked::Trim, db), [], |store| store.trim(db, step))
+    async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError> {
+        send!(self, About::db(Asked::Superseded, db), [], |store| store.superseded(db, after))
+    }
+
+    async fn trim_pages(&self, rows: Vec<Superseded>) -> Result<u64, StoreError> {
+        send!(self, About::all(Asked::TrimPages), [rows], |store| store.trim_pages(rows))
+    }
+
+    async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError> {
+        let about = About::db(Asked::TrimCommits, db);
+        send!(self, about, [], |store| store.trim_commits(db, below))
     }
 
     async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {

@@ -20,7 +20,7 @@ pub const DATABASE_PAGES_MAX: u32 = 1 << 24;
 pub const DESTROY_ROWS_MAX: u32 = 2000;
 /// Most staged rows that one step of their collection deletes, for the same reason.
 pub const COLLECT_ROWS_MAX: u32 = 2000;
-/// Most page rows that one step of trimming looks at, and most commit rows that it deletes: a few
+/// Most page rows that one step of trimming looks at, and most rows that one deletes: a few
 /// milliseconds, so that others get their turn.
 pub const TRIM_ROWS_MAX: u32 = 1000;
 /// Most commits that the floor passes in one step.

@@ -287,33 +287,24 @@ pub struct History {
     pub oldest: Txid,
 }
 
-/// A step of trimming: where it goes on. Each looks at [`limits::TRIM_ROWS_MAX`] rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trim {
-    /// Page versions after this page and commit.
-    Pages {
-        /// The last row that was looked at.
-        after: (Pgno, Txid),
-        /// The floor when trimming began.
-        below: Txid,
-    },
-    /// When all page versions were looked at: commit rows. They tell what is left to do, so they go
-    /// last.
-    Commits {
-        /// The floor when trimming began.
-        below: Txid,
-    },
+/// A page version that nobody can read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Superseded {
+    /// Whose it is.
+    pub db: DbId,
+    /// Where the store keeps it. What lies close together costs least if it is deleted together.
+    pub place: i64,
 }
 
-/// What a step of trimming did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trimmed {
+/// What a look for superseded page versions has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
     /// Rows looked at, at most.
     pub looked: u64,
-    /// Rows deleted.
-    pub rows: u64,
-    /// The next step; `None`: nothing below the floor is left.
-    pub next: Option<Trim>,
+    /// What may go.
+    pub superseded: Vec<Superseded>,
+    /// The last row that was looked at; `None`: there is nothing after it.
+    pub next: Option<(Pgno, Txid)>,
 }
 
 /// Progress of emptying an import that starts over.
@@ -445,9 +436,14 @@ pub trait Store: Send + Sync + 'static {
     /// Raises the floor as far as `keep` allows, by at most [`limits::FLOOR_COMMITS_MAX`] commits:
     /// never above the head or the oldest pin. Age is told by the store's own clock.
     async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError>;
-    /// Deletes, oldest first, what a committed row at or below the floor supersedes, or what lies
-    /// beyond the page count as of the floor; at the end commit rows below the floor.
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError>;
+    /// What a committed row at or below the floor supersedes, or what lies beyond the page count as
+    /// of the floor, among the next [`limits::TRIM_ROWS_MAX`] page versions after `after`.
+    async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError>;
+    /// Deletes those of `rows` that are superseded still; all of them are of one shard. How many.
+    async fn trim_pages(&self, rows: Vec<Superseded>) -> Result<u64, StoreError>;
+    /// Deletes at most [`limits::TRIM_ROWS_MAX`] commit rows below `below` and the floor, oldest
+    /// first. How many. They tell what is left to do, so they go when all page versions have gone.
+    async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError>;
     /// Keeps the floor at or below `txid`. `HistoryGone` if it is above already, `NoCommit` above
     /// the head, `DatabaseMissing` also while it is being destroyed or imported. Twice is once.
     async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;

@@ -83,6 +83,8 @@ macro_rules! for_each_case {
             retention::the_floor_stops_at_head_pin_and_kept_commits
             retention::what_is_kept_reads_as_before
             retention::pins_are_checked_in_their_own_step
+            retention::a_row_in_use_is_not_trimmed_whatever_is_told
+            retention::databases_are_trimmed_together
             retention::trimming_races_with_everything
             retention::a_base_of_forks_is_not_destroyed
             import::an_import_is_finished_in_one_step

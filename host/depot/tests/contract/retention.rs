@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stockade_depot::history::ExportError;
-use stockade_depot::store::{FORK_PIN_PREFIX, Keep, TakenOver};
+use stockade_depot::retention::Sweep;
+use stockade_depot::store::{FORK_PIN_PREFIX, Keep, Superseded, TakenOver};
 use stockade_depot::{Pgno, Store, StoreError, Txid, history, retention};
 
 use crate::clock;
@@ -106,6 +107,69 @@ pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
         // Trimming again finds nothing.
         assert_eq!(trim(&owner, Keep { commits_min: 5, age_ms_min: 0 }).await.rows, 0);
     }
+}
+
+/// What was superseded when somebody looked may be gone, and another row in its place.
+pub(crate) async fn a_row_in_use_is_not_trimmed_whatever_is_told(store: Arc<dyn Store>) {
+    let mut owner = Owner::create(&store, "a").await;
+    let db = owner.fence.db;
+    for version in 1..=5 {
+        owner.commit(&[(1, version), (2, version)], 2).await;
+    }
+    trim(&owner, Keep { commits_min: 2, age_ms_min: 0 }).await;
+    owner.commit(&[(1, 6)], 2).await;
+    let states = [owner.export(Some(3)).await, owner.export(None).await];
+    let all = |db| (0..1000).map(|place| Superseded { db, place }).collect();
+    assert_eq!(store.trim_pages(all(db)).await, Ok(0));
+    assert_eq!(store.trim_pages(Vec::new()).await, Ok(0));
+    assert_eq!([owner.export(Some(3)).await, owner.export(None).await], states);
+    assert!(owner.verify().await.is_sound());
+    // Under another name, even one that may go is not touched.
+    let mut other = Owner::create(&store, "b").await;
+    for n in 0.. {
+        if other.fence.db.shard() == db.shard() {
+            break;
+        }
+        other = Owner::create(&store, &format!("b{n}")).await;
+    }
+    clock::pass();
+    store.raise_floor(db, NOTHING).await.unwrap();
+    let found = store.superseded(db, (Pgno(0), Txid(0))).await.unwrap().superseded;
+    let misnamed = found.iter().map(|row| Superseded { db: other.fence.db, ..*row }).collect();
+    assert_eq!(store.trim_pages(misnamed).await, Ok(0));
+    assert_eq!((found.len(), store.trim_pages(found).await), (5, Ok(5)));
+    assert_eq!(owner.export(None).await, states[1]);
+}
+
+pub(crate) async fn databases_are_trimmed_together(store: Arc<dyn Store>) {
+    let mut owners = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        let mut owner = Owner::create(&store, key).await;
+        owner.commit(&[(1, 1), (2, 1)], 2).await;
+        owners.push(owner);
+    }
+    for version in 2..=700 {
+        for owner in &mut owners[..3] {
+            owner.commit(&[(1, version)], 2).await;
+        }
+    }
+    clock::pass();
+    let mut sweep = Sweep::new(store.as_ref(), Duration::ZERO);
+    for owner in &owners {
+        let report = sweep.look(owner.fence.db, NOTHING).await.unwrap();
+        assert_eq!(report.floor, owner.txid);
+    }
+    let gone = sweep.finish().await.unwrap();
+    for (n, owner) in owners.iter().enumerate() {
+        let db = owner.fence.db;
+        let rows = gone.get(&db).copied();
+        // 699 page versions and as many commit rows.
+        assert_eq!(rows, (n < 3).then_some(2 * 699), "{n}");
+        // Head, actor, two pages, one commit row.
+        assert_eq!(store.rows_of(db).await, Ok(5), "{n}");
+        assert!(owner.verify().await.is_sound());
+    }
+    assert_eq!(sweep.finish().await.unwrap().len(), 0, "it is as new");
 }
 
 pub(crate) async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {

@@ -224,6 +224,28 @@ async fn with_torn_and_reordered_writes() {
     assert_eq!(found.await.unwrap(), None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_group_appends_is_one_write() {
+    for log in ["shard-00.db-wal", "global.db-wal"] {
+        let (mut waiting, mut groups) = (0, 0);
+        for op in &recorded().await.ops {
+            match op {
+                Op::Write { file, bytes, .. } if file == log => {
+                    assert!(bytes.len() > 24, "a frame's header alone");
+                    waiting += 1;
+                }
+                Op::Sync { file } if file == log => {
+                    assert!(waiting <= 1, "{log}: {waiting} writes before one sync");
+                    groups += waiting;
+                    waiting = 0;
+                }
+                _ => assert_eq!(waiting, 0, "{log}: written and not synced"),
+            }
+        }
+        assert!(groups > 5, "{log}: {groups}");
+    }
+}
+
 /// The proof bites: what a store does that syncs too little, or acknowledges too early, is seen.
 mod broken {
     use super::*;

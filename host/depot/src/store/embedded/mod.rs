@@ -10,6 +10,7 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
+mod combine;
 mod committer;
 mod config;
 mod failure;

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 
+use super::combine;
 use super::config::EmbeddedConfig;
 use super::failure;
 use crate::store::sql;
@@ -30,7 +31,7 @@ const APPLICATION_ID: i32 = 0x5354_4b44;
 /// engine pages make its share of the log small, and one overflow page holds what of a page's row
 /// does not fit. 8 KiB read no faster. 2 KiB write a quarter less to the disk, for a quarter more CPU a
 /// commit.
-const ENGINE_PAGE_BYTES: i64 = 4096;
+const ENGINE_PAGE_BYTES: i64 = 2048;
 /// Page cache of a connection that writes, in KiB: inner pages of the key index stay in.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// Page cache of a connection that reads, in KiB.
@@ -301,8 +302,10 @@ fn plain(path: &Path, config: &EmbeddedConfig, create: bool) -> rusqlite::Result
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    match &config.vfs {
-        Some(name) => Connection::open_with_flags_and_vfs(path, flags, name.as_str()),
-        None => Connection::open_with_flags(path, flags),
-    }
+    let vfs = combine::over(config.vfs.as_deref())
+        .map_err(|code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))?;
+    let conn = Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?;
+    // What `combine` holds back must belong to a commit. How much a group writes is bounded.
+    conn.pragma_update(None, "cache_spill", false)?;
+    Ok(conn)
 }

@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, params};
 
+use super::read::all;
 use super::rows;
 use super::write::{execute, head, one};
 use crate::error::StoreError;
 use crate::id::{DbId, Pgno, Txid};
 use crate::store::limits::{self, COMMIT_ROWS_MS_MIN, FLOOR_COMMITS_MAX, TRIM_ROWS_MAX};
 use crate::store::sql::retention as sql;
-use crate::store::{FORK_PIN_PREFIX, History, Keep, Trim, Trimmed};
+use crate::store::{FORK_PIN_PREFIX, History, Keep, Look, Superseded};
 
 type Done<T> = Result<T, StoreError>;
 
@@ -25,36 +26,32 @@ pub(super) fn raise_floor(conn: &Connection, db: DbId, keep: Keep, now_ms: u64) 
     history(conn, db)?.ok_or(StoreError::DatabaseMissing(db))
 }
 
-pub(super) fn trim(conn: &Connection, db: DbId, step: Trim) -> Done<Trimmed> {
-    match step {
-        Trim::Pages { after, below } => trim_pages(conn, db, after, below),
-        Trim::Commits { below } => trim_commits(conn, db, below),
-    }
-}
-
-fn trim_pages(conn: &Connection, db: DbId, after: (Pgno, Txid), below: Txid) -> Done<Trimmed> {
+pub(super) fn superseded(conn: &Connection, db: DbId, after: (Pgno, Txid)) -> Done<Look> {
     let (pgno, txid) = (after.0.0, rows::to_sql(after.1.0)?);
     let window = params![&db.0[..], pgno, txid, TRIM_ROWS_MAX - 1];
-    let to =
+    let next =
         one(conn, sql::TRIM_WINDOW, window, |row| Ok((rows::pgno(row, 0)?, rows::txid(row, 1)?)))?;
-    let (to_pgno, to_txid) = match to {
+    let (to_pgno, to_txid) = match next {
         Some((pgno, txid)) => (pgno.0, rows::to_sql(txid.0)?),
         None => (u32::MAX, i64::MAX),
     };
     let range = params![&db.0[..], pgno, txid, to_pgno, to_txid];
-    let rows = limits::len(execute(conn, sql::TRIM_PAGES, range)?);
-    let next = match to {
-        Some(after) => Trim::Pages { after, below },
-        None => Trim::Commits { below },
-    };
-    Ok(Trimmed { looked: TRIM_ROWS_MAX.into(), rows, next: Some(next) })
+    let superseded =
+        all(conn, sql::SUPERSEDED, range, |row| Ok(Superseded { db, place: row.get(0)? }))?;
+    Ok(Look { looked: TRIM_ROWS_MAX.into(), superseded, next })
 }
 
-fn trim_commits(conn: &Connection, db: DbId, below: Txid) -> Done<Trimmed> {
+pub(super) fn trim_pages(conn: &Connection, rows: &[Superseded]) -> Done<u64> {
+    let mut gone = 0;
+    for row in rows {
+        gone += execute(conn, sql::TRIM_PAGE, params![&row.db.0[..], row.place])?;
+    }
+    Ok(limits::len(gone))
+}
+
+pub(super) fn trim_commits(conn: &Connection, db: DbId, below: Txid) -> Done<u64> {
     let row = params![&db.0[..], rows::to_sql(below.0)?, TRIM_ROWS_MAX];
-    let rows = limits::len(execute(conn, sql::TRIM_COMMITS, row)?);
-    let more = rows >= u64::from(TRIM_ROWS_MAX);
-    Ok(Trimmed { looked: rows, rows, next: more.then_some(Trim::Commits { below }) })
+    execute(conn, sql::TRIM_COMMITS, row).map(limits::len)
 }
 
 pub(super) fn pin(conn: &Connection, db: DbId, txid: Txid, name: &str) -> Done<()> {

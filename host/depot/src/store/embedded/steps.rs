@@ -18,8 +18,8 @@ use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
     ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Durable, Emptied,
-    History, Keep, KindRow, PageVersion, PagesRead, SealStep, StageStep, Store, TakenOver,
-    TakeoverStep, Trim, Trimmed, sql,
+    History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store, Superseded,
+    TakenOver, TakeoverStep, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -203,9 +203,22 @@ impl Store for EmbeddedStore {
         self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
     }
 
-    async fn trim(&self, db: DbId, step: Trim) -> Result<Trimmed, StoreError> {
+    async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError> {
+        self.shard_of(db)?.read(|conn| retention::superseded(conn, db, after))
+    }
+
+    async fn trim_pages(&self, rows: Vec<Superseded>) -> Result<u64, StoreError> {
+        let Some(first) = rows.first() else {
+            return Ok(0);
+        };
+        let (file, bytes) = (self.shard_of(first.db)?, limits::len(rows.len()) * 64);
+        file.write(bytes, move |conn, _| retention::trim_pages(conn, &rows)).await
+    }
+
+    async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError> {
         let bytes = u64::from(limits::TRIM_ROWS_MAX) * 64;
-        self.shard_of(db)?.write(bytes, move |conn, _| retention::trim(conn, db, step)).await
+        let work = move |conn: &_, _| retention::trim_commits(conn, db, below);
+        self.shard_of(db)?.write(bytes, work).await
     }
 
     async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {

@@ -44,20 +44,39 @@ pub(crate) const RAISE_FLOOR: &str = concat!(
 pub(crate) const TRIM_WINDOW: &str = "SELECT pgno, txid FROM page \
      WHERE db = ?1 AND (pgno, txid) > (?2, ?3) ORDER BY pgno, txid, stage LIMIT 1 OFFSET ?4";
 
-/// Deletes what nobody can read any more between two keys: (db; after pgno, txid; to pgno, txid).
+/// Whether nobody can read the row `p` of the head `h` any more.
 ///
 /// Either a *visible* row of the same page supersedes it at or below the floor, or the page lies
 /// beyond the page count as of the floor: a state that has it again has a newer row of it (no
 /// holes). A staged row of a commit in flight is above the head, so above the floor.
-pub(crate) const TRIM_PAGES: &str = concat!(
-    "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
-     (SELECT p.pgno, p.txid, p.stage FROM head h JOIN page p ON p.db = h.db WHERE h.db = ?1 \
-     AND (p.pgno, p.txid) > (?2, ?3) AND (p.pgno, p.txid) <= (?4, ?5) AND p.txid <= h.floor \
-     AND (p.txid < (SELECT w.txid FROM page w WHERE w.db = ?1 AND w.pgno = p.pgno \
-     AND w.txid <= h.floor AND ",
-    visible!("w"),
-    " ORDER BY w.txid DESC LIMIT 1) \
-     OR p.pgno > (SELECT c.page_count FROM \"commit\" c WHERE c.db = ?1 AND c.txid = h.floor)))"
+macro_rules! superseded {
+    () => {
+        concat!(
+            "p.txid <= h.floor AND (p.txid < (SELECT w.txid FROM page w WHERE w.db = p.db \
+             AND w.pgno = p.pgno AND w.txid <= h.floor AND ",
+            visible!("w"),
+            " ORDER BY w.txid DESC LIMIT 1) \
+             OR p.pgno > (SELECT c.page_count FROM \"commit\" c WHERE c.db = p.db \
+             AND c.txid = h.floor))"
+        )
+    };
+}
+
+/// Where superseded rows are between two keys: (db; after pgno, txid; to pgno, txid).
+pub(crate) const SUPERSEDED: &str = concat!(
+    "SELECT p.rowid FROM head h JOIN page p ON p.db = h.db WHERE h.db = ?1 \
+     AND (p.pgno, p.txid) > (?2, ?3) AND (p.pgno, p.txid) <= (?4, ?5) AND ",
+    superseded!()
+);
+
+/// Deletes a row if it is superseded still. (db, where)
+///
+/// Another row may have come to the place since: it is looked at like any other.
+pub(crate) const TRIM_PAGE: &str = concat!(
+    "DELETE FROM page WHERE rowid IN (SELECT p.rowid FROM page p JOIN head h ON h.db = p.db \
+     WHERE p.rowid = ?2 AND p.db = ?1 AND ",
+    superseded!(),
+    ")"
 );
 
 /// Commit rows below the floor, oldest first. (db, below, most)

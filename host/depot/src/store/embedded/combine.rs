@@ -1,0 +1,135 @@
+//! Write combining for the log: what a transaction appends is written in one call.
+//!
+//! ```text
+//! SQLite   24, 4096, 24, 4096, 24, 4096 bytes, then sync      two writes for each frame
+//! system   12,360 bytes, then sync                            one
+//! ```
+//!
+//! Bytes wait here only while SQLite appends a commit, until it syncs it. Others look at a frame once
+//! the log's index names it, and that is after the sync.
+//!
+//! Invariant: nothing waits once the lock for writing is given back, or it would be written over what
+//! another process has committed meanwhile. So connections that write do not spill pages into the log
+//! before they commit (`cache_spill`), and what could not be written is forgotten: SQLite hears of it
+//! and gives the transaction up.
+
+mod ffi;
+
+pub(super) use ffi::over;
+
+/// More than this does not wait for the sync. A single write is taken whatever its size.
+const BYTES_MAX: usize = 128 << 10;
+
+/// Bytes of one file that follow one another and are not written yet.
+#[derive(Debug, Default)]
+struct Combined {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Combined {
+    /// Takes `bytes` along if they follow what is here. False: that has to be written first.
+    fn push(&mut self, at: u64, bytes: &[u8]) -> bool {
+        if self.bytes.is_empty() {
+            self.at = at;
+        } else if at != self.at + self.bytes.len() as u64
+            || self.bytes.len() + bytes.len() > BYTES_MAX
+        {
+            return false;
+        }
+        self.bytes.extend_from_slice(bytes);
+        true
+    }
+
+    /// Writes what is here with `write(at, bytes)`, or forgets it.
+    fn flush<E>(&mut self, write: impl FnOnce(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        let written = write(self.at, &self.bytes);
+        self.bytes.clear();
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::{EmbeddedConfig, open};
+    use crate::store::sql;
+
+    /// A file, and how often it was written.
+    #[derive(Default)]
+    struct Disk {
+        bytes: Vec<u8>,
+        writes: u32,
+        full: bool,
+    }
+
+    impl Disk {
+        fn take(&mut self, combined: &mut Combined) -> Result<(), &'static str> {
+            combined.flush(|at, bytes| {
+                if self.full {
+                    return Err("full");
+                }
+                let at = usize::try_from(at).unwrap();
+                self.bytes.resize(self.bytes.len().max(at + bytes.len()), 0);
+                self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+                self.writes += 1;
+                Ok(())
+            })
+        }
+    }
+
+    #[test]
+    fn what_follows_is_one_write_and_what_does_not_is_another() {
+        let (mut combined, mut disk) = (Combined::default(), Disk::default());
+        assert!(combined.push(0, b"ab") && combined.push(2, b"cd"));
+        assert!(!combined.push(1, b"x"), "goes back");
+        assert!(!combined.push(5, b"x"), "leaves a gap");
+        assert_eq!(disk.take(&mut combined), Ok(()));
+        assert!(combined.push(1, b"x"));
+        assert_eq!(disk.take(&mut combined), Ok(()));
+        assert_eq!(disk.take(&mut combined), Ok(()));
+        assert_eq!((&disk.bytes[..], disk.writes), (&b"axcd"[..], 2));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_never_written_later() {
+        let (mut combined, mut disk) = (Combined::default(), Disk::default());
+        disk.full = true;
+        assert!(combined.push(0, b"ab"));
+        assert_eq!(disk.take(&mut combined), Err("full"));
+        disk.full = false;
+        assert_eq!(disk.take(&mut combined), Ok(()));
+        assert_eq!(disk.bytes, b"");
+    }
+
+    #[test]
+    fn a_transaction_writes_nothing_before_it_commits() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = EmbeddedConfig::new(directory.path());
+        let layout = open::layout(&config).unwrap();
+        let conn = open::writer(&layout.shards[0], &config).unwrap();
+        conn.execute_batch("PRAGMA cache_size = 10; BEGIN IMMEDIATE").unwrap();
+        let log = layout.shards[0].with_extension("db-wal");
+        let before = std::fs::read(&log).unwrap();
+        for n in 0..100 {
+            conn.execute(sql::META_PUT, (n.to_string(), [7; 10_000])).unwrap();
+        }
+        assert!(before == std::fs::read(&log).unwrap(), "spilled");
+        conn.execute_batch("ROLLBACK; BEGIN; ROLLBACK").unwrap();
+        drop(conn);
+        assert!(before == std::fs::read(&log).unwrap(), "written after the transaction");
+    }
+
+    #[test]
+    fn its_size_is_bounded() {
+        let mut combined = Combined::default();
+        let mut taken = 0;
+        while combined.push(taken, &[0; 4096]) {
+            taken += 4096;
+            assert!(taken <= BYTES_MAX as u64);
+        }
+    }
+}
