@@ -727,7 +727,7 @@ async fn what_is_missing_or_foreign_is_refused_at_the_door() {
     assert_eq!(store.actors(None, None, 100).await.unwrap().len(), 8);
 }
 
-/// A store that was made before there were stages: it opens, and large commits work.
+/// A store that was made before there were stages, with larger pages: it opens, and large commits work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_store_of_the_former_format_is_opened() {
     let directory = tempfile::tempdir().unwrap();
@@ -741,7 +741,8 @@ async fn a_store_of_the_former_format_is_opened() {
         if path.extension().is_some_and(|extension| extension == "db") {
             let conn = Connection::open(path).unwrap();
             let former = "DROP TABLE IF EXISTS stage; DROP INDEX IF EXISTS page_stage;
-                PRAGMA user_version = 1";
+                PRAGMA user_version = 1; PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096;
+                VACUUM; PRAGMA journal_mode = WAL";
             conn.execute_batch(former).unwrap();
         }
     }
@@ -750,6 +751,9 @@ async fn a_store_of_the_former_format_is_opened() {
     assert_eq!(store.collect_stages(owner.fence).await.unwrap().rows, 0);
     owner.commit(&[(1, 2)], 1).await;
     assert!(owner.verify().await.is_sound());
+    let conn = operator(directory.path());
+    let bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    assert_eq!(bytes, 4096);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

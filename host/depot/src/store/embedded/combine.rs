@@ -1,8 +1,8 @@
 //! Write combining for the log: what a transaction appends is written in one call.
 //!
 //! ```text
-//! SQLite   24, 4096, 24, 4096, 24, 4096 bytes, then sync      two writes for each frame
-//! system   12,360 bytes, then sync                            one
+//! SQLite   24, 2048, 24, 2048, 24, 2048 bytes, then sync      two writes for each frame
+//! system   6216 bytes, then sync                              one
 //! ```
 //!
 //! Bytes wait here only while SQLite appends a commit, until it syncs it. Others look at a frame once

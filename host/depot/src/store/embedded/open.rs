@@ -27,10 +27,9 @@ use crate::store::sql;
 
 /// "STKD": tells `file` and other programs whose database this is.
 const APPLICATION_ID: i32 = 0x5354_4b44;
-/// Engine page size. A commit of scattered pages changes a leaf of the key index for each: small
-/// engine pages make its share of the log small, and one overflow page holds what of a page's row
-/// does not fit. 8 KiB read no faster. 2 KiB write a quarter less to the disk, for a quarter more CPU a
-/// commit.
+/// Engine page size of a new store. A commit changes a leaf of the page index and one of the commit rows
+/// for itself, and a trimmed row its own: small pages make them a small part of what is written. 1 KiB
+/// writes less still, for more CPU a commit; 8 KiB read no faster.
 const ENGINE_PAGE_BYTES: i64 = 2048;
 /// Page cache of a connection that writes, in KiB: inner pages of the key index stay in.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
