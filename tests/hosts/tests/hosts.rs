@@ -38,7 +38,7 @@ fn the_seeds_reach_what_they_are_for() {
         "is destroyed",
         "does not destroy",
         "does not start",
-        "rows gone",
+        "TrimPages",
     ];
     seeds::check_reaches(run, 1..31, &wanted);
 }
