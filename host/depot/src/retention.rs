@@ -46,9 +46,8 @@ pub async fn trim(
     keep: Keep,
     pause: Duration,
 ) -> Result<Report, StoreError> {
-    let mut all = Report::default();
+    let (mut sweep, mut all) = (Sweep::new(store, pause), Report::default());
     loop {
-        let mut sweep = Sweep::new(store, pause);
         let report = sweep.look(db, keep).await?;
         let is_all = !sweep.is_full();
         let gone = sweep.finish().await?;

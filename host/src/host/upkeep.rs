@@ -67,8 +67,7 @@ struct Upkeep {
 /// What one round has looked at.
 struct Round<'a> {
     sweep: Sweep<'a>,
-    /// The rows of each database that were looked at.
-    looked: Vec<(DbId, u64)>,
+    looked: Vec<(ActorId, DbId, retention::Report)>,
 }
 
 /// How long a database is left alone.
@@ -162,7 +161,7 @@ impl Upkeep {
             return Ok(());
         }
         match round.sweep.look(db, keep).await {
-            Ok(report) => round.looked.push((db, report.looked)),
+            Ok(report) => round.looked.push((actor.clone(), db, report)),
             Err(error) => tracing::debug!(%actor, %db, %error, "history not trimmed"),
         }
         if round.sweep.is_full() {
@@ -176,9 +175,11 @@ impl Upkeep {
         match round.sweep.finish().await {
             Ok(gone) => {
                 let now = Instant::now();
-                for (db, looked) in looked {
+                for (actor, db, retention::Report { floor, looked, .. }) in looked {
                     let rows = gone.get(&db).copied().unwrap_or_default();
-                    tracing::debug!(%db, looked, rows, "history trimmed");
+                    if rows > 0 {
+                        tracing::debug!(%actor, %db, %floor, rows, "history trimmed");
+                    }
                     let rest = ROW_PAUSE * u32::try_from(looked).unwrap_or(u32::MAX);
                     let few = looked > 0 && rows < FEW_ROWS;
                     self.rests.insert(db, Rest { until: now + rest, few });

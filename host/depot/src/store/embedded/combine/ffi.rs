@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::LazyLock;
 use std::{ptr, slice};
 
 use parking_lot::Mutex;
@@ -29,8 +30,12 @@ struct Log {
     combined: *mut Combined,
 }
 
+/// Bytes of [`Log`], a multiple of the 8 that SQLite aligns files to.
+const LOG_BYTES: c_int = 16;
+const _: () = assert!(size_of::<Log>() == 16, "two pointers");
+
 /// Names of registered VFSs by the names of those behind: one each, however many stores are opened.
-static REGISTERED: Mutex<Option<HashMap<Option<String>, String>>> = Mutex::new(None);
+static REGISTERED: LazyLock<Mutex<HashMap<Option<String>, String>>> = LazyLock::new(Mutex::default);
 
 /// The VFS that combines the writes to logs over `behind`, or over the default one.
 ///
@@ -38,7 +43,6 @@ static REGISTERED: Mutex<Option<HashMap<Option<String>, String>>> = Mutex::new(N
 /// SQLite's code if there is no such VFS.
 pub(in super::super) fn over(behind: Option<&str>) -> Result<String, c_int> {
     let mut registered = REGISTERED.lock();
-    let registered = registered.get_or_insert_default();
     let key = behind.map(str::to_owned);
     if let Some(name) = registered.get(&key) {
         return Ok(name.clone());
@@ -64,7 +68,7 @@ fn register(behind: Option<&str>) -> Result<String, c_int> {
     let mut vfs = unsafe { *behind };
     vfs.pNext = ptr::null_mut();
     vfs.zName = c_name.into_raw();
-    vfs.szOsFile += ours_bytes();
+    vfs.szOsFile += LOG_BYTES;
     vfs.xOpen = Some(open);
     let vfs = Box::into_raw(Box::new(Vfs { vfs, behind }));
     // SAFETY: the VFS and its name are leaked: valid for the life of the process.
@@ -72,12 +76,6 @@ fn register(behind: Option<&str>) -> Result<String, c_int> {
         ffi::SQLITE_OK => Ok(name),
         code => Err(code),
     }
-}
-
-/// Bytes of [`Log`], a multiple of the 8 that SQLite aligns files to.
-const fn ours_bytes() -> c_int {
-    const { assert!(size_of::<Log>() == 16, "two pointers") };
-    16
 }
 
 unsafe extern "C" fn open(
