@@ -7,6 +7,9 @@
 //!   txid: with a foreign commit in between, none of them is served.
 //! - P3: a group has one owner. When a new session opens, the group before it is emptied for good:
 //!   a former generation in the same process hits nothing and adds nothing.
+//! - P4: a fork without a commit of its own is its base as of where it was forked. If nothing of its
+//!   own is cached, its new group begins with copies out of the base's, provided that this one is
+//!   valid through that very txid. The base's group stays as it is, and its owner's.
 //!
 //! ```text
 //! hit:   one lock of the group, one clone of `Bytes`; no allocation
@@ -14,8 +17,11 @@
 //!        time, so that looking for it is paid once per many pages
 //! ahead: pages that a scan will want next; the first hit tells, so that the scan goes on, and a
 //!        long scan takes its pages out again as it passes
+//! fork:  shares the bytes with its base; both are charged, so whoever drops them first, the bound
+//!        holds
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,7 +31,7 @@ use parking_lot::Mutex;
 use crate::broken::{self, Variant};
 use crate::fence::Head;
 use crate::id::{DbId, PageCount, Pgno, Txid};
-use crate::limits::SCAN_CACHE_PART;
+use crate::limits::{FORK_CACHE_PART, SCAN_CACHE_PART};
 use crate::page::{PAGE_SIZE, PageBytes};
 
 /// What a cached page is charged: its bytes and about what the map needs for it.
@@ -38,8 +44,10 @@ pub struct Cache {
     entries: AtomicUsize,
     /// Moves with every page that enters: the time of "used last". A hit only reads it.
     clock: AtomicU64,
-    groups: Mutex<HashMap<DbId, Arc<Group>>>,
+    groups: Mutex<Groups>,
 }
+
+type Groups = HashMap<DbId, Arc<Group>>;
 
 #[derive(Debug)]
 struct Group {
@@ -56,6 +64,12 @@ struct GroupState {
     /// As of `valid_through`: only a commit that shrinks has to look for pages above it.
     page_count: PageCount,
     pages: HashMap<Pgno, Entry>,
+}
+
+impl GroupState {
+    fn is_as_of(&self, txid: Txid) -> bool {
+        self.valid_through == txid || broken::is_off(Variant::CacheTag)
+    }
 }
 
 #[derive(Debug)]
@@ -92,6 +106,7 @@ impl Cache {
         let db = head.fence.db;
         let mut groups = self.groups.lock();
         let inherited = groups.remove(&db).and_then(|former| self.retire(&former, head.txid));
+        let pages = inherited.or_else(|| self.share(&groups, head));
         let group = Arc::new(Group {
             db,
             used: AtomicU64::new(self.clock.load(Ordering::Relaxed)),
@@ -99,10 +114,12 @@ impl Cache {
                 live: true,
                 valid_through: head.txid,
                 page_count: head.page_count,
-                pages: inherited.unwrap_or_default(),
+                pages: pages.unwrap_or_default(),
             }),
         });
         groups.insert(db, Arc::clone(&group));
+        drop(groups);
+        self.shrink();
         CacheGroup { cache: Arc::clone(self), group }
     }
 
@@ -124,14 +141,40 @@ impl Cache {
     fn retire(&self, group: &Group, head: Txid) -> Option<HashMap<Pgno, Entry>> {
         let mut state = group.state.lock();
         let pages = std::mem::take(&mut state.pages);
-        let as_of_head = state.valid_through == head || broken::is_off(Variant::CacheTag);
-        let kept = state.live && as_of_head;
+        let kept = state.live && state.is_as_of(head);
         state.live = false;
         if kept {
             return Some(pages);
         }
         self.entries.fetch_sub(pages.len(), Ordering::Relaxed);
         None
+    }
+
+    /// Copies of the base's pages, newest first, if `head` is that of a fork that has no other pages.
+    fn share(&self, groups: &Groups, head: &Head) -> Option<HashMap<Pgno, Entry>> {
+        let (base, at) = head.base.filter(|(_, at)| *at == head.txid)?;
+        let group = groups.get(&base)?;
+        let state = group.state.lock();
+        if !state.is_as_of(at) {
+            return None;
+        }
+        let mut newest: Vec<(&Pgno, &Entry)> = state.pages.iter().collect();
+        let max = self.entries_max / FORK_CACHE_PART;
+        if newest.len() > max {
+            newest.select_nth_unstable_by_key(max, |(_, entry)| Reverse(entry.used));
+            newest.truncate(max);
+        }
+        let copy = |entry: &Entry| Entry { bytes: entry.bytes.clone(), ahead: false, ..*entry };
+        let pages: HashMap<_, _> = newest.into_iter().map(|(n, page)| (*n, copy(page))).collect();
+        // The base is in use, too: else one fork after the other would push it out.
+        group.used.store(self.tick(), Ordering::Relaxed);
+        self.entries.fetch_add(pages.len(), Ordering::Relaxed);
+        Some(pages)
+    }
+
+    /// The time at which a page enters.
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Makes room: the group used longest ago first, its oldest pages first.
@@ -324,7 +367,7 @@ impl CacheGroup {
     }
 
     fn tick(&self) -> u64 {
-        let now = self.cache.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.cache.tick();
         self.group.used.store(now, Ordering::Relaxed);
         now
     }
@@ -360,7 +403,12 @@ mod tests {
             sealed: false,
             origin: Origin::Native,
             floor: Txid(0),
+            base: None,
         }
+    }
+
+    fn fork(db: u8, of: u8, at: u64) -> Head {
+        Head { base: Some((DbId([of; 16]), Txid(at))), ..head(db, at) }
     }
 
     fn page() -> PageBytes {
@@ -441,6 +489,71 @@ mod tests {
     }
 
     #[test]
+    fn a_fork_shares_what_its_base_has_and_both_are_charged() {
+        let cache = Cache::new(100 * ENTRY_BYTES as u64);
+        let base = cache.open(&head(1, 5));
+        base.add_read(Txid(5), Pgno(1), page());
+        base.add_ahead(Txid(5), vec![(Pgno(2), page())]);
+        let bytes = base.get(Pgno(1)).unwrap().bytes;
+        let leaf = cache.open(&fork(2, 1, 5));
+        let shared = leaf.get(Pgno(1)).unwrap().bytes;
+        assert_eq!(shared.as_ptr(), bytes.as_ptr(), "no copy of the bytes");
+        assert!(!leaf.get(Pgno(2)).unwrap().ahead, "no scan of this session wanted it");
+        assert_eq!(cache.entries.load(Ordering::Relaxed), 4);
+        // Each goes its own way.
+        base.add_commit(Txid(6), PageCount(1000), &[(Pgno(1), Bytes::from(vec![6; PAGE_SIZE]))]);
+        assert_eq!(leaf.get(Pgno(1)).unwrap().bytes, page());
+        leaf.add_large_commit(Txid(6), PageCount(1000), &[Pgno(2)]);
+        assert!(leaf.get(Pgno(2)).is_none() && base.get(Pgno(2)).is_some());
+        cache.forget(DbId([1; 16]));
+        assert_eq!(leaf.get(Pgno(1)).unwrap().bytes, page());
+        assert_eq!(cache.bytes(), ENTRY_BYTES as u64);
+    }
+
+    #[test]
+    fn a_fork_shares_nothing_that_is_not_its_own_state() {
+        let cache = Cache::new(1 << 20);
+        let base = cache.open(&head(1, 5));
+        base.add_read(Txid(5), Pgno(1), page());
+        let check = |head: &Head| cache.open(head).get(Pgno(1)).is_some();
+        assert!(check(&fork(2, 1, 5)));
+        assert!(!check(&fork(3, 1, 4)), "the base has moved on");
+        assert!(!check(&fork(3, 1, 6)), "this process has not seen the base's last commit");
+        assert!(!check(&Head { txid: Txid(6), ..fork(3, 1, 5) }), "the fork has committed");
+        assert!(!check(&fork(3, 9, 5)), "another base");
+        // What is its own comes first: it may know more, and is not charged twice.
+        let middle = cache.open(&fork(4, 1, 5));
+        middle.add_read(Txid(5), Pgno(2), page());
+        let entries = cache.entries.load(Ordering::Relaxed);
+        let again = cache.open(&fork(4, 1, 5));
+        assert!(again.get(Pgno(1)).is_some() && again.get(Pgno(2)).is_some());
+        assert_eq!(cache.entries.load(Ordering::Relaxed), entries);
+        // A fork of a fork, and of one that is its own master by now.
+        assert!(check(&fork(5, 4, 5)));
+        again.add_commit(Txid(6), PageCount(1000), &[(Pgno(3), page())]);
+        assert!(!check(&fork(6, 4, 5)) && check(&fork(6, 4, 6)));
+    }
+
+    #[test]
+    fn forks_begin_with_an_eighth_of_the_cache_and_do_not_push_out_their_base() {
+        let cache = Cache::new(64 * ENTRY_BYTES as u64);
+        let base = cache.open(&head(1, 5));
+        for n in 1..=20 {
+            base.add_read(Txid(5), Pgno(n), page());
+        }
+        for db in 2..=20 {
+            let leaf = cache.open(&fork(db, 1, 5));
+            let there: Vec<bool> = (1..=20).map(|n| leaf.get(Pgno(n)).is_some()).collect();
+            assert_eq!(there, (1..=20).map(|n| n > 12).collect::<Vec<_>>(), "the newest");
+            assert!(cache.entries.load(Ordering::Relaxed) <= 64);
+        }
+        assert!((1..=20).all(|n| base.get(Pgno(n)).is_some()));
+        let smallest = Cache::new(ENTRY_BYTES as u64);
+        smallest.open(&head(1, 5)).add_read(Txid(5), Pgno(1), page());
+        assert!(smallest.open(&fork(2, 1, 5)).get(Pgno(1)).is_none());
+    }
+
+    #[test]
     fn what_is_charged_is_what_is_there() {
         let cache = Cache::new(100 * ENTRY_BYTES as u64);
         std::thread::scope(|scope| {
@@ -455,6 +568,9 @@ mod tests {
                             let pages = [(Pgno(n + 1), page()), (Pgno(n + 2), page())];
                             group.add_commit(txid, PageCount(100 - n), &pages);
                             group.add_read(txid, Pgno(200 + n), page());
+                            if n % 8 == 0 {
+                                cache.open(&fork(2 + db, db / 2, txid.0));
+                            }
                             group.get(Pgno(n));
                         }
                     }
@@ -465,8 +581,7 @@ mod tests {
         let there: usize =
             cache.groups.lock().values().map(|group| group.state.lock().pages.len()).sum();
         assert_eq!(cache.entries.load(Ordering::Relaxed), there);
-        cache.forget(DbId([0; 16]));
-        cache.forget(DbId([1; 16]));
+        (0..6).for_each(|db| cache.forget(DbId([db; 16])));
         assert_eq!(cache.bytes(), 0);
     }
 

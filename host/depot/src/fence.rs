@@ -33,6 +33,9 @@ pub struct Head {
     pub origin: Origin,
     /// The oldest state that is kept, as a commit's number: see [`crate::retention`].
     pub floor: Txid,
+    /// Of a fork: whose pages it reads where it has none of its own, and as of which commit. Its
+    /// own commits count on from that one.
+    pub base: Option<(DbId, Txid)>,
 }
 
 /// How a database came to be.

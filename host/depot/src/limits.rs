@@ -28,6 +28,9 @@ pub(crate) const SCAN_STRAYS_MAX: u32 = 2;
 /// The part of the cache that one question may fill, and that one scan leaves pages in: an eighth,
 /// so that reading a large database once does not push out what others need.
 pub(crate) const SCAN_CACHE_PART: usize = 8;
+/// The part of the cache that a fork begins with at most, of its base's pages: an eighth, since they
+/// push out what others have used.
+pub(crate) const FORK_CACHE_PART: usize = 8;
 
 /// What a depot allows its sessions.
 #[derive(Clone, Debug)]

@@ -199,6 +199,7 @@ mod tests {
                 sealed,
                 origin: Origin::Native,
                 floor: Txid(0),
+                base: None,
             },
             handed_over: None,
         }

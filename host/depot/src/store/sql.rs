@@ -161,7 +161,11 @@ macro_rules! head {
             $t,
             "origin, ",
             $t,
-            "floor"
+            "floor, ",
+            $t,
+            "base_db, ",
+            $t,
+            "base_txid"
         )
     };
 }

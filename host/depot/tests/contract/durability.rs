@@ -527,6 +527,9 @@ async fn pages_come_from_the_base_as_of_its_txid() {
     assert_eq!(at[1].bytes, page(2, 1));
     let outside = store.read(leaf.fence, leaf.txid, &[Pgno(4)]).await;
     assert!(matches!(outside, Err(StoreError::Corrupt(_))), "{outside:?}");
+    // Its head tells, whoever asks for it.
+    let base = Some((middle.fence.db, Txid(2)));
+    assert_eq!((leaf.head().await.base, root.head().await.base), (base, None));
     // A ring of bases ends, too.
     fork(&leaf, &mut root, 3);
     let ring = store.read(leaf.fence, leaf.txid, &[Pgno(4)]).await;

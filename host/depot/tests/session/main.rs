@@ -19,6 +19,7 @@ mod confirm;
 mod destroy;
 mod ending;
 mod fatal;
+mod forks;
 mod import;
 mod preload;
 mod races;

@@ -51,7 +51,11 @@ impl World {
 
     /// With a clock of the store's.
     pub(crate) fn at(limits: DepotLimits, clock: Clock) -> Self {
-        let inner = EmbeddedStore::in_memory_with_clock(4, clock).unwrap();
+        Self::over(EmbeddedStore::in_memory_with_clock(4, clock).unwrap(), limits)
+    }
+
+    /// Over a store of one's own.
+    pub(crate) fn over(inner: EmbeddedStore, limits: DepotLimits) -> Self {
         let store = FaultyStore::new(Arc::new(inner));
         let depot = |node| {
             Depot::new(

@@ -12,7 +12,7 @@ use crate::store::{ActorRow, ActorState, CommitRow, History, KindRow, Snapshot, 
 type Read<T> = Result<T, StoreError>;
 
 /// Columns of `sql::head!`.
-const HEAD_COLUMNS: usize = 10;
+const HEAD_COLUMNS: usize = 12;
 /// Columns of `sql::actor!`.
 const ACTOR_COLUMNS: usize = 6;
 
@@ -169,6 +169,7 @@ pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
             _ => return Err(out_of_range("origin")),
         },
         floor: txid(row, at + 9)?,
+        base: base(row, at + 10)?,
     })
 }
 
