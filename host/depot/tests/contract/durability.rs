@@ -257,7 +257,8 @@ async fn a_reader_that_stays_makes_steps_unavailable_not_the_log_endless() {
     }
     assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
     let log = std::fs::metadata(directory.path().join("shard-00.db-wal")).unwrap().len();
-    assert!(log <= 2 * config.wal_bytes_max, "the log grew to {log}");
+    let grows_by = 256 << 10;
+    assert!(log <= 2 * config.wal_bytes_max + grows_by, "the log grew to {log}");
     let before = owner.head().await.txid;
     assert_eq!(before, owner.txid, "a refused step was not applied");
     conn.execute_batch("COMMIT").unwrap();

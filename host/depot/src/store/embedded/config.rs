@@ -55,8 +55,8 @@ pub struct EmbeddedConfig {
     pub queue_bytes_max: u64,
     /// How long a step waits for a place in a full queue before it is `Unavailable`.
     pub queue_wait: Duration,
-    /// The write-ahead log of a file never grows past this and one group: the committer then waits
-    /// for a checkpoint.
+    /// The write-ahead log of a file never grows past this, one group and 256 KiB: the committer waits
+    /// for a checkpoint then.
     pub wal_bytes_max: u64,
     /// A background checkpoint starts when this much was written since the last one.
     pub wal_checkpoint_bytes: u64,

@@ -188,13 +188,44 @@ macro_rules! flushed {
 
 flushed! {
     read: xRead(bytes: *mut c_void, len: c_int, at: ffi::sqlite3_int64);
-    truncate: xTruncate(size: ffi::sqlite3_int64);
-    sync: xSync(flags: c_int);
     file_size: xFileSize(size: *mut ffi::sqlite3_int64);
     lock: xLock(level: c_int);
     unlock: xUnlock(level: c_int);
     check_reserved: xCheckReservedLock(out: *mut c_int);
     control: xFileControl(what: c_int, argument: *mut c_void);
+}
+
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: the file is open, and `combined` as in `flush`. The zeros live for ever.
+    unsafe {
+        let code = flush(file);
+        if code != ffi::SQLITE_OK {
+            return code;
+        }
+        let size = || {
+            let mut size = 0;
+            let code = behind!(file.xFileSize(&raw mut size));
+            u64::try_from(size).ok().filter(|_| code == ffi::SQLITE_OK)
+        };
+        let growth = (*(*file.cast::<Log>()).combined).growth(size);
+        for at in growth.into_iter().flat_map(|growth| growth.step_by(ZEROS.len())) {
+            let (Ok(len), Ok(at)) = (c_int::try_from(ZEROS.len()), i64::try_from(at)) else {
+                return ffi::SQLITE_MISUSE;
+            };
+            // Without room the log is none the worse: what was written is there.
+            let _ = behind!(file.xWrite(ZEROS.as_ptr().cast(), len, at));
+        }
+        behind!(file.xSync(flags))
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
+    // SAFETY: the file is open, and `combined` as in `flush`.
+    unsafe {
+        let code = flush(file);
+        (*(*file.cast::<Log>()).combined).forget_size();
+        if code == ffi::SQLITE_OK { behind!(file.xTruncate(size)) } else { code }
+    }
 }
 
 unsafe extern "C" fn sector_size(file: *mut ffi::sqlite3_file) -> c_int {
@@ -206,6 +237,9 @@ unsafe extern "C" fn characteristics(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: the file is open.
     unsafe { behind!(file.xDeviceCharacteristics()) }
 }
+
+/// What a log grows by, a few times.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Version 1: a log has neither shared memory nor a memory map.
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
