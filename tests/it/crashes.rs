@@ -237,17 +237,17 @@ async fn a_process_that_dies_counts_neither_way() {
         trap(&host, &actor).await;
     }
     // The third life has counted both. Its call is never heard, so that nothing proves it.
-    let confirm = host.store.arm(Step::Confirm, 1, Fault::Hold);
-    let reading = call(&host, &actor, "read");
-    confirm.fired().await;
+    let commit = host.store.arm(Step::Commit, 1, Fault::Hold);
+    let writing = call(&host, &actor, "write");
+    commit.fired().await;
     let counted = async || host.store.actor(&actor).await.unwrap().unwrap().row.restarts;
     assert_eq!(counted().await, 2);
     let next = site.usurper().start().await;
     let rows = next.take_over_and_call(&actor, "read", json!([])).await.unwrap();
     assert_eq!(rows, json!({"ok": 1}));
     assert_eq!(counted().await, 2);
-    confirm.release();
-    let error = reading.await.unwrap().expect_err("it lost its fence");
+    commit.release();
+    let error = writing.await.unwrap().expect_err("it lost its fence");
     assert!(matches!(error, HostError::Fenced { .. }), "{error:?}");
     next.host.shutdown().await;
     host.host.shutdown().await;

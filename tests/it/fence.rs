@@ -97,6 +97,25 @@ async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
     duel.end(2).await;
 }
 
+/// The call that wakes an actor is heard on the takeover's word: it was asked for after the call
+/// began. The next one asks again, and so does the same call of an actor that is awake.
+#[tokio::test(flavor = "multi_thread")]
+async fn takeover_confirms_the_call_that_it_was_made_for() {
+    let duel = Duel::new().await;
+    let old = &duel.old;
+    let stopped = old.host.stop(&duel.actor).await.unwrap().unwrap();
+    assert_eq!(stopped.generation, Generation(1));
+    let asked = || (old.store.calls(Step::TakeOver), old.store.calls(Step::Confirm));
+    let before = asked();
+    assert_eq!(old.ok(&duel.actor, "get", json!([])).await, json!(1));
+    assert_eq!(asked(), (before.0 + 1, before.1), "it asked, or nothing was taken over");
+    assert_eq!(old.ok(&duel.actor, "get", json!([])).await, json!(1));
+    assert_eq!(asked(), (before.0 + 1, before.1 + 1), "an older life was heard unasked");
+    duel.take_over().await;
+    assert_fenced(&old.call(&duel.actor, "get", json!([])).await);
+    duel.end(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fence_mismatch_ends_the_generation_once() {
     let duel = Duel::new().await;

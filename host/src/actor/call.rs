@@ -48,16 +48,15 @@ pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
 impl Generation {
     /// Begins a call. It owns the generation until it has ended, so that the generation's end can
     /// begin before the call's.
-    pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>) -> Running {
+    pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>, gate: Gate) -> Running {
         Box::pin(async move {
-            let end = self.call(&method, &arguments).await;
+            let end = self.call(&method, &arguments, gate).await;
             (self, end)
         })
     }
 
     /// Runs a method. The answer is not heard until its gate was passed.
-    pub async fn call(&mut self, method: &Arc<Method>, arguments: &[Val]) -> CallEnd {
-        let gate = Gate::enter(&self.session);
+    async fn call(&mut self, method: &Arc<Method>, arguments: &[Val], gate: Gate) -> CallEnd {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let results = method.results_len();

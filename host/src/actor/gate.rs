@@ -2,11 +2,12 @@
 //!
 //! An answer leaves when (a) every commit made before it is durable and (b) the store has confirmed
 //! the fence by an answer to a request that was sent after the call began. A durable commit of the
-//! call itself is such an answer; a call without one asks the store.
+//! call itself is such an answer, and so is the takeover of a generation that was begun for the call;
+//! a call without either asks the store.
 //!
 //! ```text
 //!  Gate::enter ── guest runs, commits are accepted ── Gate::pass ──> durable(marks) ──> answer
-//!                                                            └─ no commit of its own: confirm
+//!                                                            └─ neither of both: confirm
 //! ```
 
 use stockade_depot::broken::{self, Variant};
@@ -17,13 +18,22 @@ use stockade_depot::{Cause, Mark, Session, Txid, Verdict};
 pub struct Gate {
     session: Session,
     entered: Mark,
+    /// By an answer to a request that was sent after the call began.
+    confirmed: bool,
 }
 
 impl Gate {
     /// To be made before the guest runs.
     #[must_use]
     pub fn enter(session: &Session) -> Self {
-        Self { session: session.clone(), entered: session.mark() }
+        Self { session: session.clone(), entered: session.mark(), confirmed: false }
+    }
+
+    /// As `enter`, of the call that the generation was begun for: its takeover was asked for after
+    /// the call began.
+    #[must_use]
+    pub fn enter_first(session: &Session) -> Self {
+        Self { confirmed: true, ..Self::enter(session) }
     }
 
     /// To be asked when the guest has answered; its answer may leave when `Waiting::pass` is `Ok`.
@@ -54,7 +64,7 @@ impl Waiting {
         } else {
             session.durable(self.left).await?
         };
-        if !self.committed && !broken::is_off(Variant::GateConfirm) {
+        if !self.committed && !self.gate.confirmed && !broken::is_off(Variant::GateConfirm) {
             session.confirm().await?;
         }
         Ok(txid)

@@ -28,6 +28,7 @@ use crate::actor::call::CallEnd;
 use crate::actor::cause::error_of;
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::actor::gate::Gate;
 use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
 use crate::actor::trace::{EndStep, Trace};
 use crate::error::HostError;
@@ -254,17 +255,19 @@ impl Slot {
             Work::Call { program, .. } => Some(Arc::clone(program)),
             Work::Sql { .. } => None,
         };
-        if let Err(error) = self.awaken(program.as_ref(), work.creates()).await {
-            return work.refuse(error);
-        }
+        let mut is_first = match self.awaken(program.as_ref(), work.creates()).await {
+            Ok(began) => began,
+            Err(error) => return work.refuse(error),
+        };
         // An ending that came while it started does not wait for the call as well.
         while let Ok(control) = self.endings.try_recv() {
             self.control(control).await;
             if !self.router.is_open() {
                 return work.refuse(HostError::ShuttingDown);
             }
-            if let Err(error) = self.awaken(program.as_ref(), work.creates()).await {
-                return work.refuse(error);
+            match self.awaken(program.as_ref(), work.creates()).await {
+                Ok(began) => is_first |= began,
+                Err(error) => return work.refuse(error),
             }
         }
         match work {
@@ -272,7 +275,7 @@ impl Slot {
                 match self.checked(method, values, &program, original) {
                     Ok((method, values)) => {
                         let queue_us = micros(queued.elapsed());
-                        self.call(method, values, queue_us, reply).await;
+                        self.call(method, values, is_first, queue_us, reply).await;
                     }
                     Err(error) => reply.send(Err(error)),
                 }
@@ -291,20 +294,21 @@ impl Slot {
         }
     }
 
-    /// Makes sure that a generation of the deployed component is awake.
+    /// Makes sure that a generation of the deployed component is awake. Returns whether it began
+    /// one.
     async fn awaken(
         &mut self,
         wanted: Option<&Arc<Program>>,
         creates: bool,
-    ) -> Result<(), HostError> {
+    ) -> Result<bool, HostError> {
         let shared = Arc::clone(self.router.shared());
         if let Some(live) = &self.live {
             let running = live.generation.component().digest();
             if wanted.is_none_or(|program| program.component.digest() == running) {
-                return Ok(());
+                return Ok(false);
             }
             if shared.kinds.current(self.actor.kind()).await?.component.digest() == running {
-                return Ok(());
+                return Ok(false);
             }
             self.end(Ending::Upgrade).await;
         }
@@ -329,7 +333,7 @@ impl Slot {
                 drop(view);
                 let answers = Answers::new(fence.generation);
                 self.live = Some(Live { generation, answers, awake });
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
@@ -383,6 +387,7 @@ impl Slot {
         &mut self,
         method: Arc<Method>,
         values: Vec<Val>,
+        is_first: bool,
         queue_us: u64,
         reply: Reply<Called>,
     ) {
@@ -393,7 +398,9 @@ impl Slot {
         self.handle.view.lock().running = Some(meter.clone());
         let mut crash = None;
         let fence = generation.fence();
-        let mut running = generation.calling(method, values);
+        let session = generation.session();
+        let gate = if is_first { Gate::enter_first(session) } else { Gate::enter(session) };
+        let mut running = generation.calling(method, values, gate);
         let (generation, end) = loop {
             let control = tokio::select! {
                 biased;
