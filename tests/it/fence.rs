@@ -98,7 +98,7 @@ async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
 }
 
 /// The call that wakes an actor is heard on the takeover's word: it was asked for after the call
-/// began. The next one asks again, and so does the same call of an actor that is awake.
+/// began. The next one asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn takeover_confirms_the_call_that_it_was_made_for() {
     let duel = Duel::new().await;

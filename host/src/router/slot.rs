@@ -255,19 +255,17 @@ impl Slot {
             Work::Call { program, .. } => Some(Arc::clone(program)),
             Work::Sql { .. } => None,
         };
-        let mut is_first = match self.awaken(program.as_ref(), work.creates()).await {
-            Ok(began) => began,
-            Err(error) => return work.refuse(error),
-        };
-        // An ending that came while it started does not wait for the call as well.
-        while let Ok(control) = self.endings.try_recv() {
-            self.control(control).await;
-            if !self.router.is_open() {
-                return work.refuse(HostError::ShuttingDown);
-            }
+        let mut is_first = false;
+        loop {
             match self.awaken(program.as_ref(), work.creates()).await {
                 Ok(began) => is_first |= began,
                 Err(error) => return work.refuse(error),
+            }
+            // An ending that came while it started does not wait for the call as well.
+            let Ok(control) = self.endings.try_recv() else { break };
+            self.control(control).await;
+            if !self.router.is_open() {
+                return work.refuse(HostError::ShuttingDown);
             }
         }
         match work {
