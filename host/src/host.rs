@@ -64,6 +64,7 @@ use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
 use crate::router::exits::Exits;
+use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
 use crate::router::request::{self, Called, Ending, Heard, Request, Work};
@@ -177,6 +178,7 @@ impl Host {
             kinds: Kinds::new(Arc::clone(&store), engine, linker),
             nodes,
             exits: Exits::default(),
+            heirs: Heirs::default(),
             crashes: Crashes::default(),
             observer: config.observer.clone(),
             awake: Awake::new(awake_max),
@@ -614,6 +616,8 @@ fn background(
     let mut tasks = JoinSet::new();
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
+    let shared = Arc::clone(router.shared());
+    tasks.spawn_on(async move { shared.heirs.keep(&shared.depot).await }, keeper);
     tasks.spawn_on(upkeep, keeper);
     let router = router.clone();
     let look_for_kinds = async move {

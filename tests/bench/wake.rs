@@ -23,8 +23,8 @@ use crate::summary::{Summary, median, quantile};
 const ROWS_OF_1_MIB: u32 = 40_000;
 /// Rows of the databases of a storm: three pages.
 const ROWS_OF_SMALL: u32 = 10;
-/// Storms, each over a process of its own; the figures are their medians.
-const STORMS: usize = 5;
+/// Processes that wake what others have put to sleep; the figures are their medians.
+const PROCESSES: usize = 5;
 /// Calls at a time.
 const AT_ONCE: usize = 256;
 
@@ -39,39 +39,56 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     stand.host.shutdown().await;
 
     let dir = stand.host_dir();
-    let figures = child::run(&json!({ "errand": "cold", "dir": dir, "actors": cold }))?;
-    let p50 = number(&figures, "p50")?;
+    let in_processes = stand.rounds().min(PROCESSES);
+    let cold = Medians::of(in_processes, &json!({ "errand": "cold", "dir": dir, "actors": cold }))?;
     let made_from = format!(
         "asleep -> reply of its first SQL call, database of {:.2} MiB, none of it in our caches",
         bytes as f64 / f64::from(1 << 20)
     );
-    summary.add("wake.cold_ms_p50", p50, &made_from);
-    summary.add("wake.cold_ms_p99", number(&figures, "p99")?, "the same");
+    summary.add("wake.cold_ms_p50", cold.get("p50")?, &made_from);
+    summary.add("wake.cold_ms_p99", cold.get("p99")?, "the same");
+    let made_from = "the same, put to sleep by the process that wakes it";
+    summary.add("wake.again_ms_p50", cold.get("again_p50")?, made_from);
+    summary.add("wake.again_ms_p99", cold.get("again_p99")?, "the same");
 
     growth::by_actors(stand, summary, many).await?;
 
-    let errand = json!({ "errand": "storm", "dir": dir, "actors": many });
-    let storms = stand.rounds().min(STORMS);
-    let storms: Vec<Json> = (0..storms).map(|_| child::run(&errand)).collect::<Result<_, _>>()?;
-    let median_of = |name| -> anyhow::Result<f64> {
-        Ok(median(storms.iter().map(|of_one| number(of_one, name)).collect::<Result<_, _>>()?))
-    };
+    let storms =
+        Medians::of(in_processes, &json!({ "errand": "storm", "dir": dir, "actors": many }))?;
     let made_from = format!(
-        "{many} asleep, databases of {} KiB, {AT_ONCE} calls at a time, {:.0} us of CPU each, {} storms",
+        "{many} asleep, databases of {} KiB, {AT_ONCE} calls at a time, {:.0} us of CPU each, \
+         {in_processes} storms",
         small / 1024,
-        median_of("cpu_us")?,
-        storms.len()
+        storms.get("cpu_us")?,
     );
-    summary.add("wake.storm_per_s", median_of("per_s")?, &made_from);
+    summary.add("wake.storm_per_s", storms.get("per_s")?, &made_from);
+    let made_from = format!(
+        "the same, put to sleep by the process that wakes them, {:.0} us of CPU each",
+        storms.get("again_cpu_us")?
+    );
+    summary.add("wake.again_storm_per_s", storms.get("again_per_s")?, &made_from);
     let made_from = format!(
         "{} awake, databases of {} KiB open; {} maps of {} allowed; mimalloc, pooled instances",
-        median_of("awake")?,
+        storms.get("awake")?,
         small / 1024,
-        median_of("maps")?,
+        storms.get("maps")?,
         std::fs::read_to_string("/proc/sys/vm/max_map_count")?.trim()
     );
-    summary.add("resident.kib_per_actor", median_of("kib_each")?, &made_from);
+    summary.add("resident.kib_per_actor", storms.get("kib_each")?, &made_from);
     Ok(())
+}
+
+/// What several processes have answered to one errand.
+struct Medians(Vec<Json>);
+
+impl Medians {
+    fn of(processes: usize, errand: &Json) -> anyhow::Result<Self> {
+        (0..processes).map(|_| child::run(errand)).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn get(&self, name: &str) -> anyhow::Result<f64> {
+        Ok(median(self.0.iter().map(|of_one| number(of_one, name)).collect::<Result<_, _>>()?))
+    }
 }
 
 /// Makes actors with tables of `rows` rows, and puts them to sleep.
@@ -85,44 +102,71 @@ pub async fn make_sleepers(host: &Host, name: &str, count: u32, rows: u32) -> an
     stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Wakes one after the other.
+/// Wakes one after the other; then once more, after it has put them to sleep itself.
 pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
-    let mut took = Vec::new();
-    for i in 0..count(errand, "actors")? {
-        took.push(woken_ms(&host, &id("cold", i)?).await?);
+    let actors = count(errand, "actors")?;
+    let mut rounds = Vec::new();
+    for _ in 0..2 {
+        let mut took = Vec::new();
+        for i in 0..actors {
+            took.push(woken_ms(&host, &id("cold", i)?).await?);
+        }
+        rounds.push(took);
+        for i in 0..actors {
+            host.stop(&id("cold", i)?).await?.context("it was awake")?;
+        }
     }
     host.shutdown().await;
-    Ok(json!({ "p50": median(took.clone()), "p99": quantile(took, 0.99) }))
+    let [cold, again] = rounds.try_into().expect("BUG: two rounds");
+    Ok(json!({
+        "p50": median(cold.clone()), "p99": quantile(cold, 0.99),
+        "again_p50": median(again.clone()), "again_p99": quantile(again, 0.99),
+    }))
 }
 
-/// Wakes many at once, and looks at what they take.
+/// Wakes many at once, and looks at what they take; then wakes them once more, after it has put them
+/// to sleep itself.
 pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
     let actors = count(errand, "actors")?;
-    let (before, cpu) = (rss_kib("self")?, cpu_us("self")?);
-    let begun = Instant::now();
+    let before = rss_kib("self")?;
+    let first = wake_all(&host, actors).await?;
+    // Idle, and what was put off has been done.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let awake = host.awake();
+    ensure!(awake > actors as usize, "{awake} of {actors} are awake");
+    let (kib_each, maps) = ((rss_kib("self")? - before) / f64::from(actors), maps()?);
+    let stop = |i| {
+        let host = host.clone();
+        async move { host.stop(&id("sleeper", i)?).await?.context("it was awake") }
+    };
+    let stopped = stream::iter(0..actors).map(stop).buffer_unordered(AT_ONCE);
+    stopped.try_for_each(|_| std::future::ready(Ok(()))).await?;
+    let again = wake_all(&host, actors).await?;
+    host.shutdown().await;
+    Ok(json!({
+        "per_s": first.per_s, "cpu_us": first.cpu_us,
+        "again_per_s": again.per_s, "again_cpu_us": again.cpu_us,
+        "kib_each": kib_each, "awake": awake, "maps": maps,
+    }))
+}
+
+struct Storm {
+    per_s: f64,
+    cpu_us: f64,
+}
+
+async fn wake_all(host: &Host, actors: u32) -> anyhow::Result<Storm> {
+    let (cpu, begun) = (cpu_us("self")?, Instant::now());
     let wake = |i| {
         let host = host.clone();
         async move { woken_ms(&host, &id("sleeper", i)?).await }
     };
     let woken = stream::iter(0..actors).map(wake).buffer_unordered(AT_ONCE);
     woken.try_for_each(|_| std::future::ready(Ok(()))).await?;
-    let (took, cpu) = (begun.elapsed(), cpu_us("self")? - cpu);
-    // Idle, and what was put off has been done.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let awake = host.awake();
-    ensure!(awake > actors as usize, "{awake} of {actors} are awake");
-    let each = |all: f64| all / f64::from(actors);
-    let figures = json!({
-        "per_s": f64::from(actors) / took.as_secs_f64(),
-        "cpu_us": each(cpu),
-        "kib_each": each(rss_kib("self")? - before),
-        "awake": awake,
-        "maps": maps()?,
-    });
-    host.shutdown().await;
-    Ok(figures)
+    let per_s = f64::from(actors) / begun.elapsed().as_secs_f64();
+    Ok(Storm { per_s, cpu_us: (cpu_us("self")? - cpu) / f64::from(actors) })
 }
 
 /// Calls an actor that is asleep; how long the answer took.

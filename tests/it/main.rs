@@ -17,6 +17,7 @@ mod fault;
 mod fence;
 mod frozen;
 mod gateway;
+mod heirs;
 mod history;
 mod hostile;
 mod import;

@@ -367,15 +367,15 @@ fn a_second_signal_ends_the_program_at_once() {
         let server = Arc::new(Program::serve(&data).unwrap());
         server.deploy("storm", &guest::LIFECYCLE_STORM.wasm().unwrap()).unwrap();
         assert_eq!(server.call("storm/a", "write", &json!([])).unwrap().status, 200);
-        let holding = {
-            let server = Arc::clone(&server);
-            std::thread::spawn(move || drop(server.call("storm/a", "hold", &json!([20_000]))))
-        };
         // The call has begun when its rows are durable.
         let txid = |server: &Program| {
             server.admin_get("/admin/actors/storm/a").unwrap().body["txid"].as_u64().unwrap()
         };
         let before = txid(&server);
+        let holding = {
+            let server = Arc::clone(&server);
+            std::thread::spawn(move || drop(server.call("storm/a", "hold", &json!([20_000]))))
+        };
         let begun = Instant::now();
         while txid(&server) == before {
             assert!(begun.elapsed() < Duration::from_secs(30), "the call does not begin");

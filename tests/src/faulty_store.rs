@@ -40,6 +40,8 @@ pub enum Step {
     Confirm,
     /// `Store::seal`
     Seal,
+    /// `Store::claim`
+    Claim,
     /// `Store::read`
     Read,
     /// `Store::commit`
@@ -60,12 +62,13 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::Actor,
         Self::TakeOver,
         Self::Confirm,
         Self::Seal,
+        Self::Claim,
         Self::Read,
         Self::Commit,
         Self::Verdict,
@@ -84,6 +87,7 @@ impl Step {
             Asked::TakeOver => Self::TakeOver,
             Asked::Confirm => Self::Confirm,
             Asked::Seal => Self::Seal,
+            Asked::Claim => Self::Claim,
             Asked::Read => Self::Read,
             Asked::Commit => Self::Commit,
             Asked::Verdict => Self::Verdict,
@@ -121,6 +125,7 @@ impl Step {
             Self::Create
             | Self::TakeOver
             | Self::Seal
+            | Self::Claim
             | Self::Commit
             | Self::Destroy
             | Self::Stage

@@ -40,11 +40,13 @@ pub enum Variant {
     Floor,
     /// Cached pages outlive their session only if nobody committed since.
     CacheTag,
+    /// An heir begins only while the head is its own.
+    HeirAsked,
 }
 
 impl Variant {
     /// Every rule.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ReadFence,
         Self::CommitFence,
         Self::SealFence,
@@ -60,6 +62,7 @@ impl Variant {
         Self::NoHoles,
         Self::Floor,
         Self::CacheTag,
+        Self::HeirAsked,
     ];
 
     /// Its name in tables and in the model.
@@ -81,6 +84,7 @@ impl Variant {
             Self::NoHoles => "no-holes",
             Self::Floor => "floor",
             Self::CacheTag => "cache-tag",
+            Self::HeirAsked => "heir-asked",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::parker::{Parker, Parking};
 use crate::random::Random;
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
-use crate::{create, destroy, takeover};
+use crate::{create, destroy, inherit, takeover};
 
 /// The authority over actor databases, as one process holds it.
 pub struct Depot {
@@ -141,6 +141,17 @@ impl Depot {
         previous_end: PreviousEnd,
     ) -> Result<Opened, OpenError> {
         takeover::take_over(self, state, component, previous_end).await
+    }
+
+    /// Begins the heir that a seal of this process has appointed: `state` is the actor as that
+    /// seal left it, with the component that the heir will run. Writes nothing. Only once for each
+    /// seal: two lives with one token would both own the database.
+    ///
+    /// # Errors
+    /// `Superseded`, `DatabaseMissing`: it is nobody's heir any more. The caller looks again, as
+    /// after [`Depot::take_over`].
+    pub async fn inherit(self: &Arc<Self>, state: ActorState) -> Result<Opened, OpenError> {
+        inherit::inherit(self, state).await
     }
 
     /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt

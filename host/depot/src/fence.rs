@@ -19,7 +19,7 @@ pub struct Fence {
 pub struct Head {
     /// Who owns it, or owned it last.
     pub fence: Fence,
-    /// The host process of the owner.
+    /// The host process of the owner; [`NodeSession::NOBODY`] of an heir.
     pub owner: NodeSession,
     /// The last commit.
     pub txid: Txid,
@@ -36,6 +36,22 @@ pub struct Head {
     /// Of a fork: whose pages it reads where it has none of its own, and as of which commit. Its
     /// own commits count on from that one.
     pub base: Option<(DbId, Txid)>,
+}
+
+impl Head {
+    /// Whether its owner was appointed by the seal of the generation before, and no process has told
+    /// yet that it runs it.
+    #[must_use]
+    pub fn is_heir(&self) -> bool {
+        self.owner == NodeSession::NOBODY && !self.sealed
+    }
+
+    /// Whether the generation before ended in order and none is known to run: whoever wants the
+    /// database may take it over, without asking whether a process lives.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.sealed || self.is_heir()
+    }
 }
 
 /// How a database came to be.

@@ -44,6 +44,12 @@ impl Generation {
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The generation that this one was made from; zero, which is none, of the first.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 impl Txid {
@@ -91,6 +97,11 @@ random_id! {
 random_id! {
     /// One run of one host process.
     NodeSession
+}
+
+impl NodeSession {
+    /// No process: the owner of an heir that nobody has claimed yet.
+    pub const NOBODY: Self = Self([0; 16]);
 }
 
 impl DbId {

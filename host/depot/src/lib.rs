@@ -32,6 +32,7 @@ mod create;
 pub mod depot;
 mod destroy;
 pub mod import;
+mod inherit;
 pub mod limits;
 pub mod parker;
 pub mod random;

@@ -295,7 +295,19 @@ impl Session {
     /// # Errors
     /// `SnapshotTooLarge` before anything is done. `Dead`: not known to be sealed.
     pub async fn seal(&self, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
-        seal::seal(&self.shared, snapshot).await
+        seal::seal(&self.shared, snapshot, None).await
+    }
+
+    /// [`Session::seal`] without a snapshot, which appoints the next generation in the same step.
+    /// [`Depot::inherit`] begins it from the head that this returns, unless the store has sealed
+    /// without an heir: see [`Head::is_heir`].
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub async fn seal_for_heir(&self) -> Result<Head, SealError> {
+        // Without randomness the next generation is won by a takeover, as ever.
+        let heir = self.shared.depot.random().token().ok();
+        seal::seal(&self.shared, None, heir).await
     }
 
     /// Refuses reads and transactions from now on and ends all waits in SQLite. What was accepted

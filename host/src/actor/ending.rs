@@ -11,6 +11,7 @@
 //! - Nothing runs beside the hooks and the seal: the call has ended and the answers are joined.
 //! - SQL is revoked before the snapshot is taken, and the snapshot is stored by the seal itself.
 //! - After a fatal end or a crash no hook runs.
+//! - What the seal left is given away with the exit: whoever has it may begin the next generation.
 //! - The exit is recorded once, by the caller, from the returned value.
 
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use stockade_depot::{Cause, Head, Reason, SealError};
 
 use super::answers::{Answers, Pending};
 use super::call::{Answer, CallEnd, Running};
-use super::exit::{Exit, SnapshotOutcome};
+use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
 use super::trace::{EndStep, Trace};
@@ -53,27 +54,27 @@ pub async fn orderly(
     mut answers: Answers,
     reason: Reason,
     grace: Option<Duration>,
-) -> Exit {
+) -> Ended {
     doing.mailbox_closed();
     let (generation, call) = doing.finish(&mut answers, reason, grace).await;
     let (alive, notes) = match call {
         LastCall::None => (true, Vec::new()),
         LastCall::Interrupted => (false, vec![INTERRUPTED.to_owned()]),
         LastCall::Crashed { reason, message } => {
-            return crashed(generation, answers, reason, message).await;
+            return crashed(generation, answers, reason, message).await.into();
         }
     };
     let proven = join(&mut answers, &generation.trace).await;
     if let Some(cause) = generation.session.cause() {
-        return fatal(generation, answers, &cause).await;
+        return fatal(generation, answers, &cause).await.into();
     }
     let mut departure = Departure { generation, reason, alive, notes };
     departure.stop_hook().await;
     departure.revoke_sql().await;
     let taken = departure.snapshot().await;
-    let (snapshot, sealed) = departure.seal(taken).await;
+    let (snapshot, left) = departure.seal(taken).await;
     departure.revoke_rest();
-    departure.end(snapshot, sealed, proven)
+    Ended { exit: departure.end(snapshot, left.is_some(), proven), left }
 }
 
 /// Ends a generation whose session died. No hook runs, nothing more is heard: whoever waits is told
@@ -84,7 +85,7 @@ pub async fn fatal(generation: Generation, mut answers: Answers, cause: &Cause) 
     let proven = join(&mut answers, &departure.generation.trace).await;
     let departure = departure.close_sql().await;
     let snapshot = departure.lost_snapshot("the generation ended fatally");
-    departure.end(snapshot, None, proven)
+    departure.end(snapshot, false, proven)
 }
 
 /// Ends a generation whose instance died. The data is fine: commits already handed over run to
@@ -102,7 +103,7 @@ pub async fn crashed(
     let proven = join(&mut answers, &departure.generation.trace).await;
     departure.settle_commits().await;
     let snapshot = departure.lost_snapshot("the instance died");
-    departure.end(snapshot, None, proven)
+    departure.end(snapshot, false, proven)
 }
 
 /// Why a call was ended that had not used up its own budget.
@@ -264,7 +265,12 @@ impl Departure {
         &mut self,
         (state, mut snapshot): Taken,
     ) -> (SnapshotOutcome, Option<Box<ActorState>>) {
-        let sealed = self.generation.session.seal(state).await;
+        let session = &self.generation.session;
+        let sealed = if state.is_none() && self.may_have_heir() {
+            session.seal_for_heir().await
+        } else {
+            session.seal(state).await
+        };
         if let Err(cause) = &sealed {
             // Lost at its last step: that is why it ends, whatever was meant.
             if let SealError::Dead(cause) = cause
@@ -280,6 +286,12 @@ impl Departure {
         self.told(EndStep::Sealed);
         let left = sealed.ok().map(|head| Box::new(self.left(head, &snapshot)));
         (snapshot, left)
+    }
+
+    /// Whether the next generation is appointed with the seal: this process will be asked for it, and
+    /// the counter of crashes needs no takeover to be set to zero.
+    fn may_have_heir(&self) -> bool {
+        matches!(self.reason, Reason::Slept | Reason::Operator) && self.generation.restarts == 0
     }
 
     /// The actor as this generation leaves it: nobody changes that without a higher generation.
@@ -329,7 +341,7 @@ impl Departure {
     }
 
     /// Drops the instance. What is left is the exit, for the router.
-    fn end(self, snapshot: SnapshotOutcome, sealed: Option<Box<ActorState>>, proven: bool) -> Exit {
+    fn end(self, snapshot: SnapshotOutcome, sealed: bool, proven: bool) -> Exit {
         let Self { generation, reason, notes, .. } = self;
         let (fence, trace) = (generation.fence(), generation.trace.clone());
         let actor = generation.actor.clone();
@@ -337,7 +349,7 @@ impl Departure {
         drop(generation);
         trace.step(EndStep::InstanceDropped);
         tracing::info!(
-            %actor, generation = %fence.generation, %reason, sealed = sealed.is_some(), ?snapshot,
+            %actor, generation = %fence.generation, %reason, sealed, ?snapshot,
             message = message.as_deref().unwrap_or(""), "generation ended"
         );
         Exit {

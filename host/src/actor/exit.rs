@@ -15,12 +15,28 @@ pub struct Exit {
     pub reason: Reason,
     /// What became of its in-memory state.
     pub snapshot: SnapshotOutcome,
-    /// The actor as its seal left it; `None`: the store has not accepted one.
-    pub sealed: Option<Box<ActorState>>,
+    /// Whether the store has accepted its seal.
+    pub sealed: bool,
     /// Whether a call of it was answered well, and heard.
     pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.
     pub message: Option<String>,
+}
+
+/// A generation that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// The actor as its seal left it, if it was sealed: from here its next generation may begin, once.
+    pub left: Option<Box<ActorState>>,
+}
+
+impl From<Exit> for Ended {
+    /// Of one that was not sealed.
+    fn from(exit: Exit) -> Self {
+        Self { exit, left: None }
+    }
 }
 
 /// What became of a generation's in-memory state.

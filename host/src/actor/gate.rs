@@ -29,8 +29,8 @@ impl Gate {
         Self { session: session.clone(), entered: session.mark(), confirmed: false }
     }
 
-    /// As `enter`, of the call that the generation was begun for: its takeover was asked for after
-    /// the call began.
+    /// As `enter`, of the call that the generation was begun for: the takeover, or the look at the
+    /// head that its heir began with, was asked for after the call began.
     #[must_use]
     pub fn enter_first(session: &Session) -> Self {
         Self { confirmed: true, ..Self::enter(session) }

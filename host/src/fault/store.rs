@@ -132,6 +132,7 @@ fn meets_faults(asked: Asked) -> bool {
         Asked::Create
         | Asked::Actor
         | Asked::Confirm
+        | Asked::Claim
         | Asked::ReadAt
         | Asked::Commits
         | Asked::CommitPages

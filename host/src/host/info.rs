@@ -196,6 +196,11 @@ impl ActorInfo {
     ) -> Self {
         let ActorState { row, head, handed_over } = state;
         let live = slot.and_then(SlotHandle::live).filter(|live| live.fence == head.fence);
+        // An heir that has not begun is no life yet: what ended is the one before it.
+        let waits_for_heir = head.is_heir() && live.is_none();
+        let sealed = head.sealed || waits_for_heir;
+        let generation = head.fence.generation;
+        let generation = if waits_for_heir { generation.previous() } else { generation };
         let open = standing.is_some_and(|standing| standing.open);
         // Of the life that the head names: the next one has not begun.
         let crashed = standing.is_some_and(|standing| match standing.end {
@@ -204,7 +209,7 @@ impl ActorInfo {
         });
         let status = if row.wanted == Wanted::Destroying {
             ActorStatus::Destroying
-        } else if head.sealed {
+        } else if sealed {
             ActorStatus::Asleep
         } else if live.is_some() {
             ActorStatus::Awake
@@ -223,14 +228,14 @@ impl ActorInfo {
         Self {
             db: row.db,
             component: row.component,
-            generation: head.fence.generation,
+            generation,
             txid: head.txid,
             page_count: head.page_count,
             bytes: u64::from(head.page_count.0) * PAGE_SIZE as u64,
             status,
             restarts: standing.map_or(0, |standing| standing.crashes),
             next_attempt,
-            sealed: head.sealed,
+            sealed,
             handed_over,
             started_from: live.and_then(|live| live.started_from),
             last_exit: shared
@@ -266,7 +271,6 @@ pub struct ExitInfo {
 impl From<Exit> for ExitInfo {
     fn from(exit: Exit) -> Self {
         let Exit { generation, reason, snapshot, sealed, message, .. } = exit;
-        let sealed = sealed.is_some();
         Self { generation, reason, snapshot, sealed, message }
     }
 }

@@ -95,10 +95,10 @@ impl Upkeep {
         };
         for state in found {
             let (actor, head) = (&state.row.actor, &state.head);
-            if head.owner == shared.depot.node() && !head.sealed {
+            if head.owner == shared.depot.node() && !head.is_free() {
                 continue;
             }
-            let met = if head.sealed { Ok(()) } else { shared.nodes.meet(head.owner).await };
+            let met = if head.is_free() { Ok(()) } else { shared.nodes.meet(head.owner).await };
             if met.is_err() || shared.elsewhere(head).is_some() {
                 continue;
             }

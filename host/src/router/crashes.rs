@@ -129,7 +129,9 @@ impl Crashes {
         let seen = seen
             .filter(|seen| (seen.db, seen.generation) == (head.fence.db, head.fence.generation));
         // A life that this process did not see end says nothing: its process died, or was replaced.
-        let end = seen.map_or(PreviousEnd::Neutral, |seen| seen.end);
+        // An heir may never have begun: the life before it ended in order.
+        let unseen = if head.is_heir() { PreviousEnd::Orderly } else { PreviousEnd::Neutral };
+        let end = seen.map_or(unseen, |seen| seen.end);
         let crashes = match end {
             PreviousEnd::Orderly => 0,
             PreviousEnd::FirstCrash => 1,

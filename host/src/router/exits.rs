@@ -1,4 +1,4 @@
-//! How generations ended here: the newest exit of each actor, bounded.
+//! How generations ended here, and what they left: of the newest of each actor, bounded.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use stockade_depot::ActorId;
 use stockade_depot::store::ActorState;
 
-use crate::actor::exit::Exit;
+use crate::actor::exit::{Ended, Exit};
 
 /// Actors whose last exit is remembered. 10,000: a few MiB.
 const ACTORS_MAX: usize = 10_000;
@@ -19,15 +19,15 @@ pub struct Exits {
 
 #[derive(Default)]
 struct Inner {
-    newest: HashMap<ActorId, Exit>,
+    newest: HashMap<ActorId, Ended>,
     order: VecDeque<ActorId>,
 }
 
 impl Exits {
-    /// Remembers an exit; an older one of the same actor is forgotten.
-    pub fn record(&self, actor: &ActorId, exit: Exit) {
+    /// Remembers how a generation has ended; an older one of the same actor is forgotten.
+    pub fn record(&self, actor: &ActorId, ended: Ended) {
         let mut inner = self.inner.lock();
-        if inner.newest.insert(actor.clone(), exit).is_none() {
+        if inner.newest.insert(actor.clone(), ended).is_none() {
             inner.order.push_back(actor.clone());
         }
         if inner.order.len() > ACTORS_MAX
@@ -37,17 +37,16 @@ impl Exits {
         }
     }
 
-    /// The actor as its newest life left it, if that was sealed here. Others may have changed it
-    /// since: a takeover of what it names then fails.
+    /// Gives away the actor as its newest life left it, if that was sealed here: a second caller
+    /// gets nothing. Others may have changed it since: beginning from what it names then fails.
     #[must_use]
-    pub fn left(&self, actor: &ActorId) -> Option<ActorState> {
-        let inner = self.inner.lock();
-        inner.newest.get(actor)?.sealed.as_deref().cloned()
+    pub fn take_left(&self, actor: &ActorId) -> Option<ActorState> {
+        self.inner.lock().newest.get_mut(actor)?.left.take().map(|left| *left)
     }
 
     /// The newest exit of an actor since this host started.
     #[must_use]
     pub fn of(&self, actor: &ActorId) -> Option<Exit> {
-        self.inner.lock().newest.get(actor).cloned()
+        self.inner.lock().newest.get(actor).map(|ended| ended.exit.clone())
     }
 }

@@ -12,6 +12,7 @@ pub mod awake;
 pub mod crashes;
 pub mod exits;
 pub mod ground;
+pub mod heirs;
 pub mod kinds;
 pub mod nodes;
 pub mod ownership;
@@ -37,6 +38,7 @@ use awake::Awake;
 use crashes::Crashes;
 use exits::Exits;
 use ground::Ground;
+use heirs::Heirs;
 use kinds::Kinds;
 use nodes::Nodes;
 use request::{Control, Ending, Request};
@@ -63,6 +65,8 @@ pub struct Shared {
     pub nodes: Nodes,
     /// How former generations ended.
     pub exits: Exits,
+    /// Heirs that have begun here and that the store does not know of yet.
+    pub heirs: Heirs,
     /// Which of them were crashes, and what follows from that.
     pub crashes: Crashes,
     /// Who watches endings.
@@ -81,7 +85,7 @@ impl Shared {
     /// The address of another live process that owns this head, if one does.
     #[must_use]
     pub fn elsewhere(&self, head: &Head) -> Option<String> {
-        if head.sealed || head.owner == self.depot.node() {
+        if head.is_free() || head.owner == self.depot.node() {
             return None;
         }
         self.nodes.address_if_alive(head.owner)

@@ -1,5 +1,5 @@
-//! How an actor's next generation comes to own its database: created, or taken over from one that
-//! was judged sealed, dead or a ghost.
+//! How an actor's next generation comes to own its database: created, inherited from one that was
+//! sealed here, or taken over from one that was judged sealed, dead or a ghost.
 //!
 //! The judgement is only about *when* to try. The store decides who wins.
 
@@ -39,7 +39,7 @@ pub async fn begin(
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
     // What a life that ended here has left is most often still so; if not, the takeover says it.
-    let mut left = shared.exits.left(actor);
+    let mut left = shared.exits.take_left(actor);
     let (opened, start_reason) = loop {
         let remembered = left.take();
         let is_remembered = remembered.is_some();
@@ -55,7 +55,7 @@ pub async fn begin(
             }
             None => (shared.depot.create(actor, component).await, StartReason::Created),
             Some(state) => {
-                if !state.head.sealed {
+                if !state.head.is_free() {
                     shared.nodes.meet(state.head.owner).await?;
                 }
                 judge(shared, actor, &state)?;
@@ -73,8 +73,14 @@ pub async fn begin(
                     (Some(at), Some(_)) => return Ok(Beginning::NotBefore(at)),
                     (_, None) | (None, _) => {}
                 }
-                let reason = start_reason(&state, &program);
-                (shared.depot.take_over(&state, component, standing.end).await, reason)
+                let reason = start_reason(&state, &program, standing.end);
+                let is_ours = is_remembered && state.head.is_heir();
+                let opened = if is_ours && state.row.component == component {
+                    shared.depot.inherit(state).await
+                } else {
+                    shared.depot.take_over(&state, component, standing.end).await
+                };
+                (opened, reason)
             }
         };
         match opened {
@@ -94,7 +100,10 @@ pub async fn begin(
         tokio::time::sleep(shared.depot.random().part_of(pause)).await;
         pause *= 2;
     };
-    let Opened { session, snapshot, restarts, .. } = opened;
+    let Opened { session, head, snapshot, restarts } = opened;
+    if head.is_heir() {
+        shared.heirs.begun(head.fence);
+    }
     session.narrow(SessionLimits {
         commit_bytes_max: program.limits.commit_bytes_max,
         database_bytes_max: program.limits.database_bytes_max,
@@ -121,8 +130,8 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
     for _ in 0..OWNERSHIP_ATTEMPTS_MAX {
         let state = shared.depot.store().actor(actor).await?;
         let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
-        // Sealed: the next takeover counts from zero by itself.
-        if !state.head.sealed {
+        // Ended in order: the next takeover counts from zero by itself.
+        if !state.head.is_free() {
             shared.nodes.meet(state.head.owner).await?;
             judge(shared, actor, &state)?;
             match write(shared, &state, PreviousEnd::Orderly).await {
@@ -179,7 +188,7 @@ fn end_reason(end: PreviousEnd) -> Reason {
     }
 }
 
-/// Whether the head may be replaced: sealed, a ghost of ours, or its owner's process is dead.
+/// Whether the head may be replaced: free, a ghost of ours, or its owner's process is dead.
 fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), HostError> {
     if state.row.wanted == Wanted::Destroying {
         return Err(HostError::Destroying { actor: actor.clone() });
@@ -191,10 +200,10 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     }
 }
 
-fn start_reason(state: &ActorState, program: &Program) -> StartReason {
+fn start_reason(state: &ActorState, program: &Program, end: PreviousEnd) -> StartReason {
     if state.row.component != program.component.digest() {
         StartReason::Upgraded
-    } else if state.head.sealed {
+    } else if state.head.is_free() && end == PreviousEnd::Orderly {
         StartReason::Woken
     } else {
         StartReason::Recovered

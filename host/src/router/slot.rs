@@ -27,7 +27,7 @@ use crate::actor::bill::micros;
 use crate::actor::call::CallEnd;
 use crate::actor::cause::error_of;
 use crate::actor::ending::{self, Doing};
-use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
 use crate::actor::gate::Gate;
 use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
 use crate::actor::trace::{EndStep, Trace};
@@ -340,7 +340,7 @@ impl Slot {
                     generation: fence.generation,
                     reason,
                     snapshot: SnapshotOutcome::None,
-                    sealed: None,
+                    sealed: false,
                     proven: false,
                     message: Some(error.to_string()),
                 })
@@ -430,9 +430,9 @@ impl Slot {
                     self.handle.hide();
                     let doing = Doing::Call { running, meter, pending };
                     let (reason, grace) = (ending.reason(), ending.grace());
-                    let exit = ending::orderly(doing, answers, reason, grace).await;
+                    let ended = ending::orderly(doing, answers, reason, grace).await;
                     self.handle.view.lock().running = None;
-                    let exit = self.record(exit).await;
+                    let exit = self.record(ended).await;
                     drop(awake);
                     drop(crash.map(|crash| crash.send(Some(exit.clone()))));
                     drop(done.send(Some(exit)));
@@ -486,8 +486,8 @@ impl Slot {
     async fn end(&mut self, ending: Ending) -> Option<Exit> {
         let Live { generation, answers, awake } = self.take_live()?;
         let doing = Doing::Nothing(generation);
-        let exit = ending::orderly(doing, answers, ending.reason(), ending.grace()).await;
-        let exit = self.record(exit).await;
+        let ended = ending::orderly(doing, answers, ending.reason(), ending.grace()).await;
+        let exit = self.record(ended).await;
         drop(awake);
         Some(exit)
     }
@@ -509,9 +509,11 @@ impl Slot {
     }
 
     /// Makes an exit known: to operators, and to the crash policy if it was one.
-    async fn record(&mut self, exit: Exit) -> Exit {
+    async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
         let shared = Arc::clone(self.router.shared());
-        shared.exits.record(&self.actor, exit.clone());
+        let ended = ended.into();
+        let exit = ended.exit.clone();
+        shared.exits.record(&self.actor, ended);
         if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
             shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);
             ownership::write_open_breaker(&shared, &self.actor).await;

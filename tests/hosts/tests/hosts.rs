@@ -39,12 +39,19 @@ fn the_seeds_reach_what_they_are_for() {
         "does not destroy",
         "does not start",
         "TrimPages",
+        "Claim",
     ];
     seeds::check_reaches(run, 1..31, &wanted);
 }
 
 #[test]
 fn rules_that_are_switched_off_are_missed() {
-    let rules = [Variant::ConfirmFence, Variant::GateConfirm, Variant::GateDurable, Variant::Join];
+    let rules = [
+        Variant::ConfirmFence,
+        Variant::GateConfirm,
+        Variant::GateDurable,
+        Variant::Join,
+        Variant::HeirAsked,
+    ];
     seeds::check_rules(run, &rules, 100);
 }

@@ -27,7 +27,13 @@ const SENDS: [(&str, Step, Send); 11] = [
         sent(async move { store.take_over(takes(db)).await })
     }),
     ("seal", Step::Seal, |store, db| {
-        let step = SealStep { fence: fence(db), base: Txid(0), snapshot: None, component: CODE };
+        let step = SealStep {
+            fence: fence(db),
+            base: Txid(0),
+            snapshot: None,
+            component: CODE,
+            heir: None,
+        };
         sent(async move { store.seal(step).await })
     }),
     ("read", Step::Read, |store, db| {

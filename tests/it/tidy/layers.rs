@@ -27,6 +27,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
         "depot",
         "create",
         "takeover",
+        "inherit",
         "destroy",
         "history",
         "retention",

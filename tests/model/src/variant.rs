@@ -45,6 +45,10 @@ pub enum Variant {
     CacheTag,
     /// D5: any stored snapshot counts as current.
     SnapshotCurrent,
+    /// An heir begins without asking whether the head is still its own.
+    HeirAsked,
+    /// What is known of an heir is kept when it has begun, for another life.
+    HeirOnce,
     /// D10: a destroy may delete the head first.
     DestroyOrder,
     /// D11: a finished import stays marked as one.
@@ -75,6 +79,8 @@ impl Variant {
         Self::TrimCommitted,
         Self::CacheTag,
         Self::SnapshotCurrent,
+        Self::HeirAsked,
+        Self::HeirOnce,
         Self::DestroyOrder,
         Self::ImportOrigin,
     ];
@@ -104,6 +110,8 @@ impl Variant {
             Self::TrimCommitted => "trim-committed",
             Self::CacheTag => "cache-tag",
             Self::SnapshotCurrent => "snapshot-current",
+            Self::HeirAsked => "heir-asked",
+            Self::HeirOnce => "heir-once",
             Self::DestroyOrder => "destroy-order",
             Self::ImportOrigin => "import-origin",
         }

@@ -1,16 +1,18 @@
 //! One generation of an actor on a node: it wins a fence, opens its database, runs calls one at a
 //! time behind the real gate, and ends: by an order, by death, or with its node.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use stockade_depot::broken::Variant;
-use stockade_depot::store::PreviousEnd;
+use stockade_depot::store::{ActorRow, ActorState, PreviousEnd, Wanted};
 use stockade_depot::{
-    ActorId, Cause, Depot, Digest, Generation, HandedOver, OpenError, Opened, Reason, Session,
-    StoreError, Verdict,
+    ActorId, Cause, Depot, Digest, Generation, HandedOver, Head, OpenError, Opened, Reason,
+    Session, StoreError, Verdict,
 };
 use stockade_vfs::{OpenDatabase, VfsOptions};
 use tokio::sync::Notify;
@@ -45,6 +47,8 @@ pub struct Place {
     pub ops: Arc<AtomicI64>,
     /// Tells the generations of a node to end in order.
     pub shutdown: Arc<Notify>,
+    /// Heirs that the node's seals have appointed, each good for one life.
+    pub heirs: Arc<Mutex<HashMap<ActorId, ActorState>>>,
     /// Where scratch files would go.
     pub scratch: PathBuf,
     /// The rule that is switched off.
@@ -72,8 +76,8 @@ impl Place {
 
     /// Wins a fence if it can, lives, and ends.
     pub async fn live(self) {
-        let Some((opened, replaces)) = self.win().await else { return };
-        let Opened { session, snapshot, .. } = opened;
+        let Some(won) = self.win().await else { return };
+        let Won { opened: Opened { session, snapshot, .. }, replaces, began } = won;
         let generation = session.fence().generation;
         let name = format!("{} generation {generation}", self.actor);
         let life = Judge::life(&self.actor, session.fence().db);
@@ -89,12 +93,17 @@ impl Place {
         };
         let (db, ledger, gated) = (Some(db), Vec::new(), JoinSet::new());
         let awake = Awake { place: self, life, name, session, db, ledger, gated };
-        awake.run(replaces, snapshot).await;
+        awake.run(replaces, snapshot, began).await;
     }
 
-    /// Creates the actor, or takes it over from whoever has it.
-    async fn win(&self) -> Option<(Opened, Option<Generation>)> {
+    /// Begins the heir that a seal of this node has appointed, creates the actor, or takes it over
+    /// from whoever has it.
+    async fn win(&self) -> Option<Won> {
         let gone = self.judge.gone();
+        let heir = self.heirs.lock().remove(&self.actor);
+        if let Some(heir) = heir {
+            return self.inherit(heir).await;
+        }
         let state = match self.depot.store().actor(&self.actor).await {
             Ok(state) => state,
             Err(error) => {
@@ -103,6 +112,7 @@ impl Place {
             }
         };
         let replaces = state.as_ref().map(|state| state.head.fence.generation);
+        let began = state.as_ref().map_or(Began::BEFORE_ANYTHING, |state| self.begins(state));
         let opened = match &state {
             None => self.depot.create(&self.actor, COMPONENT).await,
             Some(state) => self.depot.take_over(state, COMPONENT, PreviousEnd::Neutral).await,
@@ -110,7 +120,7 @@ impl Place {
         match opened {
             Ok(opened) => {
                 self.judge.found(&self.actor, opened.head.fence.db, &gone);
-                Some((opened, replaces))
+                Some(Won { opened, replaces, began })
             }
             Err(OpenError::Exists(_)) => None,
             Err(error) => {
@@ -119,14 +129,64 @@ impl Place {
             }
         }
     }
+
+    async fn inherit(&self, heir: ActorState) -> Option<Won> {
+        let (fence, began) = (heir.head.fence, self.begins(&heir));
+        match self.depot.inherit(heir).await {
+            Ok(opened) => {
+                self.say(&format!("inherits {} generation {}", self.actor, fence.generation));
+                // Told now, later, or never.
+                if self.dice.percent(30) {
+                    let _ = self.depot.store().claim(self.depot.node(), &[fence]).await;
+                }
+                let replaces = Some(fence.generation.previous());
+                Some(Won { opened, replaces, began })
+            }
+            Err(error) => {
+                self.say(&format!("does not inherit {}: {error}", self.actor));
+                None
+            }
+        }
+    }
+
+    /// What a seal of this node has left.
+    fn keep_heir(&self, head: Head) {
+        let row = ActorRow {
+            actor: self.actor.clone(),
+            db: head.fence.db,
+            component: COMPONENT,
+            wanted: Wanted::Present,
+            restarts: 0,
+        };
+        let state = ActorState { row, head, handed_over: None };
+        self.heirs.lock().insert(self.actor.clone(), state);
+    }
+
+    /// A call begins that wants the next generation.
+    fn begins(&self, state: &ActorState) -> Began {
+        self.judge.begin(&Judge::life(&self.actor, state.head.fence.db), state.head.fence)
+    }
+}
+
+/// A fence, and the call that it was won for.
+struct Won {
+    opened: Opened,
+    replaces: Option<Generation>,
+    /// As it was before the store was asked.
+    began: Began,
 }
 
 impl Awake {
-    async fn run(mut self, replaces: Option<Generation>, snapshot: Option<HandedOver>) {
+    async fn run(
+        mut self,
+        replaces: Option<Generation>,
+        snapshot: Option<HandedOver>,
+        began: Began,
+    ) {
         let shutdown = Arc::clone(&self.place.shutdown);
         let ordered = shutdown.notified();
         tokio::pin!(ordered);
-        if !self.first_look(replaces, snapshot).await {
+        if !self.first_look(replaces, snapshot, began).await {
             return self.wait_for_answers().await;
         }
         while !self.session.is_dead() {
@@ -172,13 +232,15 @@ impl Awake {
         self.place.judge.begin(&self.life, self.session.fence())
     }
 
-    /// The first call reads everything. Only what passes the gate counts.
+    /// The first call reads everything: what has won the fence confirms it. Only what passes the gate
+    /// counts.
     async fn first_look(
         &mut self,
         replaces: Option<Generation>,
         snapshot: Option<HandedOver>,
+        began: Began,
     ) -> bool {
-        let (began, gate) = (self.began(), Gate::enter(&self.session));
+        let gate = Gate::enter_first(&self.session);
         let state = self.sql(|db| State::read(db.connection())).await;
         let Ok(state) = state else { return false };
         if gate.leave().pass().await.is_err() {
@@ -273,12 +335,20 @@ impl Awake {
         let db = self.db.take();
         on_thread(self.place.off, move || drop(db)).await;
         let Ok(state) = state else { return };
-        let (began, snapshot) = (self.began(), snapshot_of(&state));
-        match self.session.seal(Some(snapshot.clone())).await {
-            Ok(_) => {
-                self.place.say(&format!("{} is sealed", self.name));
+        let began = self.began();
+        let snapshot = self.place.dice.percent(50).then(|| snapshot_of(&state));
+        let sealed = match &snapshot {
+            Some(snapshot) => self.session.seal(Some(snapshot.clone())).await,
+            None => self.session.seal_for_heir().await,
+        };
+        match sealed {
+            Ok(head) => {
+                self.place.say(&format!("{} is sealed, heir {}", self.name, head.is_heir()));
                 let (judge, fence) = (&self.place.judge, self.session.fence());
-                judge.heard_seal(&self.life, began, fence, &state.ledger, &snapshot);
+                judge.heard_seal(&self.life, began, fence, &state.ledger, snapshot);
+                if head.is_heir() {
+                    self.place.keep_heir(head);
+                }
             }
             Err(error) => self.place.say(&format!("{} is not sealed: {error}", self.name)),
         }

@@ -246,20 +246,20 @@ impl Judge {
         });
     }
 
-    /// A seal was heard: everything accepted is kept, and `state` was handed over.
+    /// A seal was heard: everything accepted is kept, and `state` was handed over, or nothing.
     pub fn heard_seal(
         &self,
         actor: &str,
         began: Began,
         fence: Fence,
         ledger: &[i64],
-        state: &[u8],
+        state: Option<Vec<u8>>,
     ) {
         self.with(actor, |truth| {
             if began.replaced {
                 return Err(format!("generation {} sealed after its successor", fence.generation));
             }
-            truth.sealed = Some((fence.generation, state.to_vec()));
+            truth.sealed = state.map(|state| (fence.generation, state));
             self.learn(truth, ledger)
         });
     }
@@ -297,6 +297,9 @@ pub fn snapshot_of(state: &State) -> Vec<u8> {
 }
 
 impl Began {
+    /// Of a call that makes its actor.
+    pub const BEFORE_ANYTHING: Self = Self { known: 0, replaced: false };
+
     fn may_be_heard(self) -> Result<(), String> {
         if self.replaced {
             let what =

@@ -1,10 +1,12 @@
 //! A run: nodes over one store, and a scheduler that lets them start generations, steal actors from
 //! each other, lose their network, crash, and shut down, all from one seed and under a paused clock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use stockade_depot::broken::{Off, Variant};
 use stockade_depot::store::embedded::Clock;
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
@@ -94,6 +96,7 @@ struct Node {
     life: Arc<Life>,
     depot: Arc<Depot>,
     shutdown: Arc<Notify>,
+    heirs: Arc<Mutex<HashMap<ActorId, ActorState>>>,
     tasks: JoinSet<()>,
 }
 
@@ -127,7 +130,7 @@ impl Node {
         );
         world.journal.say(&format!("{name} starts, dies in {dies_in}"));
         let (shutdown, tasks) = (Arc::new(Notify::new()), JoinSet::new());
-        Self { number, starts, life, depot, shutdown, tasks }
+        Self { number, starts, life, depot, shutdown, heirs: Arc::default(), tasks }
     }
 
     /// Ends as a killed process does: nothing it does is heard or sent any more.
@@ -176,6 +179,7 @@ impl World {
             dice: Arc::clone(&self.dice),
             ops: Arc::clone(&self.ops),
             shutdown: Arc::clone(&node.shutdown),
+            heirs: Arc::clone(&node.heirs),
             scratch: self.scratch.clone(),
             off: self.off,
         };

@@ -20,7 +20,9 @@ fn the_seeds_reach_what_they_are_for() {
     let wanted = [
         "acknowledges",
         "answers version",
-        "is sealed",
+        "is sealed, heir true",
+        "inherits",
+        "does not inherit",
         "superseded",
         "connection lost",
         "refused",

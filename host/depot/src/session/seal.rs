@@ -1,20 +1,26 @@
 //! The last step of a generation, under the same verdict rules as a commit.
 //!
 //! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
-//! since nobody else has the token; ours and not sealed is sent again; anything else is fenced, and
-//! if a send may have been applied, nobody knows whether the snapshot was handed over.
+//! since nobody else has the token, and so is one with the token of our heir; ours and not sealed
+//! is sent again; anything else is fenced, and if a send may have been applied, nobody knows whether
+//! the snapshot was handed over.
 
 use super::Shared;
 use super::verdict::{may_be_applied, mismatch};
 use crate::broken::{self, Variant};
 use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
-use crate::fence::Head;
+use crate::fence::{Fence, Head};
+use crate::id::{Generation, Token};
 use crate::retry::{Retry, is_transient};
 use crate::store::SealStep;
 
-/// See [`crate::Session::seal`].
-pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
+/// See [`crate::Session::seal`] and [`crate::Session::seal_for_heir`].
+pub(super) async fn seal(
+    shared: &Shared,
+    snapshot: Option<Vec<u8>>,
+    heir: Option<Token>,
+) -> Result<Head, SealError> {
     let bytes = u64::try_from(snapshot.as_ref().map_or(0, Vec::len)).unwrap_or(u64::MAX);
     let max = shared.limits().snapshot_bytes_max;
     if bytes > max {
@@ -27,6 +33,7 @@ pub(super) async fn seal(shared: &Shared, snapshot: Option<Vec<u8>>) -> Result<H
         base: shared.pipeline.lock().durable_txid,
         snapshot,
         component: shared.component,
+        heir,
     };
     match settle(shared, &step).await {
         Ok(head) => {
@@ -89,11 +96,11 @@ async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, Stor
             Ok(head) => return Ok(head),
             Err(error) => error,
         };
-        in_doubt |= may_be_applied(&error);
+        in_doubt |= may_be_applied(&error) || names_heir(step, &error);
         let refused = !is_transient(&error);
         if in_doubt || (sent_before && refused) {
             match retry.ask(store.verdict(step.fence.db, step.base)).await {
-                Ok((Some(head), _)) if head.fence == step.fence && head.sealed => return Ok(head),
+                Ok((Some(head), _)) if is_sealed_by(step, &head) => return Ok(head),
                 Ok((Some(head), _)) => match mismatch(step.fence, step.base, &head) {
                     // A seal leaves no row: once the next owner has come, nobody can tell whether
                     // ours was there before.
@@ -122,6 +129,22 @@ async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, Stor
             return Err((verdict(in_doubt), error));
         }
     }
+}
+
+/// Who owns the head after this step, if it appoints somebody.
+fn heir_of(step: &SealStep) -> Option<(Generation, Token)> {
+    step.heir.map(|token| (step.fence.generation.next(), token))
+}
+
+/// Whether a head is as this step leaves it. Nobody else has either token.
+fn is_sealed_by(step: &SealStep, head: &Head) -> bool {
+    let Fence { generation, token, .. } = head.fence;
+    (head.fence == step.fence && head.sealed) || Some((generation, token)) == heir_of(step)
+}
+
+/// Whether the step was refused because a copy of it was applied.
+fn names_heir(step: &SealStep, error: &StoreError) -> bool {
+    matches!(error, StoreError::Fenced(mismatch) if Some(mismatch.actual) == heir_of(step))
 }
 
 fn verdict(in_doubt: bool) -> Verdict {

@@ -33,6 +33,7 @@ pub enum Asked {
     TakeOver,
     Confirm,
     Seal,
+    Claim,
     Read,
     Stage,
     CollectStages,
@@ -225,6 +226,11 @@ impl<L: Layer> Store for L {
     async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
         let about = About::fence(Asked::Seal, step.fence).at(step.base);
         send!(self, about, [step], |store| store.seal(step))
+    }
+
+    async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError> {
+        let heirs = heirs.to_vec();
+        send!(self, About::all(Asked::Claim), [heirs], |store| store.claim(owner, &heirs))
     }
 
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {

@@ -30,6 +30,8 @@ pub const FLOOR_COMMITS_MAX: u32 = 1000;
 pub const COMMIT_ROWS_MS_MIN: u64 = 30_000;
 /// Most bytes of a pin's name.
 pub const PIN_NAME_BYTES_MAX: u64 = 256;
+/// Most heirs that one step claims: about a millisecond.
+pub const CLAIM_HEIRS_MAX: usize = 256;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
 

@@ -225,6 +225,10 @@ pub struct Collected {
 }
 
 /// The last step of a generation. After it, every step of that generation is refused.
+///
+/// With an `heir` it is the takeover of the next generation as well: the head then names that one,
+/// unsealed, with [`NodeSession::NOBODY`] for its process. Who knows the token may begin it, once,
+/// without another step; anyone else may take it over, like any other head without an owner.
 #[derive(Clone, Debug)]
 pub struct SealStep {
     /// The owner.
@@ -235,6 +239,9 @@ pub struct SealStep {
     pub snapshot: Option<Vec<u8>>,
     /// The component that made the snapshot.
     pub component: Digest,
+    /// The token of the next generation. Only without a snapshot, which is for whoever takes over;
+    /// where stages are left to collect the store seals without it.
+    pub heir: Option<Token>,
 }
 
 /// A row of the commit log.
@@ -363,8 +370,11 @@ pub trait Store: Send + Sync + 'static {
     /// For each fence whether it is still the owner's: `Ok`, or the mismatch, in the order given.
     /// One read per shard; a shard that cannot be read fails its own fences only.
     async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError>;
-    /// The last step of a generation.
+    /// The last step of a generation. The head is sealed, or that of the heir.
     async fn seal(&self, step: SealStep) -> Result<Head, StoreError>;
+    /// Writes `owner` into the heads of heirs that it has begun, so that others ask whether it lives
+    /// before they take over. A fence that does not hold any more is left out, without an error.
+    async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError>;
 
     // --- pages and commits -------------------------------------------------------------------
 

@@ -251,6 +251,17 @@ pub(crate) const SEAL: &str = concat!(
     head!("")
 );
 
+/// (db, generation, token, txid; the heir's token, nobody)
+pub(crate) const SEAL_FOR_HEIR: &str = concat!(
+    "UPDATE head SET generation = generation + 1, token = ?5, owner = ?6 \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 RETURNING ",
+    head!("")
+);
+
+/// (db, generation, token, owner)
+pub(crate) const CLAIM: &str = "UPDATE head SET owner = ?4 \
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0";
+
 pub(crate) const SNAPSHOT: &str =
     "SELECT generation, txid, component, state FROM snapshot WHERE db = ?1";
 pub(crate) const SNAPSHOT_DROP: &str = "DELETE FROM snapshot WHERE db = ?1";

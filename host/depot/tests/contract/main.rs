@@ -11,6 +11,7 @@ mod commit;
 mod directory;
 mod durability;
 mod fence;
+mod heir;
 mod import;
 mod owner;
 mod ownership;
@@ -50,6 +51,10 @@ macro_rules! for_each_case {
             ownership::a_seal_keeps_the_txid_and_wants_the_head_it_knows
             ownership::a_snapshot_over_the_limit_is_refused
             ownership::takeover_of_another_name_changes_nothing
+            heir::a_seal_appoints_the_heir_in_its_own_step
+            heir::an_heir_is_replaced_like_any_owner
+            heir::what_only_a_takeover_tells_is_left_to_one
+            heir::a_claim_tells_who_runs_an_heir
             commit::a_commit_moves_the_head_by_one
             commit::a_resent_commit_is_fenced_and_its_row_tells
             commit::concurrent_resends_apply_once

@@ -159,6 +159,7 @@ impl Owner {
             base: self.txid,
             snapshot: snapshot.map(<[u8]>::to_vec),
             component: COMPONENT,
+            heir: None,
         }
     }
 

@@ -23,7 +23,11 @@ fn pages_of(pages: &[(u32, u64)]) -> Vec<(Pgno, PageBytes)> {
 }
 
 /// A commit of `chunks`, the last of which goes with the commit itself.
-fn large(owner: &Owner, chunks: &[&[(u32, u64)]], count: u32) -> (Vec<StageStep>, CommitStep) {
+pub(crate) fn large(
+    owner: &Owner,
+    chunks: &[&[(u32, u64)]],
+    count: u32,
+) -> (Vec<StageStep>, CommitStep) {
     let (fence, base, stage) = (owner.fence, owner.txid, fresh());
     let (rest, staged) = chunks.split_last().unwrap();
     let steps: Vec<StageStep> = (1..)

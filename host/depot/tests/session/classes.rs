@@ -170,7 +170,7 @@ async fn commit(point: Point, scene: Scene) {
     stage.fault.deliver_if_any().await;
 }
 
-async fn seal(point: Point, scene: Scene) {
+async fn seal(point: Point, scene: Scene, for_heir: bool) {
     let world = world(scene);
     let session = world.create().await;
     session.durable(put(&session, &[(1, 1)], 1)).await.unwrap();
@@ -178,7 +178,12 @@ async fn seal(point: Point, scene: Scene) {
     let stage = Stage::set(&world, point, scene, Step::Verdict);
     let sealing = tokio::spawn({
         let session = session.clone();
-        async move { session.seal(Some(b"state".to_vec())).await }
+        async move {
+            match for_heir {
+                true => session.seal_for_heir().await,
+                false => session.seal(Some(b"state".to_vec())).await,
+            }
+        }
     });
     stage.play(scene, async { drop(world.steal().await) }).await;
     let told = match sealing.await.unwrap() {
@@ -191,12 +196,17 @@ async fn seal(point: Point, scene: Scene) {
         }
         Err(error) => panic!("{point:?} {scene:?}: {error:?}"),
     };
-    // The state that the next generation is given tells whether the seal was there.
+    // The state that the next generation is given tells whether the seal was there; or its number,
+    // since an heir and a rival have one each.
     let head = world.state().await.head;
     let next = world.take_over(&world.here).await.unwrap();
     let handed = next.snapshot.is_some_and(|handed| handed.snapshot.generation == ours);
-    assert!(scene == Scene::Rival || handed == head.sealed, "{point:?} {scene:?}");
-    judge(point, scene, told, handed);
+    let rivals = u64::from(scene == Scene::Rival);
+    let heirs = next.head.fence.generation.0 - ours.0 - 1 - rivals;
+    let applied = if for_heir { heirs == 1 } else { handed };
+    assert!(scene == Scene::Rival || applied == head.is_free(), "{point:?} {scene:?}");
+    assert_eq!(head.is_heir(), for_heir && applied && scene != Scene::Rival);
+    judge(point, scene, told, applied);
     stage.fault.deliver_if_any().await;
     assert_eq!(next.session.confirm().await, Ok(()), "{point:?}: a late seal ended another's life");
 }
@@ -358,12 +368,16 @@ async fn run(point: Point, scene: Scene) {
     // A read or a question that is answered twice is answered.
     match point.step {
         Step::Commit => commit(point, scene).await,
-        Step::Seal => seal(point, scene).await,
+        Step::Seal => {
+            seal(point, scene, false).await;
+            seal(point, scene, true).await;
+        }
         Step::TakeOver => take_over(point, scene).await,
         Step::Create => create(point, scene).await,
         Step::Read => read(point, scene).await,
         Step::Confirm => confirm(point, scene).await,
         Step::Actor
+        | Step::Claim
         | Step::Verdict
         | Step::Destroy
         | Step::Stage

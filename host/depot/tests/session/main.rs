@@ -20,6 +20,7 @@ mod destroy;
 mod ending;
 mod fatal;
 mod forks;
+mod heir;
 mod import;
 mod preload;
 mod races;

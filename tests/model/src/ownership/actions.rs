@@ -1,7 +1,7 @@
 //! Who does what, each action with the rule it follows.
 
-use super::store::{Answer, Owner, Place, Step};
-use super::{Ending, Flight, Gated, Host, Letter, Ownership, Session, World, Writes};
+use super::store::{Answer, Leaves, Owner, Place, Step, heir_of};
+use super::{Ending, First, Flight, Gated, Heir, Host, Letter, Ownership, Session, World, Writes};
 use crate::Variant;
 
 /// One thing that happens. Hosts and letters by their place in the world.
@@ -10,6 +10,8 @@ pub enum Action {
     /// D4: a host reads the head, judges its owner replaceable, and sends an attempt. Whether the
     /// judgement was right is no matter of safety.
     TakeOver(usize),
+    /// A host asks whether the heir that was appointed here still owns the head, and begins it.
+    Inherit(usize),
     /// D1: a page comes from the store, and only to the owner: the first one, and any that is missed
     /// while a commit is in flight.
     ReadPage(usize),
@@ -27,6 +29,8 @@ pub enum Action {
     Stop(usize),
     /// D5 and section 6, step 7: when all accepted work is done, the seal is sent.
     SendSeal(usize),
+    /// The same without the snapshot, with the takeover of the next generation in it.
+    SendSealForHeir(usize),
     /// The process dies. Its letters stay on their way.
     HostCrash(usize),
     /// A letter reaches the store.
@@ -58,6 +62,10 @@ impl Ownership {
                     }
                 }
                 Host::Taking { .. } => self.possible_crash(world, at, actions),
+                Host::Waiting(_) => {
+                    actions.push(Action::Inherit(at));
+                    self.possible_crash(world, at, actions);
+                }
                 Host::Serving(session) => {
                     self.possible_in(world, at, session, actions);
                     self.possible_crash(world, at, actions);
@@ -112,6 +120,9 @@ impl Ownership {
             }
             Ending::Stopped { .. } if alive && self.may_seal(session) => {
                 actions.push(Action::SendSeal(at));
+                if self.size.heirs && world.left.next_token <= self.size.attempts {
+                    actions.push(Action::SendSealForHeir(at));
+                }
             }
             Ending::Running | Ending::Stopped { .. } | Ending::Sealing { .. } => {}
         }
@@ -162,6 +173,7 @@ impl Ownership {
     pub(super) fn act(&self, world: &mut World, action: Action) {
         match action {
             Action::TakeOver(host) => self.take_over(world, host),
+            Action::Inherit(host) => self.inherit(world, host),
             Action::ReadPage(host) => self.read_page(world, host),
             Action::CallWrites(host) => {
                 let write = 1 << world.left.next_write;
@@ -189,8 +201,15 @@ impl Ownership {
             Action::SendSeal(host) => {
                 let session = serving(world, host);
                 if let Ending::Stopped { snapshot } = session.ending {
-                    session.ending = Ending::Sealing { snapshot, sends: 1 };
+                    let leaves = Leaves::Snapshot(snapshot);
+                    session.ending = Ending::Sealing { leaves, sends: 1 };
                 }
+                send_seal(world, host);
+            }
+            Action::SendSealForHeir(host) => {
+                let leaves = Leaves::Heir(world.left.next_token);
+                world.left.next_token += 1;
+                serving(world, host).ending = Ending::Sealing { leaves, sends: 1 };
                 send_seal(world, host);
             }
             Action::HostCrash(host) => {
@@ -260,6 +279,8 @@ impl Ownership {
         world.hosts[host] = Host::Serving(Session {
             owner,
             durable: txid,
+            first: Some(First { fenced: false }),
+            kept: None,
             cached: None,
             collected: 0,
             flight: None,
@@ -267,6 +288,23 @@ impl Ownership {
             dead: false,
             ending: Ending::Running,
         });
+    }
+
+    /// The heir that was appointed here begins, if the head is still its own. It writes nothing, and
+    /// what was cached of the generation before it is still right.
+    fn inherit(&self, world: &mut World, host: usize) {
+        let Host::Waiting(heir) = world.hosts[host] else { return };
+        let fenced = world.durable.owner != heir.owner;
+        if fenced && self.checks.make(Variant::HeirAsked) {
+            world.hosts[host] = Host::Idle;
+            return;
+        }
+        let cached = world.durable.writes(heir.durable);
+        self.start(world, host, heir.owner, heir.durable, None);
+        let session = serving(world, host);
+        session.first = Some(First { fenced });
+        session.cached = Some(cached);
+        session.kept = (!self.checks.make(Variant::HeirOnce)).then_some(heir);
     }
 
     /// D4: whose is the head? Our token, still what we replace, or somebody else's.
@@ -313,6 +351,12 @@ impl Ownership {
         let durable = world.durable.clone();
         let acknowledged = world.told.committed;
         let session = serving(world, host);
+        let first = session.first.take();
+        // The first call began before the fence was won: what it has to show is in the store then.
+        let acknowledged = match first {
+            Some(_) => acknowledged & durable.writes(session.durable),
+            None => acknowledged,
+        };
         let cached = session.cached.unwrap_or(0);
         session.cached = Some(cached | wrote);
         session.collected |= wrote;
@@ -322,8 +366,9 @@ impl Ownership {
         session.gated.push(Gated {
             wrote,
             rests_on,
-            confirmed: false,
-            began_fenced: durable.owner != session.owner || durable.sealed,
+            confirmed: first.is_some(),
+            began_fenced: first
+                .map_or(durable.owner != session.owner || durable.sealed, |first| first.fenced),
             stale: acknowledged & !(cached | wrote) != 0,
         });
     }
@@ -376,7 +421,7 @@ impl Ownership {
                     self.not_committed(world, host);
                 }
             }
-            (Step::Seal { .. }, Answer::Done) => leave(world, host),
+            (Step::Seal { .. }, Answer::Done) => sealed(world, host),
             (Step::Seal { .. }, Answer::Refused(_)) => self.settle_seal(world, host),
             (Step::TakeOver { .. }, Answer::Done)
             | (Step::Commit { .. } | Step::Seal { .. }, Answer::Owned { .. }) => {
@@ -461,17 +506,16 @@ impl Ownership {
         }
     }
 
-    /// D5: sealed with our token is sealed by us; ours and open is sent again; else it is lost.
+    /// D5: sealed with our token, or owned by our heir, is sealed by us; ours and open is sent again;
+    /// else it is lost.
     fn settle_seal(&self, world: &mut World, host: usize) {
-        let owner = serving(world, host).owner;
-        let owns = self.owns(&world.durable, owner);
-        let sends_max = self.size.sends;
         let session = serving(world, host);
-        if let Ending::Sealing { snapshot, sends } = session.ending
-            && owns
-            && sends < sends_max
-        {
-            session.ending = Ending::Sealing { snapshot, sends: sends + 1 };
+        let (owner, ending) = (session.owner, session.ending);
+        let Ending::Sealing { leaves, sends } = ending else { return leave(world, host) };
+        if matches!(leaves, Leaves::Heir(token) if world.durable.owner == heir_of(owner, token)) {
+            sealed(world, host);
+        } else if self.owns(&world.durable, owner) && sends < self.size.sends {
+            serving(world, host).ending = Ending::Sealing { leaves, sends: sends + 1 };
             send_seal(world, host);
         } else {
             leave(world, host);
@@ -483,7 +527,9 @@ impl Ownership {
 fn serving(world: &mut World, host: usize) -> &mut Session {
     match &mut world.hosts[host] {
         Host::Serving(session) => session,
-        Host::Idle | Host::Taking { .. } => unreachable!("BUG: no session here"),
+        Host::Idle | Host::Taking { .. } | Host::Waiting(_) => {
+            unreachable!("BUG: no session here")
+        }
     }
 }
 
@@ -501,9 +547,9 @@ fn send_flight(world: &mut World, host: usize) {
 
 fn send_seal(world: &mut World, host: usize) {
     let session = serving(world, host);
-    if let Ending::Sealing { snapshot, .. } = session.ending {
+    if let Ending::Sealing { leaves, .. } = session.ending {
         let (owner, base) = (session.owner, session.durable);
-        send(world, host, Step::Seal { owner, base, snapshot });
+        send(world, host, Step::Seal { owner, base, leaves });
     }
 }
 
@@ -560,7 +606,19 @@ fn leave(world: &mut World, host: usize) {
     world.letters.retain(|letter| {
         letter.awaited.is_some() || matches!(letter.place, Place::Sent | Place::Executed(_))
     });
-    world.hosts[host] = Host::Idle;
+    world.hosts[host] = match &world.hosts[host] {
+        Host::Serving(Session { kept: Some(heir), .. }) => Host::Waiting(*heir),
+        Host::Idle | Host::Taking { .. } | Host::Serving(_) | Host::Waiting(_) => Host::Idle,
+    };
+}
+
+/// The generation is sealed: its heir, if it has one, may begin here.
+fn sealed(world: &mut World, host: usize) {
+    let Session { owner, durable, ending, .. } = *serving(world, host);
+    leave(world, host);
+    if let Ending::Sealing { leaves: Leaves::Heir(token), .. } = ending {
+        world.hosts[host] = Host::Waiting(Heir { owner: heir_of(owner, token), durable });
+    }
 }
 
 /// The commit in flight is durable.

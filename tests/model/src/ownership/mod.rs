@@ -6,9 +6,10 @@
 //! later.
 //!
 //! ```text
-//! host     idle ── takes over ──> taking ── owned, or the head has our token ──> serving
-//!            ^                      │ superseded                                   │
-//!            └──────────────────────┴──── sealed, fenced, lost a commit, crashed ──┘
+//! host     idle ── takes over ──> taking ── owned, or the head has our token ──> serving ──┐
+//!            ^                      │ superseded                                   │  ^     │ sealed
+//!            ├──────────────────────┴──── sealed, fenced, lost a commit, crashed ──┘  │     │ with an
+//!            └── the head is another's ── waiting for its heir ── still the head's ───┘ <───┘ heir
 //!
 //! letter   sent ──> executed (in the store's open group) ──> answered ──> delivered
 //!            │          └── store crash ──> lost               │
@@ -22,7 +23,7 @@ mod properties;
 mod store;
 
 pub use properties::names;
-pub use store::{Answer, Books, Owner, Place, Step};
+pub use store::{Answer, Books, Leaves, Owner, Place, Step};
 
 use stateright::{Model, Property};
 
@@ -49,6 +50,8 @@ pub struct Size {
     pub host_crashes: u8,
     /// Generations that end in order.
     pub seals: u8,
+    /// Whether a generation that ends may appoint its heir.
+    pub heirs: bool,
     /// Times that the store dies with an open group. With none, every step is durable at once.
     pub store_crashes: u8,
     /// How often one step is sent before its deadline.
@@ -118,6 +121,17 @@ pub enum Host {
     },
     /// A generation runs.
     Serving(Session),
+    /// A generation was sealed here, and its heir has not begun.
+    Waiting(Heir),
+}
+
+/// A generation that may begin where its predecessor was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heir {
+    /// Its fence.
+    pub owner: Owner,
+    /// The last commit.
+    pub durable: u8,
 }
 
 /// A generation and its open database.
@@ -127,6 +141,10 @@ pub struct Session {
     pub owner: Owner,
     /// The last durable commit it knows of.
     pub durable: u8,
+    /// Of the call that it was begun for, until that runs.
+    pub first: Option<First>,
+    /// Its heir, if it was one and a variant keeps what is good for one life.
+    pub kept: Option<Heir>,
     /// What its SQLite has; `None` until the first page was read.
     pub cached: Option<Writes>,
     /// Accepted, not sent.
@@ -139,6 +157,14 @@ pub struct Session {
     pub dead: bool,
     /// How far its orderly end is.
     pub ending: Ending,
+}
+
+/// The call that a generation is begun for. It began before the store was asked for the fence, so
+/// what won the fence confirms it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct First {
+    /// For the properties: the fence did not hold then.
+    pub fenced: bool,
 }
 
 /// A commit without a verdict.
@@ -179,8 +205,8 @@ pub enum Ending {
     },
     /// The seal is on its way.
     Sealing {
-        /// What it stores.
-        snapshot: Writes,
+        /// What it leaves.
+        leaves: Leaves,
         /// How often it was sent.
         sends: u8,
     },

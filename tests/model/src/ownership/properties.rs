@@ -42,6 +42,9 @@ pub(super) fn all(size: &Size) -> Vec<Property<Ownership>> {
     if size.seals > 0 {
         all.extend(must_happen_to_seals());
     }
+    if size.heirs {
+        all.extend(must_happen_to_heirs());
+    }
     all
 }
 
@@ -86,7 +89,7 @@ fn must_happen() -> Vec<Property<Ownership>> {
         Property::sometimes("a takeover was applied and its answer is lost", |_, world: &World| {
             world.hosts.iter().any(|host| match host {
                 Host::Taking { token, .. } => world.durable.owner.token == *token,
-                Host::Idle | Host::Serving(_) => false,
+                Host::Idle | Host::Serving(_) | Host::Waiting(_) => false,
             })
         }),
         Property::sometimes(
@@ -148,7 +151,27 @@ fn must_happen_to_seals() -> Vec<Property<Ownership>> {
                 Host::Serving(session) => {
                     matches!(session.ending, Ending::Stopped { .. }) && session.flight.is_some()
                 }
-                Host::Idle | Host::Taking { .. } => false,
+                Host::Idle | Host::Taking { .. } | Host::Waiting(_) => false,
+            })
+        }),
+    ]
+}
+
+fn must_happen_to_heirs() -> Vec<Property<Ownership>> {
+    vec![
+        Property::sometimes("an heir begins with commits", |_, world: &World| {
+            world.hosts.iter().any(|host| match host {
+                Host::Serving(session) => {
+                    // Nobody but an heir begins with what was cached before.
+                    session.first.is_some() && session.cached.is_some() && session.durable > 0
+                }
+                Host::Idle | Host::Taking { .. } | Host::Waiting(_) => false,
+            })
+        }),
+        Property::sometimes("an heir was replaced before it began", |_, world: &World| {
+            world.hosts.iter().any(|host| match host {
+                Host::Waiting(heir) => heir.owner.generation < world.durable.owner.generation,
+                Host::Idle | Host::Taking { .. } | Host::Serving(_) => false,
             })
         }),
     ]
@@ -160,6 +183,6 @@ fn in_flight(world: &World) -> impl Iterator<Item = (u8, u8, u8)> {
         Host::Serving(session) => {
             session.flight.map(|flight| (session.durable, flight.writes, flight.sends))
         }
-        Host::Idle | Host::Taking { .. } => None,
+        Host::Idle | Host::Taking { .. } | Host::Waiting(_) => None,
     })
 }

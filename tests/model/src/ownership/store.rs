@@ -45,6 +45,15 @@ pub struct Snapshot {
     pub knows: Writes,
 }
 
+/// What a seal leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Leaves {
+    /// In-memory state, for whoever takes over.
+    Snapshot(Writes),
+    /// The token of the next generation, for whoever knows it.
+    Heir(u8),
+}
+
 /// A fenced step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
@@ -64,14 +73,15 @@ pub enum Step {
         /// What it writes.
         writes: Writes,
     },
-    /// D5: closes the owner's epoch and stores its state, under the same conditions.
+    /// D5: closes the owner's epoch and stores its state, under the same conditions; or appoints
+    /// its heir, and stores no state.
     Seal {
         /// The session's fence.
         owner: Owner,
         /// The txid, which it does not move.
         base: u8,
-        /// The state.
-        snapshot: Writes,
+        /// What is left for the next generation.
+        leaves: Leaves,
     },
 }
 
@@ -104,6 +114,12 @@ pub enum Place {
     Answered(Answer),
     /// The store died over it.
     Lost,
+}
+
+/// The generation that a seal of `owner` appoints.
+#[must_use]
+pub(super) fn heir_of(owner: Owner, token: u8) -> Owner {
+    Owner { generation: owner.generation + 1, token }
 }
 
 impl Books {
@@ -162,15 +178,23 @@ impl Ownership {
                 books.log.push(Row { generation: owner.generation, writes });
                 Answer::Done
             }
-            Step::Seal { owner, base, snapshot } => {
+            Step::Seal { owner, base, leaves } => {
                 let owns = self.owns(books, owner);
                 if (!owns && self.checks.make(Variant::SealFence)) || books.txid() != base {
                     return Answer::Refused(books.owner);
                 }
                 breaches.foreign_seal |= books.owner != owner;
-                books.sealed = true;
-                books.snapshot =
-                    Some(Snapshot { generation: owner.generation, txid: base, knows: snapshot });
+                match leaves {
+                    Leaves::Snapshot(knows) => {
+                        books.sealed = true;
+                        let generation = owner.generation;
+                        books.snapshot = Some(Snapshot { generation, txid: base, knows });
+                    }
+                    Leaves::Heir(token) => {
+                        books.owner = heir_of(books.owner, token);
+                        books.snapshot = None;
+                    }
+                }
                 Answer::Done
             }
         }

@@ -56,6 +56,11 @@ fn generations_end_in_order() {
 }
 
 #[test]
+fn heirs_begin_where_they_were_appointed() {
+    check("heirs", Ownership::whole(sizes::heirs(Scale::asked())), 100_000);
+}
+
+#[test]
 fn the_store_crashes_over_a_group() {
     check("store crash", Ownership::whole(sizes::store_crash(Scale::asked())), 1_000_000);
 }

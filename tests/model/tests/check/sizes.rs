@@ -44,6 +44,7 @@ pub(crate) fn races(scale: Scale) -> ownership::Size {
         refusals: more,
         host_crashes: 1,
         seals: 0,
+        heirs: false,
         store_crashes: 0,
         sends: 2,
         gated: 2,
@@ -73,6 +74,24 @@ pub(crate) fn refusals(scale: Scale) -> ownership::Size {
 pub(crate) fn endings(scale: Scale) -> ownership::Size {
     let more = scale.more();
     ownership::Size { seals: 2, reads: more, refusals: 0, host_crashes: 0, ..races(scale) }
+}
+
+/// One end, with an heir that begins where it was appointed.
+pub(crate) fn heirs(scale: Scale) -> ownership::Size {
+    let more = scale.more();
+    ownership::Size {
+        seals: 1 + more,
+        heirs: true,
+        refusals: 0,
+        copies: 0,
+        host_crashes: 0,
+        ..races(scale)
+    }
+}
+
+/// More reads: a call that a generation is begun for is confirmed by what won the fence.
+pub(crate) fn readers(scale: Scale) -> ownership::Size {
+    ownership::Size { reads: 2, attempts: 2, copies: 0, host_crashes: 0, ..races(scale) }
 }
 
 /// The same over a store that executes steps in groups and dies over one.

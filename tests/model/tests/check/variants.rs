@@ -17,6 +17,8 @@ enum Machine {
 }
 
 const RACES: Machine = Machine::Ownership(sizes::races);
+const READERS: Machine = Machine::Ownership(sizes::readers);
+const HEIRS: Machine = Machine::Ownership(sizes::heirs);
 const REFUSALS: Machine = Machine::Ownership(sizes::refusals);
 const ENDINGS: Machine = Machine::Ownership(sizes::endings);
 const STAGING: Machine = Machine::Pages(sizes::staging);
@@ -28,17 +30,17 @@ const LIVES: Machine = Machine::History(sizes::lives);
 const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::ReadFence, CACHING, pages::names::OWN_READS, 4),
     (Variant::ReadBound, RACES, ownership::names::HEALTHY, 8),
-    (Variant::CommitFence, RACES, ownership::names::HEARD_IS_FRESH, 15),
+    (Variant::CommitFence, READERS, ownership::names::HEARD_IS_FRESH, 16),
     (Variant::SealFence, ENDINGS, ownership::names::OWN_SEALS, 9),
     (Variant::TakeoverCondition, RACES, ownership::names::JUDGED, 3),
     (Variant::PreloadApart, CACHING, pages::names::CACHE_IS_CURRENT, 4),
-    (Variant::ConfirmFence, RACES, ownership::names::HEARD_IS_OWNED, 9),
+    (Variant::ConfirmFence, READERS, ownership::names::HEARD_IS_OWNED, 10),
     (Variant::StageFence, LIVES, history::names::NOTHING_IS_LEFT, 5),
     (Variant::StageId, STAGING, pages::names::READS_ARE_COMMITTED, 4),
     (Variant::StageOnce, STAGING, pages::names::READS_ARE_COMMITTED, 5),
     (Variant::Join, ENDINGS, ownership::names::CURRENT, 11),
     (Variant::GateDurable, RACES, ownership::names::ACKNOWLEDGED_IS_KEPT, 6),
-    (Variant::GateConfirm, RACES, ownership::names::HEARD_IS_FRESH, 15),
+    (Variant::GateConfirm, READERS, ownership::names::HEARD_IS_FRESH, 16),
     (Variant::Token, RACES, ownership::names::ONE_OWNER, 5),
     (Variant::Resend, RACES, ownership::names::REFUSED_IS_NOT_KEPT, 10),
     (Variant::FatalLoss, REFUSALS, ownership::names::HEARD_IS_DURABLE, 11),
@@ -47,6 +49,8 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::TrimCommitted, LIVES, history::names::HEAD_IS_WHOLE, 7),
     (Variant::CacheTag, CACHING, pages::names::CACHE_IS_CURRENT, 4),
     (Variant::SnapshotCurrent, ENDINGS, ownership::names::CURRENT, 18),
+    (Variant::HeirAsked, HEIRS, ownership::names::HEARD_IS_OWNED, 13),
+    (Variant::HeirOnce, HEIRS, ownership::names::ONE_OWNER, 13),
     (Variant::DestroyOrder, LIVES, history::names::NOTHING_IS_LEFT, 4),
     (Variant::ImportOrigin, LIVES, history::names::IMPORT_KEEPS_OUT, 5),
 ];

@@ -78,6 +78,18 @@ impl Store for EmbeddedStore {
         file.write(SMALL_STEP_BYTES + bytes, move |conn, _| write::seal(conn, &step)).await
     }
 
+    async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError> {
+        for (shard, file) in self.files.shards.iter().enumerate() {
+            let of_shard = |fence: &&Fence| usize::from(fence.db.shard().0) == shard;
+            let heirs: Vec<Fence> = heirs.iter().filter(of_shard).copied().collect();
+            for some in heirs.chunks(limits::CLAIM_HEIRS_MAX) {
+                let (some, bytes) = (some.to_vec(), limits::len(some.len()) * 64);
+                file.write(bytes, move |conn, _| write::claim(conn, owner, &some)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
         let (asked, max) = (limits::len(pages.len()), limits::len(READ_PAGES_MAX));
         limits::check(Limit::PagesPerRead, asked, max)?;

@@ -11,7 +11,7 @@ use super::staged::{self, Run};
 use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
-use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
+use crate::id::{ActorId, DbId, NodeSession, PageCount, Pgno, Token, Txid};
 use crate::page::{Packer, PageBytes, PageRecord};
 use crate::parallel;
 use crate::store::limits::DESTROY_ROWS_MAX;
@@ -134,15 +134,38 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     let generation = rows::to_sql(step.fence.generation.0)?;
     let txid = rows::to_sql(step.base.0)?;
     let owner = compared(conn, Variant::SealFence, step.fence)?;
-    let fence = params![db, rows::to_sql(owner.generation.0)?, &owner.token.0[..], txid];
-    let sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0))?
-        .ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
+    let (of, token) = (rows::to_sql(owner.generation.0)?, &owner.token.0[..]);
+    let sealed = match heir_of(conn, step)? {
+        Some(heir) => {
+            let fence = params![db, of, token, txid, &heir.0[..], &NodeSession::NOBODY.0[..]];
+            one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0))?
+        }
+        None => one(conn, sql::SEAL, params![db, of, token, txid], |row| rows::head(row, 0))?,
+    };
+    let sealed = sealed.ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
     execute(conn, sql::SNAPSHOT_DROP, [db])?;
     if let Some(state) = &step.snapshot {
         let row = params![db, generation, txid, &step.component.0[..], state];
         execute(conn, sql::SNAPSHOT_INSERT, row)?;
     }
     Ok(sealed)
+}
+
+/// The heir that a seal may appoint: a takeover has told of snapshots and of leftovers, and nobody
+/// tells an heir.
+fn heir_of(conn: &Connection, step: &SealStep) -> Done<Option<Token>> {
+    let Some(token) = step.heir.filter(|_| step.snapshot.is_none()) else { return Ok(None) };
+    let heir = Fence { generation: step.fence.generation.next(), token, ..step.fence };
+    Ok(staged::left(conn, &heir)?.is_none().then_some(token))
+}
+
+/// Writes who runs heirs, where they are still what the head says.
+pub(super) fn claim(conn: &Connection, owner: NodeSession, heirs: &[Fence]) -> Done<()> {
+    for Fence { db, generation, token } in heirs {
+        let params = params![&db.0[..], rows::to_sql(generation.0)?, &token.0[..], &owner.0[..]];
+        execute(conn, sql::CLAIM, params)?;
+    }
+    Ok(())
 }
 
 /// A commit whose pages are packed and checked, so that the committer only writes.

@@ -1,0 +1,50 @@
+//! How a process begins the heir that a seal of its own has appointed: it asks the store whether the
+//! head is still what that seal made of it, and writes nothing.
+//!
+//! ```text
+//! seal ──> head: generation + 1, the heir's token, nobody's process     (one step)
+//!   ├── begun by who knows the token ── head unmoved ──> owned, as of this answer
+//!   │                                └─ anything else ─> Superseded, by what is there
+//!   └── taken over by anyone else, like any head without an owner
+//! ```
+//! A token is good for one life: whoever begins an heir gives up what it knows of it first.
+
+use std::sync::Arc;
+
+use crate::broken::{self, Variant};
+use crate::cause::OpenError;
+use crate::depot::{Depot, Opened};
+use crate::fence::Head;
+use crate::retry::{Retry, is_transient};
+use crate::session::Session;
+use crate::store::ActorState;
+
+/// See [`Depot::inherit`].
+pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Opened, OpenError> {
+    let ActorState { row, head, .. } = state;
+    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
+    loop {
+        let error = match retry.ask(depot.store().verdict(head.fence.db, head.txid)).await {
+            Ok((Some(now), _)) if is_unmoved(&now, &head) => {
+                return Ok(Opened {
+                    session: Session::open(depot, &row.actor, row.component, &head),
+                    head,
+                    snapshot: None,
+                    restarts: row.restarts,
+                });
+            }
+            Ok((Some(now), _)) => return Err(OpenError::Superseded { winner: Box::new(now) }),
+            Ok((None, _)) => return Err(OpenError::DatabaseMissing(head.fence.db)),
+            Err(error) if is_transient(&error) => error,
+            Err(error) => return Err(OpenError::Store(error)),
+        };
+        if !retry.pause().await {
+            return Err(OpenError::Store(error));
+        }
+    }
+}
+
+/// Whether nobody has taken the heir over, or begun it.
+fn is_unmoved(now: &Head, heir: &Head) -> bool {
+    (now.fence == heir.fence && now.is_heir()) || broken::is_off(Variant::HeirAsked)
+}
