@@ -240,7 +240,17 @@ impl World {
                 self.machines[at].clients.spawn(shut_down(client));
             }
             80..=87 => {
-                self.machines[at].clients.spawn(client.stop(actor));
+                // It wakes, sleeps, lives elsewhere or not, and is asked for where it slept.
+                let elsewhere = self.client(self.pick(MACHINES)).filter(|_| self.dice.percent(50));
+                let transfer = self.transfer();
+                self.machines[at].clients.spawn(async move {
+                    client.look(&actor).await;
+                    client.clone().stop(actor.clone()).await;
+                    if let Some(elsewhere) = elsewhere {
+                        elsewhere.transfer(actor.clone(), transfer).await;
+                    }
+                    client.look(&actor).await;
+                });
             }
             88..=91 => self.steal(&actor).await,
             92..=95 => {

@@ -65,8 +65,10 @@ impl Lifecycle for Bank {
         Ok(())
     }
 
+    /// Half of the time there is nothing to hand over, so that the next generation is an heir.
     fn snapshot() -> lifecycle::Result<Option<Vec<u8>>> {
-        Ok(Some(COUNT.get().to_le_bytes().to_vec()))
+        let count = COUNT.get();
+        Ok((count % 4 == 0).then(|| count.to_le_bytes().to_vec()))
     }
 }
 
