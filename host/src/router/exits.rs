@@ -50,3 +50,59 @@ impl Exits {
         self.inner.lock().newest.get(actor).map(|ended| ended.exit.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_depot::store::{ActorRow, Wanted};
+    use stockade_depot::{
+        DbId, Digest, Fence, Generation, Head, NodeSession, Origin, PageCount, Reason, Token, Txid,
+    };
+
+    use super::*;
+    use crate::actor::exit::SnapshotOutcome;
+
+    fn asleep(actor: &ActorId) -> Ended {
+        let (db, generation) = (DbId([1; 16]), Generation(2));
+        let row = ActorRow {
+            actor: actor.clone(),
+            db,
+            component: Digest([2; 32]),
+            wanted: Wanted::Present,
+            restarts: 0,
+        };
+        let head = Head {
+            fence: Fence { db, generation, token: Token([3; 16]) },
+            owner: NodeSession::NOBODY,
+            txid: Txid(1),
+            page_count: PageCount(1),
+            chain: [4; 32],
+            sealed: false,
+            origin: Origin::Native,
+            floor: Txid(0),
+            base: None,
+        };
+        let exit = Exit {
+            db,
+            generation: Generation(1),
+            reason: Reason::Slept,
+            snapshot: SnapshotOutcome::None,
+            sealed: true,
+            proven: true,
+            message: None,
+        };
+        Ended { exit, left: Some(Box::new(ActorState { row, head, handed_over: None })) }
+    }
+
+    /// Whoever asks after a life has begun from it gets nothing, also if the end of that life was
+    /// never recorded.
+    #[test]
+    fn what_a_life_left_is_given_away_once() {
+        let (exits, actor) = (Exits::default(), ActorId::new("kind", "key").expect("a name"));
+        exits.record(&actor, asleep(&actor));
+        assert!(exits.take_left(&actor).is_some_and(|state| state.head.is_heir()));
+        assert_eq!(exits.take_left(&actor), None);
+        assert!(exits.of(&actor).is_some_and(|exit| exit.sealed), "it is told all the same");
+        exits.record(&actor, asleep(&actor));
+        assert!(exits.take_left(&actor).is_some());
+    }
+}
