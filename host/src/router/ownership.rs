@@ -38,7 +38,7 @@ pub async fn begin(
 ) -> Result<Beginning, HostError> {
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
-    // What a life that ended here has left is most often still so; if not, the takeover says it.
+    // What a life that ended here has left is most often still so; if not, the store says it.
     let mut left = shared.exits.take_left(actor);
     let (opened, start_reason) = loop {
         let remembered = left.take();
