@@ -29,7 +29,22 @@ const FEW: u32 = 100;
 /// Milliseconds.
 struct Pace {
     commit: f64,
+    /// Of an actor that fell asleep in this process, but for the first part of `by_actors`.
     wake: f64,
+}
+
+/// Actors that have not lived in a process yet.
+struct Asleep(Vec<u32>);
+
+impl Asleep {
+    fn all(actors: u32) -> Self {
+        Self((0..actors).collect())
+    }
+
+    fn pick(&mut self, dice: &mut Dice) -> anyhow::Result<ActorId> {
+        let at = dice.below(u64::try_from(self.0.len())?);
+        wake::id("sleeper", self.0.swap_remove(usize::try_from(at)?))
+    }
 }
 
 pub async fn run(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow::Result<()> {
@@ -55,16 +70,23 @@ pub async fn by_actors(stand: &Stand, summary: &mut Summary, many: u32) -> anyho
     let one = host_in(stand.dir.path().join("few")).await?;
     one.deploy("sql", stockade_tests::guest("sqlite_bench")?, one.manifest()).await?;
     wake::make_sleepers(&one, "sleeper", few, 10).await?;
-    let other = host_in(stand.host_dir()).await?;
-    let mut dice = Dice(2);
-    let mut rounds = Vec::new();
-    for _ in 0..=stand.rounds() {
-        let small = pace_among(&one, few, &mut dice).await?;
-        rounds.push((small, pace_among(&other, many, &mut dice).await?));
-    }
     one.shutdown().await;
-    other.shutdown().await;
-    add(summary, &format!("{many}_over_{few}_actors"), rounds, f64::from(many / few));
+    let hosts = [host_in(stand.dir.path().join("few")).await?, host_in(stand.host_dir()).await?];
+    let mut asleep = [Asleep::all(few), Asleep::all(many)];
+    let mut dice = Dice(2);
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for _ in 0..=stand.rounds() {
+        let small = pace_among(&hosts[0], &mut asleep[0], &mut dice).await?;
+        let large = pace_among(&hosts[1], &mut asleep[1], &mut dice).await?;
+        first.push((small.0, large.0));
+        again.push((small.1, large.1));
+    }
+    for host in hosts {
+        host.shutdown().await;
+    }
+    let (name, factor) = (format!("{many}_over_{few}_actors"), f64::from(many / few));
+    add(summary, &name, first, factor);
+    add(summary, &format!("again_{name}"), again, factor);
     Ok(())
 }
 
@@ -107,17 +129,29 @@ async fn pace_of_size(
     Ok(Pace { commit: median(commits), wake: median(wakes) })
 }
 
-async fn pace_among(host: &Host, actors: u32, dice: &mut Dice) -> anyhow::Result<Pace> {
-    let (mut commits, mut wakes) = (Vec::new(), Vec::new());
+/// Actors that fell asleep in another process, and then the same ones again.
+async fn pace_among(
+    host: &Host,
+    asleep: &mut Asleep,
+    dice: &mut Dice,
+) -> anyhow::Result<(Pace, Pace)> {
+    let (mut paces, mut actors) = (Vec::new(), Vec::new());
     for _ in 0..WAKES {
-        let actor = wake::id("sleeper", u32::try_from(dice.below(actors.into()))?)?;
-        wakes.push(wake::woken_ms(host, &actor).await?);
-        for _ in 0..COMMITS / WAKES {
-            commits.push(ms(host, &actor, "touch", json!([dice.below(10)])).await?);
-        }
-        host.stop(&actor).await?;
+        actors.push(asleep.pick(dice)?);
     }
-    Ok(Pace { commit: median(commits), wake: median(wakes) })
+    for _ in 0..2 {
+        let (mut commits, mut wakes) = (Vec::new(), Vec::new());
+        for actor in &actors {
+            wakes.push(wake::woken_ms(host, actor).await?);
+            for _ in 0..COMMITS / WAKES {
+                commits.push(ms(host, actor, "touch", json!([dice.below(10)])).await?);
+            }
+            host.stop(actor).await?;
+        }
+        paces.push(Pace { commit: median(commits), wake: median(wakes) });
+    }
+    let again = paces.pop().expect("BUG: two");
+    Ok((paces.pop().expect("BUG: two"), again))
 }
 
 async fn ms(
