@@ -408,7 +408,8 @@ impl Host {
         let crashes = &self.shared().crashes;
         let standing = if state.row.restarts > 0 || crashes.has(actor) {
             let kind = self.shared().kinds.current(actor.kind()).await.ok();
-            kind.map(|kind| crashes.standing(&state, kind.component.digest(), &kind.limits))
+            let ended = self.shared().ended_in_order(&state);
+            kind.map(|kind| crashes.standing(&state, ended, kind.component.digest(), &kind.limits))
         } else {
             None
         };
@@ -617,7 +618,7 @@ fn background(
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
     let shared = Arc::clone(router.shared());
-    tasks.spawn_on(async move { shared.heirs.keep(&shared.depot).await }, keeper);
+    tasks.spawn_on(async move { shared.heirs.keep(&shared.depot, &shared.nodes).await }, keeper);
     tasks.spawn_on(upkeep, keeper);
     let router = router.clone();
     let look_for_kinds = async move {

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use crate::cache::Cache;
 use crate::cause::OpenError;
 use crate::confirm::Confirmer;
-use crate::fence::Head;
+use crate::error::StoreError;
+use crate::fence::{Fence, Head};
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, NodeSession, PageCount};
 use crate::import::{self, ImportError, Imported, PageSource};
@@ -152,6 +153,15 @@ impl Depot {
     /// after [`Depot::take_over`].
     pub async fn inherit(self: &Arc<Self>, state: ActorState) -> Result<Opened, OpenError> {
         inherit::inherit(self, state).await
+    }
+
+    /// Tells the store that this process runs heirs that it has begun. Until then, or until its first
+    /// commit, anybody may take one over without asking whether its process lives.
+    ///
+    /// # Errors
+    /// Those of the store, `Unknown` after the step deadline. Sending it again is harmless.
+    pub async fn claim(&self, heirs: &[Fence]) -> Result<(), StoreError> {
+        inherit::claim(self, heirs).await
     }
 
     /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt

@@ -10,7 +10,7 @@ pub struct Fence {
     pub db: DbId,
     /// The owner's generation.
     pub generation: Generation,
-    /// The random value of the takeover attempt that made the generation.
+    /// The random value of the takeover attempt, or of the seal, that made the generation.
     pub token: Token,
 }
 

@@ -39,7 +39,7 @@ counter! {
 }
 
 impl Generation {
-    /// The generation that a takeover of this one makes.
+    /// The generation that a takeover of this one makes, or its seal.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -91,7 +91,7 @@ random_id! {
     DbId
 }
 random_id! {
-    /// Written into the head by one takeover attempt: tells who owns a generation.
+    /// Written into the head by one takeover attempt, or by one seal: tells who owns a generation.
     Token
 }
 random_id! {

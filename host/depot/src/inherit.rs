@@ -14,7 +14,8 @@ use std::sync::Arc;
 use crate::broken::{self, Variant};
 use crate::cause::OpenError;
 use crate::depot::{Depot, Opened};
-use crate::fence::Head;
+use crate::error::StoreError;
+use crate::fence::{Fence, Head};
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
 use crate::store::ActorState;
@@ -26,12 +27,11 @@ pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Ope
     loop {
         let error = match retry.ask(depot.store().verdict(head.fence.db, head.txid)).await {
             Ok((Some(now), _)) if is_unmoved(&now, &head) => {
-                return Ok(Opened {
-                    session: Session::open(depot, &row.actor, row.component, &head),
-                    head,
-                    snapshot: None,
-                    restarts: row.restarts,
-                });
+                let session = Session::open(depot, &row.actor, row.component, &head);
+                if depot.store().reads_are_remote() {
+                    session.preload().await;
+                }
+                return Ok(Opened { session, head, snapshot: None, restarts: row.restarts });
             }
             Ok((Some(now), _)) => return Err(OpenError::Superseded { winner: Box::new(now) }),
             Ok((None, _)) => return Err(OpenError::DatabaseMissing(head.fence.db)),
@@ -42,6 +42,12 @@ pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Ope
             return Err(OpenError::Store(error));
         }
     }
+}
+
+/// See [`Depot::claim`].
+pub(crate) async fn claim(depot: &Depot, heirs: &[Fence]) -> Result<(), StoreError> {
+    let once = Retry::new(depot.limits().step_deadline, depot.random());
+    once.ask(depot.store().claim(depot.node(), heirs)).await
 }
 
 /// Whether nobody has taken the heir over, or begun it.

@@ -3,6 +3,7 @@
 //! ```text
 //!  session   one generation's open database: pipeline of commits, page cache, first fatal cause
 //!  takeover  who becomes the next owner, and how a lost answer is settled
+//!  inherit   how the owner that a seal has appointed begins
 //!  confirm   batched "is this fence still mine"
 //!  ── rules above, engine below ──────────────────────────────────────────────
 //!  retention what of the history may go;  import   a plain file becomes a database

@@ -56,7 +56,7 @@ pub struct Origin {
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
-    /// The restart counter that its takeover has written.
+    /// The restart counter as its takeover has written it; an heir's is zero.
     pub restarts: u32,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
@@ -88,7 +88,7 @@ pub struct Generation {
     pub(super) grip: Grip,
     /// Tells the steps of its end.
     pub(super) trace: Trace,
-    /// The restart counter that its takeover has written.
+    /// The restart counter as its takeover has written it; an heir's is zero.
     pub(super) restarts: u32,
     started_from: Option<StartedFrom>,
 }

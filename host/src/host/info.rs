@@ -197,7 +197,8 @@ impl ActorInfo {
         let ActorState { row, head, handed_over } = state;
         let live = slot.and_then(SlotHandle::live).filter(|live| live.fence == head.fence);
         // An heir that has not begun is no life yet: what ended is the one before it.
-        let waits_for_heir = head.is_heir() && live.is_none();
+        let waits_for_heir =
+            head.is_heir() && live.is_none() && !shared.exits.has_begun(&row.actor, &head.fence);
         let sealed = head.sealed || waits_for_heir;
         let generation = head.fence.generation;
         let generation = if waits_for_heir { generation.previous() } else { generation };
@@ -217,7 +218,10 @@ impl ActorInfo {
             ActorStatus::Elsewhere
         } else if open {
             ActorStatus::CrashLooping
-        } else if head.owner == shared.depot.node() && slot.is_some() && !crashed {
+        } else if (head.owner == shared.depot.node() || head.is_heir())
+            && slot.is_some()
+            && !crashed
+        {
             // It starts or ends.
             ActorStatus::Awake
         } else {

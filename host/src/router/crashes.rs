@@ -118,20 +118,25 @@ impl Crashes {
         self.inner.lock().last.contains_key(actor)
     }
 
-    /// How the actor stands. `component` is what its next generation will run.
+    /// How the actor stands. `ended`: its last life ended in order. `component` is what its next
+    /// generation will run.
     #[must_use]
-    pub fn standing(&self, state: &ActorState, component: Digest, limits: &Limits) -> Standing {
+    pub fn standing(
+        &self,
+        state: &ActorState,
+        ended: bool,
+        component: Digest,
+        limits: &Limits,
+    ) -> Standing {
         let head = &state.head;
-        if head.sealed || state.row.component != component {
+        if ended || state.row.component != component {
             return Standing::CLEAN;
         }
         let seen = self.inner.lock().last.get(&state.row.actor).copied();
         let seen = seen
             .filter(|seen| (seen.db, seen.generation) == (head.fence.db, head.fence.generation));
         // A life that this process did not see end says nothing: its process died, or was replaced.
-        // An heir may never have begun: the life before it ended in order.
-        let unseen = if head.is_heir() { PreviousEnd::Orderly } else { PreviousEnd::Neutral };
-        let end = seen.map_or(unseen, |seen| seen.end);
+        let end = seen.map_or(PreviousEnd::Neutral, |seen| seen.end);
         let crashes = match end {
             PreviousEnd::Orderly => 0,
             PreviousEnd::FirstCrash => 1,
@@ -208,7 +213,7 @@ mod tests {
     }
 
     fn standing(crashes: &Crashes, state: &ActorState) -> Standing {
-        crashes.standing(state, COMPONENT, &Limits::default())
+        crashes.standing(state, state.head.sealed, COMPONENT, &Limits::default())
     }
 
     #[test]
@@ -261,7 +266,8 @@ mod tests {
     fn an_orderly_end_and_a_new_component_clear_it() {
         let crashes = Crashes::default();
         assert_eq!(standing(&crashes, &state(9, 5, true)), Standing::CLEAN);
-        let other = crashes.standing(&state(9, 5, false), Digest([8; 32]), &Limits::default());
+        let other =
+            crashes.standing(&state(9, 5, false), false, Digest([8; 32]), &Limits::default());
         assert_eq!(other, Standing::CLEAN);
     }
 }

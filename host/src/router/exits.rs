@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
-use stockade_depot::ActorId;
 use stockade_depot::store::ActorState;
+use stockade_depot::{ActorId, Fence};
 
 use crate::actor::exit::{Ended, Exit};
 
@@ -42,6 +42,24 @@ impl Exits {
     #[must_use]
     pub fn take_left(&self, actor: &ActorId) -> Option<ActorState> {
         self.inner.lock().newest.get_mut(actor)?.left.take().map(|left| *left)
+    }
+
+    /// Whether this very life has ended here.
+    #[must_use]
+    pub fn has_ended(&self, actor: &ActorId, fence: &Fence) -> bool {
+        self.of(actor)
+            .is_some_and(|exit| (exit.db, exit.generation) == (fence.db, fence.generation))
+    }
+
+    /// Whether this heir has begun here, as far as its predecessor's exit or its own tells.
+    #[must_use]
+    pub fn has_begun(&self, actor: &ActorId, heir: &Fence) -> bool {
+        let inner = self.inner.lock();
+        inner.newest.get(actor).is_some_and(|Ended { exit, left }| {
+            let is_its_own = exit.generation == heir.generation;
+            let was_given_away = left.is_none() && exit.generation.next() == heir.generation;
+            exit.db == heir.db && (is_its_own || was_given_away)
+        })
     }
 
     /// The newest exit of an actor since this host started.

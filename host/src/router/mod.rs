@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use stockade_depot::store::ActorState;
 use stockade_depot::{ActorId, Depot, Head, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -82,6 +83,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether the life before the next one ended in order, as far as the head and this process know.
+    /// An heir that is not claimed may never have begun.
+    #[must_use]
+    pub fn ended_in_order(&self, state: &ActorState) -> bool {
+        let ActorState { row, head, .. } = state;
+        head.sealed || (head.is_heir() && !self.exits.has_ended(&row.actor, &head.fence))
+    }
+
     /// The address of another live process that owns this head, if one does.
     #[must_use]
     pub fn elsewhere(&self, head: &Head) -> Option<String> {

@@ -96,6 +96,12 @@ impl Nodes {
         drop(std::fs::remove_file(lock_path(&self.lock_dir, self.own)));
     }
 
+    /// Whether no other process is known.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.seen.lock().is_empty()
+    }
+
     /// The address of a process that is not known to be dead.
     #[must_use]
     pub fn address_if_alive(&self, session: NodeSession) -> Option<String> {

@@ -59,7 +59,8 @@ pub async fn begin(
                     shared.nodes.meet(state.head.owner).await?;
                 }
                 judge(shared, actor, &state)?;
-                let standing = shared.crashes.standing(&state, component, &program.limits);
+                let ended = shared.ended_in_order(&state);
+                let standing = shared.crashes.standing(&state, ended, component, &program.limits);
                 match (standing.not_before, standing.wait(Instant::now())) {
                     (Some(_), Some(wait)) if standing.open => {
                         return Err(HostError::CrashLooping {
@@ -73,7 +74,7 @@ pub async fn begin(
                     (Some(at), Some(_)) => return Ok(Beginning::NotBefore(at)),
                     (_, None) | (None, _) => {}
                 }
-                let reason = start_reason(&state, &program, standing.end);
+                let reason = start_reason(&state, &program, ended);
                 let is_ours = is_remembered && state.head.is_heir();
                 let opened = if is_ours && state.row.component == component {
                     shared.depot.inherit(state).await
@@ -153,7 +154,8 @@ pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
     let written = async {
         let Some(state) = shared.depot.store().actor(actor).await? else { return Ok(()) };
         let limits = &shared.kinds.current(actor.kind()).await?.limits;
-        let standing = shared.crashes.standing(&state, state.row.component, limits);
+        let ended = shared.ended_in_order(&state);
+        let standing = shared.crashes.standing(&state, ended, state.row.component, limits);
         if !standing.open || standing.end == PreviousEnd::Neutral {
             return Ok(());
         }
@@ -200,10 +202,10 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     }
 }
 
-fn start_reason(state: &ActorState, program: &Program, end: PreviousEnd) -> StartReason {
+fn start_reason(state: &ActorState, program: &Program, ended: bool) -> StartReason {
     if state.row.component != program.component.digest() {
         StartReason::Upgraded
-    } else if state.head.is_free() && end == PreviousEnd::Orderly {
+    } else if ended {
         StartReason::Woken
     } else {
         StartReason::Recovered

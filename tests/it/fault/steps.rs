@@ -99,6 +99,7 @@ fn stages(db: DbId) -> StageStep {
 
 fn commits(db: DbId) -> CommitStep {
     CommitStep {
+        owner: NodeSession([1; 16]),
         fence: fence(db),
         base: Txid(0),
         page_count: PageCount(1),

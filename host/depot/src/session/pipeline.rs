@@ -23,7 +23,7 @@ use crate::cause::{Cause, Verdict};
 use crate::chain;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
-use crate::id::{PageCount, Pgno, Txid};
+use crate::id::{NodeSession, PageCount, Pgno, Txid};
 use crate::limits::bytes_of_pages;
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::session::Mark;
@@ -303,7 +303,7 @@ impl Pipeline {
     }
 
     /// Takes the oldest of what is collected to be sent. `None`: nothing to send.
-    pub(crate) fn take_step(&mut self, fence: Fence) -> Option<Taken> {
+    pub(crate) fn take_step(&mut self, fence: Fence, owner: NodeSession) -> Option<Taken> {
         debug_assert!(self.in_flight.is_none(), "one step in flight");
         let Collected { pages, page_count, to } = self.collected.pop_front()?;
         self.sent = to;
@@ -313,6 +313,7 @@ impl Pipeline {
                 self.in_flight = Some(Layer::Small(Arc::clone(&pages)));
                 let step = CommitStep {
                     fence,
+                    owner,
                     base,
                     page_count,
                     pages: pages.iter().map(|(pgno, bytes)| (*pgno, bytes.clone())).collect(),

@@ -125,7 +125,11 @@ enum Work {
 async fn next_work(shared: &Shared) -> Option<Work> {
     let taken = {
         let mut pipeline = shared.pipeline.lock();
-        let taken = if shared.death.is_fatal() { None } else { pipeline.take_step(shared.fence) };
+        let taken = if shared.death.is_fatal() {
+            None
+        } else {
+            pipeline.take_step(shared.fence, shared.depot.node())
+        };
         let collects = pipeline.leftovers && !pipeline.sealing && !shared.death.is_dead();
         pipeline.pumping = taken.is_some() || collects;
         if taken.is_none() && collects {

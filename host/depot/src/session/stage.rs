@@ -37,6 +37,7 @@ impl Shared {
     pub(super) async fn settle_large(&self, commit: &LargeCommit) -> (CommitStep, StepEnd) {
         let mut step = CommitStep {
             fence: commit.fence,
+            owner: self.depot.node(),
             base: commit.base,
             page_count: commit.page_count,
             pages: Vec::new(),

@@ -176,6 +176,8 @@ pub struct PagesRead {
 pub struct CommitStep {
     /// The owner.
     pub fence: Fence,
+    /// The owner's process: an heir is claimed by what it commits.
+    pub owner: NodeSession,
     /// The head's txid before this step.
     pub base: Txid,
     /// Pages after this step. Cut-off pages never come back.
@@ -373,7 +375,9 @@ pub trait Store: Send + Sync + 'static {
     /// The last step of a generation. The head is sealed, or that of the heir.
     async fn seal(&self, step: SealStep) -> Result<Head, StoreError>;
     /// Writes `owner` into the heads of heirs that it has begun, so that others ask whether it lives
-    /// before they take over. A fence that does not hold any more is left out, without an error.
+    /// before they take over. A fence that does not hold any more is left out, without an error, and
+    /// one that is claimed already stays so. A shard that cannot be written fails the whole, when all
+    /// others were written.
     async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError>;
 
     // --- pages and commits -------------------------------------------------------------------

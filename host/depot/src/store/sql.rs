@@ -251,16 +251,18 @@ pub(crate) const SEAL: &str = concat!(
     head!("")
 );
 
+/// Not where stages are left: a takeover tells of them, and nobody tells an heir.
 /// (db, generation, token, txid; the heir's token, nobody)
 pub(crate) const SEAL_FOR_HEIR: &str = concat!(
     "UPDATE head SET generation = generation + 1, token = ?5, owner = ?6 \
-     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 RETURNING ",
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
+     AND NOT EXISTS (SELECT 1 FROM stage s WHERE s.db = ?1) RETURNING ",
     head!("")
 );
 
-/// (db, generation, token, owner)
+/// (db, generation, token, owner; nobody)
 pub(crate) const CLAIM: &str = "UPDATE head SET owner = ?4 \
-     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0";
+     WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0 AND owner = ?5";
 
 pub(crate) const SNAPSHOT: &str =
     "SELECT generation, txid, component, state FROM snapshot WHERE db = ?1";
@@ -321,8 +323,10 @@ pub(crate) const READ_BASE: &str = concat!(
     " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
-/// (db, generation, token, txid; page count, chain, now; least old page count that leaves no hole)
+/// (db, generation, token, txid; page count, chain, now; least old page count that leaves no hole;
+/// owner)
 pub(crate) const COMMIT: &str = "UPDATE head SET txid = txid + 1, page_count = ?5, chain = ?6, \
+     owner = ?9, \
      time_ms = CASE WHEN time_ms >= ?7 THEN time_ms + 1 ELSE ?7 END \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
      AND page_count >= ?8 RETURNING time_ms";

@@ -14,10 +14,11 @@ use stockade_depot::history::Fault;
 use stockade_depot::page::PageRecord;
 use stockade_depot::store::Keep;
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, OpenStoreError};
-use stockade_depot::{DbId, EmbeddedStore, Limit, Pgno, Shard, Store, StoreError, Txid};
+use stockade_depot::{DbId, EmbeddedStore, Fence, Limit, Pgno, Shard, Store, StoreError, Txid};
 
 use crate::clock;
-use crate::owner::{Owner, actor_id, page};
+use crate::heir::heir_of;
+use crate::owner::{NODE, Owner, actor_id, page};
 use crate::retention::{NOTHING, trim};
 
 fn config(directory: &Path) -> EmbeddedConfig {
@@ -778,4 +779,31 @@ async fn processes_that_start_at_once_make_one_store() {
     for store in &stores {
         assert_eq!(store.actor(&owner.actor).await.unwrap().unwrap().head.fence, owner.fence);
     }
+}
+
+/// A file that cannot be written speaks for its own databases only.
+#[tokio::test]
+async fn heirs_of_other_shards_are_claimed_past_one_that_is_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = EmbeddedConfig::new(directory.path());
+    (config.shards, config.busy_wait) = (2, Duration::from_millis(100));
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
+    let mut heirs = Vec::new();
+    for n in 0..20 {
+        let owner = Owner::create(&store, &format!("actor {n}")).await;
+        heirs.push(heir_of(&owner).await.0);
+    }
+    let fences: Vec<Fence> = heirs.iter().map(|heir| heir.fence).collect();
+    let held = operator(directory.path());
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(store.claim(NODE, &fences).await.is_err());
+    for heir in &heirs {
+        assert_eq!(heir.head().await.is_heir(), heir.fence.db.shard() == Shard(0));
+    }
+    held.execute_batch("ROLLBACK").unwrap();
+    store.claim(NODE, &fences).await.unwrap();
+    for heir in &heirs {
+        assert_eq!(heir.head().await.owner, NODE);
+    }
+    store.close().await;
 }

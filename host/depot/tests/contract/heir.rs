@@ -17,7 +17,7 @@ fn appoints(owner: &Owner) -> (SealStep, Token) {
 }
 
 /// Seals `owner`; its heir, as who knows the token plays it.
-async fn heir_of(owner: &Owner) -> (Owner, Head) {
+pub(crate) async fn heir_of(owner: &Owner) -> (Owner, Head) {
     let (step, token) = appoints(owner);
     let head = owner.store.seal(step).await.unwrap();
     assert_eq!(
@@ -49,7 +49,9 @@ pub(crate) async fn a_seal_appoints_the_heir_in_its_own_step(store: Arc<dyn Stor
     assert_eq!(store.confirm(&[heir.fence]).await.unwrap(), [Ok(())]);
     assert_eq!(heir.read_one(1, 1).await.unwrap(), page(1, 1));
     heir.commit(&[(1, 2)], 2).await;
-    assert_eq!(heir.head().await.txid, Txid(2));
+    let head = heir.head().await;
+    assert_eq!((head.txid, head.owner), (Txid(2), NODE), "a commit claims it");
+    assert!(!head.is_free());
 }
 
 pub(crate) async fn an_heir_is_replaced_like_any_owner(store: Arc<dyn Store>) {
@@ -111,7 +113,9 @@ pub(crate) async fn a_claim_tells_who_runs_an_heir(store: Arc<dyn Store>) {
             }
         }
     }
-    // A claim moves nothing that its heir goes by.
+    // Claimed is claimed, and a claim moves nothing that its heir goes by.
+    store.claim(NodeSession([9; 16]), &fences).await.unwrap();
+    assert_eq!(heirs[0].head().await.owner, claimant);
     heirs[0].commit(&[(1, 1)], 1).await;
     store.claim(claimant, &[]).await.unwrap();
 }

@@ -125,6 +125,7 @@ impl Owner {
         let chain = chain::next(&self.chain, &content);
         CommitStep {
             fence: self.fence,
+            owner: NODE,
             base: self.txid,
             page_count,
             pages,

@@ -8,7 +8,7 @@ use stockade_depot::{
     Generation, PageBytes, PageCount, Pgno, StageId, Store, StoreError, Txid, chain,
 };
 
-use crate::owner::{Owner, page, token};
+use crate::owner::{NODE, Owner, page, token};
 
 /// Chunks of one stage: their pages, each with the value it gets.
 type Chunks = &'static [&'static [(u32, u64)]];
@@ -40,7 +40,8 @@ pub(crate) fn large(
     let chain = chain::next(&owner.chain, &content);
     let pages = staged.iter().map(|pages| pages.len() as u64).sum();
     let staged = Some(Staged { stage, pages });
-    (steps, CommitStep { fence, base, page_count, pages: pages_of(rest), staged, chain, content })
+    let pages = pages_of(rest);
+    (steps, CommitStep { fence, owner: NODE, base, page_count, pages, staged, chain, content })
 }
 
 async fn stage_all(store: &Arc<dyn Store>, steps: &[StageStep]) {

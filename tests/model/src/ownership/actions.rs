@@ -257,8 +257,8 @@ impl Ownership {
     fn take_over(&self, world: &mut World, host: usize) {
         let token = world.left.next_token;
         world.left.next_token += 1;
-        let replaces = world.durable.owner;
-        world.hosts[host] = Host::Taking { replaces, token, sends: 1 };
+        let (replaces, acknowledged) = (world.durable.owner, world.told.committed);
+        world.hosts[host] = Host::Taking { replaces, token, sends: 1, acknowledged };
         send(world, host, Step::TakeOver { replaces, token });
     }
 
@@ -276,10 +276,14 @@ impl Ownership {
         world.held |= bit;
         world.breaches.wrong_snapshot |=
             handed.is_some_and(|knows| knows != world.durable.writes(txid));
+        let acknowledged = match world.hosts[host] {
+            Host::Taking { acknowledged, .. } => acknowledged,
+            Host::Idle | Host::Serving(_) | Host::Waiting(_) => world.told.committed,
+        };
         world.hosts[host] = Host::Serving(Session {
             owner,
             durable: txid,
-            first: Some(First { fenced: false }),
+            first: Some(First { fenced: false, acknowledged }),
             kept: None,
             cached: None,
             collected: 0,
@@ -302,14 +306,18 @@ impl Ownership {
         let cached = world.durable.writes(heir.durable);
         self.start(world, host, heir.owner, heir.durable, None);
         let session = serving(world, host);
-        session.first = Some(First { fenced });
+        if let Some(first) = &mut session.first {
+            first.fenced = fenced;
+        }
         session.cached = Some(cached);
         session.kept = (!self.checks.make(Variant::HeirOnce)).then_some(heir);
     }
 
     /// D4: whose is the head? Our token, still what we replace, or somebody else's.
     fn settle_attempt(&self, world: &mut World, host: usize, head: Owner) {
-        let Host::Taking { replaces, token, sends } = world.hosts[host] else { return };
+        let Host::Taking { replaces, token, sends, acknowledged } = world.hosts[host] else {
+            return;
+        };
         let ours = if self.checks.make(Variant::Token) {
             head.token == token
         } else {
@@ -320,7 +328,8 @@ impl Ownership {
             let txid = world.durable.txid();
             self.start(world, host, Owner { generation: head.generation, token }, txid, None);
         } else if head == replaces && sends < self.size.sends {
-            world.hosts[host] = Host::Taking { replaces, token, sends: sends + 1 };
+            let sends = sends + 1;
+            world.hosts[host] = Host::Taking { replaces, token, sends, acknowledged };
             send(world, host, Step::TakeOver { replaces, token });
         } else {
             // Superseded, or past the deadline.
@@ -352,11 +361,8 @@ impl Ownership {
         let acknowledged = world.told.committed;
         let session = serving(world, host);
         let first = session.first.take();
-        // The first call began before the fence was won: what it has to show is in the store then.
-        let acknowledged = match first {
-            Some(_) => acknowledged & durable.writes(session.durable),
-            None => acknowledged,
-        };
+        // The first call began before the fence was won.
+        let acknowledged = first.map_or(acknowledged, |first| first.acknowledged);
         let cached = session.cached.unwrap_or(0);
         session.cached = Some(cached | wrote);
         session.collected |= wrote;

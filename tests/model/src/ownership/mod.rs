@@ -118,6 +118,8 @@ pub enum Host {
         token: u8,
         /// How often it was sent.
         sends: u8,
+        /// For the properties: what was acknowledged when it was first sent.
+        acknowledged: Writes,
     },
     /// A generation runs.
     Serving(Session),
@@ -165,6 +167,8 @@ pub struct Session {
 pub struct First {
     /// For the properties: the fence did not hold then.
     pub fenced: bool,
+    /// For the properties: what was acknowledged then.
+    pub acknowledged: Writes,
 }
 
 /// A commit without a verdict.

@@ -80,10 +80,10 @@ pub(crate) fn endings(scale: Scale) -> ownership::Size {
 pub(crate) fn heirs(scale: Scale) -> ownership::Size {
     let more = scale.more();
     ownership::Size {
-        seals: 1 + more,
+        seals: 1,
         heirs: true,
         refusals: 0,
-        copies: 0,
+        copies: more,
         host_crashes: 0,
         ..races(scale)
     }

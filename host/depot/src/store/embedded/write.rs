@@ -11,7 +11,7 @@ use super::staged::{self, Run};
 use crate::broken::{self, Variant};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
-use crate::id::{ActorId, DbId, NodeSession, PageCount, Pgno, Token, Txid};
+use crate::id::{ActorId, DbId, NodeSession, PageCount, Pgno, Txid};
 use crate::page::{Packer, PageBytes, PageRecord};
 use crate::parallel;
 use crate::store::limits::DESTROY_ROWS_MAX;
@@ -24,6 +24,8 @@ type Done<T> = Result<T, StoreError>;
 
 /// No stage.
 const UNSTAGED: &[u8] = &[];
+/// No process.
+const NOBODY: &[u8] = &NodeSession::NOBODY.0;
 
 /// One row through `read`, or none.
 pub(super) fn one<T>(
@@ -135,13 +137,16 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     let txid = rows::to_sql(step.base.0)?;
     let owner = compared(conn, Variant::SealFence, step.fence)?;
     let (of, token) = (rows::to_sql(owner.generation.0)?, &owner.token.0[..]);
-    let sealed = match heir_of(conn, step)? {
-        Some(heir) => {
-            let fence = params![db, of, token, txid, &heir.0[..], &NodeSession::NOBODY.0[..]];
-            one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0))?
-        }
-        None => one(conn, sql::SEAL, params![db, of, token, txid], |row| rows::head(row, 0))?,
-    };
+    let mut sealed = None;
+    // A snapshot is told to who takes over, and nobody tells an heir.
+    if let Some(heir) = step.heir.filter(|_| step.snapshot.is_none()) {
+        let fence = params![db, of, token, txid, &heir.0[..], NOBODY];
+        sealed = one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0))?;
+    }
+    if sealed.is_none() {
+        let fence = params![db, of, token, txid];
+        sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0))?;
+    }
     let sealed = sealed.ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
     execute(conn, sql::SNAPSHOT_DROP, [db])?;
     if let Some(state) = &step.snapshot {
@@ -151,19 +156,12 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     Ok(sealed)
 }
 
-/// The heir that a seal may appoint: a takeover has told of snapshots and of leftovers, and nobody
-/// tells an heir.
-fn heir_of(conn: &Connection, step: &SealStep) -> Done<Option<Token>> {
-    let Some(token) = step.heir.filter(|_| step.snapshot.is_none()) else { return Ok(None) };
-    let heir = Fence { generation: step.fence.generation.next(), token, ..step.fence };
-    Ok(staged::left(conn, &heir)?.is_none().then_some(token))
-}
-
 /// Writes who runs heirs, where they are still what the head says.
 pub(super) fn claim(conn: &Connection, owner: NodeSession, heirs: &[Fence]) -> Done<()> {
     for Fence { db, generation, token } in heirs {
-        let params = params![&db.0[..], rows::to_sql(generation.0)?, &token.0[..], &owner.0[..]];
-        execute(conn, sql::CLAIM, params)?;
+        let fence =
+            params![&db.0[..], rows::to_sql(generation.0)?, &token.0[..], &owner.0[..], NOBODY];
+        execute(conn, sql::CLAIM, fence)?;
     }
     Ok(())
 }
@@ -171,6 +169,7 @@ pub(super) fn claim(conn: &Connection, owner: NodeSession, heirs: &[Fence]) -> D
 /// A commit whose pages are packed and checked, so that the committer only writes.
 pub(super) struct PackedCommit {
     fence: Fence,
+    owner: NodeSession,
     base: Txid,
     txid: Txid,
     page_count: PageCount,
@@ -200,6 +199,7 @@ impl PackedCommit {
         let run = Run::last_of(&pages);
         Ok(Self {
             fence: step.fence,
+            owner: step.owner,
             base: step.base,
             txid,
             page_count: step.page_count,
@@ -282,6 +282,7 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
         } else {
             staged::old_count_min(run, step.page_count)
         },
+        &step.owner.0[..],
     ];
     let time_ms = one(conn, sql::COMMIT, fence, |row| rows::number(row, 0))?
         .ok_or_else(|| refusal(conn, &step.fence, step.base, "a commit that leaves holes"))?;
