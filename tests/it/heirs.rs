@@ -132,8 +132,7 @@ async fn whoever_comes_first_has_what_sleeps() {
     assert_eq!(write(&there, &actor).await, json!(2));
     assert_eq!(why(&there, &actor).await, json!("StartReason::Woken"));
     assert_eq!(generation(&there, &actor).await, 3, "two was the heir's");
-    let elsewhere = here.call(&actor, "read", json!([])).await;
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    here.assert_elsewhere(&actor, "read").await;
     sleep(&there, &actor).await;
     assert_eq!(write(&here, &actor).await, json!(3));
     here.host.shutdown().await;
@@ -152,8 +151,7 @@ async fn an_heir_that_only_reads_is_claimed_all_the_same() {
     claimed(&here, &actor).await;
     drop(fault);
     assert!(!head(&here, &actor).await.is_free());
-    let elsewhere = there.call(&actor, "read", json!([])).await;
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    there.assert_elsewhere(&actor, "read").await;
     assert_eq!(write(&here, &actor).await, json!(2));
     // And after its sleep it is anybody's.
     sleep(&here, &actor).await;
@@ -170,8 +168,7 @@ async fn an_heir_that_has_written_is_claimed_by_that() {
     let there = site.host().start().await;
     let away = here.store.outage(Step::Claim, Fault::Unavailable);
     assert_eq!(write(&here, &actor).await, json!(2));
-    let elsewhere = there.call(&actor, "read", json!([])).await;
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    there.assert_elsewhere(&actor, "read").await;
     away.fired().await;
     drop(away);
     here.host.shutdown().await;

@@ -37,8 +37,7 @@ async fn an_actor_that_lived_elsewhere_comes_back_with_what_it_did_there() {
         assert_eq!(host.ok(&actor, "add", json!([2])).await, json!([value, value]));
     }
     // Awake there: what is remembered here must not make it this host's.
-    let elsewhere = here.call(&actor, "read", json!([])).await;
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    here.assert_elsewhere(&actor, "read").await;
     assert_eq!(there.ok(&actor, "read", json!([])).await, json!([11, 11]));
     here.host.shutdown().await;
     there.host.shutdown().await;

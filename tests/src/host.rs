@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
@@ -227,6 +227,12 @@ impl TestHost {
                 answer => return answer,
             }
         }
+    }
+
+    /// The actor is not this host's to run, and says so.
+    pub async fn assert_elsewhere(&self, actor: &ActorId, method: &str) {
+        let answer = self.call(actor, method, json!([])).await;
+        assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{actor}: {answer:?}");
     }
 
     /// How the actor's last generation ended here; waits until there is an exit.

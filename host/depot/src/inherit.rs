@@ -28,9 +28,7 @@ pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Ope
         let error = match retry.ask(depot.store().verdict(head.fence.db, head.txid)).await {
             Ok((Some(now), _)) if is_unmoved(&now, &head) => {
                 let session = Session::open(depot, &row.actor, row.component, &head);
-                if depot.store().reads_are_remote() {
-                    session.preload().await;
-                }
+                session.preload().await;
                 return Ok(Opened { session, head, snapshot: None, restarts: row.restarts });
             }
             Ok((Some(now), _)) => return Err(OpenError::Superseded { winner: Box::new(now) }),

@@ -126,8 +126,8 @@ impl Session {
         }
     }
 
-    /// Reads the pages ahead that a wake asks for first. Returns when they are cached, or after
-    /// `preload_deadline`; the session is dead if the store said so.
+    /// Reads the pages ahead that a wake asks for first, if the store is remote. Returns when they are
+    /// cached, or after `preload_deadline`; the session is dead if the store said so.
     pub(crate) async fn preload(&self) {
         self.shared.preload().await;
     }

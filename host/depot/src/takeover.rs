@@ -66,9 +66,7 @@ pub(crate) async fn take_over(
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot, leftovers } => {
                 let session = Session::open(depot, &state.row.actor, component, &head);
-                if depot.store().reads_are_remote() {
-                    session.preload().await;
-                }
+                session.preload().await;
                 if leftovers {
                     session.collect_leftovers();
                 }

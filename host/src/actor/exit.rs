@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stockade_depot::store::ActorState;
-use stockade_depot::{DbId, Generation, Reason};
+use stockade_depot::{DbId, Fence, Generation, Reason};
 
 /// How a generation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub struct Exit {
     pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.
     pub message: Option<String>,
+}
+
+impl Exit {
+    /// Whether it is the end of this very life.
+    #[must_use]
+    pub fn is_of(&self, fence: &Fence) -> bool {
+        (self.db, self.generation) == (fence.db, fence.generation)
+    }
 }
 
 /// A generation that has ended.

@@ -47,18 +47,15 @@ impl Exits {
     /// Whether this very life has ended here.
     #[must_use]
     pub fn has_ended(&self, actor: &ActorId, fence: &Fence) -> bool {
-        self.of(actor)
-            .is_some_and(|exit| (exit.db, exit.generation) == (fence.db, fence.generation))
+        self.inner.lock().newest.get(actor).is_some_and(|ended| ended.exit.is_of(fence))
     }
 
     /// Whether this heir has begun here, as far as its predecessor's exit or its own tells.
     #[must_use]
     pub fn has_begun(&self, actor: &ActorId, heir: &Fence) -> bool {
-        let inner = self.inner.lock();
-        inner.newest.get(actor).is_some_and(|Ended { exit, left }| {
-            let is_its_own = exit.generation == heir.generation;
-            let was_given_away = left.is_none() && exit.generation.next() == heir.generation;
-            exit.db == heir.db && (is_its_own || was_given_away)
+        let predecessor = Fence { generation: heir.generation.previous(), ..*heir };
+        self.inner.lock().newest.get(actor).is_some_and(|Ended { exit, left }| {
+            exit.is_of(heir) || (left.is_none() && exit.is_of(&predecessor))
         })
     }
 

@@ -16,6 +16,9 @@ use crate::store::{PagesRead, READ_PAGES_MAX};
 impl Shared {
     /// See [`crate::Session::preload`].
     pub(super) async fn preload(&self) {
+        if !self.depot.store().reads_are_remote() {
+            return;
+        }
         let limits = self.limits();
         let (page_count, at) = {
             let pipeline = self.pipeline.lock();

@@ -39,6 +39,21 @@ async fn a_wake_from_a_remote_store_costs_one_read() {
     assert_eq!(byte_of(&again, 1), 1);
 }
 
+/// An heir begins with what is cached of the generation before it; here nothing is any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_heir_of_a_remote_store_reads_ahead_as_well() {
+    let world = World::new();
+    let session = world.create().await;
+    session.durable(put(&session, &[(1, 1), (2, 2)], 2)).await.unwrap();
+    session.seal_for_heir().await.unwrap();
+    let state = world.state().await;
+    world.store.set_remote();
+    let heir = world.there.inherit(state).await.unwrap().session;
+    assert_eq!(world.store.calls(Step::Read), 1);
+    assert_eq!((byte_of(&heir, 1), byte_of(&heir, 2)), (1, 2));
+    assert_eq!(world.store.calls(Step::Read), 1, "all of them were read ahead");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_at_hand_is_not_asked_ahead() {
     let world = World::new();

@@ -57,7 +57,7 @@ fn generations_end_in_order() {
 
 #[test]
 fn heirs_begin_where_they_were_appointed() {
-    check("heirs", Ownership::whole(sizes::heirs(Scale::asked())), 100_000);
+    check("heirs", Ownership::whole(sizes::heirs(Scale::asked())), 1_000_000);
 }
 
 #[test]
