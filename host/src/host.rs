@@ -182,6 +182,7 @@ impl Host {
             crashes: Crashes::default(),
             observer: config.observer.clone(),
             awake: Awake::new(awake_max),
+            spares: Arc::default(),
             scratch_dir: dirs.scratch,
             ground,
             faulting,
@@ -264,7 +265,7 @@ impl Host {
         let found = Arc::clone(program.component.methods().find(method)?);
         let values = found.arguments(&arguments)?;
         let limits = Arc::clone(&program.limits);
-        let (reply, heard) = request::Reply::new(self.inner.config.callers.clone());
+        let (reply, heard) = request::Reply::new(self.callers());
         let original = (method.to_owned(), Arc::new(arguments));
         let work = Work::Call { method: found, values, program, original, reply };
         let Heard { value, generation, txid, bill } =
@@ -281,7 +282,7 @@ impl Host {
     pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
-        let (reply, heard) = request::Reply::new(self.inner.config.callers.clone());
+        let (reply, heard) = request::Reply::new(self.callers());
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
         let asker = Asker::default();
@@ -559,6 +560,11 @@ impl Host {
         }
     }
 
+    /// The runtime that a call's answer waits on, if that is not the host's.
+    fn callers(&self) -> Option<Handle> {
+        self.inner.config.wait_on_callers.then(Handle::try_current)?.ok()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         self.inner.router.shared()
     }
@@ -620,6 +626,8 @@ fn background(
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.heirs.keep(&shared.depot, &shared.nodes).await }, keeper);
     tasks.spawn_on(upkeep, keeper);
+    let shared = Arc::clone(router.shared());
+    tasks.spawn_on(async move { shared.spares.keep().await }, keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

@@ -11,6 +11,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::error::HostError;
 use crate::gateway::auth::{Token, is_loopback};
-use crate::gateway::{Gateways, Listener, Settings, Side};
+use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
 use crate::host::{Host, HostConfig, ShutdownReport};
 
 /// How long answers may take to be written once the host has ended. 5 s.
@@ -26,7 +27,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What `stockade serve` runs.
 pub struct ServerConfig {
-    /// The host. Its advertised address is that of the callers' listener, once it has one.
+    /// The host. Its advertised address is that of the callers' listener, once it has one, and
+    /// answers wait on the threads of their connections.
     pub host: HostConfig,
     /// `host:port` for callers of actors. Port 0: a free one.
     pub listen: String,
@@ -70,6 +72,9 @@ pub enum ServerError {
          give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
+    /// The system has no threads to give.
+    #[error("start threads: {0}")]
+    Threads(io::Error),
     /// The host did not start.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -92,13 +97,16 @@ impl Server {
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
         host_config.advertised = local(&listen)?.to_string();
+        host_config.wait_on_callers = true;
         let settings = Settings { limits: host_config.limits.clone(), token };
         let limits = settings.limits.clone();
+        let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
         let host = Host::start(host_config).await?;
         let gateways = Gateways::new(host.clone(), settings);
         let serve = |socket: TcpListener, side| {
             let address = local(&socket)?;
-            Listener::start(socket, gateways.router(side, address), &limits)
+            let router = gateways.router(side, address);
+            Listener::start(socket, router, &limits, Arc::clone(&threads))
                 .map_err(|error| ServerError::Listen { address, error })
         };
         Ok(Self { host, listen: serve(listen, Side::Public)?, admin: serve(admin, Side::Admin)? })

@@ -1,24 +1,26 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits in a task of its own, so that the next call runs while the
-//! former one's sync is under way. The tasks belong to the generation, whatever runtime they are on
+//! One that cannot leave at once waits by itself (`leaving.rs`), so that the next call runs while the
+//! former one's sync is under way. They belong to the generation, whatever runtime they end on
 //! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They
 //! are not cancelled: each ends with its verdict, at the store's deadlines at the latest.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
 use std::time::Instant;
 
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use stockade_depot::{Cause, Generation, Txid};
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
 use wasmtime::component::Val;
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
 use super::cause::{error_of, with_verdict};
 use super::gate::Waiting;
+use super::leaving::Leaving;
 use super::reply::Reply;
 use super::trace::Trace;
 use crate::error::HostError;
@@ -48,7 +50,7 @@ pub struct Called {
 /// The answers of one generation that are not heard yet. Dropping it drops them unheard.
 pub struct Answers {
     generation: Generation,
-    waiting: JoinSet<()>,
+    waiting: FuturesUnordered<Leaving>,
     proven: Arc<AtomicBool>,
 }
 
@@ -56,7 +58,7 @@ impl Answers {
     /// None yet.
     #[must_use]
     pub fn new(generation: Generation) -> Self {
-        Self { generation, waiting: JoinSet::new(), proven: Arc::default() }
+        Self { generation, waiting: FuturesUnordered::new(), proven: Arc::default() }
     }
 
     /// Whether a call of this generation was answered well, and heard.
@@ -82,7 +84,7 @@ impl Answers {
     }
 
     /// Puts an answer in front of the gate; it leaves when it has passed. Asked once on the spot: a
-    /// read of a store that answers at once costs no task.
+    /// read of a store that answers at once costs no task, and a write none before it is durable.
     pub fn release<T: Send + 'static, U: Send + 'static>(
         &mut self,
         queue_us: u64,
@@ -91,44 +93,43 @@ impl Answers {
         reply: Reply<U>,
     ) {
         let (generation, home) = (self.generation, reply.home());
-        let mut leaving = Box::pin(async move {
+        self.leave(home, async move {
             reply.send(answer.heard(generation, queue_us, shape).await);
         });
-        let mut context = Context::from_waker(Waker::noop());
-        if leaving.as_mut().poll(&mut context).is_ready() {
-            return;
-        }
-        match home {
-            Some(home) => self.waiting.spawn_on(leaving, &home),
-            None => self.waiting.spawn(leaving),
-        };
     }
 
     /// Tells a caller whose session died why, and what became of its own writes: a commit that was
     /// on its way may still turn out to be kept.
     pub fn lost<T: Send + 'static>(&mut self, cause: Cause, waiting: Waiting, reply: Reply<T>) {
-        self.waiting.spawn(async move {
+        self.leave(None, async move {
             let verdict = waiting.verdict().await;
             reply.send(Err(error_of(&cause, verdict)));
         });
     }
 
+    /// `home`: the runtime to wait on, if that is not this one.
+    fn leave(&self, home: Option<Handle>, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(leaving) = Leaving::begin(home.unwrap_or_else(Handle::current), work) {
+            self.waiting.push(leaving);
+        }
+    }
+
     /// Forgets those that were heard.
     pub fn reap(&mut self) {
-        while self.waiting.try_join_next().is_some() {}
+        while let Some(Some(())) = self.waiting.next().now_or_never() {}
     }
 
     /// A store that stalls must not let answers pile up without end.
     pub async fn bounded(&mut self, max: u64) {
         let max = usize::try_from(max).unwrap_or(1).max(1);
         while self.waiting.len() > max {
-            self.waiting.join_next().await;
+            self.waiting.next().await;
         }
     }
 
     /// Waits until every answer is heard or refused.
     pub async fn join(&mut self) {
-        while self.waiting.join_next().await.is_some() {}
+        while self.waiting.next().await.is_some() {}
     }
 }
 

@@ -18,7 +18,7 @@ use crate::engine::{Component, Lifecycle, Pace};
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
-use crate::sqlite::{Meter, SqlError};
+use crate::sqlite::{Meter, Spares, SqlError};
 
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in
 /// the guest. 128 MiB, as wasmtime's own default.
@@ -58,6 +58,8 @@ pub struct Origin {
     pub snapshot: Option<HandedOver>,
     /// The restart counter as its takeover has written it; an heir's is zero.
     pub restarts: u32,
+    /// Where its connection to the database comes from.
+    pub spares: Arc<Spares>,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
     /// Who watches its end.
@@ -107,6 +109,7 @@ impl Generation {
             start_reason,
             snapshot,
             restarts,
+            spares,
             scratch_dir,
             observer,
         } = origin;
@@ -122,6 +125,7 @@ impl Generation {
             start_reason,
             limits,
             session: session.clone(),
+            spares,
             scratch_dir,
             sql_grip: sql_grip.clone(),
             grip: grip.clone(),

@@ -18,5 +18,6 @@ pub mod exit;
 pub mod gate;
 pub mod generation;
 pub mod hooks;
+mod leaving;
 pub mod reply;
 pub mod trace;

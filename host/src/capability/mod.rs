@@ -27,7 +27,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::bindings::Imports;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
-use crate::sqlite::{Connection, Leftovers, Meter, SqlError};
+use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
 pub use context::StartReason;
 use limiter::Limiter;
 use log::Lines;
@@ -49,6 +49,8 @@ pub struct Birth {
     pub limits: Arc<Limits>,
     /// Its open database.
     pub session: Session,
+    /// Where its connection comes from.
+    pub spares: Arc<Spares>,
     /// Where sorts and journals go that do not fit in memory.
     pub scratch_dir: PathBuf,
     /// Guards `sqlite`.
@@ -91,13 +93,14 @@ impl State {
             start_reason,
             limits,
             session,
+            spares,
             scratch_dir,
             sql_grip,
             grip,
             meter,
         } = birth;
-        let sqlite =
-            Connection::open(session, &scratch_dir, &limits, sql_grip.clone(), meter.clone())?;
+        let (of, by) = (sql_grip.clone(), meter.clone());
+        let sqlite = Connection::open(&spares, session, &scratch_dir, &limits, of, by)?;
         let lines = Arc::new(Lines::new(&actor, generation, &limits, grip.clone()));
         let mut table = ResourceTable::new();
         let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);

@@ -77,11 +77,13 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let mut config = self.server_config(context)?;
+        let config = self.server_config(context)?;
         let data_dir = config.host.data_dir.clone();
         let allow_faults = config.host.allow_faults;
+        // Connections have threads of their own; this accepts them.
         let runtime = Builder::new_multi_thread()
-            .thread_name("gateway")
+            .worker_threads(1)
+            .thread_name("serve")
             .enable_all()
             .build()
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
@@ -89,7 +91,6 @@ impl Serve {
             // What a killed process has left there must not be taken for ours.
             drop(std::fs::remove_file(path));
         }
-        config.host.callers = Some(runtime.handle().clone());
         let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {
@@ -214,6 +215,7 @@ fn failure(error: ServerError) -> Failure {
             Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
         ServerError::Unprotected(_) => Failure::usage(error.to_string()),
+        ServerError::Threads(_) => Failure::local(error.to_string()),
         ServerError::Listen { .. } => Failure::local(format!(
             "{error}; --listen and --admin choose other addresses, port 0 a free port"
         )),

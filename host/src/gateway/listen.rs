@@ -1,7 +1,7 @@
 //! One listening socket: accepts connections within a bound and serves HTTP/1.1 on each.
 //!
 //! ```text
-//!  accept ──> room for a connection? ──> head within request_read_max ──> routes
+//!  accept ──> room for a connection? ──> a thread's ──> head within request_read_max ──> routes
 //!     │             waits in the kernel       a slow head: closed
 //!     └ stop: the socket closes, idle connections close, requests in progress get their answer
 //! ```
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::patience::Patient;
+use super::threads::{Seat, Threads};
 use crate::limits::HostLimits;
 
 /// Bytes of a request's head. 64 KiB: a manifest header fits, a flood does not.
@@ -35,15 +36,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `router` on a bound socket.
+    /// Serves `router` on a bound socket, the connections on `threads`.
     ///
     /// # Errors
     /// If the socket does not know its own address.
-    pub fn start(socket: TcpListener, router: Router, limits: &HostLimits) -> io::Result<Self> {
+    pub fn start(
+        socket: TcpListener,
+        router: Router,
+        limits: &HostLimits,
+        threads: Arc<Threads>,
+    ) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let accept = Accept {
             router,
+            threads,
             stopped,
             room: Arc::new(Semaphore::new(limits.connections_max.max(1))),
             read_max: limits.request_read_max,
@@ -78,6 +85,7 @@ impl Listener {
 
 struct Accept {
     router: Router,
+    threads: Arc<Threads>,
     stopped: watch::Receiver<bool>,
     room: Arc<Semaphore>,
     read_max: Duration,
@@ -96,7 +104,9 @@ impl Accept {
             };
             match next {
                 Ok((stream, permit)) => {
-                    connections.spawn(self.serve(stream, permit));
+                    let seat = self.threads.seat();
+                    let handle = seat.handle().clone();
+                    connections.spawn_on(self.serve(stream, permit, seat), &handle);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -112,8 +122,9 @@ impl Accept {
 
     fn serve(
         &self,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         permit: OwnedSemaphorePermit,
+        seat: Seat,
     ) -> impl Future<Output = ()> + Send + 'static {
         let service = TowerToHyperService::new(self.router.clone());
         let mut stopped = self.stopped.clone();
@@ -124,10 +135,12 @@ impl Accept {
             .max_buf_size(HEAD_BYTES_MAX);
         let stall_max = self.write_stall_max;
         async move {
-            let _permit = permit;
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "set nodelay");
-            }
+            let _places = (permit, seat);
+            // Of this thread's runtime from here on.
+            let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!(%error, "connection not taken"),
+            };
             let stream = TokioIo::new(Patient::new(stream, stall_max));
             let connection = builder.serve_connection(stream, service);
             let mut connection = std::pin::pin!(connection);
@@ -159,10 +172,10 @@ async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
 async fn accept(
     socket: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = socket.accept().await?;
-    Ok((stream, permit))
+    Ok((stream.into_std()?, permit))
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
@@ -185,7 +198,8 @@ mod tests {
     async fn ask(router: Router) -> String {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let limits = HostLimits::default();
-        let listener = Listener::start(socket, router, &limits).expect("starts");
+        let threads = Arc::new(Threads::start().expect("starts"));
+        let listener = Listener::start(socket, router, &limits, threads).expect("starts");
         let mut stream = TcpStream::connect(listener.address()).await.expect("connects");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
         let mut answer = Vec::new();

@@ -31,6 +31,7 @@ mod manifest;
 mod patience;
 mod public;
 mod reply;
+mod threads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use reply::Refusal;
 pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
 pub use json::{imported as imported_to_json, verified as verified_to_json};
 pub use listen::Listener;
+pub use threads::Threads;
 
 /// Request header of a deploy: the manifest as JSON.
 pub const MANIFEST_HEADER: &str = "stockade-manifest";

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_depot::Store;
-use tokio::runtime::Handle;
 
 use crate::actor::trace::Observer;
 use crate::error::HostError;
@@ -34,9 +33,10 @@ pub struct HostConfig {
     pub store: Option<Arc<dyn Store>>,
     /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
     pub ground: Option<Ground>,
-    /// The runtime of the callers, if its threads are never blocked: answers wait there, and leave
-    /// through one thread less. The program has it; `None`: the host depends on no threads but its own.
-    pub callers: Option<Handle>,
+    /// Whether an answer waits on the runtime that its call was made on, and leaves through one
+    /// thread less. Only if nobody blocks that runtime's threads. The program does; `false`: the host
+    /// depends on no threads but its own.
+    pub wait_on_callers: bool,
     /// Who is told the steps of endings, as they are done.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -62,7 +62,7 @@ impl HostConfig {
             allow_faults: false,
             store: None,
             ground: None,
-            callers: None,
+            wait_on_callers: false,
             observer: None,
         }
     }

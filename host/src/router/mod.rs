@@ -35,6 +35,7 @@ use crate::actor::trace::Observer;
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
+use crate::sqlite::Spares;
 use awake::Awake;
 use crashes::Crashes;
 use exits::Exits;
@@ -74,6 +75,8 @@ pub struct Shared {
     pub observer: Option<Arc<dyn Observer>>,
     /// Bounds how many actors are awake.
     pub awake: Awake,
+    /// Connections of SQLite that the next wakes find open.
+    pub spares: Arc<Spares>,
     /// Where scratch files go.
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.

@@ -117,6 +117,7 @@ pub async fn begin(
         start_reason,
         snapshot,
         restarts,
+        spares: Arc::clone(&shared.spares),
         scratch_dir: shared.scratch_dir.clone(),
         observer: shared.observer.clone(),
     })))

@@ -17,14 +17,15 @@ use stockade_vfs::{Handle, VfsOptions};
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::ffi::{Database, Whole};
+use super::hardening;
 use super::meter::{Meter, STEPS_PER_LOOK};
 use super::owner::Owner;
 use super::run::{Bounds, Changes, Runner};
 use super::slice::Slice;
+use super::spares::Spares;
 use super::statement::{Cache, Compiled, Slots};
 use super::transaction::{Stack, TransactionId, TransactionMode};
 use super::value::Value;
-use super::{functions, hardening};
 use crate::grip::Grip;
 use crate::limits::Limits;
 
@@ -74,11 +75,12 @@ impl Interrupter {
 }
 
 impl Connection {
-    /// Opens the database of a session. Writes nothing.
+    /// Opens the database of a session on a connection of `spares`. Writes nothing.
     ///
     /// # Errors
     /// `Revoked` if the session is dead, `Unavailable` if its first page could not be read.
     pub fn open(
+        spares: &Spares,
         session: Session,
         scratch_dir: &Path,
         limits: &Limits,
@@ -87,9 +89,10 @@ impl Connection {
     ) -> Result<Self, SqlError> {
         let mut options = VfsOptions::new(scratch_dir);
         options.scratch_bytes_max = limits.scratch_bytes_max;
-        let mut open = stockade_vfs::open(session.clone(), &options)
-            .map_err(|error| open_error(&session, &error))?;
-        let owner = Owner::new(open.handle(), grip);
+        let handle = Handle::new(session.clone(), &options);
+        let mut open =
+            spares.take()?.settle(&handle).map_err(|error| open_error(&session, &error))?;
+        let owner = Owner::new(&handle, grip);
         let slice = Slice::default();
         let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
@@ -117,8 +120,6 @@ impl Connection {
         database
             .set_look(Box::new(look()))
             .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
-        functions::register(&database)
-            .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
         let heap = Heap::asking(hardening::HEAP_BYTES_MAX, Box::new(look()));
         let core = Core {
             slots: Slots::default(),

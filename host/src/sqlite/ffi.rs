@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use rusqlite::ffi as sys;
+use rusqlite::{Connection, ffi as sys};
 use stockade_vfs::OpenDatabase;
 
 /// SQLite's extended result code.
@@ -188,27 +188,6 @@ impl Database {
         // the connection is closed, and at once if this fails.
         let code = unsafe {
             sys::sqlite3_set_clientdata(self.raw.as_ptr(), LOOK.as_ptr(), data, Some(drop_look))
-        };
-        if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
-    }
-
-    /// Registers a function under SQLite's own rules for overriding: same name and arity.
-    pub(super) fn register(&self, function: &'static Function) -> Result<(), Code> {
-        let flags = sys::SQLITE_UTF8 | sys::SQLITE_DETERMINISTIC | sys::SQLITE_INNOCUOUS;
-        // SAFETY: the name ends in NUL; the user data is a 'static `Function`, which `trampoline`
-        // reads back as such.
-        let code = unsafe {
-            sys::sqlite3_create_function_v2(
-                self.raw.as_ptr(),
-                function.name.as_ptr(),
-                function.arity,
-                flags,
-                ptr::from_ref(function).cast_mut().cast::<c_void>(),
-                Some(trampoline),
-                None,
-                None,
-                None,
-            )
         };
         if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
     }
@@ -541,6 +520,29 @@ pub(super) struct Function {
     /// Number of arguments.
     pub(super) arity: c_int,
     pub(super) call: for<'a> fn(&Arguments<'a>) -> Answer<'a>,
+}
+
+impl Function {
+    /// Registers it under SQLite's own rules for overriding: same name and arity.
+    pub(super) fn register(&'static self, connection: &Connection) -> Result<(), Code> {
+        let flags = sys::SQLITE_UTF8 | sys::SQLITE_DETERMINISTIC | sys::SQLITE_INNOCUOUS;
+        // SAFETY: the handle is open and the name ends in NUL; the user data is a 'static
+        // `Function`, which `trampoline` reads back as such.
+        let code = unsafe {
+            sys::sqlite3_create_function_v2(
+                connection.handle(),
+                self.name.as_ptr(),
+                self.arity,
+                flags,
+                ptr::from_ref(self).cast_mut().cast::<c_void>(),
+                Some(trampoline),
+                None,
+                None,
+                None,
+            )
+        };
+        if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
+    }
 }
 
 /// What a function answers.

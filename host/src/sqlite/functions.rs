@@ -8,13 +8,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
+use rusqlite::Connection;
 
-use super::ffi::{Answer, Arguments, Code, Database, Function, Kind};
+use super::ffi::{Answer, Arguments, Code, Function, Kind};
 use super::pattern::{Text, glob, like};
 
 /// Registers all of them.
-pub(super) fn register(database: &Database) -> Result<(), Code> {
-    FUNCTIONS.iter().try_for_each(|function| database.register(function))
+pub(super) fn register(connection: &Connection) -> Result<(), Code> {
+    FUNCTIONS.iter().try_for_each(|function| function.register(connection))
 }
 
 static FUNCTIONS: [Function; 43] = [

@@ -6,7 +6,7 @@
 //!  transaction  the stack of savepoints                       operator  SQL from outside
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
-//!  slice        long SQL gives its thread back
+//!  slice        long SQL gives its thread back            spares    opened beforehand
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded       plain     a file to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
@@ -28,6 +28,7 @@ mod plain;
 mod prepared;
 mod run;
 mod slice;
+mod spares;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use operator::OperatorRows;
 pub use plain::{Intake, Plain, PlainError, sweep as sweep_intakes};
 pub use prepared::ColumnInfo;
 pub use run::{Batch, Changes};
+pub use spares::Spares;
 pub use statement::{CursorId, StatementId};
 pub use transaction::{TransactionId, TransactionMode};
 pub use value::Value;

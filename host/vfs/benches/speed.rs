@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Session, TokioParker,
 };
-use stockade_vfs::{VfsOptions, open};
+use stockade_vfs::{Handle, Spare, VfsOptions, open};
 use tokio::runtime::Runtime;
 
 const ROWS: u32 = 10_000;
@@ -124,5 +124,19 @@ fn opens(runtime: &Runtime, depot: &Arc<Depot>, options: &VfsOptions) {
             drop(open(session.clone(), options).unwrap());
         }
         println!("  {others:6} {:8.2} us", begun.elapsed().as_secs_f64() * 1e4);
+        let begun = Instant::now();
+        let spares: Vec<_> = (0..100).map(|_| Spare::new().unwrap()).collect();
+        let made = begun.elapsed();
+        let handles: Vec<_> = (0..100).map(|_| Handle::new(session.clone(), options)).collect();
+        let begun = Instant::now();
+        let settled: Vec<_> =
+            spares.into_iter().zip(&handles).map(|(spare, handle)| spare.settle(handle)).collect();
+        let took = begun.elapsed();
+        drop(settled);
+        println!(
+            "    of it, a spare made {:8.2} us, given a database {:8.2} us",
+            made.as_secs_f64() * 1e4,
+            took.as_secs_f64() * 1e4
+        );
     }
 }

@@ -21,6 +21,7 @@ use crate::file::{FileError, Operation, OsFile};
 use crate::heap::uncharged;
 use crate::main_file::MainFile;
 use crate::scratch::ScratchFile;
+use crate::vacant::Vacant;
 
 /// Longest name of a VFS with its end mark.
 const NAME_BYTES: usize = 48;
@@ -245,6 +246,7 @@ const fn methods<F: OsFile>() -> ffi::sqlite3_io_methods {
     }
 }
 
+static VACANT_METHODS: ffi::sqlite3_io_methods = methods::<Vacant>();
 static MAIN_METHODS: ffi::sqlite3_io_methods = methods::<MainFile>();
 static SCRATCH_METHODS: ffi::sqlite3_io_methods = methods::<ScratchFile>();
 
@@ -258,11 +260,14 @@ fn run<F: OsFile>(
     let error = match outcome {
         Ok(Ok(())) => return ffi::SQLITE_OK,
         Ok(Err(error)) => error,
-        Err(_) => file.context().kill("a panic in a file operation").into(),
+        Err(_) => match file.context() {
+            Some(context) => context.kill("a panic in a file operation").into(),
+            None => FileError::OutOfRange,
+        },
     };
     let code = error.code(during);
-    if let FileError::Fault(fault) = error {
-        file.context().faults.record(fault);
+    if let (FileError::Fault(fault), Some(context)) = (error, file.context()) {
+        context.faults.record(fault);
     }
     code
 }
@@ -299,9 +304,9 @@ unsafe extern "C" fn x_open(
         unsafe { *out_flags = flags };
     }
     match catch_unwind(AssertUnwindSafe(|| open_body(slot, name, flags))) {
-        Ok(Some(Opened::Main(body))) => {
+        Ok(Some(Opened::Vacant)) => {
             // SAFETY: `file` has room for a `File<_>` and is not in use.
-            unsafe { install(file, body, &MAIN_METHODS) };
+            unsafe { install(file, Vacant, &VACANT_METHODS) };
             ffi::SQLITE_OK
         }
         Ok(Some(Opened::Scratch(body))) => {
@@ -315,21 +320,54 @@ unsafe extern "C" fn x_open(
 
 /// A file that SQLite may have.
 enum Opened {
-    Main(MainFile),
+    /// The main file: [`occupy`] gives it to a database.
+    Vacant,
     Scratch(ScratchFile),
 }
 
 fn open_body(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Option<Opened> {
-    let context = slot.tenant()?;
-    if let Err(fault) = context.alive() {
-        context.faults.record(fault);
-        return None;
+    match (role(slot, name, flags), slot.tenant()) {
+        (Role::Main, None) => Some(Opened::Vacant),
+        (Role::Scratch, Some(context)) => match context.alive() {
+            Ok(()) => Some(Opened::Scratch(ScratchFile::new(context))),
+            Err(fault) => {
+                context.faults.record(fault);
+                None
+            }
+        },
+        (Role::Main, Some(_)) | (Role::Scratch, None) | (Role::None, _) => None,
     }
-    match role(slot, name, flags) {
-        Role::Main if context.claim_main() => Some(Opened::Main(MainFile::new(context))),
-        Role::Scratch => Some(Opened::Scratch(ScratchFile::new(context))),
-        Role::Main | Role::None => None,
+}
+
+/// Makes the vacant main file of a connection that of a database. False: it is not vacant, or the
+/// database has its main file already.
+pub(crate) fn occupy(connection: &rusqlite::Connection, context: &Arc<Context>) -> bool {
+    let mut file = ptr::null_mut::<ffi::sqlite3_file>();
+    // SAFETY: the connection is open; for this operation SQLite writes a pointer to `file`.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        )
+    };
+    if code != ffi::SQLITE_OK || file.is_null() {
+        return false;
     }
+    // SAFETY: SQLite's file lives as long as the connection, which no other thread uses meanwhile.
+    let is_vacant = unsafe { ptr::eq((*file).pMethods, &raw const VACANT_METHODS) };
+    if !is_vacant || !context.claim_main() {
+        return false;
+    }
+    // SAFETY: an open file with these methods, in whose room the next body goes. SQLite looks the
+    // methods up at each operation, and has kept nothing of the vacant file: the sector size and the
+    // characteristics are the same.
+    unsafe {
+        x_close::<Vacant>(file);
+        install(file, MainFile::new(Arc::clone(context)), &MAIN_METHODS);
+    }
+    true
 }
 
 /// What an open asks for.
@@ -464,8 +502,10 @@ unsafe extern "C" fn x_file_control<F: OsFile>(
     match operation {
         ffi::SQLITE_FCNTL_SYNC => run(body, Operation::Sync, F::prepare),
         ffi::SQLITE_FCNTL_COMMIT_PHASETWO => run(body, Operation::Sync, F::publish),
-        // SAFETY: for this operation SQLite passes the pragma as an array of strings.
-        ffi::SQLITE_FCNTL_PRAGMA => unsafe { pragma(body.context(), argument.cast()) },
+        ffi::SQLITE_FCNTL_PRAGMA => body.context().map_or(ffi::SQLITE_NOTFOUND, |context| {
+            // SAFETY: for this operation SQLite passes the pragma as an array of strings.
+            unsafe { pragma(context, argument.cast()) }
+        }),
         _ => ffi::SQLITE_NOTFOUND,
     }
 }

@@ -7,8 +7,8 @@ use crate::fault::Fault;
 
 /// A file as SQLite sees it. One thread at a time calls it: the one that runs the connection.
 pub(crate) trait OsFile: Sized {
-    /// What it belongs to.
-    fn context(&self) -> &Context;
+    /// What it belongs to; `None` while it is nobody's.
+    fn context(&self) -> Option<&Context>;
     /// Fills `out` from `offset`; what lies past the end is zeros and `ShortRead`.
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError>;
     /// Writes all of `data` at `offset`.

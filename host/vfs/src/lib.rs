@@ -1,7 +1,8 @@
 //! SQLite's file interface over a fenced depot session: one transaction, one depot commit.
 //!
 //! ```text
-//!  open       a connection with its settings; handle: close, interrupt, typed causes
+//!  open       a connection with its settings, also before it is anybody's (vacant: its file then);
+//!             handle: close, interrupt, typed causes
 //!  pragma     settings that may not change
 //!  ffi        SQLite's callbacks: translates, decides nothing
 //!  heap       what SQLite allocates for one database: bounded
@@ -32,8 +33,9 @@ mod scratch;
 mod spill;
 #[cfg(test)]
 mod test_context;
+mod vacant;
 
 pub use fault::Fault;
 pub use handle::{Handle, HandleError};
-pub use open::{OpenDatabase, OpenError, open, open_with};
+pub use open::{OpenDatabase, OpenError, Spare, open, open_with};
 pub use options::VfsOptions;

@@ -221,8 +221,8 @@ impl OsFile for MainFile {
         | rusqlite::ffi::SQLITE_IOCAP_SEQUENTIAL
         | rusqlite::ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 
-    fn context(&self) -> &Context {
-        &self.context
+    fn context(&self) -> Option<&Context> {
+        Some(&self.context)
     }
 
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError> {

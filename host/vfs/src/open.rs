@@ -8,6 +8,7 @@ use stockade_depot::Session;
 use crate::fault::Fault;
 use crate::handle::{Handle, HandleError};
 use crate::options::VfsOptions;
+use crate::pragma::Settings;
 use crate::registry::Lease;
 
 /// Why a database was not opened.
@@ -50,25 +51,62 @@ pub fn open(session: Session, options: &VfsOptions) -> Result<OpenDatabase, Open
 /// As [`open`]; `Handle(Closed)` if it was closed before or meanwhile.
 pub fn open_with(handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
     handle.may_open()?;
-    let context = handle.context();
-    context.alive().map_err(OpenError::Fault)?;
-    let typed = |error| match handle.take_fault() {
-        Some(fault) => OpenError::Fault(fault),
-        None => OpenError::Sqlite(error),
-    };
-    let lease = Lease::take(Arc::clone(context)).map_err(|code| {
-        OpenError::Sqlite(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
-    })?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags_and_vfs(lease.name(), flags, lease.name()).map_err(typed)?;
-    connection.execute_batch(&context.settings.script()).map_err(typed)?;
-    // SQLite opens lazily: read the first page now, so that whoever opens learns of it.
-    connection.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)).map_err(typed)?;
-    handle.opened(connection.get_interrupt_handle())?;
-    Ok(OpenDatabase { connection, _lease: lease, handle: Arc::clone(handle) })
+    Spare::new().map_err(OpenError::Sqlite)?.settle(handle)
+}
+
+/// A connection of SQLite that is nobody's yet: what opening takes and does not depend on whose it
+/// will be is done. Opening one takes about 50 us; giving it a database about 25.
+pub struct Spare {
+    // In this order, as in `OpenDatabase`.
+    connection: Connection,
+    lease: Lease,
+}
+
+impl Spare {
+    /// Opens a connection without a database. Nothing that reads one may be run on it.
+    ///
+    /// # Errors
+    /// SQLite's: no memory.
+    pub fn new() -> rusqlite::Result<Self> {
+        let lease = Lease::take().map_err(|code| {
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+        })?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags_and_vfs(lease.name(), flags, lease.name())?;
+        connection.execute_batch(&Settings::script_before())?;
+        Ok(Self { connection, lease })
+    }
+
+    /// SQLite's connection, to register functions on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Gives it the database of a handle, which opens once.
+    ///
+    /// # Errors
+    /// As [`open_with`].
+    pub fn settle(mut self, handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
+        handle.may_open()?;
+        let context = handle.context();
+        context.alive().map_err(OpenError::Fault)?;
+        if !self.lease.lend(&self.connection, context) {
+            return Err(HandleError::Open.into());
+        }
+        // SQLite reads lazily: these read the schema, so that whoever opens learns what is wrong.
+        self.connection.execute_batch(&context.settings.script()).map_err(|error| match handle
+            .take_fault()
+        {
+            Some(fault) => OpenError::Fault(fault),
+            None => OpenError::Sqlite(error),
+        })?;
+        handle.opened(self.connection.get_interrupt_handle())?;
+        let Self { connection, lease } = self;
+        Ok(OpenDatabase { connection, _lease: lease, handle: Arc::clone(handle) })
+    }
 }
 
 impl OpenDatabase {

@@ -11,18 +11,25 @@ pub(crate) struct Settings {
     cache_pages: String,
 }
 
-/// The pragmas of `open`, in order. None of them writes to the database.
-const IN_FORCE: [(&str, &[&str]); 9] = [
+/// A pragma, and the ways to write its value.
+type Fixed = (&'static str, &'static [&'static str]);
+
+/// What a connection gets before it has a database: SQLite reads none for these.
+const BEFORE: [Fixed; 7] = [
     ("page_size", &["4096"]),
     ("locking_mode", &["exclusive"]),
-    // Not MEMORY: see `main_file.rs`.
-    ("journal_mode", &["persist"]),
     ("journal_size_limit", &["0"]),
-    ("synchronous", &["normal", "1"]),
     ("temp_store", &["file", "1"]),
     ("cache_spill", &["on", "1", "true", "yes"]),
     ("mmap_size", &["0"]),
     ("threads", &["0"]),
+];
+
+/// What it gets with its database: SQLite reads the schema for these. None of them writes.
+const WITH_DATABASE: [Fixed; 2] = [
+    // Not MEMORY: see `main_file.rs`.
+    ("journal_mode", &["persist"]),
+    ("synchronous", &["normal", "1"]),
 ];
 
 /// Refused whatever the value: they bound or redirect the whole process, or make no sense here.
@@ -44,13 +51,14 @@ impl Settings {
         Self { cache_pages: options.cache_pages.to_string() }
     }
 
-    /// Statements that put the settings in force on a new connection.
+    /// Statements for a connection without a database.
+    pub(crate) fn script_before() -> String {
+        script(&BEFORE)
+    }
+
+    /// Statements for one that has just got its database.
     pub(crate) fn script(&self) -> String {
-        let mut script = format!("PRAGMA cache_size={};", self.cache_pages);
-        for (name, values) in IN_FORCE {
-            script.push_str(&format!("PRAGMA {name}={};", values[0]));
-        }
-        script
+        format!("PRAGMA cache_size={};{}", self.cache_pages, script(&WITH_DATABASE))
     }
 
     /// `Err` with a sentence for the guest if the pragma may not run. `name` and `value` are
@@ -65,7 +73,8 @@ impl Settings {
         let in_force = if name.eq_ignore_ascii_case("cache_size") {
             Some(&cache_pages[..])
         } else {
-            IN_FORCE.iter().find(|(pragma, _)| same(pragma)).map(|(_, values)| *values)
+            let mut fixed = BEFORE.iter().chain(&WITH_DATABASE);
+            fixed.find(|(pragma, _)| same(pragma)).map(|(_, values)| *values)
         };
         match in_force {
             Some(values) if !values.iter().any(|v| v.eq_ignore_ascii_case(value.trim())) => {
@@ -74,6 +83,10 @@ impl Settings {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+fn script(fixed: &[Fixed]) -> String {
+    fixed.iter().map(|(name, values)| format!("PRAGMA {name}={};", values[0])).collect()
 }
 
 /// A guest's pragma name, in lower case as in the documentation. It matched one of ours.
@@ -125,8 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn the_script_passes_its_own_check() {
-        for statement in settings().script().split_terminator(';') {
+    fn the_scripts_pass_their_own_check() {
+        let scripts = Settings::script_before() + &settings().script();
+        for statement in scripts.split_terminator(';') {
             let (name, value) = statement.strip_prefix("PRAGMA ").unwrap().split_once('=').unwrap();
             assert_eq!(settings().check(name, Some(value)), Ok(()), "{statement}");
         }

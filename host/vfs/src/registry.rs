@@ -2,7 +2,7 @@
 //! uses them.
 //!
 //! SQLite's list of VFSs is searched one by one, so a slot is registered once and lent to one
-//! database after the other, and stands in front of the others when it is about to be looked for;
+//! connection after the other, and stands in front of the others when it is about to be looked for;
 //! there are never more than databases were open at once. Names cannot
 //! be guessed: a guest that gets around the authorizer names no other guest's VFS.
 
@@ -11,24 +11,26 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rusqlite::Connection;
 
 use crate::context::Context;
-use crate::ffi::Slot;
+use crate::ffi::{self, Slot};
 
 static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
-/// A slot lent to one database. Dropped after the connection is closed.
+/// A slot lent to one connection. Dropped after the connection is closed.
 pub(crate) struct Lease {
     slot: &'static Slot,
-    context: Arc<Context>,
+    /// The database that the connection was given; `None`: none yet.
+    context: Option<Arc<Context>>,
 }
 
 impl Lease {
-    /// Lends a slot to `context`.
+    /// Lends a slot to a connection that is about to be opened.
     ///
     /// # Errors
     /// SQLite's code if it registers no VFS.
-    pub(crate) fn take(context: Arc<Context>) -> Result<Self, i32> {
+    pub(crate) fn take() -> Result<Self, i32> {
         let free = FREE.lock().pop();
         let slot = match free {
             Some(slot) => {
@@ -37,8 +39,18 @@ impl Lease {
             }
             None => Slot::register(&unguessable_name())?,
         };
-        slot.set_tenant(Some(Arc::clone(&context)));
-        Ok(Self { slot, context })
+        Ok(Self { slot, context: None })
+    }
+
+    /// The connection's database from now on: its main file, and whom its temporary files belong to.
+    /// False: it has one, or the database is open.
+    pub(crate) fn lend(&mut self, connection: &Connection, context: &Arc<Context>) -> bool {
+        let lent = ffi::occupy(connection, context);
+        if lent {
+            self.slot.set_tenant(Some(Arc::clone(context)));
+            self.context = Some(Arc::clone(context));
+        }
+        lent
     }
 
     /// What to open, and with which VFS.
@@ -50,7 +62,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.slot.set_tenant(None);
-        if self.context.main_is_open() {
+        if self.context.as_ref().is_some_and(|context| context.main_is_open()) {
             // Somebody still holds a statement, so SQLite did not close. It may come back to this
             // VFS at any time: the slot stays taken.
             tracing::error!(vfs = self.slot.name(), "connection was not closed");

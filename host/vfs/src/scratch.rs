@@ -158,8 +158,8 @@ impl OsFile for ScratchFile {
     /// The journal is never met by another process, so its tail is never garbage.
     const CHARACTERISTICS: i32 = 0;
 
-    fn context(&self) -> &Context {
-        &self.context
+    fn context(&self) -> Option<&Context> {
+        Some(&self.context)
     }
 
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError> {

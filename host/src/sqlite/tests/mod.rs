@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::faulty_store::FaultyStore;
-use super::{Connection, Meter, SqlError, Value};
+use super::{Connection, Meter, Spares, SqlError, Value};
 use crate::grip::Grip;
 use crate::limits::Limits;
 
@@ -69,6 +69,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let (grip, meter) = (Grip::default(), Meter::new());
         let connection = Connection::open(
+            &Spares::default(),
             session.clone(),
             directory.path(),
             &limits,
@@ -90,6 +91,7 @@ impl World {
         (self.grip, self.meter) = (Grip::default(), Meter::new());
         self.begin();
         self.connection = Connection::open(
+            &Spares::default(),
             self.session.clone(),
             self.directory.path(),
             &self.limits,

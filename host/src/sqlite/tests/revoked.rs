@@ -3,7 +3,7 @@
 use stockade_depot::Reason;
 
 use super::World;
-use crate::sqlite::{SqlError, TransactionMode};
+use crate::sqlite::{Spares, SqlError, TransactionMode};
 
 #[test]
 fn sql_after_close_is_revoked_not_reopened() {
@@ -23,6 +23,7 @@ fn sql_after_close_is_revoked_not_reopened() {
     assert_eq!(run.as_ref(), Err(&revoked));
     world.connection.drop_statement(id);
     let again = crate::sqlite::Connection::open(
+        &Spares::default(),
         world.session.clone(),
         world.directory.path(),
         &world.limits,

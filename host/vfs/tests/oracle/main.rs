@@ -8,6 +8,7 @@
 //! scripted   SQL that is known to be hard on a file layer
 //! generated  seeded random SQL, with refusals and lost reads (STEPS=n for more, SEED=n to repeat)
 //! refusals   limits and typed causes
+//! spares     connections opened before they are anybody's
 //! endings    dead sessions, close, interrupt, panics of the order of calls
 //! ```
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -23,3 +24,4 @@ mod random;
 mod refusals;
 mod rig;
 mod scripted;
+mod spares;

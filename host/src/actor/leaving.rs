@@ -1,0 +1,198 @@
+//! Work that takes no thread until it is woken first; then it is a task.
+//!
+//! ```text
+//! begin ── polled once, on the spot ──┬─ ready: nothing is left of it
+//!                                     └─ pending ── woken, by whomever ──> a task on its runtime
+//! ```
+//! A task from the start would wake a thread, for it to find that there is something to wait for.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+/// Ready when the work is done. Dropped before, it drops the work.
+pub(super) struct Leaving {
+    work: Arc<Work>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// The work, as whoever wakes it knows it.
+struct Work {
+    home: Handle,
+    stage: Mutex<Stage>,
+}
+
+enum Stage {
+    /// Polled on the spot.
+    Begins {
+        /// It was woken meanwhile.
+        woken: bool,
+    },
+    /// Nobody has woken it.
+    Waits(BoxFuture<'static, ()>),
+    /// A task, which may have ended.
+    Runs(AbortHandle),
+    /// Dropped.
+    Dropped,
+}
+
+impl Leaving {
+    /// Polls the work once. `None`: it is done.
+    pub(super) fn begin(
+        home: Handle,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<Self> {
+        let (ends, ended) = oneshot::channel();
+        let mut future: BoxFuture<'static, ()> = Box::pin(async move {
+            work.await;
+            // The channel closes with the future, done or dropped.
+            drop(ends);
+        });
+        let work = Arc::new(Work { home, stage: Mutex::new(Stage::Begins { woken: false }) });
+        let waker = Waker::from(Arc::clone(&work));
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            return None;
+        }
+        work.put_aside(future);
+        Some(Self { work, ended })
+    }
+}
+
+impl Work {
+    fn put_aside(&self, future: BoxFuture<'static, ()>) {
+        let mut stage = self.stage.lock();
+        *stage = match *stage {
+            Stage::Begins { woken: false } => Stage::Waits(future),
+            _ => self.task(future),
+        };
+    }
+
+    fn task(&self, future: BoxFuture<'static, ()>) -> Stage {
+        Stage::Runs(self.home.spawn(future).abort_handle())
+    }
+}
+
+impl Wake for Work {
+    fn wake(self: Arc<Self>) {
+        let mut stage = self.stage.lock();
+        *stage = match mem::replace(&mut *stage, Stage::Dropped) {
+            Stage::Begins { .. } => Stage::Begins { woken: true },
+            Stage::Waits(future) => self.task(future),
+            // As a task it has a waker of its own.
+            other @ (Stage::Runs(_) | Stage::Dropped) => other,
+        };
+    }
+}
+
+impl Future for Leaving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.ended).poll(context).map(drop)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // What it holds is dropped without the lock: it may wake this again.
+        let stage = mem::replace(&mut *self.work.stage.lock(), Stage::Dropped);
+        if let Stage::Runs(task) = &stage {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use tokio::runtime::Runtime;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// A runtime, what wakes the work, and a receiver that hears whether it was done.
+    struct World {
+        runtime: Runtime,
+        news: Arc<Notify>,
+        done: oneshot::Receiver<()>,
+    }
+
+    fn begin() -> (World, Option<Leaving>) {
+        let runtime = Runtime::new().unwrap();
+        let news = Arc::new(Notify::new());
+        let (tell, done) = oneshot::channel();
+        let waits_for = Arc::clone(&news);
+        let leaving = Leaving::begin(runtime.handle().clone(), async move {
+            waits_for.notified().await;
+            waits_for.notified().await;
+            drop(tell.send(()));
+        });
+        (World { runtime, news, done }, leaving)
+    }
+
+    #[test]
+    fn work_that_waits_for_nothing_is_done_on_the_spot() {
+        let runtime = Runtime::new().unwrap();
+        let mut done = false;
+        let (tell, heard) = oneshot::channel();
+        let leaving = Leaving::begin(runtime.handle().clone(), async move {
+            drop(tell.send(()));
+        });
+        done |= heard.now_or_never() == Some(Ok(()));
+        assert!(done && leaving.is_none());
+    }
+
+    #[test]
+    fn work_is_a_task_once_it_was_woken_and_waits_on_as_one() {
+        let (world, leaving) = begin();
+        let mut leaving = leaving.unwrap();
+        let tasks = || world.runtime.metrics().num_alive_tasks();
+        assert_eq!((tasks(), (&mut leaving).now_or_never()), (0, None));
+        world.news.notify_one();
+        assert_eq!(tasks(), 1);
+        world.runtime.block_on(async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert_eq!((&mut leaving).now_or_never(), None);
+            world.news.notify_one();
+            leaving.await;
+            world.done.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn work_that_is_woken_while_it_begins_is_not_forgotten() {
+        let runtime = Runtime::new().unwrap();
+        let leaving = Leaving::begin(runtime.handle().clone(), async {
+            let mut asked = false;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        });
+        runtime.block_on(leaving.unwrap());
+    }
+
+    #[test]
+    fn work_is_dropped_with_it_woken_or_not() {
+        let (world, leaving) = begin();
+        drop(leaving);
+        assert!(world.done.now_or_never().unwrap().is_err());
+        let (world, leaving) = begin();
+        world.news.notify_one();
+        drop(leaving);
+        world.news.notify_one();
+        assert!(world.runtime.block_on(world.done).is_err());
+    }
+}

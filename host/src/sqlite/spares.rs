@@ -1,0 +1,66 @@
+//! Connections of SQLite that are opened before they are anybody's, so that a wake finds one.
+//!
+//! Opening a connection and registering our functions takes longer than the look at the head that a
+//! wake waits for, and depends on nothing that the wake knows. A spare serves one generation and is
+//! closed with it; none is used twice.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use stockade_vfs::Spare;
+use tokio::sync::Notify;
+
+use super::error::SqlError;
+use super::functions;
+
+/// Spares that are kept. 8, of about 70 KiB each: they help who wakes alone. In a storm of wakes,
+/// which use all cores, it is the same work whoever does it.
+const KEPT: usize = 8;
+/// How long those that were taken are collected before they are replaced. 2 ms: a wake is over by
+/// then, and a storm of them is not slowed by a task switch for each.
+const REPLACED_AFTER: Duration = Duration::from_millis(2);
+
+/// Spares of one host. None are made before the first wake.
+#[derive(Default)]
+pub struct Spares {
+    ready: Mutex<Vec<Spare>>,
+    taken: Notify,
+}
+
+impl Spares {
+    /// A connection that has our functions and no database: a spare one, or a new one.
+    ///
+    /// # Errors
+    /// `Other`: SQLite has no memory.
+    pub(super) fn take(&self) -> Result<Spare, SqlError> {
+        let spare = self.ready.lock().pop();
+        self.taken.notify_one();
+        spare.map_or_else(new, Ok)
+    }
+
+    /// Keeps some ready. Never returns; dropped at the end.
+    pub async fn keep(&self) {
+        loop {
+            self.taken.notified().await;
+            tokio::time::sleep(REPLACED_AFTER).await;
+            while self.ready.lock().len() < KEPT {
+                match new() {
+                    Ok(spare) => self.ready.lock().push(spare),
+                    Err(error) => {
+                        tracing::warn!(%error, "no spare connection of SQLite");
+                        break;
+                    }
+                }
+                // Who shares this thread gets a turn.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn new() -> Result<Spare, SqlError> {
+    let spare = Spare::new().map_err(|error| SqlError::Other(format!("open: {error}")))?;
+    functions::register(spare.connection())
+        .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
+    Ok(spare)
+}
