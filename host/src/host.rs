@@ -36,7 +36,7 @@ use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, Store};
 use stockade_depot::{ActorId, Depot, DepotLimits, OpenError, Reason, Verdict};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
@@ -562,7 +562,9 @@ impl Host {
 
     /// The runtime that a call's answer waits on, if that is not the host's.
     fn callers(&self) -> Option<Handle> {
-        self.inner.config.wait_on_callers.then(Handle::try_current)?.ok()
+        let here = self.inner.config.wait_on_callers.then(Handle::try_current)?.ok();
+        // One of a single thread runs only while somebody waits on it, who may stop.
+        here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -27,8 +27,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What `stockade serve` runs.
 pub struct ServerConfig {
-    /// The host. Its advertised address is that of the callers' listener, once it has one, and
-    /// answers wait on the threads of their connections.
+    /// The host. Its advertised address is that of the callers' listener, once it has one.
     pub host: HostConfig,
     /// `host:port` for callers of actors. Port 0: a free one.
     pub listen: String,
@@ -72,8 +71,8 @@ pub enum ServerError {
          give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
-    /// The system has no threads to give.
-    #[error("start threads: {0}")]
+    /// The system has nothing left to watch sockets with: file descriptors, most likely.
+    #[error("start threads: {0}; more open files may have to be allowed (ulimit -n)")]
     Threads(io::Error),
     /// The host did not start.
     #[error(transparent)]
@@ -97,16 +96,17 @@ impl Server {
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
         host_config.advertised = local(&listen)?.to_string();
-        host_config.wait_on_callers = true;
         let settings = Settings { limits: host_config.limits.clone(), token };
         let limits = settings.limits.clone();
         let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
         let host = Host::start(host_config).await?;
         let gateways = Gateways::new(host.clone(), settings);
+        // What operators ask for may take long: it waits where it may be moved.
         let serve = |socket: TcpListener, side| {
             let address = local(&socket)?;
+            let threads = (side == Side::Public).then(|| Arc::clone(&threads));
             let router = gateways.router(side, address);
-            Listener::start(socket, router, &limits, Arc::clone(&threads))
+            Listener::start(socket, router, &limits, threads)
                 .map_err(|error| ServerError::Listen { address, error })
         };
         Ok(Self { host, listen: serve(listen, Side::Public)?, admin: serve(admin, Side::Admin)? })

@@ -278,6 +278,8 @@ async fn verify_commit(
     let mut content = Content::new(report.db, row.generation, row.txid, row.page_count);
     let mut after = Pgno(0);
     loop {
+        // The store may answer without waiting; who shares this thread gets a turn all the same.
+        tokio::task::yield_now().await;
         // A commit may have more pages than memory: a few at a time.
         match store.commit_pages(report.db, row.txid, after, READ_PAGES_MAX).await {
             Ok(pages) => {
@@ -311,6 +313,7 @@ async fn verify_pages(
     let mut next = Pgno(1);
     let mut batch = READ_PAGES_MAX;
     while next.0 <= count {
+        tokio::task::yield_now().await;
         match store.read_at(db, at, next, batch).await {
             Ok(pages) if pages.first().is_some_and(|page| page.pgno == next) => {
                 report.pages += crate::store::limits::len(pages.len());

@@ -37,6 +37,8 @@ enum Stage {
     },
     /// Nobody has woken it.
     Waits(BoxFuture<'static, ()>),
+    /// It is about to become a task.
+    Moves,
     /// A task, which may have ended.
     Runs(AbortHandle),
     /// Dropped.
@@ -60,34 +62,50 @@ impl Leaving {
         if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             return None;
         }
-        work.put_aside(future);
+        if let Some(woken) = work.put_aside(future) {
+            work.run(woken);
+        }
         Some(Self { work, ended })
     }
 }
 
 impl Work {
-    fn put_aside(&self, future: BoxFuture<'static, ()>) {
+    /// It waits, unless it was woken meanwhile: then it is given back.
+    fn put_aside(&self, future: BoxFuture<'static, ()>) -> Option<BoxFuture<'static, ()>> {
         let mut stage = self.stage.lock();
-        *stage = match *stage {
-            Stage::Begins { woken: false } => Stage::Waits(future),
-            _ => self.task(future),
-        };
+        if let Stage::Begins { woken: false } = *stage {
+            *stage = Stage::Waits(future);
+            return None;
+        }
+        *stage = Stage::Moves;
+        Some(future)
     }
 
-    fn task(&self, future: BoxFuture<'static, ()>) -> Stage {
-        Stage::Runs(self.home.spawn(future).abort_handle())
+    /// Makes it a task. Without the lock: a runtime that has ended drops it, and that may wake.
+    fn run(&self, future: BoxFuture<'static, ()>) {
+        let task = self.home.spawn(future).abort_handle();
+        let mut stage = self.stage.lock();
+        match *stage {
+            Stage::Dropped => task.abort(),
+            _ => *stage = Stage::Runs(task),
+        }
     }
 }
 
 impl Wake for Work {
     fn wake(self: Arc<Self>) {
         let mut stage = self.stage.lock();
-        *stage = match mem::replace(&mut *stage, Stage::Dropped) {
-            Stage::Begins { .. } => Stage::Begins { woken: true },
-            Stage::Waits(future) => self.task(future),
+        match &mut *stage {
+            Stage::Begins { woken } => *woken = true,
+            Stage::Waits(_) => {
+                if let Stage::Waits(future) = mem::replace(&mut *stage, Stage::Moves) {
+                    drop(stage);
+                    self.run(future);
+                }
+            }
             // As a task it has a waker of its own.
-            other @ (Stage::Runs(_) | Stage::Dropped) => other,
-        };
+            Stage::Moves | Stage::Runs(_) | Stage::Dropped => {}
+        }
     }
 }
 
@@ -116,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::FutureExt;
-    use tokio::runtime::Runtime;
+    use tokio::runtime::{Builder, Runtime};
     use tokio::sync::Notify;
 
     use super::*;
@@ -129,14 +147,15 @@ mod tests {
     }
 
     fn begin() -> (World, Option<Leaving>) {
-        let runtime = Runtime::new().unwrap();
+        // It runs only while it is waited for.
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let news = Arc::new(Notify::new());
         let (tell, done) = oneshot::channel();
         let waits_for = Arc::clone(&news);
         let leaving = Leaving::begin(runtime.handle().clone(), async move {
             waits_for.notified().await;
             waits_for.notified().await;
-            drop(tell.send(()));
+            tell.send(()).unwrap();
         });
         (World { runtime, news, done }, leaving)
     }
@@ -144,13 +163,11 @@ mod tests {
     #[test]
     fn work_that_waits_for_nothing_is_done_on_the_spot() {
         let runtime = Runtime::new().unwrap();
-        let mut done = false;
         let (tell, heard) = oneshot::channel();
         let leaving = Leaving::begin(runtime.handle().clone(), async move {
-            drop(tell.send(()));
+            tell.send(()).unwrap();
         });
-        done |= heard.now_or_never() == Some(Ok(()));
-        assert!(done && leaving.is_none());
+        assert_eq!((leaving.is_none(), heard.now_or_never()), (true, Some(Ok(()))));
     }
 
     #[test]

@@ -77,12 +77,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let config = self.server_config(context)?;
+        let mut config = self.server_config(context)?;
         let data_dir = config.host.data_dir.clone();
         let allow_faults = config.host.allow_faults;
-        // Connections have threads of their own; this accepts them.
         let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
             .thread_name("serve")
             .enable_all()
             .build()
@@ -91,6 +89,8 @@ impl Serve {
             // What a killed process has left there must not be taken for ours.
             drop(std::fs::remove_file(path));
         }
+        // Callers' connections have threads that nothing blocks.
+        config.host.wait_on_callers = true;
         let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(server::run(config, announced));
         if let Some(path) = &self.ready_file {

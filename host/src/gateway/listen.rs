@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -36,7 +37,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `router` on a bound socket, the connections on `threads`.
+    /// Serves `router` on a bound socket, the connections on `threads`; `None`: on this runtime.
     ///
     /// # Errors
     /// If the socket does not know its own address.
@@ -44,7 +45,7 @@ impl Listener {
         socket: TcpListener,
         router: Router,
         limits: &HostLimits,
-        threads: Arc<Threads>,
+        threads: Option<Arc<Threads>>,
     ) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
@@ -85,7 +86,7 @@ impl Listener {
 
 struct Accept {
     router: Router,
-    threads: Arc<Threads>,
+    threads: Option<Arc<Threads>>,
     stopped: watch::Receiver<bool>,
     room: Arc<Semaphore>,
     read_max: Duration,
@@ -104,9 +105,9 @@ impl Accept {
             };
             match next {
                 Ok((stream, permit)) => {
-                    let seat = self.threads.seat();
-                    let handle = seat.handle().clone();
-                    connections.spawn_on(self.serve(stream, permit, seat), &handle);
+                    let seat = self.threads.as_ref().map(|threads| threads.seat());
+                    let home = seat.as_ref().map_or_else(Handle::current, Seat::handle);
+                    connections.spawn_on(self.serve(stream, permit, seat), &home);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -124,7 +125,7 @@ impl Accept {
         &self,
         stream: std::net::TcpStream,
         permit: OwnedSemaphorePermit,
-        seat: Seat,
+        seat: Option<Seat>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let service = TowerToHyperService::new(self.router.clone());
         let mut stopped = self.stopped.clone();
@@ -199,7 +200,7 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let limits = HostLimits::default();
         let threads = Arc::new(Threads::start().expect("starts"));
-        let listener = Listener::start(socket, router, &limits, threads).expect("starts");
+        let listener = Listener::start(socket, router, &limits, Some(threads)).expect("starts");
         let mut stream = TcpStream::connect(listener.address()).await.expect("connects");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
         let mut answer = Vec::new();

@@ -1,4 +1,4 @@
-//! The threads that serve connections: one for each core, each with its connections to itself.
+//! The threads that serve callers: one for each core, each with its connections to itself.
 //!
 //! ```text
 //!  accept ──> the thread with the fewest connections ──> all of a connection's requests
@@ -31,18 +31,16 @@ impl Threads {
     /// Starts one for each core.
     ///
     /// # Errors
-    /// The system has no threads to give.
+    /// The system has nothing left to watch sockets with.
     pub fn start() -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let threads = (0..cores).map(|_| {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(1)
-                .thread_name("gateway")
-                .enable_all()
-                .build()?;
-            Ok(Thread { runtime: Some(runtime), connections: Arc::default() })
-        });
-        threads.collect::<io::Result<_>>().map(Self)
+        let mut threads = Self(Vec::with_capacity(cores));
+        for _ in 0..cores {
+            let mut builder = Builder::new_multi_thread();
+            let runtime = builder.worker_threads(1).thread_name("gateway").enable_all().build()?;
+            threads.0.push(Thread { runtime: Some(runtime), connections: Arc::default() });
+        }
+        Ok(threads)
     }
 
     /// A place for one more connection.
@@ -66,8 +64,8 @@ impl Drop for Threads {
 }
 
 impl Seat {
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 }
 

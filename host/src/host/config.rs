@@ -33,9 +33,9 @@ pub struct HostConfig {
     pub store: Option<Arc<dyn Store>>,
     /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
     pub ground: Option<Ground>,
-    /// Whether an answer waits on the runtime that its call was made on, and leaves through one
-    /// thread less. Only if nobody blocks that runtime's threads. The program does; `false`: the host
-    /// depends on no threads but its own.
+    /// Whether an answer waits on the runtime that its call was made on, if that is one of several
+    /// threads, and leaves through one thread less. Only if nobody blocks those. The program does;
+    /// `false`: the host depends on no threads but its own.
     pub wait_on_callers: bool,
     /// Who is told the steps of endings, as they are done.
     pub observer: Option<Arc<dyn Observer>>,

@@ -3,7 +3,7 @@
 //!
 //! SQLite's list of VFSs is searched one by one, so a slot is registered once and lent to one
 //! connection after the other, and stands in front of the others when it is about to be looked for;
-//! there are never more than databases were open at once. Names cannot
+//! there are never more than connections were open at once. Names cannot
 //! be guessed: a guest that gets around the authorizer names no other guest's VFS.
 
 use std::collections::hash_map::RandomState;

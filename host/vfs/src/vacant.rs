@@ -1,7 +1,8 @@
 //! The main file of a connection that is not anybody's yet: no statement can read or write it.
 //!
-//! SQLite looks at the first bytes of a file when it opens it, to learn a page size; of an empty one
-//! it takes its own default, which is ours. Whatever begins to read asks for the size first, and is
+//! SQLite looks at the first bytes of a file when it opens it, and of an empty one takes its own
+//! defaults: for the page size, which is ours, and for what it looks at again when it first reads
+//! (bytes reserved on a page, auto-vacuum). Whatever begins to read asks for the size first, and is
 //! refused: what SQLite would remember of an empty database must not meet the real one.
 
 use crate::context::Context;
@@ -12,7 +13,7 @@ use crate::main_file::MainFile;
 pub(crate) struct Vacant;
 
 impl OsFile for Vacant {
-    /// SQLite asks once, when it opens.
+    /// SQLite asks when it opens, and not again.
     const CHARACTERISTICS: i32 = MainFile::CHARACTERISTICS;
 
     fn context(&self) -> Option<&Context> {
