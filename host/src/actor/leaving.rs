@@ -198,7 +198,8 @@ mod tests {
             })
             .await;
         });
-        runtime.block_on(leaving.unwrap());
+        let done = async { tokio::time::timeout(Duration::from_secs(60), leaving.unwrap()).await };
+        runtime.block_on(done).expect("forgotten");
     }
 
     #[test]
