@@ -434,6 +434,7 @@ impl Statement {
     }
 
     /// A column of the present row; `Null` for an index outside of it.
+    #[inline]
     pub(super) fn column(&self, index: c_int) -> Column<'_> {
         let raw = self.raw.as_ptr();
         // SAFETY: the statement is live. Pointers stay valid until the next step, reset or
@@ -718,6 +719,7 @@ fn start_and_length(bytes: &[u8]) -> (*const u8, u64) {
 
 /// # Safety
 /// `from` is null or points to `length` bytes that stay valid for `'a`.
+#[inline]
 unsafe fn bytes<'a>(from: *const u8, length: c_int) -> &'a [u8] {
     match usize::try_from(length) {
         // SAFETY: as promised by the caller.
