@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::child::{self, number};
 use crate::growth::{Dice, ROWS_PER_MIB, make_wide};
 use crate::stand::Stand;
-use crate::summary::{Summary, quantile};
+use crate::summary::{Summary, median, quantile};
 use crate::wake::id;
 
 const ACTORS: u32 = 64;
@@ -33,11 +33,12 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         ("store.write_amplification", "touch", "rows of text and numbers"),
         ("store.write_amplification_random", "wide-touch", "pages of random bytes"),
     ] {
-        // History is 60 s: a fifth more, then what is measured.
-        let (warm_up, measured) = if stand.quick { (1, 1) } else { (8, 10) };
+        // History is 60 s: a fifth more, then what is measured. A window is as long as the rounds of
+        // the upkeep in which all databases are trimmed are apart.
+        let (warm_up, window, windows) = if stand.quick { (1, 1, 1) } else { (8, 6, 5) };
         let figures = child::run(&json!({
             "errand": "amplify", "dir": stand.dir.path().join(method), "method": method,
-            "warm_up_s": warm_up, "measured_s": measured,
+            "warm_up_s": warm_up, "window_s": window, "windows": windows,
         }))?;
         let made_from = format!(
             "{what}: {:.1} KiB written for {:.2} pages a commit, {:.0} commits/s of {ACTORS} actors, p99 {:.1} ms",
@@ -83,7 +84,14 @@ pub async fn errand(errand: &Json) -> anyhow::Result<Json> {
     };
     let (bytes, pages, commits, begun) = look()?;
     done.took_ms.lock().clear();
-    tokio::time::sleep(seconds("measured_s")?).await;
+    let mut ratios = Vec::new();
+    let mut last = (bytes, pages);
+    for _ in 0..errand["windows"].as_u64().context("windows")? {
+        tokio::time::sleep(seconds("window_s")?).await;
+        let (bytes, pages, ..) = look()?;
+        ratios.push((bytes - last.0) / ((pages - last.1) * PAGE_SIZE as f64));
+        last = (bytes, pages);
+    }
     let (bytes, pages, commits, took) = {
         let now = look()?;
         (now.0 - bytes, now.1 - pages, now.2 - commits, begun.elapsed())
@@ -95,7 +103,7 @@ pub async fn errand(errand: &Json) -> anyhow::Result<Json> {
     }
     host.shutdown().await;
     Ok(json!({
-        "ratio": bytes / (pages * PAGE_SIZE as f64),
+        "ratio": median(ratios),
         "kib_each": bytes / commits / 1024.0,
         "pages_each": pages / commits,
         "p99_ms": quantile(took_ms, 0.99),

@@ -55,7 +55,7 @@ pub fn open_with(handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
 }
 
 /// A connection of SQLite that is nobody's yet: what opening takes and does not depend on whose it
-/// will be is done. Opening one takes about 50 us; giving it a database about 25.
+/// will be is done. It serves one database, once.
 pub struct Spare {
     // In this order, as in `OpenDatabase`.
     connection: Connection,
