@@ -64,3 +64,37 @@ fn new() -> Result<Spare, SqlError> {
         .map_err(|code| SqlError::Other(format!("open: functions: code {code}")))?;
     Ok(spare)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Kept from the first wake on, replaced when they were taken, and never more than some.
+    #[tokio::test]
+    async fn some_are_ready_after_the_first_wake_and_again_after_a_storm() {
+        let spares = Arc::new(Spares::default());
+        let keeper = Arc::clone(&spares);
+        let keeping = tokio::spawn(async move { keeper.keep().await });
+        let ready = || spares.ready.lock().len();
+        let full = async || {
+            while ready() < KEPT {
+                tokio::time::sleep(REPLACED_AFTER).await;
+            }
+        };
+        let within = Duration::from_secs(60);
+        assert_eq!(ready(), 0);
+        drop(spares.take().unwrap());
+        tokio::time::timeout(within, full()).await.expect("none are kept");
+        let storm: Vec<Spare> = (0..3 * KEPT).map(|_| spares.take().unwrap()).collect();
+        assert_eq!(ready(), 0);
+        drop(storm);
+        tokio::time::timeout(within, full()).await.expect("they are not replaced");
+        tokio::time::sleep(3 * REPLACED_AFTER).await;
+        assert_eq!(ready(), KEPT);
+        keeping.abort();
+    }
+}
