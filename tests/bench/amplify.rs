@@ -41,11 +41,13 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             "warm_up_s": warm_up, "window_s": window, "windows": windows,
         }))?;
         let made_from = format!(
-            "{what}: {:.1} KiB written for {:.2} pages a commit, {:.0} commits/s of {ACTORS} actors, p99 {:.1} ms",
+            "{what}: {:.1} KiB written for {:.2} pages a commit, {:.0} commits/s of {ACTORS} actors, p99 {:.1} ms; windows of {:.1} to {:.1}",
             number(&figures, "kib_each")?,
             number(&figures, "pages_each")?,
             number(&figures, "per_s")?,
-            number(&figures, "p99_ms")?
+            number(&figures, "p99_ms")?,
+            number(&figures, "ratio_min")?,
+            number(&figures, "ratio_max")?,
         );
         summary.add(name, number(&figures, "ratio")?, &made_from);
     }
@@ -103,7 +105,9 @@ pub async fn errand(errand: &Json) -> anyhow::Result<Json> {
     }
     host.shutdown().await;
     Ok(json!({
-        "ratio": median(ratios),
+        "ratio": median(ratios.clone()),
+        "ratio_min": ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        "ratio_max": ratios.iter().copied().fold(0.0, f64::max),
         "kib_each": bytes / commits / 1024.0,
         "pages_each": pages / commits,
         "p99_ms": quantile(took_ms, 0.99),
