@@ -51,6 +51,7 @@ pub mod grip;
 pub mod host;
 pub mod limits;
 pub mod router;
+mod runtime;
 pub mod server;
 pub mod sqlite;
 pub mod typed;

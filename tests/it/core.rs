@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
-use stockade::host::{ExitInfo, SqlRequest};
+use stockade::host::{ActorStatus, ExitInfo, SqlRequest};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Reply};
 use stockade_depot::Store;
 use stockade_tests::faulty_store::{Fault, Step};
@@ -445,6 +445,41 @@ fn a_caller_may_block_its_own_runtime() {
     });
     callers.block_on(blocked).unwrap().expect("no answer").unwrap();
     callers.block_on(host.shutdown());
+}
+
+/// The caller's runtime has one thread, which has stopped to wait: no answer is left to it, and the
+/// actor's end, which waits for each, comes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_stops_waiting_holds_up_no_ending() {
+    let site = Site::new();
+    let mut config = config(&site, "only", Duration::from_secs(60));
+    config.wait_on_callers = true;
+    let host = Host::start(config).await.unwrap();
+    let wasm = guest::HOSTILE_WAIT.wasm().unwrap();
+    host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
+    let actor = actor(guest::HOSTILE_WAIT, "one");
+    let (calling, of) = (host.clone(), actor.clone());
+    let left = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Its first call: `start` makes a table, which the answer waits for.
+        runtime.spawn(async move { calling.call(&of, "count", Arguments::Json(json!([]))).await });
+        runtime.block_on(async {
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+        });
+        runtime
+    });
+    let left = left.join().unwrap();
+    let awake = async {
+        while !host.actor(&actor).await.is_ok_and(|info| info.status == ActorStatus::Awake) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("its start", awake).await;
+    assert!(soon("its end", host.stop(&actor)).await.unwrap().is_some());
+    left.shutdown_background();
+    host.shutdown().await;
 }
 
 /// Two hosts of one process and one directory: the lock of the one is not free for the other.

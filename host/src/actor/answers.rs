@@ -84,8 +84,8 @@ impl Answers {
     }
 
     /// Puts an answer in front of the gate; it leaves when it has passed. Asked once on the spot: a
-    /// read of a store that answers at once costs no task, and a write none before its
-    /// session has news.
+    /// read of a store that answers at once costs no task, and a write none before its session has
+    /// news.
     pub fn release<T: Send + 'static, U: Send + 'static>(
         &mut self,
         queue_us: u64,

@@ -81,6 +81,18 @@ impl Work {
         Some(future)
     }
 
+    /// What waited, now that it is woken.
+    fn woken(&self) -> Option<BoxFuture<'static, ()>> {
+        let mut stage = self.stage.lock();
+        match mem::replace(&mut *stage, Stage::Moves) {
+            Stage::Waits(future) => return Some(future),
+            Stage::Begins { .. } => *stage = Stage::Begins { woken: true },
+            // As a task it has a waker of its own.
+            other @ (Stage::Moves | Stage::Runs(_) | Stage::Dropped) => *stage = other,
+        }
+        None
+    }
+
     /// Makes it a task. Without the lock: a runtime that has ended drops it, and that may wake.
     fn run(&self, future: BoxFuture<'static, ()>) {
         let task = self.home.spawn(future).abort_handle();
@@ -94,17 +106,8 @@ impl Work {
 
 impl Wake for Work {
     fn wake(self: Arc<Self>) {
-        let mut stage = self.stage.lock();
-        match &mut *stage {
-            Stage::Begins { woken } => *woken = true,
-            Stage::Waits(_) => {
-                if let Stage::Waits(future) = mem::replace(&mut *stage, Stage::Moves) {
-                    drop(stage);
-                    self.run(future);
-                }
-            }
-            // As a task it has a waker of its own.
-            Stage::Moves | Stage::Runs(_) | Stage::Dropped => {}
+        if let Some(future) = self.woken() {
+            self.run(future);
         }
     }
 }

@@ -4,20 +4,22 @@
 //!  accept ──> the thread with the fewest connections ──> all of a connection's requests
 //! ```
 //! A runtime of several threads wakes a second one whenever the first has found work, in case there
-//! is more of it. For a server whose requests take some ten microseconds that is most of a request.
+//! is more of it. Where requests take some ten microseconds, that shows.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 
-/// The threads. They end by themselves when this is dropped, in whatever context that is.
+use crate::runtime::{OwnRuntime, cores};
+
+/// The threads. They end when this is dropped.
 pub struct Threads(Vec<Thread>);
 
 struct Thread {
-    /// Of one thread; there until the drop.
-    runtime: Option<Runtime>,
+    /// Of one thread.
+    runtime: OwnRuntime,
     connections: Arc<AtomicUsize>,
 }
 
@@ -33,14 +35,12 @@ impl Threads {
     /// # Errors
     /// The system has nothing left to watch sockets with.
     pub fn start() -> io::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let mut threads = Self(Vec::with_capacity(cores));
-        for _ in 0..cores {
+        let threads = (0..cores()).map(|_| {
             let mut builder = Builder::new_multi_thread();
-            let runtime = builder.worker_threads(1).thread_name("gateway").enable_all().build()?;
-            threads.0.push(Thread { runtime: Some(runtime), connections: Arc::default() });
-        }
-        Ok(threads)
+            let builder = builder.worker_threads(1).thread_name("gateway").enable_all();
+            Ok(Thread { runtime: OwnRuntime::start(builder)?, connections: Arc::default() })
+        });
+        threads.collect::<io::Result<_>>().map(Self)
     }
 
     /// A place for one more connection.
@@ -48,18 +48,8 @@ impl Threads {
         let connections = |thread: &&Thread| thread.connections.load(Ordering::Relaxed);
         let thread = self.0.iter().min_by_key(connections).expect("BUG: one for each core");
         thread.connections.fetch_add(1, Ordering::Relaxed);
-        let runtime = thread.runtime.as_ref().expect("BUG: it runs until the drop");
         let connections = Arc::clone(&thread.connections);
-        Seat { handle: runtime.handle().clone(), connections }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where it would block.
-        for runtime in self.0.iter_mut().filter_map(|thread| thread.runtime.take()) {
-            runtime.shutdown_background();
-        }
+        Seat { handle: thread.runtime.handle().clone(), connections }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The host's own threads: it must not depend on how its embedder drives a runtime.
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 
 use crate::error::HostError;
+use crate::runtime::{OwnRuntime, cores};
 
-/// The host's runtimes. They end by themselves when this is dropped, in whatever context that is.
+/// The host's runtimes.
 pub(super) struct Runtimes {
     /// Runs guests, and commits.
-    guests: Option<Runtime>,
+    guests: OwnRuntime,
     /// Shows that this process lives, whatever the guests do.
-    keeper: Option<Runtime>,
+    keeper: OwnRuntime,
 }
 
 impl Runtimes {
@@ -18,41 +19,21 @@ impl Runtimes {
     /// # Errors
     /// The system has no threads to give.
     pub(super) fn start() -> Result<Self, HostError> {
-        let failed = |error: std::io::Error| HostError::Internal(format!("start threads: {error}"));
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        // SQL occupies a worker for its first slice, and long SQL that finds no thread of its own
-        // until it is done: so there are more workers than cores.
-        let guests = Builder::new_multi_thread()
-            .worker_threads((2 * cores).max(4))
-            .thread_name("guest")
-            .enable_time()
-            .build()
-            .map_err(failed)?;
-        let mut runtimes = Self { guests: Some(guests), keeper: None };
-        let keeper = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("keeper")
-            .enable_time()
-            .build()
-            .map_err(failed)?;
-        runtimes.keeper = Some(keeper);
-        Ok(runtimes)
+        let start = |name, threads| {
+            let mut builder = Builder::new_multi_thread();
+            OwnRuntime::start(builder.worker_threads(threads).thread_name(name).enable_time())
+                .map_err(|error| HostError::Internal(format!("start threads: {error}")))
+        };
+        Ok(Self {
+            // SQL occupies a worker for its first slice, and long SQL that finds no thread of its
+            // own until it is done: so there are more workers than cores.
+            guests: start("guest", (2 * cores()).max(4))?,
+            keeper: start("keeper", 1)?,
+        })
     }
 
     /// Of the guests, of the keeper.
     pub(super) fn handles(&self) -> (Handle, Handle) {
-        let handle = |runtime: &Option<Runtime>| {
-            runtime.as_ref().expect("BUG: both run until the drop").handle().clone()
-        };
-        (handle(&self.guests), handle(&self.keeper))
-    }
-}
-
-impl Drop for Runtimes {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where it would block.
-        for runtime in [self.guests.take(), self.keeper.take()].into_iter().flatten() {
-            runtime.shutdown_background();
-        }
+        (self.guests.handle().clone(), self.keeper.handle().clone())
     }
 }

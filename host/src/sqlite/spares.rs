@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::error::SqlError;
 use super::functions;
 
-/// Spares that are kept. 8, of about 70 KiB each: they help who wakes alone. In a storm of wakes,
+/// Spares that are kept. 8: they help who wakes alone. In a storm of wakes,
 /// which use all cores, it is the same work whoever does it.
 const KEPT: usize = 8;
 /// How long those that were taken are collected before they are replaced. 2 ms: a wake is over by

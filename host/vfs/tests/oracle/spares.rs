@@ -16,15 +16,19 @@ fn rig() -> Rig {
     Rig::new(quick_limits(), |_| ())
 }
 
-#[test]
-fn a_spare_opened_before_the_database_was_made_sees_all_of_it() {
-    let rig = rig();
-    let spare = Spare::new().unwrap();
+/// The first generation makes the table, and is asleep.
+fn fill(rig: &Rig) {
     let first = rig.create();
     let db = rig.open(first.clone());
     db.connection().execute_batch(FILL).unwrap();
     rig.settle(&first);
-    drop(db);
+}
+
+#[test]
+fn a_spare_opened_before_the_database_was_made_sees_all_of_it() {
+    let rig = rig();
+    let spare = Spare::new().unwrap();
+    fill(&rig);
     let next = rig.take_over();
     let db = spare.settle(&Handle::new(next.clone(), &rig.options)).unwrap();
     let outcome = run(db.connection(), CHECK);
@@ -40,11 +44,7 @@ fn a_spare_opened_before_the_database_was_made_sees_all_of_it() {
 #[test]
 fn a_spare_reads_and_writes_nothing_and_serves_all_the_same() {
     let rig = rig();
-    let first = rig.create();
-    let db = rig.open(first.clone());
-    db.connection().execute_batch(FILL).unwrap();
-    rig.settle(&first);
-    drop(db);
+    fill(&rig);
     let spare = Spare::new().unwrap();
     for sql in ["SELECT * FROM sqlite_schema", "PRAGMA user_version = 7", "CREATE TABLE x(a)"] {
         let outcome = run(spare.connection(), sql);

@@ -1,0 +1,37 @@
+//! A runtime of the host's own, which may be dropped anywhere: its threads end by themselves.
+
+use std::io;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// A runtime that is there until this is dropped, in whatever context that is.
+pub(crate) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    /// Starts what `builder` describes.
+    ///
+    /// # Errors
+    /// The system has nothing left to make it of.
+    pub(crate) fn start(builder: &mut Builder) -> io::Result<Self> {
+        builder.build().map(Some).map(Self)
+    }
+
+    /// To spawn on it.
+    pub(crate) fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("BUG: it runs until the drop").handle()
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
