@@ -30,7 +30,7 @@ pub(super) fn explain(error: OpenStoreError, config: &EmbeddedConfig) -> OpenSto
             }
             Ok(_) | Err(_) => error,
         },
-        Place::Frame(_) => error,
+        Place::Frame(_) | Place::File => error,
     }
 }
 

@@ -25,7 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use super::config::EmbeddedConfig;
 use super::failure;
 use super::older;
-use super::vfs::{self, Damage, Key};
+use super::vfs::{self, Damage, Fault, Key, Place};
 use crate::store::sql;
 
 /// "STKD": tells `file` and other programs whose database this is.
@@ -91,6 +91,22 @@ pub enum OpenStoreError {
     },
 }
 
+impl OpenStoreError {
+    /// Names the file that SQLite finds malformed.
+    fn of(self, path: &Path) -> Self {
+        let malformed = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+        match &self {
+            Self::Sqlite(error)
+                if failure::code(error).is_some_and(|code| malformed.contains(&code)) =>
+            {
+                let file = path.display().to_string();
+                Self::Damaged(Damage { file, place: Place::File, fault: Fault::Malformed })
+            }
+            _ => self,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for OpenStoreError {
     fn from(error: rusqlite::Error) -> Self {
         vfs::damage_of(&error).map_or(Self::Sqlite(error), Self::Damaged)
@@ -111,7 +127,8 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
     let directory = &config.directory;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let global = directory.join(GLOBAL);
-    let shards = lay_out(&global, config).map_err(|error| older::explain(error, config))?;
+    let laid_out = lay_out(&global, config).map_err(|error| error.of(&global));
+    let shards = laid_out.map_err(|error| older::explain(error, config))?;
     fs::File::open(directory)?.sync_all()?;
     Ok(Layout { global, shards })
 }
@@ -162,16 +179,25 @@ fn existing(
         if !path.exists() {
             return Err(OpenStoreError::Missing(path));
         }
-        let conn = plain(&path, config, false)?;
-        conn.busy_timeout(config.busy_wait)?;
-        check_file(&conn, &path)?;
-        if meta(&conn, META_STORE)?.as_deref() != Some(store) {
-            return Err(foreign(&path, "it belongs to another store"));
-        }
-        check_key(&conn, &path, Key::shard(store, shard))?;
+        check_shard(&path, config, store, shard).map_err(|error| error.of(&path))?;
         shards.push(path);
     }
     Ok(shards)
+}
+
+fn check_shard(
+    path: &Path,
+    config: &EmbeddedConfig,
+    store: &[u8],
+    shard: u8,
+) -> Result<(), OpenStoreError> {
+    let conn = plain(path, config, false)?;
+    conn.busy_timeout(config.busy_wait)?;
+    check_file(&conn, path)?;
+    if meta(&conn, META_STORE)?.as_deref() != Some(store) {
+        return Err(foreign(path, "it belongs to another store"));
+    }
+    check_key(&conn, path, Key::shard(store, shard))
 }
 
 /// Makes the shards of a new store, then says in `global` that they exist.
