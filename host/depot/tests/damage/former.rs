@@ -1,4 +1,5 @@
-//! Stores of the formats before this one: refused, and converted by the command, whatever happens to it.
+//! Stores of the formats before this one: refused, and converted by the command, whatever happens
+//! to it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -310,8 +310,8 @@ fn check_key(conn: &Connection, path: &Path, key: Key) -> Result<(), OpenStoreEr
 pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
     let conn = connect(path, config)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members change
-    // the same pages. On disk that was a tenth of all that is written.
+    // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members
+    // change the same pages. On disk that was a tenth of all that is written.
     conn.pragma_update(None, "temp_store", "memory")?;
     if let Some(bytes) = config.file_bytes_max {
         let pages = i64::try_from(bytes / page_bytes(&conn)?.max(1)).unwrap_or(i64::MAX);

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! global.db     locked against everybody from first to last: the store cannot be opened meanwhile
-//! shard-NN.db   locked, its log copied into it ─► every row ─► shard-NN.db.new ─► synced ─► renamed
+//! shard-NN.db   locked, its log copied into it ─► rows ─► shard-NN.db.new ─► synced ─► renamed
 //! global.db     the same, after all shards
 //! ```
 //!
 //! Invariants:
-//! - a file is replaced by a rename, when the new one is whole and synced; so it is the old or the new;
+//! - a file is replaced by a rename, when the new one is whole and synced; so it is the old or the
+//!   new;
 //! - an old file has no log when it is replaced, which the new one would take for its own;
-//! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run again,
-//!   goes on with what is left.
+//! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run
+//!   again, goes on with what is left.
 
 use std::ffi::OsString;
 use std::fs;

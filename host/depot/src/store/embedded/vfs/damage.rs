@@ -12,8 +12,8 @@ use std::fmt;
 
 use rusqlite::ffi;
 
-/// What SQLite is answered: its "corrupt", which undoes one statement and not a whole group as an I/O
-/// error would, with a second byte that SQLite does not use.
+/// What SQLite is answered: its "corrupt", which undoes one statement and not a whole group as an
+/// I/O error would, with a second byte that SQLite does not use.
 pub(super) const CODE: i32 = ffi::SQLITE_CORRUPT | (0x53 << 8);
 
 thread_local! {

@@ -1,11 +1,13 @@
 //! The file with the pages: each is stamped when it is written and proved when it is read.
 //!
-//! The file's key is in each stamp, that of page 1 included, which is how a connection learns it. A new
-//! file has no page yet: its key is offered by the one that makes it, and written with its first page.
+//! The file's key is in each stamp, that of page 1 included, which is how a connection learns it. A
+//! new file has no page yet: its key is offered by the one that makes it, and written with its
+//! first page.
 //!
-//! SQLite reads the first 100 bytes alone, without a lock, to learn the size of pages: after a crash they
-//! may be half of an interrupted checkpoint, whose pages are in the log. They are not proved. Nothing
-//! rests on them: SQLite takes the size again from page 1, which it reads whole, from here or the log.
+//! SQLite reads the first 100 bytes alone, without a lock, to learn the size of pages: after a
+//! crash they may be half of an interrupted checkpoint, whose pages are in the log. They are not
+//! proved. Nothing rests on them: SQLite takes the size again from page 1, which it reads whole,
+//! from here or the log.
 //!
 //! What is not in the file is damage, too: SQLite would take it for zeros.
 
