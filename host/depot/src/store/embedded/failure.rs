@@ -1,10 +1,12 @@
 //! The one translation from SQLite's errors to the store's.
 //!
 //! It holds for everything but COMMIT: until then a failed statement has surely changed nothing.
-//! What a failed COMMIT means is decided in `group`.
+//! What a failed COMMIT means is decided in `group`. What our VFS has found damaged is named by it.
 
 use rusqlite::{Error, ErrorCode};
 
+use super::open::OpenStoreError;
+use super::vfs;
 use crate::error::{Limit, StoreError};
 
 impl From<Error> for StoreError {
@@ -12,7 +14,8 @@ impl From<Error> for StoreError {
         match code(&error) {
             Some(ErrorCode::DiskFull | ErrorCode::TooBig) => full(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Corrupt(error.to_string())
+                let found = vfs::damage_of(&error).map(|damage| damage.to_string());
+                Self::Corrupt(found.unwrap_or_else(|| error.to_string()))
             }
             Some(_) => Self::Unavailable(error.to_string()),
             None => match error {
@@ -22,6 +25,17 @@ impl From<Error> for StoreError {
                 | Error::InvalidColumnType(..) => Self::Corrupt(error.to_string()),
                 _ => Self::Unavailable(error.to_string()),
             },
+        }
+    }
+}
+
+/// Why a connection to an open store could not be made.
+impl From<OpenStoreError> for StoreError {
+    fn from(error: OpenStoreError) -> Self {
+        match error {
+            OpenStoreError::Sqlite(error) => error.into(),
+            OpenStoreError::Damaged(damage) => Self::Corrupt(damage.to_string()),
+            other => Self::Unavailable(other.to_string()),
         }
     }
 }

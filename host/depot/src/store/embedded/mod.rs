@@ -10,13 +10,13 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
-mod combine;
 mod committer;
 mod config;
 mod failure;
 mod file;
 mod group;
 mod import;
+mod older;
 mod open;
 mod read;
 mod readers;
@@ -24,6 +24,8 @@ mod retention;
 mod rows;
 mod staged;
 mod steps;
+mod upgrade;
+mod vfs;
 mod wal;
 mod write;
 
@@ -32,12 +34,26 @@ use std::sync::Arc;
 
 pub use config::{Clock, EmbeddedConfig};
 pub use open::OpenStoreError;
+pub use upgrade::{Formats, UpgradeError, formats, upgrade};
+pub use vfs::{Damage, Fault, Place};
 
 use crate::error::StoreError;
 use crate::id::{DbId, Shard};
 use crate::store::sql;
 use file::DataFile;
 use wal::Stop;
+
+/// A connection to one file of a store, for tools and tests: pages are proved when they are read, and
+/// stamped when they are written. It copies no log into the file when it closes.
+///
+/// SQLite's own tools may read a store; what they write into a file has no stamp, and is refused.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn connection(path: &Path) -> Result<rusqlite::Connection, OpenStoreError> {
+    let directory = path.parent().unwrap_or(path);
+    Ok(open::plain(path, &EmbeddedConfig::new(directory), false)?)
+}
 
 /// A store in SQLite files, or in memory.
 pub struct EmbeddedStore {

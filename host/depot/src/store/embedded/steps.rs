@@ -323,11 +323,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        self.files.global.read(|conn| write::one(conn, sql::KIND, [kind], rows::kind))
+        self.files
+            .global
+            .read(|conn| write::one(conn, sql::KIND, [kind], |row| rows::kind_of(row, kind)))
     }
 
     async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind))
+        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind_listed))
     }
 
     async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {

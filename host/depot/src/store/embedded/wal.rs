@@ -213,6 +213,7 @@ pub(super) fn start(
     let file = name.to_owned();
     std::thread::Builder::new().name(format!("checkpoint {name}")).spawn(move || {
         if let Err(error) = conn.busy_timeout(RESTART_WAIT).and_then(|()| run(&conn, &wal)) {
+            let error = StoreError::from(error);
             tracing::error!(%file, %error, "checkpoint failed; the file is closed until restart");
             wal.failed.store(true, Ordering::SeqCst);
             wal.orders.lock().stop = Some(Stop::Leave);
