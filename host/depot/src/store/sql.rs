@@ -145,6 +145,41 @@ pub(crate) const META_PUT: &str =
     "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
 pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = ?1";
 
+/// Whose file it is and how far it has come (`own`, one row), and how far the others have come as
+/// far as this file knows (`seen`). Of embedded stores only.
+pub(crate) const OWN_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS own (
+    stamp BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS seen (
+    file  BIGINT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL
+);
+";
+pub(crate) const OWN_PUT: &str = "INSERT INTO own (stamp) VALUES (?1)";
+pub(crate) const OWN_SET: &str = "UPDATE own SET stamp = ?1";
+pub(crate) const OWN_GET: &str = "SELECT stamp FROM own";
+pub(crate) const SEEN_ALL: &str = "SELECT file, epoch FROM seen";
+pub(crate) const SEEN_RAISE: &str = "INSERT INTO seen (file, epoch) VALUES (?1, ?2) \
+     ON CONFLICT (file) DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > seen.epoch";
+pub(crate) const SEEN_LOWER: &str = "UPDATE seen SET epoch = ?2 WHERE file = ?1 AND epoch > ?2";
+
+/// What an operator has accepted to lose. In `global.db` of embedded stores only.
+pub(crate) const LOSS_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS loss (
+    time_ms BIGINT NOT NULL,
+    file    TEXT   NOT NULL,
+    what    TEXT   NOT NULL
+);
+";
+pub(crate) const LOSS_PUT: &str = "INSERT INTO loss (time_ms, file, what) VALUES (?1, ?2, ?3)";
+pub(crate) const LOSSES: &str =
+    "SELECT time_ms, file, what FROM loss ORDER BY time_ms DESC, file, what LIMIT ?1";
+
+/// Of SQLite: whether a table is there.
+pub(crate) const TABLE_EXISTS: &str =
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+
 /// The columns of a head, in the order that every statement returns them.
 macro_rules! head {
     ($t:literal) => {

@@ -118,7 +118,7 @@ fn damage(directory: &Path, random: &mut Random) {
     let mut names = conn
         .prepare(
             "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
-             WHERE t.type = 'table' AND t.name <> 'meta'",
+             WHERE t.type = 'table' AND t.name NOT IN ('meta', 'own', 'seen')",
         )
         .unwrap();
     let columns: Vec<(String, String)> = names

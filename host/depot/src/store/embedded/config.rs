@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::store::limits;
+
 /// Tells the time: milliseconds since the Unix epoch. It labels commits, and retention compares it
 /// with those labels; who owns what, and what is committed, is never decided by it.
 #[derive(Clone)]
@@ -71,6 +73,11 @@ pub struct EmbeddedConfig {
     pub vfs: Option<String>,
     /// Labels commits.
     pub clock: Clock,
+    /// Whether the store opens although something of it is known to be lost. What it was is in
+    /// [`EmbeddedStore::losses`](super::EmbeddedStore::losses) from then on.
+    pub accept_loss: bool,
+    /// How often a file that is written raises its high-water mark and tells the others.
+    pub marks_every: Duration,
 }
 
 impl EmbeddedConfig {
@@ -99,6 +106,8 @@ impl EmbeddedConfig {
             readers_max: 16,
             vfs: None,
             clock: Clock::system(),
+            accept_loss: false,
+            marks_every: limits::MARKS_EVERY,
         }
     }
 }

@@ -22,6 +22,7 @@ use rusqlite::Connection;
 use super::committer::{self, Queue};
 use super::config::{Clock, EmbeddedConfig};
 use super::group::{self, FileState, Step};
+use super::keeper::Written;
 use super::open::{self, OpenStoreError};
 use super::readers::Readers;
 use super::wal::{self, Stop, Wal};
@@ -32,6 +33,7 @@ use crate::store::Durable;
 pub(super) struct DataFile {
     /// Set once a sync failed: then nothing of the file is read or written until a restart.
     failed: Arc<AtomicBool>,
+    written: Written,
     engine: Engine,
 }
 
@@ -82,14 +84,14 @@ impl DataFile {
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
         let engine = FileEngine { path: path.to_owned(), readers, queue, wal, threads };
-        Ok(Self { failed, engine: Engine::File(Box::new(engine)) })
+        Ok(Self { failed, written: Written::default(), engine: Engine::File(Box::new(engine)) })
     }
 
     /// A database in memory.
     pub(super) fn in_memory(schema: &str, clock: Clock) -> Result<Self, OpenStoreError> {
         let conn = Mutex::new(Some(open::memory(schema)?));
         let failed = Arc::new(AtomicBool::new(false));
-        Ok(Self { failed, engine: Engine::Memory { conn, clock } })
+        Ok(Self { failed, written: Written::default(), engine: Engine::Memory { conn, clock } })
     }
 
     /// Runs a read. The pages that it returns were committed and synced.
@@ -122,6 +124,28 @@ impl DataFile {
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
         durable: Option<Durable>,
     ) -> Result<T, StoreError> {
+        let written = self.write_step(bytes, work, durable).await;
+        if written.is_ok() {
+            self.written.note();
+        }
+        written
+    }
+
+    /// [`DataFile::write`] of what is no loss if the file is put back to before it: marks, beats.
+    pub(super) async fn write_quietly<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_step(bytes, work, None).await
+    }
+
+    async fn write_step<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+        durable: Option<Durable>,
+    ) -> Result<T, StoreError> {
         if self.failed.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
@@ -147,6 +171,11 @@ impl DataFile {
     /// Whether work is done by threads of its own, so that callers should spare theirs.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.engine, Engine::File(_))
+    }
+
+    /// Whether it was written since its last mark.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Where it is.

@@ -10,19 +10,28 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
+mod alone;
 mod committer;
 mod config;
 mod failure;
 mod file;
 mod group;
 mod import;
+mod index;
+mod judge;
+mod keeper;
+mod log;
+mod look;
+mod marks;
 mod older;
 mod open;
+mod private;
 mod read;
 mod readers;
 mod retention;
 mod rows;
 mod staged;
+mod stamp;
 mod steps;
 mod upgrade;
 mod vfs;
@@ -33,6 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use config::{Clock, EmbeddedConfig};
+pub use marks::Loss;
 pub use open::OpenStoreError;
 pub use upgrade::{Formats, UpgradeError, formats, upgrade};
 pub use vfs::{Damage, Fault, Place};
@@ -40,7 +50,10 @@ pub use vfs::{Damage, Fault, Place};
 use crate::error::StoreError;
 use crate::id::{DbId, Shard};
 use crate::store::sql;
+use alone::Held;
 use file::DataFile;
+use keeper::Keeper;
+use stamp::Which;
 use wal::Stop;
 
 /// A connection to one file of a store, for tools and tests: pages are proved when they are read,
@@ -58,21 +71,32 @@ pub fn connection(path: &Path) -> Result<rusqlite::Connection, OpenStoreError> {
 /// A store in SQLite files, or in memory.
 pub struct EmbeddedStore {
     files: Arc<Files>,
+    /// In memory nothing can be put back.
+    keeper: Option<Arc<Keeper>>,
 }
 
 struct Files {
     global: DataFile,
     shards: Vec<DataFile>,
     count: u8,
+    /// Last: given back when all files are closed.
+    held: Held,
 }
 
 impl EmbeddedStore {
     /// Opens the store of a directory, and makes it if there is none.
     ///
     /// # Errors
-    /// `OpenStoreError` tells which file is missing, foreign or of another format.
+    /// `OpenStoreError` tells which file is missing, foreign or of another format, or has lost
+    /// something that was durable.
     pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenStoreError> {
+        private::directory(&config.directory)?;
+        let opening = alone::begin(&config.directory)?;
+        private::files(&config.directory)?;
+        let alone = opening.is_alone();
+        let accepted = if alone { look::look(config, &opening)? } else { Vec::new() };
         let layout = open::layout(config)?;
+        marks::settle(&layout, config, alone, accepted)?;
         let count = u8::try_from(layout.shards.len())
             .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
         let global = DataFile::open("global", &layout.global, config)?;
@@ -80,7 +104,17 @@ impl EmbeddedStore {
         for (number, path) in layout.shards.iter().enumerate() {
             shards.push(DataFile::open(&format!("{number:02}"), path, config)?);
         }
-        Ok(Self { files: Arc::new(Files { global, shards, count }) })
+        let files = Arc::new(Files { global, shards, count, held: opening.done()? });
+        let keeper = Keeper::start(Arc::clone(&files), config.marks_every)?;
+        Ok(Self { files, keeper: Some(Arc::new(keeper)) })
+    }
+
+    /// What was accepted to be lost, newest first: see [`EmbeddedConfig::accept_loss`].
+    ///
+    /// # Errors
+    /// If the store is closed or cannot be read.
+    pub fn losses(&self) -> Result<Vec<Loss>, StoreError> {
+        self.files.global.read(marks::losses)
     }
 
     /// A store that is gone when it is dropped. It runs in its callers' threads.
@@ -102,7 +136,8 @@ impl EmbeddedStore {
         let global = DataFile::in_memory(sql::GLOBAL_SCHEMA, clock.clone())?;
         let files: Result<Vec<_>, _> =
             (0..shards).map(|_| DataFile::in_memory(sql::SHARD_SCHEMA, clock.clone())).collect();
-        Ok(Self { files: Arc::new(Files { global, shards: files?, count: shards }) })
+        let files = Files { global, shards: files?, count: shards, held: Held::nothing() };
+        Ok(Self { files: Arc::new(files), keeper: None })
     }
 
     /// Where a shard is. `None`: in memory, or no such shard.
@@ -123,5 +158,11 @@ impl Files {
         for file in self.shards.iter().chain([&self.global]) {
             file.close(Stop::Truncate);
         }
+        self.held.release();
+    }
+
+    fn all(&self) -> Vec<(Which, &DataFile)> {
+        let shards = (0..).map(Which::shard).zip(&self.shards);
+        [(Which::GLOBAL, &self.global)].into_iter().chain(shards).collect()
     }
 }

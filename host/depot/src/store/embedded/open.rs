@@ -15,7 +15,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,9 +23,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 
 use super::config::EmbeddedConfig;
 use super::failure;
+use super::marks;
 use super::older;
+use super::private;
+use super::stamp::Which;
 use super::vfs::{self, Damage, Fault, Key, Place};
-use crate::store::sql;
+use crate::store::{limits, sql};
 
 /// "STKD": tells `file` and other programs whose database this is.
 pub(super) const APPLICATION_ID: i32 = 0x5354_4b44;
@@ -72,6 +74,85 @@ pub enum OpenStoreError {
         path: PathBuf,
         /// What was found.
         why: String,
+    },
+    /// A file has a higher mark in another file than in itself.
+    #[error(
+        "{path} is at epoch {has}, and {seen_by} has seen it at {seen}: an older copy was put back, \
+         or its log is lost; restore all files from one backup, or go on with what is there: \
+         --accept-loss"
+    )]
+    RolledBack {
+        /// Which file.
+        path: PathBuf,
+        /// The mark that it has.
+        has: u64,
+        /// The mark that it had.
+        seen: u64,
+        /// The file that remembers.
+        seen_by: PathBuf,
+    },
+    /// A write-ahead log is damaged, and groups that were durable lie behind.
+    #[error(
+        "{path} is damaged at frame {frame}: {commits_behind} commits at or behind it would be lost; \
+         restore the store from a backup, or go on without them: --accept-loss"
+    )]
+    LogDamaged {
+        /// Which log.
+        path: PathBuf,
+        /// The first bad frame, from 1; 0 is the header of the log.
+        frame: u32,
+        /// Commits at or behind it, as far as they can be counted: at least so many.
+        commits_behind: u32,
+    },
+    /// A write-ahead log is shorter than it was, or gone.
+    #[error(
+        "{path} has {good} good frames and {durable} were durable: commits would be lost; restore the \
+         store from a backup, or go on without them: --accept-loss"
+    )]
+    LogCut {
+        /// Which log.
+        path: PathBuf,
+        /// Frames that are good.
+        good: u32,
+        /// Frames that its index names.
+        durable: u32,
+    },
+    /// A file holds pages that are newer than the good part of its log, and is not whole without
+    /// it. No loss can be accepted that leaves a sound file.
+    #[error(
+        "{path} is ahead of the good part of its log, and not whole without it: restore the store \
+         from a backup"
+    )]
+    LogBehind {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There are as many copies of damaged logs as are kept.
+    #[error(
+        "{max} copies of {path} are there already, {path}.damaged-1 and so on: move them away",
+        path = path.display(),
+        max = limits::DAMAGED_LOGS_MAX
+    )]
+    Copies {
+        /// Which log.
+        path: PathBuf,
+    },
+    /// Others may write to the directory: they may have changed what is in it.
+    #[error(
+        "{path} may be written to by others (mode {mode:o}): check what is in it, then chmod 700"
+    )]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Another process is opening the store, for longer than is waited for.
+    #[error("another process has been opening {directory} for {wait} s: try again",
+        directory = directory.display(), wait = limits::OPENING_WAIT.as_secs())]
+    Opening {
+        /// The store's directory.
+        directory: PathBuf,
     },
     /// A file was written by another version of this program.
     #[error(
@@ -125,7 +206,7 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
         return Err(OpenStoreError::Shards { asked: config.shards });
     }
     let directory = &config.directory;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    private::directory(directory)?;
     let global = directory.join(GLOBAL);
     let laid_out = lay_out(&global, config).map_err(|error| error.of(&global));
     let shards = laid_out.map_err(|error| older::explain(error, config))?;
@@ -155,7 +236,7 @@ fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenS
 
 /// Where a shard is.
 pub(super) fn shard_path(directory: &Path, shard: u8) -> PathBuf {
-    directory.join(format!("shard-{shard:02}.db"))
+    directory.join(Which::shard(shard).name())
 }
 
 /// A file that is not of this store.
@@ -215,7 +296,7 @@ fn make(
         check_file(&conn, &path)?;
         let used: Option<i64> =
             conn.query_row("SELECT 1 FROM head LIMIT 1", [], |row| row.get(0)).optional()?;
-        if used.is_some() {
+        if used.is_some() || marks::was_used(&conn)? {
             return Err(OpenStoreError::Missing(config.directory.join(GLOBAL)));
         }
         if meta(&conn, META_STORE)?.as_deref() != Some(store) {
@@ -225,6 +306,11 @@ fn make(
     }
     global.execute(sql::META_PUT, (META_SHARDS, &[config.shards][..]))?;
     Ok(shards)
+}
+
+/// The id of a store, which every file of it has.
+pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    meta(conn, META_STORE)
 }
 
 /// A row of `meta`.
@@ -396,6 +482,8 @@ pub(super) fn plain(
 ) -> rusqlite::Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
+        // SQLite would make it with the mode that the process's mask leaves.
+        let _ = private::make(path);
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let vfs = vfs::over(config.vfs.as_deref())

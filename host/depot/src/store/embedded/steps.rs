@@ -337,7 +337,7 @@ impl Store for EmbeddedStore {
         let work = move |conn: &_, _| {
             write::statement(conn, sql::NODE_BEAT, params![&session.0[..], address])
         };
-        self.files.global.write(SMALL_STEP_BYTES, work).await
+        self.files.global.write_quietly(SMALL_STEP_BYTES, work).await
     }
 
     async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
@@ -346,7 +346,7 @@ impl Store for EmbeddedStore {
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         let work = move |conn: &_, _| write::statement(conn, sql::NODE_GONE, [&session.0[..]]);
-        self.files.global.write(SMALL_STEP_BYTES, work).await
+        self.files.global.write_quietly(SMALL_STEP_BYTES, work).await
     }
 
     async fn close(&self) {
@@ -354,8 +354,14 @@ impl Store for EmbeddedStore {
             return self.files.close();
         }
         // Joins threads and syncs files: not on a thread of the runtime.
-        let files = Arc::clone(&self.files);
-        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+        let (files, keeper) = (Arc::clone(&self.files), self.keeper.clone());
+        let close = move || {
+            if let Some(keeper) = keeper {
+                keeper.finish();
+            }
+            files.close();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(close).await {
             tracing::error!(%error, "close store");
         }
     }
