@@ -7,8 +7,8 @@
 //! content   = BLAKE3("stockade commit 1" | db | generation | txid | page count | (pgno | page hash)*)
 //! chain     = BLAKE3("stockade chain 1"  | previous chain | content)
 //! ```
-//! Integers are little-endian; pages ascend. The chain proves history without old page contents, and
-//! whose history it is: no other actor's commits follow from this start.
+//! Integers are little-endian; pages ascend. The chain proves history without old page contents,
+//! and whose history it is: no other actor's commits follow from this start.
 
 use crate::id::{DbId, Generation, NameHash, PageCount, Pgno, Txid};
 use crate::page::PageBytes;

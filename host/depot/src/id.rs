@@ -95,9 +95,8 @@ random_id! {
     Token
 }
 random_id! {
-    /// Hash of the kind and the key that a database belongs to:
-    /// BLAKE3("stockade name 1" | length of the kind u32 | kind | key), cut to 16 bytes; the length is
-    /// little-endian.
+    /// Hash of the kind and the key that a database belongs to: BLAKE3("stockade name 1" | length
+    /// of the kind u32 | kind | key), cut to 16 bytes; the length is little-endian.
     NameHash
 }
 random_id! {

@@ -6,6 +6,7 @@
 //!  deploy kinds describe actors
 //!  sql export import verify fault talk to the listener of operators     (--admin)
 //!  export import verify --data-dir    work on the store itself, without a server
+//!  store check, store upgrade         the same, whatever its format
 //! ```
 //!
 //! Invariants:
@@ -30,6 +31,7 @@ mod prompt;
 mod serve;
 mod sql;
 mod statement;
+mod store;
 mod target;
 mod verify;
 
@@ -123,6 +125,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Verify(verify::Verify),
+    Store(store::Store),
     Fault(fault::Inject),
 }
 
@@ -199,6 +202,7 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Export(export) => export.run(context),
         Command::Import(import) => import.run(context),
         Command::Verify(verify) => verify.run(context),
+        Command::Store(store) => store.run(context),
         Command::Fault(fault) => fault.run(context),
     }
 }

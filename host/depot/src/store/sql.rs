@@ -1,9 +1,10 @@
 //! Every statement of the depot, in portable SQL, and the schema.
 //!
 //! One schema and one set of statements for all drivers: SQLite runs them as they are. A driver for
-//! the PostgreSQL wire replaces `?N` by `$N`, `BLOB` by `BYTEA` and `TEXT` keys by
-//! `TEXT COLLATE "C"`, drops `WITHOUT ROWID`, and nothing else; so the statements keep to what both have: row values, `ON
-//! CONFLICT`, `RETURNING`, common table expressions. Flags and numbers are `BIGINT`.
+//! the PostgreSQL wire replaces `?N` by `$N`, `BLOB` by `BYTEA`, `TEXT` keys by `TEXT COLLATE "C"`
+//! and `rowid` by `ctid`, drops `WITHOUT ROWID`, and nothing else; so the statements keep to what
+//! both have: row values, `ON CONFLICT`, `RETURNING`, common table expressions. Flags and numbers
+//! are `BIGINT`.
 //!
 //! Rules that the text of a statement keeps:
 //! - a fenced step starts with the `UPDATE head` that carries the fence as its condition;
@@ -16,21 +17,22 @@ use std::fmt::Write as _;
 
 /// Version of the schema, of what its columns hold, and of the files.
 pub(crate) const FORMAT: i32 = 3;
-/// The versions before it, which `upgrade` converts: without stages (1), without stamps at the end of
-/// pages and without names in heads (2).
+/// The versions before it, which `upgrade` converts: without stages (1), without stamps at the end
+/// of pages and without names in heads (2).
 pub(crate) const FORMATS_BEFORE: std::ops::RangeInclusive<i32> = 1..=2;
 
 /// Tables of a shard: all rows of an actor.
 ///
-/// Rows are kept in their key, so that the row that is found is the one that was asked for: no index
-/// beside the table can point to another. One leaf is then written for a row, and few are when commit
-/// rows of one database are trimmed. Two tables have large rows and a key in an index beside them:
-/// - `page`, so that rows are appended: a commit of scattered pages then rewrites leaves of a narrow
-///   index, not leaves full of other pages. A row's checksum covers its key;
+/// Rows are kept in their key, so that the row that is found is the one that was asked for: no
+/// index beside the table can point to another. One leaf is then written for a row, and few are
+/// when commit rows of one database are trimmed. Two tables have large rows and a key in an index
+/// beside them:
+/// - `page`, so that rows are appended: a commit of scattered pages then rewrites leaves of a
+///   narrow index, not leaves full of other pages. A row's checksum covers its key;
 /// - `snapshot`: what is found is compared with what was asked, from the row itself.
 ///
-/// `head.name` is the hash of the kind and key that the database belongs to, `head.format` tells what
-/// its chain starts from ([`crate::chain`]).
+/// `head.name` is the hash of the kind and key that the database belongs to, `head.format` tells
+/// what its chain starts from ([`crate::chain`]).
 ///
 /// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
 /// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
@@ -233,7 +235,8 @@ macro_rules! commit {
 }
 /// After the columns of an actor and its head: whose snapshot is kept, and the tables of all three.
 ///
-/// The snapshot is found by its key and read by its place, so that its columns are those of the row.
+/// The snapshot is found by its key and read by its place, so that its columns are those of the
+/// row.
 macro_rules! snapshot {
     () => {
         ", s.generation, s.db FROM actor a JOIN head h ON h.db = a.db \

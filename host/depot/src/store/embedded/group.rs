@@ -23,6 +23,9 @@ use super::failure;
 use crate::error::StoreError;
 use crate::store::Durable;
 
+/// Why a step was undone that did nothing wrong.
+const ANOTHER_FAILED: &str = "another step of the same group failed";
+
 /// A write step on its way through the committer.
 pub(super) trait Member: Send {
     /// How much it writes, roughly.
@@ -145,12 +148,13 @@ fn run_until_rollback(
         if conn.is_autocommit() {
             return rolled_back(ran, member);
         }
-        ran.push(member);
         if let Err(error) = undone {
             roll_back(conn);
-            answer(ran, &Err(StoreError::from(error)));
+            answer(ran, &Err(StoreError::Unavailable(ANOTHER_FAILED.into())));
+            member.reply(Err(StoreError::from(error)));
             return FileState::Sound;
         }
+        ran.push(member);
     }
     commit(conn, ran)
 }
@@ -188,8 +192,7 @@ fn statement(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
 
 /// A member's failure (no room, an I/O error) undid the whole transaction.
 fn rolled_back(ran: Vec<Box<dyn Member>>, culprit: Box<dyn Member>) -> FileState {
-    let error = StoreError::Unavailable("another step of the same group failed".into());
-    answer(ran, &Err(error));
+    answer(ran, &Err(StoreError::Unavailable(ANOTHER_FAILED.into())));
     culprit.reply(Ok(()));
     FileState::Sound
 }

@@ -56,8 +56,8 @@ use keeper::Keeper;
 use stamp::Which;
 use wal::Stop;
 
-/// A connection to one file of a store, for tools and tests: pages are proved when they are read, and
-/// stamped when they are written. It copies no log into the file when it closes.
+/// A connection to one file of a store, for tools and tests: pages are proved when they are read,
+/// and stamped when they are written. It copies no log into the file when it closes.
 ///
 /// SQLite's own tools may read a store; what they write into a file has no stamp, and is refused.
 ///

@@ -27,7 +27,7 @@ use super::marks;
 use super::older;
 use super::private;
 use super::stamp::Which;
-use super::vfs::{self, Damage, Key};
+use super::vfs::{self, Damage, Fault, Key, Place};
 use crate::store::{limits, sql};
 
 /// "STKD": tells `file` and other programs whose database this is.
@@ -172,6 +172,22 @@ pub enum OpenStoreError {
     },
 }
 
+impl OpenStoreError {
+    /// Names the file that SQLite finds malformed.
+    fn of(self, path: &Path) -> Self {
+        let malformed = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+        match &self {
+            Self::Sqlite(error)
+                if failure::code(error).is_some_and(|code| malformed.contains(&code)) =>
+            {
+                let file = path.display().to_string();
+                Self::Damaged(Damage { file, place: Place::File, fault: Fault::Malformed })
+            }
+            _ => self,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for OpenStoreError {
     fn from(error: rusqlite::Error) -> Self {
         vfs::damage_of(&error).map_or(Self::Sqlite(error), Self::Damaged)
@@ -192,7 +208,8 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
     let directory = &config.directory;
     private::directory(directory)?;
     let global = directory.join(GLOBAL);
-    let shards = lay_out(&global, config).map_err(|error| older::explain(error, config))?;
+    let laid_out = lay_out(&global, config).map_err(|error| error.of(&global));
+    let shards = laid_out.map_err(|error| older::explain(error, config))?;
     fs::File::open(directory)?.sync_all()?;
     Ok(Layout { global, shards })
 }
@@ -243,16 +260,25 @@ fn existing(
         if !path.exists() {
             return Err(OpenStoreError::Missing(path));
         }
-        let conn = plain(&path, config, false)?;
-        conn.busy_timeout(config.busy_wait)?;
-        check_file(&conn, &path)?;
-        if meta(&conn, META_STORE)?.as_deref() != Some(store) {
-            return Err(foreign(&path, "it belongs to another store"));
-        }
-        check_key(&conn, &path, Key::shard(store, shard))?;
+        check_shard(&path, config, store, shard).map_err(|error| error.of(&path))?;
         shards.push(path);
     }
     Ok(shards)
+}
+
+fn check_shard(
+    path: &Path,
+    config: &EmbeddedConfig,
+    store: &[u8],
+    shard: u8,
+) -> Result<(), OpenStoreError> {
+    let conn = plain(path, config, false)?;
+    conn.busy_timeout(config.busy_wait)?;
+    check_file(&conn, path)?;
+    if meta(&conn, META_STORE)?.as_deref() != Some(store) {
+        return Err(foreign(path, "it belongs to another store"));
+    }
+    check_key(&conn, path, Key::shard(store, shard))
 }
 
 /// Makes the shards of a new store, then says in `global` that they exist.
@@ -370,8 +396,8 @@ fn check_key(conn: &Connection, path: &Path, key: Key) -> Result<(), OpenStoreEr
 pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
     let conn = connect(path, config)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members change
-    // the same pages. On disk that was a tenth of all that is written.
+    // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members
+    // change the same pages. On disk that was a tenth of all that is written.
     conn.pragma_update(None, "temp_store", "memory")?;
     if let Some(bytes) = config.file_bytes_max {
         let pages = i64::try_from(bytes / page_bytes(&conn)?.max(1)).unwrap_or(i64::MAX);

@@ -22,7 +22,8 @@ type Read<T> = Result<T, StoreError>;
 /// few statements are prepared.
 const LISTS: [usize; 4] = [4, 16, 64, 256];
 
-/// Columns of a fenced read after those of the fence: base (two), page number, version (three), floor.
+/// Columns of a fenced read after those of the fence: base (two), page number, version (three),
+/// floor.
 const BASE: usize = Holder::COLUMNS;
 const PGNO: usize = BASE + 2;
 const VERSION: usize = PGNO + 1;

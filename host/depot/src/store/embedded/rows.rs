@@ -1,6 +1,6 @@
-//! Rows of SQLite as values of the depot, and back. Nothing stored is trusted to be in range, or to be
-//! what was asked for: each row is compared with its key (`asked`), and a head with the name of the
-//! actor that it is read for.
+//! Rows of SQLite as values of the depot, and back. Nothing stored is trusted to be in range, or to
+//! be what was asked for: each row is compared with its key (`asked`), and a head with the name of
+//! the actor that it is read for.
 //!
 //! ```text
 //! head.name     16 bytes, `ActorId::name_hash` of the actor that the database belongs to

@@ -1,16 +1,17 @@
 //! Converts a store of an older format, file by file.
 //!
 //! ```text
-//! global.db     locked against everybody from first to last: the store cannot be opened meanwhile
-//! shard-NN.db   locked, its log copied into it ─► every row ─► shard-NN.db.new ─► synced ─► renamed
+//! opening.lock  held from first to last, as is a lock of global.db for programs that know no other
+//! shard-NN.db   locked, its log copied into it ─► rows ─► shard-NN.db.new ─► synced ─► renamed
 //! global.db     the same, after all shards
 //! ```
 //!
 //! Invariants:
-//! - a file is replaced by a rename, when the new one is whole and synced; so it is the old or the new;
+//! - a file is replaced by a rename, when the new one is whole and synced; so it is the old or the
+//!   new;
 //! - an old file has no log when it is replaced, which the new one would take for its own;
-//! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run again,
-//!   goes on with what is left.
+//! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run
+//!   again, goes on with what is left.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,10 +21,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
+use super::alone;
 use super::config::EmbeddedConfig;
 use super::failure;
+use super::look;
 use super::older::{self, Look};
 use super::open::{self, APPLICATION_ID, META_SHARDS, META_STORE, New, OpenStoreError};
+use super::private;
 use super::rows;
 use super::vfs::Key;
 use crate::chain::Start;
@@ -98,6 +102,12 @@ pub fn formats(config: &EmbeddedConfig) -> Result<Formats, OpenStoreError> {
 /// `UpgradeError`. The command may be given again, and goes on.
 pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     let global = existing(config.directory.join(open::GLOBAL))?;
+    // Nobody opens the store while this is held.
+    let opening = alone::begin(&config.directory)?;
+    if !opening.is_alone() {
+        return Err(UpgradeError::InUse(config.directory.clone()));
+    }
+    look::look(config, &opening)?;
     let Some(old) = Old::lock(&global, config)? else {
         // It is the last one: all others are converted.
         formats(config)?;
@@ -206,6 +216,7 @@ impl Old {
         let copy = beside(&self.path, ".new");
         remove(&copy)?;
         remove(&beside(&copy, "-journal"))?;
+        drop(private::create_new(&copy)?);
         self.write(&copy, config, new)?;
         fs::File::open(&copy)?.sync_all()?;
         // Copied into the file when it was locked; left, it would be taken for the new one's.

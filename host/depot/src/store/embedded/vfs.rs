@@ -1,4 +1,5 @@
-//! The VFS of SQLite under a store's files: it proves what it reads, and writes the log in one piece.
+//! The VFS of SQLite under a store's files: it proves what it reads, and writes the log in one
+//! piece.
 //!
 //! ```text
 //!             xWrite                          xRead
@@ -7,11 +8,13 @@
 //! the rest    as the VFS behind               as the VFS behind
 //! ```
 //!
-//! A page is stamped on its way from the log into the file, so the log's frames have no stamp: what is
-//! read from the log is proved by the log's own checksums, which SQLite looks at only when it recovers.
-//! A checkpoint reads frames the same way, so a damaged one never becomes a page with a good stamp.
+//! A page is stamped on its way from the log into the file, so the log's frames have no stamp: what
+//! is read from the log is proved by the log's own checksums, which SQLite looks at only when it
+//! recovers. A checkpoint reads frames the same way, so a damaged one never becomes a page with a
+//! good stamp.
 //!
-//! Damage reaches SQLite as a code of its own (`damage`), and the store as `Corrupt` with file and page.
+//! Damage reaches SQLite as a code of its own (`damage`), and the store as `Corrupt` with file and
+//! page.
 
 mod combine;
 mod damage;

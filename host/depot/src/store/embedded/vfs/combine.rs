@@ -5,17 +5,17 @@
 //! system   6216 bytes, then sync                              one
 //! ```
 //!
-//! A sync that makes a file longer is a sync of its size as well, a step of the file system's journal
-//! more. So the file grows by many commits at once, in zeros: SQLite takes them for what an earlier
-//! lap of the log has left, and the next commits write over them.
+//! A sync that makes a file longer is a sync of its size as well, a step of the file system's
+//! journal more. So the file grows by many commits at once, in zeros: SQLite takes them for what an
+//! earlier lap of the log has left, and the next commits write over them.
 //!
-//! Bytes wait here only while SQLite appends a commit, until it syncs it. Others look at a frame once
-//! the log's index names it, and that is after the sync.
+//! Bytes wait here only while SQLite appends a commit, until it syncs it. Others look at a frame
+//! once the log's index names it, and that is after the sync.
 //!
-//! Invariant: nothing waits once the lock for writing is given back, or it would be written over what
-//! another process has committed meanwhile. So connections that write do not spill pages into the log
-//! before they commit (`cache_spill`), and what could not be written is forgotten: SQLite hears of it
-//! and gives the transaction up.
+//! Invariant: nothing waits once the lock for writing is given back, or it would be written over
+//! what another process has committed meanwhile. So connections that write do not spill pages into
+//! the log before they commit (`cache_spill`), and what could not be written is forgotten: SQLite
+//! hears of it and gives the transaction up.
 
 use std::ops::Range;
 

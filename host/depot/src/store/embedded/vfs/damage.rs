@@ -12,8 +12,8 @@ use std::fmt;
 
 use rusqlite::ffi;
 
-/// What SQLite is answered: its "corrupt", which undoes one statement and not a whole group as an I/O
-/// error would, with a second byte that SQLite does not use.
+/// What SQLite is answered: its "corrupt", which undoes one statement and not a whole group as an
+/// I/O error would, with a second byte that SQLite does not use.
 pub(super) const CODE: i32 = ffi::SQLITE_CORRUPT | (0x53 << 8);
 
 thread_local! {
@@ -38,6 +38,8 @@ pub enum Place {
     Page(u64),
     /// A frame of a log, counted from 1.
     Frame(u64),
+    /// Not to be told apart from the rest of it.
+    File,
 }
 
 /// What is wrong with a page or a frame.
@@ -51,6 +53,8 @@ pub enum Fault {
     CutOff,
     /// SQLite asked for something that is no page of this file.
     NoPage,
+    /// SQLite finds it malformed.
+    Malformed,
 }
 
 impl fmt::Display for Damage {
@@ -58,12 +62,14 @@ impl fmt::Display for Damage {
         match self.place {
             Place::Page(pgno) => write!(f, "engine page {pgno} of {}: ", self.file)?,
             Place::Frame(frame) => write!(f, "log frame {frame} of {}: ", self.file)?,
+            Place::File => write!(f, "{}: ", self.file)?,
         }
         f.write_str(match self.fault {
             Fault::Checksum => "checksum mismatch",
             Fault::AnotherFile => "belongs to another file",
             Fault::CutOff => "the file ends before it",
             Fault::NoPage => "the file has pages of another size",
+            Fault::Malformed => "the file is malformed",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The C boundary: the VFS of SQLite that is registered, and its files. Decides nothing.
 //!
-//! Only files with pages and logs get methods of ours; every other file is opened as by the VFS behind.
-//! A registered VFS is never freed, so SQLite may keep its pointer.
+//! Only files with pages and logs get methods of ours; every other file is opened as by the VFS
+//! behind. A registered VFS is never freed, so SQLite may keep its pointer.
 #![allow(unsafe_code, reason = "SQLite's file interface is C")]
 
 use std::collections::HashMap;
@@ -27,8 +27,8 @@ struct Vfs {
     behind: *mut ffi::sqlite3_vfs,
 }
 
-/// An open file with methods of ours. Behind it, in the same allocation, the file as the VFS behind has
-/// it.
+/// An open file with methods of ours. Behind it, in the same allocation, the file as the VFS behind
+/// has it.
 #[repr(C)]
 struct File<T> {
     base: ffi::sqlite3_file,
@@ -141,8 +141,8 @@ unsafe fn real<T>(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
 
 /// What is ours of an open file.
 unsafe fn ours<'a, T>(file: *mut ffi::sqlite3_file) -> &'a mut T {
-    // SAFETY: `open` has set it, for the methods that name this type; SQLite uses a file from one thread
-    // at a time and never from within its methods, so the reference is the only one.
+    // SAFETY: `open` has set it, for the methods that name this type; SQLite uses a file from one
+    // thread at a time and never from within its methods, so the reference is the only one.
     unsafe { &mut *(*file.cast::<File<T>>()).ours }
 }
 
@@ -369,8 +369,8 @@ unsafe extern "C" fn control(
     }
 }
 
-/// Without reads of parts of pages, which would each be a read of the page to prove it: SQLite's cache
-/// then has it for the next.
+/// Without reads of parts of pages, which would each be a read of the page to prove it: SQLite's
+/// cache then has it for the next.
 unsafe extern "C" fn page_characteristics(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: the file is open.
     unsafe { behind!(file.xDeviceCharacteristics()) & !ffi::SQLITE_IOCAP_SUBPAGE_READ }
@@ -499,7 +499,8 @@ pub(in super::super) fn reserve(conn: &Connection, bytes: u8) -> rusqlite::Resul
     ask(conn, ffi::SQLITE_FCNTL_RESERVE_BYTES, &mut c_int::from(bytes)).map_err(refused)
 }
 
-/// How many bytes SQLite leaves at the end of each page of the connection's file, once it has read it.
+/// How many bytes SQLite leaves at the end of each page of the connection's file, once it has read
+/// it.
 ///
 /// # Errors
 /// SQLite's.

@@ -6,11 +6,12 @@
 //!     2104  frame 2:    ...
 //! sum of a frame = the log's checksum of (page number, size, page), begun with the sum before it
 //! ```
-//! SQLite looks at these sums when it recovers a log, and never again: what it reads later, for a reader
-//! or a checkpoint, it takes as it comes. Here a frame's page is read together with the end of what
-//! stands before it, and both must belong together. That holds for every frame that can be read: SQLite
-//! knows of a frame once it was committed, and none of them changes before the log starts over, which
-//! waits for its readers. No uncommitted frame is ever read, since connections do not spill.
+//! SQLite looks at these sums when it recovers a log, and never again: what it reads later, for a
+//! reader or a checkpoint, it takes as it comes. Here a frame's page is read together with the end
+//! of what stands before it, and both must belong together. That holds for every frame that can be
+//! read: SQLite knows of a frame once it was committed, and none of them changes before the log
+//! starts over, which waits for its readers. No uncommitted frame is ever read, since connections
+//! do not spill.
 
 use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_OK};
 
@@ -26,7 +27,8 @@ const HEADER_BYTES: usize = 24;
 const FRAME_BYTES: usize = HEADER_BYTES + PAGE_BYTES;
 /// Salt and sum, with which both headers end.
 const END_BYTES: usize = 16;
-/// What is read for one frame at most: the end of the header before it, the page of that, and itself.
+/// What is read for one frame at most: the end of the header before it, the page of that, and
+/// itself.
 const READ_BYTES_MAX: usize = END_BYTES + PAGE_BYTES + FRAME_BYTES;
 /// Shorter reads are of headers: no page is so small.
 const PAGE_BYTES_MIN: usize = 512;
@@ -62,8 +64,8 @@ impl Frames {
         Self { name, room: Box::new([0; READ_BYTES_MAX]) }
     }
 
-    /// Reads for SQLite. What is no frame's page passes through: headers, and whole frames, which SQLite
-    /// reads when it recovers and proves itself.
+    /// Reads for SQLite. What is no frame's page passes through: headers, and whole frames, which
+    /// SQLite reads when it recovers and proves itself.
     pub(super) fn read(&mut self, at: u64, into: &mut [u8], behind: &mut impl Behind) -> i32 {
         let frame = frame_at(at).filter(|_| (PAGE_BYTES_MIN..=PAGE_BYTES).contains(&into.len()));
         let Some(frame) = frame else {
@@ -91,7 +93,8 @@ impl Frames {
 fn follows(end: &[u8], frame: &[u8]) -> bool {
     let (salt, sum) = end.split_at(8);
     let (header, page) = frame.split_at(HEADER_BYTES);
-    // The sums are big-endian; the words they are made of are as the machine that made the log has them.
+    // The sums are big-endian; the words they are made of are as the machine that made the log has
+    // them.
     salt == &header[8..16]
         && [u32::from_le_bytes, u32::from_be_bytes].iter().any(|word| {
             let sum = sums(sums(start(sum), &header[..8], *word), page, *word);
@@ -115,4 +118,94 @@ fn sums((mut one, mut two): (u32, u32), bytes: &[u8], word: fn([u8; 4]) -> u32) 
         two = two.wrapping_add(word([e, f, g, h])).wrapping_add(one);
     }
     (one, two)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::vfs::damage::CODE;
+
+    /// A log in memory.
+    struct Disk(Vec<u8>);
+
+    impl Behind for Disk {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> i32 {
+            let at = usize::try_from(at).unwrap().min(self.0.len());
+            let there = into.len().min(self.0.len() - at);
+            into[..there].copy_from_slice(&self.0[at..at + there]);
+            if there < into.len() { SQLITE_IOERR_SHORT_READ } else { SQLITE_OK }
+        }
+
+        fn write(&mut self, _: u64, _: &[u8]) -> i32 {
+            unreachable!("frames are only read")
+        }
+    }
+
+    /// The log of three commits, as SQLite writes it.
+    fn written() -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.db");
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.execute_batch(
+            "PRAGMA page_size = 2048; PRAGMA journal_mode = WAL; CREATE TABLE t (x);
+             INSERT INTO t VALUES (randomblob(500)); INSERT INTO t VALUES (randomblob(5000))",
+        )
+        .unwrap();
+        std::fs::read(directory.path().join("x.db-wal")).unwrap()
+    }
+
+    fn page_at(frame: usize) -> u64 {
+        (LOG_HEADER_BYTES + frame * FRAME_BYTES + HEADER_BYTES) as u64
+    }
+
+    fn read(disk: &mut Disk, frame: usize, len: usize) -> (i32, Vec<u8>) {
+        let mut into = vec![0; len];
+        (Frames::new("x.db-wal".into()).read(page_at(frame), &mut into, disk), into)
+    }
+
+    #[test]
+    fn frames_of_sqlite_are_read_and_each_flipped_bit_is_seen() {
+        let log = written();
+        let frames = (log.len() - LOG_HEADER_BYTES) / FRAME_BYTES;
+        assert!(frames > 4, "{frames}");
+        for frame in 0..frames {
+            let page = &log[usize::try_from(page_at(frame)).unwrap()..][..PAGE_BYTES];
+            let mut disk = Disk(log.clone());
+            assert_eq!(read(&mut disk, frame, PAGE_BYTES), (SQLITE_OK, page.to_vec()));
+            assert_eq!(read(&mut disk, frame, 700), (SQLITE_OK, page[..700].to_vec()));
+        }
+        for frame in [0, 1, frames - 1] {
+            let mut disk = Disk(log.clone());
+            let start = (LOG_HEADER_BYTES + frame * FRAME_BYTES) * 8;
+            for bit in start..start + FRAME_BYTES * 8 {
+                disk.0[bit / 8] ^= 1 << (bit % 8);
+                let (code, page) = read(&mut disk, frame, PAGE_BYTES);
+                assert_eq!((code, page.iter().max()), (CODE, Some(&0)), "frame {frame}, bit {bit}");
+                disk.0[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    #[test]
+    fn frames_in_each_others_place_and_cut_ones_are_seen() {
+        let log = written();
+        let frame = |n: usize| LOG_HEADER_BYTES + n * FRAME_BYTES;
+        let mut disk = Disk(log.clone());
+        disk.0.copy_within(frame(1)..frame(2), frame(2));
+        assert_eq!(read(&mut disk, 2, PAGE_BYTES).0, CODE);
+        let mut disk = Disk(log);
+        disk.0.truncate(frame(2) + 100);
+        assert_eq!(read(&mut disk, 2, PAGE_BYTES).0, CODE);
+        assert_eq!(read(&mut disk, 1, PAGE_BYTES).0, SQLITE_OK);
+    }
+
+    #[test]
+    fn headers_and_whole_frames_pass_through() {
+        let mut disk = Disk(vec![7; 3 * FRAME_BYTES]);
+        for (at, len) in [(0, LOG_HEADER_BYTES), (32, FRAME_BYTES), (24, 8)] {
+            let mut into = vec![0; len];
+            let code = Frames::new("x".into()).read(at, &mut into, &mut disk);
+            assert_eq!((code, into), (SQLITE_OK, vec![7; len]));
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! The file with the pages: each is stamped when it is written and proved when it is read.
 //!
-//! The file's key is in each stamp, that of page 1 included, which is how a connection learns it. A new
-//! file has no page yet: its key is offered by the one that makes it, and written with its first page.
+//! The file's key is in each stamp, that of page 1 included, which is how a connection learns it. A
+//! new file has no page yet: its key is offered by the one that makes it, and written with its
+//! first page.
 //!
-//! SQLite reads the first 100 bytes alone, without a lock, to learn the size of pages: after a crash they
-//! may be half of an interrupted checkpoint, whose pages are in the log. They are not proved. Nothing
-//! rests on them: SQLite takes the size again from page 1, which it reads whole, from here or the log.
+//! SQLite reads the first 100 bytes alone, without a lock, to learn the size of pages: after a
+//! crash they may be half of an interrupted checkpoint, whose pages are in the log. They are not
+//! proved. Nothing rests on them: SQLite takes the size again from page 1, which it reads whole,
+//! from here or the log.
 //!
 //! What is not in the file is damage, too: SQLite would take it for zeros.
 
@@ -156,5 +158,126 @@ impl Pages {
 
     fn damaged(&self, pgno: u64, fault: Fault) -> i32 {
         damage::note(Damage { file: self.name.clone(), place: Place::Page(pgno), fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi::SQLITE_OK;
+
+    use super::*;
+    use crate::store::embedded::vfs::damage::CODE;
+
+    const KEY: fn() -> Key = || Key::shard(&[1; 16], 0);
+
+    /// A file in memory.
+    #[derive(Default)]
+    struct Disk(Vec<u8>);
+
+    impl Behind for Disk {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> i32 {
+            let at = usize::try_from(at).unwrap().min(self.0.len());
+            let there = into.len().min(self.0.len() - at);
+            into.fill(0);
+            into[..there].copy_from_slice(&self.0[at..at + there]);
+            if there < into.len() { SQLITE_IOERR_SHORT_READ } else { SQLITE_OK }
+        }
+
+        fn write(&mut self, at: u64, bytes: &[u8]) -> i32 {
+            let at = usize::try_from(at).unwrap();
+            self.0.resize(self.0.len().max(at + bytes.len()), 0);
+            self.0[at..at + bytes.len()].copy_from_slice(bytes);
+            SQLITE_OK
+        }
+    }
+
+    /// Where page `pgno` begins.
+    fn at(pgno: u64) -> u64 {
+        (pgno - 1) * PAGE_BYTES as u64
+    }
+
+    /// A file of three pages.
+    fn three() -> (Pages, Disk) {
+        let (mut pages, mut disk) = (Pages::new("f".into()), Disk::default());
+        pages.offer(Some(KEY()));
+        for pgno in 1..=3 {
+            let page = [u8::try_from(pgno).unwrap(); PAGE_BYTES];
+            assert_eq!(pages.write(at(pgno), &page, &mut disk), SQLITE_OK);
+        }
+        (pages, disk)
+    }
+
+    fn read(pages: &mut Pages, from: u64, len: usize, disk: &mut Disk) -> (i32, Vec<u8>) {
+        let mut into = vec![9; len];
+        (pages.read(from, &mut into, disk), into)
+    }
+
+    #[test]
+    fn what_was_written_is_read_whole_and_in_part_by_anyone() {
+        let (_, mut disk) = three();
+        let mut pages = Pages::new("f".into());
+        assert_eq!(pages.key(&mut disk), Ok(Some(KEY())));
+        let (code, page) = read(&mut pages, at(2), PAGE_BYTES, &mut disk);
+        assert_eq!((code, &page[..KEY_AT]), (SQLITE_OK, &[2; KEY_AT][..]));
+        assert_eq!(read(&mut pages, at(3) + 4, 700, &mut disk), (SQLITE_OK, vec![3; 700]));
+        assert_eq!(read(&mut pages, 0, 100, &mut disk), (SQLITE_OK, vec![1; 100]));
+    }
+
+    #[test]
+    fn damage_is_seen_whole_and_in_part() {
+        for (from, len) in [(at(2), PAGE_BYTES), (at(2), 600), (at(2) + 1000, 8)] {
+            let (mut pages, mut disk) = three();
+            disk.0[PAGE_BYTES + 50] ^= 1;
+            let (code, bytes) = read(&mut pages, from, len, &mut disk);
+            assert_eq!((code, bytes), (CODE, vec![0; len]), "nothing of it is served");
+            assert_eq!(read(&mut pages, at(3), PAGE_BYTES, &mut disk).0, SQLITE_OK);
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_file_and_one_that_is_cut_off_are_damage() {
+        let (mut pages, mut disk) = three();
+        let mut other = Pages::new("g".into());
+        other.offer(Some(Key::shard(&[1; 16], 1)));
+        let mut elsewhere = Disk::default();
+        for pgno in 1..=3 {
+            other.write(at(pgno), &[7; PAGE_BYTES], &mut elsewhere);
+        }
+        disk.0[PAGE_BYTES..2 * PAGE_BYTES]
+            .copy_from_slice(&elsewhere.0[PAGE_BYTES..2 * PAGE_BYTES]);
+        assert_eq!(pages.check(2, &mut disk), CODE);
+        assert_eq!(pages.check(3, &mut disk), SQLITE_OK);
+        disk.0.truncate(2 * PAGE_BYTES + 100);
+        assert_eq!(pages.check(3, &mut disk), CODE);
+        disk.0.clear();
+        assert_eq!(pages.check(1, &mut disk), CODE, "cut to nothing while it is open");
+    }
+
+    #[test]
+    fn an_empty_file_is_empty_and_takes_whole_pages_only() {
+        let (mut pages, mut disk) = (Pages::new("f".into()), Disk::default());
+        assert_eq!(pages.key(&mut disk), Ok(None));
+        assert_eq!(read(&mut pages, 0, PAGE_BYTES, &mut disk).0, SQLITE_IOERR_SHORT_READ);
+        let page = [5; PAGE_BYTES];
+        assert_eq!(pages.write(0, &page, &mut disk), SQLITE_IOERR_WRITE, "no key");
+        pages.offer(Some(KEY()));
+        assert_eq!(pages.write(0, &page[..512], &mut disk), SQLITE_IOERR_WRITE);
+        assert_eq!(pages.write(100, &page, &mut disk), SQLITE_IOERR_WRITE);
+        assert_eq!(pages.write(0, &page, &mut disk), SQLITE_OK);
+        // The file's own key counts, whatever is offered later.
+        pages.offer(Some(Key::global(&[9; 16])));
+        assert_eq!(pages.write(at(2), &page, &mut disk), SQLITE_OK);
+        assert_eq!(pages.check(2, &mut disk), SQLITE_OK);
+        assert_eq!(Pages::new("f".into()).key(&mut disk), Ok(Some(KEY())));
+    }
+
+    #[test]
+    fn with_larger_pages_in_mind_only_the_first_is_read() {
+        let (mut pages, mut disk) = three();
+        assert_eq!(read(&mut pages, 0, 4096, &mut disk).0, SQLITE_OK);
+        assert_eq!(read(&mut pages, 4096, 4096, &mut disk).0, CODE);
+        disk.0[20] ^= 8;
+        assert_eq!(read(&mut pages, 0, 4096, &mut disk).0, CODE);
+        assert_eq!(read(&mut pages, 0, 1024, &mut disk).0, CODE);
     }
 }

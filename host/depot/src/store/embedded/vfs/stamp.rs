@@ -3,19 +3,19 @@
 //! ```text
 //! page of 2048 bytes
 //!    0   SQLite's part of the page
-//! 2032   key    u64   of the file: first 8 bytes of BLAKE3("stockade file 1" | store id 16 | place 1),
-//!                     place: 0 global.db, n + 1 shard n
+//! 2032   key    u64   of the file: first 8 bytes of BLAKE3("stockade file 1" | store id 16 |
+//!                     place 1); place: 0 global.db, n + 1 shard n
 //! 2040   sum    u64   XXH3-64 of bytes 0 .. 2040, with the page's number as its seed
 //! ```
-//! Integers are little-endian. SQLite leaves the last 16 bytes of each page alone, as its header's byte
-//! 20 says. A page that was written to another place, or that comes from another file or store, has
-//! another sum or key.
+//! Integers are little-endian. SQLite leaves the last 16 bytes of each page alone, as its header's
+//! byte 20 says. A page that was written to another place, or that comes from another file or
+//! store, has another sum or key.
 
 use twox_hash::XxHash3_64;
 
-/// Bytes of an engine page. A commit changes a leaf of the page index and one of the commit rows for
-/// itself, and a trimmed row its own: small pages make them a small part of what is written. 1 KiB
-/// writes less still, for more CPU a commit; 8 KiB read no faster.
+/// Bytes of an engine page. A commit changes a leaf of the page index and one of the commit rows
+/// for itself, and a trimmed row its own: small pages make them a small part of what is written. 1
+/// KiB writes less still, for more CPU a commit; 8 KiB read no faster.
 pub(in super::super) const PAGE_BYTES: usize = 2048;
 /// Bytes that SQLite leaves to the stamp.
 pub(in super::super) const STAMP_BYTES: u8 = 16;
