@@ -25,6 +25,7 @@ mod log;
 mod look;
 mod marks;
 mod open;
+mod overtaken;
 mod private;
 mod read;
 mod readers;
