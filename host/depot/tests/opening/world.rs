@@ -124,15 +124,20 @@ impl World {
         told
     }
 
-    /// What is there if the process is killed now. Files are copied one after the other, so no mark
-    /// may be raised meanwhile.
+    /// What is there if the process is killed now.
     pub(crate) fn image(&self) -> Image {
-        loop {
-            let before = marks(self.directory.path());
-            let image = copy_of(self.directory.path());
-            if marks(self.directory.path()) == before {
-                return image;
-            }
+        image_of(self.directory.path())
+    }
+}
+
+/// What is there if the process with an open store is killed now. Files are copied one after the
+/// other, so no mark may be raised meanwhile.
+pub(crate) fn image_of(directory: &Path) -> Image {
+    loop {
+        let before = marks(directory);
+        let image = copy_of(directory);
+        if marks(directory) == before {
+            return image;
         }
     }
 }
