@@ -235,10 +235,14 @@ fn make(global: &Connection, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, Op
         if used.is_some() || marks::was_used(&conn)? {
             return Err(OpenStoreError::Missing(config.directory.join("global.db")));
         }
-        conn.execute("DELETE FROM meta", [])?;
-        conn.execute(sql::META_PUT, (META_STORE, &store[..]))?;
+        let step = conn.unchecked_transaction()?;
+        step.execute("DELETE FROM meta", [])?;
+        step.execute(sql::META_PUT, (META_STORE, &store[..]))?;
+        marks::begin(&step, store, Which::shard(shard))?;
+        step.commit()?;
         shards.push(path);
     }
+    marks::begin(global, store, Which::GLOBAL)?;
     global.execute("DELETE FROM meta", [])?;
     global.execute(sql::META_PUT, (META_STORE, &store[..]))?;
     global.execute(sql::META_PUT, (META_SHARDS, &[config.shards][..]))?;

@@ -12,6 +12,9 @@ use std::path::Path;
 use super::log::{FRAME_HEADER_BYTES, HEADER_BYTES, Header, Log};
 use super::look::beside;
 
+/// Where the header of a file has how many bytes at the end of each page are reserved.
+const RESERVED_AT: u64 = 20;
+
 /// True if a page of the file is that of a frame behind the first bad one, and not the last good one.
 ///
 /// # Errors
@@ -22,9 +25,13 @@ pub(super) fn is_beyond(path: &Path, log: &Log) -> io::Result<bool> {
         file => file?,
     };
     let (file, mut frames) = (File::open(path)?, BufReader::new(frames));
+    // What is reserved at the end of a page is not SQLite's, and need not be in the log.
+    let mut reserved = [0];
+    file.read_exact_at(&mut reserved, RESERVED_AT)?;
+    let usable = (log.page_bytes as usize).saturating_sub(usize::from(reserved[0]));
     frames.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
     let mut frame = vec![0; FRAME_HEADER_BYTES + log.page_bytes as usize];
-    let mut found = vec![0; log.page_bytes as usize];
+    let mut found = vec![0; usable];
     // Of the good part the hash of each page: a log is bounded, and so are these.
     let mut good: HashMap<u32, blake3::Hash> = HashMap::new();
     let is_known = log.header == Header::Good;
@@ -34,6 +41,7 @@ pub(super) fn is_beyond(path: &Path, log: &Log) -> io::Result<bool> {
             read => read?,
         }
         let (header, page) = frame.split_at(FRAME_HEADER_BYTES);
+        let page = &page[..usable];
         let pgno = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
         if pgno == 0 || (is_known && header[8..16] != log.salts) {
             continue;
