@@ -115,7 +115,7 @@ impl Host {
         let dirs = config.make_directories()?;
         let store: Arc<dyn Store> = match &config.store {
             Some(store) => Arc::clone(store),
-            None => Arc::new(open_embedded(&dirs.store)?),
+            None => Arc::new(open_embedded(&dirs.store, config.accept_loss)?),
         };
         let faulting = config.allow_faults.then(|| {
             tracing::warn!("FAULTS ARE ALLOWED: operators can make actors fail on purpose");
@@ -611,8 +611,10 @@ async fn in_time(what: &str, step: impl Future<Output = ()>) -> bool {
     done
 }
 
-fn open_embedded(dir: &Path) -> Result<EmbeddedStore, HostError> {
-    EmbeddedStore::open(&EmbeddedConfig::new(dir))
+fn open_embedded(dir: &Path, accept_loss: bool) -> Result<EmbeddedStore, HostError> {
+    let mut config = EmbeddedConfig::new(dir);
+    config.accept_loss = accept_loss;
+    EmbeddedStore::open(&config)
         .map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
 }
 

@@ -25,6 +25,7 @@ mod kill;
 mod large;
 mod lifecycle;
 mod moved;
+mod opening;
 mod report;
 mod retention;
 mod revoke;

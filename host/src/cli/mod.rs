@@ -35,7 +35,9 @@ mod store;
 mod target;
 mod verify;
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -151,14 +153,26 @@ impl Context {
     /// The token's text, from its file or the environment.
     fn token(&self) -> Result<Option<String>, Failure> {
         let text = match &self.common.token_file {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|error| Failure::file("read the token from", path, &error))?,
-            ),
+            Some(path) => Some(read_token(path)?),
             None => std::env::var("STOCKADE_TOKEN").ok(),
         };
         Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
+}
+
+/// The text of a token file. One that others can read is taken, since secrets that are mounted often
+/// are like that, but not without a word.
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::file("read the token from", path, &error);
+    let mut text = String::new();
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    file.read_to_string(&mut text).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let (path, mode) = (path.display(), format!("{mode:o}"));
+        tracing::warn!(%path, mode, "others can read the token: chmod 600");
+    }
+    Ok(text)
 }
 
 /// The address given, else the environment's, else the one `serve` has by default.

@@ -22,7 +22,8 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Opens the store of a host's data directory. Makes nothing that is not there.
+    /// Opens the store of a host's data directory. Makes nothing that is not there, and accepts no
+    /// loss: `stockade serve --accept-loss` does.
     pub(super) fn open(data_dir: &Path) -> Result<Self, Failure> {
         let directory = data_dir.join("store");
         if !directory.is_dir() {

@@ -66,6 +66,10 @@ pub(super) struct Serve {
     /// Let `stockade fault` make actors fail on purpose. Never where it matters
     #[arg(long)]
     allow_faults: bool,
+    /// Start although something of the store is known to be lost, with what is left. Each loss is
+    /// logged and remembered, and a damaged log is copied first. Without it such a store is refused
+    #[arg(long)]
+    accept_loss: bool,
     /// Take over actors of a process on the same data that shows no sign of life for so long, in
     /// milliseconds [default: 6000]
     #[arg(long, value_name = "MS")]
@@ -118,10 +122,7 @@ impl Serve {
         let data_dir = self.data_dir.clone().or(file.data_dir);
         let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("stockade-data"));
         let token = match (&context.common.token_file, &file.token_file) {
-            (None, Some(path)) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|error| Failure::file("read the token from", path, &error))?,
-            ),
+            (None, Some(path)) => Some(super::read_token(path)?),
             _ => context.token()?,
         };
         let token = token.map(|text| Token::new(&text)).transpose();
@@ -129,6 +130,7 @@ impl Serve {
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
         host.allow_faults = self.allow_faults || file.allow_faults;
+        host.accept_loss = self.accept_loss;
         host.limits = file.host.limits();
         host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
         host.kind_defaults = over(&file.limits, &self.limits)?;

@@ -29,6 +29,9 @@ pub struct HostConfig {
     /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose. Never where it
     /// matters: whoever reaches the operators' listener can do it then.
     pub allow_faults: bool,
+    /// Whether the embedded store opens although something of it is known to be lost. It is logged
+    /// and remembered.
+    pub accept_loss: bool,
     /// The store; `None` is the embedded one in `data_dir`.
     pub store: Option<Arc<dyn Store>>,
     /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
@@ -60,6 +63,7 @@ impl HostConfig {
             advertised: "local".to_owned(),
             lease: LEASE,
             allow_faults: false,
+            accept_loss: false,
             store: None,
             ground: None,
             wait_on_callers: false,
@@ -87,6 +91,8 @@ impl HostConfig {
     }
 }
 
+/// Makes a directory that only its owner can read. One that is there is left as it is: what is kept in it
+/// has directories of its own, which the store, the code cache and the scratch files look at.
 fn make_private(dir: &Path) -> Result<(), HostError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })

@@ -157,6 +157,7 @@ CREATE TABLE IF NOT EXISTS seen (
 );
 ";
 pub(crate) const OWN_PUT: &str = "INSERT INTO own (stamp) VALUES (?1)";
+pub(crate) const OWN_CLEAR: &str = "DELETE FROM own";
 pub(crate) const OWN_SET: &str = "UPDATE own SET stamp = ?1";
 pub(crate) const OWN_GET: &str = "SELECT stamp FROM own";
 pub(crate) const SEEN_ALL: &str = "SELECT file, epoch FROM seen";

@@ -55,7 +55,7 @@ async fn what_is_left_opens_and_the_loss_is_remembered() {
         let state = as_store.actor(&due[0].0).await.unwrap().unwrap();
         let mut owner = Owner::of(&as_store, due[0].0.clone(), &state.head);
         owner.commit(&[(1, 77)], 3).await;
-        let killed = crate::world::copy_of(directory.path());
+        let killed = crate::world::image_of(directory.path());
         for image in [killed.clone(), after_a_power_cut(&killed)] {
             let directory = put(&image);
             let store = open(directory.path()).unwrap();

@@ -62,8 +62,9 @@ async fn a_missing_log_is_refused_and_a_missing_index_is_not() {
 /// Without the index, the marks in the other files tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_missing_after_a_power_cut_is_seen_by_the_others() {
-    let mut world = World::new().await;
+    let mut world = World::marking().await;
     world.write(1..4).await;
+    world.wait_for_all_marks();
     let image = after_a_power_cut(&world.image());
     for name in LOGS {
         let mut gone = image.clone();
@@ -71,7 +72,7 @@ async fn a_log_that_is_missing_after_a_power_cut_is_seen_by_the_others() {
         match refused(&gone) {
             OpenStoreError::RolledBack { path, has, seen, .. } => {
                 assert!(path.ends_with(name.trim_end_matches("-wal")));
-                assert_eq!((has, seen), (0, 1));
+                assert!(has == 0 && seen > 0, "{has}, {seen}");
             }
             other => panic!("{name}: {other}"),
         }
@@ -108,10 +109,12 @@ async fn a_torn_last_group_is_not_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_another_file_is_refused() {
-    let mut world = World::new().await;
+    let mut world = World::marking().await;
     world.write(1..4).await;
-    let mut other = World::new().await;
+    world.wait_for_all_marks();
+    let mut other = World::marking().await;
     other.write(1..9).await;
+    other.wait_for_all_marks();
     for power_cut in [false, true] {
         let (mut image, mut others) = (world.image(), other.image());
         if power_cut {
@@ -135,8 +138,9 @@ async fn a_log_of_another_file_is_refused() {
 /// A log from before a checkpoint, beside the file from after it: pages would go back one by one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_log_is_refused() {
-    let mut world = World::new().await;
+    let mut world = World::marking().await;
     world.write(1..4).await;
+    world.wait_for_all_marks();
     let old = after_a_power_cut(&world.image());
     world.reopen().await;
     world.write(4..8).await;

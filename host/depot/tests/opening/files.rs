@@ -1,13 +1,13 @@
 //! Files that are older, exchanged, of another store, empty or gone.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use stockade_depot::Store;
 use stockade_depot::store::embedded::OpenStoreError;
 
-use crate::world::{Image, World, accept, check_whole, found, put, refused};
-
-const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
+use crate::world::{FILES, FRAME, HEADER, Image, World, accept, check_whole, found, put, refused};
 
 /// The files of a store in two states, both closed in order.
 async fn old_and_new() -> (World, Image, Image) {
@@ -46,18 +46,21 @@ async fn an_older_copy_of_any_file_is_refused_and_all_of_them_are_a_backup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_file_under_a_newer_log_is_refused() {
-    let mut world = World::new().await;
-    world.write(1..4).await;
-    world.reopen().await;
-    let old = world.image();
-    for _ in 0..2 {
-        world.write(4..8).await;
-        world.store.put_kind("ledger", crate::owner::COMPONENT, "{\"a\":1}").await.unwrap();
+    let mut world = World::marking().await;
+    let old = {
+        world.wait_for_all_marks();
         world.reopen().await;
+        world.image()
+    };
+    for round in 0..3 {
+        if round > 0 {
+            world.reopen().await;
+        }
+        world.write(round * 3 + 1..round * 3 + 4).await;
+        let manifest = format!("{{\"a\":{round}}}");
+        world.store.put_kind("ledger", crate::owner::COMPONENT, &manifest).await.unwrap();
+        world.wait_for_all_marks();
     }
-    world.write(8..9).await;
-    world.store.put_kind("ledger", crate::owner::COMPONENT, "{\"a\":2}").await.unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
     let new = world.image();
     for name in FILES {
         let mut mixed = new.clone();
@@ -148,18 +151,16 @@ async fn one_who_opens_beside_others_does_not_look() {
     let told = world.told().await;
     let second = crate::world::open(world.directory.path()).unwrap();
     assert!(found(&second, &told).await == told);
-    // What it would refuse if it looked: a log that ends too early for its index.
-    let (good, mut damaged) = (world.image(), world.image());
-    damaged.get_mut("shard-00.db-wal").unwrap().truncate(40_000);
-    let log = world.directory.path().join("shard-00.db-wal");
-    std::fs::write(&log, &damaged["shard-00.db-wal"]).unwrap();
+    // What it would refuse if it looked: a checksum that nobody reads while the index is there.
+    let mut damaged = world.image();
+    damaged.get_mut("shard-00.db-wal").unwrap()[HEADER + 3 * FRAME + 20] ^= 1;
+    let log = OpenOptions::new().write(true).open(world.directory.path().join("shard-00.db-wal"));
+    log.unwrap().write_all_at(&damaged["shard-00.db-wal"], 0).unwrap();
     let third = crate::world::open(world.directory.path()).unwrap();
-    std::fs::write(&log, &good["shard-00.db-wal"]).unwrap();
     assert!(found(&third, &told).await == told);
     for store in [Arc::clone(&world.store), second, third] {
         store.close().await;
     }
     // All are closed: the next one is alone again.
-    let directory = put(&damaged);
-    assert!(matches!(crate::world::open(directory.path()), Err(OpenStoreError::LogCut { .. })));
+    assert!(matches!(refused(&damaged), OpenStoreError::LogDamaged { frame: 4, .. }));
 }

@@ -4,31 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use stockade_depot::store::embedded::EmbeddedConfig;
 use stockade_depot::{EmbeddedStore, Store};
 
 use crate::owner::{NODE, Owner};
-
-const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
-
-/// Each file's own mark, and what it has seen of the others.
-fn marks(directory: &Path) -> Vec<(i64, Vec<(u8, i64)>)> {
-    let of = |file: &&str| {
-        let conn = Connection::open(directory.join(file)).unwrap();
-        conn.busy_timeout(Duration::from_secs(5)).unwrap();
-        let own: Vec<u8> = conn.query_row("SELECT stamp FROM own", [], |row| row.get(0)).unwrap();
-        let seen = {
-            let mut all = conn.prepare("SELECT file, epoch FROM seen ORDER BY file").unwrap();
-            let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-            rows.map(Result::unwrap).collect()
-        };
-        // The log is the store's.
-        std::mem::forget(conn);
-        (i64::from_be_bytes(own[25..].try_into().unwrap()), seen)
-    };
-    FILES.iter().map(of).collect()
-}
+use crate::world::marks;
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use stockade_depot::store::embedded::{EmbeddedConfig, OpenStoreError};
 use stockade_depot::{ActorId, EmbeddedStore, Store};
 use tempfile::TempDir;
@@ -22,7 +23,8 @@ pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 /// What callers were told: each actor and the whole database that it had then.
 pub(crate) type Told = Vec<(ActorId, Vec<u8>)>;
 
-/// A store whose logs are not copied into its files, and whose marks are raised once.
+/// A store whose logs are not copied into its files, and whose marks are raised by its first write and
+/// not again for an hour.
 pub(crate) fn config(directory: &Path) -> EmbeddedConfig {
     let mut config = EmbeddedConfig::new(directory);
     config.marks_every = Duration::from_secs(3600);
@@ -34,11 +36,30 @@ pub(crate) struct World {
     pub(crate) directory: TempDir,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) owners: Vec<Owner>,
+    config: fn(&Path) -> EmbeddedConfig,
+    /// Marks at the opening.
+    opened: Marks,
 }
 
 impl World {
-    /// Some actors in each shard, whose marks are set.
+    /// Some actors in each shard. Marks are raised once, and none while a test goes on.
     pub(crate) async fn new() -> Self {
+        let world = Self::with(config).await;
+        world.wait_for_marks(|now| now.iter().filter(|(_, seen)| seen.len() == 1).count() == 2);
+        world
+    }
+
+    /// The same, with marks raised all the time.
+    pub(crate) async fn marking() -> Self {
+        let often = |directory: &Path| {
+            let mut config = config(directory);
+            config.marks_every = Duration::from_millis(20);
+            config
+        };
+        Self::with(often).await
+    }
+
+    async fn with(config: fn(&Path) -> EmbeddedConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(EmbeddedStore::open(&config(directory.path())).unwrap());
@@ -46,9 +67,32 @@ impl World {
         for n in 0..4 {
             owners.push(Owner::create(&store, &format!("actor {n}")).await);
         }
+        assert!([0, 1].iter().all(|shard| owners.iter().any(|it| it.fence.db.shard().0 == *shard)));
         store.put_kind("ledger", crate::owner::COMPONENT, "{}").await.unwrap();
-        settled(directory.path());
-        Self { directory, store, owners }
+        let opened = FILES.map(|_| (0, Vec::new())).to_vec();
+        Self { directory, store, owners, config, opened }
+    }
+
+    /// Waits until all files have higher marks than when the store was opened, and the others know
+    /// them.
+    pub(crate) fn wait_for_all_marks(&self) {
+        self.wait_for_marks(|now| {
+            let own = |file: usize| now[file].0;
+            let is_known = |file: usize| {
+                let number = if file == 0 { u8::MAX } else { u8::try_from(file - 1).unwrap() };
+                let others = now.iter().enumerate().filter(|(other, _)| *other != file);
+                others.into_iter().all(|(_, (_, seen))| seen.contains(&(number, own(file))))
+            };
+            (0..now.len()).all(|file| own(file) > self.opened[file].0 && is_known(file))
+        });
+    }
+
+    fn wait_for_marks(&self, done: impl Fn(&Marks) -> bool) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !done(&marks(self.directory.path())) {
+            assert!(Instant::now() < until, "{:?}", marks(self.directory.path()));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Commits of all actors, each a group of its own.
@@ -63,12 +107,13 @@ impl World {
     /// Closes it in order and opens it again.
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
-        let config = config(self.directory.path());
+        let config = (self.config)(self.directory.path());
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
         for owner in &mut self.owners {
             owner.store = Arc::clone(&store);
         }
         self.store = store;
+        self.opened = marks(self.directory.path());
     }
 
     pub(crate) async fn told(&self) -> Told {
@@ -81,26 +126,37 @@ impl World {
 
     /// What is there if the process is killed now.
     pub(crate) fn image(&self) -> Image {
-        copy_of(self.directory.path())
+        image_of(self.directory.path())
     }
 }
 
-/// Waits until every file has told its mark.
-fn settled(directory: &Path) {
-    let until = Instant::now() + Duration::from_secs(30);
-    for file in ["global.db", "shard-00.db", "shard-01.db"] {
+/// What is there if the process with an open store is killed now. Files are copied one after the
+/// other, so no mark may be raised meanwhile.
+pub(crate) fn image_of(directory: &Path) -> Image {
+    loop {
+        let before = marks(directory);
+        let image = copy_of(directory);
+        if marks(directory) == before {
+            return image;
+        }
+    }
+}
+
+/// Each file's own mark, and what it has seen of the others.
+pub(crate) type Marks = Vec<(i64, Vec<(u8, i64)>)>;
+
+pub(crate) fn marks(directory: &Path) -> Marks {
+    let of = |file: &&str| {
         let conn = Connection::open(directory.join(file)).unwrap();
         conn.busy_timeout(Duration::from_secs(5)).unwrap();
-        let seen = || -> i64 {
-            conn.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap()
-        };
-        while seen() < 2 {
-            assert!(Instant::now() < until, "{file} was not told all marks");
-            std::thread::yield_now();
-        }
-        // An ordinary connection would empty the log when it is the last one.
-        std::mem::forget(conn);
-    }
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        let own: Vec<u8> = conn.query_row("SELECT stamp FROM own", [], |row| row.get(0)).unwrap();
+        let mut all = conn.prepare("SELECT file, epoch FROM seen ORDER BY file").unwrap();
+        let seen = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let seen = seen.map(Result::unwrap).collect();
+        (i64::from_be_bytes(own[25..].try_into().unwrap()), seen)
+    };
+    FILES.iter().map(of).collect()
 }
 
 /// By another process: in this one, SQLite would lose its locks on what is closed here.
@@ -190,4 +246,5 @@ pub(crate) fn end(log: &[u8]) -> usize {
     HEADER + commits(log).last().unwrap() * FRAME
 }
 
+pub(crate) const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
 pub(crate) const LOGS: [&str; 3] = ["global.db-wal", "shard-00.db-wal", "shard-01.db-wal"];

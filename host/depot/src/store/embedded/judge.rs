@@ -172,3 +172,6 @@ fn bare(evidence: &Evidence<'_>, index: Option<&Index>) -> Bare {
     let into_lost = log.stamp_behind.is_some_and(|stamp| bare.epoch >= stamp.epoch);
     if beyond_good || into_lost { Bare::Beyond } else { Bare::Before }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,9 @@ use super::alone::Opening;
 use super::config::EmbeddedConfig;
 use super::index::Index;
 use super::judge::{Bare, Damage, Evidence, Verdict, judge};
-use super::log;
+use super::log::{self, Log};
 use super::open::OpenStoreError;
+use super::overtaken;
 use super::private;
 use super::stamp::{Stamp, Which};
 use crate::store::limits::DAMAGED_LOGS_MAX;
@@ -51,18 +52,21 @@ pub(super) fn look(
     opening: &Opening,
 ) -> Result<Vec<Accepted>, OpenStoreError> {
     let shards = (0..EmbeddedConfig::SHARDS_MAX).map(Which::shard);
-    let mut damaged = Vec::new();
+    let mut damaged: Vec<(Which, PathBuf, Damage, Log)> = Vec::new();
     for which in [Which::GLOBAL].into_iter().chain(shards) {
         let path = config.directory.join(which.name());
-        if let Some(damage) = look_at(which, &path, opening.is_same_boot())? {
-            damaged.push((which, path, damage));
+        if let Some((damage, log)) = look_at(which, &path, opening.is_same_boot())? {
+            damaged.push((which, path, damage, log));
         }
     }
     let mut accepted = Vec::new();
-    for (which, path, damage) in damaged {
+    for (which, path, mut damage, log) in damaged {
         let refusal = refusal(&path, damage);
         if !config.accept_loss {
             return Err(refusal);
+        }
+        if damage.file == Bare::Before && overtaken::is_beyond(&path, &log)? {
+            damage.file = Bare::Beyond;
         }
         let copy = put_aside(&path, damage)?;
         let what = format!("{}; copy: {}", loss(damage), copy.as_deref().unwrap_or("none"));
@@ -71,13 +75,18 @@ pub(super) fn look(
     Ok(accepted)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A file that SQLite keeps beside a database.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn look_at(which: Which, path: &Path, same_boot: bool) -> Result<Option<Damage>, OpenStoreError> {
+fn look_at(
+    which: Which,
+    path: &Path,
+    same_boot: bool,
+) -> Result<Option<(Damage, Log)>, OpenStoreError> {
     let (path_of_log, page_bytes) = (beside(path, "-wal"), page_bytes(path)?);
     let index = Index::read(&beside(path, "-shm"))?;
     let asked = index.map(|index| index.frames);
@@ -102,7 +111,7 @@ fn look_at(which: Which, path: &Path, same_boot: bool) -> Result<Option<Damage>,
     let index = index.as_ref();
     match judge(&Evidence { which, log: &log, index, same_boot, page_bytes, bare }) {
         Verdict::Sound => Ok(None),
-        Verdict::Damaged(damage) => Ok(Some(damage)),
+        Verdict::Damaged(damage) => Ok(Some((damage, log))),
         Verdict::Foreign(why) => Err(OpenStoreError::Foreign { path: path_of_log, why }),
     }
 }

@@ -109,12 +109,8 @@ impl<'a> Open<'a> {
     /// Gives it marks if it has none. What it has without its log tells whose it is from then on.
     fn finish(&mut self, store: [u8; 16], was_damaged: bool) -> Result<(), OpenStoreError> {
         if self.stamp.is_none() {
-            let stamp = Stamp { store, which: self.which, epoch: 0 };
             let step = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            step.execute_batch(sql::OWN_SCHEMA)?;
-            if Stamp::read(&step)?.is_none() {
-                step.execute(sql::OWN_PUT, [&stamp.to_bytes()[..]])?;
-            }
+            begin(&step, store, self.which)?;
             step.commit()?;
         }
         // Frames of a damaged log that lie behind its good part would look like damage once more.
@@ -123,6 +119,15 @@ impl<'a> Open<'a> {
         }
         Ok(())
     }
+}
+
+/// Gives a file its first mark, inside a transaction of its own or of the file's making. A file that is
+/// made a second time, since the first time was interrupted, gets another store's id.
+pub(super) fn begin(conn: &Connection, store: [u8; 16], which: Which) -> rusqlite::Result<()> {
+    conn.execute_batch(sql::OWN_SCHEMA)?;
+    conn.execute(sql::OWN_CLEAR, [])?;
+    let stamp = Stamp { store, which, epoch: 0 };
+    conn.execute(sql::OWN_PUT, [&stamp.to_bytes()[..]]).map(drop)
 }
 
 fn seen(conn: &Connection) -> rusqlite::Result<Vec<(u8, u64)>> {

@@ -25,6 +25,7 @@ mod look;
 mod marks;
 mod older;
 mod open;
+mod overtaken;
 mod private;
 mod read;
 mod readers;

@@ -218,7 +218,8 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
 fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenStoreError> {
     let mut store = [0; 16];
     getrandom::fill(&mut store).map_err(io::Error::other)?;
-    let new = New { schema: sql::GLOBAL_SCHEMA, store: &store, key: Key::global(&store) };
+    let (which, key) = (Which::GLOBAL, Key::global(&store));
+    let new = New { schema: sql::GLOBAL_SCHEMA, store: &store, which, key };
     make_file(global, config, &new)?;
     let mut conn = connect(global, config)?;
     check_file(&conn, global)?;
@@ -290,7 +291,8 @@ fn make(
     let mut shards = Vec::new();
     for shard in 0..config.shards {
         let path = shard_path(&config.directory, shard);
-        let new = New { schema: sql::SHARD_SCHEMA, store, key: Key::shard(store, shard) };
+        let (which, key) = (Which::shard(shard), Key::shard(store, shard));
+        let new = New { schema: sql::SHARD_SCHEMA, store, which, key };
         make_file(&path, config, &new)?;
         let conn = connect(&path, config)?;
         check_file(&conn, &path)?;
@@ -322,6 +324,7 @@ pub(super) fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec
 pub(super) struct New<'a> {
     pub(super) schema: &'a str,
     pub(super) store: &'a [u8],
+    pub(super) which: Which,
     pub(super) key: Key,
 }
 
@@ -359,7 +362,12 @@ pub(super) fn write_schema(conn: &Connection, new: &New<'_>) -> rusqlite::Result
         sql::META_SCHEMA,
         sql::FORMAT
     ))?;
-    conn.execute(sql::META_PUT, (META_STORE, new.store)).map(drop)
+    conn.execute(sql::META_PUT, (META_STORE, new.store))?;
+    // An id of another length is refused when the store opens.
+    match new.store.try_into() {
+        Ok(store) => marks::begin(conn, store, new.which),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A number in the header of a connection's file.

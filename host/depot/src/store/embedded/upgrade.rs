@@ -29,6 +29,7 @@ use super::older::{self, Look};
 use super::open::{self, APPLICATION_ID, META_SHARDS, META_STORE, New, OpenStoreError};
 use super::private;
 use super::rows;
+use super::stamp::Which;
 use super::vfs::Key;
 use crate::chain::Start;
 use crate::id::ActorId;
@@ -124,12 +125,12 @@ pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
         if open::meta(&old.conn, META_STORE)?.as_ref() != Some(&store) {
             return Err(open::foreign(&path, "it belongs to another store").into());
         }
-        let key = Key::shard(&store, shard);
-        old.convert(config, &New { schema: sql::SHARD_SCHEMA, store: &store, key })?;
+        let (which, key) = (Which::shard(shard), Key::shard(&store, shard));
+        old.convert(config, &New { schema: sql::SHARD_SCHEMA, store: &store, which, key })?;
         converted.push(path);
     }
-    let key = Key::global(&store);
-    old.convert(config, &New { schema: sql::GLOBAL_SCHEMA, store: &store, key })?;
+    let (which, key) = (Which::GLOBAL, Key::global(&store));
+    old.convert(config, &New { schema: sql::GLOBAL_SCHEMA, store: &store, which, key })?;
     converted.push(global);
     Ok(converted)
 }
@@ -268,8 +269,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The tables that are copied: marks begin with the new file.
 fn tables(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' \
+               AND name NOT IN ('own', 'seen') ORDER BY name";
     conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
