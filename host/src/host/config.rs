@@ -1,6 +1,7 @@
 //! What a host is started with.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,13 +88,50 @@ impl HostConfig {
         ] {
             make_private(dir)?;
         }
+        // The store and the code cache look at theirs.
+        for dir in [&directories.nodes, &directories.scratch] {
+            close_to_others(dir)?;
+        }
         Ok(directories)
     }
 }
 
-/// Makes a directory that only its owner can read. One that is there is left as it is: what is kept in it
-/// has directories of its own, which the store, the code cache and the scratch files look at.
+fn failed(dir: &Path) -> impl Fn(std::io::Error) -> HostError {
+    move |error| HostError::Directory { path: dir.to_owned(), error: error.to_string() }
+}
+
+/// Makes a directory that only its owner can read, and leaves one that is there as it is.
 fn make_private(dir: &Path) -> Result<(), HostError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| HostError::Directory { path: dir.to_owned(), error: error.to_string() })
+    made.map_err(failed(dir))
+}
+
+/// Takes the rights of all others away from a directory that was there before.
+fn close_to_others(dir: &Path) -> Result<(), HostError> {
+    let mode = std::fs::metadata(dir).map_err(failed(dir))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_for_its_owner_only() {
+        let root = tempfile::tempdir().expect("directory");
+        let config = HostConfig::new(root.path());
+        for name in ["nodes", "scratch"] {
+            std::fs::create_dir(root.path().join(name)).expect("made");
+            let open = Permissions::from_mode(0o755);
+            std::fs::set_permissions(root.path().join(name), open).expect("opened");
+        }
+        config.make_directories().expect("made");
+        for name in ["store", "code", "nodes", "scratch"] {
+            let mode = std::fs::metadata(root.path().join(name)).expect("there").permissions();
+            assert_eq!(mode.mode() & 0o7777, 0o700, "{name}");
+        }
+    }
 }

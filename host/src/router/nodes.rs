@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,9 @@ impl Nodes {
             error: error.to_string(),
         };
         std::fs::create_dir_all(lock_dir).map_err(failed)?;
-        let lock = File::create(&path).map_err(failed)?;
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let lock = lock.map_err(failed)?;
         lock.lock().map_err(failed)?;
         store.node_beat(own, &address).await?;
         let nodes = Self {

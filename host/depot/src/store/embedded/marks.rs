@@ -113,9 +113,16 @@ impl<'a> Open<'a> {
             begin(&step, store, self.which)?;
             step.commit()?;
         }
-        // Frames of a damaged log that lie behind its good part would look like damage once more.
-        if was_damaged || self.stamp.is_none() {
-            self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        let checkpoint = |how| {
+            let sql = format!("PRAGMA wal_checkpoint({how})");
+            self.conn.query_row(&sql, [], |_| Ok(()))
+        };
+        if was_damaged {
+            // Frames behind the good part of the log would look like damage once more.
+            checkpoint("TRUNCATE")?;
+        } else if self.epoch() == 0 {
+            // A new file has its stamp in its log only: without the log it is to be known, too.
+            checkpoint("PASSIVE")?;
         }
         Ok(())
     }
