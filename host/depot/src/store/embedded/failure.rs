@@ -1,11 +1,14 @@
 //! The one translation from SQLite's errors to the store's.
 //!
 //! It holds for everything but COMMIT: until then a failed statement has surely changed nothing.
-//! What a failed COMMIT means is decided in `group`.
+//! What a failed COMMIT means is decided in `group`. A translated error knows no file; the file's
+//! `health` adds it.
 
-use rusqlite::{Error, ErrorCode};
+use std::path::PathBuf;
 
-use crate::error::{Limit, StoreError};
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::error::{FailureCause, StoreError, StoreFailure, StoreFull};
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -14,6 +17,13 @@ impl From<Error> for StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt(error.to_string())
             }
+            Some(ErrorCode::SystemIoFailure) => match extended(&error) {
+                // The index of the log has no room to grow.
+                Some(ffi::SQLITE_IOERR_SHMSIZE) => full(),
+                // No memory now, which says nothing about the file.
+                Some(ffi::SQLITE_IOERR_NOMEM) => Self::Unavailable(error.to_string()),
+                _ => failed(FailureCause::Io(error.to_string())),
+            },
             Some(_) => Self::Unavailable(error.to_string()),
             None => match error {
                 Error::FromSqlConversionFailure(..)
@@ -35,7 +45,39 @@ pub(super) fn code(error: &Error) -> Option<ErrorCode> {
     }
 }
 
-/// The store has no room left. SQLite does not say how much there was.
+/// SQLite's extended code, if the error comes from SQLite.
+fn extended(error: &Error) -> Option<i32> {
+    match error {
+        Error::SqliteFailure(failure, _) => Some(failure.extended_code),
+        Error::SqlInputError { error, .. } => Some(error.extended_code),
+        _ => None,
+    }
+}
+
+/// There is no room left, in a file that is not known yet.
 pub(super) fn full() -> StoreError {
-    StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 }
+    StoreError::Full(StoreFull { path: PathBuf::new(), free_bytes: 0 })
+}
+
+/// A file is given up that is not known yet.
+pub(super) fn failed(cause: FailureCause) -> StoreError {
+    StoreError::Failed(StoreFailure { file: PathBuf::new(), cause })
+}
+
+/// Why the file is given up in which this happened, if it has to be.
+pub(super) fn cause_of(error: &StoreError) -> Option<&FailureCause> {
+    match error {
+        StoreError::Failed(failure) => Some(&failure.cause),
+        StoreError::Fenced(_)
+        | StoreError::DatabaseMissing(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Unknown(_)
+        | StoreError::Refused { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::HistoryGone { .. }
+        | StoreError::NoCommit { .. }
+        | StoreError::HasForks(_)
+        | StoreError::Full(_)
+        | StoreError::Closed => None,
+    }
 }

@@ -10,21 +10,25 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
+mod ages;
 mod combine;
 mod committer;
 mod config;
 mod failure;
 mod file;
 mod group;
+mod health;
 mod import;
 mod open;
 mod read;
 mod readers;
 mod retention;
+mod room;
 mod rows;
 mod staged;
 mod steps;
 mod wal;
+mod watch;
 mod write;
 
 use std::path::Path;
@@ -37,6 +41,8 @@ use crate::error::StoreError;
 use crate::id::{DbId, Shard};
 use crate::store::sql;
 use file::DataFile;
+use health::Failures;
+use room::Room;
 use wal::Stop;
 
 /// A store in SQLite files, or in memory.
@@ -45,6 +51,10 @@ pub struct EmbeddedStore {
 }
 
 struct Files {
+    /// What was given up of them.
+    failures: Arc<Failures>,
+    /// None in memory.
+    room: Option<Arc<Room>>,
     global: DataFile,
     shards: Vec<DataFile>,
     count: u8,
@@ -56,15 +66,18 @@ impl EmbeddedStore {
     /// # Errors
     /// `OpenStoreError` tells which file is missing, foreign or of another format.
     pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenStoreError> {
+        let (failures, room) = (Arc::default(), Room::before_open(config));
         let layout = open::layout(config)?;
         let count = u8::try_from(layout.shards.len())
             .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
-        let global = DataFile::open("global", &layout.global, config)?;
+        let open = |name: &str, path| DataFile::open(name, path, config, &failures, &room);
+        let global = open("global", &layout.global)?;
         let mut shards = Vec::new();
         for (number, path) in layout.shards.iter().enumerate() {
-            shards.push(DataFile::open(&format!("{number:02}"), path, config)?);
+            shards.push(open(&format!("{number:02}"), path)?);
         }
-        Ok(Self { files: Arc::new(Files { global, shards, count }) })
+        room.look();
+        Ok(Self { files: Arc::new(Files { failures, room: Some(room), global, shards, count }) })
     }
 
     /// A store that is gone when it is dropped. It runs in its callers' threads.
@@ -83,10 +96,12 @@ impl EmbeddedStore {
         if shards == 0 || shards > EmbeddedConfig::SHARDS_MAX {
             return Err(OpenStoreError::Shards { asked: shards });
         }
-        let global = DataFile::in_memory(sql::GLOBAL_SCHEMA, clock.clone())?;
-        let files: Result<Vec<_>, _> =
-            (0..shards).map(|_| DataFile::in_memory(sql::SHARD_SCHEMA, clock.clone())).collect();
-        Ok(Self { files: Arc::new(Files { global, shards: files?, count: shards }) })
+        let failures = Arc::default();
+        let file = |schema| DataFile::in_memory(schema, clock.clone(), &failures);
+        let global = file(sql::GLOBAL_SCHEMA)?;
+        let files: Result<Vec<_>, _> = (0..shards).map(|_| file(sql::SHARD_SCHEMA)).collect();
+        let (shards, count) = (files?, shards);
+        Ok(Self { files: Arc::new(Files { failures, room: None, global, shards, count }) })
     }
 
     /// Where a shard is. `None`: in memory, or no such shard.

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::config::EmbeddedConfig;
-use super::open;
+use super::open::{self, OpenStoreError};
 use crate::error::StoreError;
 
 /// A bounded pool. The connection used last is used next: its cache is warm.
@@ -64,7 +64,10 @@ impl Readers {
         open::reader(&self.path, &self.config).map_err(|error| {
             self.pool.lock().open -= 1;
             self.returned.notify_one();
-            StoreError::Unavailable(error.to_string())
+            match error {
+                OpenStoreError::Sqlite(error) => error.into(),
+                error => StoreError::Unavailable(error.to_string()),
+            }
         })
     }
 
