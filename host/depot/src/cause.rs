@@ -79,10 +79,9 @@ impl Cause {
             Self::Fenced(_) | Self::CommitLost { error: StoreError::Fenced(_), .. } => {
                 Reason::Fenced
             }
-            Self::CommitLost { .. }
-            | Self::Corrupt(_)
-            | Self::Failed(_)
-            | Self::Unconfirmed(_) => Reason::Storage,
+            Self::CommitLost { .. } | Self::Corrupt(_) | Self::Failed(_) | Self::Unconfirmed(_) => {
+                Reason::Storage
+            }
             Self::Gone(_) => Reason::Destroyed,
             Self::Closed(reason) => *reason,
             // Only a generation that goes to sleep is sealed while nobody revoked it.

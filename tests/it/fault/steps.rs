@@ -10,8 +10,8 @@ use stockade::Fault;
 use stockade::fault::FaultingStore;
 use stockade_depot::store::{CommitStep, PreviousEnd, SealStep, StageStep, Store, TakeoverStep};
 use stockade_depot::{
-    ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno,
-    Shard, StageId, StoreError, Token, Txid,
+    ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno, Shard,
+    StageId, StoreError, Token, Txid,
 };
 use stockade_tests::faulty_store::{FaultyStore, Step};
 

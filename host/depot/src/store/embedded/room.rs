@@ -25,9 +25,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use super::config::EmbeddedConfig;
 use super::wal::Wal;
 use crate::error::StoreFull;
-use crate::store::limits::{
-    FULL_TOLD_EVERY, RESERVE_PART, RESERVE_TRIED_EVERY, ROOM_BYTES_MIN,
-};
+use crate::store::limits::{FULL_TOLD_EVERY, RESERVE_PART, RESERVE_TRIED_EVERY, ROOM_BYTES_MIN};
 
 /// Name of the reserve in the store's directory.
 const RESERVE: &str = "reserve";
@@ -86,7 +84,8 @@ impl Room {
 
     /// Bytes that the disk has left. One that does not tell has enough: its errors tell.
     pub(super) fn free(&self) -> u64 {
-        statvfs(&self.directory).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        statvfs(&self.directory)
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Looks whether another process has given the reserve up, or whether it can be made again.
@@ -261,8 +260,7 @@ impl Tight {
     pub(super) fn admit(&self, conn: &Connection, bytes: u64) -> Result<(), StoreFull> {
         let free = self.room.free();
         let most = written(bytes).saturating_mul(2).saturating_add(self.room.owed());
-        if self.room.held.load(Ordering::Relaxed)
-            && free >= most.saturating_add(2 * ROOM_BYTES_MIN)
+        if self.room.held.load(Ordering::Relaxed) && free >= most.saturating_add(2 * ROOM_BYTES_MIN)
         {
             return Ok(());
         }
@@ -295,4 +293,3 @@ impl Tight {
 fn written(bytes: u64) -> u64 {
     bytes.saturating_mul(2).saturating_add(STEP_EXTRA_BYTES)
 }
-

@@ -25,6 +25,8 @@ use crate::store::{
 
 /// What a step without pages writes, roughly.
 const SMALL_STEP_BYTES: u64 = 1024;
+/// In-memory state that a full store takes with a seal. 4 KiB: as much as the rest of the step.
+const SMALL_SNAPSHOT_BYTES: u64 = 4096;
 /// A step without pages that a full store takes.
 const SMALL: Size = Size::Keeps(SMALL_STEP_BYTES);
 
@@ -79,7 +81,8 @@ impl Store for EmbeddedStore {
         limits::check(Limit::SnapshotBytes, bytes, limits::SNAPSHOT_BYTES_MAX)?;
         let file = self.shard_of(step.fence.db)?;
         let size = match bytes {
-            0 => SMALL,
+            // Most states are small, and lost if their seal is refused.
+            0..=SMALL_SNAPSHOT_BYTES => Size::Keeps(SMALL_STEP_BYTES + bytes),
             bytes => Size::Grows(SMALL_STEP_BYTES + bytes),
         };
         file.write(size, move |conn, _| write::seal(conn, &step)).await
