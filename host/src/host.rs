@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
@@ -555,6 +556,8 @@ impl Host {
         orderly &= in_time("background tasks", self.join_background()).await;
         orderly &= in_time("leaving the store", self.retire()).await;
         orderly &= in_time("closing the store", self.close_store()).await;
+        // Found at the very end, by the last checkpoint or by what was written before it.
+        orderly &= self.inner.store.failed().now_or_never().is_none();
         drop(self.inner.runtimes.lock().take());
         ShutdownReport { orderly, unfinished, took: begun.elapsed() }
     }

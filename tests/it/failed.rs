@@ -14,7 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stockade::error::{Code, Retry};
+use stockade_depot::{FailureCause, Store, StoreFailure};
 use stockade_tests::guest;
+use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{Caller, HttpReply, Program};
 
 const LEASE_MS: u64 = 2_000;
@@ -287,4 +290,28 @@ fn a_removed_file_and_a_removed_index_end_the_process() {
     for path in ["global.db", "shard-00.db-shm"] {
         changed(path, "removed", |path| std::fs::remove_file(path).unwrap());
     }
+}
+
+/// A host without a program around it, and with a layer between it and its store.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedder_hears_of_a_failed_file() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy(guest::SQLITE_BENCH).await;
+    let actor = actor(guest::SQLITE_BENCH, "a");
+    host.ok(&actor, "setup", json!([10])).await;
+    assert!(host.host.ready() && host.host.failure().is_none());
+    let index = site.store_dir().join("shard-00.db-shm");
+    std::fs::remove_file(&index).unwrap();
+    let failure = tokio::time::timeout(NOTICED_WITHIN, host.host.failed()).await.expect("noticed");
+    let expected = StoreFailure {
+        file: site.store_dir().join("shard-00.db"),
+        cause: FailureCause::Removed(index),
+    };
+    assert_eq!((&failure, host.host.failure()), (&expected, Some(expected.clone())));
+    assert!(!host.host.ready());
+    let refused = host.call(&actor, "scan", json!([1])).await.unwrap_err();
+    assert_eq!((refused.code(), refused.retry()), (Code::StoreClosed, Retry::Retry), "{refused}");
+    assert_eq!(host.store.nodes().await.unwrap(), [], "its row is gone");
+    assert!(!host.host.shutdown().await.orderly);
 }

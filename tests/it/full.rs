@@ -160,7 +160,8 @@ fn reads_go_on_and_writes_come_back(kind: &str) {
     let destroyed = program.admin_delete("/admin/actors/counter/condemned").unwrap();
     assert!(matches!(destroyed.status, 200 | 204), "{}", destroyed.body);
     let log = std::fs::read_to_string(program.log()).unwrap();
-    let told = log.lines().filter(|line| line.contains("store is full")).count();
+    let told =
+        log.lines().filter(|line| line.contains("ERROR") && line.contains("store is full")).count();
     assert_eq!(told, 1, "once a minute\n{log}");
     disk.make_room();
     until(&program, "awake", 200);

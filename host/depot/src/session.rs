@@ -41,7 +41,7 @@ use tokio::sync::Notify;
 use crate::cache::CacheGroup;
 use crate::cause::{Cause, PrepareError, ReadError, SealError};
 use crate::depot::Depot;
-use crate::error::StoreFailure;
+use crate::error::{StoreError, StoreFailure};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, SessionLimits};
@@ -394,8 +394,12 @@ impl Shared {
     fn log(&self, cause: &Cause, during: &str) {
         let (actor, db, generation) = (&self.actor, self.fence.db, self.fence.generation);
         match cause {
-            // A failure of the store is told once, not by each session.
-            Cause::Closed(_) | Cause::Sealed | Cause::Unconfirmed(_) | Cause::Failed(_) => {
+            // That the store has failed, or is full, is told once, not by each session.
+            Cause::Closed(_)
+            | Cause::Sealed
+            | Cause::Unconfirmed(_)
+            | Cause::Failed(_)
+            | Cause::CommitLost { error: StoreError::Full(_) | StoreError::Failed(_), .. } => {
                 tracing::debug!(%actor, %db, %generation, during, %cause, "session ended");
             }
             Cause::Fenced(mismatch) => {

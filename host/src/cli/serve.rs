@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use stockade_depot::StoreError;
 use tokio::runtime::Builder;
 
 use super::Context;
 use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
-use crate::error::HostError;
 use crate::gateway::auth::Token;
 use crate::host::{HostConfig, ShutdownReport};
 use crate::limits::{LEASE, LEASE_MIN, Limits};
@@ -111,7 +109,7 @@ impl Serve {
             }
             Ending::Failed(failure) => {
                 runtime.shutdown_background();
-                Err(HostError::Store(StoreError::Failed(failure)).into())
+                Err(Failure::local(format!("{failure}; look at the disk, then start it again")))
             }
             Ending::Forced => {
                 runtime.shutdown_background();

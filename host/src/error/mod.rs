@@ -657,6 +657,20 @@ mod tests {
         }
     }
 
+    /// It refused the first commit of the call: nothing of the call was kept.
+    #[test]
+    fn what_a_full_store_has_refused_is_sent_again() {
+        for verdict in [None, Some(Verdict::NotCommitted)] {
+            let full = StoreFull { path: "store".into(), free_bytes: 7 };
+            let body = HostError::StoreFull { full, verdict }.body();
+            assert_eq!((body.code.as_str(), body.retry), ("full", Retry::Retry));
+            assert_eq!(
+                (&body.details["path"], &body.details["free_bytes"]),
+                (&json!("store"), &json!(7))
+            );
+        }
+    }
+
     /// The three that are easily taken for each other leave as three.
     #[test]
     fn not_open_revoked_and_interrupted_stay_apart() {

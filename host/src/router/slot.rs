@@ -51,7 +51,7 @@ struct View {
     live: Option<LiveView>,
     /// Of the newest generation, while it ends as well.
     grips: Option<[Grip; 2]>,
-    /// Likewise, from before it starts.
+    /// From before it starts until its end begins.
     session: Option<Session>,
     /// Of what runs now: a call, or an operator's statements.
     running: Option<Meter>,
@@ -120,7 +120,7 @@ impl SlotHandle {
     /// Its generation has come to its end: it is not awake any more.
     fn hide(&self) {
         let mut view = self.view.lock();
-        (view.live, view.idle_since) = (None, None);
+        (view.live, view.idle_since, view.session) = (None, None, None);
     }
 }
 
@@ -350,6 +350,7 @@ impl Slot {
                 Ok(true)
             }
             Err(error) => {
+                self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
                 self.record(Exit {
                     db: fence.db,

@@ -631,6 +631,7 @@ async fn a_file_stays_bounded_under_steady_overwrites() {
     let mut config = config(directory.path());
     config.clock = clock::clock();
     (config.wal_checkpoint_bytes, config.wal_bytes_max) = (1 << 20, 4 << 20);
+    config.reserve_bytes = 0;
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
     let mut owner = Owner::create(&store, "a").await;
     let size = || {
