@@ -312,6 +312,6 @@ async fn an_embedder_hears_of_a_failed_file() {
     assert!(!host.host.ready());
     let refused = host.call(&actor, "scan", json!([1])).await.unwrap_err();
     assert_eq!((refused.code(), refused.retry()), (Code::StoreClosed, Retry::Retry), "{refused}");
-    assert_eq!(host.store.nodes().await.unwrap(), [], "its row is gone");
+    assert!(host.store.nodes().await.unwrap().is_empty(), "its row is gone");
     assert!(!host.host.shutdown().await.orderly);
 }
