@@ -208,7 +208,7 @@ impl Room {
     }
 
     fn clear(&self, state: &mut State) {
-        (state.full, state.logged) = (None, None);
+        state.full = None;
         self.is_full.store(false, Ordering::Relaxed);
     }
 }

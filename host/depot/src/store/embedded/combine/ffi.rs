@@ -186,8 +186,26 @@ macro_rules! flushed {
     )*};
 }
 
+/// What SQLite would take for damage, a read that the system refuses, is told as what it is.
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    bytes: *mut c_void,
+    len: c_int,
+    at: ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: the file is open; the method behind takes what SQLite gave ours.
+    unsafe {
+        match flush(file) {
+            ffi::SQLITE_OK => match behind!(file.xRead(bytes, len, at)) {
+                ffi::SQLITE_IOERR_CORRUPTFS => ffi::SQLITE_IOERR_READ,
+                code => code,
+            },
+            code => code,
+        }
+    }
+}
+
 flushed! {
-    read: xRead(bytes: *mut c_void, len: c_int, at: ffi::sqlite3_int64);
     file_size: xFileSize(size: *mut ffi::sqlite3_int64);
     lock: xLock(level: c_int);
     unlock: xUnlock(level: c_int);
