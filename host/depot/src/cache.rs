@@ -390,8 +390,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::chain::Start;
     use crate::fence::{Fence, Origin};
-    use crate::id::{Generation, NodeSession, Token};
+    use crate::id::{Generation, NameHash, NodeSession, Token};
 
     fn head(db: u8, txid: u64) -> Head {
         Head {
@@ -404,6 +405,8 @@ mod tests {
             origin: Origin::Native,
             floor: Txid(0),
             base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
         }
     }
 

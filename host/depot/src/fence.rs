@@ -1,6 +1,7 @@
 //! The fence and the head: who may touch a database, as one value that the store compares.
 
-use crate::id::{DbId, Generation, NodeSession, PageCount, Token, Txid};
+use crate::chain::Start;
+use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Token, Txid};
 
 /// Names one owner of one database. Every fenced step carries it; the store compares it inside the
 /// step.
@@ -36,9 +37,19 @@ pub struct Head {
     /// Of a fork: whose pages it reads where it has none of its own, and as of which commit. Its
     /// own commits count on from that one.
     pub base: Option<(DbId, Txid)>,
+    /// Whose database it is.
+    pub name: NameHash,
+    /// What its chain starts from.
+    pub start: Start,
 }
 
 impl Head {
+    /// The chain before the first commit.
+    #[must_use]
+    pub fn first_chain(&self) -> [u8; 32] {
+        self.start.chain(self.name, self.fence.db)
+    }
+
     /// Whether its owner was appointed by the seal of the generation before, and no process has told
     /// yet that it runs it.
     #[must_use]

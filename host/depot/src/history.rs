@@ -248,8 +248,10 @@ async fn verify_commits(
         // Retention has passed the head that was verified against: nothing is left to compare.
         return Ok(());
     }
-    let (txid, page_count, chain) =
-        last.map_or((Txid(0), PageCount(0), [0; 32]), |row| (row.txid, row.page_count, row.chain));
+    let (txid, page_count, chain) = last.map_or_else(
+        || (Txid(0), PageCount(0), head.first_chain()),
+        |row| (row.txid, row.page_count, row.chain),
+    );
     if (txid, page_count, chain) != (head.txid, head.page_count, head.chain) {
         report.fault(Fault::Head);
     }
@@ -267,7 +269,7 @@ async fn verify_commit(
     // Retention has taken the commits below the floor: its chain is then where we start.
     let chain = match last {
         Some(last) => Some(last.chain),
-        None if row.txid == Txid(1) => Some([0; 32]),
+        None if row.txid == Txid(1) => Some(report.head.first_chain()),
         None => None,
     };
     if row.txid != due {

@@ -60,7 +60,7 @@ impl Txid {
     }
 }
 
-/// Sixteen random bytes that print as hex.
+/// Sixteen bytes, random or a hash, that print as hex.
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -93,6 +93,12 @@ random_id! {
 random_id! {
     /// Written into the head by one takeover attempt, or by one seal: tells who owns a generation.
     Token
+}
+random_id! {
+    /// Hash of the kind and the key that a database belongs to:
+    /// BLAKE3("stockade name 1" | length of the kind u32 | kind | key), cut to 16 bytes; the length is
+    /// little-endian.
+    NameHash
 }
 random_id! {
     /// One run of one host process.
@@ -198,6 +204,18 @@ impl ActorId {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// What binds a database to this name.
+    #[must_use]
+    pub fn name_hash(&self) -> NameHash {
+        let len = u32::try_from(self.kind.len()).unwrap_or(u32::MAX);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"stockade name 1").update(&len.to_le_bytes());
+        hasher.update(self.kind.as_bytes()).update(self.key.as_bytes());
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        NameHash(hash)
     }
 
     /// The shard of this actor in a store of `shards` shards.

@@ -48,7 +48,8 @@ pub use depot::{Depot, HandedOver, Opened};
 pub use error::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
 pub use fence::{Fence, Head, Origin};
 pub use id::{
-    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid,
+    ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,
+    Token, Txid,
 };
 pub use limits::{DepotLimits, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};

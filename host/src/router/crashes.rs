@@ -176,8 +176,9 @@ fn backoff(crashes: u32, limits: &Limits) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use stockade_depot::chain::Start;
     use stockade_depot::store::{ActorRow, Wanted};
-    use stockade_depot::{Head, NodeSession, Origin, PageCount, Token, Txid};
+    use stockade_depot::{Head, NameHash, NodeSession, Origin, PageCount, Token, Txid};
 
     use super::*;
 
@@ -207,6 +208,8 @@ mod tests {
                 origin: Origin::Native,
                 floor: Txid(0),
                 base: None,
+                name: NameHash([0; 16]),
+                start: Start::Name,
             },
             handed_over: None,
         }

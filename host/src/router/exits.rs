@@ -68,9 +68,11 @@ impl Exits {
 
 #[cfg(test)]
 mod tests {
+    use stockade_depot::chain::Start;
     use stockade_depot::store::{ActorRow, Wanted};
     use stockade_depot::{
-        DbId, Digest, Fence, Generation, Head, NodeSession, Origin, PageCount, Reason, Token, Txid,
+        DbId, Digest, Fence, Generation, Head, NameHash, NodeSession, Origin, PageCount, Reason,
+        Token, Txid,
     };
 
     use super::*;
@@ -95,6 +97,8 @@ mod tests {
             origin: Origin::Native,
             floor: Txid(0),
             base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
         };
         let exit = Exit {
             db,

@@ -45,6 +45,19 @@ pub const PIN_NAME_BYTES_MAX: u64 = 256;
 pub const CLAIM_HEIRS_MAX: usize = 256;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
+/// How often a file that is written raises its high-water mark and tells the others. 1 s: what is put
+/// back from before the last second is noticed, and an active file pays two small groups for it.
+pub const MARKS_EVERY: Duration = Duration::from_secs(1);
+/// The longest wait for another process that is opening the same store. 30 s: it reads logs and
+/// recovers them, which takes seconds for many large ones.
+pub const OPENING_WAIT: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile. 5 ms: below what opening takes.
+pub const OPENING_PAUSE: Duration = Duration::from_millis(5);
+/// Most copies of damaged logs that are kept of one file. 8: each is as long as a log may be, and
+/// more of them than this are a disk that fails.
+pub const DAMAGED_LOGS_MAX: u32 = 8;
+/// Most accepted losses that are listed, newest first.
+pub const LOSSES_MAX: u32 = 1000;
 
 /// How often it is looked whether the files of an open store are still where they were, and whether
 /// its disk has room. 2 s: what goes wrong is known within 5 s, also behind a checkpoint.

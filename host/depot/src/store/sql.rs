@@ -14,19 +14,23 @@
 
 use std::fmt::Write as _;
 
-/// Version of the schema and of what its columns hold.
-pub(crate) const FORMAT: i32 = 2;
-/// The version before it, which had no stages. What it lacks is made when a file of it is opened.
-pub(crate) const FORMAT_WITHOUT_STAGES: i32 = 1;
+/// Version of the schema, of what its columns hold, and of the files.
+pub(crate) const FORMAT: i32 = 3;
+/// The versions before it, which `upgrade` converts: without stages (1), without stamps at the end of
+/// pages and without names in heads (2).
+pub(crate) const FORMATS_BEFORE: std::ops::RangeInclusive<i32> = 1..=2;
 
 /// Tables of a shard: all rows of an actor.
 ///
-/// `page` has its key in an index beside the table, so that rows are appended: a commit of scattered
-/// pages then rewrites leaves of a narrow index, not leaves full of other pages.
+/// Rows are kept in their key, so that the row that is found is the one that was asked for: no index
+/// beside the table can point to another. One leaf is then written for a row, and few are when commit
+/// rows of one database are trimmed. Two tables have large rows and a key in an index beside them:
+/// - `page`, so that rows are appended: a commit of scattered pages then rewrites leaves of a narrow
+///   index, not leaves full of other pages. A row's checksum covers its key;
+/// - `snapshot`: what is found is compared with what was asked, from the row itself.
 ///
-/// `commit` is kept in its key, so that one leaf is written for a commit's row, and few are when
-/// rows of one database are trimmed. Files made before it was so keep an index beside the table; no
-/// statement can tell.
+/// `head.name` is the hash of the kind and key that the database belongs to, `head.format` tells what
+/// its chain starts from ([`crate::chain`]).
 ///
 /// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
 /// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
@@ -46,8 +50,9 @@ CREATE TABLE IF NOT EXISTS head (
     format     BIGINT NOT NULL,
     base_db    BLOB,
     base_txid  BIGINT,
-    time_ms    BIGINT NOT NULL
-);
+    time_ms    BIGINT NOT NULL,
+    name       BLOB   NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS page (
     db    BLOB   NOT NULL,
     pgno  BIGINT NOT NULL,
@@ -68,7 +73,7 @@ CREATE TABLE IF NOT EXISTS stage (
     run_from   BIGINT NOT NULL,
     last       BIGINT NOT NULL,
     PRIMARY KEY (db, stage)
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS "commit" (
     db         BLOB   NOT NULL,
     txid       BIGINT NOT NULL,
@@ -92,7 +97,7 @@ CREATE TABLE IF NOT EXISTS pin (
     txid BIGINT NOT NULL,
     name TEXT   NOT NULL,
     PRIMARY KEY (db, txid, name)
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS actor (
     kind      TEXT   NOT NULL,
     key       TEXT   NOT NULL,
@@ -102,7 +107,7 @@ CREATE TABLE IF NOT EXISTS actor (
     restarts  BIGINT NOT NULL,
     next_due  BIGINT,
     PRIMARY KEY (kind, key)
-);
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL;
 CREATE INDEX IF NOT EXISTS actor_destroying ON actor (kind, key) WHERE wanted = 1;
 CREATE INDEX IF NOT EXISTS head_base ON head (base_db) WHERE base_db IS NOT NULL;
@@ -114,7 +119,7 @@ CREATE TABLE IF NOT EXISTS node (
     session BLOB   NOT NULL PRIMARY KEY,
     address TEXT   NOT NULL,
     counter BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS component (
     digest BLOB NOT NULL PRIMARY KEY,
     wasm   BLOB NOT NULL
@@ -132,11 +137,46 @@ pub(crate) const META_SCHEMA: &str = r"
 CREATE TABLE IF NOT EXISTS meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value BLOB NOT NULL
-);
+) WITHOUT ROWID;
 ";
 pub(crate) const META_PUT: &str =
     "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
 pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = ?1";
+
+/// Whose file it is and how far it has come (`own`, one row), and how far the others have come as
+/// far as this file knows (`seen`). Of embedded stores only.
+pub(crate) const OWN_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS own (
+    stamp BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS seen (
+    file  BIGINT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL
+);
+";
+pub(crate) const OWN_PUT: &str = "INSERT INTO own (stamp) VALUES (?1)";
+pub(crate) const OWN_SET: &str = "UPDATE own SET stamp = ?1";
+pub(crate) const OWN_GET: &str = "SELECT stamp FROM own";
+pub(crate) const SEEN_ALL: &str = "SELECT file, epoch FROM seen";
+pub(crate) const SEEN_RAISE: &str = "INSERT INTO seen (file, epoch) VALUES (?1, ?2) \
+     ON CONFLICT (file) DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > seen.epoch";
+pub(crate) const SEEN_LOWER: &str = "UPDATE seen SET epoch = ?2 WHERE file = ?1 AND epoch > ?2";
+
+/// What an operator has accepted to lose. In `global.db` of embedded stores only.
+pub(crate) const LOSS_SCHEMA: &str = r"
+CREATE TABLE IF NOT EXISTS loss (
+    time_ms BIGINT NOT NULL,
+    file    TEXT   NOT NULL,
+    what    TEXT   NOT NULL
+);
+";
+pub(crate) const LOSS_PUT: &str = "INSERT INTO loss (time_ms, file, what) VALUES (?1, ?2, ?3)";
+pub(crate) const LOSSES: &str =
+    "SELECT time_ms, file, what FROM loss ORDER BY time_ms DESC, file, what LIMIT ?1";
+
+/// Of SQLite: whether a table is there.
+pub(crate) const TABLE_EXISTS: &str =
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
 
 /// The columns of a head, in the order that every statement returns them.
 macro_rules! head {
@@ -165,14 +205,18 @@ macro_rules! head {
             $t,
             "base_db, ",
             $t,
-            "base_txid"
+            "base_txid, ",
+            $t,
+            "name, ",
+            $t,
+            "format"
         )
     };
 }
-/// The columns that tell whether a fence holds.
+/// The columns that tell whether a fence holds, and of which database.
 macro_rules! fence {
     () => {
-        "h.generation, h.token, h.txid, h.sealed"
+        "h.generation, h.token, h.txid, h.sealed, h.db, h.format"
     };
 }
 /// The columns of a directory row, which come before those of its head.
@@ -184,7 +228,16 @@ macro_rules! actor {
 /// The columns of a commit row.
 macro_rules! commit {
     () => {
-        "c.txid, c.generation, c.page_count, c.content, c.chain, c.time_ms"
+        "c.db, c.txid, c.generation, c.page_count, c.content, c.chain, c.time_ms"
+    };
+}
+/// After the columns of an actor and its head: whose snapshot is kept, and the tables of all three.
+///
+/// The snapshot is found by its key and read by its place, so that its columns are those of the row.
+macro_rules! snapshot {
+    () => {
+        ", s.generation, s.db FROM actor a JOIN head h ON h.db = a.db \
+         LEFT JOIN snapshot k ON k.db = a.db LEFT JOIN snapshot s ON s.rowid = k.rowid "
     };
 }
 /// Whether the page row `$p` may be seen.
@@ -215,10 +268,10 @@ pub(crate) const HEAD: &str = concat!("SELECT ", head!(""), " FROM head WHERE db
 pub(crate) const ACTOR_INSERT: &str = "INSERT INTO actor (kind, key, db, component, wanted, \
      restarts) VALUES (?1, ?2, ?3, ?4, 0, 0) ON CONFLICT (kind, key) DO NOTHING";
 
-/// (db, token, owner, chain, origin, format, now)
+/// (db, token, owner, chain, origin, format, now, name)
 pub(crate) const HEAD_INSERT: &str = "INSERT INTO head (db, generation, token, owner, txid, \
-     page_count, chain, sealed, origin, floor, format, time_ms) \
-     VALUES (?1, 1, ?2, ?3, 0, 0, ?4, 0, ?5, 0, ?6, ?7) ON CONFLICT (db) DO NOTHING";
+     page_count, chain, sealed, origin, floor, format, time_ms, name) \
+     VALUES (?1, 1, ?2, ?3, 0, 0, ?4, 0, ?5, 0, ?6, ?7, ?8) ON CONFLICT (db) DO NOTHING";
 
 /// (kind, key)
 pub(crate) const ACTOR: &str = concat!(
@@ -226,8 +279,8 @@ pub(crate) const ACTOR: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
-     WHERE a.kind = ?1 AND a.key = ?2"
+    snapshot!(),
+    "WHERE a.kind = ?1 AND a.key = ?2"
 );
 
 /// (db, generation, token; new token, new owner)
@@ -264,9 +317,9 @@ pub(crate) const SEAL_FOR_HEIR: &str = concat!(
 pub(crate) const CLAIM: &str = "UPDATE head SET owner = ?4 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0 AND owner = ?5";
 
-pub(crate) const SNAPSHOT: &str =
-    "SELECT generation, txid, component, state FROM snapshot WHERE db = ?1";
-pub(crate) const SNAPSHOT_DROP: &str = "DELETE FROM snapshot WHERE db = ?1";
+pub(crate) const SNAPSHOT: &str = "SELECT s.db, s.generation, s.txid, s.component, s.state \
+     FROM snapshot k JOIN snapshot s ON s.rowid = k.rowid WHERE k.db = ?1";
+pub(crate) const SNAPSHOT_DROP: &str = "DELETE FROM snapshot WHERE db = ?1 RETURNING db";
 /// (db, generation, txid, component, state)
 pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, txid, component, \
      state) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -329,7 +382,7 @@ pub(crate) const COMMIT: &str = "UPDATE head SET txid = txid + 1, page_count = ?
      owner = ?9, \
      time_ms = CASE WHEN time_ms >= ?7 THEN time_ms + 1 ELSE ?7 END \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
-     AND page_count >= ?8 RETURNING time_ms";
+     AND page_count >= ?8 RETURNING time_ms, db, txid";
 
 /// (db, txid, generation, page count, content, chain, stage, time)
 pub(crate) const COMMIT_INSERT: &str = "INSERT INTO \"commit\" (db, txid, generation, page_count, \
@@ -345,7 +398,7 @@ pub(crate) const HOLD_AT: &str = "UPDATE head SET sealed = sealed \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0";
 
 /// (db, stage)
-pub(crate) const STAGE: &str = "SELECT txid, generation, chunks, pages, run_from, last \
+pub(crate) const STAGE: &str = "SELECT txid, generation, chunks, pages, run_from, last, db, stage \
      FROM stage WHERE db = ?1 AND stage = ?2";
 
 /// (db, stage, txid, generation, chunks, pages, run_from, last)
@@ -386,7 +439,7 @@ pub(crate) fn fences(databases: usize) -> String {
         "BLOB",
         1,
         databases,
-        concat!("SELECT ", fence!(), ", h.db FROM want w JOIN head h ON h.db = w.db"),
+        concat!("SELECT ", fence!(), " FROM want w JOIN head h ON h.db = w.db"),
     )
 }
 
@@ -395,8 +448,8 @@ pub(crate) fn fences(databases: usize) -> String {
 // Each carries the floor, so that what is checked is as old as what is read.
 
 /// Page count as of a commit, and the head's txid and floor. (db, as of)
-pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor \
-     FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
+pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor, \
+     c.db, c.txid FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
 
 /// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
 pub(crate) fn read_at(pages: usize) -> String {
@@ -440,8 +493,8 @@ pub(crate) const ACTORS: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
-     WHERE (a.kind, a.key) > (?1, ?2) \
+    snapshot!(),
+    "WHERE (a.kind, a.key) > (?1, ?2) \
      ORDER BY a.kind, a.key LIMIT ?3"
 );
 
@@ -451,8 +504,8 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
-     WHERE a.kind = ?1 AND a.key > ?2 \
+    snapshot!(),
+    "WHERE a.kind = ?1 AND a.key > ?2 \
      ORDER BY a.key LIMIT ?3"
 );
 
@@ -462,8 +515,8 @@ pub(crate) const DESTROYING: &str = concat!(
     actor!(),
     ", ",
     head!("h."),
-    ", s.generation FROM actor a JOIN head h ON h.db = a.db LEFT JOIN snapshot s ON s.db = a.db \
-     WHERE a.wanted = 1 ORDER BY a.kind, a.key LIMIT ?1"
+    snapshot!(),
+    "WHERE a.wanted = 1 ORDER BY a.kind, a.key LIMIT ?1"
 );
 
 /// Locks the head of a generation that holds it. (db, generation, token)
@@ -506,8 +559,12 @@ pub(crate) const KIND_PUT: &str = "INSERT INTO kind (name, component, manifest, 
      VALUES (?1, ?2, ?3, 1) ON CONFLICT (name) DO UPDATE SET component = excluded.component, \
      manifest = excluded.manifest, version = kind.version + 1 \
      RETURNING name, component, manifest, version";
-pub(crate) const KIND: &str = "SELECT name, component, manifest, version FROM kind WHERE name = ?1";
-pub(crate) const KINDS: &str = "SELECT name, component, manifest, version FROM kind ORDER BY name";
+/// A kind is found by its name and read by its place, so that its columns are those of the row.
+pub(crate) const KIND: &str = "SELECT r.name, r.component, r.manifest, r.version \
+     FROM kind k JOIN kind r ON r.rowid = k.rowid WHERE k.name = ?1";
+/// Each with the name that it was found by.
+pub(crate) const KINDS: &str = "SELECT r.name, r.component, r.manifest, r.version, k.name \
+     FROM kind k JOIN kind r ON r.rowid = k.rowid ORDER BY k.name";
 /// (session, address)
 pub(crate) const NODE_BEAT: &str = "INSERT INTO node (session, address, counter) \
      VALUES (?1, ?2, 1) ON CONFLICT (session) DO UPDATE SET address = excluded.address, \

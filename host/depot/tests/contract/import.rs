@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stockade_depot::chain::Start;
 use stockade_depot::store::{Created, Emptied, TakenOver};
 use stockade_depot::{Origin, Store, StoreError, Txid};
 
@@ -56,7 +57,8 @@ pub(crate) async fn an_unfinished_import_is_emptied_in_bounded_steps(store: Arc<
     }
     assert!(steps > 2, "{steps}");
     let head = second.head().await;
-    assert_eq!((head.txid, head.page_count.0, head.chain), (Txid(0), 0, [0; 32]));
+    let chain = Start::Name.chain(first.actor.name_hash(), first.fence.db);
+    assert_eq!((head.txid, head.page_count.0, head.chain), (Txid(0), 0, chain));
     // Head and actor.
     assert_eq!(store.rows_of(second.fence.db).await, Ok(2));
     let mut third = take_over(&second).await;

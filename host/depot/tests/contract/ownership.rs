@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stockade_depot::chain::Start;
 use stockade_depot::store::{Created, PreviousEnd, TakenOver, Wanted, limits};
 use stockade_depot::{
     DbId, Digest, Generation, Limit, NodeSession, Origin, PageCount, Shard, Store, StoreError,
@@ -20,7 +21,9 @@ pub(crate) async fn create_makes_the_first_generation(store: Arc<dyn Store>) {
     assert_eq!(head.fence.token, step.token);
     assert_eq!(head.owner, NODE);
     assert_eq!((head.txid, head.page_count), (Txid(0), PageCount(0)));
-    assert_eq!(head.chain, [0; 32]);
+    let name = step.actor.name_hash();
+    assert_eq!((head.name, head.start), (name, Start::Name));
+    assert_eq!(head.chain, Start::Name.chain(name, step.db));
     assert_eq!((head.sealed, head.origin), (false, Origin::Native));
     let state = store.actor(&step.actor).await.unwrap().unwrap();
     assert_eq!(state.head, head);

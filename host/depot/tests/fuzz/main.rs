@@ -21,10 +21,9 @@ mod random;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use rusqlite::types::Value;
 use stockade_depot::page::{PageRecord, decode};
-use stockade_depot::store::embedded::EmbeddedConfig;
+use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{
     DbId, EmbeddedStore, PAGE_SIZE, PageBytes, Pgno, Store, StoreError, Txid, history,
 };
@@ -115,11 +114,11 @@ async fn fill(directory: &Path) -> DbId {
 /// Changes some columns of some rows.
 fn damage(directory: &Path, random: &mut Random) {
     let file = if random.below(4) == 0 { "global.db" } else { "shard-00.db" };
-    let conn = Connection::open(directory.join(file)).unwrap();
+    let conn = connection(&directory.join(file)).unwrap();
     let mut names = conn
         .prepare(
             "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
-             WHERE t.type = 'table' AND t.name <> 'meta'",
+             WHERE t.type = 'table' AND t.name NOT IN ('meta', 'own', 'seen')",
         )
         .unwrap();
     let columns: Vec<(String, String)> = names
@@ -142,9 +141,16 @@ fn damage(directory: &Path, random: &mut Random) {
             _ => Value::Blob(bytes(random, 5_000)),
         };
         // A row at random; a rule of the schema may refuse the value.
+        let key: String = conn
+            .query_row(
+                "SELECT group_concat(name, ', ') FROM pragma_table_info(?1) WHERE pk > 0",
+                [table],
+                |row| row.get(0),
+            )
+            .unwrap();
         let sql = format!(
-            "UPDATE \"{table}\" SET \"{column}\" = ?1 WHERE rowid IN \
-             (SELECT rowid FROM \"{table}\" ORDER BY rowid LIMIT 1 OFFSET ?2)"
+            "UPDATE \"{table}\" SET \"{column}\" = ?1 WHERE ({key}) IN \
+             (SELECT {key} FROM \"{table}\" ORDER BY {key} LIMIT 1 OFFSET ?2)"
         );
         let row = i64::try_from(random.below(8)).unwrap();
         drop(conn.execute(&sql, rusqlite::params![value, row]));

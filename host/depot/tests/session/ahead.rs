@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore, connection};
 use stockade_depot::{
     Cause, Depot, DepotLimits, NodeSession, Pgno, ReadError, Session, Store, TokioParker,
 };
@@ -117,7 +116,7 @@ async fn damage_ahead_is_left_to_the_read_that_needs_the_page() {
     let pages: Vec<_> = (1..=20).map(|n| (u32::from(n), n)).collect();
     first.durable(put(&first, &pages, 20)).await.unwrap();
     let damage = "UPDATE page SET sum = zeroblob(16) WHERE pgno = 6";
-    let operator = Connection::open(directory.path().join("shard-00.db")).unwrap();
+    let operator = connection(&directory.path().join("shard-00.db")).unwrap();
     assert_eq!(operator.execute(damage, []).unwrap(), 1);
     let state = store.actor(&world.actor).await.unwrap().unwrap();
     let session = world.take_over_from(state, &depot(2)).await.unwrap().session;

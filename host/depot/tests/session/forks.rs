@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
-use stockade_depot::store::embedded::EmbeddedConfig;
+use rusqlite::params;
+use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{ActorId, EmbeddedStore, Session};
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ async fn fork(directory: &TempDir, of: &World, key: &str, at: u64) -> World {
     fork.create().await.seal(None).await.unwrap();
     let (base, db) = (of.state().await.head.fence.db, fork.state().await.head.fence.db);
     let shard = directory.path().join(format!("shard-{:02}.db", db.shard().0));
-    let changed = Connection::open(shard).unwrap().execute(
+    let changed = connection(&shard).unwrap().execute(
         "UPDATE head SET base_db = ?2, base_txid = ?3, txid = ?3, page_count = 3 WHERE db = ?1",
         params![&db.0[..], &base.0[..], i64::try_from(at).unwrap()],
     );

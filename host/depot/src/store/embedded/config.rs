@@ -95,6 +95,11 @@ pub struct EmbeddedConfig {
     pub vfs: Option<String>,
     /// Labels commits, and tells how old they are.
     pub clock: Clock,
+    /// Whether the store opens although something of it is known to be lost. What it was is in
+    /// [`EmbeddedStore::losses`](super::EmbeddedStore::losses) from then on.
+    pub accept_loss: bool,
+    /// How often a file that is written raises its high-water mark and tells the others.
+    pub marks_every: Duration,
 }
 
 impl EmbeddedConfig {
@@ -124,6 +129,8 @@ impl EmbeddedConfig {
             readers_max: 16,
             vfs: None,
             clock: Clock::system(),
+            accept_loss: false,
+            marks_every: limits::MARKS_EVERY,
         }
     }
 }

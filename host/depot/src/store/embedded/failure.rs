@@ -1,13 +1,15 @@
 //! The one translation from SQLite's errors to the store's.
 //!
 //! It holds for everything but COMMIT: until then a failed statement has surely changed nothing.
-//! What a failed COMMIT means is decided in `group`. A translated error knows no file; the file's
-//! `health` adds it.
+//! What a failed COMMIT means is decided in `group`. What our VFS has found damaged is named by it. A
+//! translated error knows no file; the file's `health` adds it.
 
 use std::path::PathBuf;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::open::OpenStoreError;
+use super::vfs;
 use crate::error::{FailureCause, StoreError, StoreFailure, StoreFull};
 
 impl From<Error> for StoreError {
@@ -15,7 +17,8 @@ impl From<Error> for StoreError {
         match code(&error) {
             Some(ErrorCode::DiskFull | ErrorCode::TooBig) => full(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Corrupt(error.to_string())
+                let found = vfs::damage_of(&error).map(|damage| damage.to_string());
+                Self::Corrupt(found.unwrap_or_else(|| error.to_string()))
             }
             Some(ErrorCode::SystemIoFailure) => match extended(&error) {
                 // The index of the log has no room to grow.
@@ -32,6 +35,17 @@ impl From<Error> for StoreError {
                 | Error::InvalidColumnType(..) => Self::Corrupt(error.to_string()),
                 _ => Self::Unavailable(error.to_string()),
             },
+        }
+    }
+}
+
+/// Why a connection to an open store could not be made.
+impl From<OpenStoreError> for StoreError {
+    fn from(error: OpenStoreError) -> Self {
+        match error {
+            OpenStoreError::Sqlite(error) => error.into(),
+            OpenStoreError::Damaged(damage) => Self::Corrupt(damage.to_string()),
+            other => Self::Unavailable(other.to_string()),
         }
     }
 }

@@ -23,6 +23,7 @@ use super::committer::{self, Queue};
 use super::config::{Clock, EmbeddedConfig};
 use super::group::{self, Size, Step};
 use super::health::{Failures, Health};
+use super::keeper::Written;
 use super::open::{self, OpenStoreError};
 use super::readers::Readers;
 use super::room::Room;
@@ -35,6 +36,7 @@ use crate::store::Durable;
 pub(super) struct DataFile {
     ages: Arc<Ages>,
     health: Arc<Health>,
+    written: Written,
     engine: Engine,
 }
 
@@ -97,7 +99,8 @@ impl DataFile {
         let (path, room) = (path.to_owned(), Arc::clone(room));
         let engine = FileEngine { path, readers, queue, wal, room, threads };
         let ages = Arc::new(Ages::new(config.clock.clone()));
-        Ok(Self { ages, health, engine: Engine::File(Box::new(engine)) })
+        let written = Written::default();
+        Ok(Self { ages, health, written, engine: Engine::File(Box::new(engine)) })
     }
 
     /// A database in memory.
@@ -109,7 +112,8 @@ impl DataFile {
         let conn = Mutex::new(Some(open::memory(schema)?));
         let health = Arc::new(Health::new(Path::new(":memory:"), failures));
         let ages = Arc::new(Ages::new(clock.clone()));
-        Ok(Self { ages, health, engine: Engine::Memory { conn, clock } })
+        let written = Written::default();
+        Ok(Self { ages, health, written, engine: Engine::Memory { conn, clock } })
     }
 
     /// Runs a read. The pages that it returns were committed and synced.
@@ -136,6 +140,28 @@ impl DataFile {
 
     /// [`DataFile::write`]; `durable` is called by the thread that made it so.
     pub(super) async fn write_and_tell<T: Send + 'static>(
+        &self,
+        size: Size,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+        durable: Option<Durable>,
+    ) -> Result<T, StoreError> {
+        let written = self.write_step(size, work, durable).await;
+        if written.is_ok() {
+            self.written.note();
+        }
+        written
+    }
+
+    /// [`DataFile::write`] of what is no loss if the file is put back to before it: marks, beats.
+    pub(super) async fn write_quietly<T: Send + 'static>(
+        &self,
+        size: Size,
+        work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_step(size, work, None).await
+    }
+
+    async fn write_step<T: Send + 'static>(
         &self,
         size: Size,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
@@ -173,6 +199,11 @@ impl DataFile {
     /// Whether work is done by threads of its own, so that callers should spare theirs.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.engine, Engine::File(_))
+    }
+
+    /// Whether it was written since its last mark.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Where it is.

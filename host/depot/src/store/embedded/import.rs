@@ -22,8 +22,13 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         &step.token.0[..],
         &step.owner.0[..],
     ];
-    match one(conn, import::TAKE_OVER, fence, |row| rows::head(row, 0))? {
-        Some(head) => Ok(TakenOver::Owned { head, restarts: 0, snapshot: None, leftovers: false }),
+    match one(conn, import::TAKE_OVER, fence, |row| rows::head(row, 0, step.db))? {
+        Some(head) => rows::check_name(&head, &step.actor).map(|()| TakenOver::Owned {
+            head,
+            restarts: 0,
+            snapshot: None,
+            leftovers: false,
+        }),
         None => head(conn, step.db).map(TakenOver::Moved),
     }
 }
@@ -42,7 +47,8 @@ pub(super) fn empty(conn: &Connection, fence: &Fence) -> Done<Emptied> {
             return Ok(Emptied::More);
         }
     }
-    let empty = params![db, generation, &fence.token.0[..], &[0_u8; 32][..]];
+    let chain = head(conn, fence.db)?.first_chain();
+    let empty = params![db, generation, &fence.token.0[..], &chain[..]];
     execute(conn, import::EMPTY, empty)?;
     Ok(Emptied::Done)
 }
@@ -54,7 +60,7 @@ pub(super) fn finish(conn: &Connection, fence: &Fence, base: Txid) -> Done<Head>
         &fence.token.0[..],
         rows::to_sql(base.0)?
     ];
-    one(conn, import::FINISH, row, |row| rows::head(row, 0))?
+    one(conn, import::FINISH, row, |row| rows::head(row, 0, fence.db))?
         .ok_or_else(|| refused(conn, fence, base))
 }
 

@@ -11,7 +11,7 @@
 //! machines, and SQLite's locks order their groups.
 
 mod ages;
-mod combine;
+mod alone;
 mod committer;
 mod config;
 mod failure;
@@ -19,14 +19,25 @@ mod file;
 mod group;
 mod health;
 mod import;
+mod index;
+mod judge;
+mod keeper;
+mod log;
+mod look;
+mod marks;
+mod older;
 mod open;
+mod private;
 mod read;
 mod readers;
 mod retention;
 mod room;
 mod rows;
 mod staged;
+mod stamp;
 mod steps;
+mod upgrade;
+mod vfs;
 mod wal;
 mod watch;
 mod write;
@@ -35,19 +46,39 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use config::{Clock, EmbeddedConfig};
+pub use marks::Loss;
 pub use open::OpenStoreError;
+pub use upgrade::{Formats, UpgradeError, formats, upgrade};
+pub use vfs::{Damage, Fault, Place};
 
 use crate::error::StoreError;
 use crate::id::{DbId, Shard};
 use crate::store::sql;
+use alone::Held;
 use file::DataFile;
 use health::Failures;
+use keeper::Keeper;
 use room::Room;
+use stamp::Which;
 use wal::Stop;
+
+/// A connection to one file of a store, for tools and tests: pages are proved when they are read, and
+/// stamped when they are written. It copies no log into the file when it closes.
+///
+/// SQLite's own tools may read a store; what they write into a file has no stamp, and is refused.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn connection(path: &Path) -> Result<rusqlite::Connection, OpenStoreError> {
+    let directory = path.parent().unwrap_or(path);
+    Ok(open::plain(path, &EmbeddedConfig::new(directory), false)?)
+}
 
 /// A store in SQLite files, or in memory.
 pub struct EmbeddedStore {
     files: Arc<Files>,
+    /// In memory nothing can be put back.
+    keeper: Option<Arc<Keeper>>,
 }
 
 struct Files {
@@ -58,16 +89,25 @@ struct Files {
     global: DataFile,
     shards: Vec<DataFile>,
     count: u8,
+    /// Last: given back when all files are closed.
+    held: Held,
 }
 
 impl EmbeddedStore {
     /// Opens the store of a directory, and makes it if there is none.
     ///
     /// # Errors
-    /// `OpenStoreError` tells which file is missing, foreign or of another format.
+    /// `OpenStoreError` tells which file is missing, foreign or of another format, or has lost
+    /// something that was durable.
     pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenStoreError> {
+        private::directory(&config.directory)?;
         let (failures, room) = (Arc::default(), Room::before_open(config));
+        let opening = alone::begin(&config.directory)?;
+        private::files(&config.directory)?;
+        let alone = opening.is_alone();
+        let accepted = if alone { look::look(config, &opening)? } else { Vec::new() };
         let layout = open::layout(config)?;
+        marks::settle(&layout, config, alone, accepted)?;
         let count = u8::try_from(layout.shards.len())
             .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
         let open = |name: &str, path| DataFile::open(name, path, config, &failures, &room);
@@ -77,7 +117,18 @@ impl EmbeddedStore {
             shards.push(open(&format!("{number:02}"), path)?);
         }
         room.look();
-        Ok(Self { files: Arc::new(Files { failures, room: Some(room), global, shards, count }) })
+        let (room, held) = (Some(room), opening.done()?);
+        let files = Arc::new(Files { failures, room, global, shards, count, held });
+        let keeper = Keeper::start(Arc::clone(&files), config.marks_every)?;
+        Ok(Self { files, keeper: Some(Arc::new(keeper)) })
+    }
+
+    /// What was accepted to be lost, newest first: see [`EmbeddedConfig::accept_loss`].
+    ///
+    /// # Errors
+    /// If the store is closed or cannot be read.
+    pub fn losses(&self) -> Result<Vec<Loss>, StoreError> {
+        self.files.global.read(marks::losses)
     }
 
     /// A store that is gone when it is dropped. It runs in its callers' threads.
@@ -101,7 +152,9 @@ impl EmbeddedStore {
         let global = file(sql::GLOBAL_SCHEMA)?;
         let files: Result<Vec<_>, _> = (0..shards).map(|_| file(sql::SHARD_SCHEMA)).collect();
         let (shards, count) = (files?, shards);
-        Ok(Self { files: Arc::new(Files { failures, room: None, global, shards, count }) })
+        let (room, held) = (None, Held::nothing());
+        let files = Files { failures, room, global, shards, count, held };
+        Ok(Self { files: Arc::new(files), keeper: None })
     }
 
     /// Where a shard is. `None`: in memory, or no such shard.
@@ -122,5 +175,11 @@ impl Files {
         for file in self.shards.iter().chain([&self.global]) {
             file.close(Stop::Truncate);
         }
+        self.held.release();
+    }
+
+    fn all(&self) -> Vec<(Which, &DataFile)> {
+        let shards = (0..).map(Which::shard).zip(&self.shards);
+        [(Which::GLOBAL, &self.global)].into_iter().chain(shards).collect()
     }
 }

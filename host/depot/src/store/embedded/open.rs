@@ -5,32 +5,33 @@
 //!   global.db     nodes, components, kinds; meta: store id, number of shards
 //!   shard-00.db   actors, heads, pages, commits, snapshots, pins; meta: store id
 //!   shard-01.db   ...
-//! each:           application_id "STKD", user_version = schema version, WAL
+//! each:           application_id "STKD", user_version = format, WAL; pages are stamped (`vfs`)
 //! ```
+//!
+//! A file is made whole before it has a log: schema, format and store id are in the file itself.
 //!
 //! A store exists once `global.db` has the number of shards, which is written last. From then on a
 //! missing shard is an error: nothing missing is ever taken for empty.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 
-use super::combine;
 use super::config::EmbeddedConfig;
 use super::failure;
-use crate::store::sql;
+use super::marks;
+use super::older;
+use super::private;
+use super::stamp::Which;
+use super::vfs::{self, Damage, Key};
+use crate::store::{limits, sql};
 
 /// "STKD": tells `file` and other programs whose database this is.
-const APPLICATION_ID: i32 = 0x5354_4b44;
-/// Engine page size of a new store. A commit changes a leaf of the page index and one of the commit rows
-/// for itself, and a trimmed row its own: small pages make them a small part of what is written. 1 KiB
-/// writes less still, for more CPU a commit; 8 KiB read no faster.
-const ENGINE_PAGE_BYTES: i64 = 2048;
+pub(super) const APPLICATION_ID: i32 = 0x5354_4b44;
 /// Page cache of a connection that writes, in KiB: inner pages of the key index stay in.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// Page cache of a connection that reads, in KiB.
@@ -38,8 +39,12 @@ const READER_CACHE_KIB: i64 = 8 << 10;
 /// Prepared statements that a connection keeps: all of `sql`.
 const STATEMENTS_KEPT: usize = 96;
 
-const META_STORE: &str = "store";
-const META_SHARDS: &str = "shards";
+/// Rows of `meta`: the store's id, its number of shards.
+pub(super) const META_STORE: &str = "store";
+pub(super) const META_SHARDS: &str = "shards";
+
+/// The file that says what the others are.
+pub(super) const GLOBAL: &str = "global.db";
 
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +54,10 @@ pub enum OpenStoreError {
     Io(#[from] io::Error),
     /// SQLite refused.
     #[error("open store: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] rusqlite::Error),
+    /// A page or a frame of a log is damaged.
+    #[error("open store: {0}: restore the whole directory from a backup")]
+    Damaged(Damage),
     /// The number of shards is not 1 to [`EmbeddedConfig::SHARDS_MAX`].
     #[error("a store has 1 to {max} shards, not {asked}", max = EmbeddedConfig::SHARDS_MAX)]
     Shards {
@@ -67,14 +75,107 @@ pub enum OpenStoreError {
         /// What was found.
         why: String,
     },
+    /// A file has a higher mark in another file than in itself.
+    #[error(
+        "{path} is at epoch {has}, and {seen_by} has seen it at {seen}: an older copy was put back, \
+         or its log is lost; restore all files from one backup, or go on with what is there: \
+         --accept-loss"
+    )]
+    RolledBack {
+        /// Which file.
+        path: PathBuf,
+        /// The mark that it has.
+        has: u64,
+        /// The mark that it had.
+        seen: u64,
+        /// The file that remembers.
+        seen_by: PathBuf,
+    },
+    /// A write-ahead log is damaged, and groups that were durable lie behind.
+    #[error(
+        "{path} is damaged at frame {frame}: {commits_behind} commits at or behind it would be lost; \
+         restore the store from a backup, or go on without them: --accept-loss"
+    )]
+    LogDamaged {
+        /// Which log.
+        path: PathBuf,
+        /// The first bad frame, from 1; 0 is the header of the log.
+        frame: u32,
+        /// Commits at or behind it, as far as they can be counted: at least so many.
+        commits_behind: u32,
+    },
+    /// A write-ahead log is shorter than it was, or gone.
+    #[error(
+        "{path} has {good} good frames and {durable} were durable: commits would be lost; restore the \
+         store from a backup, or go on without them: --accept-loss"
+    )]
+    LogCut {
+        /// Which log.
+        path: PathBuf,
+        /// Frames that are good.
+        good: u32,
+        /// Frames that its index names.
+        durable: u32,
+    },
+    /// A file holds pages that are newer than the good part of its log, and is not whole without
+    /// it. No loss can be accepted that leaves a sound file.
+    #[error(
+        "{path} is ahead of the good part of its log, and not whole without it: restore the store \
+         from a backup"
+    )]
+    LogBehind {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There are as many copies of damaged logs as are kept.
+    #[error(
+        "{max} copies of {path} are there already, {path}.damaged-1 and so on: move them away",
+        path = path.display(),
+        max = limits::DAMAGED_LOGS_MAX
+    )]
+    Copies {
+        /// Which log.
+        path: PathBuf,
+    },
+    /// Others may write to the directory: they may have changed what is in it.
+    #[error(
+        "{path} may be written to by others (mode {mode:o}): check what is in it, then chmod 700"
+    )]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Another process is opening the store, for longer than is waited for.
+    #[error("another process has been opening {directory} for {wait} s: try again",
+        directory = directory.display(), wait = limits::OPENING_WAIT.as_secs())]
+    Opening {
+        /// The store's directory.
+        directory: PathBuf,
+    },
     /// A file was written by another version of this program.
-    #[error("{path} has format {found}, this program reads format {ours}", ours = sql::FORMAT)]
+    #[error(
+        "{path} has format {found}, this program reads format {ours}{}",
+        if sql::FORMATS_BEFORE.contains(found) {
+            ": stop every process that serves the store and run `stockade store upgrade`"
+        } else {
+            ""
+        },
+        ours = sql::FORMAT
+    )]
     Format {
         /// Which file.
         path: PathBuf,
         /// Its format.
         found: i32,
     },
+}
+
+impl From<rusqlite::Error> for OpenStoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        vfs::damage_of(&error).map_or(Self::Sqlite(error), Self::Damaged)
+    }
 }
 
 /// The files of an open store.
@@ -89,40 +190,53 @@ pub(super) fn layout(config: &EmbeddedConfig) -> Result<Layout, OpenStoreError> 
         return Err(OpenStoreError::Shards { asked: config.shards });
     }
     let directory = &config.directory;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let global = directory.join("global.db");
-    let mut conn = connect(&global, config, true)?;
-    prepare_file(&conn, &global, sql::GLOBAL_SCHEMA)?;
-    // Of several processes that start at once, one makes the shards and the others wait here.
-    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let shards = match meta(&step, META_SHARDS)? {
-        Some(stored) => existing(&step, &global, config, &stored)?,
-        None => make(&step, config)?,
-    };
-    step.commit()?;
+    private::directory(directory)?;
+    let global = directory.join(GLOBAL);
+    let shards = lay_out(&global, config).map_err(|error| older::explain(error, config))?;
     fs::File::open(directory)?.sync_all()?;
     Ok(Layout { global, shards })
 }
 
-fn shard_path(directory: &Path, shard: u8) -> PathBuf {
-    directory.join(format!("shard-{shard:02}.db"))
+/// The shards of the store, made if need be.
+fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenStoreError> {
+    let mut store = [0; 16];
+    getrandom::fill(&mut store).map_err(io::Error::other)?;
+    let new = New { schema: sql::GLOBAL_SCHEMA, store: &store, key: Key::global(&store) };
+    make_file(global, config, &new)?;
+    let mut conn = connect(global, config)?;
+    check_file(&conn, global)?;
+    // Of several processes that start at once, one makes the shards and the others wait here.
+    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let store = meta(&step, META_STORE)?.ok_or_else(|| foreign(global, "it has no store id"))?;
+    check_key(&step, global, Key::global(&store))?;
+    let shards = match meta(&step, META_SHARDS)? {
+        Some(stored) => existing(&store, global, config, &stored)?,
+        None => make(&step, &store, config)?,
+    };
+    step.commit()?;
+    Ok(shards)
+}
+
+/// Where a shard is.
+pub(super) fn shard_path(directory: &Path, shard: u8) -> PathBuf {
+    directory.join(Which::shard(shard).name())
+}
+
+/// A file that is not of this store.
+pub(super) fn foreign(path: &Path, why: &str) -> OpenStoreError {
+    OpenStoreError::Foreign { path: path.to_owned(), why: why.to_owned() }
 }
 
 /// Checks the shards of a store that was made before.
 fn existing(
-    global: &Connection,
-    path: &Path,
+    store: &[u8],
+    global: &Path,
     config: &EmbeddedConfig,
     stored: &[u8],
 ) -> Result<Vec<PathBuf>, OpenStoreError> {
-    let foreign = |path: &Path, why: &str| OpenStoreError::Foreign {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
     let &[count] = stored else {
-        return Err(foreign(path, "its number of shards is damaged"));
+        return Err(foreign(global, "its number of shards is damaged"));
     };
-    let store = meta(global, META_STORE)?.ok_or_else(|| foreign(path, "it has no store id"))?;
     let mut shards = Vec::new();
     for shard in 0..count {
         let path = shard_path(&config.directory, shard);
@@ -131,85 +245,130 @@ fn existing(
         }
         let conn = plain(&path, config, false)?;
         conn.busy_timeout(config.busy_wait)?;
-        check_file(&conn, &path, sql::SHARD_SCHEMA)?;
-        if meta(&conn, META_STORE)?.as_ref() != Some(&store) {
+        check_file(&conn, &path)?;
+        if meta(&conn, META_STORE)?.as_deref() != Some(store) {
             return Err(foreign(&path, "it belongs to another store"));
         }
+        check_key(&conn, &path, Key::shard(store, shard))?;
         shards.push(path);
     }
     Ok(shards)
 }
 
 /// Makes the shards of a new store, then says in `global` that they exist.
-fn make(global: &Connection, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenStoreError> {
-    let mut store = [0; 16];
-    getrandom::fill(&mut store).map_err(io::Error::other)?;
+fn make(
+    global: &Connection,
+    store: &[u8],
+    config: &EmbeddedConfig,
+) -> Result<Vec<PathBuf>, OpenStoreError> {
     let mut shards = Vec::new();
     for shard in 0..config.shards {
         let path = shard_path(&config.directory, shard);
-        let conn = connect(&path, config, true)?;
-        prepare_file(&conn, &path, sql::SHARD_SCHEMA)?;
+        let new = New { schema: sql::SHARD_SCHEMA, store, key: Key::shard(store, shard) };
+        make_file(&path, config, &new)?;
+        let conn = connect(&path, config)?;
+        check_file(&conn, &path)?;
         let used: Option<i64> =
             conn.query_row("SELECT 1 FROM head LIMIT 1", [], |row| row.get(0)).optional()?;
-        if used.is_some() {
-            return Err(OpenStoreError::Missing(config.directory.join("global.db")));
+        if used.is_some() || marks::was_used(&conn)? {
+            return Err(OpenStoreError::Missing(config.directory.join(GLOBAL)));
         }
-        conn.execute("DELETE FROM meta", [])?;
-        conn.execute(sql::META_PUT, (META_STORE, &store[..]))?;
+        if meta(&conn, META_STORE)?.as_deref() != Some(store) {
+            return Err(foreign(&path, "it belongs to another store"));
+        }
         shards.push(path);
     }
-    global.execute("DELETE FROM meta", [])?;
-    global.execute(sql::META_PUT, (META_STORE, &store[..]))?;
     global.execute(sql::META_PUT, (META_SHARDS, &[config.shards][..]))?;
     Ok(shards)
 }
 
-fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+/// The id of a store, which every file of it has.
+pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    meta(conn, META_STORE)
+}
+
+/// A row of `meta`.
+pub(super) fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     conn.query_row(sql::META_GET, [name], |row| row.get(0)).optional()
 }
 
-/// Writes header and schema of a new file; checks those of an old one.
-fn prepare_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 {
-        return check_file(conn, path, schema);
+/// What a new file is made of.
+pub(super) struct New<'a> {
+    pub(super) schema: &'a str,
+    pub(super) store: &'a [u8],
+    pub(super) key: Key,
+}
+
+/// Makes a file, if there is nothing in it yet: whole, and without a log.
+fn make_file(path: &Path, config: &EmbeddedConfig, new: &New<'_>) -> Result<(), OpenStoreError> {
+    let mut conn = plain(path, config, true)?;
+    conn.busy_timeout(config.busy_wait)?;
+    let is_empty = |conn: &Connection| {
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map(|tables: i64| tables == 0)
+    };
+    prepare(&conn, new.key)?;
+    if !is_empty(&conn)? {
+        return Ok(());
     }
+    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if is_empty(&step)? {
+        write_schema(&step, new)?;
+    }
+    Ok(step.commit()?)
+}
+
+/// Says how the pages of a file without any will be.
+pub(super) fn prepare(conn: &Connection, key: Key) -> rusqlite::Result<()> {
+    vfs::offer_key(conn, key)?;
+    conn.pragma_update(None, "page_size", i64::try_from(vfs::PAGE_BYTES).unwrap_or(0))?;
+    vfs::reserve(conn, vfs::STAMP_BYTES)
+}
+
+/// Writes what every file has, inside a transaction.
+pub(super) fn write_schema(conn: &Connection, new: &New<'_>) -> rusqlite::Result<()> {
     conn.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {schema} {} PRAGMA application_id = {APPLICATION_ID}; \
-         PRAGMA user_version = {}; COMMIT",
+        "{} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+        new.schema,
         sql::META_SCHEMA,
         sql::FORMAT
     ))?;
-    Ok(())
+    conn.execute(sql::META_PUT, (META_STORE, new.store)).map(drop)
 }
 
-/// Refuses what is not ours. A file of the format before this one gets what it lacks: tables and
-/// indexes only, so programs of either format may have it open.
-fn check_file(conn: &Connection, path: &Path, schema: &str) -> Result<(), OpenStoreError> {
-    let pragma = |name: &str| -> rusqlite::Result<i32> {
-        conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-    };
-    let application = pragma("application_id")?;
+/// A number in the header of a connection's file.
+pub(super) fn header(conn: &Connection, name: &str) -> rusqlite::Result<i32> {
+    conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+}
+
+/// Refuses what is not ours.
+fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
+    let application = header(conn, "application_id")?;
     if application != APPLICATION_ID {
-        let why = format!("application id {application:#x}");
-        return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
+        return Err(foreign(path, &format!("application id {application:#x}")));
     }
-    let found = pragma("user_version")?;
-    if found == sql::FORMAT_WITHOUT_STAGES {
-        return Ok(conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {schema} PRAGMA user_version = {}; COMMIT",
-            sql::FORMAT
-        ))?);
-    }
+    let found = header(conn, "user_version")?;
     if found != sql::FORMAT {
         return Err(OpenStoreError::Format { path: path.to_owned(), found });
     }
     Ok(())
 }
 
+/// Refuses a file whose pages are stamped for another place or store.
+fn check_key(conn: &Connection, path: &Path, key: Key) -> Result<(), OpenStoreError> {
+    if vfs::page_key(conn)? == Some(key) {
+        return Ok(());
+    }
+    // Its rows say that it is ours: then page 1 is damaged, or the file stands in another's place.
+    Err(match vfs::check_page(conn, 1)? {
+        Some(damage) => OpenStoreError::Damaged(damage),
+        None => foreign(path, "its pages are those of another file of a store"),
+    })
+}
+
 /// A connection for the committer or the checkpointer.
 pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
-    let conn = connect(path, config, false)?;
+    let conn = connect(path, config)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     // A savepoint keeps what it may have to undo in memory: a group is bounded, and its members change
     // the same pages. On disk that was a tenth of all that is written.
@@ -223,7 +382,7 @@ pub(super) fn writer(path: &Path, config: &EmbeddedConfig) -> Result<Connection,
 
 /// A connection that only reads.
 pub(super) fn reader(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
-    let conn = connect(path, config, false)?;
+    let conn = connect(path, config)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
@@ -245,22 +404,15 @@ pub(super) fn page_bytes(conn: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// A connection as every part uses it.
-fn connect(
-    path: &Path,
-    config: &EmbeddedConfig,
-    create: bool,
-) -> Result<Connection, OpenStoreError> {
-    let conn = plain(path, config, create)?;
+fn connect(path: &Path, config: &EmbeddedConfig) -> Result<Connection, OpenStoreError> {
+    let conn = plain(path, config, false)?;
     conn.busy_timeout(config.busy_wait)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    // After a failed sync the file must not be written again, not even when it closes.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     keep_plans(&conn)?;
-    conn.pragma_update(None, "page_size", ENGINE_PAGE_BYTES)?;
     let mode = to_wal(&conn, config.busy_wait)?;
     if mode != "wal" {
         let why = format!("its file system does not carry WAL (journal mode {mode})");
-        return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
+        return Err(foreign(path, &why));
     }
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
@@ -296,15 +448,24 @@ fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-fn plain(path: &Path, config: &EmbeddedConfig, create: bool) -> rusqlite::Result<Connection> {
+/// A connection through our VFS, as the file is.
+pub(super) fn plain(
+    path: &Path,
+    config: &EmbeddedConfig,
+    create: bool,
+) -> rusqlite::Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
+        // SQLite would make it with the mode that the process's mask leaves.
+        let _ = private::make(path);
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let vfs = combine::over(config.vfs.as_deref())
+    let vfs = vfs::over(config.vfs.as_deref())
         .map_err(|code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))?;
     let conn = Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?;
-    // What `combine` holds back must belong to a commit. How much a group writes is bounded.
+    // After a failed sync the file must not be written again, not even when it closes.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // What the VFS holds back of a log must belong to a commit. How much a group writes is bounded.
     conn.pragma_update(None, "cache_spill", false)?;
     Ok(conn)
 }

@@ -22,6 +22,12 @@ type Read<T> = Result<T, StoreError>;
 /// few statements are prepared.
 const LISTS: [usize; 4] = [4, 16, 64, 256];
 
+/// Columns of a fenced read after those of the fence: base (two), page number, version (three), floor.
+const BASE: usize = Holder::COLUMNS;
+const PGNO: usize = BASE + 2;
+const VERSION: usize = PGNO + 1;
+const FLOOR: usize = VERSION + 3;
+
 /// A statement for each length of list.
 type Lists = LazyLock<[String; LISTS.len()]>;
 static READ_MANY: Lists = LazyLock::new(|| LISTS.map(sql::read_many));
@@ -62,6 +68,8 @@ pub(super) struct Found {
 }
 
 /// A page and its txid: the columns `txid, sum, bytes` from `at` on. `None`: nulls.
+///
+/// That the row is the page that was asked for is proved by its checksum, which covers its key.
 fn version(row: &Row<'_>, at: usize, db: DbId, pgno: Pgno) -> Read<Option<PageVersion>> {
     if rows::is_null(row, at)? {
         return Ok(None);
@@ -96,13 +104,13 @@ pub(super) fn fenced_page(
         &fence.token.0[..],
     ])?;
     let row = found.next()?.ok_or(StoreError::DatabaseMissing(fence.db))?;
-    let holder = Holder::from_row(row)?;
+    let holder = Holder::of_db(row, fence.db)?;
     holder.check(fence, at)?;
-    rows::check_floor(row, 10, fence.db, at)?;
-    let page = version(row, 7, fence.db, pgno)?;
+    rows::check_floor(row, FLOOR, fence.db, at)?;
+    let page = version(row, VERSION, fence.db, pgno)?;
     let rest = Found {
         pages: HashMap::new(),
-        base: if page.is_none() { rows::base(row, 4)? } else { None },
+        base: if page.is_none() { rows::base(row, BASE)? } else { None },
         head_txid: holder.txid,
     };
     Ok((page, rest))
@@ -127,15 +135,15 @@ pub(super) fn fenced_pages(
     let mut any = false;
     while let Some(row) = rows.next()? {
         if !any {
-            let holder = Holder::from_row(row)?;
+            let holder = Holder::of_db(row, fence.db)?;
             holder.check(fence, at)?;
-            rows::check_floor(row, 10, fence.db, at)?;
+            rows::check_floor(row, FLOOR, fence.db, at)?;
             result.head_txid = holder.txid;
-            result.base = rows::base(row, 4)?;
+            result.base = rows::base(row, BASE)?;
             any = true;
         }
-        let pgno = rows::pgno(row, 6)?;
-        if let Some(page) = version(row, 7, fence.db, pgno)? {
+        let pgno = rows::pgno(row, PGNO)?;
+        if let Some(page) = version(row, VERSION, fence.db, pgno)? {
             result.pages.insert(pgno, page);
         }
     }
@@ -213,13 +221,14 @@ pub(super) fn page_count_at(conn: &Connection, db: DbId, at: Txid) -> Read<PageC
                 "{db} has no commit row {at}; its head is at {head}"
             )));
         }
+        rows::asked("commit", &(db, at), &(rows::db(row, 3)?, rows::txid(row, 4)?))?;
         rows::page_count(row, 1)
     })?;
     count.ok_or(StoreError::DatabaseMissing(db))
 }
 
 pub(super) fn actor(conn: &Connection, actor: &ActorId) -> Read<Option<ActorState>> {
-    one(conn, sql::ACTOR, [actor.kind(), actor.key()], rows::actor)
+    one(conn, sql::ACTOR, [actor.kind(), actor.key()], |row| rows::actor_of(row, actor))
 }
 
 /// What each of `fences` is worth, in their order.
@@ -230,11 +239,9 @@ pub(super) fn confirm(conn: &Connection, fences: &[Fence]) -> Read<Vec<Read<()>>
         let known = part.iter().map(|fence| Value::Blob(fence.db.0.to_vec()));
         let fill = std::iter::repeat_n(Value::Null, len - part.len());
         let holders: HashMap<DbId, Holder> =
-            all(conn, sql, params_from_iter(known.chain(fill)), |row| {
-                Ok((rows::db(row, 4)?, Holder::from_row(row)?))
-            })?
-            .into_iter()
-            .collect();
+            all(conn, sql, params_from_iter(known.chain(fill)), Holder::from_row)?
+                .into_iter()
+                .collect();
         result.extend(part.iter().map(|fence| {
             let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
             if broken::is_off(Variant::ConfirmFence) {
@@ -252,7 +259,7 @@ pub(super) fn verdict(
     txid: Txid,
 ) -> Read<(Option<Head>, Option<CommitRow>)> {
     let params = params![&db.0[..], rows::to_sql(txid.0)?];
-    let found = one(conn, sql::VERDICT, params, rows::verdict)?;
+    let found = one(conn, sql::VERDICT, params, |row| rows::verdict(row, db, txid))?;
     Ok(found.map_or((None, None), |(head, commit)| (Some(head), commit)))
 }
 
@@ -265,7 +272,7 @@ pub(super) fn commits(
     let params = params![&db.0[..], rows::to_sql(after.0)?, rows::limit(max)];
     let found = all(conn, sql::COMMITS, params, |row| {
         rows::check_floor(row, 0, db, Txid(after.0.saturating_add(1)))?;
-        if rows::is_null(row, 1)? { Ok(None) } else { rows::commit(row, 1).map(Some) }
+        if rows::is_null(row, 1)? { Ok(None) } else { rows::commit(row, 1, db).map(Some) }
     })?;
     Ok(found.into_iter().flatten().collect())
 }

@@ -64,10 +64,7 @@ impl Readers {
         open::reader(&self.path, &self.config).map_err(|error| {
             self.pool.lock().open -= 1;
             self.returned.notify_one();
-            match error {
-                OpenStoreError::Sqlite(error) => error.into(),
-                error => StoreError::Unavailable(error.to_string()),
-            }
+            StoreError::from(error)
         })
     }
 

@@ -1,23 +1,42 @@
-//! Rows of SQLite as values of the depot, and back. Nothing stored is trusted to be in range.
+//! Rows of SQLite as values of the depot, and back. Nothing stored is trusted to be in range, or to be
+//! what was asked for: each row is compared with its key (`asked`), and a head with the name of the
+//! actor that it is read for.
+//!
+//! ```text
+//! head.name     16 bytes, `ActorId::name_hash` of the actor that the database belongs to
+//! head.format   1: the chain starts from zeros; 2: from a hash of name and database (`chain::Start`);
+//!               anything else is of a later program, and is not served
+//! ```
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use crate::broken::{self, Variant};
+use crate::chain::Start;
 use crate::error::{HeadFenceMismatch, StoreError};
 use crate::fence::{Fence, Head, Origin};
-use crate::id::{ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Token, Txid};
+use crate::id::{
+    ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
+};
 use crate::store::{ActorRow, ActorState, CommitRow, History, KindRow, Snapshot, Wanted};
 
 type Read<T> = Result<T, StoreError>;
 
 /// Columns of `sql::head!`.
-const HEAD_COLUMNS: usize = 12;
+const HEAD_COLUMNS: usize = 14;
 /// Columns of `sql::actor!`.
 const ACTOR_COLUMNS: usize = 6;
 
 fn out_of_range(what: &str) -> StoreError {
     StoreError::Corrupt(format!("a stored {what} is out of range"))
+}
+
+/// Refuses a row that is not the one that was asked for.
+pub(super) fn asked<T: PartialEq>(what: &str, asked: &T, found: &T) -> Read<()> {
+    if asked == found {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("a {what} row was found in the place of another")))
 }
 
 /// A number as SQLite keeps it.
@@ -92,6 +111,25 @@ fn flag(row: &Row<'_>, column: usize) -> Read<bool> {
     }
 }
 
+/// How a chain's start is kept, in `head.format`.
+pub(super) fn start_to_sql(start: Start) -> i64 {
+    match start {
+        Start::Zeros => 1,
+        Start::Name => 2,
+    }
+}
+
+/// What a chain starts from. Refuses a database of another format.
+fn start(row: &Row<'_>, column: usize, db: DbId) -> Read<Start> {
+    match row.get::<_, i64>(column)? {
+        1 => Ok(Start::Zeros),
+        2 => Ok(Start::Name),
+        found => Err(StoreError::Corrupt(format!(
+            "database {db} has format {found}, this program reads formats 1 and 2"
+        ))),
+    }
+}
+
 /// What a head says about its owner: the columns of `sql::fence!`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holder {
@@ -101,13 +139,26 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// From the first four columns.
-    pub(super) fn from_row(row: &Row<'_>) -> Read<Self> {
-        Ok(Self {
+    /// How many columns it has, which are the first ones.
+    pub(super) const COLUMNS: usize = 6;
+
+    /// From the first columns, and of which database.
+    pub(super) fn from_row(row: &Row<'_>) -> Read<(DbId, Self)> {
+        let db = db(row, 4)?;
+        start(row, 5, db)?;
+        let holder = Self {
             owner: (Generation(number(row, 0)?), Token(bytes(row, 1)?)),
             txid: txid(row, 2)?,
             sealed: flag(row, 3)?,
-        })
+        };
+        Ok((db, holder))
+    }
+
+    /// Of the database `asked`.
+    pub(super) fn of_db(row: &Row<'_>, db: DbId) -> Read<Self> {
+        let (found, holder) = Self::from_row(row)?;
+        asked("head", &db, &found)?;
+        Ok(holder)
     }
 
     /// From a whole head.
@@ -149,11 +200,13 @@ pub(super) fn origin_to_sql(origin: Origin) -> i64 {
     }
 }
 
-/// A head, from the column `at` on.
-pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
+/// The head of the database `of`, from the column `at` on.
+pub(super) fn head(row: &Row<'_>, at: usize, of: DbId) -> Read<Head> {
+    let db = db(row, at)?;
+    asked("head", &of, &db)?;
     Ok(Head {
         fence: Fence {
-            db: db(row, at)?,
+            db,
             generation: Generation(number(row, at + 1)?),
             token: Token(bytes(row, at + 2)?),
         },
@@ -170,7 +223,28 @@ pub(super) fn head(row: &Row<'_>, at: usize) -> Read<Head> {
         },
         floor: txid(row, at + 9)?,
         base: base(row, at + 10)?,
+        name: NameHash(bytes(row, at + 12)?),
+        start: start(row, at + 13, db)?,
     })
+}
+
+/// Refuses a head that belongs to another actor.
+pub(super) fn check_name(head: &Head, actor: &ActorId) -> Read<()> {
+    if head.name == actor.name_hash() {
+        return Ok(());
+    }
+    let what = format!(
+        "database {} is {actor}'s by the directory and another's by its head",
+        head.fence.db
+    );
+    Err(StoreError::Corrupt(what))
+}
+
+/// The row of `actor`, as [`actor`] reads it.
+pub(super) fn actor_of(row: &Row<'_>, of: &ActorId) -> Read<ActorState> {
+    let state = actor(row)?;
+    asked("directory", of, &state.row.actor)?;
+    Ok(state)
 }
 
 /// A directory row, the head after it, and whose snapshot is kept.
@@ -185,9 +259,16 @@ pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
         wanted: wanted(row, 4)?,
         restarts: small(row, 5)?,
     };
+    let head = head(row, ACTOR_COLUMNS, row_of.db)?;
+    check_name(&head, &row_of.actor)?;
     let last = ACTOR_COLUMNS + HEAD_COLUMNS;
-    let handed_over = if is_null(row, last)? { None } else { Some(Generation(number(row, last)?)) };
-    Ok(ActorState { row: row_of, head: head(row, ACTOR_COLUMNS)?, handed_over })
+    let handed_over = if is_null(row, last)? {
+        None
+    } else {
+        asked("snapshot", &row_of.db, &db(row, last + 1)?)?;
+        Some(Generation(number(row, last)?))
+    };
+    Ok(ActorState { row: row_of, head, handed_over })
 }
 
 /// What is wanted of an actor.
@@ -200,32 +281,39 @@ pub(super) fn restarts(row: &Row<'_>, column: usize) -> Read<u32> {
     small(row, column)
 }
 
-/// A handed-over state.
-pub(super) fn snapshot(row: &Row<'_>) -> Read<Snapshot> {
+/// The handed-over state of a database.
+pub(super) fn snapshot(row: &Row<'_>, of: DbId) -> Read<Snapshot> {
+    asked("snapshot", &of, &db(row, 0)?)?;
     Ok(Snapshot {
-        generation: Generation(number(row, 0)?),
-        txid: txid(row, 1)?,
-        component: Digest(bytes(row, 2)?),
-        state: blob(row, 3)?.to_vec(),
+        generation: Generation(number(row, 1)?),
+        txid: txid(row, 2)?,
+        component: Digest(bytes(row, 3)?),
+        state: blob(row, 4)?.to_vec(),
     })
 }
 
-/// A commit row, from the column `at` on.
-pub(super) fn commit(row: &Row<'_>, at: usize) -> Read<CommitRow> {
+/// A commit row of a database, from the column `at` on.
+pub(super) fn commit(row: &Row<'_>, at: usize, of: DbId) -> Read<CommitRow> {
+    asked("commit", &of, &db(row, at)?)?;
     Ok(CommitRow {
-        txid: txid(row, at)?,
-        generation: Generation(number(row, at + 1)?),
-        page_count: page_count(row, at + 2)?,
-        content: bytes(row, at + 3)?,
-        chain: bytes(row, at + 4)?,
-        time_ms: number(row, at + 5)?,
+        txid: txid(row, at + 1)?,
+        generation: Generation(number(row, at + 2)?),
+        page_count: page_count(row, at + 3)?,
+        content: bytes(row, at + 4)?,
+        chain: bytes(row, at + 5)?,
+        time_ms: number(row, at + 6)?,
     })
 }
 
-/// Head and the commit row beside it, if there is one.
-pub(super) fn verdict(row: &Row<'_>) -> Read<(Head, Option<CommitRow>)> {
-    let written = if is_null(row, HEAD_COLUMNS)? { None } else { Some(commit(row, HEAD_COLUMNS)?) };
-    Ok((head(row, 0)?, written))
+/// The head of a database and its commit row `txid`, if there is one.
+pub(super) fn verdict(row: &Row<'_>, of: DbId, txid: Txid) -> Read<(Head, Option<CommitRow>)> {
+    let head = head(row, 0, of)?;
+    if is_null(row, HEAD_COLUMNS)? {
+        return Ok((head, None));
+    }
+    let written = commit(row, HEAD_COLUMNS, of)?;
+    asked("commit", &txid, &written.txid)?;
+    Ok((head, Some(written)))
 }
 
 /// Refuses the state as of `at` if the floor in `column` is above it.
@@ -242,8 +330,21 @@ pub(super) fn history(row: &Row<'_>) -> Read<History> {
     Ok(History { head, floor, oldest })
 }
 
+/// The kind `of` that name.
+pub(super) fn kind_of(row: &Row<'_>, of: &str) -> Read<KindRow> {
+    let kind = kind(row)?;
+    asked("kind", &of, &kind.kind.as_str())?;
+    Ok(kind)
+}
+
+/// A kind, and the name that it was found by.
+pub(super) fn kind_listed(row: &Row<'_>) -> Read<KindRow> {
+    let by: String = row.get(4)?;
+    kind_of(row, &by)
+}
+
 /// A kind.
-pub(super) fn kind(row: &Row<'_>) -> Read<KindRow> {
+fn kind(row: &Row<'_>) -> Read<KindRow> {
     Ok(KindRow {
         kind: row.get(0)?,
         component: Digest(bytes(row, 1)?),

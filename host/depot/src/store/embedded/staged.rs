@@ -123,6 +123,8 @@ fn hold(conn: &Connection, fence: &Fence, base: Txid) -> Done<()> {
 
 fn progress(conn: &Connection, fence: &Fence, stage: &[u8]) -> Done<Option<Progress>> {
     one(conn, sql::STAGE, params![&fence.db.0[..], stage], |row| {
+        let found = (rows::blob(row, 6)?, rows::blob(row, 7)?);
+        rows::asked("stage", &(&fence.db.0[..], stage), &found)?;
         Ok(Progress {
             owner: (rows::number(row, 0)?, rows::number(row, 1)?),
             chunks: rows::number(row, 2)?,

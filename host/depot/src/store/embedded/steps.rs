@@ -340,11 +340,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        self.files.global.read(|conn| write::one(conn, sql::KIND, [kind], rows::kind))
+        self.files
+            .global
+            .read(|conn| write::one(conn, sql::KIND, [kind], |row| rows::kind_of(row, kind)))
     }
 
     async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind))
+        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind_listed))
     }
 
     async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
@@ -352,7 +354,7 @@ impl Store for EmbeddedStore {
         let work = move |conn: &_, _| {
             write::statement(conn, sql::NODE_BEAT, params![&session.0[..], address])
         };
-        self.files.global.write(SMALL, work).await
+        self.files.global.write_quietly(SMALL, work).await
     }
 
     async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
@@ -361,7 +363,7 @@ impl Store for EmbeddedStore {
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         let work = move |conn: &_, _| write::statement(conn, sql::NODE_GONE, [&session.0[..]]);
-        self.files.global.write(SMALL, work).await
+        self.files.global.write_quietly(SMALL, work).await
     }
 
     async fn failed(&self) -> StoreFailure {
@@ -377,8 +379,14 @@ impl Store for EmbeddedStore {
             return self.files.close();
         }
         // Joins threads and syncs files: not on a thread of the runtime.
-        let files = Arc::clone(&self.files);
-        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+        let (files, keeper) = (Arc::clone(&self.files), self.keeper.clone());
+        let close = move || {
+            if let Some(keeper) = keeper {
+                keeper.finish();
+            }
+            files.close();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(close).await {
             tracing::error!(%error, "close store");
         }
     }

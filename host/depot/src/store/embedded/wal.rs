@@ -253,7 +253,13 @@ pub(super) fn start(
         let mut checkpointer = Checkpointer { conn, wal, watched, log_is_gone: false };
         if let Err(error) = checkpointer.run() {
             let wal = &checkpointer.wal;
-            wal.health.fail(FailureCause::Checkpoint(error.to_string()));
+            let told = match StoreError::from(error) {
+                // Named by our VFS.
+                StoreError::Corrupt(what) => what,
+                StoreError::Failed(failure) => failure.cause.to_string(),
+                error => error.to_string(),
+            };
+            wal.health.fail(FailureCause::Checkpoint(told));
             wal.orders.lock().stop = Some(Stop::Leave);
             wal.changed.notify_all();
         }

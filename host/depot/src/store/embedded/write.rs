@@ -9,6 +9,7 @@ use super::retention;
 use super::rows::{self, Holder};
 use super::staged::{self, Run};
 use crate::broken::{self, Variant};
+use crate::chain::Start;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, NodeSession, PageCount, Pgno, Txid};
@@ -45,7 +46,7 @@ pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Done
 
 /// The head as it is.
 pub(super) fn head(conn: &Connection, db: DbId) -> Done<Head> {
-    one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0))?
+    one(conn, sql::HEAD, [&db.0[..]], |row| rows::head(row, 0, db))?
         .ok_or(StoreError::DatabaseMissing(db))
 }
 
@@ -71,25 +72,29 @@ pub(super) fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &
 pub(super) fn create(conn: &Connection, step: &CreateStep, now_ms: u64) -> Done<Created> {
     let (kind, key) = (step.actor.kind(), step.actor.key());
     let actor = params![kind, key, &step.db.0[..], &step.component.0[..]];
+    let found = || one(conn, sql::ACTOR, [kind, key], |row| rows::actor_of(row, &step.actor));
+    let headless = || StoreError::Corrupt(format!("{} is listed but has no head", step.actor));
     if execute(conn, sql::ACTOR_INSERT, actor)? == 0 {
-        let state = one(conn, sql::ACTOR, [kind, key], rows::actor)?;
-        return state.map(Created::Exists).ok_or_else(|| {
-            StoreError::Corrupt(format!("{} is listed but has no head", step.actor))
-        });
+        return found()?.map(Created::Exists).ok_or_else(headless);
     }
+    let (start, name) = (Start::Name, step.actor.name_hash());
     let row = params![
         &step.db.0[..],
         &step.token.0[..],
         &step.owner.0[..],
-        &[0_u8; 32][..],
+        &start.chain(name, step.db)[..],
         rows::origin_to_sql(step.origin),
-        sql::FORMAT,
+        rows::start_to_sql(start),
         rows::to_sql(now_ms)?,
+        &name.0[..],
     ];
     if execute(conn, sql::HEAD_INSERT, row)? == 0 {
         return Err(StoreError::Corrupt(format!("database id {} is in use", step.db)));
     }
-    Ok(Created::Made(head(conn, step.db)?))
+    // Read as any call will read it: what was written must be what is found under this name.
+    let made = found()?.ok_or_else(headless)?;
+    rows::asked("directory", &step.db, &made.row.db)?;
+    Ok(Created::Made(made.head))
 }
 
 pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOver> {
@@ -103,7 +108,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         &step.token.0[..],
         &step.owner.0[..],
     ];
-    let Some(taken) = one(conn, sql::TAKE_OVER, fence, |row| rows::head(row, 0))? else {
+    let Some(taken) = one(conn, sql::TAKE_OVER, fence, |row| rows::head(row, 0, step.db))? else {
         return head(conn, step.db).map(TakenOver::Moved);
     };
     let counter = match step.previous_end {
@@ -123,10 +128,12 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
     // The actor has another database by now, or is gone: this one is nobody's to run.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
+    rows::check_name(&taken, &step.actor)?;
     if step.destroying {
         retention::check_forks(conn, step.db)?;
     }
-    let snapshot: Option<Snapshot> = one(conn, sql::SNAPSHOT, [&step.db.0[..]], rows::snapshot)?;
+    let snapshot: Option<Snapshot> =
+        one(conn, sql::SNAPSHOT, [&step.db.0[..]], |row| rows::snapshot(row, step.db))?;
     let leftovers = staged::left(conn, &taken.fence)?.is_some();
     Ok(TakenOver::Owned { head: taken, restarts, snapshot, leftovers })
 }
@@ -141,19 +148,24 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     // A snapshot is told to who takes over, and nobody tells an heir.
     if let Some(heir) = step.heir.filter(|_| step.snapshot.is_none()) {
         let fence = params![db, of, token, txid, &heir.0[..], NOBODY];
-        sealed = one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0))?;
+        sealed = one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0, step.fence.db))?;
     }
     if sealed.is_none() {
         let fence = params![db, of, token, txid];
-        sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0))?;
+        sealed = one(conn, sql::SEAL, fence, |row| rows::head(row, 0, step.fence.db))?;
     }
     let sealed = sealed.ok_or_else(|| refusal(conn, &step.fence, step.base, "seal"))?;
-    execute(conn, sql::SNAPSHOT_DROP, [db])?;
+    drop_snapshot(conn, step.fence.db)?;
     if let Some(state) = &step.snapshot {
         let row = params![db, generation, txid, &step.component.0[..], state];
         execute(conn, sql::SNAPSHOT_INSERT, row)?;
     }
     Ok(sealed)
+}
+
+fn drop_snapshot(conn: &Connection, db: DbId) -> Done<()> {
+    let dropped = one(conn, sql::SNAPSHOT_DROP, [&db.0[..]], |row| rows::db(row, 0))?;
+    dropped.map_or(Ok(()), |dropped| rows::asked("snapshot", &db, &dropped))
 }
 
 /// Writes who runs heirs, where they are still what the head says.
@@ -285,7 +297,12 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
         },
         &step.owner.0[..],
     ];
-    let time_ms = one(conn, sql::COMMIT, fence, |row| rows::number(row, 0))?
+    let moved = |row: &Row<'_>| {
+        let found = (rows::db(row, 1)?, rows::txid(row, 2)?);
+        rows::asked("head", &(step.fence.db, step.txid), &found)?;
+        rows::number(row, 0)
+    };
+    let time_ms = one(conn, sql::COMMIT, fence, moved)?
         .ok_or_else(|| refusal(conn, &step.fence, step.base, "a commit that leaves holes"))?;
     let row = params![
         db,
@@ -336,7 +353,7 @@ pub(super) fn put_kind(
     component: &[u8],
     manifest: &str,
 ) -> Done<KindRow> {
-    one(conn, sql::KIND_PUT, params![kind, component, manifest], rows::kind)?
+    one(conn, sql::KIND_PUT, params![kind, component, manifest], |row| rows::kind_of(row, kind))?
         .ok_or_else(|| StoreError::Corrupt(format!("kind {kind} was not written")))
 }
 

@@ -17,11 +17,7 @@
 //! before they commit (`cache_spill`), and what could not be written is forgotten: SQLite hears of it
 //! and gives the transaction up.
 
-mod ffi;
-
 use std::ops::Range;
-
-pub(super) use ffi::over;
 
 /// More than this does not wait for the sync. A single write is taken whatever its size, which is a
 /// page's at most. 128 KiB less one byte: SQLite's own files take no more in one call.
@@ -31,9 +27,12 @@ const BYTES_MAX: usize = (128 << 10) - 1;
 /// a tenth of a millisecond each or more, and one takes a whole one more.
 const GROWS_BY: u64 = 256 << 10;
 
+/// What a log grows by, a few times.
+pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// Bytes of one file that follow one another and are not written yet.
 #[derive(Debug, Default)]
-struct Combined {
+pub(super) struct Combined {
     at: u64,
     bytes: Vec<u8>,
     /// Where the last write has ended.
@@ -44,7 +43,7 @@ struct Combined {
 
 impl Combined {
     /// Takes `bytes` along if they follow what is here. False: that has to be written first.
-    fn push(&mut self, at: u64, bytes: &[u8]) -> bool {
+    pub(super) fn push(&mut self, at: u64, bytes: &[u8]) -> bool {
         if self.bytes.is_empty() {
             self.at = at;
         } else if at != self.at + self.bytes.len() as u64
@@ -57,7 +56,10 @@ impl Combined {
     }
 
     /// Writes what is here with `write(at, bytes)`, or forgets it.
-    fn flush<E>(&mut self, write: impl FnOnce(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn flush<E>(
+        &mut self,
+        write: impl FnOnce(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.bytes.is_empty() {
             return Ok(());
         }
@@ -70,12 +72,12 @@ impl Combined {
     }
 
     /// The file may be shorter now.
-    fn forget_size(&mut self) {
+    pub(super) fn forget_size(&mut self) {
         (self.end, self.size) = (0, 0);
     }
 
     /// Where zeros are due: at the end of a file that the last write has made longer.
-    fn growth(&mut self, size: impl FnOnce() -> Option<u64>) -> Option<Range<u64>> {
+    pub(super) fn growth(&mut self, size: impl FnOnce() -> Option<u64>) -> Option<Range<u64>> {
         if self.end <= self.size {
             return None;
         }

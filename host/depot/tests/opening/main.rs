@@ -1,0 +1,25 @@
+//! Opening a store of which something is lost: it is refused with what is known, or everything that
+//! was acknowledged is there. What a crash leaves is never refused.
+//!
+//! A killed process is a copy of the directory of a live store, with the index of each log or, as
+//! after a machine has stopped, without.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test fails by panicking and tells what it saw"
+)]
+
+mod accepted;
+mod cuts;
+mod files;
+mod flips;
+mod marks;
+mod modes;
+#[path = "../contract/owner.rs"]
+#[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
+mod owner;
+#[path = "../crash/random.rs"]
+mod random;
+mod world;
