@@ -23,6 +23,7 @@ mod fault;
 mod history;
 mod import;
 mod info;
+mod retire;
 mod runtimes;
 mod upkeep;
 
@@ -31,11 +32,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use stockade_depot::history::Progress;
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::store::{ActorState, Store};
-use stockade_depot::{ActorId, Depot, DepotLimits, OpenError, Reason, Verdict};
+use stockade_depot::{
+    ActorId, Depot, DepotLimits, OpenError, Reason, StoreFailure, StoreFull, Verdict,
+};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
@@ -72,6 +76,7 @@ use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
 use crate::typed::Arguments;
 use history::Readings;
+use retire::Retired;
 use runtimes::Runtimes;
 
 /// How often a destroy starts again because calls have woken the actor meanwhile.
@@ -95,6 +100,7 @@ struct Inner {
     store: Arc<dyn Store>,
     config: HostConfig,
     ready: AtomicBool,
+    retired: Arc<Retired>,
     background: Mutex<JoinSet<()>>,
     readings: Readings,
     runtimes: Mutex<Option<Runtimes>>,
@@ -190,9 +196,14 @@ impl Host {
         let router = Router::new(shared);
         let readings = Readings::default();
         let upkeep = upkeep::keep(router.clone(), readings.clone(), config.limits.upkeep_every);
+        let retired = Arc::<Retired>::default();
+        let mut background = background(&router, &keeper, upkeep);
+        let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
+        background.spawn_on(watch, &keeper);
         let host = Self {
             inner: Arc::new(Inner {
-                background: Mutex::new(background(&router, &keeper, upkeep)),
+                background: Mutex::new(background),
+                retired,
                 readings,
                 router,
                 store,
@@ -495,10 +506,40 @@ impl Host {
         self.shared().awake.count()
     }
 
-    /// Whether calls are accepted.
+    /// Whether calls are accepted. A full store accepts them: see [`Host::full`].
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.inner.ready.load(Ordering::Acquire)
+        self.inner.ready.load(Ordering::Acquire) && self.failure().is_none()
+    }
+
+    /// Why this host takes no more calls although nobody has shut it down: a file of its store has
+    /// failed (see [`Host::failed`]). `None`: it has not.
+    #[must_use]
+    pub fn failure(&self) -> Option<StoreFailure> {
+        self.inner.retired.failure().cloned()
+    }
+
+    /// Resolves when a file of the store has failed and the host has retired: calls are refused as
+    /// `depot.closed`, its generations end with the reason *storage*, and other processes on the
+    /// store take its actors over. It never serves again. Shut it down, then end the process, so
+    /// that the next one reads what the disk really has; `stockade serve` does so by itself.
+    ///
+    /// ```no_run
+    /// # async fn example(host: stockade::Host) {
+    /// let failure = host.failed().await;
+    /// eprintln!("{failure}");
+    /// host.shutdown().await;
+    /// # }
+    /// ```
+    pub async fn failed(&self) -> StoreFailure {
+        self.inner.retired.done().await
+    }
+
+    /// Why writes are refused now: the store has no room. Reads go on, and so does everything once
+    /// there is room. `None`: writes are not refused.
+    #[must_use]
+    pub fn full(&self) -> Option<StoreFull> {
+        self.inner.store.full()
     }
 
     /// Ends everything in order: intake, generations, background tasks, the store. Returns when the
@@ -515,6 +556,8 @@ impl Host {
         orderly &= in_time("background tasks", self.join_background()).await;
         orderly &= in_time("leaving the store", self.retire()).await;
         orderly &= in_time("closing the store", self.close_store()).await;
+        // Found at the very end, by the last checkpoint or by what was written before it.
+        orderly &= self.inner.store.failed().now_or_never().is_none();
         drop(self.inner.runtimes.lock().take());
         ShutdownReport { orderly, unfinished, took: begun.elapsed() }
     }
@@ -577,6 +620,13 @@ impl Host {
     }
 
     fn cut_off(&self) -> HostError {
+        if let Some(failure) = self.failure() {
+            return HostError::Ended {
+                reason: Reason::Storage,
+                verdict: Some(Verdict::Indeterminate),
+                cause: failure.to_string(),
+            };
+        }
         if self.ready() {
             return HostError::Internal("the task of an actor panicked".to_owned());
         }

@@ -29,6 +29,13 @@ pub const LEASE: Duration = Duration::from_secs(6);
 /// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
+/// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
+/// machine that was frozen for a while is back by then, and registers again with its next sign.
+pub const SILENT_LEASES: u32 = 10;
+/// How long the program goes on telling callers and probes that its store has failed, before it
+/// ends. 2 s: whoever balances load asks about once a second.
+pub const FAILED_TOLD: Duration = Duration::from_secs(2);
+
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

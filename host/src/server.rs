@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
-//!  run       until a signal
+//!  run       until a signal, or until the store fails: then a while longer, so that callers and
+//!            probes hear of it
 //!  shutdown  intake closes ─> host ends its generations, background work, store last
 //!            ─> answers in progress are written ─> done
 //! ```
@@ -15,12 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use stockade_depot::StoreFailure;
 use tokio::net::TcpListener;
 
 use crate::error::HostError;
 use crate::gateway::auth::{Token, is_loopback};
 use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
 use crate::host::{Host, HostConfig, ShutdownReport};
+use crate::limits::FAILED_TOLD;
 
 /// How long answers may take to be written once the host has ended. 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -139,15 +142,19 @@ impl Server {
 }
 
 /// How a server's run ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Ending {
     /// Everything was shut down.
     Done(ShutdownReport),
     /// A second signal came: the shutdown was given up and the process should exit at once.
     Forced,
+    /// A file of the store has failed. Everything was shut down as far as possible; a supervisor
+    /// should start the process again.
+    Failed(StoreFailure),
 }
 
-/// Runs a server until the first SIGINT or SIGTERM, then shuts it down; a second one gives that up.
+/// Runs a server until the first SIGINT or SIGTERM, or until its store fails, then shuts it down; a
+/// second signal gives that up.
 ///
 /// `announce` is called once, when both listeners serve.
 ///
@@ -162,11 +169,18 @@ where
     let addresses = server.addresses();
     tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
     announce(addresses);
-    first.await;
+    tokio::pin!(first);
+    let failure = tokio::select! {
+        () = &mut first => None,
+        failure = server.host().failed() => Some(failure),
+    };
+    if failure.is_some() {
+        tokio::select! { () = &mut first => {}, () = tokio::time::sleep(FAILED_TOLD) => {} }
+    }
     tracing::info!("shutting down; a second signal ends the process at once");
     let second = signal();
     tokio::select! {
-        report = server.shutdown() => Ok(Ending::Done(report)),
+        report = server.shutdown() => Ok(failure.map_or(Ending::Done(report), Ending::Failed)),
         () = second => {
             tracing::warn!("second signal: not waiting any longer");
             Ok(Ending::Forced)

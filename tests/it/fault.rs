@@ -227,8 +227,9 @@ fn a_full_store_refuses_commits_and_keeps_reads() {
     let told = stand.fault(&["store-full", "--for-ms", "600000"]);
     assert_eq!((&told["did"], &told["class"]), (&json!("armed"), &json!("before-durable")));
     let refused = stand.call("increment", json!([7]));
-    assert_error(&refused, 503, "depot.commit-lost");
+    assert_error(&refused, 507, "depot.full");
     assert_eq!(refused.body["details"]["verdict"], "not-committed", "{}", refused.body);
+    assert_eq!(refused.body["retry"], "retry", "{}", refused.body);
     assert_eq!(stand.call("get", json!([])).body, json!({"ok": 5}));
     let cleared = stand.fault(&["clear"]);
     assert_eq!(cleared["cleared"][0]["fault"], "store-full", "{cleared}");

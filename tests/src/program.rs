@@ -94,6 +94,18 @@ impl Program {
     /// # Errors
     /// As [`Program::serve`].
     pub fn serve_with(data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::serve_in(data_dir, flags, &[])
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Program::serve`].
+    pub fn serve_in(
+        data_dir: &Path,
+        flags: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
         // Several programs may share the directory: each has files of its own beside it.
         static STARTED: AtomicUsize = AtomicUsize::new(0);
@@ -108,6 +120,7 @@ impl Program {
             .arg("--ready-file")
             .arg(&ready)
             .args(flags)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))
@@ -132,6 +145,12 @@ impl Program {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its output goes, standard error included.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Whether it still runs, and the end of its log: for the text of a failure.

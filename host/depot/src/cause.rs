@@ -3,7 +3,7 @@
 //! The cause of death is one thing, the verdict of one commit another: a session can die fenced
 //! although its last commit is durable.
 
-use crate::error::{HeadFenceMismatch, StoreError};
+use crate::error::{HeadFenceMismatch, StoreError, StoreFailure};
 use crate::fence::Head;
 use crate::id::{DbId, PageCount};
 use crate::reason::Reason;
@@ -40,6 +40,10 @@ pub enum Cause {
     /// The database was destroyed.
     #[error("database {0} is gone")]
     Gone(DbId),
+    /// The store under the process has given up a part of itself, of this database or of others: the
+    /// whole process retires. What had not been sent is dropped.
+    #[error(transparent)]
+    Failed(StoreFailure),
     /// The host closed the session.
     #[error("closed: {0}")]
     Closed(Reason),
@@ -61,6 +65,7 @@ impl Cause {
             Self::Fenced(_)
             | Self::Corrupt(_)
             | Self::Gone(_)
+            | Self::Failed(_)
             | Self::Closed(_)
             | Self::Sealed
             | Self::Unconfirmed(_) => Verdict::NotCommitted,
@@ -74,7 +79,9 @@ impl Cause {
             Self::Fenced(_) | Self::CommitLost { error: StoreError::Fenced(_), .. } => {
                 Reason::Fenced
             }
-            Self::CommitLost { .. } | Self::Corrupt(_) | Self::Unconfirmed(_) => Reason::Storage,
+            Self::CommitLost { .. } | Self::Corrupt(_) | Self::Failed(_) | Self::Unconfirmed(_) => {
+                Reason::Storage
+            }
             Self::Gone(_) => Reason::Destroyed,
             Self::Closed(reason) => *reason,
             // Only a generation that goes to sleep is sealed while nobody revoked it.
@@ -87,7 +94,11 @@ impl Cause {
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Closed(_) | Self::Sealed | Self::Unconfirmed(_) => false,
-            Self::Fenced(_) | Self::CommitLost { .. } | Self::Corrupt(_) | Self::Gone(_) => true,
+            Self::Fenced(_)
+            | Self::CommitLost { .. }
+            | Self::Corrupt(_)
+            | Self::Gone(_)
+            | Self::Failed(_) => true,
         }
     }
 
@@ -114,6 +125,8 @@ impl Cause {
             | StoreError::HistoryGone { .. }
             | StoreError::NoCommit { .. }
             | StoreError::HasForks(_)
+            | StoreError::Full(_)
+            | StoreError::Failed(_)
             | StoreError::Closed => None,
         }
     }

@@ -1,5 +1,7 @@
 //! What can go wrong at the store seam, as facts.
 
+use std::path::PathBuf;
+
 use crate::id::{DbId, Generation, Token, Txid};
 
 /// The fence of a step is not the head's: another generation owns the database, or the generation
@@ -44,8 +46,61 @@ pub enum Limit {
     ManifestBytes,
     /// Bytes of a pin's name.
     PinNameBytes,
-    /// The store has no room left.
-    StoreFull,
+}
+
+/// A part of a store that is given up until the process restarts: what its disk holds is not known,
+/// or it is not the disk's any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("store file {} has failed: {cause}", file.display())]
+pub struct StoreFailure {
+    /// The file.
+    pub file: PathBuf,
+    /// Why.
+    pub cause: FailureCause,
+}
+
+/// Why a file of a store is given up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FailureCause {
+    /// A commit was not written or not synced: it may be on the disk, or come and go.
+    #[error("commit: {0}")]
+    Commit(String),
+    /// The log could not be copied into the database.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// The system could not read or write the file.
+    #[error("read or write: {0}")]
+    Io(String),
+    /// A path of the open file names nothing.
+    #[error("{} was removed", .0.display())]
+    Removed(PathBuf),
+    /// A path of the open file names another file.
+    #[error("{} was replaced", .0.display())]
+    Replaced(PathBuf),
+}
+
+impl FailureCause {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Commit(_) => "commit",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Io(_) => "io",
+            Self::Removed(_) => "removed",
+            Self::Replaced(_) => "replaced",
+        }
+    }
+}
+
+/// A store has no room for what guests write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("store is full: {}, {free_bytes} bytes free", path.display())]
+pub struct StoreFull {
+    /// The directory whose disk is full, or the file that may not grow.
+    pub path: PathBuf,
+    /// What its disk has left for this process.
+    pub free_bytes: u64,
 }
 
 /// Why a step of the store failed.
@@ -97,8 +152,13 @@ pub enum StoreError {
     /// Another database has this one as its base: it cannot be destroyed before that one.
     #[error("database {0} has forks; destroy them first")]
     HasForks(DbId),
-    /// The store was closed: by shutdown, or this part of it by a failed sync, until the process
-    /// restarts. Not applied.
+    /// The store has no room. Not applied; the same step may succeed once there is room.
+    #[error(transparent)]
+    Full(StoreFull),
+    /// This part of the store is given up until the process restarts. Not applied.
+    #[error(transparent)]
+    Failed(StoreFailure),
+    /// The store was closed by shutdown. Not applied.
     #[error("store is closed")]
     Closed,
 }

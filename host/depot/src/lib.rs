@@ -45,7 +45,7 @@ mod takeover;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
-pub use error::{HeadFenceMismatch, Limit, StoreError};
+pub use error::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
 pub use fence::{Fence, Head, Origin};
 pub use id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,

@@ -69,6 +69,8 @@ pub(crate) fn is_transient(error: &StoreError) -> bool {
         | StoreError::HistoryGone { .. }
         | StoreError::NoCommit { .. }
         | StoreError::HasForks(_)
+        | StoreError::Full(_)
+        | StoreError::Failed(_)
         | StoreError::Closed => false,
     }
 }

@@ -41,6 +41,7 @@ use tokio::sync::Notify;
 use crate::cache::CacheGroup;
 use crate::cause::{Cause, PrepareError, ReadError, SealError};
 use crate::depot::Depot;
+use crate::error::{StoreError, StoreFailure};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, SessionLimits};
@@ -316,6 +317,12 @@ impl Session {
         self.shared.die(Cause::Closed(reason), "close");
     }
 
+    /// Ends the session fatally: the store under the process has failed. What is on its way to the
+    /// store runs to its verdict, what was not sent is dropped. The first cause stays.
+    pub fn fail(&self, failure: StoreFailure) {
+        self.shared.die(Cause::Failed(failure), "store failure");
+    }
+
     /// Resolves with the first cause.
     pub fn on_death(&self) -> impl Future<Output = Cause> + Send + 'static {
         let shared = Arc::clone(&self.shared);
@@ -387,7 +394,12 @@ impl Shared {
     fn log(&self, cause: &Cause, during: &str) {
         let (actor, db, generation) = (&self.actor, self.fence.db, self.fence.generation);
         match cause {
-            Cause::Closed(_) | Cause::Sealed | Cause::Unconfirmed(_) => {
+            // That the store has failed, or is full, is told once, not by each session.
+            Cause::Closed(_)
+            | Cause::Sealed
+            | Cause::Unconfirmed(_)
+            | Cause::Failed(_)
+            | Cause::CommitLost { error: StoreError::Full(_) | StoreError::Failed(_), .. } => {
                 tracing::debug!(%actor, %db, %generation, during, %cause, "session ended");
             }
             Cause::Fenced(mismatch) => {

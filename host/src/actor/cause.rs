@@ -1,7 +1,7 @@
 //! What a caller is told when the session under its call has died: the cause, and the verdict of
 //! its own writes.
 
-use stockade_depot::{ActorId, Cause, OpenError, Reason, Verdict};
+use stockade_depot::{ActorId, Cause, OpenError, Reason, StoreError, Verdict};
 
 use crate::error::HostError;
 
@@ -11,6 +11,18 @@ use crate::error::HostError;
 pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
     match cause {
         Cause::Fenced(mismatch) => HostError::Fenced { mismatch: *mismatch, verdict },
+        Cause::CommitLost { error: StoreError::Full(full), .. }
+            if matches!(verdict, None | Some(Verdict::NotCommitted)) =>
+        {
+            HostError::StoreFull { full: full.clone(), verdict }
+        }
+        Cause::Failed(failure) => match verdict {
+            Some(verdict) => HostError::CommitLost { verdict, cause: failure.to_string() },
+            None => HostError::Store(StoreError::Failed(failure.clone())),
+        },
+        Cause::CommitLost { error: error @ StoreError::Failed(_), .. } if verdict.is_none() => {
+            HostError::Store(error.clone())
+        }
         Cause::CommitLost { error, .. } => match verdict {
             Some(verdict) => HostError::CommitLost { verdict, cause: error.to_string() },
             // Another call's commit: this one wrote nothing and may be repeated.

@@ -28,6 +28,10 @@ const FORCED: u8 = 130;
 /// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
 /// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
 /// the next start.
+///
+/// If the system cannot write, sync or read a file of the store, or the file is removed or replaced,
+/// the host takes no more calls, lets other processes on the same data take its actors over, and
+/// ends with exit code 1 and the name of the file. A supervisor should start it again.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -106,6 +110,10 @@ impl Serve {
                 let ShutdownReport { orderly, unfinished, took } = report;
                 tracing::info!(orderly, unfinished, ?took, "shut down");
                 Ok(ExitCode::from(u8::from(!orderly)))
+            }
+            Ending::Failed(failure) => {
+                runtime.shutdown_background();
+                Err(Failure::local(format!("{failure}; look at the disk, then start it again")))
             }
             Ending::Forced => {
                 runtime.shutdown_background();

@@ -8,7 +8,8 @@
 //! - One translation, exhaustive: a new variant does not compile without its row.
 //! - Codes are stable, texts are not; no code is ever chosen by looking at a text.
 //! - The advice belongs to the call: once a failed call has handed a commit to the store it is
-//!   `unknown-outcome`, whatever the table says, because sending it again may do it twice.
+//!   `unknown-outcome`, whatever the table says, because sending it again may do it twice. A full
+//!   store alone is the table's `retry`: it refused the first commit of the call, so none was kept.
 
 mod table;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use stockade_depot::id::InvalidActorId;
-use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError};
+use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError, StoreFull};
 
 use crate::engine::{ComponentError, EngineError};
 use crate::sqlite::{Exhausted, PlainError, SqlError};
@@ -192,6 +193,14 @@ pub enum HostError {
         /// Why, in words.
         cause: String,
     },
+    /// The store has no room. Nothing of the call was kept; it may succeed once there is room.
+    #[error("{full}; make room, then send it again")]
+    StoreFull {
+        /// Where, and what is left.
+        full: StoreFull,
+        /// `NotCommitted` if the call had handed over commits: all of them were refused.
+        verdict: Option<Verdict>,
+    },
     /// The store refused or failed.
     #[error(transparent)]
     Store(StoreError),
@@ -238,6 +247,7 @@ impl From<StoreError> for HostError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced(mismatch) => Self::Fenced { mismatch, verdict: None },
+            StoreError::Full(full) => Self::StoreFull { full, verdict: None },
             other => Self::Store(other),
         }
     }
@@ -301,6 +311,7 @@ impl HostError {
             Self::Superseded { .. } => Code::Superseded,
             Self::Elsewhere { .. } => Code::Elsewhere,
             Self::CommitLost { .. } => Code::CommitLost,
+            Self::StoreFull { .. } => Code::StoreFull,
             Self::Store(error) => store_code(error),
             Self::Sql { error, .. } => sql_code(error),
             Self::Import(error) => import_code(error),
@@ -321,6 +332,7 @@ impl HostError {
             | Self::BudgetExhausted { verdict, .. }
             | Self::Ended { verdict, .. }
             | Self::Fenced { verdict, .. }
+            | Self::StoreFull { verdict, .. }
             | Self::Sql { verdict, .. } => *verdict,
             Self::CommitLost { verdict, .. } => Some(*verdict),
             Self::InvalidActor(_)
@@ -355,9 +367,9 @@ impl HostError {
     /// What the caller should do now: the table's advice, unless the call had handed over a commit.
     #[must_use]
     pub fn retry(&self) -> Retry {
-        match self.verdict() {
-            None => self.code().retry(),
-            Some(_) => Retry::UnknownOutcome,
+        match (self, self.verdict()) {
+            (Self::StoreFull { .. }, _) | (_, None) => self.code().retry(),
+            (_, Some(_)) => Retry::UnknownOutcome,
         }
     }
 
@@ -413,6 +425,12 @@ impl HostError {
                 json!({ "restarts": restarts, "retry_after_ms": retry_after_ms })
             }
             Self::Fenced { mismatch, .. } => fence_details(mismatch),
+            Self::StoreFull { full, .. } => {
+                json!({ "path": full.path, "free_bytes": full.free_bytes })
+            }
+            Self::Store(StoreError::Failed(failure)) => {
+                json!({ "file": failure.file, "why": failure.cause.as_str() })
+            }
             Self::Store(StoreError::Refused { limit, actual, max }) => {
                 json!({ "limit": format!("{limit:?}"), "actual": actual, "max": max })
             }
@@ -455,11 +473,18 @@ impl Code {
         }
     }
 
-    /// How long to wait before trying again: a second where the host is only busy.
+    /// How long to wait before trying again: a second where the host is busy, full or going.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
-        matches!(self, Self::ActorOverloaded | Self::HostOverloaded | Self::ShuttingDown)
-            .then_some(Duration::from_secs(1))
+        let passes = matches!(
+            self,
+            Self::ActorOverloaded
+                | Self::HostOverloaded
+                | Self::ShuttingDown
+                | Self::StoreFull
+                | Self::StoreClosed
+        );
+        passes.then_some(Duration::from_secs(1))
     }
 }
 
@@ -474,7 +499,8 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::HistoryGone { .. } => Code::HistoryGone,
         StoreError::NoCommit { .. } => Code::NoCommit,
         StoreError::HasForks(_) => Code::HasForks,
-        StoreError::Closed => Code::StoreClosed,
+        StoreError::Full(_) => Code::StoreFull,
+        StoreError::Failed(_) | StoreError::Closed => Code::StoreClosed,
     }
 }
 
@@ -628,6 +654,20 @@ mod tests {
                 assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
                 assert_eq!(error.body().details["verdict"], verdict_word(verdict), "{error:?}");
             }
+        }
+    }
+
+    /// It refused the first commit of the call: nothing of the call was kept.
+    #[test]
+    fn what_a_full_store_has_refused_is_sent_again() {
+        for verdict in [None, Some(Verdict::NotCommitted)] {
+            let full = StoreFull { path: "store".into(), free_bytes: 7 };
+            let body = HostError::StoreFull { full, verdict }.body();
+            assert_eq!((body.code.as_str(), body.retry), ("full", Retry::Retry));
+            assert_eq!(
+                (&body.details["path"], &body.details["free_bytes"]),
+                (&json!("store"), &json!(7))
+            );
         }
     }
 

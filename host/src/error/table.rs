@@ -165,7 +165,9 @@ table! {
     StoreRefused:       "depot" "refused"                  413 Fix;
     /// Stored bytes do not match their checksum.
     StoreCorrupt:       "depot" "corrupt"                  500 Never;
-    /// The store was closed.
+    /// The store has no room. Nothing was done.
+    StoreFull:          "depot" "full"                     507 Retry;
+    /// The store was closed, or a file of it has failed: this process ends.
     StoreClosed:        "depot" "closed"                   503 Retry;
 
     /// The file, or its copy, cannot be read or written.
@@ -272,6 +274,7 @@ depot.unavailable 503 retry
 depot.outcome-unknown 503 unknown-outcome
 depot.refused 413 fix
 depot.corrupt 500 never
+depot.full 507 retry
 depot.closed 503 retry
 import.unreadable 422 fix
 import.not-sqlite 422 fix

@@ -58,7 +58,7 @@ pub enum Fault {
         for_ms: u64,
     },
     /// Commits are refused, as by a full disk. What the guest had committed is lost, so its
-    /// generation ends: `depot.commit-lost`. Reads go on.
+    /// generation ends: `depot.full`. Reads go on.
     StoreFull {
         /// How long it lasts, in milliseconds. At most 600,000.
         #[serde(default = "for_ms")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stockade_depot::store::layer::{Asked, Call, Confirmed, Layer};
 use stockade_depot::store::{ActorState, PreviousEnd, Store, TakenOver, TakeoverStep};
-use stockade_depot::{DbId, Fence, Head, Limit, NodeSession, StoreError, Token};
+use stockade_depot::{DbId, Fence, Head, NodeSession, StoreError, StoreFull, Token};
 
 use super::{Fault, Faults};
 
@@ -39,7 +39,8 @@ impl FaultingStore {
 
     fn refuse_if_full(&self, db: DbId) -> Result<(), StoreError> {
         if self.faults.is_full(db) {
-            return Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+            let path = format!("a disk that a fault has filled for {db}").into();
+            return Err(StoreError::Full(StoreFull { path, free_bytes: 0 }));
         }
         Ok(())
     }

@@ -167,12 +167,25 @@ async fn health() -> Response {
     axum::Json(json!({ "status": "ok" })).into_response()
 }
 
-/// The host takes calls.
+/// The host takes calls. One whose store is full does, since it still reads: it tells that it does
+/// not write.
 async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
-    let ready = gateway.host.ready();
+    let host = &gateway.host;
+    let (ready, full) = (host.ready(), host.full());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(json!({ "ready": ready, "faults_allowed": gateway.host.allows_faults() })))
-        .into_response()
+    let mut body = json!({
+        "ready": ready,
+        "writes": ready && full.is_none(),
+        "faults_allowed": host.allows_faults(),
+    });
+    if let Some(failure) = host.failure() {
+        let (why, cause) = (failure.cause.as_str(), failure.cause.to_string());
+        body["failed"] = json!({ "file": failure.file, "why": why, "cause": cause });
+    }
+    if let Some(full) = full {
+        body["full"] = json!({ "path": full.path, "free_bytes": full.free_bytes });
+    }
+    (status, axum::Json(body)).into_response()
 }
 
 #[cfg(test)]

@@ -320,8 +320,8 @@ impl SqlReply {
 /// How a shutdown went.
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownReport {
-    /// Whether every generation ended in order before the deadline, and the store let go of the host
-    /// in time.
+    /// Whether every generation ended in order before the deadline, the store let go of the host in
+    /// time, and none of its files had failed.
     pub orderly: bool,
     /// Generations that had not ended then and were given up: their heads are unsealed, and the
     /// next call of each takes it over. Nothing that was acknowledged is lost.

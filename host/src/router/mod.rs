@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stockade_depot::store::ActorState;
-use stockade_depot::{ActorId, Depot, Head, Reason};
+use stockade_depot::{ActorId, Depot, Head, Reason, StoreError, StoreFailure};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -118,14 +118,34 @@ struct Inner {
 struct Table {
     slots: HashMap<ActorId, Arc<SlotHandle>>,
     tasks: JoinSet<()>,
-    open: bool,
+    intake: Intake,
+}
+
+/// Whether requests are taken.
+enum Intake {
+    Open,
+    /// The host shuts down.
+    Closed,
+    /// The store under the host has failed.
+    Failed(StoreFailure),
+}
+
+impl Intake {
+    /// What those hear who come now.
+    fn refusal(&self) -> Option<HostError> {
+        match self {
+            Self::Open => None,
+            Self::Closed => Some(HostError::ShuttingDown),
+            Self::Failed(failure) => Some(HostError::Store(StoreError::Failed(failure.clone()))),
+        }
+    }
 }
 
 impl Router {
     /// A router without slots.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        let table = Table { slots: HashMap::new(), tasks: JoinSet::new(), open: true };
+        let table = Table { slots: HashMap::new(), tasks: JoinSet::new(), intake: Intake::Open };
         Self { inner: Arc::new(Inner { shared, table: Mutex::new(table) }) }
     }
 
@@ -138,8 +158,8 @@ impl Router {
     /// Puts a request into the queue of its actor's slot; makes the slot if there is none.
     ///
     /// # Errors
-    /// `Overloaded` if the queue is full, `ShuttingDown` after `close`. The request's caller
-    /// is *not* answered then.
+    /// `Overloaded` if the queue is full, `ShuttingDown` after `close`, `Store` after `fail`. The
+    /// request's caller is *not* answered then.
     pub fn dispatch(&self, limits: &Limits, request: Request) -> Result<(), HostError> {
         let queue_max = queue_max(limits);
         let mut table = self.inner.table.lock();
@@ -222,7 +242,24 @@ impl Router {
 
     /// Takes nothing more from now on.
     pub fn close_intake(&self) {
-        self.inner.table.lock().open = false;
+        let intake = &mut self.inner.table.lock().intake;
+        if let Intake::Open = intake {
+            *intake = Intake::Closed;
+        }
+    }
+
+    /// Ends every life fatally, those that start included, and takes nothing more: the store under
+    /// the host has failed.
+    pub fn fail(&self, failure: &StoreFailure) {
+        let slots: Vec<Arc<SlotHandle>> = {
+            let mut table = self.inner.table.lock();
+            table.intake = Intake::Failed(failure.clone());
+            table.slots.values().cloned().collect()
+        };
+        // After the intake: a life that is not seen here finds it closed.
+        for slot in slots {
+            slot.fail(failure);
+        }
     }
 
     /// Ends every generation in order, several at a time, and joins every slot. Those that have not
@@ -263,10 +300,10 @@ impl Router {
         while next().await.is_some() {}
     }
 
-    /// Whether requests are taken.
+    /// Why requests are not taken any more; `None`: they are.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.inner.table.lock().open
+    pub fn refusal(&self) -> Option<HostError> {
+        self.inner.table.lock().intake.refusal()
     }
 
     /// The slot of an actor, if it has one.
@@ -326,8 +363,8 @@ impl Router {
         actor: &ActorId,
         queue_max: usize,
     ) -> Result<Arc<SlotHandle>, HostError> {
-        if !table.open {
-            return Err(HostError::ShuttingDown);
+        if let Some(refusal) = table.intake.refusal() {
+            return Err(refusal);
         }
         Ok(match table.slots.get(actor) {
             Some(slot) if !slot.requests.is_closed() => Arc::clone(slot),

@@ -5,6 +5,10 @@
 //! lock is free, or we watched its counter for the lease time on *our* monotonic clock and it did not
 //! move. Time in which we did not look (frozen, or the store was away) counts for nobody's death.
 //! Being wrong costs time, never safety: the fence decides who owns what.
+//!
+//! A process whose store has failed resigns: it gives its lock back and shows no more signs of life,
+//! so that others serve its actors at once. A row without a lock file whose counter has not moved for
+//! [`SILENT_LEASES`] leases is removed.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -18,6 +22,7 @@ use stockade_depot::{NodeSession, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::error::HostError;
+use crate::limits::SILENT_LEASES;
 
 /// The processes that share a store.
 pub struct Nodes {
@@ -28,8 +33,8 @@ pub struct Nodes {
     lock_dir: PathBuf,
     seen: Mutex<HashMap<NodeSession, Seen>>,
     looked: Mutex<Instant>,
-    /// Held for the life of the process.
-    _lock: File,
+    /// Held for as long as this process shows that it lives.
+    lock: Mutex<Option<File>>,
 }
 
 struct Seen {
@@ -69,7 +74,7 @@ impl Nodes {
             lock_dir: lock_dir.to_owned(),
             seen: Mutex::default(),
             looked: Mutex::new(Instant::now()),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         nodes.look().await?;
         Ok(nodes)
@@ -81,6 +86,9 @@ impl Nodes {
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             period.tick().await;
+            if self.has_resigned() {
+                return std::future::pending().await;
+            }
             let beat = async {
                 self.store.node_beat(self.own, &self.address).await?;
                 self.look().await
@@ -91,12 +99,29 @@ impl Nodes {
         }
     }
 
+    /// Shows no more signs of life, from now on: whoever asks takes this process for dead.
+    pub fn resign(&self) {
+        drop(self.lock.lock().take());
+    }
+
+    /// Removes the row of this process, if the store takes that.
+    pub async fn forget_own(&self) {
+        if let Err(error) = self.store.node_gone(self.own).await {
+            tracing::debug!(%error, "cannot remove the row of this process");
+        }
+    }
+
+    fn has_resigned(&self) -> bool {
+        self.lock.lock().is_none()
+    }
+
     /// Removes this process from the store: its heads need no lease to run out.
     pub async fn retire(&self) {
-        if let Err(error) = self.store.node_gone(self.own).await {
-            tracing::warn!(%error, "cannot retire from the store");
+        match self.store.node_gone(self.own).await {
+            Ok(()) => drop(std::fs::remove_file(lock_path(&self.lock_dir, self.own))),
+            // The lock file stays: it is free when this process has ended, and tells that.
+            Err(error) => tracing::warn!(%error, "cannot retire from the store"),
         }
-        drop(std::fs::remove_file(lock_path(&self.lock_dir, self.own)));
     }
 
     /// Whether no other process is known.
@@ -143,7 +168,8 @@ impl Nodes {
                 if away || node.counter != counter {
                     *node = fresh();
                 }
-                if self.lock_is_free(session) {
+                let silent = node.moved.elapsed() >= self.lease * SILENT_LEASES;
+                if self.lock_is_free(session) || (silent && !self.has_lock_file(session)) {
                     dead.push(session);
                 }
             }
@@ -154,6 +180,11 @@ impl Nodes {
             drop(std::fs::remove_file(lock_path(&self.lock_dir, session)));
         }
         Ok(())
+    }
+
+    fn has_lock_file(&self, session: NodeSession) -> bool {
+        // What cannot be looked at may be there.
+        std::fs::exists(lock_path(&self.lock_dir, session)).unwrap_or(true)
     }
 
     /// True only if the process ran on this machine and has ended.

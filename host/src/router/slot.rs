@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use stockade_depot::{ActorId, Cause, Reason};
+use stockade_depot::{ActorId, Cause, Reason, Session, StoreError, StoreFailure};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::ownership::Beginning;
@@ -51,6 +51,8 @@ struct View {
     live: Option<LiveView>,
     /// Of the newest generation, while it ends as well.
     grips: Option<[Grip; 2]>,
+    /// From before it starts until its end begins.
+    session: Option<Session>,
     /// Of what runs now: a call, or an operator's statements.
     running: Option<Meter>,
     idle_since: Option<Instant>,
@@ -108,10 +110,17 @@ impl SlotHandle {
         }
     }
 
+    /// Ends the generation that starts, is awake or ends here fatally, whatever it does.
+    pub(super) fn fail(&self, failure: &StoreFailure) {
+        if let Some(session) = &self.view.lock().session {
+            session.fail(failure.clone());
+        }
+    }
+
     /// Its generation has come to its end: it is not awake any more.
     fn hide(&self) {
         let mut view = self.view.lock();
-        (view.live, view.idle_since) = (None, None);
+        (view.live, view.idle_since, view.session) = (None, None, None);
     }
 }
 
@@ -248,8 +257,10 @@ impl Slot {
         {
             return work.refuse(error_of(cause, None));
         }
-        if self.live.is_none() && !self.router.is_open() {
-            return work.refuse(HostError::ShuttingDown);
+        if self.live.is_none()
+            && let Some(refusal) = self.router.refusal()
+        {
+            return work.refuse(refusal);
         }
         let program = match &work {
             Work::Call { program, .. } => Some(Arc::clone(program)),
@@ -264,8 +275,8 @@ impl Slot {
             // An ending that came while it started does not wait for the call as well.
             let Ok(control) = self.endings.try_recv() else { break };
             self.control(control).await;
-            if !self.router.is_open() {
-                return work.refuse(HostError::ShuttingDown);
+            if let Some(refusal) = self.router.refusal() {
+                return work.refuse(refusal);
             }
         }
         match work {
@@ -323,6 +334,11 @@ impl Slot {
         };
         let fence = origin.session.fence();
         let session = origin.session.clone();
+        self.handle.view.lock().session = Some(session.clone());
+        if let Some(HostError::Store(StoreError::Failed(failure))) = self.router.refusal() {
+            // It was won while the host was ending, which has not seen it.
+            session.fail(failure);
+        }
         match Generation::start(origin).await {
             Ok(generation) => {
                 let mut view = self.handle.view.lock();
@@ -334,6 +350,7 @@ impl Slot {
                 Ok(true)
             }
             Err(error) => {
+                self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
                 self.record(Exit {
                     db: fence.db,
@@ -357,7 +374,7 @@ impl Slot {
             () = tokio::time::sleep_until(until.into()) => Ok(()),
             Some(control) = self.endings.recv() => {
                 self.control(control).await;
-                if self.router.is_open() { Ok(()) } else { Err(HostError::ShuttingDown) }
+                self.router.refusal().map_or(Ok(()), Err)
             }
         }
     }
@@ -530,11 +547,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.queue.close();
         while let Ok(request) = self.queue.try_recv() {
-            request.work.refuse(if self.router.is_open() {
-                HostError::Stopping(Reason::Trapped)
-            } else {
-                HostError::ShuttingDown
-            });
+            let stopping = HostError::Stopping(Reason::Trapped);
+            request.work.refuse(self.router.refusal().unwrap_or(stopping));
         }
     }
 }

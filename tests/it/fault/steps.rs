@@ -10,8 +10,8 @@ use stockade::Fault;
 use stockade::fault::FaultingStore;
 use stockade_depot::store::{CommitStep, PreviousEnd, SealStep, StageStep, Store, TakeoverStep};
 use stockade_depot::{
-    ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, Limit, NodeSession, PageCount, Pgno,
-    Shard, StageId, StoreError, Token, Txid,
+    ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno, Shard,
+    StageId, StoreError, Token, Txid,
 };
 use stockade_tests::faulty_store::{FaultyStore, Step};
 
@@ -182,7 +182,7 @@ async fn a_full_store_refuses_what_takes_room() {
     for (name, step, send) in SENDS {
         let before = counts.calls(step);
         let answer = send(Arc::clone(&store), db(1)).await;
-        let full = matches!(answer, Err(StoreError::Refused { limit: Limit::StoreFull, .. }));
+        let full = matches!(answer, Err(StoreError::Full(_)));
         let takes_room = matches!(step, Step::Commit | Step::Stage);
         assert_eq!(full, takes_room, "{name}: {answer:?}");
         assert_eq!(counts.calls(step), before + u64::from(!takes_room), "{name}");

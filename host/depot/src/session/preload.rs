@@ -43,6 +43,8 @@ impl Shared {
                 | StoreError::HistoryGone { .. }
                 | StoreError::NoCommit { .. }
                 | StoreError::HasForks(_)
+                | StoreError::Full(_)
+                | StoreError::Failed(_)
                 | StoreError::Corrupt(_)
                 | StoreError::Closed),
             ) => tracing::debug!(actor = %self.actor, %error, "nothing was read ahead"),

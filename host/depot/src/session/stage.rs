@@ -138,6 +138,7 @@ fn given_up(cause: Option<Cause>) -> StoreError {
         Some(Cause::CommitLost { error, .. } | Cause::Unconfirmed(error)) => error,
         Some(Cause::Corrupt(what)) => StoreError::Corrupt(what),
         Some(Cause::Gone(db)) => StoreError::DatabaseMissing(db),
+        Some(Cause::Failed(failure)) => StoreError::Failed(failure),
         Some(Cause::Closed(_) | Cause::Sealed) | None => {
             StoreError::Unavailable("the session died in the middle of a large commit".into())
         }

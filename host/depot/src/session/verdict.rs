@@ -107,6 +107,8 @@ pub(super) fn may_be_applied(error: &StoreError) -> bool {
         | StoreError::HistoryGone { .. }
         | StoreError::NoCommit { .. }
         | StoreError::HasForks(_)
+        | StoreError::Full(_)
+        | StoreError::Failed(_)
         | StoreError::Closed => false,
     }
 }

@@ -20,7 +20,7 @@ use super::{
     Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store, Superseded, TakenOver,
     TakeoverStep,
 };
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
 
@@ -176,6 +176,16 @@ pub trait Layer: Send + Sync + 'static {
     /// [`Store::reads_are_remote`].
     fn is_remote(&self) -> bool {
         self.beneath().reads_are_remote()
+    }
+
+    /// [`Store::failed`].
+    fn failed_beneath(&self) -> impl Future<Output = StoreFailure> + Send {
+        async { self.beneath().failed().await }
+    }
+
+    /// [`Store::full`].
+    fn full_beneath(&self) -> Option<StoreFull> {
+        self.beneath().full()
     }
 
     /// [`Store::close`].
@@ -408,6 +418,14 @@ impl<L: Layer> Store for L {
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         send!(self, About::all(Asked::NodeGone), [], |store| store.node_gone(session))
+    }
+
+    async fn failed(&self) -> StoreFailure {
+        self.failed_beneath().await
+    }
+
+    fn full(&self) -> Option<StoreFull> {
+        self.full_beneath()
     }
 
     async fn close(&self) {

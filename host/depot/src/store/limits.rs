@@ -27,9 +27,18 @@ pub const COLLECT_ROWS_MAX: u32 = 2000;
 pub const TRIM_ROWS_MAX: u32 = 1000;
 /// Most commits that the floor passes in one step.
 pub const FLOOR_COMMITS_MAX: u32 = 1000;
-/// The floor never passes a commit younger than this, whatever is asked for: its row is the verdict
+/// The floor never passes a commit younger than this, whatever is asked for, by the time that has
+/// passed in the process that raises it: its row is the verdict
 /// of a caller that has not heard of it (D3). 30 s: above the longest step deadline.
 pub const COMMIT_ROWS_MS_MIN: u64 = 30_000;
+/// Most databases of one file whose commits' ages a process keeps. 65,536: some 15 MiB. Others are
+/// trimmed when they have been known for as long as their history is kept.
+pub const AGED_DATABASES_MAX: usize = 1 << 16;
+/// How far a commit's time may be from this machine's clock before that is told, in milliseconds. A
+/// minute: what history is kept for by default.
+pub const CLOCK_AWAY_MS: u64 = 60_000;
+/// How often that is told, in milliseconds. A minute.
+pub const CLOCK_AWAY_TOLD_EVERY_MS: u64 = 60_000;
 /// Most bytes of a pin's name.
 pub const PIN_NAME_BYTES_MAX: u64 = 256;
 /// Most heirs that one step claims: about a millisecond.
@@ -49,6 +58,23 @@ pub const OPENING_PAUSE: Duration = Duration::from_millis(5);
 pub const DAMAGED_LOGS_MAX: u32 = 8;
 /// Most accepted losses that are listed, newest first.
 pub const LOSSES_MAX: u32 = 1000;
+
+/// How often it is looked whether the files of an open store are still where they were, and whether
+/// its disk has room. 2 s: what goes wrong is known within 5 s, also behind a checkpoint.
+pub const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Bytes of the file that keeps room on a store's disk for takeovers, trims, destroys and
+/// checkpoints. 16 MiB: what a log holds when its checkpoint begins.
+pub const RESERVE_BYTES: u64 = 16 << 20;
+/// The part of a disk that the reserve is at most: an eighth, on small disks.
+pub const RESERVE_PART: u64 = 8;
+/// Bytes that a disk must have left for a guest's step beside all that it needs; below it the
+/// reserve is given up. 1 MiB: the log's index and the file system's own needs.
+pub const ROOM_BYTES_MIN: u64 = 1 << 20;
+/// How often a store without its reserve tries to make it again. 250 ms: each try is two questions
+/// to the file system.
+pub const RESERVE_TRIED_EVERY: Duration = Duration::from_millis(250);
+/// How often a full store says so in the log. A minute.
+pub const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Refuses `actual` over `max`.
 ///

@@ -15,7 +15,7 @@ pub const FORK_PIN_PREFIX: &str = "fork/";
 
 use async_trait::async_trait;
 
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head, Origin};
 use crate::id::{
     ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid,
@@ -448,7 +448,8 @@ pub trait Store: Send + Sync + 'static {
     /// How much history there is. `None`: no such database.
     async fn history(&self, db: DbId) -> Result<Option<History>, StoreError>;
     /// Raises the floor as far as `keep` allows, by at most [`limits::FLOOR_COMMITS_MAX`] commits:
-    /// never above the head or the oldest pin. Age is told by the store's own clock.
+    /// never above the head or the oldest pin. Age is the time for which the store, as this process
+    /// has it open, has known a commit: no label and no clock of another machine shortens it.
     async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError>;
     /// What a committed row at or below the floor supersedes, or what lies beyond the page count as
     /// of the floor, among the next [`limits::TRIM_ROWS_MAX`] page versions after `after`.
@@ -519,6 +520,20 @@ pub trait Store: Send + Sync + 'static {
     async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError>;
     /// Removes a process that has ended.
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError>;
+
+    // --- health ------------------------------------------------------------------------------
+
+    /// Resolves once a part of the store is given up, with the first one: see
+    /// [`StoreError::Failed`]. Whoever stands on the store ends then, so that another process, or
+    /// the next start, serves what this one cannot. A store that gives nothing up never resolves.
+    async fn failed(&self) -> StoreFailure {
+        std::future::pending().await
+    }
+    /// Why guests' writes are refused now: see [`StoreError::Full`]. `None`: they are not. Asks
+    /// nobody.
+    fn full(&self) -> Option<StoreFull> {
+        None
+    }
 
     /// Finishes what was accepted, checkpoints, and refuses everything after: `Closed`.
     async fn close(&self);

@@ -14,7 +14,7 @@ use stockade_depot::history::Fault;
 use stockade_depot::page::PageRecord;
 use stockade_depot::store::Keep;
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, OpenStoreError, connection};
-use stockade_depot::{DbId, EmbeddedStore, Fence, Limit, Pgno, Shard, Store, StoreError, Txid};
+use stockade_depot::{DbId, EmbeddedStore, Fence, Pgno, Shard, Store, StoreError, Txid};
 
 use crate::clock;
 use crate::heir::heir_of;
@@ -310,7 +310,8 @@ async fn a_full_store_refuses_and_keeps_what_it_has() {
         }
         assert!(owner.txid < Txid(500), "the store never fills");
     };
-    let full = |error: &_| matches!(error, StoreError::Refused { limit: Limit::StoreFull, .. });
+    let path = directory.path().join("shard-00.db");
+    let full = |error: &_| matches!(error, StoreError::Full(full) if full.path == path);
     assert!(full(&refused), "{refused:?}");
     assert_eq!(owner.head().await.txid, owner.txid);
     assert!(owner.verify().await.is_sound());
@@ -634,6 +635,7 @@ async fn a_file_stays_bounded_under_steady_overwrites() {
     let mut config = config(directory.path());
     config.clock = clock::clock();
     (config.wal_checkpoint_bytes, config.wal_bytes_max) = (1 << 20, 4 << 20);
+    config.reserve_bytes = 0;
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config).unwrap());
     let mut owner = Owner::create(&store, "a").await;
     let size = || {

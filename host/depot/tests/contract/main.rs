@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 
 mod clock;
+mod clocks;
 mod commit;
 mod directory;
 mod durability;

@@ -3,8 +3,8 @@
 //! Steps come over a bounded queue; while one group syncs, the next one gathers. No timer waits for
 //! company: a lone writer pays one sync, and under load the groups grow by themselves.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::config::{Clock, EmbeddedConfig};
-use super::group::{self, FileState, Member};
+use super::group::{self, Member};
+use super::health::Health;
+use super::room::{Room, Tight};
 use super::wal::Wal;
 use crate::error::StoreError;
 
@@ -75,15 +77,15 @@ fn units(bytes: u64) -> u32 {
     u32::try_from(bytes / QUEUE_UNIT_BYTES + 1).unwrap_or(u32::MAX)
 }
 
-/// Starts the committer of a file.
+/// Starts the committer of the file at `path`.
 ///
 /// # Errors
 /// If the thread cannot be made.
 pub(super) fn start(
     name: &str,
+    path: &Path,
     mut conn: Connection,
-    wal: Arc<Wal>,
-    failed: Arc<AtomicBool>,
+    (wal, health, room): (Arc<Wal>, Arc<Health>, Arc<Room>),
     config: &EmbeddedConfig,
 ) -> Result<(Queue, JoinHandle<()>), super::OpenStoreError> {
     let log = Arc::clone(&wal);
@@ -94,10 +96,10 @@ pub(super) fn start(
     let (sender, queue) = mpsc::channel(config.queue_members_max.max(1));
     let room_units = units(config.queue_bytes_max);
     let committer = Committer {
-        name: name.to_owned(),
+        tight: Tight::new(path, Arc::clone(&wal), room),
         conn,
         wal,
-        failed,
+        health,
         queue,
         next: None,
         bytes_max: config.group_bytes_max,
@@ -117,10 +119,10 @@ pub(super) fn start(
 }
 
 struct Committer {
-    name: String,
     conn: Connection,
     wal: Arc<Wal>,
-    failed: Arc<AtomicBool>,
+    health: Arc<Health>,
+    tight: Tight,
     queue: mpsc::Receiver<Queued>,
     /// Did not fit into the group before.
     next: Option<Queued>,
@@ -158,21 +160,31 @@ impl Committer {
     fn run_group(&mut self, group: Vec<Queued>) {
         let (members, shares): (Vec<_>, Vec<_>) =
             group.into_iter().map(|queued| (queued.member, queued._share)).unzip();
-        let ready = if self.failed.load(Ordering::SeqCst) {
-            Err(StoreError::Closed)
-        } else {
-            self.wal.make_room()
-        };
+        let ready = self.health.check().and_then(|()| self.wal.make_room());
         match ready {
             Ok(()) => {
-                let state = group::run(&self.conn, members, self.clock.now_ms());
-                if let FileState::Failed(cause) = state {
-                    self.failed.store(true, Ordering::SeqCst);
-                    tracing::error!(file = %self.name, %cause, "closed until restart");
-                }
+                let members = self.with_room(members);
+                let give_up = |cause| drop(self.health.fail(cause));
+                group::run(&self.conn, members, self.clock.now_ms(), &give_up);
             }
             Err(error) => members.into_iter().for_each(|member| member.reply(Err(error.clone()))),
         }
         drop(shares);
+    }
+
+    /// Those of a group that may run: where the disk has no room for what guests keep, their steps
+    /// are refused before they are begun.
+    fn with_room(&self, members: Vec<Box<dyn Member>>) -> Vec<Box<dyn Member>> {
+        if !members.iter().any(|it| it.grows()) {
+            self.tight.look();
+            return members;
+        }
+        let bytes = members.iter().map(|it| it.bytes()).sum();
+        let Err(full) = self.tight.admit(&self.conn, bytes) else { return members };
+        let (refused, members): (Vec<_>, Vec<_>) = members.into_iter().partition(|it| it.grows());
+        for member in refused {
+            member.reply(Err(StoreError::Full(full.clone())));
+        }
+        members
     }
 }

@@ -3,33 +3,52 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::store::limits;
 
-/// Tells the time: milliseconds since the Unix epoch. It labels commits, and retention compares it
-/// with those labels; who owns what, and what is committed, is never decided by it.
+/// Tells the time twice. Milliseconds since the Unix epoch label commits, for people: nothing is
+/// decided by them. Milliseconds that only go forward, from any beginning, tell how old history is.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+pub struct Clock {
+    now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    steady_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
 
 impl Clock {
-    /// A clock of one's own: a simulation's.
+    /// A clock of one's own, which is both: a simulation's.
     pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now_ms))
+        let now_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(now_ms);
+        Self { steady_ms: Arc::clone(&now_ms), now_ms }
+    }
+
+    /// A clock whose label of a moment and whose count of elapsed time differ, as a machine's do whose
+    /// clock is wrong or is set.
+    pub fn apart(
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+        steady_ms: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self { now_ms: Arc::new(now_ms), steady_ms: Arc::new(steady_ms) }
     }
 
     /// The machine's clock.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one home of the wall clock")]
     pub fn system() -> Self {
-        Self::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
+        let begun = Instant::now();
+        let ms = |passed: Duration| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        Self::apart(
+            move || ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+            move || ms(begun.elapsed()),
+        )
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        (self.0)()
+        (self.now_ms)()
+    }
+
+    pub(super) fn steady_ms(&self) -> u64 {
+        (self.steady_ms)()
     }
 }
 
@@ -66,12 +85,15 @@ pub struct EmbeddedConfig {
     pub busy_wait: Duration,
     /// Most bytes of one file; `None`: what the disk has. Over it steps are refused: store full.
     pub file_bytes_max: Option<u64>,
+    /// Bytes that are kept free on the disk for what the store needs to go on when it is full, at most
+    /// an eighth of the disk. 0: nothing is kept.
+    pub reserve_bytes: u64,
     /// Most connections that read one file at a time.
     pub readers_max: usize,
     /// SQLite's VFS that the files are opened through, by name; `None`: the default one. For tests
     /// that watch what reaches the disk.
     pub vfs: Option<String>,
-    /// Labels commits.
+    /// Labels commits, and tells how old they are.
     pub clock: Clock,
     /// Whether the store opens although something of it is known to be lost. What it was is in
     /// [`EmbeddedStore::losses`](super::EmbeddedStore::losses) from then on.
@@ -103,6 +125,7 @@ impl EmbeddedConfig {
             wal_checkpoint_bytes: 16 << 20,
             busy_wait: Duration::from_secs(5),
             file_bytes_max: None,
+            reserve_bytes: limits::RESERVE_BYTES,
             readers_max: 16,
             vfs: None,
             clock: Clock::system(),

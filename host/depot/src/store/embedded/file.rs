@@ -13,26 +13,29 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use super::ages::Ages;
 use super::committer::{self, Queue};
 use super::config::{Clock, EmbeddedConfig};
-use super::group::{self, FileState, Step};
+use super::group::{self, Size, Step};
+use super::health::{Failures, Health};
 use super::keeper::Written;
 use super::open::{self, OpenStoreError};
 use super::readers::Readers;
+use super::room::Room;
 use super::wal::{self, Stop, Wal};
+use super::watch::Watched;
 use crate::error::StoreError;
 use crate::store::Durable;
 
 /// One file of the store, or its stand-in in memory.
 pub(super) struct DataFile {
-    /// Set once a sync failed: then nothing of the file is read or written until a restart.
-    failed: Arc<AtomicBool>,
+    ages: Arc<Ages>,
+    health: Arc<Health>,
     written: Written,
     engine: Engine,
 }
@@ -47,6 +50,7 @@ struct FileEngine {
     readers: Readers,
     queue: Queue,
     wal: Arc<Wal>,
+    room: Arc<Room>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -56,24 +60,33 @@ struct Threads {
 }
 
 impl DataFile {
-    /// Opens a file that exists and has its schema.
+    /// Opens a file that exists and has its schema. `failures` and `room` are its store's.
     pub(super) fn open(
         name: &str,
         path: &Path,
         config: &EmbeddedConfig,
+        failures: &Arc<Failures>,
+        room: &Arc<Room>,
     ) -> Result<Self, OpenStoreError> {
-        let failed = Arc::new(AtomicBool::new(false));
+        let health = Arc::new(Health::new(path, failures));
         let writer = open::writer(path, config)?;
         let page_bytes = open::page_bytes(&writer)?;
         let wal = Arc::new(Wal::new(
             config.wal_bytes_max,
             config.wal_checkpoint_bytes,
             page_bytes,
-            Arc::clone(&failed),
+            Arc::clone(&health),
+            Arc::clone(room),
         ));
-        let checkpointer = wal::start(name, open::writer(path, config)?, Arc::clone(&wal))?;
-        let started = committer::start(name, writer, Arc::clone(&wal), Arc::clone(&failed), config);
-        let (queue, committer) = match started {
+        // Its log and the log's index are open from the first read on.
+        let checkpoints = open::writer(path, config)?;
+        for conn in [&writer, &checkpoints] {
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        }
+        room.share(&wal);
+        let checkpointer = wal::start(name, checkpoints, Arc::clone(&wal), Watched::new(path))?;
+        let files = (Arc::clone(&wal), Arc::clone(&health), Arc::clone(room));
+        let (queue, committer) = match committer::start(name, path, writer, files, config) {
             Ok(started) => started,
             Err(error) => {
                 wal.stop(Stop::Leave);
@@ -83,15 +96,24 @@ impl DataFile {
         };
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
-        let engine = FileEngine { path: path.to_owned(), readers, queue, wal, threads };
-        Ok(Self { failed, written: Written::default(), engine: Engine::File(Box::new(engine)) })
+        let (path, room) = (path.to_owned(), Arc::clone(room));
+        let engine = FileEngine { path, readers, queue, wal, room, threads };
+        let ages = Arc::new(Ages::new(config.clock.clone()));
+        let written = Written::default();
+        Ok(Self { ages, health, written, engine: Engine::File(Box::new(engine)) })
     }
 
     /// A database in memory.
-    pub(super) fn in_memory(schema: &str, clock: Clock) -> Result<Self, OpenStoreError> {
+    pub(super) fn in_memory(
+        schema: &str,
+        clock: Clock,
+        failures: &Arc<Failures>,
+    ) -> Result<Self, OpenStoreError> {
         let conn = Mutex::new(Some(open::memory(schema)?));
-        let failed = Arc::new(AtomicBool::new(false));
-        Ok(Self { failed, written: Written::default(), engine: Engine::Memory { conn, clock } })
+        let health = Arc::new(Health::new(Path::new(":memory:"), failures));
+        let ages = Arc::new(Ages::new(clock.clone()));
+        let written = Written::default();
+        Ok(Self { ages, health, written, engine: Engine::Memory { conn, clock } })
     }
 
     /// Runs a read. The pages that it returns were committed and synced.
@@ -99,32 +121,31 @@ impl DataFile {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if self.failed.load(Ordering::SeqCst) {
-            return Err(StoreError::Closed);
-        }
-        match &self.engine {
+        self.health.check()?;
+        let found = match &self.engine {
             Engine::File(file) => file.readers.read(read),
             Engine::Memory { conn, .. } => read(conn.lock().as_ref().ok_or(StoreError::Closed)?),
-        }
+        };
+        found.map_err(|error| self.health.place(error))
     }
 
     /// Runs a write step in some group and waits until the group is durable.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        bytes: u64,
+        size: Size,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_and_tell(bytes, work, None).await
+        self.write_and_tell(size, work, None).await
     }
 
     /// [`DataFile::write`]; `durable` is called by the thread that made it so.
     pub(super) async fn write_and_tell<T: Send + 'static>(
         &self,
-        bytes: u64,
+        size: Size,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
         durable: Option<Durable>,
     ) -> Result<T, StoreError> {
-        let written = self.write_step(bytes, work, durable).await;
+        let written = self.write_step(size, work, durable).await;
         if written.is_ok() {
             self.written.note();
         }
@@ -134,38 +155,45 @@ impl DataFile {
     /// [`DataFile::write`] of what is no loss if the file is put back to before it: marks, beats.
     pub(super) async fn write_quietly<T: Send + 'static>(
         &self,
-        bytes: u64,
+        size: Size,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_step(bytes, work, None).await
+        self.write_step(size, work, None).await
     }
 
     async fn write_step<T: Send + 'static>(
         &self,
-        bytes: u64,
+        size: Size,
         work: impl FnOnce(&Connection, u64) -> Result<T, StoreError> + Send + 'static,
         durable: Option<Durable>,
     ) -> Result<T, StoreError> {
-        if self.failed.load(Ordering::SeqCst) {
-            return Err(StoreError::Closed);
-        }
-        let (step, answer) = Step::new(bytes, work);
+        self.health.check()?;
+        let grows = matches!(size, Size::Grows(_));
+        let (step, answer) = Step::new(size, work);
         let step = step.telling(durable);
         match &self.engine {
             Engine::File(file) => file.queue.submit(Box::new(step)).await?,
             Engine::Memory { conn, clock } => {
                 let conn = conn.lock();
                 let conn = conn.as_ref().ok_or(StoreError::Closed)?;
-                if let FileState::Failed(cause) =
-                    group::run(conn, vec![Box::new(step)], clock.now_ms())
-                {
-                    self.failed.store(true, Ordering::SeqCst);
-                    tracing::error!(%cause, "in-memory store closed");
-                }
+                let give_up = |cause| drop(self.health.fail(cause));
+                group::run(conn, vec![Box::new(step)], clock.now_ms(), &give_up);
             }
         }
         let lost = || StoreError::Unknown("the committer ended without an answer".into());
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        let answer = answer.await.unwrap_or_else(|_| Err(lost()));
+        let answer = answer.map_err(|error| self.health.place(error));
+        match (&answer, &self.engine) {
+            (Err(StoreError::Full(full)), Engine::File(file)) => file.room.refused(full),
+            (Ok(_), Engine::File(file)) if grows => file.room.accepted(),
+            _ => {}
+        }
+        answer
+    }
+
+    /// How old its commits are.
+    pub(super) fn ages(&self) -> &Arc<Ages> {
+        &self.ages
     }
 
     /// Whether work is done by threads of its own, so that callers should spare theirs.
@@ -220,6 +248,7 @@ impl Drop for DataFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::FailureCause;
     use crate::store::sql;
 
     fn count(conn: &Connection) -> Result<i64, StoreError> {
@@ -228,14 +257,17 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_failed_sync_the_file_is_neither_read_nor_written() {
-        let file = DataFile::in_memory(sql::SHARD_SCHEMA, Clock::system()).unwrap();
-        let write = || file.write(0, |conn, _| count(conn));
+        let failures = Arc::default();
+        let file = DataFile::in_memory(sql::SHARD_SCHEMA, Clock::system(), &failures).unwrap();
+        let write = || file.write(Size::Keeps(0), |conn, _| count(conn));
         assert_eq!(write().await, Ok(0));
         if let Engine::Memory { conn, .. } = &file.engine {
             conn.lock().as_mut().unwrap().commit_hook(Some(|| true)).unwrap();
         }
         assert!(matches!(write().await, Err(StoreError::Unknown(_))));
-        assert_eq!(write().await, Err(StoreError::Closed));
-        assert_eq!(file.read(count), Err(StoreError::Closed));
+        let failure = failures.first().await;
+        assert!(matches!(failure.cause, FailureCause::Commit(_)), "{failure:?}");
+        assert_eq!(write().await, Err(StoreError::Failed(failure.clone())));
+        assert_eq!(file.read(count), Err(StoreError::Failed(failure)));
     }
 }

@@ -14,13 +14,15 @@
 //! - nobody hears anything before COMMIT has returned, refusals included: they may rest on what an
 //!   earlier member of the same group wrote;
 //! - a COMMIT that fails for any reason but a lock or a full disk is `Unknown` for every member
-//!   that wrote, and the file must not be written again.
+//!   that wrote, and the file must not be written again;
+//! - nor must it after a read or a write that the system refused, which is told before anything of
+//!   the group is.
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::failure;
-use crate::error::StoreError;
+use crate::error::{FailureCause, StoreError};
 use crate::store::Durable;
 
 /// Why a step was undone that did nothing wrong.
@@ -30,15 +32,35 @@ const ANOTHER_FAILED: &str = "another step of the same group failed";
 pub(super) trait Member: Send {
     /// How much it writes, roughly.
     fn bytes(&self) -> u64;
+    /// Whether it is refused while the store is full.
+    fn grows(&self) -> bool;
+    /// Why the file must not be used again, if running the step has shown that.
+    fn failure(&self) -> Option<&FailureCause>;
     /// Runs the step inside the group's transaction. False: undo it.
     fn apply(&mut self, conn: &Connection, now_ms: u64) -> bool;
     /// Tells the caller, once, how the group ended.
     fn reply(self: Box<Self>, group: Result<(), StoreError>);
 }
 
+/// What a step writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// So many bytes of what guests keep, roughly: refused while the store is full.
+    Grows(u64),
+    /// So many bytes, roughly, of what the store itself needs to go on, or to get smaller.
+    Keeps(u64),
+}
+
+impl Size {
+    fn bytes(self) -> u64 {
+        let (Self::Grows(bytes) | Self::Keeps(bytes)) = self;
+        bytes
+    }
+}
+
 /// A step and the place where its answer goes.
 pub(super) struct Step<F, T> {
-    bytes: u64,
+    size: Size,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     /// Told of success, before the answer is.
@@ -52,9 +74,9 @@ where
     T: Send,
 {
     /// A step that has not run, and where to wait for its answer.
-    pub(super) fn new(bytes: u64, work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn new(size: Size, work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (answer, receiver) = oneshot::channel();
-        (Self { bytes, work: Some(work), result: None, durable: None, answer }, receiver)
+        (Self { size, work: Some(work), result: None, durable: None, answer }, receiver)
     }
 
     /// The step, which tells of its success first.
@@ -69,7 +91,15 @@ where
     T: Send,
 {
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.size.bytes()
+    }
+
+    fn grows(&self) -> bool {
+        matches!(self.size, Size::Grows(_))
+    }
+
+    fn failure(&self) -> Option<&FailureCause> {
+        self.result.as_ref()?.as_ref().err().and_then(failure::cause_of)
     }
 
     fn apply(&mut self, conn: &Connection, now_ms: u64) -> bool {
@@ -106,19 +136,29 @@ where
 pub(super) enum FileState {
     /// It can be written again.
     Sound,
-    /// A sync failed, for this reason: what is on disk is not known.
-    Failed(String),
+    /// The system refused to write, to sync or to read it: what is on disk is not known.
+    Failed(FailureCause),
 }
 
+/// Called with why the file must not be used again, before anybody is answered.
+pub(super) type GiveUp<'a> = &'a dyn Fn(FailureCause);
+
 /// Runs a group to its end and answers every member.
-pub(super) fn run(conn: &Connection, members: Vec<Box<dyn Member>>, now_ms: u64) -> FileState {
+pub(super) fn run(
+    conn: &Connection,
+    members: Vec<Box<dyn Member>>,
+    now_ms: u64,
+    give_up: GiveUp<'_>,
+) -> FileState {
     let mut waiting = members.into_iter();
     let mut state = FileState::Sound;
     while state == FileState::Sound && waiting.len() > 0 {
-        state = run_until_rollback(conn, &mut waiting, now_ms);
+        state = run_until_rollback(conn, &mut waiting, now_ms, give_up);
     }
-    for member in waiting {
-        member.reply(Err(StoreError::Closed));
+    if let FileState::Failed(cause) = &state {
+        for member in waiting {
+            member.reply(Err(failure::failed(cause.clone())));
+        }
     }
     state
 }
@@ -129,41 +169,60 @@ fn run_until_rollback(
     conn: &Connection,
     waiting: &mut std::vec::IntoIter<Box<dyn Member>>,
     now_ms: u64,
+    give_up: GiveUp<'_>,
 ) -> FileState {
     let mut ran = Vec::with_capacity(waiting.len());
     if let Err(error) = statement(conn, "BEGIN IMMEDIATE") {
         let error = StoreError::from(error);
+        let state = state_after(&error, give_up);
         for member in waiting {
             member.reply(Err(error.clone()));
         }
-        return FileState::Sound;
+        return state;
     }
     if waiting.len() == 1
         && let Some(member) = waiting.next()
     {
-        return run_alone(conn, member, now_ms);
+        return run_alone(conn, member, now_ms, give_up);
     }
     for mut member in waiting {
         let undone = apply(conn, member.as_mut(), now_ms);
+        if let Some(cause) = member.failure().cloned() {
+            return failed(conn, ran, member, cause, give_up);
+        }
         if conn.is_autocommit() {
             return rolled_back(ran, member);
         }
         if let Err(error) = undone {
             roll_back(conn);
-            answer(ran, &Err(StoreError::Unavailable(ANOTHER_FAILED.into())));
-            member.reply(Err(StoreError::from(error)));
-            return FileState::Sound;
+            let error = StoreError::from(error);
+            let state = state_after(&error, give_up);
+            let others = match &state {
+                FileState::Failed(_) => error.clone(),
+                FileState::Sound => StoreError::Unavailable(ANOTHER_FAILED.into()),
+            };
+            answer(ran, &Err(others));
+            member.reply(Err(error));
+            return state;
         }
         ran.push(member);
     }
-    commit(conn, ran)
+    commit(conn, ran, give_up)
 }
 
 /// Runs the only member of a group. It needs no savepoint, for which SQLite would copy each page that
 /// it changes: the transaction is its own.
-fn run_alone(conn: &Connection, mut member: Box<dyn Member>, now_ms: u64) -> FileState {
+fn run_alone(
+    conn: &Connection,
+    mut member: Box<dyn Member>,
+    now_ms: u64,
+    give_up: GiveUp<'_>,
+) -> FileState {
     if member.apply(conn, now_ms) && !conn.is_autocommit() {
-        return commit(conn, vec![member]);
+        return commit(conn, vec![member], give_up);
+    }
+    if let Some(cause) = member.failure().cloned() {
+        return failed(conn, Vec::new(), member, cause, give_up);
     }
     if conn.is_autocommit() {
         return rolled_back(Vec::new(), member);
@@ -190,14 +249,36 @@ fn statement(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// A member's failure (no room, an I/O error) undid the whole transaction.
+/// What an error outside of a member's step says about the file.
+fn state_after(error: &StoreError, give_up: GiveUp<'_>) -> FileState {
+    let Some(cause) = failure::cause_of(error) else { return FileState::Sound };
+    give_up(cause.clone());
+    FileState::Failed(cause.clone())
+}
+
+/// The system refused what a member asked for: nothing of the group is kept, nor the file used again.
+fn failed(
+    conn: &Connection,
+    ran: Vec<Box<dyn Member>>,
+    culprit: Box<dyn Member>,
+    cause: FailureCause,
+    give_up: GiveUp<'_>,
+) -> FileState {
+    give_up(cause.clone());
+    roll_back(conn);
+    answer(ran, &Err(failure::failed(cause.clone())));
+    culprit.reply(Ok(()));
+    FileState::Failed(cause)
+}
+
+/// A member's failure (no room) undid the whole transaction.
 fn rolled_back(ran: Vec<Box<dyn Member>>, culprit: Box<dyn Member>) -> FileState {
     answer(ran, &Err(StoreError::Unavailable(ANOTHER_FAILED.into())));
     culprit.reply(Ok(()));
     FileState::Sound
 }
 
-fn commit(conn: &Connection, ran: Vec<Box<dyn Member>>) -> FileState {
+fn commit(conn: &Connection, ran: Vec<Box<dyn Member>>, give_up: GiveUp<'_>) -> FileState {
     let Err(error) = statement(conn, "COMMIT") else {
         answer(ran, &Ok(()));
         return FileState::Sound;
@@ -214,8 +295,10 @@ fn commit(conn: &Connection, ran: Vec<Box<dyn Member>>) -> FileState {
             FileState::Sound
         }
         _ => {
-            let cause = format!("commit of the store's file failed: {error}");
-            answer(ran, &Err(StoreError::Unknown(cause.clone())));
+            let cause = FailureCause::Commit(error.to_string());
+            give_up(cause.clone());
+            let told = format!("commit of the store's file failed: {error}");
+            answer(ran, &Err(StoreError::Unknown(told)));
             FileState::Failed(cause)
         }
     }
@@ -237,7 +320,6 @@ fn answer(members: Vec<Box<dyn Member>>, group: &Result<(), StoreError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Limit;
 
     type Answer = oneshot::Receiver<Result<i64, StoreError>>;
 
@@ -253,7 +335,7 @@ mod tests {
 
     /// A step that inserts `x` with `bytes` of payload, then fails if told to.
     fn insert(x: i64, bytes: i64, fail: Option<StoreError>) -> (Box<dyn Member>, Answer) {
-        let (step, answer) = Step::new(0, move |conn: &Connection, _| {
+        let (step, answer) = Step::new(Size::Grows(0), move |conn: &Connection, _| {
             conn.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", [x, bytes])?;
             fail.map_or(Ok(x), Err)
         });
@@ -265,7 +347,7 @@ mod tests {
         steps: Vec<(Box<dyn Member>, Answer)>,
     ) -> (FileState, Vec<Result<i64, StoreError>>) {
         let (members, answers): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
-        let state = run(conn, members, 0);
+        let state = run(conn, members, 0, &|_| ());
         assert!(conn.is_autocommit(), "no transaction is left open");
         (state, answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect())
     }
@@ -290,7 +372,7 @@ mod tests {
         assert_eq!(rows(&conn), 0);
         conn.execute_batch("PRAGMA max_page_count = 20").unwrap();
         let (state, answers) = check(&conn, vec![insert(2, 1 << 20, None)]);
-        let full = Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+        let full = Err(failure::full());
         assert_eq!((state, answers), (FileState::Sound, vec![full]));
         assert_eq!(rows(&conn), 0);
         let (state, answers) = check(&conn, vec![insert(3, 10, None)]);
@@ -317,7 +399,7 @@ mod tests {
         let (state, answers) =
             check(&conn, vec![insert(1, 10, None), insert(2, 1 << 20, None), insert(3, 10, None)]);
         assert_eq!(state, FileState::Sound);
-        let full = Err(StoreError::Refused { limit: Limit::StoreFull, actual: 0, max: 0 });
+        let full = Err(failure::full());
         assert_eq!(answers[1], full);
         assert_eq!(answers[2], Ok(3));
         // Whether SQLite undid the statement or the transaction, the answer tells the truth.

@@ -17,12 +17,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Files;
 use super::file::DataFile;
+use super::group::Size;
 use super::marks;
 use super::stamp::Which;
 use crate::error::StoreError;
 
-/// What a mark's step writes, roughly.
-const MARK_BYTES: u64 = 1024;
+/// What a mark's step writes, roughly. A full store takes it.
+const MARK: Size = Size::Keeps(1024);
 
 /// Whether a file was written since its last mark.
 #[derive(Default)]
@@ -160,7 +161,7 @@ async fn mark(files: &[(Which, &DataFile)]) -> Result<(), StoreError> {
     let mut result = Ok(());
     for (which, file) in files {
         if file.written().take() {
-            match file.write_quietly(MARK_BYTES, |conn, _| marks::raise(conn)).await {
+            match file.write_quietly(MARK, |conn, _| marks::raise(conn)).await {
                 Ok(epoch) => raised.push((*which, epoch)),
                 // A file that cannot be written speaks for itself only.
                 Err(error) => result = Err(error),
@@ -170,8 +171,7 @@ async fn mark(files: &[(Which, &DataFile)]) -> Result<(), StoreError> {
     for (which, file) in files {
         let news: Vec<_> = raised.iter().copied().filter(|(of, _)| of != which).collect();
         if !news.is_empty() {
-            let told =
-                file.write_quietly(MARK_BYTES, move |conn, _| marks::tell(conn, &news)).await;
+            let told = file.write_quietly(MARK, move |conn, _| marks::tell(conn, &news)).await;
             result = result.and(told);
         }
     }

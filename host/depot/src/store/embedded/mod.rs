@@ -10,12 +10,14 @@
 //! Several processes may share the directory: the fence decides between them as it does between
 //! machines, and SQLite's locks order their groups.
 
+mod ages;
 mod alone;
 mod committer;
 mod config;
 mod failure;
 mod file;
 mod group;
+mod health;
 mod import;
 mod index;
 mod judge;
@@ -30,6 +32,7 @@ mod private;
 mod read;
 mod readers;
 mod retention;
+mod room;
 mod rows;
 mod staged;
 mod stamp;
@@ -37,6 +40,7 @@ mod steps;
 mod upgrade;
 mod vfs;
 mod wal;
+mod watch;
 mod write;
 
 use std::path::Path;
@@ -53,7 +57,9 @@ use crate::id::{DbId, Shard};
 use crate::store::sql;
 use alone::Held;
 use file::DataFile;
+use health::Failures;
 use keeper::Keeper;
+use room::Room;
 use stamp::Which;
 use wal::Stop;
 
@@ -77,6 +83,10 @@ pub struct EmbeddedStore {
 }
 
 struct Files {
+    /// What was given up of them.
+    failures: Arc<Failures>,
+    /// None in memory.
+    room: Option<Arc<Room>>,
     global: DataFile,
     shards: Vec<DataFile>,
     count: u8,
@@ -92,6 +102,7 @@ impl EmbeddedStore {
     /// something that was durable.
     pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenStoreError> {
         private::directory(&config.directory)?;
+        let (failures, room) = (Arc::default(), Room::before_open(config));
         let opening = alone::begin(&config.directory)?;
         private::files(&config.directory)?;
         let alone = opening.is_alone();
@@ -100,12 +111,15 @@ impl EmbeddedStore {
         marks::settle(&layout, config, alone, accepted)?;
         let count = u8::try_from(layout.shards.len())
             .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
-        let global = DataFile::open("global", &layout.global, config)?;
+        let open = |name: &str, path| DataFile::open(name, path, config, &failures, &room);
+        let global = open("global", &layout.global)?;
         let mut shards = Vec::new();
         for (number, path) in layout.shards.iter().enumerate() {
-            shards.push(DataFile::open(&format!("{number:02}"), path, config)?);
+            shards.push(open(&format!("{number:02}"), path)?);
         }
-        let files = Arc::new(Files { global, shards, count, held: opening.done()? });
+        room.look();
+        let (room, held) = (Some(room), opening.done()?);
+        let files = Arc::new(Files { failures, room, global, shards, count, held });
         let keeper = Keeper::start(Arc::clone(&files), config.marks_every)?;
         Ok(Self { files, keeper: Some(Arc::new(keeper)) })
     }
@@ -134,10 +148,13 @@ impl EmbeddedStore {
         if shards == 0 || shards > EmbeddedConfig::SHARDS_MAX {
             return Err(OpenStoreError::Shards { asked: shards });
         }
-        let global = DataFile::in_memory(sql::GLOBAL_SCHEMA, clock.clone())?;
-        let files: Result<Vec<_>, _> =
-            (0..shards).map(|_| DataFile::in_memory(sql::SHARD_SCHEMA, clock.clone())).collect();
-        let files = Files { global, shards: files?, count: shards, held: Held::nothing() };
+        let failures = Arc::default();
+        let file = |schema| DataFile::in_memory(schema, clock.clone(), &failures);
+        let global = file(sql::GLOBAL_SCHEMA)?;
+        let files: Result<Vec<_>, _> = (0..shards).map(|_| file(sql::SHARD_SCHEMA)).collect();
+        let (shards, count) = (files?, shards);
+        let (room, held) = (None, Held::nothing());
+        let files = Files { failures, room, global, shards, count, held };
         Ok(Self { files: Arc::new(files), keeper: None })
     }
 

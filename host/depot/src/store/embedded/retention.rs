@@ -1,7 +1,8 @@
 //! The steps of retention, as they run inside a group's transaction.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
+use super::ages::Ages;
 use super::read::all;
 use super::rows;
 use super::write::{execute, head, one};
@@ -17,12 +18,17 @@ pub(super) fn history(conn: &Connection, db: DbId) -> Done<Option<History>> {
     one(conn, sql::HISTORY, [&db.0[..]], rows::history)
 }
 
-pub(super) fn raise_floor(conn: &Connection, db: DbId, keep: Keep, now_ms: u64) -> Done<History> {
-    let old_enough = now_ms.saturating_sub(keep.age_ms_min.max(COMMIT_ROWS_MS_MIN));
-    // More commits than a head can have are all of them.
-    let commits = i64::try_from(keep.commits_min).unwrap_or(i64::MAX);
-    let row = params![&db.0[..], rows::to_sql(old_enough)?, commits, FLOOR_COMMITS_MAX];
-    execute(conn, sql::RAISE_FLOOR, row)?;
+pub(super) fn raise_floor(conn: &Connection, db: DbId, keep: Keep, ages: &Ages) -> Done<History> {
+    let newest = |row: &Row<'_>| Ok((rows::txid(row, 0)?, rows::number(row, 1)?));
+    let (head, time_ms) =
+        one(conn, sql::NEWEST, [&db.0[..]], newest)?.ok_or(StoreError::DatabaseMissing(db))?;
+    ages.looked(db, head, time_ms);
+    if let Some(old) = ages.old_enough(db, keep.age_ms_min.max(COMMIT_ROWS_MS_MIN)) {
+        // More commits than a head can have are all of them.
+        let commits = i64::try_from(keep.commits_min).unwrap_or(i64::MAX);
+        let row = params![&db.0[..], rows::to_sql(old.0)?, commits, FLOOR_COMMITS_MAX];
+        execute(conn, sql::RAISE_FLOOR, row)?;
+    }
     history(conn, db)?.ok_or(StoreError::DatabaseMissing(db))
 }
 

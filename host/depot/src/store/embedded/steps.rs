@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
 
+use super::group::Size;
 use super::staged::PackedChunk;
 use super::write::{self, PackedCommit};
 use super::{EmbeddedStore, import, read, retention, rows, staged};
-use crate::error::{Limit, StoreError};
+use crate::error::{Limit, StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
 use crate::page::PAGE_SIZE;
@@ -24,6 +25,10 @@ use crate::store::{
 
 /// What a step without pages writes, roughly.
 const SMALL_STEP_BYTES: u64 = 1024;
+/// In-memory state that a full store takes with a seal. 4 KiB: as much as the rest of the step.
+const SMALL_SNAPSHOT_BYTES: u64 = 4096;
+/// A step without pages that a full store takes.
+const SMALL: Size = Size::Keeps(SMALL_STEP_BYTES);
 
 #[async_trait]
 impl Store for EmbeddedStore {
@@ -38,7 +43,7 @@ impl Store for EmbeddedStore {
         }
         let file = self.shard_of(step.db)?;
         let work = move |conn: &_, now_ms| write::create(conn, &step, now_ms);
-        file.write(SMALL_STEP_BYTES, work).await
+        file.write(Size::Grows(SMALL_STEP_BYTES), work).await
     }
 
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
@@ -47,7 +52,7 @@ impl Store for EmbeddedStore {
 
     async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
         let file = self.shard_of(step.db)?;
-        file.write(SMALL_STEP_BYTES, move |conn, _| write::take_over(conn, &step)).await
+        file.write(SMALL, move |conn, _| write::take_over(conn, &step)).await
     }
 
     async fn confirm(&self, fences: &[Fence]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
@@ -75,7 +80,12 @@ impl Store for EmbeddedStore {
         let bytes = limits::len(step.snapshot.as_ref().map_or(0, Vec::len));
         limits::check(Limit::SnapshotBytes, bytes, limits::SNAPSHOT_BYTES_MAX)?;
         let file = self.shard_of(step.fence.db)?;
-        file.write(SMALL_STEP_BYTES + bytes, move |conn, _| write::seal(conn, &step)).await
+        let size = match bytes {
+            // Most states are small, and lost if their seal is refused.
+            0..=SMALL_SNAPSHOT_BYTES => Size::Keeps(SMALL_STEP_BYTES + bytes),
+            bytes => Size::Grows(SMALL_STEP_BYTES + bytes),
+        };
+        file.write(size, move |conn, _| write::seal(conn, &step)).await
     }
 
     async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError> {
@@ -87,7 +97,7 @@ impl Store for EmbeddedStore {
                 let (some, bytes) = (some.to_vec(), limits::len(some.len()) * 64);
                 let claim = move |conn: &_, _| write::claim(conn, owner, &some);
                 // A shard that cannot be written speaks for its own databases only.
-                result = result.and(file.write(bytes, claim).await);
+                result = result.and(file.write(Size::Keeps(bytes), claim).await);
             }
         }
         result
@@ -122,7 +132,8 @@ impl Store for EmbeddedStore {
         } else {
             PackedChunk::new(step)?
         };
-        file.write(packed.bytes(), move |conn, _| staged::stage(conn, &packed)).await
+        let size = Size::Grows(packed.bytes());
+        file.write(size, move |conn, _| staged::stage(conn, &packed)).await
     }
 
     async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
@@ -132,7 +143,7 @@ impl Store for EmbeddedStore {
             return Ok(Collected::default());
         }
         let bytes = u64::from(limits::COLLECT_ROWS_MAX) * 64;
-        file.write(bytes, move |conn, _| staged::collect(conn, &fence)).await
+        file.write(Size::Keeps(bytes), move |conn, _| staged::collect(conn, &fence)).await
     }
 
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
@@ -214,8 +225,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
-        let work = move |conn: &_, now_ms| retention::raise_floor(conn, db, keep, now_ms);
-        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+        let file = self.shard_of(db)?;
+        let ages = Arc::clone(file.ages());
+        file.write(SMALL, move |conn, _| retention::raise_floor(conn, db, keep, &ages)).await
     }
 
     async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError> {
@@ -227,13 +239,13 @@ impl Store for EmbeddedStore {
             return Ok(0);
         };
         let (file, bytes) = (self.shard_of(first.db)?, limits::len(rows.len()) * 64);
-        file.write(bytes, move |conn, _| retention::trim_pages(conn, &rows)).await
+        file.write(Size::Keeps(bytes), move |conn, _| retention::trim_pages(conn, &rows)).await
     }
 
     async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError> {
         let bytes = u64::from(limits::TRIM_ROWS_MAX) * 64;
         let work = move |conn: &_, _| retention::trim_commits(conn, db, below);
-        self.shard_of(db)?.write(bytes, work).await
+        self.shard_of(db)?.write(Size::Keeps(bytes), work).await
     }
 
     async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
@@ -241,29 +253,29 @@ impl Store for EmbeddedStore {
         limits::check(Limit::PinNameBytes, bytes, limits::PIN_NAME_BYTES_MAX)?;
         let name = name.to_owned();
         let work = move |conn: &_, _| retention::pin(conn, db, txid, &name);
-        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+        self.shard_of(db)?.write(SMALL, work).await
     }
 
     async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         let work = move |conn: &_, _| retention::unpin(conn, db, txid, &name);
-        self.shard_of(db)?.write(SMALL_STEP_BYTES, work).await
+        self.shard_of(db)?.write(SMALL, work).await
     }
 
     async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
         let file = self.shard_of(step.db)?;
-        file.write(SMALL_STEP_BYTES, move |conn, _| import::take_over(conn, &step)).await
+        file.write(SMALL, move |conn, _| import::take_over(conn, &step)).await
     }
 
     async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
         let file = self.shard_of(fence.db)?;
         let bytes = u64::from(limits::DESTROY_ROWS_MAX) * 64;
-        file.write(bytes, move |conn, _| import::empty(conn, &fence)).await
+        file.write(Size::Keeps(bytes), move |conn, _| import::empty(conn, &fence)).await
     }
 
     async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
         let file = self.shard_of(fence.db)?;
-        file.write(SMALL_STEP_BYTES, move |conn, _| import::finish(conn, &fence, base)).await
+        file.write(SMALL, move |conn, _| import::finish(conn, &fence, base)).await
     }
 
     async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
@@ -281,7 +293,12 @@ impl Store for EmbeddedStore {
         let file = self.shard_of(fence.db)?;
         let actor = actor.clone();
         let bytes = u64::from(limits::DESTROY_ROWS_MAX) * 64;
-        file.write(bytes, move |conn, _| write::destroy(conn, &actor, &fence)).await
+        let work = move |conn: &_, _| write::destroy(conn, &actor, &fence);
+        let destroyed = file.write(Size::Keeps(bytes), work).await;
+        if destroyed == Ok(Destroyed::Gone) {
+            file.ages().forget(fence.db);
+        }
+        destroyed
     }
 
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
@@ -295,7 +312,7 @@ impl Store for EmbeddedStore {
         let work = move |conn: &_, _| {
             write::statement(conn, sql::COMPONENT_INSERT, params![&digest.0[..], wasm])
         };
-        self.files.global.write(SMALL_STEP_BYTES + bytes, work).await
+        self.files.global.write(Size::Grows(SMALL_STEP_BYTES + bytes), work).await
     }
 
     async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
@@ -319,7 +336,7 @@ impl Store for EmbeddedStore {
         limits::check(Limit::ManifestBytes, bytes, limits::MANIFEST_BYTES_MAX)?;
         let (kind, manifest) = (kind.to_owned(), manifest.to_owned());
         let work = move |conn: &_, _| write::put_kind(conn, &kind, &component.0, &manifest);
-        self.files.global.write(SMALL_STEP_BYTES + bytes, work).await
+        self.files.global.write(Size::Grows(SMALL_STEP_BYTES + bytes), work).await
     }
 
     async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
@@ -337,7 +354,7 @@ impl Store for EmbeddedStore {
         let work = move |conn: &_, _| {
             write::statement(conn, sql::NODE_BEAT, params![&session.0[..], address])
         };
-        self.files.global.write_quietly(SMALL_STEP_BYTES, work).await
+        self.files.global.write_quietly(SMALL, work).await
     }
 
     async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
@@ -346,7 +363,15 @@ impl Store for EmbeddedStore {
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         let work = move |conn: &_, _| write::statement(conn, sql::NODE_GONE, [&session.0[..]]);
-        self.files.global.write_quietly(SMALL_STEP_BYTES, work).await
+        self.files.global.write_quietly(SMALL, work).await
+    }
+
+    async fn failed(&self) -> StoreFailure {
+        self.files.failures.first().await
+    }
+
+    fn full(&self) -> Option<StoreFull> {
+        self.files.room.as_ref().and_then(|room| room.full())
     }
 
     async fn close(&self) {
@@ -377,6 +402,7 @@ impl EmbeddedStore {
         let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
         limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
         let file = self.shard_of(step.fence.db)?;
+        let (db, txid) = (step.fence.db, step.base.next());
         let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
             tokio::task::spawn_blocking(move || PackedCommit::new(&step))
                 .await
@@ -385,8 +411,13 @@ impl EmbeddedStore {
             PackedCommit::new(&step)?
         };
         let bytes = packed.bytes();
-        let work = move |conn: &_, now_ms| write::commit(conn, &packed, now_ms);
-        file.write_and_tell(bytes, work, durable).await
+        let ages = Arc::clone(file.ages());
+        let work = move |conn: &_, now_ms| {
+            let time_ms = write::commit(conn, &packed, now_ms)?;
+            ages.committed(db, txid, time_ms);
+            Ok(())
+        };
+        file.write_and_tell(Size::Grows(bytes), work, durable).await
     }
 
     /// The file with all rows of an actor.

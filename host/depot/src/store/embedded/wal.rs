@@ -11,9 +11,13 @@
 //! Passive checkpoints alone never catch a writer that does not pause: the log was seen to grow for
 //! ever. So the log's size is checked before each group, and the bound holds whoever else reads or
 //! writes the file.
+//!
+//! Between checkpoints the same thread looks whether the paths of the file still name it, and whether
+//! its disk has room (`watch`, `room`). If the log alone was removed, what it holds is copied into
+//! the database first: the log is open here still, and nobody else has it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +25,11 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::failure;
-use crate::error::StoreError;
+use super::health::Health;
+use super::room::Room;
+use super::watch::Watched;
+use crate::error::{FailureCause, StoreError};
+use crate::store::limits::WATCH_EVERY;
 
 /// Bytes of a frame's header in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
@@ -41,7 +49,8 @@ pub(super) struct Wal {
     copied: AtomicU64,
     orders: Mutex<Orders>,
     changed: Condvar,
-    failed: Arc<AtomicBool>,
+    health: Arc<Health>,
+    room: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -63,12 +72,13 @@ pub(super) enum Stop {
 }
 
 impl Wal {
-    /// `failed` is the file's: a failed checkpoint sets it.
+    /// `health` is the file's: a failed checkpoint gives it up.
     pub(super) fn new(
         bytes_max: u64,
         checkpoint_bytes: u64,
         page_bytes: u64,
-        failed: Arc<AtomicBool>,
+        health: Arc<Health>,
+        room: Arc<Room>,
     ) -> Self {
         Self {
             bytes_max,
@@ -78,8 +88,16 @@ impl Wal {
             copied: AtomicU64::new(0),
             orders: Mutex::default(),
             changed: Condvar::new(),
-            failed,
+            health,
+            room,
         }
+    }
+
+    /// Bytes in the log, and those of them that no checkpoint has copied.
+    pub(super) fn held(&self) -> (u64, u64) {
+        let frames = self.frames.load(Ordering::Relaxed);
+        let copied = self.copied.load(Ordering::Relaxed).min(frames);
+        (frames * self.frame_bytes, (frames - copied) * self.frame_bytes)
     }
 
     /// Called by the committer's connection after each commit with the frames in the log.
@@ -100,15 +118,31 @@ impl Wal {
         }
     }
 
+    /// Has what can be copied be copied soon, if there is any.
+    pub(super) fn ask(&self) {
+        if self.held().1 > 0 {
+            self.orders.lock().passive = true;
+            self.changed.notify_all();
+        }
+    }
+
     /// Waits until the log has room for another group.
     ///
     /// # Errors
-    /// `Unavailable` if readers or other processes keep the log from starting over, `Refused` if
-    /// the disk has no room for what the log holds.
+    /// `Unavailable` if readers or other processes keep the log from starting over, `Full` if the
+    /// disk has no room for what the log holds.
     pub(super) fn make_room(&self) -> Result<(), StoreError> {
         if self.frames.load(Ordering::Relaxed) * self.frame_bytes < self.bytes_max {
             return Ok(());
         }
+        self.start_over()
+    }
+
+    /// Has everything copied and the log start over. Waits for it.
+    ///
+    /// # Errors
+    /// As [`Wal::make_room`].
+    pub(super) fn start_over(&self) -> Result<(), StoreError> {
         let mut orders = self.orders.lock();
         orders.restart = true;
         orders.restarted = None;
@@ -118,7 +152,7 @@ impl Wal {
                 return result;
             }
             if orders.stop.is_some() {
-                return Err(StoreError::Closed);
+                return self.health.check().and(Err(StoreError::Closed));
             }
             self.changed.wait(&mut orders);
         }
@@ -142,7 +176,9 @@ impl Wal {
             if std::mem::take(&mut orders.passive) {
                 return Next::Passive;
             }
-            self.changed.wait(&mut orders);
+            if self.changed.wait_for(&mut orders, WATCH_EVERY).timed_out() {
+                return Next::Look;
+            }
         }
     }
 
@@ -176,6 +212,8 @@ impl Wal {
 }
 
 enum Next {
+    /// Nothing to do for a while.
+    Look,
     Passive,
     Restart,
     Stop(Stop),
@@ -209,38 +247,84 @@ pub(super) fn start(
     name: &str,
     conn: Connection,
     wal: Arc<Wal>,
+    watched: Watched,
 ) -> std::io::Result<JoinHandle<()>> {
-    let file = name.to_owned();
     std::thread::Builder::new().name(format!("checkpoint {name}")).spawn(move || {
-        if let Err(error) = conn.busy_timeout(RESTART_WAIT).and_then(|()| run(&conn, &wal)) {
-            let error = StoreError::from(error);
-            tracing::error!(%file, %error, "checkpoint failed; the file is closed until restart");
-            wal.failed.store(true, Ordering::SeqCst);
+        let mut checkpointer = Checkpointer { conn, wal, watched, log_is_gone: false };
+        if let Err(error) = checkpointer.run() {
+            let wal = &checkpointer.wal;
+            let told = match StoreError::from(error) {
+                // Named by our VFS.
+                StoreError::Corrupt(what) => what,
+                StoreError::Failed(failure) => failure.cause.to_string(),
+                error => error.to_string(),
+            };
+            wal.health.fail(FailureCause::Checkpoint(told));
             wal.orders.lock().stop = Some(Stop::Leave);
             wal.changed.notify_all();
         }
     })
 }
 
-fn run(conn: &Connection, wal: &Wal) -> rusqlite::Result<()> {
-    loop {
-        match wal.next() {
-            Next::Passive => wal.passive(conn)?,
-            Next::Restart => {
-                let result = wal.restart(conn)?;
-                wal.orders.lock().restarted = Some(result);
-                wal.changed.notify_all();
-            }
-            Next::Stop(Stop::Leave) => return Ok(()),
-            Next::Stop(Stop::Truncate) => {
-                if !wal.failed.load(Ordering::SeqCst) {
-                    match checkpoint(conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
-                        Err(error) if !is_passing(&error) => return Err(error),
-                        Ok(_) | Err(_) => {}
-                    }
+struct Checkpointer {
+    conn: Connection,
+    wal: Arc<Wal>,
+    watched: Watched,
+    /// The log was removed, and nothing else.
+    log_is_gone: bool,
+}
+
+impl Checkpointer {
+    fn run(&mut self) -> rusqlite::Result<()> {
+        self.conn.busy_timeout(RESTART_WAIT)?;
+        let wal = Arc::clone(&self.wal);
+        loop {
+            match wal.next() {
+                Next::Look => self.look(),
+                Next::Passive => wal.passive(&self.conn)?,
+                Next::Restart => {
+                    let result = wal.restart(&self.conn)?;
+                    wal.orders.lock().restarted = Some(result);
+                    wal.changed.notify_all();
                 }
-                return Ok(());
+                Next::Stop(Stop::Leave) => return Ok(()),
+                Next::Stop(Stop::Truncate) => {
+                    if !wal.health.has_failed() {
+                        match checkpoint(&self.conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
+                            Err(error) if !is_passing(&error) => return Err(error),
+                            Ok(_) | Err(_) => {}
+                        }
+                    }
+                    self.save_log();
+                    return Ok(());
+                }
             }
+        }
+    }
+
+    /// Gives the file up if its paths do not name it any more.
+    fn look(&mut self) {
+        self.wal.room.look();
+        if self.wal.health.has_failed() {
+            return;
+        }
+        if let Some(cause) = self.watched.look() {
+            self.log_is_gone =
+                matches!(&cause, FailureCause::Removed(path) if path == self.watched.log());
+            self.wal.health.fail(cause);
+            self.save_log();
+        }
+    }
+
+    /// Copies what a removed log holds into the database, which is where it was. A group that was
+    /// under way is waited for; the same is done once more at the end.
+    fn save_log(&self) {
+        if !self.log_is_gone || self.watched.log().exists() {
+            return;
+        }
+        match checkpoint(&self.conn, "PRAGMA wal_checkpoint(FULL)") {
+            Ok(done) => tracing::warn!(complete = done.complete, "removed log saved"),
+            Err(error) => tracing::error!(%error, "cannot save what a removed log holds"),
         }
     }
 }

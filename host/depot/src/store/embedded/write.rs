@@ -272,7 +272,8 @@ pub(super) fn insert_pages(
     Ok(())
 }
 
-pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Done<()> {
+/// Moves the head by one commit. Returns the time that it is labelled with.
+pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Done<u64> {
     let db = &step.fence.db.0[..];
     let generation = rows::to_sql(step.fence.generation.0)?;
     let txid = rows::to_sql(step.txid.0)?;
@@ -314,7 +315,8 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
         rows::to_sql(time_ms)?,
     ];
     execute(conn, sql::COMMIT_INSERT, row)?;
-    insert_pages(conn, step.fence.db, step.txid, UNSTAGED, &step.pages)
+    insert_pages(conn, step.fence.db, step.txid, UNSTAGED, &step.pages)?;
+    Ok(time_ms)
 }
 
 pub(super) fn destroy(conn: &Connection, actor: &ActorId, fence: &Fence) -> Done<Destroyed> {

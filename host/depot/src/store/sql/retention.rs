@@ -22,14 +22,17 @@ pub(crate) const HISTORY: &str = concat!(
 /// enough, leaves enough commits, and is not above a pin.
 macro_rules! candidate {
     () => {
-        "(SELECT max(c.txid) FROM (SELECT o.txid, o.time_ms FROM \"commit\" o \
+        "(SELECT max(c.txid) FROM (SELECT o.txid FROM \"commit\" o \
          WHERE o.db = ?1 AND o.txid > head.floor ORDER BY o.txid LIMIT ?4) c \
-         WHERE c.time_ms <= ?2 AND c.txid <= head.txid - ?3 \
+         WHERE c.txid <= ?2 AND c.txid <= head.txid - ?3 \
          AND NOT EXISTS (SELECT 1 FROM pin p WHERE p.db = ?1 AND p.txid < c.txid))"
     };
 }
 
-/// (db, newest time that is old enough, commits to keep, commits to look at)
+/// The newest commit, and its time. (db)
+pub(crate) const NEWEST: &str = "SELECT txid, time_ms FROM head WHERE db = ?1";
+
+/// (db, newest commit that is old enough, commits to keep, commits to look at)
 ///
 /// Only rises; never above the head (whose commits are looked at) or the oldest pin. An import that
 /// has not finished has no history to give up.

@@ -168,7 +168,11 @@ impl Behind for Real {
         };
         // SAFETY: the file is open for as long as the method runs that made this; the method behind
         // fills as many bytes as it is told.
-        unsafe { behind!(file.xRead(into.as_mut_ptr().cast(), len, at)) }
+        match unsafe { behind!(file.xRead(into.as_mut_ptr().cast(), len, at)) } {
+            // SQLite would take a read that the system refuses for damage.
+            ffi::SQLITE_IOERR_CORRUPTFS => ffi::SQLITE_IOERR_READ,
+            code => code,
+        }
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> c_int {
