@@ -441,6 +441,11 @@ impl State {
     }
 }
 
+/// Whether a guest may do this while no statement steps; `Err` names it.
+pub(super) fn guest_may(action: &AuthAction<'_>) -> Result<(), String> {
+    State::default().rule(action, false)
+}
+
 /// Whether a name belongs to the host.
 pub(super) fn is_reserved(name: &str) -> bool {
     name.as_bytes()

@@ -30,6 +30,7 @@ mod table;
 mod wave;
 
 pub use arguments::Arguments;
+pub(crate) use json::{INFINITY, MINUS_INFINITY};
 pub use decode::ResultError;
 pub(crate) use decode::decode;
 pub(crate) use method::signature;
