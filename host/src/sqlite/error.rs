@@ -37,7 +37,11 @@ pub enum SqlError {
     #[error("the database has reached its size limit")]
     Full,
     /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
-    #[error("the transaction changes more than {0} bytes")]
+    #[error(
+        "the transaction changes more than {0} bytes (commit_bytes_max); change less in each, or \
+         deploy the kind with a higher limit; a database too large for VACUUM is exported, \
+         vacuumed as a file, and imported"
+    )]
     CommitTooLarge(u64),
     /// The generation has ended. Every later call answers the same.
     #[error("revoked: {0}")]

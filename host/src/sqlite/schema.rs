@@ -101,16 +101,14 @@ struct Object {
     sql: String,
 }
 
-/// All that have a text, in an order in which they can be made. What a virtual table keeps its rows
-/// in is made with it.
+/// All that have a text, in an order in which they can be made. Virtual tables come first: they make
+/// the tables that they keep their rows in, which exist then and fail for both.
 fn objects(file: &Connection) -> Done<Vec<Object>> {
     let mut rows = file.prepare(
         "SELECT type, name, sql FROM sqlite_schema
          WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
-           AND name NOT IN (SELECT name FROM pragma_table_list
-                            WHERE schema = 'main' AND type = 'shadow')
-         ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 WHEN 'view' THEN 3 ELSE 4 END,
-           rowid",
+         ORDER BY CASE type WHEN 'table' THEN rootpage > 0 WHEN 'index' THEN 2 WHEN 'view' THEN 3
+           ELSE 4 END, rowid",
     )?;
     let rows = rows.query_map([], |row| {
         Ok(Object { sort: text(row, 0)?, name: text(row, 1)?, sql: text(row, 2)? })

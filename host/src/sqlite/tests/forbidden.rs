@@ -57,6 +57,9 @@ fn denied() {
     for (sql, named) in [
         ("ATTACH 'x.db' AS x", "ATTACH"),
         ("ATTACH '' AS x", "ATTACH"),
+        ("ATTACH NULL AS x", "ATTACH"),
+        ("ATTACH x'00' AS x", "ATTACH"),
+        ("ATTACH ? AS x", "ATTACH"),
         ("ATTACH ':memory:' AS x", "ATTACH"),
         ("DETACH x", "DETACH"),
         ("VACUUM INTO 'file'", "ATTACH"),

@@ -3,10 +3,12 @@
 mod blobs;
 mod budgets;
 mod calls;
+mod characters;
 mod constraints;
 mod forbidden;
 mod functions;
 mod fuzz;
+mod imports;
 mod limits;
 mod operators;
 mod revoked;
