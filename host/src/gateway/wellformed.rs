@@ -127,7 +127,9 @@ impl<'de> Visitor<'de> for Once {
             let value = fields.next_value_seed(Once)?;
             if all.contains_key(&name) {
                 let name: String = name.chars().take(80).collect();
-                return Err(A::Error::custom(format!("the name {name:?} stands twice in an object")));
+                return Err(A::Error::custom(format!(
+                    "the name {name:?} stands twice in an object"
+                )));
             }
             all.insert(name, value);
         }

@@ -10,7 +10,7 @@
 //! - the length of a statement is checked where a guest's text comes in ([`super::run`]), not here;
 //! - what one text may contain is bounded as in SQLite itself, but for columns;
 //! - no actor ever had more columns, and an import with more is refused ([`super::schema`]);
-//! - the length of a value is at least that of the longest text in the schema ([`value_bytes_max`]).
+//! - the length of a value is at least that of the longest text of the schema: [`value_bytes_max`].
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -39,8 +39,8 @@ pub(super) const HEAP_BYTES_MAX: usize = 128 << 20;
 /// Bytes of a row of the schema beside its texts, and what ALTER may add to one.
 const SCHEMA_ROW_SLACK: u64 = 1 << 10;
 
-/// Bytes of one value: what the kind allows, and at least the longest row of the schema. To be asked
-/// before [`harden`].
+/// Bytes of one value: what the kind allows, and at least the longest row of the schema. To be
+/// asked before [`harden`].
 pub(super) fn value_bytes_max(connection: &Connection, limits: &Limits) -> rusqlite::Result<u64> {
     // No row is longer than what every kind may have at most: nothing to look for.
     if limits.value_bytes_max >= VALUE_BYTES_MAX {

@@ -11,8 +11,8 @@ use super::ffi::{Answer, Arguments};
 /// Steps between two looks: about 100 us.
 const STEPS_PER_LOOK: u32 = 64 * 1024;
 
-/// A character that stands for none: nothing in a pattern has it.
-const NEVER: u32 = u32::MAX;
+/// What stands for no character: the end of a text, which is looked for first.
+const NEVER: u32 = 0;
 
 /// LIKE, with or without an escape character; ASCII letters match both cases.
 pub(super) fn like<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
@@ -229,7 +229,7 @@ impl Work<'_> {
 fn begin<'p, 't>(rules: Rules, mut pattern: Text<'p>, mut text: Text<'t>) -> Begun<'p, 't> {
     let mut before = pattern;
     let mut c = pattern.next();
-    while c == rules.all || c == rules.one {
+    while c != 0 && (c == rules.all || c == rules.one) {
         if c == rules.one && text.next() == 0 {
             return Begun::Done(false);
         }

@@ -214,8 +214,9 @@ impl Intake {
     fn open(&self) -> Done<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags).map_err(told)?;
-        functions::register(&conn)
-            .map_err(|code| told(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)))?;
+        functions::register(&conn).map_err(|code| {
+            told(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+        })?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(told)?;
         conn.pragma_update(None, "trusted_schema", false).map_err(told)?;
         conn.pragma_update(None, "cell_size_check", true).map_err(told)?;

@@ -68,7 +68,8 @@ fn names(file: &Connection) -> Done<()> {
             let name = text(row, column)?;
             if is_reserved(&name) {
                 let (sort, name) = (text(row, 0)?, shown(&name));
-                let words = format!("{sort} {name}: names that begin with _stockade are the host's");
+                let words =
+                    format!("{sort} {name}: names that begin with _stockade are the host's");
                 return Err(Unfit::Unsupported(words));
             }
         }
@@ -136,11 +137,13 @@ impl Pair {
         // As for an actor whose schema has the longest text that is possible.
         hardening::harden(&bound, VALUE_BYTES_MAX.max(limits.value_bytes_max))?;
         let noted = Arc::clone(&denial);
-        bound.authorizer(Some(move |context: AuthContext<'_>| match guest_may(&context.action) {
-            Ok(()) => Authorization::Allow,
-            Err(what) => {
-                noted.lock().get_or_insert(what);
-                Authorization::Deny
+        bound.authorizer(Some(move |context: AuthContext<'_>| {
+            match guest_may(&context.action) {
+                Ok(()) => Authorization::Allow,
+                Err(what) => {
+                    noted.lock().get_or_insert(what);
+                    Authorization::Deny
+                }
             }
         }))?;
         Ok(Self { bound, denial, heap, free })
@@ -224,9 +227,8 @@ impl Pair {
 
 fn in_memory() -> rusqlite::Result<Connection> {
     let connection = Connection::open_in_memory()?;
-    functions::register(&connection).map_err(|code| {
-        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
-    })?;
+    functions::register(&connection)
+        .map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     Ok(connection)

@@ -240,7 +240,8 @@ async fn a_component_without_a_method_replaces_nothing() {
         (func $f (result (own $r)) (canon lift (core func $i "f")))
         (export $exported "r" (type $r))
         (export "make" (func $f) (func (result (own $exported)))))"#;
-    for (text, said) in [("(component)", "exports no method"), (only_a_stream, "make: its signature")]
+    for (text, said) in
+        [("(component)", "exports no method"), (only_a_stream, "make: its signature")]
     {
         let refused = deploy(&host, text, |_| {}).await.unwrap_err();
         assert_eq!(refused.body().code, "component", "{refused}");

@@ -9,7 +9,7 @@ use crate::sqlite::Value;
 /// Characters at the borders of encodings, surrogates, non-characters, beyond Unicode, overlong,
 /// cut off, and bytes that begin nothing. Between letters, so that what stands beside them counts.
 fn texts() -> Vec<Vec<u8>> {
-    let bytes: [&[u8]; 47] = [
+    let bytes: [&[u8]; 48] = [
         b"",
         b"a",
         b"A",
@@ -53,6 +53,7 @@ fn texts() -> Vec<Vec<u8>> {
         b"\xfc\x84\x80\x80\x80\x80",
         b"\xfe",
         b"\xff\xbf",
+        b"\xfd\xbf\xbf\xbf\xbf\xbf\xbf\xbf",
         b"\x80",
         b"\xbf\xbf",
         b"\xe2\x82",
@@ -94,10 +95,7 @@ fn select(expressions: &[&str]) -> String {
         .iter()
         .map(|expression| format!("typeof({expression}), hex({expression})"))
         .collect();
-    format!(
-        "SELECT {} FROM (SELECT CAST(?1 AS TEXT) AS a, CAST(?2 AS TEXT) AS b)",
-        all.join(", ")
-    )
+    format!("SELECT {} FROM (SELECT CAST(?1 AS TEXT) AS a, CAST(?2 AS TEXT) AS b)", all.join(", "))
 }
 
 fn check(expressions: &[&str], texts: &[Vec<u8>]) {

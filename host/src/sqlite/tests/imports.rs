@@ -67,7 +67,9 @@ fn whatever_stock_sqlite_makes_of_usual_things_is_taken() {
 fn what_no_actor_can_have_is_refused_by_its_name() {
     let deep = |levels: usize| {
         let views: String = (1..=levels)
-            .map(|i| format!(";CREATE VIEW v{i} AS SELECT a{} AS a FROM v{}", "+1".repeat(900), i - 1))
+            .map(|i| {
+                format!(";CREATE VIEW v{i} AS SELECT a{} AS a FROM v{}", "+1".repeat(900), i - 1)
+            })
             .collect();
         format!("CREATE TABLE t(a); CREATE VIEW v0 AS SELECT a FROM t{views}")
     };
@@ -81,7 +83,10 @@ fn what_no_actor_can_have_is_refused_by_its_name() {
                 .to_owned(),
             "trigger _stockade_g",
         ),
-        ("CREATE VIRTUAL TABLE f USING fts4(a)".to_owned(), "table f: actors may not have module fts4"),
+        (
+            "CREATE VIRTUAL TABLE f USING fts4(a)".to_owned(),
+            "table f: actors may not have module fts4",
+        ),
         ("CREATE VIRTUAL TABLE f USING fts3(a)".to_owned(), "module fts3"),
         ("CREATE VIRTUAL TABLE d USING dbstat(main)".to_owned(), "module dbstat"),
         (format!("CREATE TABLE t({})", columns(1_001)), "table t: it is over a limit of actors"),

@@ -150,7 +150,10 @@ fn the_stack_is_bounded_however_a_statement_is_put_together() {
                 nested(levels, &|inner| format!("SELECT x{in_list} AS x FROM ({inner})")),
                 nested(levels, &|inner| format!("SELECT {}x{} AS x FROM ({inner})", abs.0, abs.1)),
                 nested(levels, &|inner| {
-                    format!("SELECT * FROM ({inner} LIMIT 9){}", " EXCEPT SELECT a FROM t".repeat(499))
+                    format!(
+                        "SELECT * FROM ({inner} LIMIT 9){}",
+                        " EXCEPT SELECT a FROM t".repeat(499)
+                    )
                 }),
                 nested(levels, &|inner| {
                     format!("SELECT * FROM ({inner}){}", " UNION ALL SELECT a FROM t".repeat(499))

@@ -21,7 +21,8 @@ fn wide() -> String {
 fn check(lowered: Limits) {
     let mut world = World::new();
     world.script(&wide());
-    world.script("CREATE TABLE t(a); INSERT INTO t VALUES (1); CREATE VIEW v AS SELECT * FROM wide");
+    world
+        .script("CREATE TABLE t(a); INSERT INTO t VALUES (1); CREATE VIEW v AS SELECT * FROM wide");
     world.limits = lowered;
     world.reopen();
     for disturbance in DISTURBANCES {
@@ -61,11 +62,8 @@ fn a_smaller_value_bound_does_not_hide_a_schema() {
 fn lowered_bounds_hold_for_statements_and_values() {
     let mut world = World::new();
     world.script(&wide());
-    world.limits = Limits {
-        statement_bytes_max: 1_000,
-        value_bytes_max: 1_000,
-        ..Limits::default()
-    };
+    world.limits =
+        Limits { statement_bytes_max: 1_000, value_bytes_max: 1_000, ..Limits::default() };
     world.reopen();
     let refused = world.run(&format!("SELECT '{}'", "x".repeat(1_000)));
     assert_eq!(refused.unwrap_err().to_string(), "limit exceeded: statement-bytes");
