@@ -238,6 +238,7 @@ impl Host {
         let kinds = &self.shared().kinds;
         let digest = Engine::digest(&wasm);
         let program = kinds.program(digest, wasm.clone(), &manifest).await?;
+        program.component.check_callable()?;
         let before = self.inner.store.kind(kind).await?;
         self.inner.store.put_component(digest, wasm).await?;
         let text = serde_json::to_string(&manifest)
@@ -479,8 +480,8 @@ impl Host {
     ) -> Result<Imported, HostError> {
         let kind = self.shared().kinds.kind(actor.kind()).await?;
         let component = kind.program.component.digest();
-        let max = kind.program.limits.database_bytes_max;
-        import::import(&self.shared().depot, actor, component, intake, max, progress).await
+        let limits = (*kind.program.limits).clone();
+        import::import(&self.shared().depot, actor, component, intake, limits, progress).await
     }
 
     /// Bytes that a database of the actor's kind may have.

@@ -15,6 +15,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// The largest `value_bytes_max` of a kind. 16 MiB: C loops over one value cannot be interrupted.
+pub const VALUE_BYTES_MAX: u64 = 16 * MIB;
+/// Stack of the threads that run SQL and guests, in bytes. 8 MiB: what SQLite may need
+/// ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and who calls it.
+pub const SQL_STACK_BYTES: usize = 8 << 20;
+
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;
 /// How often one armed fault fires at most. 100: more is an outage, which has a duration.

@@ -105,8 +105,8 @@ async fn sql_work_is_bounded_by_steps_and_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c_loops_of_sqlite_are_bounded() {
     let stand = Stand::new(|limits| limits.call_time_ms = 2_000).await;
-    stand.told("slow-pattern", json!([4000]), "Statement").await;
-    stand.told("deep-expression", json!([300]), "Statement").await;
+    stand.told("slow-pattern", json!([60_000]), "LimitExceeded(Limit::PatternBytes)").await;
+    stand.told("deep-expression", json!([1_010]), "Statement").await;
     // Linear, or stopped at the deadline: never for minutes.
     drop(stand.spend("slow-functions", json!([4_000_000])).await);
     stand.host.host.shutdown().await;

@@ -103,6 +103,14 @@ fn what_cannot_be_imported_is_told_by_code_and_leaves_nothing() {
     drop(database(&file("utf16"), "PRAGMA encoding = 'UTF-16'", 10, 10));
     drop(database(&file("good"), "", 10, 10));
     drop(database(&file("bad"), "", 500, 100));
+    let refused = |name: &str, schema: &str| {
+        let conn = database(&file(name), "", 10, 10);
+        conn.execute_batch(schema).unwrap();
+    };
+    refused("host", "CREATE TABLE _Stockade_alarm(at)");
+    refused("module", "CREATE VIRTUAL TABLE f USING fts4(x)");
+    refused("large", "CREATE TABLE b(a); INSERT INTO b VALUES (zeroblob(20000000))");
+    refused("function", "CREATE TABLE p(a, b); CREATE INDEX pi ON p(json_patch(a, b))");
     let mut bytes = std::fs::read(file("bad")).unwrap();
     bytes[9000..13_000].fill(0x5a);
     std::fs::write(file("bad"), bytes).unwrap();
@@ -110,6 +118,10 @@ fn what_cannot_be_imported_is_told_by_code_and_leaves_nothing() {
         ("none", "unreadable"),
         ("text", "not-sqlite"),
         ("utf16", "unsupported"),
+        ("host", "unsupported"),
+        ("module", "unsupported"),
+        ("large", "unsupported"),
+        ("function", "unsupported"),
         ("bad", "damaged"),
     ] {
         let from = file(name);
@@ -227,4 +239,67 @@ async fn an_embedder_imports_within_the_limits_of_the_kind() {
     assert!(matches!(exists, HostError::ImportExists { .. }), "{exists}");
     host.assert_intact(&target).await;
     host.host.shutdown().await;
+}
+
+/// Schemas larger than an actor's text may be, and deeper than old limits: SQLite reads them again
+/// after each of these, and every statement failed from then on.
+#[test]
+fn a_large_schema_is_read_again_whatever_happens_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::serve(&dir.path().join("data")).unwrap();
+    program.deploy(KIND, &guest::SQLITE_BENCH.wasm().unwrap()).unwrap();
+    let file = dir.path().join("user.sqlite");
+    let conn = database(&file, "", 100, 100);
+    let terms = vec!["SELECT 1 AS a"; 300].join(" UNION ");
+    let columns: Vec<_> = (0..300).map(|i| format!("c{i}")).collect();
+    conn.execute_batch(&format!(
+        "CREATE VIEW v AS {terms};
+         CREATE TABLE wide({});
+         CREATE TABLE long(a /* {} */);
+         CREATE TRIGGER g AFTER INSERT ON wide BEGIN INSERT INTO long VALUES (new.c0{}); END;",
+        columns.join(","),
+        "x".repeat(2 << 20),
+        "+1".repeat(500),
+    ))
+    .unwrap();
+    drop(conn);
+    let (code, told) = run(&["import", "sqlite_bench/in", path(&file), "--admin", &program.admin]);
+    assert_eq!(code, 0, "{told}");
+    disturb(&program);
+
+    // Limits below what the schema needs, by a deploy.
+    let manifest = json!({ "limits": { "statement_bytes_max": 1000, "value_bytes_max": 5000 } });
+    program.deploy_with(KIND, &guest::SQLITE_BENCH.wasm().unwrap(), Some(&manifest)).unwrap();
+    disturb(&program);
+    program.stop().unwrap();
+}
+
+fn disturb(program: &Program) {
+    let route = "/admin/actors/sqlite_bench/in";
+    let sql = |sql: &str| {
+        let body = json!({ "sql": sql, "write": true });
+        program.admin_post(&format!("{route}/sql"), &body).unwrap()
+    };
+    for disturbance in [
+        "BEGIN; CREATE TABLE n(a); ROLLBACK",
+        "VACUUM",
+        "ALTER TABLE long ADD COLUMN b; ALTER TABLE long DROP COLUMN b",
+        "ALTER TABLE item DROP COLUMN id",
+    ] {
+        let done = sql(disturbance);
+        // The last one fails: a primary key cannot be dropped.
+        assert_eq!(done.status == 200, !disturbance.contains("item"), "{done:?}");
+        for (ask, answer) in [("SELECT count(*) FROM item", 100), ("SELECT count(*) FROM v", 1)] {
+            let told = sql(ask);
+            assert_eq!(told.body["rows"], json!([[answer]]), "{disturbance}: {told:?}");
+        }
+        let scanned = program.call("sqlite_bench/in", "scan", &json!([1])).unwrap();
+        assert_eq!(scanned.body, json!({ "ok": 100 }), "{disturbance}: {scanned:?}");
+    }
+    let wrote = sql("INSERT INTO wide(c0) VALUES (1)");
+    assert_eq!(wrote.status, 200, "{wrote:?}");
+    let slept = program.admin_post(&format!("{route}/stop"), &json!({})).unwrap();
+    assert_eq!(slept.status, 200, "{slept:?}");
+    let scanned = program.call("sqlite_bench/in", "scan", &json!([1])).unwrap();
+    assert_eq!(scanned.body, json!({ "ok": 100 }), "after sleep: {scanned:?}");
 }

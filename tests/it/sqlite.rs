@@ -2,6 +2,7 @@
 
 use rusqlite::types::Value as Native;
 use serde_json::{Value as Json, json};
+use stockade::host::SqlRequest;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -219,5 +220,40 @@ async fn the_loops_of_the_bench_do_what_they_say() {
     let copy = host.open_export(&database, site.path()).await;
     let rows: i64 = copy.query_row("SELECT count(*) FROM bulk", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 50);
+    host.host.shutdown().await;
+}
+
+/// Subqueries whose parts are within every limit, together far deeper than any stack: on the fiber of
+/// a guest, and on the thread that an operator's statement takes. The process lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_that_is_deeper_than_the_stack_ends_as_a_limit() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy_with(guest::SQLITE_TYPES, |limits| limits.call_time_ms = 300_000).await;
+    let database = actor(guest::SQLITE_TYPES, "values");
+    let term = "+1".repeat(900);
+    let nested = |levels: usize| {
+        (0..levels).fold("SELECT 1 AS x".to_owned(), |inner, _| {
+            format!("SELECT x{term} AS x FROM ({inner} LIMIT 1)")
+        })
+    };
+    let flat = |levels: usize| {
+        (0..levels).fold("SELECT value AS x FROM json_each('[1]')".to_owned(), |inner, _| {
+            format!("SELECT x{term} AS x FROM ({inner})")
+        })
+    };
+    assert_eq!(first_row(&host, &flat(2)).await, [json!({ "integer": 1_801 })]);
+    for sql in [flat(3), flat(5), flat(7), flat(8), flat(20), flat(200), nested(200)] {
+        let answer = host.call(&database, "first-row", json!([sql])).await.unwrap();
+        let deep = answer["err"].as_str().is_some_and(|words| words.contains("Depth"));
+        assert!(deep || answer["ok"].is_array(), "{answer}: {} bytes", sql.len());
+        let request = SqlRequest { sql, ..SqlRequest::default() };
+        if let Err(error) = host.host.sql(&database, request).await {
+            assert!(error.to_string().contains("limit exceeded: depth"), "{error}");
+        }
+    }
+    let answer = host.call(&database, "first-row", json!([flat(20)])).await.unwrap();
+    assert!(answer["err"].as_str().unwrap().contains("Depth"), "{answer}");
+    assert_eq!(first_row(&host, "SELECT 7").await, [json!({ "integer": 7 })]);
     host.host.shutdown().await;
 }

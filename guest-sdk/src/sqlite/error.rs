@@ -262,6 +262,14 @@ pub enum Limit {
     Memory,
     /// Pages of the database that SQLite read in one call because its cache lacked them.
     Pages,
+    /// Columns of a table, an index or a result, terms of ORDER BY or GROUP BY: 1,000. Beyond
+    /// SQLite's own 2,000 it is [`Error::Statement`].
+    Columns,
+    /// How deep expressions, subqueries, views and triggers are inside each other, all told: 1 MiB
+    /// of SQLite's stack. Each of them alone may be as deep as in SQLite.
+    Depth,
+    /// Bytes of a pattern of LIKE or GLOB: 50,000.
+    PatternBytes,
 }
 
 /// Why a generation's handles were revoked.
@@ -405,6 +413,9 @@ impl fmt::Display for Limit {
             Self::ScratchBytes => "scratch space",
             Self::Memory => "memory of SQLite",
             Self::Pages => "pages read in one call",
+            Self::Columns => "columns (at most 1,000)",
+            Self::Depth => "depth of a statement and what it uses (1 MiB of stack)",
+            Self::PatternBytes => "bytes of a pattern of LIKE or GLOB (at most 50,000)",
         })
     }
 }
@@ -501,6 +512,9 @@ impl From<raw::Limit> for Limit {
             raw::Limit::ScratchBytes => Self::ScratchBytes,
             raw::Limit::Memory => Self::Memory,
             raw::Limit::Pages => Self::Pages,
+            raw::Limit::Columns => Self::Columns,
+            raw::Limit::Depth => Self::Depth,
+            raw::Limit::PatternBytes => Self::PatternBytes,
         }
     }
 }

@@ -471,6 +471,9 @@ impl From<SqlLimit> for wit::Limit {
             SqlLimit::ScratchBytes => Self::ScratchBytes,
             SqlLimit::Memory => Self::Memory,
             SqlLimit::Pages => Self::Pages,
+            SqlLimit::Columns => Self::Columns,
+            SqlLimit::Depth => Self::Depth,
+            SqlLimit::PatternBytes => Self::PatternBytes,
         }
     }
 }

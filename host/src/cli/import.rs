@@ -85,8 +85,8 @@ impl Import {
         let row = row.ok_or(HostError::KindMissing { kind })?;
         let manifest: Manifest = serde_json::from_str(&row.manifest)
             .map_err(|error| HostError::Manifest(error.to_string()))?;
-        let max = manifest.limits.database_bytes_max;
-        let intake = self.copy(&std::env::temp_dir(), max)?;
+        let limits = manifest.limits;
+        let intake = self.copy(&std::env::temp_dir(), limits.database_bytes_max)?;
         let depot = depot(&offline)?;
         let bar = context.output.progress(None, CHECKING);
         let page = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
@@ -95,7 +95,7 @@ impl Import {
             counted.set_length(progress.total * page);
             counted.set_position(progress.done * page);
         };
-        let imported = import_into(&depot, actor, row.component, intake, max, &mut tell);
+        let imported = import_into(&depot, actor, row.component, intake, limits, &mut tell);
         let imported = offline.runtime.block_on(imported);
         bar.finish_and_clear();
         Ok(imported_to_json(actor, &imported?))

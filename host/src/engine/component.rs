@@ -72,6 +72,20 @@ impl Component {
         self.0.origin
     }
 
+    /// Whether there is anything to call. A stored component is not asked: it runs as it did.
+    ///
+    /// # Errors
+    /// `NoMethod`, with the first function that is none.
+    pub fn check_callable(&self) -> Result<(), ComponentError> {
+        let methods = self.methods();
+        if !methods.is_empty() {
+            return Ok(());
+        }
+        let excluded = methods.excluded().first();
+        let excluded = excluded.map(|function| format!("{}: {}", function.name, function.why));
+        Err(ComponentError::NoMethod { excluded })
+    }
+
     /// Checks a compiled component against what the host offers and allows.
     pub(super) fn inspect(
         digest: Digest,

@@ -14,10 +14,10 @@ const GIB: u64 = 1024 * 1024 * 1024;
 /// Stack of guest code. 512 KiB: the engine's default.
 const WASM_STACK_BYTES: usize = 512 * 1024;
 
-/// Stack of the fiber that runs a guest and the host calls it makes. 2 MiB leaves the host 1.5
-/// MiB: SQLite's worst statements overflow 384 KiB and pass in 512 KiB, and an overflow of the
-/// host's share kills the process.
-const FIBER_STACK_BYTES: usize = 2 * MIB;
+/// Stack of the fiber that runs a guest and the host calls it makes. 6 MiB leaves the host 5.5 MiB:
+/// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and half a MiB for who calls
+/// it. An overflow of the host's share kills the process. Untouched stack costs address space alone.
+const FIBER_STACK_BYTES: usize = 6 * MIB;
 
 /// Linear memories of one instance. 4: a component made of several has one each.
 pub(super) const MEMORIES_MAX: u32 = 4;

@@ -99,6 +99,24 @@ pub enum ComponentError {
         /// How many there are in all.
         count: usize,
     },
+    /// The component imports by a right name what is of another type here.
+    #[error(
+        "the component does not fit this host: {reason}; build it against the interfaces that this \
+         host has"
+    )]
+    Link {
+        /// What the linker said, shortened.
+        reason: String,
+    },
+    /// Nobody could call the component.
+    #[error(
+        "the component exports no method: no function of an interface of its own that callers can \
+         reach{}", first_excluded(excluded.as_deref())
+    )]
+    NoMethod {
+        /// The first function that it exports and that is none, with the reason.
+        excluded: Option<String>,
+    },
     /// A hook of the host is exported that this host does not know, or with other types.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
@@ -126,7 +144,20 @@ pub enum ComponentError {
 impl ComponentError {
     /// From the compiler's error, with its causes.
     pub(super) fn invalid(error: &wasmtime::Error) -> Self {
-        let reason: String = format!("{error:#}").chars().take(TEXT_CHARS_MAX).collect();
-        Self::Invalid { reason }
+        Self::Invalid { reason: reason(error) }
     }
+
+    /// From the linker's error, with its causes.
+    #[must_use]
+    pub fn link(error: &wasmtime::Error) -> Self {
+        Self::Link { reason: reason(error) }
+    }
+}
+
+fn reason(error: &wasmtime::Error) -> String {
+    format!("{error:#}").chars().take(TEXT_CHARS_MAX).collect()
+}
+
+fn first_excluded(excluded: Option<&str>) -> String {
+    excluded.map(|excluded| format!("; {excluded}")).unwrap_or_default()
 }

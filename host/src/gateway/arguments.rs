@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::reply::Refusal;
+use super::wellformed;
 use crate::error::Code;
 use crate::typed::Arguments;
 
@@ -39,7 +40,7 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Refusa
         ));
     };
     match form {
-        Form::Json => serde_json::from_slice(body)
+        Form::Json => wellformed::json(body)
             .map(Arguments::Json)
             .map_err(|error| Refusal::new(Code::InvalidBody, format!("not JSON: {error}"))),
         Form::Wave => std::str::from_utf8(body)
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!(check(Some("text/plain"), "[1]").map(|_| ()), Err(415));
         assert_eq!(check(Some("application/json"), "[1").map(|_| ()), Err(400));
         assert_eq!(check(Some(WORDS_CONTENT_TYPE), "[1]").map(|_| ()), Err(400));
+        assert_eq!(check(Some("application/json"), r#"{"a":1,"a":2}"#).map(|_| ()), Err(400));
         let deep = "[".repeat(100_000);
         assert_eq!(check(Some("application/json"), &deep).map(|_| ()), Err(400));
     }

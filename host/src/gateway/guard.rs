@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use super::Gateway;
 use super::auth::{Token, is_loopback};
 use super::reply::Refusal;
+use super::wellformed;
 use crate::error::Code;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -33,14 +34,18 @@ pub(super) struct Guard {
     pub(super) gateway: Arc<Gateway>,
 }
 
-/// Refuses what comes from foreign pages and, except for probes, from strangers.
+/// Refuses what comes from foreign pages, except for probes from strangers, and what may be read in
+/// two ways.
 pub(super) async fn check(
     State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let checked = guard.check_origin(&parts).and_then(|()| guard.check_token(&parts));
+    let checked = guard
+        .check_origin(&parts)
+        .and_then(|()| guard.check_token(&parts))
+        .and_then(|()| wellformed::check(&parts));
     match checked {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),

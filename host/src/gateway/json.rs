@@ -1,12 +1,13 @@
 //! What operators and callers are told, as JSON.
 //!
 //! SQL values are exact both ways: integers that a reader with 64-bit floats would round are
-//! strings in an object, and so are reals that JSON has no notation for.
+//! strings in an object, and so are reals that JSON has no notation for, spelled as methods spell
+//! them (`typed::json`). NaN is none of them: SQLite stores it as NULL.
 //!
 //! ```text
 //!  NULL      null
 //!  INTEGER   5                      {"integer": "9007199254740993"} beyond 2^53
-//!  REAL      1.5                    {"real": "Infinity"}, {"real": "-Infinity"}
+//!  REAL      1.5                    {"real": "inf"}, {"real": "-inf"}
 //!  TEXT      "text"
 //!  BLOB      {"blob": "<base64>"}
 //! ```
@@ -23,6 +24,7 @@ use crate::host::{
     ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, VerifyReport,
 };
 use crate::sqlite::Value as SqlValue;
+use crate::typed::{INFINITY, MINUS_INFINITY};
 
 /// Integers up to here are exact in every JSON reader.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
@@ -183,7 +185,7 @@ pub(super) fn sql_value(value: &SqlValue) -> Json {
         SqlValue::Integer(integer) => json!({ "integer": integer.to_string() }),
         SqlValue::Real(real) if real.is_finite() => json!(real),
         SqlValue::Real(real) => {
-            json!({ "real": if *real > 0.0 { "Infinity" } else { "-Infinity" } })
+            json!({ "real": if *real > 0.0 { INFINITY } else { MINUS_INFINITY } })
         }
         SqlValue::Text(text) => json!(text),
         SqlValue::Blob(blob) => json!({ "blob": BASE64.encode(blob) }),
@@ -210,8 +212,8 @@ pub(super) fn sql_value_from(json: &Json) -> Option<SqlValue> {
             let text = value.as_str()?;
             match (name.as_str(), text) {
                 ("integer", text) => text.parse().ok().map(SqlValue::Integer),
-                ("real", "Infinity") => Some(SqlValue::Real(f64::INFINITY)),
-                ("real", "-Infinity") => Some(SqlValue::Real(f64::NEG_INFINITY)),
+                ("real", INFINITY) => Some(SqlValue::Real(f64::INFINITY)),
+                ("real", MINUS_INFINITY) => Some(SqlValue::Real(f64::NEG_INFINITY)),
                 ("blob", text) => BASE64.decode(text).ok().map(SqlValue::Blob),
                 _ => None,
             }
@@ -235,7 +237,8 @@ fn invalid_parameter(index: usize, got: &Json) -> HostError {
     let got: String = got.to_string().chars().take(80).collect();
     SqlError::InvalidArgument(format!(
         "parameter {}: {got} is no SQL value; write null, a number, a string, \
-         {{\"blob\": \"<base64>\"}} or {{\"integer\": \"<digits>\"}}",
+         {{\"blob\": \"<base64>\"}}, {{\"integer\": \"<digits>\"}}, {{\"real\": \"inf\"}} or \
+         {{\"real\": \"-inf\"}}",
         index + 1
     ))
     .into()
@@ -256,6 +259,7 @@ mod tests {
             SqlValue::Real(1.0),
             SqlValue::Real(-0.1),
             SqlValue::Real(f64::MAX),
+            SqlValue::Real(f64::INFINITY),
             SqlValue::Real(f64::NEG_INFINITY),
             SqlValue::Text("a\u{0}ü".to_owned()),
             SqlValue::Blob(vec![0, 255, 1]),
@@ -263,6 +267,15 @@ mod tests {
             let text = sql_value(&value).to_string();
             let back: Json = serde_json::from_str(&text).expect("reads");
             assert_eq!(sql_value_from(&back), Some(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn infinity_is_spelled_as_methods_spell_it() {
+        for (real, text) in [(f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
+            assert_eq!(sql_value(&SqlValue::Real(real)), json!({ "real": text }));
+            let taken = sql_value_from(&json!({ "real": text }));
+            assert_eq!(taken, Some(SqlValue::Real(real)));
         }
     }
 
@@ -277,7 +290,15 @@ mod tests {
 
     #[test]
     fn what_is_no_sql_value_is_refused_with_its_place() {
-        for text in ["[1]", "{}", r#"{"blob":"?"}"#, r#"{"a":"b"}"#, "18446744073709551615"] {
+        for text in [
+            "[1]",
+            "{}",
+            r#"{"blob":"?"}"#,
+            r#"{"a":"b"}"#,
+            r#"{"real":"nan"}"#,
+            r#"{"real":"Infinity"}"#,
+            "18446744073709551615",
+        ] {
             let json: Json = serde_json::from_str(text).expect("reads");
             let error = sql_parameters(&[Json::Null, json]).expect_err(text);
             assert!(error.to_string().contains("parameter 2"), "{error}");

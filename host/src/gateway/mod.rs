@@ -32,6 +32,7 @@ mod patience;
 mod public;
 mod reply;
 mod threads;
+mod wellformed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use stockade_depot::{ActorId, DbId, Depot, Digest, Origin, PageBytes, PageCount,
 
 use crate::actor::cause::{error_of, error_of_open};
 use crate::error::HostError;
+use crate::limits::Limits;
 use crate::sqlite::{Intake, Plain, PlainError};
 
 /// What an import made.
@@ -42,7 +43,8 @@ pub(super) async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(),
     }
 }
 
-/// Checks the file, then makes the actor of it. Also for a command that has no host.
+/// Checks the file against the limits of its kind, then makes the actor of it. Also for a command
+/// that has no host.
 ///
 /// # Errors
 /// As [`super::Host::import`].
@@ -51,10 +53,10 @@ pub async fn import(
     actor: &ActorId,
     component: Digest,
     intake: Intake,
-    bytes_max: u64,
+    limits: Limits,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Imported, HostError> {
-    let plain = blocking(move || intake.check(bytes_max)).await?;
+    let plain = blocking(move || intake.check(&limits)).await?;
     let page_count = PageCount(plain.page_count());
     let mut pages = Pages(Some(plain));
     let imported = depot.import(actor, component, page_count, &mut pages, progress).await;

@@ -3,6 +3,7 @@
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::HostError;
+use crate::limits::SQL_STACK_BYTES;
 use crate::runtime::{OwnRuntime, cores};
 
 /// The host's runtimes.
@@ -21,7 +22,8 @@ impl Runtimes {
     pub(super) fn start() -> Result<Self, HostError> {
         let start = |name, threads| {
             let mut builder = Builder::new_multi_thread();
-            OwnRuntime::start(builder.worker_threads(threads).thread_name(name).enable_time())
+            builder.worker_threads(threads).thread_name(name).thread_stack_size(SQL_STACK_BYTES);
+            OwnRuntime::start(builder.enable_time())
                 .map_err(|error| HostError::Internal(format!("start threads: {error}")))
         };
         Ok(Self {

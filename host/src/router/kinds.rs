@@ -10,12 +10,10 @@ use wasmtime::component::Linker;
 
 use crate::actor::generation::Program;
 use crate::capability::State;
-use crate::engine::{Component, Engine};
+use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{HostLimits, Limits, VALUE_BYTES_MAX};
 
-/// C loops over one value cannot be interrupted, so no kind may have larger ones. 16 MiB.
-const VALUE_BYTES_MAX: u64 = 16 << 20;
 /// What one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
@@ -204,7 +202,7 @@ impl Kinds {
         let pre = self
             .linker
             .instantiate_pre(component.wasm())
-            .map_err(|error| HostError::Internal(format!("link component: {error:#}")))?;
+            .map_err(|error| ComponentError::link(&error))?;
         let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
         Ok(Arc::new(Program { component, pre, pace, limits }))
     }

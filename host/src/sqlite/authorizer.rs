@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rusqlite::ffi::SQLITE_ATTACH;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::meter::Meter;
@@ -424,6 +425,8 @@ impl State {
             }
             AuthAction::Attach { .. } => Err("ATTACH".to_owned()),
             AuthAction::Detach { .. } => Err("DETACH".to_owned()),
+            // The file's name is an expression that is not a text.
+            AuthAction::Unknown { code: SQLITE_ATTACH, .. } => Err("ATTACH".to_owned()),
             AuthAction::Unknown { code, .. } => Err(format!("action {code} of SQLite")),
             // `AuthAction` may grow: what is not known is not allowed.
             _ => Err("an action that is not known here".to_owned()),
@@ -439,6 +442,11 @@ impl State {
             || (is_in(&DOING) && self.asker != Asker::Reader);
         if allowed { Ok(()) } else { Err(format!("pragma {}", shown(name))) }
     }
+}
+
+/// Whether a guest may do this while no statement steps; `Err` names it.
+pub(super) fn guest_may(action: &AuthAction<'_>) -> Result<(), String> {
+    State::default().rule(action, false)
 }
 
 /// Whether a name belongs to the host.

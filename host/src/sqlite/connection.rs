@@ -7,8 +7,10 @@
 //! - N3: dropping handles always works, also after a revocation, and runs nothing but rollbacks.
 //! - N4: when a call of the guest has ended, no statement steps and no transaction is open.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stockade_depot::{Mark, Session};
 use stockade_vfs::heap::Heap;
@@ -90,15 +92,8 @@ impl Connection {
         let mut options = VfsOptions::new(scratch_dir);
         options.scratch_bytes_max = limits.scratch_bytes_max;
         let handle = Handle::new(session.clone(), &options);
-        let mut open =
-            spares.take()?.settle(&handle).map_err(|error| open_error(&session, &error))?;
         let owner = Owner::new(&handle, grip);
         let slice = Slice::default();
-        let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
-        let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
-        let connection = open.connection_mut();
-        hardening::harden(connection, limits).map_err(other)?;
-        judge.install(connection).map_err(other)?;
         let look = || {
             let (owner, meter, slice) = (owner.clone(), meter.clone(), slice.clone());
             move || {
@@ -107,6 +102,21 @@ impl Connection {
                 meter.look() && owner.is_alive()
             }
         };
+        // The schema is charged as it will be when SQLite reads it again. No call is under way yet
+        // that could be asked for.
+        let is_open = Arc::new(AtomicBool::new(false));
+        let asks = (Arc::clone(&is_open), look());
+        let ask = Box::new(move || !asks.0.load(Ordering::Relaxed) || asks.1());
+        let heap = Heap::asking(hardening::HEAP_BYTES_MAX, ask);
+        let spare = spares.take()?;
+        let settled = heap.within(|| spare.settle(&handle));
+        let mut open = settled.map_err(|error| open_error(&session, &error))?;
+        let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
+        let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
+        let connection = open.connection_mut();
+        let value_bytes_max = heap.within(|| hardening::value_bytes_max(connection, limits));
+        hardening::harden(connection, value_bytes_max.map_err(other)?).map_err(other)?;
+        judge.install(connection).map_err(other)?;
         // Without the owner: the session keeps this, and must not keep itself. It looks by itself
         // whether it is dead.
         let (waits_on, grip) = (meter.clone(), owner.grip().clone());
@@ -120,7 +130,7 @@ impl Connection {
         database
             .set_look(Box::new(look()))
             .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
-        let heap = Heap::asking(hardening::HEAP_BYTES_MAX, Box::new(look()));
+        is_open.store(true, Ordering::Relaxed);
         let core = Core {
             slots: Slots::default(),
             cache: Cache::default(),
@@ -131,6 +141,8 @@ impl Connection {
                 owner: owner.clone(),
                 meter: meter.clone(),
                 slice,
+                heap: heap.clone(),
+                changes: Cell::new(0),
                 bounds: Bounds::new(limits),
             },
             runs: 0,
@@ -499,6 +511,7 @@ impl Core {
             }
         };
         self.runner.owner.forget_fault();
+        self.runner.note_change();
         let result = self.runner.step(&mut compiled).map(drop);
         self.cache.give(compiled);
         result

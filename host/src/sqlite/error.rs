@@ -5,9 +5,14 @@
 //! read in two ways. A typed fault of the file layer replaces SQLite's code: see
 //! [`super::owner::Owner`].
 
+use std::fmt;
+
 use rusqlite::ffi as sys;
 use stockade_depot::Reason;
+use stockade_vfs::heap;
 
+use super::ffi::PATTERN_TOO_LONG;
+use super::hardening;
 use crate::grip::Revoked;
 
 /// Why a call on the database failed.
@@ -26,13 +31,17 @@ pub enum SqlError {
     #[error("interrupted")]
     Interrupted,
     /// A limit of the host was reached. The same call will fail again.
-    #[error("limit exceeded: {}", .0.as_str())]
+    #[error("limit exceeded: {0}")]
     LimitExceeded(SqlLimit),
     /// The database has reached its size limit.
     #[error("the database has reached its size limit")]
     Full,
     /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
-    #[error("the transaction changes more than {0} bytes")]
+    #[error(
+        "the transaction changes more than {0} bytes (commit_bytes_max); change less in each, or \
+         deploy the kind with a higher limit; a database too large for VACUUM is exported, \
+         vacuumed as a file, and imported"
+    )]
     CommitTooLarge(u64),
     /// The generation has ended. Every later call answers the same.
     #[error("revoked: {0}")]
@@ -134,6 +143,12 @@ pub enum SqlLimit {
     Memory,
     /// Pages of the database read in one call.
     Pages,
+    /// Columns of a table, an index or a result, terms of ORDER BY or GROUP BY.
+    Columns,
+    /// How deep expressions, subqueries, views and triggers are inside each other, all told.
+    Depth,
+    /// Bytes of a pattern of LIKE or GLOB.
+    PatternBytes,
 }
 
 impl SqlLimit {
@@ -152,6 +167,40 @@ impl SqlLimit {
             Self::ScratchBytes => "scratch-bytes",
             Self::Memory => "memory",
             Self::Pages => "pages",
+            Self::Columns => "columns",
+            Self::Depth => "depth",
+            Self::PatternBytes => "pattern-bytes",
+        }
+    }
+
+    /// Its number and unit, where every kind has the same.
+    #[must_use]
+    pub fn fixed(self) -> Option<(u64, &'static str)> {
+        let count = |count: i32| u64::from(count.unsigned_abs());
+        match self {
+            Self::Parameters => Some((count(hardening::PARAMETERS_MAX), "parameters")),
+            Self::Columns => Some((count(hardening::COLUMNS_MAX), "columns")),
+            Self::PatternBytes => Some((count(hardening::PATTERN_BYTES_MAX), "bytes")),
+            Self::Depth => Some((heap::STACK_BYTES_MAX as u64, "bytes of stack")),
+            Self::Memory => Some((hardening::HEAP_BYTES_MAX as u64, "bytes")),
+            Self::SqlSteps
+            | Self::Rows
+            | Self::RowBytes
+            | Self::ValueBytes
+            | Self::StatementBytes
+            | Self::PackedBytes
+            | Self::Handles
+            | Self::ScratchBytes
+            | Self::Pages => None,
+        }
+    }
+}
+
+impl fmt::Display for SqlLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fixed() {
+            Some((number, unit)) => write!(f, "{} (at most {number} {unit})", self.as_str()),
+            None => f.write_str(self.as_str()),
         }
     }
 }
@@ -186,6 +235,9 @@ impl SqlError {
             sys::SQLITE_AUTH => Self::Denied(denial.unwrap_or(message)),
             sys::SQLITE_INTERRUPT => Self::Interrupted,
             sys::SQLITE_FULL => Self::Full,
+            sys::SQLITE_TOOBIG if code == PATTERN_TOO_LONG => {
+                Self::LimitExceeded(SqlLimit::PatternBytes)
+            }
             sys::SQLITE_TOOBIG => Self::LimitExceeded(SqlLimit::ValueBytes),
             sys::SQLITE_NOMEM => Self::LimitExceeded(SqlLimit::Memory),
             sys::SQLITE_ABORT if code == sys::SQLITE_ABORT_ROLLBACK => Self::NotOpen,

@@ -21,6 +21,9 @@ use stockade_vfs::OpenDatabase;
 /// SQLite's extended result code.
 pub(super) type Code = c_int;
 
+/// What a pattern over its limit fails with: an extended code of ours, where SQLite has none.
+pub(super) const PATTERN_TOO_LONG: Code = sys::SQLITE_TOOBIG | (1 << 8);
+
 /// The parts of one connection, moved between threads only as a whole.
 pub(super) struct Whole<T>(T);
 
@@ -95,6 +98,19 @@ impl Database {
             database: Rc::clone(self),
         });
         Ok(Prepared { statement, tail })
+    }
+
+    /// Sets the bound on columns; returns the one before. SQLite's own is the most.
+    pub(super) fn set_columns_max(&self, columns: c_int) -> c_int {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_limit(self.raw.as_ptr(), sys::SQLITE_LIMIT_COLUMN, columns) }
+    }
+
+    /// A limit of the connection, by SQLite's number for it.
+    #[cfg(test)]
+    pub(super) fn limit(&self, which: c_int) -> c_int {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_limit(self.raw.as_ptr(), which, -1) }
     }
 
     pub(super) fn is_autocommit(&self) -> bool {
@@ -291,6 +307,12 @@ impl Statement {
             sys::SQLITE_DONE => Step::Done,
             code => Step::Failed(code),
         }
+    }
+
+    /// Whether it has been stepped and has not ended.
+    pub(super) fn is_busy(&self) -> bool {
+        // SAFETY: the statement is live.
+        unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
     }
 
     /// Ends the run. The code repeats what the last step failed with, or what ending it came to.
@@ -555,6 +577,8 @@ pub(super) enum Answer<'a> {
     Blob(Vec<u8>),
     /// Over the length limit.
     TooBig,
+    /// The pattern of LIKE or GLOB is over its limit.
+    PatternTooLong,
     /// The call is over: see [`Arguments::may_go_on`].
     Stopped,
     /// An error in words.
@@ -679,6 +703,9 @@ unsafe extern "C" fn trampoline(
             Answer::Integer(value) => sys::sqlite3_result_int64(context, value),
             Answer::Real(value) => sys::sqlite3_result_double(context, value),
             Answer::TooBig => sys::sqlite3_result_error_toobig(context),
+            Answer::PatternTooLong => {
+                sys::sqlite3_result_error_code(context, PATTERN_TOO_LONG);
+            }
             Answer::Stopped => sys::sqlite3_result_error_code(context, sys::SQLITE_INTERRUPT),
             Answer::Text(text) => {
                 let (from, length) = start_and_length(&text);
@@ -697,6 +724,14 @@ unsafe extern "C" fn trampoline(
             }
         }
     }
+}
+
+/// A limit of any connection, by SQLite's number for it; `None`: there is no such limit.
+#[cfg(test)]
+pub(super) fn limit_of(connection: &Connection, which: c_int) -> Option<c_int> {
+    // SAFETY: the handle is open as long as the connection is borrowed.
+    let limit = unsafe { sys::sqlite3_limit(connection.handle(), which, -1) };
+    (limit >= 0).then_some(limit)
 }
 
 /// `SQLITE_UTF8` in the width of the 64-bit calls.

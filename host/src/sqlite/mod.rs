@@ -8,7 +8,8 @@
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back            spares    opened beforehand
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
-//!  functions, pattern                 SQLite's, bounded       plain     a file to be imported
+//!  functions, pattern                 SQLite's, bounded
+//!  plain, schema                      a file to be imported, and what no actor can have
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -27,6 +28,7 @@ mod pattern;
 mod plain;
 mod prepared;
 mod run;
+mod schema;
 mod slice;
 mod spares;
 mod statement;

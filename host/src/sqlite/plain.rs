@@ -3,13 +3,14 @@
 //! ```text
 //!  FILE, FILE-wal, FILE-journal ─► copy in a directory of its own; FILE is only read
 //!  copy ─► journal_mode=DELETE    a WAL is carried over, a hot journal rolled back
-//!       ─► UTF-8? page size 4096? (VACUUM INTO if not)   ─► integrity_check ─► pages, in order
+//!       ─► UTF-8? page size 4096? (VACUUM INTO if not)   ─► integrity_check
+//!       ─► nothing that no actor can have (schema.rs)    ─► pages, in order
 //! ```
 //! The directory is locked while it is in use and removed when it is dropped. What a killed process
 //! leaves is found by [`sweep`]: its lock is free.
 //!
 //! The file is not trusted: it is opened with `trusted_schema` off and defensive, by a connection
-//! that has none of an actor's functions.
+//! that has an actor's functions, memory and stack: what it takes to read the schema is bounded.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -20,6 +21,12 @@ use std::time::SystemTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use stockade_depot::PAGE_SIZE;
+use stockade_vfs::heap::Heap;
+
+use super::functions;
+use super::hardening::HEAP_BYTES_MAX;
+use super::schema::{self, Unfit};
+use crate::limits::{Limits, SQL_STACK_BYTES};
 
 /// How the first bytes of every SQLite file read.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -143,11 +150,24 @@ impl Intake {
         self.open().map(|_| self.path.as_path())
     }
 
-    /// Makes the file what an actor's database is, and checks it.
+    /// Makes the file what the database of an actor with such limits is, and checks it. Blocks.
     ///
     /// # Errors
     /// `NotSqlite`, `Damaged`, `Unsupported`, `TooLarge`.
-    pub fn check(self, bytes_max: u64) -> Done<Plain> {
+    pub fn check(self, limits: &Limits) -> Done<Plain> {
+        let heap = Heap::new(HEAP_BYTES_MAX);
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("import".to_owned());
+            let checked = thread
+                .stack_size(SQL_STACK_BYTES)
+                .spawn_scoped(scope, || heap.within(|| self.check_within(limits)))
+                .map_err(|error| unreadable("check", Path::new("the copy"), &error))?;
+            checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn check_within(self, limits: &Limits) -> Done<Plain> {
+        let bytes_max = limits.database_bytes_max;
         let mut plain = self;
         let conn = plain.open()?;
         let encoding: String = pragma(&conn, "encoding")?;
@@ -180,6 +200,10 @@ impl Intake {
         if faults != ["ok"] {
             return Err(PlainError::Damaged(faults.join("; ")));
         }
+        schema::check(&conn, limits).map_err(|unfit| match unfit {
+            Unfit::Unsupported(words) => PlainError::Unsupported(words),
+            Unfit::Sqlite(error) => told(error),
+        })?;
         drop(conn);
         let file = File::open(&plain.path);
         let file = file.map_err(|error| unreadable("read", &plain.path, &error))?;
@@ -190,6 +214,9 @@ impl Intake {
     fn open(&self) -> Done<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags).map_err(told)?;
+        functions::register(&conn).map_err(|code| {
+            told(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+        })?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(told)?;
         conn.pragma_update(None, "trusted_schema", false).map_err(told)?;
         conn.pragma_update(None, "cell_size_check", true).map_err(told)?;
@@ -310,6 +337,9 @@ fn integrity(conn: &Connection) -> rusqlite::Result<Vec<String>> {
 fn told(error: rusqlite::Error) -> PlainError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => PlainError::NotSqlite(error.to_string()),
+        Some(ErrorCode::OutOfMemory) => PlainError::Unsupported(
+            "its schema takes more memory or stack than an actor has (memory, depth)".to_owned(),
+        ),
         Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
             unreadable("copy", Path::new("the database"), &error)
         }
@@ -328,7 +358,8 @@ mod tests {
         std::fs::create_dir_all(&scratch).expect("scratch");
         let intake = Intake::new(&scratch)?;
         intake.copy(source, max)?;
-        let checked = intake.check(max);
+        let limits = Limits { database_bytes_max: max, ..Limits::default() };
+        let checked = intake.check(&limits);
         if checked.is_err() {
             assert_eq!(std::fs::read_dir(&scratch).expect("scratch").count(), 0, "left behind");
         }

@@ -108,14 +108,17 @@ impl Connection {
         })
     }
 
-    /// The columns of the result.
+    /// The columns of the result, as the schema is now.
     ///
     /// # Errors
-    /// `LimitExceeded(RowBytes)` if the names are more than a batch, `Revoked`.
+    /// `LimitExceeded(RowBytes)` if the names are more than a batch, `Revoked`; those of
+    /// [`Self::prepare`] if the statement fits the schema no more.
     pub fn columns(&mut self, id: StatementId) -> Result<Vec<ColumnInfo>, SqlError> {
         self.guarded(|core| {
             let Core { slots, runner, .. } = core;
-            let compiled = &slots.get_mut(id).ok_or(SqlError::NotOpen)?.compiled;
+            let held = &slots.get_mut(id).ok_or(SqlError::NotOpen)?.compiled;
+            let again = runner.as_of_now(held)?;
+            let compiled = again.as_ref().unwrap_or(held);
             let mut left = runner.bounds.batch_bytes_max;
             let mut columns = Vec::new();
             for (index, name) in (0..).zip(runner.column_names(compiled)?) {

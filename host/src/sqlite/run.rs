@@ -8,10 +8,12 @@
 //! `start` and every batch ask whether the database is still ours, because SQLite's cache answers
 //! without asking the file layer.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use rusqlite::ffi::{SQLITE_AUTH, SQLITE_OK};
+use rusqlite::ffi::{SQLITE_AUTH, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK};
+use stockade_vfs::heap::Heap;
 
 use super::authorizer::{Asker, Judge, mentions_reserved};
 use super::error::{SqlError, SqlLimit};
@@ -84,6 +86,9 @@ pub(super) struct Runner {
     pub(super) owner: Owner,
     pub(super) meter: Meter,
     pub(super) slice: Slice,
+    pub(super) heap: Heap,
+    /// Counts what may have changed the schema: writes, and whatever controls transactions.
+    pub(super) changes: Cell<u64>,
     pub(super) bounds: Bounds,
 }
 
@@ -115,7 +120,10 @@ impl Runner {
     fn compile(&self, sql: &str, asker: Asker, keep: bool) -> Result<Front, SqlError> {
         self.owner.forget_fault();
         self.judge.prepare(asker);
-        let prepared = self.database.prepare(sql, keep).map_err(|code| self.error(code))?;
+        let prepared = match self.database.prepare(sql, keep) {
+            Ok(prepared) => prepared,
+            Err(code) => return Err(self.compile_error(code, sql, asker)),
+        };
         let notes = self.judge.take_notes();
         // What compiling cost is seen by the progress handler; it belongs to no statement.
         self.meter.ran(0);
@@ -127,9 +135,31 @@ impl Runner {
             controls_transactions: notes.controls_transactions,
             memory_bytes: if keep { raw.memory_bytes() } else { 0 },
             batch_bytes: 0,
+            as_of: self.changes.get(),
             raw,
         });
         Ok(Front { compiled, tail, alters: notes.alters })
+    }
+
+    /// What compiling failed with. SQLite has no code for a text with too many columns: it is one if
+    /// SQLite says anything else where more are allowed.
+    #[cold]
+    fn compile_error(&self, code: Code, sql: &str, asker: Asker) -> SqlError {
+        let error = self.error(code);
+        let SqlError::Statement(failure) = &error else { return error };
+        if code != SQLITE_ERROR {
+            return error;
+        }
+        self.judge.prepare(asker);
+        let usual = self.database.set_columns_max(c_int::MAX);
+        let differs = match self.database.prepare(sql, false) {
+            Ok(_) => true,
+            Err(again) => again == code && self.database.message() != failure.message,
+        };
+        self.database.set_columns_max(usual);
+        // Nobody hears of what the second attempt has asked for.
+        self.judge.take_notes();
+        if differs { SqlError::LimitExceeded(SqlLimit::Columns) } else { error }
     }
 
     /// Compiles a text that must be one statement.
@@ -261,7 +291,15 @@ impl Runner {
             ));
         }
         self.owner.forget_fault();
+        if !compiled.readonly || compiled.controls_transactions {
+            self.note_change();
+        }
         Ok(())
+    }
+
+    /// The schema may be another one from here on.
+    pub(super) fn note_change(&self) {
+        self.changes.set(self.changes.get() + 1);
     }
 
     /// `true`: there is a row. After `false` or an error the run is over.
@@ -358,6 +396,10 @@ impl Runner {
         bytes_max: usize,
     ) -> Result<Batch, SqlError> {
         let bytes_max = bytes_max.min(self.bounds.batch_bytes_max);
+        if !compiled.raw.is_busy() {
+            // The first step looks whether it must be compiled again.
+            compiled.as_of = self.changes.get();
+        }
         let mut rows = std::mem::take(&mut run.spilled);
         let mut count = u32::from(!rows.is_empty());
         if rows.capacity() == 0 {
@@ -432,6 +474,15 @@ impl Runner {
         Ok((values, bytes))
     }
 
+    /// The same statement compiled for the schema as it is now, if that may be another one.
+    pub(super) fn as_of_now(&self, compiled: &Compiled) -> Result<Option<Compiled>, SqlError> {
+        // What steps has the columns of its rows.
+        if compiled.raw.is_busy() || compiled.as_of == self.changes.get() {
+            return Ok(None);
+        }
+        self.one(&compiled.sql, Asker::Guest, false).map(Some)
+    }
+
     /// Names of the result's columns. Guest-controlled: together no more than a batch.
     pub(super) fn column_names(&self, compiled: &Compiled) -> Result<Vec<String>, SqlError> {
         let mut left = self.bounds.batch_bytes_max;
@@ -456,6 +507,9 @@ impl Runner {
         let in_transaction = !self.database.is_autocommit();
         if let Some(fault) = self.owner.fault(&self.meter, in_transaction) {
             return fault;
+        }
+        if code & 0xff == SQLITE_NOMEM && self.heap.take_too_deep() {
+            return SqlError::LimitExceeded(SqlLimit::Depth);
         }
         if code & 0xff == SQLITE_AUTH && denial.is_none() {
             // The authorizer names what it denies, unless it has interrupted.

@@ -30,6 +30,8 @@ pub(super) struct Compiled {
     pub(super) memory_bytes: u64,
     /// Bytes of the last batch of rows: the next one is likely to be as large.
     pub(super) batch_bytes: usize,
+    /// [`super::run::Runner::changes`] when SQLite compiled it last, or looked whether it must.
+    pub(super) as_of: u64,
 }
 
 /// Names a statement that a guest holds. Dies with it; never names another one.

@@ -32,6 +32,7 @@ mod wave;
 pub use arguments::Arguments;
 pub use decode::ResultError;
 pub(crate) use decode::decode;
+pub(crate) use json::{INFINITY, MINUS_INFINITY};
 pub(crate) use method::signature;
 pub use method::{Method, Parameter};
 pub use place::ArgumentError;

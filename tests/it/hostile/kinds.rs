@@ -196,3 +196,59 @@ async fn manifests_that_ask_for_too_much_are_refused() {
     assert_well(&host).await;
     host.host.shutdown().await;
 }
+
+/// A newer WASI, or a newer WIT: the names are right and the types are not. What the linker says
+/// reaches who deploys, and the kind that is there stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_of_another_type_are_refused_with_the_linkers_words() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(RUNS), |_| {}).await.unwrap();
+    assert_eq!(call(&host).await.unwrap(), json!(7));
+    for (name, item, said) in [
+        ("wasi:filesystem/preopens@0.2.0", r#"(export "zz" (func))"#, "`zz` has the wrong type"),
+        ("wasi:cli/environment@0.2.0", r#"(export "get-environment" (func))"#, "get-environment"),
+        ("wasi:cli/exit@0.2.0", r#"(export "exit" (func (param "status" u32)))"#, "exit"),
+        ("stockade:actor/log@0.1.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
+        (
+            "stockade:actor/sqlite@0.1.0",
+            r#"(type $limit (enum "sql-steps")) (export "limit" (type (eq $limit)))
+               (export "open" (func (result $limit)))"#,
+            "open",
+        ),
+    ] {
+        let text = format!(r#"(component (import "{name}" (instance {item})))"#);
+        let refused = deploy(&host, &text, |_| {}).await.unwrap_err();
+        assert_eq!(refused.body().code, "component", "{name}: {refused}");
+        assert_eq!(refused.body().group, "request", "{name}: {refused}");
+        let words = refused.to_string();
+        assert!(words.contains(name) && words.contains(said), "{words}");
+        assert_eq!(call(&host).await.unwrap(), json!(7), "{name} has replaced the kind");
+    }
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_without_a_method_replaces_nothing() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(RUNS), |_| {}).await.unwrap();
+    let only_a_stream = r#"(component
+        (core module $m (func (export "f") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (type $r (resource (rep i32)))
+        (func $f (result (own $r)) (canon lift (core func $i "f")))
+        (export $exported "r" (type $r))
+        (export "make" (func $f) (func (result (own $exported)))))"#;
+    for (text, said) in
+        [("(component)", "exports no method"), (only_a_stream, "make: its signature")]
+    {
+        let refused = deploy(&host, text, |_| {}).await.unwrap_err();
+        assert_eq!(refused.body().code, "component", "{refused}");
+        assert!(refused.to_string().contains(said), "{refused}");
+        assert_eq!(call(&host).await.unwrap(), json!(7));
+    }
+    host.host.shutdown().await;
+}
+
+const RUNS: &str = r#"(func (export "run") (result i32) (i32.const 7))"#;

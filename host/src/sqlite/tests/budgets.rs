@@ -220,10 +220,11 @@ fn triggers_and_expressions_are_bounded_in_depth() {
     );
     let nested = |depth| format!("SELECT {}1{}", "(1+".repeat(depth), ")".repeat(depth));
     let is_statement = |answer| matches!(answer, Err(SqlError::Statement(_)));
-    assert_eq!(world.run("INSERT INTO deep VALUES (90)"), Ok(1));
-    assert!(is_statement(world.run("INSERT INTO deep VALUES (110)")));
-    assert_eq!(world.run(&nested(190)), Ok(0));
-    assert!(is_statement(world.run(&nested(210))));
+    assert_eq!(world.run("INSERT INTO deep VALUES (990)"), Ok(1));
+    assert!(is_statement(world.run("INSERT INTO deep VALUES (1010)")));
+    // The parser's own stack ends before the depth of an expression, as in SQLite.
+    assert_eq!(world.run(&nested(800)), Ok(0));
+    assert!(is_statement(world.run(&nested(1_010))));
 }
 
 #[test]

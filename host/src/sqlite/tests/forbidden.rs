@@ -57,6 +57,9 @@ fn denied() {
     for (sql, named) in [
         ("ATTACH 'x.db' AS x", "ATTACH"),
         ("ATTACH '' AS x", "ATTACH"),
+        ("ATTACH NULL AS x", "ATTACH"),
+        ("ATTACH x'00' AS x", "ATTACH"),
+        ("ATTACH ? AS x", "ATTACH"),
         ("ATTACH ':memory:' AS x", "ATTACH"),
         ("DETACH x", "DETACH"),
         ("VACUUM INTO 'file'", "ATTACH"),
@@ -126,16 +129,19 @@ fn limits_hold() {
     let too_long = SqlError::LimitExceeded(SqlLimit::StatementBytes);
     assert_eq!(value(&long, &mut world), too_long);
     for sql in [
-        format!("SELECT {}1", "- ".repeat(300)),
-        format!("SELECT {}1", "1+".repeat(300)),
-        format!("SELECT {}1", "1,".repeat(300)),
-        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(300)),
+        format!("SELECT {}1", "- ".repeat(1_000)),
+        format!("SELECT {}1", "1+".repeat(1_000)),
+        format!("SELECT {}1", "1,".repeat(2_000)),
+        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(500)),
         "SELECT ?40000".to_owned(),
-        format!("SELECT 'x' LIKE '{}'", "%x".repeat(100)),
     ] {
         let error = value(&sql, &mut world);
         assert!(matches!(error, SqlError::Statement(_)), "{sql:.40}: {error:?}");
     }
+    let columns = format!("SELECT {}1", "1,".repeat(1_000));
+    assert_eq!(value(&columns, &mut world), SqlError::LimitExceeded(SqlLimit::Columns));
+    let pattern = format!("SELECT 'x' LIKE '{}'", "%x".repeat(25_001));
+    assert_eq!(value(&pattern, &mut world), SqlError::LimitExceeded(SqlLimit::PatternBytes));
     let many = vec!["SELECT randomblob(1000000) AS b"; 30].join(" UNION ALL ");
     let error = value(&format!("SELECT * FROM ({many})"), &mut world);
     assert_eq!(error, SqlError::LimitExceeded(SqlLimit::RowBytes));

@@ -3,12 +3,16 @@
 mod blobs;
 mod budgets;
 mod calls;
+mod characters;
 mod constraints;
 mod forbidden;
 mod functions;
 mod fuzz;
+mod imports;
+mod limits;
 mod operators;
 mod revoked;
+mod schemas;
 mod slices;
 mod statements;
 mod torn;

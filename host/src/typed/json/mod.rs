@@ -28,5 +28,12 @@ mod write;
 pub(super) use read::{kind_of, read};
 pub(super) use write::write;
 
+/// How reals are spelled that JSON has no number for, here and for SQL.
+pub(crate) const INFINITY: &str = "inf";
+/// As [`INFINITY`], below zero.
+pub(crate) const MINUS_INFINITY: &str = "-inf";
+/// What is no number. SQL has none.
+const NOT_A_NUMBER: &str = "nan";
+
 /// Integers up to this size are exact in every JSON reader: 2^53.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Number, Value};
 use wasmtime::component::Val;
 
-use super::EXACT_INTEGER_MAX;
+use super::{EXACT_INTEGER_MAX, INFINITY, MINUS_INFINITY, NOT_A_NUMBER};
 use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
 use crate::typed::shape::{Case, Field, Shape};
@@ -164,9 +164,9 @@ fn float32(json: &Value) -> Option<f32> {
 
 fn special_float(text: &str) -> Option<f64> {
     match text {
-        "nan" => Some(f64::NAN),
-        "inf" => Some(f64::INFINITY),
-        "-inf" => Some(f64::NEG_INFINITY),
+        NOT_A_NUMBER => Some(f64::NAN),
+        INFINITY => Some(f64::INFINITY),
+        MINUS_INFINITY => Some(f64::NEG_INFINITY),
         _ => None,
     }
 }

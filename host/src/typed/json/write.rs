@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 use wasmtime::component::Val;
 
-use super::EXACT_INTEGER_MAX;
+use super::{EXACT_INTEGER_MAX, INFINITY, MINUS_INFINITY, NOT_A_NUMBER};
 use crate::typed::shape::Shape;
 
 /// The JSON of `value`, which has the shape `shape`.
@@ -88,11 +88,11 @@ fn single_key(name: &str, value: Value) -> Value {
 fn float(value: f64) -> Value {
     let special = || {
         if value.is_nan() {
-            "nan"
+            NOT_A_NUMBER
         } else if value > 0.0 {
-            "inf"
+            INFINITY
         } else {
-            "-inf"
+            MINUS_INFINITY
         }
     };
     Number::from_f64(value).map_or_else(|| Value::String(special().to_owned()), Value::Number)

@@ -10,17 +10,19 @@
 //!   that a thread may keep such blocks and hand them out again: a connection of the store that
 //!   reads beside a writer drops its cache with every read, and the system's allocator is slow at
 //!   blocks of that size.
+//! - A4: below the floor of a thread's stack nothing is allocated, for whomever. Stacks grow down.
 #![allow(unsafe_code, reason = "SQLite's allocator interface is C")]
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::Account;
+use super::{Account, STACK_BYTES_MAX};
 
 /// What stands before each allocation.
 #[repr(C, align(16))]
@@ -43,19 +45,50 @@ const HEAD_BYTES: usize = size_of::<Head>();
 thread_local! {
     /// Whom allocations of this thread are charged to.
     static CURRENT: Cell<*const Account> = const { Cell::new(ptr::null()) };
+    /// The address below which the stack is too deep for them; 0: there is none.
+    static FLOOR: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Where the stack is, about.
+#[inline]
+fn stack_address() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr()
+}
+
+/// Whether the stack is too deep to go on (A4); noted with the account.
+#[inline]
+fn is_too_deep() -> bool {
+    if stack_address() >= FLOOR.get() {
+        return false;
+    }
+    let account = CURRENT.get();
+    // SAFETY: as in `x_malloc`: whoever set a floor has lent the account.
+    if let Some(account) = unsafe { account.as_ref() } {
+        account.too_deep.store(true, Ordering::Relaxed);
+    }
+    true
 }
 
 /// Runs `work` while allocations of this thread are charged to `account`.
 #[inline]
 pub(super) fn charged_to<T>(account: Option<&Arc<Account>>, work: impl FnOnce() -> T) -> T {
-    struct Restore(*const Account);
+    struct Restore(*const Account, usize);
     impl Drop for Restore {
         fn drop(&mut self) {
             CURRENT.set(self.0);
+            FLOOR.set(self.1);
         }
     }
+    // Work within work has the floor of the outer one. What nobody is charged for has none.
+    let floor = match (account, FLOOR.get()) {
+        (None, _) => 0,
+        (Some(_), 0) => stack_address().saturating_sub(STACK_BYTES_MAX),
+        (Some(_), outer) => outer,
+    };
     // The account is borrowed until `work` is over, so the pointer is valid while it is current.
-    let _restore = Restore(CURRENT.replace(account.map_or(ptr::null(), Arc::as_ptr)));
+    let current = CURRENT.replace(account.map_or(ptr::null(), Arc::as_ptr));
+    let _restore = Restore(current, FLOOR.replace(floor));
     work()
 }
 
@@ -167,6 +200,9 @@ unsafe fn head(memory: *mut c_void) -> *mut Head {
 unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
     let Ok(bytes) = usize::try_from(bytes) else { return ptr::null_mut() };
     let Some(layout) = layout(bytes) else { return ptr::null_mut() };
+    if is_too_deep() {
+        return ptr::null_mut();
+    }
     let account = CURRENT.get();
     // SAFETY: the current account is borrowed by `charged_to`, further up this thread's stack; it
     // is the inside of an `Arc`, so a count may be added (A1). The layout is not empty, and its
@@ -214,6 +250,9 @@ unsafe extern "C" fn x_free(memory: *mut c_void) {
 unsafe extern "C" fn x_realloc(memory: *mut c_void, bytes: c_int) -> *mut c_void {
     let Ok(bytes) = usize::try_from(bytes) else { return ptr::null_mut() };
     let Some(new) = layout(bytes) else { return ptr::null_mut() };
+    if is_too_deep() {
+        return ptr::null_mut();
+    }
     // SAFETY: as in `x_free`; SQLite passes no null here. If there is no memory the old allocation
     // stays as it is.
     unsafe {

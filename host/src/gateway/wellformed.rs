@@ -1,0 +1,202 @@
+//! Requests that can be read in two ways are refused before any route sees them: which way a client
+//! meant is a guess, and a guess may name another actor or other arguments.
+
+use std::fmt;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::reply::Refusal;
+use crate::error::Code;
+
+/// Whether path and headers mean one thing.
+pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
+    if !is_percent_encoded(parts.uri.path().as_bytes()) {
+        let words = "the path has a % without two hexadecimal digits; % itself is written %25";
+        return Err(Refusal::new(Code::Malformed, words));
+    }
+    check_body_headers(&parts.headers)
+}
+
+fn is_percent_encoded(path: &[u8]) -> bool {
+    let mut rest = path.iter();
+    while let Some(byte) = rest.next() {
+        let encoded = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+        if *byte == b'%' && !(encoded(rest.next()) && encoded(rest.next())) {
+            return false;
+        }
+    }
+    true
+}
+
+fn check_body_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
+        return Err(Refusal::new(Code::Malformed, "the request has several content types"));
+    }
+    let encodings = headers.get_all(header::CONTENT_ENCODING);
+    if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let words = "bodies are taken as they are; leave the content encoding out";
+        return Err(Refusal::new(Code::ContentType, words));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let Some(content_type) = content_type else { return Ok(()) };
+    let content_type = content_type.to_str().unwrap_or_default();
+    let foreign = content_type.split(';').skip(1).any(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else { return false };
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8")
+    });
+    if foreign {
+        let words = "text is taken as UTF-8; set the character set to utf-8 or leave it out";
+        return Err(Refusal::new(Code::ContentType, words));
+    }
+    Ok(())
+}
+
+/// JSON whose objects have each name once. The last of several would count, and nobody would learn
+/// that the others did not.
+///
+/// # Errors
+/// What is no JSON, or has a name twice, with its place.
+pub(super) fn json(bytes: &[u8]) -> serde_json::Result<Value> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = Once.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Reads a value, and the values in it the same way.
+struct Once;
+
+impl<'de> DeserializeSeed<'de> for Once {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Once {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<Value, E> {
+        Ok(truth.into())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element_seed(Once)? {
+            all.push(item);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let value = fields.next_value_seed(Once)?;
+            if all.contains_key(&name) {
+                let name: String = name.chars().take(80).collect();
+                return Err(A::Error::custom(format!(
+                    "the name {name:?} stands twice in an object"
+                )));
+            }
+            all.insert(name, value);
+        }
+        Ok(Value::Object(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use axum::response::IntoResponse;
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(path: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        check(&parts).map_or_else(|refusal| refusal.into_response().status().as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn a_path_is_encoded_or_refused() {
+        for (path, expected) in [
+            ("/actors/counter/a/get", 200),
+            ("/actors/counter/%25/get", 200),
+            ("/actors/counter/a%2Fb%c3%A4/get", 200),
+            ("/actors/counter/%/get", 400),
+            ("/actors/counter/%zz/get", 400),
+            ("/actors/counter/%2/get", 400),
+            ("/actors/counter/a/get%", 400),
+        ] {
+            assert_eq!(status(path, &[]), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_body_says_once_and_plainly_what_it_is() {
+        for (headers, expected) in [
+            (&[("content-type", "application/json; charset=UTF-8")][..], 200),
+            (&[("content-type", "application/json; charset=\"utf-8\"")], 200),
+            (&[("content-encoding", "identity")], 200),
+            (&[("content-type", "application/json; charset=utf-16")], 415),
+            (&[("content-encoding", "gzip")], 415),
+            (&[("content-encoding", "identity"), ("content-encoding", "br")], 415),
+            (&[("content-type", "application/json"), ("content-type", "application/json")], 400),
+        ] {
+            assert_eq!(status("/", headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_stands_once_in_an_object_and_the_rest_is_read_as_ever() {
+        for text in [
+            r#"{"by": 1, "at": [null, true, -7, 1.5, 18446744073709551615, "ü\u0000"], "o": {}}"#,
+            "[[], {\"a\": {\"a\": 1}}, 1e300, 0.1, -0.0]",
+        ] {
+            let usual: Value = serde_json::from_str(text).expect("JSON");
+            assert_eq!(json(text.as_bytes()).expect("JSON"), usual, "{text}");
+        }
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"\u0061":3}}]"#, "{} 1", "1e999"] {
+            json(text.as_bytes()).expect_err(text);
+        }
+        assert!(json("[".repeat(100_000).as_bytes()).is_err());
+        assert_eq!(json(b" 1 ").expect("JSON"), json!(1));
+    }
+}
