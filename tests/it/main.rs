@@ -29,6 +29,7 @@ mod report;
 mod retention;
 mod revoke;
 mod shutdown;
+mod sql;
 mod sqlite;
 mod tidy;
 mod typed;

@@ -7,6 +7,7 @@
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back            spares    opened beforehand
+//!  state        what a call set and made is taken back        ledger    and how that is noted
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded       plain     a file to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
@@ -19,6 +20,7 @@ mod error;
 mod ffi;
 mod functions;
 mod hardening;
+mod ledger;
 mod meter;
 mod operator;
 mod owner;
@@ -29,6 +31,7 @@ mod prepared;
 mod run;
 mod slice;
 mod spares;
+mod state;
 mod statement;
 #[cfg(test)]
 mod tests;
