@@ -190,13 +190,15 @@ fn an_interrupted_write_is_told_as_such_and_then_as_lost() {
     let mut world =
         World::with(Limits { sql_steps_max: 20_000, ..Limits::default() }, DepotLimits::default());
     world.script("CREATE TABLE t(a)");
+    let insert = world.connection.prepare("INSERT INTO t VALUES (2)").unwrap();
     let transaction = world.connection.begin(TransactionMode::Immediate).unwrap();
     world.run("INSERT INTO t VALUES (1)").unwrap();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
                    INSERT INTO t SELECT i FROM n";
     let told = world.run(endless);
     assert_eq!(told, Err(SqlError::LimitExceeded(SqlLimit::SqlSteps)));
-    assert_eq!(world.run("INSERT INTO t VALUES (2)"), Err(SqlError::NotOpen));
+    let beside = world.connection.execute_statement(insert, Vec::new());
+    assert_eq!(beside, Err(SqlError::NotOpen));
     assert_eq!(world.connection.commit(transaction), Err(SqlError::NotOpen));
     world.connection.end_of_call().unwrap();
     world.begin();

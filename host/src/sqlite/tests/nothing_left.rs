@@ -174,6 +174,8 @@ fn nothing_temporary_outlives_its_call() {
              ANALYZE temp",
             "CREATE TEMP TABLE o(a); ALTER TABLE o RENAME TO t; ALTER TABLE t ADD COLUMN b",
             "CREATE TEMP TABLE o(a); DROP TABLE o",
+            "CREATE TEMP TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+             WHERE i < 5000) SELECT i AS a, randomblob(2000) AS p FROM n",
             "BEGIN; CREATE TEMP TABLE t(a); PRAGMA defer_foreign_keys = ON",
             "SAVEPOINT s; CREATE TEMP TABLE t(a); RELEASE s; SELECT nothing",
             "BEGIN; CREATE TEMP TABLE t(a); ROLLBACK; CREATE TEMP TABLE u(a); SELECT nothing",

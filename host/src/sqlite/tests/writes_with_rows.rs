@@ -87,7 +87,7 @@ fn its_rows_come_in_batches_as_those_of_a_read_do() {
     for bytes_max in [1, 50, 9 * 7, 20_000, u32::MAX] {
         let id = world.connection.prepare(COPY).unwrap();
         let mut batch = world.connection.query_statement(id, Vec::new(), bytes_max).unwrap();
-        let (mut rows, mut bytes) = (0, Vec::new());
+        let (mut rows, mut bytes) = (0, Vec::<u8>::new());
         loop {
             assert!(batch.rows.len() <= bytes_max.max(9) as usize);
             rows += batch.count;
