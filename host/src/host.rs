@@ -60,6 +60,7 @@ pub use info::{SqlReply, SqlRequest};
 
 use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
+use crate::actor::statements::Statements;
 use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
@@ -286,8 +287,8 @@ impl Host {
         Ok(Reply { method, values, generation, txid, bill })
     }
 
-    /// Runs an operator's statements through the actor's live session, waking it if it sleeps.
-    /// They end when the future is dropped.
+    /// Runs an operator's statements through the actor's live session; if it sleeps, on its database
+    /// alone: no instance is made and no hook runs. They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
@@ -300,7 +301,8 @@ impl Host {
         let asker = Asker::default();
         // If this future is dropped, its statements end.
         let _present = asker.present();
-        let work = Work::Sql { sql, parameters, write, rows_max, asker, reply };
+        let statements = Statements { sql, parameters, write, rows_max, asker };
+        let work = Work::Sql { statements, reply };
         let heard = self.hear(&limits, actor, work, heard).await?;
         Ok(SqlReply::of(heard))
     }

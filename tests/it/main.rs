@@ -33,6 +33,7 @@ mod retention;
 mod revoke;
 mod shutdown;
 mod silent;
+mod sql;
 mod sqlite;
 mod tidy;
 mod typed;

@@ -26,6 +26,13 @@ pub struct Mark {
 /// of it, so opening one in every method is cheap and dropping one closes nothing. A statement
 /// outside a transaction commits by itself. A write is *accepted* when the call returns and durable
 /// a moment later; nothing the actor says afterwards leaves the host before that.
+///
+/// A call leaves nothing in the connection but rows: temporary tables, views, triggers and indexes
+/// that it made are dropped when it has ended, pragmas are what they were before, and
+/// [`changes`](Connection::changes) and [`last_insert_rowid`](Connection::last_insert_rowid) begin
+/// at 0. What [`Lifecycle::restore`](crate::lifecycle::Lifecycle::restore) and
+/// [`Lifecycle::start`](crate::lifecycle::Lifecycle::start) set and make lives as long as the
+/// generation, and calls can neither drop nor alter it.
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) raw: raw::Connection,
@@ -146,6 +153,7 @@ impl Connection {
     /// The connection is borrowed: until the transaction has ended, statements go through it.
     ///
     /// # Errors
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if one is open that SQLite has rolled back;
     /// [`Error::Revoked`](crate::Error::Revoked);
     /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) if too many handles are open.
     ///
@@ -214,6 +222,8 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::execute`]; nothing of the script was kept.
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the transaction around it
+    /// as well.
     ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result, Script};
@@ -249,7 +259,8 @@ impl Connection {
     /// [`Connection::flush`] does.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) if a transaction is open;
+    /// [`Error::Busy`](crate::Error::Busy) if a transaction is open,
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if it is one that SQLite has rolled back;
     /// [`Error::Revoked`](crate::Error::Revoked).
     ///
     /// ```no_run
@@ -264,7 +275,8 @@ impl Connection {
         Ok(Mark { db: mark.db, txid: mark.txid })
     }
 
-    /// How many rows the last INSERT, UPDATE or DELETE changed. Never blocks.
+    /// How many rows the last INSERT, UPDATE or DELETE of this call changed; 0 if there was none. Never
+    /// blocks.
     ///
     /// # Errors
     /// [`Error::Revoked`](crate::Error::Revoked).
@@ -280,7 +292,7 @@ impl Connection {
         Ok(self.raw.changes()?.rows)
     }
 
-    /// Rowid of the last row inserted; 0 if there was none. Never blocks.
+    /// Rowid of the last row inserted in this call; 0 if there was none. Never blocks.
     ///
     /// # Errors
     /// [`Error::Revoked`](crate::Error::Revoked).

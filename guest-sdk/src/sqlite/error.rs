@@ -38,7 +38,9 @@ pub enum Error {
     CommitTooLarge(u64),
     /// The handles of this generation were revoked. Every later call answers the same; never retry.
     Revoked(Reason),
-    /// The cursor, transaction or blob has ended, or was never opened.
+    /// The cursor, transaction or blob has ended, or was never opened. From a statement: SQLite has
+    /// rolled back the [`Transaction`](crate::Transaction) that is open, nothing of it was kept, and
+    /// nothing was run.
     NotOpen,
     /// SQLite rejected the statement. The same call will fail again.
     Statement(StatementFailure),

@@ -184,8 +184,12 @@ impl<'c> Statement<'c> {
     /// One call of the host per piece: a query of few rows costs one. It blocks only for pages
     /// that are not in memory.
     ///
+    /// A write that returns rows (`RETURNING`), outside a transaction, has run to its end and is
+    /// accepted when this returns, however many of its rows are read.
+    ///
     /// # Errors
-    /// As for [`Statement::execute`].
+    /// As for [`Statement::execute`]; [`Error::LimitExceeded`] if such a write returns more than
+    /// 16 MiB, of which nothing is kept.
     ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result};
@@ -226,7 +230,7 @@ impl<'c> Statement<'c> {
         Ok(MappedRows::new(self.query(params)?, read))
     }
 
-    /// Runs and reads the first row. Rows after it are ignored.
+    /// Runs and reads the first row. Rows after it are ignored; a write is run to its end.
     ///
     /// One call of the host if the row is the only one. It blocks only for pages that are not in
     /// memory.

@@ -7,12 +7,12 @@ use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
 use wasmtime::component::Val;
 
-use super::asker::Asker;
 use super::bill::{Bill, micros};
 use super::gate::{Gate, Waiting};
 use super::generation::Generation;
+use super::statements::Statements;
 use crate::error::HostError;
-use crate::sqlite::{OperatorRows, SqlError, Value};
+use crate::sqlite::OperatorRows;
 use crate::typed::{Method, data_bytes};
 
 /// What a guest's call left behind, not yet heard.
@@ -90,27 +90,12 @@ impl Generation {
     }
 
     /// Runs an operator's statements through the live session, while they are still asked for.
-    pub fn operator_sql(
-        &mut self,
-        sql: &str,
-        parameters: &[Value],
-        write: bool,
-        rows_max: u64,
-        asker: &Asker,
-    ) -> Answer<OperatorRows> {
+    pub fn operator_sql(&mut self, statements: &Statements) -> Answer<OperatorRows> {
         let gate = Gate::enter(&self.session);
         let begun = Instant::now();
         let limits = Arc::clone(&self.program.limits);
         self.meter.begin(&limits, begun + Duration::from_millis(limits.call_time_ms));
-        let rows = match self.store.data_mut().sqlite() {
-            Some(connection) if asker.work_begins(connection.interrupter()) => {
-                let rows = connection.run_operator(sql, parameters, write, rows_max);
-                asker.work_ends();
-                rows
-            }
-            Some(_) => Err(SqlError::Interrupted),
-            None => Err(SqlError::NotOpen),
-        };
+        let rows = statements.run(self.store.data_mut().sqlite());
         let rows = self.finish().and(rows);
         let bill = self.bill(begun);
         Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }

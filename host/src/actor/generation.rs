@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Cause, Fence, HandedOver, Reason, Session};
+use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Reason, Session};
 use wasmtime::component::{
     ComponentExportIndex, Func, Instance, InstancePre, ResourceTableError, Val,
 };
@@ -52,12 +52,16 @@ pub struct Origin {
     pub session: Session,
     /// What to run.
     pub program: Arc<Program>,
+    /// The component that the takeover has written down: of a visit the one that ran last.
+    pub component: Digest,
     /// Why.
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
     /// The restart counter as its takeover has written it; an heir's is zero.
     pub restarts: u32,
+    /// Whether the life before ended in order.
+    pub ended_in_order: bool,
     /// Where its connection to the database comes from.
     pub spares: Arc<Spares>,
     /// Where scratch files go.
@@ -112,6 +116,8 @@ impl Generation {
             spares,
             scratch_dir,
             observer,
+            component: _,
+            ended_in_order: _,
         } = origin;
         let trace = Trace::new(observer, &actor, session.fence().generation);
         let (meter, sql_grip, grip) = (Meter::new(), Grip::default(), Grip::default());
@@ -252,11 +258,11 @@ impl Generation {
         Watch { session, grip, meter, pace: self.program.pace.clone() }
     }
 
-    /// Ends what a call left open in SQLite: to be called after each export, before the mark that
-    /// its answer waits for is taken.
+    /// Ends what a call left open in SQLite, and takes back what it set and made in the connection:
+    /// to be called after each export, before the mark that its answer waits for is taken.
     ///
     /// # Errors
-    /// A write that was still under way could not be committed: the guest does not know.
+    /// That was not possible: the session is closed.
     pub(super) fn finish(&mut self) -> Result<(), SqlError> {
         let left = self.store.data_mut().end_call()?;
         if left.rolled_back {
@@ -341,7 +347,10 @@ impl Generation {
                 return Err(failure);
             }
         }
-        self.start_hook(deadline).await.failure("start").map_or(Ok(()), Err)
+        if let Some(failure) = self.start_hook(deadline).await.failure("start") {
+            return Err(failure);
+        }
+        self.store.data_mut().serve().map_err(|error| error.to_string())
     }
 }
 

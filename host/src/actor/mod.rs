@@ -4,6 +4,7 @@
 //!  Generation::start ──> call* ──> ending::orderly ──> Exit
 //!                          │  └──> ending::fatal   ──> Exit   fence lost, storage
 //!                          └─────> ending::crashed ──> Exit   trap, budget
+//!  Visit::open ──> run ──> Found::end                           an operator, the actor asleep
 //! ```
 //! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
 //! grips, the meter and the session, which are made for it.
@@ -20,4 +21,6 @@ pub mod generation;
 pub mod hooks;
 mod leaving;
 pub mod reply;
+pub mod statements;
 pub mod trace;
+pub mod visit;

@@ -136,6 +136,15 @@ impl State {
         }
     }
 
+    /// The hooks of the generation's begin have run: from here on a call leaves nothing in the
+    /// connection but rows.
+    ///
+    /// # Errors
+    /// The database cannot be asked what it has of its own.
+    pub fn serve(&mut self) -> Result<(), SqlError> {
+        self.sqlite.as_mut().map_or(Ok(()), Connection::serve)
+    }
+
     /// A call begins: its share of log lines starts anew. The meter is begun by the caller.
     pub fn begin_call(&mut self) {
         self.lines.begin_call();
@@ -143,11 +152,11 @@ impl State {
     }
 
     /// A call has ended, however: a partial line of output is written, queries in progress are
-    /// ended, and a transaction that is still open is rolled back. Must come before the mark that
-    /// the reply waits for is taken.
+    /// ended, a transaction that is still open is rolled back, and what was set and made in the
+    /// connection is taken back. Must come before the mark that the reply waits for is taken.
     ///
     /// # Errors
-    /// A write that was still under way could not be committed.
+    /// The connection is not as it was before the call: the generation has ended.
     pub fn end_call(&mut self) -> Result<Leftovers, SqlError> {
         self.lines.end_call();
         match &mut self.sqlite {

@@ -1,4 +1,4 @@
-//! `stockade sql`: an operator's statements, through the actor's live session.
+//! `stockade sql`: an operator's statements, through the actor's live session or beside its sleep.
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -18,8 +18,11 @@ const PLACE_CHARS: usize = 120;
 
 /// Run SQL against an actor's database: one statement, a file, or a prompt
 ///
-/// Runs inside the actor's own session, so it sees what the actor sees and breaks no rule that
-/// holds for it; a sleeping actor is woken. Read-only unless --write. Never creates an actor.
+/// An actor that is awake runs it inside its own session, so it sees what the actor sees. One that
+/// sleeps is not woken: its database is opened without the component, so that rows which make its
+/// `start` fail can be read and mended; its crash counter stays as it is (`stockade actors reset`).
+/// The actor's limits hold either way. Read-only unless --write; never creates an actor; what the
+/// statements set or make beside rows (pragmas, temporary tables) ends with the request.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -30,7 +33,9 @@ Examples:
   stockade sql counter/alice --write -f fix.sql                the rows of the last statement
   stockade sql counter/alice --json 'SELECT 1' | jq .rows
 
-Each statement commits by itself; a file runs in one request and may hold BEGIN and COMMIT.")]
+Each statement commits by itself; a file runs in one request and may hold BEGIN and COMMIT. At the
+prompt each line is a request of its own. A sleeping actor that has handed over a snapshot is told
+after a write that its snapshot is older than the data, and starts as one that recovers.")]
 pub(super) struct Sql {
     /// The actor, KIND/KEY
     actor: Target,

@@ -24,6 +24,15 @@ pub enum Beginning {
     NotBefore(Instant),
 }
 
+/// What a generation is begun for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run the component; the actor is created if it does not exist.
+    Life,
+    /// For an operator's statements, without the component: its crashes do not stand against it.
+    Visit,
+}
+
 /// Wins a fence for the next generation, unless the actor's crashes stand against it.
 ///
 /// # Errors
@@ -34,13 +43,13 @@ pub async fn begin(
     shared: &Arc<Shared>,
     actor: &ActorId,
     program: Arc<Program>,
-    creates: bool,
+    purpose: Purpose,
 ) -> Result<Beginning, HostError> {
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
     // What a life that ended here has left is most often still so; if not, the store says it.
     let mut left = shared.exits.take_left(actor);
-    let (opened, start_reason) = loop {
+    let (opened, component, start_reason, ended) = loop {
         let remembered = left.take();
         let is_remembered = remembered.is_some();
         let state = match remembered {
@@ -48,12 +57,15 @@ pub async fn begin(
             None => shared.depot.store().actor(actor).await?,
         };
         attempts += 1;
-        let component = program.component.digest();
-        let (opened, reason) = match state {
-            None if !creates => {
+        let component = match (&state, purpose) {
+            (Some(state), Purpose::Visit) => state.row.component,
+            (_, Purpose::Life) | (None, _) => program.component.digest(),
+        };
+        let (opened, reason, ended) = match state {
+            None if purpose == Purpose::Visit => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
-            None => (shared.depot.create(actor, component).await, StartReason::Created),
+            None => (shared.depot.create(actor, component).await, StartReason::Created, true),
             Some(state) => {
                 if !state.head.is_free() {
                     shared.nodes.meet(state.head.owner).await?;
@@ -62,6 +74,7 @@ pub async fn begin(
                 let ended = shared.ended_in_order(&state);
                 let standing = shared.crashes.standing(&state, ended, component, &program.limits);
                 match (standing.not_before, standing.wait(Instant::now())) {
+                    _ if purpose == Purpose::Visit => {}
                     (Some(_), Some(wait)) if standing.open => {
                         return Err(HostError::CrashLooping {
                             restarts: standing.crashes,
@@ -81,11 +94,15 @@ pub async fn begin(
                 } else {
                     shared.depot.take_over(&state, component, standing.end).await
                 };
-                (opened, reason)
+                if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended) {
+                    // It leaves no end of its own: the last crash stays the last one.
+                    shared.crashes.counted(actor, &opened.head.fence);
+                }
+                (opened, reason, ended)
             }
         };
         match opened {
-            Ok(opened) => break (opened, reason),
+            Ok(opened) => break (opened, component, reason, ended),
             Err(OpenError::DatabaseMissing(_) | OpenError::Superseded { .. }) if is_remembered => {
                 tracing::debug!(%actor, "it has lived elsewhere since");
                 continue;
@@ -114,9 +131,11 @@ pub async fn begin(
         actor: actor.clone(),
         session,
         program,
+        component,
         start_reason,
         snapshot,
         restarts,
+        ended_in_order: ended,
         spares: Arc::clone(&shared.spares),
         scratch_dir: shared.scratch_dir.clone(),
         observer: shared.observer.clone(),

@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
 pub use crate::actor::answers::{Called, Heard};
-use crate::actor::asker::Asker;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 pub use crate::actor::reply::Reply;
+use crate::actor::statements::Statements;
 use crate::error::HostError;
-use crate::sqlite::{OperatorRows, Value};
+use crate::sqlite::OperatorRows;
 use crate::typed::{Arguments, Method};
 
 /// Work for an actor.
@@ -43,16 +43,8 @@ pub enum Work {
     },
     /// Run an operator's statements; never creates the actor.
     Sql {
-        /// One or more statements.
-        sql: String,
-        /// Parameters of the last one.
-        parameters: Vec<Value>,
-        /// Whether they may write.
-        write: bool,
-        /// Most rows in the answer.
-        rows_max: u64,
-        /// Whether somebody still waits for it.
-        asker: Asker,
+        /// Which.
+        statements: Statements,
         /// Where the answer goes.
         reply: Reply<OperatorRows>,
     },
@@ -65,12 +57,6 @@ impl Work {
             Self::Call { reply, .. } => reply.send(Err(error)),
             Self::Sql { reply, .. } => reply.send(Err(error)),
         }
-    }
-
-    /// Whether it may make an actor that does not exist.
-    #[must_use]
-    pub fn creates(&self) -> bool {
-        matches!(self, Self::Call { .. })
     }
 }
 

@@ -9,6 +9,7 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
+//! An operator's statements for an actor that is asleep do not wake it (`actor::visit`).
 //! A generation that is ended during a call begins its end at once: its mailbox is closed, and the
 //! call has what time the ending leaves it (`actor::ending`).
 
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use stockade_depot::{ActorId, Cause, Reason, Session, StoreError, StoreFailure};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::ownership::Beginning;
+use super::ownership::{Beginning, Purpose};
 use super::request::{Called, Control, Ending, Reply, Request, Work};
 use super::{Router, ownership};
 use crate::actor::answers::{Answers, Pending};
@@ -30,10 +31,12 @@ use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
 use crate::actor::gate::Gate;
 use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
+use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
+use crate::actor::visit::Visit;
 use crate::error::HostError;
 use crate::grip::Grip;
-use crate::sqlite::Meter;
+use crate::sqlite::{Meter, OperatorRows};
 use crate::typed::{Arguments, Method};
 use wasmtime::component::Val;
 
@@ -262,15 +265,14 @@ impl Slot {
         {
             return work.refuse(refusal);
         }
-        let program = match &work {
-            Work::Call { program, .. } => Some(Arc::clone(program)),
-            Work::Sql { .. } => None,
-        };
         let mut is_first = false;
         loop {
-            match self.awaken(program.as_ref(), work.creates()).await {
-                Ok(began) => is_first |= began,
-                Err(error) => return work.refuse(error),
+            // An operator's statements wake nobody.
+            if let Work::Call { program, .. } = &work {
+                match self.awaken(program).await {
+                    Ok(began) => is_first |= began,
+                    Err(error) => return work.refuse(error),
+                }
             }
             // An ending that came while it started does not wait for the call as well.
             let Ok(control) = self.endings.try_recv() else { break };
@@ -289,31 +291,63 @@ impl Slot {
                     Err(error) => reply.send(Err(error)),
                 }
             }
-            Work::Sql { sql, parameters, write, rows_max, asker, reply } => {
+            Work::Sql { statements, reply } => {
                 let queue_us = micros(queued.elapsed());
-                if let Some(live) = &mut self.live {
-                    self.handle.view.lock().running = Some(live.generation.meter().clone());
-                    let generation = &mut live.generation;
-                    let answer =
-                        generation.operator_sql(&sql, &parameters, write, rows_max, &asker);
-                    self.handle.view.lock().running = None;
-                    live.answers.release(queue_us, answer, |rows| rows, reply);
-                }
+                let Some(live) = &mut self.live else {
+                    return self.visit(&statements, queued, reply).await;
+                };
+                self.handle.view.lock().running = Some(live.generation.meter().clone());
+                let answer = live.generation.operator_sql(&statements);
+                self.handle.view.lock().running = None;
+                live.answers.release(queue_us, answer, |rows| rows, reply);
             }
+        }
+    }
+
+    /// Runs an operator's statements on the database of an actor that is asleep, which stays so.
+    async fn visit(
+        &mut self,
+        statements: &Statements,
+        queued: Instant,
+        reply: Reply<OperatorRows>,
+    ) {
+        let (visit, awake) = match self.open_visit().await {
+            Ok(opened) => opened,
+            Err(error) => return reply.send(Err(error)),
+        };
+        let queue_us = micros(queued.elapsed());
+        {
+            let mut view = self.handle.view.lock();
+            view.running = Some(visit.meter().clone());
+            view.grips = Some([visit.grip().clone(), Grip::default()]);
+        }
+        let (found, answer) = visit.run(statements);
+        self.handle.view.lock().running = None;
+        let heard = answer.heard(found.fence().generation, queue_us, |rows| rows).await;
+        if let Some(ended) = found.end().await {
+            self.record(ended).await;
+        }
+        drop(awake);
+        reply.send(heard);
+    }
+
+    async fn open_visit(&mut self) -> Result<(Visit, OwnedSemaphorePermit), HostError> {
+        let shared = Arc::clone(self.router.shared());
+        let program = shared.kinds.current(self.actor.kind()).await?;
+        let awake = shared.awake.admit(&self.router).await?;
+        match ownership::begin(&shared, &self.actor, program, Purpose::Visit).await? {
+            Beginning::Won(origin) => Ok((Visit::open(*origin)?, awake)),
+            Beginning::NotBefore(_) => unreachable!("BUG: a visit waits for no crash"),
         }
     }
 
     /// Makes sure that a generation of the deployed component is awake. Returns whether it began
     /// one.
-    async fn awaken(
-        &mut self,
-        wanted: Option<&Arc<Program>>,
-        creates: bool,
-    ) -> Result<bool, HostError> {
+    async fn awaken(&mut self, wanted: &Arc<Program>) -> Result<bool, HostError> {
         let shared = Arc::clone(self.router.shared());
         if let Some(live) = &self.live {
             let running = live.generation.component().digest();
-            if wanted.is_none_or(|program| program.component.digest() == running) {
+            if wanted.component.digest() == running {
                 return Ok(false);
             }
             if shared.kinds.current(self.actor.kind()).await?.component.digest() == running {
@@ -324,7 +358,7 @@ impl Slot {
         let (origin, awake) = loop {
             let program = shared.kinds.current(self.actor.kind()).await?;
             let awake = shared.awake.admit(&self.router).await?;
-            let at = match ownership::begin(&shared, &self.actor, program, creates).await? {
+            let at = match ownership::begin(&shared, &self.actor, program, Purpose::Life).await? {
                 Beginning::Won(origin) => break (*origin, awake),
                 Beginning::NotBefore(at) => at,
             };

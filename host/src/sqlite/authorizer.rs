@@ -7,14 +7,17 @@
 //! - ATTACH is refused, except the `ATTACH ''` that VACUUM runs while it steps.
 //! - Tables, indexes, triggers and views whose names begin with `_stockade` belong to the host.
 //! - Operators read everything but those, and write only when they say so.
+//! - Settings of the connection, and what a component began with in the temporary database, are
+//!   looked up in the [`Ledger`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::ffi::SQLITE_ATTACH;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use super::ledger::{Ledger, Setting};
 use super::meter::Meter;
 use super::owner::Owner;
 use super::slice::Slice;
@@ -64,19 +67,25 @@ const ASKED: [&str; 14] = [
     "trusted_schema",
 ];
 
-/// Pragmas of the guest's own concern, which it may also set. Sorted.
-const SET: [&str; 10] = [
+/// Pragmas of the guest's own concern that set something in the connection: what a call or an
+/// operator sets is taken back (`state.rs`). Each has one integer. Sorted.
+const SET: [&str; 8] = [
     "analysis_limit",
-    "application_id",
-    "auto_vacuum",
+    AUTO_VACUUM,
     "automatic_index",
     "defer_foreign_keys",
     "foreign_keys",
     "ignore_check_constraints",
     "recursive_triggers",
     "reverse_unordered_selects",
-    "user_version",
 ];
+
+/// Of those the one whose value is the database's: the connection keeps what the next VACUUM is to
+/// make of it, and does not tell.
+pub(super) const AUTO_VACUUM: &str = "auto_vacuum";
+
+/// Pragmas that write into the database, as a row. Sorted.
+const STORED: [&str; 2] = ["application_id", "user_version"];
 
 /// Pragmas that do something. Sorted.
 const DOING: [&str; 2] = ["incremental_vacuum", "optimize"];
@@ -265,6 +274,8 @@ pub(super) enum Asker {
     Reader,
     /// An operator who may write.
     Writer,
+    /// The host itself: nothing is refused or noted in the ledger.
+    Host,
 }
 
 /// What was learned while a statement was compiled.
@@ -276,6 +287,8 @@ pub(super) struct Notes {
     pub(super) controls_transactions: bool,
     /// It alters a table: the new name is not shown to us.
     pub(super) alters: bool,
+    /// It sets a pragma whose value must be known before.
+    pub(super) unknown: Option<&'static str>,
 }
 
 /// Judges SQL, and remembers what it saw. Cloning shares it.
@@ -284,6 +297,7 @@ pub(super) struct Judge(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
+    ledger: Mutex<Ledger>,
     meter: Meter,
     owner: Owner,
     slice: Slice,
@@ -303,8 +317,8 @@ struct State {
 
 impl Judge {
     pub(super) fn new(meter: Meter, owner: Owner, slice: Slice) -> Self {
-        let (state, stepping) = (Mutex::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { state, meter, owner, slice, stepping }))
+        let (state, ledger, stepping) = Default::default();
+        Self(Arc::new(Inner { state, ledger, meter, owner, slice, stepping }))
     }
 
     /// Registers it with a connection.
@@ -321,6 +335,11 @@ impl Judge {
     /// What was learned since.
     pub(super) fn take_notes(&self) -> Notes {
         std::mem::take(&mut self.0.state.lock().notes)
+    }
+
+    /// What is noted of the connection's settings.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock()
     }
 
     /// A statement begins to step.
@@ -359,7 +378,13 @@ impl Judge {
         if state.asked.is_multiple_of(QUESTIONS_PER_LOOK) && !self.may_go_on() {
             return Authorization::Deny;
         }
-        match state.rule(&context.action, stepping) {
+        if state.asker == Asker::Host {
+            state.notes.controls_transactions |= is_transaction_control(&context.action);
+            return Authorization::Allow;
+        }
+        let ruled =
+            state.rule(context, stepping).and_then(|()| state.temp(context, &self.0.ledger));
+        match ruled.and_then(|()| state.setting(context, &self.0.ledger)) {
             Ok(()) => Authorization::Allow,
             Err(denial) => {
                 state.notes.denial.get_or_insert(denial);
@@ -371,15 +396,15 @@ impl Judge {
 
 impl State {
     /// `Err` names what is refused. All names are guest-controlled.
-    fn rule(&mut self, action: &AuthAction<'_>, stepping: bool) -> Result<(), String> {
+    fn rule(&mut self, context: &AuthContext<'_>, stepping: bool) -> Result<(), String> {
         if self.vacuums {
             return Ok(());
         }
-        match action {
+        match &context.action {
             AuthAction::Select | AuthAction::Recursive => Ok(()),
             AuthAction::Reindex { .. } | AuthAction::Analyze { .. } => Ok(()),
             AuthAction::Read { table_name, .. } => match self.asker {
-                Asker::Guest => Ok(()),
+                Asker::Guest | Asker::Host => Ok(()),
                 Asker::Reader | Asker::Writer => not_reserved(table_name),
             },
             AuthAction::Insert { table_name }
@@ -413,9 +438,9 @@ impl State {
             }
             AuthAction::Function { function_name } => listed(&FUNCTIONS, function_name, "function"),
             AuthAction::Pragma { pragma_name, pragma_value } => {
-                self.pragma(pragma_name, pragma_value.is_some())
+                self.pragma(pragma_name, pragma_value.is_some(), is_temp(context))
             }
-            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+            action if is_transaction_control(action) => {
                 self.notes.controls_transactions = true;
                 Ok(())
             }
@@ -433,20 +458,71 @@ impl State {
         }
     }
 
-    fn pragma(&self, name: &str, has_value: bool) -> Result<(), String> {
+    /// `temp`: it is asked of the temporary database, of which nothing can be set.
+    fn pragma(&self, name: &str, has_value: bool, temp: bool) -> Result<(), String> {
         let lower = name.to_ascii_lowercase();
         let is_in = |list: &[&str]| list.binary_search(&lower.as_str()).is_ok();
+        let writes = !temp && self.asker != Asker::Reader;
         let allowed = is_in(&TELLING)
             || (is_in(&ASKED) && !has_value)
-            || (is_in(&SET) && (!has_value || self.asker != Asker::Reader))
-            || (is_in(&DOING) && self.asker != Asker::Reader);
+            || ((is_in(&SET) || is_in(&STORED)) && (!has_value || writes))
+            || (is_in(&DOING) && writes);
         if allowed { Ok(()) } else { Err(format!("pragma {}", shown(name))) }
+    }
+
+    /// A setting that is allowed is noted, with the value that it has.
+    fn setting(&mut self, context: &AuthContext<'_>, ledger: &Mutex<Ledger>) -> Result<(), String> {
+        let AuthAction::Pragma { pragma_name: name, pragma_value: Some(_) } = context.action else {
+            return Ok(());
+        };
+        let Ok(at) = SET.binary_search(&name.to_ascii_lowercase().as_str()) else {
+            return Ok(());
+        };
+        match ledger.lock().set(SET[at]) {
+            Setting::Noted => Ok(()),
+            Setting::Unknown => {
+                self.notes.unknown = Some(SET[at]);
+                Err(format!("pragma {} inside of another statement", SET[at]))
+            }
+        }
+    }
+
+    /// What a component began with in the temporary database stays as long as the generation.
+    fn temp(&self, context: &AuthContext<'_>, ledger: &Mutex<Ledger>) -> Result<(), String> {
+        match context.action {
+            AuthAction::CreateTempTable { table_name } => ledger.lock().make(table_name),
+            AuthAction::DropTempTable { table_name: name }
+            | AuthAction::DropTempView { view_name: name }
+            | AuthAction::DropTempIndex { index_name: name, .. }
+            | AuthAction::DropTempTrigger { trigger_name: name, .. } => ledger.lock().undo(name),
+            AuthAction::DropVtable { table_name, .. } if is_temp(context) => {
+                ledger.lock().undo(table_name)
+            }
+            AuthAction::AlterTable { database_name, table_name }
+                if is_named_temp(database_name) =>
+            {
+                ledger.lock().undo(table_name)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
+fn is_temp(context: &AuthContext<'_>) -> bool {
+    context.database_name.is_some_and(is_named_temp)
+}
+
+fn is_named_temp(database: &str) -> bool {
+    database.eq_ignore_ascii_case("temp")
+}
+
+fn is_transaction_control(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Transaction { .. } | AuthAction::Savepoint { .. })
+}
+
 /// Whether a guest may do this while no statement steps; `Err` names it.
-pub(super) fn guest_may(action: &AuthAction<'_>) -> Result<(), String> {
-    State::default().rule(action, false)
+pub(super) fn guest_may(context: &AuthContext<'_>) -> Result<(), String> {
+    State::default().rule(context, false)
 }
 
 /// Whether a name belongs to the host.
@@ -495,7 +571,7 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [&TELLING[..], &ASKED, &SET, &DOING, &MODULES, &FUNCTIONS] {
+        for list in [&TELLING[..], &ASKED, &SET, &STORED, &DOING, &MODULES, &FUNCTIONS] {
             assert!(list.is_sorted(), "{list:?}");
         }
     }

@@ -9,6 +9,7 @@ use super::authorizer::is_reserved;
 use super::connection::{Connection, Core};
 use super::error::{SqlError, SqlLimit};
 use super::ffi;
+use super::transaction::Within;
 use super::value::Value;
 
 /// Most bytes of one read: 1 MiB.
@@ -131,6 +132,9 @@ impl Core {
         work: impl FnOnce(&ffi::Blob<'_>) -> Result<T, ffi::Code>,
     ) -> Result<T, SqlError> {
         let runner = &self.runner;
+        if self.stack.within() == Within::Lost {
+            return Err(SqlError::NotOpen);
+        }
         runner.meter.start_statement()?;
         runner.owner.forget_fault();
         let Blob { table, column, rowid, writable, .. } = blob;

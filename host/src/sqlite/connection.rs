@@ -3,9 +3,12 @@
 //! Invariants:
 //! - N1: every call enters the grip and asks the session first, and asks both again before it
 //!   reports success. After a revocation nothing succeeds.
-//! - N2: the stack of transactions is empty whenever SQLite is in autocommit mode.
+//! - N2: whenever SQLite is in autocommit mode, the stack of transactions is empty or lost.
 //! - N3: dropping handles always works, also after a revocation, and runs nothing but rollbacks.
-//! - N4: when a call of the guest has ended, no statement steps and no transaction is open.
+//! - N4: when a call of the guest has ended, no statement steps, no transaction is open, and the
+//!   connection is as it was when the call began (`state.rs`).
+//! - N5: between two calls on a handle no write that commits by itself is in progress, so nothing
+//!   that was accepted waits for a commit, and none fails unheard.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -25,8 +28,9 @@ use super::owner::Owner;
 use super::run::{Bounds, Changes, Runner};
 use super::slice::Slice;
 use super::spares::Spares;
+use super::state::Made;
 use super::statement::{Cache, Compiled, Slots};
-use super::transaction::{Stack, TransactionId, TransactionMode};
+use super::transaction::{Ending, Stack, TransactionId, TransactionMode, Within};
 use super::value::Value;
 use crate::grip::Grip;
 use crate::limits::Limits;
@@ -44,6 +48,8 @@ pub(super) struct Core {
     pub(super) slots: Slots,
     pub(super) cache: Cache,
     pub(super) stack: Stack,
+    /// What the component began with in the temporary database, if anything.
+    pub(super) made: Option<Made>,
     pub(super) runner: Runner,
     /// Counts runs of statements, so that a cursor knows its own.
     pub(super) runs: u64,
@@ -129,12 +135,14 @@ impl Connection {
         let database = Database::new(open);
         database
             .set_look(Box::new(look()))
+            .and_then(|()| database.share_counts())
             .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
         is_open.store(true, Ordering::Relaxed);
         let core = Core {
             slots: Slots::default(),
             cache: Cache::default(),
             stack: Stack::default(),
+            made: None,
             runner: Runner {
                 database,
                 judge,
@@ -166,11 +174,21 @@ impl Connection {
     /// Closes it: rolls back what is open and frees SQLite's memory. Dropping does the same.
     pub fn close(self) {}
 
-    /// A call of the guest has ended: ends queries in progress and rolls an open transaction back,
-    /// so that what is said next rests on commits alone. Works after a revocation too.
+    /// The component has begun: what it has set and made in the connection so far stays as long as
+    /// the generation. From here on a call leaves nothing but rows.
     ///
     /// # Errors
-    /// A write whose rows were not all read (`RETURNING`) commits here, and may fail as any commit.
+    /// `Revoked`, `LimitExceeded(Memory)`.
+    pub fn serve(&mut self) -> Result<(), SqlError> {
+        self.guarded(Core::serve)
+    }
+
+    /// A call of the guest, or an operator's text, has ended: ends queries in progress, rolls an open
+    /// transaction back and takes back what was set and made in the connection, so that what is said
+    /// next rests on commits alone. Works after a revocation too.
+    ///
+    /// # Errors
+    /// `Revoked` if something cannot be taken back: the generation has ended then.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
         let heap = self.heap.clone();
         heap.within(|| self.end_of_call_within())
@@ -185,10 +203,11 @@ impl Connection {
             core.control("ROLLBACK")?;
         }
         core.stack.clear();
+        let taken_back = core.take_back();
         self.meter.pages_read(self.owner.handle().take_pages_read());
         self.meter.pages_written(core.runner.database.take_pages_written());
         core.runner.slice.end();
-        ended.map(|()| left)
+        ended.and(taken_back).map(|()| left)
     }
 
     /// Whether a transaction is open, by a handle or by SQL text.
@@ -295,15 +314,14 @@ impl Connection {
     /// As `mark`, but refuses inside a transaction, whose changes have no name yet.
     ///
     /// # Errors
-    /// `Busy`, `Revoked`.
+    /// `Busy`, `Revoked`; `NotOpen` if SQLite has rolled the transaction back.
     pub fn mark_outside_transaction(&mut self) -> Result<Mark, SqlError> {
         let session = self.owner.session().clone();
-        self.guarded(|core| {
-            if core.runner.database.is_autocommit() {
-                Ok(session.mark())
-            } else {
-                Err(SqlError::Busy)
-            }
+        self.guarded(|core| match core.stack.within() {
+            Within::Lost => Err(SqlError::NotOpen),
+            Within::Open => Err(SqlError::Busy),
+            Within::Nothing if core.runner.database.is_autocommit() => Ok(session.mark()),
+            Within::Nothing => Err(SqlError::Busy),
         })
     }
 
@@ -363,11 +381,11 @@ impl Core {
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<Changes, SqlError> {
         let mut compiled = self.compile(sql)?;
-        let in_transaction = !self.stack.is_empty();
+        let within = self.stack.within();
         let result = self
             .runner
             .bind_all(&mut compiled, parameters)
-            .and_then(|()| self.runner.run(&mut compiled, in_transaction));
+            .and_then(|()| self.runner.run(&mut compiled, within));
         self.keep(compiled);
         self.follow_sqlite();
         result
@@ -381,9 +399,9 @@ impl Core {
         result
     }
 
-    fn rows(&self, compiled: &mut Compiled) -> Result<RowSet, SqlError> {
+    fn rows(&mut self, compiled: &mut Compiled) -> Result<RowSet, SqlError> {
         let runner = &self.runner;
-        runner.start(compiled, !self.stack.is_empty())?;
+        runner.start(compiled, self.stack.within())?;
         let before = runner.database.total_changes();
         let mut left = runner.bounds.batch_bytes_max;
         let mut set = RowSet::default();
@@ -394,7 +412,9 @@ impl Core {
                     set.rows.push(row);
                 }
                 Err(error) => {
-                    let _ = runner.finish(compiled);
+                    if runner.abandon(compiled) {
+                        let _ = self.end_runs(&mut 0);
+                    }
                     return Err(error);
                 }
             }
@@ -407,6 +427,7 @@ impl Core {
     }
 
     fn run_batch(&mut self, statements: &[(String, Vec<Value>)]) -> Result<Vec<Changes>, SqlError> {
+        let is_inside = !self.runner.database.is_autocommit();
         let transaction = self.begin(TransactionMode::Deferred)?;
         let mut all = Vec::with_capacity(statements.len().min(1024));
         let mut result = Ok(());
@@ -424,6 +445,10 @@ impl Core {
             Err(error) => {
                 // `NotOpen` if SQLite has rolled it back already.
                 let _ = self.rollback(transaction);
+                if is_inside && self.runner.database.is_autocommit() {
+                    tracing::debug!(%error, "a batch took the transaction around it with it");
+                    return Err(SqlError::NotOpen);
+                }
                 Err(error)
             }
         }
@@ -448,7 +473,7 @@ impl Core {
             let front = self.runner.front(&sql[from..], Asker::Guest, false);
             let front = front.map_err(|error| shifted(error, from))?;
             if let Some(mut compiled) = front.compiled {
-                self.runner.run(&mut compiled, !self.stack.is_empty())?;
+                self.runner.run(&mut compiled, self.stack.within())?;
             } else if front.tail == 0 {
                 break;
             }
@@ -461,6 +486,9 @@ impl Core {
 
     pub(super) fn begin(&mut self, mode: TransactionMode) -> Result<TransactionId, SqlError> {
         self.follow_sqlite();
+        if self.stack.within() == Within::Lost {
+            return Err(SqlError::NotOpen);
+        }
         self.runner.meter.check()?;
         let autocommit = self.runner.database.is_autocommit();
         self.control(&self.stack.beginning(mode, autocommit))?;
@@ -469,11 +497,12 @@ impl Core {
 
     fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
         self.follow_sqlite();
+        self.stack.close_lost(id)?;
         let ending = self.stack.commit(id)?;
         self.runner.meter.check()?;
         for statement in &ending.statements {
             if let Err(error) = self.control(statement) {
-                self.follow_sqlite();
+                self.ended_by_failure(&ending);
                 return Err(error);
             }
         }
@@ -481,8 +510,18 @@ impl Core {
         Ok(())
     }
 
+    /// Ending a level has failed. If SQLite has rolled back for that, whoever asked hears it: the
+    /// level has ended; those around it are lost.
+    fn ended_by_failure(&mut self, ending: &Ending) {
+        if self.runner.database.is_autocommit() {
+            self.stack.ended(ending);
+            self.follow_sqlite();
+        }
+    }
+
     pub(super) fn rollback(&mut self, id: TransactionId) -> Result<(), SqlError> {
         self.follow_sqlite();
+        self.stack.close_lost(id)?;
         let ending = self.stack.rollback(id)?;
         let mut queries = 0;
         let _ = self.end_runs(&mut queries);
@@ -490,9 +529,9 @@ impl Core {
         for statement in &ending.statements {
             result = result.and(self.control(statement));
         }
-        self.follow_sqlite();
-        if result.is_ok() {
-            self.stack.ended(&ending);
+        match &result {
+            Ok(()) => self.stack.ended(&ending),
+            Err(_) => self.ended_by_failure(&ending),
         }
         result
     }
@@ -520,9 +559,16 @@ impl Core {
     /// N2: SQLite may have rolled back by itself.
     #[inline]
     pub(super) fn follow_sqlite(&mut self) {
-        if !self.stack.is_empty() && self.runner.database.is_autocommit() {
-            self.stack.clear();
+        if self.stack.within() == Within::Open && self.runner.database.is_autocommit() {
+            self.lost_transaction();
         }
+    }
+
+    /// A rollback ends the queries in progress, this one as well.
+    #[cold]
+    fn lost_transaction(&mut self) {
+        self.stack.lose();
+        let _ = self.end_runs(&mut 0);
     }
 
     /// Ends all queries in progress, and counts them. The first error is reported.

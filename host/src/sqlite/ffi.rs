@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "raw statements, values and function results of SQLite")]
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +50,8 @@ pub(super) struct Database {
     /// Keeps the connection open; SQLite is reached through `raw`.
     _open: OpenDatabase,
     raw: NonNull<sys::sqlite3>,
+    /// Rows changed before the call in progress began. SQL functions read it: dropped after `_open`.
+    counted: Box<Cell<u64>>,
 }
 
 /// What `prepare` made of the front of a text.
@@ -64,7 +67,26 @@ impl Database {
         // SAFETY: the handle is used only while its owner is in `self`, and never closed here.
         let raw = unsafe { open.connection().handle() };
         let raw = NonNull::new(raw).expect("BUG: an open connection has a handle");
-        Rc::new(Self { _open: open, raw })
+        Rc::new(Self { _open: open, raw, counted: Box::default() })
+    }
+
+    /// Lets the functions `changes()` and `total_changes()` count from the call's begin.
+    pub(super) fn share_counts(&self) -> Result<(), Code> {
+        let data = ptr::from_ref::<Cell<u64>>(&self.counted).cast_mut().cast::<c_void>();
+        // SAFETY: the handle is open and the name ends in NUL; what is pointed to is in a box of
+        // `self` and outlives the connection, so nothing is freed.
+        let code =
+            unsafe { sys::sqlite3_set_clientdata(self.raw.as_ptr(), COUNTED.as_ptr(), data, None) };
+        if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
+    }
+
+    /// A call has ended: what it counted and the rowid of its last insert are not the next one's.
+    pub(super) fn count_from_zero(&self) {
+        self.counted.set(self.total_changes());
+        if self.last_insert_rowid() != 0 {
+            // SAFETY: the handle is open.
+            unsafe { sys::sqlite3_set_last_insert_rowid(self.raw.as_ptr(), 0) };
+        }
     }
 
     /// Compiles the first statement of `sql`, at most `i32::MAX` bytes.
@@ -125,12 +147,16 @@ impl Database {
         state != sys::SQLITE_TXN_NONE
     }
 
-    /// Rows changed by the last statement that changes rows.
+    /// Rows changed by the last statement of this call that changes rows.
     pub(super) fn changes(&self) -> u64 {
+        if self.total_changes() == self.counted.get() {
+            return 0;
+        }
         // SAFETY: the handle is open.
         unsafe { sys::sqlite3_changes64(self.raw.as_ptr()) }.cast_unsigned()
     }
 
+    /// Rows changed since the connection was opened.
     pub(super) fn total_changes(&self) -> u64 {
         // SAFETY: the handle is open.
         unsafe { sys::sqlite3_total_changes64(self.raw.as_ptr()) }.cast_unsigned()
@@ -139,6 +165,29 @@ impl Database {
     pub(super) fn last_insert_rowid(&self) -> i64 {
         // SAFETY: the handle is open.
         unsafe { sys::sqlite3_last_insert_rowid(self.raw.as_ptr()) }
+    }
+
+    /// A number that every change of the temporary database moves; `None` while there is none. No
+    /// statement is run.
+    pub(super) fn temp_version(&self) -> Option<u32> {
+        let mut version = 0_u32;
+        // SAFETY: the handle is open, the name ends in NUL, and for this operation SQLite writes an
+        // unsigned int.
+        let code = unsafe {
+            sys::sqlite3_file_control(
+                self.raw.as_ptr(),
+                c"temp".as_ptr(),
+                sys::SQLITE_FCNTL_DATA_VERSION,
+                (&raw mut version).cast::<c_void>(),
+            )
+        };
+        (code == sys::SQLITE_OK).then_some(version)
+    }
+
+    /// Makes every statement in progress fail at its next step.
+    pub(super) fn interrupt(&self) {
+        // SAFETY: the handle is open.
+        unsafe { sys::sqlite3_interrupt(self.raw.as_ptr()) };
     }
 
     /// SQLite's words for the last failure.
@@ -309,8 +358,8 @@ impl Statement {
         }
     }
 
-    /// Whether it has been stepped and has not ended.
-    pub(super) fn is_busy(&self) -> bool {
+    /// Whether it has begun a run that has not ended.
+    pub(super) fn is_running(&self) -> bool {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
     }
@@ -323,13 +372,11 @@ impl Statement {
 
     /// Sets all parameters to NULL and lets held bytes go. Ends a run in progress.
     pub(super) fn clear_bindings(&mut self) {
-        // SAFETY: the statement is live; after this no binding points into `held`.
-        unsafe {
-            if sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 {
-                sys::sqlite3_reset(self.raw.as_ptr());
-            }
-            sys::sqlite3_clear_bindings(self.raw.as_ptr());
+        if self.is_running() {
+            self.reset();
         }
+        // SAFETY: the statement is live; after this no binding points into `held`.
+        unsafe { sys::sqlite3_clear_bindings(self.raw.as_ptr()) };
         self.held = Vec::new();
     }
 
@@ -531,13 +578,15 @@ pub(super) type Look = Box<dyn Fn() -> bool + Send>;
 
 /// The name under which a connection keeps its [`Look`].
 const LOOK: &CStr = c"stockade-look";
+/// The name under which it keeps how many rows were changed before the call.
+const COUNTED: &CStr = c"stockade-counted";
 
 unsafe extern "C" fn drop_look(data: *mut c_void) {
     // SAFETY: comes from `set_look`, and SQLite calls this once.
     drop(unsafe { Box::from_raw(data.cast::<Look>()) });
 }
 
-/// A function of ours: pure, so SQLite may fold it and call it from any schema.
+/// A function of ours, which SQLite may call from any schema.
 pub(super) struct Function {
     pub(super) name: &'static CStr,
     /// Number of arguments.
@@ -548,7 +597,16 @@ pub(super) struct Function {
 impl Function {
     /// Registers it under SQLite's own rules for overriding: same name and arity.
     pub(super) fn register(&'static self, connection: &Connection) -> Result<(), Code> {
-        let flags = sys::SQLITE_UTF8 | sys::SQLITE_DETERMINISTIC | sys::SQLITE_INNOCUOUS;
+        self.register_as(connection, sys::SQLITE_DETERMINISTIC)
+    }
+
+    /// As `register`, of one that is not pure: SQLite asks it each time.
+    pub(super) fn register_volatile(&'static self, connection: &Connection) -> Result<(), Code> {
+        self.register_as(connection, 0)
+    }
+
+    fn register_as(&'static self, connection: &Connection, purity: c_int) -> Result<(), Code> {
+        let flags = sys::SQLITE_UTF8 | sys::SQLITE_INNOCUOUS | purity;
         // SAFETY: the handle is open and the name ends in NUL; the user data is a 'static
         // `Function`, which `trampoline` reads back as such.
         let code = unsafe {
@@ -656,6 +714,19 @@ impl<'a> Arguments<'a> {
             let database = sys::sqlite3_context_db_handle(self.context);
             let look = sys::sqlite3_get_clientdata(database, LOOK.as_ptr()).cast::<Look>();
             look.as_ref().is_none_or(|look| look())
+        }
+    }
+
+    /// Rows changed by the last statement of this call that changes rows, and by all of the call.
+    pub(super) fn changes(&self) -> (i64, i64) {
+        // SAFETY: the context is live and has an open connection; what it keeps under this name
+        // comes from `share_counts` and outlives it.
+        unsafe {
+            let database = sys::sqlite3_context_db_handle(self.context);
+            let counted = sys::sqlite3_get_clientdata(database, COUNTED.as_ptr());
+            let before = counted.cast::<Cell<u64>>().as_ref().map_or(0, Cell::get);
+            let total = sys::sqlite3_total_changes64(database) - before.cast_signed();
+            (if total == 0 { 0 } else { sys::sqlite3_changes64(database) }, total)
         }
     }
 

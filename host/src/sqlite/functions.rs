@@ -15,8 +15,15 @@ use super::pattern::{Text, glob, like};
 
 /// Registers all of them.
 pub(super) fn register(connection: &Connection) -> Result<(), Code> {
-    FUNCTIONS.iter().try_for_each(|function| function.register(connection))
+    FUNCTIONS.iter().try_for_each(|function| function.register(connection))?;
+    COUNTERS.iter().try_for_each(|function| function.register_volatile(connection))
 }
+
+/// SQLite's count for the life of a connection, which outlives a call.
+static COUNTERS: [Function; 2] = [
+    Function { name: c"changes", arity: 0, call: |a| Answer::Integer(a.changes().0) },
+    Function { name: c"total_changes", arity: 0, call: |a| Answer::Integer(a.changes().1) },
+];
 
 static FUNCTIONS: [Function; 43] = [
     Function { name: c"glob", arity: 2, call: glob },

@@ -7,6 +7,7 @@
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  slice        long SQL gives its thread back            spares    opened beforehand
+//!  state        what a call set and made is taken back        ledger    and how that is noted
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
 //!  plain, schema                      a file to be imported, and what no actor can have
@@ -20,6 +21,7 @@ mod error;
 mod ffi;
 mod functions;
 mod hardening;
+mod ledger;
 mod meter;
 mod operator;
 mod owner;
@@ -31,6 +33,7 @@ mod run;
 mod schema;
 mod slice;
 mod spares;
+mod state;
 mod statement;
 #[cfg(test)]
 mod tests;

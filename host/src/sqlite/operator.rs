@@ -99,7 +99,7 @@ impl Core {
         answer: &mut OperatorRows,
     ) -> Result<(), SqlError> {
         let runner = &self.runner;
-        runner.start(compiled, !self.stack.is_empty())?;
+        runner.start(compiled, self.stack.within())?;
         let before = runner.database.total_changes();
         let mut left = runner.bounds.packed_bytes_max;
         let mut rows = Vec::new();
@@ -107,8 +107,12 @@ impl Core {
         while runner.step(compiled)? {
             if rows.len() as u64 >= rows_max {
                 more = true;
-                runner.finish(compiled)?;
-                break;
+                // A write is run to its end, so that it is whole and its commit's failure is heard.
+                if compiled.readonly {
+                    runner.finish(compiled)?;
+                    break;
+                }
+                continue;
             }
             match runner.row_values(compiled, left) {
                 Ok((row, bytes)) => {
@@ -116,7 +120,9 @@ impl Core {
                     rows.push(row);
                 }
                 Err(error) => {
-                    let _ = runner.finish(compiled);
+                    if runner.abandon(compiled) {
+                        let _ = self.end_runs(&mut 0);
+                    }
                     return Err(error);
                 }
             }

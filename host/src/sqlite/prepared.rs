@@ -147,10 +147,10 @@ impl Connection {
             core.end_run(id)?;
             let packed = !row.is_empty();
             core.bind_packed(id, row)?;
-            let in_transaction = !core.stack.is_empty();
+            let within = core.stack.within();
             let Core { slots, runner, .. } = core;
             let slot = slots.get_mut(id).ok_or(SqlError::NotOpen)?;
-            let result = runner.run(&mut slot.compiled, in_transaction);
+            let result = runner.run(&mut slot.compiled, within);
             if packed {
                 slot.compiled.raw.clear_bindings();
             }
@@ -166,7 +166,7 @@ impl Connection {
         self.guarded(|core| {
             core.end_run(id)?;
             core.forget_bound(id);
-            let in_transaction = !core.stack.is_empty();
+            let within = core.stack.within();
             let Core { slots, runner, .. } = core;
             let compiled = &mut slots.get_mut(id).ok_or(SqlError::NotOpen)?.compiled;
             if compiled.parameters == 0 && !rows.is_empty() {
@@ -183,7 +183,7 @@ impl Connection {
                 if result.is_err() {
                     break;
                 }
-                match runner.run(compiled, in_transaction) {
+                match runner.run(compiled, within) {
                     Ok(changes) => {
                         all.rows += changes.rows;
                         all.last_insert_rowid = changes.last_insert_rowid;
@@ -193,7 +193,6 @@ impl Connection {
                         break;
                     }
                 }
-                // SQLite may have rolled everything back by itself and gone on.
                 row += 1;
             }
             compiled.raw.clear_bindings();
@@ -232,7 +231,7 @@ impl Connection {
     /// Ends a query in progress, if there is one.
     ///
     /// # Errors
-    /// `Revoked`; and what its commit fails with, if it is a write.
+    /// `Revoked`.
     pub fn reset(&mut self, id: StatementId) -> Result<(), SqlError> {
         self.guarded(|core| core.end_run(id))
     }
@@ -300,10 +299,10 @@ impl Core {
         let packed = !row.is_empty();
         self.bind_packed(id, row)?;
         self.runs += 1;
-        let run = Run { serial: self.runs, by_cursor, packed, spilled: Vec::new() };
-        let in_transaction = !self.stack.is_empty();
+        let run = Run { serial: self.runs, by_cursor, packed, spilled: Vec::new(), rest: None };
+        let within = self.stack.within();
         let slot = self.slots.get_mut(id).ok_or(SqlError::NotOpen)?;
-        let mut started = self.runner.start(&slot.compiled, in_transaction);
+        let mut started = self.runner.start(&slot.compiled, within);
         if started.is_ok() && !self.slots.begin_run(id, run) {
             started = Err(SqlError::LimitExceeded(SqlLimit::Handles));
         }
@@ -323,12 +322,13 @@ impl Core {
         let slot = slots.get_mut(id).ok_or(SqlError::NotOpen)?;
         let run = slot.run.as_mut().ok_or(SqlError::NotOpen)?;
         runner.meter.check()?;
-        let before = if slot.compiled.readonly { 0 } else { runner.database.total_changes() };
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let batch = runner.batch(&mut slot.compiled, run, bytes_max);
-        if !slot.compiled.readonly {
-            runner.changes_since(before);
-        }
+        let batch = if slot.compiled.readonly {
+            runner.batch(&mut slot.compiled, run, bytes_max)
+        } else {
+            self.batch_of_write(id, bytes_max)
+        };
+        let slots = &mut self.slots;
         if !batch.as_ref().is_ok_and(|batch| !batch.done)
             && let Some((slot, run)) = slots.take_run(id)
             && run.packed
@@ -336,6 +336,37 @@ impl Core {
             slot.compiled.raw.clear_bindings();
         }
         batch
+    }
+
+    /// The next rows of a write. One that commits by itself has ended when its first are handed out.
+    fn batch_of_write(&mut self, id: StatementId, bytes_max: usize) -> Result<Batch, SqlError> {
+        let kept = self.slots.rest_bytes();
+        let Self { slots, runner, .. } = self;
+        let slot = slots.get_mut(id).ok_or(SqlError::NotOpen)?;
+        let run = slot.run.as_mut().ok_or(SqlError::NotOpen)?;
+        let batch_bytes_max = bytes_max.min(runner.bounds.batch_bytes_max);
+        if let Some(rest) = &mut run.rest {
+            return Ok(rest.batch(batch_bytes_max));
+        }
+        let before = runner.database.total_changes();
+        if !runner.commits_by_itself(&slot.compiled) {
+            let batch = runner.batch(&mut slot.compiled, run, bytes_max);
+            runner.changes_since(before);
+            return batch;
+        }
+        let left = runner.bounds.packed_bytes_max.saturating_sub(kept);
+        match runner.run_write(&mut slot.compiled, left) {
+            Ok(rest) => {
+                runner.changes_since(before);
+                Ok(run.rest.insert(rest).batch(batch_bytes_max))
+            }
+            Err(error) => {
+                if runner.abandon(&mut slot.compiled) {
+                    let _ = self.end_runs(&mut 0);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Replaces what was bound by one packed row; no bytes at all keep it.

@@ -7,6 +7,11 @@
 //! ```
 //! `start` and every batch ask whether the database is still ours, because SQLite's cache answers
 //! without asking the file layer.
+//!
+//! A write that returns rows has done all its work when SQLite hands out the first one, but commits
+//! only at its end, and holds back the commits of others until then. So one that commits by itself
+//! is run to its end at once and its rows are kept: no commit is pending between two calls of a
+//! guest, and none can fail where nobody is told.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -22,7 +27,8 @@ use super::meter::Meter;
 use super::owner::Owner;
 use super::packed::{self, Packed};
 use super::slice::Slice;
-use super::statement::{Compiled, Run};
+use super::statement::{Compiled, Rest, Run};
+use super::transaction::Within;
 use super::value::Value;
 use crate::limits::Limits;
 
@@ -111,20 +117,23 @@ impl Runner {
         Ok(front)
     }
 
-    /// Compiles a statement of the host.
-    pub(super) fn own(&self, sql: &str) -> Result<Compiled, SqlError> {
-        let front = self.compile(sql, Asker::Guest, true)?;
-        Ok(front.compiled.expect("BUG: the host's statements are statements"))
-    }
-
-    fn compile(&self, sql: &str, asker: Asker, keep: bool) -> Result<Front, SqlError> {
+    pub(super) fn compile(&self, sql: &str, asker: Asker, keep: bool) -> Result<Front, SqlError> {
         self.owner.forget_fault();
         self.judge.prepare(asker);
-        let prepared = match self.database.prepare(sql, keep) {
+        let mut prepared = self.database.prepare(sql, keep);
+        let mut notes = self.judge.take_notes();
+        if prepared.is_err()
+            && let Some(setting) = notes.unknown
+        {
+            self.learn(setting)?;
+            self.judge.prepare(asker);
+            prepared = self.database.prepare(sql, keep);
+            notes = self.judge.take_notes();
+        }
+        let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(code) => return Err(self.compile_error(code, sql, asker)),
+            Err(code) => return Err(self.compile_error(code, notes.denial, sql, asker)),
         };
-        let notes = self.judge.take_notes();
         // What compiling cost is seen by the progress handler; it belongs to no statement.
         self.meter.ran(0);
         let tail = prepared.tail;
@@ -144,8 +153,14 @@ impl Runner {
     /// What compiling failed with. SQLite has no code for a text with too many columns: it is one if
     /// SQLite says anything else where more are allowed.
     #[cold]
-    fn compile_error(&self, code: Code, sql: &str, asker: Asker) -> SqlError {
-        let error = self.error(code);
+    fn compile_error(
+        &self,
+        code: Code,
+        denial: Option<String>,
+        sql: &str,
+        asker: Asker,
+    ) -> SqlError {
+        let error = self.error_of(code, denial);
         let SqlError::Statement(failure) = &error else { return error };
         if code != SQLITE_ERROR {
             return error;
@@ -277,15 +292,18 @@ impl Runner {
 
     // --- run -----------------------------------------------------------------------------------
 
-    /// Whether a statement may run now. `in_transaction`: handles manage a transaction.
+    /// Whether a statement may run now. `within`: what handles of transactions mean for it.
     #[inline]
-    pub(super) fn start(&self, compiled: &Compiled, in_transaction: bool) -> Result<(), SqlError> {
+    pub(super) fn start(&self, compiled: &Compiled, within: Within) -> Result<(), SqlError> {
         self.owner.alive()?;
+        if within == Within::Lost {
+            return Err(SqlError::NotOpen);
+        }
         self.meter.pages_read(self.owner.handle().take_pages_read());
         if self.meter.start_statement()? {
             self.slice.look();
         }
-        if in_transaction && compiled.controls_transactions {
+        if within == Within::Open && compiled.controls_transactions {
             return Err(SqlError::Denied(
                 "transaction control while a transaction handle is open".to_owned(),
             ));
@@ -340,7 +358,29 @@ impl Runner {
         }
     }
 
-    /// Ends a run that may have more rows. A write that was under way commits here.
+    /// Whether a statement is a write that commits by itself: it is run to its end before its first
+    /// rows are handed out.
+    #[inline]
+    pub(super) fn commits_by_itself(&self, compiled: &Compiled) -> bool {
+        !compiled.readonly && self.database.is_autocommit()
+    }
+
+    /// Ends a run whose rows cannot be handed out. Of a write that commits by itself nothing is
+    /// kept: SQLite rolls back what is interrupted. That ends what else is in progress; the caller
+    /// ends it here as well if the answer is `true`.
+    #[must_use]
+    pub(super) fn abandon(&self, compiled: &mut Compiled) -> bool {
+        let writes = compiled.raw.is_running() && self.commits_by_itself(compiled);
+        if writes {
+            self.database.interrupt();
+            let _ = compiled.raw.step();
+        }
+        // Its own end cannot be worse than what it is abandoned for.
+        let _ = self.finish(compiled);
+        writes
+    }
+
+    /// Ends a run that may have more rows: of a read, or in a transaction. Commits nothing.
     pub(super) fn finish(&self, compiled: &mut Compiled) -> Result<(), SqlError> {
         let ended = match compiled.raw.reset() {
             SQLITE_OK => Ok(()),
@@ -361,12 +401,8 @@ impl Runner {
 
     /// Runs to the end and drops the rows.
     #[inline]
-    pub(super) fn run(
-        &self,
-        compiled: &mut Compiled,
-        in_transaction: bool,
-    ) -> Result<Changes, SqlError> {
-        self.start(compiled, in_transaction)?;
+    pub(super) fn run(&self, compiled: &mut Compiled, within: Within) -> Result<Changes, SqlError> {
+        self.start(compiled, within)?;
         if compiled.readonly {
             while self.step(compiled)? {}
             return Ok(Changes { rows: 0, last_insert_rowid: self.database.last_insert_rowid() });
@@ -396,7 +432,7 @@ impl Runner {
         bytes_max: usize,
     ) -> Result<Batch, SqlError> {
         let bytes_max = bytes_max.min(self.bounds.batch_bytes_max);
-        if !compiled.raw.is_busy() {
+        if !compiled.raw.is_running() {
             // The first step looks whether it must be compiled again.
             compiled.as_of = self.changes.get();
         }
@@ -431,6 +467,25 @@ impl Runner {
         compiled.batch_bytes = rows.len();
         self.meter.ran(compiled.raw.take_steps());
         Ok(Batch { rows, count, columns: columns.unsigned_abs(), done: false })
+    }
+
+    /// Runs a write to its end, which commits it, and keeps its rows: at most `bytes_max` bytes.
+    /// After an error the caller abandons it.
+    pub(super) fn run_write(
+        &self,
+        compiled: &mut Compiled,
+        bytes_max: usize,
+    ) -> Result<Rest, SqlError> {
+        let mut rest = Rest::default();
+        while self.step(compiled)? {
+            self.push_row(compiled, compiled.raw.column_count(), &mut rest.rows)?;
+            if rest.rows.len() > bytes_max {
+                return Err(SqlError::LimitExceeded(SqlLimit::RowBytes));
+            }
+            rest.ends.push_back(rest.rows.len());
+        }
+        rest.columns = compiled.raw.column_count().unsigned_abs();
+        Ok(rest)
     }
 
     #[inline]
@@ -477,7 +532,7 @@ impl Runner {
     /// The same statement compiled for the schema as it is now, if that may be another one.
     pub(super) fn as_of_now(&self, compiled: &Compiled) -> Result<Option<Compiled>, SqlError> {
         // What steps has the columns of its rows.
-        if compiled.raw.is_busy() || compiled.as_of == self.changes.get() {
+        if compiled.raw.is_running() || compiled.as_of == self.changes.get() {
             return Ok(None);
         }
         self.one(&compiled.sql, Asker::Guest, false).map(Some)
@@ -501,9 +556,13 @@ impl Runner {
     /// What the last call of SQLite failed with. Must be asked before the next call.
     #[cold]
     pub(super) fn error(&self, code: Code) -> SqlError {
+        self.error_of(code, self.judge.take_notes().denial)
+    }
+
+    #[cold]
+    fn error_of(&self, code: Code, denial: Option<String>) -> SqlError {
         let message = self.database.message();
         let offset = self.database.error_offset();
-        let denial = self.judge.take_notes().denial;
         let in_transaction = !self.database.is_autocommit();
         if let Some(fault) = self.owner.fault(&self.meter, in_transaction) {
             return fault;

@@ -137,13 +137,11 @@ impl Pair {
         // As for an actor whose schema has the longest text that is possible.
         hardening::harden(&bound, VALUE_BYTES_MAX.max(limits.value_bytes_max))?;
         let noted = Arc::clone(&denial);
-        bound.authorizer(Some(move |context: AuthContext<'_>| {
-            match guest_may(&context.action) {
-                Ok(()) => Authorization::Allow,
-                Err(what) => {
-                    noted.lock().get_or_insert(what);
-                    Authorization::Deny
-                }
+        bound.authorizer(Some(move |context: AuthContext<'_>| match guest_may(&context) {
+            Ok(()) => Authorization::Allow,
+            Err(what) => {
+                noted.lock().get_or_insert(what);
+                Authorization::Deny
             }
         }))?;
         Ok(Self { bound, denial, heap, free })

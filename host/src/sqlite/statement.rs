@@ -6,11 +6,12 @@
 //! A compiled statement has one user at a time, so two handles of one text are two statements.
 //! Their memory is counted: a guest that prepares for ever gets `handles`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_int;
 use std::rc::Rc;
 
 use super::ffi;
+use super::run::Batch;
 
 /// Statements that nobody holds but that are kept.
 const KEPT_MAX: usize = 64;
@@ -65,6 +66,39 @@ pub(super) struct Run {
     pub(super) packed: bool,
     /// A row that was read but did not fit into the last batch.
     pub(super) spilled: Vec<u8>,
+    /// Rows of a write that has ended and is committed.
+    pub(super) rest: Option<Rest>,
+}
+
+/// Packed rows of a write, kept for their reader.
+#[derive(Default)]
+pub(super) struct Rest {
+    pub(super) rows: Vec<u8>,
+    /// Where each row ends that is not handed out yet.
+    pub(super) ends: VecDeque<usize>,
+    /// How many values each row has.
+    pub(super) columns: u32,
+    /// Where the rows begin that are not handed out yet.
+    from: usize,
+}
+
+impl Rest {
+    /// The next rows, at most `bytes_max` bytes of them, but at least one.
+    pub(super) fn batch(&mut self, bytes_max: usize) -> Batch {
+        let count = self.ends.partition_point(|end| end - self.from <= bytes_max);
+        let count = count.max(1).min(self.ends.len());
+        let to = self.ends.drain(..count).last().unwrap_or(self.from);
+        let done = self.ends.is_empty();
+        let rows = if self.from == 0 && done {
+            std::mem::take(&mut self.rows)
+        } else {
+            self.rows[self.from..to].to_vec()
+        };
+        self.from = to;
+        // A run has at most 2^32 rows: each takes bytes, which are bounded.
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Batch { rows, count, columns: self.columns, done }
+    }
 }
 
 /// Queries in progress at once: each keeps a row, and the packed row of its parameters, in memory.
@@ -131,6 +165,12 @@ impl Slots {
         }
         self.runs -= 1;
         self.iter_mut().find_map(|slot| slot.run.take().map(|run| (slot, run)))
+    }
+
+    /// Bytes of rows that are kept for their readers.
+    pub(super) fn rest_bytes(&mut self) -> usize {
+        let rest = |slot: &mut Slot| slot.run.as_ref()?.rest.as_ref().map(|rest| rest.rows.len());
+        self.iter_mut().filter_map(rest).sum()
     }
 
     pub(super) fn remove(&mut self, id: StatementId) -> Option<Slot> {

@@ -5,9 +5,9 @@
 //!   SAVEPOINT _1      level 1
 //!    SAVEPOINT _2     level 2     RELEASE or ROLLBACK TO of level 1 ends level 2 as well
 //! ```
-//! SQLite may roll everything back by itself after an error. The stack follows: it is empty when
-//! SQLite is in autocommit mode. While it is not empty, SQL text cannot control transactions, so
-//! the stack and SQLite's agree.
+//! SQLite may roll everything back by itself after an error. The stack is *lost* then: what its
+//! handles' owner runs next would commit by itself, so nothing runs until they are closed. While it
+//! is not empty, SQL text cannot control transactions, so the stack and SQLite's agree.
 
 use super::error::SqlError;
 
@@ -35,6 +35,19 @@ struct Level {
 pub(super) struct Stack {
     levels: Vec<Level>,
     last: u64,
+    /// SQLite has rolled them back, and their handles are not closed yet.
+    lost: bool,
+}
+
+/// What the handles of transactions mean for a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// No handle is open.
+    Nothing,
+    /// It is inside of their transaction.
+    Open,
+    /// It was meant to be inside of one that SQLite has rolled back.
+    Lost,
 }
 
 /// Statements that end a level, in order.
@@ -45,16 +58,37 @@ pub(super) struct Ending {
 
 impl Stack {
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.levels.is_empty()
+    pub(super) fn within(&self) -> Within {
+        match (self.levels.is_empty(), self.lost) {
+            (true, _) => Within::Nothing,
+            (false, false) => Within::Open,
+            (false, true) => Within::Lost,
+        }
     }
 
-    /// SQLite is in autocommit mode: nothing is open.
+    /// The call has ended: no handle of it means anything.
     pub(super) fn clear(&mut self) {
         self.levels.clear();
+        self.lost = false;
     }
 
-    /// What begins the next level.
+    /// SQLite has rolled back what the handles stand for.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// A handle is closed, and those inside it; `NotOpen` if there was nothing left to end.
+    pub(super) fn close_lost(&mut self, id: TransactionId) -> Result<(), SqlError> {
+        if self.lost {
+            let level = self.find(id)?;
+            self.levels.truncate(level);
+            self.lost = level > 0;
+            return Err(SqlError::NotOpen);
+        }
+        Ok(())
+    }
+
+    /// What begins the next level; nothing is lost.
     pub(super) fn beginning(&self, mode: TransactionMode, autocommit: bool) -> String {
         match (autocommit, mode) {
             (true, TransactionMode::Deferred) => "BEGIN".to_owned(),

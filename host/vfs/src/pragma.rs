@@ -19,7 +19,9 @@ const BEFORE: [Fixed; 7] = [
     ("page_size", &["4096"]),
     ("locking_mode", &["exclusive"]),
     ("journal_size_limit", &["0"]),
-    ("temp_store", &["file", "1"]),
+    // 0 is what SQLite is compiled with, which is a file: it differs to the pragma, and that closes
+    // the temporary database.
+    ("temp_store", &["file", "1", "0"]),
     ("cache_spill", &["on", "1", "true", "yes"]),
     ("mmap_size", &["0"]),
     ("threads", &["0"]),

@@ -10,6 +10,8 @@ mod functions;
 mod fuzz;
 mod imports;
 mod limits;
+mod lost;
+mod nothing_left;
 mod operators;
 mod revoked;
 mod schemas;
@@ -18,6 +20,7 @@ mod statements;
 mod torn;
 mod transactions;
 mod walk;
+mod writes_with_rows;
 
 #[path = "../../../../tests/src/faulty_store.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
@@ -81,16 +84,34 @@ impl World {
             meter.clone(),
         )
         .unwrap();
-        let world =
+        let mut world =
             Self { connection, session, depot, faults, grip, meter, limits, directory, runtime };
         world.begin();
+        world.serve();
         world
+    }
+
+    /// The hooks of the begin have run.
+    fn serve(&mut self) {
+        self.connection.end_of_call().unwrap();
+        self.connection.serve().unwrap();
+        self.begin();
     }
 
     /// The next generation: everything accepted is durable, nothing is cached in SQLite.
     fn reopen(&mut self) {
+        self.reopen_with("");
+    }
+
+    /// The next generation, whose component runs a script in its `start`.
+    fn reopen_with(&mut self, start: &str) {
         self.session.close(Reason::Slept);
         self.runtime.block_on(self.session.durable(self.session.mark())).unwrap();
+        self.replace(start);
+    }
+
+    /// The next generation takes over what is durable, whatever this one has in hand.
+    fn replace(&mut self, start: &str) {
         self.session = self.take_over();
         (self.grip, self.meter) = (Grip::default(), Meter::new());
         self.begin();
@@ -103,6 +124,8 @@ impl World {
             self.meter.clone(),
         )
         .unwrap();
+        self.script(start);
+        self.serve();
     }
 
     fn actor() -> ActorId {

@@ -1,6 +1,7 @@
 //! Statements, bindings, batches, cursors.
 
 use super::{World, packed, text};
+use crate::sqlite::transaction::Within;
 use crate::sqlite::{SqlError, SqlLimit, Value};
 
 #[test]
@@ -260,7 +261,7 @@ fn new_values_do_not_compile_a_statement_again() {
     for (pattern, least) in [("x1%", 0), ("%9", 1), ("x2%", 2)] {
         let values = [text(pattern), Value::Integer(least)];
         core.runner.bind_all(&mut compiled, &values).unwrap();
-        core.runner.run(&mut compiled, false).unwrap();
+        core.runner.run(&mut compiled, Within::Nothing).unwrap();
     }
     assert_eq!(compiled.raw.recompiled(), 0);
 }

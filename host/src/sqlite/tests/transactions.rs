@@ -71,6 +71,10 @@ fn a_rollback_that_sqlite_makes_ends_the_handles() {
     world.run("INSERT INTO t VALUES (1)").unwrap();
     assert!(world.run("INSERT OR ROLLBACK INTO t VALUES (1)").is_err());
     assert_eq!(world.connection.commit(inner), Err(SqlError::NotOpen));
+    // Nothing begins beside a handle whose transaction is gone.
+    let beside = world.connection.begin(TransactionMode::Deferred);
+    assert_eq!(beside, Err(SqlError::NotOpen));
+    assert_eq!(world.connection.commit(outer), Err(SqlError::NotOpen));
     // A new transaction is not mistaken for the old one.
     let new = world.connection.begin(TransactionMode::Deferred).unwrap();
     assert_eq!(world.connection.commit(outer), Err(SqlError::NotOpen));

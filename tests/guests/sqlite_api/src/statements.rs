@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("execute-script", execute_script),
     ("schema-change", schema_change),
     ("rows-of-writes", rows_of_writes),
+    ("half-read-write", half_read_write),
 ];
 
 fn execute_and_query(db: &Connection) -> Outcome {
@@ -260,6 +261,32 @@ fn rows_of_writes(db: &Connection) -> Outcome {
     same("rows", set.rows.len(), 2)?;
     let dropped = db.execute("DELETE FROM t RETURNING a", &[]).doing("rows are dropped")?;
     same("deleted", dropped.rows, 2)
+}
+
+fn half_read_write(db: &Connection) -> Outcome {
+    numbers(db, 2000)?;
+    script(db, "CREATE TABLE t(a); CREATE TABLE u(a)")?;
+    let before = db.bookmark().doing("bookmark")?.txid;
+    let copy = db.prepare("INSERT INTO t SELECT n FROM numbers RETURNING a").doing("prepare")?;
+    let cursor = copy.open_cursor(&[]).doing("open")?;
+    let first = cursor.next(50).doing("next")?;
+    ensure(!first.done, "2000 rows do not fit into 50 bytes")?;
+    db.execute("INSERT INTO u VALUES (1)", &[]).doing("beside it")?;
+    db.flush().doing("flush")?;
+    same("each is a commit", db.bookmark().doing("bookmark")?.txid, before + 2)?;
+    let mut rows = first.count;
+    loop {
+        let batch = cursor.next(4096).doing("next")?;
+        rows += batch.count;
+        if batch.done {
+            break;
+        }
+    }
+    same("all its rows", rows, 2000)?;
+    drop(copy.open_cursor(&[]).doing("open")?);
+    same("a cursor that was not read", integer(db, "SELECT count(*) FROM t")?, 2000)?;
+    drop(copy.query(&[], 1).doing("query")?);
+    same("one that was", integer(db, "SELECT count(*) FROM t")?, 4000)
 }
 
 /// A table `numbers(n)` of 0 up to `count`.

@@ -11,6 +11,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("outer-ends-inner", outer_ends_inner),
     ("deferred-constraint", deferred_constraint),
     ("rollback-by-sqlite", rollback_by_sqlite),
+    ("lost-transaction", lost_transaction),
     ("rollback-ends-cursors", rollback_ends_cursors),
     ("large-transaction", large_transaction),
     ("flush-and-bookmark", flush_and_bookmark),
@@ -128,6 +129,41 @@ fn rollback_by_sqlite(db: &Connection) -> Outcome {
     refused("a clash that rolls back", clash, "Unique")?;
     refused("it has ended", transaction.commit(), "NotOpen")?;
     same("nothing kept", sum(db)?, 0)
+}
+
+fn lost_transaction(db: &Connection) -> Outcome {
+    script(db, "CREATE TABLE t(a UNIQUE)")?;
+    let outer = db.begin(TransactionMode::Immediate).doing("begin")?;
+    insert(db, 1)?;
+    let inner = db.begin(TransactionMode::Deferred).doing("savepoint")?;
+    insert(db, 2)?;
+    let clash = db.execute("INSERT OR ROLLBACK INTO t VALUES (1)", &[]);
+    refused("a clash that rolls back", clash, "Unique")?;
+    nothing_runs(db)?;
+    refused("the inner one has ended", inner.commit(), "NotOpen")?;
+    nothing_runs(db)?;
+    drop(outer);
+    same("nothing kept", sum(db)?, 0)?;
+    insert(db, 3)?;
+    // A batch tells that it took the transaction around it with it.
+    let outer = db.begin(TransactionMode::Immediate).doing("begin")?;
+    insert(db, 4)?;
+    let batch = db.run_batch(&[("INSERT OR ROLLBACK INTO t VALUES (3)".into(), vec![])]);
+    refused("a batch that rolls back", batch, "NotOpen")?;
+    nothing_runs(db)?;
+    refused("it has ended", outer.rollback(), "NotOpen")?;
+    same("only what committed by itself", sum(db)?, 3)
+}
+
+/// Whatever is tried beside a transaction that SQLite has rolled back.
+fn nothing_runs(db: &Connection) -> Outcome {
+    refused("execute", db.execute("INSERT INTO t VALUES (9)", &[]), "NotOpen")?;
+    refused("query", db.query("SELECT 1", &[]).map(|_| ()), "NotOpen")?;
+    refused("script", db.execute_script("INSERT INTO t VALUES (9)"), "NotOpen")?;
+    refused("bookmark", db.bookmark().map(|_| ()), "NotOpen")?;
+    refused("begin", db.begin(TransactionMode::Deferred).map(|_| ()), "NotOpen")?;
+    let statement = db.prepare("INSERT INTO t VALUES (9)").doing("prepare")?;
+    refused("statement", statement.execute(&[]), "NotOpen")
 }
 
 fn rollback_ends_cursors(db: &Connection) -> Outcome {

@@ -1,0 +1,175 @@
+//! A generation without a component: an operator's statements for an actor that is asleep.
+//!
+//! ```text
+//!  Visit::open ──> run ──> answer passes the gate ──> end: sealed, or left as it was found
+//! ```
+//! No instance is made and no hook runs, so that a row which makes `start` fail can be read and
+//! mended. The fence is won as for any life, and nothing is answered before it is durable and owned.
+//!
+//! Invariants:
+//! - What was found asleep in order is asleep in order again, and the next life is `woken`; its
+//!   snapshot is handed on, current if nothing was committed.
+//! - After a commit a snapshot from before stays and is older than the data. A seal would drop it, so
+//!   the head is left unsealed then: the next life is `recovered`.
+//! - What had not ended in order is left unsealed: neither the crash counter nor what the next life
+//!   is told of the last one changes.
+
+use std::time::{Duration, Instant};
+
+use stockade_depot::store::{ActorRow, ActorState, Wanted};
+use stockade_depot::{
+    ActorId, Cause, Digest, Fence, HandedOver, Head, Mark, Reason, SealError, Session,
+};
+
+use super::bill::{Bill, micros};
+use super::call::Answer;
+use super::cause::error_of;
+use super::exit::{Ended, Exit, SnapshotOutcome};
+use super::gate::Gate;
+use super::generation::Origin;
+use super::statements::Statements;
+use crate::error::HostError;
+use crate::grip::Grip;
+use crate::sqlite::{Connection, Meter, OperatorRows};
+
+/// A won database, open for one operator.
+pub struct Visit {
+    found: Found,
+    connection: Connection,
+    meter: Meter,
+    grip: Grip,
+    gate: Gate,
+    begun: Instant,
+}
+
+/// A visit as it found the actor; what is left of it when its statements have run.
+pub struct Found {
+    actor: ActorId,
+    component: Digest,
+    session: Session,
+    /// Everything that was committed before.
+    committed: Mark,
+    snapshot: Option<HandedOver>,
+    restarts: u32,
+    ended_in_order: bool,
+}
+
+impl Visit {
+    /// Opens the database of a won fence.
+    ///
+    /// # Errors
+    /// The database cannot be opened: the session is closed, its head unsealed.
+    pub fn open(origin: Origin) -> Result<Self, HostError> {
+        let Origin { actor, session, program, component, snapshot, restarts, .. } = origin;
+        let (begun, gate) = (Instant::now(), Gate::enter_first(&session));
+        let (meter, grip, limits) = (Meter::new(), Grip::default(), &program.limits);
+        meter.begin(limits, begun + Duration::from_millis(limits.call_time_ms));
+        let (of, by, scratch_dir) = (grip.clone(), meter.clone(), &origin.scratch_dir);
+        let connection =
+            Connection::open(&origin.spares, session.clone(), scratch_dir, limits, of, by)
+                .and_then(|mut connection| connection.serve().map(|()| connection))
+                .map_err(|error| {
+                    let died = session.cause();
+                    session.close(Reason::Operator);
+                    died.map_or_else(|| error.into(), |cause| error_of(&cause, None))
+                })?;
+        let found = Found {
+            actor,
+            component,
+            committed: session.mark(),
+            session,
+            snapshot,
+            restarts,
+            ended_in_order: origin.ended_in_order,
+        };
+        Ok(Self { found, connection, meter, grip, gate, begun })
+    }
+
+    /// Its budget, to shorten it from outside.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// What ends its SQL from outside.
+    #[must_use]
+    pub fn grip(&self) -> &Grip {
+        &self.grip
+    }
+
+    /// Runs the statements and closes the database. The answer is not heard until its gate was
+    /// passed; then the visit ends with [`Found::end`].
+    #[must_use]
+    pub fn run(self, statements: &Statements) -> (Found, Answer<OperatorRows>) {
+        let Self { found, mut connection, meter, grip, gate, begun } = self;
+        let rows = statements.run(Some(&mut connection));
+        let rows = connection.end_of_call().and_then(|_| rows);
+        grip.revoke(Reason::Operator);
+        connection.close();
+        let mut bill = Bill { run_us: micros(begun.elapsed()), ..Bill::default() };
+        bill.add_counters(&meter.counts());
+        (found, Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill })
+    }
+}
+
+impl Found {
+    /// Whose life it is, to the store.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.session.fence()
+    }
+
+    /// Ends the visit; `None` if it leaves the actor as one that has not ended in order.
+    pub async fn end(self) -> Option<Ended> {
+        let is_unchanged = self.session.mark() == self.committed;
+        let sealed = match &self.snapshot {
+            _ if !self.ended_in_order => return self.leave(None).await,
+            None if self.restarts == 0 => self.session.seal_for_heir().await,
+            None => self.session.seal(None).await,
+            Some(kept) if kept.current && is_unchanged => {
+                self.session.seal(Some(kept.snapshot.state.clone())).await
+            }
+            Some(_) => return self.leave(None).await,
+        };
+        match sealed {
+            Ok(head) => Some(self.sealed(head)),
+            Err(error) => self.leave(Some(error)).await,
+        }
+    }
+
+    /// What was accepted runs to its verdict, then the session is closed, its head unsealed.
+    async fn leave(self, error: Option<SealError>) -> Option<Ended> {
+        let session = &self.session;
+        if let Err(cause @ (Cause::CommitLost { .. } | Cause::Fenced(_))) =
+            session.durable(session.mark()).await
+        {
+            tracing::warn!(actor = %self.actor, %cause, "an operator's statements were lost");
+        }
+        session.close(Reason::Operator);
+        if let Some(error) = error {
+            tracing::warn!(actor = %self.actor, %error, "not sealed after an operator's statements");
+        }
+        None
+    }
+
+    fn sealed(self, head: Head) -> Ended {
+        let Self { actor, component, session, snapshot, restarts, .. } = self;
+        let fence = session.fence();
+        let handed_over = snapshot.is_some().then_some(fence.generation);
+        let row = ActorRow { actor, db: fence.db, component, wanted: Wanted::Present, restarts };
+        let snapshot = match snapshot {
+            Some(kept) => SnapshotOutcome::Taken { bytes: kept.snapshot.state.len(), late_sql: 0 },
+            None => SnapshotOutcome::None,
+        };
+        let exit = Exit {
+            db: fence.db,
+            generation: fence.generation,
+            reason: Reason::Operator,
+            snapshot,
+            sealed: true,
+            proven: false,
+            message: Some("an operator's statements, without the component".to_owned()),
+        };
+        Ended { exit, left: Some(Box::new(ActorState { row, head, handed_over })) }
+    }
+}

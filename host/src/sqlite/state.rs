@@ -1,0 +1,182 @@
+//! What a call leaves in the connection: nothing but rows.
+//!
+//! ```text
+//!  beginning (`restore`, `start`)  ──>  serve: what is set and made so far stays
+//!  a call, an operator's text      ──>  its end: settings to their values before, its temporary
+//!                                       objects dropped, counters to zero
+//! ```
+//! Invariants:
+//! - A call that has touched neither runs no statement for this.
+//! - Whether there is a temporary database, and whether it has changed, is asked of SQLite and not
+//!   remembered, so that no way of making something in it can be forgotten.
+//! - If something cannot be taken back, the generation ends: it does not go on with what is left.
+
+use std::collections::HashSet;
+
+use stockade_depot::Reason;
+
+use super::authorizer::{AUTO_VACUUM, Asker};
+use super::connection::Core;
+use super::error::SqlError;
+use super::ffi::Column;
+use super::run::Runner;
+use super::statement::Compiled;
+
+/// What a component began with in the temporary database.
+pub(super) struct Made {
+    objects: HashSet<Object>,
+    /// SQLite's number for its content when it was looked at last.
+    version: u32,
+}
+
+/// An object of the temporary database: its type and name.
+type Object = (String, String);
+
+impl Core {
+    /// What the component began with is complete: from here on calls leave nothing.
+    ///
+    /// # Errors
+    /// Those of reading the temporary schema.
+    pub(super) fn serve(&mut self) -> Result<(), SqlError> {
+        if let Some(version) = self.runner.database.temp_version() {
+            let objects: HashSet<Object> = self.runner.temp_objects()?.into_iter().collect();
+            self.made = (!objects.is_empty()).then_some(Made { objects, version });
+        }
+        let names = self.made.iter().flat_map(|made| &made.objects).map(|(_, name)| name.clone());
+        self.runner.judge.ledger().serve(names);
+        Ok(())
+    }
+
+    /// A call has ended: no statement steps and no transaction is open. Takes back what it has set
+    /// and made.
+    ///
+    /// # Errors
+    /// `Revoked`: it could not be, and the generation ends.
+    pub(super) fn take_back(&mut self) -> Result<(), SqlError> {
+        if !self.runner.owner.is_alive() {
+            return Ok(());
+        }
+        let taken_back = self.take_settings_back().and_then(|()| self.take_temp_back());
+        self.runner.database.count_from_zero();
+        taken_back.map_err(|error| {
+            let owner = &self.runner.owner;
+            tracing::error!(
+                fence = ?owner.session().fence(), %error,
+                "what a call left in its connection cannot be taken back: the generation ends"
+            );
+            owner.handle().close(Reason::Storage);
+            owner.alive().err().unwrap_or(error)
+        })
+    }
+
+    fn take_settings_back(&mut self) -> Result<(), SqlError> {
+        let touched = self.runner.judge.ledger().take_touched();
+        touched.into_iter().try_for_each(|(name, before)| self.runner.restore(name, before))
+    }
+
+    fn take_temp_back(&mut self) -> Result<(), SqlError> {
+        if !self.runner.judge.ledger().is_serving() {
+            return Ok(());
+        }
+        let Some(version) = self.runner.database.temp_version() else { return Ok(()) };
+        match &mut self.made {
+            None => self.runner.empty_temp(),
+            Some(made) if made.version == version => Ok(()),
+            Some(made) => self.runner.drop_all_but(made),
+        }
+    }
+}
+
+impl Runner {
+    /// The one integer of a pragma.
+    fn pragma_value(&self, name: &'static str) -> Result<i64, SqlError> {
+        let mut compiled = self.own(&format!("PRAGMA {name}"))?;
+        let row = self.step(&mut compiled)?;
+        let Column::Integer(value) = compiled.raw.column(0) else {
+            return Err(SqlError::Other(format!("pragma {name} has no value")));
+        };
+        if row {
+            self.finish(&mut compiled)?;
+        }
+        Ok(value)
+    }
+
+    /// Asks for the value of a setting before it is set for the first time.
+    pub(super) fn learn(&self, name: &'static str) -> Result<(), SqlError> {
+        let value = self.pragma_value(name)?;
+        self.judge.ledger().learn(name, value);
+        Ok(())
+    }
+
+    /// Sets a setting to what it was before, or to what the database says.
+    fn restore(&self, name: &'static str, before: Option<i64>) -> Result<(), SqlError> {
+        debug_assert!(before.is_some() || name == AUTO_VACUUM);
+        let value = before.map_or_else(|| self.pragma_value(name), Ok)?;
+        self.run_own(&format!("PRAGMA {name} = {value}"))?;
+        match self.pragma_value(name)? {
+            now if now == value => Ok(()),
+            now => Err(SqlError::Other(format!("pragma {name} is {now} and was {value}"))),
+        }
+    }
+
+    /// Closes the temporary database, with all that is in it. SQLite does so when it is told to
+    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as compiled",
+    /// which is a file like 1: nothing is kept elsewhere in between.
+    fn empty_temp(&self) -> Result<(), SqlError> {
+        self.run_own("PRAGMA temp.temp_store = 0")?;
+        self.run_own("PRAGMA temp_store = 1")?;
+        match self.database.temp_version() {
+            None => Ok(()),
+            Some(_) => Err(SqlError::Other("temporary objects are still there".to_owned())),
+        }
+    }
+
+    /// Drops every temporary object that is not in `made`.
+    fn drop_all_but(&self, made: &mut Made) -> Result<(), SqlError> {
+        let added = |object: &Object| !made.objects.contains(object);
+        for (kind, name) in self.temp_objects()?.into_iter().filter(added) {
+            // What fell with another, or belongs to one that comes later, is gone at the end.
+            let name = name.replace('"', "\"\"");
+            let _ = self.run_own(&format!("DROP {kind} IF EXISTS temp.\"{name}\""));
+        }
+        let now: HashSet<Object> = self.temp_objects()?.into_iter().collect();
+        made.version = self.database.temp_version().unwrap_or_default();
+        if now == made.objects {
+            return Ok(());
+        }
+        Err(SqlError::Other("the temporary objects are not those of the start".to_owned()))
+    }
+
+    /// The objects of the temporary database, those that others belong to last, virtual tables
+    /// before their shadow tables. Names are guest-controlled.
+    fn temp_objects(&self) -> Result<Vec<Object>, SqlError> {
+        let mut compiled = self.own(
+            "SELECT type, name FROM sqlite_temp_schema
+             ORDER BY type = 'table', sql NOT LIKE 'CREATE VIRTUAL%'",
+        )?;
+        let mut objects = Vec::new();
+        while self.step(&mut compiled)? {
+            let text = |index| match compiled.raw.column(index) {
+                Column::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => String::new(),
+            };
+            objects.push((text(0), text(1)));
+        }
+        Ok(objects)
+    }
+
+    /// Runs a statement of the host to its end, compiled for this once.
+    fn run_own(&self, sql: &str) -> Result<(), SqlError> {
+        let mut compiled = self.own(sql)?;
+        while self.step(&mut compiled)? {}
+        Ok(())
+    }
+
+    /// Compiles a statement of the host.
+    pub(super) fn own(&self, sql: &str) -> Result<Compiled, SqlError> {
+        let front = self.compile(sql, Asker::Host, true);
+        // What guests have compiled is judged for guests when it is compiled again.
+        self.judge.prepare(Asker::Guest);
+        Ok(front?.compiled.expect("BUG: the host's statements are statements"))
+    }
+}
