@@ -10,17 +10,19 @@
 //! Integers are little-endian; pages ascend. The chain proves history without old page contents,
 //! and whose history it is: no other actor's commits follow from this start.
 
+pub use crate::fence::Start;
+
+use crate::fence::Head;
 use crate::id::{DbId, Generation, NameHash, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
 use crate::parallel;
 
-/// What the chain of a database starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// Zeros: made before databases were bound to their names.
-    Zeros,
-    /// A hash of the database's name and id.
-    Name,
+impl Head {
+    /// The chain before the first commit.
+    #[must_use]
+    pub fn first_chain(&self) -> [u8; 32] {
+        self.start.chain(self.name, self.fence.db)
+    }
 }
 
 impl Start {

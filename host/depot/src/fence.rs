@@ -1,6 +1,5 @@
 //! The fence and the head: who may touch a database, as one value that the store compares.
 
-use crate::chain::Start;
 use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Token, Txid};
 
 /// Names one owner of one database. Every fenced step carries it; the store compares it inside the
@@ -44,12 +43,6 @@ pub struct Head {
 }
 
 impl Head {
-    /// The chain before the first commit.
-    #[must_use]
-    pub fn first_chain(&self) -> [u8; 32] {
-        self.start.chain(self.name, self.fence.db)
-    }
-
     /// Whether its owner was appointed by the seal of the generation before, and no process has told
     /// yet that it runs it.
     #[must_use]
@@ -63,6 +56,15 @@ impl Head {
     pub fn is_free(&self) -> bool {
         self.sealed || self.is_heir()
     }
+}
+
+/// What the chain of a database starts from: see [`crate::chain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Zeros: made before databases were bound to their names.
+    Zeros,
+    /// A hash of the database's name and id.
+    Name,
 }
 
 /// How a database came to be.
