@@ -160,8 +160,8 @@ impl Context {
     }
 }
 
-/// The text of a token file. One that others can read is taken, since secrets that are mounted often
-/// are like that, but not without a word.
+/// The text of a token file. One that others can read is taken, since secrets that are mounted
+/// often are like that, but not without a word.
 fn read_token(path: &Path) -> Result<String, Failure> {
     let failed = |error| Failure::file("read the token from", path, &error);
     let mut text = String::new();

@@ -45,8 +45,9 @@ pub const PIN_NAME_BYTES_MAX: u64 = 256;
 pub const CLAIM_HEIRS_MAX: usize = 256;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
-/// How often a file that is written raises its high-water mark and tells the others. 1 s: what is put
-/// back from before the last second is noticed, and an active file pays two small groups for it.
+/// How often a file that is written raises its high-water mark and tells the others. 1 s: what is
+/// put back from before the last second is noticed, and an active file pays two small groups for
+/// it.
 pub const MARKS_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait for another process that is opening the same store. 30 s: it reads logs and
 /// recovers them, which takes seconds for many large ones.

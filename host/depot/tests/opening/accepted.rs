@@ -105,8 +105,8 @@ async fn copies_are_bounded() {
     accept(directory.path()).unwrap();
 }
 
-/// A checkpoint has copied all of the log into the file before a bit of the log flips. On top of the
-/// file the good part of the log would put pages back, one by one.
+/// A checkpoint has copied all of the log into the file before a bit of the log flips. On top of
+/// the file the good part of the log would put pages back, one by one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_in_its_file_already_is_put_aside() {
     let (world, _, _) = damaged().await;

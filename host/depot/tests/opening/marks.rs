@@ -45,7 +45,7 @@ async fn a_file_that_is_written_is_known_to_all_others() {
     let mut owner = Owner::create(&store, "a").await;
     let shard = owner.fence.db.shard().0;
     let at = usize::from(shard) + 1;
-    // The first write at once; then once a period, or at the end.
+    // Right after the first write; then once a period, or at the end.
     wait_for("marks after the first write", || {
         let marks = marks(directory.path());
         marks[at].0 == 1 && (0..3).all(|file| file == at || marks[file].1 == [(shard, 1)])

@@ -23,8 +23,8 @@ pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 /// What callers were told: each actor and the whole database that it had then.
 pub(crate) type Told = Vec<(ActorId, Vec<u8>)>;
 
-/// A store whose logs are not copied into its files, and whose marks are raised by its first write and
-/// not again for an hour.
+/// A store whose logs are not copied into its files, and whose marks are raised by its first write
+/// and not again for an hour.
 pub(crate) fn config(directory: &Path) -> EmbeddedConfig {
     let mut config = EmbeddedConfig::new(directory);
     config.marks_every = Duration::from_secs(3600);
@@ -80,8 +80,8 @@ impl World {
             let own = |file: usize| now[file].0;
             let is_known = |file: usize| {
                 let number = if file == 0 { u8::MAX } else { u8::try_from(file - 1).unwrap() };
-                let others = now.iter().enumerate().filter(|(other, _)| *other != file);
-                others.into_iter().all(|(_, (_, seen))| seen.contains(&(number, own(file))))
+                let mut others = now.iter().enumerate().filter(|(other, _)| *other != file);
+                others.all(|(_, (_, seen))| seen.contains(&(number, own(file))))
             };
             (0..now.len()).all(|file| own(file) > self.opened[file].0 && is_known(file))
         });

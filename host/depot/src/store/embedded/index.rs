@@ -10,9 +10,10 @@
 //!                                         40  8  checksum of the 40 bytes before
 //! ```
 //!
-//! SQLite writes this header after the sync of the frames that it names (`synchronous = FULL`; `walFrames`
-//! in its `wal.c`), or when it recovers a log, which `look` has synced before. So what it names was
-//! durable at some moment, however old the header is that a machine finds after it has stopped.
+//! SQLite writes this header after the sync of the frames that it names (`synchronous = FULL`;
+//! `walFrames` in its `wal.c`), or when it recovers a log, which `look` has synced before. So what
+//! it names was durable at some moment, however old the header is that a machine finds after it
+//! has stopped.
 
 use std::io::Read;
 use std::path::Path;

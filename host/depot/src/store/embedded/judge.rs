@@ -56,7 +56,8 @@ pub(super) struct Damage {
 /// How far a file without its log has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bare {
-    /// To the beginning of the log, or nothing else is known: the good part of the log continues it.
+    /// To the beginning of the log, or nothing else is known: the good part of the log continues
+    /// it.
     Before,
     /// Beyond the good part of the log: with that part on top it would be mixed.
     Beyond,
@@ -110,8 +111,8 @@ fn strange(evidence: &Evidence<'_>) -> Option<String> {
 }
 
 /// Whether the log is not the one that the index, of the same boot, is of. Only an index without
-/// frames may have other salts: the first group of a log that starts over is written before the index
-/// names it, and before that the old log is still there, whose first salt is one less.
+/// frames may have other salts: the first group of a log that starts over is written before the
+/// index names it, and before that the old log is still there, whose first salt is one less.
 fn is_another(log: &Log, index: &Index) -> bool {
     let first = |salts: [u8; 8]| u32::from_be_bytes([salts[0], salts[1], salts[2], salts[3]]);
     let is_next = first(index.salts) == first(log.salts).wrapping_add(1);

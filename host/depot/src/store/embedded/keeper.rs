@@ -35,10 +35,10 @@ pub(super) struct Written {
 impl Written {
     /// The file was written.
     pub(super) fn note(&self) {
-        if !self.since.load(Ordering::Relaxed) && !self.since.swap(true, Ordering::SeqCst) {
-            if let Some(bell) = self.bell.lock().as_ref() {
-                bell.ring();
-            }
+        let is_first =
+            !self.since.load(Ordering::Relaxed) && !self.since.swap(true, Ordering::SeqCst);
+        if is_first && let Some(bell) = self.bell.lock().as_ref() {
+            bell.ring();
         }
     }
 
@@ -68,7 +68,7 @@ struct State {
 enum End {
     /// What was written is marked once more.
     Orderly,
-    /// At once.
+    /// Nothing more is done.
     Leave,
 }
 

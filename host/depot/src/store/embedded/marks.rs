@@ -41,8 +41,8 @@ struct Open<'a> {
     seen: Vec<(u8, u64)>,
 }
 
-/// Checks that the files belong together, before anything is copied from a log into its file. One who
-/// is alone compares their marks, too, gives marks to files that have none yet, and writes down
+/// Checks that the files belong together, before anything is copied from a log into its file. One
+/// who is alone compares their marks, too, gives marks to files that have none yet, and writes down
 /// what was accepted to be lost.
 ///
 /// # Errors
@@ -128,8 +128,8 @@ impl<'a> Open<'a> {
     }
 }
 
-/// Gives a file its first mark, inside a transaction of its own or of the file's making. A file that is
-/// made a second time, since the first time was interrupted, gets another store's id.
+/// Gives a file its first mark, inside a transaction of its own or of the file's making. A file
+/// that is made a second time, since the first time was interrupted, gets another store's id.
 pub(super) fn begin(conn: &Connection, store: [u8; 16], which: Which) -> rusqlite::Result<()> {
     conn.execute_batch(sql::OWN_SCHEMA)?;
     conn.execute(sql::OWN_CLEAR, [])?;

@@ -77,8 +77,8 @@ pub enum OpenStoreError {
     },
     /// A file has a higher mark in another file than in itself.
     #[error(
-        "{path} is at epoch {has}, and {seen_by} has seen it at {seen}: an older copy was put back, \
-         or its log is lost; restore all files from one backup, or go on with what is there: \
+        "{path} is at epoch {has}, and {seen_by} has seen it at {seen}: an older copy was put \
+         back, or its log is lost; restore all files from one backup, or go on with what is there: \
          --accept-loss"
     )]
     RolledBack {
@@ -93,8 +93,8 @@ pub enum OpenStoreError {
     },
     /// A write-ahead log is damaged, and groups that were durable lie behind.
     #[error(
-        "{path} is damaged at frame {frame}: {commits_behind} commits at or behind it would be lost; \
-         restore the store from a backup, or go on without them: --accept-loss"
+        "{path} is damaged at frame {frame}: {commits_behind} commits at or behind it would be \
+         lost; restore the store from a backup, or go on without them: --accept-loss"
     )]
     LogDamaged {
         /// Which log.
@@ -106,8 +106,8 @@ pub enum OpenStoreError {
     },
     /// A write-ahead log is shorter than it was, or gone.
     #[error(
-        "{path} has {good} good frames and {durable} were durable: commits would be lost; restore the \
-         store from a backup, or go on without them: --accept-loss"
+        "{path} has {good} good frames and {durable} were durable: commits would be lost; restore \
+         the store from a backup, or go on without them: --accept-loss"
     )]
     LogCut {
         /// Which log.

@@ -1,5 +1,5 @@
-//! Whether a file holds pages that its damaged log has only behind the damage: a checkpoint has copied
-//! them before. With the good part of the log on top, pages would go back one by one.
+//! Whether a file holds pages that its damaged log has only behind the damage: a checkpoint has
+//! copied them before. With the good part of the log on top, pages would go back one by one.
 //!
 //! Asked only when a loss is accepted, and the log's index does not tell.
 
@@ -15,7 +15,8 @@ use super::look::beside;
 /// Where the header of a file has how many bytes at the end of each page are reserved.
 const RESERVED_AT: u64 = 20;
 
-/// True if a page of the file is that of a frame behind the first bad one, and not the last good one.
+/// True if a page of the file is that of a frame behind the first bad one, and not the last good
+/// one.
 ///
 /// # Errors
 /// If file or log cannot be read.
