@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::config::EmbeddedConfig;
-use super::open::{self, OpenStoreError};
+use super::open;
 use crate::error::StoreError;
 
 /// A bounded pool. The connection used last is used next: its cache is warm.
