@@ -20,6 +20,7 @@ pub const VALUE_BYTES_MAX: u64 = 16 * MIB;
 /// Stack of the threads that run SQL and guests, in bytes. 8 MiB: what SQLite may need
 /// ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and who calls it.
 pub const SQL_STACK_BYTES: usize = 8 << 20;
+const _: () = assert!(SQL_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;

@@ -78,6 +78,8 @@ impl Import {
     }
 
     fn offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
+        // Before anything uses SQLite: what the file makes it take is bounded here as in a server.
+        stockade_vfs::heap::install();
         let offline = Offline::open(dir)?;
         let actor = &self.actor.0;
         let kind = actor.kind().to_owned();

@@ -18,6 +18,8 @@ const WASM_STACK_BYTES: usize = 512 * 1024;
 /// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and half a MiB for who calls
 /// it. An overflow of the host's share kills the process. Untouched stack costs address space alone.
 const FIBER_STACK_BYTES: usize = 6 * MIB;
+const _: () =
+    assert!(FIBER_STACK_BYTES - WASM_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
 /// Linear memories of one instance. 4: a component made of several has one each.
 pub(super) const MEMORIES_MAX: u32 = 4;

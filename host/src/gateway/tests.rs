@@ -194,7 +194,13 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
 async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
     let running = start(None, HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
     let host = running.server.host();
-    let wasm = wat::parse_str("(component)").expect("a component");
+    let wasm = wat::parse_str(
+        r#"(component
+             (core module $m (func (export "f") (result i32) (i32.const 1)))
+             (core instance $i (instantiate $m))
+             (func (export "run") (result s32) (canon lift (core func $i "f"))))"#,
+    )
+    .expect("a component");
     let (json, call) = (["content-type: application/json"], "POST /actors/a/b/c");
     host.deploy("a", wasm.clone(), Manifest::default()).await.expect("deploys");
     let got = running.send(At::Public, call, &json, "[1234567890]").await;
