@@ -27,7 +27,7 @@ fn bits(cell: Cell, random: &mut Random) -> Vec<usize> {
     (2..BITS).map(|_| one(&cell)).chain(pointer).collect()
 }
 
-async fn check(file: &str, most_trees: usize) {
+async fn check(file: &str, without_rows: &[&str]) {
     let truth = Truth::new().await;
     let mut random = Random::new(number("SEED").unwrap_or(1));
     let (mut flips, mut seen) = (0_u32, 0_u32);
@@ -55,16 +55,16 @@ async fn check(file: &str, most_trees: usize) {
         println!("{file} {name}: {} flips, {} seen", flips - before.0, seen - before.1);
     }
     println!("{file}: {} trees ({empty:?} empty), {flips} flips, {seen} seen", trees.len());
-    assert_eq!(trees.len() - empty.len(), most_trees, "trees with cells: {empty:?} are empty");
+    assert_eq!(empty, without_rows);
     assert!(seen * 10 > flips * 9, "of {flips} flips {seen} were met by a call");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_shard() {
-    check("shard-00.db", 13).await;
+    check("shard-00.db", &["actor_due", "head_base"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_the_global_file() {
-    check("global.db", 6).await;
+    check("global.db", &[]).await;
 }

@@ -195,16 +195,17 @@ impl Old {
             return Err(OpenStoreError::Format { path, found: format }.into());
         }
         let conn = older::unproved(path, config)?;
-        let locked = conn.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE",
-        );
-        match locked {
-            Ok(()) => {}
+        let run = |sql: &str| match conn.execute_batch(sql) {
             Err(error) if failure::code(&error) == Some(ErrorCode::DatabaseBusy) => {
-                return Err(UpgradeError::InUse(path.to_owned()));
+                Err(UpgradeError::InUse(path.to_owned()))
             }
-            Err(error) => return Err(error.into()),
-        }
+            done => Ok(done?),
+        };
+        run("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")?;
+        // The index of a log that is gone would tell that the log was lost. An exclusive connection
+        // has its own, and there is no other.
+        remove(&beside(path, "-shm"))?;
+        run("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")?;
         let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
         if mode == "wal" {
             return Err(UpgradeError::InUse(path.to_owned()));
