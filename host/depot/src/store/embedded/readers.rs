@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::config::EmbeddedConfig;
-use super::open::{self, OpenStoreError};
+use super::open;
 use crate::error::StoreError;
 
 /// A bounded pool. The connection used last is used next: its cache is warm.
@@ -43,6 +43,14 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let lent = Lent { conn: Some(self.take()?), readers: self };
         read(lent.conn.as_ref().expect("BUG: a lent connection is there until it is dropped"))
+    }
+
+    /// A connection beside the pool, with nothing cached.
+    pub(super) fn apart(&self) -> Result<Connection, StoreError> {
+        if self.pool.lock().closed {
+            return Err(StoreError::Closed);
+        }
+        open::reader(&self.path, &self.config).map_err(StoreError::from)
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
