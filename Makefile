@@ -8,7 +8,7 @@ SHELL := /bin/bash
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash fuzz large bench bench-large bench-peers check format
+.PHONY: help setup guests demo test simulate model soak crash damage fuzz large bench bench-large bench-peers check format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -16,6 +16,7 @@ help:
 	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
 	@echo 'make fuzz    generated (not coverage-guided) records, rows, arguments, bodies and SQL, FUZZ_SECONDS=n each (60)'
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
+	@echo 'make damage  flips, cuts, swaps, ages and deletes files of a store: SEEDS=n (100) from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
@@ -78,6 +79,12 @@ crash: export SEED := $(or $(SEED),1)
 crash: export SEEDS := $(or $(SEEDS),20000)
 crash:
 	cargo test --locked -p stockade-depot --test crash -- --nocapture with_torn
+
+# Each seed is one piece of damage to a copy of a store, and everything asked of it; one line sums up.
+damage: export SEED := $(or $(SEED),1)
+damage: export SEEDS := $(or $(SEEDS),100)
+damage: setup
+	cargo test --locked --test it damage::one_piece -- --nocapture
 
 # Inputs are generated and mutated from what the formats look like, not guided by coverage. A
 # failure prints the SEED that repeats it.

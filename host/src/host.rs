@@ -26,6 +26,7 @@ mod info;
 mod retire;
 mod runtimes;
 mod upkeep;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
 pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
 pub use info::{SqlReply, SqlRequest};
+pub use verify::{Verified, VerifyNews, verify_store};
 
 use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
@@ -68,6 +70,7 @@ use crate::fault::FaultingStore;
 use crate::limits::Limits;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
+use crate::router::damaged::Damaged;
 use crate::router::exits::Exits;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
@@ -187,6 +190,7 @@ impl Host {
             exits: Exits::default(),
             heirs: Heirs::default(),
             crashes: Crashes::default(),
+            damaged: Damaged::new(config.limits.damaged_rest),
             observer: config.observer.clone(),
             awake: Awake::new(awake_max),
             spares: Arc::default(),
@@ -322,13 +326,14 @@ impl Host {
         Ok(exit.map(ExitInfo::from))
     }
 
-    /// Forgets the crashes of an actor: its next call starts it at once, and the row of crashes
-    /// that opens its breaker begins anew.
+    /// Forgets the crashes of an actor and that it was found damaged: its next call starts it
+    /// immediately, and the row of crashes that opens its breaker begins again.
     ///
     /// # Errors
     /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of
     /// the store.
     pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+        self.shared().damaged.forget(actor);
         // Known to exist, so that asking for a wrong name makes no slot.
         self.state(actor).await?;
         let limits = self.limits(actor.kind()).await?;
@@ -349,10 +354,11 @@ impl Host {
             match self.shared().depot.destroy(&state).await {
                 // A call that came in between has started the next generation.
                 Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
-                Err(error) => return Err(error_of_open(error, actor)),
+                Err(error) => return Err(error_of_open(error, actor).of(actor)),
                 Ok(()) => break state.row.db,
             }
         };
+        self.shared().damaged.forget(actor);
         // A generation that came in between has lost its database: its next caller must not be the
         // one to find out.
         let live = router.slot(actor).and_then(|slot| slot.fence());
@@ -438,7 +444,7 @@ impl Host {
     pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
         let store = Arc::clone(&self.inner.store);
-        Export::begin(store, state.row.db, &self.inner.readings).await
+        Export::begin(store, actor, state.row.db, &self.inner.readings).await
     }
 
     /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
@@ -466,7 +472,8 @@ impl Host {
     /// `KindMissing`, `ImportExists`, those of the store and of the directory.
     pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
         self.shared().kinds.kind(actor.kind()).await?;
-        import::check_free(self.inner.store.as_ref(), actor).await?;
+        let free = import::check_free(self.inner.store.as_ref(), actor).await;
+        free.map_err(|error| error.of(actor))?;
         Ok(Intake::new(&self.shared().scratch_dir)?)
     }
 
@@ -483,7 +490,12 @@ impl Host {
         let kind = self.shared().kinds.kind(actor.kind()).await?;
         let component = kind.program.component.digest();
         let limits = (*kind.program.limits).clone();
-        import::import(&self.shared().depot, actor, component, intake, limits, progress).await
+        let depot = &self.shared().depot;
+        let imported = import::import(depot, actor, component, intake, limits, progress).await;
+        if imported.is_ok() {
+            self.shared().damaged.forget(actor);
+        }
+        imported.map_err(|error| error.of(actor))
     }
 
     /// Bytes that a database of the actor's kind may have.
@@ -500,7 +512,20 @@ impl Host {
     /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
     pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
         let state = self.state(actor).await?;
-        history::verify(self.inner.store.as_ref(), state.row.db).await
+        let report = history::verify(self.inner.store.as_ref(), state.row.db).await;
+        report.map_err(|error| error.of(actor))
+    }
+
+    /// Checks everything that the store keeps, its actors or those of `kind` among it.
+    ///
+    /// # Errors
+    /// The store does not answer at all. Damage is told, not an error.
+    pub async fn verify_all(
+        &self,
+        kind: Option<&str>,
+        tell: &mut (dyn FnMut(VerifyNews) + Send),
+    ) -> Result<Verified, HostError> {
+        verify_store(self.inner.store.as_ref(), kind, tell).await
     }
 
     /// Actors awake here.
@@ -618,7 +643,8 @@ impl Host {
     }
 
     async fn state(&self, actor: &ActorId) -> Result<ActorState, HostError> {
-        let state = self.inner.store.actor(actor).await?;
+        let state = self.inner.store.actor(actor).await;
+        let state = state.map_err(|error| HostError::from(error).of(actor))?;
         state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
     }
 
@@ -651,7 +677,7 @@ impl Host {
         self.inner.router.dispatch(limits, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
         // dropped: what is left was cut off in the middle, and nobody knows what it has done.
-        heard.await.unwrap_or_else(|_| Err(self.cut_off()))
+        heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
     }
 }
 

@@ -15,6 +15,9 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// Actors whose damage is remembered. 10,000: a few MiB; one that is forgotten costs a takeover.
+pub const DAMAGED_ACTORS_MAX: usize = 10_000;
+
 /// The largest `value_bytes_max` of a kind. 16 MiB: C loops over one value cannot be interrupted.
 pub const VALUE_BYTES_MAX: u64 = 16 * MIB;
 /// Stack of the threads that run SQL and guests, in bytes. 8 MiB: what SQLite may need
@@ -218,9 +221,14 @@ pub struct HostLimits {
     pub exports_max: usize,
     /// Imports at once. 2: each checks a whole database.
     pub imports_max: usize,
+    /// Checks of the whole store at once. 1: each reads all of it.
+    pub checks_max: usize,
     /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
     /// kept for a minute.
     pub upkeep_every: Duration,
+    /// How long calls of an actor whose stored bytes were found damaged are answered without another
+    /// look. 60 s: each look is a takeover, a durable step, and finds the same.
+    pub damaged_rest: Duration,
     /// Period of the epoch ticker while guests run: the grain of every deadline of a guest, and how
     /// long one that computes keeps a thread while others wait. 2 ms, as for SQL.
     pub epoch_tick: Duration,
@@ -248,7 +256,9 @@ impl Default for HostLimits {
             connections_max: 4_096,
             exports_max: 8,
             imports_max: 2,
+            checks_max: 1,
             upkeep_every: Duration::from_secs(5),
+            damaged_rest: Duration::from_secs(60),
             epoch_tick: Duration::from_millis(2),
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,

@@ -61,7 +61,10 @@ async fn verify_finds_damage_and_reads_refuse_it() {
     let mut changed = 0;
     for entry in std::fs::read_dir(site.store_dir()).unwrap() {
         let path = entry.unwrap().path();
-        let Ok(file) = rusqlite::Connection::open(&path) else { continue };
+        if path.extension().is_none_or(|it| it != "db") {
+            continue;
+        }
+        let file = stockade_depot::store::embedded::connection(&path).unwrap();
         let flip = "UPDATE page SET bytes = substr(bytes, 1, length(bytes) - 1)
                       || CASE substr(bytes, -1) WHEN x'00' THEN x'01' ELSE x'00' END
                     WHERE db = ?1 AND pgno = 2";

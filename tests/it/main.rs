@@ -11,6 +11,7 @@
 
 mod core;
 mod crashes;
+mod damage;
 mod endings;
 mod failed;
 mod fatal;

@@ -297,3 +297,34 @@ mod bite {
         assert!(layers::wall_offences(&[store]).is_empty());
     }
 }
+
+#[test]
+fn each_row_of_what_can_break_has_its_tests() {
+    let table = std::fs::read_to_string(root().join("docs/damage.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 15, "the table was not read: {}", rows.len());
+    let names: BTreeSet<String> = sources()
+        .iter()
+        .flat_map(|file| file.code.match_indices("fn ").map(|(at, _)| &file.code[at + 3..]))
+        .map(|name| name.split('(').next().unwrap_or_default().to_owned())
+        .collect();
+    let mut offences = Vec::new();
+    for row in rows {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let wanted: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        for test in &wanted {
+            let exists = match (test.strip_suffix('*'), test.ends_with(".rs")) {
+                (Some(begin), _) => names.iter().any(|name| name.starts_with(begin)),
+                (None, true) => sources().iter().any(|file| file.path.ends_with(test)),
+                (None, false) => names.contains(*test),
+            };
+            if !exists {
+                offences.push(format!("{test} of: {row}"));
+            }
+        }
+        if wanted.is_empty() {
+            offences.push(format!("no test: {row}"));
+        }
+    }
+    check("each row of docs/damage.md names tests that there are", offences);
+}

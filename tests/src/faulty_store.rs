@@ -114,7 +114,8 @@ impl Step {
             | Asked::Kinds
             | Asked::NodeBeat
             | Asked::Nodes
-            | Asked::NodeGone => return None,
+            | Asked::NodeGone
+            | Asked::Check => return None,
         })
     }
 

@@ -18,7 +18,7 @@ use wasmtime::component::Val;
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
-use super::cause::{error_of, with_verdict};
+use super::cause::{damage, error_of, with_verdict};
 use super::gate::Waiting;
 use super::leaving::Leaving;
 use super::reply::Reply;
@@ -149,7 +149,15 @@ impl<T> Answer<T> {
         bill.gate_us = micros(since.elapsed());
         match (passed, outcome) {
             (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
-            (Ok(_), Err(error)) => Err(with_verdict(error, waiting.verdict().await)),
+            (Ok(_), Err(error)) => {
+                let verdict = waiting.verdict().await;
+                // SQL only says that it was revoked.
+                let damaged = waiting.cause().filter(|cause| damage(cause).is_some());
+                Err(damaged.map_or_else(
+                    || with_verdict(error, verdict),
+                    |cause| error_of(&cause, verdict),
+                ))
+            }
             (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
         }
     }

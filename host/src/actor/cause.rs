@@ -9,6 +9,9 @@ use crate::error::HostError;
 /// if it had none.
 #[must_use]
 pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
+    if let Some(what) = damage(cause) {
+        return HostError::Corrupt { actor: None, what: what.to_owned(), verdict };
+    }
     match cause {
         Cause::Fenced(mismatch) => HostError::Fenced { mismatch: *mismatch, verdict },
         Cause::CommitLost { error: StoreError::Full(full), .. }
@@ -37,6 +40,23 @@ pub fn error_of(cause: &Cause, verdict: Option<Verdict>) -> HostError {
         Cause::Corrupt(_) | Cause::Gone(_) | Cause::Closed(_) | Cause::Sealed => {
             HostError::Ended { reason: cause.reason(), verdict, cause: cause.to_string() }
         }
+    }
+}
+
+/// What is damaged, if that is the cause: the next generation meets it as well.
+#[must_use]
+pub fn damage(cause: &Cause) -> Option<&str> {
+    match cause {
+        Cause::Corrupt(what)
+        | Cause::CommitLost { error: StoreError::Corrupt(what), .. }
+        | Cause::Unconfirmed(StoreError::Corrupt(what)) => Some(what),
+        Cause::Fenced(_)
+        | Cause::CommitLost { .. }
+        | Cause::Unconfirmed(_)
+        | Cause::Failed(_)
+        | Cause::Gone(_)
+        | Cause::Closed(_)
+        | Cause::Sealed => None,
     }
 }
 
@@ -69,6 +89,9 @@ pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
             HostError::ReplyTooLarge { bytes, max, verdict: of_call }
         }
         HostError::Sql { error, .. } => HostError::Sql { error, verdict: of_call },
+        HostError::Corrupt { actor, what, .. } => {
+            HostError::Corrupt { actor, what, verdict: of_call }
+        }
         HostError::Ended { reason, cause, .. } => {
             HostError::Ended { reason, verdict: of_call, cause }
         }

@@ -70,6 +70,12 @@ impl Waiting {
         Ok(txid)
     }
 
+    /// Why the session is dead, if it is.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.gate.session.cause()
+    }
+
     /// What became of the call's own writes; `None` if it handed over none. Waits for the verdict
     /// of each, which comes at the pipeline's deadlines at the latest.
     pub async fn verdict(&self) -> Option<Verdict> {

@@ -86,6 +86,11 @@ impl Client {
         self.stream(Method::GET, path, &[], None)
     }
 
+    /// As `download`, of a request that does something.
+    pub(super) fn lines(&self, path: &str) -> Result<Response<ureq::Body>, Failure> {
+        self.stream(Method::POST, path, &[], Some(&[]))
+    }
+
     /// Sends a body of known length as it is read. Refusals that need no body come before it is
     /// sent.
     pub(super) fn upload(

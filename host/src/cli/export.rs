@@ -20,9 +20,10 @@ use stockade_depot::history::{self, ExportError};
 use super::Context;
 use super::client::Client;
 use super::failure::Failure;
-use super::offline::{Offline, failure};
+use super::offline::Offline;
 use super::output::bytes;
 use super::target::Target;
+use crate::error::HostError;
 use crate::gateway::TXID_HEADER;
 
 const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
@@ -102,9 +103,28 @@ impl Export {
         };
         let bar = context.output.progress(Some(length), BAR);
         let reader = response.body_mut().as_reader();
-        let copied = copy(reader, partial, &bar, client.address());
+        let copied = copy(reader, &mut partial.file, &bar);
         bar.finish_and_clear();
-        copied.map(|()| (length, txid))
+        match copied {
+            Ok(()) => Ok((length, txid)),
+            Err(Broken::File(error)) => Err(partial.failure("write", &error)),
+            Err(Broken::Off(error)) => Err(self.why_it_broke_off(client, &error)),
+        }
+    }
+
+    /// A host that meets damage half way can only break off: its check of the actor says more.
+    fn why_it_broke_off(&self, client: &Client, error: &io::Error) -> Failure {
+        let path = format!("/admin/actors{}/verify", self.actor.path());
+        let report = client.post(&path, &[], &[]).and_then(|answer| answer.json());
+        match report {
+            Ok(report) if report["ok"] == false => {
+                let problem = report["problems"][0].as_str().unwrap_or("damage").to_owned();
+                let told = format!("{} is damaged: {problem}; no file was written", self.actor.0);
+                Failure::damaged(told)
+            }
+            Err(failure) if failure.body.group == "depot" => failure,
+            Ok(_) | Err(_) => Failure::broke_off(client.address(), error),
+        }
     }
 
     fn offline(
@@ -132,30 +152,32 @@ impl Export {
         bar.finish_and_clear();
         match exported {
             Ok(exported) => Ok((u64::from(exported.page_count.0) * page, exported.txid.0)),
-            Err(ExportError::Store(error)) => Err(failure(error)),
+            Err(ExportError::Store(error)) => Err(HostError::from(error).of(&self.actor.0).into()),
             Err(ExportError::Io(error)) => Err(partial.failure("write", &error)),
             Err(error @ ExportError::NoCommit { .. }) => Err(Failure::damaged(error.to_string())),
         }
     }
 }
 
-fn copy(
-    mut reader: impl Read,
-    partial: &mut Partial,
-    bar: &ProgressBar,
-    address: &str,
-) -> Result<(), Failure> {
+/// Why a copy ended early.
+enum Broken {
+    /// What was read has no end.
+    Off(io::Error),
+    /// The file cannot be written.
+    File(io::Error),
+}
+
+fn copy(mut reader: impl Read, file: &mut impl Write, bar: &ProgressBar) -> Result<(), Broken> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match reader.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(length) => {
-                let written = partial.file.write_all(&chunk[..length]);
-                written.map_err(|error| partial.failure("write", &error))?;
+                file.write_all(&chunk[..length]).map_err(Broken::File)?;
                 bar.inc(u64::try_from(length).unwrap_or(0));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Failure::broke_off(address, &error)),
+            Err(error) => return Err(Broken::Off(error)),
         }
     }
 }

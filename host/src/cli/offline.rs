@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
-use stockade_depot::store::{ActorState, LIST_ROWS_MAX, Store};
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore, rebuild};
+use stockade_depot::store::{ActorState, Repair, Store};
 use stockade_depot::{ActorId, StoreError};
 use tokio::runtime::{Builder, Runtime};
 
@@ -39,24 +39,16 @@ impl Offline {
         Ok(Self { store: Arc::new(store), runtime })
     }
 
+    /// Makes damaged files of the store of a data directory again.
+    pub(super) fn repair(data_dir: &Path) -> Result<Vec<Repair>, Failure> {
+        rebuild(&EmbeddedConfig::new(data_dir.join("store")))
+            .map_err(|error| Failure::file("repair the store in", data_dir, &error))
+    }
+
     /// One actor.
     pub(super) fn actor(&self, actor: &ActorId) -> Result<ActorState, Failure> {
         let found = self.runtime.block_on(self.store.actor(actor)).map_err(failure)?;
         found.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() }.into())
-    }
-
-    /// All actors, or those of a kind.
-    pub(super) fn actors(&self, kind: Option<&str>) -> Result<Vec<ActorState>, Failure> {
-        let mut actors: Vec<ActorState> = Vec::new();
-        loop {
-            let after = actors.last().map(|state| state.row.actor.clone());
-            let page = self.store.actors(kind, after.as_ref(), LIST_ROWS_MAX);
-            let page = self.runtime.block_on(page).map_err(failure)?;
-            if page.is_empty() {
-                return Ok(actors);
-            }
-            actors.extend(page);
-        }
     }
 }
 

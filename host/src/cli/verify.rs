@@ -1,5 +1,7 @@
-//! `stockade verify`: checks what the store has of an actor against its hashes.
+//! `stockade verify`: checks what the store has of an actor, or all that it has, and mends what can be
+//! made again.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,20 +9,27 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 use stockade_depot::history;
+use stockade_depot::store::Repair;
 
 use super::Context;
-use super::actors;
 use super::client::Client;
 use super::failure::Failure;
-use super::offline::{Offline, failure};
+use super::offline::Offline;
 use super::output::{cell, table};
-use super::target::Target;
-use crate::gateway::verified_to_json;
+use super::target::{Target, segment};
+use crate::error::Body;
+use crate::gateway::{news_to_json, verified_to_json};
+use crate::host::{VerifyNews, verify_store};
 
 const BAR: &str = "{bar:40} {pos}/{len} {msg}";
 const SPINNER: &str = "{spinner} verifying {msg} ({elapsed})";
 
-/// Check an actor's history: every page, every commit, the chain over all of them
+/// Check an actor's history, or everything that the store keeps
+///
+/// Of an actor: every page, every commit, the chain over all of them. With --all also the store
+/// itself: the engine's check of each file and its indexes, components against their digests,
+/// settings of kinds, whether each name leads to its actor and each actor has its head. It goes on
+/// past damage and says where it is.
 ///
 /// Exits with 1 if anything is damaged.
 #[derive(Args)]
@@ -29,17 +38,27 @@ Examples:
   stockade verify counter/alice
   stockade verify --all
   stockade verify --all --kind counter
-  stockade verify --all --data-dir ./data      without a server")]
+  stockade verify --all --data-dir ./data      without a server
+  stockade verify --all --repair --data-dir ./data
+
+--repair makes a damaged file of a stopped server again from its rows, where every one of them can
+still be read: indexes and free pages are made anew, no row is changed or left out. Then everything
+is checked once more, and the exit code says whether all is well now. Damaged rows, pages of actors
+and heads it cannot bring back: it says where they are, leaves the file as it is, and a backup is
+what helps. Copy the data directory before you repair anything.")]
 pub(super) struct Verify {
     /// The actor, KIND/KEY
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     actor: Option<Target>,
-    /// All actors
+    /// The store, and all actors
     #[arg(long)]
     all: bool,
-    /// Of these, only those of this kind
+    /// Of the actors, only those of this kind
     #[arg(long, requires = "all")]
     kind: Option<String>,
+    /// Make damaged files again from their rows, and check once more
+    #[arg(long, requires = "all", requires = "data_dir")]
+    repair: bool,
     /// Read the store in this directory instead of asking a server
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -47,99 +66,169 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let verified = match &self.data_dir {
-            Some(dir) => self.offline(context, dir)?,
-            None => self.online(context, &context.admin()?)?,
+        let document = match (&self.actor, &self.data_dir) {
+            (Some(actor), Some(dir)) => one_offline(context, dir, actor)?,
+            (Some(actor), None) => one(context, &context.admin()?, actor)?,
+            (None, Some(dir)) => self.all_offline(context, dir)?,
+            (None, None) => self.all_online(context, &context.admin()?)?,
         };
-        let ok = verified.iter().all(|report| report["ok"] == true);
-        let document = json!({ "ok": ok, "actors": verified });
+        let ok = document["ok"] == true;
         context.output.result(&document, told)?;
         Ok(ExitCode::from(u8::from(!ok)))
     }
 
-    fn online(&self, context: &Context, client: &Client) -> Result<Vec<Json>, Failure> {
-        let targets = match &self.actor {
-            Some(actor) => vec![actor.clone()],
-            None => {
-                let (actors, _) = actors::all(client, self.kind.as_deref(), None, usize::MAX)?;
-                actors.iter().map(|actor| named(client, actor)).collect::<Result<_, _>>()?
+    fn all_online(&self, context: &Context, client: &Client) -> Result<Json, Failure> {
+        let kind = self.kind.as_deref().map(|kind| format!("?kind={}", segment(kind)));
+        let path = format!("/admin/verify{}", kind.unwrap_or_default());
+        let mut all = All::new(context);
+        let mut response = client.lines(&path)?;
+        for line in BufReader::new(response.body_mut().as_reader()).lines() {
+            let line = line.map_err(|error| Failure::broke_off(client.address(), &error))?;
+            let news = serde_json::from_str(&line)
+                .map_err(|error| Failure::strange_answer(client.address(), &error))?;
+            if let Some(ok) = all.hear(&news)? {
+                return Ok(all.document(ok));
             }
-        };
-        let bar = match targets.len() {
-            // How far the host is with one actor is not told.
-            1 => context.output.progress(None, SPINNER),
-            many => self.bar(context, many),
-        };
-        let mut verified = Vec::with_capacity(targets.len());
-        for target in &targets {
-            bar.set_message(target.0.to_string());
-            let path = format!("/admin/actors{}/verify", target.path());
-            verified.push(of(target, client.post(&path, &[], &[])?.json()?));
-            bar.inc(1);
         }
-        bar.finish_and_clear();
-        Ok(verified)
+        Err(Failure::broke_off(client.address(), &"the check has no end"))
     }
 
-    fn offline(&self, context: &Context, dir: &Path) -> Result<Vec<Json>, Failure> {
+    fn all_offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
+        let first = self.check_offline(context, dir);
+        if !self.repair || first.as_ref().is_ok_and(|document| document["ok"] == true) {
+            return first;
+        }
+        let repairs = Offline::repair(dir)?;
+        let repairs: Vec<Json> = repairs
+            .into_iter()
+            .map(|Repair { file, failed }| json!({ "file": file, "failed": failed }))
+            .collect();
+        // What does not even open afterwards is told as such.
+        let mut document = self.check_offline(context, dir)?;
+        document["repairs"] = repairs.into();
+        document["found_before"] = first.map_or(Json::Null, |mut first| first["findings"].take());
+        Ok(document)
+    }
+
+    fn check_offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
         let offline = Offline::open(dir)?;
-        let states = match &self.actor {
-            Some(actor) => vec![offline.actor(&actor.0)?],
-            None => offline.actors(self.kind.as_deref())?,
-        };
-        let bar = self.bar(context, states.len());
-        let mut verified = Vec::with_capacity(states.len());
-        for state in states {
-            let target = Target(state.row.actor);
-            bar.set_message(target.0.to_string());
-            let one = states_of_one(&bar, self.all);
-            let mut tell = move |progress: history::Progress| {
-                if let Some(bar) = &one {
-                    bar.set_length(progress.total);
-                    bar.set_position(progress.done);
-                }
-            };
-            let report = history::verify(offline.store.as_ref(), state.row.db, &mut tell);
-            let report = offline.runtime.block_on(report).map_err(failure)?;
-            verified.push(of(&target, verified_to_json(&report)));
-            if self.all {
-                bar.inc(1);
-            }
+        let mut all = All::new(context);
+        let mut tell = |news: VerifyNews| drop(all.hear(&news_to_json(&news)));
+        let check = verify_store(offline.store.as_ref(), self.kind.as_deref(), &mut tell);
+        let verified = offline.runtime.block_on(check)?;
+        Ok(all.document(verified.is_sound()))
+    }
+}
+
+fn one(context: &Context, client: &Client, actor: &Target) -> Result<Json, Failure> {
+    // How far the host is with one actor is not told.
+    let bar = context.output.progress(None, SPINNER);
+    bar.set_message(actor.0.to_string());
+    let path = format!("/admin/actors{}/verify", actor.path());
+    let report = client.post(&path, &[], &[]).and_then(|answer| answer.json());
+    bar.finish_and_clear();
+    Ok(of_one(actor, report?))
+}
+
+fn one_offline(context: &Context, dir: &Path, actor: &Target) -> Result<Json, Failure> {
+    let offline = Offline::open(dir)?;
+    let state = offline.actor(&actor.0)?;
+    let bar = context.output.progress(Some(0), BAR);
+    let told = bar.clone();
+    let mut tell = move |progress: history::Progress| {
+        told.set_length(progress.total);
+        told.set_position(progress.done);
+    };
+    let report = history::verify(offline.store.as_ref(), state.row.db, &mut tell);
+    let report = offline.runtime.block_on(report);
+    bar.finish_and_clear();
+    let report = report.map_err(|error| crate::HostError::from(error).of(&actor.0))?;
+    Ok(of_one(actor, verified_to_json(&report)))
+}
+
+fn of_one(actor: &Target, mut report: Json) -> Json {
+    report["actor"] = actor.0.to_string().into();
+    json!({ "ok": report["ok"], "actors": [report], "findings": [], "accepted_losses": [] })
+}
+
+/// What a check of everything has told so far.
+struct All {
+    actors: Vec<Json>,
+    findings: Vec<Json>,
+    /// Losses that were accepted earlier.
+    accepted: Vec<Json>,
+    bar: ProgressBar,
+}
+
+impl All {
+    fn new(context: &Context) -> Self {
+        let bar = context.output.progress(Some(1), BAR);
+        Self { actors: Vec::new(), findings: Vec::new(), accepted: Vec::new(), bar }
+    }
+
+    /// Takes a line. `Some`: it was the last one, and whether all is well.
+    fn hear(&mut self, news: &Json) -> Result<Option<bool>, Failure> {
+        if let Some(progress) = news.get("progress") {
+            self.bar.set_length(progress["total"].as_u64().unwrap_or(1));
+            self.bar.set_position(progress["done"].as_u64().unwrap_or(0));
+            self.bar.set_message(cell(&progress["what"]));
+        } else if let Some(finding) = news.get("finding") {
+            self.findings.push(finding.clone());
+        } else if let Some(finding) = news.get("accepted") {
+            self.accepted.push(finding.clone());
+        } else if let Some(actor) = news.get("actor") {
+            self.bar.set_message(cell(&actor["actor"]));
+            self.actors.push(actor.clone());
+        } else if let Some(end) = news.get("end") {
+            return Ok(Some(end["ok"] == true));
+        } else if let Some(error) = news.get("error") {
+            let body: Option<Body> = serde_json::from_value(error.clone()).ok();
+            let strange = || Failure::strange_answer("the host", &"an error without its fields");
+            return Err(body.map_or_else(strange, Failure::answered));
         }
-        bar.finish_and_clear();
-        Ok(verified)
+        Ok(None)
     }
 
-    fn bar(&self, context: &Context, actors: usize) -> ProgressBar {
-        let bar = context.output.progress(u64::try_from(actors).ok(), BAR);
-        bar.set_position(0);
-        bar
+    fn document(self, ok: bool) -> Json {
+        self.bar.finish_and_clear();
+        let Self { actors, findings, accepted, .. } = self;
+        json!({ "ok": ok, "actors": actors, "findings": findings, "accepted_losses": accepted })
     }
-}
-
-/// One actor's bar counts its pages; the bar of many counts actors.
-fn states_of_one(bar: &ProgressBar, all: bool) -> Option<ProgressBar> {
-    (!all).then(|| bar.clone())
-}
-
-fn named(client: &Client, actor: &Json) -> Result<Target, Failure> {
-    let name = actor["actor"].as_str().unwrap_or("");
-    name.parse().map_err(|error: String| Failure::strange_answer(client.address(), &error))
-}
-
-fn of(target: &Target, mut report: Json) -> Json {
-    report["actor"] = target.0.to_string().into();
-    report
 }
 
 fn told(document: &Json) -> String {
-    let reports = document["actors"].as_array().map_or(&[][..], Vec::as_slice);
+    let list = |value: &Json| value.as_array().cloned().unwrap_or_default();
+    let mut parts = Vec::new();
+    let repairs = list(&document["repairs"]);
+    if !repairs.is_empty() {
+        let header = ["file", "repair"].map(str::to_owned).to_vec();
+        let rows = repairs.iter().map(|repair| {
+            let done = match &repair["failed"] {
+                Json::Null => "made again from its rows".to_owned(),
+                why => format!("left as it is: {}", cell(why)),
+            };
+            vec![cell(&repair["file"]), done]
+        });
+        parts.push(table(header, rows.collect()));
+    }
+    let reports = list(&document["actors"]);
     let rows = reports.iter().map(|report| {
         let found = if report["ok"] == true { "ok".to_owned() } else { damage(report) };
         vec![cell(&report["actor"]), cell(&report["commits"]), cell(&report["pages"]), found]
     });
     let header = ["actor", "commits", "pages", "found"].map(str::to_owned).to_vec();
-    table(header, rows.collect())
+    parts.push(table(header, rows.collect()));
+    for (part, last) in [("accepted_losses", "lost earlier, and accepted"), ("findings", "found")] {
+        let findings = list(&document[part]);
+        if findings.is_empty() {
+            continue;
+        }
+        let header = ["file", "table", "actor", last].map(str::to_owned).to_vec();
+        let columns = ["file", "table", "actor", "what"];
+        let rows = findings.iter().map(|finding| columns.map(|name| cell(&finding[name])).to_vec());
+        parts.push(table(header, rows.collect()));
+    }
+    parts.join("\n")
 }
 
 fn damage(report: &Json) -> String {

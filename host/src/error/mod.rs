@@ -193,6 +193,17 @@ pub enum HostError {
         /// Why, in words.
         cause: String,
     },
+    /// Stored bytes are damaged: those of an actor, or of what every actor of a kind needs. Nothing
+    /// that is asked again answers otherwise before an operator restores or repairs them.
+    #[error("stored bytes{} are damaged: {what}", of_actor(.actor.as_ref()))]
+    Corrupt {
+        /// Whose; `None`: not one actor's.
+        actor: Option<ActorId>,
+        /// What is damaged, and where.
+        what: String,
+        /// What became of the call's writes.
+        verdict: Option<Verdict>,
+    },
     /// The store has no room. Nothing of the call was kept; it may succeed once there is room.
     #[error("{full}; make room, then send it again")]
     StoreFull {
@@ -247,6 +258,7 @@ impl From<StoreError> for HostError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced(mismatch) => Self::Fenced { mismatch, verdict: None },
+            StoreError::Corrupt(what) => Self::corrupt(what),
             StoreError::Full(full) => Self::StoreFull { full, verdict: None },
             other => Self::Store(other),
         }
@@ -282,6 +294,23 @@ pub struct Body {
 }
 
 impl HostError {
+    /// Damage that was found before a call began.
+    #[must_use]
+    pub fn corrupt(what: String) -> Self {
+        Self::Corrupt { actor: None, what, verdict: None }
+    }
+
+    /// The same error; damage that nobody has a name for yet is this actor's.
+    #[must_use]
+    pub fn of(self, actor: &ActorId) -> Self {
+        match self {
+            Self::Corrupt { actor: None, what, verdict } => {
+                Self::Corrupt { actor: Some(actor.clone()), what, verdict }
+            }
+            other => other,
+        }
+    }
+
     /// Its row in the table.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -311,6 +340,7 @@ impl HostError {
             Self::Superseded { .. } => Code::Superseded,
             Self::Elsewhere { .. } => Code::Elsewhere,
             Self::CommitLost { .. } => Code::CommitLost,
+            Self::Corrupt { .. } => Code::StoreCorrupt,
             Self::StoreFull { .. } => Code::StoreFull,
             Self::Store(error) => store_code(error),
             Self::Sql { error, .. } => sql_code(error),
@@ -332,6 +362,7 @@ impl HostError {
             | Self::BudgetExhausted { verdict, .. }
             | Self::Ended { verdict, .. }
             | Self::Fenced { verdict, .. }
+            | Self::Corrupt { verdict, .. }
             | Self::StoreFull { verdict, .. }
             | Self::Sql { verdict, .. } => *verdict,
             Self::CommitLost { verdict, .. } => Some(*verdict),
@@ -425,6 +456,7 @@ impl HostError {
                 json!({ "restarts": restarts, "retry_after_ms": retry_after_ms })
             }
             Self::Fenced { mismatch, .. } => fence_details(mismatch),
+            Self::Corrupt { actor: Some(actor), .. } => actor_details(actor),
             Self::StoreFull { full, .. } => {
                 json!({ "path": full.path, "free_bytes": full.free_bytes })
             }
@@ -449,6 +481,7 @@ impl HostError {
             | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
+            | Self::Corrupt { actor: None, .. }
             | Self::Store(_)
             | Self::Import(_)
             | Self::ShuttingDown
@@ -572,6 +605,11 @@ fn method_details(unknown: &UnknownMethod) -> Json {
     }
 }
 
+/// " of kind/key", for a message.
+fn of_actor(actor: Option<&ActorId>) -> String {
+    actor.map(|actor| format!(" of {actor}")).unwrap_or_default()
+}
+
 fn actor_details(actor: &ActorId) -> Json {
     json!({ "kind": actor.kind(), "key": actor.key() })
 }
@@ -648,6 +686,7 @@ mod tests {
                 HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },
                 HostError::Fenced { mismatch, verdict: some },
                 HostError::CommitLost { verdict, cause: cause() },
+                HostError::Corrupt { actor: None, what: cause(), verdict: some },
                 HostError::Sql { error: SqlError::Busy, verdict: some },
             ] {
                 assert_eq!(error.verdict(), some, "{error:?}");
@@ -655,6 +694,18 @@ mod tests {
                 assert_eq!(error.body().details["verdict"], verdict_word(verdict), "{error:?}");
             }
         }
+    }
+
+    #[test]
+    fn damage_is_never_asked_for_again_and_names_whose_it_is() {
+        let actor = ActorId::new("kind", "key").expect("a name");
+        let error = HostError::from(StoreError::Corrupt("page 2".to_owned())).of(&actor);
+        let body = error.body();
+        assert_eq!((error.code(), body.retry), (Code::StoreCorrupt, Retry::Never));
+        assert_eq!(body.message, "stored bytes of kind/key are damaged: page 2");
+        assert_eq!(body.details, json!({ "kind": "kind", "key": "key" }));
+        let other = ActorId::new("kind", "other").expect("a name");
+        assert_eq!(error.of(&other).body(), body, "who is named first stays named");
     }
 
     /// It refused the first commit of the call: nothing of the call was kept.

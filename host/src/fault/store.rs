@@ -154,6 +154,7 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::Kinds
         | Asked::NodeBeat
         | Asked::Nodes
-        | Asked::NodeGone => false,
+        | Asked::NodeGone
+        | Asked::Check => false,
     }
 }

@@ -1,5 +1,7 @@
 //! The admin routes: operators of kinds and actors.
 
+mod check;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
@@ -37,6 +40,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/kinds", get(kinds))
         .route("/admin/kinds/{kind}", get(kind).put(deploy))
         .route("/admin/actors", get(actors))
+        .route("/admin/verify", post(check::verify_all))
         .route("/admin/actors/{kind}/{key}", get(actor).delete(destroy))
         .route("/admin/actors/{kind}/{key}/stop", post(stop))
         .route("/admin/actors/{kind}/{key}/reset", post(reset))
@@ -197,14 +201,17 @@ async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> An
     Ok(axum::Json(json!({ "actor": actor.to_string(), "cleared": cleared })).into_response())
 }
 
-/// Streams the actor's database as a plain SQLite file of the announced length. If it cannot be
+/// Streams the actor's database as a plain SQLite file of the announced length. The first bytes are
+/// read before the status is sent, so that an actor that cannot be read is refused. If it cannot be
 /// read to its end the connection is reset: a client never mistakes a part for the whole.
 async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     let actor = addressed(path)?;
     let room = gateway.admission.export()?;
-    let export = gateway.host.export(&actor).await?;
+    let mut export = gateway.host.export(&actor).await?;
     let (bytes, txid) = (export.bytes(), export.txid);
-    let stream = futures_util::stream::try_unfold((export, room), next_chunk);
+    let first = export.next().await?;
+    let rest = futures_util::stream::try_unfold((export, room), next_chunk);
+    let stream = futures_util::stream::iter(first.map(Ok)).chain(rest);
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));

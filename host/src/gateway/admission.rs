@@ -16,6 +16,8 @@ pub(super) struct Admission {
     exports_max: usize,
     imports: Arc<Semaphore>,
     imports_max: usize,
+    checks: Arc<Semaphore>,
+    checks_max: usize,
 }
 
 impl Admission {
@@ -28,6 +30,8 @@ impl Admission {
             exports_max,
             imports: Arc::new(Semaphore::new(limits.imports_max)),
             imports_max: limits.imports_max,
+            checks: Arc::new(Semaphore::new(limits.checks_max)),
+            checks_max: limits.checks_max,
         }
     }
 
@@ -44,6 +48,11 @@ impl Admission {
     /// Room for one import until it is done.
     pub(super) fn import(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.imports, "imports", self.imports_max)
+    }
+
+    /// Room for one check of the whole store until its last line is sent.
+    pub(super) fn check(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.checks, "checks of the store", self.checks_max)
     }
 }
 

@@ -17,11 +17,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
+use stockade_depot::store::Finding;
 
 use crate::error::HostError;
 use crate::fault::Fault as FaultOnPurpose;
 use crate::host::{
-    ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, VerifyReport,
+    ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, Verified, VerifyNews,
+    VerifyReport,
 };
 use crate::sqlite::Value as SqlValue;
 use crate::typed::{INFINITY, MINUS_INFINITY};
@@ -149,6 +151,40 @@ pub fn verified(report: &VerifyReport) -> Json {
         "fault_count": report.fault_count,
         "problems": problems,
     })
+}
+
+/// A line of a check of the whole store.
+#[must_use]
+pub fn news(news: &VerifyNews) -> Json {
+    match news {
+        VerifyNews::Progress { what, done, total } => {
+            json!({ "progress": { "what": what, "done": done, "total": total } })
+        }
+        VerifyNews::Finding(found) => json!({ "finding": finding(found) }),
+        VerifyNews::Accepted(found) => json!({ "accepted": finding(found) }),
+        VerifyNews::Actor { actor, report } => {
+            let mut told = verified(report);
+            told["actor"] = actor.to_string().into();
+            json!({ "actor": told })
+        }
+    }
+}
+
+fn finding(finding: &Finding) -> Json {
+    json!({
+        "file": finding.file,
+        "table": finding.table,
+        "actor": finding.actor.as_ref().map(ToString::to_string),
+        "what": finding.what,
+    })
+}
+
+/// The last line of a check of the whole store.
+#[must_use]
+pub fn end_of_check(verified: &Verified) -> Json {
+    let Verified { actors, damaged, findings } = verified;
+    let ok = verified.is_sound();
+    json!({ "end": { "ok": ok, "actors": actors, "damaged": damaged, "findings": findings } })
 }
 
 /// What an import made.

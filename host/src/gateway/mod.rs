@@ -8,6 +8,7 @@
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
 //!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
 //!            GET  /admin/actors/{kind}/{key}/export
+//!            POST /admin/verify?kind=                the whole store, told line by line
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!  both      GET  /health             GET /ready
 //! ```
@@ -56,10 +57,15 @@ use guard::Guard;
 use reply::Refusal;
 
 pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
-pub use json::{imported as imported_to_json, verified as verified_to_json};
+pub use json::{
+    end_of_check as end_of_check_to_json, imported as imported_to_json, news as news_to_json,
+    verified as verified_to_json,
+};
 pub use listen::Listener;
 pub use threads::Threads;
 
+/// Type of an answer that is one JSON document a line.
+pub const LINES_CONTENT_TYPE: &str = "application/x-ndjson";
 /// Request header of a deploy: the manifest as JSON.
 pub const MANIFEST_HEADER: &str = "stockade-manifest";
 /// Type of an export's or import's body: a plain SQLite file.

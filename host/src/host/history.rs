@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::READ_PAGES_MAX;
-use stockade_depot::{DbId, Head, PageCount, Pgno, Store, StoreError, Txid};
+use stockade_depot::{ActorId, DbId, Head, PageCount, Pgno, Store, StoreError, Txid};
 
 pub use stockade_depot::history::Report as VerifyReport;
 
@@ -17,6 +17,8 @@ use crate::error::HostError;
 /// A database as of one commit, to be read as a plain SQLite file.
 pub struct Export {
     store: Arc<dyn Store>,
+    /// Whose.
+    actor: ActorId,
     /// Which history line.
     pub db: DbId,
     /// As of which commit.
@@ -67,13 +69,15 @@ impl Export {
     /// The state of the head, which is read after trimming was held off.
     pub(super) async fn begin(
         store: Arc<dyn Store>,
+        actor: &ActorId,
         db: DbId,
         readings: &Readings,
     ) -> Result<Self, HostError> {
-        let reading = readings.begin(db);
-        let (head, _) = store.verdict(db, Txid(0)).await?;
+        let (reading, actor) = (readings.begin(db), actor.clone());
+        let head = store.verdict(db, Txid(0)).await;
+        let (head, _) = head.map_err(|error| HostError::from(error).of(&actor))?;
         let Head { txid, page_count, .. } = head.ok_or(StoreError::DatabaseMissing(db))?;
-        Ok(Self { store, db, txid, page_count, next: 1, _reading: reading })
+        Ok(Self { store, actor, db, txid, page_count, next: 1, _reading: reading })
     }
 
     /// Bytes of the whole file.
@@ -87,6 +91,10 @@ impl Export {
     /// # Errors
     /// Those of the store: the file is incomplete and must not be used.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HostError> {
+        self.chunk().await.map_err(|error| HostError::from(error).of(&self.actor))
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
         if self.next > self.page_count.0 {
             return Ok(None);
         }
@@ -96,17 +104,19 @@ impl Export {
         let mut bytes = BytesMut::with_capacity(pages.len() * PAGE_SIZE);
         for page in pages {
             if page.pgno.0 != self.next {
-                let what = format!("page {} of {} has no row", self.next, self.db);
-                return Err(StoreError::Corrupt(what).into());
+                return Err(self.missing());
             }
             bytes.extend_from_slice(&page.bytes);
             self.next += 1;
         }
         if bytes.is_empty() {
-            let what = format!("page {} of {} has no row", self.next, self.db);
-            return Err(StoreError::Corrupt(what).into());
+            return Err(self.missing());
         }
         Ok(Some(bytes.freeze()))
+    }
+
+    fn missing(&self) -> StoreError {
+        StoreError::Corrupt(format!("page {} of {} has no row", self.next, self.db))
     }
 }
 

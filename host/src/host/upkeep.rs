@@ -154,7 +154,14 @@ impl Upkeep {
                 keep
             }
         };
-        let due = self.store().history(db).await?.is_some_and(|it| retention::is_due(&it, keep));
+        let due = match self.store().history(db).await {
+            Ok(history) => history.is_some_and(|it| retention::is_due(&it, keep)),
+            // One that is damaged holds up no other.
+            Err(error) => {
+                tracing::debug!(%actor, %db, %error, "history not looked at");
+                false
+            }
+        };
         if !due {
             // The store may answer without waiting; who shares this thread gets a turn all the same.
             tokio::task::yield_now().await;

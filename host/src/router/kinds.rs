@@ -212,15 +212,15 @@ impl Kinds {
     /// # Errors
     /// As `kind`.
     pub async fn load(&self, row: KindRow) -> Result<Arc<Kind>, HostError> {
-        let manifest: Manifest = serde_json::from_str(&row.manifest)
-            .map_err(|error| HostError::Manifest(error.to_string()))?;
+        let manifest = row_manifest(&row)?;
         // Compiled code in the cache needs no bytes; else they are fetched and compiled.
         let cached = self.engine.find(row.component);
         let program = match cached {
             Some(component) => self.link(component, &manifest)?,
             None => {
                 let wasm = self.store.component(row.component).await?.ok_or_else(|| {
-                    HostError::Internal(format!("component {} is missing", row.component))
+                    let (kind, component) = (&row.kind, row.component);
+                    HostError::corrupt(format!("component {component} of kind {kind} is missing"))
                 })?;
                 self.program(row.component, wasm, &manifest).await?
             }
@@ -260,6 +260,16 @@ impl Kinds {
         }
         Ok(changed)
     }
+}
+
+/// The settings of a stored kind. Nobody who calls has sent them, so that they do not read is damage.
+///
+/// # Errors
+/// `Corrupt` names the kind.
+pub fn row_manifest(row: &KindRow) -> Result<Manifest, HostError> {
+    serde_json::from_str(&row.manifest).map_err(|error| {
+        HostError::corrupt(format!("the settings of kind {:?} do not read: {error}", row.kind))
+    })
 }
 
 #[cfg(test)]

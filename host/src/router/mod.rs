@@ -10,6 +10,7 @@
 
 pub mod awake;
 pub mod crashes;
+pub mod damaged;
 pub mod exits;
 pub mod ground;
 pub mod heirs;
@@ -38,6 +39,7 @@ use crate::limits::Limits;
 use crate::sqlite::Spares;
 use awake::Awake;
 use crashes::Crashes;
+use damaged::Damaged;
 use exits::Exits;
 use ground::Ground;
 use heirs::Heirs;
@@ -71,6 +73,8 @@ pub struct Shared {
     pub heirs: Heirs,
     /// Which of them were crashes, and what follows from that.
     pub crashes: Crashes,
+    /// Actors that cannot be read.
+    pub damaged: Damaged,
     /// Who watches endings.
     pub observer: Option<Arc<dyn Observer>>,
     /// Bounds how many actors are awake.

@@ -33,13 +33,29 @@ pub enum Purpose {
     Visit,
 }
 
-/// Wins a fence for the next generation, unless the actor's crashes stand against it.
+/// Wins a fence for the next generation, unless the actor's crashes or damage stand against it.
 ///
 /// # Errors
 /// `ActorMissing` if it does not exist and may not be created, `CrashLooping` while its breaker is
 /// open, `Elsewhere` if another live process owns it, `Superseded` if another took it first,
-/// `Destroying`, and those of the store.
+/// `Destroying`, `Corrupt`, and those of the store.
 pub async fn begin(
+    shared: &Arc<Shared>,
+    actor: &ActorId,
+    program: Arc<Program>,
+    purpose: Purpose,
+) -> Result<Beginning, HostError> {
+    if let Some(error) = shared.damaged.standing(actor) {
+        return Err(error);
+    }
+    let begun = win(shared, actor, program, purpose).await;
+    if let Err(HostError::Corrupt { what, .. }) = &begun {
+        shared.damaged.note(actor, what);
+    }
+    begun
+}
+
+async fn win(
     shared: &Arc<Shared>,
     actor: &ActorId,
     program: Arc<Program>,

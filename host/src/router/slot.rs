@@ -26,7 +26,7 @@ use super::{Router, ownership};
 use crate::actor::answers::{Answers, Pending};
 use crate::actor::bill::micros;
 use crate::actor::call::CallEnd;
-use crate::actor::cause::error_of;
+use crate::actor::cause::{damage, error_of};
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
 use crate::actor::gate::Gate;
@@ -324,6 +324,9 @@ impl Slot {
         let (found, answer) = visit.run(statements);
         self.handle.view.lock().running = None;
         let heard = answer.heard(found.fence().generation, queue_us, |rows| rows).await;
+        if let Err(HostError::Corrupt { what, .. }) = &heard {
+            self.router.shared().damaged.note(&self.actor, what);
+        }
         if let Some(ended) = found.end().await {
             self.record(ended).await;
         }
@@ -384,6 +387,7 @@ impl Slot {
                 Ok(true)
             }
             Err(error) => {
+                self.note_damage(session.cause().as_ref());
                 self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
                 self.record(Exit {
@@ -549,9 +553,17 @@ impl Slot {
         let Some(Live { generation, answers, awake }) = self.take_live() else { return };
         let since = generation.session().dead_since().unwrap_or_else(Instant::now);
         self.lost = Some((cause.clone(), since));
+        self.note_damage(Some(cause));
         let exit = ending::fatal(generation, answers, cause).await;
         self.record(exit).await;
         drop(awake);
+    }
+
+    /// The next life would meet it as well.
+    fn note_damage(&self, cause: Option<&Cause>) {
+        if let Some(what) = cause.and_then(damage) {
+            self.router.shared().damaged.note(&self.actor, what);
+        }
     }
 
     fn take_live(&mut self) -> Option<Live> {

@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Emptied, History,
-    Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store, Superseded, TakenOver,
-    TakeoverStep,
+    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed,
+    Emptied, History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store,
+    Superseded, TakenOver, TakeoverStep,
 };
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
@@ -64,6 +64,7 @@ pub enum Asked {
     NodeBeat,
     Nodes,
     NodeGone,
+    Check,
 }
 
 /// What a step is about.
@@ -418,6 +419,10 @@ impl<L: Layer> Store for L {
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         send!(self, About::all(Asked::NodeGone), [], |store| store.node_gone(session))
+    }
+
+    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
+        send!(self, About::all(Asked::Check), [at], |store| store.check(at))
     }
 
     async fn failed(&self) -> StoreFailure {

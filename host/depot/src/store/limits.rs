@@ -43,6 +43,15 @@ pub const CLOCK_AWAY_TOLD_EVERY_MS: u64 = 60_000;
 pub const PIN_NAME_BYTES_MAX: u64 = 256;
 /// Most heirs that one step claims: about a millisecond.
 pub const CLAIM_HEIRS_MAX: usize = 256;
+/// Most rows that one look of a check reads: about a millisecond, so that others get their turn.
+pub const CHECK_ROWS_MAX: usize = 256;
+/// Most things that the engine says of one file or table: a damaged inner page says one for each row.
+pub const CHECK_FINDINGS_MAX: usize = 100;
+/// Steps of SQLite between two looks whether the log needs the room that a check holds: some 10 us.
+pub const CHECK_STEPS: std::ffi::c_int = 1000;
+/// How often a check of a file gives way to its log before it says that it was not done. 3: a log
+/// that needs room so often has no quieter moment now.
+pub const CHECK_TRIES_MAX: u32 = 3;
 /// Longest chain of bases that a read follows.
 pub const BASE_DEPTH_MAX: usize = 16;
 /// How often a file that is written raises its high-water mark and tells the others. 1 s: what is

@@ -3,11 +3,13 @@
 //! The fence is a condition *inside* a step, never a check beside it. What a store must do is
 //! stated as tests in the contract suite, which runs on every store.
 
+pub mod check;
 pub mod embedded;
 pub mod layer;
 pub mod limits;
 mod sql;
 
+pub use check::{CheckAt, Checked, Finding, Repair};
 pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
 
 /// How the names of pins begin that forks hold. A database with one cannot be destroyed.
@@ -520,6 +522,19 @@ pub trait Store: Send + Sync + 'static {
     async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError>;
     /// Removes a process that has ended.
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError>;
+
+    // --- the store's check of itself -----------------------------------------------------------
+
+    /// Looks at a bounded part of what the store keeps outside the histories of its databases, and
+    /// says what is wrong. Damage is no error and ends nothing: the answer tells where to go on.
+    /// Runs beside traffic; begin with `CheckAt::default()`.
+    ///
+    /// # Errors
+    /// The store does not answer at all.
+    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
+        let _ = at;
+        Ok(Checked::default())
+    }
 
     // --- health ------------------------------------------------------------------------------
 

@@ -261,6 +261,7 @@ macro_rules! visible {
     };
 }
 
+pub(crate) mod check;
 pub(crate) mod import;
 pub(crate) mod retention;
 

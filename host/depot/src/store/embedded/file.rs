@@ -54,6 +54,16 @@ struct FileEngine {
     threads: Mutex<Option<Threads>>,
 }
 
+/// Whether a file's log waits for its readers.
+pub(super) struct LogOf(Arc<Wal>);
+
+impl LogOf {
+    /// Who reads for long gives way now.
+    pub(super) fn wants_room(&self) -> bool {
+        self.0.is_room_wanted()
+    }
+}
+
 struct Threads {
     committer: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
@@ -127,6 +137,28 @@ impl DataFile {
             Engine::Memory { conn, .. } => read(conn.lock().as_ref().ok_or(StoreError::Closed)?),
         };
         found.map_err(|error| self.health.place(error))
+    }
+
+    /// [`DataFile::read`] through a connection of its own, which has nothing cached: for long reads,
+    /// and for those that ask what is on the disk.
+    pub(super) fn read_apart<T>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.health.check()?;
+        let found = match &self.engine {
+            Engine::File(file) => file.readers.apart().and_then(|mut conn| read(&mut conn)),
+            Engine::Memory { conn, .. } => read(conn.lock().as_mut().ok_or(StoreError::Closed)?),
+        };
+        found.map_err(|error| self.health.place(error))
+    }
+
+    /// Tells whether the log waits for its readers; in memory there is none.
+    pub(super) fn log(&self) -> Option<LogOf> {
+        match &self.engine {
+            Engine::File(file) => Some(LogOf(Arc::clone(&file.wal))),
+            Engine::Memory { .. } => None,
+        }
     }
 
     /// Runs a write step in some group and waits until the group is durable.

@@ -12,6 +12,7 @@
 
 mod ages;
 mod alone;
+mod check;
 mod committer;
 mod config;
 mod failure;
@@ -31,6 +32,7 @@ mod overtaken;
 mod private;
 mod read;
 mod readers;
+mod rebuild;
 mod retention;
 mod room;
 mod rows;
@@ -49,6 +51,7 @@ use std::sync::Arc;
 pub use config::{Clock, EmbeddedConfig};
 pub use marks::Loss;
 pub use open::OpenStoreError;
+pub use rebuild::rebuild;
 pub use upgrade::{Formats, UpgradeError, formats, upgrade};
 pub use vfs::{Damage, Fault, Place};
 
@@ -171,6 +174,18 @@ impl EmbeddedStore {
 }
 
 impl Files {
+    /// A file by its number: `global` is the first.
+    fn numbered(&self, number: usize) -> (&DataFile, Option<Shard>) {
+        let shard = number.checked_sub(1).and_then(|shard| u8::try_from(shard).ok()).map(Shard);
+        let file = shard.and_then(|shard| self.shards.get(usize::from(shard.0)));
+        (file.unwrap_or(&self.global), shard)
+    }
+
+    /// What a file is called; `None`: `global`.
+    fn name(shard: Option<Shard>) -> String {
+        shard.map_or("global.db".to_owned(), |shard| format!("shard-{:02}.db", shard.0))
+    }
+
     /// Closes every file; shards first, in order.
     fn close(&self) {
         for file in self.shards.iter().chain([&self.global]) {

@@ -45,6 +45,14 @@ impl Readers {
         read(lent.conn.as_ref().expect("BUG: a lent connection is there until it is dropped"))
     }
 
+    /// A connection beside the pool, with nothing cached.
+    pub(super) fn apart(&self) -> Result<Connection, StoreError> {
+        if self.pool.lock().closed {
+            return Err(StoreError::Closed);
+        }
+        open::reader(&self.path, &self.config).map_err(StoreError::from)
+    }
+
     fn take(&self) -> Result<Connection, StoreError> {
         let mut pool = self.pool.lock();
         loop {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::group::Size;
 use super::staged::PackedChunk;
 use super::write::{self, PackedCommit};
-use super::{EmbeddedStore, import, read, retention, rows, staged};
+use super::{EmbeddedStore, check, import, read, retention, rows, staged};
 use crate::error::{Limit, StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
@@ -18,9 +18,9 @@ use crate::page::PAGE_SIZE;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed, Durable, Emptied,
-    History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store, Superseded,
-    TakenOver, TakeoverStep, sql,
+    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed,
+    Durable, Emptied, History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep,
+    Store, Superseded, TakenOver, TakeoverStep, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -372,6 +372,16 @@ impl Store for EmbeddedStore {
 
     fn full(&self) -> Option<StoreFull> {
         self.files.room.as_ref().and_then(|room| room.full())
+    }
+
+    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
+        if !self.files.global.is_file() {
+            return Ok(check::check(&self.files, &at));
+        }
+        let files = Arc::clone(&self.files);
+        // As long as the file is large: not on a thread of the runtime.
+        let checked = tokio::task::spawn_blocking(move || check::check(&files, &at)).await;
+        checked.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
     async fn close(&self) {

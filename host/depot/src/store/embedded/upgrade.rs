@@ -135,7 +135,8 @@ pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     Ok(converted)
 }
 
-fn existing(path: PathBuf) -> Result<PathBuf, OpenStoreError> {
+/// The path, if there is a file.
+pub(super) fn existing(path: PathBuf) -> Result<PathBuf, OpenStoreError> {
     if path.exists() { Ok(path) } else { Err(OpenStoreError::Missing(path)) }
 }
 
@@ -157,7 +158,7 @@ fn format_of(path: &Path, config: &EmbeddedConfig) -> Result<i32, OpenStoreError
 }
 
 /// The shards that `global.db` counts, or that were made before it did.
-fn shards(
+pub(super) fn shards(
     global: &Connection,
     config: &EmbeddedConfig,
 ) -> Result<Vec<(u8, PathBuf)>, OpenStoreError> {
@@ -257,13 +258,15 @@ impl Old {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The file whose name goes on after that of `path`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes a file that may not be there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

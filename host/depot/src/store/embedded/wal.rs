@@ -17,7 +17,7 @@
 //! the database first: the log is open here still, and nobody else has it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(super) struct Wal {
     frames: AtomicU64,
     /// Frames that a checkpoint has copied already.
     copied: AtomicU64,
+    /// The committer waits for the log to start over, which every reader holds up.
+    room_wanted: AtomicBool,
     orders: Mutex<Orders>,
     changed: Condvar,
     health: Arc<Health>,
@@ -86,6 +88,7 @@ impl Wal {
             frame_bytes: page_bytes + FRAME_HEADER_BYTES,
             frames: AtomicU64::new(0),
             copied: AtomicU64::new(0),
+            room_wanted: AtomicBool::new(false),
             orders: Mutex::default(),
             changed: Condvar::new(),
             health,
@@ -138,11 +141,23 @@ impl Wal {
         self.start_over()
     }
 
+    /// Whether who reads for long should give way.
+    pub(super) fn is_room_wanted(&self) -> bool {
+        self.room_wanted.load(Ordering::Relaxed)
+    }
+
     /// Has everything copied and the log start over. Waits for it.
     ///
     /// # Errors
     /// As [`Wal::make_room`].
     pub(super) fn start_over(&self) -> Result<(), StoreError> {
+        self.room_wanted.store(true, Ordering::Relaxed);
+        let done = self.wait_for_room();
+        self.room_wanted.store(false, Ordering::Relaxed);
+        done
+    }
+
+    fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut orders = self.orders.lock();
         orders.restart = true;
         orders.restarted = None;

@@ -1,0 +1,141 @@
+//! The same store at three moments, to be copied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use stockade::{ActorId, Arguments, Host, HostConfig, Manifest};
+use stockade_tests::guest;
+use stockade_tests::host::actor;
+use tempfile::TempDir;
+
+use super::ask::{self, Right};
+
+/// Counters, over both shards.
+const COUNTERS: i64 = 16;
+/// Actors with more pages than one.
+const TABLES: i64 = 2;
+
+/// A moment of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Image {
+    /// A host has shut down: the logs are empty.
+    Rest,
+    /// A host was killed: the newest commits are in the logs.
+    Killed,
+}
+
+/// The store at its moments.
+pub(super) struct Images {
+    dir: TempDir,
+}
+
+/// Every actor of the images.
+pub(super) fn actors() -> Vec<ActorId> {
+    let counters = (0..COUNTERS).map(|n| actor(guest::COUNTER, &format!("cnt{n:03}")));
+    let tables = (0..TABLES).map(|n| actor(guest::SQLITE_BENCH, &format!("tab{n:03}")));
+    counters.chain(tables).collect()
+}
+
+/// A host over a data directory of its own.
+pub(super) async fn host(dir: &Path) -> Result<Host, stockade::HostError> {
+    let mut config = HostConfig::new(dir);
+    config.limits.actors_awake_max = 64;
+    // Nobody else is there, and nothing is written but what is asked for.
+    config.lease = std::time::Duration::from_secs(600);
+    config.limits.upkeep_every = std::time::Duration::from_secs(600);
+    Host::start(config).await
+}
+
+async fn call(host: &Host, actor: &ActorId, method: &str, arguments: serde_json::Value) {
+    host.call(actor, method, Arguments::Json(arguments)).await.unwrap();
+}
+
+/// Writes to every actor.
+async fn round(host: &Host, round: i64) {
+    for (n, actor) in (1..).zip(actors()) {
+        if actor.kind() == guest::COUNTER.name {
+            call(host, &actor, "increment", json!([n * round])).await;
+        } else {
+            call(host, &actor, "setup", json!([300])).await;
+            call(host, &actor, "touch", json!([round])).await;
+        }
+    }
+}
+
+impl Images {
+    pub(super) async fn make() -> Self {
+        let dir = tempfile::Builder::new().prefix("stockade-damage-").tempdir().unwrap();
+        let images = Self { dir };
+        let live = images.dir.path().join("live");
+        let first = host(&live).await.unwrap();
+        for guest in [guest::COUNTER, guest::SQLITE_BENCH] {
+            first.deploy(guest.name, guest.wasm().unwrap(), Manifest::default()).await.unwrap();
+        }
+        round(&first, 1).await;
+        first.shutdown().await;
+        copy(&live, &images.path("old"));
+        let second = host(&live).await.unwrap();
+        for n in 2..5 {
+            round(&second, n).await;
+        }
+        second.shutdown().await;
+        copy(&live, &images.path("rest"));
+        let third = host(&live).await.unwrap();
+        for n in 5..7 {
+            round(&third, n).await;
+        }
+        // Idle, and not shut down: what is copied now is what a killed process leaves.
+        copy(&live, &images.path("killed"));
+        third.shutdown().await;
+        images
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn of(&self, image: Image) -> PathBuf {
+        self.path(match image {
+            Image::Rest => "rest",
+            Image::Killed => "killed",
+        })
+    }
+
+    /// The store as it was before.
+    pub(super) fn older(&self, image: Image) -> PathBuf {
+        self.path(match image {
+            Image::Rest => "old",
+            Image::Killed => "rest",
+        })
+    }
+
+    /// A copy that may be damaged.
+    pub(super) fn copy(&self, image: Image) -> TempDir {
+        let target = tempfile::Builder::new().prefix("copy-").tempdir_in(self.dir.path()).unwrap();
+        copy(&self.of(image), target.path());
+        target
+    }
+
+    /// What an undamaged copy answers.
+    pub(super) async fn asked(&self, image: Image) -> Right {
+        let target = self.copy(image);
+        ask::right(target.path()).await
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+    // As a host makes it.
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+}
