@@ -148,7 +148,7 @@ fn count(site: &std::path::Path, sql: &str) -> i64 {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if name.starts_with("shard-") && name.ends_with(".db") {
-            let conn = rusqlite::Connection::open(&path).unwrap();
+            let conn = stockade_depot::store::embedded::connection(&path).unwrap();
             conn.busy_timeout(Duration::from_secs(10)).unwrap();
             rows += conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         }

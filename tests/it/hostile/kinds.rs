@@ -212,9 +212,9 @@ async fn imports_of_another_type_are_refused_with_the_linkers_words() {
         ("stockade:actor/log@0.1.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
         (
             "stockade:actor/sqlite@0.1.0",
-            r#"(type $limit (enum "sql-steps")) (export "limit" (type (eq $limit)))
-               (export "open" (func (result $limit)))"#,
-            "open",
+            r#"(type $limit (enum "sql-steps")) (export "limit" (type $l (eq $limit)))
+               (export "open" (func (result $l)))"#,
+            "limit",
         ),
     ] {
         let text = format!(r#"(component (import "{name}" (instance {item})))"#);

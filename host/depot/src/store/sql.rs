@@ -154,7 +154,7 @@ CREATE TABLE IF NOT EXISTS own (
 CREATE TABLE IF NOT EXISTS seen (
     file  BIGINT NOT NULL PRIMARY KEY,
     epoch BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 ";
 pub(crate) const OWN_PUT: &str = "INSERT INTO own (stamp) VALUES (?1)";
 pub(crate) const OWN_CLEAR: &str = "DELETE FROM own";

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use stockade_depot::Store;
-use stockade_depot::store::embedded::OpenStoreError;
+use stockade_depot::store::embedded::{OpenStoreError, connection};
 
 use crate::owner::Owner;
 use crate::world::{
@@ -110,7 +110,7 @@ async fn copies_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_in_its_file_already_is_put_aside() {
     let (world, _, _) = damaged().await;
-    let conn = rusqlite::Connection::open(world.directory.path().join("shard-00.db")).unwrap();
+    let conn = connection(&world.directory.path().join("shard-00.db")).unwrap();
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
     std::mem::forget(conn);
     let told = world.told().await;

@@ -226,7 +226,7 @@ fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenS
     // Of several processes that start at once, one makes the shards and the others wait here.
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let store = meta(&step, META_STORE)?.ok_or_else(|| foreign(global, "it has no store id"))?;
-    check_key(&step, global, Key::global(&store))?;
+    check_key(&step, global, &store, Which::GLOBAL)?;
     let shards = match meta(&step, META_SHARDS)? {
         Some(stored) => existing(&store, global, config, &stored)?,
         None => make(&step, &store, config)?,
@@ -279,7 +279,7 @@ fn check_shard(
     if meta(&conn, META_STORE)?.as_deref() != Some(store) {
         return Err(foreign(path, "it belongs to another store"));
     }
-    check_key(&conn, path, Key::shard(store, shard))
+    check_key(&conn, path, store, Which::shard(shard))
 }
 
 /// Makes the shards of a new store, then says in `global` that they exist.
@@ -389,14 +389,29 @@ fn check_file(conn: &Connection, path: &Path) -> Result<(), OpenStoreError> {
 }
 
 /// Refuses a file whose pages are stamped for another place or store.
-fn check_key(conn: &Connection, path: &Path, key: Key) -> Result<(), OpenStoreError> {
-    if vfs::page_key(conn)? == Some(key) {
+fn check_key(
+    conn: &Connection,
+    path: &Path,
+    store: &[u8],
+    which: Which,
+) -> Result<(), OpenStoreError> {
+    let files = || {
+        let shard = |shard| (Which::shard(shard), Key::shard(store, shard));
+        let shards = (0..EmbeddedConfig::SHARDS_MAX).map(shard);
+        [(Which::GLOBAL, Key::global(store))].into_iter().chain(shards)
+    };
+    let key = vfs::page_key(conn)?;
+    let whose = files().find(|(_, of_file)| key == Some(*of_file)).map(|(whose, _)| whose);
+    if whose == Some(which) {
         return Ok(());
     }
     // Its rows say that it is ours: then page 1 is damaged, or the file stands in another's place.
     Err(match vfs::check_page(conn, 1)? {
         Some(damage) => OpenStoreError::Damaged(damage),
-        None => foreign(path, "its pages are those of another file of a store"),
+        None => match whose {
+            Some(whose) => foreign(path, &format!("it is {} of this store", whose.name())),
+            None => foreign(path, "its pages are those of another store"),
+        },
     })
 }
 
