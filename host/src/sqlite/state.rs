@@ -120,8 +120,8 @@ impl Runner {
     }
 
     /// Closes the temporary database, with all that is in it. SQLite does so when it is told to
-    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as compiled",
-    /// which is a file like 1: nothing is kept elsewhere in between.
+    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as
+    /// compiled", which is a file like 1: nothing is kept elsewhere in between.
     fn empty_temp(&self) -> Result<(), SqlError> {
         self.run_own("PRAGMA temp.temp_store = 0")?;
         self.run_own("PRAGMA temp_store = 1")?;

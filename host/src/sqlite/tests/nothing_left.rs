@@ -165,7 +165,8 @@ fn nothing_temporary_outlives_its_call() {
             "CREATE TEMP TRIGGER g AFTER INSERT ON main.t BEGIN SELECT RAISE(ABORT, 'no'); END",
             "CREATE TEMP TRIGGER g AFTER INSERT ON main.t BEGIN DELETE FROM t; END",
             "CREATE TEMP TABLE x(a UNIQUE); CREATE INDEX temp.i ON x(a)",
-            "CREATE TEMP TABLE \"a\"\"b'c\"(a); CREATE TEMP TABLE [d e](a PRIMARY KEY) WITHOUT ROWID",
+            "CREATE TEMP TABLE \"a\"\"b'c\"(a);
+             CREATE TEMP TABLE [d e](a PRIMARY KEY) WITHOUT ROWID",
             "CREATE VIRTUAL TABLE temp.t USING fts5(a); INSERT INTO t VALUES ('x')",
             "CREATE VIRTUAL TABLE temp.t USING rtree(id, a, b); INSERT INTO t VALUES (1, 2, 3)",
             "CREATE TEMP TABLE q(a INTEGER PRIMARY KEY AUTOINCREMENT);
