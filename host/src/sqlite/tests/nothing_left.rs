@@ -156,9 +156,23 @@ fn no_pragma_outlives_its_call() {
             same(&world.fingerprint(), &before, name);
         }
         assert!(taken > 500, "hardly anything was allowed: {taken}");
-        // What the next VACUUM would make of the database is told by no pragma.
-        world.script("VACUUM");
-        assert_eq!(world.integer("PRAGMA auto_vacuum"), 0);
+    }
+}
+
+/// No pragma says what the next VACUUM is to make of the database: it shows.
+#[test]
+fn what_a_vacuum_is_to_make_of_the_database_is_forgotten_with_the_call() {
+    for who in [Who::Guest, Who::Writer] {
+        for sql in ["PRAGMA auto_vacuum = FULL", "EXPLAIN PRAGMA auto_vacuum = 2"] {
+            let mut world = world("PRAGMA auto_vacuum = FULL");
+            world.does(who, sql).unwrap();
+            world.script("VACUUM");
+            assert_eq!(world.integer("PRAGMA auto_vacuum"), 0, "{who:?} {sql}");
+            world.script("PRAGMA auto_vacuum = INCREMENTAL; VACUUM");
+            world.does(who, sql).unwrap();
+            world.script("VACUUM");
+            assert_eq!(world.integer("PRAGMA auto_vacuum"), 2, "what is stored stays");
+        }
     }
 }
 

@@ -223,4 +223,11 @@ fn an_operators_write_is_run_to_its_end() {
     assert_eq!((shown.rows.len(), shown.more, shown.changes), (3, true, 2000));
     world.reopen();
     assert_eq!(count(&mut world, "t"), 2000);
+    // This one does its work row by row.
+    world
+        .script("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; INSERT INTO u VALUES (zeroblob(99999))");
+    world.script("DELETE FROM u");
+    assert!(world.integer("PRAGMA freelist_count") > 20);
+    world.connection.run_operator("PRAGMA incremental_vacuum", &[], true, 3).unwrap();
+    assert_eq!(world.integer("PRAGMA freelist_count"), 0);
 }
