@@ -291,8 +291,8 @@ impl Host {
         Ok(Reply { method, values, generation, txid, bill })
     }
 
-    /// Runs an operator's statements through the actor's live session; if it sleeps, on its database
-    /// alone: no instance is made and no hook runs. They end when the future is dropped.
+    /// Runs an operator's statements through the actor's live session; if it sleeps, on its
+    /// database alone: no instance is made and no hook runs. They end when the future is dropped.
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.

@@ -82,6 +82,34 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     host.host.shutdown().await;
 }
 
+/// Statements that only read change nothing of how an actor stands with its crashes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_forgets_no_crash() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy_with(guest::LIFECYCLE_TRAP, |limits| {
+        limits.crashes_max = 5;
+        limits.crash_backoff_ms = 3_600_000;
+        limits.crash_backoff_ms_max = 3_600_000;
+    })
+    .await;
+    let actor = actor(guest::LIFECYCLE_TRAP, "crashed");
+    host.ok(&actor, "write", json!([])).await;
+    for _ in 0..2 {
+        let trapped = host.call(&actor, "trap-now", json!([])).await;
+        assert!(matches!(trapped, Err(HostError::Trapped { .. })), "{trapped:?}");
+    }
+    for _ in 0..3 {
+        let rows = sql(&host, &actor, "SELECT count(*) FROM t").await.unwrap().rows;
+        assert_eq!(format!("{rows:?}"), "[[Integer(1)]]");
+        let info = host.host.actor(&actor).await.unwrap();
+        assert_eq!((info.restarts, info.next_attempt.is_some()), (2, true));
+    }
+    host.host.reset(&actor).await.unwrap();
+    assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Recovered"));
+    host.host.shutdown().await;
+}
+
 /// What sleeps goes on sleeping; its memory is handed on, and told to be older after a write.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
@@ -104,7 +132,7 @@ async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
         if writes {
             assert_eq!(sql(&host, &actor, "UPDATE counter SET n = 50").await.unwrap().changes, 1);
         }
-        let hooks = host.ok(&actor, "hooks", json!([])).await;
+        let hooks = host.call(&actor, "hooks", json!([])).await.unwrap();
         let restored = hooks[0].as_str().unwrap();
         assert!(restored.ends_with(&format!("current {}", !writes)), "{restored}");
         let why = if writes { "StartReason::Recovered" } else { "StartReason::Woken" };

@@ -222,8 +222,8 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::execute`]; nothing of the script was kept.
-    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the transaction around it
-    /// as well.
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the transaction around
+    /// it as well.
     ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result, Script};
@@ -275,8 +275,8 @@ impl Connection {
         Ok(Mark { db: mark.db, txid: mark.txid })
     }
 
-    /// How many rows the last INSERT, UPDATE or DELETE of this call changed; 0 if there was none. Never
-    /// blocks.
+    /// How many rows the last INSERT, UPDATE or DELETE of this call changed; 0 if there was none.
+    /// Never blocks.
     ///
     /// # Errors
     /// [`Error::Revoked`](crate::Error::Revoked).

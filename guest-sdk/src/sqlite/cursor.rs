@@ -7,7 +7,8 @@ use crate::bindings::sqlite as raw;
 
 /// Rows of a statement, in batches, read when asked for. Made by
 /// [`Statement::open_cursor`](crate::Statement::open_cursor). Dropped before its end, it ends the
-/// query. A write runs when the first batch is asked for; outside a transaction it is accepted then.
+/// query. A write runs when the first batch is asked for; outside a transaction it is accepted
+/// then.
 #[derive(Debug)]
 pub struct Cursor<'s> {
     raw: raw::Cursor,

@@ -39,8 +39,8 @@ pub enum Error {
     /// The handles of this generation were revoked. Every later call answers the same; never retry.
     Revoked(Reason),
     /// The cursor, transaction or blob has ended, or was never opened. From a statement: SQLite has
-    /// rolled back the [`Transaction`](crate::Transaction) that is open, nothing of it was kept, and
-    /// nothing was run.
+    /// rolled back the [`Transaction`](crate::Transaction) that is open, nothing of it was kept,
+    /// and nothing was run.
     NotOpen,
     /// SQLite rejected the statement. The same call will fail again.
     Statement(StatementFailure),

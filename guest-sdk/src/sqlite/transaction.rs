@@ -23,9 +23,9 @@ pub enum TransactionMode {
 /// SQLite rolls everything back by itself after some errors: `INSERT OR ROLLBACK`,
 /// `RAISE(ROLLBACK, ..)`, a full database or memory, an interruption, a read or write that failed.
 /// The statement returns its error; from then on every statement, whatever it is run on, returns
-/// [`Error::NotOpen`](crate::Error::NotOpen) and does nothing until the transaction, and what it is a
-/// savepoint of, is dropped, committed or rolled back. So nothing commits by itself that was meant
-/// to be in a transaction, and `?` is enough.
+/// [`Error::NotOpen`](crate::Error::NotOpen) and does nothing until the transaction, and what it is
+/// a savepoint of, is dropped, committed or rolled back. So nothing commits by itself that was
+/// meant to be in a transaction, and `?` is enough.
 ///
 /// It is used like the [`Connection`] it was begun on. When it has ended it is gone:
 ///
@@ -98,8 +98,8 @@ impl<'c> Transaction<'c> {
     /// # Errors
     /// [`Error::CommitTooLarge`](crate::Error::CommitTooLarge), [`Error::Full`](crate::Error::Full)
     /// or [`Error::Constraint`](crate::Error::Constraint), after which nothing was kept;
-    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite had rolled back before: nothing was kept;
-    /// [`Error::Revoked`](crate::Error::Revoked).
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite had rolled back before: nothing was
+    /// kept; [`Error::Revoked`](crate::Error::Revoked).
     ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result};

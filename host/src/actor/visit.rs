@@ -4,15 +4,16 @@
 //!  Visit::open ──> run ──> answer passes the gate ──> end: sealed, or left as it was found
 //! ```
 //! No instance is made and no hook runs, so that a row which makes `start` fail can be read and
-//! mended. The fence is won as for any life, and nothing is answered before it is durable and owned.
+//! mended. The fence is won as for any life, and nothing is answered before it is durable and
+//! owned.
 //!
 //! Invariants:
 //! - What was found asleep in order is asleep in order again, and the next life is `woken`; its
 //!   snapshot is handed on, current if nothing was committed.
-//! - After a commit a snapshot from before stays and is older than the data. A seal would drop it, so
-//!   the head is left unsealed then: the next life is `recovered`.
-//! - What had not ended in order is left unsealed: neither the crash counter nor what the next life
-//!   is told of the last one changes.
+//! - After a commit a snapshot from before stays and is older than the data. A seal would drop it,
+//!   so the head is left unsealed then: the next life is `recovered`.
+//! - What had not ended in order is left unsealed: neither the crash counter changes nor the next
+//!   life's start reason.
 
 use std::time::{Duration, Instant};
 
@@ -147,7 +148,8 @@ impl Found {
         }
         session.close(Reason::Operator);
         if let Some(error) = error {
-            tracing::warn!(actor = %self.actor, %error, "not sealed after an operator's statements");
+            let actor = &self.actor;
+            tracing::warn!(%actor, %error, "not sealed after an operator's statements");
         }
         None
     }

@@ -374,13 +374,13 @@ impl Judge {
         if !stepping {
             state.vacuums = false;
         }
-        state.asked = state.asked.wrapping_add(1);
-        if state.asked.is_multiple_of(QUESTIONS_PER_LOOK) && !self.may_go_on() {
-            return Authorization::Deny;
-        }
         if state.asker == Asker::Host {
             state.notes.controls_transactions |= is_transaction_control(&context.action);
             return Authorization::Allow;
+        }
+        state.asked = state.asked.wrapping_add(1);
+        if state.asked.is_multiple_of(QUESTIONS_PER_LOOK) && !self.may_go_on() {
+            return Authorization::Deny;
         }
         let ruled =
             state.rule(context, stepping).and_then(|()| state.temp(context, &self.0.ledger));

@@ -183,9 +183,9 @@ impl Connection {
         self.guarded(Core::serve)
     }
 
-    /// A call of the guest, or an operator's text, has ended: ends queries in progress, rolls an open
-    /// transaction back and takes back what was set and made in the connection, so that what is said
-    /// next rests on commits alone. Works after a revocation too.
+    /// A call of the guest, or an operator's text, has ended: ends queries in progress, rolls an
+    /// open transaction back and takes back what was set and made in the connection, so that what
+    /// is said next rests on commits alone. Works after a revocation too.
     ///
     /// # Errors
     /// `Revoked` if something cannot be taken back: the generation has ended then.

@@ -50,7 +50,8 @@ pub(super) struct Database {
     /// Keeps the connection open; SQLite is reached through `raw`.
     _open: OpenDatabase,
     raw: NonNull<sys::sqlite3>,
-    /// Rows changed before the call in progress began. SQL functions read it: dropped after `_open`.
+    /// Rows changed before the call in progress began. SQL functions read it: dropped after
+    /// `_open`.
     counted: Box<Cell<u64>>,
 }
 

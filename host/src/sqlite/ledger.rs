@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  beginning  `restore`, `start`    what is set and made stays as long as the generation
-//!  serving    a call, an operator   a setting is noted, with its value before; what it makes in the
-//!                                   temporary database is found when the call has ended
+//!  serving    a call, an operator   a setting is noted, with its value before; what is made in
+//!                                   the temporary database is found when the call has ended
 //! ```
 //! The authorizer cannot ask for a value: it refuses a setting whose value is not known, the value
 //! is asked for, and the statement is compiled again.

@@ -15,6 +15,10 @@ use crate::limits::Limits;
 /// Instructions of SQLite's virtual machine between two looks at the meter: about 20 us.
 pub(super) const STEPS_PER_LOOK: u32 = 1000;
 
+/// Looks that the host's own work may take when a call has ended and its budget with it. 10,000: a
+/// second or two, enough to drop what a call could make.
+const GRACE_LOOKS: u64 = 10_000;
+
 /// Statements between two looks at the clock: reading it costs a tenth of a small statement.
 const STATEMENTS_PER_CLOCK: u64 = 64;
 
@@ -100,6 +104,8 @@ struct Inner {
     stop: AtomicBool,
     /// The deadline was brought forward since `begin`.
     shortened: AtomicBool,
+    /// Looks for which a budget that has run out does not count.
+    grace: AtomicU64,
     exhausted: AtomicU8,
     /// Written by `begin` alone.
     deadline: Mutex<Option<Instant>>,
@@ -137,6 +143,7 @@ impl Meter {
             counter.store(0, Ordering::Relaxed);
         }
         inner.exhausted.store(0, Ordering::Relaxed);
+        inner.grace.store(0, Ordering::Relaxed);
         inner.shortened.store(false, Ordering::Relaxed);
         inner.stop.store(false, Ordering::Release);
     }
@@ -239,10 +246,20 @@ impl Meter {
     /// Whether the call may go on: neither stopped nor out of an allowance.
     #[inline]
     pub(super) fn check(&self) -> Result<(), SqlError> {
-        if let Some(exhausted) = self.exhausted() {
-            return Err(exhausted.error());
-        }
-        if self.stopped() { Err(SqlError::Interrupted) } else { Ok(()) }
+        let over = match self.exhausted() {
+            Some(exhausted) => exhausted.error(),
+            None if self.stopped() => SqlError::Interrupted,
+            None => return Ok(()),
+        };
+        if get(&self.0.grace) > 0 { Ok(()) } else { Err(over) }
+    }
+
+    /// Work of the host itself, when the call has ended: bounded on its own.
+    pub(super) fn with_grace<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.grace.store(GRACE_LOOKS, Ordering::Relaxed);
+        let done = work();
+        self.0.grace.store(0, Ordering::Relaxed);
+        done
     }
 
     /// From the progress handler: counts, looks at the clock, and tells whether to go on.
@@ -255,6 +272,8 @@ impl Meter {
         if self.is_past_deadline() {
             self.exhaust(Exhausted::Time);
         }
+        let grace = get(&inner.grace);
+        inner.grace.store(grace.saturating_sub(1), Ordering::Relaxed);
         self.check().is_ok()
     }
 
@@ -397,6 +416,17 @@ mod tests {
         meter.stop();
         assert_eq!(meter.start_statement(), Err(SqlError::Interrupted));
         assert_eq!(meter.exhausted(), None);
+    }
+
+    #[test]
+    fn the_hosts_own_work_goes_on_for_a_while() {
+        let meter = meter(&Limits::default());
+        meter.stop();
+        assert_eq!(meter.check(), Err(SqlError::Interrupted));
+        let looks = meter.with_grace(|| (0..).take_while(|_| meter.look()).count());
+        assert_eq!(looks as u64, GRACE_LOOKS - 1);
+        assert_eq!(meter.with_grace(|| meter.check()), Ok(()));
+        assert_eq!(meter.check(), Err(SqlError::Interrupted));
     }
 
     #[test]

@@ -338,7 +338,8 @@ impl Core {
         batch
     }
 
-    /// The next rows of a write. One that commits by itself has ended when its first are handed out.
+    /// The next rows of a write. One that commits by itself has ended when its first are handed
+    /// out.
     fn batch_of_write(&mut self, id: StatementId, bytes_max: usize) -> Result<Batch, SqlError> {
         let kept = self.slots.rest_bytes();
         let Self { slots, runner, .. } = self;

@@ -10,7 +10,7 @@
 //!
 //! A write that returns rows has done all its work when SQLite hands out the first one, but commits
 //! only at its end, and holds back the commits of others until then. So one that commits by itself
-//! is run to its end at once and its rows are kept: no commit is pending between two calls of a
+//! is run to its end and its rows are kept: no commit is pending between two calls of a
 //! guest, and none can fail where nobody is told.
 
 use std::cell::Cell;

@@ -56,7 +56,9 @@ impl Core {
         if !self.runner.owner.is_alive() {
             return Ok(());
         }
-        let taken_back = self.take_settings_back().and_then(|()| self.take_temp_back());
+        let meter = self.runner.meter.clone();
+        let taken_back =
+            meter.with_grace(|| self.take_settings_back().and_then(|()| self.take_temp_back()));
         self.runner.database.count_from_zero();
         taken_back.map_err(|error| {
             let owner = &self.runner.owner;
@@ -120,8 +122,8 @@ impl Runner {
     }
 
     /// Closes the temporary database, with all that is in it. SQLite does so when it is told to
-    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as compiled",
-    /// which is a file like 1: nothing is kept elsewhere in between.
+    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as
+    /// compiled", which is a file like 1: nothing is kept elsewhere in between.
     fn empty_temp(&self) -> Result<(), SqlError> {
         self.run_own("PRAGMA temp.temp_store = 0")?;
         self.run_own("PRAGMA temp_store = 1")?;
@@ -151,8 +153,8 @@ impl Runner {
     /// before their shadow tables. Names are guest-controlled.
     fn temp_objects(&self) -> Result<Vec<Object>, SqlError> {
         let mut compiled = self.own(
-            "SELECT type, name FROM sqlite_temp_schema
-             ORDER BY type = 'table', sql NOT LIKE 'CREATE VIRTUAL%'",
+            "SELECT type, name, type = 'table', sql NOT LIKE 'CREATE VIRTUAL%'
+             FROM sqlite_temp_schema",
         )?;
         let mut objects = Vec::new();
         while self.step(&mut compiled)? {
@@ -160,9 +162,11 @@ impl Runner {
                 Column::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 _ => String::new(),
             };
-            objects.push((text(0), text(1)));
+            let last = |index| matches!(compiled.raw.column(index), Column::Integer(1));
+            objects.push(((last(2), last(3)), (text(0), text(1))));
         }
-        Ok(objects)
+        objects.sort();
+        Ok(objects.into_iter().map(|(_, object)| object).collect())
     }
 
     /// Runs a statement of the host to its end, compiled for this once.

@@ -173,7 +173,8 @@ fn a_batch_tells_what_it_took_with_it() {
     }
 }
 
-/// As above, in a transaction that SQL text has begun: it has no handle, and only the batch can tell.
+/// As above, in a transaction that SQL text has begun: it has no handle, and only the batch can
+/// tell.
 #[test]
 fn a_batch_in_a_transaction_of_text_tells_as_well() {
     let mut world = world();

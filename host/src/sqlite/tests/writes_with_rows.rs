@@ -1,5 +1,5 @@
-//! Writes that return rows: accepted when their first rows are there, and a commit that fails is told
-//! to who ran them.
+//! Writes that return rows: accepted when their first rows are there, and a commit that fails is
+//! told to who ran them.
 
 use stockade_depot::{DepotLimits, Reason, Txid};
 
@@ -178,7 +178,7 @@ fn rows_beyond_the_bound_leave_nothing() {
     assert_eq!(count(&mut world, "t"), 0);
     let operator = world.connection.run_operator(COPY, &[], true, 5000);
     assert_eq!(operator.as_ref(), Err(&too_many));
-    let wide = "INSERT INTO t SELECT a FROM source RETURNING zeroblob(600000)";
+    let wide = "INSERT INTO t SELECT a FROM source LIMIT 3 RETURNING zeroblob(600000)";
     assert_eq!(world.connection.query(wide, &[]).as_ref(), Err(&too_many));
     assert_eq!(count(&mut world, "t"), 0);
     // Together they are bounded as one is.
@@ -223,4 +223,11 @@ fn an_operators_write_is_run_to_its_end() {
     assert_eq!((shown.rows.len(), shown.more, shown.changes), (3, true, 2000));
     world.reopen();
     assert_eq!(count(&mut world, "t"), 2000);
+    // This one does its work row by row.
+    world
+        .script("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; INSERT INTO u VALUES (zeroblob(99999))");
+    world.script("DELETE FROM u");
+    assert!(world.integer("PRAGMA freelist_count") > 20);
+    world.connection.run_operator("PRAGMA incremental_vacuum", &[], true, 3).unwrap();
+    assert_eq!(world.integer("PRAGMA freelist_count"), 0);
 }
