@@ -75,7 +75,7 @@ enum What {
     },
     /// Commits are refused: no room (before-durable)
     ///
-    /// A call that writes is `depot.commit-lost`, its writes are not kept, its generation ends.
+    /// A call that writes is `depot.full`, its writes are not kept, its generation ends.
     /// Calls that only read go on.
     StoreFull {
         /// How long it lasts, 1 to 600000

@@ -124,8 +124,9 @@ struct Pair {
     /// What it was denied last.
     denial: Arc<Mutex<Option<String>>>,
     heap: Heap,
-    /// Bound by nothing but SQLite.
+    /// Bound by nothing but SQLite, memory and stack: it sees what the other one refuses to look at.
     free: Connection,
+    free_heap: Heap,
 }
 
 impl Pair {
@@ -144,7 +145,8 @@ impl Pair {
                 Authorization::Deny
             }
         }))?;
-        Ok(Self { bound, denial, heap, free })
+        let free_heap = Heap::new(hardening::HEAP_BYTES_MAX);
+        Ok(Self { bound, denial, heap, free, free_heap })
     }
 
     fn create(&self, object: &Object) -> Done<()> {
@@ -207,15 +209,18 @@ impl Pair {
     fn both(&self, sort: &str, name: &str, sql: &str, run: bool) -> Done<()> {
         let bound = self.heap.within(|| attempt(&self.bound, sql, run));
         let denial = self.denial.lock().take();
-        let free = attempt(&self.free, sql, run);
+        let too_deep = self.heap.take_too_deep();
+        let free = self.free_heap.within(|| attempt(&self.free, sql, run));
         let Err(error) = bound else { return Ok(()) };
-        let no_memory = error.sqlite_error_code() == Some(ErrorCode::OutOfMemory);
-        if free.is_err() && !no_memory {
+        let is_no_memory =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::OutOfMemory);
+        let no_memory = is_no_memory(&error);
+        if free.is_err_and(|error| !is_no_memory(&error)) && !no_memory {
             return Ok(());
         }
         let why = match denial {
             Some(denial) => format!("actors may not have {denial}"),
-            None if self.heap.take_too_deep() => "it is too deep for an actor (depth)".to_owned(),
+            None if too_deep => "it is too deep for an actor (depth)".to_owned(),
             None if no_memory => "it needs more memory than an actor has (memory)".to_owned(),
             None => format!("it is over a limit of actors: {}", shown(&error.to_string())),
         };
