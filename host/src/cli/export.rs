@@ -260,6 +260,7 @@ mod tests {
     use super::*;
 
     fn database(path: &Path) -> Vec<u8> {
+        stockade_vfs::heap::install();
         let connection = Connection::open(path).expect("open");
         connection
             .execute_batch("CREATE VIRTUAL TABLE t USING fts5(a); INSERT INTO t VALUES ('word');")

@@ -367,6 +367,7 @@ mod tests {
     }
 
     fn database(dir: &Path, first: &str) -> (PathBuf, Connection) {
+        stockade_vfs::heap::install();
         let path = dir.join("user.sqlite");
         let conn = Connection::open(&path).expect("open");
         conn.execute_batch(first).expect("pragmas");

@@ -214,7 +214,7 @@ async fn imports_of_another_type_are_refused_with_the_linkers_words() {
             "stockade:actor/sqlite@0.1.0",
             r#"(type $limit (enum "sql-steps")) (export "limit" (type $l (eq $limit)))
                (export "open" (func (result $l)))"#,
-            "limit",
+            "open",
         ),
     ] {
         let text = format!(r#"(component (import "{name}" (instance {item})))"#);

@@ -102,7 +102,7 @@ fn select(expressions: &[&str]) -> String {
 
 fn check(expressions: &[&str], texts: &[Vec<u8>]) {
     let sql = select(expressions);
-    let stock = rusqlite::Connection::open_in_memory().unwrap();
+    let stock = super::stock();
     let mut stock = stock.prepare(&sql).unwrap();
     let mut world = World::new();
     for a in texts {
@@ -157,7 +157,7 @@ fn every_character_is_what_sqlite_takes_it_for() {
                  sum(i * (unhex(char(i), char(i)) IS NOT NULL)),
                  sum(instr('a' || char(i) || 'b', 'b')), sum(length(trim(char(i), char(65533))))
                FROM n";
-    let stock = rusqlite::Connection::open_in_memory().unwrap();
+    let stock = super::stock();
     let expected: Vec<i64> =
         stock.query_row(sql, [], |row| (0..9).map(|at| row.get(at)).collect()).unwrap();
     let mut world = World::new();
@@ -187,7 +187,7 @@ fn wildcards_match_as_in_sqlite_in_whatever_order() {
     };
     let expressions = ["a LIKE b", "a LIKE b ESCAPE '!'", "a GLOB b"];
     let sql = select(&expressions);
-    let stock = rusqlite::Connection::open_in_memory().unwrap();
+    let stock = super::stock();
     let mut stock = stock.prepare(&sql).unwrap();
     let mut world = World::new();
     let pattern = ["a", "B", "ä", "%", "%", "_", "*", "*", "?", "!", "[", "]", "^", "-", "[ab]"];

@@ -61,7 +61,7 @@ const TEXTS: [&str; 24] = [
 #[test]
 fn text_functions_answer_as_sqlite_does() {
     let mut world = World::new();
-    let stock_sqlite = rusqlite::Connection::open_in_memory().unwrap();
+    let stock_sqlite = super::stock();
     let mut check = |expression: String| {
         assert_eq!(
             ours(&mut world, &expression),
@@ -202,7 +202,7 @@ const PATTERNS: [&str; 28] = [
 
 #[test]
 fn like_and_glob_answer_as_sqlite() {
-    let plain = rusqlite::Connection::open_in_memory().unwrap();
+    let plain = super::stock();
     let mut world = World::new();
     for text in TEXTS {
         for pattern in PATTERNS.into_iter().chain(TEXTS) {

@@ -147,6 +147,7 @@ fn a_kind_that_allows_less_takes_less() {
 /// A hostile file whose schema would take more stack than there is: where it is only read, too.
 #[test]
 fn a_schema_that_is_deeper_than_the_stack_is_refused() {
+    stockade_vfs::heap::install();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep.sqlite");
     let made = path.clone();
@@ -156,7 +157,6 @@ fn a_schema_that_is_deeper_than_the_stack_is_refused() {
     // Stock SQLite has no bound: it needs 45 MB to make this.
     let thread = std::thread::Builder::new().stack_size(256 << 20);
     thread.spawn(move || make(&made, &schema)).unwrap().join().unwrap();
-    stockade_vfs::heap::install();
     let intake = Intake::new(dir.path()).unwrap();
     intake.copy(&path, u64::MAX).unwrap();
     let refused = intake.check(&Limits::default()).map(drop);

@@ -23,7 +23,7 @@ fn number(cell: &str) -> i32 {
 fn the_table_is_true() {
     let mut world = World::new();
     let database = &world.connection.core().runner.database;
-    let stock = rusqlite::Connection::open_in_memory().unwrap();
+    let stock = super::stock();
     let text = include_str!("../../../../docs/sqlite-limits.md");
     let rows: Vec<Vec<&str>> = text
         .lines()
@@ -54,7 +54,7 @@ fn statements_may_be_as_deep_and_wide_as_in_sqlite() {
     on_sql_stack(|| {
         let mut world = World::new();
         world.script("CREATE TABLE t(a, b)");
-        let stock = rusqlite::Connection::open_in_memory().unwrap();
+        let stock = super::stock();
         stock.execute_batch("CREATE TABLE t(a, b)").unwrap();
         type Made = fn(usize) -> String;
         let forms: [(Made, usize); 9] = [

@@ -174,6 +174,13 @@ impl World {
     }
 }
 
+/// Stock SQLite to compare with. What counts memory must be there before SQLite is used first, by
+/// whichever test that is.
+fn stock() -> rusqlite::Connection {
+    stockade_vfs::heap::install();
+    rusqlite::Connection::open_in_memory().unwrap()
+}
+
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
