@@ -407,13 +407,13 @@ fn the_programs_deadline_is_a_setting() {
     let server = Arc::new(Program::serve_with(&data, &flags).unwrap());
     server.deploy("storm", &guest::LIFECYCLE_STORM.wasm().unwrap()).unwrap();
     assert_eq!(server.call("storm/a", "write", &json!([])).unwrap().status, 200);
+    let show = |server: &Program| server.admin_get("/admin/actors/storm/a").unwrap().body;
+    let before = show(&server)["txid"].clone();
     let holding = {
         let server = Arc::clone(&server);
         std::thread::spawn(move || server.call("storm/a", "hold", &json!([20_000])).unwrap())
     };
     let begun = Instant::now();
-    let show = |server: &Program| server.admin_get("/admin/actors/storm/a").unwrap().body;
-    let before = show(&server)["txid"].clone();
     while show(&server)["txid"] == before {
         assert!(begun.elapsed() < Duration::from_secs(30), "the call does not begin");
         std::thread::sleep(Duration::from_millis(10));
