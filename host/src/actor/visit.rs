@@ -104,7 +104,7 @@ impl Visit {
     pub fn run(self, statements: &Statements) -> (Found, Answer<OperatorRows>) {
         let Self { found, mut connection, meter, grip, gate, begun } = self;
         let rows = statements.run(Some(&mut connection));
-        let rows = connection.end_of_call().and_then(|_| rows);
+        let rows = connection.end_of_call().and(rows);
         grip.revoke(Reason::Operator);
         connection.close();
         let mut bill = Bill { run_us: micros(begun.elapsed()), ..Bill::default() };

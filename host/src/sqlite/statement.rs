@@ -87,7 +87,7 @@ impl Rest {
     pub(super) fn batch(&mut self, bytes_max: usize) -> Batch {
         let count = self.ends.partition_point(|end| end - self.from <= bytes_max);
         let count = count.max(1).min(self.ends.len());
-        let to = self.ends.drain(..count).last().unwrap_or(self.from);
+        let to = self.ends.drain(..count).next_back().unwrap_or(self.from);
         let done = self.ends.is_empty();
         let rows = if self.from == 0 && done {
             std::mem::take(&mut self.rows)

@@ -101,7 +101,7 @@ async fn a_sound_store_is_sound_under_writes_and_destroys() {
             while !stop.load(Ordering::Relaxed) {
                 let actor = counter(calls % 12);
                 host.call(&actor, "increment", Arguments::Json(json!([1]))).await.unwrap();
-                if calls % 7 == 0 {
+                if calls.is_multiple_of(7) {
                     host.destroy(&actor).await.unwrap();
                 }
                 calls += 1;

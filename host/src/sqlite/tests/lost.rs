@@ -74,7 +74,7 @@ impl Lost {
     }
 
     /// Nothing of it all was kept, and what follows commits by itself.
-    fn is_usable(mut self) {
+    fn works(mut self) {
         self.world.run("INSERT INTO t VALUES (5)").unwrap();
         self.world.reopen();
         let kept = [[Value::Integer(1)], [Value::Integer(5)]];
@@ -124,7 +124,7 @@ fn nothing_runs_until_the_handles_are_closed() {
             assert_eq!(lost.world.connection.rollback(lost.inner), Err(SqlError::NotOpen));
             lost.refuses_everything();
             assert_eq!(lost.world.connection.commit(lost.outer), Err(SqlError::NotOpen));
-            lost.is_usable();
+            lost.works();
         }
     }
 }
@@ -151,7 +151,7 @@ fn each_way_of_closing_a_handle_closes_it() {
         assert!(lost.world.run(ROLLBACKS[0]).is_err());
         lost.refuses_everything();
         close(&mut lost);
-        lost.is_usable();
+        lost.works();
     }
 }
 
@@ -164,7 +164,7 @@ fn a_batch_tells_what_it_took_with_it() {
         assert_eq!(lost.world.connection.run_batch(&batch), Err(SqlError::NotOpen));
         lost.refuses_everything();
         lost.world.connection.drop_transaction(lost.outer);
-        lost.is_usable();
+        lost.works();
         let mut world = world();
         world.script("INSERT INTO t VALUES (9)");
         let alone = world.connection.run_batch(&batch);
