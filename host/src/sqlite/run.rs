@@ -535,8 +535,13 @@ impl Runner {
         if compiled.raw.is_running() || compiled.as_of == self.changes.get() {
             return Ok(None);
         }
-        // Without the meter: telling columns runs nothing, and works in a call that was stopped.
-        Ok(self.compile(&compiled.sql, Asker::Guest, false)?.compiled)
+        // Without the meter: telling columns runs nothing, and works in a call that was stopped. If
+        // SQLite itself was interrupted it compiles nothing: what was known before holds.
+        match self.compile(&compiled.sql, Asker::Guest, false) {
+            Ok(now) => Ok(now.compiled),
+            Err(SqlError::Interrupted) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Names of the result's columns. Guest-controlled: together no more than a batch.
