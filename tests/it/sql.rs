@@ -1,6 +1,8 @@
 //! An operator's statements: they leave nothing but rows beside a guest, and reach an actor that
 //! sleeps, or cannot start, without running it.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SnapshotOutcome, SqlReply, SqlRequest};
 use stockade::{ActorId, HostError};
@@ -102,7 +104,12 @@ async fn a_visit_forgets_no_crash() {
     for _ in 0..3 {
         let rows = sql(&host, &actor, "SELECT count(*) FROM t").await.unwrap().rows;
         assert_eq!(format!("{rows:?}"), "[[Integer(1)]]");
-        let info = host.host.actor(&actor).await.unwrap();
+        let mut info = host.host.actor(&actor).await.unwrap();
+        while info.status == ActorStatus::Awake {
+            // Its slot has not left yet.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            info = host.host.actor(&actor).await.unwrap();
+        }
         assert_eq!((info.restarts, info.next_attempt.is_some()), (2, true));
     }
     host.host.reset(&actor).await.unwrap();
