@@ -25,7 +25,7 @@ use super::config::EmbeddedConfig;
 use super::index::Index;
 use super::judge::{Bare, Damage, Evidence, Verdict, judge};
 use super::log::{self, Log};
-use super::open::OpenStoreError;
+use super::open::{OpenStoreError, beside};
 use super::overtaken;
 use super::private;
 use super::stamp::{Stamp, Which};
@@ -73,13 +73,6 @@ pub(super) fn look(
         accepted.push(Accepted { which, what });
     }
     Ok(accepted)
-}
-
-/// A file that SQLite keeps beside a database.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn look_at(

@@ -240,6 +240,13 @@ pub(super) fn shard_path(directory: &Path, shard: u8) -> PathBuf {
     directory.join(Which::shard(shard).name())
 }
 
+/// The file whose name goes on after that of `path`, such as its log.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// A file that is not of this store.
 pub(super) fn foreign(path: &Path, why: &str) -> OpenStoreError {
     OpenStoreError::Foreign { path: path.to_owned(), why: why.to_owned() }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::log::{FRAME_HEADER_BYTES, HEADER_BYTES, Header, Log};
-use super::look::beside;
+use super::open::beside;
 
 /// Where the header of a file has how many bytes at the end of each page are reserved.
 const RESERVED_AT: u64 = 20;

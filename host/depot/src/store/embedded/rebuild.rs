@@ -20,7 +20,7 @@ use super::alone;
 use super::config::EmbeddedConfig;
 use super::failure;
 use super::look;
-use super::open::{self, META_STORE};
+use super::open::{self, META_STORE, beside};
 use super::upgrade::{self, UpgradeError};
 use super::vfs::Key;
 use crate::store::Repair;
@@ -74,12 +74,12 @@ fn again(path: &Path, conn: Connection, config: &EmbeddedConfig, key: Key) -> Op
         return None;
     }
     let made = write(path, &conn, config, key).and_then(|()| {
-        let copy = upgrade::beside(path, ".new");
+        let copy = beside(path, ".new");
         fs::File::open(&copy)?.sync_all()?;
         // What the connection had is in the file; left, it would be taken for the new one's.
         drop(conn);
         for log in ["-wal", "-shm"] {
-            upgrade::remove(&upgrade::beside(path, log))?;
+            upgrade::remove(&beside(path, log))?;
         }
         fs::rename(&copy, path)?;
         Ok(fs::File::open(&config.directory)?.sync_all()?)
@@ -98,9 +98,9 @@ fn write(
     config: &EmbeddedConfig,
     key: Key,
 ) -> Result<(), UpgradeError> {
-    let copy = upgrade::beside(path, ".new");
+    let copy = beside(path, ".new");
     upgrade::remove(&copy)?;
-    upgrade::remove(&upgrade::beside(&copy, "-journal"))?;
+    upgrade::remove(&beside(&copy, "-journal"))?;
     let new = open::plain(&copy, config, true)?;
     open::prepare(&new, key)?;
     // Nobody reads it before it is whole; then it is synced as a whole.

@@ -13,7 +13,6 @@
 //! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run
 //!   again, goes on with what is left.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,7 @@ use super::config::EmbeddedConfig;
 use super::failure;
 use super::look;
 use super::older::{self, Look};
-use super::open::{self, APPLICATION_ID, META_SHARDS, META_STORE, New, OpenStoreError};
+use super::open::{self, APPLICATION_ID, META_SHARDS, META_STORE, New, OpenStoreError, beside};
 use super::private;
 use super::rows;
 use super::stamp::Which;
@@ -256,13 +255,6 @@ impl Old {
         }
         Ok(())
     }
-}
-
-/// The file whose name goes on after that of `path`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 /// Removes a file that may not be there.

@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::open::beside;
 use crate::error::FailureCause;
 
 /// What a path named when the file was opened.
@@ -59,13 +60,6 @@ impl Watched {
         }
         None
     }
-}
-
-/// The path of a file that SQLite keeps beside another one.
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// What a path names; `None`: nothing.
