@@ -42,10 +42,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Some actors in each shard. Marks are raised once, and none while a test goes on.
+    /// Some actors in each shard. Marks are raised once, of as many files as were written by then,
+    /// and none while a test goes on.
     pub(crate) async fn new() -> Self {
         let world = Self::with(config).await;
-        world.wait_for_marks(|now| now.iter().filter(|(_, seen)| seen.len() == 1).count() == 2);
+        world.wait_for_marks(|now| {
+            let is_raised = |file: &usize| now[*file].0 > 0;
+            (0..now.len()).any(|file| is_raised(&file))
+                && (0..now.len()).filter(is_raised).all(|file| is_known(now, file))
+        });
         world
     }
 
@@ -77,13 +82,7 @@ impl World {
     /// them.
     pub(crate) fn wait_for_all_marks(&self) {
         self.wait_for_marks(|now| {
-            let own = |file: usize| now[file].0;
-            let is_known = |file: usize| {
-                let number = if file == 0 { u8::MAX } else { u8::try_from(file - 1).unwrap() };
-                let mut others = now.iter().enumerate().filter(|(other, _)| *other != file);
-                others.all(|(_, (_, seen))| seen.contains(&(number, own(file))))
-            };
-            (0..now.len()).all(|file| own(file) > self.opened[file].0 && is_known(file))
+            (0..now.len()).all(|file| now[file].0 > self.opened[file].0 && is_known(now, file))
         });
     }
 
@@ -128,6 +127,13 @@ impl World {
     pub(crate) fn image(&self) -> Image {
         image_of(self.directory.path())
     }
+}
+
+/// Whether all other files have seen the mark that a file has.
+fn is_known(now: &Marks, file: usize) -> bool {
+    let number = if file == 0 { u8::MAX } else { u8::try_from(file - 1).unwrap() };
+    let mut others = now.iter().enumerate().filter(|(other, _)| *other != file);
+    others.all(|(_, (_, seen))| seen.contains(&(number, now[file].0)))
 }
 
 /// What is there if the process with an open store is killed now. Files are copied one after the
