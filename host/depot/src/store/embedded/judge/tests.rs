@@ -233,8 +233,8 @@ fn with_the_index_any_flip_and_any_cut_is_seen() {
     }
 }
 
-fn stamp(epoch: u64) -> Stamp {
-    Stamp { store: [1; 16], which: Which::shard(0), epoch }
+fn mark(epoch: u64) -> Mark {
+    Mark { store: [1; 16], which: Which::shard(0), epoch }
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn a_file_and_its_log_meet() {
     let mut log = log::scan(&disk.bytes[..], None, None).unwrap();
     let page_bytes = Some(u32::try_from(PAGE).unwrap());
     let mut check = |first, last, bare: Option<u64>| {
-        log.stamps = Some((stamp(first), stamp(last)));
-        let bare = bare.map(stamp);
+        log.marks = Some((mark(first), mark(last)));
+        let bare = bare.map(mark);
         let (which, index) = (Which::shard(0), None);
         judge(&Evidence { which, log: &log, index, same_boot: true, page_bytes, bare })
     };
