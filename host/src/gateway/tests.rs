@@ -189,6 +189,27 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
     running.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_read_in_two_ways_are_refused_before_any_route() {
+    let running = start(None, HostLimits::default()).await;
+    let (json, gzip) = ("content-type: application/json", "content-encoding: gzip");
+    let utf16 = "content-type: application/json; charset=utf-16";
+    let call = "POST /actors/a/b/c";
+    for (at, line, headers, body, status, code) in [
+        (At::Public, "POST /actors/a/%/c", &[json][..], "[1]", 400, "request.malformed"),
+        (At::Public, "POST /actors/a/%zz/c", &[json], "[1]", 400, "request.malformed"),
+        (At::Admin, "GET /admin/actors/a/%zz", &[], "", 400, "request.malformed"),
+        (At::Public, call, &[json, json], "[1]", 400, "request.malformed"),
+        (At::Public, call, &[json, gzip], "[1]", 415, "request.content-type"),
+        (At::Public, call, &[utf16], "[1]", 415, "request.content-type"),
+        (At::Public, call, &[json], "[{\"a\":1,\"a\":2}]", 400, "request.invalid-body"),
+    ] {
+        let got = running.send(at, line, headers, body).await;
+        assert_eq!(got, told(status, code), "{line} {headers:?}");
+    }
+    running.end().await;
+}
+
 /// A host with `body_bytes_max` below a kind's default used to refuse every deploy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {

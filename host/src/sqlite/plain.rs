@@ -119,23 +119,23 @@ impl Intake {
         let source = source.canonicalize().map_err(|error| unreadable("read", source, &error))?;
         check_magic(&source)?;
         let files = ["", "-wal", "-journal"].map(|suffix| with_suffix(&source, suffix));
-        let before = files.each_ref().map(|file| Stamp::of(file));
-        let size = before[0].as_ref().map_or(0, |stamp| stamp.bytes);
+        let before = files.each_ref().map(|file| Seen::of(file));
+        let size = before[0].as_ref().map_or(0, |seen| seen.bytes);
         if size > bytes_max {
             return Err(PlainError::TooLarge { bytes: size, max: bytes_max });
         }
         for (file, suffix) in files.iter().zip(["", "-wal", "-journal"]) {
-            let Some(stamp) = Stamp::of(file) else { continue };
+            let Some(seen) = Seen::of(file) else { continue };
             let most = bytes_max.saturating_mul(LOG_SHARE);
-            if stamp.bytes > most {
-                return Err(PlainError::TooLarge { bytes: stamp.bytes, max: most });
+            if seen.bytes > most {
+                return Err(PlainError::TooLarge { bytes: seen.bytes, max: most });
             }
             let opened = File::open(file).map_err(|error| unreadable("read", file, &error))?;
             let to = with_suffix(&self.path, suffix);
             let copied = private(&to).and_then(|mut to| io::copy(&mut opened.take(most), &mut to));
             copied.map_err(|error| unreadable("copy", file, &error))?;
         }
-        if files.each_ref().map(|file| Stamp::of(file)) != before {
+        if files.each_ref().map(|file| Seen::of(file)) != before {
             return Err(PlainError::Busy(source));
         }
         Ok(())
@@ -309,12 +309,12 @@ fn check_magic(path: &Path) -> Done<()> {
 
 /// What tells whether a file was written.
 #[derive(PartialEq, Eq)]
-struct Stamp {
+struct Seen {
     bytes: u64,
     modified: Option<SystemTime>,
 }
 
-impl Stamp {
+impl Seen {
     /// `None`: there is no such file.
     fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
@@ -412,7 +412,7 @@ mod tests {
             database(dir.path(), "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
         conn.execute("DELETE FROM t WHERE a > 100", []).expect("delete");
         // The connection stays open: what was written is in the WAL alone.
-        let (size, wal) = (|| Stamp::of(&path), with_suffix(&path, "-wal"));
+        let (size, wal) = (|| Seen::of(&path), with_suffix(&path, "-wal"));
         let before = (size(), std::fs::read(&wal).expect("a WAL"));
         assert_eq!(rows(check(&path, MAX).expect("sound")), 100);
         assert!((size(), std::fs::read(&wal).expect("a WAL")) == before);

@@ -145,8 +145,9 @@ pub(crate) const META_PUT: &str =
     "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
 pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = ?1";
 
-/// Whose file it is and how far it has come (`own`, one row), and how far the others have come as
-/// far as this file knows (`seen`). Of embedded stores only.
+/// Whose file it is and how far it has come (`own`, one row: its mark, in a column that was called
+/// `stamp` first and stays so on disk), and how far the others have come as far as this file knows
+/// (`seen`). Of embedded stores only.
 pub(crate) const OWN_SCHEMA: &str = r"
 CREATE TABLE IF NOT EXISTS own (
     stamp BLOB NOT NULL

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
 use stockade_depot::{EmbeddedStore, Store, Txid};
 
+use crate::capture::capture;
 use crate::owner::Owner;
 use crate::retention::NOTHING;
 
@@ -96,4 +97,28 @@ async fn a_store_that_was_opened_now_knows_nothing_to_be_old() {
     assert_eq!(floor(&after, &owner).await, Txid(0));
     pass(&passed, 30_000);
     assert_eq!(floor(&after, &owner).await, Txid(2));
+}
+
+/// Whoever meets a commit's time that is far from its own clock says so, once a minute. That it was
+/// met late says nothing about a clock.
+#[tokio::test]
+async fn a_clock_that_is_away_is_told_once_a_minute() {
+    let said = capture();
+    let (directory, passed) = (tempfile::tempdir().unwrap(), Passed::default());
+    let (right, _) = store(directory.path(), &passed, 0);
+    let owner = Owner::create(&right, "a").await;
+    let db = owner.fence.db.to_string();
+    let told = || said.loud(&["far from this machine's clock", &db]).len();
+    floor(&right, &owner).await;
+    let mut writer = owner.clone();
+    for (wrong_ms, due) in [(0, 0), (HOUR_MS, 1), (HOUR_MS, 1), (HOUR_MS, 2)] {
+        let (other, _) = store(directory.path(), &passed, wrong_ms);
+        writer.store = other;
+        let before = told();
+        writer.commit(&[(1, 1)], 1).await;
+        assert_eq!(told(), before, "by its own clock it is right");
+        pass(&passed, if wrong_ms == 0 { 7_200_000 } else { 30_000 });
+        floor(&right, &owner).await;
+        assert_eq!(told(), due, "{wrong_ms}");
+    }
 }

@@ -267,6 +267,75 @@ async fn in_use_is_left_alone() {
         let kept: i64 = reader.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 2);
     }
+    // By a store of our format.
+    let directory = scratch();
+    let _open = EmbeddedStore::open(&crate::truth::config(directory.path())).unwrap();
+    let found = upgrade(&crate::truth::config(directory.path()));
+    assert!(matches!(&found, Err(UpgradeError::InUse(it)) if it == directory.path()), "{found:?}");
+}
+
+/// Nothing is made of what is not ours, of another format or store, or has lost something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_strange_or_damaged_is_not_converted() {
+    let (truth, another) = (aged(2).await, aged(2).await);
+    let run = |directory: &Path, file: &str, sql: &str| {
+        Connection::open(directory.join(file)).unwrap().execute_batch(sql).unwrap();
+    };
+    type Change<'a> = Box<dyn Fn(&Path) + 'a>;
+    let cases: [(&str, &str, Change<'_>); 5] = [
+        (
+            "shard-01.db",
+            "application id 0x7",
+            Box::new(|directory| {
+                run(directory, "shard-01.db", "PRAGMA application_id = 7");
+            }),
+        ),
+        (
+            "global.db",
+            "application id 0x7",
+            Box::new(|directory| {
+                run(directory, "global.db", "PRAGMA application_id = 7");
+            }),
+        ),
+        (
+            "shard-01.db",
+            "has format 9",
+            Box::new(|directory| {
+                run(directory, "shard-01.db", "PRAGMA user_version = 9");
+            }),
+        ),
+        (
+            "shard-01.db",
+            "belongs to another store",
+            Box::new(|directory| {
+                for file in ["shard-01.db", "shard-01.db-wal"] {
+                    std::fs::copy(another.path(file), directory.join(file)).unwrap();
+                }
+            }),
+        ),
+        (
+            "shard-01.db-wal",
+            "is damaged at frame 6",
+            Box::new(|directory| {
+                let log = directory.join("shard-01.db-wal");
+                let mut bytes = std::fs::read(&log).unwrap();
+                bytes[32 + 5 * (24 + 2048) + 300] ^= 4;
+                std::fs::write(log, bytes).unwrap();
+            }),
+        ),
+    ];
+    for (file, why, change) in cases {
+        let directory = copy(truth.directory.path());
+        change(directory.path());
+        let refused = upgrade(&config(directory.path())).unwrap_err().to_string();
+        assert!(refused.contains(file) && refused.contains(why), "{refused}");
+        if why.starts_with("application") {
+            let refused = formats(&config(directory.path())).unwrap_err().to_string();
+            assert!(refused.contains(file) && refused.contains(why), "{refused}");
+        }
+        // The store does not open before everything was converted.
+        assert!(EmbeddedStore::open(&config(directory.path())).is_err(), "{why}");
+    }
 }
 
 /// A head of a format that nobody has written is not taken for one of zeros.

@@ -1,5 +1,6 @@
 //! Rows that are whole and stand in each other's place: only names tell.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use stockade_depot::history::{self, Fault};
@@ -140,4 +141,64 @@ async fn an_empty_database_is_bound_to_its_name_as_well() {
     for owner in [one, other] {
         assert_eq!(owner.verify().await.faults, [Fault::Head]);
     }
+}
+
+/// Puts the rows of `table` in each other's place, below an index that stays as it is: each page is
+/// whole, and the index leads to another row. `key` is the column that is exchanged.
+fn exchange_below_index(path: &Path, table: &str, key: &str) {
+    let conn = connection(path).unwrap();
+    conn.execute_batch(&format!(
+        "CREATE TABLE other AS SELECT * FROM {table} ORDER BY rowid;
+         UPDATE other SET {key} = (SELECT t.{key} FROM {table} t
+             WHERE t.rowid = (SELECT count(*) FROM {table}) + 1 - other.rowid)"
+    ))
+    .unwrap();
+    let root = |of: &str| -> i64 {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        conn.query_row(sql, [of], |row| row.get(0)).unwrap()
+    };
+    let (rows, exchanged) = (root(table), root("other"));
+    conn.execute_batch(&format!(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET rootpage = {exchanged} WHERE name = '{table}';
+         UPDATE sqlite_schema SET rootpage = {rows} WHERE name = 'other';
+         PRAGMA writable_schema = RESET"
+    ))
+    .unwrap();
+}
+
+fn open_one_shard(directory: &Path) -> Arc<dyn Store> {
+    let mut config = EmbeddedConfig::new(directory);
+    config.shards = 1;
+    Arc::new(EmbeddedStore::open(&config).unwrap())
+}
+
+/// Tables that have their key in an index beside them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_an_index_finds_in_the_place_of_another_is_refused() {
+    let directory = scratch();
+    let store = open_one_shard(directory.path());
+    for kind in ["chat", "ledger"] {
+        let manifest = format!("{{\"of\":\"{kind}\"}}");
+        store.put_kind(kind, crate::owner::COMPONENT, &manifest).await.unwrap();
+    }
+    let mut owners = Vec::new();
+    for key in ["a", "b"] {
+        let owner = Owner::create(&store, key).await;
+        store.seal(owner.seal_step(Some(key.as_bytes()))).await.unwrap();
+        owners.push(owner);
+    }
+    store.close().await;
+    drop(store);
+    exchange_below_index(&directory.path().join("global.db"), "kind", "name");
+    exchange_below_index(&directory.path().join("shard-00.db"), "snapshot", "db");
+    let store = open_one_shard(directory.path());
+    is_corrupt(&store.kind("chat").await, "a kind");
+    is_corrupt(&store.kinds().await, "the list of kinds");
+    is_corrupt(&store.put_kind("chat", crate::owner::COMPONENT, "{}").await, "a deploy");
+    for owner in &owners {
+        is_corrupt(&store.actor(&owner.actor).await, "whose snapshot is kept");
+        is_corrupt(&store.take_over(owner.takeover_step()).await, "a snapshot that is handed over");
+    }
+    is_corrupt(&store.actors(None, None, 10).await, "the list of actors");
 }

@@ -121,6 +121,37 @@ async fn a_log_that_is_in_its_file_already_is_put_aside() {
         assert!(matches!(open(directory.path()), Err(OpenStoreError::LogDamaged { .. })));
         let store = accept(directory.path()).unwrap();
         assert!(found(&store, &told).await == told, "nothing was lost");
-        assert_eq!(store.losses().unwrap().len(), 1);
+        let losses = store.losses().unwrap();
+        assert_eq!(losses.len(), 1, "{losses:?}");
+        // With the index it is known.
+        let whole = losses[0].what.contains("all of it was in the file");
+        assert_eq!(whole, image.contains_key("shard-00.db-shm"), "{losses:?}");
+    }
+}
+
+/// A checkpoint was interrupted half way, then a bit of the log flips: neither the good part of the
+/// log nor the file alone is a state that ever was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_ahead_of_its_log_and_not_whole_cannot_be_accepted() {
+    let (world, _, _) = damaged().await;
+    let (before, path) = (world.image(), world.directory.path().join("shard-00.db"));
+    let conn = connection(&path).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+    std::mem::forget(conn);
+    let copied = world.image();
+    let mut image = before.clone();
+    let file = image.get_mut("shard-00.db").unwrap();
+    file.resize(copied["shard-00.db"].len(), 0);
+    for page in (1..file.len() / 2048).step_by(2) {
+        let bytes = page * 2048..(page + 1) * 2048;
+        file[bytes.clone()].copy_from_slice(&copied["shard-00.db"][bytes]);
+    }
+    image.get_mut(LOGS[1]).unwrap()[HEADER + 20 * FRAME + 300] ^= 4;
+    for image in [image.clone(), after_a_power_cut(&image)] {
+        let directory = put(&image);
+        assert!(matches!(open(directory.path()), Err(OpenStoreError::LogDamaged { .. })));
+        let refused = accept(directory.path()).err();
+        assert!(matches!(refused, Some(OpenStoreError::LogBehind { .. })), "{refused:?}");
+        assert!(std::fs::read(directory.path().join(LOGS[1])).unwrap() == image[LOGS[1]]);
     }
 }

@@ -1,10 +1,11 @@
 //! Logs that are shorter than they were, gone, or another one.
 
-use stockade_depot::store::embedded::OpenStoreError;
+use stockade_depot::store::embedded::{OpenStoreError, connection};
 
+use crate::owner::Owner;
 use crate::world::{
-    FRAME, HEADER, LOGS, World, after_a_power_cut, check_whole, commits, end, found, open, put,
-    refused,
+    FRAME, HEADER, LOGS, World, after_a_power_cut, check_whole, commits, end, found, image_of,
+    open, put, refused,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,5 +160,68 @@ async fn an_older_log_is_refused() {
         let mut mixed = new.clone();
         mixed.insert(name.replace("-wal", ""), old[&name.replace("-wal", "")].clone());
         assert!(matches!(refused(&mixed), OpenStoreError::RolledBack { .. }));
+    }
+}
+
+/// A log from before it started over, put back in the same boot: its marks are those of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_a_lap_before_is_refused() {
+    let mut world = World::new().await;
+    world.write(1..4).await;
+    let old = world.image();
+    let conn = connection(&world.directory.path().join("shard-00.db")).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    std::mem::forget(conn);
+    world.write(4..6).await;
+    let (mut image, told) = (world.image(), world.told().await);
+    check_whole(&image, &told).await;
+    image.insert(LOGS[1].to_owned(), old[LOGS[1]].clone());
+    match refused(&image) {
+        OpenStoreError::Foreign { path, why } => {
+            assert!(path.ends_with(LOGS[1]) && why.contains("another log"), "{why}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// Two stores that went on from one copy: salts and marks are the same, and the frames are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_a_twin_is_refused() {
+    let mut world = World::new().await;
+    world.write(1..4).await;
+    let image = world.image();
+    let mut twins = Vec::new();
+    for commits in [1, 4] {
+        let directory = put(&image);
+        let store: std::sync::Arc<dyn stockade_depot::Store> = open(directory.path()).unwrap();
+        let of_shard = world.owners.iter().find(|owner| owner.fence.db.shard().0 == 0).unwrap();
+        let mut owner = Owner { store: std::sync::Arc::clone(&store), ..of_shard.clone() };
+        for version in 0..commits {
+            owner.commit(&[(1, 100 + 10 * commits + version)], 3).await;
+        }
+        twins.push(image_of(directory.path()));
+        store.close().await;
+    }
+    let mut mixed = twins[0].clone();
+    mixed.insert(LOGS[1].to_owned(), twins[1][LOGS[1]].clone());
+    let refused = refused(&mixed);
+    let due = matches!(refused, OpenStoreError::LogCut { .. } | OpenStoreError::LogDamaged { .. });
+    assert!(due, "{refused}");
+}
+
+/// What a file's header says of its pages is not proved when it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_pages_have_another_size_than_its_logs_is_refused() {
+    let mut world = World::new().await;
+    world.write(1..3).await;
+    let mut image = world.image();
+    image.get_mut("shard-00.db").unwrap()[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    for image in [image.clone(), after_a_power_cut(&image)] {
+        match refused(&image) {
+            OpenStoreError::Foreign { path, why } => {
+                assert!(path.ends_with(LOGS[1]) && why.contains("2048 bytes"), "{why}");
+            }
+            other => panic!("{other}"),
+        }
     }
 }

@@ -128,3 +128,24 @@ async fn behind_the_end_nothing_counts() {
         check_whole(&damaged, &told).await;
     }
 }
+
+/// An index that a machine has kept from an earlier moment proves what it names, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_an_older_index_damage_is_seen() {
+    let mut world = World::new().await;
+    world.write(1..4).await;
+    let older = world.image();
+    world.write(4..8).await;
+    let (mut image, told) = (after_a_power_cut(&world.image()), world.told().await);
+    let (name, index) = (LOGS[1], "shard-00.db-shm");
+    image.insert(index.to_owned(), older[index].clone());
+    check_whole(&image, &told).await;
+    let known = commits(&older[name]).len();
+    let frame = commits(&image[name])[known + 1];
+    flip(image.get_mut(name).unwrap(), (HEADER + (frame - 1) * FRAME + 300) * 8);
+    let directory = put(&image);
+    let refused = open(directory.path()).err();
+    let due = u32::try_from(frame).unwrap();
+    let is_due = matches!(refused, Some(OpenStoreError::LogDamaged { frame, .. }) if frame == due);
+    assert!(is_due, "{refused:?}");
+}

@@ -6,10 +6,11 @@
 //! just started knows nothing to be old.
 //!
 //! ```text
-//! marks of a database   (txid 7, 10:00:00)  (txid 31, 10:00:08)  ...  (txid 90, 10:00:57)
-//!                        each: this commit was there at that time, by this process's clock
+//! sightings of a database   (txid 7, 10:00:00)  (txid 31, 10:00:08)  ...  (txid 90, 10:00:57)
+//!                           each: this commit was there at that time, by this process's clock
 //! ```
-//! Invariant: a mark is never earlier than its commit. A database without marks is kept as it is.
+//! Invariant: a sighting is never earlier than its commit. A database without sightings is kept as
+//! it is.
 
 use std::collections::HashMap;
 
@@ -21,26 +22,26 @@ use crate::store::limits::{
     AGED_DATABASES_MAX, CLOCK_AWAY_MS, CLOCK_AWAY_TOLD_EVERY_MS, COMMIT_ROWS_MS_MIN,
 };
 
-/// Marks of one database beside the newest one. 8: an age is told to an eighth of it, about.
-const MARKS_MAX: usize = 8;
+/// Sightings of one database beside the newest one. 8: an age is told to an eighth of it, about.
+const SIGHTINGS_MAX: usize = 8;
 /// The least time between two of them, in milliseconds: the shortest age that is asked for, told to an
 /// eighth of it.
-const MARK_EVERY_MS: u64 = COMMIT_ROWS_MS_MIN / MARKS_MAX as u64;
+const SIGHTING_EVERY_MS: u64 = COMMIT_ROWS_MS_MIN / SIGHTINGS_MAX as u64;
 
 /// A commit, and when it was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct Sighting {
     txid: Txid,
     steady_ms: u64,
 }
 
 /// What is known of one database, oldest first. The last one is its newest commit.
-type Marks = Vec<Mark>;
+type Sightings = Vec<Sighting>;
 
 /// The ages of one file's commits.
 pub(super) struct Ages {
     clock: Clock,
-    marks: Mutex<HashMap<DbId, Marks>>,
+    sightings: Mutex<HashMap<DbId, Sightings>>,
     /// When somebody's clock was last complained about.
     warned_ms: Mutex<Option<u64>>,
 }
@@ -48,18 +49,18 @@ pub(super) struct Ages {
 impl Ages {
     /// Nothing is known yet.
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, marks: Mutex::default(), warned_ms: Mutex::default() }
+        Self { clock, sightings: Mutex::default(), warned_ms: Mutex::default() }
     }
 
     /// This process makes commit `txid` of a database, labelled `time_ms`.
     pub(super) fn committed(&self, db: DbId, txid: Txid, time_ms: u64) {
         let steady_ms = self.clock.steady_ms();
         {
-            let mut all = self.marks.lock();
-            let marks = entry(&mut all, db);
+            let mut all = self.sightings.lock();
+            let sightings = entry(&mut all, db);
             // One with this number was undone: it is another commit.
-            marks.retain(|mark| mark.txid < txid);
-            push(marks, Mark { txid, steady_ms });
+            sightings.retain(|sighting| sighting.txid < txid);
+            push(sightings, Sighting { txid, steady_ms });
         }
         self.check_label(db, time_ms, steady_ms, None);
     }
@@ -68,41 +69,41 @@ impl Ages {
     pub(super) fn looked(&self, db: DbId, head: Txid, time_ms: u64) {
         let steady_ms = self.clock.steady_ms();
         let before = {
-            let mut all = self.marks.lock();
-            let marks = entry(&mut all, db);
-            marks.retain(|mark| mark.txid <= head);
-            let before = marks.last().copied();
-            if before.is_none_or(|mark| mark.txid < head) {
-                push(marks, Mark { txid: head, steady_ms });
+            let mut all = self.sightings.lock();
+            let sightings = entry(&mut all, db);
+            sightings.retain(|sighting| sighting.txid <= head);
+            let before = sightings.last().copied();
+            if before.is_none_or(|sighting| sighting.txid < head) {
+                push(sightings, Sighting { txid: head, steady_ms });
             }
             before
         };
-        if let Some(before) = before.filter(|mark| mark.txid < head) {
+        if let Some(before) = before.filter(|sighting| sighting.txid < head) {
             self.check_label(db, time_ms, steady_ms, Some(before));
         }
     }
 
     /// The newest commit of a database that is at least `age_ms` old; `None`: none is known to be.
-    /// Marks before it are given up: the floor that rises to it does not come back.
+    /// Sightings before it are given up: the floor that rises to it does not come back.
     pub(super) fn old_enough(&self, db: DbId, age_ms: u64) -> Option<Txid> {
         let now = self.clock.steady_ms();
-        let mut all = self.marks.lock();
-        let marks = all.get_mut(&db)?;
-        let is_old = |mark: &Mark| now.saturating_sub(mark.steady_ms) >= age_ms;
-        let newest = marks.iter().rposition(is_old)?;
-        marks.drain(..newest);
-        marks.first().map(|mark| mark.txid)
+        let mut all = self.sightings.lock();
+        let sightings = all.get_mut(&db)?;
+        let is_old = |sighting: &Sighting| now.saturating_sub(sighting.steady_ms) >= age_ms;
+        let newest = sightings.iter().rposition(is_old)?;
+        sightings.drain(..newest);
+        sightings.first().map(|sighting| sighting.txid)
     }
 
     /// The database is gone.
     pub(super) fn forget(&self, db: DbId) {
-        self.marks.lock().remove(&db);
+        self.sightings.lock().remove(&db);
     }
 
     /// Warns if a label is far from this machine's clock: it was made just now, or after `before`.
-    fn check_label(&self, db: DbId, time_ms: u64, steady_ms: u64, before: Option<Mark>) {
+    fn check_label(&self, db: DbId, time_ms: u64, steady_ms: u64, before: Option<Sighting>) {
         let now_ms = self.clock.now_ms();
-        let since = before.map_or(0, |mark| steady_ms.saturating_sub(mark.steady_ms));
+        let since = before.map_or(0, |sighting| steady_ms.saturating_sub(sighting.steady_ms));
         let ahead_ms = time_ms.saturating_sub(now_ms);
         let behind_ms = now_ms.saturating_sub(time_ms).saturating_sub(since);
         if ahead_ms.max(behind_ms) <= CLOCK_AWAY_MS {
@@ -121,8 +122,8 @@ impl Ages {
     }
 }
 
-/// The marks of a database. Where too many databases are known, another one starts over.
-fn entry(all: &mut HashMap<DbId, Marks>, db: DbId) -> &mut Marks {
+/// The sightings of a database. Where too many databases are known, another one starts over.
+fn entry(all: &mut HashMap<DbId, Sightings>, db: DbId) -> &mut Sightings {
     if all.len() >= AGED_DATABASES_MAX
         && !all.contains_key(&db)
         && let Some(other) = all.keys().next().copied()
@@ -132,19 +133,20 @@ fn entry(all: &mut HashMap<DbId, Marks>, db: DbId) -> &mut Marks {
     all.entry(db).or_default()
 }
 
-/// Adds a newest mark. The one before stays if it is far enough from its own neighbour; of too many,
+/// Adds a newest sighting. The one before stays if it is far enough from its own neighbour; of too many,
 /// one goes that leaves the smallest gap, and never the oldest.
-fn push(marks: &mut Marks, new: Mark) {
-    if let [.., before, last] = marks[..]
-        && last.steady_ms.saturating_sub(before.steady_ms) < MARK_EVERY_MS
+fn push(sightings: &mut Sightings, new: Sighting) {
+    if let [.., before, last] = sightings[..]
+        && last.steady_ms.saturating_sub(before.steady_ms) < SIGHTING_EVERY_MS
     {
-        marks.pop();
+        sightings.pop();
     }
-    marks.push(new);
-    if marks.len() > MARKS_MAX + 1 {
-        let gap = |at: &usize| marks[at + 1].steady_ms.saturating_sub(marks[at - 1].steady_ms);
-        if let Some(least) = (1..marks.len() - 1).min_by_key(gap) {
-            marks.remove(least);
+    sightings.push(new);
+    if sightings.len() > SIGHTINGS_MAX + 1 {
+        let gap =
+            |at: &usize| sightings[at + 1].steady_ms.saturating_sub(sightings[at - 1].steady_ms);
+        if let Some(least) = (1..sightings.len() - 1).min_by_key(gap) {
+            sightings.remove(least);
         }
     }
 }
@@ -177,7 +179,7 @@ mod tests {
         assert_eq!(ages.old_enough(DB, 0), None);
     }
 
-    /// A day of commits and rounds of trimming: few marks, none too young, and none much older than it
+    /// A day of commits and rounds of trimming: few sightings, none too young, and none much older than it
     /// has to be.
     #[test]
     fn ages_are_told_in_bounded_memory() {
@@ -186,9 +188,9 @@ mod tests {
         for second in 1..=86_400_u64 {
             now.fetch_add(1_000, Ordering::Relaxed);
             ages.committed(DB, Txid(second), now.load(Ordering::Relaxed));
-            assert!(ages.marks.lock()[&DB].len() <= MARKS_MAX + 1);
-            let of = |mark: &Mark| (mark.steady_ms - begun) / 1_000 == mark.txid.0;
-            assert!(ages.marks.lock()[&DB].iter().all(of));
+            assert!(ages.sightings.lock()[&DB].len() <= SIGHTINGS_MAX + 1);
+            let of = |sighting: &Sighting| (sighting.steady_ms - begun) / 1_000 == sighting.txid.0;
+            assert!(ages.sightings.lock()[&DB].iter().all(of));
             if second.is_multiple_of(60) && second > 60 {
                 let old = ages.old_enough(DB, 60_000).unwrap().0;
                 assert!((60..=90).contains(&(second - old)), "{old} at {second}");
@@ -216,6 +218,6 @@ mod tests {
         for n in 0..=AGED_DATABASES_MAX as u128 {
             ages.committed(DbId(n.to_be_bytes()), Txid(1), 1_000_000);
         }
-        assert_eq!(ages.marks.lock().len(), AGED_DATABASES_MAX);
+        assert_eq!(ages.sightings.lock().len(), AGED_DATABASES_MAX);
     }
 }

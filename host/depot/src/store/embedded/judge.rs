@@ -4,7 +4,7 @@
 //! index   names frames that were durable in the log it is of: fewer good ones are damage, exactly
 //!         (of the same boot: also if the log is another one, or none)
 //! chains  without an index: two commits in one chain behind the first bad frame
-//! stamps  file at epoch 6 ── log ── 7, 8, 9      the log begins one above its file at most,
+//! marks   file at epoch 6 ── log ── 7, 8, 9      the log begins one above its file at most,
 //!         file at epoch 8 ── log ── 7, 8, 9      and the file is nowhere beyond its log
 //! ```
 //!
@@ -14,7 +14,7 @@
 
 use super::index::Index;
 use super::log::{Header, Log};
-use super::stamp::{Stamp, Which};
+use super::mark::{Mark, Which};
 
 /// Everything that was looked at of one file.
 pub(super) struct Evidence<'a> {
@@ -25,8 +25,8 @@ pub(super) struct Evidence<'a> {
     pub(super) same_boot: bool,
     /// Page size of the file, if it has pages.
     pub(super) page_bytes: Option<u32>,
-    /// Stamp of the file without its log.
-    pub(super) bare: Option<Stamp>,
+    /// Mark of the file without its log.
+    pub(super) bare: Option<Mark>,
 }
 
 /// What it proves.
@@ -73,7 +73,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Verdict {
     if let Some(damage) = damage(evidence) {
         return Verdict::Damaged(damage);
     }
-    match (evidence.bare, evidence.log.stamps) {
+    match (evidence.bare, evidence.log.marks) {
         (Some(bare), Some((_, last))) if bare.epoch > last.epoch => Verdict::Foreign(format!(
             "it ends at epoch {} and its file is at {}: an older log was put back",
             last.epoch, bare.epoch
@@ -92,7 +92,7 @@ fn strange(evidence: &Evidence<'_>) -> Option<String> {
         return Some(format!("its pages have {} bytes and its file's {bytes}", log.page_bytes));
     }
     let expected = (evidence.which, bare.map(|bare| bare.store));
-    if let Some((first, last)) = log.stamps {
+    if let Some((first, last)) = log.marks {
         if let Some(why) = [first, last].into_iter().find_map(|of| of.strange_to(expected)) {
             return Some(why);
         }
@@ -169,8 +169,8 @@ fn bare(evidence: &Evidence<'_>, index: Option<&Index>) -> Bare {
         Some(_) | None => {}
     }
     let Some(bare) = evidence.bare else { return Bare::Before };
-    let beyond_good = log.stamps.is_some_and(|(_, last)| bare.epoch > last.epoch);
-    let into_lost = log.stamp_behind.is_some_and(|stamp| bare.epoch >= stamp.epoch);
+    let beyond_good = log.marks.is_some_and(|(_, last)| bare.epoch > last.epoch);
+    let into_lost = log.mark_behind.is_some_and(|mark| bare.epoch >= mark.epoch);
     if beyond_good || into_lost { Bare::Beyond } else { Bare::Before }
 }
 

@@ -18,8 +18,8 @@ use parking_lot::{Condvar, Mutex};
 use super::Files;
 use super::file::DataFile;
 use super::group::Size;
+use super::mark::Which;
 use super::marks;
-use super::stamp::Which;
 use crate::error::StoreError;
 
 /// What a mark's step writes, roughly. A full store takes it.

@@ -38,7 +38,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use super::stamp::Stamp;
+use super::mark::Mark;
 
 /// Bytes of the header of a log.
 pub(super) const HEADER_BYTES: usize = 32;
@@ -128,10 +128,10 @@ pub(super) struct Log {
     pub(super) chained: u32,
     /// Frames behind the first bad one that continue a chain.
     pub(super) links: u32,
-    /// Stamps of the file in good frames: the first and the last.
-    pub(super) stamps: Option<(Stamp, Stamp)>,
-    /// The first stamp behind the bad frame.
-    pub(super) stamp_behind: Option<Stamp>,
+    /// Marks of the file in good frames: the first and the last.
+    pub(super) marks: Option<(Mark, Mark)>,
+    /// The first mark behind the bad frame.
+    pub(super) mark_behind: Option<Mark>,
 }
 
 /// Reads a log. `page_bytes` is what its file has, if that is known; `asked` a frame up to which
@@ -166,7 +166,7 @@ fn fill(log: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
 
 impl Log {
     fn new(header: Header, page_bytes: u32, salts: [u8; 8]) -> Self {
-        let (stamps, stamp_behind, asked) = (None, None, None);
+        let (marks, mark_behind, asked) = (None, None, None);
         let (good, commits, bad, behind, chained, links) = (0, 0, 1, 0, 0, 0);
         Self {
             header,
@@ -179,8 +179,8 @@ impl Log {
             behind,
             chained,
             links,
-            stamps,
-            stamp_behind,
+            marks,
+            mark_behind,
         }
     }
 }
@@ -244,8 +244,8 @@ struct Scan {
     salts: [u8; 8],
     /// Commits of the chain that is going on.
     chain: u32,
-    /// Stamps since the last commit.
-    pending: Option<(Stamp, Stamp)>,
+    /// Marks since the last commit.
+    pending: Option<(Mark, Mark)>,
 }
 
 impl Scan {
@@ -296,16 +296,16 @@ impl Scan {
         if self.asked == Some(self.next) {
             self.log.asked = Some(sum);
         }
-        if let Some(stamp) = Stamp::in_page(frame.page()) {
-            let first = self.pending.map_or(stamp, |(first, _)| first);
-            self.pending = Some((first, stamp));
+        if let Some(mark) = Mark::in_page(frame.page()) {
+            let first = self.pending.map_or(mark, |(first, _)| first);
+            self.pending = Some((first, mark));
         }
         if frame.commits() {
             self.log.good = self.next;
             self.log.commits += 1;
             if let Some((first, last)) = self.pending.take() {
-                let first = self.log.stamps.map_or(first, |(first, _)| first);
-                self.log.stamps = Some((first, last));
+                let first = self.log.marks.map_or(first, |(first, _)| first);
+                self.log.marks = Some((first, last));
             }
         }
     }
@@ -348,8 +348,8 @@ impl Scan {
                 self.log.behind += 1;
             }
         }
-        if self.log.stamp_behind.is_none() {
-            self.log.stamp_behind = Stamp::in_page(frame.page());
+        if self.log.mark_behind.is_none() {
+            self.log.mark_behind = Mark::in_page(frame.page());
         }
     }
 }

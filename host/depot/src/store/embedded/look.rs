@@ -4,7 +4,7 @@
 //! ```text
 //! -wal ─► log    \
 //! -shm ─► index   ─► judge ─► sound     SQLite goes on
-//! .db  ─► stamp  /            foreign   refused
+//! .db  ─► mark   /           foreign   refused
 //!                             damaged   refused, or a copy is put aside and SQLite takes the rest
 //! ```
 //!
@@ -25,10 +25,10 @@ use super::config::EmbeddedConfig;
 use super::index::Index;
 use super::judge::{Bare, Damage, Evidence, Verdict, judge};
 use super::log::{self, Log};
+use super::mark::{Mark, Which};
 use super::open::{OpenStoreError, beside};
 use super::overtaken;
 use super::private;
-use super::stamp::{Stamp, Which};
 use crate::store::limits::DAMAGED_LOGS_MAX;
 
 /// Where the header of a file has its page size, and how many bytes of it are read.
@@ -97,7 +97,7 @@ fn look_at(
         // SQLite would delete the log.
         return Err(OpenStoreError::Missing(path.to_owned()));
     }
-    let bare = if log.header == log::Header::None { None } else { bare_stamp(path) };
+    let bare = if log.header == log::Header::None { None } else { bare_mark(path) };
     if let Some(why) = bare.and_then(|bare| bare.strange_to((which, None))) {
         return Err(OpenStoreError::Foreign { path: path.to_owned(), why });
     }
@@ -139,9 +139,9 @@ fn bare(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
-/// The stamp that a file has without its log. `None`: none yet, or a checkpoint was interrupted.
-fn bare_stamp(path: &Path) -> Option<Stamp> {
-    Stamp::read(&bare(path).ok()?).ok().flatten()
+/// The mark that a file has without its log. `None`: none yet, or a checkpoint was interrupted.
+fn bare_mark(path: &Path) -> Option<Mark> {
+    Mark::read(&bare(path).ok()?).ok().flatten()
 }
 
 /// Whether SQLite finds a file in order without its log.

@@ -24,9 +24,9 @@ use rusqlite::{Connection, Error, OptionalExtension, TransactionBehavior};
 
 use super::config::EmbeddedConfig;
 use super::look::Accepted;
+use super::mark::{Mark, Which};
 use super::open::{self, Layout, OpenStoreError};
 use super::rows;
-use super::stamp::{Stamp, Which};
 use crate::error::StoreError;
 use crate::store::{limits, sql};
 
@@ -36,7 +36,7 @@ struct Open<'a> {
     path: &'a Path,
     conn: Connection,
     /// What it has of its own.
-    stamp: Option<Stamp>,
+    mark: Option<Mark>,
     /// What it has of the others.
     seen: Vec<(u8, u64)>,
 }
@@ -62,8 +62,7 @@ pub(super) fn settle(
     let store = open::store_id(&files[0].conn)?.ok_or_else(|| strange("it has no store id"))?;
     let store: [u8; 16] = store.try_into().map_err(|_| strange("its store id is damaged"))?;
     for file in &files {
-        let stamp = file.stamp.and_then(|stamp| stamp.strange_to((file.which, Some(store))));
-        if let Some(why) = stamp {
+        if let Some(why) = file.mark.and_then(|mark| mark.strange_to((file.which, Some(store)))) {
             return Err(OpenStoreError::Foreign { path: file.path.to_owned(), why });
         }
     }
@@ -96,19 +95,19 @@ impl<'a> Open<'a> {
             }
             error => error.into(),
         };
-        let stamp = Stamp::read(&conn).map_err(damaged)?;
-        let seen = if stamp.is_some() { seen(&conn).map_err(damaged)? } else { Vec::new() };
-        Ok(Self { which, path, conn, stamp, seen })
+        let mark = Mark::read(&conn).map_err(damaged)?;
+        let seen = if mark.is_some() { seen(&conn).map_err(damaged)? } else { Vec::new() };
+        Ok(Self { which, path, conn, mark, seen })
     }
 
     /// Before there were marks a file was nowhere.
     fn epoch(&self) -> u64 {
-        self.stamp.map_or(0, |stamp| stamp.epoch)
+        self.mark.map_or(0, |mark| mark.epoch)
     }
 
     /// Gives it marks if it has none. What it has without its log tells whose it is from then on.
     fn finish(&mut self, store: [u8; 16], was_damaged: bool) -> Result<(), OpenStoreError> {
-        if self.stamp.is_none() {
+        if self.mark.is_none() {
             let step = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             begin(&step, store, self.which)?;
             step.commit()?;
@@ -121,7 +120,7 @@ impl<'a> Open<'a> {
             // Frames behind the good part of the log would look like damage once more.
             checkpoint("TRUNCATE")?;
         } else if self.epoch() == 0 {
-            // A new file has its stamp in its log only: without the log it is to be known, too.
+            // A new file has its mark in its log only: without the log it is to be known, too.
             checkpoint("PASSIVE")?;
         }
         Ok(())
@@ -133,8 +132,8 @@ impl<'a> Open<'a> {
 pub(super) fn begin(conn: &Connection, store: [u8; 16], which: Which) -> rusqlite::Result<()> {
     conn.execute_batch(sql::OWN_SCHEMA)?;
     conn.execute(sql::OWN_CLEAR, [])?;
-    let stamp = Stamp { store, which, epoch: 0 };
-    conn.execute(sql::OWN_PUT, [&stamp.to_bytes()[..]]).map(drop)
+    let mark = Mark { store, which, epoch: 0 };
+    conn.execute(sql::OWN_PUT, [&mark.to_bytes()[..]]).map(drop)
 }
 
 fn seen(conn: &Connection) -> rusqlite::Result<Vec<(u8, u64)>> {
@@ -244,17 +243,17 @@ pub(super) fn losses(global: &Connection) -> Result<Vec<Loss>, StoreError> {
 
 /// Whether a file was written since it was made.
 pub(super) fn was_used(conn: &Connection) -> rusqlite::Result<bool> {
-    let Some(stamp) = Stamp::read(conn)? else { return Ok(false) };
-    Ok(stamp.epoch > 0 || !seen(conn)?.is_empty())
+    let Some(mark) = Mark::read(conn)? else { return Ok(false) };
+    Ok(mark.epoch > 0 || !seen(conn)?.is_empty())
 }
 
 /// Raises a file's own mark: a step of its own, or one of a group. The mark that it has then.
 pub(super) fn raise(conn: &Connection) -> Result<u64, StoreError> {
-    let stamp = Stamp::read(conn)?
+    let mark = Mark::read(conn)?
         .ok_or_else(|| StoreError::Corrupt("the file has no high-water mark".into()))?;
-    let stamp = Stamp { epoch: stamp.epoch + 1, ..stamp };
-    conn.prepare_cached(sql::OWN_SET)?.execute([&stamp.to_bytes()[..]])?;
-    Ok(stamp.epoch)
+    let mark = Mark { epoch: mark.epoch + 1, ..mark };
+    conn.prepare_cached(sql::OWN_SET)?.execute([&mark.to_bytes()[..]])?;
+    Ok(mark.epoch)
 }
 
 /// Writes down what marks other files have.

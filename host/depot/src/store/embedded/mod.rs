@@ -25,6 +25,7 @@ mod judge;
 mod keeper;
 mod log;
 mod look;
+mod mark;
 mod marks;
 mod older;
 mod open;
@@ -37,7 +38,6 @@ mod retention;
 mod room;
 mod rows;
 mod staged;
-mod stamp;
 mod steps;
 mod upgrade;
 mod vfs;
@@ -62,8 +62,8 @@ use alone::Held;
 use file::DataFile;
 use health::Failures;
 use keeper::Keeper;
+use mark::Which;
 use room::Room;
-use stamp::Which;
 use wal::Stop;
 
 /// A connection to one file of a store, for tools and tests: pages are proved when they are read,

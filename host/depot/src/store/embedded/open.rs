@@ -23,10 +23,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 
 use super::config::EmbeddedConfig;
 use super::failure;
+use super::mark::Which;
 use super::marks;
 use super::older;
 use super::private;
-use super::stamp::Which;
 use super::vfs::{self, Damage, Fault, Key, Place};
 use crate::store::{limits, sql};
 

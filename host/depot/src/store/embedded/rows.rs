@@ -31,7 +31,9 @@ fn out_of_range(what: &str) -> StoreError {
     StoreError::Corrupt(format!("a stored {what} is out of range"))
 }
 
-/// Refuses a row that is not the one that was asked for.
+/// Refuses a row that is not the one that was asked for. An index leads to rows of `kind` and
+/// `snapshot` only; of tables that keep their rows in their key it cannot fail today, and states what
+/// their statements promise.
 pub(super) fn asked<T: PartialEq>(what: &str, asked: &T, found: &T) -> Read<()> {
     if asked == found {
         return Ok(());

@@ -233,8 +233,32 @@ fn with_the_index_any_flip_and_any_cut_is_seen() {
     }
 }
 
-fn stamp(epoch: u64) -> Stamp {
-    Stamp { store: [1; 16], which: Which::shard(0), epoch }
+/// An index is written after the group that it names. Before the first group of a lap it names
+/// nothing, and has the salts of that lap already or those that it had before.
+#[test]
+fn only_an_index_without_frames_may_be_of_another_lap() {
+    let mut disk = Disk::new(7);
+    disk.run();
+    let (old, bytes) = (disk.index(), disk.bytes.clone());
+    disk.start_over();
+    let next = disk.index();
+    assert_eq!(verdict(&bytes, Some(&next), true), Verdict::Sound, "nothing of it is written yet");
+    let unknown = Index { frames: 0, salts: [9; 8], ..old };
+    disk.commit();
+    assert_eq!(verdict(&disk.bytes, Some(&unknown), true), Verdict::Sound, "not named yet");
+    disk.commit();
+    for (bytes, index) in [(&bytes, &unknown), (&disk.bytes, &unknown), (&disk.bytes, &old)] {
+        let found = verdict(bytes, Some(index), true);
+        assert!(
+            matches!(&found, Verdict::Foreign(why) if why.contains("another log")),
+            "{found:?}"
+        );
+        assert_eq!(verdict(bytes, Some(index), false), Verdict::Sound, "of another boot");
+    }
+}
+
+fn mark(epoch: u64) -> Mark {
+    Mark { store: [1; 16], which: Which::shard(0), epoch }
 }
 
 #[test]
@@ -244,8 +268,8 @@ fn a_file_and_its_log_meet() {
     let mut log = log::scan(&disk.bytes[..], None, None).unwrap();
     let page_bytes = Some(u32::try_from(PAGE).unwrap());
     let mut check = |first, last, bare: Option<u64>| {
-        log.stamps = Some((stamp(first), stamp(last)));
-        let bare = bare.map(stamp);
+        log.marks = Some((mark(first), mark(last)));
+        let bare = bare.map(mark);
         let (which, index) = (Which::shard(0), None);
         judge(&Evidence { which, log: &log, index, same_boot: true, page_bytes, bare })
     };

@@ -16,11 +16,11 @@ use rusqlite::{Connection, Error, OptionalExtension, Row};
 
 use crate::store::sql;
 
-/// What a stamp begins with.
+/// What a mark begins with.
 const MAGIC: &[u8; 8] = b"STKDmark";
-/// Bytes of a stamp.
-const STAMP_BYTES: usize = 33;
-/// A row with a stamp: its length, its rowid, the length of its header, the type of its column.
+/// Bytes of a mark.
+const MARK_BYTES: usize = 33;
+/// A row with a mark: its length, its rowid, the length of its header, the type of its column.
 const ROW: [u8; 4] = [35, 1, 2, 12 + 2 * 33];
 /// The first byte of a leaf of a table.
 const LEAF: u8 = 13;
@@ -56,14 +56,14 @@ impl Which {
 
 /// The row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct Mark {
     pub(super) store: [u8; 16],
     pub(super) which: Which,
     pub(super) epoch: u64,
 }
 
-impl Stamp {
-    /// The stamp of a file, if it has one yet.
+impl Mark {
+    /// The mark of a file, if it has one yet.
     ///
     /// # Errors
     /// `FromSqlConversionFailure` if the row is none.
@@ -72,17 +72,17 @@ impl Stamp {
         if there.is_none() {
             return Ok(None);
         }
-        let stamp = |row: &Row<'_>| {
+        let mark = |row: &Row<'_>| {
             let damaged = || {
-                let (kind, what) = (row.get_ref(0).map(|it| it.data_type()), "not a stamp");
+                let (kind, what) = (row.get_ref(0).map(|it| it.data_type()), "not a mark");
                 Error::FromSqlConversionFailure(0, kind.unwrap_or(Type::Null), what.into())
             };
             row.get_ref(0)?.as_blob().ok().and_then(Self::from_bytes).ok_or_else(damaged)
         };
-        conn.query_row(sql::OWN_GET, [], stamp).optional()
+        conn.query_row(sql::OWN_GET, [], mark).optional()
     }
 
-    /// The stamp in a page, if it is the page of one. No page with content of actors is taken for
+    /// The mark in a page, if it is the page of one. No page with content of actors is taken for
     /// it: their rows have more columns, and an overflow page begins with the number of the next
     /// one, which would have to be above 13 << 24.
     pub(super) fn in_page(page: &[u8]) -> Option<Self> {
@@ -91,15 +91,15 @@ impl Stamp {
         }
         let &[high, low] = page.get(8..10)? else { return None };
         let row = usize::from(u16::from_be_bytes([high, low]));
-        let stamp = row + ROW.len();
-        if page.get(row..stamp)? != ROW {
+        let mark = row + ROW.len();
+        if page.get(row..mark)? != ROW {
             return None;
         }
-        Self::from_bytes(page.get(stamp..stamp + STAMP_BYTES)?)
+        Self::from_bytes(page.get(mark..mark + MARK_BYTES)?)
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; STAMP_BYTES] = bytes.try_into().ok()?;
+        let bytes: &[u8; MARK_BYTES] = bytes.try_into().ok()?;
         let rest = bytes.strip_prefix(MAGIC)?;
         let (store, rest) = rest.split_first_chunk()?;
         let (which, epoch) = rest.split_first()?;
@@ -111,8 +111,8 @@ impl Stamp {
     }
 
     /// As the row has it.
-    pub(super) fn to_bytes(self) -> [u8; STAMP_BYTES] {
-        let mut bytes = [0; STAMP_BYTES];
+    pub(super) fn to_bytes(self) -> [u8; MARK_BYTES] {
+        let mut bytes = [0; MARK_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..24].copy_from_slice(&self.store);
         bytes[24] = self.which.0;
@@ -134,18 +134,18 @@ impl Stamp {
 mod tests {
     use super::*;
 
-    fn stamp() -> Stamp {
-        Stamp { store: [7; 16], which: Which::shard(3), epoch: 0x0102_0304_0506_0708 }
+    fn mark() -> Mark {
+        Mark { store: [7; 16], which: Which::shard(3), epoch: 0x0102_0304_0506_0708 }
     }
 
     #[test]
     fn its_bytes_are_pinned() {
-        let bytes = stamp().to_bytes();
+        let bytes = mark().to_bytes();
         assert_eq!(&bytes[..8], b"STKDmark");
         assert_eq!(bytes[8..24], [7; 16]);
         assert_eq!(bytes[24..], [3, 1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(Stamp::from_bytes(&bytes), Some(stamp()));
-        assert_eq!(Stamp::from_bytes(&bytes[1..]), None);
+        assert_eq!(Mark::from_bytes(&bytes), Some(mark()));
+        assert_eq!(Mark::from_bytes(&bytes[1..]), None);
         assert_eq!(Which::GLOBAL.name(), "global.db");
         assert_eq!(Which::shard(3).name(), "shard-03.db");
     }
@@ -158,12 +158,12 @@ mod tests {
             let conn = Connection::open(&path).unwrap();
             let set_up = format!("PRAGMA page_size = {page_bytes}; {}", sql::OWN_SCHEMA);
             conn.execute_batch(&set_up).unwrap();
-            conn.execute(sql::OWN_PUT, [&stamp().to_bytes()[..]]).unwrap();
-            let later = Stamp { epoch: 9, ..stamp() };
+            conn.execute(sql::OWN_PUT, [&mark().to_bytes()[..]]).unwrap();
+            let later = Mark { epoch: 9, ..mark() };
             conn.execute(sql::OWN_SET, [&later.to_bytes()[..]]).unwrap();
             drop(conn);
             let bytes = std::fs::read(&path).unwrap();
-            let found: Vec<_> = bytes.chunks(page_bytes).filter_map(Stamp::in_page).collect();
+            let found: Vec<_> = bytes.chunks(page_bytes).filter_map(Mark::in_page).collect();
             assert_eq!(found, [later]);
             std::fs::remove_file(&path).unwrap();
         }
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn what_is_strange_is_named() {
         let own = (Which::shard(3), Some([7; 16]));
-        assert_eq!(stamp().strange_to(own), None);
-        let of = |expected| stamp().strange_to(expected).unwrap();
+        assert_eq!(mark().strange_to(own), None);
+        let of = |expected| mark().strange_to(expected).unwrap();
         assert_eq!(of((Which::shard(2), Some([7; 16]))), "it is shard-03.db of this store");
         assert_eq!(of((Which::GLOBAL, None)), "it is shard-03.db of this store");
         assert_eq!(of((Which::shard(3), Some([8; 16]))), "it is shard-03.db of another store");
