@@ -24,6 +24,7 @@ mod history;
 mod import;
 mod info;
 mod retire;
+mod room;
 mod runtimes;
 mod upkeep;
 mod verify;
@@ -68,6 +69,7 @@ use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
+use crate::memory::GuestMemory;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
 use crate::router::damaged::Damaged;
@@ -192,7 +194,7 @@ impl Host {
             crashes: Crashes::default(),
             damaged: Damaged::new(config.limits.damaged_rest),
             observer: config.observer.clone(),
-            awake: Awake::new(awake_max),
+            awake: Awake::new(awake_max, GuestMemory::new(config.limits.guest_bytes_max())),
             spares: Arc::default(),
             scratch_dir: dirs.scratch,
             ground,
@@ -205,6 +207,9 @@ impl Host {
         let mut background = background(&router, &keeper, upkeep);
         let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
         background.spawn_on(watch, &keeper);
+        if config.ground.is_none() {
+            background.spawn_on(room::watch_machine(router.clone()), &keeper);
+        }
         let host = Self {
             inner: Arc::new(Inner {
                 background: Mutex::new(background),
@@ -528,6 +533,12 @@ impl Host {
         verify_store(self.inner.store.as_ref(), kind, tell).await
     }
 
+    /// Bytes of memory that all guests here have together.
+    #[must_use]
+    pub fn guest_bytes(&self) -> u64 {
+        self.shared().awake.memory().pool().used()
+    }
+
     /// Actors awake here.
     #[must_use]
     pub fn awake(&self) -> usize {
@@ -711,6 +722,7 @@ fn background(
     tasks.spawn_on(upkeep, keeper);
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.spares.keep().await }, keeper);
+    tasks.spawn_on(room::make(router.clone()), keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

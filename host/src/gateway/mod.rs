@@ -129,7 +129,7 @@ impl Gateways {
         let loopback = auth::is_loopback(address.ip());
         let asks = side == Side::Admin || !loopback;
         let token = if asks { self.token.clone() } else { None };
-        let guard = Arc::new(Guard { token, loopback, gateway: Arc::clone(&self.gateway) });
+        let guard = Arc::new(Guard { token, loopback, side, gateway: Arc::clone(&self.gateway) });
         let (routes, elsewhere) = match side {
             Side::Public => (public::routes(), ["/admin"].as_slice()),
             Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),

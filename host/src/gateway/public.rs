@@ -30,10 +30,13 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let (kind, key, method) = segments(path)?;
     let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
+    let limits = gateway.host.limits(actor.kind()).await;
+    // All that is asked of kinds that are missing counts as one, whatever they are called.
+    let _room = gateway.admission.call(limits.as_ref().map_or("", |_| actor.kind()))?;
     let held = gateway.bodies.read(body).await?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Before anything is read of it. A kind that is missing is told by the call.
-    if let Ok(limits) = gateway.host.limits(actor.kind()).await
+    if let Ok(limits) = limits
         && bytes > limits.payload_bytes_max
     {
         return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
