@@ -18,6 +18,7 @@
 //!
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
+mod call;
 mod config;
 mod fault;
 mod history;
@@ -77,10 +78,9 @@ use crate::router::exits::Exits;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
-use crate::router::request::{self, Called, Ending, Heard, Request, Work};
+use crate::router::request::{self, Ending, Heard, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
-use crate::typed::Arguments;
 use history::Readings;
 use retire::Retired;
 use runtimes::Runtimes;
@@ -268,32 +268,6 @@ impl Host {
     pub fn manifest(&self) -> Manifest {
         let HostConfig { kind_defaults, limits, .. } = &self.inner.config;
         Manifest { limits: kind_defaults.clone().within(limits) }
-    }
-
-    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
-    /// call wrote is durable and the actor's ownership is confirmed.
-    ///
-    /// # Errors
-    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `Overloaded`. From the
-    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `HostError::retry`.
-    pub async fn call(
-        &self,
-        actor: &ActorId,
-        method: &str,
-        arguments: Arguments,
-    ) -> Result<Reply, HostError> {
-        let program = self.shared().kinds.current(actor.kind()).await?;
-        let found = Arc::clone(program.component.methods().find(method)?);
-        let values = found.arguments(&arguments)?;
-        let limits = Arc::clone(&program.limits);
-        let (reply, heard) = request::Reply::new(self.callers());
-        let original = (method.to_owned(), Arc::new(arguments));
-        let work = Work::Call { method: found, values, program, original, reply };
-        let Heard { value, generation, txid, bill } =
-            self.hear(&limits, actor, work, heard).await?;
-        let Called { method, values } = value;
-        Ok(Reply { method, values, generation, txid, bill })
     }
 
     /// Runs an operator's statements through the actor's live session; if it sleeps, on its
@@ -675,20 +649,6 @@ impl Host {
             verdict: Some(Verdict::Indeterminate),
             cause: "the host shut down without waiting any longer".to_owned(),
         }
-    }
-
-    async fn hear<T>(
-        &self,
-        limits: &Limits,
-        actor: &ActorId,
-        work: Work,
-        heard: oneshot::Receiver<Result<T, HostError>>,
-    ) -> Result<T, HostError> {
-        let request = Request { actor: actor.clone(), queued: Instant::now(), work };
-        self.inner.router.dispatch(limits, request)?;
-        // The slot answers every request it takes, and refuses those it never began when it is
-        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
-        heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
     }
 }
 

@@ -41,9 +41,17 @@ async fn call(
     {
         return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
     }
-    let arguments = arguments::read(&headers, &held.bytes)?;
-    let reply = gateway.host.call(&actor, &method, arguments).await?;
-    Ok(reply::of_call(&reply, arguments::wanted(&headers)))
+    let callable = gateway.host.callable(actor.kind()).await?;
+    let wanted = arguments::wanted(&headers);
+    let read = move || {
+        let mut held = held;
+        let arguments = arguments::read(&headers, &mut held)?;
+        Ok::<_, Refusal>((callable.with(&method, arguments)?, held))
+    };
+    // What the body takes in memory is held until the call has ended.
+    let (ready, _held) = gateway.readers.run(usize::try_from(bytes).unwrap_or(usize::MAX), read).await?;
+    let reply = gateway.host.call_ready(&actor, ready).await?;
+    Ok(reply::of_call(&reply, wanted))
 }
 
 /// Describes the methods of a kind.
