@@ -44,7 +44,7 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, OpenError, Reason, StoreFailure, StoreFull, Verdict,
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 pub use crate::actor::bill::Bill;
@@ -78,7 +78,7 @@ use crate::router::exits::Exits;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
-use crate::router::request::{self, Ending, Heard, Work};
+use crate::router::request::{self, Ending, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
 use history::Readings;

@@ -9,7 +9,7 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// What there is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// All of it.
     pub total: u64,
     /// What can be had without swapping.
@@ -19,7 +19,7 @@ pub struct Memory {
 /// The least of the machine and of each group around this process, by what is available and by how
 /// much there is. `None` if the system does not say.
 #[must_use]
-pub fn memory() -> Option<Memory> {
+pub(crate) fn memory() -> Option<Memory> {
     let machine = of_meminfo(&fs::read_to_string(MEMINFO).ok()?)?;
     let groups = fs::read_to_string(CGROUP).unwrap_or_default();
     let least = |least: Memory, group: Memory| Memory {

@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(memory.pool().used(), 100);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_waits_in_vain_is_refused() {
         let memory = GuestMemory::new(100);
         let share = memory.part().share;

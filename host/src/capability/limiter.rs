@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(limiter.memory_bytes(), 50);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_all_guests_have_is_bounded_and_told_apart() {
         let mut limiter = limiter(&Limits::default(), 2 * GRAIN as u64);
         assert!(limiter.memory_growing(0, 3 * GRAIN, None).await.unwrap());

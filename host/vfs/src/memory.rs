@@ -221,7 +221,9 @@ mod tests {
     fn no_more_is_held_than_there_is_and_a_dropped_share_gives_it_back() {
         let told = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&told);
-        let on_scarce = move || drop(count.fetch_add(1, Ordering::Relaxed));
+        let on_scarce = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
         let pool = Pool::new(800, Box::new(on_scarce));
         let (a, b) = (Share::of(&pool), Share::of(&pool));
         assert!(a.take(400) && b.take(300));
