@@ -18,12 +18,14 @@
 //!
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
+mod call;
 mod config;
 mod fault;
 mod history;
 mod import;
 mod info;
 mod retire;
+mod room;
 mod runtimes;
 mod upkeep;
 mod verify;
@@ -42,7 +44,7 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, OpenError, Reason, StoreFailure, StoreFull, Verdict,
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 pub use crate::actor::bill::Bill;
@@ -68,6 +70,7 @@ use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
+use crate::memory::GuestMemory;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
 use crate::router::damaged::Damaged;
@@ -75,10 +78,9 @@ use crate::router::exits::Exits;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
-use crate::router::request::{self, Called, Ending, Heard, Request, Work};
+use crate::router::request::{self, Ending, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
-use crate::typed::Arguments;
 use history::Readings;
 use retire::Retired;
 use runtimes::Runtimes;
@@ -192,7 +194,7 @@ impl Host {
             crashes: Crashes::default(),
             damaged: Damaged::new(config.limits.damaged_rest),
             observer: config.observer.clone(),
-            awake: Awake::new(awake_max),
+            awake: Awake::new(awake_max, GuestMemory::new(config.limits.guest_bytes_max())),
             spares: Arc::default(),
             scratch_dir: dirs.scratch,
             ground,
@@ -205,6 +207,9 @@ impl Host {
         let mut background = background(&router, &keeper, upkeep);
         let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
         background.spawn_on(watch, &keeper);
+        if config.ground.is_none() {
+            background.spawn_on(room::watch_machine(router.clone()), &keeper);
+        }
         let host = Self {
             inner: Arc::new(Inner {
                 background: Mutex::new(background),
@@ -263,32 +268,6 @@ impl Host {
     pub fn manifest(&self) -> Manifest {
         let HostConfig { kind_defaults, limits, .. } = &self.inner.config;
         Manifest { limits: kind_defaults.clone().within(limits) }
-    }
-
-    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
-    /// call wrote is durable and the actor's ownership is confirmed.
-    ///
-    /// # Errors
-    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `Overloaded`. From the
-    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `HostError::retry`.
-    pub async fn call(
-        &self,
-        actor: &ActorId,
-        method: &str,
-        arguments: Arguments,
-    ) -> Result<Reply, HostError> {
-        let program = self.shared().kinds.current(actor.kind()).await?;
-        let found = Arc::clone(program.component.methods().find(method)?);
-        let values = found.arguments(&arguments)?;
-        let limits = Arc::clone(&program.limits);
-        let (reply, heard) = request::Reply::new(self.callers());
-        let original = (method.to_owned(), Arc::new(arguments));
-        let work = Work::Call { method: found, values, program, original, reply };
-        let Heard { value, generation, txid, bill } =
-            self.hear(&limits, actor, work, heard).await?;
-        let Called { method, values } = value;
-        Ok(Reply { method, values, generation, txid, bill })
     }
 
     /// Runs an operator's statements through the actor's live session; if it sleeps, on its
@@ -528,6 +507,12 @@ impl Host {
         verify_store(self.inner.store.as_ref(), kind, tell).await
     }
 
+    /// Bytes of memory that all guests here have together.
+    #[must_use]
+    pub fn guest_bytes(&self) -> u64 {
+        self.shared().awake.memory().pool().used()
+    }
+
     /// Actors awake here.
     #[must_use]
     pub fn awake(&self) -> usize {
@@ -665,20 +650,6 @@ impl Host {
             cause: "the host shut down without waiting any longer".to_owned(),
         }
     }
-
-    async fn hear<T>(
-        &self,
-        limits: &Limits,
-        actor: &ActorId,
-        work: Work,
-        heard: oneshot::Receiver<Result<T, HostError>>,
-    ) -> Result<T, HostError> {
-        let request = Request { actor: actor.clone(), queued: Instant::now(), work };
-        self.inner.router.dispatch(limits, request)?;
-        // The slot answers every request it takes, and refuses those it never began when it is
-        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
-        heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
-    }
 }
 
 /// Whether a step of the end was done. A store that does not answer must not keep the process.
@@ -711,6 +682,7 @@ fn background(
     tasks.spawn_on(upkeep, keeper);
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.spares.keep().await }, keeper);
+    tasks.spawn_on(room::make(router.clone()), keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

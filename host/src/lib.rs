@@ -50,6 +50,8 @@ pub mod gateway;
 pub mod grip;
 pub mod host;
 pub mod limits;
+mod machine;
+pub mod memory;
 pub mod router;
 mod runtime;
 pub mod server;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine;
+
 /// Races for an actor's next generation that a start may lose before its caller is told
 /// `superseded`. 5: each lost one means that somebody else made progress.
 pub const OWNERSHIP_ATTEMPTS_MAX: usize = 5;
@@ -164,6 +166,9 @@ impl Default for Limits {
 pub enum TrapLimit {
     /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
     Memory,
+    /// `guest_bytes_max` of the host: all guests together have it, and no idle one could be put to
+    /// sleep.
+    HostMemory,
     /// `table_elements_max`: likewise.
     TableElements,
     /// Its stack: 512 KiB of wasm.
@@ -178,6 +183,7 @@ impl TrapLimit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::HostMemory => "host-memory",
             Self::TableElements => "table-elements",
             Self::Stack => "stack",
             Self::WasiHandles => "wasi-handles",
@@ -190,6 +196,10 @@ impl TrapLimit {
 pub struct HostLimits {
     /// Actors awake at once, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,
+    /// Bytes of memory of all guests together: linear memories, SQLite, scratch. `None`: half of what
+    /// the machine, or the control group of the process, has. Idle actors sleep before anything is
+    /// refused.
+    pub guest_bytes_max: Option<u64>,
     /// Bytes of linear memory that a kind may ask for at most. 1 GiB.
     pub memory_bytes_max: u64,
     /// Elements of a table that a kind may ask for at most. 100,000.
@@ -203,8 +213,11 @@ pub struct HostLimits {
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
     pub body_bytes_max: usize,
-    /// Requests that the gateway works on at once. 1,024; more are `host.overloaded`.
+    /// Requests of callers that the gateway works on at once. 2,048; more are `host.overloaded`. A
+    /// kind gets no more when it has as many as are free: half of them at most.
     pub requests_max: usize,
+    /// Requests of operators at once, whatever callers do. 64.
+    pub operator_requests_max: usize,
     /// How long reading a request's head may take, and its body beside a slow but honest sender's
     /// time (`body_rate_min`). 30 s.
     pub request_read_max: Duration,
@@ -238,17 +251,28 @@ pub struct HostLimits {
     pub admin_rows_max: u64,
 }
 
+impl HostLimits {
+    /// Bytes of memory of all guests together, on this machine.
+    #[must_use]
+    pub fn guest_bytes_max(&self) -> u64 {
+        let half = || machine::memory().map_or(u64::MAX, |memory| memory.total / 2);
+        self.guest_bytes_max.unwrap_or_else(half)
+    }
+}
+
 impl Default for HostLimits {
     fn default() -> Self {
         Self {
             actors_awake_max: 20_000,
+            guest_bytes_max: None,
             memory_bytes_max: GIB,
             table_elements_max: 100_000,
             commit_bytes_max: GIB,
             step_bytes_max: 4 * MIB,
             component_bytes_max: 64 * MIB,
             body_bytes_max: 64 * 1024 * 1024,
-            requests_max: 1_024,
+            requests_max: 2_048,
+            operator_requests_max: 64,
             request_read_max: Duration::from_secs(30),
             body_rate_min: 128 * KIB,
             bodies_bytes_max: 256 * 1024 * 1024,

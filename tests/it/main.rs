@@ -11,6 +11,7 @@
 
 mod core;
 mod crashes;
+mod crowded;
 mod damage;
 mod endings;
 mod failed;
@@ -29,6 +30,7 @@ mod large;
 mod lifecycle;
 mod moved;
 mod opening;
+mod overload;
 mod report;
 mod retention;
 mod revoke;

@@ -44,7 +44,8 @@ pub enum Error {
     NotOpen,
     /// SQLite rejected the statement. The same call will fail again.
     Statement(StatementFailure),
-    /// The store did not answer in time. Reading again may succeed.
+    /// The store did not answer in time, or the memory that all actors of the host share is used up.
+    /// The same may succeed a little later.
     Unavailable,
     /// An argument is malformed, or a parameter does not exist. The text says which.
     InvalidArgument(String),
@@ -349,7 +350,7 @@ impl fmt::Display for Error {
             Self::Revoked(reason) => write!(f, "the generation has lost its database: {reason}"),
             Self::NotOpen => f.write_str("it has ended, or was never opened"),
             Self::Statement(failure) => f.write_str(&failure.message),
-            Self::Unavailable => f.write_str("the store did not answer in time"),
+            Self::Unavailable => f.write_str("the store did not answer in time, or the host has no memory left"),
             Self::InvalidArgument(text) => write!(f, "invalid argument: {text}"),
             Self::RowFailed(failure) => write!(f, "row {}: {}", failure.row, failure.cause),
             Self::Other(text) => f.write_str(text),

@@ -18,6 +18,7 @@ use crate::engine::{Component, Lifecycle, Pace};
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
+use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
 
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in
@@ -66,6 +67,8 @@ pub struct Origin {
     pub spares: Arc<Spares>,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
+    /// Its part of the memory of all guests.
+    pub memory: Part,
     /// Who watches its end.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -115,6 +118,7 @@ impl Generation {
             restarts,
             spares,
             scratch_dir,
+            memory,
             observer,
             component: _,
             ended_in_order: _,
@@ -124,6 +128,7 @@ impl Generation {
         let limits = Arc::clone(&program.limits);
         let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
         meter.begin(&limits, deadline);
+        let (what, max) = memory.all.overload();
         let state = State::new(Birth {
             actor: actor.clone(),
             generation: session.fence().generation,
@@ -133,13 +138,14 @@ impl Generation {
             session: session.clone(),
             spares,
             scratch_dir,
+            memory,
             sql_grip: sql_grip.clone(),
             grip: grip.clone(),
             meter: meter.clone(),
         })
         .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
         let mut store = Store::new(program.pre.engine(), state);
-        store.limiter(State::limiter);
+        store.limiter_async(State::limiter);
         store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
         let watch = Watch {
             session: session.clone(),
@@ -152,7 +158,12 @@ impl Generation {
         let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => instance,
             Err(error) => {
+                let crowded_out = store.data().refused() == Some(TrapLimit::HostMemory);
                 drop(store);
+                if crowded_out {
+                    let error = HostError::Overloaded { what, max };
+                    return Err(end_of_start(&session, Reason::Slept, error));
+                }
                 let error = failed(format!("cannot be instantiated: {error:#}"));
                 return Err(end_of_start(&session, Reason::Trapped, error));
             }

@@ -65,9 +65,10 @@ impl Visit {
         let (begun, gate) = (Instant::now(), Gate::enter_first(&session));
         let (meter, grip, limits) = (Meter::new(), Grip::default(), &program.limits);
         meter.begin(limits, begun + Duration::from_millis(limits.call_time_ms));
-        let (of, by, scratch_dir) = (grip.clone(), meter.clone(), &origin.scratch_dir);
+        let (of, by) = (grip.clone(), meter.clone());
+        let (scratch_dir, memory) = (&origin.scratch_dir, &origin.memory.share);
         let connection =
-            Connection::open(&origin.spares, session.clone(), scratch_dir, limits, of, by)
+            Connection::open(&origin.spares, session.clone(), scratch_dir, memory, limits, of, by)
                 .and_then(|mut connection| connection.serve().map(|()| connection))
                 .map_err(|error| {
                     let died = session.cause();

@@ -1,11 +1,17 @@
-//! Linear memory and tables of a guest, over all its memories together.
+//! Linear memory and tables of a guest, over all its memories together, and its part of what all
+//! guests of the host may have.
 //!
 //! A refusal is not a trap: the guest's allocator sees that it cannot grow. Most then trap by
 //! themselves, so the refusal is remembered for whoever explains that trap.
 
-use wasmtime::ResourceLimiter;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stockade_vfs::memory::Grains;
+use wasmtime::ResourceLimiterAsync;
 
 use crate::limits::{Limits, TrapLimit};
+use crate::memory::{GuestMemory, LINEAR_GRAIN_BYTES, Part};
 
 /// Core instances of one component: adapters and shims count as well.
 const INSTANCES_MAX: usize = 1_000;
@@ -19,6 +25,11 @@ const TABLES_MAX: usize = 256;
 pub(super) struct Limiter {
     memory: Share,
     table: Share,
+    all: Arc<GuestMemory>,
+    /// What it has of all.
+    grains: Grains,
+    /// A growth in this call found no room among all guests.
+    crowded_out: bool,
 }
 
 /// One resource: what is used, what is allowed.
@@ -33,8 +44,11 @@ struct Share {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, part: Part) -> Self {
         Self {
+            grains: Grains::of(&part.share, LINEAR_GRAIN_BYTES),
+            all: part.all,
+            crowded_out: false,
             memory: Share::new(limits.memory_bytes_max),
             table: Share::new(limits.table_elements_max),
         }
@@ -50,18 +64,26 @@ impl Limiter {
             let refused = share.refused?;
             Some(format!("{refused} {unit} are over the limit of {}", share.max))
         };
+        if self.crowded_out {
+            let max = self.all.pool().bytes_max();
+            return Some(format!("all guests of the host have its {max} bytes of memory"));
+        }
         words(&self.memory, "bytes of memory").or_else(|| words(&self.table, "table elements"))
     }
 
     /// Which limit refused a growth in the call in progress.
     pub(super) fn refused(&self) -> Option<TrapLimit> {
         let of = |share: &Share, limit| share.refused.map(|_| limit);
+        if self.crowded_out {
+            return Some(TrapLimit::HostMemory);
+        }
         of(&self.memory, TrapLimit::Memory).or_else(|| of(&self.table, TrapLimit::TableElements))
     }
 
     pub(super) fn begin_call(&mut self) {
         self.memory.refused = None;
         self.table.refused = None;
+        self.crowded_out = false;
     }
 }
 
@@ -88,22 +110,33 @@ impl Share {
     }
 }
 
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
+#[async_trait]
+impl ResourceLimiterAsync for Limiter {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+        if !self.memory.grow(current, desired) {
+            return Ok(false);
+        }
+        let (used, grains) = (self.memory.used, &self.grains);
+        if self.all.taken(|| grains.cover(used)).await {
+            return Ok(true);
+        }
+        self.memory.take_back();
+        self.crowded_out = true;
+        Ok(false)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         self.memory.take_back();
+        self.grains.settle(self.memory.used);
         Ok(())
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -134,28 +167,49 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
 
-    #[test]
-    fn memories_are_bounded_together_and_a_refusal_is_remembered() {
+    const GRAIN: usize = 2 << 20;
+
+    fn limiter(limits: &Limits, all: u64) -> Limiter {
+        Limiter::new(limits, GuestMemory::new(all).part())
+    }
+
+    #[tokio::test]
+    async fn memories_are_bounded_together_and_a_refusal_is_remembered() {
         let limits = Limits { memory_bytes_max: 100, ..Limits::default() };
-        let mut limiter = Limiter::new(&limits);
-        assert!(limiter.memory_growing(0, 60, None).unwrap());
-        assert!(limiter.memory_growing(0, 40, None).unwrap());
-        assert!(!limiter.memory_growing(60, 61, None).unwrap());
+        let mut limiter = limiter(&limits, u64::MAX);
+        assert!(limiter.memory_growing(0, 60, None).await.unwrap());
+        assert!(limiter.memory_growing(0, 40, None).await.unwrap());
+        assert!(!limiter.memory_growing(60, 61, None).await.unwrap());
         let words = "101 bytes of memory are over the limit of 100";
         assert_eq!(limiter.refusal().as_deref(), Some(words));
         limiter.begin_call();
         assert_eq!((limiter.refusal(), limiter.memory_bytes()), (None, 100));
     }
 
-    #[test]
-    fn growth_that_failed_is_taken_back_once() {
+    #[tokio::test]
+    async fn growth_that_failed_is_taken_back_once() {
         let limits = Limits { memory_bytes_max: 100, ..Limits::default() };
-        let mut limiter = Limiter::new(&limits);
-        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        let mut limiter = limiter(&limits, u64::MAX);
+        assert!(limiter.memory_growing(0, 60, None).await.unwrap());
         limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
-        assert!(limiter.memory_growing(0, 50, None).unwrap());
-        assert!(!limiter.memory_growing(0, 51, None).unwrap());
+        assert!(limiter.memory_growing(0, 50, None).await.unwrap());
+        assert!(!limiter.memory_growing(0, 51, None).await.unwrap());
         limiter.memory_grow_failed(wasmtime::Error::msg("refused")).unwrap();
         assert_eq!(limiter.memory_bytes(), 50);
+    }
+
+    #[tokio::test]
+    async fn what_all_guests_have_is_bounded_and_told_apart() {
+        let mut limiter = limiter(&Limits::default(), 2 * GRAIN as u64);
+        assert!(limiter.memory_growing(0, 3 * GRAIN, None).await.unwrap());
+        assert_eq!(limiter.all.pool().used(), 2 * GRAIN as u64, "the first part is not counted");
+        assert!(!limiter.memory_growing(3 * GRAIN, 3 * GRAIN + 1, None).await.unwrap());
+        assert_eq!(limiter.refused(), Some(TrapLimit::HostMemory));
+        assert_eq!(limiter.memory_bytes(), 3 * GRAIN as u64);
+        limiter.begin_call();
+        assert_eq!(limiter.refused(), None);
+        let all = Arc::clone(&limiter.all);
+        drop(limiter);
+        assert_eq!(all.pool().used(), 0);
     }
 }

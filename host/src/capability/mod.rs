@@ -27,6 +27,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::bindings::Imports;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
+use crate::memory::Part;
 use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
 pub use context::StartReason;
 use limiter::Limiter;
@@ -53,6 +54,8 @@ pub struct Birth {
     pub spares: Arc<Spares>,
     /// Where sorts and journals go that do not fit in memory.
     pub scratch_dir: PathBuf,
+    /// Its part of the memory of all guests.
+    pub memory: Part,
     /// Guards `sqlite`.
     pub sql_grip: Grip,
     /// Guards everything else.
@@ -95,19 +98,20 @@ impl State {
             session,
             spares,
             scratch_dir,
+            memory,
             sql_grip,
             grip,
             meter,
         } = birth;
         let (of, by) = (sql_grip.clone(), meter.clone());
-        let sqlite = Connection::open(&spares, session, &scratch_dir, &limits, of, by)?;
+        let sqlite = Connection::open(&spares, session, &scratch_dir, &memory.share, &limits, of, by)?;
         let lines = Arc::new(Lines::new(&actor, generation, &limits, grip.clone()));
         let mut table = ResourceTable::new();
         let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);
         table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX));
         Ok(Self {
             wasi: wasi::nothing_granted(&lines),
-            limiter: Limiter::new(&limits),
+            limiter: Limiter::new(&limits, memory),
             actor,
             generation,
             component,
@@ -165,8 +169,8 @@ impl State {
         }
     }
 
-    /// For the store: `store.limiter(State::limiter)`.
-    pub fn limiter(&mut self) -> &mut dyn wasmtime::ResourceLimiter {
+    /// For the store: `store.limiter_async(State::limiter)`.
+    pub fn limiter(&mut self) -> &mut dyn wasmtime::ResourceLimiterAsync {
         &mut self.limiter
     }
 

@@ -42,12 +42,14 @@ pub(super) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HostSettings {
     actors_awake_max: Option<usize>,
+    guest_bytes_max: Option<u64>,
     commit_bytes_max: Option<u64>,
     component_bytes_max: Option<u64>,
     body_bytes_max: Option<usize>,
     bodies_bytes_max: Option<usize>,
     body_rate_min: Option<u64>,
     requests_max: Option<usize>,
+    operator_requests_max: Option<usize>,
     connections_max: Option<usize>,
     exports_max: Option<usize>,
     admin_rows_max: Option<u64>,
@@ -73,12 +75,14 @@ impl HostSettings {
     pub(super) fn limits(&self) -> HostLimits {
         let mut limits = HostLimits::default();
         set(&mut limits.actors_awake_max, self.actors_awake_max);
+        limits.guest_bytes_max = self.guest_bytes_max;
         set(&mut limits.commit_bytes_max, self.commit_bytes_max);
         set(&mut limits.component_bytes_max, self.component_bytes_max);
         set(&mut limits.body_bytes_max, self.body_bytes_max);
         set(&mut limits.bodies_bytes_max, self.bodies_bytes_max);
         set(&mut limits.body_rate_min, self.body_rate_min);
         set(&mut limits.requests_max, self.requests_max);
+        set(&mut limits.operator_requests_max, self.operator_requests_max);
         set(&mut limits.connections_max, self.connections_max);
         set(&mut limits.exports_max, self.exports_max);
         set(&mut limits.admin_rows_max, self.admin_rows_max);

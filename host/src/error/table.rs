@@ -205,7 +205,7 @@ table! {
     SqlNotOpen:         "sql" "not-open"                   500 Never;
     /// SQLite rejected the statement.
     SqlStatement:       "sql" "statement"                  400 Fix;
-    /// The store did not answer in time.
+    /// The store did not answer in time, or the guests' memory is used up.
     SqlUnavailable:     "sql" "unavailable"                503 Retry;
     /// A parameter is malformed or missing.
     SqlInvalidArgument: "sql" "invalid-argument"           400 Fix;

@@ -31,10 +31,65 @@ pub(super) struct Bodies {
     rate_min: u64,
 }
 
-/// A body in memory. Its room is given back when it is dropped.
+/// A body in memory, and what was made of it. Its room is given back when it is dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Room,
+}
+
+/// What one body holds of the memory that all share.
+struct Room {
+    all: Arc<Semaphore>,
+    bytes_max: usize,
+    held: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+    grains: usize,
+}
+
+impl Room {
+    /// Takes room for so many bytes more.
+    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let needed = self.bytes.div_ceil(GRAIN_BYTES);
+        if needed > self.grains {
+            let more = self.more(needed - self.grains)?;
+            match &mut self.held {
+                None => self.held = Some(more),
+                Some(held) => held.merge(more),
+            }
+            self.grains = needed;
+        }
+        Ok(())
+    }
+
+    fn more(&self, grains: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let overloaded = || {
+            let max = self.bytes_max;
+            let message = format!("request bodies fill their {max} bytes of memory already");
+            Refusal::new(Code::HostOverloaded, message)
+        };
+        u32::try_from(grains)
+            .ok()
+            .and_then(|grains| Arc::clone(&self.all).try_acquire_many_owned(grains).ok())
+            .ok_or_else(overloaded)
+    }
+}
+
+impl Held {
+    #[cfg(test)]
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        let all = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let room = Room { all, bytes_max: usize::MAX, held: None, bytes: 0, grains: 0 };
+        Self { bytes: bytes.into(), room }
+    }
+
+    /// Takes room for what is made of the body, beside the body.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.room.take(bytes)
+    }
 }
 
 impl Bodies {
@@ -59,8 +114,13 @@ impl Bodies {
             return Err(self.too_large(body.size_hint().lower()));
         }
         let mut bytes = BytesMut::new();
-        let mut held: Option<OwnedSemaphorePermit> = None;
-        let mut grains = 0;
+        let mut room = Room {
+            all: Arc::clone(&self.room),
+            bytes_max: self.bytes_max,
+            held: None,
+            bytes: 0,
+            grains: 0,
+        };
         loop {
             let earned = Duration::from_secs(to_u64(bytes.len()) / self.rate_min);
             let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;
@@ -77,18 +137,10 @@ impl Bodies {
             if len > self.body_bytes_max {
                 return Err(self.too_large(to_u64(len)));
             }
-            let needed = len.div_ceil(GRAIN_BYTES);
-            if needed > grains {
-                let more = self.grains(needed - grains)?;
-                match &mut held {
-                    None => held = Some(more),
-                    Some(held) => held.merge(more),
-                }
-                grains = needed;
-            }
+            room.take(data.len())?;
             bytes.extend_from_slice(&data);
         }
-        Ok(Held { bytes: bytes.freeze(), _room: held })
+        Ok(Held { bytes: bytes.freeze(), room })
     }
 
     /// Writes a body of any length to a file, a bounded part in memory at a time.
@@ -135,18 +187,6 @@ impl Bodies {
                 return Ok(());
             }
         }
-    }
-
-    fn grains(&self, count: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let overloaded = || {
-            let max = self.bytes_max;
-            let message = format!("request bodies fill their {max} bytes of memory already");
-            Refusal::new(Code::HostOverloaded, message)
-        };
-        u32::try_from(count)
-            .ok()
-            .and_then(|count| Arc::clone(&self.room).try_acquire_many_owned(count).ok())
-            .ok_or_else(overloaded)
     }
 
     fn too_large(&self, bytes: u64) -> Refusal {

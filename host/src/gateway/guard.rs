@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use super::Gateway;
+use super::{Gateway, Side};
 use super::auth::{Token, is_loopback};
 use super::reply::Refusal;
 use super::wellformed;
@@ -31,6 +31,8 @@ pub(super) struct Guard {
     pub(super) token: Option<Token>,
     /// Whether only this machine reaches the listener.
     pub(super) loopback: bool,
+    /// Whom it serves.
+    pub(super) side: Side,
     pub(super) gateway: Arc<Gateway>,
 }
 
@@ -59,7 +61,7 @@ pub(super) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    match guard.gateway.admission.request() {
+    match guard.gateway.admission.request(guard.side) {
         Ok(_room) => {
             let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
             answered.unwrap_or_else(|_| {

@@ -31,6 +31,7 @@ mod listen;
 mod manifest;
 mod patience;
 mod public;
+mod readers;
 mod reply;
 mod threads;
 mod wellformed;
@@ -54,6 +55,7 @@ use admission::Admission;
 use auth::Token;
 use body::Bodies;
 use guard::Guard;
+use readers::Readers;
 use reply::Refusal;
 
 pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
@@ -102,6 +104,7 @@ pub(crate) struct Gateway {
     host: Host,
     limits: HostLimits,
     bodies: Bodies,
+    readers: Readers,
     admission: Admission,
 }
 
@@ -119,7 +122,8 @@ impl Gateways {
         let Settings { limits, token } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
-        let gateway = Gateway { host, limits, bodies, admission };
+        let readers = Readers::new();
+        let gateway = Gateway { host, limits, bodies, readers, admission };
         Self { gateway: Arc::new(gateway), token }
     }
 
@@ -129,7 +133,7 @@ impl Gateways {
         let loopback = auth::is_loopback(address.ip());
         let asks = side == Side::Admin || !loopback;
         let token = if asks { self.token.clone() } else { None };
-        let guard = Arc::new(Guard { token, loopback, gateway: Arc::clone(&self.gateway) });
+        let guard = Arc::new(Guard { token, loopback, side, gateway: Arc::clone(&self.gateway) });
         let (routes, elsewhere) = match side {
             Side::Public => (public::routes(), ["/admin"].as_slice()),
             Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),

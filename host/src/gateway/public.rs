@@ -30,17 +30,28 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let (kind, key, method) = segments(path)?;
     let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
+    let limits = gateway.host.limits(actor.kind()).await;
+    // All that is asked of kinds that are missing counts as one, whatever they are called.
+    let _room = gateway.admission.call(limits.as_ref().map_or("", |_| actor.kind()))?;
     let held = gateway.bodies.read(body).await?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Before anything is read of it. A kind that is missing is told by the call.
-    if let Ok(limits) = gateway.host.limits(actor.kind()).await
+    if let Ok(limits) = limits
         && bytes > limits.payload_bytes_max
     {
         return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
     }
-    let arguments = arguments::read(&headers, &held.bytes)?;
-    let reply = gateway.host.call(&actor, &method, arguments).await?;
-    Ok(reply::of_call(&reply, arguments::wanted(&headers)))
+    let callable = gateway.host.callable(actor.kind()).await?;
+    let wanted = arguments::wanted(&headers);
+    let read = move || {
+        let mut held = held;
+        let arguments = arguments::read(&headers, &mut held)?;
+        Ok::<_, Refusal>((callable.with(&method, arguments)?, held))
+    };
+    // What the body takes in memory is held until the call has ended.
+    let (ready, _held) = gateway.readers.run(usize::try_from(bytes).unwrap_or(usize::MAX), read).await?;
+    let reply = gateway.host.call_ready(&actor, ready).await?;
+    Ok(reply::of_call(&reply, wanted))
 }
 
 /// Describes the methods of a kind.

@@ -1,5 +1,5 @@
-//! Bounds how many actors are awake: each costs memory maps, and at the machine's limit the whole
-//! process would abort.
+//! Bounds how many actors are awake: each costs memory, and memory maps, and at the machine's limit of
+//! either the whole process would end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,23 +9,45 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Router;
 use crate::error::HostError;
+use crate::memory::{ACTOR_BYTES, GuestMemory, Part};
 
 /// How long a start waits for the actor that it displaces to fall asleep.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
 /// How often an idle actor is looked for while all are busy.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Admits actors up to a number.
+/// Admits actors up to a number, as far as there is memory.
 pub struct Awake {
     permits: Arc<Semaphore>,
     max: usize,
+    memory: Arc<GuestMemory>,
+}
+
+/// The room of one actor. Held as long as it is awake.
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    memory: Part,
+}
+
+impl Place {
+    /// Its part of the memory of all guests.
+    #[must_use]
+    pub fn memory(&self) -> &Part {
+        &self.memory
+    }
 }
 
 impl Awake {
-    /// At most `max` actors awake.
+    /// At most `max` actors awake, which share `memory`.
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max }
+    pub fn new(max: usize, memory: Arc<GuestMemory>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max, memory }
+    }
+
+    /// What they share.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<GuestMemory> {
+        &self.memory
     }
 
     /// Actors awake now.
@@ -34,16 +56,26 @@ impl Awake {
         self.max - self.permits.available_permits().min(self.max)
     }
 
-    /// Lets an actor wake. Held as long as it is awake.
+    /// Lets an actor wake.
     ///
     /// # Errors
-    /// `Overloaded` if all places are taken and no idle actor made room.
-    pub async fn admit(&self, router: &Router) -> Result<OwnedSemaphorePermit, HostError> {
+    /// `Overloaded` if all places or all memory are taken and no idle actor made room.
+    pub async fn admit(&self, router: &Router) -> Result<Place, HostError> {
+        let permit = self.permit(router).await?;
+        let memory = self.memory.part();
+        if self.memory.taken(|| memory.share.take(ACTOR_BYTES)).await {
+            return Ok(Place { _permit: permit, memory });
+        }
+        let (what, max) = self.memory.overload();
+        Err(HostError::Overloaded { what, max })
+    }
+
+    async fn permit(&self, router: &Router) -> Result<OwnedSemaphorePermit, HostError> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
         let making_room = async {
-            while !router.evict_one().await {
+            while !router.evict_oldest().await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             // One for each start: whoever waits in front takes the place, and makes one as well.

@@ -20,6 +20,7 @@ pub mod ownership;
 pub mod request;
 pub mod slot;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -326,15 +327,25 @@ impl Router {
     }
 
     /// Asks the least recently used idle actor to sleep, to make room for another. Whether it did.
-    pub(crate) async fn evict_one(&self) -> bool {
-        let oldest = {
+    pub(crate) async fn evict_oldest(&self) -> bool {
+        self.evict(|slot| slot.idle_since().map(Reverse)).await
+    }
+
+    /// The same with the idle actor that holds the most memory, and at least so many bytes.
+    pub(crate) async fn evict_largest(&self, bytes_min: u64) -> bool {
+        self.evict(|slot| slot.idle_bytes().filter(|bytes| *bytes >= bytes_min)).await
+    }
+
+    /// Asks the actor of the highest rank to sleep.
+    async fn evict<R: Ord>(&self, rank: impl Fn(&SlotHandle) -> Option<R>) -> bool {
+        let chosen = {
             let table = self.inner.table.lock();
-            let idle = table.slots.values().filter_map(|s| Some((s.idle_since()?, s)));
-            let oldest = idle.min_by_key(|(since, _)| *since).map(|(_, slot)| Arc::clone(slot));
+            let idle = table.slots.values().filter_map(|slot| Some((rank(slot)?, slot)));
+            let chosen = idle.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, slot)| Arc::clone(slot));
             // Under the lock, so that the next who asks finds another one.
-            oldest.inspect(|slot| slot.choose())
+            chosen.inspect(|slot| slot.choose())
         };
-        let Some(slot) = oldest else { return false };
+        let Some(slot) = chosen else { return false };
         let (done, ended) = oneshot::channel();
         let asked = slot.control.try_send(Control::End { ending: Ending::Sleep, done });
         asked.is_ok() && matches!(ended.await, Ok(Some(_)))

@@ -15,6 +15,7 @@ use crate::actor::generation::{Origin, Program};
 use crate::capability::StartReason;
 use crate::error::HostError;
 use crate::limits::{OWNERSHIP_ATTEMPTS_MAX, OWNERSHIP_PAUSE};
+use crate::memory::Part;
 
 /// What came of an attempt to begin.
 pub enum Beginning {
@@ -44,11 +45,12 @@ pub async fn begin(
     actor: &ActorId,
     program: Arc<Program>,
     purpose: Purpose,
+    memory: Part,
 ) -> Result<Beginning, HostError> {
     if let Some(error) = shared.damaged.standing(actor) {
         return Err(error);
     }
-    let begun = win(shared, actor, program, purpose).await;
+    let begun = win(shared, actor, program, purpose, memory).await;
     if let Err(HostError::Corrupt { what, .. }) = &begun {
         shared.damaged.note(actor, what);
     }
@@ -60,6 +62,7 @@ async fn win(
     actor: &ActorId,
     program: Arc<Program>,
     purpose: Purpose,
+    memory: Part,
 ) -> Result<Beginning, HostError> {
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
@@ -154,6 +157,7 @@ async fn win(
         ended_in_order: ended,
         spares: Arc::clone(&shared.spares),
         scratch_dir: shared.scratch_dir.clone(),
+        memory,
         observer: shared.observer.clone(),
     })))
 }

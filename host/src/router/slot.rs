@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use stockade_depot::{ActorId, Cause, Reason, Session, StoreError, StoreFailure};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use stockade_vfs::memory::Share;
+use tokio::sync::mpsc;
 
+use super::awake::Place;
 use super::ownership::{Beginning, Purpose};
 use super::request::{Called, Control, Ending, Reply, Request, Work};
 use super::{Router, ownership};
@@ -59,6 +61,8 @@ struct View {
     /// Of what runs now: a call, or an operator's statements.
     running: Option<Meter>,
     idle_since: Option<Instant>,
+    /// What it holds of the memory of all guests.
+    memory: Option<Arc<Share>>,
 }
 
 /// What others may know of a generation.
@@ -94,6 +98,12 @@ impl SlotHandle {
         self.view.lock().idle_since
     }
 
+    /// Bytes of memory that it holds, if it is idle.
+    pub(super) fn idle_bytes(&self) -> Option<u64> {
+        let view = self.view.lock();
+        view.idle_since.and(view.memory.as_ref()).map(|share| share.held())
+    }
+
     /// It was chosen to make room: it is not offered again until it has worked and is idle anew.
     pub(super) fn choose(&self) {
         self.view.lock().idle_since = None;
@@ -123,7 +133,7 @@ impl SlotHandle {
     /// Its generation has come to its end: it is not awake any more.
     fn hide(&self) {
         let mut view = self.view.lock();
-        (view.live, view.idle_since, view.session) = (None, None, None);
+        (view.live, view.idle_since, view.session, view.memory) = (None, None, None, None);
     }
 }
 
@@ -142,7 +152,7 @@ struct Live {
     generation: Generation,
     answers: Answers,
     /// Given back when the end was reported.
-    awake: OwnedSemaphorePermit,
+    awake: Place,
 }
 
 /// What woke the slot.
@@ -334,11 +344,12 @@ impl Slot {
         reply.send(heard);
     }
 
-    async fn open_visit(&mut self) -> Result<(Visit, OwnedSemaphorePermit), HostError> {
+    async fn open_visit(&mut self) -> Result<(Visit, Place), HostError> {
         let shared = Arc::clone(self.router.shared());
         let program = shared.kinds.current(self.actor.kind()).await?;
         let awake = shared.awake.admit(&self.router).await?;
-        match ownership::begin(&shared, &self.actor, program, Purpose::Visit).await? {
+        let memory = awake.memory().clone();
+        match ownership::begin(&shared, &self.actor, program, Purpose::Visit, memory).await? {
             Beginning::Won(origin) => Ok((Visit::open(*origin)?, awake)),
             Beginning::NotBefore(_) => unreachable!("BUG: a visit waits for no crash"),
         }
@@ -361,7 +372,9 @@ impl Slot {
         let (origin, awake) = loop {
             let program = shared.kinds.current(self.actor.kind()).await?;
             let awake = shared.awake.admit(&self.router).await?;
-            let at = match ownership::begin(&shared, &self.actor, program, Purpose::Life).await? {
+            let memory = awake.memory().clone();
+            let begun = ownership::begin(&shared, &self.actor, program, Purpose::Life, memory);
+            let at = match begun.await? {
                 Beginning::Won(origin) => break (*origin, awake),
                 Beginning::NotBefore(at) => at,
             };
@@ -381,6 +394,7 @@ impl Slot {
                 let mut view = self.handle.view.lock();
                 view.live = Some(LiveView { fence, started_from: generation.started_from() });
                 view.grips = Some(generation.grips());
+                view.memory = Some(Arc::clone(&awake.memory().share));
                 drop(view);
                 let answers = Answers::new(fence.generation);
                 self.live = Some(Live { generation, answers, awake });

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use stockade_depot::{Mark, Session};
 use stockade_vfs::heap::Heap;
+use stockade_vfs::memory::Share;
 use stockade_vfs::{Handle, VfsOptions};
 
 use super::authorizer::{Asker, Judge};
@@ -91,12 +92,14 @@ impl Connection {
         spares: &Spares,
         session: Session,
         scratch_dir: &Path,
+        memory: &Arc<Share>,
         limits: &Limits,
         grip: Grip,
         meter: Meter,
     ) -> Result<Self, SqlError> {
         let mut options = VfsOptions::new(scratch_dir);
         options.scratch_bytes_max = limits.scratch_bytes_max;
+        options.memory = Some(Arc::clone(memory));
         let handle = Handle::new(session.clone(), &options);
         let owner = Owner::new(&handle, grip);
         let slice = Slice::default();
@@ -113,7 +116,7 @@ impl Connection {
         let is_open = Arc::new(AtomicBool::new(false));
         let asks = (Arc::clone(&is_open), look());
         let ask = Box::new(move || !asks.0.load(Ordering::Relaxed) || asks.1());
-        let heap = Heap::asking(hardening::HEAP_BYTES_MAX, ask);
+        let heap = Heap::asking(hardening::HEAP_BYTES_MAX, memory, ask);
         let spare = spares.take()?;
         let settled = heap.within(|| spare.settle(&handle));
         let mut open = settled.map_err(|error| open_error(&session, &error))?;
@@ -191,7 +194,9 @@ impl Connection {
     /// `Revoked` if something cannot be taken back: the generation has ended then.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
         let heap = self.heap.clone();
-        heap.within(|| self.end_of_call_within())
+        let left = heap.within(|| self.end_of_call_within());
+        heap.settle();
+        left
     }
 
     fn end_of_call_within(&mut self) -> Result<Leftovers, SqlError> {

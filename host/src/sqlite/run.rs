@@ -18,7 +18,7 @@ use std::ffi::c_int;
 use std::rc::Rc;
 
 use rusqlite::ffi::{SQLITE_AUTH, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK};
-use stockade_vfs::heap::Heap;
+use stockade_vfs::heap::{Heap, Refusal};
 
 use super::authorizer::{Asker, Judge, mentions_reserved};
 use super::error::{SqlError, SqlLimit};
@@ -573,8 +573,12 @@ impl Runner {
         if let Some(fault) = self.owner.fault(&self.meter, in_transaction) {
             return fault;
         }
-        if code & 0xff == SQLITE_NOMEM && self.heap.take_too_deep() {
-            return SqlError::LimitExceeded(SqlLimit::Depth);
+        if code & 0xff == SQLITE_NOMEM {
+            match self.heap.take_refusal() {
+                Some(Refusal::Depth) => return SqlError::LimitExceeded(SqlLimit::Depth),
+                Some(Refusal::Share) => return SqlError::Unavailable,
+                None => {}
+            }
         }
         if code & 0xff == SQLITE_AUTH && denial.is_none() {
             // The authorizer names what it denies, unless it has interrupted.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, Row};
-use stockade_vfs::heap::Heap;
+use stockade_vfs::heap::{Heap, Refusal};
 
 use super::authorizer::{guest_may, is_reserved};
 use super::{functions, hardening};
@@ -209,7 +209,7 @@ impl Pair {
     fn both(&self, sort: &str, name: &str, sql: &str, run: bool) -> Done<()> {
         let bound = self.heap.within(|| attempt(&self.bound, sql, run));
         let denial = self.denial.lock().take();
-        let too_deep = self.heap.take_too_deep();
+        let too_deep = self.heap.take_refusal() == Some(Refusal::Depth);
         let free = self.free_heap.within(|| attempt(&self.free, sql, run));
         let Err(error) = bound else { return Ok(()) };
         let is_no_memory =

@@ -6,6 +6,7 @@
 //!  pragma     settings that may not change
 //!  ffi        SQLite's callbacks: translates, decides nothing
 //!  heap       what SQLite allocates for one database: bounded
+//!  memory     what all databases of a host may hold together
 //!  registry   which VFS belongs to which database
 //!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
 //!  spill      pages of a large transaction, in a nameless file until it is durable
@@ -24,6 +25,7 @@ mod file;
 mod handle;
 pub mod heap;
 mod main_file;
+pub mod memory;
 mod open;
 mod options;
 mod overlay;

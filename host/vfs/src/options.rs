@@ -1,6 +1,9 @@
 //! What one open database may use besides its pages.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::memory::Share;
 
 /// Limits of one open database. Commit and database size are the session's: see
 /// [`stockade_depot::DepotLimits`].
@@ -14,6 +17,8 @@ pub struct VfsOptions {
     pub scratch_bytes_max: u64,
     /// How many of those bytes may be in memory. A file that would exceed it moves to disk.
     pub scratch_memory_bytes_max: u64,
+    /// What that memory is taken from as well; a file that gets none moves to disk.
+    pub memory: Option<Arc<Share>>,
     /// Pages that SQLite caches. What a transaction changes beyond them is handed to us early and
     /// counts against `commit_bytes_max` at once.
     pub cache_pages: u32,
@@ -27,6 +32,7 @@ impl VfsOptions {
             scratch_directory: scratch_directory.into(),
             scratch_bytes_max: 256 << 20,
             scratch_memory_bytes_max: 1 << 20,
+            memory: None,
             cache_pages: 512,
         }
     }

@@ -15,8 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::file::{FileError, OsFile};
+use crate::memory::Grains;
 use crate::options::VfsOptions;
 
+/// What the scratch of a database takes of its memory's share at a time. 64 KiB: twice what an emptied
+/// file keeps.
+const GRAIN_BYTES: u64 = 64 << 10;
 /// Memory that an emptied file keeps for its next contents: the journal of a small transaction.
 const KEPT_BYTES_MAX: usize = 32 << 10;
 
@@ -25,6 +29,7 @@ pub(crate) struct Budget {
     directory: PathBuf,
     bytes_max: u64,
     memory_bytes_max: u64,
+    grains: Option<Grains>,
     used: AtomicU64,
     in_memory: AtomicU64,
 }
@@ -35,6 +40,7 @@ impl Budget {
             directory: options.scratch_directory.clone(),
             bytes_max: options.scratch_bytes_max,
             memory_bytes_max: options.scratch_memory_bytes_max,
+            grains: options.memory.as_ref().map(|share| Grains::of(share, GRAIN_BYTES)),
             used: AtomicU64::new(0),
             in_memory: AtomicU64::new(0),
         }
@@ -68,7 +74,8 @@ impl Budget {
     /// Takes memory if there is enough left.
     fn take_memory(&self, bytes: u64) -> bool {
         let in_memory = self.in_memory().saturating_add(bytes);
-        let fits = in_memory <= self.memory_bytes_max;
+        let fits = in_memory <= self.memory_bytes_max
+            && self.grains.as_ref().is_none_or(|grains| grains.cover(in_memory));
         if fits {
             self.in_memory.store(in_memory, Ordering::Relaxed);
         }
@@ -76,7 +83,10 @@ impl Budget {
     }
 
     fn give_memory(&self, bytes: u64) {
-        self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(grains) = &self.grains {
+            grains.settle(before - bytes);
+        }
     }
 
     pub(crate) fn new_file(&self) -> io::Result<File> {

@@ -34,6 +34,7 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Reason, Session, Store,
     TokioParker,
 };
+use stockade_vfs::memory::{Pool, Share};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -79,6 +80,7 @@ impl World {
             &Spares::default(),
             session.clone(),
             directory.path(),
+            &Share::of(&Pool::unbounded()),
             &limits,
             grip.clone(),
             meter.clone(),
@@ -119,6 +121,7 @@ impl World {
             &Spares::default(),
             self.session.clone(),
             self.directory.path(),
+            &Share::of(&Pool::unbounded()),
             &self.limits,
             self.grip.clone(),
             self.meter.clone(),

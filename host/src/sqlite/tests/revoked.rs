@@ -1,6 +1,7 @@
 //! After a revocation nothing succeeds, whatever SQLite's cache could still serve.
 
 use stockade_depot::Reason;
+use stockade_vfs::memory::{Pool, Share};
 
 use super::World;
 use crate::sqlite::{Spares, SqlError, TransactionMode};
@@ -26,6 +27,7 @@ fn sql_after_close_is_revoked_not_reopened() {
         &Spares::default(),
         world.session.clone(),
         world.directory.path(),
+        &Share::of(&Pool::unbounded()),
         &world.limits,
         world.grip.clone(),
         world.meter.clone(),

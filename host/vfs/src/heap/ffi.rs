@@ -17,12 +17,11 @@ use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::{Account, STACK_BYTES_MAX};
+use super::{Account, Refusal, STACK_BYTES_MAX};
 
 /// What stands before each allocation.
 #[repr(C, align(16))]
@@ -65,7 +64,7 @@ fn is_too_deep() -> bool {
     let account = CURRENT.get();
     // SAFETY: as in `x_malloc`: whoever set a floor has lent the account.
     if let Some(account) = unsafe { account.as_ref() } {
-        account.too_deep.store(true, Ordering::Relaxed);
+        account.note(Refusal::Depth);
     }
     true
 }

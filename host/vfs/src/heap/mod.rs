@@ -14,6 +14,8 @@
 //! subqueries, views and generated columns of a few KiB need megabytes of stack. It allocates on
 //! the way down, so an allocation from too deep a stack is refused as well: see [`STACK_BYTES_MAX`].
 //!
+//! An account may take what it uses from a [`Share`] as well, in grains of [`GRAIN_BYTES`].
+//!
 //! Not charged: what SQLite allocates outside of `within` (opening, the host's own databases), the
 //! file layer's pages and scratch (they have limits of their own), and 16 bytes per allocation.
 
@@ -21,7 +23,9 @@ mod ffi;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use crate::memory::{Grains, Share};
 
 /// Before an allocation of so many bytes the owner is asked. 64 KiB: far above rows and pages of a
 /// usual actor, and worked on in tens of microseconds.
@@ -38,6 +42,22 @@ pub const STACK_BYTES_MAX: usize = 1 << 20;
 /// what whoever runs SQL must have left.
 pub const STACK_BYTES_NEEDED: usize = 5 << 20;
 
+/// What an account takes of its share at a time. 128 KiB: the connection of a usual actor has less.
+pub const GRAIN_BYTES: u64 = 128 << 10;
+
+/// Why an allocation was refused, if not for the account's own bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The stack is deeper than [`STACK_BYTES_MAX`].
+    Depth = 1,
+    /// The pool that the account takes from has no more.
+    Share = 2,
+}
+
+/// No [`Refusal`].
+const NOT_REFUSED: u8 = 0;
+
 /// Whether the work of an account may go on. Asked on the thread that works, inside of SQLite: it
 /// must not use the database.
 pub type Ask = Box<dyn Fn() -> bool + Send + Sync>;
@@ -51,8 +71,10 @@ struct Account {
     used: AtomicUsize,
     max: usize,
     ask: Option<Ask>,
-    /// An allocation was refused for the depth of the stack since `within` began.
-    too_deep: AtomicBool,
+    /// What `used` is taken from as well.
+    grains: Option<Grains>,
+    /// Why an allocation was refused last since `within` began, if it was not `max`.
+    refusal: AtomicU8,
 }
 
 impl fmt::Debug for Account {
@@ -66,13 +88,15 @@ impl Heap {
     /// An account that may be charged with `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Account::new(bytes_max, None)))
+        Self(Arc::new(Account::new(bytes_max, None, None)))
     }
 
-    /// The same, whose owner is asked before each large allocation.
+    /// The same, which takes from a share as well, and whose owner is asked before each large
+    /// allocation.
     #[must_use]
-    pub fn asking(bytes_max: usize, ask: Ask) -> Self {
-        Self(Arc::new(Account::new(bytes_max, Some(ask))))
+    pub fn asking(bytes_max: usize, share: &Arc<Share>, ask: Ask) -> Self {
+        let grains = Grains::of(share, GRAIN_BYTES);
+        Self(Arc::new(Account::new(bytes_max, Some(grains), Some(ask))))
     }
 
     /// Bytes charged at the moment.
@@ -87,20 +111,35 @@ impl Heap {
     /// The stack has [`STACK_BYTES_NEEDED`] left.
     #[inline]
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.too_deep.store(false, Ordering::Relaxed);
+        self.0.refusal.store(NOT_REFUSED, Ordering::Relaxed);
         ffi::charged_to(Some(&self.0), work)
     }
 
-    /// Whether the last failure for want of memory was one of too deep a stack. Forgets it.
+    /// Gives back what the share covers beyond what is used now, whole grains. To be called by whoever
+    /// works within it, between two works.
+    pub fn settle(&self) {
+        if let Some(grains) = &self.0.grains {
+            grains.settle(self.used() as u64);
+        }
+    }
+
+    /// Why the last allocation was refused that was, if not for the account's own bound. Forgets it.
     #[must_use]
-    pub fn take_too_deep(&self) -> bool {
-        self.0.too_deep.swap(false, Ordering::Relaxed)
+    pub fn take_refusal(&self) -> Option<Refusal> {
+        let refusal = self.0.refusal.swap(NOT_REFUSED, Ordering::Relaxed);
+        [Refusal::Depth, Refusal::Share].into_iter().find(|it| *it as u8 == refusal)
     }
 }
 
 impl Account {
-    fn new(max: usize, ask: Option<Ask>) -> Self {
-        Self { used: AtomicUsize::new(0), max, ask, too_deep: AtomicBool::new(false) }
+    fn new(max: usize, grains: Option<Grains>, ask: Option<Ask>) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            max,
+            ask,
+            grains,
+            refusal: AtomicU8::new(NOT_REFUSED),
+        }
     }
 
     /// `false` if it is too much, or the owner says no; nothing is charged then.
@@ -109,7 +148,8 @@ impl Account {
             return false;
         }
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.max;
+        let after = before.saturating_add(bytes);
+        let fits = after <= self.max && self.is_covered(after);
         if !fits {
             self.release(bytes);
         }
@@ -118,6 +158,20 @@ impl Account {
 
     fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn note(&self, refusal: Refusal) {
+        self.refusal.store(refusal as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the share covers `bytes`.
+    #[inline]
+    fn is_covered(&self, bytes: usize) -> bool {
+        let is_covered = self.grains.as_ref().is_none_or(|grains| grains.cover(bytes as u64));
+        if !is_covered {
+            self.note(Refusal::Share);
+        }
+        is_covered
     }
 }
 
@@ -135,10 +189,11 @@ pub(crate) fn uncharged<T>(work: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Pool;
 
     #[test]
     fn too_much_charges_nothing() {
-        let account = Account::new(100, None);
+        let account = Account::new(100, None, None);
         assert!(account.charge(60));
         assert!(!account.charge(41));
         assert!(account.charge(40));
@@ -147,8 +202,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_share_does_not_have_is_not_charged() {
+        let pool = Pool::new(2 * GRAIN_BYTES, Box::new(|| {}));
+        let share = Share::of(&pool);
+        let heap = Heap::asking(usize::MAX, &share, Box::new(|| true));
+        let grain = usize::try_from(GRAIN_BYTES).expect("fits");
+        assert!(heap.0.charge(grain) && pool.used() == 0);
+        assert!(heap.0.charge(2 * grain) && pool.used() == 2 * GRAIN_BYTES);
+        assert_eq!(heap.take_refusal(), None);
+        assert!(!heap.0.charge(1));
+        assert_eq!((heap.take_refusal(), heap.take_refusal()), (Some(Refusal::Share), None));
+        heap.0.release(2 * grain);
+        assert_eq!((heap.used(), pool.used()), (grain, 2 * GRAIN_BYTES), "until it is settled");
+        heap.settle();
+        assert_eq!(pool.used(), 0);
+        assert!(heap.0.charge(1));
+        drop(heap);
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
     fn large_allocations_ask_and_small_ones_do_not() {
-        let account = Account::new(usize::MAX, Some(Box::new(|| false)));
+        let account = Account::new(usize::MAX, None, Some(Box::new(|| false)));
         assert!(account.charge(LARGE_BYTES - 1));
         assert!(!account.charge(LARGE_BYTES));
         assert_eq!(account.used.load(Ordering::Relaxed), LARGE_BYTES - 1);

@@ -1,0 +1,96 @@
+//! A call in two halves: what its arguments are, which may take long and needs nobody, and the call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use stockade_depot::ActorId;
+use tokio::sync::oneshot;
+use wasmtime::component::Val;
+
+use super::{Host, Reply};
+use crate::actor::generation::Program;
+use crate::error::HostError;
+use crate::router::request::{self, Called, Heard, Request, Work};
+use crate::typed::{Arguments, Method};
+
+/// A kind that can be called: its component as it was a moment ago.
+pub(crate) struct Callable(Arc<Program>);
+
+/// A method with arguments that fit it.
+pub(crate) struct ReadyCall {
+    method: Arc<Method>,
+    values: Vec<Val>,
+    program: Arc<Program>,
+    original: (String, Arc<Arguments>),
+}
+
+impl Callable {
+    /// Checks the arguments against the method's types. Takes as long as they are large.
+    ///
+    /// # Errors
+    /// `MethodMissing`, `Arguments`.
+    pub(crate) fn with(self, method: &str, arguments: Arguments) -> Result<ReadyCall, HostError> {
+        let found = Arc::clone(self.0.component.methods().find(method)?);
+        let values = found.arguments(&arguments)?;
+        let original = (method.to_owned(), Arc::new(arguments));
+        Ok(ReadyCall { method: found, values, program: self.0, original })
+    }
+}
+
+impl Host {
+    /// The component that a kind has now.
+    ///
+    /// # Errors
+    /// `KindMissing`, and what keeps it from being loaded.
+    pub(crate) async fn callable(&self, kind: &str) -> Result<Callable, HostError> {
+        self.shared().kinds.current(kind).await.map(Callable)
+    }
+
+    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
+    /// call wrote is durable and the actor's ownership is confirmed.
+    ///
+    /// # Errors
+    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `Overloaded`. From the
+    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
+    /// What to do is `HostError::retry`.
+    pub async fn call(
+        &self,
+        actor: &ActorId,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<Reply, HostError> {
+        let ready = self.callable(actor.kind()).await?.with(method, arguments)?;
+        self.call_ready(actor, ready).await
+    }
+
+    /// The second half of [`Self::call`].
+    pub(crate) async fn call_ready(
+        &self,
+        actor: &ActorId,
+        ready: ReadyCall,
+    ) -> Result<Reply, HostError> {
+        let ReadyCall { method, values, program, original } = ready;
+        let limits = Arc::clone(&program.limits);
+        let (reply, heard) = request::Reply::new(self.callers());
+        let work = Work::Call { method, values, program, original, reply };
+        let Heard { value, generation, txid, bill } =
+            self.hear(&limits, actor, work, heard).await?;
+        let Called { method, values } = value;
+        Ok(Reply { method, values, generation, txid, bill })
+    }
+
+    /// Puts work into the queue of its actor and waits for what comes of it.
+    pub(super) async fn hear<T>(
+        &self,
+        limits: &crate::limits::Limits,
+        actor: &ActorId,
+        work: Work,
+        heard: oneshot::Receiver<Result<T, HostError>>,
+    ) -> Result<T, HostError> {
+        let request = Request { actor: actor.clone(), queued: Instant::now(), work };
+        self.inner.router.dispatch(limits, request)?;
+        // The slot answers every request it takes, and refuses those it never began when it is
+        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
+        heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
+    }
+}

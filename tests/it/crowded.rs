@@ -1,0 +1,102 @@
+//! The memory of all guests together is bounded: idle actors sleep, the largest first, and only then
+//! is somebody refused, by name.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use stockade::error::{Code, Retry, TrapLimit};
+use stockade::{Arguments, HostError};
+use stockade_tests::guest;
+use stockade_tests::host::{Site, TestHost, actor};
+
+const MIB: u64 = 1 << 20;
+/// What each of these guests may grow to.
+const EACH: u64 = 32 * MIB;
+
+async fn host(site: &Site, guest_bytes_max: u64) -> TestHost {
+    let host = site.host().limits(|limits| limits.guest_bytes_max = Some(guest_bytes_max)).start().await;
+    host.deploy_with(guest::HOSTILE_LOOP, |limits| {
+        limits.memory_bytes_max = EACH;
+        limits.call_time_ms = 6_000;
+    })
+    .await;
+    host
+}
+
+/// Runs a method beside the test.
+fn beside(host: &TestHost, key: &str, method: &'static str) -> tokio::task::JoinHandle<Result<Json, HostError>> {
+    let (host, actor) = (host.host.clone(), actor(guest::HOSTILE_LOOP, key));
+    tokio::spawn(async move {
+        let reply = host.call(&actor, method, Arguments::Json(json!([]))).await;
+        reply.map(|reply| reply.to_json())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_actors_make_room_the_largest_first() {
+    let site = Site::new();
+    let max = 100 * MIB;
+    let host = host(&site, max).await;
+    let small = actor(guest::HOSTILE_LOOP, "small");
+    host.ok(&small, "hello", json!([])).await;
+    for n in 0..12 {
+        let large = actor(guest::HOSTILE_LOOP, &format!("large {n}"));
+        // Nobody is refused: each gets all that its kind may have.
+        let pages = host.ok(&large, "grow", json!([])).await;
+        assert!(pages.as_u64() > Some(EACH / (64 << 10) - 60), "{pages}");
+        assert!(host.host.guest_bytes() <= max, "{}", host.host.guest_bytes());
+    }
+    assert!(host.host.awake() < 6, "{} are awake", host.host.awake());
+    let reply = host.host.call(&small, "hello", Arguments::None).await.unwrap();
+    assert_eq!(reply.generation.0, 1, "a small one is left awake");
+    host.host.shutdown().await;
+    assert_eq!(host.host.guest_bytes(), 0, "everything was given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_busy_actors_hold_is_refused_to_others_by_name() {
+    let site = Site::new();
+    // One of them and a few small ones.
+    let host = host(&site, EACH).await;
+    host.ok(&actor(guest::HOSTILE_LOOP, "busy"), "grow", json!([])).await;
+    let busy = beside(&host, "busy", "spin");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    host.ok(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await;
+    let error = beside(&host, "other", "outgrow").await.unwrap().unwrap_err();
+    let refused = matches!(&error, HostError::Trapped { limit: Some(TrapLimit::HostMemory), .. });
+    assert!(refused, "{error:?}");
+    assert!(error.to_string().contains("all guests of the host"), "{error}");
+    assert_eq!(error.retry(), Retry::Retry);
+    assert!(matches!(busy.await.unwrap(), Err(HostError::BudgetExhausted { .. })));
+    host.ok(&actor(guest::HOSTILE_LOOP, "other"), "grow", json!([])).await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_wakes_where_there_is_no_room() {
+    let site = Site::new();
+    // One of them and no other.
+    let host = host(&site, EACH - 2 * MIB + (400 << 10)).await;
+    host.ok(&actor(guest::HOSTILE_LOOP, "busy"), "grow", json!([])).await;
+    let busy = beside(&host, "busy", "spin");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let error = beside(&host, "small", "hello").await.unwrap().unwrap_err();
+    assert!(matches!(&error, HostError::Overloaded { .. }), "{error:?}");
+    assert_eq!((error.code(), error.retry()), (Code::ActorOverloaded, Retry::Retry));
+    drop(busy.await.unwrap());
+    host.ok(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_sqlite_counts_as_well() {
+    let site = Site::new();
+    let host = host(&site, 20 * MIB).await;
+    let hostile = actor(guest::HOSTILE_LOOP, "hostile");
+    let refused = host.call(&hostile, "compile-for-ever", json!([])).await.unwrap();
+    assert!(refused.to_string().contains("Unavailable"), "{refused}");
+    let held = host.host.guest_bytes();
+    assert!(held < MIB, "{held} bytes are held when the call is over");
+    host.ok(&hostile, "hello", json!([])).await;
+    host.host.shutdown().await;
+}
