@@ -39,7 +39,8 @@ async fn call(
         return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
     }
     let arguments = arguments::read(&headers, &held.bytes)?;
-    let reply = gateway.host.call(&actor, &method, arguments).await?;
+    let reply = gateway.host.call(&actor, &method, arguments).await;
+    let reply = reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     Ok(reply::of_call(&reply, arguments::wanted(&headers)))
 }
 
