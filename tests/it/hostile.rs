@@ -232,7 +232,10 @@ async fn traps_at_a_limit_name_it() {
     let stand = Stand::new(|limits| limits.memory_bytes_max = 16 << 20).await;
     let error = stand.spend("outgrow", json!([])).await.unwrap_err();
     let limit = Some(TrapLimit::Memory);
-    assert!(matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit), "{error:?}");
+    assert!(
+        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        "{error:?}"
+    );
     assert_eq!(error.body().details["limit"], "memory");
     // Its stack in memory ends before that of the engine: no limit of ours.
     let error = stand.spend("recurse", json!([100_000_000])).await.unwrap_err();

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::SqlRequest;
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, Arguments, HostError};
 use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -40,7 +40,10 @@ fn last_words_reach_the_log_once_and_operators_and_no_caller() {
         let name = format!("lifecycle_trap/{key}");
         let heard = program.call(&name, method, &arguments).unwrap();
         let body = &heard.body;
-        assert_eq!((heard.status, &body["code"], &body["retry"]), (500, &json!("trapped"), &json!("fix")));
+        assert_eq!(
+            (heard.status, &body["code"], &body["retry"]),
+            (500, &json!("trapped"), &json!("fix"))
+        );
         assert_eq!(body["details"], json!({}), "{body}");
         let text = body.to_string();
         for inside in [said[0], said[1], "lifecycle_trap", "0x", ".rs", "rust"] {
@@ -61,12 +64,15 @@ fn last_words_reach_the_log_once_and_operators_and_no_caller() {
         assert_eq!(records.len(), 1, "{records:?}");
         let record: Json = serde_json::from_str(&records[0]).unwrap();
         let fields = &record["fields"];
-        assert_eq!((&record["level"], &fields["message"]), (&json!("WARN"), &json!("generation crashed")));
+        assert_eq!(
+            (&record["level"], &fields["message"]),
+            (&json!("WARN"), &json!("generation crashed"))
+        );
         assert_eq!((&fields["actor"], &fields["last_words"]), (&json!(name), &json!(words)));
     }
     // Not a trap of wasm, and told as what it is.
     let heard = program.call("lifecycle_trap/exit", "exit", &json!([])).unwrap().body;
-    assert_eq!(heard["message"], "the component trapped: the guest exited with code 3", "{heard}");
+    assert_eq!(heard["message"], "the component trapped: the guest exited with code 1", "{heard}");
     program.stop().unwrap();
 }
 
@@ -91,7 +97,12 @@ fn a_host_for_development_tells_callers_as_well() {
 #[test]
 fn fields_are_fields_and_each_record_is_one_line() {
     let message = "posted actor=\"other/one\"\nERROR \u{1b}[31mfake";
-    let fields = json!([["nick", "ada b"], ["id", "2"], ["actor", "other/one"], ["a=b c", "\u{2028}\u{9b}"]]);
+    let fields = json!([
+        ["nick", "ada b"],
+        ["id", "2"],
+        ["actor", "other/one"],
+        ["a=b c", "\u{2028}\u{9b}"]
+    ]);
     for form in ["--log-json", "--log=info"] {
         let dir = tempfile::tempdir().unwrap();
         let program = serve(&dir, &[form]);
@@ -124,7 +135,8 @@ fn fields_are_fields_and_each_record_is_one_line() {
         let at = |word: &str| log.find(word).unwrap();
         assert!(at("nick") < at("said after posted"), "{log}");
         // The announcement on stdout is no record; all else is one to a line.
-        for line in log.lines().filter(|line| line.contains("generation") || line.contains("ERROR")) {
+        for line in log.lines().filter(|line| line.contains("generation") || line.contains("ERROR"))
+        {
             let is_record = match form {
                 "--log-json" => serde_json::from_str::<Json>(line).is_ok(),
                 _ => line.starts_with("20") && line.contains("Z "),
@@ -151,7 +163,7 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
     host.deploy_with(guest::LIFECYCLE_TRAP, |limits| limits.crashes_max = 100).await;
     let one = actor(guest::LIFECYCLE_TRAP, "one");
     for method in ["trap-now", "unreachable-code", "exit"] {
-        host.host.reset(&one).await.ok();
+        drop(host.host.reset(&one).await);
         let (error, retry) = advice(&host, &one, method).await;
         assert_eq!(retry, Retry::Fix, "{method}: {error:?}");
     }
@@ -200,42 +212,45 @@ async fn an_actor_that_could_not_start_was_never_there() {
     assert!(verified.unwrap().is_sound());
 }
 
-/// Between the failed start and the removal another process takes the actor over: it is that one's.
+/// Between the failed start and the removal another process takes the actor over, or makes another one
+/// of that name: it is that one's.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_another_process_has_made_meanwhile_is_kept() {
-    for destroyed in [false, true] {
-        let site = Site::new();
-        let slow = site.host().start().await;
-        slow.deploy(guest::LIFECYCLE_SNAPSHOT).await;
-        let unborn = actor(guest::LIFECYCLE_SNAPSHOT, "unborn-error");
-        // The first takeover of a host that has only created is its removal.
-        let removal = slow.store.arm(Step::TakeOver, 1, Fault::Hold);
-        let (host, of) = (slow.host.clone(), unborn.clone());
-        let failing = tokio::spawn(async move {
-            host.call(&of, "read", stockade::Arguments::Json(json!([]))).await
-        });
-        removal.fired().await;
-        let other = site.usurper().start().await;
-        if destroyed {
-            // Made again under the same name: another database.
-            other.take_over_and_call(&unborn, "read", json!([])).await.unwrap();
-            other.host.destroy(&unborn).await.unwrap();
-            let made = other.host.import(&unborn, &plain(&site), &mut |_| {}).await;
-            made.unwrap();
-        } else {
-            let answer = other.take_over_and_call(&unborn, "add", json!([5])).await.unwrap();
-            assert_eq!(answer, json!({ "ok": [5, 5] }));
+    // Before the removal has looked at the actor: its second look. After that: its takeover, the
+    // first of a host that has only created.
+    for (step, nth) in [(Step::Actor, 2), (Step::TakeOver, 1)] {
+        for made_again in [false, true] {
+            keeps_what_is_anothers(step, nth, made_again).await;
         }
-        removal.release();
-        let failed = failing.await.unwrap();
-        assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
-        let request = SqlRequest { sql: "SELECT n FROM counter".into(), ..SqlRequest::default() };
-        let rows = other.host.sql(&unborn, request).await.unwrap().rows;
-        assert_eq!(format!("{rows:?}"), "[[Integer(5)]]");
-        other.assert_intact(&unborn).await;
-        other.host.shutdown().await;
-        slow.host.shutdown().await;
     }
+}
+
+async fn keeps_what_is_anothers(step: Step, nth: u64, made_again: bool) {
+    let site = Site::new();
+    let slow = site.host().start().await;
+    slow.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let unborn = actor(guest::LIFECYCLE_SNAPSHOT, "unborn-error");
+    let removal = slow.store.arm(step, nth, Fault::Hold);
+    let (host, of) = (slow.host.clone(), unborn.clone());
+    let failing =
+        tokio::spawn(async move { host.call(&of, "read", Arguments::Json(json!([]))).await });
+    removal.fired().await;
+    let other = site.usurper().start().await;
+    let answer = other.take_over_and_call(&unborn, "add", json!([5])).await.unwrap();
+    assert_eq!(answer, json!({ "ok": [5, 5] }));
+    if made_again {
+        other.host.destroy(&unborn).await.unwrap();
+        other.host.import(&unborn, &plain(&site), &mut |_| {}).await.unwrap();
+    }
+    removal.release();
+    let failed = failing.await.unwrap();
+    assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
+    let request = SqlRequest { sql: "SELECT n FROM counter".into(), ..SqlRequest::default() };
+    let rows = other.host.sql(&unborn, request).await.unwrap().rows;
+    assert_eq!(format!("{rows:?}"), "[[Integer(5)]]", "{step:?}, {made_again}");
+    other.assert_intact(&unborn).await;
+    other.host.shutdown().await;
+    slow.host.shutdown().await;
 }
 
 /// A file like the database of the guest, with 5 in it.

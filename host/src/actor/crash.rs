@@ -25,7 +25,8 @@ impl Watch {
             (cause, if which == Exhausted::Time { Retry::Retry } else { Retry::Fix })
         } else {
             let cause = words(error);
-            let cause = state.limiter_refusal().map_or(cause.clone(), |it| format!("{it}; {cause}"));
+            let cause =
+                state.limiter_refusal().map_or(cause.clone(), |it| format!("{it}; {cause}"));
             (cause, advice(limit))
         };
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();

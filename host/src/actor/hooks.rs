@@ -62,7 +62,9 @@ impl HookEnd<()> {
                 let HookFailure { message, retry, .. } = error.into();
                 (format!("{hook} failed: {message}"), retry, None)
             }
-            Self::Died(crash) => (format!("{hook} died: {}", crash.cause), crash.retry, Some(crash)),
+            Self::Died(crash) => {
+                (format!("{hook} died: {}", crash.cause), crash.retry, Some(crash))
+            }
         };
         Some(HookFailure { message, retry, crash })
     }

@@ -272,7 +272,10 @@ mod tests {
         );
         check(
             "m",
-            &[("message", json!(1)), ("a b=\"", json!("c\nERROR \u{1b}[31m\u{9b}\u{2028}\u{202e}"))],
+            &[
+                ("message", json!(1)),
+                ("a b=\"", json!("c\nERROR \u{1b}[31m\u{9b}\u{2028}\u{202e}")),
+            ],
             r#" m message.1=1 "a b=\""="c\nERROR \u{1b}[31m\u{9b}\u{2028}\u{202e}""#,
             r#"{"message":"m","message.1":1,"a b=\"":"c\nERROR \u001b[31m\u009b\u2028\u202e"}"#,
         );

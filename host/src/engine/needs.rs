@@ -13,9 +13,10 @@
 use std::ops::AddAssign;
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentAlias, ComponentDefinedType, ComponentExternalKind,
-    ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeDeclaration,
-    ComponentTypeRef, Instance, InstanceTypeDeclaration, MemoryType, Parser, Payload,
+    CanonicalFunction, CanonicalOption, ComponentAlias, ComponentDefinedType,
+    ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeDeclaration, ComponentTypeRef, Instance, InstanceTypeDeclaration, MemoryType,
+    Parser, Payload,
 };
 
 use crate::engine::config::MEMORIES_MAX;

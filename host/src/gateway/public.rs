@@ -40,7 +40,8 @@ async fn call(
     }
     let arguments = arguments::read(&headers, &held.bytes)?;
     let reply = gateway.host.call(&actor, &method, arguments).await;
-    let reply = reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
+    let reply =
+        reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     Ok(reply::of_call(&reply, arguments::wanted(&headers)))
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::gateway::auth::Token;
-use crate::host::{HostConfig, Manifest};
+use crate::host::HostConfig;
 use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 

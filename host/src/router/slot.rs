@@ -391,7 +391,12 @@ impl Slot {
                 self.note_damage(session.cause().as_ref());
                 self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
-                let is_gone = is_created && ownership::take_back(&shared, &self.actor, fence).await;
+                // Of a store that has failed nothing more is asked.
+                let is_clear =
+                    matches!(error, HostError::StartFailed { .. } | HostError::StoreFull { .. });
+                let is_gone = is_created
+                    && is_clear
+                    && ownership::take_back(&shared, &self.actor, fence).await;
                 self.record(Exit {
                     db: fence.db,
                     generation: fence.generation,

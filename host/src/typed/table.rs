@@ -102,11 +102,8 @@ impl MethodTable {
         let mut table = Self::default();
         for function in functions {
             let is_method = function.has_package() || named.contains(&function.full_name());
-            let found = if is_method {
-                method(&function, &mut room)
-            } else {
-                Err(Unsupported::NoPackage)
-            };
+            let found =
+                if is_method { method(&function, &mut room) } else { Err(Unsupported::NoPackage) };
             match found {
                 Ok(method) => table.methods.push(Arc::new(method)),
                 Err(why) => {

@@ -84,12 +84,18 @@ async fn growth_is_bounded_wherever_it_happens() {
         .unwrap();
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::TableElements);
-    assert!(matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit), "{error:?}");
+    assert!(
+        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        "{error:?}"
+    );
 
     deploy(&host, &component(RECURSES), |_| {}).await.unwrap();
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::Stack);
-    assert!(matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit), "{error:?}");
+    assert!(
+        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        "{error:?}"
+    );
 
     let four_megabytes = |limits: &mut Limits| limits.memory_bytes_max = 4 << 20;
     deploy(&host, &component(GROWS_AT_ONCE), four_megabytes).await.unwrap();
@@ -263,7 +269,9 @@ async fn what_belongs_to_no_package_is_called_only_if_the_manifest_names_it() {
 /// A function that is an interpreter: some 1.2 KiB of stack for each call of itself, so often.
 fn interpreter(frames: u32) -> String {
     let of_each = |text: &str| -> String {
-        (0..150).map(|n| text.replace('N', &n.to_string()).replace('A', &(8 * n).to_string())).collect()
+        (0..150)
+            .map(|n| text.replace('N', &n.to_string()).replace('A', &(8 * n).to_string()))
+            .collect()
     };
     format!(
         r#"(memory 1)

@@ -13,8 +13,8 @@ mod bindings {
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bindings::exports::tests::lifecycle_trap::trap::Guest;
-use bindings::stockade::actor::{context, log};
 use bindings::stockade::actor::sqlite::{self, Connection, TransactionMode, Value};
+use bindings::stockade::actor::{context, log};
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
