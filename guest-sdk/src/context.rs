@@ -57,6 +57,9 @@ pub struct Budget {
 /// # Errors
 /// None today; the result leaves room for hosts that can refuse.
 ///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
 /// ```no_run
 /// # fn f() -> Result<(), stockade_sdk::context::Error> {
 /// let me = stockade_sdk::context::identity()?;
@@ -64,7 +67,9 @@ pub struct Budget {
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn identity() -> Result<Identity, Error> {
+    crate::outside::needs_host();
     let identity = raw::get_identity()?;
     Ok(Identity {
         kind: identity.kind,
@@ -79,6 +84,9 @@ pub fn identity() -> Result<Identity, Error> {
 /// # Errors
 /// None today; the result leaves room for hosts that can refuse.
 ///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
 /// ```no_run
 /// use stockade_sdk::context::{self, StartReason};
 /// # fn f() -> Result<(), context::Error> {
@@ -88,7 +96,9 @@ pub fn identity() -> Result<Identity, Error> {
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn start_reason() -> Result<StartReason, Error> {
+    crate::outside::needs_host();
     Ok(match raw::get_start_reason()? {
         raw::StartReason::Created => StartReason::Created,
         raw::StartReason::Woken => StartReason::Woken,
@@ -102,13 +112,18 @@ pub fn start_reason() -> Result<StartReason, Error> {
 /// # Errors
 /// None today; the result leaves room for hosts that can refuse.
 ///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
 /// ```no_run
 /// # fn f() -> Result<bool, stockade_sdk::context::Error> {
 /// let time_to_stop = stockade_sdk::context::budget()?.time_ms < 100;
 /// # Ok(time_to_stop)
 /// # }
 /// ```
+#[track_caller]
 pub fn budget() -> Result<Budget, Error> {
+    crate::outside::needs_host();
     let budget = raw::get_budget()?;
     Ok(Budget {
         time_ms: budget.time_ms,

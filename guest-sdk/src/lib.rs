@@ -128,7 +128,39 @@
 //! - Thousands of rows are one call of the host: [`Statement::execute_many`] in, [`Statement::query`]
 //!   out, where text can be read without a copy.
 //! - A panic is a trap: the instance is gone, its committed data is not, and the next call starts a
-//!   new generation. Nothing in this package panics.
+//!   new generation. In an actor nothing in this package panics.
+//!
+//! # Test an actor
+//!
+//! `cargo test` builds the package for your machine, where no host is: [`Connection::open`], the
+//! functions of [`context`] and [`log::write`] panic there. So keep what can be tested alone in plain
+//! functions, and test the actor in a real host, which is a library as well: in a package of its own,
+//! since it brings a compiler of wasm.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! stockade = { path = "../../host" }
+//! tempfile = "3"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! ```text
+//! #[tokio::test(flavor = "multi_thread")]
+//! async fn the_first_entry_is_number_one() -> Result<(), Box<dyn std::error::Error>> {
+//!     let data = tempfile::tempdir()?;
+//!     let host = stockade::Host::start(stockade::HostConfig::new(data.path())).await?;
+//!     let wasm = std::fs::read("../target/wasm32-wasip1/guest/guestbook.wasm")?;
+//!     host.deploy("guestbook", wasm, host.manifest()).await?;
+//!     let lobby = stockade::ActorId::new("guestbook", "lobby")?;
+//!     let reply = host.call(&lobby, "sign", stockade::Arguments::of(&("Ada", "Hello"))?).await?;
+//!     assert_eq!(reply.to_json(), serde_json::json!({ "ok": 1 }));
+//!     host.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Nothing is shared between two hosts with a directory each, so tests run beside each other. What a
+//! guest said when it died is in the error: `error.crash()`.
 
 #[cfg(any(
     test,
@@ -138,6 +170,7 @@
 mod allocator;
 #[doc(hidden)]
 pub mod bindings;
+mod outside;
 mod sqlite;
 
 pub mod context;

@@ -56,13 +56,18 @@ pub fn init_from(level: LevelFilter) {
 /// # Errors
 /// [`Error::TooLong`] above 16 KiB, [`Error::TooMany`] after 1,000 lines in a call, by default.
 ///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
 /// ```no_run
 /// use stockade_sdk::log::{Error, Level, write};
 /// # fn f() -> Result<(), Error> {
 /// write(Level::Info, "ingested", &[("count", "3")])
 /// # }
 /// ```
+#[track_caller]
 pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) -> Result<(), Error> {
+    crate::outside::needs_host();
     let level = match level {
         Level::Trace => raw::Level::Trace,
         Level::Debug => raw::Level::Debug,

@@ -246,17 +246,18 @@ impl Host {
         }
         let manifest = manifest.fitted(&self.inner.config.limits)?;
         let kinds = &self.shared().kinds;
+        let wasm = kinds.check(wasm, &manifest.limits).await?;
         let digest = Engine::digest(&wasm);
         let program = kinds.program(digest, wasm.clone(), &manifest).await?;
-        program.component.check_callable()?;
+        manifest.check_methods(&program.methods)?;
         let before = self.inner.store.kind(kind).await?;
         self.inner.store.put_component(digest, wasm).await?;
         let text = serde_json::to_string(&manifest)
             .map_err(|error| HostError::Manifest(error.to_string()))?;
         let row = self.inner.store.put_kind(kind, digest, &text).await?;
         let version = row.version;
-        let methods = program.component.methods().iter().count();
-        kinds.adopt(Kind { row, program });
+        let methods = program.methods.len();
+        kinds.adopt(Kind { row, manifest, program });
         let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
         let replaced = before.map(|row| row.component).filter(|old| *old != digest);
         Ok(Deployed { kind: kind.to_owned(), digest, version, methods, replaced, ended })
@@ -267,7 +268,7 @@ impl Host {
     #[must_use]
     pub fn manifest(&self) -> Manifest {
         let HostConfig { kind_defaults, limits, .. } = &self.inner.config;
-        Manifest { limits: kind_defaults.clone().within(limits) }
+        Manifest { limits: kind_defaults.clone().within(limits), ..Manifest::default() }
     }
 
     /// Runs an operator's statements through the actor's live session; if it sleeps, on its
@@ -546,6 +547,12 @@ impl Host {
     /// ```
     pub async fn failed(&self) -> StoreFailure {
         self.inner.retired.done().await
+    }
+
+    /// Whether callers over HTTP are told the last words of guests: see [`HostConfig::development`].
+    #[must_use]
+    pub fn is_for_development(&self) -> bool {
+        self.inner.config.development
     }
 
     /// Why writes are refused now: the store has no room. Reads go on, and so does everything once

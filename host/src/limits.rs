@@ -27,6 +27,10 @@ pub const VALUE_BYTES_MAX: u64 = 16 * MIB;
 pub const SQL_STACK_BYTES: usize = 8 << 20;
 const _: () = assert!(SQL_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
+/// Bytes of what is kept of a guest's last words, and of its frames. 4 KiB each: a traceback of
+/// ordinary depth, and 10,000 exits are remembered.
+pub const CRASH_TEXT_BYTES_MAX: usize = 4 * 1024;
+
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;
 /// How often one armed fault fires at most. 100: more is an outage, which has a duration.
@@ -171,7 +175,7 @@ pub enum TrapLimit {
     HostMemory,
     /// `table_elements_max`: likewise.
     TableElements,
-    /// Its stack: 512 KiB of wasm.
+    /// Its stack: 2 MiB of wasm.
     Stack,
     /// Handles of WASI: streams and pollables.
     WasiHandles,

@@ -56,7 +56,7 @@ fn errors_are_rows_of_the_table() {
         "fix",
     );
     check(call("Typed/x", "echo-u8", json!([3])), 400, "request.invalid-actor", "fix");
-    check(call("lifecycle_trap/x", "trap-now", json!([])), 500, "actor.trapped", "retry");
+    check(call("lifecycle_trap/x", "trap-now", json!([])), 500, "actor.trapped", "fix");
     check(call("hostile_loop/x", "spin", json!([])), 504, "actor.budget-exhausted", "fix");
     // A call that traps after a durable write is not to be repeated blindly.
     check(

@@ -27,6 +27,7 @@ mod hostile;
 mod import;
 mod kill;
 mod large;
+mod last_words;
 mod lifecycle;
 mod moved;
 mod opening;

@@ -46,13 +46,18 @@ impl Connection {
     /// [`Error::Revoked`](crate::Error::Revoked) if the generation has ended;
     /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) if too many handles are open.
     ///
+    /// # Panics
+    /// Outside an actor: see [Test an actor](crate#test-an-actor).
+    ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result};
     /// fn people() -> Result<i64> {
     ///     Connection::open()?.query_row("SELECT count(*) FROM person", [], |row| row.get(0))
     /// }
     /// ```
+    #[track_caller]
     pub fn open() -> Result<Self> {
+        crate::outside::needs_host();
         Ok(Self { raw: raw::open()?, one_thread: PhantomData })
     }
 

@@ -11,7 +11,7 @@ use super::bill::{Bill, micros};
 use super::gate::{Gate, Waiting};
 use super::generation::Generation;
 use super::statements::Statements;
-use crate::error::HostError;
+use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
 use crate::typed::{Method, data_bytes};
 
@@ -35,8 +35,8 @@ pub enum CallEnd {
         answer: Answer<Vec<Val>>,
         /// `Trapped` or `Budget`.
         reason: Reason,
-        /// The trap, in words.
-        message: String,
+        /// How it died.
+        crash: Arc<Crash>,
     },
     /// The session died: nothing may be heard.
     Fatal(Waiting),
@@ -71,20 +71,15 @@ impl Generation {
                 let outcome = values.map_err(HostError::from).and_then(|v| self.bounded(v));
                 CallEnd::Answered(Answer { outcome, waiting, bill })
             }
-            Err(error) => {
-                let message = self.death_text(&error);
+            Err(crash) => {
                 let exhausted = self.meter.exhausted();
                 let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
                 let outcome = Err(match exhausted {
                     Some(which) => HostError::BudgetExhausted { which, verdict: None },
-                    None => HostError::Trapped {
-                        message: message.clone(),
-                        limit: self.trap_limit(&error),
-                        verdict: None,
-                    },
+                    None => HostError::Trapped { crash: Arc::clone(&crash), verdict: None },
                 });
                 let answer = Answer { outcome, waiting, bill };
-                CallEnd::Crashed { answer, reason, message }
+                CallEnd::Crashed { answer, reason, crash }
             }
         }
     }

@@ -79,9 +79,7 @@ pub fn error_of_open(error: OpenError, actor: &ActorId) -> HostError {
 #[must_use]
 pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
     match error {
-        HostError::Trapped { message, limit, .. } => {
-            HostError::Trapped { message, limit, verdict: of_call }
-        }
+        HostError::Trapped { crash, .. } => HostError::Trapped { crash, verdict: of_call },
         HostError::BudgetExhausted { which, .. } => {
             HostError::BudgetExhausted { which, verdict: of_call }
         }

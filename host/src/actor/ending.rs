@@ -14,6 +14,7 @@
 //! - What the seal left is given away with the exit: whoever has it may begin the next generation.
 //! - The exit is recorded once, by the caller, from the returned value.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::store::{ActorRow, ActorState, Wanted};
@@ -25,7 +26,7 @@ use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
 use super::trace::{EndStep, Trace};
-use crate::error::HostError;
+use crate::error::{Crash, HostError};
 use crate::sqlite::Meter;
 
 /// What a generation does when its end begins.
@@ -60,15 +61,15 @@ pub async fn orderly(
     let (alive, notes) = match call {
         LastCall::None => (true, Vec::new()),
         LastCall::Interrupted => (false, vec![INTERRUPTED.to_owned()]),
-        LastCall::Crashed { reason, message } => {
-            return crashed(generation, answers, reason, message).await.into();
+        LastCall::Crashed { reason, crash } => {
+            return crashed(generation, answers, reason, crash).await.into();
         }
     };
     let proven = join(&mut answers, &generation.trace).await;
     if let Some(cause) = generation.session.cause() {
         return fatal(generation, answers, &cause).await.into();
     }
-    let mut departure = Departure { generation, reason, alive, notes };
+    let mut departure = Departure { generation, reason, alive, notes, crash: None };
     departure.stop_hook().await;
     departure.revoke_sql().await;
     let taken = departure.snapshot().await;
@@ -95,9 +96,10 @@ pub async fn crashed(
     generation: Generation,
     mut answers: Answers,
     reason: Reason,
-    message: String,
+    crash: Arc<Crash>,
 ) -> Exit {
-    let departure = Departure::of_dead(generation, reason, message);
+    let mut departure = Departure::of_dead(generation, reason, crash.cause.clone());
+    departure.crash = Some(crash);
     departure.revoke_rest();
     let mut departure = departure.close_sql().await;
     let proven = join(&mut answers, &departure.generation.trace).await;
@@ -116,7 +118,7 @@ enum LastCall {
     /// Its time was cut short: the instance is dead, and it is not the component's fault.
     Interrupted,
     /// The instance died by itself.
-    Crashed { reason: Reason, message: String },
+    Crashed { reason: Reason, crash: Arc<Crash> },
 }
 
 impl Doing {
@@ -158,9 +160,9 @@ impl Doing {
                 answers.call(pending, Answer { outcome, ..answer });
                 (LastCall::Interrupted, EndStep::CallInterrupted)
             }
-            CallEnd::Crashed { answer, reason, message } => {
+            CallEnd::Crashed { answer, reason, crash } => {
                 answers.call(pending, answer);
-                (LastCall::Crashed { reason, message }, EndStep::CallFinished)
+                (LastCall::Crashed { reason, crash }, EndStep::CallFinished)
             }
         };
         generation.trace.step(step);
@@ -186,11 +188,13 @@ struct Departure {
     alive: bool,
     /// What an operator should know.
     notes: Vec<String>,
+    /// How the instance died, if it did.
+    crash: Option<Arc<Crash>>,
 }
 
 impl Departure {
     fn of_dead(generation: Generation, reason: Reason, message: String) -> Self {
-        Self { generation, reason, alive: false, notes: vec![message] }
+        Self { generation, reason, alive: false, notes: vec![message], crash: None }
     }
 
     fn told(&self, step: EndStep) {
@@ -202,10 +206,11 @@ impl Departure {
         if self.alive {
             let time = Duration::from_millis(self.generation.limits().stop_time_ms);
             let end = self.generation.stop_hook(Instant::now() + time).await;
-            if matches!(end, HookEnd::Died(_)) {
+            if let HookEnd::Died(crash) = &end {
                 self.alive = false;
+                self.crash = Some(Arc::clone(crash));
             }
-            self.notes.extend(end.failure("stop"));
+            self.notes.extend(end.failure("stop").map(|failure| failure.message));
         }
         self.told(EndStep::StopHook);
     }
@@ -256,7 +261,12 @@ impl Departure {
                 (Some(state), SnapshotOutcome::Taken { bytes, late_sql })
             }
             HookEnd::Refused(text) => missed(format!("snapshot failed: {text}{too_late}")),
-            HookEnd::Died(text) => missed(format!("snapshot died: {text}{too_late}")),
+            HookEnd::Unfinished(error) => missed(format!("snapshot failed: {error}{too_late}")),
+            HookEnd::Died(crash) => {
+                let why = format!("snapshot died: {}{too_late}", crash.cause);
+                self.crash = Some(crash);
+                missed(why)
+            }
         }
     }
 
@@ -342,16 +352,10 @@ impl Departure {
 
     /// Drops the instance. What is left is the exit, for the router.
     fn end(self, snapshot: SnapshotOutcome, sealed: bool, proven: bool) -> Exit {
-        let Self { generation, reason, notes, .. } = self;
+        let Self { generation, reason, notes, crash, .. } = self;
         let (fence, trace) = (generation.fence(), generation.trace.clone());
-        let actor = generation.actor.clone();
-        let message = (!notes.is_empty()).then(|| notes.join("; "));
         drop(generation);
         trace.step(EndStep::InstanceDropped);
-        tracing::info!(
-            %actor, generation = %fence.generation, %reason, sealed, ?snapshot,
-            message = message.as_deref().unwrap_or(""), "generation ended"
-        );
         Exit {
             db: fence.db,
             generation: fence.generation,
@@ -359,7 +363,8 @@ impl Departure {
             snapshot,
             sealed,
             proven,
-            message,
+            message: (!notes.is_empty()).then(|| notes.join("; ")),
+            crash,
         }
     }
 }

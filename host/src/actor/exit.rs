@@ -1,8 +1,13 @@
 //! How a generation ended: recorded once, shown to operators.
 
+use std::fmt;
+use std::sync::Arc;
+
 use serde::Serialize;
 use stockade_depot::store::ActorState;
-use stockade_depot::{DbId, Fence, Generation, Reason};
+use stockade_depot::{ActorId, DbId, Fence, Generation, Reason};
+
+use crate::error::Crash;
 
 /// How a generation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub struct Exit {
     pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.
     pub message: Option<String>,
+    /// How the instance died, if it did.
+    pub crash: Option<Arc<Crash>>,
 }
 
 impl Exit {
@@ -28,6 +35,24 @@ impl Exit {
     #[must_use]
     pub fn is_of(&self, fence: &Fence) -> bool {
         (self.db, self.generation) == (fence.db, fence.generation)
+    }
+
+    /// Writes the one record of the end into the log: a guest that died has its last words in it.
+    pub fn log(&self, actor: &ActorId) {
+        let Self { generation, reason, sealed, snapshot, message, crash, .. } = self;
+        let (generation, cause) = (generation.0, message.as_deref());
+        let last_words = crash.as_ref().map(|crash| crash.last_words.as_str());
+        let backtrace = crash.as_ref().map(|crash| crash.backtrace.as_str());
+        if matches!(reason, Reason::Trapped | Reason::Budget) || crash.is_some() {
+            tracing::warn!(
+                %actor, generation, %reason, sealed, %snapshot, cause, last_words, backtrace,
+                "generation crashed"
+            );
+        } else {
+            tracing::info!(
+                %actor, generation, %reason, sealed, %snapshot, cause, "generation ended"
+            );
+        }
     }
 }
 
@@ -67,6 +92,16 @@ pub enum SnapshotOutcome {
         /// Why.
         why: String,
     },
+}
+
+impl fmt::Display for SnapshotOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken { bytes, .. } => write!(f, "{bytes} bytes"),
+            Self::None => f.write_str("none"),
+            Self::Missed { why } => write!(f, "missed: {why}"),
+        }
+    }
 }
 
 /// Serde asks by reference.

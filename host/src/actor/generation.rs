@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Reason, Session};
-use wasmtime::component::{
-    ComponentExportIndex, Func, Instance, InstancePre, ResourceTableError, Val,
-};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::answers::Answers;
 use super::cause::error_of;
+use super::crash::{is_guests_own, start_failed};
+use super::hooks::HookFailure;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, StartReason, State};
 use crate::engine::{Component, Lifecycle, Pace};
-use crate::error::HostError;
+use crate::error::{Crash, HostError, Retry};
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
 use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
+use crate::typed::MethodTable;
 
 /// Bytes that the host may allocate to take over a method's results: values are larger here than in
 /// the guest. 128 MiB, as wasmtime's own default.
@@ -35,8 +36,10 @@ pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
 pub struct Program {
-    /// The compiled component and its methods.
+    /// The compiled component.
     pub component: Component,
+    /// Its methods, as its kind names them.
+    pub methods: Arc<MethodTable>,
     /// Imports resolved once.
     pub pre: InstancePre<State>,
     /// Moves the epoch while its guests run.
@@ -154,17 +157,22 @@ impl Generation {
             pace: program.pace.clone(),
         };
         watch.at_every_tick(&mut store);
-        let failed = |message: String| HostError::StartFailed { message };
         let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => instance,
             Err(error) => {
-                let crowded_out = store.data().refused() == Some(TrapLimit::HostMemory);
-                drop(store);
-                if crowded_out {
+                if store.data().refused() == Some(TrapLimit::HostMemory) {
+                    drop(store);
                     let error = HostError::Overloaded { what, max };
                     return Err(end_of_start(&session, Reason::Slept, error));
                 }
-                let error = failed(format!("cannot be instantiated: {error:#}"));
+                let words = store.data().last_words();
+                let mut crash = watch.crash(&error, store.data(), &words);
+                if crash.limit.is_none() && !is_guests_own(&error) {
+                    crash.retry = Retry::Retry;
+                }
+                drop(store);
+                let message = format!("cannot be instantiated: {}", crash.cause);
+                let error = start_failed(message, Arc::new(crash));
                 return Err(end_of_start(&session, Reason::Trapped, error));
             }
         };
@@ -183,15 +191,16 @@ impl Generation {
         };
         match generation.run_start_hooks(snapshot, deadline).await {
             Ok(()) => Ok(generation),
-            Err(message) => {
+            Err(failure) => {
                 let session = generation.session.clone();
                 let answers = Answers::new(generation.fence().generation);
-                let reason = Reason::Trapped;
-                super::ending::crashed(generation, answers, reason, message.clone()).await;
+                // Its exit is made by who hears of the failure.
+                let crash = Arc::new(Crash::of(failure.message.as_str(), Retry::Fix));
+                super::ending::crashed(generation, answers, Reason::Trapped, crash).await;
                 // The message may tell of what `start` had written: it is heard only if that was
                 // kept.
                 match session.cause() {
-                    Some(Cause::Closed(_)) | None => Err(failed(message)),
+                    Some(Cause::Closed(_)) | None => Err(failure.into()),
                     Some(cause) => Err(error_of(&cause, None)),
                 }
             }
@@ -238,6 +247,12 @@ impl Generation {
     #[must_use]
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Its methods.
+    #[must_use]
+    pub fn methods(&self) -> &MethodTable {
+        &self.program.methods
     }
 
     /// The limits of its kind.
@@ -292,7 +307,7 @@ impl Generation {
         results: usize,
         arguments: &[Val],
         deadline: Instant,
-    ) -> wasmtime::Result<Result<Vec<Val>, SqlError>> {
+    ) -> Result<Result<Vec<Val>, SqlError>, Arc<Crash>> {
         self.begin(deadline);
         let func: Func = self
             .instance
@@ -301,48 +316,36 @@ impl Generation {
         let mut values = vec![Val::Bool(false); results];
         let watch = self.watch();
         let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
+        let ((), finished) = self.ended(&watch, outcome)?;
+        Ok(finished.map(|()| values))
+    }
+
+    /// An export has ended, however: what it returned, and whether what it left could be ended.
+    ///
+    /// # Errors
+    /// The instance died.
+    pub(super) fn ended<T>(
+        &mut self,
+        watch: &Watch,
+        outcome: wasmtime::Result<T>,
+    ) -> Result<(T, Result<(), SqlError>), Arc<Crash>> {
+        // Taken before they are logged as lines like others.
+        let last_words = match &outcome {
+            Ok(_) => String::new(),
+            Err(_) => self.store.data().last_words(),
+        };
         let finished = self.finish();
-        outcome.map(|()| finished.map(|()| values))
-    }
-
-    /// Why the instance died, in words.
-    pub(super) fn death_text(&self, error: &wasmtime::Error) -> String {
-        if let Some(cause) = self.session.cause() {
-            return cause.to_string();
+        match outcome {
+            Ok(value) => Ok((value, finished)),
+            Err(error) => Err(Arc::new(watch.crash(&error, self.store.data(), &last_words))),
         }
-        if let Some(reason) = self.grip.reason() {
-            // Only a fault revokes a running guest so: a trap of its own is no revocation.
-            let on_purpose = reason == Reason::Trapped;
-            return if on_purpose {
-                CRASHED_ON_PURPOSE.to_owned()
-            } else {
-                format!("revoked: {reason}")
-            };
-        }
-        if let Some(which) = self.meter.exhausted() {
-            return format!("budget used up: {}", which.as_str());
-        }
-        let refused = self.store.data().limiter_refusal();
-        let trap = format!("{error:#}");
-        refused.map_or(trap.clone(), |refusal| format!("{refusal}; {trap}"))
-    }
-
-    /// The limit behind a trap, if there is one.
-    pub(super) fn trap_limit(&self, error: &wasmtime::Error) -> Option<TrapLimit> {
-        if let Some(ResourceTableError::Full) = error.downcast_ref() {
-            return Some(TrapLimit::WasiHandles);
-        }
-        if error.downcast_ref() == Some(&Trap::StackOverflow) {
-            return Some(TrapLimit::Stack);
-        }
-        self.store.data().refused()
     }
 
     async fn run_start_hooks(
         &mut self,
         snapshot: Option<HandedOver>,
         deadline: Instant,
-    ) -> Result<(), String> {
+    ) -> Result<(), HookFailure> {
         if let Some(handed_over) = snapshot
             && self.has_hooks()
         {
@@ -361,7 +364,7 @@ impl Generation {
         if let Some(failure) = self.start_hook(deadline).await.failure("start") {
             return Err(failure);
         }
-        self.store.data_mut().serve().map_err(|error| error.to_string())
+        self.store.data_mut().serve().map_err(HookFailure::from)
     }
 }
 
@@ -376,9 +379,9 @@ fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostErro
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
 #[derive(Clone)]
 pub(super) struct Watch {
-    session: Session,
-    grip: Grip,
-    meter: Meter,
+    pub(super) session: Session,
+    pub(super) grip: Grip,
+    pub(super) meter: Meter,
     pace: Pace,
 }
 

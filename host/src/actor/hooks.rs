@@ -1,5 +1,6 @@
 //! The optional `lifecycle` exports of a component, called with their types from the contract.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::HandedOver;
@@ -7,7 +8,11 @@ use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower, TypedFunc,
 };
 
+use super::crash::start_failed;
 use super::generation::Generation;
+use crate::error::crash::bounded;
+use crate::error::{Crash, HostError, Retry};
+use crate::sqlite::SqlError;
 
 /// `record handed-over`.
 #[derive(Clone, Debug, ComponentType, Lower)]
@@ -30,19 +35,54 @@ enum HookError {
 pub(super) enum HookEnd<T> {
     /// It returned `ok`, or the component has no hooks.
     Done(T),
-    /// It returned `err` with this text.
+    /// It returned `err` with this text, cut to its bound.
     Refused(String),
+    /// What it left open could not be ended.
+    Unfinished(SqlError),
     /// It trapped, or ran into its deadline: the instance is dead.
-    Died(String),
+    Died(Arc<Crash>),
+}
+
+/// Why a hook, and with it a start, has failed.
+pub(super) struct HookFailure {
+    /// In words, naming the hook. The guest's, if it has answered.
+    pub(super) message: String,
+    retry: Retry,
+    crash: Option<Arc<Crash>>,
 }
 
 impl HookEnd<()> {
-    /// The failure in words, naming the hook.
-    pub(super) fn failure(self, hook: &str) -> Option<String> {
-        match self {
-            Self::Done(()) => None,
-            Self::Refused(text) => Some(format!("{hook} failed: {text}")),
-            Self::Died(text) => Some(format!("{hook} died: {text}")),
+    /// The failure, naming the hook.
+    pub(super) fn failure(self, hook: &str) -> Option<HookFailure> {
+        let (message, retry, crash) = match self {
+            Self::Done(()) => return None,
+            // Its own verdict on its state: it will say the same again.
+            Self::Refused(text) => (format!("{hook} failed: {text}"), Retry::Fix, None),
+            Self::Unfinished(error) => {
+                let HookFailure { message, retry, .. } = error.into();
+                (format!("{hook} failed: {message}"), retry, None)
+            }
+            Self::Died(crash) => {
+                (format!("{hook} died: {}", crash.cause), crash.retry, Some(crash))
+            }
+        };
+        Some(HookFailure { message, retry, crash })
+    }
+}
+
+impl From<SqlError> for HookFailure {
+    fn from(error: SqlError) -> Self {
+        let error = HostError::from(error);
+        Self { message: error.to_string(), retry: error.retry(), crash: None }
+    }
+}
+
+impl From<HookFailure> for HostError {
+    fn from(failure: HookFailure) -> Self {
+        let HookFailure { message, retry, crash } = failure;
+        match crash {
+            Some(crash) => start_failed(message, crash),
+            None => Self::StartFailed { message, retry, crash },
         }
     }
 }
@@ -97,14 +137,11 @@ impl Generation {
                 func.call_async(&mut self.store, parameters).await
             })
             .await;
-        let finished = self.finish();
-        match outcome {
-            Ok((Ok(value),)) => match finished {
-                Ok(()) => HookEnd::Done(value),
-                Err(error) => HookEnd::Refused(error.to_string()),
-            },
-            Ok((Err(HookError::Other(text)),)) => HookEnd::Refused(text),
-            Err(error) => HookEnd::Died(self.death_text(&error)),
+        match self.ended(&watch, outcome) {
+            Ok(((Ok(value),), Ok(()))) => HookEnd::Done(value),
+            Ok(((Ok(_),), Err(error))) => HookEnd::Unfinished(error),
+            Ok(((Err(HookError::Other(text)),), _)) => HookEnd::Refused(bounded(&text)),
+            Err(crash) => HookEnd::Died(crash),
         }
     }
 }

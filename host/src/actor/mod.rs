@@ -14,6 +14,7 @@ pub mod asker;
 pub mod bill;
 pub mod call;
 pub mod cause;
+mod crash;
 pub mod ending;
 pub mod exit;
 pub mod gate;

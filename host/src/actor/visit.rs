@@ -172,6 +172,7 @@ impl Found {
             sealed: true,
             proven: false,
             message: Some("an operator's statements, without the component".to_owned()),
+            crash: None,
         };
         Ended { exit, left: Some(Box::new(ActorState { row, head, handed_over })) }
     }

@@ -2,17 +2,23 @@
 //!
 //! Everything in a line is guest-controlled: its length and the number of lines of a call are
 //! bounded, and control characters are escaped, so that a line cannot pose as another.
+//!
+//! Lines of stderr are held until something else is logged, the call ends, or there are too many: if
+//! the guest dies, they are its last words and stand in the one record of its crash.
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use stockade_depot::{ActorId, Generation};
 
 use super::State;
 use super::wasi::Output;
 use crate::bindings::stockade::actor::log::{Error, Host, Level};
 use crate::grip::Grip;
-use crate::limits::Limits;
+use crate::limits::{CRASH_TEXT_BYTES_MAX, Limits};
 
 /// What a field takes in a line beside its name and value: quotes, colon, comma. Without it a line
 /// of a million empty fields would have no length.
@@ -29,7 +35,14 @@ pub(super) struct Lines {
     written: AtomicU64,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
+    /// Lines of stderr that are not logged yet, each with its line feed.
+    held: Mutex<Vec<u8>>,
 }
+
+/// The fields of a line: one value of its record, which whoever writes the log finds by its type. In
+/// the order given; a name may come twice. Everybody else sees one JSON object.
+#[derive(Debug)]
+pub struct Fields(pub Vec<(String, String)>);
 
 impl Lines {
     pub(super) fn new(
@@ -47,6 +60,7 @@ impl Lines {
             written: AtomicU64::new(0),
             stdout: Output::default(),
             stderr: Output::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -54,10 +68,44 @@ impl Lines {
         self.written.store(0, Ordering::Relaxed);
     }
 
-    /// Writes what is left of a line that was not ended.
+    /// Writes what is held, and what is left of a line that was not ended.
     pub(super) fn end_call(&self) {
         self.stdout.end(|line| self.output(Level::Info, line));
-        self.stderr.end(|line| self.output(Level::Warn, line));
+        self.stderr.end(|line| self.hold(line));
+        self.release();
+    }
+
+    /// A line of stderr. The oldest are logged once there are too many: what stays is longer than a
+    /// line and what is kept of last words.
+    pub(super) fn hold(&self, line: &[u8]) {
+        let kept = self.line_bytes_max().saturating_add(CRASH_TEXT_BYTES_MAX);
+        let mut held = self.held.lock();
+        held.extend_from_slice(line);
+        held.push(b'\n');
+        if held.len() > kept.saturating_mul(2) {
+            let older = held.len() - kept;
+            let end = memchr::memrchr(b'\n', &held[..older]).map_or(0, |at| at + 1);
+            self.emit_lines(&held[..end]);
+            held.drain(..end);
+        }
+    }
+
+    /// Logs what is held.
+    fn release(&self) {
+        self.emit_lines(&std::mem::take(&mut *self.held.lock()));
+    }
+
+    fn emit_lines(&self, lines: &[u8]) {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.emit_output(Level::Warn, &line[..line.len() - 1]);
+        }
+    }
+
+    /// What the guest wrote last to stderr, instead of logging it line by line.
+    pub(super) fn last_words(&self) -> String {
+        let mut held = std::mem::take(&mut *self.held.lock());
+        self.stderr.end(|line| held.extend_from_slice(line));
+        String::from_utf8_lossy(&held).into_owned()
     }
 
     /// Bytes of one line.
@@ -65,24 +113,31 @@ impl Lines {
         usize::try_from(self.line_bytes_max).unwrap_or(usize::MAX)
     }
 
-    /// A line of stdout or stderr. Beyond the call's share it is dropped, and that is said once.
+    /// A line of stdout.
     pub(super) fn output(&self, level: Level, line: &[u8]) {
+        self.release();
+        self.emit_output(level, line);
+    }
+
+    /// A line of stdout or stderr. Beyond the call's share it is dropped, and that is said once.
+    fn emit_output(&self, level: Level, line: &[u8]) {
         if self.grip.reason().is_some() {
             return;
         }
         match self.take_line() {
-            Ok(()) => self.emit(level, &String::from_utf8_lossy(line), ""),
+            Ok(()) => self.emit(level, &String::from_utf8_lossy(line), None),
             Err(first) => {
                 if first {
-                    self.emit(Level::Warn, "further output of this call is dropped", "");
+                    self.emit(Level::Warn, "further output of this call is dropped", None);
                 }
             }
         }
     }
 
-    fn write(&self, level: Level, message: &str, fields: &[(String, String)]) -> Result<(), Error> {
+    fn write(&self, level: Level, message: &str, fields: Fields) -> Result<(), Error> {
         let guard = self.grip.enter().map_err(|revoked| Error::Other(revoked.to_string()))?;
         let bytes = fields
+            .0
             .iter()
             .map(|(name, value)| name.len() + value.len() + FIELD_BYTES)
             .fold(message.len(), usize::saturating_add);
@@ -90,8 +145,8 @@ impl Lines {
             return Err(Error::TooLong(self.line_bytes_max));
         }
         self.take_line().map_err(|_| Error::TooMany(self.lines_max))?;
-        let fields = if fields.is_empty() { String::new() } else { as_json(fields) };
-        self.emit(level, message, &fields);
+        self.release();
+        self.emit(level, message, Some(&fields).filter(|fields| !fields.0.is_empty()));
         guard.check().map_err(|revoked| Error::Other(revoked.to_string()))
     }
 
@@ -101,10 +156,10 @@ impl Lines {
         if before < self.lines_max { Ok(()) } else { Err(before == self.lines_max) }
     }
 
-    fn emit(&self, level: Level, message: &str, fields: &str) {
+    fn emit(&self, level: Level, message: &str, fields: Option<&Fields>) {
         let message = without_controls(message);
         let (actor, generation) = (&self.actor, self.generation.0);
-        let fields = (!fields.is_empty()).then_some(fields);
+        let fields = fields.map(|fields| fields as &(dyn StdError + 'static));
         match level {
             Level::Trace => {
                 tracing::trace!(target: "actor", actor, generation, fields, "{message}")
@@ -128,24 +183,24 @@ impl Host for State {
         message: String,
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        Ok(self.lines.write(level, &message, &fields))
+        Ok(self.lines.write(level, &message, Fields(fields)))
     }
 }
 
-/// Fields as one JSON object, in the order given; a name may come twice.
-fn as_json(fields: &[(String, String)]) -> String {
-    let mut json = String::from("{");
-    for (index, (name, value)) in fields.iter().enumerate() {
-        if index > 0 {
-            json.push(',');
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = |text: &str| serde_json::Value::from(text);
+        f.write_str("{")?;
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{}", json(name), json(value))?;
         }
-        json.push_str(&serde_json::Value::from(name.as_str()).to_string());
-        json.push(':');
-        json.push_str(&serde_json::Value::from(value.as_str()).to_string());
+        f.write_str("}")
     }
-    json.push('}');
-    json
 }
+
+/// So that it passes through `tracing` without losing its type.
+impl StdError for Fields {}
 
 /// Control characters (line feeds, terminal sequences) as escapes; tabs stay.
 fn without_controls(text: &str) -> Cow<'_, str> {
@@ -173,7 +228,7 @@ mod tests {
     #[test]
     fn fields_are_one_json_object() {
         let fields = [("a".to_owned(), "x\"y\n".to_owned()), ("a".to_owned(), String::new())];
-        assert_eq!(as_json(&fields), r#"{"a":"x\"y\n","a":""}"#);
+        assert_eq!(Fields(fields.into()).to_string(), r#"{"a":"x\"y\n","a":""}"#);
     }
 
     #[test]
@@ -181,16 +236,38 @@ mod tests {
         let actor = ActorId::new("kind", "key").unwrap();
         let limits = Limits { log_lines_max: 2, log_line_bytes_max: 14, ..Limits::default() };
         let lines = Lines::new(&actor, Generation(1), &limits, Grip::default());
-        let field = |value: &str| [("f".to_owned(), value.to_owned())];
-        assert!(lines.write(Level::Info, "1234567", &field("")).is_ok());
-        let long = lines.write(Level::Info, "1234567", &field("8"));
+        let field = |value: &str| Fields(vec![("f".to_owned(), value.to_owned())]);
+        let none = || Fields(Vec::new());
+        assert!(lines.write(Level::Info, "1234567", field("")).is_ok());
+        let long = lines.write(Level::Info, "1234567", field("8"));
         assert!(matches!(long, Err(Error::TooLong(14))));
-        let empty = vec![(String::new(), String::new()); 3];
-        let many = lines.write(Level::Info, "", &empty);
+        let empty = Fields(vec![(String::new(), String::new()); 3]);
+        let many = lines.write(Level::Info, "", empty);
         assert!(matches!(many, Err(Error::TooLong(14))));
-        assert!(lines.write(Level::Info, "", &[]).is_ok());
-        assert!(matches!(lines.write(Level::Info, "", &[]), Err(Error::TooMany(2))));
+        assert!(lines.write(Level::Info, "", none()).is_ok());
+        assert!(matches!(lines.write(Level::Info, "", none()), Err(Error::TooMany(2))));
         lines.begin_call();
-        assert!(lines.write(Level::Info, "", &[]).is_ok());
+        assert!(lines.write(Level::Info, "", none()).is_ok());
+    }
+
+    #[test]
+    fn last_words_are_the_newest_and_bounded() {
+        let actor = ActorId::new("kind", "key").unwrap();
+        let limits = Limits { log_line_bytes_max: 100, ..Limits::default() };
+        let lines = Lines::new(&actor, Generation(1), &limits, Grip::default());
+        lines.hold(b"panicked at src/lib.rs:1");
+        lines.hold(b"boom");
+        lines.stderr.write(b"and so", 100, |line| lines.hold(line));
+        assert_eq!(lines.last_words(), "panicked at src/lib.rs:1\nboom\nand so");
+        assert_eq!(lines.last_words(), "", "they are told once");
+        lines.hold(b"of a call that goes on");
+        lines.write(Level::Info, "", Fields(Vec::new())).unwrap();
+        assert_eq!(lines.last_words(), "", "it was logged before the line");
+        for number in 0..10_000 {
+            lines.hold(number.to_string().as_bytes());
+        }
+        let words = lines.last_words();
+        assert!(words.ends_with("9998\n9999\n"), "{words}");
+        assert!(words.len() <= 2 * (CRASH_TEXT_BYTES_MAX + 100), "{}", words.len());
     }
 }

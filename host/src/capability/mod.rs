@@ -31,7 +31,9 @@ use crate::memory::Part;
 use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
 pub use context::StartReason;
 use limiter::Limiter;
+pub use log::Fields;
 use log::Lines;
+pub use wasi::exit_code;
 
 /// Handles of WASI (streams, pollables, errors) that a guest may have beside its own.
 const WASI_HANDLES_MAX: usize = 1_000;
@@ -167,6 +169,13 @@ impl State {
             Some(sqlite) => sqlite.end_of_call(),
             None => Ok(Leftovers::default()),
         }
+    }
+
+    /// What the guest wrote last to stderr in the call in progress, which has died in it: it is not
+    /// logged line by line any more. Guest-controlled, at most two lines and a few KiB.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        self.lines.last_words()
     }
 
     /// For the store: `store.limiter_async(State::limiter)`.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::log::Lines;
 use crate::bindings::stockade::actor::log::Level;
@@ -21,6 +21,12 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// Random bytes that a guest may ask for at once. 64 KiB: they are made in one piece.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// The code that a guest has exited with, if that is why it died.
+#[must_use]
+pub fn exit_code(error: &wasmtime::Error) -> Option<i32> {
+    error.downcast_ref::<I32Exit>().map(|exit| exit.0)
+}
 
 /// The context of a generation.
 pub(super) fn nothing_granted(lines: &Arc<Lines>) -> WasiCtx {
@@ -42,7 +48,12 @@ pub(super) struct Output {
 
 impl Output {
     /// Adds bytes and hands out each line that is ended by them or has reached `line_bytes_max`.
-    fn write(&self, mut bytes: &[u8], line_bytes_max: usize, mut line: impl FnMut(&[u8])) {
+    pub(super) fn write(
+        &self,
+        mut bytes: &[u8],
+        line_bytes_max: usize,
+        mut line: impl FnMut(&[u8]),
+    ) {
         let line_bytes_max = line_bytes_max.max(1);
         let mut partial = self.partial.lock();
         while !bytes.is_empty() {
@@ -87,11 +98,11 @@ struct Stream {
 
 impl Stream {
     fn put(&self, bytes: &[u8]) {
-        let (output, level) = match self.kind {
-            Kind::Stdout => (&self.lines.stdout, Level::Info),
-            Kind::Stderr => (&self.lines.stderr, Level::Warn),
-        };
-        output.write(bytes, self.lines.line_bytes_max(), |line| self.lines.output(level, line));
+        let (lines, max) = (&self.lines, self.lines.line_bytes_max());
+        match self.kind {
+            Kind::Stdout => lines.stdout.write(bytes, max, |it| lines.output(Level::Info, it)),
+            Kind::Stderr => lines.stderr.write(bytes, max, |it| lines.hold(it)),
+        }
     }
 }
 

@@ -189,6 +189,12 @@ fn show(actor: &Json) -> String {
     }
     if !actor["last_exit"].is_null() {
         line("last exit", exit(&actor["last_exit"]));
+        // Guest-controlled: further lines are indented, so that none poses as one of ours.
+        for (name, said) in [("last words", "last_words"), ("backtrace", "backtrace")] {
+            if let Some(said) = actor["last_exit"][said].as_str().filter(|said| !said.is_empty()) {
+                line(name, said.replace('\n', &format!("\n{:14}", "")));
+            }
+        }
     }
     for fault in actor["faults"].as_array().into_iter().flatten() {
         line("fault", super::fault::armed(fault));

@@ -6,6 +6,7 @@
 //! admin = "127.0.0.1:7071"
 //! token_file = "/etc/stockade/token"
 //! allow_faults = false      # true: `stockade fault` works
+//! development = false       # true: callers are told the last words of guests that die
 //!
 //! [host]                     # one process
 //! lease_ms = 6000
@@ -33,6 +34,7 @@ pub(super) struct Config {
     pub(super) admin: Option<String>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) allow_faults: bool,
+    pub(super) development: bool,
     pub(super) host: HostSettings,
     pub(super) limits: Limits,
 }

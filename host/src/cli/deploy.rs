@@ -21,7 +21,9 @@ Examples:
   stockade deploy counter counter.wasm --limit call_time_ms=2000 --limit rows_max=1000
   stockade deploy counter counter.wasm --manifest counter.toml
 
-A manifest is TOML with one table; what it leaves out has the host's defaults:
+A manifest is TOML; limits that it leaves out have the host's defaults. Methods are the functions of
+interfaces that belong to a package, and those that it names:
+  methods = [\"ping\", \"tools#ping\"]
   [limits]
   call_time_ms = 2000
   memory_bytes_max = 67108864")]

@@ -28,6 +28,7 @@ mod logging;
 mod offline;
 mod output;
 mod prompt;
+mod record;
 mod serve;
 mod sql;
 mod statement;

@@ -88,6 +88,11 @@ impl Output {
             text.push_str(if is_hosts { " " } else { "; " });
             text.push_str(advice);
         }
+        for (name, said) in [("last words", "last_words"), ("backtrace", "backtrace")] {
+            if let Some(said) = body.details[said].as_str().filter(|said| !said.is_empty()) {
+                text.push_str(&format!("\n  {name}:\n    {}", said.replace('\n', "\n    ")));
+            }
+        }
         to_stderr(&printable(&text));
     }
 

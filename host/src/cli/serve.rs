@@ -48,6 +48,7 @@ A configuration file, each setting optional, the command line wins:
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
   allow_faults = false
+  development = false
   [host]
   lease_ms = 6000
   requests_max = 2048
@@ -70,6 +71,10 @@ pub(super) struct Serve {
     /// Let `stockade fault` make actors fail on purpose. Never where it matters
     #[arg(long)]
     allow_faults: bool,
+    /// Tell callers the last words of a guest that dies (panic, exception, traceback) and its frames.
+    /// For development: without it only the log and operators have them
+    #[arg(long)]
+    development: bool,
     /// Start although something of the store is known to be lost, with what is left. Each loss is
     /// logged and remembered, and a damaged log is copied first. Without it such a store is refused
     #[arg(long)]
@@ -138,6 +143,7 @@ impl Serve {
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
         host.allow_faults = self.allow_faults || file.allow_faults;
+        host.development = self.development || file.development;
         host.accept_loss = self.accept_loss;
         host.limits = file.host.limits();
         host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;

@@ -11,13 +11,19 @@ use crate::engine::offered::Offered;
 const MIB: usize = 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 
-/// Stack of guest code. 512 KiB: the engine's default.
-const WASM_STACK_BYTES: usize = 512 * 1024;
+/// Stack of guest code. 2 MiB: an interpreter in wasm takes some 1.3 KiB for each frame of what it
+/// runs, and programs recurse by the thousand. The engine has one such bound for all its guests.
+const WASM_STACK_BYTES: usize = 2 * MIB;
 
-/// Stack of the fiber that runs a guest and the host calls it makes. 6 MiB leaves the host 5.5 MiB:
-/// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and half a MiB for who calls
-/// it. An overflow of the host's share kills the process. Untouched stack costs address space alone.
-const FIBER_STACK_BYTES: usize = 6 * MIB;
+/// Stack of the fiber that runs a guest and the host calls it makes. 8 MiB leaves the host 6 MiB:
+/// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and who calls it. An overflow
+/// of the host's share kills the process. Untouched stack costs address space alone; what was
+/// touched is an actor's until it sleeps.
+const FIBER_STACK_BYTES: usize = 8 * MIB;
+
+/// What a stack keeps resident when its actor sleeps. 32 KiB: what ordinary calls touch. The rest
+/// goes back to the system, or one deep recursion of each actor would stay in memory for ever.
+const STACK_BYTES_KEPT: usize = 32 * 1024;
 const _: () =
     assert!(FIBER_STACK_BYTES - WASM_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
@@ -132,6 +138,7 @@ pub(super) fn settings(config: &EngineConfig, pool: Pool) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
+        .async_stack_zeroing(true)
         // Without images: one memory map less for each actor, and a faster first call.
         .memory_init_cow(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
@@ -166,6 +173,7 @@ fn pooling(config: &EngineConfig, slots: u32) -> InstanceAllocationStrategy {
         .total_tables(slots.saturating_mul(4))
         // Each live store keeps a stack, so fewer would fail at instantiation.
         .total_stacks(slots)
+        .async_stack_keep_resident(STACK_BYTES_KEPT)
         .max_memory_size(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX))
         .table_elements(usize::try_from(config.table_elements_max).unwrap_or(usize::MAX))
         .max_memories_per_component(MEMORIES_MAX)

@@ -1,5 +1,6 @@
 //! Why an engine cannot be made, or a component cannot be run.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use stockade_depot::Digest;
@@ -92,12 +93,26 @@ pub enum ComponentError {
         reason: String,
     },
     /// The component imports what the host does not offer.
-    #[error("the host does not offer what the component imports: {}", names.join(", "))]
+    #[error("the host does not offer what the component imports: {}; {way_out}", names.join(", "))]
     Imports {
         /// The imports, shortened and at most twenty.
         names: Vec<String>,
         /// How many there are in all.
         count: usize,
+        /// What to do about it.
+        way_out: &'static str,
+    },
+    /// The component needs the asynchronous functions or types of the component model.
+    #[error(
+        "the component needs asynchronous functions of the component model, which this host does \
+         not run; build it synchronously (componentize-qjs: `--sync`; Rust: no `async` in its WIT)"
+    )]
+    Async,
+    /// The component is made of more parts than are looked at.
+    #[error("the component has more than {max} modules, components and instances")]
+    TooManyParts {
+        /// How many are possible.
+        max: usize,
     },
     /// The component imports by a right name what is of another type here.
     #[error(
@@ -111,7 +126,7 @@ pub enum ComponentError {
     /// Nobody could call the component.
     #[error(
         "the component exports no method: no function of an interface of its own that callers can \
-         reach{}", first_excluded(excluded.as_deref())
+         reach{}; an interface is one of a package, and a manifest can name other functions", first_excluded(excluded.as_deref())
     )]
     NoMethod {
         /// The first function that it exports and that is none, with the reason.
@@ -120,11 +135,25 @@ pub enum ComponentError {
     /// A hook of the host is exported that this host does not know, or with other types.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
-    /// The component starts with more memory than any kind may have.
-    #[error("the component starts with {bytes} bytes of memory; at most {max} are possible")]
+    /// The component starts with more memory than its kind, or any kind, may have.
+    #[error(
+        "the component starts with {bytes} bytes of memory, over the limit of {max} \
+         (memory_bytes_max)"
+    )]
     Memory {
         /// What it starts with.
         bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The component starts with larger tables than its kind, or any kind, may have.
+    #[error(
+        "the component starts with tables of {elements} elements, over the limit of {max} \
+         (table_elements_max)"
+    )]
+    Table {
+        /// What it starts with.
+        elements: u64,
         /// The limit.
         max: u64,
     },
@@ -132,7 +161,7 @@ pub enum ComponentError {
     #[error("the component has {count} memories; at most {max} are possible")]
     Memories {
         /// How many it has.
-        count: u32,
+        count: u64,
         /// The limit.
         max: u32,
     },
@@ -145,6 +174,11 @@ impl ComponentError {
     /// From the compiler's error, with its causes.
     pub(super) fn invalid(error: &wasmtime::Error) -> Self {
         Self::Invalid { reason: reason(error) }
+    }
+
+    /// From the error of whoever reads the bytes.
+    pub(super) fn malformed(error: &impl Display) -> Self {
+        Self::Invalid { reason: error.to_string().chars().take(TEXT_CHARS_MAX).collect() }
     }
 
     /// From the linker's error, with its causes.

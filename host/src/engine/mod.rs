@@ -1,6 +1,7 @@
 //! The wasm engine, configured once for the whole host: components, epochs, compiled code.
 //!
 //! ```text
+//!  bytes ── check ──> needs: imports, memory, tables
 //!  bytes + digest ── load ──> in memory? ── yes ───────────────────────────> Component
 //!                                 | no
 //!                             code cache? ── verified ──> loader ── inspect ──^
@@ -21,6 +22,7 @@ mod config;
 mod error;
 mod lifecycle;
 mod loader;
+mod needs;
 mod offered;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ pub use component::{Component, Origin};
 pub use config::{EngineConfig, Pool};
 pub use error::{ComponentError, EngineError};
 pub use lifecycle::{Lifecycle, LifecycleError};
+pub use needs::Needs;
 pub use offered::Offered;
 pub use ticker::{Pace, Running};
 
@@ -154,14 +157,32 @@ impl Engine {
         Ok(component)
     }
 
-    /// Checks what can be checked before compiling.
-    fn admit(&self, digest: Digest, wasm: &[u8]) -> Result<(), ComponentError> {
+    /// Looks into a component's bytes without compiling them: whether they are one, and the host
+    /// offers what it imports and starts with.
+    ///
+    /// Takes milliseconds for each megabyte: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`ComponentError`] says what is wrong with it.
+    pub fn check(&self, wasm: &[u8]) -> Result<Needs, ComponentError> {
         let max = self.config.component_bytes_max;
         let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
         if bytes > max {
             return Err(ComponentError::TooLarge { bytes, max });
         }
         component::check_header(wasm)?;
+        let needs = Needs::read(wasm)?;
+        self.config.offered.check(needs.imports.iter().map(String::as_str))?;
+        if needs.is_async {
+            return Err(ComponentError::Async);
+        }
+        needs.within(self.config.memory_bytes_max, self.config.table_elements_max)?;
+        Ok(needs)
+    }
+
+    /// Checks what can be checked before compiling.
+    fn admit(&self, digest: Digest, wasm: &[u8]) -> Result<(), ComponentError> {
+        self.check(wasm)?;
         let actual = Self::digest(wasm);
         if actual != digest {
             return Err(ComponentError::OtherDigest { expected: digest, actual });

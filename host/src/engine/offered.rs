@@ -1,5 +1,12 @@
 //! What the host offers to components: the interfaces that they may import.
 
+use crate::engine::error::ComponentError;
+
+/// Imports named in an error. 20: what a person reads.
+const IMPORTS_NAMED_MAX: usize = 20;
+/// Characters of each.
+const IMPORT_CHARS_MAX: usize = 128;
+
 /// Interfaces by name and version track.
 ///
 /// Versions match as the engine's linker matches them: `wasi:io/streams@0.2.3` is offered if any
@@ -55,6 +62,26 @@ impl Offered {
         Self(interfaces.to_vec())
     }
 
+    /// Whether a component may import all of `names`, which are guest-controlled.
+    ///
+    /// # Errors
+    /// `Imports` names those that it may not, and the way out.
+    pub(super) fn check<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), ComponentError> {
+        let missing: Vec<&str> = names.filter(|name| !self.has(name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let named = missing.iter().take(IMPORTS_NAMED_MAX);
+        Err(ComponentError::Imports {
+            names: named.map(|name| name.chars().take(IMPORT_CHARS_MAX).collect()).collect(),
+            count: missing.len(),
+            way_out: way_out(&missing),
+        })
+    }
+
     /// Whether a component may import `name`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -65,6 +92,20 @@ impl Offered {
         self.0.iter().any(|offered| {
             offered.split_once('@').is_some_and(|(i, t)| i == interface && t == track)
         })
+    }
+}
+
+/// What to do about imports that are not offered.
+fn way_out(missing: &[&str]) -> &'static str {
+    let any = |is: fn(&str) -> bool| missing.iter().any(|name| is(name));
+    if any(|name| name.starts_with("wasi:http/")) {
+        "build it without HTTP (componentize-js: `disableFeatures: ['http', 'fetch-event']`)"
+    } else if any(|name| name.starts_with("wasi:") && name.contains("@0.3.")) {
+        "build it for WASI 0.2, synchronously (componentize-qjs: `--sync`)"
+    } else if any(|name| name.starts_with("stockade:actor/")) {
+        "build it against the `stockade:actor` of this host, version 0.1"
+    } else {
+        "the host offers `stockade:actor` 0.1 and WASI 0.2 without HTTP; build it without the rest"
     }
 }
 

@@ -9,6 +9,7 @@ use wasmtime::component::{Linker, Val};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::*;
+use crate::typed::MethodTable;
 
 /// A component with one method and nothing else; `add` wraps.
 const ADD: &str = r#"
@@ -66,7 +67,9 @@ async fn call(engine: &Engine, component: &Component, args: &[Val]) -> wasmtime:
     store.set_epoch_deadline(3);
     let linker = Linker::new(engine.wasmtime());
     let instance = linker.instantiate_async(&mut store, component.wasm()).await?;
-    let method = component.methods().iter().next().expect("it has a method");
+    let methods = MethodTable::of(component.wasm(), &["add", "run"].map(str::to_owned));
+    let methods = methods.expect("few functions");
+    let method = methods.iter().next().expect("it has a method");
     let func = instance.get_func(&mut store, method.export()).expect("the method's export");
     let mut results = vec![Val::Bool(false); method.results_len()];
     func.call_async(&mut store, args, &mut results).await?;
@@ -101,7 +104,9 @@ async fn ticks(engine: &Engine, component: &Component) -> u32 {
     });
     let linker = Linker::new(engine.wasmtime());
     let instance = linker.instantiate_async(&mut store, component.wasm()).await.expect("it starts");
-    let method = component.methods().iter().next().expect("it has a method");
+    let methods = MethodTable::of(component.wasm(), &["add", "run"].map(str::to_owned));
+    let methods = methods.expect("few functions");
+    let method = methods.iter().next().expect("it has a method");
     let func = instance.get_func(&mut store, method.export()).expect("the method's export");
     func.call_async(&mut store, &[], &mut []).await.expect("it ends");
     *store.data()
@@ -198,7 +203,13 @@ fn imports_that_nobody_offers_are_named() {
             (import "wasi:http/types@0.2.0" (instance))
             (import "demo:other/api" (func)))"#,
         "the host does not offer what the component imports: wasi:http/types@0.2.0, \
-         demo:other/api",
+         demo:other/api; build it without HTTP (componentize-js: `disableFeatures: ['http', \
+         'fetch-event']`)",
+    );
+    refused(
+        r#"(component (import "wasi:cli/run@0.3.0" (instance)))"#,
+        "the host does not offer what the component imports: wasi:cli/run@0.3.0; build it for WASI \
+         0.2, synchronously (componentize-qjs: `--sync`)",
     );
     let text = r#"(component (import "stockade:actor/log@0.1.0" (instance)))"#;
     load(&engine(), &wasm(text)).expect("that is offered");
@@ -252,7 +263,8 @@ fn hooks_must_have_their_types() {
     let engine = engine();
     let good = load(&engine, &wasm(&hooks("(result (error $error))"))).expect("the right types");
     assert!(good.lifecycle().is_some());
-    assert!(good.methods().is_empty(), "hooks are not methods");
+    let methods = MethodTable::of(good.wasm(), &[]).expect("few functions");
+    assert!(methods.is_empty(), "hooks are not methods");
     let error = load(&engine, &wasm(&hooks("(result (error string))"))).expect_err("no variant");
     assert_eq!(
         error.to_string(),

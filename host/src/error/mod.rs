@@ -11,9 +11,11 @@
 //!   `unknown-outcome`, whatever the table says, because sending it again may do it twice. A full
 //!   store alone is the table's `retry`: it refused the first commit of the call, so none was kept.
 
+pub mod crash;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,7 @@ use crate::sqlite::{Exhausted, PlainError, SqlError};
 use crate::typed::{ArgumentError, NotFound, UnknownMethod};
 
 pub use crate::limits::TrapLimit;
+pub use crash::Crash;
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
 
@@ -106,12 +109,10 @@ pub enum HostError {
         max: u64,
     },
     /// The component trapped during the call. Its instance is gone, its data is fine.
-    #[error("the component trapped: {message}")]
+    #[error("the component trapped: {}", .crash.cause)]
     Trapped {
-        /// The trap, as wasmtime tells it. Partly written by the guest.
-        message: String,
-        /// The limit that the guest ran into, if that is why.
-        limit: Option<TrapLimit>,
+        /// How.
+        crash: Arc<Crash>,
         /// What became of the call's writes.
         verdict: Option<Verdict>,
     },
@@ -126,8 +127,12 @@ pub enum HostError {
     /// `restore` or `start` of the component failed.
     #[error("the actor did not start: {message}")]
     StartFailed {
-        /// Why. Partly written by the guest.
+        /// Why. What a hook has answered is written by the guest.
         message: String,
+        /// Whether the same may go well.
+        retry: Retry,
+        /// How the instance died, if that is why.
+        crash: Option<Arc<Crash>>,
     },
     /// The generation is ending and the call was not begun.
     #[error("the actor is stopping: {0}")]
@@ -399,8 +404,21 @@ impl HostError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match (self, self.verdict()) {
-            (Self::StoreFull { .. }, _) | (_, None) => self.code().retry(),
+            (Self::StoreFull { .. }, _) => self.code().retry(),
             (_, Some(_)) => Retry::UnknownOutcome,
+            (Self::Trapped { crash, .. }, None) => crash.retry,
+            (Self::StartFailed { retry, .. }, None) => *retry,
+            (_, None) => self.code().retry(),
+        }
+    }
+
+    /// How the guest died, if that is why. Not for callers: see [`Crash`].
+    #[must_use]
+    pub fn crash(&self) -> Option<&Arc<Crash>> {
+        match self {
+            Self::Trapped { crash, .. } => Some(crash),
+            Self::StartFailed { crash, .. } => crash.as_ref(),
+            _ => None,
         }
     }
 
@@ -413,6 +431,17 @@ impl HostError {
             }
             _ => self.code().retry_after(),
         }
+    }
+
+    /// What leaves the process where callers are the guest's authors: with what it said when it died.
+    #[must_use]
+    pub fn body_for_authors(&self) -> Body {
+        let mut body = self.body();
+        if let (Some(crash), Json::Object(details)) = (self.crash(), &mut body.details) {
+            details.insert("last_words".to_owned(), crash.last_words.as_str().into());
+            details.insert("backtrace".to_owned(), crash.backtrace.as_str().into());
+        }
+        body
     }
 
     /// What leaves the process.
@@ -447,7 +476,10 @@ impl HostError {
                 json!({ "bytes": bytes, "max": max })
             }
             Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
-            Self::Trapped { limit: Some(limit), .. } => json!({ "limit": limit.as_str() }),
+            Self::Trapped { crash, .. } => match crash.limit {
+                Some(limit) => json!({ "limit": limit.as_str() }),
+                None => json!({}),
+            },
             Self::BudgetExhausted { which, .. } => json!({ "which": which.as_str() }),
             Self::Stopping(reason) | Self::Ended { reason, .. } => {
                 json!({ "reason": reason.as_str() })
@@ -478,7 +510,6 @@ impl HostError {
             | Self::Component(_)
             | Self::FaultsNotAllowed
             | Self::InvalidFault(_)
-            | Self::Trapped { limit: None, .. }
             | Self::StartFailed { .. }
             | Self::CommitLost { .. }
             | Self::Corrupt { actor: None, .. }
@@ -651,15 +682,28 @@ fn bounded(mut message: String) -> String {
 mod tests {
     use super::*;
 
-    fn trapped(verdict: Option<Verdict>) -> Body {
-        HostError::Trapped { message: "unreachable".to_owned(), limit: None, verdict }.body()
+    fn trapped(verdict: Option<Verdict>) -> HostError {
+        let crash = Crash::of("unreachable", Retry::Fix).told("panicked: boom", "0x1 - a!boom");
+        HostError::Trapped { crash: Arc::new(crash), verdict }
     }
 
     #[test]
-    fn advice_is_retry_only_if_nothing_was_handed_over() {
-        assert_eq!(trapped(None).retry, Retry::Retry);
+    fn what_a_guest_said_leaves_for_its_authors_alone() {
+        let error = trapped(None);
+        assert!(!serde_json::to_string(&error.body()).expect("serializes").contains("boom"));
+        let body = error.body_for_authors();
+        assert_eq!((body.code.as_str(), body.retry), ("trapped", Retry::Fix));
+        assert_eq!(
+            body.details,
+            json!({ "last_words": "panicked: boom", "backtrace": "0x1 - a!boom" })
+        );
+    }
+
+    #[test]
+    fn advice_is_the_crashs_only_if_nothing_was_handed_over() {
+        assert_eq!(trapped(None).retry(), Retry::Fix);
         for verdict in [Verdict::Committed, Verdict::NotCommitted, Verdict::Indeterminate] {
-            let body = trapped(Some(verdict));
+            let body = trapped(Some(verdict)).body();
             assert_eq!(body.retry, Retry::UnknownOutcome);
             assert_eq!(body.details["verdict"], verdict_word(verdict));
         }
@@ -681,7 +725,7 @@ mod tests {
             let some = Some(verdict);
             for error in [
                 HostError::ReplyTooLarge { bytes: 2, max: 1, verdict: some },
-                HostError::Trapped { message: cause(), limit: None, verdict: some },
+                trapped(some),
                 HostError::BudgetExhausted { which: Exhausted::Time, verdict: some },
                 HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },
                 HostError::Fenced { mismatch, verdict: some },

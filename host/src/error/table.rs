@@ -122,14 +122,14 @@ table! {
 
     /// The actor's mailbox, or the room for awake actors, is full.
     ActorOverloaded:    "actor" "overloaded"               503 Retry;
-    /// The component trapped.
-    Trapped:            "actor" "trapped"                  500 Retry;
+    /// The component trapped. `retry` if it ran out of memory or handles, which a new instance has.
+    Trapped:            "actor" "trapped"                  500 Fix;
     /// The call used up its budget.
     BudgetExhausted:    "actor" "budget-exhausted"         504 Fix;
     /// The method answered more than allowed.
     ReplyTooLarge:      "actor" "reply-too-large"          500 Fix;
-    /// `restore` or `start` failed.
-    StartFailed:        "actor" "start-failed"             500 Retry;
+    /// `restore` or `start` failed. `retry` if it ran out of time, or the host of room.
+    StartFailed:        "actor" "start-failed"             500 Fix;
     /// The generation is ending and the call was not begun.
     Stopping:           "actor" "stopping"                 503 Retry;
     /// The actor is being destroyed.
@@ -253,10 +253,10 @@ request.faults-not-allowed 403 fix
 request.invalid-fault 422 fix
 request.actor-asleep 409 fix
 actor.overloaded 503 retry
-actor.trapped 500 retry
+actor.trapped 500 fix
 actor.budget-exhausted 504 fix
 actor.reply-too-large 500 fix
-actor.start-failed 500 retry
+actor.start-failed 500 fix
 actor.stopping 503 retry
 actor.destroying 409 retry
 actor.importing 409 retry

@@ -86,7 +86,8 @@ fn bodies() {
         let config = HostConfig { limits: limits.clone(), ..HostConfig::new(dir.path()) };
         let host = Host::start(config).await.expect("starts");
         let wasm = wat::parse_str(ECHO).expect("a component");
-        host.deploy("echo", wasm, Manifest::default()).await.expect("deploys");
+        let manifest = Manifest { methods: vec!["echo".to_owned()], ..Manifest::default() };
+        host.deploy("echo", wasm, manifest).await.expect("deploys");
         host
     });
     let gateways = Gateways::new(host.clone(), Settings { limits, token: None });

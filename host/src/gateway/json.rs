@@ -124,6 +124,8 @@ pub(super) fn exit(info: &ExitInfo) -> Json {
         "snapshot": info.snapshot,
         "sealed": info.sealed,
         "message": info.message,
+        "last_words": info.crash.as_ref().map(|crash| &crash.last_words),
+        "backtrace": info.crash.as_ref().map(|crash| &crash.backtrace),
     })
 }
 

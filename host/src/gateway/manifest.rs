@@ -51,7 +51,7 @@ mod tests {
             headers.insert(MANIFEST_HEADER, header.parse().expect("header"));
         }
         let defaults = Limits { call_time_ms: 7, rows_max: 8, ..Limits::default() };
-        let defaults = Manifest { limits: defaults };
+        let defaults = Manifest { limits: defaults, ..Manifest::default() };
         read(&headers, defaults, &HostLimits::default()).map(|manifest| manifest.limits)
     }
 
@@ -70,7 +70,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(MANIFEST_HEADER, header.parse().expect("header"));
         let host = HostLimits { body_bytes_max: 1000, ..HostLimits::default() };
-        let defaults = Manifest { limits: Limits::default().within(&host) };
+        let defaults = Manifest { limits: Limits::default().within(&host), ..Manifest::default() };
         assert!(matches!(read(&headers, defaults, &host), Err(HostError::Manifest(_))));
     }
 

@@ -49,8 +49,11 @@ async fn call(
         Ok::<_, Refusal>((callable.with(&method, arguments)?, held))
     };
     // What the body takes in memory is held until the call has ended.
-    let (ready, _held) = gateway.readers.run(usize::try_from(bytes).unwrap_or(usize::MAX), read).await?;
-    let reply = gateway.host.call_ready(&actor, ready).await?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (ready, _held) = gateway.readers.run(bytes, read).await?;
+    let reply = gateway.host.call_ready(&actor, ready).await;
+    let reply =
+        reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     Ok(reply::of_call(&reply, wanted))
 }
 

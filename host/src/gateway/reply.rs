@@ -33,6 +33,13 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// A call that failed. `for_authors`: whoever calls may know what the guest said when it died.
+    pub(super) fn of_call(error: HostError, for_authors: bool) -> Self {
+        let body = for_authors.then(|| Box::new(error.body_for_authors()));
+        let refusal = Self::from(error);
+        Self { body: body.unwrap_or(refusal.body), ..refusal }
+    }
+
     /// What the host refuses while the request's body is still to come.
     pub(super) fn before_body(error: HostError) -> Self {
         Self { closes: true, ..Self::from(error) }

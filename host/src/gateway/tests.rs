@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::gateway::auth::Token;
-use crate::host::{HostConfig, Manifest};
+use crate::host::HostConfig;
 use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 
@@ -223,10 +223,11 @@ async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
     )
     .expect("a component");
     let (json, call) = (["content-type: application/json"], "POST /actors/a/b/c");
-    host.deploy("a", wasm.clone(), Manifest::default()).await.expect("deploys");
+    let mut manifest = host.manifest();
+    manifest.methods = vec!["run".to_owned()];
+    host.deploy("a", wasm.clone(), manifest.clone()).await.expect("deploys");
     let got = running.send(At::Public, call, &json, "[1234567890]").await;
     assert_eq!(got, told(404, "request.method-missing"));
-    let mut manifest = host.manifest();
     assert_eq!(manifest.limits.payload_bytes_max, 1000);
     manifest.limits.payload_bytes_max = 10;
     host.deploy("a", wasm, manifest).await.expect("deploys");

@@ -30,7 +30,7 @@ impl Callable {
     /// # Errors
     /// `MethodMissing`, `Arguments`.
     pub(crate) fn with(self, method: &str, arguments: Arguments) -> Result<ReadyCall, HostError> {
-        let found = Arc::clone(self.0.component.methods().find(method)?);
+        let found = Arc::clone(self.0.methods.find(method)?);
         let values = found.arguments(&arguments)?;
         let original = (method.to_owned(), Arc::new(arguments));
         Ok(ReadyCall { method: found, values, program: self.0, original })

@@ -30,6 +30,9 @@ pub struct HostConfig {
     /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose. Never where it
     /// matters: whoever reaches the operators' listener can do it then.
     pub allow_faults: bool,
+    /// Whether callers over HTTP are told the last words of a guest that dies, and its frames. For
+    /// development: they are the guest's internals. The log and operators always have them.
+    pub development: bool,
     /// Whether the embedded store opens although something of it is known to be lost. It is logged
     /// and remembered.
     pub accept_loss: bool,
@@ -64,6 +67,7 @@ impl HostConfig {
             advertised: "local".to_owned(),
             lease: LEASE,
             allow_faults: false,
+            development: false,
             accept_loss: false,
             store: None,
             ground: None,

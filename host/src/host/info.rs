@@ -12,6 +12,7 @@ use wasmtime::component::Val;
 use crate::actor::bill::Bill;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::StartedFrom;
+use crate::error::Crash;
 use crate::fault::Fault;
 use crate::router::Shared;
 use crate::router::crashes::Standing;
@@ -115,8 +116,8 @@ impl KindInfo {
             kind: kind.row.kind.clone(),
             digest: kind.row.component,
             version: kind.row.version,
-            methods: kind.program.component.methods().describe(),
-            manifest: Manifest { limits: (*kind.program.limits).clone() },
+            methods: kind.program.methods.describe(),
+            manifest: kind.manifest.clone(),
         }
     }
 }
@@ -270,12 +271,14 @@ pub struct ExitInfo {
     pub sealed: bool,
     /// What else there is to know.
     pub message: Option<String>,
+    /// How the instance died, if it did: with the guest's last words.
+    pub crash: Option<Arc<Crash>>,
 }
 
 impl From<Exit> for ExitInfo {
     fn from(exit: Exit) -> Self {
-        let Exit { generation, reason, snapshot, sealed, message, .. } = exit;
-        Self { generation, reason, snapshot, sealed, message }
+        let Exit { generation, reason, snapshot, sealed, message, crash, .. } = exit;
+        Self { generation, reason, snapshot, sealed, message, crash }
     }
 }
 

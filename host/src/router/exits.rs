@@ -108,6 +108,7 @@ mod tests {
             sealed: true,
             proven: true,
             message: None,
+            crash: None,
         };
         Ended { exit, left: Some(Box::new(ActorState { row, head, handed_over: None })) }
     }

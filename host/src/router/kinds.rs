@@ -13,6 +13,8 @@ use crate::capability::State;
 use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
 use crate::limits::{HostLimits, Limits, VALUE_BYTES_MAX};
+use crate::typed::MethodTable;
+use crate::typed::bounds::FUNCTIONS_MAX;
 
 /// What one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
@@ -32,7 +34,10 @@ const HANDLES_MAX: u64 = 100_000;
 /// Lines of a call. 1 million.
 const LOG_LINES_MAX: u64 = 1_000_000;
 /// One line of the host's log. 1 MiB.
-const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
+pub const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Names of methods, all together. 64 KiB.
+const METHODS_BYTES_MAX: usize = 64 << 10;
 
 /// Settings of a kind, given at deploy time and kept in the store as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,6 +45,10 @@ const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
 pub struct Manifest {
     /// Limits of its actors; those left out have the host's defaults.
     pub limits: Limits,
+    /// Exported functions that are methods although they belong to no interface of a package, each
+    /// by its full name: `ping`, `tools#ping`. Without it leftovers of a toolchain would be methods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
 }
 
 impl Manifest {
@@ -71,6 +80,39 @@ impl Manifest {
                 let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
                 return Err(HostError::Manifest(text));
             }
+        }
+        let bytes = self.methods.iter().map(String::len).fold(0, usize::saturating_add);
+        if self.methods.len() > FUNCTIONS_MAX || bytes > METHODS_BYTES_MAX {
+            return Err(HostError::Manifest(format!(
+                "methods has {} names of {bytes} bytes; at most {FUNCTIONS_MAX} names of \
+                 {METHODS_BYTES_MAX} bytes are possible",
+                self.methods.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the component has the methods that are named, and any at all. A stored kind is not
+    /// asked: it runs as it did.
+    ///
+    /// # Errors
+    /// `Manifest` names the first that it does not have; `Component` if there is none.
+    pub fn check_methods(&self, methods: &MethodTable) -> Result<(), HostError> {
+        for name in &self.methods {
+            match methods.find(name) {
+                Ok(method) if method.full_name() == *name => {}
+                Ok(method) => {
+                    let full = method.full_name();
+                    let text = format!("methods: {name:?} is not a full name; it is {full:?}");
+                    return Err(HostError::Manifest(text));
+                }
+                Err(unknown) => return Err(HostError::Manifest(format!("methods: {unknown}"))),
+            }
+        }
+        if methods.is_empty() {
+            let excluded = methods.excluded().first();
+            let excluded = excluded.map(|function| format!("{}: {}", function.name, function.why));
+            return Err(ComponentError::NoMethod { excluded }.into());
         }
         Ok(())
     }
@@ -127,6 +169,8 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
 pub struct Kind {
     /// As the store has it.
     pub row: KindRow,
+    /// Its settings.
+    pub manifest: Manifest,
     /// Ready to run.
     pub program: Arc<Program>,
 }
@@ -180,6 +224,22 @@ impl Kinds {
         Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
     }
 
+    /// Looks into a component's bytes, which are given back, without compiling them: whether the host
+    /// offers what it imports, and the kind what it starts with.
+    ///
+    /// # Errors
+    /// `Component` says what is wrong with it.
+    pub async fn check(&self, wasm: Vec<u8>, limits: &Limits) -> Result<Vec<u8>, HostError> {
+        let engine = Arc::clone(&self.engine);
+        let (memory, table) = (limits.memory_bytes_max, limits.table_elements_max);
+        let checked = tokio::task::spawn_blocking(move || {
+            engine.check(&wasm)?.within(memory, table)?;
+            Ok::<_, ComponentError>(wasm)
+        });
+        let checked = checked.await;
+        Ok(checked.map_err(|error| HostError::Internal(format!("check component: {error}")))??)
+    }
+
     /// Compiles a component without deploying it, to find out whether it would run.
     ///
     /// # Errors
@@ -203,8 +263,10 @@ impl Kinds {
             .linker
             .instantiate_pre(component.wasm())
             .map_err(|error| ComponentError::link(&error))?;
+        let methods = MethodTable::of(component.wasm(), &manifest.methods);
+        let methods = Arc::new(methods.map_err(ComponentError::from)?);
         let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
-        Ok(Arc::new(Program { component, pre, pace, limits }))
+        Ok(Arc::new(Program { component, methods, pre, pace, limits }))
     }
 
     /// Makes a stored kind the one that new generations run.
@@ -225,7 +287,7 @@ impl Kinds {
                 self.program(row.component, wasm, &manifest).await?
             }
         };
-        Ok(self.adopt(Kind { row, program }))
+        Ok(self.adopt(Kind { row, manifest, program }))
     }
 
     /// Makes a loaded kind current, unless a newer one is.
@@ -284,6 +346,7 @@ mod tests {
         assert_eq!(fitted.limits.memory_bytes_max, Limits::default().memory_bytes_max);
         let with = |payload_bytes_max| Manifest {
             limits: Limits { payload_bytes_max, ..Limits::default() },
+            ..Manifest::default()
         };
         assert_eq!(with(999).fitted(&host).expect("fits").limits.payload_bytes_max, 999);
         for payload_bytes_max in [0, 1001] {

@@ -162,6 +162,26 @@ async fn win(
     })))
 }
 
+/// Removes an actor that a call has created and that could not start: nobody has heard of it. Only as
+/// its one life has left it, so that whoever took it over meanwhile, or made it again, keeps it.
+/// Returns whether it is gone.
+pub async fn take_back(shared: &Arc<Shared>, actor: &ActorId, life: Fence) -> bool {
+    let removed = async {
+        let state = shared.depot.store().actor(actor).await.map_err(OpenError::Store)?;
+        let Some(state) = state.filter(|state| state.head.fence == life) else { return Ok(false) };
+        shared.depot.destroy(&state).await.map(|()| true)
+    };
+    match removed.await {
+        Ok(is_gone) => is_gone,
+        Err(OpenError::Superseded { .. }) => false,
+        Err(error) => {
+            let error = error_of_open(error, actor);
+            tracing::warn!(%actor, %error, "an actor that could not start is left behind");
+            false
+        }
+    }
+}
+
 /// Forgets the crashes of an actor that is not awake: a takeover writes that, and no life follows
 /// it.
 ///

@@ -36,7 +36,8 @@ use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedF
 use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
 use crate::actor::visit::Visit;
-use crate::error::HostError;
+use crate::capability::StartReason;
+use crate::error::{Crash, HostError, Retry};
 use crate::grip::Grip;
 use crate::sqlite::{Meter, OperatorRows};
 use crate::typed::{Arguments, Method};
@@ -241,8 +242,8 @@ impl Slot {
     async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
         self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
         let Live { generation, answers, awake } = self.take_live()?;
-        let message = CRASHED_ON_PURPOSE.to_owned();
-        let exit = ending::crashed(generation, answers, Reason::Trapped, message).await;
+        let crash = Arc::new(Crash::of(CRASHED_ON_PURPOSE, Retry::Retry));
+        let exit = ending::crashed(generation, answers, Reason::Trapped, crash).await;
         let exit = self.record(exit).await;
         drop(awake);
         Some(exit)
@@ -382,8 +383,8 @@ impl Slot {
             drop(awake);
             self.pause(at).await?;
         };
-        let fence = origin.session.fence();
-        let session = origin.session.clone();
+        let (fence, session) = (origin.session.fence(), origin.session.clone());
+        let is_created = origin.start_reason == StartReason::Created;
         self.handle.view.lock().session = Some(session.clone());
         if let Some(HostError::Store(StoreError::Failed(failure))) = self.router.refusal() {
             // It was won while the host was ending, which has not seen it.
@@ -404,6 +405,12 @@ impl Slot {
                 self.note_damage(session.cause().as_ref());
                 self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
+                // Of a store that has failed nothing more is asked.
+                let is_clear =
+                    matches!(error, HostError::StartFailed { .. } | HostError::StoreFull { .. });
+                let is_gone = is_created
+                    && is_clear
+                    && ownership::take_back(&shared, &self.actor, fence).await;
                 self.record(Exit {
                     db: fence.db,
                     generation: fence.generation,
@@ -412,8 +419,12 @@ impl Slot {
                     sealed: false,
                     proven: false,
                     message: Some(error.to_string()),
+                    crash: error.crash().cloned(),
                 })
                 .await;
+                if is_gone {
+                    shared.crashes.forget(&self.actor);
+                }
                 Err(error)
             }
         }
@@ -445,7 +456,7 @@ impl Slot {
         if component.digest() == program.component.digest() {
             return Ok((method, values));
         }
-        let method = Arc::clone(component.methods().find(&name)?);
+        let method = Arc::clone(live.generation.methods().find(&name)?);
         let values = method.arguments(&arguments)?;
         Ok((method, values))
     }
@@ -521,10 +532,10 @@ impl Slot {
                     drop(done.send(self.crash(fence).await));
                 }
             }
-            CallEnd::Crashed { answer, reason, message } => {
+            CallEnd::Crashed { answer, reason, crash: how } => {
                 self.handle.hide();
                 let life = generation.fence().generation;
-                let exit = ending::crashed(generation, answers, reason, message).await;
+                let exit = ending::crashed(generation, answers, reason, how).await;
                 // It passes the gate before anything takes the actor over, and is told after the
                 // crash was counted: whoever hears of it sees it.
                 let Pending { queue_us, method, reply, .. } = pending;
@@ -590,6 +601,7 @@ impl Slot {
         let shared = Arc::clone(self.router.shared());
         let ended = ended.into();
         let exit = ended.exit.clone();
+        exit.log(&self.actor);
         shared.exits.record(&self.actor, ended);
         if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
             shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);

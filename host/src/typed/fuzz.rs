@@ -72,7 +72,7 @@ fn corpus() -> Vec<String> {
         "a-bare-result": {"ok": null}, "an-err": {"err": 3}, "some-rights": ["read", "run-it"]
     }]]);
     let component = component(ECHO);
-    let table = MethodTable::of(&component).expect("few functions");
+    let table = MethodTable::of(&component, &["echo".to_owned()]).expect("few functions");
     let echo = table.find("echo").expect("it is exported");
     let values = echo.arguments(&Arguments::Json(full.clone())).expect("they fit");
     let wave = values[0].to_wave().expect("WAVE has all types");
@@ -144,7 +144,7 @@ fn invented(random: &mut Random) -> (Vec<Parameter>, Vec<String>) {
 #[test]
 fn arguments() {
     let component = component(ECHO);
-    let table = MethodTable::of(&component).expect("few functions");
+    let table = MethodTable::of(&component, &["echo".to_owned()]).expect("few functions");
     let echo = table.find("echo").expect("it is exported").params();
     let corpus = corpus();
     let mut taken = 0;

@@ -236,7 +236,7 @@ fn records_variants_results_flags() {
 #[test]
 fn every_type_passes_through_a_guest() {
     let component = component(ECHO);
-    let table = MethodTable::of(&component).expect("few functions");
+    let table = MethodTable::of(&component, &["echo".to_owned()]).expect("few functions");
     let echo = table.find("echo").expect("it is exported");
     let items = json!([
         {

@@ -78,6 +78,10 @@ pub enum Unsupported {
     /// The function is declared `async`, which this host does not run.
     #[error("it is an async function")]
     Async,
+    /// The function is exported by itself, or in an interface without a package: a leftover of a
+    /// toolchain, unless the kind's manifest says otherwise.
+    #[error("it belongs to no package; a manifest can name it (`methods`)")]
+    NoPackage,
     /// The types of the component, written out, pass a bound.
     #[error(
         "the component's types are too large: at most {nodes_max} parts with {name_bytes_max} \

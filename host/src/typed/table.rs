@@ -1,9 +1,11 @@
 //! Which exported functions are methods, and which names find them.
 //!
-//! Every function of every exported interface is a method, and every function that the component
-//! exports by itself, except:
+//! Every function of every exported interface that belongs to a package is a method, and each other
+//! one that the kind's manifest names, except:
 //! - interfaces of `stockade:actor` and of WASI: the host calls those, callers do not;
-//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason.
+//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason, and
+//!   so is what is exported without a package: toolchains leave functions there (`init`) that only
+//!   they may call.
 //!
 //! A method is found by its full name `ns:pkg/interface@1.0.0#function`, the same without version,
 //! `interface.function`, and `function`. A full name always means itself; a shorter one has to be
@@ -90,16 +92,19 @@ enum Found {
 }
 
 impl MethodTable {
-    /// The methods of a compiled component.
+    /// The methods of a compiled component. `named`: full names of those that belong to no package.
     ///
     /// # Errors
     /// [`TooManyFunctions`], so that a hostile component cannot fill the host with names.
-    pub fn of(component: &Component) -> Result<Self, TooManyFunctions> {
+    pub fn of(component: &Component, named: &[String]) -> Result<Self, TooManyFunctions> {
         let functions = own_functions(component)?;
         let mut room = ShapeRoom::new();
         let mut table = Self::default();
         for function in functions {
-            match method(&function, &mut room) {
+            let is_method = function.has_package() || named.contains(&function.full_name());
+            let found =
+                if is_method { method(&function, &mut room) } else { Err(Unsupported::NoPackage) };
+            match found {
                 Ok(method) => table.methods.push(Arc::new(method)),
                 Err(why) => {
                     let name = shortened(&function.full_name(), 256).into_owned();
@@ -215,6 +220,11 @@ struct Function {
 }
 
 impl Function {
+    /// Whether its interface is one of a package: `demo:counter/api`.
+    fn has_package(&self) -> bool {
+        self.interface.contains(':')
+    }
+
     fn full_name(&self) -> String {
         match self.interface.as_str() {
             "" => self.name.clone(),
@@ -346,6 +356,10 @@ mod tests {
       (export "ping" (func $nothing)))
     "#;
 
+    fn several() -> Result<MethodTable, TooManyFunctions> {
+        MethodTable::of(&component(SEVERAL), &["ping".to_owned()])
+    }
+
     #[track_caller]
     fn check(table: &MethodTable, name: &str, expected: &str) {
         let found = match table.find(name) {
@@ -357,7 +371,7 @@ mod tests {
 
     #[test]
     fn names_find_their_method() {
-        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        let table = several().expect("few functions");
         let api = "demo:counter/api@0.1.0#add";
         for name in ["add", "api.add", "demo:counter/api#add", api] {
             check(&table, name, api);
@@ -375,7 +389,7 @@ mod tests {
 
     #[test]
     fn other_names_say_what_is_wrong() {
-        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        let table = several().expect("few functions");
         check(
             &table,
             "get-all",
@@ -401,13 +415,40 @@ mod tests {
         let long = "x".repeat(100_000);
         let error = table.find(&long).expect_err("no such name");
         assert!(error.to_string().len() < 500, "{}", error.to_string().len());
-        let none = MethodTable::of(&component("(component)")).expect("few functions");
+        let none = MethodTable::of(&component("(component)"), &[]).expect("few functions");
         check(&none, "add", "no method `add`: the component exports no methods");
+    }
+
+    /// Anybody could call what a toolchain left for itself, and end the actor with it.
+    #[test]
+    fn what_belongs_to_no_package_is_a_method_only_if_it_is_named() {
+        let left = r#"(component
+          (core module $m (func (export "f")))
+          (core instance $i (instantiate $m))
+          (func $f (canon lift (core func $i "f")))
+          (instance $api (export "go" (func $f)))
+          (export "init" (func $f))
+          (export "exports" (instance $api))
+          (export "demo:counter/api@0.1.0" (instance $api)))"#;
+        let table = MethodTable::of(&component(left), &[]).expect("few functions");
+        check(&table, "go", "demo:counter/api@0.1.0#go");
+        let why = "it belongs to no package; a manifest can name it (`methods`)";
+        for name in ["init", "exports#go", "exports.go"] {
+            let found = table.find(name).expect_err("no method").to_string();
+            assert!(found.contains(why), "{name}: {found}");
+        }
+        let left_out: Vec<&str> = table.excluded().iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(left_out, ["init", "exports#go"]);
+        let named = ["init", "exports#go"].map(str::to_owned);
+        let table = MethodTable::of(&component(left), &named).expect("few functions");
+        check(&table, "init", "init");
+        check(&table, "exports.go", "exports#go");
+        assert_eq!(table.len(), 3);
     }
 
     #[test]
     fn the_description_has_examples_that_fit() {
-        let table = MethodTable::of(&component(SEVERAL)).expect("few functions");
+        let table = several().expect("few functions");
         let described = table.describe();
         assert_eq!(
             described["methods"][0],
@@ -439,7 +480,7 @@ mod tests {
             "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate \
              $m)) (func $f (canon lift (core func $i \"f\"))) {exports})"
         );
-        let error = MethodTable::of(&component(&text)).expect_err("too many");
+        let error = MethodTable::of(&component(&text), &[]).expect_err("too many");
         assert_eq!(error, TooManyFunctions { count: FUNCTIONS_MAX + 1, max: FUNCTIONS_MAX });
     }
 
@@ -465,7 +506,8 @@ mod tests {
              \"realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 0)) (func (export \"f\") \
              (param i32 i32))) (core instance $i (instantiate $m)) {functions})"
         );
-        let table = MethodTable::of(&component(&text)).expect("twenty functions");
+        let named: Vec<String> = (0..20).map(|n| format!("wide{n}")).collect();
+        let table = MethodTable::of(&component(&text), &named).expect("twenty functions");
         assert!((1..10).contains(&table.len()), "{}", table.len());
         assert!(matches!(table.excluded()[0].why, Unsupported::TooLarge { .. }));
     }

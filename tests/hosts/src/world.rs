@@ -395,6 +395,6 @@ async fn deploy(store: &dyn Store) {
         ..Limits::default()
     };
     store.put_component(digest, wasm).await.unwrap();
-    let manifest = serde_json::to_string(&Manifest { limits }).unwrap();
+    let manifest = serde_json::to_string(&Manifest { limits, ..Manifest::default() }).unwrap();
     store.put_kind(KIND, digest, &manifest).await.unwrap();
 }

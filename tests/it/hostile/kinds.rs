@@ -1,7 +1,7 @@
 //! Components that ask for more than a host gives, or misbehave before and after their calls.
 
 use serde_json::json;
-use stockade::error::TrapLimit;
+use stockade::error::{Retry, TrapLimit};
 use stockade::limits::Limits;
 use stockade::{HostError, Manifest};
 use stockade_tests::guest;
@@ -26,6 +26,10 @@ async fn deploy(
 ) -> Result<(), HostError> {
     let mut manifest = Manifest::default();
     set(&mut manifest.limits);
+    // It belongs to no package.
+    if text.contains(r#"(export "run""#) {
+        manifest.methods.push("run".to_owned());
+    }
     host.host.deploy("crafted", wat::parse_str(text).unwrap(), manifest).await.map(drop)
 }
 
@@ -80,12 +84,18 @@ async fn growth_is_bounded_wherever_it_happens() {
         .unwrap();
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::TableElements);
-    assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
+    assert!(
+        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        "{error:?}"
+    );
 
     deploy(&host, &component(RECURSES), |_| {}).await.unwrap();
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::Stack);
-    assert!(matches!(&error, HostError::Trapped { limit: l, .. } if *l == limit), "{error:?}");
+    assert!(
+        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        "{error:?}"
+    );
 
     let four_megabytes = |limits: &mut Limits| limits.memory_bytes_max = 4 << 20;
     deploy(&host, &component(GROWS_AT_ONCE), four_megabytes).await.unwrap();
@@ -153,11 +163,143 @@ async fn components_that_need_too_much_are_refused() {
         let error = deploy(&host, text, |_| {}).await.unwrap_err();
         assert!(matches!(error, HostError::Component(_)), "{what}: {error:?}");
     }
-    // More than its kind allows, though not more than the host: it never starts.
-    let text = component("(memory 100) (func (export \"run\") (result i32) (i32.const 1))");
-    deploy(&host, &text, |limits| limits.memory_bytes_max = 1 << 20).await.unwrap();
+    assert_well(&host).await;
+    host.host.shutdown().await;
+}
+
+/// What a kind's limits keep from starting was deployed, and its calls were told to try again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_its_kind_keeps_from_starting_is_refused() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(RUNS), |_| {}).await.unwrap();
+    let memories = |run: &str| component(&format!("(memory 20) {run}"));
+    // Two memories of which each would fit.
+    let two = format!(
+        "(component (core module $a (memory 10)) (core module $b (memory 10) {RUNS})
+           (core instance (instantiate $a)) (core instance $i (instantiate $b))
+           (func (export \"run\") (result s32) (canon lift (core func $i \"run\"))))"
+    );
+    let table = component(&format!("(table 2000 funcref) {RUNS}"));
+    for (text, said) in [(memories(RUNS), "memory_bytes_max"), (two, "memory_bytes_max")] {
+        let refused = deploy(&host, &text, |limits| limits.memory_bytes_max = 1 << 20).await;
+        assert_refused(refused, said);
+        let fits = |limits: &mut Limits| limits.memory_bytes_max = 20 << 16;
+        deploy(&host, &text, fits).await.unwrap();
+        assert_eq!(call(&host).await.unwrap(), json!(7));
+    }
+    let refused = deploy(&host, &table, |limits| limits.table_elements_max = 1999).await;
+    assert_refused(refused, "table_elements_max");
+    let refused = deploy(&host, &memories(RUNS), |limits| limits.memory_bytes_max = 1024).await;
+    assert_refused(refused, "over the limit of 1024");
+    assert_eq!(call(&host).await.unwrap(), json!(7), "the kind that is there stays");
+    host.host.shutdown().await;
+}
+
+#[track_caller]
+fn assert_refused(deployed: Result<(), HostError>, said: &str) {
+    let refused = deployed.expect_err("it cannot be deployed");
+    let body = refused.body();
+    assert_eq!((body.group.as_str(), body.code.as_str()), ("request", "component"), "{refused}");
+    assert!(refused.to_string().contains(said), "{refused}");
+}
+
+/// Python took 15 s and 430 MiB to be compiled before it was told what it imports. This component
+/// cannot be compiled at all, so nobody has tried to.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_imports_are_found_before_anything_is_compiled_with_the_way_out() {
+    let site = Site::new();
+    let host = host(&site).await;
+    let broken = "(core module (func (result i32)))";
+    for (needs, way_out) in [
+        (r#"(import "wasi:http/types@0.2.10" (instance))"#, "disableFeatures: ['http'"),
+        (r#"(import "wasi:cli/run@0.3.0" (instance))"#, "WASI 0.2, synchronously"),
+        (r#"(import "stockade:actor/sqlite@7.0.0" (instance))"#, "of this host"),
+        (r#"(import "my:own/thing" (func))"#, "build it without the rest"),
+        ("(core func (canon task.cancel))", "build it synchronously"),
+    ] {
+        let refused = deploy(&host, &format!("(component {needs} {broken})"), |_| {}).await;
+        assert_refused(refused, way_out);
+    }
+    let refused = deploy(&host, &format!("(component {broken})"), |_| {}).await;
+    assert_refused(refused, "cannot be compiled");
+    host.host.shutdown().await;
+}
+
+/// Toolchains leave functions in a component that only they may call: Python's ended the actor for
+/// everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_no_package_is_called_only_if_the_manifest_names_it() {
+    let site = Site::new();
+    let host = host(&site).await;
+    let text = r#"(component
+        (core module $m (func (export "run") (result i32) (i32.const 7))
+          (func (export "init") unreachable))
+        (core instance $i (instantiate $m))
+        (func $run (result s32) (canon lift (core func $i "run")))
+        (func $init (canon lift (core func $i "init")))
+        (instance $api (export "run" (func $run)))
+        (instance $tools (export "init" (func $init)))
+        (export "demo:crafted/api" (instance $api))
+        (export "exports" (instance $tools))
+        (export "init" (func $init)))"#;
+    let deploy = async |methods: &[&str]| {
+        let methods = methods.iter().map(|name| (*name).to_owned()).collect();
+        let manifest = Manifest { methods, ..Manifest::default() };
+        host.host.deploy("crafted", wat::parse_str(text).unwrap(), manifest).await
+    };
+    let crafted = stockade::ActorId::new("crafted", "one").unwrap();
+    assert_eq!(deploy(&[]).await.unwrap().methods, 1);
+    for name in ["init", "exports.init", "exports#init"] {
+        let refused = host.call(&crafted, name, json!([])).await.unwrap_err();
+        assert!(matches!(refused, HostError::MethodMissing(_)), "{name}: {refused:?}");
+    }
+    assert_eq!(call(&host).await.unwrap(), json!(7));
+    assert_eq!(deploy(&["init"]).await.unwrap().methods, 2);
+    let trapped = host.call(&crafted, "init", json!([])).await.unwrap_err();
+    assert!(matches!(trapped, HostError::Trapped { .. }), "{trapped:?}");
+    for (wrong, said) in [("no-such", "no method `no-such`"), ("api.run", "demo:crafted/api#run")] {
+        let refused = deploy(&[wrong]).await.unwrap_err();
+        assert_eq!(refused.body().code, "manifest", "{refused}");
+        assert!(refused.to_string().contains(said), "{refused}");
+    }
+    host.host.shutdown().await;
+}
+
+/// A function that is an interpreter: some 1.2 KiB of stack for each call of itself, so often.
+fn interpreter(frames: u32) -> String {
+    let of_each = |text: &str| -> String {
+        (0..150)
+            .map(|n| text.replace('N', &n.to_string()).replace('A', &(8 * n).to_string()))
+            .collect()
+    };
+    format!(
+        r#"(memory 1)
+        (func $f (param $n i32) (result i64) (local $sum i64) {}
+          (if (i32.eqz (local.get $n)) (then (return (i64.const 1))))
+          {}
+          (local.set $sum (call $f (i32.sub (local.get $n) (i32.const 1))))
+          {}
+          (local.get $sum))
+        (func (export "run") (result i32)
+          (i32.wrap_i64 (call $f (i32.const {frames}))))"#,
+        of_each("(local $lN i64)"),
+        of_each("(local.set $lN (i64.load (i32.const A)))"),
+        of_each("(local.set $sum (i64.add (local.get $sum) (local.get $lN)))"),
+    )
+}
+
+/// Scripts in an interpreter ended below 1,000 frames, by a trap that no script could catch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_frames_of_an_interpreter_fit() {
+    let site = Site::new();
+    let host = host(&site).await;
+    deploy(&host, &component(&interpreter(1_000)), |_| {}).await.unwrap();
+    assert_eq!(call(&host).await.unwrap(), json!(1));
+    deploy(&host, &component(&interpreter(10_000)), |_| {}).await.unwrap();
     let error = call(&host).await.unwrap_err();
-    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert_eq!(error.body().details, json!({ "limit": "stack" }), "{error}");
+    assert_eq!(error.retry(), Retry::Fix);
     assert_well(&host).await;
     host.host.shutdown().await;
 }
@@ -241,7 +383,7 @@ async fn a_component_without_a_method_replaces_nothing() {
         (export $exported "r" (type $r))
         (export "make" (func $f) (func (result (own $exported)))))"#;
     for (text, said) in
-        [("(component)", "exports no method"), (only_a_stream, "make: its signature")]
+        [("(component)", "exports no method"), (only_a_stream, "make: it belongs to no package")]
     {
         let refused = deploy(&host, text, |_| {}).await.unwrap_err();
         assert_eq!(refused.body().code, "component", "{refused}");

@@ -103,7 +103,8 @@ impl Lifecycle for Actor {
     fn start() -> Result<(), Error> {
         state(|state| state.hooks.push("start".into()));
         let start_as = begin_life().map_err(Error::Other)?;
-        match start_as.as_str() {
+        let unborn = unborn().map_err(Error::Other)?;
+        match unborn.unwrap_or(start_as).as_str() {
             "error" => Err(Error::Other("told to fail".into())),
             "trap" => panic!("told to trap"),
             _ => Ok(()),
@@ -159,6 +160,14 @@ fn begin_life() -> Result<String, String> {
         Some(Value::Text(text)) => Ok(text),
         other => Err(format!("{other:?}")),
     }
+}
+
+/// What `start` of a first generation does, if its key says so: `unborn-trap`.
+fn unborn() -> Result<Option<String>, String> {
+    let why = context::get_start_reason().map_err(|error| format!("{error:?}"))?;
+    let key = context::get_identity().map_err(|error| format!("{error:?}"))?.key;
+    let is_first = matches!(why, context::StartReason::Created);
+    Ok(key.strip_prefix("unborn-").filter(|_| is_first).map(str::to_owned))
 }
 
 fn note(hook: &str) -> Result<(), String> {

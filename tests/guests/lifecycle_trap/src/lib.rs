@@ -13,8 +13,8 @@ mod bindings {
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bindings::exports::tests::lifecycle_trap::trap::Guest;
-use bindings::stockade::actor::context;
 use bindings::stockade::actor::sqlite::{self, Connection, TransactionMode, Value};
+use bindings::stockade::actor::{context, log};
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
@@ -50,6 +50,21 @@ impl Guest for Actor {
 
     fn unreachable_code() {
         core::arch::wasm32::unreachable()
+    }
+
+    fn say_and_trap(text: String) {
+        eprint!("{text}");
+        core::arch::wasm32::unreachable()
+    }
+
+    fn log(message: String, fields: Vec<(String, String)>) -> Result<(), String> {
+        log::write(log::Level::Info, &message, &fields).map_err(|error| format!("{error:?}"))?;
+        eprintln!("said after {message}");
+        Ok(())
+    }
+
+    fn exit() {
+        std::process::exit(3)
     }
 
     fn runs() -> u64 {

@@ -1,0 +1,39 @@
+//! What stands in for the host where there is none: in `cargo test` of an actor's package.
+//!
+//! Without it generated code ends the whole test program by SIGABRT, in a function that nobody wrote.
+
+/// To be called before the host is, wherever an actor begins to talk to it.
+///
+/// # Panics
+/// Always, unless this code is a component.
+#[track_caller]
+pub(crate) fn needs_host() {
+    #[cfg(not(target_family = "wasm"))]
+    panic!(
+        "there is no Stockade host here: the database, the context and the log of an actor work only \
+         in a component that a host runs. Test plain functions here, and the actor in a host: see \
+         \"Test an actor\" in the documentation of stockade-sdk"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Connection, context, log};
+
+    /// The message of the panic, which is one of the code that called, not of generated code.
+    #[track_caller]
+    fn check(call: impl FnOnce() + std::panic::UnwindSafe) {
+        let panicked = std::panic::catch_unwind(call).expect_err("there is no host");
+        let said = panicked.downcast_ref::<&str>().expect("a text");
+        assert!(said.contains("no Stockade host here") && said.contains("Test an actor"), "{said}");
+    }
+
+    #[test]
+    fn every_way_to_the_host_ends_in_a_panic_that_says_how_to_test() {
+        check(|| drop(Connection::open()));
+        check(|| drop(context::identity()));
+        check(|| drop(context::start_reason()));
+        check(|| drop(context::budget()));
+        check(|| drop(log::write(log::Level::Info, "a", &[])));
+    }
+}
