@@ -53,17 +53,17 @@ pub use crate::actor::generation::StartedFrom;
 pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::ground::{Around, Ground};
 pub use crate::router::kinds::Manifest;
+pub use crate::router::quotas::Usage;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
 pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
-pub use crate::router::quotas::Usage;
 pub use info::{
     ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, RemovedKind, Reply, ShutdownReport,
 };
-pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
 pub use info::{SqlReply, SqlRequest};
+pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
 pub use verify::{Verified, VerifyNews, verify_store};
 
 use crate::actor::asker::Asker;

@@ -25,9 +25,8 @@ fn who_keeps_a_store_file_is_named() {
     global.execute(row, [own]).unwrap();
     let program = Program::serve(&data).unwrap();
     program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
-    let increment = |key: &str| {
-        program.call(&format!("counter/{key}"), "increment", &json!([1])).unwrap()
-    };
+    let increment =
+        |key: &str| program.call(&format!("counter/{key}"), "increment", &json!([1])).unwrap();
     assert_eq!(increment("a").status, 200);
     let show = || program.admin_get("/admin/actors/counter/a").unwrap().body;
     assert_eq!(show()["store_held_by"], Json::Null);
@@ -36,8 +35,11 @@ fn who_keeps_a_store_file_is_named() {
     for shard in &shards {
         shard.execute_batch("BEGIN IMMEDIATE").unwrap();
     }
+    // Whether it may have been done depends on whether the last try was under way at the deadline.
     let refused = increment("new");
-    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("unavailable")));
+    let code = refused.body["code"].as_str().unwrap();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(["unavailable", "outcome-unknown"].contains(&code), "{refused:?}");
     let said = refused.body["message"].as_str().unwrap();
     let named = format!("is locked by process {own}, at far.example:7");
     assert!(said.contains(&named), "{said}");

@@ -66,7 +66,10 @@ fn actors_are_listed_as_asked_for() {
     let stopped = stand.program.admin_post("/admin/actors/counter/am/stop", &json!({})).unwrap();
     assert_eq!(stopped.status, 200);
     assert_eq!(names(&["--state", "asleep"]), "counter/am");
-    assert_eq!(names(&["--state", "awake", "--kind", "counter"]), "counter/al counter/alice counter/ä");
+    assert_eq!(
+        names(&["--state", "awake", "--kind", "counter"]),
+        "counter/al counter/alice counter/ä"
+    );
     assert_eq!(names(&["--state", "destroying"]), "");
 
     let count = stand.list(&["--count", "--kind", "counter"]).1;

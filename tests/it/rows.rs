@@ -43,7 +43,7 @@ fn rows_are_csv_as_it_is_defined() {
     // A whole blob, not what a table shows of it; no rows are a header.
     assert_eq!(stand.sql("csv", "SELECT zeroblob(100) AS b").len(), 5 + 203 + 2);
     assert_eq!(stand.sql("csv", "SELECT 1 AS a WHERE 0"), "\"a\"\r\n");
-    assert_eq!(stand.sql("csv", "SELECT * FROM counter"), "\"value\"\r\n1\r\n");
+    assert_eq!(stand.sql("csv", "SELECT value FROM counter"), "\"value\"\r\n1\r\n");
     stand.program.stop().unwrap();
 }
 
@@ -82,7 +82,7 @@ fn slips_are_told_how_it_is_done() {
     let file = stand._dir.path().join("counter.wasm");
     std::fs::write(&file, component).unwrap();
     let file = file.to_str().unwrap();
-    let (code, _, err) = stand.run(&["deploy", "counter", file, "--limit", "rows=5"]);
+    let (code, _, err) = stand.run(&["deploy", "counter", file, "--limit", "row_max=5"]);
     assert!(code == 1 && err.contains("did you mean \"rows_max\"") && err.len() < 200, "{err}");
     let (code, out, _) = stand.run(&["completions", "bash"]);
     assert!(code == 0 && out.contains("complete -F _stockade"), "{out}");

@@ -20,8 +20,7 @@ const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
 fn check(data: &Path) -> (i32, Json) {
     let before = files(data);
     let dir = ["--data-dir", data.to_str().unwrap(), "--json"];
-    let (code, out, err) =
-        program::run(&[&["serve", "--check-store"], &dir[..]].concat()).unwrap();
+    let (code, out, err) = program::run(&[&["serve", "--check-store"], &dir[..]].concat()).unwrap();
     let other = program::run(&[&["store", "check"], &dir[..]].concat()).unwrap();
     assert_eq!((code, &out), (other.0, &other.1));
     assert_eq!(before, files(data), "a check has changed something");
@@ -76,7 +75,10 @@ fn a_check_tells_whether_the_store_would_be_opened() {
     assert_eq!((code, &found["verdict"]), (0, &json!("opens")));
     assert_eq!(found["used_by"], json!([program.id()]));
     let process = &found["processes"][0];
-    assert_eq!((&process["pid"], &process["address"]), (&json!(program.id()), &json!(program.listen)));
+    assert_eq!(
+        (&process["pid"], &process["address"]),
+        (&json!(program.id()), &json!(program.listen))
+    );
     assert_eq!(process["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(process["formats"], json!([found["reads"], found["reads"]]));
     program.kill().unwrap();
@@ -149,7 +151,8 @@ fn a_store_of_the_former_program_is_served_and_so_is_its_own() {
     let beside = serve_former(&data);
     if std::env::var_os("STOCKADE_FORMER").is_none() {
         let global = connection(&data.join("store/global.db")).unwrap();
-        let nothing: Vec<String> = COLUMNS.iter().map(|column| format!("{column} = NULL")).collect();
+        let nothing: Vec<String> =
+            COLUMNS.iter().map(|column| format!("{column} = NULL")).collect();
         let sql = format!("UPDATE node SET {} WHERE pid = ?1", nothing.join(", "));
         assert_eq!(global.execute(&sql, [beside.id()]).unwrap(), 1);
     }
@@ -165,7 +168,10 @@ fn a_store_of_the_former_program_is_served_and_so_is_its_own() {
     let processes = found["processes"].as_array().unwrap();
     let at = |address: &str| processes.iter().find(|it| it["address"] == address).unwrap();
     assert_eq!(at(&program.listen)["pid"], program.id());
-    assert_eq!((&at(&beside.listen)["pid"], &at(&beside.listen)["version"]), (&Json::Null, &Json::Null));
+    assert_eq!(
+        (&at(&beside.listen)["pid"], &at(&beside.listen)["version"]),
+        (&Json::Null, &Json::Null)
+    );
     // It is known to live: an actor that runs there is not taken from it.
     let elsewhere = beside.call("counter/a", "get", &json!([])).unwrap();
     assert_eq!((elsewhere.status, &elsewhere.body["code"]), (421, &json!("elsewhere")));

@@ -115,11 +115,7 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::serve`].
-    pub fn serve_by(
-        mut command: Command,
-        data_dir: &Path,
-        flags: &[&str],
-    ) -> anyhow::Result<Self> {
+    pub fn serve_by(mut command: Command, data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
         // Several programs may share the directory: each has files of its own beside it.
         static STARTED: AtomicUsize = AtomicUsize::new(0);

@@ -109,7 +109,8 @@ impl Remove {
             let found = client.get(&count)?.json()?;
             let size = bytes(found["bytes"].as_u64().unwrap_or(0));
             let more = if found["complete"] == true { "" } else { " or more" };
-            let what = format!("kind {kind} with {}{more} actors and {size} of data", found["count"]);
+            let what =
+                format!("kind {kind} with {}{more} actors and {size} of data", found["count"]);
             context.output.confirm(&what, "the kind's name", kind)?;
         }
         let path = format!("/admin/kinds/{}?with_actors={}", segment(kind), self.with_actors);

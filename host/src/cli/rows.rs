@@ -18,8 +18,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ValueEnum;
 use serde_json::Value as Json;
 
-use super::output::{Output, cell, sql_cell, table};
 use super::failure::Failure;
+use super::output::{Output, cell, sql_cell, table};
 
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -98,6 +98,7 @@ impl Serve {
             return super::store::check(context, &self.data_dir(file.data_dir));
         }
         let mut config = self.server_config(context)?;
+        server::check_allowed().map_err(failure)?;
         let data_dir = config.host.data_dir.clone();
         let allow_faults = config.host.allow_faults;
         let runtime = Builder::new_multi_thread()
@@ -247,9 +248,9 @@ fn failure(error: ServerError) -> Failure {
             Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
         ServerError::Unprotected(_) => Failure::usage(error.to_string()),
-        ServerError::Threads(_) | ServerError::FileSize { .. } => {
-            Failure::local(error.to_string())
-        }
+        ServerError::Threads(_)
+        | ServerError::AddressSpace { .. }
+        | ServerError::FileSize { .. } => Failure::local(error.to_string()),
         ServerError::Listen { .. } => Failure::local(format!(
             "{error}; --listen and --admin choose other addresses, port 0 a free port"
         )),

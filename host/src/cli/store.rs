@@ -103,7 +103,8 @@ fn process(node: &NodeRow) -> Json {
 fn text(document: &Json) -> String {
     let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
     let header = ["file", "format"].map(str::to_owned).to_vec();
-    let rows = list("files").iter().map(|it| vec![cell(&it["file"]), cell(&it["format"])]).collect();
+    let rows =
+        list("files").iter().map(|it| vec![cell(&it["file"]), cell(&it["format"])]).collect();
     let mut text = table(header, rows);
     let users: Vec<String> = list("used_by").iter().map(Json::to_string).collect();
     if !users.is_empty() {

@@ -67,7 +67,9 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         if self.actor.is_none() && !self.all {
-            return Err(Failure::usage("name an actor, KIND/KEY, or give --all for the whole store"));
+            return Err(Failure::usage(
+                "name an actor, KIND/KEY, or give --all for the whole store",
+            ));
         }
         let document = match (&self.actor, &self.data_dir) {
             (Some(actor), Some(dir)) => one_offline(context, dir, actor)?,

@@ -17,7 +17,7 @@ const MAPS_RESERVED: u64 = 5_000;
 
 /// Address space that one awake actor takes without a pool: its stack, 6 MiB; its memory with room to
 /// grow, and SQLite's. 12 MiB: more than the examples need; one whose guest takes more finds less room.
-pub const ADDRESS_SPACE_PER_ACTOR: u64 = 12 << 20;
+const ADDRESS_SPACE_PER_ACTOR: u64 = 12 << 20;
 
 /// Address space kept for everything else: stacks of threads, caches, compiled code. 1 GiB.
 const ADDRESS_SPACE_RESERVED: u64 = 1 << 30;

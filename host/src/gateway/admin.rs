@@ -159,11 +159,8 @@ impl ListQuery {
     }
 }
 
-const ORDERS: [(&str, ActorOrder); 3] = [
-    ("size", ActorOrder::Size),
-    ("restarts", ActorOrder::Restarts),
-    ("txid", ActorOrder::Txid),
-];
+const ORDERS: [(&str, ActorOrder); 3] =
+    [("size", ActorOrder::Size), ("restarts", ActorOrder::Restarts), ("txid", ActorOrder::Txid)];
 
 /// What a word of a query stands for.
 fn one_of<T: Copy>(name: &str, given: &str, known: &[(&str, T)]) -> Result<T, Refusal> {

@@ -14,11 +14,7 @@ impl Host {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn kinds(
-        &self,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Vec<KindInfo>, HostError> {
+    pub async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindInfo>, HostError> {
         let mut infos = Vec::new();
         for row in self.inner.store.kinds(after, max).await? {
             infos.push(KindInfo::of(&*self.shared().kinds.kind(&row.kind).await?));

@@ -70,7 +70,8 @@ impl Manifest {
     pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
         if self.limits.creates_per_s > CREATES_PER_S_MAX {
             let (given, max) = (self.limits.creates_per_s, CREATES_PER_S_MAX);
-            let text = format!("limits.creates_per_s is {given}; possible are 0 (no quota) to {max}");
+            let text =
+                format!("limits.creates_per_s is {given}; possible are 0 (no quota) to {max}");
             return Err(HostError::Manifest(text));
         }
         let mut limits = self.limits.clone();
@@ -99,7 +100,10 @@ impl Limits {
         let shown = shortened(name, 40);
         match similar(name, all.iter().copied()).first() {
             Some(similar) => Err(format!("no limit {shown:?}; did you mean {similar:?}?")),
-            None => Err(format!("no limit {shown:?}; there are {}", all.join(", "))),
+            None => {
+                let lines: Vec<String> = all.chunks(4).map(|some| some.join(", ")).collect();
+                Err(format!("no limit {shown:?}; there are\n  {}", lines.join(",\n  ")))
+            }
         }
     }
 

@@ -103,7 +103,12 @@ fn bytes(pages: u64) -> u64 {
 
 impl Quota {
     /// Counts the actors of a kind, unless it was counted a moment ago.
-    async fn count(&self, store: &dyn Store, kind: &str, every: Duration) -> Result<(), StoreError> {
+    async fn count(
+        &self,
+        store: &dyn Store,
+        kind: &str,
+        every: Duration,
+    ) -> Result<(), StoreError> {
         let mut rests = self.rests.lock().await;
         let begun = Instant::now();
         if rests.is_some_and(|until| begun < until) {
@@ -234,8 +239,12 @@ impl Quotas {
 
     /// Counts again what has rested for long enough. Called by each round of upkeep.
     pub async fn recount(&self, store: &dyn Store, every: Duration) {
-        let kinds: Vec<_> =
-            self.kinds.lock().iter().map(|(kind, quota)| (kind.clone(), Arc::clone(quota))).collect();
+        let kinds: Vec<_> = self
+            .kinds
+            .lock()
+            .iter()
+            .map(|(kind, quota)| (kind.clone(), Arc::clone(quota)))
+            .collect();
         for (kind, quota) in kinds {
             if quota.counted.load(Ordering::Acquire)
                 && let Err(error) = quota.count(store, &kind, every).await

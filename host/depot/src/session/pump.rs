@@ -161,7 +161,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
 /// One step of deleting what large commits of earlier generations left behind. Whatever a failure
 /// leaves is for the next generation, except that a lost fence is news.
 async fn collect(shared: &Shared) {
-    let retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
+    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
     let answer = retry.ask(shared.depot.store().collect_stages(shared.fence)).await;
     shared.pipeline.lock().leftovers = matches!(answer, Ok(Collected { more: true, .. }));
     match answer {

@@ -184,8 +184,7 @@ pub(crate) const LOSSES: &str =
     "SELECT time_ms, file, what FROM loss ORDER BY time_ms DESC, file, what LIMIT ?1";
 
 /// Of SQLite: whether a table has a column. (table, column)
-pub(crate) const COLUMN_EXISTS: &str =
-    "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+pub(crate) const COLUMN_EXISTS: &str = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
 /// Of SQLite: whether a table is there.
 pub(crate) const TABLE_EXISTS: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";

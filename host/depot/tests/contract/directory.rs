@@ -169,7 +169,7 @@ pub(crate) async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
     for (number, key) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let mut owner = Owner::create(&store, key).await;
         let count = u32::try_from(number).unwrap() + 1;
-        let written: Vec<(u32, u8)> = (1..=count).map(|pgno| (pgno, 7)).collect();
+        let written: Vec<(u32, u64)> = (1..=count).map(|pgno| (pgno, 7)).collect();
         owner.commit(&written, count).await;
         pages += u64::from(count);
     }

@@ -107,8 +107,7 @@ impl DataFile {
         };
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
-        let (kept, path, room) =
-            (Kept::new(path, addresses), path.to_owned(), Arc::clone(room));
+        let (kept, path, room) = (Kept::new(path, addresses), path.to_owned(), Arc::clone(room));
         let engine = FileEngine { path, kept, readers, queue, wal, room, threads };
         let ages = Arc::new(Ages::new(config.clock.clone()));
         let written = Written::default();

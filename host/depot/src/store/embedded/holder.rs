@@ -70,8 +70,8 @@ impl Lock {
 
 fn locks() -> Vec<Lock> {
     let mut text = String::new();
-    let read =
-        File::open(LOCKS_FILE).and_then(|file| file.take(LOCKS_BYTES_MAX).read_to_string(&mut text));
+    let read = File::open(LOCKS_FILE)
+        .and_then(|file| file.take(LOCKS_BYTES_MAX).read_to_string(&mut text));
     read.map_or_else(|_| Vec::new(), |_| text.lines().filter_map(Lock::parse).collect())
 }
 
@@ -87,8 +87,7 @@ fn writer(path: &Path) -> Option<u32> {
 /// The processes that have a lock on one of these files, each once.
 pub(super) fn users(paths: &[PathBuf]) -> Vec<u32> {
     let of_these = |lock: &Lock| paths.iter().any(|path| lock.is_of(path));
-    let mut users: Vec<u32> =
-        locks().into_iter().filter(of_these).map(|lock| lock.pid).collect();
+    let mut users: Vec<u32> = locks().into_iter().filter(of_these).map(|lock| lock.pid).collect();
     users.sort_unstable();
     users.dedup();
     users

@@ -81,7 +81,9 @@ pub(super) fn look(
 /// As [`look`].
 pub(super) fn sound(config: &EmbeddedConfig) -> Result<(), OpenStoreError> {
     let same_boot = alone::was_opened_since_boot(&config.directory);
-    for which in [Which::GLOBAL].into_iter().chain((0..EmbeddedConfig::SHARDS_MAX).map(Which::shard)) {
+    for which in
+        [Which::GLOBAL].into_iter().chain((0..EmbeddedConfig::SHARDS_MAX).map(Which::shard))
+    {
         let path = config.directory.join(which.name());
         if let Some((damage, _)) = look_at(which, &path, same_boot)? {
             return Err(refusal(&path, damage));

@@ -376,8 +376,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        let nodes =
-            self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))?;
+        let nodes = self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))?;
         self.files.addresses.learn(&nodes);
         Ok(nodes)
     }
