@@ -5,10 +5,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+DENY_VERSION := 0.20.2
+
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash damage fuzz large bench bench-large bench-peers check format
+.PHONY: help setup guests demo test simulate model soak crash damage fuzz upgrade large bench bench-large bench-peers check deny format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -23,7 +25,9 @@ help:
 	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
 	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
 	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
-	@echo 'make check   format, clippy, documentation'
+	@echo 'make upgrade the former program (FORMER=commit) beside this one on one store'
+	@echo 'make check   format, clippy, documentation, and what make deny says'
+	@echo 'make deny    licences, sources and bans of dependencies, and known advisories where they can be fetched'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
@@ -86,6 +90,22 @@ damage: export SEEDS := $(or $(SEEDS),100)
 damage: setup
 	cargo test --locked --test it damage::one_piece -- --nocapture
 
+# The last commit whose processes tell nothing about themselves in the store. It is built as all of its
+# default members are, in the same target folder, so that dependencies are not compiled again.
+upgrade: FORMER ?= b36e898
+upgrade: TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+upgrade: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+upgrade: export STOCKADE_FORMER = $(TARGET)/former/$(FORMER)/stockade
+upgrade: setup
+	@test -x $(STOCKADE_FORMER) || { \
+	  mkdir -p $(TARGET)/former/$(FORMER)/source; \
+	  git archive $(FORMER) | tar -x -C $(TARGET)/former/$(FORMER)/source; \
+	  (cd $(TARGET)/former/$(FORMER)/source && CARGO_TARGET_DIR=$(TARGET) cargo build --locked); \
+	  cp $(TARGET)/debug/stockade $(STOCKADE_FORMER); \
+	}
+	cargo build --locked
+	cargo test --locked --test it upgrade:: -- --nocapture
+
 # Inputs are generated and mutated from what the formats look like, not guided by coverage. A
 # failure prints the SEED that repeats it.
 fuzz: export FUZZ_SECONDS ?= 60
@@ -111,7 +131,7 @@ bench-peers: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench peers
 
-check:
+check: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
@@ -121,6 +141,20 @@ check:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-hosts
+
+# Advisories are in a repository of their own, which is not reached from everywhere: then they are not
+# looked at, and that is said.
+deny:
+	@cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || { \
+	  echo 'cargo-deny $(DENY_VERSION): building it, several minutes.'; \
+	  cargo install --locked --quiet cargo-deny@$(DENY_VERSION); \
+	}
+	cargo deny --locked check licenses bans sources
+	@if timeout 60 cargo deny --locked fetch db 2>/dev/null; then \
+	  cargo deny --locked check --disable-fetch advisories; \
+	else \
+	  echo 'ADVISORIES NOT CHECKED: their database cannot be fetched from here.'; \
+	fi
 
 format:
 	cargo fmt

@@ -24,6 +24,8 @@ mod fault;
 mod history;
 mod import;
 mod info;
+mod kinds;
+mod listing;
 mod retire;
 mod room;
 mod runtimes;
@@ -53,13 +55,17 @@ pub use crate::actor::generation::StartedFrom;
 pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::router::ground::{Around, Ground};
 pub use crate::router::kinds::Manifest;
+pub use crate::router::quotas::Usage;
 pub use crate::sqlite::Value as SqlValue;
 pub use config::HostConfig;
 pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
-pub use info::{ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, Reply, ShutdownReport};
+pub use info::{
+    ActorInfo, ActorStatus, Deployed, ExitInfo, KindInfo, RemovedKind, Reply, ShutdownReport,
+};
 pub use info::{SqlReply, SqlRequest};
+pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
 pub use verify::{Verified, VerifyNews, verify_store};
 
 use crate::actor::asker::Asker;
@@ -69,7 +75,7 @@ use crate::capability;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
 use crate::fault::FaultingStore;
-use crate::limits::Limits;
+use crate::limits::{HostLimits, Limits};
 use crate::memory::GuestMemory;
 use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
@@ -78,6 +84,7 @@ use crate::router::exits::Exits;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
+use crate::router::quotas::Quotas;
 use crate::router::request::{self, Ending, Work};
 use crate::router::{Router, Shared};
 use crate::sqlite::{Intake, sweep_intakes};
@@ -173,7 +180,13 @@ impl Host {
         })?);
         let awake_max = engine.awake().actors_max;
         if awake_max < config.limits.actors_awake_max {
-            tracing::warn!(cap = %engine.awake(), "fewer actors may be awake than configured");
+            let cap = engine.awake();
+            // Nobody has asked for the default in particular.
+            if config.limits.actors_awake_max == HostLimits::default().actors_awake_max {
+                tracing::info!(%cap, "fewer actors may be awake than the default");
+            } else {
+                tracing::warn!(%cap, "fewer actors may be awake than configured");
+            }
         }
         let linker = capability::linker(engine.wasmtime())
             .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
@@ -188,6 +201,7 @@ impl Host {
         let shared = Arc::new(Shared {
             depot,
             kinds: Kinds::new(Arc::clone(&store), engine, linker),
+            quotas: Quotas::default(),
             nodes,
             exits: Exits::default(),
             heirs: Heirs::default(),
@@ -335,7 +349,10 @@ impl Host {
                 // A call that came in between has started the next generation.
                 Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
                 Err(error) => return Err(error_of_open(error, actor).of(actor)),
-                Ok(()) => break state.row.db,
+                Ok(()) => {
+                    self.shared().quotas.destroyed(actor.kind(), state.head.page_count.0);
+                    break state.row.db;
+                }
             }
         };
         self.shared().damaged.forget(actor);
@@ -346,26 +363,6 @@ impl Host {
             router.end(actor, Ending::Destroy).await?;
         }
         Ok(())
-    }
-
-    /// Deployed kinds, by name.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn kinds(&self) -> Result<Vec<KindInfo>, HostError> {
-        let mut infos = Vec::new();
-        for row in self.inner.store.kinds().await? {
-            infos.push(KindInfo::of(&*self.shared().kinds.kind(&row.kind).await?));
-        }
-        Ok(infos)
-    }
-
-    /// A kind: its component, methods and settings.
-    ///
-    /// # Errors
-    /// `KindMissing`, and those of the store.
-    pub async fn kind(&self, kind: &str) -> Result<KindInfo, HostError> {
-        Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
     }
 
     /// The limits of a kind's actors.
@@ -470,9 +467,12 @@ impl Host {
         let kind = self.shared().kinds.kind(actor.kind()).await?;
         let component = kind.program.component.digest();
         let limits = (*kind.program.limits).clone();
+        let store = self.inner.store.as_ref();
+        let place = self.shared().quotas.admit(store, actor.kind(), &limits).await?;
         let depot = &self.shared().depot;
         let imported = import::import(depot, actor, component, intake, limits, progress).await;
-        if imported.is_ok() {
+        if let Ok(imported) = &imported {
+            place.keep(imported.page_count.0);
             self.shared().damaged.forget(actor);
         }
         imported.map_err(|error| error.of(actor))

@@ -31,6 +31,14 @@ const _: () = assert!(SQL_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 /// ordinary depth, and 10,000 exits are remembered.
 pub const CRASH_TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// How long the count of a kind with a quota rests, times what it took. 20: it takes a twentieth of
+/// one of the store's readers at most.
+pub const COUNT_REST: u32 = 20;
+/// Actors that one answer of a listing looks at, whatever it leaves out. 10,000: some 50 ms.
+pub const LIST_LOOKS_MAX: usize = 10_000;
+/// Actors that are looked at to sort or count them. 200,000: a second or two; more are listed in
+/// their order.
+pub const SORT_LOOKS_MAX: usize = 200_000;
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;
 /// How often one armed fault fires at most. 100: more is an outage, which has a duration.
@@ -126,6 +134,15 @@ pub struct Limits {
     /// Most milliseconds between two starts of an actor that crashes. 60 s: what one caller breaks
     /// is never kept from others for longer.
     pub crash_backoff_ms_max: u64,
+    /// Actors of the kind, asleep or awake. 0: no quota. Above it calls that would create one more
+    /// are `actor.quota-reached`.
+    pub actors_max: u64,
+    /// Bytes of the databases of all actors of the kind together, rounded down to pages. 0: no quota.
+    /// Above it creations are `actor.quota-reached`, and a database that would grow is `full`.
+    pub stored_bytes_max: u64,
+    /// Actors of the kind that may be created in a second, and as many at once. 0: no quota. More
+    /// are `actor.created-too-fast`.
+    pub creates_per_s: u64,
 }
 
 impl Default for Limits {
@@ -161,6 +178,9 @@ impl Default for Limits {
             crashes_max: 5,
             crash_backoff_ms: 250,
             crash_backoff_ms_max: 60_000,
+            actors_max: 0,
+            stored_bytes_max: 0,
+            creates_per_s: 0,
         }
     }
 }
@@ -240,6 +260,8 @@ pub struct HostLimits {
     pub imports_max: usize,
     /// Checks of the whole store at once. 1: each reads all of it.
     pub checks_max: usize,
+    /// Lists that look at all actors, to sort or count them, at once. 2.
+    pub lists_max: usize,
     /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
     /// kept for a minute.
     pub upkeep_every: Duration,
@@ -285,6 +307,7 @@ impl Default for HostLimits {
             exports_max: 8,
             imports_max: 2,
             checks_max: 1,
+            lists_max: 2,
             upkeep_every: Duration::from_secs(5),
             damaged_rest: Duration::from_secs(60),
             epoch_tick: Duration::from_millis(2),

@@ -18,12 +18,22 @@ use std::time::Duration;
 use serde::Serialize;
 use stockade_depot::StoreFailure;
 use tokio::net::TcpListener;
+use tokio::signal::unix;
 
+use crate::engine::allowed;
 use crate::error::HostError;
 use crate::gateway::auth::{Token, is_loopback};
 use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
 use crate::host::{Host, HostConfig, ShutdownReport};
 use crate::limits::FAILED_TOLD;
+
+/// Bytes of address space with which threads and their allocator can begin. 2 GiB: with 1.5 a thread
+/// cannot be made. What actors need is asked when the engine is made.
+const ADDRESS_SPACE_MIN: u64 = 2 << 30;
+/// Bytes that a file must be allowed to have. 128 MiB: a log, 64 MiB, and a group of steps more.
+const FILE_BYTES_MIN: u64 = 128 << 20;
+/// The signal of a file that would become larger than is allowed (SIGXFSZ on Linux), which kills.
+const FILE_SIZE_SIGNAL: i32 = 25;
 
 /// How long answers may take to be written once the host has ended. 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -77,9 +87,55 @@ pub enum ServerError {
     /// The system has nothing left to watch sockets with: file descriptors, most likely.
     #[error("start threads: {0}; more open files may have to be allowed (ulimit -n)")]
     Threads(io::Error),
+    /// There is too little address space for the threads of a host.
+    #[error(
+        "{left} bytes of address space are left to this process (ulimit -v); a host needs {min} at \
+         least: raise the limit, or lift it",
+        min = ADDRESS_SPACE_MIN
+    )]
+    AddressSpace {
+        /// What is left.
+        left: u64,
+    },
+    /// Files may not become as large as those of a store.
+    #[error(
+        "files of this process may have {max} bytes (ulimit -f); a store needs {min} at least: raise \
+         the limit, or lift it",
+        min = FILE_BYTES_MIN
+    )]
+    FileSize {
+        /// What is allowed.
+        max: u64,
+    },
     /// The host did not start.
     #[error(transparent)]
     Host(#[from] HostError),
+}
+
+/// Refuses a process that is allowed too little. Called before threads are made, which would abort it.
+///
+/// # Errors
+/// `AddressSpace`, `FileSize`.
+pub fn check_allowed() -> Result<(), ServerError> {
+    match allowed::address_space_left() {
+        Some(left) if left < ADDRESS_SPACE_MIN => Err(ServerError::AddressSpace { left }),
+        Some(_) | None => allow_large_files(),
+    }
+}
+
+/// Whether files may be as large as those of a store. A process that reaches its limit later hears of
+/// an I/O error, like that of a disk, instead of a signal that kills it.
+fn allow_large_files() -> Result<(), ServerError> {
+    let Some(max) = allowed::file_bytes_max() else { return Ok(()) };
+    if max < FILE_BYTES_MIN {
+        return Err(ServerError::FileSize { max });
+    }
+    tracing::warn!(
+        max,
+        "the size of files is limited (ulimit -f): a store file that would become larger fails, and \
+         ends this process"
+    );
+    Ok(())
 }
 
 /// A running server.
@@ -95,6 +151,9 @@ impl Server {
     /// # Errors
     /// `ServerError` tells which step failed; nothing is left running.
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        // With a handler, writes beyond the limit are refused instead. It stays when this is dropped.
+        let kind = unix::SignalKind::from_raw(FILE_SIZE_SIGNAL);
+        drop(unix::signal(kind).map_err(ServerError::Threads)?);
         let ServerConfig { host: mut host_config, listen, admin, token } = config;
         let listen = bind(&listen, token.as_ref()).await?;
         let admin = bind(&admin, token.as_ref()).await?;
@@ -190,9 +249,8 @@ where
 
 /// Resolves at the next SIGINT or SIGTERM that comes after this call.
 fn signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = signal(SignalKind::interrupt());
-    let terminate = signal(SignalKind::terminate());
+    let interrupt = unix::signal(unix::SignalKind::interrupt());
+    let terminate = unix::signal(unix::SignalKind::terminate());
     async move {
         match (interrupt, terminate) {
             (Ok(mut interrupt), Ok(mut terminate)) => {

@@ -253,7 +253,7 @@ async fn a_restart_keeps_everything() {
         assert!(host.host.shutdown().await.orderly);
         host = site.host().start().await;
         // Kinds and actors are found again without a deploy.
-        assert_eq!(host.host.kinds().await.unwrap().len(), 1);
+        assert_eq!(host.host.kinds(None, 9).await.unwrap().len(), 1);
         assert_eq!(host.host.actors(None, None, 10).await.unwrap().len(), 3);
     }
     host.host.shutdown().await;

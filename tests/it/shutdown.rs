@@ -152,7 +152,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     // What comes late gets a typed error, from the host and from its store.
     let late = host.call(&actors[0], "count", json!([])).await;
     assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
-    assert_eq!(host.store.kinds().await, Err(StoreError::Closed));
+    assert_eq!(host.store.kinds(None, 9).await, Err(StoreError::Closed));
     drop(host);
 
     let store = site.open_store();

@@ -26,7 +26,7 @@ async fn a_silent_row_without_a_lock_file_is_removed() {
     let host = site.usurper().start().await;
     let known = || async {
         let rows = store.nodes().await.unwrap();
-        [silent, locked].map(|session| rows.iter().any(|row| row.0 == session))
+        [silent, locked].map(|session| rows.iter().any(|row| row.session == session))
     };
     while known().await[0] {
         assert!(begun.elapsed() < PATIENCE, "still there");

@@ -105,6 +105,7 @@ impl Step {
             | Asked::Pin
             | Asked::Unpin
             | Asked::Actors
+            | Asked::Count
             | Asked::Destroying
             | Asked::RowsOf
             | Asked::PutComponent
@@ -112,6 +113,7 @@ impl Step {
             | Asked::PutKind
             | Asked::Kind
             | Asked::Kinds
+            | Asked::RemoveKind
             | Asked::NodeBeat
             | Asked::Nodes
             | Asked::NodeGone

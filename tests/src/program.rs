@@ -106,6 +106,16 @@ impl Program {
         flags: &[&str],
         environment: &[(&str, &Path)],
     ) -> anyhow::Result<Self> {
+        let mut command = Command::new(path()?);
+        command.envs(environment.iter().copied());
+        Self::serve_by(command, data_dir, flags)
+    }
+
+    /// The same by another command: another program, or one that starts it.
+    ///
+    /// # Errors
+    /// As [`Program::serve`].
+    pub fn serve_by(mut command: Command, data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
         // Several programs may share the directory: each has files of its own beside it.
         static STARTED: AtomicUsize = AtomicUsize::new(0);
@@ -114,13 +124,12 @@ impl Program {
         let log_path = data_dir.with_extension(format!("{number}.log"));
         drop(std::fs::remove_file(&ready));
         let log = std::fs::File::options().create(true).append(true).open(&log_path)?;
-        let mut child = Command::new(path()?)
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .arg("--ready-file")
             .arg(&ready)
             .args(flags)
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))

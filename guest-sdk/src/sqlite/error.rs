@@ -32,7 +32,8 @@ pub enum Error {
     Interrupted,
     /// A limit of the host was reached. The same call will fail again.
     LimitExceeded(Limit),
-    /// The database has reached its size limit. Delete rows, then try again.
+    /// The database has reached its size limit, or those of its kind together have. Delete rows,
+    /// then try again.
     Full,
     /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
     CommitTooLarge(u64),
@@ -343,7 +344,7 @@ impl fmt::Display for Error {
             Self::Denied(what) => write!(f, "the host forbids it: {what}"),
             Self::Interrupted => f.write_str("the statement was stopped"),
             Self::LimitExceeded(limit) => write!(f, "a limit of the host was reached: {limit}"),
-            Self::Full => f.write_str("the database has reached its size limit"),
+            Self::Full => f.write_str("the database has reached its size limit, or its kind has"),
             Self::CommitTooLarge(bytes) => {
                 write!(f, "the transaction is too large for one commit: {bytes} bytes")
             }

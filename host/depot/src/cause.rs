@@ -166,7 +166,7 @@ pub enum PrepareError {
         /// What is allowed.
         max: u64,
     },
-    /// Over `database_pages_max`.
+    /// Over `database_pages_max`, or over what all databases of its kind may have together.
     #[error("database of {} pages is over the limit of {max}", .page_count.0)]
     DatabaseFull {
         /// Pages that it would have.

@@ -147,7 +147,7 @@ async fn run_rounds(depot: Arc<Depot>) {
 async fn run_round(depot: &Depot, round: Vec<Request>) -> Vec<Request> {
     let fences: Vec<Fence> = round.iter().map(|request| request.fence).collect();
     // Not longer than a read may take, so that a question that got lost holds up nobody for long.
-    let limit = Retry::new(depot.limits().read_deadline, depot.random());
+    let mut limit = Retry::new(depot.limits().read_deadline, depot.random());
     let answers = match limit.ask(depot.store().confirm(&fences)).await {
         Ok(answers) if answers.len() == fences.len() => answers,
         Ok(answers) => {

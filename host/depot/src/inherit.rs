@@ -44,7 +44,7 @@ pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Ope
 
 /// See [`Depot::claim`].
 pub(crate) async fn claim(depot: &Depot, heirs: &[Fence]) -> Result<(), StoreError> {
-    let once = Retry::new(depot.limits().step_deadline, depot.random());
+    let mut once = Retry::new(depot.limits().step_deadline, depot.random());
     once.ask(depot.store().claim(depot.node(), heirs)).await
 }
 

@@ -42,6 +42,7 @@ mod retry;
 pub mod session;
 mod source;
 mod takeover;
+pub mod tally;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
@@ -51,7 +52,7 @@ pub use id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,
     Token, Txid,
 };
-pub use limits::{DepotLimits, SessionLimits};
+pub use limits::{DepotLimits, PageShare, SessionLimits};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use random::Random;

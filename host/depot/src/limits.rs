@@ -1,8 +1,10 @@
 //! Every number that bounds a session, with its unit and its reason, passed down as a value.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::page::PAGE_SIZE;
+use crate::tally::Tally;
 
 /// The longest that the first pause before a step is sent again may be; each further one may be
 /// twice as long. 2 ms: a store that was only busy is asked again at once.
@@ -94,8 +96,25 @@ impl Default for DepotLimits {
     }
 }
 
+/// Pages that many databases may have together.
+#[derive(Clone, Debug)]
+pub struct PageShare {
+    /// What they have, as far as this process knows.
+    pub pages: Arc<Tally>,
+    /// What they may have. Transactions that are committed at the same moment may go over it
+    /// together.
+    pub pages_max: u64,
+}
+
+impl PageShare {
+    /// Whether so many pages more are too many.
+    pub(crate) fn is_over(&self, grown: u32) -> bool {
+        self.pages.value().saturating_add(u64::from(grown)) > self.pages_max
+    }
+}
+
 /// Limits of one session that its kind may set below the depot's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionLimits {
     /// Bytes of one commit.
     pub commit_bytes_max: u64,
@@ -103,11 +122,13 @@ pub struct SessionLimits {
     pub database_bytes_max: u64,
     /// Bytes of in-memory state that its seal may hand over.
     pub snapshot_bytes_max: u64,
+    /// What it shares with other databases; `None`: nothing.
+    pub share: Option<PageShare>,
 }
 
 impl SessionLimits {
     /// The depot's limits with the lower ones of the session.
-    pub(crate) fn within(self, depot: &DepotLimits) -> DepotLimits {
+    pub(crate) fn within(&self, depot: &DepotLimits) -> DepotLimits {
         let pages = u32::try_from(self.database_bytes_max / PAGE_SIZE as u64).unwrap_or(u32::MAX);
         DepotLimits {
             commit_bytes_max: self.commit_bytes_max.min(depot.commit_bytes_max),

@@ -19,6 +19,8 @@ pub(crate) struct Retry {
     longest: Duration,
     /// The next pause, once drawn: who was refused it is not given a shorter one.
     drawn: Option<Duration>,
+    /// Why the store was unavailable when it was asked last.
+    before: Option<String>,
     random: Random,
 }
 
@@ -26,7 +28,13 @@ impl Retry {
     /// Tries for `limit` from now on, with pauses drawn from `random`.
     pub(crate) fn new(limit: Duration, random: &Random) -> Self {
         let deadline = Instant::now() + limit;
-        Self { deadline, longest: RETRY_PAUSE_MIN, drawn: None, random: random.clone() }
+        Self {
+            deadline,
+            longest: RETRY_PAUSE_MIN,
+            drawn: None,
+            before: None,
+            random: random.clone(),
+        }
     }
 
     /// Waits before the next attempt. `false` at once if that would be past the deadline.
@@ -44,12 +52,23 @@ impl Retry {
     /// One answer of the store, or `Unknown` at the deadline: the step was sent, so it may have
     /// been applied.
     pub(crate) async fn ask<T>(
-        &self,
+        &mut self,
         step: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout_at(self.deadline, step)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unknown("no answer before the deadline".into())))
+        let answer = tokio::time::timeout_at(self.deadline, step).await;
+        let answer = answer.unwrap_or_else(|_| Err(StoreError::Unknown(self.silence())));
+        if let Err(StoreError::Unavailable(why)) = &answer {
+            self.before = Some(why.clone());
+        }
+        answer
+    }
+
+    fn silence(&self) -> String {
+        let silence = "no answer before the deadline";
+        match &self.before {
+            None => silence.to_owned(),
+            Some(before) => format!("{silence}; the answer before was: {before}"),
+        }
     }
 }
 

@@ -44,7 +44,7 @@ use crate::depot::Depot;
 use crate::error::{StoreError, StoreFailure};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
-use crate::limits::{DepotLimits, SessionLimits};
+use crate::limits::{DepotLimits, PageShare, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
 use crate::source::LargePages;
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     steps_done: AtomicU64,
     /// The limits of its kind, if they are lower than the depot's.
     narrowed: OnceLock<DepotLimits>,
+    /// What it shares with other databases of its kind.
+    share: OnceLock<PageShare>,
 }
 
 impl Session {
@@ -123,6 +125,7 @@ impl Session {
                 patience: OnceLock::new(),
                 steps_done: AtomicU64::new(0),
                 narrowed: OnceLock::new(),
+                share: OnceLock::new(),
             }),
         }
     }
@@ -156,6 +159,9 @@ impl Session {
     pub fn narrow(&self, limits: SessionLimits) {
         // A second call changes nothing: limits that somebody has read must not move.
         let _ = self.shared.narrowed.set(limits.within(self.shared.depot.limits()));
+        if let Some(share) = limits.share {
+            let _ = self.shared.share.set(share);
+        }
     }
 
     // --- for the VFS ---------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 //! `stockade actors`: list, show, stop, reset, destroy.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use super::Context;
 use super::client::Client;
 use super::failure::Failure;
 use super::output::{bytes, cell, table};
-use super::target::{Target, segment};
+use super::target::{KindName, Target, segment};
 
 /// Actors asked for at once.
 const PAGE: usize = 500;
@@ -21,6 +20,9 @@ const PAGE: usize = 500;
 #[command(after_long_help = "\
 Examples:
   stockade actors list --kind counter
+  stockade actors list --kind counter --prefix al --state awake
+  stockade actors list --sort size --limit 10
+  stockade actors list --kind counter --count
   stockade actors show counter/alice
   stockade actors stop counter/alice
   stockade actors reset counter/alice
@@ -67,11 +69,23 @@ enum What {
 struct List {
     /// Only of this kind
     #[arg(long)]
-    kind: Option<String>,
+    kind: Option<KindName>,
+    /// Only keys that begin so
+    #[arg(long, value_name = "TEXT", requires = "kind")]
+    prefix: Option<String>,
+    /// Only those that do this here: asleep, awake, elsewhere, crash-looping, destroying
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Sort: by size, restarts or txid (commits), largest first; without it by kind and key
+    #[arg(long, value_name = "ORDER", conflicts_with = "after")]
+    sort: Option<String>,
+    /// Only how many there are, and what they store
+    #[arg(long, conflicts_with_all = ["after", "sort", "limit"])]
+    count: bool,
     /// Only those after this one
     #[arg(long, value_name = "KIND/KEY")]
     after: Option<Target>,
-    /// At most so many
+    /// At most so many; 1000 if they are sorted
     #[arg(long, default_value = "1000")]
     limit: NonZeroUsize,
 }
@@ -98,7 +112,9 @@ impl Actors {
                 if !yes {
                     // Asked first, so that a typing error does not get as far as the question.
                     let document = client.get(&path(actor))?.json()?;
-                    confirm(actor, &document)?;
+                    let size = bytes(document["bytes"].as_u64().unwrap_or(0));
+                    let what = format!("{} with its {size} of data", actor.0);
+                    context.output.confirm(&what, "its key", actor.0.key())?;
                 }
                 let document = client.delete(&path(actor))?.json()?;
                 context.output.result(&document, |_| format!("{} is destroyed", actor.0))?;
@@ -110,8 +126,24 @@ impl Actors {
 
 impl List {
     fn run(&self, context: &Context, client: &Client) -> Result<(), Failure> {
-        let after = self.after.as_ref().map(|after| after.0.to_string());
-        let (actors, next) = all(client, self.kind.as_deref(), after, self.limit.get())?;
+        if self.count {
+            let document = client.get(&self.path(&[("count", "true")]))?.json()?;
+            return context.output.result(&document, counted);
+        }
+        if let Some(order) = &self.sort {
+            let limit = self.limit.to_string();
+            let path = self.path(&[("sort", order), ("limit", &limit)]);
+            let document = client.get(&path)?.json()?;
+            context.output.result(&document, list)?;
+            if document["complete"] == false {
+                context.output.note(
+                    "only the first 200,000 in the order of kind and key were looked at: \
+                     --kind, --prefix",
+                );
+            }
+            return Ok(());
+        }
+        let (actors, next) = self.pages(client)?;
         let document = json!({ "actors": actors, "next": next });
         context.output.result(&document, list)?;
         if let Some(next) = next {
@@ -119,32 +151,46 @@ impl List {
         }
         Ok(())
     }
-}
 
-/// Actors page by page, at most `max`, and where to go on.
-pub(super) fn all(
-    client: &Client,
-    kind: Option<&str>,
-    mut after: Option<String>,
-    max: usize,
-) -> Result<(Vec<Json>, Option<String>), Failure> {
-    let mut actors = Vec::new();
-    loop {
-        let mut path = format!("/admin/actors?limit={}", PAGE.min(max - actors.len()).max(1));
-        for (name, value) in [("kind", kind), ("after", after.as_deref())] {
-            if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", segment(value)));
+    /// Actors page by page, and where to go on.
+    fn pages(&self, client: &Client) -> Result<(Vec<Json>, Option<String>), Failure> {
+        let mut after = self.after.as_ref().map(|after| after.0.to_string());
+        let (mut actors, max) = (Vec::new(), self.limit.get());
+        loop {
+            let limit = PAGE.min(max - actors.len()).max(1).to_string();
+            let mut query = vec![("limit", limit.as_str())];
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let mut page = client.get(&self.path(&query))?.json()?;
+            if let Json::Array(more) = page["actors"].take() {
+                actors.extend(more);
+            }
+            after = page["next"].as_str().map(str::to_owned);
+            if after.is_none() || actors.len() >= max {
+                return Ok((actors, after));
             }
         }
-        let mut page = client.get(&path)?.json()?;
-        if let Json::Array(more) = page["actors"].take() {
-            actors.extend(more);
-        }
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() || actors.len() >= max {
-            return Ok((actors, after));
-        }
     }
+
+    /// The route with what is wanted and how.
+    fn path(&self, how: &[(&str, &str)]) -> String {
+        let wanted = [
+            ("kind", self.kind.as_deref()),
+            ("prefix", self.prefix.as_deref()),
+            ("state", self.state.as_deref()),
+        ];
+        let wanted = wanted.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let query: Vec<String> = wanted
+            .chain(how.iter().copied())
+            .map(|(name, value)| format!("{name}={}", segment(value)))
+            .collect();
+        format!("/admin/actors?{}", query.join("&"))
+    }
+}
+
+fn counted(document: &Json) -> String {
+    let size = bytes(document["bytes"].as_u64().unwrap_or(0));
+    let more = if document["complete"] == true { "" } else { " or more" };
+    format!("{}{more} actors, {size}", document["count"])
 }
 
 fn path(actor: &Target) -> String {
@@ -156,7 +202,8 @@ fn list(document: &Json) -> String {
     if actors.is_empty() {
         return "no actors: the first call of a method creates one".to_owned();
     }
-    let header = ["actor", "state", "generation", "txid", "size"].map(str::to_owned).to_vec();
+    let header =
+        ["actor", "state", "generation", "txid", "size", "idle"].map(str::to_owned).to_vec();
     table(header, actors.iter().map(row).collect())
 }
 
@@ -167,7 +214,13 @@ fn row(actor: &Json) -> Vec<String> {
         cell(&actor["generation"]),
         cell(&actor["txid"]),
         bytes(actor["bytes"].as_u64().unwrap_or(0)),
+        actor["idle_ms"].as_u64().map(idle).unwrap_or_default(),
     ]
+}
+
+/// How long an actor that is awake has had nothing to do.
+fn idle(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
 }
 
 fn show(actor: &Json) -> String {
@@ -183,6 +236,14 @@ fn show(actor: &Json) -> String {
     line("restarts", cell(&actor["restarts"]));
     if let Some(wait) = actor["next_attempt_ms"].as_u64() {
         line("next try", format!("in {wait} ms"));
+    }
+    if let Some(ms) = actor["idle_ms"].as_u64() {
+        line("idle", idle(ms));
+    }
+    let holder = &actor["store_held_by"];
+    if let Some(pid) = holder["pid"].as_u64() {
+        let at = holder["address"].as_str().map(|at| format!(", at {at}")).unwrap_or_default();
+        line("locked by", format!("process {pid}{at}: {}", cell(&holder["file"])));
     }
     if let Some(snapshot) = snapshot(actor) {
         line("snapshot", snapshot);
@@ -244,24 +305,4 @@ pub(super) fn exit(exit: &Json) -> String {
         text.push_str(&format!("; {message}"));
     }
     text
-}
-
-fn confirm(actor: &Target, document: &Json) -> Result<(), Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage("destroy asks on a terminal; elsewhere give --yes"));
-    }
-    let size = bytes(document["bytes"].as_u64().unwrap_or(0));
-    let mut err = std::io::stderr().lock();
-    let asked = write!(err, "Destroy {} with its {size} of data? Type its key: ", actor.0);
-    let mut typed = String::new();
-    asked
-        .and_then(|()| err.flush())
-        .and_then(|()| stdin.lock().read_line(&mut typed))
-        .map_err(|error| Failure::local(format!("cannot ask: {error}")))?;
-    if typed.trim() == actor.0.key() {
-        Ok(())
-    } else {
-        Err(Failure::usage("not destroyed: that is not its key"))
-    }
 }

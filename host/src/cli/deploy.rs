@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value as Json, json};
 
 use super::failure::Failure;
-use super::target::segment;
+use super::target::{KindName, segment};
 use super::{Context, output};
 use crate::gateway::MANIFEST_HEADER;
 
@@ -29,7 +29,7 @@ interfaces that belong to a package, and those that it names:
   memory_bytes_max = 67108864")]
 pub(super) struct Deploy {
     /// Name of the kind: a-z, 0-9, '-', '_'
-    kind: String,
+    kind: KindName,
     /// The component, as cargo component builds it
     file: PathBuf,
     /// Settings of the kind, TOML
@@ -138,7 +138,7 @@ mod tests {
         let path = dir.path().join("m.toml");
         std::fs::write(&path, "[limits]\nrows_max = 1\ncall_time_ms = 2\n").expect("write");
         let deploy = Deploy {
-            kind: "a".to_owned(),
+            kind: "a".parse().expect("a kind"),
             file: PathBuf::new(),
             manifest: Some(path),
             limits: vec![("rows_max".to_owned(), 3)],

@@ -1,19 +1,54 @@
-//! `stockade kinds` and `stockade describe`: what is deployed, and how to call it.
+//! `stockade kinds` and `stockade describe`: what is deployed, how to call it, and its removal.
 
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::Value as Json;
+use clap::{Args, Subcommand};
+use serde_json::{Value as Json, json};
 
 use super::Context;
+use super::client::Client;
 use super::failure::Failure;
-use super::output::{cell, table};
-use super::target::segment;
+use super::output::{bytes, cell, table};
+use super::target::{KindName, segment};
 
-/// List what is deployed
+/// Kinds asked for at once.
+const PAGE: usize = 200;
+
+/// List what is deployed, or remove a kind
 #[derive(Args)]
-#[command(after_long_help = "Example:\n  stockade kinds")]
-pub(super) struct Kinds {}
+#[command(after_long_help = "\
+Examples:
+  stockade kinds
+  stockade kinds rm counter
+  stockade kinds rm counter --with-actors --yes")]
+pub(super) struct Kinds {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List what is deployed: the same as without a command
+    List,
+    /// Remove a kind: nothing is called under its name until it is deployed again
+    ///
+    /// Refused while it has actors, asleep or awake, unless they are to be destroyed with it. Its
+    /// live actors end in order, here at once and in other processes on the same data within a
+    /// second. The component stays in the store.
+    Rm(Remove),
+}
+
+#[derive(Args)]
+struct Remove {
+    /// Name of the kind
+    kind: KindName,
+    /// Destroy its actors, and everything they have stored
+    #[arg(long)]
+    with_actors: bool,
+    /// Do not ask before actors are destroyed
+    #[arg(long, short, requires = "with_actors")]
+    yes: bool,
+}
 
 /// Show the methods of a kind, with their types and an example each
 #[derive(Args)]
@@ -23,29 +58,68 @@ Examples:
   stockade describe counter --json")]
 pub(super) struct Describe {
     /// Name of the kind
-    kind: String,
+    kind: KindName,
 }
 
 impl Kinds {
-    #[expect(clippy::unused_self, reason = "every command runs the same way")]
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let document = context.admin()?.get("/admin/kinds")?.json()?;
-        context.output.result(&document, |document| {
-            let kinds = document["kinds"].as_array().map_or(&[][..], Vec::as_slice);
-            if kinds.is_empty() {
-                return "nothing is deployed: stockade deploy KIND FILE.wasm".to_owned();
-            }
-            let header = ["kind", "version", "methods", "component"].map(str::to_owned).to_vec();
-            table(header, kinds.iter().map(row).collect())
-        })?;
+        let client = context.admin()?;
+        match &self.what {
+            None | Some(What::List) => list(context, &client)?,
+            Some(What::Rm(remove)) => remove.run(context, &client)?,
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn list(context: &Context, client: &Client) -> Result<(), Failure> {
+    let (mut kinds, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let from = after.map(|after| format!("&after={}", segment(&after))).unwrap_or_default();
+        let mut page = client.get(&format!("/admin/kinds?limit={PAGE}{from}"))?.json()?;
+        if let Json::Array(more) = page["kinds"].take() {
+            kinds.extend(more);
+        }
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    context.output.result(&json!({ "kinds": kinds }), |document| {
+        let kinds = document["kinds"].as_array().map_or(&[][..], Vec::as_slice);
+        if kinds.is_empty() {
+            return "nothing is deployed: stockade deploy KIND FILE.wasm".to_owned();
+        }
+        let header = ["kind", "version", "methods", "component"].map(str::to_owned).to_vec();
+        table(header, kinds.iter().map(row).collect())
+    })
 }
 
 fn row(kind: &Json) -> Vec<String> {
     let methods = kind["methods"].as_array().map_or(0, Vec::len);
     let component = cell(&kind["component"]).chars().take(12).collect();
     vec![cell(&kind["kind"]), cell(&kind["version"]), methods.to_string(), component]
+}
+
+impl Remove {
+    fn run(&self, context: &Context, client: &Client) -> Result<(), Failure> {
+        let kind = &*self.kind;
+        if self.with_actors && !self.yes {
+            let count = format!("/admin/actors?count=true&kind={}", segment(kind));
+            let found = client.get(&count)?.json()?;
+            let size = bytes(found["bytes"].as_u64().unwrap_or(0));
+            let more = if found["complete"] == true { "" } else { " or more" };
+            let what =
+                format!("kind {kind} with {}{more} actors and {size} of data", found["count"]);
+            context.output.confirm(&what, "the kind's name", kind)?;
+        }
+        let path = format!("/admin/kinds/{}?with_actors={}", segment(kind), self.with_actors);
+        let document = client.delete(&path)?.json()?;
+        context.output.result(&document, |document| {
+            let (ended, destroyed) = (&document["ended"], &document["destroyed"]);
+            format!("{kind} is removed; {ended} live actors ended, {destroyed} actors destroyed")
+        })
+    }
 }
 
 impl Describe {
@@ -75,6 +149,10 @@ fn describe(kind: &str, document: &Json) -> String {
         document["version"],
         cell(&document["component"])
     );
+    if let Some(actors) = document["usage"]["actors"].as_u64() {
+        let stored = bytes(document["usage"]["stored_bytes"].as_u64().unwrap_or(0));
+        text.push_str(&format!("{actors} actors, {stored} stored\n"));
+    }
     let mut interface = String::new();
     for method in list("methods") {
         let of = cell(&method["interface"]);

@@ -6,7 +6,7 @@
 //!  deploy kinds describe actors
 //!  sql export import verify fault talk to the listener of operators     (--admin)
 //!  export import verify --data-dir    work on the store itself, without a server
-//!  store check, store upgrade         the same, whatever its format
+//!  store check, store upgrade, serve --check-store    the same, whatever its format
 //! ```
 //!
 //! Invariants:
@@ -17,6 +17,7 @@
 mod actors;
 mod call;
 mod client;
+mod completions;
 mod config;
 mod deploy;
 mod export;
@@ -29,6 +30,7 @@ mod offline;
 mod output;
 mod prompt;
 mod record;
+mod rows;
 mod serve;
 mod sql;
 mod statement;
@@ -41,7 +43,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use client::Client;
 use failure::Failure;
@@ -56,6 +58,11 @@ const ADMIN: &str = "127.0.0.1:7071";
 const SERVER_VARIABLE: &str = "STOCKADE_SERVER";
 /// Where clients look for the address of operators; `serve` listens there.
 const ADMIN_VARIABLE: &str = "STOCKADE_ADMIN";
+
+/// Under what the common options are listed.
+const COMMON_HEADING: &str = "Common options";
+const COMMON: &str = "\
+Common options (stockade --help): --json, --server, --admin, --token-file, --log, --log-json";
 
 const AFTER_HELP: &str = "\
 A first actor, examples/counter:
@@ -90,17 +97,17 @@ struct Program {
 #[derive(Args)]
 struct Common {
     /// Print one JSON document instead of text; errors are JSON on stderr
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true, help_heading = COMMON_HEADING)]
     json: bool,
     /// Where to reach actors [env: STOCKADE_SERVER=] [default: 127.0.0.1:7070]
-    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = COMMON_HEADING)]
     server: Option<String>,
     /// Where to reach operators' routes; for `serve`: where to serve them
     /// [env: STOCKADE_ADMIN=] [default: 127.0.0.1:7071]
-    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = COMMON_HEADING)]
     admin: Option<String>,
     /// File with the token to present, or to ask for; without it STOCKADE_TOKEN is used
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     token_file: Option<PathBuf>,
     /// What to log to stderr, as RUST_LOG takes it: warn, info, stockade=debug
     #[arg(
@@ -108,11 +115,11 @@ struct Common {
         global = true,
         env = "RUST_LOG",
         value_name = "FILTER",
-        help_heading = "Common options"
+        help_heading = COMMON_HEADING
     )]
     log: Option<String>,
     /// Log as JSON lines
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true, help_heading = COMMON_HEADING)]
     log_json: bool,
 }
 
@@ -130,6 +137,8 @@ enum Command {
     Verify(verify::Verify),
     Store(store::Store),
     Fault(fault::Inject),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 /// What commands work with.
@@ -188,7 +197,8 @@ fn from_environment(variable: &str) -> Option<String> {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let program = match Program::try_parse() {
+    let parsed = command().try_get_matches();
+    let program = match parsed.and_then(|matches| Program::from_arg_matches(&matches)) {
         Ok(program) => program,
         Err(error) => return usage(&error),
     };
@@ -201,6 +211,34 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The command line. The help of the program and of `serve` tells the common options, that of the
+/// others only where they are told.
+fn command() -> clap::Command {
+    let mut program = Program::command();
+    // From here on each command has its copy of them.
+    program.build();
+    for command in program.get_subcommands_mut() {
+        if command.get_name() != "serve" {
+            hide_common(command);
+        }
+    }
+    program
+}
+
+fn hide_common(command: &mut clap::Command) {
+    let long = command.get_after_long_help().map(ToString::to_string);
+    let long = long.map_or_else(|| COMMON.to_owned(), |long| format!("{long}\n\n{COMMON}"));
+    let hidden = std::mem::take(command)
+        .mut_args(|argument| {
+            let is_common = argument.get_help_heading() == Some(COMMON_HEADING);
+            if is_common { argument.hide(true) } else { argument }
+        })
+        .after_help(COMMON)
+        .after_long_help(long);
+    *command = hidden;
+    command.get_subcommands_mut().for_each(hide_common);
 }
 
 fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
@@ -219,6 +257,8 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Verify(verify) => verify.run(context),
         Command::Store(store) => store.run(context),
         Command::Fault(fault) => fault.run(context),
+        Command::Completions(completions) => completions.run(context),
+        Command::Man(man) => man.run(context),
     }
 }
 
@@ -237,7 +277,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -263,9 +302,23 @@ mod tests {
 
     #[test]
     fn every_command_has_a_help_that_teaches() {
-        for command in Program::command().get_subcommands_mut() {
+        for command in command().get_subcommands_mut() {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example"), "{} has no example", command.get_name());
         }
+    }
+
+    #[test]
+    fn common_options_are_told_once() {
+        let told = |help: &str| help.contains("Where to reach actors");
+        let mut program = command();
+        assert!(told(&program.render_long_help().to_string()));
+        for command in program.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert_eq!(told(&help), command.get_name() == "serve", "{help}");
+        }
+        let sql = ["stockade", "sql", "counter/a", "SELECT 1", "--json"];
+        let matches = command().try_get_matches_from(sql).expect("parses");
+        assert!(Program::from_arg_matches(&matches).expect("reads").common.json);
     }
 }

@@ -4,7 +4,7 @@
 //! first: an actor cannot move the cursor or fake a prompt.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,8 +49,12 @@ impl Output {
 
     /// A line of result. It must be printable.
     pub(super) fn line(self, text: &str) -> Result<(), Failure> {
+        self.write(format!("{text}\n").as_bytes())
+    }
+
+    fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
+        match out.write_all(bytes) {
             // Whoever reads has seen enough: `stockade kinds | head -1`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written
@@ -59,10 +63,36 @@ impl Output {
         }
     }
 
+    /// Data that ends as it should: as it is, but made printable on a terminal.
+    pub(super) fn data(self, text: &str) -> Result<(), Failure> {
+        let shown = if io::stdout().is_terminal() { printable(text) } else { Cow::Borrowed(text) };
+        self.write(shown.as_bytes())
+    }
+
     /// A line for people, beside the result. Not printed with `--json`.
     pub(super) fn note(self, text: &str) {
         if !self.json {
             to_stderr(&printable(text));
+        }
+    }
+
+    /// Asks on a terminal whether to destroy something: `whose` is what to type, such as "its key".
+    pub(super) fn confirm(self, what: &str, whose: &str, expected: &str) -> Result<(), Failure> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Err(Failure::usage("destroying asks on a terminal; elsewhere give --yes"));
+        }
+        let mut err = io::stderr().lock();
+        let asked = write!(err, "Destroy {}? Type {whose}: ", printable(what));
+        let mut typed = String::new();
+        asked
+            .and_then(|()| err.flush())
+            .and_then(|()| stdin.lock().read_line(&mut typed))
+            .map_err(|error| Failure::local(format!("cannot ask: {error}")))?;
+        if typed.trim() == expected {
+            Ok(())
+        } else {
+            Err(Failure::usage(format!("not destroyed: that is not {whose}")))
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 
 use super::Context;
 use super::failure::Failure;
-use super::sql::{Statements, rows, tell_rest};
+use super::rows::{self, Format};
+use super::sql::{Statements, tell_rest};
 use super::statement::{is_blank, is_complete};
 use super::target::Target;
 
@@ -20,6 +22,7 @@ Statements end with ';' and may span lines. Ctrl-C drops the one being typed, Ct
   .tables          tables and views
   .schema [NAME]   how they were made
   .write on|off    let statements write
+  .mode FORMAT     how to print rows: table, csv, line
   .help            this
   .quit            leave";
 
@@ -69,7 +72,7 @@ pub(super) fn run(
 }
 
 /// What a line led to.
-enum Next {
+pub(super) enum Next {
     /// This was run; it belongs into the history.
     Statement(String),
     /// More lines are needed.
@@ -102,7 +105,7 @@ fn step(
     let ran = statements.run(&sql, &[]);
     match ran {
         Ok(document) => {
-            context.output.result(&document, rows)?;
+            rows::print(context.output, statements.format, &document)?;
             tell_rest(context, &document, statements.write);
         }
         Err(failure) => context.output.failure(&failure),
@@ -110,7 +113,12 @@ fn step(
     Ok(Next::Statement(shown))
 }
 
-fn dot(context: &Context, statements: &mut Statements, line: &str) -> Result<Next, Failure> {
+/// What begins with a dot.
+pub(super) fn dot(
+    context: &Context,
+    statements: &mut Statements,
+    line: &str,
+) -> Result<Next, Failure> {
     let (command, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim().trim_end_matches(';');
     match (command, argument) {
@@ -118,7 +126,7 @@ fn dot(context: &Context, statements: &mut Statements, line: &str) -> Result<Nex
         (".help", _) => context.output.note(HELP),
         (".tables", _) => {
             let document = statements.run(TABLES, &[])?;
-            context.output.result(&document, rows)?;
+            rows::print(context.output, statements.format, &document)?;
         }
         (".schema", name) => {
             let document = if name.is_empty() {
@@ -130,7 +138,11 @@ fn dot(context: &Context, statements: &mut Statements, line: &str) -> Result<Nex
         }
         (".write", "on") => statements.write = true,
         (".write", "off") => statements.write = false,
-        _ => context.output.note(&format!("no such command: {line}; .help lists them")),
+        (".mode", format) => {
+            statements.format = Format::from_str(format, true)
+                .map_err(|_| Failure::usage("a mode is table, csv or line"))?;
+        }
+        _ => return Err(Failure::usage(format!("no such command: {line}; .help lists them"))),
     }
     Ok(Next::Statement(line.to_owned()))
 }

@@ -21,6 +21,9 @@ use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 /// Exit code after a second signal: 128 + SIGINT, as shells expect.
 const FORCED: u8 = 130;
 
+/// Where everything is kept, unless said otherwise.
+const DATA_DIR: &str = "stockade-data";
+
 /// Run a host until SIGINT or SIGTERM
 ///
 /// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
@@ -41,6 +44,7 @@ Examples:
   stockade serve --config stockade.toml
   stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
   stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
+  stockade serve --data-dir ./data --check-store      # would it be opened?
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
@@ -56,7 +60,7 @@ A configuration file, each setting optional, the command line wins:
   [limits]
   call_time_ms = 5000")]
 pub(super) struct Serve {
-    /// Where everything is kept; made if missing
+    /// Where everything is kept; made if missing [default: stockade-data]
     #[arg(long, env = "STOCKADE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
@@ -79,6 +83,10 @@ pub(super) struct Serve {
     /// logged and remembered, and a damaged log is copied first. Without it such a store is refused
     #[arg(long)]
     accept_loss: bool,
+    /// Serve nothing: tell whether the store would be opened, and who has it open. Changes nothing.
+    /// Exits with 0 if it would be, with 1 if it is refused
+    #[arg(long)]
+    check_store: bool,
     /// Take over actors of a process on the same data that shows no sign of life for so long, in
     /// milliseconds [default: 6000]
     #[arg(long, value_name = "MS")]
@@ -90,7 +98,12 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        if self.check_store {
+            let file = Config::read(self.config.as_deref())?;
+            return super::store::check(context, &self.data_dir(file.data_dir));
+        }
         let mut config = self.server_config(context)?;
+        server::check_allowed().map_err(failure)?;
         let data_dir = config.host.data_dir.clone();
         let allow_faults = config.host.allow_faults;
         let runtime = Builder::new_multi_thread()
@@ -118,7 +131,12 @@ impl Serve {
             }
             Ending::Failed(failure) => {
                 runtime.shutdown_background();
-                Err(Failure::local(format!("{failure}; look at the disk, then start it again")))
+                let limit = crate::engine::allowed::file_bytes_max();
+                let limit = limit.map_or_else(String::new, |max| {
+                    format!(" and at ulimit -f (files may have {max} bytes)")
+                });
+                let what = format!("{failure}; look at the disk{limit}, then start it again");
+                Err(Failure::local(what))
             }
             Ending::Forced => {
                 runtime.shutdown_background();
@@ -132,8 +150,7 @@ impl Serve {
         let pick = |given: &Option<String>, file: Option<String>, default: &str| {
             given.clone().or(file).unwrap_or_else(|| default.to_owned())
         };
-        let data_dir = self.data_dir.clone().or(file.data_dir);
-        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("stockade-data"));
+        let data_dir = self.data_dir(file.data_dir.clone());
         let token = match (&context.common.token_file, &file.token_file) {
             (None, Some(path)) => Some(super::read_token(path)?),
             _ => context.token()?,
@@ -154,6 +171,11 @@ impl Serve {
             admin: pick(&admin, file.admin, super::ADMIN),
             token: token.map_err(|error| Failure::usage(error.to_string()))?,
         })
+    }
+
+    fn data_dir(&self, configured: Option<PathBuf>) -> PathBuf {
+        let given = self.data_dir.clone().or(configured);
+        given.unwrap_or_else(|| PathBuf::from(DATA_DIR))
     }
 
     fn announce(
@@ -209,6 +231,7 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
     let mut whole = serde_json::to_value(defaults).expect("BUG: limits are numbers");
     for (name, number) in given {
+        Limits::known(name).map_err(|why| Failure::usage(format!("--limit: {why}")))?;
         whole[name] = json!(number);
     }
     serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
@@ -231,7 +254,9 @@ fn failure(error: ServerError) -> Failure {
             Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
         ServerError::Unprotected(_) => Failure::usage(error.to_string()),
-        ServerError::Threads(_) => Failure::local(error.to_string()),
+        ServerError::Threads(_)
+        | ServerError::AddressSpace { .. }
+        | ServerError::FileSize { .. } => Failure::local(error.to_string()),
         ServerError::Listen { .. } => Failure::local(format!(
             "{error}; --listen and --admin choose other addresses, port 0 a free port"
         )),

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{cell, sql_cell, table};
+use super::rows::{self, Format};
 use super::target::Target;
 use super::{Context, prompt};
 
@@ -32,6 +32,8 @@ Examples:
   stockade sql counter/alice --write 'UPDATE counter SET value = 0'
   stockade sql counter/alice --write -f fix.sql                the rows of the last statement
   stockade sql counter/alice --json 'SELECT 1' | jq .rows
+  stockade sql counter/alice --format csv 'SELECT * FROM counter' > counter.csv
+  stockade sql counter/alice .tables                           as at the prompt: .tables, .schema
 
 Each statement commits by itself; a file runs in one request and may hold BEGIN and COMMIT. At the
 prompt each line is a request of its own. A sleeping actor that has handed over a snapshot is told
@@ -59,6 +61,9 @@ pub(super) struct Sql {
     /// Most rows to print
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     rows_max: u64,
+    /// How to print rows
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, conflicts_with = "json")]
+    format: Format,
 }
 
 /// What the statements of one command share.
@@ -66,6 +71,7 @@ pub(super) struct Statements {
     client: Client,
     path: String,
     pub(super) write: bool,
+    pub(super) format: Format,
     rows_max: u64,
     /// Whether errors show the statement.
     shows_place: bool,
@@ -77,6 +83,7 @@ impl Sql {
             client: context.admin()?,
             path: format!("/admin/actors{}/sql", self.actor.path()),
             write: self.write,
+            format: self.format,
             rows_max: self.rows_max,
             shows_place: !context.output.is_json(),
         };
@@ -84,8 +91,12 @@ impl Sql {
             prompt::run(context, &self.actor, &mut statements)?;
             return Ok(ExitCode::SUCCESS);
         };
+        if sql.trim_start().starts_with('.') {
+            prompt::dot(context, &mut statements, sql.trim())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let document = statements.run(&sql, &self.parameters)?;
-        context.output.result(&document, rows)?;
+        rows::print(context.output, self.format, &document)?;
         tell_rest(context, &document, self.write);
         Ok(ExitCode::SUCCESS)
     }
@@ -154,27 +165,12 @@ fn place(sql: &str, offset: usize) -> Option<String> {
     Some(format!("\n  {}\n  {}^", line.trim_end(), " ".repeat(before.len() - left)))
 }
 
-/// Rows as a table; nothing for a statement that returns none.
-pub(super) fn rows(document: &Json) -> String {
-    let list = |value: &Json| value.as_array().cloned().unwrap_or_default();
-    let header: Vec<String> = list(&document["columns"]).iter().map(cell).collect();
-    if header.is_empty() {
-        return changed(document["changes"].as_u64().unwrap_or(0));
-    }
-    let rows = list(&document["rows"]);
-    table(header, rows.iter().map(|row| list(row).iter().map(sql_cell).collect()).collect())
-}
-
-fn changed(rows: u64) -> String {
-    if rows == 1 { "1 row changed".to_owned() } else { format!("{rows} rows changed") }
-}
-
 /// What a table does not say.
 pub(super) fn tell_rest(context: &Context, document: &Json, write: bool) {
     let has_columns = document["columns"].as_array().is_some_and(|columns| !columns.is_empty());
     let changes = document["changes"].as_u64().unwrap_or(0);
     if has_columns && write && changes > 0 {
-        context.output.note(&changed(changes));
+        context.output.note(&rows::changed(changes));
     }
     if document["more"] == true {
         context.output.note("there are more rows: --rows-max, or LIMIT and OFFSET");
@@ -201,12 +197,5 @@ mod tests {
         assert_eq!(shown.lines().nth(2).map(|line| line.find('^')), Some(Some(62)));
         assert_eq!(place("ü", 1), None);
         assert_eq!(place("a", 9), None);
-    }
-
-    #[test]
-    fn rows_are_a_table_and_changes_a_sentence() {
-        let text = rows(&json!({ "columns": ["a"], "rows": [[1], [null]], "changes": 0 }));
-        assert!(text.contains("NULL") && text.contains('a'), "{text}");
-        assert_eq!(rows(&json!({ "columns": [], "rows": [], "changes": 3 })), "3 rows changed");
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
+use stockade_depot::store::NodeRow;
 use stockade_depot::store::embedded::{
     EmbeddedConfig, OpenStoreError, UpgradeError, formats, upgrade,
 };
@@ -26,9 +27,13 @@ pub(super) struct Store {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Tell the format of each file, and whether the store must be converted; changes nothing
+    /// Tell whether `stockade serve` would open the store, and who has it open; changes nothing
     ///
-    /// Exits with 1 if it must be.
+    /// Looks at the format of each file, and, if nobody has the store open, whether its logs are
+    /// whole. Also `stockade serve --check-store`.
+    ///
+    /// Exits with 0 if it would be opened as it is; with 1 if it is refused: of an older format (to
+    /// be converted), of a later one, damaged, or missing.
     Check(Of),
     /// Convert a store of an older format; ended at any moment, it goes on when it is given again
     ///
@@ -56,29 +61,75 @@ fn config(data_dir: &Path) -> EmbeddedConfig {
     EmbeddedConfig::new(data_dir.join("store"))
 }
 
-fn check(context: &Context, data_dir: &Path) -> Result<ExitCode, Failure> {
+/// Tells whether `stockade serve` would open the store, and who has it open; changes nothing.
+pub(super) fn check(context: &Context, data_dir: &Path) -> Result<ExitCode, Failure> {
     let found = formats(&config(data_dir)).map_err(|error| match error {
         OpenStoreError::Damaged(_) => Failure::damaged(error.to_string()),
         error => Failure::file("look at the store in", data_dir, &error),
     })?;
-    let files = found
-        .files
-        .iter()
-        .map(|(path, format)| json!({ "file": path.display().to_string(), "format": format }));
-    let files: Vec<Json> = files.collect();
-    let document = json!({ "ok": !found.is_older(), "reads": found.ours, "files": files });
-    context.output.result(&document, |document| {
-        let files = document["files"].as_array().map_or(&[][..], Vec::as_slice);
-        let rows = files.iter().map(|file| vec![cell(&file["file"]), cell(&file["format"])]);
-        let header = ["file", "format"].map(str::to_owned).to_vec();
-        let what = if document["ok"] == true {
-            format!("this program reads format {}", document["reads"])
-        } else {
-            format!("this program reads format {}: run `stockade store upgrade`", document["reads"])
+    let files = found.files.iter();
+    let files: Vec<Json> = files
+        .map(|(path, format)| json!({ "file": path.display().to_string(), "format": format }))
+        .collect();
+    let processes: Vec<Json> = found.nodes.iter().map(process).collect();
+    let verdict = match (found.is_newer(), found.is_older()) {
+        (true, _) => "newer",
+        (false, true) => "older",
+        (false, false) => "opens",
+    };
+    let document = json!({
+        "ok": verdict == "opens",
+        "verdict": verdict,
+        "reads": found.ours,
+        "files": files,
+        "used_by": found.users,
+        "processes": processes,
+    });
+    context.output.result(&document, text)?;
+    Ok(ExitCode::from(u8::from(verdict != "opens")))
+}
+
+/// A process that is registered in the store.
+fn process(node: &NodeRow) -> Json {
+    let process = node.process.as_ref();
+    json!({
+        "address": node.address,
+        "pid": process.map(|it| it.pid),
+        "version": process.map(|it| it.version.clone()),
+        "formats": process.map(|it| [it.formats.0, it.formats.1]),
+    })
+}
+
+fn text(document: &Json) -> String {
+    let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
+    let header = ["file", "format"].map(str::to_owned).to_vec();
+    let rows =
+        list("files").iter().map(|it| vec![cell(&it["file"]), cell(&it["format"])]).collect();
+    let mut text = table(header, rows);
+    let users: Vec<String> = list("used_by").iter().map(Json::to_string).collect();
+    if !users.is_empty() {
+        text.push_str(&format!("\nin use by process {}", users.join(", ")));
+    }
+    for process in list("processes") {
+        let of = |name: &str| match &process[name] {
+            Json::Null => "not told".to_owned(),
+            value => cell(value),
         };
-        format!("{}\n{what}", table(header, rows.collect()))
-    })?;
-    Ok(ExitCode::from(u8::from(found.is_older())))
+        let (at, pid, version) = (of("address"), of("pid"), of("version"));
+        text.push_str(&format!("\n  {at}: process {pid}, version {version}"));
+    }
+    let ours = &document["reads"];
+    text.push_str(&match document["verdict"].as_str() {
+        Some("newer") => format!(
+            "\nwritten by a later program: this one reads format {ours}, and cannot go back"
+        ),
+        Some("older") => format!(
+            "\nthis program reads format {ours}: stop every process, make a backup, run \
+             `stockade store upgrade`; nothing is converted before that"
+        ),
+        _ => format!("\nthis program reads format {ours}: `stockade serve` opens it"),
+    });
+    text
 }
 
 fn convert(context: &Context, data_dir: &Path) -> Result<ExitCode, Failure> {

@@ -24,6 +24,28 @@ impl FromStr for Target {
     }
 }
 
+/// The name of a kind, checked before a server is asked.
+#[derive(Clone, Debug)]
+pub(super) struct KindName(String);
+
+impl FromStr for KindName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Any key will do: only the kind can be wrong.
+        let named = ActorId::new(text, "key").map_err(|error| error.to_string())?;
+        Ok(Self(named.kind().to_owned()))
+    }
+}
+
+impl std::ops::Deref for KindName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Target {
     /// `/kind/key` for a URL.
     pub(super) fn path(&self) -> String {
@@ -52,5 +74,7 @@ mod tests {
         assert!("counter".parse::<Target>().expect_err("no key").contains("KIND/KEY"));
         assert!("Counter/a".parse::<Target>().is_err());
         assert!("counter/".parse::<Target>().is_err());
+        assert!("Counter".parse::<KindName>().is_err());
+        assert_eq!(&*"counter".parse::<KindName>().expect("a kind"), "counter");
     }
 }

@@ -16,7 +16,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::offline::Offline;
 use super::output::{cell, table};
-use super::target::{Target, segment};
+use super::target::{KindName, Target, segment};
 use crate::error::Body;
 use crate::gateway::{news_to_json, verified_to_json};
 use crate::host::{VerifyNews, verify_store};
@@ -48,14 +48,14 @@ and heads it cannot bring back: it says where they are, leaves the file as it is
 what helps. Copy the data directory before you repair anything.")]
 pub(super) struct Verify {
     /// The actor, KIND/KEY
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(conflicts_with = "all")]
     actor: Option<Target>,
     /// The store, and all actors
     #[arg(long)]
     all: bool,
     /// Of the actors, only those of this kind
     #[arg(long, requires = "all")]
-    kind: Option<String>,
+    kind: Option<KindName>,
     /// Make damaged files again from their rows, and check once more
     #[arg(long, requires = "all", requires = "data_dir")]
     repair: bool,
@@ -66,6 +66,11 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        if self.actor.is_none() && !self.all {
+            return Err(Failure::usage(
+                "name an actor, KIND/KEY, or give --all for the whole store",
+            ));
+        }
         let document = match (&self.actor, &self.data_dir) {
             (Some(actor), Some(dir)) => one_offline(context, dir, actor)?,
             (Some(actor), None) => one(context, &context.admin()?, actor)?,

@@ -1,7 +1,9 @@
-//! How many actors may be awake at once, from the memory maps that the system allows.
+//! How many actors may be awake at once, from the memory maps and the address space that the system
+//! allows.
 //!
-//! Each awake actor holds memory maps. At the system's limit even `malloc` can fail, and then the
-//! whole process aborts with every actor in it: so the cap is computed at start, not found out.
+//! Each awake actor holds memory maps, and address space where there is no pool. At the system's limit
+//! even `malloc` can fail, and then the whole process aborts with every actor in it: so the cap is
+//! computed at start, not found out.
 
 use std::fmt;
 
@@ -12,6 +14,13 @@ pub const MAPS_PER_ACTOR: usize = 4;
 
 /// Maps kept for everything else: libraries, threads, allocator, compiled code.
 const MAPS_RESERVED: u64 = 5_000;
+
+/// Address space that one awake actor takes without a pool: its stack, 6 MiB; its memory with room to
+/// grow, and SQLite's. 12 MiB: more than the examples need; one whose guest takes more finds less room.
+const ADDRESS_SPACE_PER_ACTOR: u64 = 12 << 20;
+
+/// Address space kept for everything else: stacks of threads, caches, compiled code. 1 GiB.
+const ADDRESS_SPACE_RESERVED: u64 = 1 << 30;
 
 /// Where Linux tells how many maps a process may have.
 const MAP_COUNT_FILE: &str = "/proc/sys/vm/max_map_count";
@@ -31,6 +40,8 @@ pub struct AwakeCap {
     /// Maps that the system allows this process to add; `None` if it does not say, and then nothing
     /// is capped.
     pub map_count_max: Option<u64>,
+    /// Bytes of address space that are left to this process, where that counts; `None`: it does not.
+    pub address_space_left: Option<u64>,
 }
 
 /// The cap for this machine, as a number, for a process that has nothing else in it. An engine
@@ -71,13 +82,26 @@ impl AwakeCap {
             None => configured,
         };
         let actors_max = configured.min(possible).max(1);
-        Self { actors_max, configured, maps_per_actor, map_count_max }
+        Self { actors_max, configured, maps_per_actor, map_count_max, address_space_left: None }
+    }
+
+    /// The cap where each actor takes address space of its own, of which so much is left. `None`:
+    /// not even one actor has room.
+    #[must_use]
+    pub fn within(self, left: Option<u64>) -> Option<Self> {
+        let Some(bytes) = left else { return Some(self) };
+        let possible = bytes.saturating_sub(ADDRESS_SPACE_RESERVED) / ADDRESS_SPACE_PER_ACTOR;
+        let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+        let actors_max = self.actors_max.min(possible);
+        let address_space_left = (possible <= self.actors_max).then_some(bytes);
+        (actors_max > 0).then_some(Self { actors_max, address_space_left, ..self })
     }
 
     /// The `vm.max_map_count` with which the configured number would be possible, if it is not.
     #[must_use]
     pub fn map_count_wanted(&self) -> Option<u64> {
-        (self.actors_max < self.configured).then(|| {
+        let is_why = self.actors_max < self.configured && self.address_space_left.is_none();
+        is_why.then(|| {
             let actors = u64::try_from(self.configured).unwrap_or(u64::MAX);
             let maps = u64::try_from(self.maps_per_actor).unwrap_or(u64::MAX);
             actors.saturating_mul(maps).saturating_add(MAPS_RESERVED)
@@ -88,6 +112,16 @@ impl AwakeCap {
 impl fmt::Display for AwakeCap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at most {} actors awake at once", self.actors_max)?;
+        if let Some(left) = self.address_space_left {
+            return write!(
+                f,
+                " ({} are configured, but each takes {} MiB of address space, and {} MiB are left: \
+                 ulimit -v)",
+                self.configured,
+                ADDRESS_SPACE_PER_ACTOR >> 20,
+                left >> 20
+            );
+        }
         if let (Some(wanted), Some(maps)) = (self.map_count_wanted(), self.map_count_max) {
             write!(
                 f,
@@ -128,6 +162,17 @@ mod tests {
         assert_eq!((cap.actors_max, cap.map_count_wanted()), (20_000, None));
         assert_eq!(cap.to_string(), "at most 20000 actors awake at once");
         assert_eq!(AwakeCap::new(500, 4, None).actors_max, 500);
+    }
+
+    #[test]
+    fn where_address_space_is_short_it_lowers_the_cap() {
+        let cap = AwakeCap::new(20_000, 4, Some(65_530));
+        assert_eq!(cap.within(None), Some(cap));
+        assert_eq!(cap.within(Some(1 << 40)), Some(cap));
+        let short = cap.within(Some(4 << 30)).expect("room for some");
+        assert_eq!((short.actors_max, short.map_count_wanted()), (256, None));
+        assert!(short.to_string().ends_with("and 4096 MiB are left: ulimit -v)"), "{short}");
+        assert_eq!(cap.within(Some(ADDRESS_SPACE_RESERVED)), None);
     }
 
     #[test]

@@ -39,6 +39,9 @@ const CORE_INSTANCES_MAX: u32 = 64;
 /// Bytes of the engine's own data for one instance. 4 MiB: grows with functions and imports.
 const INSTANCE_BYTES_MAX: usize = 4 * MIB;
 
+/// Address space behind a memory without a pool, for its growth. 1 MiB: the engine's default is 2 GiB.
+const GROWTH_BYTES: u64 = 1 << 20;
+
 /// What a host asks of its engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -157,8 +160,13 @@ pub(super) fn settings(config: &EngineConfig, pool: Pool) -> Config {
             settings.allocation_strategy(pooling(config, slots));
         }
         Pool::OnDemand => {
-            // Memory is mapped as large as it is: nothing is left to reserve.
-            settings.memory_reservation(0).memory_guard_size(0).guard_before_linear_memory(false);
+            // Memory is mapped as large as it is, and a little more, so that it is not moved with
+            // each page that it grows by.
+            settings
+                .memory_reservation(0)
+                .memory_reservation_for_growth(GROWTH_BYTES)
+                .memory_guard_size(0)
+                .guard_before_linear_memory(false);
         }
     }
     settings

@@ -15,6 +15,7 @@
 //! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
 //! - E3: the epoch moves as long as a guest is [`Running`]; guests cannot stop it.
 
+pub mod allowed;
 mod awake;
 mod cache;
 mod component;
@@ -73,6 +74,19 @@ impl Engine {
         let awake = AwakeCap::of_this_process(configured, MAPS_PER_ACTOR);
         let instances = u32::try_from(awake.actors_max).unwrap_or(u32::MAX);
         let (wasmtime, pool) = config::build(&config, instances)?;
+        let awake = match pool {
+            Pool::OnDemand => {
+                let left = allowed::address_space_left();
+                awake.within(left).ok_or_else(|| EngineError::Settings {
+                    reason: format!(
+                        "{} MiB of address space are left to this process, too few for an actor: \
+                         raise `ulimit -v`, or lift it",
+                        left.unwrap_or(0) >> 20
+                    ),
+                })?
+            }
+            Pool::Wide { .. } | Pool::Narrow { .. } => awake,
+        };
         let cache = match &config.cache_dir {
             Some(dir) => Some(CodeCache::open(dir, &wasmtime)?),
             None => None,

@@ -168,6 +168,35 @@ pub enum HostError {
         retry_after_ms: u64,
     },
 
+    /// The actors of a kind have together what they may have. Nothing was created.
+    #[error(
+        "kind {kind:?} has reached its quota: {what} is {max}, and {used} are used; destroy actors, \
+         or deploy the kind with a higher one"
+    )]
+    QuotaReached {
+        /// The kind.
+        kind: String,
+        /// The limit, as manifests name it.
+        what: &'static str,
+        /// What there is.
+        used: u64,
+        /// What may be.
+        max: u64,
+    },
+    /// Actors of a kind are created faster than they may be. Nothing was created.
+    #[error(
+        "kind {kind:?} may get {max} actors a second (creates_per_s); the next one in \
+         {retry_after_ms} ms"
+    )]
+    CreatedTooFast {
+        /// The kind.
+        kind: String,
+        /// How many a second.
+        max: u64,
+        /// When the next one may come.
+        retry_after_ms: u64,
+    },
+
     /// Another generation owns the database.
     #[error("{mismatch}")]
     Fenced {
@@ -233,6 +262,17 @@ pub enum HostError {
     /// A file cannot be imported. Nothing of it is left.
     #[error("cannot import the file: {0}")]
     Import(#[from] PlainError),
+    /// Actors of the kind exist. It was not removed.
+    #[error(
+        "kind {kind:?} has actors, {actor} among them: destroy them first, or remove the kind with \
+         its actors"
+    )]
+    KindInUse {
+        /// The kind.
+        kind: String,
+        /// One of them.
+        actor: ActorId,
+    },
     /// An import would replace what is there.
     #[error("actor {actor} exists; destroy it first, or import under another key")]
     ImportExists {
@@ -341,6 +381,9 @@ impl HostError {
             Self::Importing { .. } => Code::Importing,
             Self::Ended { .. } => Code::Ended,
             Self::CrashLooping { .. } => Code::CrashLooping,
+            Self::QuotaReached { .. } => Code::QuotaReached,
+            Self::CreatedTooFast { .. } => Code::CreatedTooFast,
+            Self::KindInUse { .. } => Code::KindInUse,
             Self::Fenced { .. } => Code::HeadFenceMismatch,
             Self::Superseded { .. } => Code::Superseded,
             Self::Elsewhere { .. } => Code::Elsewhere,
@@ -388,6 +431,9 @@ impl HostError {
             | Self::Destroying { .. }
             | Self::Importing { .. }
             | Self::CrashLooping { .. }
+            | Self::QuotaReached { .. }
+            | Self::CreatedTooFast { .. }
+            | Self::KindInUse { .. }
             | Self::Superseded { .. }
             | Self::Elsewhere { .. }
             | Self::Store(_)
@@ -426,7 +472,8 @@ impl HostError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CrashLooping { retry_after_ms, .. } => {
+            Self::CrashLooping { retry_after_ms, .. }
+            | Self::CreatedTooFast { retry_after_ms, .. } => {
                 Some(Duration::from_millis(*retry_after_ms))
             }
             _ => self.code().retry_after(),
@@ -487,6 +534,13 @@ impl HostError {
             Self::CrashLooping { restarts, retry_after_ms } => {
                 json!({ "restarts": restarts, "retry_after_ms": retry_after_ms })
             }
+            Self::QuotaReached { kind, what, used, max } => {
+                json!({ "kind": kind, "quota": what, "used": used, "max": max })
+            }
+            Self::CreatedTooFast { kind, max, retry_after_ms } => {
+                json!({ "kind": kind, "max": max, "retry_after_ms": retry_after_ms })
+            }
+            Self::KindInUse { kind, actor } => json!({ "kind": kind, "key": actor.key() }),
             Self::Fenced { mismatch, .. } => fence_details(mismatch),
             Self::Corrupt { actor: Some(actor), .. } => actor_details(actor),
             Self::StoreFull { full, .. } => {

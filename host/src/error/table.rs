@@ -119,6 +119,8 @@ table! {
     InvalidFault:       "request" "invalid-fault"          422 Fix;
     /// The fault needs an actor that is awake here.
     ActorAsleep:        "request" "actor-asleep"           409 Fix;
+    /// Actors of the kind exist: it is not removed.
+    KindInUse:          "request" "kind-in-use"            409 Fix;
 
     /// The actor's mailbox, or the room for awake actors, is full.
     ActorOverloaded:    "actor" "overloaded"               503 Retry;
@@ -140,6 +142,10 @@ table! {
     Ended:              "actor" "ended"                    503 Retry;
     /// The actor trapped too often and waits.
     CrashLooping:       "actor" "crash-looping"            503 Retry;
+    /// The actors of the kind have together what its quota allows. None was created.
+    QuotaReached:       "actor" "quota-reached"            507 Fix;
+    /// Actors of the kind are created faster than its quota allows. None was created.
+    CreatedTooFast:     "actor" "created-too-fast"         429 Retry;
     /// Another process runs the actor; the details have its address.
     Elsewhere:          "actor" "elsewhere"                421 Reroute;
 
@@ -195,7 +201,7 @@ table! {
     SqlInterrupted:     "sql" "interrupted"                503 Retry;
     /// A limit of the host.
     SqlLimitExceeded:   "sql" "limit-exceeded"             422 Fix;
-    /// The database has reached its size limit.
+    /// The database has reached its size limit, or those of its kind together have.
     SqlFull:            "sql" "full"                       507 Fix;
     /// The transaction changed more than a commit may carry.
     SqlCommitTooLarge:  "sql" "commit-too-large"           413 Fix;
@@ -252,6 +258,7 @@ request.component 422 fix
 request.faults-not-allowed 403 fix
 request.invalid-fault 422 fix
 request.actor-asleep 409 fix
+request.kind-in-use 409 fix
 actor.overloaded 503 retry
 actor.trapped 500 fix
 actor.budget-exhausted 504 fix
@@ -262,6 +269,8 @@ actor.destroying 409 retry
 actor.importing 409 retry
 actor.ended 503 retry
 actor.crash-looping 503 retry
+actor.quota-reached 507 fix
+actor.created-too-fast 429 retry
 actor.elsewhere 421 reroute
 depot.head-fence-mismatch 409 reroute
 depot.superseded 409 reroute

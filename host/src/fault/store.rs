@@ -145,6 +145,7 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::Pin
         | Asked::Unpin
         | Asked::Actors
+        | Asked::Count
         | Asked::Destroying
         | Asked::RowsOf
         | Asked::PutComponent
@@ -152,6 +153,7 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::PutKind
         | Asked::Kind
         | Asked::Kinds
+        | Asked::RemoveKind
         | Asked::NodeBeat
         | Asked::Nodes
         | Asked::NodeGone

@@ -21,8 +21,12 @@ use super::public::segments;
 use super::reply::{Refusal, with_commit};
 use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, json as told, manifest};
 use crate::error::{Code, HostError};
-use crate::host::{Export, SqlRequest};
+use crate::host::{ActorOrder, ActorQuery, ActorStatus, Export, SqlRequest};
 
+/// Kinds in one answer, unless asked for fewer or more.
+const LIST_KINDS: usize = 100;
+/// Most kinds in one answer: each tells its methods and their types.
+const LIST_KINDS_MAX: usize = 1000;
 /// Actors in one answer, unless asked for fewer or more.
 const LIST_ACTORS: usize = 100;
 /// Most actors in one answer; the next page starts after the last one.
@@ -38,7 +42,7 @@ type ActorPath = Result<Path<(String, String)>, PathRejection>;
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/admin/kinds", get(kinds))
-        .route("/admin/kinds/{kind}", get(kind).put(deploy))
+        .route("/admin/kinds/{kind}", get(kind).put(deploy).delete(remove_kind))
         .route("/admin/actors", get(actors))
         .route("/admin/verify", post(check::verify_all))
         .route("/admin/actors/{kind}/{key}", get(actor).delete(destroy))
@@ -51,15 +55,52 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/actors/{kind}/{key}/fault", post(fault).delete(clear_faults))
 }
 
-async fn kinds(State(gateway): Shared) -> Answer {
-    let kinds = gateway.host.kinds().await?;
+/// Which kinds to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KindsQuery {
+    /// Only those after this one: the `next` of the page before.
+    after: Option<String>,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+async fn kinds(State(gateway): Shared, query: Result<Query<KindsQuery>, QueryRejection>) -> Answer {
+    let KindsQuery { after, limit } = asked(query)?;
+    let max = limit.unwrap_or(LIST_KINDS).clamp(1, LIST_KINDS_MAX);
+    let kinds = gateway.host.kinds(after.as_deref(), max).await?;
+    let next = (kinds.len() == max).then(|| kinds.last().map(|info| info.kind.clone())).flatten();
     let kinds: Vec<Json> = kinds.iter().map(told::kind).collect();
-    Ok(axum::Json(json!({ "kinds": kinds })).into_response())
+    Ok(axum::Json(json!({ "kinds": kinds, "next": next })).into_response())
 }
 
 async fn kind(State(gateway): Shared, path: Result<Path<String>, PathRejection>) -> Answer {
-    let info = gateway.host.kind(&segments(path)?).await?;
-    Ok(axum::Json(told::kind(&info)).into_response())
+    let kind: String = segments(path)?;
+    let mut document = told::kind(&gateway.host.kind(&kind).await?);
+    document["usage"] = gateway.host.usage(&kind).await?.as_ref().map(told::usage).into();
+    Ok(axum::Json(document).into_response())
+}
+
+/// What happens to the actors of a kind that is removed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveQuery {
+    /// Whether they are destroyed; without it a kind that has some is not removed.
+    #[serde(default)]
+    with_actors: bool,
+}
+
+/// Removes a kind.
+async fn remove_kind(
+    State(gateway): Shared,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+    body: Body,
+) -> Answer {
+    gateway.bodies.read(body).await?;
+    let RemoveQuery { with_actors } = asked(query)?;
+    let removed = gateway.host.remove_kind(&segments::<String>(path)?, with_actors).await?;
+    Ok(axum::Json(told::removed_kind(&removed)).into_response())
 }
 
 /// Deploys a component: the body is the wasm, the manifest is a header.
@@ -85,22 +126,81 @@ async fn deploy(
 struct ListQuery {
     /// Only of this kind.
     kind: Option<String>,
+    /// Only keys that begin so; needs a kind.
+    prefix: Option<String>,
+    /// Only those that do this.
+    state: Option<String>,
+    /// By what they are sorted; without it by kind and key.
+    sort: Option<String>,
+    /// Only how many there are.
+    #[serde(default)]
+    count: bool,
     /// Only those after this one, `kind/key`: the `next` of the page before.
     after: Option<String>,
     /// At most so many.
     limit: Option<usize>,
 }
 
+impl ListQuery {
+    fn filter(&self) -> Result<ActorQuery, Refusal> {
+        if self.prefix.is_some() && self.kind.is_none() {
+            return Err(Refusal::new(Code::Malformed, "prefix needs a kind"));
+        }
+        if self.after.is_some() && (self.sort.is_some() || self.count) {
+            let message = "after is for lists in the order of kind and key";
+            return Err(Refusal::new(Code::Malformed, message));
+        }
+        let status = self.state.as_deref().map(|word| {
+            one_of("state", word, &ActorStatus::ALL.map(|status| (status.as_str(), status)))
+        });
+        // An empty one is no restriction.
+        let prefix = self.prefix.clone().filter(|prefix| !prefix.is_empty());
+        Ok(ActorQuery { kind: self.kind.clone(), prefix, status: status.transpose()? })
+    }
+}
+
+const ORDERS: [(&str, ActorOrder); 3] =
+    [("size", ActorOrder::Size), ("restarts", ActorOrder::Restarts), ("txid", ActorOrder::Txid)];
+
+/// What a word of a query stands for.
+fn one_of<T: Copy>(name: &str, given: &str, known: &[(&str, T)]) -> Result<T, Refusal> {
+    known.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let message = format!("{name} is {given:?}; possible are {}", words.join(", "));
+        Refusal::new(Code::Malformed, message)
+    })
+}
+
 async fn actors(State(gateway): Shared, query: Result<Query<ListQuery>, QueryRejection>) -> Answer {
-    let Query(ListQuery { kind, after, limit }) =
-        query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
-    let after = after.as_deref().map(named).transpose()?;
-    let max = limit.unwrap_or(LIST_ACTORS).clamp(1, LIST_ACTORS_MAX);
-    let actors = gateway.host.actors(kind.as_deref(), after.as_ref(), max).await?;
-    let next =
-        (actors.len() == max).then(|| actors.last().map(|info| info.actor.to_string())).flatten();
-    let actors: Vec<Json> = actors.iter().map(told::actor).collect();
+    let query = asked(query)?;
+    let filter = query.filter()?;
+    let max = query.limit.unwrap_or(LIST_ACTORS).clamp(1, LIST_ACTORS_MAX);
+    if query.count {
+        let _room = gateway.admission.look_at_all()?;
+        let tally = gateway.host.tally(&filter).await?;
+        return Ok(axum::Json(told::tally(&tally)).into_response());
+    }
+    if let Some(order) = &query.sort {
+        let order = one_of("sort", order, &ORDERS)?;
+        let _room = gateway.admission.look_at_all()?;
+        let sorted = gateway.host.sorted(&filter, order, max).await?;
+        let actors: Vec<Json> = sorted.actors.iter().map(told::actor).collect();
+        let mut document = told::tally(&sorted.tally);
+        document["actors"] = actors.into();
+        document["next"] = Json::Null;
+        return Ok(axum::Json(document).into_response());
+    }
+    let after = query.after.as_deref().map(named).transpose()?;
+    let page = gateway.host.list(&filter, after.as_ref(), max).await?;
+    let actors: Vec<Json> = page.actors.iter().map(told::actor).collect();
+    let next = page.next.map(|next| next.to_string());
     Ok(axum::Json(json!({ "actors": actors, "next": next })).into_response())
+}
+
+fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+    let Query(query) =
+        query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
+    Ok(query)
 }
 
 async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {

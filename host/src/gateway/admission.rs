@@ -33,6 +33,8 @@ pub(super) struct Admission {
     imports_max: usize,
     checks: Arc<Semaphore>,
     checks_max: usize,
+    lists: Arc<Semaphore>,
+    lists_max: usize,
 }
 
 impl Admission {
@@ -50,6 +52,8 @@ impl Admission {
             imports_max: limits.imports_max,
             checks: Arc::new(Semaphore::new(limits.checks_max)),
             checks_max: limits.checks_max,
+            lists: Arc::new(Semaphore::new(limits.lists_max)),
+            lists_max: limits.lists_max,
         }
     }
 
@@ -93,6 +97,11 @@ impl Admission {
     /// Room for one check of the whole store until its last line is sent.
     pub(super) fn check(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.checks, "checks of the store", self.checks_max)
+    }
+
+    /// Room for one list that looks at all actors until it is made.
+    pub(super) fn look_at_all(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.lists, "sorted lists and counts", self.lists_max)
     }
 }
 

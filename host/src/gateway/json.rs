@@ -17,13 +17,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
-use stockade_depot::store::Finding;
+use stockade_depot::store::{Finding, Holder};
 
 use crate::error::HostError;
 use crate::fault::Fault as FaultOnPurpose;
 use crate::host::{
-    ActorInfo, Deployed, ExitInfo, FaultReport, Imported, KindInfo, SqlReply, Verified, VerifyNews,
-    VerifyReport,
+    ActorInfo, ActorTally, Deployed, ExitInfo, FaultReport, Imported, KindInfo, RemovedKind,
+    SqlReply, Usage, Verified, VerifyNews, VerifyReport,
 };
 use crate::sqlite::Value as SqlValue;
 use crate::typed::{INFINITY, MINUS_INFINITY};
@@ -51,6 +51,23 @@ pub(super) fn kind(info: &KindInfo) -> Json {
         "excluded": info.methods["excluded"],
         "manifest": info.manifest,
     })
+}
+
+/// What the actors of a kind have together.
+pub(super) fn usage(usage: &Usage) -> Json {
+    json!({ "actors": usage.actors, "stored_bytes": usage.stored_bytes })
+}
+
+/// A kind that was removed.
+pub(super) fn removed_kind(removed: &RemovedKind) -> Json {
+    let RemovedKind { kind, ended, destroyed } = removed;
+    json!({ "kind": kind, "removed": true, "ended": ended, "destroyed": destroyed })
+}
+
+/// How many actors there are.
+pub(super) fn tally(tally: &ActorTally) -> Json {
+    let ActorTally { actors, bytes, complete } = tally;
+    json!({ "count": actors, "bytes": bytes, "complete": complete })
 }
 
 /// What a deploy did.
@@ -86,8 +103,15 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
             json!({ "generation": from.generation.0, "current": from.current })
         }),
         "last_exit": info.last_exit.as_ref().map(exit),
+        "idle_ms": info.idle.map(|idle| idle.as_millis()),
+        "store_held_by": info.held_by.as_ref().map(holder),
         "faults": info.faults.iter().map(fault_on_purpose).collect::<Vec<_>>(),
     })
+}
+
+/// Who keeps the file of an actor's database from being written.
+fn holder(holder: &Holder) -> Json {
+    json!({ "pid": holder.pid, "address": holder.address, "file": holder.file })
 }
 
 /// A fault that was armed, with its class.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::MANIFEST_HEADER;
 use crate::error::HostError;
 use crate::host::Manifest;
-use crate::limits::HostLimits;
+use crate::limits::{HostLimits, Limits};
 
 /// Reads the manifest that came with a deploy, over the host's `defaults`. What it sets itself must
 /// be possible within the host's limits.
@@ -18,6 +18,9 @@ pub(super) fn read(
     let Some(header) = headers.get(MANIFEST_HEADER) else { return Ok(defaults) };
     let wrong = |error: serde_json::Error| HostError::Manifest(error.to_string());
     let said: Json = serde_json::from_slice(header.as_bytes()).map_err(wrong)?;
+    for (name, _) in said["limits"].as_object().into_iter().flatten() {
+        Limits::known(name).map_err(HostError::Manifest)?;
+    }
     let mut whole = serde_json::to_value(&defaults).map_err(wrong)?;
     overlay(&mut whole, said).map_err(HostError::Manifest)?;
     let manifest: Manifest = serde_json::from_value(whole).map_err(wrong)?;
@@ -43,7 +46,6 @@ fn overlay(under: &mut Json, over: Json) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
 
     fn check(header: Option<&str>) -> Result<Limits, HostError> {
         let mut headers = HeaderMap::new();
@@ -80,5 +82,9 @@ mod tests {
         {
             assert!(matches!(check(Some(header)), Err(HostError::Manifest(_))), "{header}");
         }
+        let told = |header| check(Some(header)).expect_err("unknown").to_string();
+        let meant = told(r#"{"limits":{"cal_time_ms":9}}"#);
+        assert_eq!(meant, "manifest: no limit \"cal_time_ms\"; did you mean \"call_time_ms\"?");
+        assert!(told(r#"{"limits":{"zzz":9}}"#).contains("rows_max"));
     }
 }

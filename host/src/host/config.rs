@@ -1,6 +1,7 @@
 //! What a host is started with.
 
 use std::fs::Permissions;
+use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +92,7 @@ impl HostConfig {
             &directories.scratch,
         ] {
             make_private(dir)?;
+            check_writable(dir)?;
         }
         // The store and the code cache look at theirs.
         for dir in [&directories.nodes, &directories.scratch] {
@@ -108,6 +110,19 @@ fn failed(dir: &Path) -> impl Fn(std::io::Error) -> HostError {
 fn make_private(dir: &Path) -> Result<(), HostError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(failed(dir))
+}
+
+/// Tells a directory that cannot be written, such as that of a read-only disk, before anything else
+/// fails because of it.
+fn check_writable(dir: &Path) -> Result<(), HostError> {
+    match tempfile::tempfile_in(dir) {
+        Err(error) if matches!(error.kind(), ReadOnlyFilesystem | PermissionDenied) => {
+            let error = format!("a host writes to it, and cannot: {error}");
+            Err(HostError::Directory { path: dir.to_owned(), error })
+        }
+        // A full disk, say, is the store's to tell.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Takes the rights of all others away from a directory that was there before.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
-use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
+use stockade_depot::store::{ActorState, Holder, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
 use wasmtime::component::Val;
 
@@ -95,6 +95,17 @@ pub struct Deployed {
     pub ended: usize,
 }
 
+/// A kind that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedKind {
+    /// Its name.
+    pub kind: String,
+    /// Generations of this process that were ended.
+    pub ended: usize,
+    /// Actors that were destroyed with it.
+    pub destroyed: usize,
+}
+
 /// A kind.
 #[derive(Clone, Debug)]
 pub struct KindInfo {
@@ -138,6 +149,10 @@ pub enum ActorStatus {
 }
 
 impl ActorStatus {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Asleep, Self::Awake, Self::Elsewhere, Self::CrashLooping, Self::Destroying];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -184,6 +199,11 @@ pub struct ActorInfo {
     pub started_from: Option<StartedFrom>,
     /// How its last generation in this process ended.
     pub last_exit: Option<ExitInfo>,
+    /// How long it has had nothing to do, if it is awake here and has nothing to do.
+    pub idle: Option<Duration>,
+    /// Another process that keeps the file of its database from being written, see
+    /// [`Store::holder`](stockade_depot::Store::holder).
+    pub held_by: Option<Holder>,
     /// Faults that lie in wait for it on this host, with what is left of them.
     pub faults: Vec<Fault>,
 }
@@ -248,6 +268,8 @@ impl ActorInfo {
                 .of(&row.actor)
                 .filter(|exit| exit.db == row.db)
                 .map(ExitInfo::from),
+            idle: slot.and_then(SlotHandle::idle_since).map(|since| since.elapsed()),
+            held_by: shared.depot.store().holder(row.db.shard()),
             faults: shared
                 .faulting
                 .as_ref()

@@ -47,6 +47,7 @@ pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
     loop {
         period.tick().await;
         upkeep.finish_destroys().await;
+        upkeep.router.shared().quotas.recount(upkeep.store().as_ref(), every).await;
         if let Err(error) = upkeep.trim_some().await {
             tracing::warn!(%error, "cannot trim history; trying again");
         }

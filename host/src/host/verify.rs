@@ -107,9 +107,19 @@ impl Check<'_> {
 
     /// Of a store that does not check itself: what it lists.
     async fn listed(&mut self) {
-        match self.store.kinds().await {
-            Ok(kinds) => kinds.iter().for_each(|kind| self.settings(kind)),
-            Err(error) => self.unreadable(None, format!("kinds cannot be listed: {error}")),
+        let mut after: Option<String> = None;
+        loop {
+            match self.store.kinds(after.as_deref(), LIST_ROWS_MAX).await {
+                Ok(kinds) if kinds.is_empty() => break,
+                Ok(kinds) => {
+                    kinds.iter().for_each(|kind| self.settings(kind));
+                    after = kinds.into_iter().last().map(|row| row.kind);
+                }
+                Err(error) => {
+                    self.unreadable(None, format!("kinds cannot be listed: {error}"));
+                    break;
+                }
+            }
         }
         let mut after: Option<ActorId> = None;
         loop {

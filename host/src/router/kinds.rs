@@ -13,8 +13,8 @@ use crate::capability::State;
 use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
 use crate::limits::{HostLimits, Limits, VALUE_BYTES_MAX};
-use crate::typed::MethodTable;
 use crate::typed::bounds::FUNCTIONS_MAX;
+use crate::typed::{MethodTable, shortened, similar};
 
 /// What one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
@@ -33,6 +33,8 @@ const PIECE_BYTES_MAX: u64 = 64 << 20;
 const HANDLES_MAX: u64 = 100_000;
 /// Lines of a call. 1 million.
 const LOG_LINES_MAX: u64 = 1_000_000;
+/// Creations in a second: more than any store does.
+const CREATES_PER_S_MAX: u64 = 1_000_000;
 /// One line of the host's log. 1 MiB.
 pub const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -74,6 +76,12 @@ impl Manifest {
     /// # Errors
     /// `Manifest` names the setting and what is possible.
     pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
+        if self.limits.creates_per_s > CREATES_PER_S_MAX {
+            let (given, max) = (self.limits.creates_per_s, CREATES_PER_S_MAX);
+            let text =
+                format!("limits.creates_per_s is {given}; possible are 0 (no quota) to {max}");
+            return Err(HostError::Manifest(text));
+        }
         let mut limits = self.limits.clone();
         for Bound { name, value, max } in bounds(&mut limits, host) {
             if *value == 0 || *value > max {
@@ -119,6 +127,27 @@ impl Manifest {
 }
 
 impl Limits {
+    /// Whether there is a limit of that name.
+    ///
+    /// # Errors
+    /// A sentence that names those it may be a misspelling of.
+    pub fn known(name: &str) -> Result<(), String> {
+        let all = serde_json::to_value(Self::default()).expect("BUG: limits are numbers");
+        let all: Vec<&str> =
+            all.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        if all.contains(&name) {
+            return Ok(());
+        }
+        let shown = shortened(name, 40);
+        match similar(name, all.iter().copied()).first() {
+            Some(similar) => Err(format!("no limit {shown:?}; did you mean {similar:?}?")),
+            None => {
+                let lines: Vec<String> = all.chunks(4).map(|some| some.join(", ")).collect();
+                Err(format!("no limit {shown:?}; there are\n  {}", lines.join(",\n  ")))
+            }
+        }
+    }
+
     /// These limits, none above what a host with such limits allows.
     #[must_use]
     pub fn within(mut self, host: &HostLimits) -> Self {
@@ -303,21 +332,37 @@ impl Kinds {
         }
     }
 
-    /// Kinds that another process has deployed anew since they were loaded here, loaded again. One
-    /// that cannot be loaded here is logged, and holds up no other.
+    /// Forgets a kind that was removed: who needs it asks the store.
+    pub fn forget(&self, kind: &str) {
+        self.loaded.write().remove(kind);
+    }
+
+    /// Kinds that another process has deployed anew or removed since they were loaded here: loaded
+    /// again, or forgotten. One that cannot be loaded here is logged, and holds up no other.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn refresh(&self) -> Result<Vec<String>, HostError> {
+        let loaded: Vec<Arc<Kind>> = self.loaded.read().values().cloned().collect();
         let mut changed = Vec::new();
-        for row in self.store.kinds().await? {
-            let loaded = self.loaded.read().get(&row.kind).map(|kind| kind.row.version);
-            if loaded.is_some_and(|version| version < row.version) {
-                let kind = row.kind.clone();
-                match self.load(row).await {
-                    Ok(_) => changed.push(kind),
-                    Err(error) => tracing::warn!(%kind, %error, "cannot load what was deployed"),
-                }
+        for loaded in &loaded {
+            let (known, kind) = (&loaded.row, loaded.row.kind.clone());
+            // Read after it was seen loaded: another row that is not newer is of another life of
+            // its name.
+            let row = self.store.kind(&kind).await?;
+            if row.as_ref() == Some(known) {
+                continue;
+            }
+            if row.as_ref().is_none_or(|row| row.version <= known.version) {
+                self.forget(&kind);
+            }
+            let Some(row) = row else {
+                changed.push(kind);
+                continue;
+            };
+            match self.load(row).await {
+                Ok(_) => changed.push(kind),
+                Err(error) => tracing::warn!(%kind, %error, "cannot load what was deployed"),
             }
         }
         Ok(changed)

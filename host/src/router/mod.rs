@@ -17,6 +17,7 @@ pub mod heirs;
 pub mod kinds;
 pub mod nodes;
 pub mod ownership;
+pub mod quotas;
 pub mod request;
 pub mod slot;
 
@@ -46,6 +47,7 @@ use ground::Ground;
 use heirs::Heirs;
 use kinds::Kinds;
 use nodes::Nodes;
+use quotas::Quotas;
 use request::{Control, Ending, Request};
 use slot::{Slot, SlotHandle};
 
@@ -66,6 +68,8 @@ pub struct Shared {
     pub depot: Arc<Depot>,
     /// Deployed kinds.
     pub kinds: Kinds,
+    /// What the actors of each may have together.
+    pub quotas: Quotas,
     /// Processes that share the store.
     pub nodes: Nodes,
     /// How former generations ended.

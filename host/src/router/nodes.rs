@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use stockade_depot::store::NodeRow;
 use stockade_depot::{NodeSession, Store, StoreError};
 use tokio::time::Instant;
 
@@ -158,8 +159,8 @@ impl Nodes {
         let mut dead = Vec::new();
         {
             let mut seen = self.seen.lock();
-            seen.retain(|session, _| rows.iter().any(|row| row.0 == *session));
-            for (session, address, counter) in rows {
+            seen.retain(|session, _| rows.iter().any(|row| row.session == *session));
+            for NodeRow { session, address, counter, .. } in rows {
                 if session == self.own {
                     continue;
                 }

@@ -64,6 +64,9 @@ async fn win(
     purpose: Purpose,
     memory: Part,
 ) -> Result<Beginning, HostError> {
+    let (store, limits) = (shared.depot.store().as_ref(), &program.limits);
+    // Before anything is won, since it may have to be counted.
+    let share = shared.quotas.share(store, actor.kind(), limits).await?;
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
     // What a life that ended here has left is most often still so; if not, the store says it.
@@ -84,7 +87,14 @@ async fn win(
             None if purpose == Purpose::Visit => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
-            None => (shared.depot.create(actor, component).await, StartReason::Created, true),
+            None => {
+                let place = shared.quotas.admit(store, actor.kind(), limits).await?;
+                let created = shared.depot.create(actor, component).await;
+                if created.is_ok() {
+                    place.keep(0);
+                }
+                (created, StartReason::Created, true)
+            }
             Some(state) => {
                 if !state.head.is_free() {
                     shared.nodes.meet(state.head.owner).await?;
@@ -142,6 +152,7 @@ async fn win(
         shared.heirs.begun(head.fence);
     }
     session.narrow(SessionLimits {
+        share,
         commit_bytes_max: program.limits.commit_bytes_max,
         database_bytes_max: program.limits.database_bytes_max,
         snapshot_bytes_max: program.limits.snapshot_bytes_max,

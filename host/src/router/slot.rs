@@ -95,7 +95,9 @@ impl SlotHandle {
         self.view.lock().live.as_ref().map(|live| live.fence)
     }
 
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// Since when the generation that is awake here has had nothing to do.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
         self.view.lock().idle_since
     }
 

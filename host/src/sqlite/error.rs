@@ -33,8 +33,11 @@ pub enum SqlError {
     /// A limit of the host was reached. The same call will fail again.
     #[error("limit exceeded: {0}")]
     LimitExceeded(SqlLimit),
-    /// The database has reached its size limit.
-    #[error("the database has reached its size limit")]
+    /// The database has reached its size limit, or those of its kind together have.
+    #[error(
+        "the database has reached its size limit (database_bytes_max), or all of its kind together \
+         have (stored_bytes_max)"
+    )]
     Full,
     /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
     #[error(

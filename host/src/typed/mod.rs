@@ -36,6 +36,7 @@ pub(crate) use json::{INFINITY, MINUS_INFINITY};
 pub(crate) use method::signature;
 pub use method::{Method, Parameter};
 pub use place::ArgumentError;
+pub(crate) use place::{shortened, similar};
 pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
 pub use size::data_bytes;

@@ -145,7 +145,7 @@ impl Room {
 }
 
 /// The first `chars_max` characters of a text, with dots if there is more.
-pub(super) fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
+pub(crate) fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
         None => Cow::Borrowed(text),
         Some(_) => {
@@ -156,7 +156,7 @@ pub(super) fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
 }
 
 /// The names among `known` that look most like `name`, at most three.
-pub(super) fn similar<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+pub(crate) fn similar<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let wanted = normal(name);
     let mut scored: Vec<(usize, &str)> = known
         .into_iter()

@@ -41,7 +41,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["parallel"],
     &["page", "error", "random"],
     &["reason", "fence"],
-    &["id", "broken"],
+    &["id", "broken", "tally"],
 ];
 
 /// Packages and the packages of ours that each may depend on.

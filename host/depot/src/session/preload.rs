@@ -31,7 +31,7 @@ impl Shared {
         if wanted.is_empty() {
             return;
         }
-        let once = Retry::new(limits.preload_deadline, self.depot.random());
+        let mut once = Retry::new(limits.preload_deadline, self.depot.random());
         match once.ask(self.depot.store().read(self.fence, at, &wanted)).await {
             Ok(read) => self.keep(read, at, &wanted),
             Err(StoreError::Fenced(mismatch)) => self.die(Cause::Fenced(mismatch), "preload"),

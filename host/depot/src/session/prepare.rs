@@ -18,8 +18,10 @@ impl Shared {
             page_count.0.saturating_sub(pipeline.page_count.0)
         };
         // A database that is over a lowered limit may still change, only not grow.
-        if grown > 0 && page_count.0 > limits.database_pages_max {
-            return Err(PrepareError::DatabaseFull { page_count, max: limits.database_pages_max });
+        let max = limits.database_pages_max;
+        let share_is_over = || self.share.get().is_some_and(|share| share.is_over(grown));
+        if grown > 0 && (page_count.0 > max || share_is_over()) {
+            return Err(PrepareError::DatabaseFull { page_count, max });
         }
         // Pages that a growing transaction leaves out are part of the commit too.
         let bytes = bytes.max(bytes_of_pages(u64::from(grown)));

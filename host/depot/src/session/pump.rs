@@ -16,6 +16,7 @@ use crate::id::PageCount;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::retry::Retry;
 use crate::store::{Collected, CommitStep, Durable};
+use crate::tally::change;
 
 /// Pages that a publish sends at once: hashing and packing takes the guest's time, about 10 us each.
 const SENT_AT_ONCE_PAGES_MAX: usize = 8;
@@ -36,6 +37,10 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
                 die_full(shared, page_count, max);
             }
             return;
+        }
+        if let Some(share) = shared.share.get() {
+            let grown = change(pipeline.page_count.0.into(), page_count.0.into());
+            share.pages.add(grown);
         }
         pipeline.accept(written, page_count, step_pages_max);
         !std::mem::replace(&mut pipeline.pumping, true)
@@ -156,7 +161,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
 /// One step of deleting what large commits of earlier generations left behind. Whatever a failure
 /// leaves is for the next generation, except that a lost fence is news.
 async fn collect(shared: &Shared) {
-    let retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
+    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
     let answer = retry.ask(shared.depot.store().collect_stages(shared.fence)).await;
     shared.pipeline.lock().leftovers = matches!(answer, Ok(Collected { more: true, .. }));
     match answer {

@@ -16,13 +16,13 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::{
-    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed,
-    Emptied, History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep, Store,
-    Superseded, TakenOver, TakeoverStep,
+    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, Counted, CreateStep, Created,
+    Destroyed, Emptied, History, Holder, Keep, KindRow, Look, NodeRow, PageVersion, PagesRead,
+    SealStep, StageStep, Store, Superseded, TakenOver, TakeoverStep,
 };
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
-use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
+use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
 
 /// The methods of [`Store`] that ask the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,7 @@ pub enum Asked {
     EmptyImport,
     FinishImport,
     Actors,
+    Count,
     Destroying,
     Destroy,
     RowsOf,
@@ -61,6 +62,7 @@ pub enum Asked {
     PutKind,
     Kind,
     Kinds,
+    RemoveKind,
     NodeBeat,
     Nodes,
     NodeGone,
@@ -187,6 +189,11 @@ pub trait Layer: Send + Sync + 'static {
     /// [`Store::full`].
     fn full_beneath(&self) -> Option<StoreFull> {
         self.beneath().full()
+    }
+
+    /// [`Store::holder`].
+    fn holder_beneath(&self, shard: Shard) -> Option<Holder> {
+        self.beneath().holder(shard)
     }
 
     /// [`Store::close`].
@@ -363,6 +370,13 @@ impl<L: Layer> Store for L {
         })
     }
 
+    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError> {
+        let (kind, after) = (kind.to_owned(), after.to_owned());
+        send!(self, About::all(Asked::Count), [kind, after], |store| {
+            store.count(&kind, shard, &after)
+        })
+    }
+
     async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
         send!(self, About::all(Asked::Destroying), [], |store| store.destroying(max))
     }
@@ -402,8 +416,14 @@ impl<L: Layer> Store for L {
         send!(self, About::all(Asked::Kind), [kind], |store| store.kind(&kind))
     }
 
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        send!(self, About::all(Asked::Kinds), [], |store| store.kinds())
+    async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError> {
+        let after = after.map(str::to_owned);
+        send!(self, About::all(Asked::Kinds), [after], |store| store.kinds(after.as_deref(), max))
+    }
+
+    async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError> {
+        let kind = kind.to_owned();
+        send!(self, About::all(Asked::RemoveKind), [kind], |store| store.remove_kind(&kind))
     }
 
     async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
@@ -413,7 +433,7 @@ impl<L: Layer> Store for L {
         })
     }
 
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
         send!(self, About::all(Asked::Nodes), [], |store| store.nodes())
     }
 
@@ -431,6 +451,10 @@ impl<L: Layer> Store for L {
 
     fn full(&self) -> Option<StoreFull> {
         self.full_beneath()
+    }
+
+    fn holder(&self, shard: Shard) -> Option<Holder> {
+        self.holder_beneath(shard)
     }
 
     async fn close(&self) {

@@ -10,6 +10,12 @@ pub use crate::limits::COMMIT_BYTES_MAX;
 pub const READ_PAGES_MAX: usize = 256;
 /// Most rows in one page of a listing: an answer stays well below 1 MiB.
 pub const LIST_ROWS_MAX: usize = 1000;
+/// Most actors that one look of a count passes: some 10 ms of a reader.
+pub const COUNT_ROWS_MAX: usize = 10_000;
+/// Most bytes of the system's list of locks that are read: 4 MiB, some 50,000 locks.
+pub const LOCKS_BYTES_MAX: u64 = 4 << 20;
+/// How often it is told that another process keeps a store's file. A minute.
+pub const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Most bytes of handed-over in-memory state: it is read whole when the actor wakes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
 /// Most bytes of a component: one row, read whole when it is compiled.

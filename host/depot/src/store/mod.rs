@@ -15,12 +15,15 @@ pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
 /// How the names of pins begin that forks hold. A database with one cannot be destroyed.
 pub const FORK_PIN_PREFIX: &str = "fork/";
 
+use std::fmt;
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head, Origin};
 use crate::id::{
-    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, StageId, Token, Txid,
+    ActorId, DbId, Digest, Generation, NodeSession, PageCount, Pgno, Shard, StageId, Token, Txid,
 };
 use crate::page::PageBytes;
 
@@ -340,6 +343,59 @@ pub struct KindRow {
     pub version: u64,
 }
 
+/// A registered process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its life.
+    pub session: NodeSession,
+    /// Where it is reached.
+    pub address: String,
+    /// Moves with each of its signs of life.
+    pub counter: u64,
+    /// What runs there; `None`: a program that does not tell.
+    pub process: Option<NodeProcess>,
+}
+
+/// What a registered process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeProcess {
+    /// Its number on its machine.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// The oldest and the newest format of a store that it serves.
+    pub formats: (i32, i32),
+}
+
+/// Another process that has kept a file of a store for itself, so that nobody else can write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The file.
+    pub file: PathBuf,
+    /// The process's number on this machine.
+    pub pid: u32,
+    /// Where it is reached, if it is registered and tells its number.
+    pub address: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is locked by process {}", self.file.display(), self.pid)?;
+        self.address.as_ref().map_or(Ok(()), |address| write!(f, ", at {address}"))
+    }
+}
+
+/// How many actors of a kind a part of a shard has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// So many.
+    pub actors: u64,
+    /// Pages of their databases.
+    pub pages: u64,
+    /// The key to go on after; `None`: there is nothing after it.
+    pub next: Option<String>,
+}
+
 /// Called once, on a thread of the store's, when a step is durable: it must not block.
 pub type Durable = Box<dyn FnOnce() + Send>;
 
@@ -488,6 +544,9 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&ActorId>,
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError>;
+    /// Counts the actors of a kind in one shard with a key after `after`, at most
+    /// [`limits::COUNT_ROWS_MAX`]. What is on its way is not counted.
+    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError>;
     /// Actors that are being destroyed, at most `max` (bounded by [`LIST_ROWS_MAX`]). Cheap, however
     /// many actors there are.
     async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError>;
@@ -513,13 +572,16 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<KindRow, StoreError>;
     /// One kind.
     async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError>;
-    /// All kinds, by name.
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError>;
-    /// Registers a process with its address, or moves its counter up: the sign of life that peers
+    /// Kinds with a name after `after`, by name, at most `max` (bounded by [`LIST_ROWS_MAX`]).
+    async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError>;
+    /// Removes a kind; its component stays. Whether there was one. Its version begins anew if it is
+    /// put again.
+    async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError>;
+    /// Registers this process with its address, or moves its counter up: the sign of life that peers
     /// watch.
     async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError>;
-    /// Registered processes: session, address, counter.
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError>;
+    /// Registered processes.
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError>;
     /// Removes a process that has ended.
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError>;
 
@@ -547,6 +609,13 @@ pub trait Store: Send + Sync + 'static {
     /// Why guests' writes are refused now: see [`StoreError::Full`]. `None`: they are not. Asks
     /// nobody.
     fn full(&self) -> Option<StoreFull> {
+        None
+    }
+
+    /// Another process that keeps a shard for itself: the last step that had to be written there was
+    /// refused because of it. `None`: nobody is known to. Asks nobody.
+    fn holder(&self, shard: Shard) -> Option<Holder> {
+        let _ = shard;
         None
     }
 

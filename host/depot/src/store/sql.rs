@@ -116,11 +116,17 @@ CREATE INDEX IF NOT EXISTS head_base ON head (base_db) WHERE base_db IS NOT NULL
 "#;
 
 /// Tables that are never part of a fenced step.
+///
+/// Of a node, what runs there is null if its program does not tell: see [`NODE_COLUMNS`].
 pub(crate) const GLOBAL_SCHEMA: &str = r"
 CREATE TABLE IF NOT EXISTS node (
-    session BLOB   NOT NULL PRIMARY KEY,
-    address TEXT   NOT NULL,
-    counter BIGINT NOT NULL
+    session    BLOB   NOT NULL PRIMARY KEY,
+    address    TEXT   NOT NULL,
+    counter    BIGINT NOT NULL,
+    pid        BIGINT,
+    version    TEXT,
+    format_min BIGINT,
+    format_max BIGINT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS component (
     digest BLOB NOT NULL PRIMARY KEY,
@@ -178,6 +184,8 @@ pub(crate) const LOSS_PUT: &str = "INSERT INTO loss (time_ms, file, what) VALUES
 pub(crate) const LOSSES: &str =
     "SELECT time_ms, file, what FROM loss ORDER BY time_ms DESC, file, what LIMIT ?1";
 
+/// Of SQLite: whether a table has a column. (table, column)
+pub(crate) const COLUMN_EXISTS: &str = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
 /// Of SQLite: whether a table is there.
 pub(crate) const TABLE_EXISTS: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
@@ -515,6 +523,12 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
      ORDER BY a.key LIMIT ?3"
 );
 
+/// How many actors of a kind come after a key, at most so many, their pages, and the last one's key.
+/// (kind, after, most)
+pub(crate) const COUNT: &str = "SELECT count(*), coalesce(sum(page_count), 0), max(key) FROM \
+     (SELECT a.key AS key, h.page_count AS page_count FROM actor a JOIN head h ON h.db = a.db \
+     WHERE a.kind = ?1 AND a.key > ?2 ORDER BY a.key LIMIT ?3) counted";
+
 /// Actors that are being destroyed. (most)
 pub(crate) const DESTROYING: &str = concat!(
     "SELECT ",
@@ -568,14 +582,27 @@ pub(crate) const KIND_PUT: &str = "INSERT INTO kind (name, component, manifest, 
 /// A kind is found by its name and read by its place, so that its columns are those of the row.
 pub(crate) const KIND: &str = "SELECT r.name, r.component, r.manifest, r.version \
      FROM kind k JOIN kind r ON r.rowid = k.rowid WHERE k.name = ?1";
-/// Each with the name that it was found by.
+/// Each with the name that it was found by. (after, most)
 pub(crate) const KINDS: &str = "SELECT r.name, r.component, r.manifest, r.version, k.name \
-     FROM kind k JOIN kind r ON r.rowid = k.rowid ORDER BY k.name";
-/// (session, address)
-pub(crate) const NODE_BEAT: &str = "INSERT INTO node (session, address, counter) \
-     VALUES (?1, ?2, 1) ON CONFLICT (session) DO UPDATE SET address = excluded.address, \
-     counter = node.counter + 1";
-pub(crate) const NODES: &str = "SELECT session, address, counter FROM node ORDER BY session";
+     FROM kind k JOIN kind r ON r.rowid = k.rowid WHERE k.name > ?1 ORDER BY k.name LIMIT ?2";
+pub(crate) const KIND_DELETE: &str = "DELETE FROM kind WHERE name = ?1";
+/// (session, address, pid, version, oldest and newest format)
+pub(crate) const NODE_BEAT: &str = "INSERT INTO node (session, address, counter, pid, version, \
+     format_min, format_max) VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6) ON CONFLICT (session) DO UPDATE SET \
+     address = excluded.address, counter = node.counter + 1";
+pub(crate) const NODES: &str = "SELECT session, address, counter, pid, version, format_min, \
+     format_max FROM node ORDER BY session";
+/// The same where the columns about what runs there are missing.
+pub(crate) const NODES_BEFORE: &str =
+    "SELECT session, address, counter, NULL, NULL, NULL, NULL FROM node ORDER BY session";
+/// Columns that the first programs of this format do not know, and what makes them. Those insert and
+/// select by name, so they go on beside them, and can start again.
+pub(crate) const NODE_COLUMNS: [(&str, &str); 4] = [
+    ("pid", "ALTER TABLE node ADD COLUMN pid BIGINT"),
+    ("version", "ALTER TABLE node ADD COLUMN version TEXT"),
+    ("format_min", "ALTER TABLE node ADD COLUMN format_min BIGINT"),
+    ("format_max", "ALTER TABLE node ADD COLUMN format_max BIGINT"),
+];
 pub(crate) const NODE_GONE: &str = "DELETE FROM node WHERE session = ?1";
 
 /// `WITH name AS (VALUES (?first), ...) select`. The first cell tells the type of its column.

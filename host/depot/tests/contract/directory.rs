@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use stockade_depot::store::{Destroyed, TakenOver, Wanted};
-use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Store, StoreError, Txid};
+use stockade_depot::store::{Counted, Destroyed, TakenOver, Wanted};
+use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
 
 use crate::owner::{COMPONENT, Owner, create_step};
 
@@ -152,7 +152,38 @@ pub(crate) async fn kinds_count_their_deployments(store: Arc<dyn Store>) {
     assert_eq!(second.manifest, r#"{"a":1}"#);
     assert_eq!(store.kind("ledger").await, Ok(Some(second.clone())));
     let other = store.put_kind("counter", COMPONENT, "").await.unwrap();
-    assert_eq!(store.kinds().await, Ok(vec![other, second]));
+    assert_eq!(store.kinds(None, 9).await, Ok(vec![other.clone(), second.clone()]));
+    assert_eq!(store.kinds(None, 1).await, Ok(vec![other]));
+    assert_eq!(store.kinds(Some("counter"), 9).await, Ok(vec![second]));
+    assert_eq!(store.kinds(Some("ledger"), 9).await, Ok(Vec::new()));
+    assert_eq!(store.remove_kind("ledger").await, Ok(true));
+    assert_eq!(store.remove_kind("ledger").await, Ok(false));
+    assert_eq!(store.kind("ledger").await, Ok(None));
+    assert_eq!(store.kinds(None, 9).await.unwrap().len(), 1);
+    let again = store.put_kind("ledger", COMPONENT, "{}").await.unwrap();
+    assert_eq!(again.version, 1, "it begins anew");
+}
+
+pub(crate) async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
+    let mut pages = 0;
+    for (number, key) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        let mut owner = Owner::create(&store, key).await;
+        let count = u32::try_from(number).unwrap() + 1;
+        let written: Vec<(u32, u64)> = (1..=count).map(|pgno| (pgno, 7)).collect();
+        owner.commit(&written, count).await;
+        pages += u64::from(count);
+    }
+    let kind = ActorId::new("other", "a").unwrap();
+    let mut found = (0, 0);
+    for shard in (0..store.shards()).map(Shard) {
+        let all = store.count("ledger", shard, "").await.unwrap();
+        assert_eq!(all.next, None);
+        found = (found.0 + all.actors, found.1 + all.pages);
+        let after = store.count("ledger", shard, "e").await.unwrap();
+        assert_eq!((after.actors, after.pages), (0, 0));
+        assert_eq!(store.count(kind.kind(), shard, "").await.unwrap(), Counted::default());
+    }
+    assert_eq!(found, (5, pages));
 }
 
 pub(crate) async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
@@ -161,7 +192,11 @@ pub(crate) async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     store.node_beat(two, "10.0.0.2:80").await.unwrap();
     store.node_beat(one, "10.0.0.1:81").await.unwrap();
     let found = store.nodes().await.unwrap();
-    assert_eq!(found, [(one, "10.0.0.1:81".into(), 2), (two, "10.0.0.2:80".into(), 1)]);
+    let seen = found.iter().map(|node| (node.session, node.address.as_str(), node.counter));
+    assert!(seen.eq([(one, "10.0.0.1:81", 2), (two, "10.0.0.2:80", 1)]), "{found:?}");
+    let process = found[0].process.as_ref().unwrap();
+    assert_eq!(process.pid, std::process::id());
+    assert!(!process.version.is_empty() && process.formats.0 <= process.formats.1);
     store.node_gone(one).await.unwrap();
     store.node_gone(one).await.unwrap();
     assert_eq!(store.nodes().await.unwrap().len(), 1);
@@ -177,6 +212,6 @@ pub(crate) async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     assert_eq!(store.seal(owner.seal_step(None)).await, Err(StoreError::Closed));
     assert_eq!(store.actor(&owner.actor).await, Err(StoreError::Closed));
     assert_eq!(store.confirm(&[owner.fence]).await, Ok(vec![Err(StoreError::Closed)]));
-    assert_eq!(store.kinds().await, Err(StoreError::Closed));
+    assert_eq!(store.kinds(None, 9).await, Err(StoreError::Closed));
     assert_eq!(store.node_beat(NodeSession([1; 16]), "").await, Err(StoreError::Closed));
 }

@@ -105,6 +105,7 @@ macro_rules! for_each_case {
             directory::a_destroy_is_finished_by_the_next_owner
             directory::components_are_kept_by_digest
             directory::kinds_count_their_deployments
+            directory::actors_of_a_kind_are_counted
             directory::nodes_come_beat_and_go
             directory::a_closed_store_says_so
         }

@@ -263,7 +263,10 @@ async fn in_use_is_left_alone() {
         reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
         let found = upgrade(&config);
         let path = truth.path(file);
-        assert!(matches!(&found, Err(UpgradeError::InUse(it)) if *it == path), "{found:?}");
+        assert!(
+            matches!(&found, Err(UpgradeError::InUse { path: it, .. }) if *it == path),
+            "{found:?}"
+        );
         let kept: i64 = reader.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 2);
     }

@@ -159,7 +159,7 @@ fn damage(directory: &Path, random: &mut Random) {
 
 /// Asks everything that reads, and takes over. The answers may be errors.
 async fn ask(store: &Arc<dyn Store>, db: DbId) {
-    drop(store.kinds().await);
+    drop(store.kinds(None, 9).await);
     drop(store.kind("ledger").await);
     drop(store.nodes().await);
     drop(store.component(owner::COMPONENT).await);

@@ -23,10 +23,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::holder;
 use super::open::OpenStoreError;
 use super::private;
 use crate::store::limits::{OPENING_PAUSE, OPENING_WAIT};
 
+/// The file that is locked by who opens the store.
+const OPENING_LOCK: &str = "opening.lock";
+/// The file that everybody locks who has the store open.
+pub(super) const STORE_LOCK: &str = "store.lock";
 /// Names the boot of a Linux machine; another one after each start of the kernel.
 const BOOT_FILE: &str = "/proc/sys/kernel/random/boot_id";
 /// Most bytes of a boot's name that are looked at.
@@ -49,19 +54,20 @@ pub(super) struct Held(Mutex<Option<File>>);
 /// # Errors
 /// `Opening` if another process does not get done, or an I/O error.
 pub(super) fn begin(directory: &Path) -> Result<Opening, OpenStoreError> {
-    let line = private::file(&directory.join("opening.lock"))?;
+    let line = private::file(&directory.join(OPENING_LOCK))?;
     let begun = Instant::now();
     loop {
         match line.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if begun.elapsed() < OPENING_WAIT => pause(OPENING_PAUSE),
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenStoreError::Opening { directory: directory.to_owned() });
+                let users = holder::users(&[directory.join(OPENING_LOCK)]);
+                return Err(OpenStoreError::Opening { directory: directory.to_owned(), users });
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
     }
-    let mut store = private::file(&directory.join("store.lock"))?;
+    let mut store = private::file(&directory.join(STORE_LOCK))?;
     let alone = match store.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => {
@@ -70,8 +76,8 @@ pub(super) fn begin(directory: &Path) -> Result<Opening, OpenStoreError> {
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
     };
-    let (ours, found) = (boot(), text(&mut store)?);
-    let same_boot = ours.is_some() && ours.as_deref() == Some(found.as_str());
+    let ours = boot();
+    let same_boot = is_of_boot(ours.as_deref(), &mut store)?;
     if alone && !same_boot {
         store.set_len(0)?;
         store.rewind()?;
@@ -83,6 +89,17 @@ pub(super) fn begin(directory: &Path) -> Result<Opening, OpenStoreError> {
 #[allow(clippy::disallowed_methods, reason = "a lock of a file tells nobody that it is free")]
 fn pause(pause: Duration) {
     std::thread::sleep(pause);
+}
+
+fn is_of_boot(boot: Option<&str>, store: &mut File) -> std::io::Result<bool> {
+    let found = text(store)?;
+    Ok(boot.is_some_and(|boot| boot == found))
+}
+
+/// Whether the store of a directory was opened since the machine has started. Takes no lock.
+pub(super) fn was_opened_since_boot(directory: &Path) -> bool {
+    let store = File::open(directory.join(STORE_LOCK));
+    store.is_ok_and(|mut store| is_of_boot(boot().as_deref(), &mut store).unwrap_or(false))
 }
 
 fn boot() -> Option<String> {

@@ -23,6 +23,7 @@ use super::committer::{self, Queue};
 use super::config::{Clock, EmbeddedConfig};
 use super::group::{self, Size, Step};
 use super::health::{Failures, Health};
+use super::holder::{Addresses, Kept};
 use super::keeper::Written;
 use super::open::{self, OpenStoreError};
 use super::readers::Readers;
@@ -30,7 +31,7 @@ use super::room::Room;
 use super::wal::{self, Stop, Wal};
 use super::watch::Watched;
 use crate::error::StoreError;
-use crate::store::Durable;
+use crate::store::{Durable, Holder};
 
 /// One file of the store, or its stand-in in memory.
 pub(super) struct DataFile {
@@ -47,6 +48,7 @@ enum Engine {
 
 struct FileEngine {
     path: PathBuf,
+    kept: Kept,
     readers: Readers,
     queue: Queue,
     wal: Arc<Wal>,
@@ -70,13 +72,12 @@ struct Threads {
 }
 
 impl DataFile {
-    /// Opens a file that exists and has its schema. `failures` and `room` are its store's.
+    /// Opens a file that exists and has its schema. What it is given beside is its store's.
     pub(super) fn open(
         name: &str,
         path: &Path,
         config: &EmbeddedConfig,
-        failures: &Arc<Failures>,
-        room: &Arc<Room>,
+        (failures, room, addresses): (&Arc<Failures>, &Arc<Room>, &Arc<Addresses>),
     ) -> Result<Self, OpenStoreError> {
         let health = Arc::new(Health::new(path, failures));
         let writer = open::writer(path, config)?;
@@ -106,8 +107,8 @@ impl DataFile {
         };
         let threads = Mutex::new(Some(Threads { committer, checkpointer }));
         let readers = Readers::new(path, config);
-        let (path, room) = (path.to_owned(), Arc::clone(room));
-        let engine = FileEngine { path, readers, queue, wal, room, threads };
+        let (kept, path, room) = (Kept::new(path, addresses), path.to_owned(), Arc::clone(room));
+        let engine = FileEngine { path, kept, readers, queue, wal, room, threads };
         let ages = Arc::new(Ages::new(config.clock.clone()));
         let written = Written::default();
         Ok(Self { ages, health, written, engine: Engine::File(Box::new(engine)) })
@@ -215,12 +216,26 @@ impl DataFile {
         let lost = || StoreError::Unknown("the committer ended without an answer".into());
         let answer = answer.await.unwrap_or_else(|_| Err(lost()));
         let answer = answer.map_err(|error| self.health.place(error));
-        match (&answer, &self.engine) {
-            (Err(StoreError::Full(full)), Engine::File(file)) => file.room.refused(full),
-            (Ok(_), Engine::File(file)) if grows => file.room.accepted(),
-            _ => {}
+        let Engine::File(file) = &self.engine else { return answer };
+        match &answer {
+            Err(StoreError::Full(full)) => file.room.refused(full),
+            Ok(_) => {
+                file.kept.was_written();
+                if grows {
+                    file.room.accepted();
+                }
+            }
+            Err(_) => {}
         }
-        answer
+        answer.map_err(|error| file.kept.explain(error))
+    }
+
+    /// Another process that keeps the file for itself.
+    pub(super) fn holder(&self) -> Option<Holder> {
+        match &self.engine {
+            Engine::File(file) => file.kept.holder(),
+            Engine::Memory { .. } => None,
+        }
     }
 
     /// How old its commits are.

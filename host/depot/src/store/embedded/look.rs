@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::alone::Opening;
+use super::alone::{self, Opening};
 use super::config::EmbeddedConfig;
 use super::index::Index;
 use super::judge::{Bare, Damage, Evidence, Verdict, judge};
@@ -75,6 +75,23 @@ pub(super) fn look(
     Ok(accepted)
 }
 
+/// Whether all logs of a store that nobody uses are sound. Changes nothing.
+///
+/// # Errors
+/// As [`look`].
+pub(super) fn sound(config: &EmbeddedConfig) -> Result<(), OpenStoreError> {
+    let same_boot = alone::was_opened_since_boot(&config.directory);
+    for which in
+        [Which::GLOBAL].into_iter().chain((0..EmbeddedConfig::SHARDS_MAX).map(Which::shard))
+    {
+        let path = config.directory.join(which.name());
+        if let Some((damage, _)) = look_at(which, &path, same_boot)? {
+            return Err(refusal(&path, damage));
+        }
+    }
+    Ok(())
+}
+
 fn look_at(
     which: Which,
     path: &Path,
@@ -123,8 +140,8 @@ fn page_bytes(path: &Path) -> io::Result<Option<u32>> {
     }))
 }
 
-/// Opens a file as it is without its log.
-fn bare(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a file as it is without its log, and takes no lock on it.
+pub(super) fn bare(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {

@@ -19,6 +19,7 @@ mod failure;
 mod file;
 mod group;
 mod health;
+mod holder;
 mod import;
 mod index;
 mod judge;
@@ -61,6 +62,7 @@ use crate::store::sql;
 use alone::Held;
 use file::DataFile;
 use health::Failures;
+use holder::Addresses;
 use keeper::Keeper;
 use mark::Which;
 use room::Room;
@@ -88,6 +90,8 @@ pub struct EmbeddedStore {
 struct Files {
     /// What was given up of them.
     failures: Arc<Failures>,
+    /// Of other processes.
+    addresses: Arc<Addresses>,
     /// None in memory.
     room: Option<Arc<Room>>,
     global: DataFile,
@@ -114,7 +118,9 @@ impl EmbeddedStore {
         marks::settle(&layout, config, alone, accepted)?;
         let count = u8::try_from(layout.shards.len())
             .map_err(|_| OpenStoreError::Shards { asked: u8::MAX })?;
-        let open = |name: &str, path| DataFile::open(name, path, config, &failures, &room);
+        let addresses = Arc::default();
+        let open =
+            |name: &str, path| DataFile::open(name, path, config, (&failures, &room, &addresses));
         let global = open("global", &layout.global)?;
         let mut shards = Vec::new();
         for (number, path) in layout.shards.iter().enumerate() {
@@ -122,7 +128,7 @@ impl EmbeddedStore {
         }
         room.look();
         let (room, held) = (Some(room), opening.done()?);
-        let files = Arc::new(Files { failures, room, global, shards, count, held });
+        let files = Arc::new(Files { failures, addresses, room, global, shards, count, held });
         let keeper = Keeper::start(Arc::clone(&files), config.marks_every)?;
         Ok(Self { files, keeper: Some(Arc::new(keeper)) })
     }
@@ -157,7 +163,8 @@ impl EmbeddedStore {
         let files: Result<Vec<_>, _> = (0..shards).map(|_| file(sql::SHARD_SCHEMA)).collect();
         let (shards, count) = (files?, shards);
         let (room, held) = (None, Held::nothing());
-        let files = Files { failures, room, global, shards, count, held };
+        let addresses = Arc::default();
+        let files = Files { failures, addresses, room, global, shards, count, held };
         Ok(Self { files: Arc::new(files), keeper: None })
     }
 

@@ -148,11 +148,15 @@ pub enum OpenStoreError {
         mode: u32,
     },
     /// Another process is opening the store, for longer than is waited for.
-    #[error("another process has been opening {directory} for {wait} s: try again",
-        directory = directory.display(), wait = limits::OPENING_WAIT.as_secs())]
+    #[error(
+        "another process{} has been opening {} for {} s: try again",
+        numbered(.users), directory.display(), limits::OPENING_WAIT.as_secs()
+    )]
     Opening {
         /// The store's directory.
         directory: PathBuf,
+        /// The process, if the system tells.
+        users: Vec<u32>,
     },
     /// A file was written by another version of this program.
     #[error(
@@ -172,9 +176,15 @@ pub enum OpenStoreError {
     },
 }
 
+/// " 7, 8", for a message.
+pub(super) fn numbered(users: &[u32]) -> String {
+    let users: Vec<String> = users.iter().map(u32::to_string).collect();
+    if users.is_empty() { String::new() } else { format!(" {}", users.join(", ")) }
+}
+
 impl OpenStoreError {
     /// Names the file that SQLite finds malformed.
-    fn of(self, path: &Path) -> Self {
+    pub(super) fn of(self, path: &Path) -> Self {
         let malformed = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
         match &self {
             Self::Sqlite(error)
@@ -227,6 +237,11 @@ fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenS
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let store = meta(&step, META_STORE)?.ok_or_else(|| foreign(global, "it has no store id"))?;
     check_key(&step, global, &store, Which::GLOBAL)?;
+    for (column, add) in sql::NODE_COLUMNS {
+        if !has_column(&step, "node", column)? {
+            step.execute_batch(add)?;
+        }
+    }
     let shards = match meta(&step, META_SHARDS)? {
         Some(stored) => existing(&store, global, config, &stored)?,
         None => make(&step, &store, config)?,
@@ -325,6 +340,12 @@ pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
 /// A row of `meta`.
 pub(super) fn meta(conn: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     conn.query_row(sql::META_GET, [name], |row| row.get(0)).optional()
+}
+
+/// Whether a table has a column.
+pub(super) fn has_column(conn: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+    let found = conn.query_row(sql::COLUMN_EXISTS, [table, column], |_| Ok(())).optional()?;
+    Ok(found.is_some())
 }
 
 /// What a new file is made of.

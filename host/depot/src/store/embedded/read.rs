@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
 use crate::page;
-use crate::store::{ActorState, CommitRow, PageVersion, sql};
+use crate::store::{ActorState, CommitRow, Counted, PageVersion, limits, sql};
 
 type Read<T> = Result<T, StoreError>;
 
@@ -316,6 +316,17 @@ pub(super) fn actors(
         std::cmp::Ordering::Greater => return Ok(Vec::new()),
     };
     all(conn, sql::ACTORS_OF_KIND, params![kind, after_key, max], rows::actor)
+}
+
+/// Actors of a kind in one shard with a key after `after`.
+pub(super) fn count(conn: &Connection, kind: &str, after: &str) -> Read<Counted> {
+    let max = limits::COUNT_ROWS_MAX;
+    let found = one(conn, sql::COUNT, params![kind, after, rows::limit(max)], |row| {
+        let (actors, pages) = (rows::number(row, 0)?, rows::number(row, 1)?);
+        let last: Option<String> = row.get(2)?;
+        Ok(Counted { actors, pages, next: last.filter(|_| actors >= limits::len(max)) })
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 pub(super) fn rows_of(conn: &Connection, db: DbId) -> Read<u64> {

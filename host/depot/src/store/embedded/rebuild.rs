@@ -35,7 +35,7 @@ pub fn rebuild(config: &EmbeddedConfig) -> Result<Vec<Repair>, UpgradeError> {
     let path = upgrade::existing(config.directory.join(open::GLOBAL))?;
     let opening = alone::begin(&config.directory)?;
     if !opening.is_alone() {
-        return Err(UpgradeError::InUse(path));
+        return Err(upgrade::in_use(&path, config));
     }
     // A log that has lost something is not copied into its file here.
     look::look(config, &opening)?;
@@ -60,9 +60,9 @@ fn locked(path: &Path, config: &EmbeddedConfig) -> Result<Connection, UpgradeErr
         .and_then(|mode| conn.execute_batch("BEGIN EXCLUSIVE").map(|()| mode));
     match locked {
         Ok(mode) if mode != "wal" => Ok(conn),
-        Ok(_) => Err(UpgradeError::InUse(path.to_owned())),
+        Ok(_) => Err(upgrade::in_use(path, config)),
         Err(error) if failure::code(&error) == Some(ErrorCode::DatabaseBusy) => {
-            Err(UpgradeError::InUse(path.to_owned()))
+            Err(upgrade::in_use(path, config))
         }
         Err(error) => Err(error.into()),
     }

@@ -18,7 +18,9 @@ use crate::fence::{Fence, Head, Origin};
 use crate::id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
 };
-use crate::store::{ActorRow, ActorState, CommitRow, History, KindRow, Snapshot, Wanted};
+use crate::store::{
+    ActorRow, ActorState, CommitRow, History, KindRow, NodeProcess, NodeRow, Snapshot, Wanted,
+};
 
 type Read<T> = Result<T, StoreError>;
 
@@ -356,6 +358,14 @@ fn kind(row: &Row<'_>) -> Read<KindRow> {
 }
 
 /// A registered process.
-pub(super) fn node(row: &Row<'_>) -> Read<(NodeSession, String, u64)> {
-    Ok((NodeSession(bytes(row, 0)?), row.get(1)?, number(row, 2)?))
+pub(super) fn node(row: &Row<'_>) -> Read<NodeRow> {
+    let process = match row.get::<_, Option<u32>>(3)? {
+        None => None,
+        Some(pid) => {
+            let formats = (row.get(5)?, row.get(6)?);
+            Some(NodeProcess { pid, version: row.get(4)?, formats })
+        }
+    };
+    let session = NodeSession(bytes(row, 0)?);
+    Ok(NodeRow { session, address: row.get(1)?, counter: number(row, 2)?, process })
 }

@@ -13,14 +13,14 @@ use super::write::{self, PackedCommit};
 use super::{EmbeddedStore, check, import, read, retention, rows, staged};
 use crate::error::{Limit, StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
-use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Txid};
+use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
 use crate::page::PAGE_SIZE;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, CreateStep, Created, Destroyed,
-    Durable, Emptied, History, Keep, KindRow, Look, PageVersion, PagesRead, SealStep, StageStep,
-    Store, Superseded, TakenOver, TakeoverStep, sql,
+    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, Counted, CreateStep, Created,
+    Destroyed, Durable, Emptied, History, Holder, Keep, KindRow, Look, NodeRow, PageVersion,
+    PagesRead, SealStep, StageStep, Store, Superseded, TakenOver, TakeoverStep, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -220,6 +220,13 @@ impl Store for EmbeddedStore {
         Ok(found)
     }
 
+    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError> {
+        let Some(file) = self.files.shards.get(usize::from(shard.0)) else {
+            return Ok(Counted::default());
+        };
+        file.read(|conn| read::count(conn, kind, after))
+    }
+
     async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
         self.shard_of(db)?.read(|conn| retention::history(conn, db))
     }
@@ -345,20 +352,33 @@ impl Store for EmbeddedStore {
             .read(|conn| write::one(conn, sql::KIND, [kind], |row| rows::kind_of(row, kind)))
     }
 
-    async fn kinds(&self) -> Result<Vec<KindRow>, StoreError> {
-        self.files.global.read(|conn| read::all(conn, sql::KINDS, [], rows::kind_listed))
+    async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError> {
+        // No kind has an empty name.
+        let params = (after.unwrap_or(""), rows::limit(max.min(LIST_ROWS_MAX)));
+        self.files.global.read(|conn| read::all(conn, sql::KINDS, params, rows::kind_listed))
+    }
+
+    async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError> {
+        let kind = kind.to_owned();
+        let work = move |conn: &_, _| Ok(write::execute(conn, sql::KIND_DELETE, [kind])? > 0);
+        self.files.global.write(SMALL, work).await
     }
 
     async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
         let address = address.to_owned();
+        let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
         let work = move |conn: &_, _| {
-            write::statement(conn, sql::NODE_BEAT, params![&session.0[..], address])
+            let formats = (sql::FORMAT, sql::FORMAT);
+            let params = params![&session.0[..], address, pid, version, formats.0, formats.1];
+            write::statement(conn, sql::NODE_BEAT, params)
         };
         self.files.global.write_quietly(SMALL, work).await
     }
 
-    async fn nodes(&self) -> Result<Vec<(NodeSession, String, u64)>, StoreError> {
-        self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let nodes = self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))?;
+        self.files.addresses.learn(&nodes);
+        Ok(nodes)
     }
 
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
@@ -372,6 +392,10 @@ impl Store for EmbeddedStore {
 
     fn full(&self) -> Option<StoreFull> {
         self.files.room.as_ref().and_then(|room| room.full())
+    }
+
+    fn holder(&self, shard: Shard) -> Option<Holder> {
+        self.files.shards.get(usize::from(shard.0))?.holder()
     }
 
     async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {

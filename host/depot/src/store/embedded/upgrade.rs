@@ -23,6 +23,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use super::alone;
 use super::config::EmbeddedConfig;
 use super::failure;
+use super::holder;
 use super::look;
 use super::mark::Which;
 use super::older::{self, Look};
@@ -32,7 +33,7 @@ use super::rows;
 use super::vfs::Key;
 use crate::chain::Start;
 use crate::id::ActorId;
-use crate::store::sql;
+use crate::store::{NodeRow, sql};
 
 /// Why a store was not converted. What was converted stays; the rest is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +42,16 @@ pub enum UpgradeError {
     #[error(transparent)]
     Open(#[from] OpenStoreError),
     /// A process has the store open.
-    #[error("upgrade store: {0} is in use: stop every process that serves the store")]
-    InUse(PathBuf),
+    #[error(
+        "upgrade store: {path} is in use{}: stop every process that serves the store",
+        by(.users)
+    )]
+    InUse {
+        /// Which file or directory.
+        path: PathBuf,
+        /// The processes, as far as the system tells.
+        users: Vec<u32>,
+    },
     /// What was written is not what was read.
     #[error("upgrade store: the copy of {path} is not whole: {why}; the file was left as it is")]
     Copy {
@@ -65,13 +74,23 @@ impl From<io::Error> for UpgradeError {
     }
 }
 
-/// The format of each file of a store.
+/// " by process 7, 8", for a message.
+fn by(users: &[u32]) -> String {
+    if users.is_empty() { String::new() } else { format!(" by process{}", open::numbered(users)) }
+}
+
+/// The format of each file of a store, and who uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formats {
     /// Each file and its format.
     pub files: Vec<(PathBuf, i32)>,
     /// The format that this program reads.
     pub ours: i32,
+    /// The processes of this machine that have the store open, this one included.
+    pub users: Vec<u32>,
+    /// The processes that are registered in a store that is in use. In one that is not, the rows of
+    /// processes that were killed say nothing.
+    pub nodes: Vec<NodeRow>,
 }
 
 impl Formats {
@@ -80,20 +99,56 @@ impl Formats {
     pub fn is_older(&self) -> bool {
         self.files.iter().any(|(_, format)| sql::FORMATS_BEFORE.contains(format))
     }
+
+    /// Whether a later program has written it.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.files.iter().any(|(_, format)| *format > self.ours)
+    }
 }
 
-/// Looks at the formats of a store's files. Changes nothing.
+/// Looks at the formats of a store's files, and at its logs if nobody uses it. Writes nothing, and
+/// takes no lock that keeps anybody from opening the store.
 ///
 /// # Errors
-/// If a file is missing, damaged, or no file of a store.
+/// If a file is missing, damaged, or no file of a store; if a log has lost something.
 pub fn formats(config: &EmbeddedConfig) -> Result<Formats, OpenStoreError> {
     let global = existing(config.directory.join(open::GLOBAL))?;
-    let mut files = vec![(global.clone(), format_of(&global, config)?)];
-    for (_, path) in shards(&open_as_it_is(&global, config)?, config)? {
-        let format = format_of(&path, config)?;
-        files.push((path, format));
+    let bare = look::bare(&global).map_err(OpenStoreError::from);
+    let shards = bare.and_then(|bare| shards(&bare, config)).map_err(|error| error.of(&global))?;
+    let paths = [global.clone()].into_iter().chain(shards.into_iter().map(|(_, path)| path));
+    let files: Result<Vec<_>, OpenStoreError> =
+        paths.map(|path| format_of(&path).map(|format| (path, format))).collect();
+    let files = files?;
+    let users = users(config, files.iter().map(|(path, _)| path));
+    let mut formats = Formats { files, ours: sql::FORMAT, users, nodes: Vec::new() };
+    if !formats.users.is_empty() {
+        formats.nodes = nodes(&open_as_it_is(&global, config)?)?;
+    } else if !formats.is_older() && !formats.is_newer() {
+        look::sound(config)?;
     }
-    Ok(Formats { files, ours: sql::FORMAT })
+    Ok(formats)
+}
+
+/// The processes that have a store open: each keeps `store.lock`; one of a program that knows no
+/// such file has a lock on the index of each log.
+fn users<'a>(config: &EmbeddedConfig, files: impl Iterator<Item = &'a PathBuf>) -> Vec<u32> {
+    let mut locked: Vec<PathBuf> = files.map(|path| beside(path, "-shm")).collect();
+    locked.push(config.directory.join(alone::STORE_LOCK));
+    holder::users(&locked)
+}
+
+fn nodes(global: &Connection) -> Result<Vec<NodeRow>, OpenStoreError> {
+    let tells = open::has_column(global, "node", "format_max")?;
+    let sql = if tells { sql::NODES } else { sql::NODES_BEFORE };
+    let mut nodes = Vec::new();
+    let mut select = global.prepare(sql)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        // One that does not read says nothing about the store's format.
+        nodes.extend(rows::node(row).ok());
+    }
+    Ok(nodes)
 }
 
 /// Converts what is of an older format; the files that were converted.
@@ -105,7 +160,7 @@ pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     // Nobody opens the store while this is held.
     let opening = alone::begin(&config.directory)?;
     if !opening.is_alone() {
-        return Err(UpgradeError::InUse(config.directory.clone()));
+        return Err(in_use(&config.directory, config));
     }
     look::look(config, &opening)?;
     let Some(old) = Old::lock(&global, config)? else {
@@ -134,6 +189,14 @@ pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     Ok(converted)
 }
 
+/// Somebody has the store open.
+pub(super) fn in_use(path: &Path, config: &EmbeddedConfig) -> UpgradeError {
+    let (path, global) = (path.to_owned(), config.directory.join(open::GLOBAL));
+    let own = std::process::id();
+    let others = users(config, [&global].into_iter()).into_iter().filter(|pid| *pid != own);
+    UpgradeError::InUse { path, users: others.collect() }
+}
+
 /// The path, if there is a file.
 pub(super) fn existing(path: PathBuf) -> Result<PathBuf, OpenStoreError> {
     if path.exists() { Ok(path) } else { Err(OpenStoreError::Missing(path)) }
@@ -147,13 +210,18 @@ fn open_as_it_is(path: &Path, config: &EmbeddedConfig) -> rusqlite::Result<Conne
     }
 }
 
-fn format_of(path: &Path, config: &EmbeddedConfig) -> Result<i32, OpenStoreError> {
-    let conn = open_as_it_is(path, config)?;
-    let application = open::header(&conn, "application_id")?;
+/// Of a file as it is without its log: a file is made whole before it has one.
+fn format_of(path: &Path) -> Result<i32, OpenStoreError> {
+    let header = || {
+        let conn = look::bare(path)?;
+        Ok((open::header(&conn, "application_id")?, open::header(&conn, "user_version")?))
+    };
+    let (application, format) =
+        header().map_err(|error: rusqlite::Error| OpenStoreError::from(error).of(path))?;
     if application != APPLICATION_ID {
         return Err(open::foreign(path, &format!("application id {application:#x}")));
     }
-    Ok(open::header(&conn, "user_version")?)
+    Ok(format)
 }
 
 /// The shards that `global.db` counts, or that were made before it did.
@@ -197,7 +265,7 @@ impl Old {
         let conn = older::unproved(path, config)?;
         let run = |sql: &str| match conn.execute_batch(sql) {
             Err(error) if failure::code(&error) == Some(ErrorCode::DatabaseBusy) => {
-                Err(UpgradeError::InUse(path.to_owned()))
+                Err(in_use(path, config))
             }
             done => Ok(done?),
         };
@@ -208,7 +276,7 @@ impl Old {
         run("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")?;
         let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
         if mode == "wal" {
-            return Err(UpgradeError::InUse(path.to_owned()));
+            return Err(in_use(path, config));
         }
         Ok(Some(Self { path: path.to_owned(), conn }))
     }
@@ -293,15 +361,21 @@ fn copy_table(old: &Connection, new: &Connection, table: &str) -> Result<i64, Up
     );
     let from: Vec<&str> =
         to.iter().map(String::as_str).filter(|name| !is_head || *name != "name").collect();
+    // A column that came later is null where it may be.
+    let column = |table: &str, name: &str| match known.iter().any(|known| known == name) {
+        true => format!("{table}.\"{name}\""),
+        false => "NULL".to_owned(),
+    };
     let select = if is_head {
         // The name is the last column.
-        let of_head: Vec<String> = from.iter().map(|name| format!("h.{name}")).collect();
+        let of_head: Vec<String> = from.iter().map(|name| column("h", name)).collect();
         format!(
             "SELECT {}, a.kind, a.key FROM head h LEFT JOIN actor a ON a.db = h.db",
             of_head.join(", ")
         )
     } else {
-        format!("SELECT {} FROM \"{table}\"", from.join(", "))
+        let of_table: Vec<String> = from.iter().map(|name| column("t", name)).collect();
+        format!("SELECT {} FROM \"{table}\" t", of_table.join(", "))
     };
     let (mut select, mut insert) = (old.prepare(&select)?, new.prepare(&insert)?);
     let mut rows = select.query([])?;

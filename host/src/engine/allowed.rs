@@ -1,0 +1,50 @@
+//! What the system allows this process at most, as `ulimit` sets it.
+
+/// Where Linux tells the limits of this process.
+const LIMITS_FILE: &str = "/proc/self/limits";
+/// Where Linux tells how much address space this process has taken, in pages.
+const SIZES_FILE: &str = "/proc/self/statm";
+/// Bytes of those pages. 4 KiB everywhere but on some ARM machines, where less is counted than used.
+const SYSTEM_PAGE_BYTES: u64 = 4096;
+
+/// Bytes of address space that are left to this process (`ulimit -v`); `None`: as many as it wants.
+#[must_use]
+pub fn address_space_left() -> Option<u64> {
+    let max = limit("Max address space")?;
+    let sizes = std::fs::read_to_string(SIZES_FILE).unwrap_or_default();
+    let pages: u64 = sizes.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(max.saturating_sub(pages.saturating_mul(SYSTEM_PAGE_BYTES)))
+}
+
+/// Bytes that a file may have which this process writes (`ulimit -f`); `None`: no bound.
+#[must_use]
+pub fn file_bytes_max() -> Option<u64> {
+    limit("Max file size")
+}
+
+fn limit(name: &str) -> Option<u64> {
+    soft(&std::fs::read_to_string(LIMITS_FILE).ok()?, name)
+}
+
+/// The soft limit of that name.
+fn soft(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_numbers_or_none() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max file size             1048576              unlimited            bytes     \n\
+                    Max address space         unlimited            unlimited            bytes     \n";
+        assert_eq!(soft(text, "Max file size"), Some(1 << 20));
+        assert_eq!(soft(text, "Max address space"), None);
+        assert_eq!(soft(text, "Max cpu time"), None);
+        let here = std::fs::read_to_string(LIMITS_FILE).expect("needs Linux");
+        assert!(here.contains("Max file size") && here.contains("Max address space"));
+    }
+}

@@ -1,0 +1,86 @@
+//! Deployed kinds: listed page by page, removed.
+
+use super::Host;
+use super::info::{KindInfo, RemovedKind};
+use crate::error::HostError;
+use crate::router::quotas::Usage;
+use crate::router::request::Ending;
+
+/// Actors that a removal destroys before it looks again.
+const DESTROYED_TOGETHER: usize = 100;
+
+impl Host {
+    /// Deployed kinds with a name after `after`, by name, at most `max`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindInfo>, HostError> {
+        let mut infos = Vec::new();
+        for row in self.inner.store.kinds(after, max).await? {
+            infos.push(KindInfo::of(&*self.shared().kinds.kind(&row.kind).await?));
+        }
+        Ok(infos)
+    }
+
+    /// A kind: its component, methods and settings.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn kind(&self, kind: &str) -> Result<KindInfo, HostError> {
+        Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
+    }
+
+    /// What the actors of a kind have together. `None`: the kind has no quota, and nobody counts.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn usage(&self, kind: &str) -> Result<Option<Usage>, HostError> {
+        let limits = self.limits(kind).await?;
+        self.shared().quotas.usage(self.inner.store.as_ref(), kind, &limits).await
+    }
+
+    /// Removes a kind: nothing is called under its name any more, and its generations end in order,
+    /// here at once and in other processes on the store within a second. Refused while it has actors,
+    /// unless they are to be destroyed with it; that is resumed by the next try where it broke off.
+    ///
+    /// An actor that another process creates before it hears of this stays, and is listed; it is
+    /// called again when the kind is deployed again. The component stays in the store.
+    ///
+    /// # Errors
+    /// `KindMissing`; `KindInUse`; those of the store and of destroying.
+    pub async fn remove_kind(
+        &self,
+        kind: &str,
+        with_actors: bool,
+    ) -> Result<RemovedKind, HostError> {
+        let actors = |max| self.inner.store.actors(Some(kind), None, max);
+        let found = actors(1).await?;
+        if let (Some(state), false) = (found.first(), with_actors) {
+            let (kind, actor) = (kind.to_owned(), state.row.actor.clone());
+            return Err(HostError::KindInUse { kind, actor });
+        }
+        let was_there = self.inner.store.remove_kind(kind).await?;
+        if !was_there && found.is_empty() {
+            return Err(HostError::KindMissing { kind: kind.to_owned() });
+        }
+        self.shared().kinds.forget(kind);
+        let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
+        let mut destroyed = 0;
+        while with_actors {
+            let some = actors(DESTROYED_TOGETHER).await?;
+            if some.is_empty() {
+                break;
+            }
+            for state in some {
+                match self.destroy(&state.row.actor).await {
+                    // Somebody else was faster.
+                    Ok(()) | Err(HostError::ActorMissing { .. }) => destroyed += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.shared().quotas.forget(kind);
+        tracing::info!(kind, ended, destroyed, "kind removed");
+        Ok(RemovedKind { kind: kind.to_owned(), ended, destroyed })
+    }
+}
