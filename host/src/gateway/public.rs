@@ -28,9 +28,10 @@ async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    // First, so that the connection goes on whatever is wrong with the rest.
+    let held = gateway.bodies.read(body).await?;
     let (kind, key, method) = segments(path)?;
     let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
-    let held = gateway.bodies.read(body).await?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Before anything is read of it. A kind that is missing is told by the call.
     if let Ok(limits) = gateway.host.limits(actor.kind()).await
