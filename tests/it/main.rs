@@ -12,6 +12,7 @@
 mod core;
 mod crashes;
 mod damage;
+mod edge;
 mod endings;
 mod failed;
 mod fatal;

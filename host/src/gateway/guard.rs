@@ -92,6 +92,7 @@ impl Guard {
         let page = || {
             let origin = parts.headers.get(header::ORIGIN);
             let origin = origin.map_or("", |origin| origin.to_str().unwrap_or_default());
+            let origin: String = origin.chars().take(80).collect();
             let way = match self.side {
                 Side::Public => "; `serve --allow-origin` lists those that may",
                 Side::Admin => "",
