@@ -210,7 +210,7 @@ impl Spoken {
         };
         if let Err(error) = ended {
             // Clients go away all the time; nothing here needs an operator.
-            tracing::debug!(error, "connection ended");
+            tracing::debug!(%error, "connection ended");
         }
     }
 }

@@ -57,7 +57,7 @@ impl Tls {
             move |error| TlsError::Unread { what, path, error }
         };
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect)
+            .and_then(|found| found.collect())
             .map_err(unread("certificate", certificate))?;
         if chain.is_empty() {
             return Err(TlsError::NoCertificate(certificate.to_owned()));

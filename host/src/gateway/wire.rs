@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -210,10 +210,10 @@ fn own_answer(bytes: &[u8], line: &Line) -> Option<Bytes> {
 
 /// Names the field that hyper refuses, where one is known to be refused.
 fn what_is_wrong(head: &[u8]) -> &'static str {
-    let mut lengths = fields(head, &header::CONTENT_LENGTH);
+    let mut lengths = fields(head, "content-length");
     let first = lengths.next();
     let is_odd = |length: &[u8]| !length.iter().all(u8::is_ascii_digit);
-    if fields(head, &header::TRANSFER_ENCODING).next().is_some() {
+    if fields(head, "transfer-encoding").next().is_some() {
         "`transfer-encoding` is `chunked` alone, and of HTTP/1.1"
     } else if first.is_some_and(is_odd) || lengths.any(|length| Some(length) != first) {
         "`content-length` is one number of bytes"
