@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, Version, header};
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub(super) struct Line {
     begun: AtomicUsize,
     /// Turns that last.
     busy: AtomicUsize,
-    /// Requests of HTTP/2 that were taken back, less those that were answered.
+    /// Requests of HTTP/2 that were taken back, less those whose answers were taken.
     given_up: AtomicUsize,
     /// HTTP/1: what was read since the last answer had left.
     head: Mutex<Vec<u8>>,
@@ -59,7 +59,8 @@ pub(super) struct Turn {
     number: usize,
     /// In pieces, since the client chooses which of its streams it takes.
     in_pieces: bool,
-    answered: bool,
+    /// The last byte of the answer has left. A request that is taken back may have been answered.
+    over: bool,
 }
 
 /// The body of an answer.
@@ -84,7 +85,7 @@ impl Line {
             head.clear();
             head.shrink_to(HEAD_BYTES_KEPT);
         }
-        Turn { line: Arc::clone(self), number, in_pieces, answered: false }
+        Turn { line: Arc::clone(self), number, in_pieces, over: false }
     }
 
     /// How many turns began, and whether none lasts.
@@ -137,7 +138,7 @@ impl Line {
 impl Turn {
     /// The routes have answered; the turn lasts until the body has left.
     pub(super) fn answer(mut self, body: Body) -> Answer {
-        self.answered = true;
+        self.over = body.is_end_stream();
         Answer { body, turn: self, rest: Bytes::new() }
     }
 }
@@ -148,7 +149,7 @@ impl Drop for Turn {
         if self.in_pieces {
             self.line.waiting.lock().retain(|(of, _)| *of != self.number);
             let counted = |count: usize| {
-                if self.answered { count.checked_sub(1) } else { count.checked_add(1) }
+                if self.over { count.checked_sub(1) } else { count.checked_add(1) }
             };
             let order = Ordering::Relaxed;
             drop(self.line.given_up.fetch_update(order, order, counted));
@@ -184,12 +185,15 @@ impl hyper::body::Body for Answer {
                 other => {
                     // It waits for us, not for its client.
                     self.turn.line.waits(self.turn.number, None);
+                    self.turn.over = matches!(other, Poll::Ready(None));
                     return other;
                 }
             }
         }
         self.turn.line.waits(self.turn.number, Some(Instant::now()));
-        Poll::Ready(Some(Ok(self.piece())))
+        let piece = self.piece();
+        self.turn.over = self.is_end_stream();
+        Poll::Ready(Some(Ok(piece)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -275,6 +279,7 @@ mod tests {
         assert_eq!(answer.collect().await.expect("the rest").to_bytes().len(), 1);
         assert_eq!(line.standing(), (1, true));
         assert!(!line.is_stalled(Duration::ZERO));
+        assert_eq!(line.given_up(), 0);
     }
 
     #[test]
@@ -287,5 +292,7 @@ mod tests {
         assert_eq!(line.given_up(), 3);
         drop(turn(&line, Version::HTTP_2).answer(Body::empty()));
         assert_eq!(line.given_up(), 2);
+        drop(turn(&line, Version::HTTP_2).answer(Body::from("nobody takes it")));
+        assert_eq!(line.given_up(), 3);
     }
 }

@@ -100,8 +100,10 @@ fn callers_and_the_command_line_speak_tls() {
     assert_eq!((exit, code.as_str()), (1, "client.untrusted"), "{words}");
     assert!(words.contains("--ca-file"), "{words}");
     // Nothing is spoken without TLS.
-    assert!(!raw(&program.listen, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .starts_with(b"HTTP/"));
+    assert!(
+        !raw(&program.listen, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .starts_with(b"HTTP/")
+    );
     let plain = ["--server", &program.listen, "call", "typed_all/x", "echo-string", "a"];
     assert_eq!(refused(&plain, &[]).0, 1);
     assert_eq!(program::run(&trusting).unwrap().0, 0, "the host goes on");
@@ -152,8 +154,7 @@ fn a_key_of_another_certificate_ends_the_start() {
     let text = |path: &Path| path.display().to_string();
     let (chain, key) = (text(&one.chain), text(&other.key));
     let data = text(&dir.path().join("data"));
-    let line =
-        ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir", &data];
+    let line = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir", &data];
     let pair = ["--tls-cert", &chain, "--tls-key", &key];
     let line: Vec<&str> = line.iter().copied().chain(pair).collect();
     let (exit, _, words) = refused(&line, &[]);
