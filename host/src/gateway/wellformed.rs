@@ -51,12 +51,13 @@ fn is_percent_encoded(target: &[u8]) -> bool {
     true
 }
 
-/// Where a body ends must be the same for everybody on the way.
+/// Where a body ends must be the same for everybody on the way; if not, nothing that follows is read.
 fn check_lengths(parts: &Parts) -> Result<(), Refusal> {
     match parts.extensions.get::<Flaw>() {
         Some(Flaw::BothLengths) => {
             let words = "a request has this or `transfer-encoding`, not both";
-            return Err(Refusal::of_field(Code::Malformed, &header::CONTENT_LENGTH, words));
+            let refusal = Refusal::of_field(Code::Malformed, &header::CONTENT_LENGTH, words);
+            return Err(refusal.closing());
         }
         Some(Flaw::TooLarge) => {
             let words = format!("the head of the request has more than {HEAD_BYTES_MAX} bytes");
@@ -67,7 +68,8 @@ fn check_lengths(parts: &Parts) -> Result<(), Refusal> {
     let coding = parts.headers.get(header::TRANSFER_ENCODING);
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         let words = "only `chunked` is taken";
-        return Err(Refusal::of_field(Code::Malformed, &header::TRANSFER_ENCODING, words));
+        let refusal = Refusal::of_field(Code::Malformed, &header::TRANSFER_ENCODING, words);
+        return Err(refusal.closing());
     }
     Ok(())
 }

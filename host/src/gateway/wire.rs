@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
             // A head that stopped is told so; a connection without one just ends.
             if self.own.is_none() && self.line.with_head(|head| !head.is_empty()) {
                 let words = format!("the head of the request did not come in {:?}", self.idle_max);
-                self.own = Some(answer(Code::HeadTimeout, &words));
+                self.own = Some(answer(Code::HeadTimeout, words, None));
             }
             ready!(self.poll_own(cx))?;
             return Poll::Ready(Ok(()));
@@ -195,39 +195,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 fn own_answer(bytes: &[u8], line: &Line) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     match StatusCode::from_bytes(status).ok()? {
-        StatusCode::BAD_REQUEST => Some(answer(Code::Malformed, line.with_head(what_is_wrong))),
-        StatusCode::URI_TOO_LONG => Some(answer(Code::UriTooLong, "the path is too long")),
+        StatusCode::BAD_REQUEST => {
+            let (field, words) = line.with_head(what_is_wrong);
+            let words = field.map_or(words.to_owned(), |field| format!("`{field}`: {words}"));
+            Some(answer(Code::Malformed, words, field))
+        }
+        StatusCode::URI_TOO_LONG => {
+            Some(answer(Code::UriTooLong, "the path is too long".to_owned(), None))
+        }
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             let words = format!(
                 "the head of the request has more than {HEAD_BYTES_MAX} bytes or \
                  {HEAD_FIELDS_MAX} fields"
             );
-            Some(answer(Code::HeadTooLarge, &words))
+            Some(answer(Code::HeadTooLarge, words, None))
         }
         _ => None,
     }
 }
 
 /// Names the field that hyper refuses, where one is known to be refused.
-fn what_is_wrong(head: &[u8]) -> &'static str {
-    let mut lengths = fields(head, "content-length");
+fn what_is_wrong(head: &[u8]) -> (Option<&'static str>, &'static str) {
+    let (length, coding) = ("content-length", "transfer-encoding");
+    let mut lengths = fields(head, length);
     let first = lengths.next();
     let is_odd = |length: &[u8]| !length.iter().all(u8::is_ascii_digit);
-    if fields(head, "transfer-encoding").next().is_some() {
-        "`transfer-encoding` is `chunked` alone, and of HTTP/1.1"
+    if fields(head, coding).next().is_some() {
+        (Some(coding), "only `chunked` is taken, and in HTTP/1.1")
     } else if first.is_some_and(is_odd) || lengths.any(|length| Some(length) != first) {
-        "`content-length` is one number of bytes"
+        (Some(length), "it is one number of bytes")
     } else {
-        "the head of the request does not read as HTTP/1.1"
+        (None, "the head of the request does not read as HTTP/1.1")
     }
 }
 
 /// A whole answer of HTTP/1.1, after which the connection is closed.
-fn answer(code: Code, words: &str) -> Bytes {
-    let body = serde_json::to_string(&code.body(words.to_owned(), json!({})));
-    let body = body.expect("BUG: a body is JSON");
+fn answer(code: Code, words: String, field: Option<&str>) -> Bytes {
     let status = StatusCode::from_u16(code.status()).expect("BUG: the table has HTTP statuses");
     tracing::debug!(status = status.as_u16(), code = code.name(), message = words, "refused");
+    let details = field.map_or(json!({}), |field| json!({ "header": field }));
+    let body = serde_json::to_string(&code.body(words, details)).expect("BUG: a body is JSON");
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          connection: close\r\n\r\n{body}",
