@@ -217,6 +217,10 @@ impl Client {
             {
                 Failure::unreachable(&self.address, io)
             }
+            ureq::Error::Protocol(_) if self.scheme == "http" => {
+                let words = format!("{error}; if it speaks TLS, write https://{}", self.address);
+                Failure::strange_answer(&self.address, &words)
+            }
             // Before anything was sent.
             ureq::Error::Io(io) if untrusted(io).is_some() => {
                 Failure::untrusted(&self.address, &untrusted(io).unwrap_or_default())
