@@ -172,7 +172,8 @@ async fn take_back(client: &mut Client, count: usize) -> bool {
         begun.push(request);
     }
     let health = ureq::http::Request::get("http://127.0.0.1/health").body(()).unwrap();
-    let Ok((answer, _)) = client.send.send_request(health, true) else { return false };
+    let Ok(mut ready) = client.send.clone().ready().await else { return false };
+    let Ok((answer, _)) = ready.send_request(health, true) else { return false };
     if answer.await.is_err() {
         return false;
     }
