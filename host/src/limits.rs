@@ -60,6 +60,41 @@ pub const SILENT_LEASES: u32 = 10;
 /// ends. 2 s: whoever balances load asks about once a second.
 pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
+// HTTP. The table of these is in docs/http.md.
+
+/// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits, a
+/// flood does not. More is `request.head-too-large`.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a request's head in HTTP/1. 100, likewise.
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// Bytes of a request's path and query. 8 KiB: the longest names take 2. More is
+/// `request.uri-too-long`.
+pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a refused request's body that are read and thrown away, so that the connection lives on.
+/// 64 KiB: less than a new connection costs. After more the connection is closed.
+pub const DRAIN_BYTES_MAX: usize = 64 * 1024;
+/// How long that may take. 1 s: what was sent with its head is here by then.
+pub const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// Requests of one HTTP/2 connection at once. 100, the least that RFC 9113 recommends.
+pub const STREAMS_MAX: u32 = 100;
+/// Bytes of one HTTP/2 frame. 16 KiB, the least that RFC 9113 allows.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of request bodies on their way in one HTTP/2 connection, and in each stream of it. 256 KiB:
+/// beside `bodies_bytes_max`, as what an HTTP/1 connection has read ahead.
+pub const WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes of an answer that are handed to HTTP/2 at once; the rest waits for the client. 64 KiB.
+pub const PIECE_BYTES: usize = 64 * 1024;
+/// Requests by which those that an HTTP/2 client has taken back may exceed those that it has let
+/// end. 200: all of its streams, twice. Then the connection is cut.
+pub const STREAMS_GIVEN_UP_MAX: usize = 200;
+/// HTTP/2 streams that a client has reset and nobody has looked at, and those that we have reset
+/// for its errors. 20 and 100.
+pub const STREAMS_RESET_MAX: (usize, usize) = (20, 100);
+/// Origins, and names of proxies, that a host may be told to allow. 1,000: each request compares.
+pub const ALLOWED_MAX: usize = 1_000;
+/// How long a browser may remember the answer to a preflight, in seconds. 600.
+pub const PREFLIGHT_AGE_S: u32 = 600;
+
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -242,7 +277,8 @@ pub struct HostLimits {
     pub requests_max: usize,
     /// Requests of operators at once, whatever callers do. 64.
     pub operator_requests_max: usize,
-    /// How long reading a request's head may take, and its body beside a slow but honest sender's
+    /// How long a connection may be idle, reading a request's head may take, a TLS handshake, and a
+    /// body beside a slow but honest sender's
     /// time (`body_rate_min`). 30 s.
     pub request_read_max: Duration,
     /// Bytes per second that a sender of a body is granted time for. 128 KiB: a bad line, not an
@@ -252,6 +288,9 @@ pub struct HostLimits {
     pub bodies_bytes_max: usize,
     /// How long a client may read nothing of an answer. 30 s, then the connection is reset.
     pub write_stall_max: Duration,
+    /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less fits
+    /// into a few packets anyway.
+    pub compress_bytes_min: usize,
     /// Connections of one listener. 4,096; more wait in the kernel's queue.
     pub connections_max: usize,
     /// Exports at once. 8: each one reads as fast as the store can.
@@ -303,6 +342,7 @@ impl Default for HostLimits {
             body_rate_min: 128 * KIB,
             bodies_bytes_max: 256 * 1024 * 1024,
             write_stall_max: Duration::from_secs(30),
+            compress_bytes_min: 4 * 1024,
             connections_max: 4_096,
             exports_max: 8,
             imports_max: 2,

@@ -9,6 +9,8 @@
 //! ```
 //! A second signal ends it at once: nothing that was acknowledged can be lost by that.
 
+mod token_file;
+
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -22,7 +24,9 @@ use tokio::signal::unix;
 
 use crate::engine::allowed;
 use crate::error::HostError;
-use crate::gateway::auth::{Token, is_loopback};
+use crate::gateway::auth::{Access, Token, is_loopback};
+use crate::gateway::origin::{HostName, Origin};
+use crate::gateway::tls::Tls;
 use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
 use crate::host::{Host, HostConfig, ShutdownReport};
 use crate::limits::FAILED_TOLD;
@@ -35,6 +39,8 @@ const FILE_BYTES_MIN: u64 = 128 << 20;
 /// The signal of a file that would become larger than is allowed (SIGXFSZ on Linux), which kills.
 const FILE_SIZE_SIGNAL: i32 = 25;
 
+pub use token_file::{TOKEN_FILE, TokenFileError, read_private, token_of};
+
 /// How long answers may take to be written once the host has ended. 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -46,8 +52,17 @@ pub struct ServerConfig {
     pub listen: String,
     /// `host:port` for operators.
     pub admin: String,
-    /// Whom to let in. Needed for any address beyond loopback.
-    pub token: Option<Token>,
+    /// What callers present. Needed if their address is beyond loopback.
+    pub callers: Option<Token>,
+    /// What operators present. `None`: the token of the data directory, made at the first start.
+    pub operators: Option<Token>,
+    /// A certificate for the callers' listener, and for the operators' if that is beyond loopback:
+    /// 127.0.0.1 is in nobody's certificate.
+    pub tls: Option<Tls>,
+    /// Sites whose pages may call.
+    pub origins: Vec<Origin>,
+    /// Names that proxies on this machine use for this host.
+    pub hosts: Vec<HostName>,
 }
 
 /// Where a server listens.
@@ -57,6 +72,10 @@ pub struct Addresses {
     pub listen: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// Whether callers speak TLS.
+    pub listen_tls: bool,
+    /// Whether operators do.
+    pub admin_tls: bool,
 }
 
 /// Why a server did not start.
@@ -78,12 +97,18 @@ pub enum ServerError {
         /// Why.
         error: io::Error,
     },
-    /// An address that other machines reach, and no token.
+    /// An address that other machines reach, and no token for callers.
     #[error(
-        "refusing to listen on {0} without a token: other machines could reach it; \
+        "refusing to listen on {0} without a token for callers: other machines could reach it; \
          give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
+    /// Callers would be operators.
+    #[error("callers and operators have the same token: whoever may call could destroy; give two")]
+    OneToken,
+    /// The data directory's token.
+    #[error(transparent)]
+    TokenFile(#[from] TokenFileError),
     /// The system has nothing left to watch sockets with: file descriptors, most likely.
     #[error("start threads: {0}; more open files may have to be allowed (ulimit -n)")]
     Threads(io::Error),
@@ -143,6 +168,7 @@ pub struct Server {
     host: Host,
     listen: Listener,
     admin: Listener,
+    addresses: Addresses,
 }
 
 impl Server {
@@ -154,30 +180,61 @@ impl Server {
         // With a handler, writes beyond the limit are refused instead. It stays when this is dropped.
         let kind = unix::SignalKind::from_raw(FILE_SIZE_SIGNAL);
         drop(unix::signal(kind).map_err(ServerError::Threads)?);
-        let ServerConfig { host: mut host_config, listen, admin, token } = config;
-        let listen = bind(&listen, token.as_ref()).await?;
-        let admin = bind(&admin, token.as_ref()).await?;
-        host_config.advertised = local(&listen)?.to_string();
-        let settings = Settings { limits: host_config.limits.clone(), token };
-        let limits = settings.limits.clone();
+        let ServerConfig { host: mut host_config, listen, admin, tls, .. } = config;
+        let listen = bind(&listen).await?;
+        let admin = bind(&admin).await?;
+        let (called_at, asked_at) = (local(&listen)?, local(&admin)?);
+        if config.callers.is_none() && !is_loopback(called_at.ip()) {
+            return Err(ServerError::Unprotected(called_at));
+        }
+        let (operators, operators_file) = match config.operators {
+            Some(token) => (token, None),
+            None => {
+                let (token, path) = token_of(&host_config.data_dir)?;
+                (token, Some(path))
+            }
+        };
+        if config.callers.as_ref() == Some(&operators) {
+            return Err(ServerError::OneToken);
+        }
+        host_config.advertised = called_at.to_string();
+        let limits = host_config.limits.clone();
+        let access = Access {
+            callers: config.callers,
+            operators,
+            operators_file,
+            origins: config.origins,
+            hosts: config.hosts,
+        };
+        let admin_tls = tls.clone().filter(|_| !is_loopback(asked_at.ip()));
+        warn_of_strangers(&access, &[(called_at, tls.is_some()), (asked_at, admin_tls.is_some())]);
         let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
         let host = Host::start(host_config).await?;
-        let gateways = Gateways::new(host.clone(), settings);
+        let gateways = Gateways::new(host.clone(), Settings { limits: limits.clone(), access });
+        let (listen_tls, admin_tls) = (tls, admin_tls);
         // What operators ask for may take long: it waits where it may be moved.
-        let serve = |socket: TcpListener, side| {
+        let serve = |socket: TcpListener, side, tls: &Option<Tls>| {
             let address = local(&socket)?;
             let threads = (side == Side::Public).then(|| Arc::clone(&threads));
-            let router = gateways.router(side, address);
-            Listener::start(socket, router, &limits, threads)
+            let router = gateways.router(side, address, tls.is_some());
+            Listener::start(socket, router, &limits, threads, tls.clone())
                 .map_err(|error| ServerError::Listen { address, error })
         };
-        Ok(Self { host, listen: serve(listen, Side::Public)?, admin: serve(admin, Side::Admin)? })
+        let addresses = Addresses {
+            listen: called_at,
+            admin: asked_at,
+            listen_tls: listen_tls.is_some(),
+            admin_tls: admin_tls.is_some(),
+        };
+        let listen = serve(listen, Side::Public, &listen_tls)?;
+        let admin = serve(admin, Side::Admin, &admin_tls)?;
+        Ok(Self { host, listen, admin, addresses })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
-        Addresses { listen: self.listen.address(), admin: self.admin.address() }
+        self.addresses
     }
 
     /// The host behind the listeners.
@@ -264,16 +321,26 @@ fn signal() -> impl Future<Output = ()> {
     }
 }
 
-async fn bind(address: &str, token: Option<&Token>) -> Result<TcpListener, ServerError> {
+/// Says what an operator may not have meant.
+fn warn_of_strangers(access: &Access, listeners: &[(SocketAddr, bool)]) {
+    for (address, tls) in listeners {
+        if !tls && !is_loopback(address.ip()) {
+            let way = "give --tls-cert and --tls-key, or put a proxy that speaks TLS in front";
+            tracing::warn!(%address, "tokens and data can be read on the way: {way}");
+        }
+    }
+    if !access.hosts.is_empty() && access.callers.is_none() {
+        tracing::warn!("whoever reaches the proxy may call: give --token-file, unless it asks");
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener, ServerError> {
     let unknown = |error| ServerError::Address { address: address.to_owned(), error };
     // Resolved at start only, before anything is served: blocking here holds nobody up.
     let resolved = address
         .to_socket_addrs()
         .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
         .map_err(unknown)?;
-    if token.is_none() && !is_loopback(resolved.ip()) {
-        return Err(ServerError::Unprotected(resolved));
-    }
     TcpListener::bind(resolved)
         .await
         .map_err(|error| ServerError::Listen { address: resolved, error })
@@ -290,20 +357,37 @@ fn local(socket: &TcpListener) -> Result<SocketAddr, ServerError> {
 mod tests {
     use super::*;
 
+    fn config(data_dir: &std::path::Path) -> ServerConfig {
+        ServerConfig {
+            host: HostConfig::new(data_dir),
+            listen: "127.0.0.1:0".to_owned(),
+            admin: "127.0.0.1:0".to_owned(),
+            callers: None,
+            operators: None,
+            tls: None,
+            origins: Vec::new(),
+            hosts: Vec::new(),
+        }
+    }
+
     #[tokio::test]
-    async fn beyond_loopback_a_token_is_needed() {
+    async fn beyond_loopback_callers_need_a_token() {
+        let dir = tempfile::tempdir().expect("directory");
         for address in ["0.0.0.0:0", "[::]:0"] {
-            let refused = bind(address, None).await.map(|_| ());
+            let config = ServerConfig { listen: address.to_owned(), ..config(dir.path()) };
+            let refused = Server::start(config).await.map(|_| ());
             assert!(matches!(refused, Err(ServerError::Unprotected(_))), "{address}");
         }
-        assert!(bind("127.0.0.1:0", None).await.is_ok());
         let token = Token::new("0123456789abcdef").expect("valid");
-        assert!(bind("0.0.0.0:0", Some(&token)).await.is_ok());
+        let callers = Some(token.clone());
+        let config = ServerConfig { callers, operators: Some(token), ..config(dir.path()) };
+        let refused = Server::start(config).await.map(|_| ());
+        assert!(matches!(refused, Err(ServerError::OneToken)));
     }
 
     #[tokio::test]
     async fn an_address_that_does_not_read_is_told() {
-        let refused = bind("nonsense", None).await.map(|_| ());
+        let refused = bind("nonsense").await.map(|_| ());
         assert!(matches!(refused, Err(ServerError::Address { .. })));
     }
 }

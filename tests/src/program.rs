@@ -12,6 +12,12 @@ use serde_json::Value as Json;
 /// How long a server may take to be ready, and a command to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the operators of tests present, unless a test says otherwise: known before any host starts.
+pub const ADMIN_TOKEN: &str = "operators-of-the-tests";
+
+/// Where the program looks for it.
+const ADMIN_TOKEN_VARIABLE: &str = "STOCKADE_ADMIN_TOKEN";
+
 /// The program, built from this tree with the profile of the caller. Built once per process: cargo
 /// holds no lock while tests run.
 ///
@@ -130,6 +136,8 @@ impl Program {
             .arg("--ready-file")
             .arg(&ready)
             .args(flags)
+            .env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))
@@ -364,8 +372,20 @@ fn agent(patience: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(patience))
+        .middleware(as_operator)
         .build()
         .into()
+}
+
+/// Operators may call, too.
+fn as_operator(
+    mut request: ureq::http::Request<ureq::SendBody<'_>>,
+    next: ureq::middleware::MiddlewareNext<'_>,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    let token = format!("Bearer {ADMIN_TOKEN}");
+    let token = token.parse().expect("a token is a field's value");
+    request.headers_mut().insert("authorization", token);
+    next.handle(request)
 }
 
 impl Drop for Program {
@@ -380,7 +400,23 @@ impl Drop for Program {
 /// # Errors
 /// It cannot be started.
 pub fn run(arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
-    let output = Command::new(path()?).args(arguments).stdin(Stdio::null()).output()?;
+    run_in(arguments, &[])
+}
+
+/// The same with variables in its environment.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(
+    arguments: &[&str],
+    environment: &[(&str, &Path)],
+) -> anyhow::Result<(i32, String, String)> {
+    let mut command = Command::new(path()?);
+    command
+        .args(arguments)
+        .env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN)
+        .envs(environment.iter().copied());
+    let output = command.stdin(Stdio::null()).output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
 }

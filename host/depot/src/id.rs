@@ -163,6 +163,9 @@ pub enum InvalidActorId {
         /// Length of the refused key.
         bytes: usize,
     },
+    /// The key is what URLs use to go up a folder.
+    #[error("key {0:?} cannot be reached: clients take it for a part of the path; choose another")]
+    DotSegment(String),
 }
 
 impl ActorId {
@@ -171,11 +174,23 @@ impl ActorId {
     /// Longest key, in bytes: room for a path or two UUIDs, small enough for an index row.
     pub const KEY_BYTES_MAX: usize = 256;
 
-    /// Checks both names.
+    /// Checks both names of an actor that may be made.
     ///
     /// # Errors
     /// `InvalidActorId` tells which name is wrong and what is allowed.
     pub fn new(kind: &str, key: &str) -> Result<Self, InvalidActorId> {
+        if matches!(key, "." | "..") {
+            return Err(InvalidActorId::DotSegment(key.to_owned()));
+        }
+        Self::existing(kind, key)
+    }
+
+    /// The same for an actor that may be there: earlier programs made some with the keys `.` and
+    /// `..`.
+    ///
+    /// # Errors
+    /// As [`ActorId::new`].
+    pub fn existing(kind: &str, key: &str) -> Result<Self, InvalidActorId> {
         if !Self::kind_is_valid(kind) {
             return Err(InvalidActorId::Kind(kind.chars().take(80).collect()));
         }

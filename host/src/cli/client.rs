@@ -2,14 +2,17 @@
 
 use std::io::Read;
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use ureq::Agent;
 use ureq::http::{self, HeaderMap, Method, Request, Response};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::failure::Failure;
 use crate::error::Body;
+use crate::gateway::auth::is_loopback;
 
 /// How long a connection may take. 5 s: longer means that nobody is there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -19,6 +22,7 @@ const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// One listener of a host.
 pub(super) struct Client {
     agent: Agent,
+    scheme: &'static str,
     address: String,
     token: Option<String>,
 }
@@ -31,22 +35,32 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// A client of `host:port`, which may have `http://` in front.
-    pub(super) fn new(address: &str, token: Option<String>) -> Result<Self, Failure> {
-        let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-        let parsed = address.parse::<http::uri::Authority>();
+    /// A client of `host:port`, which may have `http://` or `https://` in front. `ca_file`: whom to
+    /// trust instead of the usual authorities.
+    pub(super) fn new(
+        address: &str,
+        token: Option<String>,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let (scheme, authority) = parts(address);
+        let parsed = authority.parse::<http::uri::Authority>();
         if parsed.is_err() || parsed.is_ok_and(|parsed| parsed.port_u16().is_none()) {
             return Err(Failure::usage(format!("{address:?} is no address: write host:port")));
         }
+        let roots = match ca_file {
+            Some(path) => roots(path)?,
+            None => RootCerts::WebPki,
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             // A proxy has no business between an operator and a host.
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_connect(Some(CONNECT_MAX))
             .user_agent(concat!("stockade/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.new_agent(), address: address.to_owned(), token })
+        Ok(Self { agent: config.new_agent(), scheme, address: authority.to_owned(), token })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -138,8 +152,9 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> http::request::Builder {
-        let mut request =
-            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}://{}{path}", self.scheme, self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -202,6 +217,14 @@ impl Client {
             {
                 Failure::unreachable(&self.address, io)
             }
+            ureq::Error::Protocol(_) if self.scheme == "http" => {
+                let words = format!("{error}; if it speaks TLS, write https://{}", self.address);
+                Failure::strange_answer(&self.address, &words)
+            }
+            // Before anything was sent.
+            ureq::Error::Io(io) if untrusted(io).is_some() => {
+                Failure::untrusted(&self.address, &untrusted(io).unwrap_or_default())
+            }
             other => match self.unknown_name() {
                 Some(why) => Failure::unreachable(&self.address, &why),
                 None => Failure::broke_off(&self.address, other),
@@ -216,13 +239,61 @@ impl Client {
     }
 }
 
+/// Scheme and authority of an address.
+fn parts(address: &str) -> (&'static str, &str) {
+    let (scheme, authority) = match address.strip_prefix("https://") {
+        Some(authority) => ("https", authority),
+        None => ("http", address.strip_prefix("http://").unwrap_or(address)),
+    };
+    (scheme, authority.trim_end_matches('/'))
+}
+
+/// Whether an address is on this machine, by what is written there.
+pub(super) fn is_here(address: &str) -> bool {
+    let Ok(authority) = parts(address).1.parse::<http::uri::Authority>() else { return false };
+    let host = authority.host();
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(is_loopback)
+}
+
+/// The certificates in a file.
+fn roots(path: &Path) -> Result<RootCerts, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::file("read certificates from", path, &error.to_string())
+    };
+    let pem = std::fs::read(path).map_err(|error| failed(&error))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| failed(&error))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() {
+        return Err(failed(&"there is none in it"));
+    }
+    Ok(RootCerts::new_with_certs(&found))
+}
+
+/// Why the other side's certificate is not trusted, if that is what has failed.
+fn untrusted(error: &std::io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(error) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
 fn wrong(error: http::Error) -> Failure {
     Failure::usage(format!("cannot be sent: {error}"))
 }
 
 /// What the host says about HTTP, in terms of the command line.
 fn with_hint(mut body: Body) -> Body {
+    let operators = body.details["whose"] == "operators";
     let hint = match (body.group.as_str(), body.code.as_str()) {
+        ("request", "unauthorized") if operators => {
+            "; give it with --admin-token-file FILE or STOCKADE_ADMIN_TOKEN, or set \
+             STOCKADE_DATA_DIR to the data directory of `stockade serve`"
+        }
         ("request", "unauthorized") => "; give it with --token-file FILE or STOCKADE_TOKEN",
         ("request", "wrong-listener") => {
             "; --server is the address for calls, --admin the one for everything else"
@@ -258,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_port_without_a_server_is_unreachable() {
-        let client = Client::new("http://127.0.0.1:1/", None).expect("an address");
+        let client = Client::new("http://127.0.0.1:1/", None, None).expect("an address");
         let failure = client.get("/health").map(|_| ()).expect_err("nobody there");
         assert_eq!(failure.body.code, "unreachable");
         assert!(failure.body.message.contains("stockade serve"), "{}", failure.body.message);
@@ -266,15 +337,38 @@ mod tests {
 
     #[test]
     fn a_name_that_nobody_has_is_unreachable() {
-        let client = Client::new("no-such-host.invalid:7070", None).expect("an address");
+        let client = Client::new("no-such-host.invalid:7070", None, None).expect("an address");
         let failure = client.get("/health").map(|_| ()).expect_err("nobody there");
         assert_eq!(failure.body.code, "unreachable");
     }
 
     #[test]
+    fn what_is_on_this_machine_is_seen_by_its_address() {
+        for address in ["127.0.0.1:7071", "http://localhost:1/", "https://[::1]:7071"] {
+            assert!(is_here(address), "{address}");
+        }
+        for address in ["10.0.0.1:7071", "localhost.example:1", "https://127.0.0.1.example:1", ""] {
+            assert!(!is_here(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_told() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("ca.pem");
+        for text in [None, Some(""), Some("no PEM")] {
+            if let Some(text) = text {
+                std::fs::write(&path, text).expect("written");
+            }
+            let failure = Client::new("https://a:1", None, Some(&path)).map(|_| ());
+            assert_eq!(failure.expect_err("no roots").body.code, "file");
+        }
+    }
+
+    #[test]
     fn addresses_are_checked_before_anything_is_sent() {
         for address in ["", "a b", "host:port/path", "localhost"] {
-            let failure = Client::new(address, None).map(|_| ()).expect_err(address);
+            let failure = Client::new(address, None, None).map(|_| ()).expect_err(address);
             assert_eq!(failure.body.code, "usage");
         }
     }

@@ -4,7 +4,12 @@
 //! data_dir = "/var/lib/stockade"
 //! listen = "127.0.0.1:7070"
 //! admin = "127.0.0.1:7071"
-//! token_file = "/etc/stockade/token"
+//! token_file = "/etc/stockade/token"              # of callers
+//! admin_token_file = "/etc/stockade/admin-token"   # of operators
+//! tls_cert = "/etc/stockade/chain.pem"
+//! tls_key = "/etc/stockade/key.pem"
+//! allow_origin = ["https://app.example"]
+//! allow_host = ["chat.example"]
 //! allow_faults = false      # true: `stockade fault` works
 //! development = false       # true: callers are told the last words of guests that die
 //!
@@ -33,6 +38,11 @@ pub(super) struct Config {
     pub(super) listen: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) token_file: Option<PathBuf>,
+    pub(super) admin_token_file: Option<PathBuf>,
+    pub(super) tls_cert: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
+    pub(super) allow_origin: Vec<String>,
+    pub(super) allow_host: Vec<String>,
     pub(super) allow_faults: bool,
     pub(super) development: bool,
     pub(super) host: HostSettings,
@@ -50,6 +60,7 @@ pub(super) struct HostSettings {
     body_bytes_max: Option<usize>,
     bodies_bytes_max: Option<usize>,
     body_rate_min: Option<u64>,
+    compress_bytes_min: Option<usize>,
     requests_max: Option<usize>,
     operator_requests_max: Option<usize>,
     connections_max: Option<usize>,
@@ -83,6 +94,7 @@ impl HostSettings {
         set(&mut limits.body_bytes_max, self.body_bytes_max);
         set(&mut limits.bodies_bytes_max, self.bodies_bytes_max);
         set(&mut limits.body_rate_min, self.body_rate_min);
+        set(&mut limits.compress_bytes_min, self.compress_bytes_min);
         set(&mut limits.requests_max, self.requests_max);
         set(&mut limits.operator_requests_max, self.operator_requests_max);
         set(&mut limits.connections_max, self.connections_max);

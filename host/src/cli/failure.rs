@@ -44,6 +44,15 @@ impl Failure {
         Self::client("unreachable", message, Retry::Retry, UNREACHED)
     }
 
+    /// Whoever answers there does not prove to be the host. Nothing was sent.
+    pub(super) fn untrusted(address: &str, why: &impl Display) -> Self {
+        let message = format!(
+            "{address} is not trusted: {why}; --ca-file FILE names whom to trust, and the address \
+             must be a name in its certificate"
+        );
+        Self::client("untrusted", message, Retry::Fix, FAILED)
+    }
+
     /// The connection broke after the request was sent: it may have been done.
     pub(super) fn broke_off(address: &str, why: &impl Display) -> Self {
         let message = format!("{address} broke off before its answer was complete: {why}");
@@ -103,6 +112,7 @@ mod tests {
         for (failure, code, retry, exit) in [
             (Failure::usage("m"), "usage", Retry::Fix, 2),
             (Failure::unreachable("a", &"m"), "unreachable", Retry::Retry, 3),
+            (Failure::untrusted("a", &"m"), "untrusted", Retry::Fix, 1),
             (Failure::broke_off("a", &"m"), "broke-off", Retry::UnknownOutcome, 1),
             (Failure::strange_answer("a", &"m"), "strange-answer", Retry::Fix, 1),
             (Failure::file("read", path, &"m"), "file", Retry::Fix, 1),

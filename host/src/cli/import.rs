@@ -15,7 +15,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value as Json;
 use stockade_depot::history::Progress;
-use stockade_depot::{Depot, DepotLimits, NodeSession, PAGE_SIZE, Store, TokioParker};
+use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, PAGE_SIZE, Store, TokioParker};
 
 use super::Context;
 use super::client::Client;
@@ -54,6 +54,8 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let actor = &self.actor.0;
+        ActorId::new(actor.kind(), actor.key()).map_err(HostError::from)?;
         let document = match &self.data_dir {
             Some(dir) => self.offline(context, dir)?,
             None => self.upload(context, &context.admin()?)?,

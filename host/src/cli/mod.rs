@@ -49,10 +49,18 @@ use client::Client;
 use failure::Failure;
 use output::Output;
 
+use crate::server::{TOKEN_FILE, read_private};
+
 /// Where actors are served, unless said otherwise.
 const LISTEN: &str = "127.0.0.1:7070";
 /// Where operators are served, unless said otherwise.
 const ADMIN: &str = "127.0.0.1:7071";
+
+/// Where `serve` keeps everything, unless said otherwise, and where clients on the same machine find
+/// the operators' token.
+const DATA_DIR: &str = "stockade-data";
+/// Names another such directory.
+const DATA_DIR_VARIABLE: &str = "STOCKADE_DATA_DIR";
 
 /// Where clients look for the address of actors.
 const SERVER_VARIABLE: &str = "STOCKADE_SERVER";
@@ -62,11 +70,13 @@ const ADMIN_VARIABLE: &str = "STOCKADE_ADMIN";
 /// Under what the common options are listed.
 const COMMON_HEADING: &str = "Common options";
 const COMMON: &str = "\
-Common options (stockade --help): --json, --server, --admin, --token-file, --log, --log-json";
+Common options (stockade --help): --json, --server, --admin, --token-file,
+--admin-token-file, --ca-file, --log, --log-json";
 
 const AFTER_HELP: &str = "\
 A first actor, examples/counter:
-  stockade serve --data-dir ./data          (in another terminal)
+  export STOCKADE_DATA_DIR=./data           (in both terminals)
+  stockade serve                            (in another terminal)
   stockade deploy counter target/guest/wasm32-wasip1/guest/counter.wasm
   stockade describe counter
   stockade call counter/alice increment 5
@@ -99,16 +109,31 @@ struct Common {
     /// Print one JSON document instead of text; errors are JSON on stderr
     #[arg(long, global = true, help_heading = COMMON_HEADING)]
     json: bool,
-    /// Where to reach actors [env: STOCKADE_SERVER=] [default: 127.0.0.1:7070]
+    /// Where to reach actors; with https:// in front over TLS [env: STOCKADE_SERVER=] [default:
+    /// 127.0.0.1:7070]
     #[arg(long, global = true, value_name = "HOST:PORT", help_heading = COMMON_HEADING)]
     server: Option<String>,
     /// Where to reach operators' routes; for `serve`: where to serve them
     /// [env: STOCKADE_ADMIN=] [default: 127.0.0.1:7071]
     #[arg(long, global = true, value_name = "HOST:PORT", help_heading = COMMON_HEADING)]
     admin: Option<String>,
-    /// File with the token to present, or to ask for; without it STOCKADE_TOKEN is used
+    /// File with the callers' token: to present, or for `serve` to ask for; without it STOCKADE_TOKEN
+    /// is used
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     token_file: Option<PathBuf>,
+    /// The same for operators. Without it STOCKADE_ADMIN_TOKEN is used, else the file `admin-token` in
+    /// STOCKADE_DATA_DIR or ./stockade-data: `serve` makes it, others present it on this machine
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
+    admin_token_file: Option<PathBuf>,
+    /// Trust servers whose certificates lead to those in this file, PEM, instead of the usual ones
+    #[arg(
+        long,
+        global = true,
+        env = "STOCKADE_CA_FILE",
+        value_name = "FILE",
+        help_heading = COMMON_HEADING
+    )]
+    ca_file: Option<PathBuf>,
     /// What to log to stderr, as RUST_LOG takes it: warn, info, stockade=debug
     #[arg(
         long,
@@ -148,26 +173,53 @@ struct Context {
 }
 
 impl Context {
-    /// The listener of actors.
+    /// The listener of actors. Operators may call, too.
     fn server(&self) -> Result<Client, Failure> {
         let address = address(self.common.server.as_ref(), SERVER_VARIABLE, LISTEN);
-        Client::new(&address, self.token()?)
+        let token = self.token()?.map_or_else(|| self.admin_token(), |token| Ok(Some(token)))?;
+        Client::new(&address, token, self.common.ca_file.as_deref())
     }
 
     /// The listener of operators.
     fn admin(&self) -> Result<Client, Failure> {
         let address = address(self.common.admin.as_ref(), ADMIN_VARIABLE, ADMIN);
-        Client::new(&address, self.token()?)
+        let token = self.admin_token()?;
+        let token = token.map_or_else(|| found_token(&address), |token| Ok(Some(token)))?;
+        Client::new(&address, token, self.common.ca_file.as_deref())
     }
 
-    /// The token's text, from its file or the environment.
+    /// The text of the callers' token, from its file or the environment.
     fn token(&self) -> Result<Option<String>, Failure> {
-        let text = match &self.common.token_file {
-            Some(path) => Some(read_token(path)?),
-            None => std::env::var("STOCKADE_TOKEN").ok(),
-        };
-        Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+        given_token(self.common.token_file.as_deref(), "STOCKADE_TOKEN")
     }
+
+    /// The same of the operators'.
+    fn admin_token(&self) -> Result<Option<String>, Failure> {
+        given_token(self.common.admin_token_file.as_deref(), "STOCKADE_ADMIN_TOKEN")
+    }
+}
+
+fn given_token(file: Option<&Path>, variable: &str) -> Result<Option<String>, Failure> {
+    let text = match file {
+        Some(path) => Some(read_token(path)?),
+        None => std::env::var(variable).ok(),
+    };
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// The operators' token of the data directory at hand. It is for hosts of this machine: no other one
+/// gets it.
+fn found_token(address: &str) -> Result<Option<String>, Failure> {
+    if !client::is_here(address) {
+        return Ok(None);
+    }
+    let dir = from_environment(DATA_DIR_VARIABLE).unwrap_or_else(|| DATA_DIR.to_owned());
+    let path = Path::new(&dir).join(TOKEN_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = read_private(&path).map_err(|error| Failure::local(error.to_string()))?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 /// The text of a token file. One that others can read is taken, since secrets that are mounted

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,8 +15,10 @@ use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
 use crate::gateway::auth::Token;
+use crate::gateway::origin::InvalidName;
+use crate::gateway::tls::Tls;
 use crate::host::{HostConfig, ShutdownReport};
-use crate::limits::{LEASE, LEASE_MIN, Limits};
+use crate::limits::{ALLOWED_MAX, LEASE, LEASE_MIN, Limits};
 use crate::server::{self, Addresses, Ending, ServerConfig, ServerError};
 
 /// Exit code after a second signal: 128 + SIGINT, as shells expect.
@@ -27,7 +30,9 @@ const DATA_DIR: &str = "stockade-data";
 /// Run a host until SIGINT or SIGTERM
 ///
 /// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
-/// otherwise; beyond loopback a token is needed. The first signal ends all actors in order; those
+/// otherwise. Operators need a token: the one that the first start makes in the data directory
+/// (`admin-token`), unless another is given. Callers need one beyond loopback, or if one is given. The
+/// two differ; that of operators opens everything. The first signal ends all actors in order; those
 /// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
 /// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
 /// the next start.
@@ -40,7 +45,9 @@ const DATA_DIR: &str = "stockade-data";
 Examples:
   stockade serve --data-dir ./data
   stockade serve --data-dir ./data --listen 127.0.0.1:0 --admin 127.0.0.1:0 --ready-file r.json
-  stockade serve --listen 0.0.0.0:7070 --token-file token
+  stockade serve --listen 0.0.0.0:7070 --token-file token --tls-cert chain.pem --tls-key key.pem
+  stockade serve --allow-origin https://app.example   # pages of that site may call
+  stockade serve --allow-host chat.example            # behind a proxy on this machine
   stockade serve --config stockade.toml
   stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
   stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
@@ -51,6 +58,11 @@ A configuration file, each setting optional, the command line wins:
   listen = \"127.0.0.1:7070\"
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
+  admin_token_file = \"/etc/stockade/admin-token\"
+  tls_cert = \"/etc/stockade/chain.pem\"
+  tls_key = \"/etc/stockade/key.pem\"
+  allow_origin = [\"https://app.example\"]
+  allow_host = [\"chat.example\"]
   allow_faults = false
   development = false
   [host]
@@ -61,11 +73,25 @@ A configuration file, each setting optional, the command line wins:
   call_time_ms = 5000")]
 pub(super) struct Serve {
     /// Where everything is kept; made if missing [default: stockade-data]
-    #[arg(long, env = "STOCKADE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = super::DATA_DIR_VARIABLE, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Speak TLS with callers, and with operators beyond loopback: the certificate, followed by those
+    /// that lead to a root, PEM. Read at start
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Let pages of this site call actors, for example https://app.example. May be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// Take requests for this name on loopback: that of a proxy on this machine. May be given several
+    /// times
+    #[arg(long, value_name = "NAME[:PORT]")]
+    allow_host: Vec<String>,
     /// Settings, TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -151,11 +177,20 @@ impl Serve {
             given.clone().or(file).unwrap_or_else(|| default.to_owned())
         };
         let data_dir = self.data_dir(file.data_dir.clone());
-        let token = match (&context.common.token_file, &file.token_file) {
+        let callers = match (&context.common.token_file, &file.token_file) {
             (None, Some(path)) => Some(super::read_token(path)?),
             _ => context.token()?,
         };
-        let token = token.map(|text| Token::new(&text)).transpose();
+        let operators = match (&context.common.admin_token_file, &file.admin_token_file) {
+            (None, Some(path)) => Some(super::read_token(path)?),
+            _ => context.admin_token()?,
+        };
+        let tls = (self.tls_cert.clone().or(file.tls_cert), self.tls_key.clone().or(file.tls_key));
+        let tls = match tls {
+            (Some(certificate), Some(key)) => Some(Tls::read(&certificate, &key)),
+            (None, None) => None,
+            _ => return Err(Failure::usage("--tls-cert and --tls-key belong together")),
+        };
         let admin = context.common.admin.clone();
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
         let mut host = HostConfig::new(data_dir);
@@ -169,7 +204,11 @@ impl Serve {
             host,
             listen: pick(&self.listen, file.listen, super::LISTEN),
             admin: pick(&admin, file.admin, super::ADMIN),
-            token: token.map_err(|error| Failure::usage(error.to_string()))?,
+            callers: token(callers)?,
+            operators: token(operators)?,
+            tls: tls.transpose().map_err(|error| Failure::local(error.to_string()))?,
+            origins: allowed("--allow-origin", &self.allow_origin, &file.allow_origin)?,
+            hosts: allowed("--allow-host", &self.allow_host, &file.allow_host)?,
         })
     }
 
@@ -185,11 +224,13 @@ impl Serve {
         allow_faults: bool,
         addresses: Addresses,
     ) {
-        let Addresses { listen, admin } = addresses;
+        let Addresses { listen, admin, listen_tls, admin_tls } = addresses;
         let document = json!({
             "event": "ready",
             "listen": listen.to_string(),
             "admin": admin.to_string(),
+            "listen_tls": listen_tls,
+            "admin_tls": admin_tls,
             "data_dir": data_dir.display().to_string(),
             "pid": std::process::id(),
             "faults_allowed": allow_faults,
@@ -197,10 +238,12 @@ impl Serve {
         let text = |_: &Json| {
             let version = env!("CARGO_PKG_VERSION");
             let data_dir = data_dir.display();
+            let scheme = |tls| if tls { "https" } else { "http" };
+            let (called, asked) = (scheme(listen_tls), scheme(admin_tls));
             let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
             format!(
-                "stockade {version}\n  actors     http://{listen}\n  operators  http://{admin}\n  \
-                 data       {data_dir}{faults}"
+                "stockade {version}\n  actors     {called}://{listen}\n  operators  \
+                 {asked}://{admin}\n  data       {data_dir}{faults}"
             )
         };
         // The file first: whoever sees the line may rely on it.
@@ -213,6 +256,25 @@ impl Serve {
             tracing::warn!("cannot announce on stdout");
         }
     }
+}
+
+fn token(text: Option<String>) -> Result<Option<Token>, Failure> {
+    text.map(|text| Token::new(&text))
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// What the command line lists, else the file.
+fn allowed<T>(option: &str, given: &[String], file: &[String]) -> Result<Vec<T>, Failure>
+where
+    T: FromStr<Err = InvalidName>,
+{
+    let list = if given.is_empty() { file } else { given };
+    if list.len() > ALLOWED_MAX {
+        return Err(Failure::usage(format!("{option} may be given {ALLOWED_MAX} times at most")));
+    }
+    let read = list.iter().map(|text| text.parse());
+    read.collect::<Result<_, _>>().map_err(|error| Failure::usage(format!("{option}: {error}")))
 }
 
 /// Readers see nothing or everything.
@@ -253,8 +315,9 @@ fn failure(error: ServerError) -> Failure {
         ServerError::Address { .. } => {
             Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
-        ServerError::Unprotected(_) => Failure::usage(error.to_string()),
+        ServerError::Unprotected(_) | ServerError::OneToken => Failure::usage(error.to_string()),
         ServerError::Threads(_)
+        | ServerError::TokenFile(_)
         | ServerError::AddressSpace { .. }
         | ServerError::FileSize { .. } => Failure::local(error.to_string()),
         ServerError::Listen { .. } => Failure::local(format!(

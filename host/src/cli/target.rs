@@ -20,7 +20,7 @@ impl FromStr for Target {
         let Some((kind, key)) = text.split_once('/') else {
             return Err("an actor is written KIND/KEY, for example counter/alice".to_owned());
         };
-        ActorId::new(kind, key).map(Self).map_err(|error: InvalidActorId| error.to_string())
+        ActorId::existing(kind, key).map(Self).map_err(|error: InvalidActorId| error.to_string())
     }
 }
 

@@ -85,12 +85,20 @@ table! {
     InvalidBody:        "request" "invalid-body"           400 Fix;
     /// The body has another content type than the route takes.
     ContentType:        "request" "content-type"           415 Fix;
+    /// The head did not arrive in time. Nothing was done.
+    HeadTimeout:        "request" "head-timeout"           408 Retry;
+    /// The head is larger than allowed, or has too many fields.
+    HeadTooLarge:       "request" "head-too-large"         431 Fix;
+    /// Path and query are longer than allowed.
+    UriTooLong:         "request" "uri-too-long"           414 Fix;
     /// The body did not arrive in time. Nothing was done.
     BodyTimeout:        "request" "body-timeout"           408 Retry;
     /// The body, or a call's arguments, are larger than allowed.
     PayloadTooLarge:    "request" "payload-too-large"      413 Fix;
     /// No token, or another one than the host's.
     Unauthorized:       "request" "unauthorized"           401 Fix;
+    /// The token is a caller's, and the listener is for operators.
+    Forbidden:          "request" "forbidden"              403 Fix;
     /// A browser sent this from another site's page, or a name that is not this host's.
     ForeignOrigin:      "request" "foreign-origin"         403 Never;
     /// The route belongs to the other listener.
@@ -241,9 +249,13 @@ mod tests {
 request.malformed 400 fix
 request.invalid-body 400 fix
 request.content-type 415 fix
+request.head-timeout 408 retry
+request.head-too-large 431 fix
+request.uri-too-long 414 fix
 request.body-timeout 408 retry
 request.payload-too-large 413 fix
 request.unauthorized 401 fix
+request.forbidden 403 fix
 request.foreign-origin 403 never
 request.wrong-listener 421 fix
 request.no-route 404 fix

@@ -21,7 +21,7 @@ use super::public::segments;
 use super::reply::{Refusal, with_commit};
 use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, json as told, manifest};
 use crate::error::{Code, HostError};
-use crate::host::{ActorOrder, ActorQuery, ActorStatus, Export, SqlRequest};
+use crate::host::{ActorOrder, ActorQuery, ActorStatus, Export, Manifest, SqlRequest};
 
 /// Kinds in one answer, unless asked for fewer or more.
 const LIST_KINDS: usize = 100;
@@ -110,11 +110,18 @@ async fn deploy(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let kind = segments(path)?;
-    if !arguments::is_of_type(&headers, "application/wasm") {
-        return Err(Refusal::new(Code::ContentType, "a component is sent as application/wasm"));
-    }
-    let manifest = manifest::read(&headers, gateway.host.manifest(), &gateway.limits)?;
+    let begun = || -> Result<(String, Manifest), Refusal> {
+        let kind = segments(path)?;
+        if !arguments::is_of_type(&headers, "application/wasm") {
+            return Err(arguments::not_of_type("a component is sent as application/wasm"));
+        }
+        let manifest = manifest::read(&headers, gateway.host.manifest(), &gateway.limits)?;
+        Ok((kind, manifest))
+    };
+    let (kind, manifest) = match begun() {
+        Ok(begun) => begun,
+        Err(refusal) => return Ok(gateway.bodies.refuse(refusal, &headers, body).await),
+    };
     let held = gateway.bodies.read(body).await?;
     let deployed = gateway.host.deploy(&kind, held.bytes.to_vec(), manifest).await?;
     Ok(axum::Json(told::deployed(&deployed)).into_response())
@@ -255,11 +262,11 @@ struct SqlBody {
 
 /// Runs SQL through the actor's live session; read-only unless asked. Never creates an actor.
 async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
+    let held = gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
     if !arguments::is_of_type(&headers, "application/json") {
-        return Err(Refusal::new(Code::ContentType, "statements are sent as application/json"));
+        return Err(arguments::not_of_type("statements are sent as application/json"));
     }
-    let held = gateway.bodies.read(body).await?;
     let SqlBody { sql, parameters, write, rows_max } = serde_json::from_slice(&held.bytes)
         .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
     let parameters = told::sql_parameters(&parameters)?;
@@ -281,11 +288,11 @@ async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
 /// Makes something go wrong for the actor, if the host allows it: the body is a
 /// [`Fault`](crate::fault::Fault).
 async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
+    let held = gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
     if !arguments::is_of_type(&headers, "application/json") {
-        return Err(Refusal::new(Code::ContentType, "a fault is sent as application/json"));
+        return Err(arguments::not_of_type("a fault is sent as application/json"));
     }
-    let held = gateway.bodies.read(body).await?;
     let fault = serde_json::from_slice(&held.bytes)
         .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
     let report = gateway.host.fault(&actor, fault).await?;
@@ -324,15 +331,22 @@ async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
 /// Makes the actor of the plain SQLite file in the body. Refused before the body is read, if it can
 /// be: a client that waits for `100 Continue` sends no bytes in vain.
 async fn import(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
-    let actor = addressed(path)?;
-    if !arguments::is_of_type(&headers, SQLITE_CONTENT_TYPE) {
-        let message = format!("a database is sent as {SQLITE_CONTENT_TYPE}");
-        return Err(Refusal::new(Code::ContentType, message));
-    }
-    let _room = gateway.admission.import()?;
-    let intake = gateway.host.intake(&actor).await.map_err(Refusal::before_body)?;
-    let max = gateway.host.database_bytes_max(&actor).await.map_err(Refusal::before_body)?;
-    let file = intake.create().map_err(HostError::from).map_err(Refusal::before_body)?;
+    let begun = async || -> Result<_, Refusal> {
+        let actor = named_new(path)?;
+        if !arguments::is_of_type(&headers, SQLITE_CONTENT_TYPE) {
+            let words = format!("a database is sent as {SQLITE_CONTENT_TYPE}");
+            return Err(arguments::not_of_type(&words));
+        }
+        let room = gateway.admission.import()?;
+        let intake = gateway.host.intake(&actor).await?;
+        let max = gateway.host.database_bytes_max(&actor).await?;
+        let file = intake.create().map_err(HostError::from)?;
+        Ok((actor, room, intake, max, file))
+    };
+    let (actor, _room, intake, max, file) = match begun().await {
+        Ok(begun) => begun,
+        Err(refusal) => return Ok(gateway.bodies.refuse(refusal, &headers, body).await),
+    };
     gateway.bodies.spool(body, file, max).await?;
     let imported = gateway.host.import_intake(&actor, intake, &mut |_| {}).await?;
     Ok(axum::Json(told::imported(&actor, &imported)).into_response())
@@ -354,7 +368,14 @@ async fn next_chunk(
     }
 }
 
+/// An actor that is there: also one with a key that no new actor may have.
 fn addressed(path: ActorPath) -> Result<ActorId, Refusal> {
+    let (kind, key) = segments(path)?;
+    Ok(ActorId::existing(&kind, &key).map_err(HostError::from)?)
+}
+
+/// An actor that is to be made.
+fn named_new(path: ActorPath) -> Result<ActorId, Refusal> {
     let (kind, key) = segments(path)?;
     Ok(ActorId::new(&kind, &key).map_err(HostError::from)?)
 }
@@ -362,5 +383,5 @@ fn addressed(path: ActorPath) -> Result<ActorId, Refusal> {
 /// `kind/key` as listings print it; a key may hold more slashes.
 fn named(text: &str) -> Result<ActorId, Refusal> {
     let (kind, key) = text.split_once('/').unwrap_or((text, ""));
-    Ok(ActorId::new(kind, key).map_err(HostError::from)?)
+    Ok(ActorId::existing(kind, key).map_err(HostError::from)?)
 }

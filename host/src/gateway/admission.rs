@@ -129,7 +129,8 @@ fn acquire(
     max: usize,
 ) -> Result<OwnedSemaphorePermit, Refusal> {
     Arc::clone(room).try_acquire_owned().map_err(|_| {
-        Refusal::new(Code::HostOverloaded, format!("the host works on {max} {what} already"))
+        let words = format!("the host works on {max} {what} already");
+        Refusal::new(Code::HostOverloaded, words).closing()
     })
 }
 

@@ -45,10 +45,8 @@ pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Re
             .map_err(|error| Refusal::new(Code::InvalidBody, format!("not texts: {error}")));
     }
     let Some(form) = form_of(headers, &header::CONTENT_TYPE) else {
-        return Err(Refusal::new(
-            Code::ContentType,
-            format!("arguments are application/json or {WAVE_CONTENT_TYPE}; set the content type"),
-        ));
+        let words = format!("arguments are application/json or {WAVE_CONTENT_TYPE}");
+        return Err(not_of_type(&words));
     };
     match form {
         Form::Json => {
@@ -72,6 +70,11 @@ pub(super) fn wanted(headers: &HeaderMap) -> Form {
 pub(super) fn is_of_type(headers: &HeaderMap, content_type: &str) -> bool {
     media_type(headers, &header::CONTENT_TYPE)
         .is_some_and(|found| found.eq_ignore_ascii_case(content_type))
+}
+
+/// The refusal of a body that is said to be something else.
+pub(super) fn not_of_type(expected: &str) -> Refusal {
+    Refusal::of_field(Code::ContentType, &header::CONTENT_TYPE, expected)
 }
 
 fn form_of(headers: &HeaderMap, name: &HeaderName) -> Option<Form> {

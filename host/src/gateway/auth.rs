@@ -1,20 +1,38 @@
-//! Who may talk to a listener: the token, and what counts as this machine alone.
+//! Who may talk to a listener: the tokens, and what counts as this machine alone.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
+
+use super::origin::{HostName, Origin};
 
 /// A shorter token could be guessed over a network.
 const TOKEN_BYTES_MIN: usize = 16;
 /// It has to fit into a header beside others.
-const TOKEN_BYTES_MAX: usize = 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 
-/// The secret that operators, and callers beyond loopback, present as `Authorization: Bearer`.
+/// A secret that callers or operators present as `Authorization: Bearer`.
 ///
 /// Only its hash is kept, so that neither a log nor a core file of the gateway shows it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; 32]);
+
+/// Whom both listeners let in.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// What callers present. `None`: nothing, which is for loopback alone.
+    pub callers: Option<Token>,
+    /// What operators present. It opens everything.
+    pub operators: Token,
+    /// The file that has the operators' token, if it is the data directory's.
+    pub operators_file: Option<PathBuf>,
+    /// Sites whose pages may call.
+    pub origins: Vec<Origin>,
+    /// Names that proxies use for this host.
+    pub hosts: Vec<HostName>,
+}
 
 /// A text cannot be a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

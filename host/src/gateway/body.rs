@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
@@ -14,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::reply::Refusal;
 use crate::error::{Code, HostError};
-use crate::limits::HostLimits;
+use crate::limits::{DRAIN_BYTES_MAX, DRAIN_MAX, HostLimits};
 use crate::sqlite::PlainError;
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
@@ -66,7 +68,7 @@ impl Room {
         let overloaded = || {
             let max = self.bytes_max;
             let message = format!("request bodies fill their {max} bytes of memory already");
-            Refusal::new(Code::HostOverloaded, message)
+            Refusal::new(Code::HostOverloaded, message).closing()
         };
         u32::try_from(grains)
             .ok()
@@ -104,6 +106,19 @@ impl Bodies {
         }
     }
 
+    /// Refuses a request whose body was not read. A small one is read and thrown away, so that the
+    /// connection goes on; one that its client holds back until it is asked for never comes.
+    pub(super) async fn refuse(
+        &self,
+        refusal: Refusal,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response {
+        let held_back = headers.contains_key(header::EXPECT);
+        let goes_on = body.is_end_stream() || (!held_back && drained(body).await);
+        if goes_on { refusal } else { refusal.closing() }.into_response()
+    }
+
     /// Reads a body whole.
     ///
     /// # Errors
@@ -125,10 +140,10 @@ impl Bodies {
             let earned = Duration::from_secs(to_u64(bytes.len()) / self.rate_min);
             let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;
             let frame = match frame {
-                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
+                Err(_) => return Err(too_slow()),
                 Ok(None) => break,
                 Ok(Some(Err(_))) => {
-                    return Err(Refusal::new(Code::Malformed, "the body broke off"));
+                    return Err(broke_off());
                 }
                 Ok(Some(Ok(frame))) => frame,
             };
@@ -155,18 +170,21 @@ impl Bodies {
         bytes_max: u64,
     ) -> Result<(), Refusal> {
         let begun = Instant::now();
-        let too_large = |bytes: u64| PlainError::TooLarge { bytes, max: bytes_max };
+        let too_large = |bytes: u64| {
+            let error = HostError::Import(PlainError::TooLarge { bytes, max: bytes_max });
+            Refusal::from(error).closing()
+        };
         if body.size_hint().lower() > bytes_max {
-            return Err(HostError::Import(too_large(body.size_hint().lower())).into());
+            return Err(too_large(body.size_hint().lower()));
         }
         let (mut len, mut part) = (0_u64, BytesMut::with_capacity(SPOOL_BYTES));
         loop {
             let earned = Duration::from_secs(len / self.rate_min);
             let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;
             let frame = match frame {
-                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
+                Err(_) => return Err(too_slow()),
                 Ok(Some(Err(_))) => {
-                    return Err(Refusal::new(Code::Malformed, "the body broke off"));
+                    return Err(broke_off());
                 }
                 Ok(Some(Ok(frame))) => Some(frame),
                 Ok(None) => None,
@@ -175,7 +193,7 @@ impl Bodies {
             if let Some(Ok(data)) = frame.map(hyper::body::Frame::into_data) {
                 len += to_u64(data.len());
                 if len > bytes_max {
-                    return Err(HostError::Import(too_large(len)).into());
+                    return Err(too_large(len));
                 }
                 part.extend_from_slice(&data);
             }
@@ -194,7 +212,34 @@ impl Bodies {
             Code::PayloadTooLarge,
             format!("a body of {bytes} bytes or more is over the limit of {}", self.body_bytes_max),
         )
+        .closing()
     }
+}
+
+/// Reads what is left of a body, if that is little and there soon; whether it was.
+async fn drained(mut body: Body) -> bool {
+    let most = to_u64(DRAIN_BYTES_MAX);
+    let end = Instant::now() + DRAIN_MAX;
+    if body.size_hint().lower() > most {
+        return false;
+    }
+    let mut read = 0;
+    while read <= most {
+        match timeout_at(end, body.frame()).await {
+            Ok(None) => return true,
+            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, |data| to_u64(data.len())),
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn too_slow() -> Refusal {
+    Refusal::new(Code::BodyTimeout, "the body came too slowly").closing()
+}
+
+fn broke_off() -> Refusal {
+    Refusal::new(Code::Malformed, "the body broke off").closing()
 }
 
 /// Writes a part off the runtime's threads.
@@ -203,7 +248,7 @@ async fn write(mut file: File, part: Bytes) -> Result<File, Refusal> {
     let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     written.map_err(|error| {
         let (verb, path, why) = ("write", "the upload".into(), error.to_string());
-        HostError::Import(PlainError::Unreadable { verb, path, why }).into()
+        Refusal::from(HostError::Import(PlainError::Unreadable { verb, path, why })).closing()
     })
 }
 
@@ -214,7 +259,6 @@ fn to_u64(bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::response::IntoResponse;
 
     fn bodies() -> Bodies {
         Bodies::new(&HostLimits {

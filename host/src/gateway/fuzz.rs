@@ -7,6 +7,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value as Json;
 
+use super::auth::{Access, Token};
 use super::{Gateways, MANIFEST_HEADER, Settings, Side};
 use crate::fuzz::{cases, mutated, one};
 use crate::host::{Host, HostConfig, Manifest};
@@ -90,16 +91,25 @@ fn bodies() {
         host.deploy("echo", wasm, manifest).await.expect("deploys");
         host
     });
-    let gateways = Gateways::new(host.clone(), Settings { limits, token: None });
+    let token = "0123456789abcdef";
+    let access = Access {
+        callers: None,
+        operators: Token::new(token).expect("valid"),
+        operators_file: None,
+        origins: Vec::new(),
+        hosts: Vec::new(),
+    };
+    let gateways = Gateways::new(host.clone(), Settings { limits, access });
     let at = "127.0.0.1:7070".parse().expect("an address");
-    let [public, admin] =
-        [Side::Public, Side::Admin].map(|side| TowerToHyperService::new(gateways.router(side, at)));
+    let [public, admin] = [Side::Public, Side::Admin]
+        .map(|side| TowerToHyperService::new(gateways.router(side, at, false)));
     let (mut good, mut refused) = (0, 0);
     cases("gateway::fuzz::bodies", 1_500, |random| {
         let (method, path, side) = ROUTES[crate::fuzz::below(random, ROUTES.len())];
         let content_type = one(random, &TYPES);
         let body = mutated(random, &CORPUS, &DICTIONARY);
         let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
+        request = request.header("authorization", format!("Bearer {token}"));
         if !content_type.is_empty() {
             request = request.header("content-type", content_type);
         }

@@ -1,31 +1,44 @@
-//! One listening socket: accepts connections within a bound and serves HTTP/1.1 on each.
+//! One listening socket: accepts connections within a bound and serves HTTP/1.1 or HTTP/2 on each.
 //!
 //! ```text
-//!  accept ──> room for a connection? ──> a thread's ──> head within request_read_max ──> routes
-//!     │             waits in the kernel       a slow head: closed
+//!  accept ──> room for a connection? ──> a thread's ──> TLS? ──> HTTP/1.1 or HTTP/2 ──> routes
+//!     │             waits in the kernel       each within request_read_max
 //!     └ stop: the socket closes, idle connections close, requests in progress get their answer
 //! ```
+//!
+//! Invariant: all requests of a connection run on its thread and end with it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::line::{Answer, Line};
 use super::patience::Patient;
 use super::threads::{Seat, Threads};
-use crate::limits::HostLimits;
+use super::tls::Tls;
+use super::wire::Wire;
+use crate::limits::{
+    FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, HostLimits, PIECE_BYTES, STREAMS_MAX,
+    STREAMS_RESET_MAX, WINDOW_BYTES,
+};
 
-/// Bytes of a request's head. 64 KiB: a manifest header fits, a flood does not.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept: without descriptors the next one fails at once, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -38,6 +51,7 @@ pub struct Listener {
 
 impl Listener {
     /// Serves `router` on a bound socket, the connections on `threads`; `None`: on this runtime.
+    /// With `tls` nothing else is spoken.
     ///
     /// # Errors
     /// If the socket does not know its own address.
@@ -46,12 +60,14 @@ impl Listener {
         router: Router,
         limits: &HostLimits,
         threads: Option<Arc<Threads>>,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let accept = Accept {
             router,
             threads,
+            tls,
             stopped,
             room: Arc::new(Semaphore::new(limits.connections_max.max(1))),
             read_max: limits.request_read_max,
@@ -87,6 +103,7 @@ impl Listener {
 struct Accept {
     router: Router,
     threads: Option<Arc<Threads>>,
+    tls: Option<Tls>,
     stopped: watch::Receiver<bool>,
     room: Arc<Semaphore>,
     read_max: Duration,
@@ -127,14 +144,13 @@ impl Accept {
         permit: OwnedSemaphorePermit,
         seat: Option<Seat>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let service = TowerToHyperService::new(self.router.clone());
-        let mut stopped = self.stopped.clone();
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.read_max)
-            .max_buf_size(HEAD_BYTES_MAX);
-        let stall_max = self.write_stall_max;
+        let spoken = Spoken {
+            routes: TowerToHyperService::new(self.router.clone()),
+            stopped: self.stopped.clone(),
+            read_max: self.read_max,
+            stall_max: self.write_stall_max,
+        };
+        let acceptor = self.tls.as_ref().map(Tls::acceptor);
         async move {
             let _places = (permit, seat);
             // Of this thread's runtime from here on.
@@ -142,25 +158,96 @@ impl Accept {
                 Ok(stream) => stream,
                 Err(error) => return tracing::debug!(%error, "connection not taken"),
             };
-            let stream = TokioIo::new(Patient::new(stream, stall_max));
-            let connection = builder.serve_connection(stream, service);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => Some(ended),
-                () = stop_asked(&mut stopped) => None,
-            };
-            let ended = match ended {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                // Clients go away all the time; nothing here needs an operator.
-                tracing::debug!(%error, "connection ended");
+            let Some(acceptor) = acceptor else { return spoken.serve(stream).await };
+            match tokio::time::timeout(spoken.read_max, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => spoken.serve(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "no TLS with this client"),
+                Err(_) => tracing::debug!("no TLS with this client in time"),
             }
+        }
+    }
+}
+
+/// What a connection needs once its bytes can be read.
+struct Spoken {
+    routes: TowerToHyperService<Router>,
+    stopped: watch::Receiver<bool>,
+    read_max: Duration,
+    stall_max: Duration,
+}
+
+impl Spoken {
+    async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
+        let Self { routes, mut stopped, read_max, stall_max } = self;
+        let line = Arc::<Line>::default();
+        let stream = Patient::new(stream, stall_max);
+        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&line), read_max, stall_max));
+        let asked = Arc::clone(&line);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let turn = asked.begin(&mut request);
+            let answered = routes.call(request);
+            async move {
+                let answered: Result<_, Infallible> = answered.await;
+                answered
+                    .map(|response| -> Response<Answer> { response.map(|body| turn.answer(body)) })
+            }
+        });
+        let streams = Arc::<Mutex<JoinSet<()>>>::default();
+        let builder = builder(Streams(Arc::downgrade(&streams)));
+        let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            () = stop_asked(&mut stopped) => None,
+            () = line.leaving() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients go away all the time; nothing here needs an operator.
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+}
+
+/// Both versions with their bounds. Times are looked after by [`Wire`].
+fn builder(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
+    builder
+        .http1()
+        .header_read_timeout(None)
+        .max_headers(HEAD_FIELDS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let (by_client, by_us) = STREAMS_RESET_MAX;
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(PIECE_BYTES)
+        .max_pending_accept_reset_streams(by_client)
+        .max_local_error_reset_streams(by_us);
+    builder
+}
+
+/// Runs the requests of an HTTP/2 connection on its thread, for as long as the connection has them:
+/// they know each other.
+#[derive(Clone)]
+struct Streams(Weak<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        if let Some(streams) = self.0.upgrade() {
+            let mut streams = streams.lock();
+            while streams.try_join_next().is_some() {}
+            streams.spawn(stream);
         }
     }
 }
@@ -200,7 +287,8 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let limits = HostLimits::default();
         let threads = Arc::new(Threads::start().expect("starts"));
-        let listener = Listener::start(socket, router, &limits, Some(threads)).expect("starts");
+        let listener =
+            Listener::start(socket, router, &limits, Some(threads), None).expect("starts");
         let mut stream = TcpStream::connect(listener.address()).await.expect("connects");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
         let mut answer = Vec::new();

@@ -25,23 +25,28 @@ mod admission;
 mod arguments;
 pub mod auth;
 mod body;
+mod compress;
 mod guard;
 mod json;
+mod line;
 mod listen;
 mod manifest;
+pub mod origin;
 mod patience;
 mod public;
 mod readers;
 mod reply;
 mod threads;
+pub mod tls;
 mod wellformed;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -52,9 +57,11 @@ use crate::host::Host;
 use crate::limits::HostLimits;
 
 use admission::Admission;
-use auth::Token;
+use auth::Access;
 use body::Bodies;
+use compress::Compressor;
 use guard::Guard;
+use origin::Origins;
 use readers::Readers;
 use reply::Refusal;
 
@@ -96,7 +103,7 @@ pub struct Settings {
     /// Bounds of the process.
     pub limits: HostLimits,
     /// Whom to let in.
-    pub token: Option<Token>,
+    pub access: Access,
 }
 
 /// Shared by both listeners.
@@ -106,50 +113,70 @@ pub(crate) struct Gateway {
     bodies: Bodies,
     readers: Readers,
     admission: Admission,
+    compressor: Compressor,
 }
 
 /// The routes of both sides.
 #[derive(Clone)]
 pub struct Gateways {
     gateway: Arc<Gateway>,
-    token: Option<Token>,
+    access: Access,
 }
 
 impl Gateways {
     /// Puts the gateway in front of a host.
     #[must_use]
     pub fn new(host: Host, settings: Settings) -> Self {
-        let Settings { limits, token } = settings;
+        let Settings { limits, access } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
+        let compressor = Compressor::new(&limits);
         let readers = Readers::new();
-        let gateway = Gateway { host, limits, bodies, readers, admission };
-        Self { gateway: Arc::new(gateway), token }
+        let gateway = Gateway { host, limits, bodies, readers, admission, compressor };
+        Self { gateway: Arc::new(gateway), access }
     }
 
-    /// The routes of one side, for a listener at `address`. Admin routes ask for the token whenever
-    /// there is one, public routes only beyond loopback.
-    pub fn router(&self, side: Side, address: SocketAddr) -> Router {
-        let loopback = auth::is_loopback(address.ip());
-        let asks = side == Side::Admin || !loopback;
-        let token = if asks { self.token.clone() } else { None };
-        let guard = Arc::new(Guard { token, loopback, side, gateway: Arc::clone(&self.gateway) });
+    /// The routes of one side, for a listener at `address`, which speaks TLS or not. Admin routes
+    /// ask for the operators' token, public routes for one of both if callers have one.
+    pub fn router(&self, side: Side, address: SocketAddr, tls: bool) -> Router {
+        let gateway = Arc::clone(&self.gateway);
+        let access = self.access.clone();
+        let origins = if side == Side::Public { access.origins.clone() } else { Vec::new() };
+        let (loopback, scheme) =
+            (auth::is_loopback(address.ip()), if tls { "https" } else { "http" });
+        let origins = Origins(origins);
+        let guard = Arc::new(Guard { side, access, origins, loopback, scheme, gateway });
         let (routes, elsewhere) = match side {
             Side::Public => (public::routes(), ["/admin"].as_slice()),
             Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),
         };
         routes
-            .fallback(move |uri: Uri| std::future::ready(no_route(side, elsewhere, uri.path())))
+            .fallback(async move |State(gateway): State<Arc<Gateway>>, request: Request| {
+                let refusal = no_route(side, elsewhere, request.uri().path());
+                refuse(&gateway, refusal, request).await
+            })
             .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
             // Probes are answered however busy the host is.
             .route("/health", get(health))
             .route("/ready", get(ready))
-            .method_not_allowed_fallback(|| async {
-                Refusal::new(Code::HttpMethod, "this route does not take this HTTP method")
-            })
+            .method_not_allowed_fallback(
+                async |State(gateway): State<Arc<Gateway>>, request: Request| {
+                    let words = format!(
+                        "this route does not take {}; the field `allow` of this answer has what \
+                         it takes",
+                        request.method()
+                    );
+                    refuse(&gateway, Refusal::new(Code::HttpMethod, words), request).await
+                },
+            )
             .layer(from_fn_with_state(guard, guard::check))
             .with_state(Arc::clone(&self.gateway))
     }
+}
+
+async fn refuse(gateway: &Gateway, refusal: Refusal, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    gateway.bodies.refuse(refusal, &parts.headers, body).await
 }
 
 fn no_route(side: Side, elsewhere: &[&str], path: &str) -> Refusal {

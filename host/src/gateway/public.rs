@@ -28,12 +28,15 @@ async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (kind, key, method) = segments(path)?;
-    let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
-    let limits = gateway.host.limits(actor.kind()).await;
+    let named = named(path);
+    let kind = named.as_ref().map_or("", |(actor, _)| actor.kind());
+    let limits = gateway.host.limits(kind).await;
     // All that is asked of kinds that are missing counts as one, whatever they are called.
-    let _room = gateway.admission.call(limits.as_ref().map_or("", |_| actor.kind()))?;
+    let room = gateway.admission.call(limits.as_ref().map_or("", |_| kind));
+    let _room = room.map_err(Refusal::closing)?;
+    // Read whole, so that the connection goes on whatever is wrong with the rest.
     let held = gateway.bodies.read(body).await?;
+    let (actor, method) = named?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Before anything is read of it. A kind that is missing is told by the call.
     if let Ok(limits) = limits
@@ -55,6 +58,15 @@ async fn call(
     let reply =
         reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     Ok(reply::of_call(&reply, wanted))
+}
+
+/// The actor and the method that a path names.
+fn named(
+    path: Result<Path<(String, String, String)>, PathRejection>,
+) -> Result<(ActorId, String), Refusal> {
+    let (kind, key, method) = segments(path)?;
+    let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
+    Ok((actor, method))
 }
 
 /// Describes the methods of a kind.

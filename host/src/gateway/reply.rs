@@ -28,11 +28,9 @@ impl Refusal {
     /// A refusal of the gateway itself: nothing reached the host.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         let body = Box::new(code.body(message.into(), json!({})));
-        Self { code, body, retry_after: code.retry_after(), closes: true }
+        Self { code, body, retry_after: code.retry_after(), closes: false }
     }
-}
 
-impl Refusal {
     /// A call that failed. `for_authors`: whoever calls may know what the guest said when it died.
     pub(super) fn of_call(error: HostError, for_authors: bool) -> Self {
         let body = for_authors.then(|| Box::new(error.body_for_authors()));
@@ -42,7 +40,24 @@ impl Refusal {
 
     /// What the host refuses while the request's body is still to come.
     pub(super) fn before_body(error: HostError) -> Self {
-        Self { closes: true, ..Self::from(error) }
+        Self::from(error).closing()
+    }
+
+    /// Because of one field of the head.
+    pub(super) fn of_field(code: Code, field: &HeaderName, message: &str) -> Self {
+        let details = json!({ "header": field.as_str() });
+        Self::new(code, format!("`{field}`: {message}")).with(details)
+    }
+
+    /// With the facts by name.
+    pub(super) fn with(mut self, details: Json) -> Self {
+        self.body.details = details;
+        self
+    }
+
+    /// While the request's body is still to come, so that the connection cannot go on.
+    pub(super) fn closing(self) -> Self {
+        Self { closes: true, ..self }
     }
 }
 
@@ -53,9 +68,8 @@ impl From<HostError> for Refusal {
         if code == Code::Internal {
             tracing::error!(%error, "internal error");
         }
-        // Names are looked at before the body is read; everything else comes after.
-        let closes = code == Code::InvalidActor;
-        Self { code, body: Box::new(error.body()), retry_after: error.retry_after(), closes }
+        let (body, retry_after) = (Box::new(error.body()), error.retry_after());
+        Self { code, body, retry_after, closes: false }
     }
 }
 

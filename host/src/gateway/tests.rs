@@ -1,5 +1,8 @@
 //! The rules of the listeners, asked over real sockets in front of a small real host.
 
+mod heads;
+mod pages;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,23 +16,35 @@ use crate::host::HostConfig;
 use crate::limits::HostLimits;
 use crate::server::{Server, ServerConfig};
 
-const TOKEN: &str = "0123456789abcdef";
+const CALLERS: &str = "callers-0123456789";
+const OPERATORS: &str = "operators-0123456789";
 
 struct Running {
     server: Server,
     _dir: TempDir,
 }
 
-async fn start(token: Option<&str>, limits: HostLimits) -> Running {
+async fn start(limits: HostLimits) -> Running {
+    start_with(limits, |config| config).await
+}
+
+async fn start_with(
+    limits: HostLimits,
+    change: impl FnOnce(ServerConfig) -> ServerConfig,
+) -> Running {
     let dir = tempfile::tempdir().expect("temporary directory");
     let host = HostConfig { limits, ..HostConfig::new(dir.path()) };
     let config = ServerConfig {
         host,
         listen: "127.0.0.1:0".to_owned(),
         admin: "127.0.0.1:0".to_owned(),
-        token: token.map(|token| Token::new(token).expect("valid")),
+        callers: None,
+        operators: Some(Token::new(OPERATORS).expect("valid")),
+        tls: None,
+        origins: Vec::new(),
+        hosts: Vec::new(),
     };
-    Running { server: Server::start(config).await.expect("starts"), _dir: dir }
+    Running { server: Server::start(change(config)).await.expect("starts"), _dir: dir }
 }
 
 /// Which listener to ask.
@@ -55,7 +70,8 @@ impl Running {
         String::from_utf8(answer).expect("UTF-8")
     }
 
-    /// Status and `group.code` of the answer to a request without a body.
+    /// Status and `group.code` of the answer to a request without a body. Operators have their
+    /// token, unless `headers` has one.
     async fn ask(&self, at: At, line: &str, headers: &[&str]) -> (u16, String) {
         self.send(at, line, headers, "").await
     }
@@ -64,6 +80,10 @@ impl Running {
         let mut request = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
         if !headers.iter().any(|header| header.starts_with("host:")) {
             request.push_str("host: 127.0.0.1:7070\r\n");
+        }
+        let has_token = headers.iter().any(|header| header.starts_with("authorization:"));
+        if matches!(at, At::Admin) && !has_token {
+            request.push_str(&format!("authorization: Bearer {OPERATORS}\r\n"));
         }
         for header in headers {
             request.push_str(header);
@@ -75,13 +95,7 @@ impl Running {
         request.push_str("\r\n");
         request.push_str(body);
         let answer = self.raw(at, &request).await;
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let status = head[9..12].parse().expect("a status");
-        let body: Json = serde_json::from_str(body).unwrap_or(Json::Null);
-        let code = match (&body["group"], &body["code"]) {
-            (Json::String(group), Json::String(code)) => format!("{group}.{code}"),
-            _ => String::new(),
-        };
+        let (_, status, code) = read(&answer);
         (status, code)
     }
 
@@ -90,13 +104,25 @@ impl Running {
     }
 }
 
+/// Head, status and `group.code` of an answer.
+fn read(answer: &str) -> (&str, u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let status = head[9..12].parse().expect("a status");
+    let body: Json = serde_json::from_str(body).unwrap_or(Json::Null);
+    let code = match (&body["group"], &body["code"]) {
+        (Json::String(group), Json::String(code)) => format!("{group}.{code}"),
+        _ => String::new(),
+    };
+    (head, status, code)
+}
+
 fn told(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_listener_refuses_what_belongs_to_the_other() {
-    let running = start(None, HostLimits::default()).await;
+    let running = start(HostLimits::default()).await;
     let wrong = told(421, "request.wrong-listener");
     for line in
         ["GET /admin/actors", "PUT /admin/kinds/a", "DELETE /admin/actors/a/b", "GET /admin"]
@@ -123,7 +149,7 @@ async fn each_listener_refuses_what_belongs_to_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_other_sites_are_refused_on_loopback() {
-    let running = start(None, HostLimits::default()).await;
+    let running = start(HostLimits::default()).await;
     let foreign = told(403, "request.foreign-origin");
     for headers in [
         ["host: evil.example", "accept: */*"],
@@ -142,24 +168,40 @@ async fn pages_of_other_sites_are_refused_on_loopback() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_need_the_token_and_local_callers_do_not() {
-    let running = start(Some(TOKEN), HostLimits::default()).await;
-    let line = "GET /admin/actors";
-    let refused = told(401, "request.unauthorized");
-    assert_eq!(running.ask(At::Admin, line, &[]).await, refused);
-    let wrong = ["authorization: Bearer 0123456789abcdeX"];
-    assert_eq!(running.ask(At::Admin, line, &wrong).await, refused);
-    let right = [format!("authorization: Bearer {TOKEN}")];
-    assert_eq!(running.ask(At::Admin, line, &[&right[0]]).await, told(200, ""));
-    assert_eq!(running.ask(At::Admin, "GET /health", &[]).await, told(200, ""));
-    let call = running.ask(At::Public, "POST /actors/a/b/c", &[]).await;
-    assert_eq!(call, told(404, "request.kind-missing"));
+async fn operators_may_do_all_and_callers_may_call() {
+    let (line, call) = ("GET /admin/actors", "POST /actors/a/b/c");
+    let (refused, missing) = (told(401, "request.unauthorized"), told(404, "request.kind-missing"));
+    let bearer = |token: &str| format!("authorization: Bearer {token}");
+    let running = start(HostLimits::default()).await;
+    for wrong in
+        [bearer("operators-012345678X"), bearer(CALLERS), bearer(""), "authorization: x".to_owned()]
+    {
+        assert_eq!(running.ask(At::Admin, line, &[&wrong]).await, refused, "{wrong}");
+    }
+    assert_eq!(running.ask(At::Admin, line, &[&bearer(OPERATORS)]).await, told(200, ""));
+    assert_eq!(running.ask(At::Admin, "GET /health", &["authorization: x"]).await, told(200, ""));
+    assert_eq!(running.ask(At::Public, call, &[]).await, missing, "callers on loopback need none");
+    running.end().await;
+
+    let callers = Some(Token::new(CALLERS).expect("valid"));
+    let running =
+        start_with(HostLimits::default(), |config| ServerConfig { callers, ..config }).await;
+    let forbidden = told(403, "request.forbidden");
+    for line in [line, "PUT /admin/kinds/a", "DELETE /admin/actors/a/b", "POST /admin/verify"] {
+        assert_eq!(running.ask(At::Admin, line, &[&bearer(CALLERS)]).await, forbidden, "{line}");
+    }
+    assert_eq!(running.ask(At::Admin, line, &[&bearer(OPERATORS)]).await, told(200, ""));
+    assert_eq!(running.ask(At::Public, call, &[]).await, refused);
+    for token in [CALLERS, OPERATORS] {
+        assert_eq!(running.ask(At::Public, call, &[&bearer(token)]).await, missing, "{token}");
+    }
+    assert_eq!(running.ask(At::Public, "GET /ready", &[]).await, told(200, ""));
     running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_do_not_read_are_refused_with_their_code() {
-    let running = start(None, HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
+    let running = start(HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
     let json = ["content-type: application/json"];
     let call = "POST /actors/a/b/c";
     let sql = "POST /admin/actors/a/b/sql";
@@ -213,7 +255,7 @@ async fn requests_that_read_in_two_ways_are_refused_before_any_route() {
 /// A host with `body_bytes_max` below a kind's default used to refuse every deploy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
-    let running = start(None, HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
+    let running = start(HostLimits { body_bytes_max: 1000, ..HostLimits::default() }).await;
     let host = running.server.host();
     let wasm = wat::parse_str(
         r#"(component
@@ -241,7 +283,7 @@ async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_that_cannot_work_is_refused_and_deploys_nothing() {
-    let running = start(None, HostLimits::default()).await;
+    let running = start(HostLimits::default()).await;
     let deploy = "PUT /admin/kinds/a";
     let wasm = "content-type: application/wasm";
     let got = running.send(At::Admin, deploy, &[wasm], "not wasm").await;
@@ -258,13 +300,13 @@ async fn a_deploy_that_cannot_work_is_refused_and_deploys_nothing() {
 async fn slow_heads_and_bodies_do_not_hold_a_connection() {
     let limits =
         HostLimits { request_read_max: Duration::from_millis(200), ..HostLimits::default() };
-    let running = start(None, limits).await;
+    let running = start(limits).await;
     let head = tokio::time::timeout(
         Duration::from_secs(10),
         running.raw(At::Public, "GET /health HTTP/1.1\r\nhost: localh"),
     );
     let head = head.await.expect("the connection is closed");
-    assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
+    assert_eq!(read(&head).2, "request.head-timeout", "{head}");
     let body = "POST /actors/a/b/c HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                 content-type: application/json\r\ncontent-length: 10\r\n\r\n[1";
     let body = tokio::time::timeout(Duration::from_secs(10), running.raw(At::Public, body));
@@ -275,7 +317,7 @@ async fn slow_heads_and_bodies_do_not_hold_a_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_its_room_the_gateway_says_overloaded_and_still_answers_probes() {
-    let running = start(None, HostLimits { requests_max: 1, ..HostLimits::default() }).await;
+    let running = start(HostLimits { requests_max: 1, ..HostLimits::default() }).await;
     let running = Arc::new(running);
     let held = "POST /actors/a/b/c HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/json\r\ncontent-length: 10\r\n\r\n[1";
@@ -311,7 +353,7 @@ async fn beyond_its_room_the_gateway_says_overloaded_and_still_answers_probes() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_shutdown_nothing_listens() {
-    let running = start(None, HostLimits::default()).await;
+    let running = start(HostLimits::default()).await;
     let addresses = running.server.addresses();
     running.end().await;
     assert!(TcpStream::connect(addresses.listen).await.is_err());

@@ -4,24 +4,44 @@
 use std::fmt;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::MANIFEST_HEADER;
+use super::line::Flaw;
 use super::reply::Refusal;
 use crate::error::Code;
+use crate::limits::{HEAD_BYTES_MAX, URI_BYTES_MAX};
+
+/// Fields that mean one thing: of two nobody knows which counts.
+static SINGLE: [HeaderName; 7] = [
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::ORIGIN,
+    header::TRANSFER_ENCODING,
+    HeaderName::from_static(MANIFEST_HEADER),
+];
 
 /// Whether path and headers mean one thing.
 pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
-    if !is_percent_encoded(parts.uri.path().as_bytes()) {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > URI_BYTES_MAX {
+        let words = format!("path and query have {} bytes, over {URI_BYTES_MAX}", target.len());
+        return Err(Refusal::new(Code::UriTooLong, words));
+    }
+    if !is_percent_encoded(target.as_bytes()) {
         let words = "the path has a % without two hexadecimal digits; % itself is written %25";
         return Err(Refusal::new(Code::Malformed, words));
     }
+    check_lengths(parts)?;
     check_body_headers(&parts.headers)
 }
 
-fn is_percent_encoded(path: &[u8]) -> bool {
-    let mut rest = path.iter();
+fn is_percent_encoded(target: &[u8]) -> bool {
+    let mut rest = target.iter();
     while let Some(byte) = rest.next() {
         let encoded = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
         if *byte == b'%' && !(encoded(rest.next()) && encoded(rest.next())) {
@@ -31,14 +51,40 @@ fn is_percent_encoded(path: &[u8]) -> bool {
     true
 }
 
+/// Where a body ends must be the same for everybody on the way; if not, nothing that follows is read.
+fn check_lengths(parts: &Parts) -> Result<(), Refusal> {
+    match parts.extensions.get::<Flaw>() {
+        Some(Flaw::BothLengths) => {
+            let words = "a request has this or `transfer-encoding`, not both";
+            let refusal = Refusal::of_field(Code::Malformed, &header::CONTENT_LENGTH, words);
+            return Err(refusal.closing());
+        }
+        Some(Flaw::TooLarge) => {
+            let words = format!("the head of the request has more than {HEAD_BYTES_MAX} bytes");
+            return Err(Refusal::new(Code::HeadTooLarge, words));
+        }
+        None => {}
+    }
+    let coding = parts.headers.get(header::TRANSFER_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let words = "only `chunked` is taken";
+        let refusal = Refusal::of_field(Code::Malformed, &header::TRANSFER_ENCODING, words);
+        return Err(refusal.closing());
+    }
+    Ok(())
+}
+
 fn check_body_headers(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
-        return Err(Refusal::new(Code::Malformed, "the request has several content types"));
+    if headers.len() != headers.keys_len()
+        && let Some(twice) =
+            SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
+    {
+        return Err(Refusal::of_field(Code::Malformed, twice, "the request has several"));
     }
     let encodings = headers.get_all(header::CONTENT_ENCODING);
     if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let words = "bodies are taken as they are; leave the content encoding out";
-        return Err(Refusal::new(Code::ContentType, words));
+        let words = "bodies are taken as they are; leave it out";
+        return Err(Refusal::of_field(Code::ContentType, &header::CONTENT_ENCODING, words));
     }
     let content_type = headers.get(header::CONTENT_TYPE);
     let Some(content_type) = content_type else { return Ok(()) };
@@ -49,8 +95,8 @@ fn check_body_headers(headers: &HeaderMap) -> Result<(), Refusal> {
         name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8")
     });
     if foreign {
-        let words = "text is taken as UTF-8; set the character set to utf-8 or leave it out";
-        return Err(Refusal::new(Code::ContentType, words));
+        let words = "text is taken as UTF-8; set the charset to utf-8 or leave it out";
+        return Err(Refusal::of_field(Code::ContentType, &header::CONTENT_TYPE, words));
     }
     Ok(())
 }
@@ -198,9 +244,12 @@ mod tests {
             ("/actors/counter/%zz/get", 400),
             ("/actors/counter/%2/get", 400),
             ("/actors/counter/a/get%", 400),
+            ("/admin/actors?kind=%41", 200),
+            ("/admin/actors?kind=%zz", 400),
         ] {
             assert_eq!(status(path, &[]), expected, "{path}");
         }
+        assert_eq!(status(&format!("/{}", "a".repeat(URI_BYTES_MAX)), &[]), 414);
     }
 
     #[test]
@@ -209,6 +258,12 @@ mod tests {
             (&[("content-type", "application/json; charset=UTF-8")][..], 200),
             (&[("content-type", "application/json; charset=\"utf-8\"")], 200),
             (&[("content-encoding", "identity")], 200),
+            (&[("transfer-encoding", "Chunked")], 200),
+            (&[("accept", "a/b"), ("accept", "c/d")], 200),
+            (&[("transfer-encoding", "gzip, chunked")], 400),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], 400),
+            (&[("authorization", "a"), ("authorization", "b")], 400),
+            (&[("stockade-manifest", "{}"), ("stockade-manifest", "{}")], 400),
             (&[("content-type", "application/json; charset=utf-16")], 415),
             (&[("content-encoding", "gzip")], 415),
             (&[("content-encoding", "identity"), ("content-encoding", "br")], 415),

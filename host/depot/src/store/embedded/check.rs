@@ -238,7 +238,7 @@ impl Look<'_> {
 
     fn listed(&mut self, conn: &Connection, rows: impl IntoIterator<Item = Named>) {
         for Named { kind, key, db } in rows {
-            match (ActorId::new(&kind, &key), <[u8; 16]>::try_from(db.as_slice())) {
+            match (ActorId::existing(&kind, &key), <[u8; 16]>::try_from(db.as_slice())) {
                 (Ok(actor), Ok(db)) => {
                     let db = DbId(db);
                     if let Err(what) = self.actor(conn, &actor, db) {

@@ -254,7 +254,7 @@ pub(super) fn actor_of(row: &Row<'_>, of: &ActorId) -> Read<ActorState> {
 /// A directory row, the head after it, and whose snapshot is kept.
 pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
     let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);
-    let actor = ActorId::new(&kind, &key)
+    let actor = ActorId::existing(&kind, &key)
         .map_err(|error| StoreError::Corrupt(format!("a stored actor's name: {error}")))?;
     let row_of = ActorRow {
         actor,

@@ -400,7 +400,7 @@ fn bind(head: &mut Vec<Value>, columns: &[&str], kind: Option<String>, key: Opti
             *value = Value::Integer(rows::start_to_sql(Start::Zeros));
         }
     }
-    let actor = kind.zip(key).and_then(|(kind, key)| ActorId::new(&kind, &key).ok());
+    let actor = kind.zip(key).and_then(|(kind, key)| ActorId::existing(&kind, &key).ok());
     // A head that no actor has is nobody's: no name has this hash.
     head.push(Value::Blob(actor.map_or([0; 16], |actor| actor.name_hash().0).to_vec()));
 }

@@ -1,0 +1,97 @@
+//! TLS: what a listener shows to prove who it is.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// Protocols that a client may choose from.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A certificate with its key, read from their files.
+#[derive(Clone)]
+pub struct Tls(Arc<ServerConfig>);
+
+/// Why they cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read, or is not PEM.
+    #[error("read the {what} from {}: {error}", .path.display())]
+    Unread {
+        /// Which of the two.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: pem::Error,
+    },
+    /// There is no certificate in the file.
+    #[error("{} has no certificate: expected PEM, `BEGIN CERTIFICATE`", .0.display())]
+    NoCertificate(PathBuf),
+    /// The two do not belong together, or cannot be used.
+    #[error("use {} with the key in {}: {error}", certificate.display(), key.display())]
+    Unusable {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+}
+
+impl Tls {
+    /// Reads a certificate, followed by those that lead to a root, and its key.
+    ///
+    /// # Errors
+    /// `TlsError` names the file.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let unread = |what, path: &Path| {
+            let path = path.to_owned();
+            move |error| TlsError::Unread { what, path, error }
+        };
+        let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+            .and_then(|found| found.collect())
+            .map_err(unread("certificate", certificate))?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate(certificate.to_owned()));
+        }
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(unread("key", key))?;
+        warn_if_open(key);
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, secret));
+        let (certificate, key) = (certificate.to_owned(), key.to_owned());
+        let mut config = config.map_err(|error| TlsError::Unusable { certificate, key, error })?;
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+        Ok(Self(Arc::new(config)))
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+/// A secret that others can read is taken, since those that are mounted often are like that, but not
+/// without a word.
+fn warn_if_open(key: &Path) {
+    let mode = std::fs::metadata(key).map(|file| file.permissions().mode() & 0o7777);
+    if let Ok(mode) = mode
+        && mode & 0o077 != 0
+    {
+        let (path, mode) = (key.display(), format!("{mode:o}"));
+        tracing::warn!(%path, mode, "others can read the key: chmod 600");
+    }
+}
