@@ -85,9 +85,9 @@ fn a_host_for_development_tells_callers_as_well() {
     assert_eq!((heard.status, &body["code"]), (500, &json!("trapped")));
     assert_eq!(body["details"]["last_words"], TRACEBACK, "{body}");
     assert!(body["details"]["backtrace"].as_str().unwrap().contains("lifecycle_trap"), "{body}");
-    let server = format!("http://{}", program.listen);
     let (code, _, said) =
-        program::run(&["call", "lifecycle_trap/one", "trap-now", "--server", &server]).unwrap();
+        program::run(&["call", "lifecycle_trap/one", "trap-now", "--server", &program.listen])
+            .unwrap();
     assert!(code == 1 && said.contains("last words") && said.contains("told to trap"), "{said}");
     program.stop().unwrap();
 }
