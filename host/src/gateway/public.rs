@@ -44,12 +44,12 @@ async fn call(
     {
         return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
     }
-    let callable = gateway.host.callable(actor.kind()).await?;
+    let callable = gateway.host.callable(actor.kind()).await;
     let wanted = arguments::wanted(&headers);
     let read = move || {
         let mut held = held;
         let arguments = arguments::read(&headers, &mut held)?;
-        Ok::<_, Refusal>((callable.with(&method, arguments)?, held))
+        Ok::<_, Refusal>((callable?.with(&method, arguments)?, held))
     };
     // What the body takes in memory is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn values_take_room_before_they_are_made() {
-        let mut left = 100_000_usize;
+        let mut left = 150_000_usize;
         let mut take = |bytes| {
             let full = || Refusal::new(Code::HostOverloaded, "full");
             left = left.checked_sub(bytes).ok_or_else(full)?;
