@@ -109,7 +109,7 @@ fn fields_are_fields_and_each_record_is_one_line() {
         let logged = program.call("lifecycle_trap/one", "log", &json!([message, fields])).unwrap();
         assert_eq!(logged.body, json!({ "ok": null }));
         program.call("lifecycle_trap/two", "trap-now", &json!([])).unwrap();
-        let posted = lines(&program, "nick");
+        let posted = lines(&program, "ada b");
         assert_eq!(posted.len(), 1, "{posted:?}");
         if form == "--log-json" {
             let record: Json = serde_json::from_str(&posted[0]).unwrap();
@@ -133,7 +133,7 @@ fn fields_are_fields_and_each_record_is_one_line() {
         // In its order: what the guest wrote to stderr comes after the line.
         let log = std::fs::read_to_string(program.log()).unwrap();
         let at = |word: &str| log.find(word).unwrap();
-        assert!(at("nick") < at("said after posted"), "{log}");
+        assert!(at("ada b") < at("said after posted"), "{log}");
         // The announcement on stdout is no record; all else is one to a line.
         for line in log.lines().filter(|line| line.contains("generation") || line.contains("ERROR"))
         {
