@@ -37,7 +37,10 @@ impl Watch {
 /// What a call is told whose actor did not come to run: a fresh instance that meets a limit will meet
 /// it again.
 pub(super) fn start_failed(message: String, crash: Arc<Crash>) -> HostError {
-    let retry = if crash.limit.is_some() { Retry::Fix } else { crash.retry };
+    let retry = match crash.limit {
+        None | Some(TrapLimit::HostMemory) => crash.retry,
+        Some(_) => Retry::Fix,
+    };
     HostError::StartFailed { message, retry, crash: Some(crash) }
 }
 
@@ -50,7 +53,12 @@ pub(super) fn is_guests_own(error: &Error) -> bool {
 /// else kills a guest is in its code, or in the request.
 fn advice(limit: Option<TrapLimit>) -> Retry {
     match limit {
-        Some(TrapLimit::Memory | TrapLimit::TableElements | TrapLimit::WasiHandles) => Retry::Retry,
+        Some(
+            TrapLimit::Memory
+            | TrapLimit::HostMemory
+            | TrapLimit::TableElements
+            | TrapLimit::WasiHandles,
+        ) => Retry::Retry,
         Some(TrapLimit::Stack) | None => Retry::Fix,
     }
 }
