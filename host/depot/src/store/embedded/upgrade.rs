@@ -107,18 +107,20 @@ impl Formats {
     }
 }
 
-/// Looks at the formats of a store's files, and at its logs if nobody uses it. Writes nothing, and
-/// takes no lock that keeps anybody from opening the store.
+/// Looks at the formats of a store's files, and at its logs if nobody uses it. Writes nothing (but the
+/// index of a log that has the whole schema of a file of an older format), and takes no lock that keeps
+/// anybody from opening the store.
 ///
 /// # Errors
 /// If a file is missing, damaged, or no file of a store; if a log has lost something.
 pub fn formats(config: &EmbeddedConfig) -> Result<Formats, OpenStoreError> {
     let global = existing(config.directory.join(open::GLOBAL))?;
-    let bare = look::bare(&global).map_err(OpenStoreError::from);
-    let shards = bare.and_then(|bare| shards(&bare, config)).map_err(|error| error.of(&global))?;
+    let looked = looked(&global, config).map_err(OpenStoreError::from);
+    let shards =
+        looked.and_then(|conn| shards(&conn, config)).map_err(|error| error.of(&global))?;
     let paths = [global.clone()].into_iter().chain(shards.into_iter().map(|(_, path)| path));
     let files: Result<Vec<_>, OpenStoreError> =
-        paths.map(|path| format_of(&path).map(|format| (path, format))).collect();
+        paths.map(|path| format_of(&path, config).map(|format| (path, format))).collect();
     let files = files?;
     let users = users(config, files.iter().map(|(path, _)| path));
     let mut formats = Formats { files, ours: sql::FORMAT, users, nodes: Vec::new() };
@@ -210,10 +212,19 @@ fn open_as_it_is(path: &Path, config: &EmbeddedConfig) -> rusqlite::Result<Conne
     }
 }
 
-/// Of a file as it is without its log: a file is made whole before it has one.
-fn format_of(path: &Path) -> Result<i32, OpenStoreError> {
+/// A file as it is without its log. One of an older format may have its schema in the log alone: then
+/// with it, for which SQLite makes the log's index.
+fn looked(path: &Path, config: &EmbeddedConfig) -> rusqlite::Result<Connection> {
+    let bare = look::bare(path)?;
+    if open::header(&bare, "application_id")? != 0 {
+        return Ok(bare);
+    }
+    open_as_it_is(path, config)
+}
+
+fn format_of(path: &Path, config: &EmbeddedConfig) -> Result<i32, OpenStoreError> {
     let header = || {
-        let conn = look::bare(path)?;
+        let conn = looked(path, config)?;
         Ok((open::header(&conn, "application_id")?, open::header(&conn, "user_version")?))
     };
     let (application, format) =
