@@ -210,6 +210,7 @@ impl Host {
             observer: config.observer.clone(),
             awake: Awake::new(awake_max, GuestMemory::new(config.limits.guest_bytes_max())),
             spares: Arc::default(),
+            log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
             scratch_dir: dirs.scratch,
             ground,
             faulting,

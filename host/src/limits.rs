@@ -158,6 +158,8 @@ pub struct Limits {
     pub log_lines_max: u64,
     /// Bytes of one log line. 16 KiB.
     pub log_line_bytes_max: u64,
+    /// Bytes that one actor may log in a second. 1 MiB; what is more is dropped, and counted in the log.
+    pub log_bytes_per_s: u64,
     /// Milliseconds without a call until an actor sleeps. 60 s.
     pub sleep_after_ms: u64,
     /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug that
@@ -209,6 +211,7 @@ impl Default for Limits {
             history_commits_min: 16,
             log_lines_max: 1_000,
             log_line_bytes_max: 16 * KIB,
+            log_bytes_per_s: MIB,
             sleep_after_ms: 60_000,
             crashes_max: 5,
             crash_backoff_ms: 250,
@@ -310,6 +313,8 @@ pub struct HostLimits {
     /// Period of the epoch ticker while guests run: the grain of every deadline of a guest, and how
     /// long one that computes keeps a thread while others wait. 2 ms, as for SQL.
     pub epoch_tick: Duration,
+    /// Bytes that all actors may log in a second. 8 MiB: the same is done with what is more.
+    pub log_bytes_per_s: u64,
     /// How long a shutdown waits for generations to end in order. 20 s.
     pub shutdown_max: Duration,
     /// Rows of an admin `sql` answer. 10,000.
@@ -351,6 +356,7 @@ impl Default for HostLimits {
             upkeep_every: Duration::from_secs(5),
             damaged_rest: Duration::from_secs(60),
             epoch_tick: Duration::from_millis(2),
+            log_bytes_per_s: 8 * MIB,
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,
         }

@@ -26,7 +26,11 @@ pub(crate) fn memory() -> Option<Memory> {
         total: least.total.min(group.total),
         available: least.available.min(group.available),
     };
-    Some(groups_of(&groups, Path::new(CGROUP_ROOT)).filter_map(|dir| of_group(&dir)).fold(machine, least))
+    Some(
+        groups_of(&groups, Path::new(CGROUP_ROOT))
+            .filter_map(|dir| of_group(&dir))
+            .fold(machine, least),
+    )
 }
 
 fn of_meminfo(text: &str) -> Option<Memory> {

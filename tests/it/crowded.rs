@@ -1,7 +1,7 @@
 //! The memory of all guests together is bounded: idle actors sleep, the largest first, and only then
 //! is somebody refused, by name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::error::{Code, Retry, TrapLimit};
@@ -14,7 +14,8 @@ const MIB: u64 = 1 << 20;
 const EACH: u64 = 32 * MIB;
 
 async fn host(site: &Site, guest_bytes_max: u64) -> TestHost {
-    let host = site.host().limits(|limits| limits.guest_bytes_max = Some(guest_bytes_max)).start().await;
+    let host =
+        site.host().limits(|limits| limits.guest_bytes_max = Some(guest_bytes_max)).start().await;
     host.deploy_with(guest::HOSTILE_LOOP, |limits| {
         limits.memory_bytes_max = EACH;
         limits.call_time_ms = 6_000;
@@ -24,7 +25,11 @@ async fn host(site: &Site, guest_bytes_max: u64) -> TestHost {
 }
 
 /// Runs a method beside the test.
-fn beside(host: &TestHost, key: &str, method: &'static str) -> tokio::task::JoinHandle<Result<Json, HostError>> {
+fn beside(
+    host: &TestHost,
+    key: &str,
+    method: &'static str,
+) -> tokio::task::JoinHandle<Result<Json, HostError>> {
     let (host, actor) = (host.host.clone(), actor(guest::HOSTILE_LOOP, key));
     tokio::spawn(async move {
         let reply = host.call(&actor, method, Arguments::Json(json!([]))).await;
@@ -98,5 +103,23 @@ async fn memory_of_sqlite_counts_as_well() {
     let held = host.host.guest_bytes();
     assert!(held < MIB, "{held} bytes are held when the call is over");
     host.ok(&hostile, "hello", json!([])).await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_the_log_is_dropped_and_counted() {
+    let log = stockade_tests::capture::capture();
+    let site = Site::new();
+    let host = site.host().start().await;
+    host.deploy_with(guest::HOSTILE_LOOP, |limits| limits.log_bytes_per_s = 20_000).await;
+    let flooder = actor(guest::HOSTILE_LOOP, "flooder of logs");
+    let began = Instant::now();
+    for _ in 0..3 {
+        host.call(&flooder, "flood-log", json!([1_000, 1_000])).await.unwrap();
+    }
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+    let lines = log.lines(&["flooder of logs"]);
+    assert!(lines.len() < 21 * seconds, "{} lines in {seconds} s", lines.len());
+    assert!(!log.loud(&["flooder of logs", "of this actor were dropped"]).is_empty());
     host.host.shutdown().await;
 }

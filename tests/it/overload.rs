@@ -42,7 +42,8 @@ fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
             assert_eq!(stopped.status, 200, "{}", stopped.body);
         }
         let refused = flood.into_iter().map(|call| call.join().unwrap());
-        let refused = refused.filter(|reply| reply.body["code"] == "overloaded").collect::<Vec<_>>();
+        let refused =
+            refused.filter(|reply| reply.body["code"] == "overloaded").collect::<Vec<_>>();
         assert!(refused.len() >= 28, "{}", refused.len());
         assert!(refused.iter().all(|reply| reply.body["group"] == "host"), "{refused:?}");
     });

@@ -13,7 +13,7 @@ use super::cause::error_of;
 use super::crash::{is_guests_own, start_failed};
 use super::hooks::HookFailure;
 use super::trace::{Observer, Trace};
-use crate::capability::{Birth, StartReason, State};
+use crate::capability::{Birth, Rate, StartReason, State};
 use crate::engine::{Component, Lifecycle, Pace};
 use crate::error::{Crash, HostError, Retry};
 use crate::grip::Grip;
@@ -68,6 +68,8 @@ pub struct Origin {
     pub ended_in_order: bool,
     /// Where its connection to the database comes from.
     pub spares: Arc<Spares>,
+    /// What all guests may log in a second.
+    pub log_rate: Arc<Rate>,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
     /// Its part of the memory of all guests.
@@ -120,6 +122,7 @@ impl Generation {
             snapshot,
             restarts,
             spares,
+            log_rate,
             scratch_dir,
             memory,
             observer,
@@ -142,6 +145,7 @@ impl Generation {
             spares,
             scratch_dir,
             memory,
+            log_rate,
             sql_grip: sql_grip.clone(),
             grip: grip.clone(),
             meter: meter.clone(),

@@ -9,12 +9,14 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use stockade_depot::{ActorId, Generation};
 
 use super::State;
+use super::rate::{Fate, Rate};
 use super::wasi::Output;
 use crate::bindings::stockade::actor::log::{Error, Host, Level};
 use crate::grip::Grip;
@@ -23,6 +25,8 @@ use crate::limits::{CRASH_TEXT_BYTES_MAX, Limits};
 /// What a field takes in a line beside its name and value: quotes, colon, comma. Without it a line
 /// of a million empty fields would have no length.
 const FIELD_BYTES: usize = 6;
+/// What a line takes beside its message and fields: time, level, actor.
+const LINE_BYTES: usize = 100;
 
 /// Where the lines of one generation go, and how many it has left.
 pub(super) struct Lines {
@@ -30,6 +34,9 @@ pub(super) struct Lines {
     generation: Generation,
     grip: Grip,
     lines_max: u64,
+    rate: Rate,
+    /// Of all actors.
+    all: Arc<Rate>,
     line_bytes_max: u64,
     /// Lines of the call in progress.
     written: AtomicU64,
@@ -44,11 +51,19 @@ pub(super) struct Lines {
 #[derive(Debug)]
 pub struct Fields(pub Vec<(String, String)>);
 
+impl Fields {
+    fn bytes(&self) -> usize {
+        let bytes = |(name, value): &(String, String)| name.len() + value.len() + FIELD_BYTES;
+        self.0.iter().map(bytes).fold(0, usize::saturating_add)
+    }
+}
+
 impl Lines {
     pub(super) fn new(
         actor: &ActorId,
         generation: Generation,
         limits: &Limits,
+        all: Arc<Rate>,
         grip: Grip,
     ) -> Self {
         Self {
@@ -56,6 +71,8 @@ impl Lines {
             generation,
             grip,
             lines_max: limits.log_lines_max,
+            rate: Rate::new(limits.log_bytes_per_s),
+            all,
             line_bytes_max: limits.log_line_bytes_max,
             written: AtomicU64::new(0),
             stdout: Output::default(),
@@ -136,11 +153,7 @@ impl Lines {
 
     fn write(&self, level: Level, message: &str, fields: Fields) -> Result<(), Error> {
         let guard = self.grip.enter().map_err(|revoked| Error::Other(revoked.to_string()))?;
-        let bytes = fields
-            .0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + FIELD_BYTES)
-            .fold(message.len(), usize::saturating_add);
+        let bytes = message.len().saturating_add(fields.bytes());
         if bytes > self.line_bytes_max() {
             return Err(Error::TooLong(self.line_bytes_max));
         }
@@ -156,7 +169,28 @@ impl Lines {
         if before < self.lines_max { Ok(()) } else { Err(before == self.lines_max) }
     }
 
+    /// Writes a line if it is not more than the actor, or all of them, may log in a second.
     fn emit(&self, level: Level, message: &str, fields: Option<&Fields>) {
+        let bytes = LINE_BYTES + message.len() + fields.map_or(0, Fields::bytes);
+        for (rate, whose) in [(&self.rate, "of this actor"), (&*self.all, "of all actors")] {
+            match rate.take(bytes) {
+                Fate::Written => {}
+                Fate::Dropped(None) => return,
+                Fate::Dropped(Some(lines)) => {
+                    let (actor, generation) = (&self.actor, self.generation.0);
+                    return tracing::warn!(
+                        actor,
+                        generation,
+                        lines,
+                        "lines {whose} were dropped: too many bytes a second"
+                    );
+                }
+            }
+        }
+        self.emit_now(level, message, fields);
+    }
+
+    fn emit_now(&self, level: Level, message: &str, fields: Option<&Fields>) {
         let message = without_controls(message);
         let (actor, generation) = (&self.actor, self.generation.0);
         let fields = fields.map(|fields| fields as &(dyn StdError + 'static));
@@ -235,7 +269,13 @@ mod tests {
     fn lines_are_bounded_in_length_and_number() {
         let actor = ActorId::new("kind", "key").unwrap();
         let limits = Limits { log_lines_max: 2, log_line_bytes_max: 14, ..Limits::default() };
-        let lines = Lines::new(&actor, Generation(1), &limits, Grip::default());
+        let lines = Lines::new(
+            &actor,
+            Generation(1),
+            &limits,
+            Arc::new(Rate::new(u64::MAX)),
+            Grip::default(),
+        );
         let field = |value: &str| Fields(vec![("f".to_owned(), value.to_owned())]);
         let none = || Fields(Vec::new());
         assert!(lines.write(Level::Info, "1234567", field("")).is_ok());
@@ -254,7 +294,13 @@ mod tests {
     fn last_words_are_the_newest_and_bounded() {
         let actor = ActorId::new("kind", "key").unwrap();
         let limits = Limits { log_line_bytes_max: 100, ..Limits::default() };
-        let lines = Lines::new(&actor, Generation(1), &limits, Grip::default());
+        let lines = Lines::new(
+            &actor,
+            Generation(1),
+            &limits,
+            Arc::new(Rate::new(u64::MAX)),
+            Grip::default(),
+        );
         lines.hold(b"panicked at src/lib.rs:1");
         lines.hold(b"boom");
         lines.stderr.write(b"and so", 100, |line| lines.hold(line));

@@ -13,6 +13,7 @@
 mod context;
 mod limiter;
 mod log;
+mod rate;
 mod sqlite;
 mod wasi;
 
@@ -33,6 +34,7 @@ pub use context::StartReason;
 use limiter::Limiter;
 pub use log::Fields;
 use log::Lines;
+pub use rate::Rate;
 pub use wasi::exit_code;
 
 /// Handles of WASI (streams, pollables, errors) that a guest may have beside its own.
@@ -58,6 +60,8 @@ pub struct Birth {
     pub scratch_dir: PathBuf,
     /// Its part of the memory of all guests.
     pub memory: Part,
+    /// What all guests may log in a second.
+    pub log_rate: Arc<Rate>,
     /// Guards `sqlite`.
     pub sql_grip: Grip,
     /// Guards everything else.
@@ -101,13 +105,15 @@ impl State {
             spares,
             scratch_dir,
             memory,
+            log_rate,
             sql_grip,
             grip,
             meter,
         } = birth;
         let (of, by) = (sql_grip.clone(), meter.clone());
-        let sqlite = Connection::open(&spares, session, &scratch_dir, &memory.share, &limits, of, by)?;
-        let lines = Arc::new(Lines::new(&actor, generation, &limits, grip.clone()));
+        let sqlite =
+            Connection::open(&spares, session, &scratch_dir, &memory.share, &limits, of, by)?;
+        let lines = Arc::new(Lines::new(&actor, generation, &limits, log_rate, grip.clone()));
         let mut table = ResourceTable::new();
         let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);
         table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX));

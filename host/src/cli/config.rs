@@ -70,6 +70,7 @@ pub(super) struct HostSettings {
     write_stall_max_ms: Option<u64>,
     epoch_tick_ms: Option<u64>,
     shutdown_max_ms: Option<u64>,
+    log_bytes_per_s: Option<u64>,
     pub(super) lease_ms: Option<u64>,
 }
 
@@ -95,6 +96,7 @@ impl HostSettings {
         set(&mut limits.bodies_bytes_max, self.bodies_bytes_max);
         set(&mut limits.body_rate_min, self.body_rate_min);
         set(&mut limits.compress_bytes_min, self.compress_bytes_min);
+        set(&mut limits.log_bytes_per_s, self.log_bytes_per_s);
         set(&mut limits.requests_max, self.requests_max);
         set(&mut limits.operator_requests_max, self.operator_requests_max);
         set(&mut limits.connections_max, self.connections_max);

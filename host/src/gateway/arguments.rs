@@ -49,9 +49,7 @@ pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Re
         return Err(not_of_type(&words));
     };
     match form {
-        Form::Json => {
-            wellformed::json(&body, &mut |bytes| held.take(bytes)).map(Arguments::Json)
-        }
+        Form::Json => wellformed::json(&body, &mut |bytes| held.take(bytes)).map(Arguments::Json),
         Form::Wave => {
             held.take(body.len().saturating_mul(WAVE_FACTOR))?;
             std::str::from_utf8(&body)

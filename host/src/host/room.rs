@@ -56,7 +56,9 @@ pub(super) async fn watch_machine(router: Router) {
         let short = memory.available < (memory.total / SHORT_PART).min(NEVER_SHORT_BYTES);
         if short != pool.is_closed() {
             tracing::warn!(
-                available_bytes = memory.available, total_bytes = memory.total, short,
+                available_bytes = memory.available,
+                total_bytes = memory.total,
+                short,
                 "the memory of the machine, or of this process's control group"
             );
             pool.set_closed(short);

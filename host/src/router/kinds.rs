@@ -38,6 +38,9 @@ const CREATES_PER_S_MAX: u64 = 1_000_000;
 /// One line of the host's log. 1 MiB.
 pub const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
 
+/// What one actor logs in a second. 1 GiB: more than any disk takes.
+const LOG_BYTES_PER_S_MAX: u64 = 1 << 30;
+
 /// Names of methods, all together. 64 KiB.
 const METHODS_BYTES_MAX: usize = 64 << 10;
 
@@ -186,6 +189,7 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
         ("handles_max", &mut limits.handles_max, HANDLES_MAX),
         ("log_lines_max", &mut limits.log_lines_max, LOG_LINES_MAX),
         ("log_line_bytes_max", &mut limits.log_line_bytes_max, LOG_LINE_BYTES_MAX),
+        ("log_bytes_per_s", &mut limits.log_bytes_per_s, LOG_BYTES_PER_S_MAX),
         ("crashes_max", &mut limits.crashes_max, CRASHES_MAX),
         ("crash_backoff_ms", &mut limits.crash_backoff_ms, CRASH_BACKOFF_MS_MAX),
         ("crash_backoff_ms_max", &mut limits.crash_backoff_ms_max, CRASH_BACKOFF_MS_MAX),

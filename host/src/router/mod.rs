@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::exit::Exit;
 use crate::actor::trace::Observer;
+use crate::capability::Rate;
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
@@ -86,6 +87,8 @@ pub struct Shared {
     pub awake: Awake,
     /// Connections of SQLite that the next wakes find open.
     pub spares: Arc<Spares>,
+    /// What all guests may log in a second.
+    pub log_rate: Arc<Rate>,
     /// Where scratch files go.
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.

@@ -167,6 +167,7 @@ async fn win(
         restarts,
         ended_in_order: ended,
         spares: Arc::clone(&shared.spares),
+        log_rate: Arc::clone(&shared.log_rate),
         scratch_dir: shared.scratch_dir.clone(),
         memory,
         observer: shared.observer.clone(),

@@ -133,13 +133,7 @@ impl Heap {
 
 impl Account {
     fn new(max: usize, grains: Option<Grains>, ask: Option<Ask>) -> Self {
-        Self {
-            used: AtomicUsize::new(0),
-            max,
-            ask,
-            grains,
-            refusal: AtomicU8::new(NOT_REFUSED),
-        }
+        Self { used: AtomicUsize::new(0), max, ask, grains, refusal: AtomicU8::new(NOT_REFUSED) }
     }
 
     /// `false` if it is too much, or the owner says no; nothing is charged then.
