@@ -38,11 +38,6 @@ impl Refusal {
         Self { body: body.unwrap_or(refusal.body), ..refusal }
     }
 
-    /// What the host refuses while the request's body is still to come.
-    pub(super) fn before_body(error: HostError) -> Self {
-        Self::from(error).closing()
-    }
-
     /// Because of one field of the head.
     pub(super) fn of_field(code: Code, field: &HeaderName, message: &str) -> Self {
         let details = json!({ "header": field.as_str() });

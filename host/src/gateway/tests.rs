@@ -233,7 +233,7 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_read_in_two_ways_are_refused_before_any_route() {
-    let running = start(None, HostLimits::default()).await;
+    let running = start(HostLimits::default()).await;
     let (json, gzip) = ("content-type: application/json", "content-encoding: gzip");
     let utf16 = "content-type: application/json; charset=utf-16";
     let call = "POST /actors/a/b/c";

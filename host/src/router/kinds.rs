@@ -168,7 +168,7 @@ struct Bound<'l> {
     max: u64,
 }
 
-fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 21] {
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 22] {
     let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
     [
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
