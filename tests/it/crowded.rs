@@ -68,9 +68,9 @@ async fn what_busy_actors_hold_is_refused_to_others_by_name() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     host.ok(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await;
     let error = beside(&host, "other", "outgrow").await.unwrap().unwrap_err();
-    let refused = matches!(&error, HostError::Trapped { limit: Some(TrapLimit::HostMemory), .. });
-    assert!(refused, "{error:?}");
-    assert!(error.to_string().contains("all guests of the host"), "{error}");
+    let HostError::Trapped { crash, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(crash.limit, Some(TrapLimit::HostMemory), "{crash:?}");
+    assert!(crash.cause.contains("all guests of the host"), "{crash:?}");
     assert_eq!(error.retry(), Retry::Retry);
     assert!(matches!(busy.await.unwrap(), Err(HostError::BudgetExhausted { .. })));
     host.ok(&actor(guest::HOSTILE_LOOP, "other"), "grow", json!([])).await;

@@ -130,14 +130,15 @@ impl Program {
         let log_path = data_dir.with_extension(format!("{number}.log"));
         drop(std::fs::remove_file(&ready));
         let log = std::fs::File::options().create(true).append(true).open(&log_path)?;
+        if !command.get_envs().any(|(name, _)| name == ADMIN_TOKEN_VARIABLE) {
+            command.env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN);
+        }
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .arg("--ready-file")
             .arg(&ready)
             .args(flags)
-            .env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN)
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))

@@ -274,7 +274,10 @@ async fn in_use_is_left_alone() {
     let directory = scratch();
     let _open = EmbeddedStore::open(&crate::truth::config(directory.path())).unwrap();
     let found = upgrade(&crate::truth::config(directory.path()));
-    assert!(matches!(&found, Err(UpgradeError::InUse(it)) if it == directory.path()), "{found:?}");
+    assert!(
+        matches!(&found, Err(UpgradeError::InUse { path, .. }) if path == directory.path()),
+        "{found:?}"
+    );
 }
 
 /// Nothing is made of what is not ours, of another format or store, or has lost something.

@@ -194,7 +194,7 @@ async fn a_row_that_an_index_finds_in_the_place_of_another_is_refused() {
     exchange_below_index(&directory.path().join("shard-00.db"), "snapshot", "db");
     let store = open_one_shard(directory.path());
     is_corrupt(&store.kind("chat").await, "a kind");
-    is_corrupt(&store.kinds().await, "the list of kinds");
+    is_corrupt(&store.kinds(None, 9).await, "the list of kinds");
     is_corrupt(&store.put_kind("chat", crate::owner::COMPONENT, "{}").await, "a deploy");
     for owner in &owners {
         is_corrupt(&store.actor(&owner.actor).await, "whose snapshot is kept");
