@@ -37,17 +37,34 @@ fn beside(
     })
 }
 
+/// An actor that grows to its limit and then computes. It is not idle between the two, or it might be
+/// put to sleep.
+async fn busy(host: &TestHost) -> tokio::task::JoinHandle<Result<Json, HostError>> {
+    let (calls, grown) = (host.host.clone(), host.host.clone());
+    let busy = tokio::spawn(async move {
+        let busy = actor(guest::HOSTILE_LOOP, "busy");
+        let call = |method| calls.call(&busy, method, Arguments::None);
+        let (pages, spun) = tokio::join!(call("grow"), call("spin"));
+        pages?;
+        spun.map(|reply| reply.to_json())
+    });
+    while grown.guest_bytes() < EACH - 2 * MIB {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    busy
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_actors_make_room_the_largest_first() {
     let site = Site::new();
     let max = 100 * MIB;
     let host = host(&site, max).await;
     let small = actor(guest::HOSTILE_LOOP, "small");
-    host.ok(&small, "hello", json!([])).await;
+    host.call(&small, "hello", json!([])).await.unwrap();
     for n in 0..12 {
         let large = actor(guest::HOSTILE_LOOP, &format!("large {n}"));
         // Nobody is refused: each gets all that its kind may have.
-        let pages = host.ok(&large, "grow", json!([])).await;
+        let pages = host.call(&large, "grow", json!([])).await.unwrap();
         assert!(pages.as_u64() > Some(EACH / (64 << 10) - 60), "{pages}");
         assert!(host.host.guest_bytes() <= max, "{}", host.host.guest_bytes());
     }
@@ -63,17 +80,15 @@ async fn what_busy_actors_hold_is_refused_to_others_by_name() {
     let site = Site::new();
     // One of them and a few small ones.
     let host = host(&site, EACH).await;
-    host.ok(&actor(guest::HOSTILE_LOOP, "busy"), "grow", json!([])).await;
-    let busy = beside(&host, "busy", "spin");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    host.ok(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await;
+    let busy = busy(&host).await;
+    host.call(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await.unwrap();
     let error = beside(&host, "other", "outgrow").await.unwrap().unwrap_err();
     let HostError::Trapped { crash, .. } = &error else { panic!("{error:?}") };
     assert_eq!(crash.limit, Some(TrapLimit::HostMemory), "{crash:?}");
     assert!(crash.cause.contains("all guests of the host"), "{crash:?}");
     assert_eq!(error.retry(), Retry::Retry);
     assert!(matches!(busy.await.unwrap(), Err(HostError::BudgetExhausted { .. })));
-    host.ok(&actor(guest::HOSTILE_LOOP, "other"), "grow", json!([])).await;
+    host.call(&actor(guest::HOSTILE_LOOP, "other"), "grow", json!([])).await.unwrap();
     host.host.shutdown().await;
 }
 
@@ -82,14 +97,12 @@ async fn nobody_wakes_where_there_is_no_room() {
     let site = Site::new();
     // One of them and no other.
     let host = host(&site, EACH - 2 * MIB + (400 << 10)).await;
-    host.ok(&actor(guest::HOSTILE_LOOP, "busy"), "grow", json!([])).await;
-    let busy = beside(&host, "busy", "spin");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let busy = busy(&host).await;
     let error = beside(&host, "small", "hello").await.unwrap().unwrap_err();
     assert!(matches!(&error, HostError::Overloaded { .. }), "{error:?}");
     assert_eq!((error.code(), error.retry()), (Code::ActorOverloaded, Retry::Retry));
     drop(busy.await.unwrap());
-    host.ok(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await;
+    host.call(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await.unwrap();
     host.host.shutdown().await;
 }
 
@@ -102,7 +115,7 @@ async fn memory_of_sqlite_counts_as_well() {
     assert!(refused.to_string().contains("Unavailable"), "{refused}");
     let held = host.host.guest_bytes();
     assert!(held < MIB, "{held} bytes are held when the call is over");
-    host.ok(&hostile, "hello", json!([])).await;
+    host.call(&hostile, "hello", json!([])).await.unwrap();
     host.host.shutdown().await;
 }
 

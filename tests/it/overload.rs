@@ -11,7 +11,7 @@ use stockade_tests::program::Program;
 fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nrequests_max = 24\n[limits]\ncall_time_ms = 20000\n").unwrap();
+    std::fs::write(&config, "[host]\nrequests_max = 24\n[limits]\ncall_time_ms = 5000\n").unwrap();
     let flags = ["--config", config.to_str().unwrap()];
     let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
     for guest in [guest::HOSTILE_LOOP, guest::TYPED_ALL] {

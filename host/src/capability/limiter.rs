@@ -122,7 +122,9 @@ impl ResourceLimiterAsync for Limiter {
             return Ok(false);
         }
         let (used, grains) = (self.memory.used, &self.grains);
-        if self.all.taken(|| grains.cover(used)).await {
+        // Once in a call: an allocator that is refused tries again, and whoever reports that, too.
+        let waits = !self.crowded_out;
+        if grains.cover(used) || (waits && self.all.taken(|| grains.cover(used)).await) {
             return Ok(true);
         }
         self.memory.take_back();

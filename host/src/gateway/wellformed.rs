@@ -13,6 +13,7 @@ use super::line::Flaw;
 use super::reply::Refusal;
 use crate::error::Code;
 use crate::limits::{HEAD_BYTES_MAX, URI_BYTES_MAX};
+use crate::typed::bounds;
 
 /// Fields that mean one thing: of two nobody knows which counts.
 static SINGLE: [HeaderName; 7] = [
@@ -102,7 +103,7 @@ fn check_body_headers(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Bytes of memory that one value takes as JSON and as what is made of it.
-const VALUE_BYTES: usize = size_of::<Value>() + size_of::<wasmtime::component::Val>();
+const VALUE_BYTES: usize = size_of::<Value>() + bounds::VALUE_BYTES;
 
 /// Takes room for so many bytes.
 type Take<'a> = dyn FnMut(usize) -> Result<(), Refusal> + 'a;

@@ -16,6 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const SLEEPS_WITHIN: Duration = Duration::from_millis(100);
 /// How often the machine is asked. 100 ms: two cores touch a few hundred megabytes meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long whoever waits is given to take what was made free. Twice as long as between two tries.
+const TAKEN_WITHIN: Duration = Duration::from_millis(4);
 /// The machine is short of memory when less than this part of it is available.
 const SHORT_PART: u64 = 16;
 /// But never while so many bytes are. 512 MiB.
@@ -35,7 +37,10 @@ pub(super) async fn make(router: Router) {
                 break;
             }
             let evicted = tokio::time::timeout(SLEEPS_WITHIN, router.evict_largest(worth)).await;
-            if evicted == Ok(false) {
+            if evicted == Ok(true) {
+                // Whoever waits takes what was given back before the next is looked for.
+                tokio::time::sleep(TAKEN_WITHIN).await;
+            } else if evicted == Ok(false) {
                 if worth > 0 {
                     break;
                 }

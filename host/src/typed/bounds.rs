@@ -14,6 +14,9 @@ pub const TYPE_NAME_BYTES_MAX: usize = 1024 * 1024;
 /// `list<u8>` of the default payload fits, and `[{},{},..]` of wide records does not explode.
 pub const VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes of one value in the host's memory, whatever it is of.
+pub const VALUE_BYTES: usize = size_of::<wasmtime::component::Val>();
+
 /// Bytes of WAVE text. 1 MiB: it is typed by hand; programs send JSON.
 pub const WAVE_BYTES_MAX: usize = 1024 * 1024;
 

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::mem::size_of;
 
-use wasmtime::component::Val;
-
-use crate::typed::bounds::{QUOTE_CHARS_MAX, VALUE_BYTES_MAX};
+use crate::typed::bounds::{QUOTE_CHARS_MAX, VALUE_BYTES, VALUE_BYTES_MAX};
 
 /// An argument does not fit its parameter. The guest did not run.
 ///
@@ -122,7 +120,7 @@ impl Room {
 
     /// Takes the room of `count` values.
     pub(super) fn values(&mut self, count: usize, place: &Place<'_>) -> Result<(), ArgumentError> {
-        self.bytes(count.saturating_mul(size_of::<Val>()), place)
+        self.bytes(count.saturating_mul(VALUE_BYTES), place)
     }
 
     /// Takes the room of a text or name that is copied, its allocation included.
