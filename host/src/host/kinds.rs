@@ -66,8 +66,8 @@ impl Host {
         self.shared().kinds.forget(kind);
         let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
         let mut destroyed = 0;
-        while with_actors {
-            let some = actors(DESTROYED_TOGETHER).await?;
+        loop {
+            let some = if with_actors { actors(DESTROYED_TOGETHER).await? } else { Vec::new() };
             if some.is_empty() {
                 break;
             }
