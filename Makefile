@@ -10,7 +10,7 @@ DENY_VERSION := 0.20.2
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak crash damage fuzz upgrade large bench bench-large bench-peers check deny format
+.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -21,6 +21,7 @@ help:
 	@echo 'make damage  flips, cuts, swaps, ages and deletes files of a store: SEEDS=n (100) from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
+	@echo 'make soak-long  MINUTES=n (60) of everything at once; memory, threads and descriptors stay the same'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
 	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
 	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
@@ -72,6 +73,13 @@ soak: export ROUNDS ?= 100
 soak: setup
 	cargo test --locked --no-run
 	cargo test --locked --test it frozen -- --nocapture
+
+# The release build, whose memory is what users see.
+soak-long: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade
+soak-long: export MINUTES ?= 60
+soak-long: setup
+	cargo build --locked --release --bin stockade
+	cargo test --locked --test it steady -- --nocapture
 
 # Alone in its process: what other tests need would count as well.
 large: export MIB ?= 512

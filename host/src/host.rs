@@ -72,6 +72,7 @@ use crate::actor::asker::Asker;
 use crate::actor::cause::error_of_open;
 use crate::actor::statements::Statements;
 use crate::capability;
+use crate::cpu::Turns;
 use crate::engine::{Engine, EngineConfig, Offered};
 use crate::error::HostError;
 use crate::fault::FaultingStore;
@@ -87,6 +88,7 @@ use crate::router::nodes::Nodes;
 use crate::router::quotas::Quotas;
 use crate::router::request::{self, Ending, Work};
 use crate::router::{Router, Shared};
+use crate::runtime::cores;
 use crate::sqlite::{Intake, sweep_intakes};
 use history::Readings;
 use retire::Retired;
@@ -211,6 +213,7 @@ impl Host {
             awake: Awake::new(awake_max, GuestMemory::new(config.limits.guest_bytes_max())),
             spares: Arc::default(),
             log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
+            turns: if config.ground.is_none() { Turns::of(cores()) } else { Turns::default() },
             scratch_dir: dirs.scratch,
             ground,
             faulting,

@@ -8,6 +8,7 @@
 //!  capability   one file per WIT interface          bindings   generated code
 //!  sqlite    statements, values, budgets over a session
 //!  engine, typed   components compiled once; methods, JSON and WAVE
+//!  cpu             turns of long calls
 //!  grip, limits    revocable handles; every number    fault   faults on purpose, if allowed
 //! ```
 //!
@@ -41,6 +42,7 @@ pub mod actor;
 pub mod bindings;
 pub mod capability;
 pub mod cli;
+pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod fault;

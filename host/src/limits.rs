@@ -39,6 +39,14 @@ pub const LIST_LOOKS_MAX: usize = 10_000;
 /// Actors that are looked at to sort or count them. 200,000: a second or two; more are listed in
 /// their order.
 pub const SORT_LOOKS_MAX: usize = 200_000;
+/// The largest share of the processor that a kind may have beside a kind with the least. 100: what
+/// has the least still gets a slice each 200 ms.
+pub const CPU_WEIGHT_MAX: u64 = 100;
+
+/// Long statements that run or wait for a turn, each on a thread of its own; a kind has as many as
+/// are free, so at most half. 512: some 50 MiB of stacks that are in use.
+pub const LONG_STATEMENTS_MAX: usize = 512;
+
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;
 /// How often one armed fault fires at most. 100: more is an outage, which has a duration.
@@ -103,8 +111,11 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// Elements of a table. 100,000: far above what compilers emit.
     pub table_elements_max: u64,
-    /// Wall time of one call, queue excluded, in milliseconds. 30 s, as HTTP clients wait.
+    /// Wall time of one call, queue excluded, in milliseconds. 30 s, as HTTP clients wait. Waiting
+    /// for a turn beside other long calls counts.
     pub call_time_ms: u64,
+    /// This kind's share of the processor beside other kinds with long calls, as a proportion. 1.
+    pub cpu_weight: u64,
     /// Wall time of `restore` and `start` together, in milliseconds. 10 s: a migration.
     pub start_time_ms: u64,
     /// Wall time of the `stop` hook, in milliseconds. 5 s.
@@ -188,6 +199,7 @@ impl Default for Limits {
             memory_bytes_max: 128 * MIB,
             table_elements_max: 100_000,
             call_time_ms: 30_000,
+            cpu_weight: 1,
             start_time_ms: 10_000,
             stop_time_ms: 5_000,
             snapshot_time_ms: 5_000,

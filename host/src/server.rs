@@ -29,13 +29,18 @@ use crate::gateway::origin::{HostName, Origin};
 use crate::gateway::tls::Tls;
 use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
 use crate::host::{Host, HostConfig, ShutdownReport};
-use crate::limits::FAILED_TOLD;
+use crate::limits::{FAILED_TOLD, HostLimits};
 
 /// Bytes of address space with which threads and their allocator can begin. 2 GiB: with 1.5 a thread
 /// cannot be made. What actors need is asked when the engine is made.
 const ADDRESS_SPACE_MIN: u64 = 2 << 30;
 /// Bytes that a file must be allowed to have. 128 MiB: a log, 64 MiB, and a group of steps more.
 const FILE_BYTES_MIN: u64 = 128 << 20;
+/// Descriptors that are kept for operators' connections. 64, as many as they may ask for at once.
+const OPERATORS_DESCRIPTORS: u64 = 64;
+/// Descriptors that are kept for the store, beyond those it has open at the start, and for files of
+/// sorts. 64.
+const STORE_DESCRIPTORS: u64 = 64;
 /// The signal of a file that would become larger than is allowed (SIGXFSZ on Linux), which kills.
 const FILE_SIZE_SIGNAL: i32 = 25;
 
@@ -137,11 +142,13 @@ pub enum ServerError {
     Host(#[from] HostError),
 }
 
-/// Refuses a process that is allowed too little. Called before threads are made, which would abort it.
+/// Refuses a process that is allowed too little, and takes all the descriptors that the system gives.
+/// Called before threads are made, which would abort it.
 ///
 /// # Errors
 /// `AddressSpace`, `FileSize`.
 pub fn check_allowed() -> Result<(), ServerError> {
+    allowed::raise_descriptors();
     match allowed::address_space_left() {
         Some(left) if left < ADDRESS_SPACE_MIN => Err(ServerError::AddressSpace { left }),
         Some(_) | None => allow_large_files(),
@@ -213,8 +220,11 @@ impl Server {
         let gateways = Gateways::new(host.clone(), Settings { limits: limits.clone(), access });
         let (listen_tls, admin_tls) = (tls, admin_tls);
         // What operators ask for may take long: it waits where it may be moved.
+        let connections = connections(limits.connections_max);
         let serve = |socket: TcpListener, side, tls: &Option<Tls>| {
             let address = local(&socket)?;
+            let connections_max = if side == Side::Public { connections.0 } else { connections.1 };
+            let limits = HostLimits { connections_max, ..limits.clone() };
             let threads = (side == Side::Public).then(|| Arc::clone(&threads));
             let router = gateways.router(side, address, tls.is_some());
             Listener::start(socket, router, &limits, threads, tls.clone())
@@ -319,6 +329,22 @@ fn signal() -> impl Future<Output = ()> {
             }
         }
     }
+}
+
+/// Connections of callers and of operators at once: `max` of each, less where descriptors are few, so
+/// that those of operators and of the store are never a caller's.
+fn connections(max: usize) -> (usize, usize) {
+    let left = allowed::descriptors_max().saturating_sub(allowed::descriptors_open());
+    let of_callers = left.saturating_sub(OPERATORS_DESCRIPTORS + STORE_DESCRIPTORS).max(1);
+    let bounded = |few: u64| usize::try_from(few).unwrap_or(usize::MAX).min(max);
+    if bounded(of_callers) < max {
+        tracing::warn!(
+            connections = of_callers,
+            max,
+            "fewer connections than `connections_max`, since few files may be open (ulimit -n)"
+        );
+    }
+    (bounded(of_callers), bounded(OPERATORS_DESCRIPTORS))
 }
 
 /// Says what an operator may not have meant.

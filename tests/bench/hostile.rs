@@ -12,7 +12,7 @@ use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
 /// A method and its arguments.
-type Means = (&'static str, fn() -> Json);
+pub type Means = (&'static str, fn() -> Json);
 
 /// What attacks, all at once: as many loops and statements without end as a small machine has
 /// threads for guests, growth of memory, a flood of lines, a pattern over large texts, handles.
@@ -45,7 +45,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         let (mut alone, mut attacked, mut attacks) = (Vec::new(), Vec::new(), 0);
         for _ in 0..rounds {
             alone.push(p99_ms(stand, &neighbour, method, lasting).await?);
-            let attack = Attack::begin(&stand.host);
+            let attack = Attack::begin(&stand.host, &ATTACKS);
             attacked.push(p99_ms(stand, &neighbour, method, lasting).await?);
             attacks += attack.end().await;
         }
@@ -60,7 +60,8 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn p99_ms(
+/// The 99th percentile of one call after the other, in milliseconds.
+pub async fn p99_ms(
     stand: &Stand,
     neighbour: &ActorId,
     method: &str,
@@ -77,18 +78,19 @@ async fn p99_ms(
 
 /// Hostile calls, one after the other for each sort, each of an actor of its own: none waits for
 /// another, nor for its own restart.
-struct Attack {
+pub struct Attack {
     over: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
     attackers: JoinSet<()>,
 }
 
 impl Attack {
-    fn begin(host: &Host) -> Self {
+    /// Begins one loop for each of `means`.
+    pub fn begin(host: &Host, means: &[Means]) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut attackers = JoinSet::new();
-        for (method, arguments) in ATTACKS {
+        for &(method, arguments) in means {
             let (host, over, calls) = (host.clone(), Arc::clone(&over), Arc::clone(&calls));
             attackers.spawn(async move {
                 while !over.load(Ordering::Relaxed) {
@@ -107,7 +109,8 @@ impl Attack {
         Self { over, calls, attackers }
     }
 
-    async fn end(mut self) -> u64 {
+    /// Waits until their last calls have ended; how many there were.
+    pub async fn end(mut self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         while self.attackers.join_next().await.is_some() {}
         self.calls.load(Ordering::Relaxed)

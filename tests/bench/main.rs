@@ -17,6 +17,7 @@ mod chunks;
 mod commit;
 mod fatal;
 mod growth;
+mod hogs;
 mod hostile;
 mod ingest;
 mod large;
@@ -39,8 +40,8 @@ use summary::Summary;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured, in this order.
-const PARTS: [&str; 11] = [
-    "sql", "commit", "wake", "takeover", "fatal", "hostile", "memory", "growth", "amplify",
+const PARTS: [&str; 12] = [
+    "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "memory", "growth", "amplify",
     "ingest", LARGE,
 ];
 /// `make bench-large`: minutes, and gigabytes of disk.
@@ -72,6 +73,7 @@ fn main() -> anyhow::Result<()> {
                 "takeover" => takeover::run(&stand, &mut summary).await,
                 "fatal" => fatal::run(&stand, &mut summary).await,
                 "hostile" => hostile::run(&stand, &mut summary).await,
+                "hogs" => hogs::run(&stand, &mut summary).await,
                 "memory" => memory::run(&stand, &mut summary).await,
                 "growth" => growth::run(&stand, &mut summary, GROWN_MIB).await,
                 "amplify" => amplify::run(&stand, &mut summary).await,

@@ -19,7 +19,7 @@ enum Reach {
 use Reach::{AtLeast, AtMost};
 
 /// In the order of the page. What each counts is in README.md beside this file.
-const FIGURES: [(&str, Reach); 26] = [
+const FIGURES: [(&str, Reach); 38] = [
     ("sql.point.guest_over_native", AtMost(0.5)),
     ("sql.point.guest_over_exclusive", AtMost(2.2)),
     ("sql.scan10k.guest_over_native", AtMost(1.0)),
@@ -41,6 +41,18 @@ const FIGURES: [(&str, Reach); 26] = [
     ("resident.kib_per_actor", AtMost(200.0)),
     ("host.idle_rss_mib", AtMost(30.0)),
     ("fatal.revoke_ms_p99", AtMost(100.0)),
+    ("hostile.neighbour_p99_ratio_8_wasm", AtMost(4.0)),
+    ("hostile.neighbour_p99_ratio_8_sql", AtMost(4.0)),
+    ("hostile.neighbour_p99_ratio_128_wasm", AtMost(5.0)),
+    ("hostile.neighbour_p99_ratio_128_sql", AtMost(5.0)),
+    ("hostile.neighbour_read_p99_ratio_8_wasm", AtMost(4.0)),
+    ("hostile.neighbour_read_p99_ratio_8_sql", AtMost(4.0)),
+    ("hostile.neighbour_read_p99_ratio_128_wasm", AtMost(5.0)),
+    ("hostile.neighbour_read_p99_ratio_128_sql", AtMost(5.0)),
+    ("hostile.idle_cores_used_wasm", AtLeast(0.8)),
+    ("hostile.idle_cores_used_sql", AtLeast(0.8)),
+    ("hostile.fair_share_wasm", AtLeast(0.9)),
+    ("hostile.fair_share_sql", AtLeast(0.9)),
     ("store.growth.commit_256mib_over_1mib", AtMost(1.5)),
     ("store.growth.wake_256mib_over_1mib", AtMost(1.5)),
     ("store.growth.commit_10000_over_100_actors", AtMost(1.5)),

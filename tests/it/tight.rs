@@ -1,8 +1,11 @@
-//! A system that allows little: address space (`ulimit -v`), sizes of files (`ulimit -f`), a disk that
-//! cannot be written. A host works with it, or says what is in its way.
+//! A system that allows little: address space (`ulimit -v`), sizes of files (`ulimit -f`), descriptors
+//! (`ulimit -n`), a disk that cannot be written. A host works with it, or says what is in its way.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use stockade_tests::guest;
@@ -97,4 +100,73 @@ fn a_disk_that_cannot_be_written_is_told_at_start() {
     assert!(said.contains("a host writes to it") && said.contains("host.directory"), "{said}");
     // To look at its store needs no more than to read it.
     assert_eq!(check.unwrap().0, 0);
+}
+
+/// Connections that are open and say nothing, in the order in which they were opened.
+fn idle(address: &str, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+}
+
+/// Whether the other side has closed it.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn connections_that_are_idle_take_no_descriptors_from_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let program = Program::serve_by(limited("--nofile=256:256"), &data, &[]).unwrap();
+    program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    let _idle = idle(&program.listen, 400);
+    for number in 0..20 {
+        let reply = program.call(&format!("counter/{number}"), "increment", &json!([1])).unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}\n{}", program.autopsy());
+    }
+    assert_eq!(program.admin_get("/admin/actors/counter/3").unwrap().status, 200);
+    program.export("counter/3", &dir.path().join("export.sqlite")).unwrap();
+    let log = std::fs::read_to_string(program.log()).unwrap();
+    assert!(log.contains("ulimit -n"), "{log}");
+    assert_eq!(log.matches("accept failed").count(), 0, "{log}");
+    program.stop().unwrap();
+}
+
+/// A soft limit is a default for programs that use `select`; this one does not.
+#[test]
+fn a_soft_limit_of_descriptors_is_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let program = Program::serve_by(limited("--nofile=64:8192"), &data, &[]).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let allowed: Vec<&str> = line.split_ascii_whitespace().skip(3).take(2).collect();
+    assert_eq!(allowed, ["8192", "8192"]);
+    program.stop().unwrap();
+}
+
+#[test]
+fn a_full_listener_closes_what_is_idle_for_longest_and_nothing_that_is_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("stockade.toml");
+    std::fs::write(&config, "[host]\nconnections_max = 8\n[limits]\ncall_time_ms = 4000\n")
+        .unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    program.deploy("hostile_loop", &guest::HOSTILE_LOOP.wasm().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| program.call("hostile_loop/a", "spin", &json!([])).unwrap());
+        while program.admin_get("/admin/actors/hostile_loop/a").unwrap().status != 200 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut idle = idle(&program.listen, 7);
+        std::thread::sleep(Duration::from_millis(100));
+        let newcomer = program.call("hostile_loop/b", "hello", &json!([])).unwrap();
+        assert_eq!(newcomer.status, 200, "{newcomer:?}");
+        assert!(is_closed(&mut idle[0]), "the longest idle one gave way");
+        assert!(!is_closed(&mut idle[6]), "the newest stays");
+        let answer = busy.join().unwrap();
+        assert_eq!(answer.body["code"], "budget-exhausted", "it was answered: {answer:?}");
+    });
+    program.stop().unwrap();
 }

@@ -14,6 +14,7 @@ use super::crash::{is_guests_own, start_failed};
 use super::hooks::HookFailure;
 use super::trace::{Observer, Trace};
 use crate::capability::{Birth, Rate, StartReason, State};
+use crate::cpu::{CpuTime, Turns};
 use crate::engine::{Component, Lifecycle, Pace};
 use crate::error::{Crash, HostError, Retry};
 use crate::grip::Grip;
@@ -26,7 +27,7 @@ use crate::typed::MethodTable;
 /// the guest. 128 MiB, as wasmtime's own default.
 const LIFTED_BYTES_MAX: usize = 128 << 20;
 
-/// How often a guest that waits inside the host is looked after. 10 ms: a tenth of what a lost fence
+/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth of what a lost fence
 /// may take to end it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -70,6 +71,8 @@ pub struct Origin {
     pub spares: Arc<Spares>,
     /// What all guests may log in a second.
     pub log_rate: Arc<Rate>,
+    /// Turns of long calls.
+    pub turns: Turns,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
     /// Its part of the memory of all guests.
@@ -123,6 +126,7 @@ impl Generation {
             restarts,
             spares,
             log_rate,
+            turns,
             scratch_dir,
             memory,
             observer,
@@ -130,7 +134,8 @@ impl Generation {
             ended_in_order: _,
         } = origin;
         let trace = Trace::new(observer, &actor, session.fence().generation);
-        let (meter, sql_grip, grip) = (Meter::new(), Grip::default(), Grip::default());
+        let meter = Meter::new(CpuTime::new(&turns, actor.kind()));
+        let (sql_grip, grip) = (Grip::default(), Grip::default());
         let limits = Arc::clone(&program.limits);
         let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
         meter.begin(&limits, deadline);
@@ -404,8 +409,8 @@ impl Watch {
         });
     }
 
-    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits inside the host
-    /// (a sleep, a flush), so it is looked after from outside as well: then its future is dropped,
+    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the host
+    /// (a sleep, a flush) or for its turn, so it is looked after from outside as well: then its future is dropped,
     /// and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
@@ -423,8 +428,8 @@ impl Watch {
         tokio::select! {
             // The guest first: one that never waits costs no timer.
             biased;
-            done = guest => done,
-            () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited in the host")),
+            done = self.meter.cpu().paced(guest) => done,
+            () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited")),
         }
     }
 }

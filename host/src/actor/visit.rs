@@ -29,6 +29,7 @@ use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::gate::Gate;
 use super::generation::Origin;
 use super::statements::Statements;
+use crate::cpu::CpuTime;
 use crate::error::HostError;
 use crate::grip::Grip;
 use crate::sqlite::{Connection, Meter, OperatorRows};
@@ -63,7 +64,8 @@ impl Visit {
     pub fn open(origin: Origin) -> Result<Self, HostError> {
         let Origin { actor, session, program, component, snapshot, restarts, .. } = origin;
         let (begun, gate) = (Instant::now(), Gate::enter_first(&session));
-        let (meter, grip, limits) = (Meter::new(), Grip::default(), &program.limits);
+        let cpu = CpuTime::new(&origin.turns, actor.kind());
+        let (meter, grip, limits) = (Meter::new(cpu), Grip::default(), &program.limits);
         meter.begin(limits, begun + Duration::from_millis(limits.call_time_ms));
         let (of, by) = (grip.clone(), meter.clone());
         let (scratch_dir, memory) = (&origin.scratch_dir, &origin.memory.share);

@@ -26,7 +26,8 @@ interfaces that belong to a package, and those that it names:
   methods = [\"ping\", \"tools#ping\"]
   [limits]
   call_time_ms = 2000
-  memory_bytes_max = 67108864")]
+  memory_bytes_max = 67108864
+  cpu_weight = 3          # share of the processor beside other kinds, 1 to 100")]
 pub(super) struct Deploy {
     /// Name of the kind: a-z, 0-9, '-', '_'
     kind: KindName,

@@ -1,9 +1,13 @@
 //! What the system allows this process at most, as `ulimit` sets it.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Where Linux tells the limits of this process.
 const LIMITS_FILE: &str = "/proc/self/limits";
 /// Where Linux tells how much address space this process has taken, in pages.
 const SIZES_FILE: &str = "/proc/self/statm";
+/// Where Linux lists the open descriptors of this process.
+const DESCRIPTORS_DIR: &str = "/proc/self/fd";
 /// Bytes of those pages. 4 KiB everywhere but on some ARM machines, where less is counted than used.
 const SYSTEM_PAGE_BYTES: u64 = 4096;
 
@@ -20,6 +24,30 @@ pub fn address_space_left() -> Option<u64> {
 #[must_use]
 pub fn file_bytes_max() -> Option<u64> {
     limit("Max file size")
+}
+
+/// Descriptors that this process may have open (`ulimit -n`): from here on as many as the system
+/// lets it have at most.
+pub fn raise_descriptors() -> u64 {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(_) => allowed,
+    };
+    now.current.unwrap_or(u64::MAX)
+}
+
+/// Descriptors that this process may have open.
+#[must_use]
+pub fn descriptors_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Descriptors that this process has open.
+#[must_use]
+pub fn descriptors_open() -> u64 {
+    std::fs::read_dir(DESCRIPTORS_DIR).map_or(0, |open| open.count() as u64)
 }
 
 fn limit(name: &str) -> Option<u64> {

@@ -26,7 +26,6 @@ use crate::limits::{HEAD_BYTES_MAX, PIECE_BYTES};
 const HEAD_BYTES_KEPT: usize = 2 * 1024;
 
 /// One connection, as its requests see it.
-#[derive(Default)]
 pub(super) struct Line {
     /// Turns that began.
     begun: AtomicUsize,
@@ -38,6 +37,10 @@ pub(super) struct Line {
     head: Mutex<Vec<u8>>,
     /// HTTP/2: since when each answer waits for the client to take more of it.
     waiting: Mutex<Vec<(usize, Option<Instant>)>>,
+    /// Since when no turn lasts; `None`: one does, or the connection was told to end.
+    idle_since: Mutex<Option<Instant>>,
+    /// The connection's place is for somebody else.
+    end: Notify,
     /// The client should be told to go.
     leave: Notify,
     left: AtomicBool,
@@ -71,11 +74,24 @@ pub(super) struct Answer {
     rest: Bytes,
 }
 
+impl Default for Line {
+    fn default() -> Self {
+        let (begun, busy, given_up, head, waiting) = Default::default();
+        let (end, leave, left) = Default::default();
+        let idle_since = Mutex::new(Some(Instant::now()));
+        Self { begun, busy, given_up, head, waiting, idle_since, end, leave, left }
+    }
+}
+
 impl Line {
     /// Begins a turn. What was read up to now is its head.
     pub(super) fn begin<B>(self: &Arc<Self>, request: &mut Request<B>) -> Turn {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut idle_since = self.idle_since.lock();
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            *idle_since = None;
+        }
         let in_pieces = request.version() == Version::HTTP_2;
         if !in_pieces {
             let mut head = self.head.lock();
@@ -115,6 +131,28 @@ impl Line {
         waiting.iter().any(|(_, since)| since.is_some_and(|since| since.elapsed() >= stall_max))
     }
 
+    /// Since when no turn lasts; `None` as well once it was told to end.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        *self.idle_since.lock()
+    }
+
+    /// Tells the connection to end now, unless a turn lasts by then.
+    pub(super) fn end(&self) {
+        *self.idle_since.lock() = None;
+        self.end.notify_one();
+    }
+
+    /// Resolves when the connection is to end and no turn lasts. To be awaited where its requests
+    /// begin, so that none begins meanwhile.
+    pub(super) async fn ended(&self) {
+        loop {
+            self.end.notified().await;
+            if self.standing().1 {
+                return;
+            }
+        }
+    }
+
     /// Tells the client to go. Whether it was told before.
     pub(super) fn tell_to_leave(&self) -> bool {
         self.leave.notify_one();
@@ -145,7 +183,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.line.busy.fetch_sub(1, Ordering::Relaxed);
+        {
+            let mut idle_since = self.line.idle_since.lock();
+            if self.line.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+                *idle_since = Some(Instant::now());
+            }
+        }
         if self.in_pieces {
             self.line.waiting.lock().retain(|(of, _)| *of != self.number);
             let counted = |count: usize| {

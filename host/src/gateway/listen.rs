@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  accept ──> room for a connection? ──> a thread's ──> TLS? ──> HTTP/1.1 or HTTP/2 ──> routes
-//!     │             waits in the kernel       each within request_read_max
+//!     │        else the longest idle one      each within request_read_max
+//!     │        gives way, and more wait
+//!     │        in the kernel
 //!     └ stop: the socket closes, idle connections close, requests in progress get their answer
 //! ```
 //!
@@ -12,7 +14,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{Request, Response};
@@ -29,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::idle::Connections;
 use super::line::{Answer, Line};
 use super::patience::Patient;
 use super::threads::{Seat, Threads};
@@ -41,6 +44,8 @@ use crate::limits::{
 
 /// Pause after a failed accept: without descriptors the next one fails at once, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often failed accepts are told of.
+const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// A listening socket and the tasks that serve it. Dropping it ends them all at once.
 pub struct Listener {
@@ -70,6 +75,7 @@ impl Listener {
             tls,
             stopped,
             room: Arc::new(Semaphore::new(limits.connections_max.max(1))),
+            connections: Arc::default(),
             read_max: limits.request_read_max,
             write_stall_max: limits.write_stall_max,
         };
@@ -106,19 +112,22 @@ struct Accept {
     tls: Option<Tls>,
     stopped: watch::Receiver<bool>,
     room: Arc<Semaphore>,
+    connections: Arc<Connections>,
     read_max: Duration,
     write_stall_max: Duration,
 }
 
 impl Accept {
-    async fn run(mut self, socket: TcpListener) {
+    async fn run(self, socket: TcpListener) {
+        let mut stopped = self.stopped.clone();
         let mut connections = JoinSet::new();
+        let (mut failures, mut told) = (0_u64, None::<Instant>);
         loop {
             let next = tokio::select! {
                 biased;
-                () = stop_asked(&mut self.stopped) => break,
+                () = stop_asked(&mut stopped) => break,
                 Some(ended) = connections.join_next() => { report(ended); continue }
-                next = accept(&socket, &self.room) => next,
+                next = self.accept(&socket) => next,
             };
             match next {
                 Ok((stream, permit)) => {
@@ -127,7 +136,13 @@ impl Accept {
                     connections.spawn_on(self.serve(stream, permit, seat), &home);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    failures += 1;
+                    if told.is_none_or(|told| told.elapsed() >= FAILURES_TOLD_EVERY) {
+                        tracing::warn!(%error, failures, "accept failed");
+                        told = Some(Instant::now());
+                    }
+                    // It takes a descriptor that an idle one has.
+                    self.connections.give_way();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -138,13 +153,32 @@ impl Accept {
         }
     }
 
+    /// The next connection, and its place. Where there is none, one that is idle makes it.
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+    ) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
+        let (stream, _) = socket.accept().await?;
+        let room = Arc::clone(&self.room);
+        let permit = match Arc::clone(&room).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.connections.give_way();
+                room.acquire_owned().await.map_err(io::Error::other)?
+            }
+        };
+        Ok((stream.into_std()?, permit))
+    }
+
     fn serve(
         &self,
         stream: std::net::TcpStream,
         permit: OwnedSemaphorePermit,
         seat: Option<Seat>,
     ) -> impl Future<Output = ()> + Send + 'static {
+        let known = self.connections.enter();
         let spoken = Spoken {
+            line: Arc::clone(known.line()),
             routes: TowerToHyperService::new(self.router.clone()),
             stopped: self.stopped.clone(),
             read_max: self.read_max,
@@ -153,16 +187,24 @@ impl Accept {
         let acceptor = self.tls.as_ref().map(Tls::acceptor);
         async move {
             let _places = (permit, seat);
+            let line = Arc::clone(known.line());
             // Of this thread's runtime from here on.
             let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
                 Ok(stream) => stream,
                 Err(error) => return tracing::debug!(%error, "connection not taken"),
             };
-            let Some(acceptor) = acceptor else { return spoken.serve(stream).await };
-            match tokio::time::timeout(spoken.read_max, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => spoken.serve(stream).await,
-                Ok(Err(error)) => tracing::debug!(%error, "no TLS with this client"),
-                Err(_) => tracing::debug!("no TLS with this client in time"),
+            let spoken = async {
+                let Some(acceptor) = acceptor else { return spoken.serve(stream).await };
+                match tokio::time::timeout(spoken.read_max, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => spoken.serve(stream).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "no TLS with this client"),
+                    Err(_) => tracing::debug!("no TLS with this client in time"),
+                }
+            };
+            tokio::select! {
+                biased;
+                () = spoken => {}
+                () = line.ended() => tracing::debug!("an idle connection gave way to another"),
             }
         }
     }
@@ -170,6 +212,7 @@ impl Accept {
 
 /// What a connection needs once its bytes can be read.
 struct Spoken {
+    line: Arc<Line>,
     routes: TowerToHyperService<Router>,
     stopped: watch::Receiver<bool>,
     read_max: Duration,
@@ -178,8 +221,7 @@ struct Spoken {
 
 impl Spoken {
     async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
-        let Self { routes, mut stopped, read_max, stall_max } = self;
-        let line = Arc::<Line>::default();
+        let Self { line, routes, mut stopped, read_max, stall_max } = self;
         let stream = Patient::new(stream, stall_max);
         let stream = TokioIo::new(Wire::new(stream, Arc::clone(&line), read_max, stall_max));
         let asked = Arc::clone(&line);
@@ -255,15 +297,6 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 /// Resolves when the listener was told to stop, or is gone.
 async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
-}
-
-async fn accept(
-    socket: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = socket.accept().await?;
-    Ok((stream.into_std()?, permit))
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

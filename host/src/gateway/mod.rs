@@ -27,6 +27,7 @@ pub mod auth;
 mod body;
 mod compress;
 mod guard;
+mod idle;
 mod json;
 mod line;
 mod listen;

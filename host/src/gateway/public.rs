@@ -30,21 +30,20 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let named = named(path);
     let kind = named.as_ref().map_or("", |(actor, _)| actor.kind());
-    let limits = gateway.host.limits(kind).await;
+    let callable = gateway.host.callable(kind).await;
     // All that is asked of kinds that are missing counts as one, whatever they are called.
-    let room = gateway.admission.call(limits.as_ref().map_or("", |_| kind));
+    let room = gateway.admission.call(callable.as_ref().map_or("", |_| kind));
     let _room = room.map_err(Refusal::closing)?;
     // Read whole, so that the connection goes on whatever is wrong with the rest.
     let held = gateway.bodies.read(body).await?;
     let (actor, method) = named?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Before anything is read of it. A kind that is missing is told by the call.
-    if let Ok(limits) = limits
-        && bytes > limits.payload_bytes_max
+    if let Some(max) = callable.as_ref().ok().map(|callable| callable.payload_bytes_max())
+        && bytes > max
     {
-        return Err(HostError::PayloadTooLarge { bytes, max: limits.payload_bytes_max }.into());
+        return Err(HostError::PayloadTooLarge { bytes, max }.into());
     }
-    let callable = gateway.host.callable(actor.kind()).await;
     let wanted = arguments::wanted(&headers);
     let read = move || {
         let mut held = held;

@@ -25,6 +25,11 @@ pub(crate) struct ReadyCall {
 }
 
 impl Callable {
+    /// Bytes that a call's arguments may have.
+    pub(crate) fn payload_bytes_max(&self) -> u64 {
+        self.0.limits.payload_bytes_max
+    }
+
     /// Checks the arguments against the method's types. Takes as long as they are large.
     ///
     /// # Errors

@@ -3,8 +3,11 @@
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::HostError;
-use crate::limits::SQL_STACK_BYTES;
+use crate::limits::{LONG_STATEMENTS_MAX, SQL_STACK_BYTES};
 use crate::runtime::{OwnRuntime, cores};
+
+/// Threads for what else blocks: reads of missing pages. As tokio has by itself.
+const READS_MAX: usize = 512;
 
 /// The host's runtimes.
 pub(super) struct Runtimes {
@@ -23,12 +26,12 @@ impl Runtimes {
         let start = |name, threads| {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(threads).thread_name(name).thread_stack_size(SQL_STACK_BYTES);
+            builder.max_blocking_threads(LONG_STATEMENTS_MAX + READS_MAX);
             OwnRuntime::start(builder.enable_time())
                 .map_err(|error| HostError::Internal(format!("start threads: {error}")))
         };
         Ok(Self {
-            // SQL occupies a worker for its first slice, and long SQL that finds no thread of its
-            // own until it is done: so there are more workers than cores.
+            // SQL occupies a worker for its first slice: so there are more workers than cores.
             guests: start("guest", (2 * cores()).max(4))?,
             keeper: start("keeper", 1)?,
         })

@@ -12,7 +12,7 @@ use crate::actor::generation::Program;
 use crate::capability::State;
 use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits, VALUE_BYTES_MAX};
+use crate::limits::{CPU_WEIGHT_MAX, HostLimits, Limits, VALUE_BYTES_MAX};
 use crate::typed::bounds::FUNCTIONS_MAX;
 use crate::typed::{MethodTable, shortened, similar};
 
@@ -168,7 +168,7 @@ struct Bound<'l> {
     max: u64,
 }
 
-fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 22] {
+fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 23] {
     let body_bytes_max = u64::try_from(host.body_bytes_max).unwrap_or(u64::MAX);
     [
         ("memory_bytes_max", &mut limits.memory_bytes_max, host.memory_bytes_max),
@@ -179,6 +179,7 @@ fn bounds<'l>(limits: &'l mut Limits, host: &HostLimits) -> [Bound<'l>; 22] {
         ("payload_bytes_max", &mut limits.payload_bytes_max, body_bytes_max),
         ("mailbox_calls_max", &mut limits.mailbox_calls_max, MAILBOX_CALLS_MAX),
         ("call_time_ms", &mut limits.call_time_ms, TIME_MS_MAX),
+        ("cpu_weight", &mut limits.cpu_weight, CPU_WEIGHT_MAX),
         ("start_time_ms", &mut limits.start_time_ms, TIME_MS_MAX),
         ("stop_time_ms", &mut limits.stop_time_ms, TIME_MS_MAX),
         ("snapshot_time_ms", &mut limits.snapshot_time_ms, TIME_MS_MAX),

@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use crate::actor::exit::Exit;
 use crate::actor::trace::Observer;
 use crate::capability::Rate;
+use crate::cpu::Turns;
 use crate::error::HostError;
 use crate::fault::FaultingStore;
 use crate::limits::Limits;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub spares: Arc<Spares>,
     /// What all guests may log in a second.
     pub log_rate: Arc<Rate>,
+    /// Turns of long calls.
+    pub turns: Turns,
     /// Where scratch files go.
     pub scratch_dir: std::path::PathBuf,
     /// Where guests run.

@@ -168,6 +168,7 @@ async fn win(
         ended_in_order: ended,
         spares: Arc::clone(&shared.spares),
         log_rate: Arc::clone(&shared.log_rate),
+        turns: shared.turns.clone(),
         scratch_dir: shared.scratch_dir.clone(),
         memory,
         observer: shared.observer.clone(),

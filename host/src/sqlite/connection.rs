@@ -27,7 +27,6 @@ use super::hardening;
 use super::meter::{Meter, STEPS_PER_LOOK};
 use super::owner::Owner;
 use super::run::{Bounds, Changes, Runner};
-use super::slice::Slice;
 use super::spares::Spares;
 use super::state::Made;
 use super::statement::{Cache, Compiled, Slots};
@@ -102,11 +101,10 @@ impl Connection {
         options.memory = Some(Arc::clone(memory));
         let handle = Handle::new(session.clone(), &options);
         let owner = Owner::new(&handle, grip);
-        let slice = Slice::default();
         let look = || {
-            let (owner, meter, slice) = (owner.clone(), meter.clone(), slice.clone());
+            let (owner, meter) = (owner.clone(), meter.clone());
             move || {
-                slice.look();
+                meter.take_turn(|| owner.is_alive());
                 meter.pages_read(owner.handle().take_pages_read());
                 meter.look() && owner.is_alive()
             }
@@ -120,7 +118,7 @@ impl Connection {
         let spare = spares.take()?;
         let settled = heap.within(|| spare.settle(&handle));
         let mut open = settled.map_err(|error| open_error(&session, &error))?;
-        let judge = Judge::new(meter.clone(), owner.clone(), slice.clone());
+        let judge = Judge::new(meter.clone(), owner.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
         let value_bytes_max = heap.within(|| hardening::value_bytes_max(connection, limits));
@@ -151,7 +149,6 @@ impl Connection {
                 judge,
                 owner: owner.clone(),
                 meter: meter.clone(),
-                slice,
                 heap: heap.clone(),
                 changes: Cell::new(0),
                 bounds: Bounds::new(limits),
@@ -211,7 +208,7 @@ impl Connection {
         let taken_back = core.take_back();
         self.meter.pages_read(self.owner.handle().take_pages_read());
         self.meter.pages_written(core.runner.database.take_pages_written());
-        core.runner.slice.end();
+        self.meter.cpu().end_of_sql();
         ended.and(taken_back).map(|()| left)
     }
 
@@ -341,7 +338,6 @@ impl Connection {
         let core = self.core.parts();
         let answer = self.heap.within(|| work(core));
         core.follow_sqlite();
-        core.runner.slice.end();
         guard.check()?;
         self.owner.alive()?;
         answer

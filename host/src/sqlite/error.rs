@@ -55,9 +55,11 @@ pub enum SqlError {
     /// SQLite rejected the statement. The same call will fail again.
     #[error("{}", .0.message)]
     Statement(StatementFailure),
-    /// The store did not answer in time, or the memory of all guests together is used up. The same
-    /// may succeed a little later.
-    #[error("the store did not answer in time, or the host has no memory left for its guests")]
+    /// The store did not answer in time, or the memory of all guests together is used up, or too many
+    /// long statements run. The same may succeed a little later.
+    #[error(
+        "the store did not answer in time, or the host has no memory or threads left for its guests"
+    )]
     Unavailable,
     /// An argument is malformed. The text says which.
     #[error("invalid argument: {0}")]

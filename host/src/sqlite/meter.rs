@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::error::{SqlError, SqlLimit};
+use crate::cpu::CpuTime;
 use crate::limits::Limits;
 
 /// Instructions of SQLite's virtual machine between two looks at the meter: about 20 us.
@@ -24,7 +25,7 @@ const STATEMENTS_PER_CLOCK: u64 = 64;
 
 /// The budget and the bill of the call in progress. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Arc<Inner>);
+pub struct Meter(Arc<Inner>, CpuTime);
 
 /// What a call has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +103,8 @@ impl Exhausted {
 #[derive(Debug, Default)]
 struct Inner {
     stop: AtomicBool,
+    /// It cannot wait for its turn: too many statements do.
+    crowded: AtomicBool,
     /// The deadline was brought forward since `begin`.
     shortened: AtomicBool,
     /// Looks for which a budget that has run out does not count.
@@ -127,8 +130,14 @@ struct Inner {
 impl Meter {
     /// A meter that allows nothing until the first `begin`, except time.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(cpu: CpuTime) -> Self {
+        Self(Arc::default(), cpu)
+    }
+
+    /// The processor time of the same calls.
+    #[must_use]
+    pub fn cpu(&self) -> &CpuTime {
+        &self.1
     }
 
     /// A new call: counters to zero, allowances set, an earlier `stop` forgotten.
@@ -145,7 +154,9 @@ impl Meter {
         inner.exhausted.store(0, Ordering::Relaxed);
         inner.grace.store(0, Ordering::Relaxed);
         inner.shortened.store(false, Ordering::Relaxed);
+        inner.crowded.store(false, Ordering::Relaxed);
         inner.stop.store(false, Ordering::Release);
+        self.1.begin(limits.cpu_weight);
     }
 
     /// Brings the deadline of the call in progress forward; never back.
@@ -249,6 +260,7 @@ impl Meter {
         let over = match self.exhausted() {
             Some(exhausted) => exhausted.error(),
             None if self.stopped() => SqlError::Interrupted,
+            None if self.0.crowded.load(Ordering::Relaxed) => SqlError::Unavailable,
             None => return Ok(()),
         };
         if get(&self.0.grace) > 0 { Ok(()) } else { Err(over) }
@@ -260,6 +272,14 @@ impl Meter {
         let done = work();
         self.0.grace.store(0, Ordering::Relaxed);
         done
+    }
+
+    /// From within SQL that may be long: waits here while other long calls have their turns.
+    pub(super) fn take_turn(&self, is_alive: impl Fn() -> bool) {
+        let goes_on = || is_alive() && !self.past_deadline() && self.check().is_ok();
+        if !self.1.look(goes_on) {
+            self.0.crowded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// From the progress handler: counts, looks at the clock, and tells whether to go on.
@@ -374,7 +394,7 @@ mod tests {
     use super::*;
 
     fn meter(limits: &Limits) -> Meter {
-        let meter = Meter::new();
+        let meter = Meter::default();
         meter.begin(limits, Instant::now() + Duration::from_secs(60));
         meter
     }
@@ -407,7 +427,7 @@ mod tests {
 
     #[test]
     fn the_deadline_and_a_stop_interrupt() {
-        let meter = Meter::new();
+        let meter = Meter::default();
         meter.begin(&Limits::default(), Instant::now());
         assert!(!meter.look());
         assert_eq!(meter.check(), Err(SqlError::Interrupted));
@@ -431,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_was_brought_forward_is_told_from_one_that_passed() {
-        let meter = Meter::new();
+        let meter = Meter::default();
         meter.begin(&Limits::default(), Instant::now());
         meter.shorten(Instant::now() + Duration::from_secs(1));
         assert!(meter.past_deadline() && !meter.was_cut_short(), "it was late by itself");

@@ -6,7 +6,7 @@
 //!  transaction  the stack of savepoints                       operator  SQL from outside
 //!  run          one statement: compile, bind, step, errors    statement compiled, kept by text
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
-//!  slice        long SQL gives its thread back            spares    opened beforehand
+//!  spares       connections opened beforehand
 //!  state        what a call set and made is taken back        ledger    and how that is noted
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
@@ -31,7 +31,6 @@ mod plain;
 mod prepared;
 mod run;
 mod schema;
-mod slice;
 mod spares;
 mod state;
 mod statement;

@@ -26,7 +26,6 @@ use super::ffi::{Code, Column, Database, Step};
 use super::meter::Meter;
 use super::owner::Owner;
 use super::packed::{self, Packed};
-use super::slice::Slice;
 use super::statement::{Compiled, Rest, Run};
 use super::transaction::Within;
 use super::value::Value;
@@ -91,7 +90,6 @@ pub(super) struct Runner {
     pub(super) judge: Judge,
     pub(super) owner: Owner,
     pub(super) meter: Meter,
-    pub(super) slice: Slice,
     pub(super) heap: Heap,
     /// Counts what may have changed the schema: writes, and whatever controls transactions.
     pub(super) changes: Cell<u64>,
@@ -304,7 +302,8 @@ impl Runner {
         }
         self.meter.pages_read(self.owner.handle().take_pages_read());
         if self.meter.start_statement()? {
-            self.slice.look();
+            self.meter.take_turn(|| self.owner.is_alive());
+            self.meter.check()?;
         }
         if within == Within::Open && compiled.controls_transactions {
             return Err(SqlError::Denied(

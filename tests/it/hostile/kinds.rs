@@ -313,10 +313,11 @@ async fn manifests_that_ask_for_too_much_are_refused() {
     let site = Site::new();
     let host = host(&site).await;
     let text = component("(func (export \"run\") (result i32) (i32.const 1))");
-    let set: [Setting; 13] = [
+    let set: [Setting; 14] = [
         ("memory_bytes_max", |l| &mut l.memory_bytes_max),
         ("table_elements_max", |l| &mut l.table_elements_max),
         ("call_time_ms", |l| &mut l.call_time_ms),
+        ("cpu_weight", |l| &mut l.cpu_weight),
         ("start_time_ms", |l| &mut l.start_time_ms),
         ("stop_time_ms", |l| &mut l.stop_time_ms),
         ("snapshot_time_ms", |l| &mut l.snapshot_time_ms),

@@ -18,7 +18,7 @@ const HOST_LAYERS: &[&[&str]] = &[
     &["sqlite"],
     &["engine"],
     &["typed"],
-    &["grip", "clock", "limits", "machine", "memory", "runtime", "fault", "fuzz"],
+    &["grip", "clock", "cpu", "limits", "machine", "memory", "runtime", "fault", "fuzz"],
 ];
 
 /// Layers of package `stockade-depot`, top to bottom.

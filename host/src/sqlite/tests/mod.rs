@@ -75,7 +75,7 @@ impl World {
         let session =
             runtime.block_on(depot.create(&Self::actor(), Digest([0; 32]))).unwrap().session;
         let directory = tempfile::tempdir().unwrap();
-        let (grip, meter) = (Grip::default(), Meter::new());
+        let (grip, meter) = (Grip::default(), Meter::default());
         let connection = Connection::open(
             &Spares::default(),
             session.clone(),
@@ -114,8 +114,12 @@ impl World {
 
     /// The next generation takes over what is durable, whatever this one has in hand.
     fn replace(&mut self, start: &str) {
+        self.replace_with(Meter::default(), start);
+    }
+
+    fn replace_with(&mut self, meter: Meter, start: &str) {
         self.session = self.take_over();
-        (self.grip, self.meter) = (Grip::default(), Meter::new());
+        (self.grip, self.meter) = (Grip::default(), meter);
         self.begin();
         self.connection = Connection::open(
             &Spares::default(),

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::World;
-use crate::sqlite::{Interrupter, SqlError, Value};
+use crate::cpu::tests::taken;
+use crate::cpu::{CpuTime, Turns};
+use crate::sqlite::{Interrupter, Meter, SqlError, Value};
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                        SELECT count(*) FROM n";
@@ -94,4 +96,40 @@ fn one_thread_alone_runs_long_statements() {
     let runtime = Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(async { world.integer(long) }), 300_000);
     assert_eq!(world.integer(long), 300_000);
+}
+
+/// There is one turn, and somebody has it who does not give it back: whoever waits for it ends all the
+/// same when it is interrupted, revoked, without a session, or late; and goes on when it is given.
+#[test]
+fn a_statement_that_waits_for_its_turn_ends_at_once() {
+    let (runtime, turns) = (two_workers(), Turns::of(2));
+    let mut holder = Some(taken(&turns));
+    for end in ["interrupt", "revoke", "session", "deadline", "turn"] {
+        let mut world = World::new();
+        world.replace_with(Meter::new(CpuTime::new(&turns, "kind")), "");
+        let in_ms = if end == "deadline" { 300 } else { 60_000 };
+        world.meter.begin(&world.limits, Instant::now() + Duration::from_millis(in_ms));
+        let World { mut connection, session, grip, meter, runtime: store, .. } = world;
+        let interrupter = connection.interrupter();
+        let (answer, answered) = mpsc::sync_channel(1);
+        runtime.spawn(async move { answer.send(connection.execute(ENDLESS, &[])).unwrap() });
+        assert!(answered.recv_timeout(Duration::from_millis(100)).is_err(), "it waits");
+        let steps = meter.counts().sql_steps;
+        match end {
+            "interrupt" => interrupter.interrupt(),
+            "revoke" => assert!(grip.revoke(stockade_depot::Reason::Shutdown)),
+            "session" => session.close(stockade_depot::Reason::Storage),
+            "turn" => {
+                drop(holder.take());
+                while meter.counts().sql_steps == steps {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                interrupter.interrupt();
+            }
+            _ => {}
+        }
+        let ended = answered.recv_timeout(Duration::from_secs(20));
+        assert!(matches!(ended, Ok(Err(_))), "{end}: {ended:?}");
+        drop(store);
+    }
 }

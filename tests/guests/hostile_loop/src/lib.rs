@@ -10,6 +10,8 @@ mod bindings {
     });
 }
 
+use std::time::{Duration, Instant};
+
 use bindings::exports::tests::hostile_loop::hostile::Guest;
 use bindings::stockade::actor::log::{self, Level};
 use bindings::stockade::actor::sqlite::{self, Connection, TransactionMode, Value};
@@ -292,6 +294,26 @@ impl Guest for Actor {
     fn outgrow() {
         Self::grow();
         std::hint::black_box(vec![1_u8; 1 << 20]);
+    }
+
+    fn work(milliseconds: u64) -> u64 {
+        let (begun, mut done) = (Instant::now(), 0);
+        while begun.elapsed() < Duration::from_millis(milliseconds) {
+            for _ in 0..10_000 {
+                std::hint::spin_loop();
+            }
+            done += 1;
+        }
+        done
+    }
+
+    fn work_in_sql(milliseconds: u64) -> Result<u64, String> {
+        let (begun, mut done) = (Instant::now(), 0);
+        while begun.elapsed() < Duration::from_millis(milliseconds) {
+            query(&format!("{ENDLESS} SELECT count(*) FROM (SELECT n FROM c LIMIT 1000)"))?;
+            done += 1;
+        }
+        Ok(done)
     }
 
     fn look_around() -> Vec<String> {

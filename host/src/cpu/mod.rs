@@ -1,0 +1,208 @@
+//! Processor time of guests: short calls run as they come, long ones in turns.
+//!
+//! ```text
+//!  an export begins: short ── 4 ms used ──> long ──> asks for a turn ── granted ──> runs
+//!                                             ^                                      │
+//!                                             └── slice used and others wait, or ────┘
+//!                                                 it waits for something else
+//! ```
+//! There are fewer turns than cores, so that however many calls are long, a core is left for what is
+//! short, for commits and for the gateway. Whose turn is next is in `rota.rs`.
+//!
+//! Wasm is polled: it gives its turn back with each poll, an epoch tick at the latest, and is not
+//! polled again before it has the next one. SQL sits in C frames on the thread that polls: that
+//! thread first leaves its runtime (`away.rs`) and then waits for turns itself, from within the
+//! progress handler.
+//!
+//! Invariants:
+//! - C1: at most `cores - 1` turns, but one, are given at a time.
+//! - C2: a turn is held only while its guest is polled or its SQL runs.
+//! - C3: whoever ends, is dropped or gives up waiting keeps neither a turn nor a place in the rota.
+//! - C4: no thread of a runtime waits for a turn.
+//!
+//! Time is the clock's between two looks, so a call that reads missing pages for 4 ms is long, too.
+//! The processor's own time of a thread is a system call, at each look.
+
+mod away;
+mod rota;
+#[cfg(test)]
+pub(crate) mod tests;
+mod turns;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use away::Away;
+use turns::Ask;
+pub use turns::Turns;
+
+/// What a guest's export may use and still be short: two epoch ticks. 4 ms: a thousand statements.
+const SHORT: Duration = Duration::from_millis(4);
+
+/// How long SQL may keep a thread of the runtime: a hundred point queries, and little beside a network.
+const FIRST_SLICE: Duration = Duration::from_millis(2);
+
+/// How often SQL that waits for its turn looks whether it must end. 10 ms: a tenth of what a lost
+/// fence may take to end it.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The processor time of one generation. Cloning shares it. Without turns nothing is ever long.
+#[derive(Clone, Debug, Default)]
+pub struct CpuTime(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    turns: Turns,
+    kind: Arc<str>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    weight: u64,
+    /// Used by the export that runs, until `since`.
+    used: Duration,
+    /// When the poll began that runs, or went on after a wait.
+    since: Option<Instant>,
+    /// The thread that polls has left its runtime.
+    away: Option<Away>,
+    /// A turn, or the wait for one.
+    ask: Option<Ask>,
+}
+
+impl CpuTime {
+    /// That of a generation of `kind`.
+    #[must_use]
+    pub fn new(turns: &Turns, kind: &str) -> Self {
+        let (turns, kind) = (turns.clone(), Arc::from(kind));
+        Self(Arc::new(Inner { turns, kind, state: Mutex::default() }))
+    }
+
+    /// An export of the guest, or an operator's text, begins: it is short. `weight` is its kind's
+    /// share beside others.
+    pub(crate) fn begin(&self, weight: u64) {
+        self.pause();
+        let mut state = self.0.state.lock();
+        (state.weight, state.used) = (weight, Duration::ZERO);
+    }
+
+    /// Polls `guest` when it may run.
+    pub(crate) async fn paced<T>(&self, guest: impl Future<Output = T>) -> T {
+        // Also when it is dropped while it waits (C3).
+        let _pause = Pause(self);
+        let mut guest = pin!(guest);
+        std::future::poll_fn(|context| {
+            if !self.resume(context) {
+                return Poll::Pending;
+            }
+            let _pause = Pause(self);
+            guest.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Whether the guest may be polled now; else it is woken when it may.
+    fn resume(&self, context: &Context<'_>) -> bool {
+        let state = &mut *self.0.state.lock();
+        if state.used >= SHORT {
+            let ask = || self.0.turns.ask(&self.0.kind, state.weight, context.waker());
+            if state.ask.is_none() {
+                state.ask = ask();
+            }
+            if state.ask.as_mut().is_some_and(|ask| !ask.has_turn(context.waker())) {
+                return false;
+            }
+        }
+        state.since = Some(Instant::now());
+        true
+    }
+
+    /// Nothing of the guest runs from here on: it gives its turn back.
+    fn pause(&self) {
+        let mut state = self.0.state.lock();
+        if let Some(since) = state.since.take() {
+            state.used += since.elapsed();
+        }
+        let given_back = (state.ask.take(), state.away.take());
+        drop(state);
+        drop(given_back);
+    }
+
+    /// SQL of the guest, or of an operator, is over for now.
+    pub(crate) fn end_of_sql(&self) {
+        self.pause();
+    }
+
+    /// From within SQL that may be long, about every 20 us. Waits here while others have their turns,
+    /// as long as `goes_on` says so. `false`: so many statements of its kind are long that this one
+    /// cannot wait for a turn, and must end.
+    pub(crate) fn look(&self, goes_on: impl Fn() -> bool) -> bool {
+        let mut state = self.0.state.lock();
+        let now = Instant::now();
+        let since = *state.since.get_or_insert(now);
+        if state.away.is_none() && now.duration_since(since) < FIRST_SLICE {
+            return true;
+        }
+        let State { away, .. } = &mut *state;
+        match away {
+            Some(away) => away.check(now),
+            None => *away = Away::go(&self.0.kind, now),
+        }
+        let used = state.used + now.duration_since(since);
+        if used < SHORT || !self.0.turns.are_shared() {
+            return true;
+        }
+        if state.away.is_none() {
+            // C4. A thread that belongs to no runtime of several has nobody to leave it to.
+            return !away::could_leave();
+        }
+        if state.ask.as_ref().is_some_and(|turn| !turn.is_over(now)) {
+            return true;
+        }
+        (state.used, state.since) = (used, None);
+        let before = state.ask.take();
+        let weight = state.weight;
+        drop(state);
+        drop(before);
+        let turn = self.wait(weight, goes_on);
+        let mut state = self.0.state.lock();
+        (state.ask, state.since) = (turn, Some(Instant::now()));
+        true
+    }
+
+    /// Waits for a turn, on this thread. `None`: it must not go on, and ends without one.
+    fn wait(&self, weight: u64, goes_on: impl Fn() -> bool) -> Option<Ask> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut ask = self.0.turns.ask(&self.0.kind, weight, &waker)?;
+        while !ask.has_turn(&waker) {
+            if !goes_on() {
+                return None;
+            }
+            thread::park_timeout(LOOK_EVERY);
+        }
+        Some(ask)
+    }
+}
+
+/// Pauses when it is dropped.
+struct Pause<'c>(&'c CpuTime);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.pause();
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

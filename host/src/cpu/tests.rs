@@ -1,0 +1,255 @@
+//! Guests of every sort on a real runtime: what may run at the same time, and who gets its turn.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// Longer than anything takes that is not held up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A part of an export.
+const PART: Duration = Duration::from_micros(500);
+
+fn workers(threads: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(threads).enable_time().build().unwrap()
+}
+
+/// Who computes for long now, and the most there were.
+#[derive(Default)]
+struct Gauge {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Gauge {
+    /// Computes for a part; counted if it is one of a long export.
+    fn compute(&self, is_long: bool) {
+        let count = usize::from(is_long);
+        let now = self.now.fetch_add(count, Ordering::SeqCst) + count;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        compute(PART);
+        self.now.fetch_sub(count, Ordering::SeqCst);
+    }
+}
+
+fn compute(time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+/// Gives the thread back, as wasm does at a tick.
+async fn tick() {
+    let mut ticked = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut ticked, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A guest that never ends by itself, in wasm or in SQL.
+struct Hog {
+    over: Arc<AtomicBool>,
+    parts: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Hog {
+    fn begin(
+        runtime: &Runtime,
+        turns: &Turns,
+        kind: &str,
+        in_sql: bool,
+        gauge: &Arc<Gauge>,
+    ) -> Self {
+        let (over, parts): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let (is_over, done, gauge) = (Arc::clone(&over), Arc::clone(&parts), Arc::clone(gauge));
+        let cpu = CpuTime::new(turns, kind);
+        cpu.begin(1);
+        let of = cpu.clone();
+        let guest = async move {
+            let begun = Instant::now();
+            while !is_over.load(Ordering::SeqCst) {
+                // Long for certain, and no longer in the slice in which it became so.
+                gauge.compute(begun.elapsed() > 10 * SHORT && of.has_turn());
+                done.fetch_add(1, Ordering::SeqCst);
+                if in_sql {
+                    of.look(|| !is_over.load(Ordering::SeqCst));
+                } else {
+                    tick().await;
+                }
+            }
+        };
+        let task = runtime.spawn(async move { cpu.paced(guest).await });
+        Self { over, parts, task }
+    }
+
+    fn parts(&self) -> usize {
+        self.parts.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+}
+
+impl CpuTime {
+    fn has_turn(&self) -> bool {
+        self.0.state.lock().ask.is_some()
+    }
+}
+
+fn check_turns(cores: usize, most: usize) {
+    let (runtime, turns, gauge) = (workers(4), Turns::of(cores), Arc::default());
+    let hogs: Vec<Hog> = (0..6)
+        .map(|n| Hog::begin(&runtime, &turns, &format!("kind-{}", n % 3), n % 2 == 0, &gauge))
+        .collect();
+    let begun = Instant::now();
+    while hogs.iter().any(|hog| hog.parts() < 200) {
+        assert!(begun.elapsed() < PATIENCE, "somebody starves");
+        let (answer, answered) = mpsc::sync_channel(1);
+        let short = CpuTime::new(&turns, "short");
+        short.begin(1);
+        runtime.spawn(async move { short.paced(async { answer.send(()).unwrap() }).await });
+        answered.recv_timeout(PATIENCE).expect("served beside them");
+    }
+    for hog in &hogs {
+        hog.over.store(true, Ordering::SeqCst);
+    }
+    for mut hog in hogs {
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, &mut hog.task).await });
+        ended.expect("ends").unwrap();
+    }
+    assert_eq!(gauge.most.load(Ordering::SeqCst), most);
+    let ask = turns.ask(&Arc::from("after"), 1, Waker::noop());
+    assert!(ask.unwrap().has_turn(Waker::noop()), "every turn was given back");
+}
+
+#[test]
+fn fewer_long_guests_run_than_there_are_cores_and_none_starves() {
+    check_turns(4, 3);
+}
+
+#[test]
+fn one_core_has_one_turn() {
+    check_turns(1, 1);
+}
+
+/// A turn that somebody has until this is dropped.
+pub(crate) fn taken(turns: &Turns) -> impl Sized + use<> {
+    let mut holder = turns.ask(&Arc::from("holder"), 1, Waker::noop()).unwrap();
+    assert!(holder.has_turn(Waker::noop()));
+    holder
+}
+
+/// It has used up what is short.
+fn long(turns: &Turns) -> CpuTime {
+    let cpu = CpuTime::new(turns, "long");
+    cpu.begin(1);
+    cpu.0.state.lock().used = SHORT;
+    cpu
+}
+
+#[test]
+fn a_long_guest_is_not_polled_without_a_turn_and_is_once_there_is_one() {
+    let (runtime, turns) = (workers(2), Turns::of(2));
+    let holder = taken(&turns);
+    let polled = Arc::new(AtomicBool::new(false));
+    let (cpu, was_polled) = (long(&turns), Arc::clone(&polled));
+    let guest = async move { was_polled.store(true, Ordering::SeqCst) };
+    let task = runtime.spawn(async move { cpu.paced(guest).await });
+    thread::sleep(10 * SHORT);
+    assert!(!polled.load(Ordering::SeqCst));
+    drop(holder);
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, task).await }).unwrap().unwrap();
+    assert!(polled.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_guest_that_waits_for_something_else_has_no_turn_meanwhile() {
+    let (runtime, turns) = (workers(2), Turns::of(2));
+    let cpu = long(&turns);
+    let task = runtime.spawn(async move { cpu.paced(std::future::pending::<()>()).await });
+    let begun = Instant::now();
+    while turns
+        .ask(&Arc::from("other"), 1, Waker::noop())
+        .is_none_or(|mut ask| !ask.has_turn(Waker::noop()))
+    {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    task.abort();
+}
+
+#[test]
+fn who_is_dropped_or_gives_up_while_it_waits_leaves_nothing() {
+    let (runtime, turns) = (workers(2), Turns::of(2));
+    let holder = taken(&turns);
+    let waits = long(&turns);
+    let task = runtime.spawn(async move { waits.paced(std::future::pending::<()>()).await });
+    let in_sql = long(&turns);
+    let gives_up = runtime.spawn(async move {
+        let guest = async {
+            // On a worker until its first slice is over, then on its own.
+            compute(FIRST_SLICE);
+            in_sql.0.state.lock().used = Duration::ZERO;
+            let begun = Instant::now();
+            while begun.elapsed() < 3 * SHORT {
+                in_sql.look(|| begun.elapsed() < 2 * SHORT);
+            }
+            in_sql.has_turn()
+        };
+        guest.await
+    });
+    let gave_up = runtime.block_on(async { tokio::time::timeout(PATIENCE, gives_up).await });
+    assert!(!gave_up.expect("ends").unwrap(), "it goes on to its end without a turn");
+    task.abort();
+    let _ = runtime.block_on(task);
+    drop(holder);
+    drop(taken(&turns));
+}
+
+#[test]
+fn a_short_guest_waits_for_nobody_however_often_it_waits_for_something_else() {
+    let (runtime, turns) = (workers(2), Turns::of(2));
+    let _holder = taken(&turns);
+    let cpu = CpuTime::new(&turns, "short");
+    cpu.begin(1);
+    let waits = async {
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, cpu.paced(waits)).await });
+    done.expect("it is short");
+}
+
+#[test]
+fn an_export_that_begins_is_short_again() {
+    let turns = Turns::of(2);
+    let _holder = taken(&turns);
+    let cpu = long(&turns);
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(!cpu.resume(context));
+    cpu.begin(1);
+    assert!(cpu.resume(context));
+}
+
+#[test]
+fn without_turns_nothing_is_ever_long() {
+    let cpu = long(&Turns::default());
+    assert!(cpu.resume(&Context::from_waker(Waker::noop())));
+    compute(2 * SHORT);
+    assert!(cpu.look(|| true));
+}

@@ -1,0 +1,155 @@
+//! Long calls beside others: what a good actor notices of them, what they get of the processor, and
+//! how kinds share it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stockade::{ActorId, Arguments, Manifest};
+use stockade_tests::guest;
+use tokio::task::JoinSet;
+
+use crate::hostile::{Attack, Means, p99_ms};
+use crate::process::cpu_us;
+use crate::stand::Stand;
+use crate::summary::{Summary, median};
+
+/// An endless loop, in wasm and in SQL; the same with an end; and the names of their figures.
+const SORTS: [(&str, Means, &str); 2] = [
+    ("wasm", ("spin", || json!([])), "work"),
+    ("sql", ("spin-in-sql", || json!([])), "work-in-sql"),
+];
+
+/// What the good actor is asked, and the names of the figures.
+const METHODS: [(&str, &str); 2] = [("neighbour", "update"), ("neighbour_read", "point")];
+
+/// Of one method, in milliseconds.
+#[derive(Default)]
+struct Measured {
+    alone: Vec<f64>,
+    attacked: Vec<f64>,
+}
+
+/// Longer than a call that ends by itself.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Actors of the greedy kind, beside one of the other.
+const GREEDY: usize = 16;
+
+pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
+    stand.deploy("sql", "sqlite_bench").await?;
+    for (kind, call_time) in
+        [("hostile_loop", lasting(stand) * 8 / 3), ("greedy", LONG), ("modest", LONG)]
+    {
+        let mut manifest = Manifest::default();
+        manifest.limits.call_time_ms = u64::try_from(call_time.as_millis())?;
+        stand.host.deploy(kind, guest::HOSTILE_LOOP.wasm()?, manifest).await?;
+    }
+    for (sort, attack, work) in SORTS {
+        neighbours(stand, summary, sort, attack).await?;
+        idle_cores(stand, summary, sort, attack).await?;
+        fair_share(stand, summary, sort, work).await?;
+    }
+    Ok(())
+}
+
+/// How long one phase takes.
+fn lasting(stand: &Stand) -> Duration {
+    Duration::from_millis(if stand.quick { 300 } else { 3_000 })
+}
+
+/// Cores that long calls may have.
+fn turns() -> f64 {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    cores.saturating_sub(1).max(1) as f64
+}
+
+async fn neighbours(
+    stand: &Stand,
+    summary: &mut Summary,
+    sort: &str,
+    attack: Means,
+) -> anyhow::Result<()> {
+    let neighbour = ActorId::new("sql", "neighbour")?;
+    stand.call(&neighbour, "setup", json!([crate::native::ROWS])).await?;
+    let rounds = if stand.quick { 1 } else { 3 };
+    for hogs in [8, 128] {
+        let mut measured = METHODS.map(|_| Measured::default());
+        for _ in 0..rounds {
+            for (method, to) in METHODS.iter().zip(&mut measured) {
+                to.alone.push(p99_ms(stand, &neighbour, method.1, lasting(stand)).await?);
+            }
+            let attack = Attack::begin(&stand.host, &vec![attack; hogs]);
+            // Until they are long.
+            tokio::time::sleep(lasting(stand) / 3).await;
+            for (method, to) in METHODS.iter().zip(&mut measured) {
+                to.attacked.push(p99_ms(stand, &neighbour, method.1, lasting(stand)).await?);
+            }
+            attack.end().await;
+        }
+        for ((name, method), Measured { alone, attacked }) in METHODS.iter().zip(measured) {
+            let ratios = attacked.iter().zip(&alone).map(|(with, without)| with / without);
+            let ratio = median(ratios.collect());
+            let made_from = format!(
+                "`{method}` of one row beside {hogs} long calls in {sort}: p99 {:.2} ms, {:.2} alone",
+                median(attacked),
+                median(alone)
+            );
+            summary.add(&format!("hostile.{name}_p99_ratio_{hogs}_{sort}"), ratio, &made_from);
+        }
+    }
+    Ok(())
+}
+
+/// What long calls get of the cores that they may have and nobody else wants.
+async fn idle_cores(
+    stand: &Stand,
+    summary: &mut Summary,
+    sort: &str,
+    attack: Means,
+) -> anyhow::Result<()> {
+    let hogs = Attack::begin(&stand.host, &[attack; 8]);
+    tokio::time::sleep(lasting(stand) / 3).await;
+    let (begun, before) = (Instant::now(), cpu_us("self")?);
+    tokio::time::sleep(lasting(stand)).await;
+    let (wall, used) = (begun.elapsed().as_secs_f64() * 1e6, cpu_us("self")? - before);
+    hogs.end().await;
+    let made_from =
+        format!("CPU of the process beside 8 long calls in {sort}, of {} cores", turns());
+    summary.add(&format!("hostile.idle_cores_used_{sort}"), used / wall / turns(), &made_from);
+    Ok(())
+}
+
+/// One actor of a kind beside many of another: what it gets done, of what would be its half.
+async fn fair_share(
+    stand: &Stand,
+    summary: &mut Summary,
+    sort: &str,
+    work: &'static str,
+) -> anyhow::Result<()> {
+    let mut workers = JoinSet::new();
+    let milliseconds = u64::try_from(lasting(stand).as_millis())? * 2;
+    for n in 0..=GREEDY {
+        let kind = if n == 0 { "modest" } else { "greedy" };
+        let (host, actor) = (stand.host.clone(), ActorId::new(kind, &format!("{work}-{n}"))?);
+        stand.call(&actor, "hello", json!([])).await?;
+        workers.spawn(async move {
+            let arguments = Arguments::Json(json!([milliseconds]));
+            let done = host.call(&actor, work, arguments).await?.to_json();
+            let done = done.get("ok").unwrap_or(&done).as_f64().unwrap_or(0.0);
+            anyhow::Ok((n, done))
+        });
+    }
+    let (mut modest, mut all) = (0.0, 0.0);
+    while let Some(done) = workers.join_next().await {
+        let (n, done) = done??;
+        all += done;
+        if n == 0 {
+            modest = done;
+        }
+    }
+    // One actor cannot use more than one core.
+    let fair = (1.0 / turns()).min(0.5);
+    let made_from = format!("1 actor of a kind beside {GREEDY} of another, in {sort}");
+    summary.add(&format!("hostile.fair_share_{sort}"), modest / all / fair, &made_from);
+    Ok(())
+}

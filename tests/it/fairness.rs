@@ -1,0 +1,148 @@
+//! Long calls run in turns, and end at once while they wait for one; short ones are answered beside them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use stockade::{Arguments, Fault, HostError};
+use stockade_tests::faulty_store::{Fault as StoreFault, Step};
+use stockade_tests::guest;
+use stockade_tests::host::{Site, TestHost, actor};
+use tokio::task::JoinHandle;
+
+/// Wall time that anything may take which does not wait for its turn, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Long calls at the same time: most of them wait for a turn at any moment.
+const HOGS: usize = 12;
+/// Of each sort.
+const SPINS: [&str; 2] = ["spin", "spin-in-sql"];
+
+/// Long calls, in wasm and in SQL, of actors of their own.
+struct Hogs {
+    calls: Vec<JoinHandle<Result<Json, HostError>>>,
+}
+
+impl Hogs {
+    async fn begin(host: &TestHost) -> Self {
+        let calls = (0..HOGS).map(|n| {
+            let (host, of) = (host.host.clone(), actor(guest::HOSTILE_LOOP, &format!("hog-{n}")));
+            let method = SPINS[n % 2];
+            tokio::spawn(async move {
+                host.call(&of, method, Arguments::Json(json!([]))).await.map(|r| r.to_json())
+            })
+        });
+        let hogs = Self { calls: calls.collect() };
+        // They live, and have used up what is short.
+        for n in 0..HOGS {
+            let of = actor(guest::HOSTILE_LOOP, &format!("hog-{n}"));
+            while host.host.actor(&of).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(hogs.calls.iter().all(|call| !call.is_finished()));
+        hogs
+    }
+}
+
+async fn stand(set: impl FnOnce(&mut stockade::limits::Limits)) -> (Site, TestHost) {
+    let site = Site::new();
+    let host = site.host().allow_faults().start().await;
+    host.deploy_with(guest::HOSTILE_LOOP, set).await;
+    (site, host)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_their_turn_end_when_they_must() {
+    let (_site, host) = stand(|limits| limits.call_time_ms = 600_000).await;
+    let mut calls = Hogs::begin(&host).await.calls.into_iter().enumerate();
+    for (n, call) in calls.by_ref().take(3) {
+        let (host, of) = (host.host.clone(), actor(guest::HOSTILE_LOOP, &format!("hog-{n}")));
+        // In order, with the grace of a stop, in wasm and in SQL; by a crash on purpose, in wasm.
+        let ending = tokio::spawn(async move {
+            if n < 2 {
+                drop(host.stop(&of).await.unwrap());
+            } else {
+                drop(host.fault(&of, Fault::Crash).await.unwrap());
+            }
+        });
+        let ended = tokio::time::timeout(PATIENCE, call).await;
+        assert!(ended.unwrap_or_else(|_| panic!("{n} goes on")).unwrap().is_err(), "{n}");
+        ending.await.unwrap();
+    }
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_for_its_turn_ends_with_its_fence() {
+    let (site, host) = stand(|limits| limits.call_time_ms = 600_000).await;
+    host.deploy(guest::HOSTILE_WAIT).await;
+    let winner = site.usurper().start().await;
+    let hogs = Hogs::begin(&host).await;
+    // Each writes first: the verdict of that tells the loss while it waits for a turn.
+    for (kind, first, method, arguments) in [
+        (guest::HOSTILE_WAIT, "count", "write-and-spin", json!([1])),
+        (guest::HOSTILE_LOOP, "hello", "spin-in-sql", json!([])),
+    ] {
+        let of = actor(kind, "loser");
+        host.call(&of, first, json!([])).await.unwrap();
+        let commit = host.store.arm(Step::Commit, 1, StoreFault::Hold);
+        let running = {
+            let (host, of) = (host.host.clone(), of.clone());
+            tokio::spawn(async move { host.call(&of, method, Arguments::Json(arguments)).await })
+        };
+        commit.fired().await;
+        winner.take_over_and_call(&of, first, json!([])).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!running.is_finished(), "{method} has not heard of it");
+        commit.release();
+        let ended = tokio::time::timeout(PATIENCE, running).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{method} goes on")).unwrap();
+        assert!(matches!(ended, Err(HostError::Fenced { .. })), "{method}: {ended:?}");
+    }
+    drop(hogs);
+    winner.host.shutdown().await;
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_counts_what_a_call_has_waited_for_its_turn() {
+    let (_site, host) = stand(|limits| limits.call_time_ms = 2_000).await;
+    let begun = Instant::now();
+    for call in Hogs::begin(&host).await.calls {
+        let ended = tokio::time::timeout(PATIENCE, call).await.expect("ends at its deadline");
+        let ended = format!("{:?}", ended.unwrap());
+        assert!(ended.contains("BudgetExhausted") || ended.contains("Interrupted"), "{ended}");
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    host.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_turns() {
+    let (_site, host) = stand(|limits| limits.call_time_ms = 600_000).await;
+    let hogs = Hogs::begin(&host).await;
+    let shutdown = tokio::time::timeout(PATIENCE * 3, host.host.shutdown()).await;
+    assert_eq!(shutdown.expect("ends").unfinished, 0);
+    for call in hogs.calls {
+        assert!(call.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_calls_are_answered_beside_long_ones() {
+    let (_site, host) = stand(|limits| limits.call_time_ms = 60_000).await;
+    let hogs = Hogs::begin(&host).await;
+    let neighbour = actor(guest::HOSTILE_LOOP, "neighbour");
+    for _ in 0..50 {
+        let asked = Instant::now();
+        host.call(&neighbour, "hello", json!([])).await.unwrap();
+        assert!(asked.elapsed() < PATIENCE);
+    }
+    // A long one has its turns, too, however many the others are.
+    let done = host.call(&neighbour, "work", json!([2_000])).await.unwrap();
+    assert!(done.as_u64().unwrap() > 0);
+    let done = host.call(&neighbour, "work-in-sql", json!([2_000])).await.unwrap();
+    assert!(done["ok"].as_u64().unwrap() > 0, "{done}");
+    drop(hogs);
+    host.host.shutdown().await;
+}

@@ -1,0 +1,167 @@
+//! A program under everything that comes and goes for as long as one likes: calls that write, sleeps and
+//! wakes, traps, refused calls, connections, statements of operators, exports, new actors that are
+//! destroyed. What it holds of the system must be the same in the end as when it was warm.
+//!
+//! ```text
+//!  warm, a sixth │ samples: first quarter of the rest │ ... │ last quarter
+//!                            └──────── no more than that, and a little ────┘
+//! ```
+//! `MINUTES=n` goes on for so long and looks at memory as well (`make soak-long`); in `make test` it is
+//! less than half a minute, in which allocators and caches are not full yet.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stockade_tests::guest;
+use stockade_tests::program::{Caller, Program};
+
+/// How long it goes on in `make test`.
+const SHORT: Duration = Duration::from_secs(24);
+/// Actors that write; they sleep between two rounds.
+const ACTORS: u64 = 200;
+/// Pause of each client after a call: the figures are about what stays, not about load.
+const PAUSE: Duration = Duration::from_millis(4);
+/// What the last quarter may be above the first: threads and descriptors that come and go, maps of
+/// memory that is given back later.
+const SLACK: u64 = 12;
+const MAPS_SLACK: u64 = 200;
+/// In KiB. 3 %: the allocator's own moves. Pages of the cache are full by then.
+const RSS_SLACK: (f64, u64) = (1.03, 2_048);
+
+/// What a process holds of the system.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    rss_kib: u64,
+    threads: u64,
+    descriptors: u64,
+    maps: u64,
+}
+
+impl Held {
+    fn by(process: u32) -> Self {
+        let of = format!("/proc/{process}");
+        let status = fs::read_to_string(format!("{of}/status")).unwrap();
+        let number = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        Self {
+            rss_kib: number("VmRSS:"),
+            threads: number("Threads:"),
+            descriptors: fs::read_dir(format!("{of}/fd")).unwrap().count() as u64,
+            maps: fs::read_to_string(format!("{of}/maps")).unwrap().lines().count() as u64,
+        }
+    }
+
+    /// The most of each in some samples; of memory, which the allocator gives back when it likes, the
+    /// median.
+    fn most(samples: &[Self]) -> Self {
+        let most = |of: fn(&Self) -> u64| samples.iter().map(of).max().unwrap();
+        let mut rss: Vec<u64> = samples.iter().map(|held| held.rss_kib).collect();
+        rss.sort_unstable();
+        Self {
+            rss_kib: rss[rss.len() / 2],
+            threads: most(|held| held.threads),
+            descriptors: most(|held| held.descriptors),
+            maps: most(|held| held.maps),
+        }
+    }
+}
+
+/// One client: whatever comes next by `n`.
+fn client(program: &Program, n: u64) -> Result<(), String> {
+    let expect = |reply: anyhow::Result<stockade_tests::program::HttpReply>, statuses: &[u16]| {
+        let reply = reply.map_err(|error| error.to_string())?;
+        match statuses.contains(&reply.status) {
+            true => Ok(()),
+            false => Err(format!("{reply:?}")),
+        }
+    };
+    let actor = format!("counter/{}", n % ACTORS);
+    match n % 64 {
+        0 => expect(program.call("hostile_loop/outgrows", "outgrow", &json!([])), &[500, 503]),
+        1 => expect(program.call("counter/x", "no-such-method", &json!([])), &[404]),
+        2 => expect(program.admin_get("/admin/actors?kind=counter&limit=50"), &[200]),
+        3 => expect(program.admin_get(&format!("/admin/actors/{actor}")), &[200, 404]),
+        4 => {
+            let passing = format!("counter/passing-{n}");
+            expect(program.call(&passing, "increment", &json!([1])), &[200])?;
+            expect(program.admin_delete(&format!("/admin/actors/{passing}")), &[200, 204])
+        }
+        5 => expect(
+            program.admin_post(&format!("/admin/actors/{actor}/stop"), &json!({})),
+            &[200, 404, 409],
+        ),
+        6 => {
+            // A connection of its own, closed after one answer.
+            let fresh = Caller::new(Duration::from_secs(30));
+            expect(fresh.call(&program.listen, &actor, "get", &json!([])), &[200])
+        }
+        7 => expect(program.get("/ready"), &[200]),
+        8 => expect(program.call("hostile_loop/spins", "work", &json!([20])), &[200]),
+        9 => expect(program.call("hostile_loop/spins-in-sql", "work-in-sql", &json!([20])), &[200]),
+        _ => expect(program.call(&actor, "increment", &json!([1])), &[200]),
+    }
+}
+
+#[test]
+fn what_a_program_holds_stays_the_same() {
+    let minutes: Option<u64> = std::env::var("MINUTES").ok().map(|text| text.parse().unwrap());
+    let lasting = minutes.map_or(SHORT, |minutes| Duration::from_secs(minutes * 60));
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::serve_with(
+        &dir.path().join("data"),
+        &["--limit", "sleep_after_ms=500", "--limit", "crash_backoff_ms=1"],
+    )
+    .unwrap();
+    for guest in [guest::COUNTER, guest::HOSTILE_LOOP] {
+        program.deploy(guest.name, &guest.wasm().unwrap()).unwrap();
+    }
+    let (over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (samples, failures) = thread::scope(|scope| {
+        let run = || {
+            let mut failures = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let n = calls.fetch_add(1, Ordering::Relaxed);
+                failures.extend(client(&program, n).err().map(|error| format!("{n}: {error}")));
+                thread::sleep(PAUSE);
+            }
+            failures
+        };
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        let begun = Instant::now();
+        let mut samples = Vec::new();
+        while begun.elapsed() < lasting {
+            thread::sleep(lasting / 240);
+            samples.push(Held::by(program.id()));
+            if samples.len() % 24 == 0 {
+                println!("{:>5.0?} {:?}", begun.elapsed(), samples.last().unwrap());
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        let failures: Vec<String> =
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        (samples, failures)
+    });
+    assert!(
+        failures.is_empty(),
+        "{} of {calls:?}: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
+    let warm = &samples[samples.len() / 6..];
+    let first = Held::most(&warm[..warm.len() / 4]);
+    let last = Held::most(&warm[warm.len() * 3 / 4..]);
+    println!("{calls:?} calls in {lasting:?}\nfirst quarter {first:?}\nlast quarter  {last:?}");
+    assert!(last.threads <= first.threads + SLACK, "threads: {first:?}, {last:?}");
+    assert!(last.descriptors <= first.descriptors + SLACK, "descriptors: {first:?}, {last:?}");
+    assert!(last.maps <= first.maps + MAPS_SLACK, "maps: {first:?}, {last:?}");
+    if minutes.is_some() {
+        let most = (first.rss_kib as f64 * RSS_SLACK.0) as u64 + RSS_SLACK.1;
+        assert!(last.rss_kib <= most, "memory: {first:?}, {last:?}");
+    }
+    program.stop().unwrap();
+}
