@@ -29,6 +29,8 @@ struct Measured {
     attacked: Vec<f64>,
 }
 
+/// Until each of 128 calls has used what is short.
+const WARM: Duration = Duration::from_secs(1);
 /// Longer than a call that ends by itself.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -38,7 +40,7 @@ const GREEDY: usize = 16;
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     stand.deploy("sql", "sqlite_bench").await?;
     for (kind, call_time) in
-        [("hostile_loop", lasting(stand) * 8 / 3), ("greedy", LONG), ("modest", LONG)]
+        [("hostile_loop", WARM * 3 / 2 + lasting(stand) * 2), ("greedy", LONG), ("modest", LONG)]
     {
         let mut manifest = Manifest::default();
         manifest.limits.call_time_ms = u64::try_from(call_time.as_millis())?;
@@ -54,7 +56,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
 
 /// How long one phase takes.
 fn lasting(stand: &Stand) -> Duration {
-    Duration::from_millis(if stand.quick { 300 } else { 3_000 })
+    Duration::from_millis(if stand.quick { 300 } else { 1_500 })
 }
 
 /// Cores that long calls may have.
@@ -80,7 +82,7 @@ async fn neighbours(
             }
             let attack = Attack::begin(&stand.host, &vec![attack; hogs]);
             // Until they are long.
-            tokio::time::sleep(lasting(stand) / 3).await;
+            tokio::time::sleep(WARM).await;
             for (method, to) in METHODS.iter().zip(&mut measured) {
                 to.attacked.push(p99_ms(stand, &neighbour, method.1, lasting(stand)).await?);
             }
@@ -108,7 +110,7 @@ async fn idle_cores(
     attack: Means,
 ) -> anyhow::Result<()> {
     let hogs = Attack::begin(&stand.host, &[attack; 8]);
-    tokio::time::sleep(lasting(stand) / 3).await;
+    tokio::time::sleep(WARM).await;
     let (begun, before) = (Instant::now(), cpu_us("self")?);
     tokio::time::sleep(lasting(stand)).await;
     let (wall, used) = (begun.elapsed().as_secs_f64() * 1e6, cpu_us("self")? - before);

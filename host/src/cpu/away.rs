@@ -69,6 +69,11 @@ pub(super) fn could_leave() -> bool {
     multi_threaded().is_some()
 }
 
+/// Waits on a thread that is away. Should the core have come back to it, others have it meanwhile.
+pub(super) fn blocking<T>(wait: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(wait)
+}
+
 impl Place {
     /// A place for a long statement of `kind`, which may have as many as are free: so others always
     /// find some.

@@ -175,17 +175,22 @@ impl CpuTime {
         true
     }
 
-    /// Waits for a turn, on this thread. `None`: it must not go on, and ends without one.
+    /// Waits for a turn, on this thread, which is away. `None`: it must not go on, and ends without one.
     fn wait(&self, weight: u64, goes_on: impl Fn() -> bool) -> Option<Ask> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut ask = self.0.turns.ask(&self.0.kind, weight, &waker)?;
-        while !ask.has_turn(&waker) {
-            if !goes_on() {
-                return None;
-            }
-            thread::park_timeout(LOOK_EVERY);
+        if ask.has_turn(&waker) {
+            return Some(ask);
         }
-        Some(ask)
+        away::blocking(|| {
+            while !ask.has_turn(&waker) {
+                if !goes_on() {
+                    return None;
+                }
+                thread::park_timeout(LOOK_EVERY);
+            }
+            Some(ask)
+        })
     }
 }
 

@@ -253,3 +253,17 @@ fn without_turns_nothing_is_ever_long() {
     compute(2 * SHORT);
     assert!(cpu.look(|| true));
 }
+
+/// However many statements wait for their turn, each has left its runtime before.
+#[test]
+fn many_long_statements_leave_every_worker_to_short_guests() {
+    let (runtime, turns, gauge) = (workers(2), Turns::of(2), Arc::default());
+    let _hogs: Vec<Hog> =
+        (0..64).map(|_| Hog::begin(&runtime, &turns, "hogs", true, &gauge)).collect();
+    for _ in 0..400 {
+        let (answer, answered) = mpsc::sync_channel(1);
+        runtime.spawn(async move { answer.send(()).unwrap() });
+        answered.recv_timeout(PATIENCE).expect("a worker is left");
+        thread::sleep(PART);
+    }
+}
