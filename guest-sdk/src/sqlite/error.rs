@@ -45,8 +45,8 @@ pub enum Error {
     NotOpen,
     /// SQLite rejected the statement. The same call will fail again.
     Statement(StatementFailure),
-    /// The store did not answer in time, or the memory that all actors of the host share is used up.
-    /// The same may succeed a little later.
+    /// The store did not answer in time, the memory that all actors of the host share is used up, or
+    /// too many long statements run. The same may succeed a little later.
     Unavailable,
     /// An argument is malformed, or a parameter does not exist. The text says which.
     InvalidArgument(String),

@@ -7,7 +7,7 @@
 //! ```text
 //!  look ── first slice ── hand over ─────────── the statement goes on ── end
 //!                           │  worker's core ──> thread of the blocking pool: other actors run
-//!                           └─ no place left, or not on a worker: stays where it is
+//!                           └─ not on a worker, or nobody there in time: stays, asks again
 //! ```
 //! `tokio::task::block_in_place` puts the core where a new thread finds it and takes it back when
 //! its closure returns, if nobody has: so the closure waits for a job of the same queue, which
@@ -44,13 +44,16 @@ pub(super) struct Away {
 #[derive(Debug)]
 struct Place(Arc<str>);
 
+/// No place is left for a kind.
+pub(super) struct NoPlace;
+
 impl Away {
-    /// Leaves the runtime. `None`: there is none of several threads, no place is left for the kind, or
-    /// no thread was there to take over in time.
-    pub(super) fn go(kind: &Arc<str>, now: Instant) -> Option<Self> {
-        let runtime = multi_threaded()?;
-        let place = Place::take(kind)?;
-        hand_over(&runtime).then_some(Self { _place: place, checked: now })
+    /// Leaves the runtime. `None`: there is none of several threads, or no thread was there to take over
+    /// in time.
+    pub(super) fn go(kind: &Arc<str>, now: Instant) -> Result<Option<Self>, NoPlace> {
+        let Some(runtime) = multi_threaded() else { return Ok(None) };
+        let place = Place::take(kind).ok_or(NoPlace)?;
+        Ok(hand_over(&runtime).then_some(Self { _place: place, checked: now }))
     }
 
     /// Makes sure, now and then, that the core did not come back.
@@ -62,11 +65,6 @@ impl Away {
             hand_over(&runtime);
         }
     }
-}
-
-/// Whether this thread has others to leave its runtime to: only its place is missing.
-pub(super) fn could_leave() -> bool {
-    multi_threaded().is_some()
 }
 
 /// Waits on a thread that is away. Should the core have come back to it, others have it meanwhile.

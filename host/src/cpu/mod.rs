@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use away::Away;
+use away::{Away, NoPlace};
 use turns::Ask;
 pub use turns::Turns;
 
@@ -122,8 +122,9 @@ impl CpuTime {
         true
     }
 
-    /// Nothing of the guest runs from here on: it gives its turn back.
-    fn pause(&self) {
+    /// Neither the guest runs from here on nor SQL beside its polls, an operator's or the host's: the turn
+    /// is given back.
+    pub(crate) fn pause(&self) {
         let mut state = self.0.state.lock();
         if let Some(since) = state.since.take() {
             state.used += since.elapsed();
@@ -131,11 +132,6 @@ impl CpuTime {
         let given_back = (state.ask.take(), state.away.take());
         drop(state);
         drop(given_back);
-    }
-
-    /// SQL of the guest, or of an operator, is over for now.
-    pub(crate) fn end_of_sql(&self) {
-        self.pause();
     }
 
     /// From within SQL that may be long, about every 20 us. Waits here while others have their turns,
@@ -148,18 +144,22 @@ impl CpuTime {
         if state.away.is_none() && now.duration_since(since) < FIRST_SLICE {
             return true;
         }
-        let State { away, .. } = &mut *state;
-        match away {
-            Some(away) => away.check(now),
-            None => *away = Away::go(&self.0.kind, now),
-        }
         let used = state.used + now.duration_since(since);
-        if used < SHORT || !self.0.turns.are_shared() {
-            return true;
+        let is_long = used >= SHORT && self.0.turns.are_shared();
+        match &mut state.away {
+            Some(away) => away.check(now),
+            None => match Away::go(&self.0.kind, now) {
+                Ok(Some(away)) => state.away = Some(away),
+                // C4. Again after another slice.
+                Ok(None) => {
+                    (state.used, state.since) = (used, Some(now));
+                    return true;
+                }
+                Err(NoPlace) => return !is_long,
+            },
         }
-        if state.away.is_none() {
-            // C4. A thread that belongs to no runtime of several has nobody to leave it to.
-            return !away::could_leave();
+        if !is_long {
+            return true;
         }
         if state.ask.as_ref().is_some_and(|turn| !turn.is_over(now)) {
             return true;

@@ -229,6 +229,22 @@ mod tests {
         // It may be one slice ahead, that of the newest turn.
         let share = turns.iter().filter(|who| **who == "a").count();
         assert!((4..=5).contains(&share), "{turns:?}");
+        // Nor after it was away for a while.
+        rota.remove(&a, |_| true).expect("it waits");
+        for _ in 0..100 {
+            let (who, begun) = rota.pop().expect("b");
+            rota.push(&b, 1, who);
+            rota.ended(begun, SLICE);
+        }
+        rota.push(&a, 1, "a");
+        let mut turns = Vec::new();
+        for _ in 0..8 {
+            let (who, begun) = rota.pop().expect("somebody");
+            turns.push(who);
+            rota.push(if who == "a" { &a } else { &b }, 1, who);
+            rota.ended(begun, SLICE);
+        }
+        assert!(turns.iter().filter(|who| **who == "a").count() <= 5, "{turns:?}");
     }
 
     #[test]

@@ -180,8 +180,13 @@ fn a_long_guest_is_not_polled_without_a_turn_and_is_once_there_is_one() {
 #[test]
 fn a_guest_that_waits_for_something_else_has_no_turn_meanwhile() {
     let (runtime, turns) = (workers(2), Turns::of(2));
-    let cpu = long(&turns);
-    let task = runtime.spawn(async move { cpu.paced(std::future::pending::<()>()).await });
+    let (cpu, (polled, is_polled)) = (long(&turns), mpsc::sync_channel(1));
+    let guest = async move {
+        polled.send(()).unwrap();
+        std::future::pending::<()>().await;
+    };
+    let task = runtime.spawn(async move { cpu.paced(guest).await });
+    is_polled.recv_timeout(PATIENCE).expect("it has a turn");
     let begun = Instant::now();
     while turns
         .ask(&Arc::from("other"), 1, Waker::noop())

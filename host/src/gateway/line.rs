@@ -278,6 +278,7 @@ pub(super) fn fields<'h>(head: &'h [u8], name: &'static str) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use http_body_util::BodyExt;
 
     fn turn(line: &Arc<Line>, version: Version) -> Turn {
@@ -308,6 +309,17 @@ mod tests {
         assert_eq!(told("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"), None);
         assert_eq!(told(&"x".repeat(HEAD_BYTES_MAX + 1)), Some(Flaw::TooLarge));
         assert_eq!(told(""), None, "nothing is kept of an earlier head");
+    }
+
+    #[test]
+    fn a_connection_that_is_told_to_end_ends_unless_a_turn_began_meanwhile() {
+        let line = Arc::<Line>::default();
+        line.end();
+        let during = turn(&line, Version::HTTP_11);
+        assert!(line.ended().now_or_never().is_none());
+        drop(during);
+        line.end();
+        assert!(line.ended().now_or_never().is_some());
     }
 
     #[tokio::test]

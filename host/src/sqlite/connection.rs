@@ -180,7 +180,9 @@ impl Connection {
     /// # Errors
     /// `Revoked`, `LimitExceeded(Memory)`.
     pub fn serve(&mut self) -> Result<(), SqlError> {
-        self.guarded(Core::serve)
+        let served = self.guarded(Core::serve);
+        self.meter.cpu().pause();
+        served
     }
 
     /// A call of the guest, or an operator's text, has ended: ends queries in progress, rolls an
@@ -208,7 +210,7 @@ impl Connection {
         let taken_back = core.take_back();
         self.meter.pages_read(self.owner.handle().take_pages_read());
         self.meter.pages_written(core.runner.database.take_pages_written());
-        self.meter.cpu().end_of_sql();
+        self.meter.cpu().pause();
         ended.and(taken_back).map(|()| left)
     }
 

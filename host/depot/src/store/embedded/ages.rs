@@ -203,8 +203,10 @@ mod tests {
     fn a_commit_that_was_undone_does_not_lend_its_age() {
         let (ages, now) = ages();
         ages.committed(DB, Txid(1), 1_000_000);
-        ages.committed(DB, Txid(2), 1_000_000);
-        now.fetch_add(60_000, Ordering::Relaxed);
+        // So much later that it is kept beside the other one.
+        now.fetch_add(10_000, Ordering::Relaxed);
+        ages.committed(DB, Txid(2), 1_010_000);
+        now.fetch_add(50_000, Ordering::Relaxed);
         ages.committed(DB, Txid(2), 1_060_000);
         assert_eq!(ages.old_enough(DB, 30_000), Some(Txid(1)));
         // An import that starts over.

@@ -109,6 +109,20 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Index::from_bytes(&flipped), None, "bit {bit}");
         }
+        // The same bit in both copies, and one that was not filled in.
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut flipped = bytes[..BYTES].to_vec();
+            for copy in [0, HEADER_BYTES] {
+                flipped[copy + bit / 8] ^= 1 << (bit % 8);
+            }
+            assert_eq!(Index::from_bytes(&flipped), None, "bit {bit} of both");
+        }
+        let mut empty = bytes[..HEADER_BYTES].to_vec();
+        empty[12] = 0;
+        let Sum(one, two) = Sum::START.over(Order::NATIVE, &empty[..SUMMED_BYTES]);
+        empty[40..].copy_from_slice(&[one.to_ne_bytes(), two.to_ne_bytes()].concat());
+        let unfilled = [&empty, &empty, &bytes[2 * HEADER_BYTES..BYTES]].concat();
+        assert_eq!(Index::from_bytes(&unfilled), None);
         assert_eq!(Index::from_bytes(&bytes[..BYTES - 1]), None);
         assert_eq!(Index::read(&directory.path().join("none")).unwrap(), None);
     }
