@@ -119,17 +119,29 @@ struct Accept {
 
 impl Accept {
     async fn run(self, socket: TcpListener) {
-        let mut stopped = self.stopped.clone();
         let mut connections = JoinSet::new();
+        self.accept_all(&socket, &mut connections).await;
+        drop(socket);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    }
+
+    /// Takes connections until it is told to stop.
+    async fn accept_all(&self, socket: &TcpListener, connections: &mut JoinSet<()>) {
+        let mut stopped = self.stopped.clone();
         let (mut failures, mut told) = (0_u64, None::<Instant>);
+        // It outlives the endings of others: it may hold a connection that waits for one.
+        let mut next = std::pin::pin!(self.accept(socket));
         loop {
-            let next = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
-                () = stop_asked(&mut stopped) => break,
+                () = stop_asked(&mut stopped) => return,
                 Some(ended) = connections.join_next() => { report(ended); continue }
-                next = self.accept(&socket) => next,
+                accepted = next.as_mut() => accepted,
             };
-            match next {
+            next.set(self.accept(socket));
+            match accepted {
                 Ok((stream, permit)) => {
                     let seat = self.threads.as_ref().map(|threads| threads.seat());
                     let home = seat.as_ref().map_or_else(Handle::current, Seat::handle);
@@ -146,10 +158,6 @@ impl Accept {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
-        drop(socket);
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
         }
     }
 
