@@ -206,45 +206,36 @@ mod tests {
         assert!((98..=102).contains(&share), "{share} of 500 turns, each of four slices");
     }
 
+    /// Whose so many turns are. Each takes a slice, and who had it is back at once.
+    fn turns(rota: &mut Rota<&'static str>, count: usize) -> Vec<&'static str> {
+        let turn = |_| {
+            let (who, begun) = rota.pop().expect("somebody waits");
+            rota.ended(begun, SLICE);
+            rota.push(&Arc::from(who), 1, who);
+            who
+        };
+        (0..count).map(turn).collect()
+    }
+
     #[test]
     fn who_has_not_waited_has_saved_nothing_and_owes_what_it_used() {
         let mut rota = Rota::default();
-        let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a"), Arc::from("b"));
+        let [a, b]: [Arc<str>; 2] = ["a", "b"].map(Arc::from);
+        let share = |turns: &[&str]| turns.iter().filter(|who| **who == "a").count();
+        // Somebody always runs or waits, so that nothing is forgotten.
         rota.push(&b, 1, "b");
-        for _ in 0..100 {
-            let (who, begun) = rota.pop().expect("b");
-            rota.push(&b, 1, who);
-            rota.ended(begun, SLICE);
-        }
-        // `a` comes late: it has no hundred turns in hand.
+        rota.push(&b, 1, "b");
+        turns(&mut rota, 100);
+        // `a` comes late: it has no hundred turns in hand. It may be one slice ahead, that of the newest.
         rota.push(&a, 1, "a");
-        let mut turns = Vec::new();
-        for _ in 0..8 {
-            let (who, begun) = rota.pop().expect("somebody");
-            turns.push(who);
-            // It goes away after each turn, and comes back at once.
-            rota.ended(begun, SLICE);
-            rota.push(if who == "a" { &a } else { &b }, 1, who);
-        }
-        // It may be one slice ahead, that of the newest turn.
-        let share = turns.iter().filter(|who| **who == "a").count();
-        assert!((4..=5).contains(&share), "{turns:?}");
-        // Nor after it was away for a while.
+        let served = turns(&mut rota, 8);
+        assert!((4..=5).contains(&share(&served)), "{served:?}");
+        // Nor has it after it was away for a while.
         rota.remove(&a, |_| true).expect("it waits");
-        for _ in 0..100 {
-            let (who, begun) = rota.pop().expect("b");
-            rota.push(&b, 1, who);
-            rota.ended(begun, SLICE);
-        }
+        turns(&mut rota, 100);
         rota.push(&a, 1, "a");
-        let mut turns = Vec::new();
-        for _ in 0..8 {
-            let (who, begun) = rota.pop().expect("somebody");
-            turns.push(who);
-            rota.push(if who == "a" { &a } else { &b }, 1, who);
-            rota.ended(begun, SLICE);
-        }
-        assert!(turns.iter().filter(|who| **who == "a").count() <= 5, "{turns:?}");
+        let served = turns(&mut rota, 8);
+        assert!((4..=5).contains(&share(&served)), "{served:?}");
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn a_long_guest_is_not_polled_without_a_turn_and_is_once_there_is_one() {
     let (cpu, was_polled) = (long(&turns), Arc::clone(&polled));
     let guest = async move { was_polled.store(true, Ordering::SeqCst) };
     let task = runtime.spawn(async move { cpu.paced(guest).await });
-    thread::sleep(10 * SHORT);
+    compute(10 * SHORT);
     assert!(!polled.load(Ordering::SeqCst));
     drop(holder);
     runtime.block_on(async { tokio::time::timeout(PATIENCE, task).await }).unwrap().unwrap();
@@ -269,6 +269,6 @@ fn many_long_statements_leave_every_worker_to_short_guests() {
         let (answer, answered) = mpsc::sync_channel(1);
         runtime.spawn(async move { answer.send(()).unwrap() });
         answered.recv_timeout(PATIENCE).expect("a worker is left");
-        thread::sleep(PART);
+        compute(PART);
     }
 }
