@@ -1,6 +1,6 @@
 //! A program under everything that comes and goes for as long as one likes: calls that write, sleeps and
-//! wakes, traps, refused calls, connections, statements of operators, exports, new actors that are
-//! destroyed. What it holds of the system must be the same in the end as when it was warm.
+//! wakes, traps, long calls, refused calls, connections, lists and stops of operators, new actors that
+//! are destroyed. What it holds of the system must be the same in the end as when it was warm.
 //!
 //! ```text
 //!  warm, a sixth │ samples: first quarter of the rest │ ... │ last quarter

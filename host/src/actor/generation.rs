@@ -27,8 +27,8 @@ use crate::typed::MethodTable;
 /// the guest. 128 MiB, as wasmtime's own default.
 const LIFTED_BYTES_MAX: usize = 128 << 20;
 
-/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth of what a lost fence
-/// may take to end it.
+/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth of
+/// what a lost fence may take to end it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why an instance died that a fault has ended.
@@ -410,8 +410,8 @@ impl Watch {
     }
 
     /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the host
-    /// (a sleep, a flush) or for its turn, so it is looked after from outside as well: then its future is dropped,
-    /// and with it the instance is dead.
+    /// (a sleep, a flush) or for its turn, so it is looked after from outside as well: then its
+    /// future is dropped, and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
         guest: impl Future<Output = wasmtime::Result<T>>,

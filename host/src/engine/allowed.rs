@@ -26,16 +26,11 @@ pub fn file_bytes_max() -> Option<u64> {
     limit("Max file size")
 }
 
-/// Descriptors that this process may have open (`ulimit -n`): from here on as many as the system
-/// lets it have at most.
-pub fn raise_descriptors() -> u64 {
-    let allowed = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => raised,
-        Err(_) => allowed,
-    };
-    now.current.unwrap_or(u64::MAX)
+/// Lets this process have as many descriptors open as the system gives it at most (`ulimit -n`).
+pub fn raise_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Refused, the limit stays as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Descriptors that this process may have open.
