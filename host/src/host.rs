@@ -248,7 +248,7 @@ impl Host {
     /// next call of each runs the new one.
     ///
     /// # Errors
-    /// `Component` if it cannot run, `InvalidActor` for the name, `Manifest`, `PayloadTooLarge`, and
+    /// `Component` if it cannot run, `InvalidActor` for the name, `Manifest`, and
     /// those of the store. Nothing changed then.
     pub async fn deploy(
         &self,
@@ -258,10 +258,6 @@ impl Host {
     ) -> Result<Deployed, HostError> {
         // Any key will do: only the kind can be wrong.
         ActorId::new(kind, "key")?;
-        let max = self.inner.config.limits.component_bytes_max;
-        if wasm.len() as u64 > max {
-            return Err(HostError::PayloadTooLarge { bytes: wasm.len() as u64, max });
-        }
         let manifest = manifest.fitted(&self.inner.config.limits)?;
         let kinds = &self.shared().kinds;
         let wasm = kinds.check(wasm, &manifest.limits).await?;
@@ -270,8 +266,7 @@ impl Host {
         manifest.check_methods(&program.methods)?;
         let before = self.inner.store.kind(kind).await?;
         self.inner.store.put_component(digest, wasm).await?;
-        let text = serde_json::to_string(&manifest)
-            .map_err(|error| HostError::Manifest(error.to_string()))?;
+        let text = manifest.to_stored()?;
         let row = self.inner.store.put_kind(kind, digest, &text).await?;
         let version = row.version;
         let methods = program.methods.len();

@@ -299,14 +299,16 @@ pub struct HostLimits {
     /// Bytes per second that a sender of a body is granted time for. 128 KiB: a bad line, not an
     /// attack.
     pub body_rate_min: u64,
-    /// Bytes of all request bodies in memory at once. 256 MiB.
+    /// Bytes of all request bodies in memory at once, and of what is made of them, beyond the 64 KiB
+    /// that each request has for itself. 256 MiB: one of the largest payloads as its largest values.
     pub bodies_bytes_max: usize,
     /// How long a client may read nothing of an answer. 30 s, then the connection is reset.
     pub write_stall_max: Duration,
     /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less fits
     /// into a few packets anyway.
     pub compress_bytes_min: usize,
-    /// Connections of one listener. 4,096; more wait in the kernel's queue.
+    /// Connections of one listener. 4,096; for one more, the one that is idle for longest is closed, and
+    /// while none is idle more wait in the kernel's queue.
     pub connections_max: usize,
     /// Exports at once. 8: each one reads as fast as the store can.
     pub exports_max: usize,

@@ -136,3 +136,20 @@ async fn a_flood_of_the_log_is_dropped_and_counted() {
     assert!(!log.loud(&["flooder of logs", "of this actor were dropped"]).is_empty());
     host.host.shutdown().await;
 }
+
+/// A value of the engine is larger than the byte that it is made of.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_take_room_until_their_callers_have_them() {
+    let site = Site::new();
+    let host = host(&site, 100 * MIB).await;
+    let of = actor(guest::HOSTILE_LOOP, "a");
+    let answer = || host.host.call(&of, "answer", Arguments::Json(json!([1_000_000])));
+    let held = [answer().await.unwrap(), answer().await.unwrap()];
+    let error = answer().await.unwrap_err();
+    assert!(matches!(error, HostError::Overloaded { verdict: None, .. }), "{error:?}");
+    assert_eq!(error.retry(), Retry::Retry, "nothing was written");
+    drop(held);
+    answer().await.unwrap();
+    host.host.shutdown().await;
+    assert_eq!(host.host.guest_bytes(), 0, "everything was given back");
+}

@@ -190,7 +190,8 @@ async fn calls_that_come_during_an_end_are_served_by_the_next_generation() {
                 calls.into_iter().partition(JoinHandle::is_finished);
             for call in refused {
                 let error = call.await.unwrap().expect_err("the end was not waited for");
-                let full = matches!(error, HostError::Overloaded { what: "queued calls", max: 2 });
+                let full =
+                    matches!(error, HostError::Overloaded { what: "queued calls", max: 2, .. });
                 assert!(full, "{way:?}: {error:?}");
             }
             assert_eq!(waiting.len(), 2, "{way:?}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use stockade::{Arguments, Fault, HostError};
+use stockade::{ActorId, Arguments, Fault, HostError};
 use stockade_tests::faulty_store::{Fault as StoreFault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -144,5 +144,34 @@ async fn short_calls_are_answered_beside_long_ones() {
     let done = host.call(&neighbour, "work-in-sql", json!([2_000])).await.unwrap();
     assert!(done["ok"].as_u64().unwrap() > 0, "{done}");
     drop(hogs);
+    host.host.shutdown().await;
+}
+
+/// Each kind has as many long calls as there are cores, so none of them has a core for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_share_by_their_weights() {
+    let site = Site::new();
+    let host = site.host().start().await;
+    let calls = std::thread::available_parallelism().unwrap().get().max(2);
+    let kinds = [("heavy", 4), ("light", 1)];
+    for (kind, weight) in kinds {
+        let mut manifest = stockade::Manifest::default();
+        manifest.limits.cpu_weight = weight;
+        host.host.deploy(kind, guest::HOSTILE_LOOP.wasm().unwrap(), manifest).await.unwrap();
+    }
+    let work = |kind: &'static str| {
+        let all = (0..calls).map(|n| {
+            let (host, of) = (host.host.clone(), ActorId::new(kind, &n.to_string()).unwrap());
+            let (hello, long) = (Arguments::None, Arguments::Json(json!([3_000])));
+            async move {
+                host.call(&of, "hello", hello).await.unwrap();
+                host.call(&of, "work", long).await.unwrap().to_json().as_u64().unwrap()
+            }
+        });
+        futures_util::future::join_all(all)
+    };
+    let (heavy, light) = tokio::join!(work("heavy"), work("light"));
+    let (heavy, light) = (heavy.iter().sum::<u64>(), light.iter().sum::<u64>());
+    assert!(heavy > 2 * light, "4 to 1 became {heavy} to {light}");
     host.host.shutdown().await;
 }

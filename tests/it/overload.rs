@@ -1,5 +1,6 @@
 //! A flood of one kind's calls takes neither other kinds' room nor the operators'.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,4 +48,86 @@ fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
         assert!(refused.len() >= 28, "{}", refused.len());
         assert!(refused.iter().all(|reply| reply.body["group"] == "host"), "{refused:?}");
     });
+}
+
+/// Each long statement holds a thread, of which there are 512: a kind gets as many as it leaves.
+#[test]
+fn a_kind_with_many_long_statements_leaves_threads_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("stockade.toml");
+    std::fs::write(&config, "[limits]\ncall_time_ms = 20000\n").unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    for guest in [guest::HOSTILE_LOOP, guest::COUNTER] {
+        program.deploy(guest.name, &guest.wasm().unwrap()).unwrap();
+    }
+    thread::scope(|scope| {
+        let flood: Vec<_> = (0..280)
+            .map(|n| {
+                let (program, actor) = (&program, format!("hostile_loop/{n}"));
+                scope.spawn(move || program.call(&actor, "spin-in-sql", &json!([])).unwrap())
+            })
+            .collect();
+        let until = Instant::now() + Duration::from_secs(15);
+        while flood.iter().filter(|call| call.is_finished()).count() < 24 {
+            assert!(Instant::now() < until, "256 have threads, the others are refused");
+            thread::sleep(Duration::from_millis(20));
+        }
+        for n in 0..20 {
+            let good = program.call(&format!("counter/{n}"), "increment", &json!([1])).unwrap();
+            assert_eq!(good.status, 200, "{}", good.body);
+        }
+        let (refused, running): (Vec<_>, Vec<_>) =
+            flood.into_iter().partition(thread::ScopedJoinHandle::is_finished);
+        for call in refused {
+            let refused = call.join().unwrap();
+            let said = refused.body["err"].as_str().unwrap_or_default();
+            assert!(said.contains("Unavailable"), "{}: {}", refused.status, refused.body);
+        }
+        assert!(running.len() > 200, "{} have threads", running.len());
+        for call in running {
+            assert_eq!(call.join().unwrap().body["code"], "budget-exhausted");
+        }
+    });
+    program.stop().unwrap();
+}
+
+/// What is made of large bodies fills the room for all of them; a small one never needs it.
+#[test]
+fn large_bodies_take_no_room_from_small_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("stockade.toml");
+    std::fs::write(&config, "[host]\nbodies_bytes_max = 100_000_000\n").unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    program.deploy("typed_all", &guest::TYPED_ALL.wasm().unwrap()).unwrap();
+    let ended = AtomicBool::new(false);
+    // Two million values of the engine, 40 bytes each.
+    let large = json!(["A".repeat(2_666_664)]);
+    thread::scope(|scope| {
+        let flood: Vec<_> = (0..4)
+            .map(|n| {
+                let (program, ended, large) = (&program, &ended, &large);
+                scope.spawn(move || {
+                    let mut codes = Vec::new();
+                    while !ended.load(Ordering::Relaxed) {
+                        let reply = program.call(&format!("typed_all/l{n}"), "echo-bytes", large);
+                        let reply = reply.unwrap();
+                        codes.push((reply.status, reply.body["code"].to_string()));
+                    }
+                    codes
+                })
+            })
+            .collect();
+        for n in 0..200 {
+            let good = program.call(&format!("typed_all/{n}"), "echo-u8", &json!([7])).unwrap();
+            assert_eq!(good.status, 200, "{}", good.body);
+        }
+        ended.store(true, Ordering::Relaxed);
+        let codes: Vec<_> = flood.into_iter().flat_map(|one| one.join().unwrap()).collect();
+        let full = codes.iter().filter(|(_, code)| code.contains("overloaded")).count();
+        let served = codes.iter().filter(|(status, _)| *status == 200).count();
+        assert!(full > 0 && served > 0, "two have no room at once, one has: {codes:?}");
+    });
+    program.stop().unwrap();
 }

@@ -1,11 +1,11 @@
 //! A system that allows little: address space (`ulimit -v`), sizes of files (`ulimit -f`), descriptors
 //! (`ulimit -n`), a disk that cannot be written. A host works with it, or says what is in its way.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade_tests::guest;
@@ -168,5 +168,38 @@ fn a_full_listener_closes_what_is_idle_for_longest_and_nothing_that_is_busy() {
         let answer = busy.join().unwrap();
         assert_eq!(answer.body["code"], "budget-exhausted", "it was answered: {answer:?}");
     });
+    program.stop().unwrap();
+}
+
+/// Each keeps its connection after its answer; while all are busy, a newcomer waits for that.
+#[test]
+fn a_newcomer_is_served_when_a_busy_connection_has_had_its_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("stockade.toml");
+    std::fs::write(&config, "[host]\nconnections_max = 4\n[limits]\ncall_time_ms = 4000\n")
+        .unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    program.deploy("hostile_loop", &guest::HOSTILE_LOOP.wasm().unwrap()).unwrap();
+    let mut busy = idle(&program.listen, 4);
+    for (number, stream) in busy.iter_mut().enumerate() {
+        let head =
+            format!("POST /actors/hostile_loop/{number}/spin HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let actor = format!("/admin/actors/hostile_loop/{number}");
+        let until = Instant::now() + Duration::from_secs(30);
+        while program.admin_get(&actor).unwrap().status != 200 {
+            assert!(Instant::now() < until, "{number} was never called");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let newcomer = program.call("hostile_loop/b", "hello", &json!([])).unwrap();
+    assert_eq!(newcomer.status, 200, "{newcomer:?}");
+    for stream in &mut busy {
+        let mut answer = [0; 12];
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 504", "each had its answer");
+    }
     program.stop().unwrap();
 }

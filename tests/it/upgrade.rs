@@ -178,6 +178,12 @@ fn a_store_of_the_former_program_is_served_and_so_is_its_own() {
     assert_eq!(beside.call("counter/b", "increment", &json!([1])).unwrap().body["ok"], 1);
     let elsewhere = program.call("counter/b", "get", &json!([])).unwrap();
     assert_eq!(elsewhere.body["details"]["address"], json!(beside.listen));
+    // What this one deploys, the former one reads.
+    program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    program.deploy("late", &guest::COUNTER.wasm().unwrap()).unwrap();
+    for actor in ["counter/c", "late/a"] {
+        assert_eq!(beside.call(actor, "increment", &json!([1])).unwrap().body["ok"], 1, "{actor}");
+    }
     // Nobody converts a store while somebody has it open, and who that is, is told.
     let upgrade = ["store", "upgrade", "--data-dir", data.to_str().unwrap()];
     let (code, _, err) = program::run(&upgrade).unwrap();

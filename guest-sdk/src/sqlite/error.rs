@@ -351,9 +351,9 @@ impl fmt::Display for Error {
             Self::Revoked(reason) => write!(f, "the generation has lost its database: {reason}"),
             Self::NotOpen => f.write_str("it has ended, or was never opened"),
             Self::Statement(failure) => f.write_str(&failure.message),
-            Self::Unavailable => {
-                f.write_str("the store did not answer in time, or the host has no memory left")
-            }
+            Self::Unavailable => f.write_str(
+                "the store did not answer in time, or the host has no room for the statement now",
+            ),
             Self::InvalidArgument(text) => write!(f, "invalid argument: {text}"),
             Self::RowFailed(failure) => write!(f, "row {}: {}", failure.row, failure.cause),
             Self::Other(text) => f.write_str(text),

@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use stockade_depot::{Cause, Generation, Txid};
 use tokio::runtime::Handle;
-use wasmtime::component::Val;
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
@@ -22,6 +21,7 @@ use super::cause::{damage, error_of, with_verdict};
 use super::gate::Waiting;
 use super::leaving::Leaving;
 use super::reply::Reply;
+use super::results::Results;
 use super::trace::Trace;
 use crate::error::HostError;
 use crate::typed::Method;
@@ -44,7 +44,7 @@ pub struct Called {
     /// The method that ran.
     pub method: Arc<Method>,
     /// Its results.
-    pub values: Vec<Val>,
+    pub results: Results,
 }
 
 /// The answers of one generation that are not heard yet. Dropping it drops them unheard.
@@ -73,12 +73,12 @@ impl Answers {
     }
 
     /// Puts a call's answer in front of the gate. Once heard, it proves the generation.
-    pub fn call(&mut self, of: Pending, answer: Answer<Vec<Val>>) {
+    pub fn call(&mut self, of: Pending, answer: Answer<Results>) {
         let Pending { queue_us, method, reply, .. } = of;
         let proven = Arc::clone(&self.proven);
-        let shape = move |values| {
+        let shape = move |results| {
             proven.store(true, Ordering::Release);
-            Called { method, values }
+            Called { method, results }
         };
         self.release(queue_us, answer, shape, reply);
     }

@@ -10,10 +10,11 @@ use wasmtime::component::Val;
 use super::bill::{Bill, micros};
 use super::gate::{Gate, Waiting};
 use super::generation::Generation;
+use super::results::Results;
 use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
-use crate::typed::{Method, data_bytes};
+use crate::typed::Method;
 
 /// What a guest's call left behind, not yet heard.
 pub struct Answer<T> {
@@ -28,11 +29,11 @@ pub struct Answer<T> {
 /// How a call left the generation.
 pub enum CallEnd {
     /// The generation can take the next call.
-    Answered(Answer<Vec<Val>>),
+    Answered(Answer<Results>),
     /// The instance is dead; the data is fine.
     Crashed {
         /// What the caller is told once the commits have their verdict.
-        answer: Answer<Vec<Val>>,
+        answer: Answer<Results>,
         /// `Trapped` or `Budget`.
         reason: Reason,
         /// How it died.
@@ -96,13 +97,9 @@ impl Generation {
         Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }
     }
 
-    /// Guest-controlled results: refused if the kind's limit on replies is exceeded.
-    fn bounded(&self, values: Vec<Val>) -> Result<Vec<Val>, HostError> {
-        let (bytes, max) = (data_bytes(&values), self.program.limits.reply_bytes_max);
-        if bytes > max {
-            return Err(HostError::ReplyTooLarge { bytes, max, verdict: None });
-        }
-        Ok(values)
+    fn bounded(&self, values: Vec<Val>) -> Result<Results, HostError> {
+        let memory = self.store.data().guest_memory();
+        Results::bounded(values, self.program.limits.reply_bytes_max, memory)
     }
 
     fn bill(&self, begun: Instant) -> Bill {

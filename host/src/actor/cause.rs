@@ -86,6 +86,9 @@ pub fn with_verdict(error: HostError, of_call: Option<Verdict>) -> HostError {
         HostError::ReplyTooLarge { bytes, max, .. } => {
             HostError::ReplyTooLarge { bytes, max, verdict: of_call }
         }
+        HostError::Overloaded { what, max, .. } => {
+            HostError::Overloaded { what, max, verdict: of_call }
+        }
         HostError::Sql { error, .. } => HostError::Sql { error, verdict: of_call },
         HostError::Corrupt { actor, what, .. } => {
             HostError::Corrupt { actor, what, verdict: of_call }

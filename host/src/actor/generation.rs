@@ -171,7 +171,7 @@ impl Generation {
             Err(error) => {
                 if store.data().refused() == Some(TrapLimit::HostMemory) {
                     drop(store);
-                    let error = HostError::Overloaded { what, max };
+                    let error = HostError::Overloaded { what, max, verdict: None };
                     return Err(end_of_start(&session, Reason::Slept, error));
                 }
                 let words = store.data().last_words();

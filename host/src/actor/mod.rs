@@ -22,6 +22,7 @@ pub mod generation;
 pub mod hooks;
 mod leaving;
 pub mod reply;
+pub mod results;
 pub mod statements;
 pub mod trace;
 pub mod visit;

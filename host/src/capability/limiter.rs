@@ -54,6 +54,10 @@ impl Limiter {
         }
     }
 
+    pub(super) fn all(&self) -> &Arc<GuestMemory> {
+        &self.all
+    }
+
     pub(super) fn memory_bytes(&self) -> u64 {
         self.memory.used
     }

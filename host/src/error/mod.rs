@@ -99,14 +99,16 @@ pub enum HostError {
         actor: ActorId,
     },
 
-    /// There is no room for the call: in the actor's mailbox, or among the awake actors. Nothing
-    /// ran.
+    /// There is no room for the call: in the actor's mailbox, or among the awake actors. Then nothing
+    /// ran. Or for its reply, in the memory of all guests: then it has run.
     #[error("overloaded: {what} at the limit of {max}")]
     Overloaded {
         /// What is full, in the plural.
         what: &'static str,
         /// Its limit.
         max: u64,
+        /// What became of the call's writes, if it ran.
+        verdict: Option<Verdict>,
     },
     /// The component trapped during the call. Its instance is gone, its data is fine.
     #[error("the component trapped: {}", .crash.cause)]
@@ -364,6 +366,7 @@ impl HostError {
             Self::KindMissing { .. } => Code::KindMissing,
             Self::ActorMissing { .. } => Code::ActorMissing,
             Self::MethodMissing(_) => Code::MethodMissing,
+            Self::Arguments(error) if error.malformed => Code::InvalidBody,
             Self::Arguments(_) => Code::Arguments,
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
             Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
@@ -406,6 +409,7 @@ impl HostError {
     pub fn verdict(&self) -> Option<Verdict> {
         match self {
             Self::ReplyTooLarge { verdict, .. }
+            | Self::Overloaded { verdict, .. }
             | Self::Trapped { verdict, .. }
             | Self::BudgetExhausted { verdict, .. }
             | Self::Ended { verdict, .. }
@@ -425,7 +429,6 @@ impl HostError {
             | Self::FaultsNotAllowed
             | Self::InvalidFault(_)
             | Self::ActorAsleep { .. }
-            | Self::Overloaded { .. }
             | Self::StartFailed { .. }
             | Self::Stopping(_)
             | Self::Destroying { .. }
@@ -522,7 +525,7 @@ impl HostError {
             Self::PayloadTooLarge { bytes, max } | Self::ReplyTooLarge { bytes, max, .. } => {
                 json!({ "bytes": bytes, "max": max })
             }
-            Self::Overloaded { what, max } => json!({ "what": what, "max": max }),
+            Self::Overloaded { what, max, .. } => json!({ "what": what, "max": max }),
             Self::Trapped { crash, .. } => match crash.limit {
                 Some(limit) => json!({ "limit": limit.as_str() }),
                 None => json!({}),
@@ -779,6 +782,7 @@ mod tests {
             let some = Some(verdict);
             for error in [
                 HostError::ReplyTooLarge { bytes: 2, max: 1, verdict: some },
+                HostError::Overloaded { what: "bytes", max: 1, verdict: some },
                 trapped(some),
                 HostError::BudgetExhausted { which: Exhausted::Time, verdict: some },
                 HostError::Ended { reason: Reason::Slept, verdict: some, cause: cause() },

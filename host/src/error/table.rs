@@ -130,7 +130,7 @@ table! {
     /// Actors of the kind exist: it is not removed.
     KindInUse:          "request" "kind-in-use"            409 Fix;
 
-    /// The actor's mailbox, or the room for awake actors, is full.
+    /// The actor's mailbox, the room for awake actors, or the memory of all guests is full.
     ActorOverloaded:    "actor" "overloaded"               503 Retry;
     /// The component trapped. `retry` if it ran out of memory or handles, which a new instance has.
     Trapped:            "actor" "trapped"                  500 Fix;

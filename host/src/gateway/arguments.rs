@@ -4,7 +4,6 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use super::body::Held;
 use super::reply::Refusal;
-use super::wellformed;
 use crate::error::Code;
 use crate::typed::Arguments;
 
@@ -18,8 +17,7 @@ pub const WORDS_CONTENT_TYPE: &str = "application/x-wave-words+json";
 /// How many times their bytes words take: an empty one is three bytes, and a text of 24 here.
 const WORDS_FACTOR: usize = 8;
 
-/// The same for WAVE: its copy and usual values. Lists of small numbers take more, within the bound on
-/// the values of one call.
+/// The same for WAVE: its copy, and the tree that its values are made from.
 const WAVE_FACTOR: usize = 4;
 
 /// In which notation values travel.
@@ -49,7 +47,8 @@ pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Re
         return Err(not_of_type(&words));
     };
     match form {
-        Form::Json => wellformed::json(&body, &mut |bytes| held.take(bytes)).map(Arguments::Json),
+        // Its values take their room when they are made.
+        Form::Json => Ok(Arguments::JsonText(body)),
         Form::Wave => {
             held.take(body.len().saturating_mul(WAVE_FACTOR))?;
             std::str::from_utf8(&body)
@@ -108,7 +107,7 @@ mod tests {
     fn arguments_are_read_in_the_notation_they_are_said_to_have() {
         assert!(matches!(check(None, ""), Ok(Arguments::None)));
         let json = check(Some("application/json; charset=utf-8"), "[1]");
-        assert!(matches!(json, Ok(Arguments::Json(value)) if value == serde_json::json!([1])));
+        assert!(matches!(json, Ok(Arguments::JsonText(text)) if text == "[1]"));
         let wave = check(Some(WAVE_CONTENT_TYPE), "1, \"a\"");
         assert!(matches!(wave, Ok(Arguments::Wave(text)) if text == "1, \"a\""));
         let words = check(Some(WORDS_CONTENT_TYPE), "[\"1\", \"a\"]");
@@ -119,10 +118,6 @@ mod tests {
     fn anything_else_is_refused_with_its_code() {
         assert_eq!(check(None, "[1]").map(|_| ()), Err(415));
         assert_eq!(check(Some("text/plain"), "[1]").map(|_| ()), Err(415));
-        assert_eq!(check(Some("application/json"), "[1").map(|_| ()), Err(400));
         assert_eq!(check(Some(WORDS_CONTENT_TYPE), "[1]").map(|_| ()), Err(400));
-        assert_eq!(check(Some("application/json"), r#"{"a":1,"a":2}"#).map(|_| ()), Err(400));
-        let deep = "[".repeat(100_000);
-        assert_eq!(check(Some("application/json"), &deep).map(|_| ()), Err(400));
     }
 }

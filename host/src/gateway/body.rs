@@ -21,6 +21,9 @@ use crate::sqlite::PlainError;
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
 const GRAIN_BYTES: usize = 4096;
+/// Bytes that each request may take whatever the others take: 64 KiB, which ordinary calls need. As
+/// many requests as there may be at once bound them.
+const OWN_BYTES: usize = 64 << 10;
 /// Bytes of an upload in memory before they are written: 1 MiB.
 const SPOOL_BYTES: usize = 1 << 20;
 
@@ -52,7 +55,14 @@ impl Room {
     /// Takes room for so many bytes more.
     fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes = self.bytes.saturating_add(bytes);
-        let needed = self.bytes.div_ceil(GRAIN_BYTES);
+        let shared = self.bytes.saturating_sub(OWN_BYTES);
+        if shared > self.bytes_max {
+            let max = self.bytes_max;
+            let words =
+                format!("the body takes more than the {max} bytes of memory for all bodies");
+            return Err(Refusal::new(Code::PayloadTooLarge, words).closing());
+        }
+        let needed = shared.div_ceil(GRAIN_BYTES);
         if needed > self.grains {
             let more = self.more(needed - self.grains)?;
             match &mut self.held {
@@ -88,7 +98,7 @@ impl Held {
     /// Takes room for what is made of the body, beside the body.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or not that much at all.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.room.take(bytes)
     }
@@ -262,8 +272,8 @@ mod tests {
 
     fn bodies() -> Bodies {
         Bodies::new(&HostLimits {
-            body_bytes_max: 10_000,
-            bodies_bytes_max: 12_288,
+            body_bytes_max: 400_000,
+            bodies_bytes_max: 2 * OWN_BYTES,
             request_read_max: Duration::from_millis(50),
             ..HostLimits::default()
         })
@@ -279,12 +289,16 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_bounded_one_by_one_and_together() {
         let bodies = bodies();
-        assert_eq!(status(bodies.read(Body::from(vec![0; 10_001])).await), 413);
-        let first = bodies.read(Body::from(vec![0; 9_000])).await;
-        assert_eq!(first.as_ref().map(|held| held.bytes.len()).ok(), Some(9_000));
-        assert_eq!(status(bodies.read(Body::from(vec![0; 100])).await), 503);
+        let read = |len: usize| bodies.read(Body::from(vec![0; len]));
+        assert_eq!(status(read(400_001).await), 413);
+        let mut first = read(2 * OWN_BYTES).await.ok().expect("there is room");
+        assert_eq!(first.bytes.len(), 2 * OWN_BYTES);
+        assert!(first.take(OWN_BYTES / 2).is_ok(), "what is made of it counts as well");
+        assert_eq!(status(read(2 * OWN_BYTES).await), 503);
+        assert_eq!(status(read(OWN_BYTES).await), 200, "small ones have their own room");
         drop(first);
-        assert_eq!(status(bodies.read(Body::from(vec![0; 100])).await), 200);
+        assert_eq!(status(read(2 * OWN_BYTES).await), 200);
+        assert_eq!(status(read(4 * OWN_BYTES).await), 413, "there will never be room");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::line::Line;
 
@@ -13,6 +14,8 @@ use super::line::Line;
 pub(super) struct Connections {
     lines: Mutex<HashMap<u64, Arc<Line>>>,
     serial: AtomicU64,
+    /// One has become idle.
+    fell_idle: Arc<Notify>,
 }
 
 /// One of them, until this is dropped.
@@ -25,9 +28,15 @@ pub(super) struct Known {
 impl Connections {
     /// A connection begins.
     pub(super) fn enter(self: &Arc<Self>) -> Known {
-        let (serial, line) = (self.serial.fetch_add(1, Ordering::Relaxed), Arc::<Line>::default());
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let line = Arc::new(Line::new(Arc::clone(&self.fell_idle)));
         self.lines.lock().insert(serial, Arc::clone(&line));
         Known { among: Arc::clone(self), serial, line }
+    }
+
+    /// Resolves when one becomes idle after this was called.
+    pub(super) fn fell_idle(&self) -> impl Future<Output = ()> {
+        self.fell_idle.notified()
     }
 
     /// Tells the one that has been idle for longest to give its place up. `false`: none is idle that

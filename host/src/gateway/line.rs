@@ -39,6 +39,7 @@ pub(super) struct Line {
     waiting: Mutex<Vec<(usize, Option<Instant>)>>,
     /// Since when no turn lasts; `None`: one does, or the connection was told to end.
     idle_since: Mutex<Option<Instant>>,
+    fell_idle: Arc<Notify>,
     /// The connection's place is for somebody else.
     end: Notify,
     /// The client should be told to go.
@@ -74,16 +75,15 @@ pub(super) struct Answer {
     rest: Bytes,
 }
 
-impl Default for Line {
-    fn default() -> Self {
+impl Line {
+    /// A connection that begins. `fell_idle` is told whenever no turn lasts any more.
+    pub(super) fn new(fell_idle: Arc<Notify>) -> Self {
         let (begun, busy, given_up, head, waiting) = Default::default();
         let (end, leave, left) = Default::default();
         let idle_since = Mutex::new(Some(Instant::now()));
-        Self { begun, busy, given_up, head, waiting, idle_since, end, leave, left }
+        Self { begun, busy, given_up, head, waiting, idle_since, fell_idle, end, leave, left }
     }
-}
 
-impl Line {
     /// Begins a turn. What was read up to now is its head.
     pub(super) fn begin<B>(self: &Arc<Self>, request: &mut Request<B>) -> Turn {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +187,7 @@ impl Drop for Turn {
             let mut idle_since = self.line.idle_since.lock();
             if self.line.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
                 *idle_since = Some(Instant::now());
+                self.line.fell_idle.notify_waiters();
             }
         }
         if self.in_pieces {
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_hyper_does_not_tell_of_a_head_is_told() {
-        let line = Arc::<Line>::default();
+        let line = Arc::new(Line::new(Arc::default()));
         let told = |head: &str| {
             line.read(head.as_bytes());
             let request = Request::post("/").header("transfer-encoding", "chunked");
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_told_to_end_ends_unless_a_turn_began_meanwhile() {
-        let line = Arc::<Line>::default();
+        let line = Arc::new(Line::new(Arc::default()));
         line.end();
         let during = turn(&line, Version::HTTP_11);
         assert!(line.ended().now_or_never().is_none());
@@ -324,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_leaves_in_pieces_and_its_turn_lasts_as_long() {
-        let line = Arc::<Line>::default();
+        let line = Arc::new(Line::new(Arc::default()));
         let bytes = vec![7; PIECE_BYTES + 1];
         let mut answer = turn(&line, Version::HTTP_2).answer(Body::from(bytes));
         let first = answer.frame().await.expect("a frame").expect("bytes").into_data();
@@ -340,7 +341,7 @@ mod tests {
 
     #[test]
     fn requests_that_are_taken_back_count_and_answers_make_up_for_them() {
-        let line = Arc::<Line>::default();
+        let line = Arc::new(Line::new(Arc::default()));
         for _ in 0..3 {
             drop(turn(&line, Version::HTTP_2));
         }

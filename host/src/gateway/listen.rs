@@ -44,6 +44,8 @@ use crate::limits::{
 
 /// Pause after a failed accept: without descriptors the next one fails at once, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that was told to give its place up may take before another one is told.
+const LEAVING_MAX: Duration = Duration::from_millis(100);
 /// How often failed accepts are told of.
 const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -170,12 +172,25 @@ impl Accept {
         let room = Arc::clone(&self.room);
         let permit = match Arc::clone(&room).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => {
-                self.connections.give_way();
-                room.acquire_owned().await.map_err(io::Error::other)?
-            }
+            Err(_) => self.make_room(room).await?,
         };
         Ok((stream.into_std()?, permit))
+    }
+
+    /// A place, as soon as a connection is idle.
+    async fn make_room(&self, room: Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+        let mut free = std::pin::pin!(room.acquire_owned());
+        loop {
+            let fell_idle = self.connections.fell_idle();
+            let told = self.connections.give_way();
+            tokio::select! {
+                biased;
+                permit = free.as_mut() => return permit.map_err(io::Error::other),
+                () = fell_idle, if !told => {}
+                // A request came first.
+                () = tokio::time::sleep(LEAVING_MAX) => {}
+            }
+        }
     }
 
     fn serve(

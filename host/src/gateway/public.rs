@@ -14,6 +14,7 @@ use stockade_depot::ActorId;
 use super::reply::{self, Refusal};
 use super::{Gateway, arguments, json};
 use crate::error::{Code, HostError};
+use crate::typed::Room;
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
@@ -48,7 +49,10 @@ async fn call(
     let read = move || {
         let mut held = held;
         let arguments = arguments::read(&headers, &mut held)?;
-        Ok::<_, Refusal>((callable?.with(&method, arguments)?, held))
+        let mut refusal = None;
+        let mut take = |bytes| held.take(bytes).map_err(|full| refusal = Some(full)).is_ok();
+        let ready = callable?.with(&method, arguments, Room::within(&mut take));
+        Ok::<_, Refusal>((ready.map_err(|error| refusal.unwrap_or_else(|| error.into()))?, held))
     };
     // What the body takes in memory is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -208,7 +208,6 @@ async fn requests_that_do_not_read_are_refused_with_their_code() {
     for (at, line, headers, body, status, code) in [
         (At::Public, "POST /actors/A/b/c", &json[..], "[]", 400, "request.invalid-actor"),
         (At::Public, "POST /actors/a/%FF/c", &json, "[]", 400, "request.malformed"),
-        (At::Public, call, &json, "[1", 400, "request.invalid-body"),
         (At::Public, call, &[], "[1]", 415, "request.content-type"),
         (At::Public, call, &json, "[1]", 404, "request.kind-missing"),
         (At::Admin, sql, &json, "{\"sq\":1}", 400, "request.invalid-body"),
@@ -244,7 +243,6 @@ async fn requests_that_read_in_two_ways_are_refused_before_any_route() {
         (At::Public, call, &[json, json], "[1]", 400, "request.malformed"),
         (At::Public, call, &[json, gzip], "[1]", 415, "request.content-type"),
         (At::Public, call, &[utf16], "[1]", 415, "request.content-type"),
-        (At::Public, call, &[json], "[{\"a\":1,\"a\":2}]", 400, "request.invalid-body"),
     ] {
         let got = running.send(at, line, headers, body).await;
         assert_eq!(got, told(status, code), "{line} {headers:?}");
@@ -276,7 +274,7 @@ async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
     // Its size is told before anything is read of it.
     let got = running.send(At::Public, call, &json, "[1234567890").await;
     assert_eq!(got, told(413, "request.payload-too-large"));
-    let got = running.send(At::Public, call, &json, "[1").await;
+    let got = running.send(At::Public, "POST /actors/a/b/run", &json, "[1").await;
     assert_eq!(got, told(400, "request.invalid-body"));
     running.end().await;
 }

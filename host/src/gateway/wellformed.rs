@@ -1,19 +1,14 @@
 //! Requests that can be read in two ways are refused before any route sees them: which way a client
 //! meant is a guess, and a guess may name another actor or other arguments.
 
-use std::fmt;
-
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
 
 use super::MANIFEST_HEADER;
 use super::line::Flaw;
 use super::reply::Refusal;
 use crate::error::Code;
 use crate::limits::{HEAD_BYTES_MAX, URI_BYTES_MAX};
-use crate::typed::bounds;
 
 /// Fields that mean one thing: of two nobody knows which counts.
 static SINGLE: [HeaderName; 7] = [
@@ -102,129 +97,12 @@ fn check_body_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Bytes of memory that one value takes as JSON and as what is made of it.
-const VALUE_BYTES: usize = size_of::<Value>() + bounds::VALUE_BYTES;
-
-/// Takes room for so many bytes.
-type Take<'a> = dyn FnMut(usize) -> Result<(), Refusal> + 'a;
-
-/// JSON whose objects have each name once. The last of several would count, and nobody would learn
-/// that the others did not. Room is taken for each value before it is made.
-///
-/// # Errors
-/// What is no JSON, or has a name twice, with its place; what `take` says.
-pub(super) fn json(bytes: &[u8], take: &mut Take<'_>) -> Result<Value, Refusal> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let mut reading = Reading { take, refusal: None };
-    let value = Once(&mut reading).deserialize(&mut reader);
-    let value = value.and_then(|value| reader.end().map(|()| value));
-    let Reading { refusal, .. } = reading;
-    value.map_err(|error| {
-        let not_json = || Refusal::new(Code::InvalidBody, format!("not JSON: {error}"));
-        refusal.unwrap_or_else(not_json)
-    })
-}
-
-struct Reading<'a> {
-    take: &'a mut Take<'a>,
-    /// Why there is no room.
-    refusal: Option<Refusal>,
-}
-
-impl Reading<'_> {
-    fn room<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
-        (self.take)(bytes).map_err(|refusal| {
-            self.refusal = Some(refusal);
-            E::custom("no room")
-        })
-    }
-}
-
-/// Reads a value, and the values in it the same way.
-struct Once<'r, 'a>(&'r mut Reading<'a>);
-
-impl<'de> DeserializeSeed<'de> for Once<'_, '_> {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        self.0.room(VALUE_BYTES)?;
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Once<'_, '_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<Value, E> {
-        Ok(truth.into())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        self.0.room(text.len().saturating_mul(2))?;
-        Ok(text.into())
-    }
-
-    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
-        self.visit_str(&text)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut all = Vec::new();
-        while let Some(item) = items.next_element_seed(Once(&mut *self.0))? {
-            all.push(item);
-        }
-        Ok(Value::Array(all))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-        let mut all = Map::new();
-        while let Some(name) = fields.next_key::<String>()? {
-            self.0.room(2 * (size_of::<String>() + name.len()))?;
-            let value = fields.next_value_seed(Once(&mut *self.0))?;
-            if all.contains_key(&name) {
-                let name: String = name.chars().take(80).collect();
-                return Err(A::Error::custom(format!(
-                    "the name {name:?} stands twice in an object"
-                )));
-            }
-            all.insert(name, value);
-        }
-        Ok(Value::Object(all))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
     use axum::response::IntoResponse;
-    use serde_json::json;
 
     use super::*;
-
-    fn read(bytes: &[u8]) -> Result<Value, u16> {
-        let read = json(bytes, &mut |_| Ok(()));
-        read.map_err(|refusal| refusal.into_response().status().as_u16())
-    }
 
     fn status(path: &str, headers: &[(&str, &str)]) -> u16 {
         let mut request = Request::builder().uri(path);
@@ -272,36 +150,5 @@ mod tests {
         ] {
             assert_eq!(status("/", headers), expected, "{headers:?}");
         }
-    }
-
-    #[test]
-    fn a_name_stands_once_in_an_object_and_the_rest_is_read_as_ever() {
-        for text in [
-            r#"{"by": 1, "at": [null, true, -7, 1.5, 18446744073709551615, "ü\u0000"], "o": {}}"#,
-            "[[], {\"a\": {\"a\": 1}}, 1e300, 0.1, -0.0]",
-        ] {
-            let usual: Value = serde_json::from_str(text).expect("JSON");
-            assert_eq!(read(text.as_bytes()), Ok(usual), "{text}");
-        }
-        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"\u0061":3}}]"#, "{} 1", "1e999"] {
-            assert_eq!(read(text.as_bytes()), Err(400), "{text}");
-        }
-        assert_eq!(read("[".repeat(100_000).as_bytes()), Err(400));
-        assert_eq!(read(b" 1 "), Ok(json!(1)));
-    }
-
-    #[test]
-    fn values_take_room_before_they_are_made() {
-        let mut left = 150_000_usize;
-        let mut take = |bytes| {
-            let full = || Refusal::new(Code::HostOverloaded, "full");
-            left = left.checked_sub(bytes).ok_or_else(full)?;
-            Ok(())
-        };
-        let ones = |count| format!("[{}1]", "1,".repeat(count));
-        let status = |refusal: Refusal| refusal.into_response().status().as_u16();
-        assert!(json(ones(900).as_bytes(), &mut take).is_ok());
-        let refused = json(ones(900).as_bytes(), &mut take).map_err(status);
-        assert_eq!(refused, Err(503), "and not that it is no JSON");
     }
 }

@@ -11,7 +11,7 @@ use super::{Host, Reply};
 use crate::actor::generation::Program;
 use crate::error::HostError;
 use crate::router::request::{self, Called, Heard, Request, Work};
-use crate::typed::{Arguments, Method};
+use crate::typed::{Arguments, Method, Room, data_bytes};
 
 /// A kind that can be called: its component as it was a moment ago.
 pub(crate) struct Callable(Arc<Program>);
@@ -30,13 +30,23 @@ impl Callable {
         self.0.limits.payload_bytes_max
     }
 
-    /// Checks the arguments against the method's types. Takes as long as they are large.
+    /// Checks the arguments against the method's types. Takes as long as they are large, and their
+    /// values take `room`.
     ///
     /// # Errors
-    /// `MethodMissing`, `Arguments`.
-    pub(crate) fn with(self, method: &str, arguments: Arguments) -> Result<ReadyCall, HostError> {
+    /// `MethodMissing`, `Arguments`, `PayloadTooLarge`.
+    pub(crate) fn with(
+        self,
+        method: &str,
+        arguments: Arguments,
+        room: Room<'_>,
+    ) -> Result<ReadyCall, HostError> {
         let found = Arc::clone(self.0.methods.find(method)?);
-        let values = found.arguments(&arguments)?;
+        let values = found.arguments_within(&arguments, room)?;
+        let (bytes, max) = (data_bytes(&values), self.payload_bytes_max());
+        if bytes > max {
+            return Err(HostError::PayloadTooLarge { bytes, max });
+        }
         let original = (method.to_owned(), Arc::new(arguments));
         Ok(ReadyCall { method: found, values, program: self.0, original })
     }
@@ -55,7 +65,7 @@ impl Host {
     /// call wrote is durable and the actor's ownership is confirmed.
     ///
     /// # Errors
-    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `Overloaded`. From the
+    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`, `Overloaded`. From the
     /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
     /// What to do is `HostError::retry`.
     pub async fn call(
@@ -64,7 +74,7 @@ impl Host {
         method: &str,
         arguments: Arguments,
     ) -> Result<Reply, HostError> {
-        let ready = self.callable(actor.kind()).await?.with(method, arguments)?;
+        let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::new())?;
         self.call_ready(actor, ready).await
     }
 
@@ -80,8 +90,9 @@ impl Host {
         let work = Work::Call { method, values, program, original, reply };
         let Heard { value, generation, txid, bill } =
             self.hear(&limits, actor, work, heard).await?;
-        let Called { method, values } = value;
-        Ok(Reply { method, values, generation, txid, bill })
+        let Called { method, results } = value;
+        let (values, room) = results.into_parts();
+        Ok(Reply { method, values, generation, txid, bill, room })
     }
 
     /// Puts work into the queue of its actor and waits for what comes of it.

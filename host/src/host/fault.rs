@@ -86,7 +86,11 @@ impl Host {
             | Fault::Freeze { .. } => {
                 if !store.arm(state.row.db, fault) {
                     let max = FAULTS_ARMED_MAX as u64;
-                    return Err(HostError::Overloaded { what: "actors with armed faults", max });
+                    return Err(HostError::Overloaded {
+                        what: "actors with armed faults",
+                        max,
+                        verdict: None,
+                    });
                 }
                 FaultReport::Armed
             }

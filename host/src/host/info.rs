@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::{ActorState, Holder, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
+use stockade_vfs::memory::Share;
 use wasmtime::component::Val;
 
 use crate::actor::bill::Bill;
@@ -35,6 +36,9 @@ pub struct Reply {
     pub txid: Txid,
     /// What it has cost.
     pub bill: Bill,
+    /// The memory of its values, given back when it is dropped.
+    #[allow(dead_code, reason = "it is held")]
+    pub(crate) room: Arc<Share>,
 }
 
 impl Reply {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use serde_json::{Value as Json, json};
 use stockade_depot::store::KindRow;
 use stockade_depot::{Digest, Store};
 use wasmtime::component::Linker;
@@ -44,6 +45,11 @@ const LOG_BYTES_PER_S_MAX: u64 = 1 << 30;
 /// Names of methods, all together. 64 KiB.
 const METHODS_BYTES_MAX: usize = 64 << 10;
 
+/// Limits that the former version does not know: it reads no settings that have them. Where they stand
+/// at their defaults they are not stored, and its processes go on beside those of this one.
+const NEW_LIMITS: [&str; 5] =
+    ["cpu_weight", "log_bytes_per_s", "actors_max", "stored_bytes_max", "creates_per_s"];
+
 /// Settings of a kind, given at deploy time and kept in the store as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +63,25 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    fn stored(&self) -> serde_json::Result<Json> {
+        let (mut stored, defaults) = (serde_json::to_value(self)?, json!(Limits::default()));
+        if let Some(limits) = stored.get_mut("limits").and_then(Json::as_object_mut) {
+            limits.retain(|name, value| {
+                !NEW_LIMITS.contains(&name.as_str()) || *value != defaults[name.as_str()]
+            });
+        }
+        Ok(stored)
+    }
+
+    /// As the store keeps it.
+    ///
+    /// # Errors
+    /// `Manifest` if it has no form in JSON.
+    pub fn to_stored(&self) -> Result<String, HostError> {
+        let text = self.stored().map(|stored| stored.to_string());
+        text.map_err(|error| HostError::Manifest(error.to_string()))
+    }
+
     /// The manifest for a host with these limits. What stands at its default becomes as large as
     /// the host allows at most; what was set to something else is taken as it is or refused.
     ///
@@ -380,13 +405,27 @@ impl Kinds {
 /// `Corrupt` names the kind.
 pub fn row_manifest(row: &KindRow) -> Result<Manifest, HostError> {
     serde_json::from_str(&row.manifest).map_err(|error| {
-        HostError::corrupt(format!("the settings of kind {:?} do not read: {error}", row.kind))
+        let of = "of a newer version of this program, or damaged";
+        HostError::corrupt(format!("the settings of kind {:?} are {of}: {error}", row.kind))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_a_former_version_knows_are_stored_as_it_knows_them() {
+        let mut manifest = Manifest::default();
+        manifest.limits.call_time_ms = 7;
+        let stored = manifest.to_stored().expect("JSON");
+        assert!(NEW_LIMITS.iter().all(|name| !stored.contains(name)), "{stored}");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
+        manifest.limits.actors_max = 5;
+        let stored = manifest.to_stored().expect("JSON");
+        assert!(stored.contains("\"actors_max\":5") && !stored.contains("cpu_weight"), "{stored}");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
+    }
 
     #[test]
     fn defaults_shrink_to_a_small_host_and_what_was_set_is_refused() {

@@ -541,7 +541,7 @@ impl Slot {
                 // It passes the gate before anything takes the actor over, and is told after the
                 // crash was counted: whoever hears of it sees it.
                 let Pending { queue_us, method, reply, .. } = pending;
-                let shape = |values| Called { method, values };
+                let shape = |results| Called { method, results };
                 let heard = answer.heard(life, queue_us, shape).await;
                 let exit = self.record(exit).await;
                 drop(awake);

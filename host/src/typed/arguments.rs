@@ -9,15 +9,15 @@
 //!
 //! Parameters of type `option` may be left out: at the end by position, anywhere by name.
 
+use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wasmtime::component::Val;
 
-use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::check::check;
 use crate::typed::json;
-use crate::typed::method::Parameter;
-use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
+use crate::typed::parameter::Parameter;
+use crate::typed::place::{ArgumentError, Place, Room};
 use crate::typed::shape::Shape;
 use crate::typed::wave::Parsed;
 
@@ -37,6 +37,8 @@ pub enum Arguments {
     /// `string` is expected, what does not begin with `"` is the text itself. Trailing options may
     /// be left out.
     Words(Vec<String>),
+    /// JSON as it came, of the same meaning: it is read straight into the method's types.
+    JsonText(Bytes),
     /// Values, by position, all of them.
     Values(Vec<Val>),
 }
@@ -47,9 +49,7 @@ impl Arguments {
     /// # Errors
     /// If the text is not JSON. Whether it fits the method is found out by the call.
     pub fn json(text: &str) -> Result<Self, ArgumentError> {
-        serde_json::from_str(text)
-            .map(Self::Json)
-            .map_err(|error| Place::WHOLE.error("JSON text", error.to_string()))
+        serde_json::from_str(text).map(Self::Json).map_err(json::malformed)
     }
 
     /// Arguments from Rust values: a tuple by position, a struct by parameter name.
@@ -90,89 +90,40 @@ impl From<Vec<Val>> for Arguments {
     }
 }
 
-/// The arguments as values of `parameters`, one each.
+/// The arguments as values of `parameters`, one each, which take `room`.
 pub(super) fn bind(
     arguments: &Arguments,
     parameters: &[Parameter],
+    room: Room<'_>,
 ) -> Result<Vec<Val>, ArgumentError> {
-    let mut binder = Binder { parameters, room: Room::new() };
+    let mut binder = Binder { parameters, room };
     match arguments {
-        Arguments::None => binder.by_position(&[]),
-        Arguments::Json(json) => binder.json(json),
+        Arguments::None => binder.nothing(),
+        Arguments::Json(json) => json::of_value(json, parameters, binder.room),
+        Arguments::JsonText(text) => json::of_text(text, parameters, binder.room),
         Arguments::Wave(text) => binder.wave(text),
         Arguments::Words(words) => binder.words(words),
         Arguments::Values(values) => binder.values(values),
     }
 }
 
-struct Binder<'p> {
+struct Binder<'p, 'r> {
     parameters: &'p [Parameter],
-    room: Room,
+    room: Room<'r>,
 }
 
-impl Binder<'_> {
-    fn json(&mut self, json: &Value) -> Result<Vec<Val>, ArgumentError> {
-        match (json, self.parameters) {
-            (Value::Array(items), _) => self.by_position(items),
-            (Value::Object(object), [only]) if is_the_value(object, only) => self.bare(json, only),
-            (Value::Object(object), _) => self.by_name(object),
-            (_, [only]) => self.bare(json, only),
-            (Value::Null, _) => self.by_position(&[]),
-            _ => Err(Place::WHOLE.error(self.signature(), json::kind_of(json))),
-        }
-    }
-
-    fn bare(&mut self, json: &Value, only: &Parameter) -> Result<Vec<Val>, ArgumentError> {
-        let place = Place::WHOLE;
-        Ok(vec![json::read(json, &only.shape, &place.name(&only.name), &mut self.room)?])
-    }
-
-    fn by_position(&mut self, items: &[Value]) -> Result<Vec<Val>, ArgumentError> {
-        if items.len() > self.parameters.len() {
-            return Err(Place::WHOLE.error(self.signature(), format!("{} values", items.len())));
-        }
-        let mut values = Vec::with_capacity(self.parameters.len());
-        for (index, parameter) in self.parameters.iter().enumerate() {
-            let place = Place::WHOLE.name(&parameter.name);
-            values.push(match items.get(index) {
-                Some(item) => json::read(item, &parameter.shape, &place, &mut self.room)?,
-                None => left_out(parameter, &place)?,
-            });
-        }
-        Ok(values)
-    }
-
-    fn by_name(&mut self, object: &Map<String, Value>) -> Result<Vec<Val>, ArgumentError> {
-        let known = || self.parameters.iter().map(|parameter| parameter.name.as_str());
-        if let Some(unknown) = object.keys().find(|key| !known().any(|name| name == key.as_str())) {
-            let expected = match similar(unknown, known()).first() {
-                Some(name) => format!("a parameter's name, perhaps `{name}`"),
-                None => self.signature(),
-            };
-            return Err(Place::WHOLE.name(unknown).error(expected, "an unknown name"));
-        }
-        let mut values = Vec::with_capacity(self.parameters.len());
-        for parameter in self.parameters {
-            let place = Place::WHOLE.name(&parameter.name);
-            values.push(match object.get(&parameter.name) {
-                Some(item) => json::read(item, &parameter.shape, &place, &mut self.room)?,
-                None => left_out(parameter, &place)?,
-            });
-        }
-        Ok(values)
-    }
-
+impl Binder<'_, '_> {
     fn wave(&mut self, text: &str) -> Result<Vec<Val>, ArgumentError> {
         let parsed = Parsed::of(text)?;
         if parsed.len() > self.parameters.len() {
-            return Err(Place::WHOLE.error(self.signature(), format!("{} values", parsed.len())));
+            return Err(self.wrong_count(parsed.len()));
         }
         let mut values = Vec::with_capacity(self.parameters.len());
         for (index, parameter) in self.parameters.iter().enumerate() {
             let place = Place::WHOLE.name(&parameter.name);
             values.push(match index < parsed.len() {
                 true => parsed.read(index, &parameter.shape, &place, &mut self.room)?,
-                false => left_out(parameter, &place)?,
+                false => parameter.left_out(&place)?,
             });
         }
         Ok(values)
@@ -180,14 +131,14 @@ impl Binder<'_> {
 
     fn words(&mut self, words: &[String]) -> Result<Vec<Val>, ArgumentError> {
         if words.len() > self.parameters.len() {
-            return Err(Place::WHOLE.error(self.signature(), format!("{} values", words.len())));
+            return Err(self.wrong_count(words.len()));
         }
         let mut values = Vec::with_capacity(self.parameters.len());
         for (index, parameter) in self.parameters.iter().enumerate() {
             let place = Place::WHOLE.name(&parameter.name);
             values.push(match words.get(index) {
                 Some(word) => self.word(word, &parameter.shape, &place)?,
-                None => left_out(parameter, &place)?,
+                None => parameter.left_out(&place)?,
             });
         }
         Ok(values)
@@ -214,7 +165,7 @@ impl Binder<'_> {
 
     fn values(&mut self, values: &[Val]) -> Result<Vec<Val>, ArgumentError> {
         if values.len() != self.parameters.len() {
-            return Err(Place::WHOLE.error(self.signature(), format!("{} values", values.len())));
+            return Err(self.wrong_count(values.len()));
         }
         for (value, parameter) in values.iter().zip(self.parameters) {
             check(value, &parameter.shape, &Place::WHOLE.name(&parameter.name))?;
@@ -222,26 +173,14 @@ impl Binder<'_> {
         Ok(values.to_vec())
     }
 
-    /// The parameters in a sentence: `2 arguments (a: u32, b: string)`.
-    fn signature(&self) -> String {
-        let list = self.parameters.iter().take(8).map(|parameter| {
-            format!("{}: {}", shortened(&parameter.name, 40), parameter.shape.brief())
-        });
-        let list = list.collect::<Vec<_>>().join(", ");
-        let list = shortened(&list, QUOTE_CHARS_MAX);
-        match self.parameters.len() {
-            0 => "no arguments".to_owned(),
-            1 => format!("1 argument ({list}), in an array or by name"),
-            count => format!("{count} arguments ({list}), in an array or by name"),
-        }
+    fn nothing(&mut self) -> Result<Vec<Val>, ArgumentError> {
+        let left_out =
+            |parameter: &Parameter| parameter.left_out(&Place::WHOLE.name(&parameter.name));
+        self.parameters.iter().map(left_out).collect()
     }
-}
 
-/// The value of a parameter that the caller did not send.
-fn left_out(parameter: &Parameter, place: &Place<'_>) -> Result<Val, ArgumentError> {
-    match parameter.shape {
-        Shape::Option(_) => Ok(Val::Option(None)),
-        _ => Err(place.error(parameter.shape.brief(), "nothing: the argument is missing")),
+    fn wrong_count(&self, count: usize) -> ArgumentError {
+        Place::WHOLE.error(Parameter::list(self.parameters), format!("{count} values"))
     }
 }
 
@@ -255,20 +194,6 @@ fn is_bare_text(word: &str, shape: &Shape) -> bool {
                 && !word.starts_with("some(")
                 && !word.starts_with('"')
         }
-        _ => false,
-    }
-}
-
-/// Rule 2's exception: the object is the value of the only parameter.
-fn is_the_value(object: &Map<String, Value>, only: &Parameter) -> bool {
-    let by_name = object.len() == 1 && object.contains_key(&only.name);
-    can_be_object(&only.shape) && !by_name
-}
-
-fn can_be_object(shape: &Shape) -> bool {
-    match shape {
-        Shape::Record(_) | Shape::Variant(_) | Shape::Result { .. } => true,
-        Shape::Option(inner) => matches!(**inner, Shape::Option(_)) || can_be_object(inner),
         _ => false,
     }
 }
@@ -303,7 +228,13 @@ mod tests {
 
     #[track_caller]
     fn check_json(parameters: &[Parameter], json: Value, expected: &str) {
+        let from_text = Arguments::JsonText(json.to_string().into());
+        assert_eq!(text(bind(&from_text, parameters)), expected);
         assert_eq!(text(bind(&Arguments::Json(json), parameters)), expected);
+    }
+
+    fn bind(arguments: &Arguments, to: &[Parameter]) -> Result<Vec<Val>, ArgumentError> {
+        super::bind(arguments, to, Room::new())
     }
 
     #[test]
@@ -369,7 +300,34 @@ mod tests {
         let parsed = Arguments::json("{\"amount\": 5, \"name\": \"alice\"}").expect("JSON");
         assert_eq!(text(bind(&parsed, &list)), "\"alice\"; 5");
         let error = Arguments::json("[1").expect_err("not JSON");
-        assert!(error.to_string().contains("line 1"), "{error}");
+        assert!(error.malformed && error.to_string().contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_told_whatever_does_not_fit() {
+        let list = parameters(&[("p", point()), ("n", Shape::U8)]);
+        let deep = "[".repeat(100_000);
+        for malformed in [
+            "",
+            "[1",
+            "[{}] 1",
+            "[1, 2, 3, }",
+            "{\"p\": 1, \"n\": 01}",
+            "{\"n\": 1, \"n\": 1}",
+            "{\"n\": 1, \"\\u006e\": 1}",
+            "[{\"x\": 1, \"y\": 1, \"x\": 1}, 1]",
+            "{\"n\": 1e999}",
+            &deep,
+        ] {
+            let error = bind(&Arguments::JsonText(malformed.to_owned().into()), &list);
+            assert!(error.as_ref().is_err_and(|error| error.malformed), "{malformed:?}: {error:?}");
+        }
+        let many = "[{\"x\": 1, \"z\": 1, \"y\": true}, 1, 2]".to_owned();
+        assert_eq!(
+            text(bind(&Arguments::JsonText(many.into()), &list)),
+            "arguments: expected 2 arguments (p: record { x: s32, y: s32 }, n: u8), in an array or \
+             by name, got 3 values"
+        );
     }
 
     #[test]

@@ -13,7 +13,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::typed::example::example;
-use crate::typed::method::{Method, Parameter, signature};
+use crate::typed::method::{Method, signature};
+use crate::typed::parameter::Parameter;
 use crate::typed::shape::Shape;
 use crate::typed::table::MethodTable;
 

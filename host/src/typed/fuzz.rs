@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use wasmtime::component::Val;
 
 use crate::fuzz::{Random, cases, mutated_text};
-use crate::typed::arguments::bind;
+use crate::typed::arguments;
 use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::check::check;
 use crate::typed::example::example;
-use crate::typed::place::{ArgumentError, Place};
+use crate::typed::place::{ArgumentError, Place, Room};
 use crate::typed::samples::{Dice, ECHO, component};
 use crate::typed::{Arguments, MethodTable, Parameter, json as json_layer};
 
@@ -111,9 +111,31 @@ fn judge(found: Result<Vec<Val>, ArgumentError>, parameters: &[Parameter], sent:
     true
 }
 
+fn bind(arguments: &Arguments, parameters: &[Parameter]) -> Result<Vec<Val>, ArgumentError> {
+    arguments::bind(arguments, parameters, Room::new())
+}
+
+/// How many names all objects have.
+fn names(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(names).sum(),
+        Value::Object(object) => object.len() + object.values().map(names).sum::<usize>(),
+        _ => 0,
+    }
+}
+
 /// One text in every notation; how many took it.
 fn judge_text(text: &str, parameters: &[Parameter]) -> usize {
-    let json = Arguments::json(text).and_then(|json| bind(&json, parameters));
+    let parsed = Arguments::json(text).and_then(|json| bind(&json, parameters));
+    let json = bind(&Arguments::JsonText(text.to_owned().into()), parameters);
+    match serde_json::from_str::<Value>(text) {
+        // Of a name that stands twice a value has the last alone.
+        Ok(value) if names(&value) == text.matches(':').count() => {
+            assert_eq!(json, parsed, "{text:?}");
+        }
+        Ok(_) => {}
+        Err(_) => assert!(json.is_err(), "{text:?}"),
+    }
     let wave = bind(&Arguments::Wave(text.to_owned()), parameters);
     let words = text.split(';').map(str::to_owned).collect();
     let words = bind(&Arguments::Words(words), parameters);

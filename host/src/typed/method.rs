@@ -8,7 +8,8 @@ use wasmtime::component::{ComponentExportIndex, Val};
 
 use crate::typed::arguments::{self, Arguments};
 use crate::typed::json;
-use crate::typed::place::ArgumentError;
+use crate::typed::parameter::Parameter;
+use crate::typed::place::{ArgumentError, Room};
 use crate::typed::shape::Shape;
 
 /// A method: an exported function with a signature that JSON and WAVE can carry.
@@ -23,15 +24,6 @@ pub struct Method {
     pub(super) export: ComponentExportIndex,
     pub(super) parameters: Vec<Parameter>,
     pub(super) result: Option<Shape>,
-}
-
-/// A parameter of a method.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name, as in WIT.
-    pub name: String,
-    /// Its type.
-    pub shape: Shape,
 }
 
 impl Method {
@@ -73,7 +65,19 @@ impl Method {
     /// # Errors
     /// The first argument that does not fit, with its place. The guest did not run.
     pub fn arguments(&self, arguments: &Arguments) -> Result<Vec<Val>, ArgumentError> {
-        arguments::bind(arguments, &self.parameters)
+        self.arguments_within(arguments, Room::new())
+    }
+
+    /// The same, where the values take `room`.
+    ///
+    /// # Errors
+    /// As above, and if there is no room.
+    pub(crate) fn arguments_within(
+        &self,
+        arguments: &Arguments,
+        room: Room<'_>,
+    ) -> Result<Vec<Val>, ArgumentError> {
+        arguments::bind(arguments, &self.parameters, room)
     }
 
     /// What a call returned, as JSON; `null` if the function has no result. A `result` stays

@@ -18,10 +18,15 @@ pub struct ArgumentError {
     pub expected: String,
     /// What was sent.
     pub got: String,
+    /// The text itself is at fault: it is not JSON, or an object has a name twice.
+    pub malformed: bool,
 }
 
 impl std::fmt::Display for ArgumentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.malformed {
+            return write!(f, "not JSON: {}", self.got);
+        }
         let path = if self.path.is_empty() { "arguments" } else { &self.path };
         write!(f, "{path}: expected {}, got {}", self.expected, self.got)
     }
@@ -63,7 +68,8 @@ impl<'a> Place<'a> {
         expected: impl Into<String>,
         got: impl Into<String>,
     ) -> ArgumentError {
-        ArgumentError { path: self.path(), expected: expected.into(), got: got.into() }
+        let (path, malformed) = (self.path(), false);
+        ArgumentError { path, expected: expected.into(), got: got.into(), malformed }
     }
 
     /// The path as text. A long one loses its middle: both ends help to find the place.
@@ -102,20 +108,25 @@ impl<'a> Place<'a> {
 ///
 /// Every value is charged before it is made, so arguments that are small as text and large as
 /// values (`[{},{},..]` of records with many optional fields) are refused in time.
-#[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room<'r> {
     bytes_left: usize,
+    shared: Option<&'r mut dyn FnMut(usize) -> bool>,
 }
 
-impl Room {
+impl<'r> Room<'r> {
     /// Room for the arguments of one call.
-    pub(super) fn new() -> Self {
-        Self { bytes_left: VALUE_BYTES_MAX }
+    pub(crate) fn new() -> Self {
+        Self { bytes_left: VALUE_BYTES_MAX, shared: None }
+    }
+
+    /// The same, where `shared` gives room that all calls share, so many bytes at a time, or does not.
+    pub(crate) fn within(shared: &'r mut dyn FnMut(usize) -> bool) -> Self {
+        Self { shared: Some(shared), ..Self::new() }
     }
 
     #[cfg(test)]
     pub(super) fn of(bytes_left: usize) -> Self {
-        Self { bytes_left }
+        Self { bytes_left, shared: None }
     }
 
     /// Takes the room of `count` values.
@@ -129,16 +140,19 @@ impl Room {
     }
 
     fn bytes(&mut self, bytes: usize, place: &Place<'_>) -> Result<(), ArgumentError> {
-        match self.bytes_left.checked_sub(bytes) {
-            Some(left) => {
-                self.bytes_left = left;
-                Ok(())
-            }
-            None => Err(place.error(
+        let Some(left) = self.bytes_left.checked_sub(bytes) else {
+            return Err(place.error(
                 format!("arguments of at most {} MiB in memory", VALUE_BYTES_MAX / 1024 / 1024),
                 "more values than that",
-            )),
+            ));
+        };
+        if let Some(shared) = &mut self.shared
+            && !shared(bytes)
+        {
+            return Err(place.error("arguments for which there is room now", "more than that"));
         }
+        self.bytes_left = left;
+        Ok(())
     }
 }
 

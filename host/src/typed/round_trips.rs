@@ -1,5 +1,9 @@
 //! Tests over both directions: random values, every type through a real guest, hostile input.
 
+use std::fmt::Debug;
+
+use serde::Deserializer;
+use serde::de::DeserializeSeed;
 use serde_json::{Value, json};
 use wasmtime::Store;
 use wasmtime::component::{Linker, Val};
@@ -13,8 +17,24 @@ use crate::typed::shape::{Field, Shape};
 use crate::typed::wave::Parsed;
 use crate::typed::{Arguments, MethodTable, json as json_layer};
 
+/// From a value and from its text: the same.
 fn read_json(json: &Value, shape: &Shape) -> Result<Val, ArgumentError> {
-    json_layer::read(json, shape, &Place::WHOLE.name("x"), &mut Room::new())
+    let from_value = read_json_within(json, shape, Room::new());
+    let text = json.to_string();
+    let mut text = serde_json::Deserializer::from_str(&text);
+    assert_eq!(read_json_within(&mut text, shape, Room::new()), from_value);
+    from_value
+}
+
+fn read_json_within<'de, D: Deserializer<'de, Error: Debug>>(
+    json: D,
+    shape: &Shape,
+    room: Room<'_>,
+) -> Result<Val, ArgumentError> {
+    let (mut reading, place) = (json_layer::Reading::new(room), Place::WHOLE.name("x"));
+    let seed = json_layer::Seed { shape, place: &place, reading: &mut reading };
+    let read = seed.deserialize(json).expect("JSON");
+    reading.end(read)
 }
 
 fn read_wave(text: &str, shape: &Shape) -> Result<Val, ArgumentError> {
@@ -325,7 +345,12 @@ fn hostile_input_is_refused_in_time() {
     assert!(Parsed::of(&long).is_err_and(|error| error.got.contains("bytes")));
 
     let shape = Shape::List(Box::new(Shape::U8));
-    let mut small = Room::of(2_000);
     let bytes = Value::String("A".repeat(4_000));
-    json_layer::read(&bytes, &shape, &Place::WHOLE, &mut small).expect_err("no room");
+    read_json_within(&bytes, &shape, Room::of(2_000)).expect_err("no room");
+    let mut left = 2_000_usize;
+    let mut shared = |bytes| left.checked_sub(bytes).map(|less| left = less).is_some();
+    read_json_within(&bytes, &shape, Room::within(&mut shared)).expect_err("none is left");
+    let few = Value::String("A".repeat(40));
+    read_json_within(&few, &shape, Room::within(&mut shared)).expect("they fit");
+    assert!(left < 2_000, "what is made takes room: {left} bytes are left");
 }

@@ -2,6 +2,8 @@
 
 use wasmtime::component::Val;
 
+use crate::typed::bounds::VALUE_BYTES;
+
 /// Bytes of the data in `values`: strings and lists by their length, everything else by its size
 /// in the component's memory, roughly. Field and case names are not counted.
 #[must_use]
@@ -26,6 +28,36 @@ fn of(value: &Val) -> u64 {
     }
 }
 
+/// Bytes that `values` take in the host's memory, which is more: a `list<u8>` has a value of the
+/// engine for each byte.
+#[must_use]
+pub fn memory_bytes(values: &[Val]) -> u64 {
+    values.iter().map(|value| VALUE_BYTES as u64 + parts_of(value)).fold(0, u64::saturating_add)
+}
+
+/// What a value takes beside itself.
+fn parts_of(value: &Val) -> u64 {
+    let text = |text: &String| text.len() as u64;
+    let payload = |payload: &Option<Box<Val>>| match payload {
+        Some(payload) => memory_bytes(std::slice::from_ref(&**payload)),
+        None => 0,
+    };
+    match value {
+        Val::String(value) | Val::Enum(value) => text(value),
+        Val::List(items) | Val::Tuple(items) => memory_bytes(items),
+        Val::Record(fields) => {
+            let field = |(name, value): &(String, Val)| {
+                (size_of::<String>() + VALUE_BYTES) as u64 + text(name) + parts_of(value)
+            };
+            fields.iter().map(field).fold(0, u64::saturating_add)
+        }
+        Val::Variant(name, value) => text(name) + payload(value),
+        Val::Option(value) | Val::Result(Ok(value) | Err(value)) => payload(value),
+        Val::Flags(names) => names.iter().map(|name| size_of::<String>() as u64 + text(name)).sum(),
+        _ => 0,
+    }
+}
+
 fn of_payload(payload: Option<&Val>) -> u64 {
     payload.map_or(0, of).saturating_add(1)
 }
@@ -39,6 +71,11 @@ mod tests {
         let text = Val::String("four".to_owned());
         let pair = Val::Tuple(vec![text.clone(), Val::U64(1)]);
         let record = Val::Record(vec![("name".to_owned(), Val::List(vec![pair.clone(), pair]))]);
-        assert_eq!(data_bytes(&[record, Val::Option(Some(Box::new(text)))]), 2 * 12 + 5);
+        let values = [record, Val::Option(Some(Box::new(text)))];
+        assert_eq!(data_bytes(&values), 2 * 12 + 5);
+        // The record, its list, two tuples of two, the option and what is in it; the name of the field;
+        // three texts.
+        let expected = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
+        assert_eq!(memory_bytes(&values), expected as u64);
     }
 }

@@ -19,7 +19,8 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use crate::typed::bounds::{FUNCTIONS_MAX, NAMES_LISTED_MAX};
-use crate::typed::method::{Method, Parameter};
+use crate::typed::method::Method;
+use crate::typed::parameter::Parameter;
 use crate::typed::place::{shortened, similar};
 use crate::typed::shape::{Shape, ShapeRoom, Unsupported};
 

@@ -58,7 +58,7 @@ impl Parsed {
         index: usize,
         shape: &Shape,
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Val, ArgumentError> {
         Reader { source: &self.source }.read(&self.nodes[index], shape, place, room)
     }
@@ -87,7 +87,7 @@ impl Reader<'_> {
         node: &Node,
         shape: &Shape,
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Val, ArgumentError> {
         room.values(1, place)?;
         let wrong = |_: ParserError| place.error(shape.brief(), self.quote(node));
@@ -212,7 +212,7 @@ impl Reader<'_> {
         shape: &Shape,
         fields: &[Field],
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Val, ArgumentError> {
         let given = node.as_record(self.source);
         let given = given.map_err(|_| place.error(shape.brief(), self.quote(node)))?;
@@ -253,7 +253,7 @@ impl Reader<'_> {
         shape: &Shape,
         cases: &[Case],
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Val, ArgumentError> {
         let wrong = || place.error(shape.brief(), self.quote(node));
         let (name, payload) = node.as_variant(self.source).map_err(|_| wrong())?;
@@ -270,7 +270,7 @@ impl Reader<'_> {
         shape: &Shape,
         names: &[String],
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Val, ArgumentError> {
         let wrong = || place.error(shape.brief(), self.quote(node));
         let mut set = vec![false; names.len()];
@@ -295,7 +295,7 @@ impl Reader<'_> {
         payload: Option<&Node>,
         shape: Option<&Shape>,
         place: &Place<'_>,
-        room: &mut Room,
+        room: &mut Room<'_>,
     ) -> Result<Option<Box<Val>>, ArgumentError> {
         match (payload, shape) {
             (Some(payload), Some(shape)) => {

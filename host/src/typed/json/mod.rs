@@ -22,10 +22,14 @@
 //! Unknown fields are refused, never dropped: a slip in the name of an optional field would
 //! otherwise lose data in silence.
 
+mod arguments;
 mod read;
+mod scalar;
 mod write;
 
-pub(super) use read::{kind_of, read};
+pub(super) use arguments::{malformed, of_text, of_value};
+#[cfg(test)]
+pub(super) use read::{Reading, Seed};
 pub(super) use write::write;
 
 /// How reals are spelled that JSON has no number for, here and for SQL.

@@ -1,242 +1,391 @@
-//! JSON into component values, checked against the shape on the way down.
+//! JSON into component values, straight from its text, checked against the shape on the way down.
 //!
-//! The recursion follows the shape, never the JSON alone, so its depth is bounded by the type.
+//! Invariants:
+//! - The recursion follows the shape, never the JSON alone, so its depth is bounded by the type.
+//! - What does not fit is read to its end and thrown away: if the text is no JSON behind it, that is
+//!   told instead.
+//! - A value takes room before it is made.
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Map, Number, Value};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use wasmtime::component::Val;
 
-use super::{EXACT_INTEGER_MAX, INFINITY, MINUS_INFINITY, NOT_A_NUMBER};
+use super::scalar::{
+    Any, BYTES, Found, Name, Scalar, array, is_nested_option, nested_option, object, rest_of,
+};
 use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
 use crate::typed::shape::{Case, Field, Shape};
 
-/// Standard alphabet; padding may be left out, as many encoders do.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// The value of `json` as `shape`.
-pub(in crate::typed) fn read(
-    json: &Value,
-    shape: &Shape,
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Val, ArgumentError> {
-    room.values(1, place)?;
-    let wrong = || place.error(shape.brief(), kind_of(json));
-    Ok(match shape {
-        Shape::Bool => Val::Bool(json.as_bool().ok_or_else(wrong)?),
-        Shape::S8 => Val::S8(narrow(json).ok_or_else(wrong)?),
-        Shape::U8 => Val::U8(narrow(json).ok_or_else(wrong)?),
-        Shape::S16 => Val::S16(narrow(json).ok_or_else(wrong)?),
-        Shape::U16 => Val::U16(narrow(json).ok_or_else(wrong)?),
-        Shape::S32 => Val::S32(narrow(json).ok_or_else(wrong)?),
-        Shape::U32 => Val::U32(narrow(json).ok_or_else(wrong)?),
-        Shape::S64 => Val::S64(wide(json).ok_or_else(wrong)?),
-        Shape::U64 => Val::U64(wide(json).ok_or_else(wrong)?),
-        Shape::F32 => Val::Float32(float32(json).ok_or_else(wrong)?),
-        Shape::F64 => Val::Float64(float64(json).ok_or_else(wrong)?),
-        Shape::Char => Val::Char(character(json).ok_or_else(wrong)?),
-        Shape::String => {
-            let text = json.as_str().ok_or_else(wrong)?;
-            room.text(text, place)?;
-            Val::String(text.to_owned())
-        }
-        Shape::List(element) => match json {
-            Value::Array(items) => Val::List(elements(items, element, place, room)?),
-            Value::String(text) if shape.is_bytes() => bytes(text, place, room)?,
-            _ if shape.is_bytes() => {
-                return Err(place.error("list<u8> (base64 or an array)", kind_of(json)));
-            }
-            _ => return Err(wrong()),
-        },
-        Shape::Tuple(parts) => match json {
-            Value::Array(items) if items.len() == parts.len() => {
-                let mut values = Vec::with_capacity(parts.len());
-                for (index, (item, part)) in items.iter().zip(parts).enumerate() {
-                    values.push(read(item, part, &place.index(index), room)?);
-                }
-                Val::Tuple(values)
-            }
-            _ => return Err(wrong()),
-        },
-        Shape::Record(fields) => match json {
-            Value::Object(object) => record(object, fields, place, room)?,
-            _ => return Err(wrong()),
-        },
-        Shape::Variant(cases) => variant(json, shape, cases, place, room)?,
-        Shape::Enum(names) => {
-            let name = json.as_str().filter(|name| names.iter().any(|n| n == name));
-            let name = name.ok_or_else(wrong)?;
-            room.text(name, place)?;
-            Val::Enum(name.to_owned())
-        }
-        Shape::Flags(names) => flags(json, shape, names, place, room)?,
-        Shape::Option(inner) => option(json, shape, inner, place, room)?,
-        Shape::Result { ok, err } => {
-            let (side, payload) = only_key(json).ok_or_else(wrong)?;
-            match side {
-                "ok" => Val::Result(Ok(side_payload(payload, ok, &place.name("ok"), room)?)),
-                "err" => Val::Result(Err(side_payload(payload, err, &place.name("err"), room)?)),
-                _ => return Err(wrong()),
-            }
-        }
-    })
+/// The room that values take while they are read, and the first that did not fit.
+pub(in crate::typed) struct Reading<'r> {
+    pub(in crate::typed) room: Room<'r>,
+    failed: Option<ArgumentError>,
 }
 
-/// What a JSON value is, for an error: bounded, with the value itself if it is short.
-pub(in crate::typed) fn kind_of(json: &Value) -> String {
-    match json {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => format!("{value} (boolean)"),
-        Value::Number(number) => format!("{number} (number)"),
-        Value::String(text) => {
-            format!("{:?} (string)", shortened(text, QUOTE_CHARS_MAX / 4))
-        }
-        Value::Array(items) => format!("an array of {}", items.len()),
-        Value::Object(object) if object.is_empty() => "an empty object".to_owned(),
-        Value::Object(object) => {
-            let mut names = String::new();
-            for name in object.keys().take(4) {
-                names.push_str(if names.is_empty() { "" } else { ", " });
-                names.push_str(&shortened(name, QUOTE_CHARS_MAX / 8));
-            }
-            let more = if object.len() > 4 { ", ..." } else { "" };
-            format!("an object with {names}{more}")
+impl<'r> Reading<'r> {
+    /// Nothing was read yet.
+    pub(in crate::typed) fn new(room: Room<'r>) -> Self {
+        Self { room, failed: None }
+    }
+
+    /// What was read, unless something did not fit.
+    pub(in crate::typed) fn end<T>(self, read: Option<T>) -> Result<T, ArgumentError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(read.expect("BUG: nothing was read and nothing failed")),
         }
     }
-}
 
-/// An integer of at most 32 bits.
-fn narrow<T: TryFrom<i128>>(json: &Value) -> Option<T> {
-    T::try_from(integer(json.as_number()?)?).ok()
-}
-
-/// An integer of 64 bits: a number, or its digits in a string.
-fn wide<T: TryFrom<i128>>(json: &Value) -> Option<T> {
-    let integer = match json {
-        Value::Number(number) => integer(number)?,
-        // Only digits and a minus: `parse` alone would take a plus. 20 is the longest of both.
-        Value::String(text) if text.len() <= 20 && !text.starts_with('+') => text.parse().ok()?,
-        _ => return None,
-    };
-    T::try_from(integer).ok()
-}
-
-/// The integer that a JSON number surely means. A fraction, or an exponent, goes through a
-/// double: from 2^53 on it may already have lost a digit, so it is refused there.
-fn integer(number: &Number) -> Option<i128> {
-    if let Some(value) = number.as_i64() {
-        return Some(value.into());
+    /// Whether something did not fit: the rest is only looked through.
+    pub(in crate::typed) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
-    if let Some(value) = number.as_u64() {
-        return Some(value.into());
-    }
-    let value = number.as_f64()?;
-    #[allow(clippy::cast_precision_loss, reason = "2^53 is exact in a double")]
-    let bound = EXACT_INTEGER_MAX as f64;
-    if value.fract() != 0.0 || value.abs() >= bound {
-        return None;
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "integral and below 2^53")]
-    Some(value as i128)
-}
 
-fn float64(json: &Value) -> Option<f64> {
-    match json {
-        Value::Number(number) => number.as_f64().filter(|value| value.is_finite()),
-        Value::String(text) => special_float(text),
-        _ => None,
+    /// Something does not fit. The first that does not is told.
+    pub(in crate::typed) fn fail<T>(&mut self, error: ArgumentError) -> Option<T> {
+        self.failed.get_or_insert(error);
+        None
+    }
+
+    /// Something does not fit, whatever is wrong with its parts.
+    pub(in crate::typed) fn fail_whole<T>(&mut self, error: ArgumentError) -> Option<T> {
+        self.failed = Some(error);
+        None
+    }
+
+    /// What could be read.
+    pub(in crate::typed) fn keep<T>(&mut self, read: Result<T, ArgumentError>) -> Option<T> {
+        read.map_or_else(|error| self.fail(error), Some)
     }
 }
 
-/// The nearest single: rounding is what the type means, overflow to infinity is not.
-fn float32(json: &Value) -> Option<f32> {
-    let wide = float64(json)?;
-    #[allow(clippy::cast_possible_truncation, reason = "the cast rounds; overflow is tested")]
-    let value = wide as f32;
-    (value.is_finite() || !wide.is_finite()).then_some(value)
+/// Reads a value of `shape`. `None`: something has failed.
+pub(in crate::typed) struct Seed<'s, 'r> {
+    pub(in crate::typed) shape: &'s Shape,
+    pub(in crate::typed) place: &'s Place<'s>,
+    pub(in crate::typed) reading: &'s mut Reading<'r>,
 }
 
-fn special_float(text: &str) -> Option<f64> {
-    match text {
-        NOT_A_NUMBER => Some(f64::NAN),
-        INFINITY => Some(f64::INFINITY),
-        MINUS_INFINITY => Some(f64::NEG_INFINITY),
-        _ => None,
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Option<Val>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<Val>, D::Error> {
+        if self.reading.has_failed() {
+            return json.deserialize_ignored_any(IgnoredAny).map(|_| None);
+        }
+        json.deserialize_any(self)
     }
 }
 
-fn character(json: &Value) -> Option<char> {
-    let mut chars = json.as_str()?.chars();
-    let first = chars.next()?;
-    chars.next().is_none().then_some(first)
-}
+impl<'de> Visitor<'de> for Seed<'_, '_> {
+    type Value = Option<Val>;
 
-fn elements(
-    items: &[Value],
-    element: &Shape,
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Vec<Val>, ArgumentError> {
-    let mut values = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        values.push(read(item, element, &place.index(index), room)?);
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
     }
-    Ok(values)
-}
 
-fn bytes(text: &str, place: &Place<'_>, room: &mut Room) -> Result<Val, ArgumentError> {
-    room.values(text.len() / 4 * 3, place)?;
-    let bytes = BASE64.decode(text).map_err(|error| {
-        let text = shortened(text, QUOTE_CHARS_MAX / 4);
-        place.error("list<u8> (base64 or an array)", format!("{text:?} (not base64: {error})"))
-    })?;
-    Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
-}
+    fn visit_unit<E: Error>(self) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::Null))
+    }
 
-fn record(
-    object: &Map<String, Value>,
-    fields: &[Field],
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Val, ArgumentError> {
-    let mut values = Vec::with_capacity(fields.len());
-    let mut used = 0;
-    for field in fields {
-        let at = place.name(&field.name);
-        room.text(&field.name, &at)?;
-        let value = match (object.get(&field.name), &field.shape) {
-            (Some(json), shape) => {
-                used += 1;
-                read(json, shape, &at, room)?
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::Bool(value)))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::Number(value.into())))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::Number(value.into())))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::real(value)?))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<Val>, E> {
+        Ok(self.scalar(&Scalar::Text(text)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Option<Val>, A::Error> {
+        if !self.takes_room() {
+            return rest_of(&mut items).map(|_| None);
+        }
+        match self.shape {
+            Shape::List(element) => self.list(element, items),
+            Shape::Tuple(parts) => self.tuple(parts, items),
+            Shape::Flags(names) => self.flags(names, items),
+            Shape::Option(inner) if !is_nested_option(self.shape) => {
+                Ok(some(self.as_inner(inner).visit_seq(items)?))
             }
-            (None, Shape::Option(_)) => {
-                room.values(1, &at)?;
-                Val::Option(None)
+            _ => {
+                let found = array(rest_of(&mut items)?);
+                Ok(self.wrong(found))
             }
-            (None, shape) => return Err(at.error(shape.brief(), "nothing: the field is missing")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Option<Val>, A::Error> {
+        if !self.takes_room() {
+            while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(None);
+        }
+        match self.shape {
+            Shape::Record(shapes) => self.record(shapes, fields),
+            Shape::Variant(cases) => self.variant(cases, fields),
+            Shape::Result { ok, err } => self.result(ok.as_deref(), err.as_deref(), fields),
+            Shape::Option(inner) if is_nested_option(self.shape) => {
+                let shape_of = |name: &str| (name == "some").then_some(Some(&**inner));
+                let value = self.only(fields, shape_of)?;
+                Ok(value.map(|(_, value)| Val::Option(value)))
+            }
+            Shape::Option(inner) => Ok(some(self.as_inner(inner).visit_map(fields)?)),
+            _ => {
+                let found = object(&[], fields)?;
+                Ok(self.wrong(found))
+            }
+        }
+    }
+}
+
+fn some(value: Option<Val>) -> Option<Val> {
+    value.map(|value| Val::Option(Some(Box::new(value))))
+}
+
+/// The name of an object's only field, and its value.
+type Only = (String, Option<Box<Val>>);
+
+impl<'s, 'r> Seed<'s, 'r> {
+    /// The value of JSON without parts.
+    pub(in crate::typed) fn scalar(self, json: &Scalar<'_>) -> Option<Val> {
+        let read = json.read(self.shape, self.place, &mut self.reading.room);
+        self.reading.keep(read)
+    }
+
+    fn takes_room(&mut self) -> bool {
+        let taken = self.reading.room.values(1, self.place);
+        self.reading.keep(taken).is_some()
+    }
+
+    /// The same place as what an option has in it.
+    fn as_inner(self, inner: &'s Shape) -> Self {
+        Self { shape: inner, ..self }
+    }
+
+    /// The value at `place`, which is in this one.
+    fn part<'p>(&'p mut self, shape: &'p Shape, place: &'p Place<'p>) -> Seed<'p, 'r> {
+        Seed { shape, place, reading: self.reading }
+    }
+
+    fn wrong<T>(&mut self, found: String) -> Option<T> {
+        let expected = match self.shape {
+            shape if shape.is_bytes() => BYTES.to_owned(),
+            shape if is_nested_option(shape) => nested_option(shape),
+            shape => shape.brief(),
         };
-        values.push((field.name.clone(), value));
+        self.reading.fail_whole(self.place.error(expected, found))
     }
-    if used < object.len() {
-        return Err(unknown_field(object, fields, place));
+
+    fn list<'de, A: SeqAccess<'de>>(
+        mut self,
+        element: &Shape,
+        mut items: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let (mut values, at) = (Vec::new(), self.place);
+        loop {
+            let place = at.index(values.len());
+            match items.next_element_seed(self.part(element, &place))? {
+                None => return Ok(Some(Val::List(values))),
+                Some(Some(value)) => values.push(value),
+                Some(None) => return rest_of(&mut items).map(|_| None),
+            }
+        }
     }
-    Ok(Val::Record(values))
+
+    fn tuple<'de, A: SeqAccess<'de>>(
+        mut self,
+        parts: &[Shape],
+        mut items: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let (mut values, mut count, at) = (Vec::with_capacity(parts.len()), 0, self.place);
+        for (index, part) in parts.iter().enumerate() {
+            let place = at.index(index);
+            let Some(value) = items.next_element_seed(self.part(part, &place))? else { break };
+            values.extend(value);
+            count += 1;
+        }
+        count += rest_of(&mut items)?;
+        if count != parts.len() {
+            return Ok(self.wrong(array(count)));
+        }
+        Ok((values.len() == count).then_some(Val::Tuple(values)))
+    }
+
+    fn flags<'de, A: SeqAccess<'de>>(
+        self,
+        names: &[String],
+        mut items: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let mut set = vec![false; names.len()];
+        for index in 0.. {
+            let at = self.place.index(index);
+            let one = |flag: Found<'_>| {
+                let known = match flag {
+                    Found::Scalar(Scalar::Text(flag)) => names.iter().position(|n| n == flag),
+                    _ => None,
+                };
+                match known {
+                    None => Err(at.error(self.shape.brief(), flag.to_string())),
+                    Some(known) if std::mem::replace(&mut set[known], true) => {
+                        Err(at.error("each flag once", flag.to_string()))
+                    }
+                    Some(_) => Ok(()),
+                }
+            };
+            match items.next_element_seed(Any(one))? {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    rest_of(&mut items)?;
+                    return Ok(self.reading.fail(error));
+                }
+            }
+        }
+        let given = names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| name);
+        let given = given.map(|name| {
+            self.reading.room.text(name, self.place)?;
+            Ok(name.clone())
+        });
+        let given = given.collect::<Result<Vec<_>, _>>();
+        Ok(self.reading.keep(given).map(Val::Flags))
+    }
+
+    fn record<'de, A: MapAccess<'de>>(
+        mut self,
+        shapes: &[Field],
+        mut fields: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let (mut found, at) = (vec![None; shapes.len()], self.place);
+        let find = |name: &str| {
+            let known = shapes.iter().position(|field| field.name == name);
+            known.ok_or_else(|| unknown_field(name, shapes, at))
+        };
+        while let Some(known) = fields.next_key_seed(Name(find))? {
+            match known {
+                Ok(index) if found[index].is_some() => return Err(twice(&shapes[index].name)),
+                Ok(index) => {
+                    let place = at.name(&shapes[index].name);
+                    let seed = self.part(&shapes[index].shape, &place);
+                    found[index] = fields.next_value_seed(seed)?;
+                }
+                Err(error) => {
+                    fields.next_value::<IgnoredAny>()?;
+                    self.reading.fail::<()>(error);
+                }
+            }
+        }
+        if self.reading.has_failed() {
+            return Ok(None);
+        }
+        let room = &mut self.reading.room;
+        let values = shapes.iter().zip(found).map(|(field, value)| {
+            let place = at.name(&field.name);
+            room.text(&field.name, &place)?;
+            let value = match (value, &field.shape) {
+                (Some(value), _) => value,
+                (None, Shape::Option(_)) => {
+                    room.values(1, &place)?;
+                    Val::Option(None)
+                }
+                (None, shape) => {
+                    return Err(place.error(shape.brief(), "nothing: the field is missing"));
+                }
+            };
+            Ok((field.name.clone(), value))
+        });
+        let values = values.collect::<Result<Vec<_>, _>>();
+        Ok(self.reading.keep(values).map(Val::Record))
+    }
+
+    fn variant<'de, A: MapAccess<'de>>(
+        mut self,
+        cases: &'s [Case],
+        fields: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let shape_of = |name: &str| {
+            let case = cases.iter().find(|case| case.name == name);
+            case.map(|case| case.payload.as_ref())
+        };
+        let Some((name, payload)) = self.only(fields, shape_of)? else { return Ok(None) };
+        let taken = self.reading.room.text(&name, self.place);
+        Ok(self.reading.keep(taken).map(|()| Val::Variant(name, payload)))
+    }
+
+    fn result<'de, A: MapAccess<'de>>(
+        mut self,
+        ok: Option<&'s Shape>,
+        err: Option<&'s Shape>,
+        fields: A,
+    ) -> Result<Option<Val>, A::Error> {
+        let shape_of = |side: &str| match side {
+            "ok" => Some(ok),
+            "err" => Some(err),
+            _ => None,
+        };
+        let only = self.only(fields, shape_of)?;
+        Ok(only.map(|(side, payload)| {
+            Val::Result(if side == "ok" { Ok(payload) } else { Err(payload) })
+        }))
+    }
+
+    /// The only field of an object: `shape_of` knows its name, and the payload that it has.
+    fn only<'de, A: MapAccess<'de>>(
+        &mut self,
+        mut fields: A,
+        shape_of: impl FnOnce(&str) -> Option<Option<&'s Shape>>,
+    ) -> Result<Option<Only>, A::Error> {
+        let Some(name) = fields.next_key::<String>()? else {
+            return Ok(self.wrong(object(&[], fields)?));
+        };
+        let Some(shape) = shape_of(&name) else {
+            fields.next_value::<IgnoredAny>()?;
+            return Ok(self.wrong(object(&[&name], fields)?));
+        };
+        let at = self.place;
+        let place = at.name(&name);
+        let payload = match shape {
+            Some(shape) => {
+                let value = fields.next_value_seed(self.part(shape, &place))?;
+                value.map(|value| Some(Box::new(value)))
+            }
+            None => {
+                let nothing = |found: Found<'_>| match found {
+                    Found::Scalar(Scalar::Null) => Ok(None),
+                    found => Err(place.error("null: there is no payload", found.to_string())),
+                };
+                let nothing = fields.next_value_seed(Any(nothing))?;
+                self.reading.keep(nothing)
+            }
+        };
+        if let Some(second) = fields.next_key::<String>()? {
+            fields.next_value::<IgnoredAny>()?;
+            return Ok(self.wrong(object(&[&name, &second], fields)?));
+        }
+        Ok(payload.map(|payload| (name.clone(), payload)))
+    }
 }
 
-fn unknown_field(
-    object: &Map<String, Value>,
-    fields: &[Field],
-    place: &Place<'_>,
-) -> ArgumentError {
+/// A name stands twice in an object. The last would count, and nobody would learn that the first
+/// does not.
+pub(in crate::typed) fn twice<E: Error>(name: &str) -> E {
+    E::custom(format_args!("the name {:?} stands twice in an object", shortened(name, 80)))
+}
+
+fn unknown_field(unknown: &str, fields: &[Field], place: &Place<'_>) -> ArgumentError {
     let known = || fields.iter().map(|field| field.name.as_str());
-    let unknown = object.keys().find(|key| !known().any(|name| name == key.as_str()));
-    let unknown = unknown.map_or("", String::as_str);
     let expected = match similar(unknown, known()).first() {
         Some(name) => format!("a field of the record, perhaps `{name}`"),
         None => {
@@ -245,100 +394,4 @@ fn unknown_field(
         }
     };
     place.name(unknown).error(expected, "an unknown field")
-}
-
-fn variant(
-    json: &Value,
-    shape: &Shape,
-    cases: &[Case],
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Val, ArgumentError> {
-    let wrong = || place.error(shape.brief(), kind_of(json));
-    let (name, payload) = match json {
-        Value::String(name) => (name.as_str(), &Value::Null),
-        _ => only_key(json).ok_or_else(wrong)?,
-    };
-    let case = cases.iter().find(|case| case.name == name).ok_or_else(wrong)?;
-    room.text(name, place)?;
-    let at = place.name(&case.name);
-    let value = match (&case.payload, json) {
-        (Some(payload), Value::String(_)) => {
-            let expected = format!("{{\"{name}\": {}}}", payload.brief());
-            return Err(place.error(expected, format!("{name:?} without its payload")));
-        }
-        (Some(shape), _) => Some(Box::new(read(payload, shape, &at, room)?)),
-        (None, _) if payload.is_null() => None,
-        (None, _) => return Err(at.error("no payload", kind_of(payload))),
-    };
-    Ok(Val::Variant(name.to_owned(), value))
-}
-
-fn flags(
-    json: &Value,
-    shape: &Shape,
-    names: &[String],
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Val, ArgumentError> {
-    let wrong = || place.error(shape.brief(), kind_of(json));
-    let items = json.as_array().ok_or_else(wrong)?;
-    let mut set = vec![false; names.len()];
-    for (index, item) in items.iter().enumerate() {
-        let at = place.index(index);
-        let known = item.as_str().and_then(|flag| names.iter().position(|name| name == flag));
-        let known = known.ok_or_else(|| at.error(shape.brief(), kind_of(item)))?;
-        if std::mem::replace(&mut set[known], true) {
-            return Err(at.error("each flag once", kind_of(item)));
-        }
-    }
-    let mut given = Vec::with_capacity(items.len());
-    for (name, _) in names.iter().zip(set).filter(|(_, set)| *set) {
-        room.text(name, place)?;
-        given.push(name.clone());
-    }
-    Ok(Val::Flags(given))
-}
-
-fn option(
-    json: &Value,
-    shape: &Shape,
-    inner: &Shape,
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Val, ArgumentError> {
-    if json.is_null() {
-        return Ok(Val::Option(None));
-    }
-    let value = match inner {
-        Shape::Option(_) => match only_key(json) {
-            Some(("some", value)) => read(value, inner, &place.name("some"), room)?,
-            _ => {
-                let expected = format!("{}: null or {{\"some\": ..}}", shape.brief());
-                return Err(place.error(expected, kind_of(json)));
-            }
-        },
-        _ => read(json, inner, place, room)?,
-    };
-    Ok(Val::Option(Some(Box::new(value))))
-}
-
-/// The payload of `ok` or `err`; without one, JSON has `null` there.
-fn side_payload(
-    json: &Value,
-    shape: &Option<Box<Shape>>,
-    place: &Place<'_>,
-    room: &mut Room,
-) -> Result<Option<Box<Val>>, ArgumentError> {
-    match shape {
-        Some(shape) => Ok(Some(Box::new(read(json, shape, place, room)?))),
-        None if json.is_null() => Ok(None),
-        None => Err(place.error("null: there is no payload", kind_of(json))),
-    }
-}
-
-/// The key and value of an object that has exactly one.
-fn only_key(json: &Value) -> Option<(&str, &Value)> {
-    let object = json.as_object().filter(|object| object.len() == 1)?;
-    object.iter().next().map(|(key, value)| (key.as_str(), value))
 }

@@ -1,0 +1,68 @@
+//! What a method has returned, and the memory that this takes until its caller has it.
+
+use std::sync::Arc;
+
+use stockade_vfs::memory::Share;
+use wasmtime::component::Val;
+
+use crate::error::HostError;
+use crate::memory::GuestMemory;
+use crate::typed::{data_bytes, memory_bytes};
+
+/// Bytes of memory that results may take whatever all guests have: 64 KiB, which ordinary ones need.
+const OWN_BYTES: u64 = 64 << 10;
+
+/// A method's results.
+pub struct Results {
+    values: Vec<Val>,
+    room: Arc<Share>,
+}
+
+impl Results {
+    /// Results of a guest, which chooses how large they are.
+    ///
+    /// # Errors
+    /// `ReplyTooLarge`; `Overloaded` if all guests have too little memory left for it.
+    pub fn bounded(
+        values: Vec<Val>,
+        bytes_max: u64,
+        memory: &Arc<GuestMemory>,
+    ) -> Result<Self, HostError> {
+        let bytes = data_bytes(&values);
+        if bytes > bytes_max {
+            return Err(HostError::ReplyTooLarge { bytes, max: bytes_max, verdict: None });
+        }
+        let room = memory.part().share;
+        if room.take(memory_bytes(&values).saturating_sub(OWN_BYTES)) {
+            return Ok(Self { values, room });
+        }
+        let (what, max) = memory.overload();
+        Err(HostError::Overloaded { what, max, verdict: None })
+    }
+
+    /// The values, and what holds their room.
+    pub fn into_parts(self) -> (Vec<Val>, Arc<Share>) {
+        (self.values, self.room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_results_take_room_until_they_are_gone() {
+        let memory = GuestMemory::new(10 << 20);
+        let bytes = |count| vec![Val::List(vec![Val::U8(1); count])];
+        let small = Results::bounded(bytes(1_000), 1 << 30, &memory);
+        assert_eq!(memory.pool().used(), 0, "an ordinary one takes none");
+        let large = Results::bounded(bytes(200_000), 1 << 30, &memory);
+        assert!(large.is_ok() && memory.pool().used() > 5 << 20);
+        let refused = Results::bounded(bytes(200_000), 1 << 30, &memory);
+        assert!(matches!(refused, Err(HostError::Overloaded { .. })));
+        drop((small, large));
+        assert_eq!(memory.pool().used(), 0);
+        let refused = Results::bounded(bytes(11), 10, &memory);
+        assert!(matches!(refused, Err(HostError::ReplyTooLarge { bytes: 11, max: 10, .. })));
+    }
+}
