@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use stockade_componentize::componentize;
+
 /// What cargo tells a build script about the host's build, and a guest's build must not hear.
 const HOST_SETTINGS: [&str; 9] = [
     "CARGO",
@@ -39,9 +41,13 @@ fn main() {
     for name in &names {
         let path = match &built {
             Ok(()) => {
-                // A copy: the next build replaces the other file step by step.
+                // As `stockade deploy` makes it.
                 let path = out.join(format!("{name}.wasm"));
-                std::fs::copy(target.join(format!("wasm32-wasip1/guest/{name}.wasm")), &path)
+                let module = target.join(format!("wasm32-wasip1/guest/{name}.wasm"));
+                let module = std::fs::read(module).unwrap();
+                std::fs::write(path.with_extension("core.wasm"), &module).unwrap();
+                let component = componentize(&module);
+                std::fs::write(&path, component.unwrap_or_else(|error| panic!("{name}: {error}")))
                     .unwrap();
                 format!("Ok({:?})", path.display().to_string())
             }
@@ -58,12 +64,12 @@ fn main() {
     std::fs::write(out.join("guests.rs"), code).unwrap();
 }
 
-/// Names of the folders with a package.
+/// Names of the folders with an actor.
 fn guests(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     entries
         .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .filter(|entry| entry.path().join("world.wit").is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect()
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds actors as components, and prints the path of each .wasm, one per line.
+# Builds actors as core modules, which `stockade deploy` makes components of, and prints the path of
+# each .wasm, one per line.
 #
 #   build-guest.sh NAME...      packages of this workspace, for example: counter ledger
 #
@@ -17,8 +18,6 @@ main() {
     folder=${GUEST_TARGET_DIR:-$root/target/guest}
     case $folder in /*) ;; *) folder=$PWD/$folder ;; esac
 
-    command -v cargo-component >/dev/null ||
-        fail 'cargo-component is missing: run guest-sdk/toolchain/install.sh.'
     choose_toolchain
 
     local packages=()
@@ -27,14 +26,12 @@ main() {
     done
     # Settings for the host's own build must not reach the guest's.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-    (cd "$root" && cargo component build --locked --profile guest --target-dir "$folder" \
-        "${packages[@]}") >&2
+    (cd "$root" && cargo build --locked --profile guest --target "$target" \
+        --target-dir "$folder" "${packages[@]}") >&2
 
     for name in "$@"; do
         local built=$folder/$target/guest/${name//-/_}.wasm
         [ -f "$built" ] || fail "$name was built, but there is no $built"
-        # cargo component makes it readable for its owner alone.
-        chmod 644 "$built"
         printf '%s\n' "$built"
     done
 }

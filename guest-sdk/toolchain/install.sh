@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Installs what building actors needs: the target wasm32-wasip1 and cargo-component.
+# Installs what building actors needs: the target wasm32-wasip1. `cargo build` for it makes a core
+# module, which `stockade deploy` takes. With cargo-component, `cargo component build` makes a
+# component of it.
 #
 # Run it as often as you like: what is there is skipped. The target comes from rustup where rustup
 # can fetch it; else, on Debian 12 as root, from Debian's own Rust, as the rustup toolchain
 # `stockade-guest`. Building through `build-guest.sh` picks the right one.
 #
-#   install.sh             install what is missing
-#   install.sh --check     say what is missing, install nothing; fails if something is
-#   install.sh --debian    use Debian's Rust even if rustup has the target (to test that way)
+#   install.sh                    install what is missing
+#   install.sh --cargo-component  cargo-component as well
+#   install.sh --check            say what is missing, install nothing; fails if the target is
+#   install.sh --debian           use Debian's Rust even if rustup has the target (to test that way)
 set -euo pipefail
 
 readonly component_version=0.21.1
@@ -26,7 +29,8 @@ main() {
     '') ;;
     --check) mode=check ;;
     --debian) mode=debian ;;
-    *) fail "unknown option '$1'. Options: --check, --debian." ;;
+    --cargo-component) mode=component ;;
+    *) fail "unknown option '$1'. Options: --cargo-component, --check, --debian." ;;
     esac
 
     command -v rustup >/dev/null || fail 'rustup is missing. Install Rust with rustup first.'
@@ -39,7 +43,7 @@ main() {
     else
         install_target
     fi
-    install_component
+    [ $mode != component ] || install_component
     say 'Ready: build an actor with guest-sdk/toolchain/build-guest.sh NAME.'
 }
 
@@ -56,8 +60,7 @@ check() {
     if has_component; then
         say "cargo-component $component_version: there."
     else
-        say "cargo-component $component_version: missing."
-        missing=1
+        say "cargo-component $component_version: missing; install.sh --cargo-component."
     fi
     [ $missing = 0 ] || fail 'Run guest-sdk/toolchain/install.sh.'
 }

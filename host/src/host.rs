@@ -57,6 +57,7 @@ pub use crate::router::ground::{Around, Ground};
 pub use crate::router::kinds::Manifest;
 pub use crate::router::quotas::Usage;
 pub use crate::sqlite::Value as SqlValue;
+pub use call::{Callable, ReadyCall};
 pub use config::HostConfig;
 pub use fault::FaultReport;
 pub use history::{Export, VerifyReport};

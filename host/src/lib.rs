@@ -41,14 +41,12 @@
 pub mod actor;
 pub mod bindings;
 pub mod capability;
-pub mod cli;
 pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod fault;
 #[cfg(test)]
 mod fuzz;
-pub mod gateway;
 pub mod grip;
 pub mod host;
 pub mod limits;
@@ -56,7 +54,6 @@ mod machine;
 pub mod memory;
 pub mod router;
 mod runtime;
-pub mod server;
 pub mod sqlite;
 pub mod typed;
 
@@ -66,3 +63,17 @@ pub use host::{Host, HostConfig, Reply};
 pub use router::kinds::Manifest;
 pub use stockade_depot::ActorId;
 pub use typed::{Arguments, ResultError};
+
+/// What the packages of the server and of the program need beside what embedders do. It may change
+/// with any release.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::capability::Fields;
+    pub use crate::engine::allowed;
+    pub use crate::host::{Callable, ReadyCall};
+    pub use crate::router::kinds::LOG_LINE_BYTES_MAX;
+    pub use crate::runtime::{OwnRuntime, cores};
+    pub use stockade_vfs::heap::install as install_heap;
+
+    pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};
+}

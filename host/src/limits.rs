@@ -68,7 +68,7 @@ pub const SILENT_LEASES: u32 = 10;
 /// ends. 2 s: whoever balances load asks about once a second.
 pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
-// HTTP. The table of these is in docs/http.md.
+// HTTP. The table of these is in docs/reference/http.md.
 
 /// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits, a
 /// flood does not. More is `request.head-too-large`.

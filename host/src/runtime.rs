@@ -5,19 +5,19 @@ use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// A runtime that is there until this is dropped, in whatever context that is.
-pub(crate) struct OwnRuntime(Option<Runtime>);
+pub struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
     /// Starts what `builder` describes.
     ///
     /// # Errors
     /// The system has nothing left to make it of.
-    pub(crate) fn start(builder: &mut Builder) -> io::Result<Self> {
+    pub fn start(builder: &mut Builder) -> io::Result<Self> {
         builder.build().map(Some).map(Self)
     }
 
     /// To spawn on it.
-    pub(crate) fn handle(&self) -> &Handle {
+    pub fn handle(&self) -> &Handle {
         self.0.as_ref().expect("BUG: it runs until the drop").handle()
     }
 }
@@ -32,6 +32,6 @@ impl Drop for OwnRuntime {
 }
 
 /// Cores that this process may use.
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }

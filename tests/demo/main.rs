@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     step("A host on the embedded store: one directory, nothing else to start");
     let mut host = serve(&data)?;
 
-    step("Deploy two actors that were compiled with cargo component");
+    step("Deploy two actors");
     deploy(&host, guest::COUNTER)?;
     deploy(&host, guest::CATALOG)?;
 

@@ -15,7 +15,7 @@ use stockade_tests::program::{self, Program};
 use stockade_tests::recorder::Recorder;
 use tokio::task::JoinHandle;
 
-/// The steps of an orderly end after those of a call in progress, as DESIGN.md section 6 has them.
+/// The steps of an orderly end after those of a call in progress, as `docs/protocol.md` has them.
 /// The seal stands twice: when the store was asked for it, and when it had answered.
 const ORDER: [&str; 9] = [
     "AnswersJoined",

@@ -111,3 +111,29 @@ fn kinds_come_in_pages() {
     assert_eq!(page(""), ("a c".to_owned(), Json::Null));
     program.stop().unwrap();
 }
+
+/// What plain `cargo build` emits becomes the component that tools would have made of it.
+#[test]
+fn a_core_module_is_deployed_as_the_component_that_it_describes() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::serve(&dir.path().join("data")).unwrap();
+    program.deploy("counter", &guest::COUNTER.core_module().unwrap()).unwrap();
+    let counted = program.call("counter/a", "increment", &json!([5])).unwrap();
+    assert_eq!(counted.body, json!({ "ok": 5 }));
+    let digest = |program: &Program| {
+        program.admin_get("/admin/kinds/counter").unwrap().body["component"].clone()
+    };
+    let made = digest(&program);
+    program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    assert_eq!(digest(&program), made, "it is the same");
+
+    // Without bindings nobody knows what its functions mean, and the kind stays as it is.
+    let bare = wat::parse_str("(module (func (export \"f\")))").unwrap();
+    for (bytes, said) in [(&bare[..], "wit-bindgen"), (&b"\0asm\x01\0\0\0\xff"[..], "not a valid")]
+    {
+        let refused = program.deploy("counter", bytes).unwrap_err().to_string();
+        assert!(refused.contains("422") && refused.contains(said), "{refused}");
+    }
+    assert_eq!(digest(&program), made);
+    program.stop().unwrap();
+}

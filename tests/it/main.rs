@@ -13,6 +13,7 @@ mod core;
 mod crashes;
 mod crowded;
 mod damage;
+mod docs;
 mod edge;
 mod endings;
 mod failed;

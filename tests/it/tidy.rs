@@ -3,6 +3,8 @@
 //! Each test collects every offence before it fails, so one run names all of them. The rules about
 //! sources look at the text with comments and strings blanked out (see `source`).
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/source.rs"]
@@ -150,9 +152,9 @@ fn printing_has_its_homes() {
     // The program's commands print; tests and benches report; guests have no terminal.
     // `fuzz.rs` is compiled for unit tests only and says how to repeat a case.
     let homes = [
-        "host/src/main.rs",
-        "host/src/cli",
-        "host/src/server",
+        "host/cli/src",
+        "host/server/src/server",
+        "host/server/src/server.rs",
         "host/src/fuzz.rs",
         "tests",
         "examples",
@@ -215,7 +217,7 @@ fn engines_stay_behind_their_walls() {
 
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
-    let suites = ["sqlite", "limits", "lifecycle", "revoke", "hostile", "typed"];
+    let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed"];
     let homes = ["tests/it", "tests/hosts"];
     let tests: Vec<Source> = sources()
         .into_iter()
@@ -280,9 +282,9 @@ mod bite {
         let offences = layers::offences(&[up]);
         assert_eq!(offences.len(), 1, "{offences:?}");
         assert!(offences[0].contains("actor"), "{offences:?}");
-        let path = source("host/src/sqlite/a.rs", "//! x\nfn f() { crate::gateway::run() }\n");
+        let path = source("host/src/sqlite/a.rs", "//! x\nfn f() { crate::host::run() }\n");
         assert_eq!(layers::offences(&[path]).len(), 1);
-        let down = source("host/src/gateway/a.rs", "//! x\nuse crate::host::Host;\n");
+        let down = source("host/src/host/a.rs", "//! x\nuse crate::router::Router;\n");
         assert!(layers::offences(&[down]).is_empty());
         let homeless = source("host/src/surprise.rs", "//! x\n");
         assert_eq!(layers::offences(&[homeless]).len(), 1);
@@ -299,8 +301,31 @@ mod bite {
 }
 
 #[test]
+fn rules_of_the_protocol_are_cited_and_kept() {
+    check(
+        "docs/protocol.md states each rule with its code and its tests",
+        documents::protocol_offences(),
+    );
+}
+
+#[test]
+fn code_in_documents_is_code() {
+    check("blocks of documents read as what they are said to be", documents::block_offences());
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    check("links lead to files", documents::link_offences());
+}
+
+#[test]
+fn decisions_are_recorded_whole() {
+    check("docs/decisions has whole records, numbered and listed", documents::decision_offences());
+}
+
+#[test]
 fn each_row_of_what_can_break_has_its_tests() {
-    let table = std::fs::read_to_string(root().join("docs/damage.md")).unwrap();
+    let table = std::fs::read_to_string(root().join("docs/reference/damage.md")).unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() >= 15, "the table was not read: {}", rows.len());
     let names: BTreeSet<String> = sources()
@@ -326,5 +351,5 @@ fn each_row_of_what_can_break_has_its_tests() {
             offences.push(format!("no test: {row}"));
         }
     }
-    check("each row of docs/damage.md names tests that there are", offences);
+    check("each row of docs/reference/damage.md names tests that there are", offences);
 }

@@ -1,5 +1,7 @@
 //! The built guests: every folder of `tests/guests` and `examples`, as a constant.
 
+use std::path::Path;
+
 use anyhow::Context;
 
 /// A guest that `build.rs` has built, or could not build.
@@ -19,6 +21,14 @@ impl Guest {
     pub fn wasm(self) -> anyhow::Result<Vec<u8>> {
         let path = self.path.map_err(|reason| anyhow::anyhow!("guest {}: {reason}", self.name))?;
         std::fs::read(path).with_context(|| format!("read guest {path}"))
+    }
+
+    /// The core module that the component was made of.
+    ///
+    /// # Errors
+    /// Why it was not built.
+    pub fn core_module(self) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(Path::new(self.path()?).with_extension("core.wasm"))?)
     }
 
     /// Where the component is.

@@ -24,6 +24,15 @@ pub mod host;
 pub mod program;
 pub mod recorder;
 
+/// Programs in documents, which are compiled.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/reference/cli.md")]
+    struct Cli;
+}
+
 use anyhow::Context;
 
 /// The component of a guest by the name of its folder.

@@ -9,6 +9,8 @@
 //! ```
 //! Integers are little-endian; pages ascend. The chain proves history without old page contents,
 //! and whose history it is: no other actor's commits follow from this start.
+//!
+//! Rule of `docs/protocol.md`: D9.
 
 pub use crate::fence::Start;
 

@@ -10,6 +10,8 @@
 //! ```
 //! The first to ask starts the rounds and polls them once: a store that answers at once (embedded)
 //! costs no task. A store that takes its time gets a task, which ends when nobody waits.
+//!
+//! Rule of `docs/protocol.md`: D12.
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@
 //! sent it names a new database: one that arrives when its actor was made, used and destroyed makes
 //! an empty one that nobody owns, and never brings back what sessions of the old one would take for
 //! theirs.
+//!
+//! Rule of `docs/protocol.md`: D6.
 
 use std::sync::Arc;
 

@@ -2,6 +2,8 @@
 //!
 //! From the takeover on no session of the actor can do anything, and calls and creation are
 //! refused. An attempt that stops anywhere leaves the mark; the next one takes over and goes on.
+//!
+//! Rule of `docs/protocol.md`: D10.
 
 use std::sync::Arc;
 

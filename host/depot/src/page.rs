@@ -11,6 +11,8 @@
 //! ```
 //!
 //! The checksum is over the stored form, so that nothing is unpacked before it was verified.
+//!
+//! Rule of `docs/protocol.md`: D9.
 
 use bytes::Bytes;
 use lz4_flex::block::{

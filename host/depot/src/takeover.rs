@@ -14,6 +14,8 @@
 //!
 //! An attempt never raises what it expects and the loser never adopts the winner's number: a
 //! generation number alone says nothing about who holds it.
+//!
+//! Rules of `docs/protocol.md`: D4, D5.
 
 use std::sync::Arc;
 

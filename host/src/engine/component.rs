@@ -112,7 +112,7 @@ pub(super) fn check_header(wasm: &[u8]) -> Result<(), ComponentError> {
         return Err(ComponentError::NotWasm { what });
     };
     match rest.starts_with(CORE_MODULE) {
-        true => Err(ComponentError::CoreModule),
+        true => Err(ComponentError::core_module(&"only a deploy makes one")),
         false => Ok(()),
     }
 }

@@ -59,7 +59,7 @@ pub enum EngineError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ComponentError {
     /// More bytes than the host takes.
-    #[error("the component has {bytes} bytes; at most {max} are possible")]
+    #[error("the component has {bytes} bytes, over the limit of {max} (component_bytes_max)")]
     TooLarge {
         /// Its size.
         bytes: u64,
@@ -72,12 +72,12 @@ pub enum ComponentError {
         /// What it looks like.
         what: &'static str,
     },
-    /// A core module: what `cargo build --target wasm32-*` makes without the component step.
-    #[error(
-        "the file is a core WebAssembly module, not a component; build it with `cargo component \
-         build --release`, or wrap it with `wasm-tools component new`"
-    )]
-    CoreModule,
+    /// A core module that cannot become a component.
+    #[error("the file is a core module, and no component can be made of it: {reason}")]
+    CoreModule {
+        /// What it lacks, shortened.
+        reason: String,
+    },
     /// The bytes have another digest than the one they came with.
     #[error("the component's bytes have digest {actual}, not {expected}")]
     OtherDigest {
@@ -179,6 +179,11 @@ impl ComponentError {
     /// From the error of whoever reads the bytes.
     pub(super) fn malformed(error: &impl Display) -> Self {
         Self::Invalid { reason: error.to_string().chars().take(TEXT_CHARS_MAX).collect() }
+    }
+
+    /// From the error of whoever makes a component of it.
+    pub(super) fn core_module(error: &impl Display) -> Self {
+        Self::CoreModule { reason: error.to_string().chars().take(TEXT_CHARS_MAX).collect() }
     }
 
     /// From the linker's error, with its causes.

@@ -1,7 +1,7 @@
 //! The wasm engine, configured once for the whole host: components, epochs, compiled code.
 //!
 //! ```text
-//!  bytes ── check ──> needs: imports, memory, tables
+//!  bytes ── component_of ──> a core module? made a component ── check ──> needs: imports, memory, tables
 //!  bytes + digest ── load ──> in memory? ── yes ───────────────────────────> Component
 //!                                 | no
 //!                             code cache? ── verified ──> loader ── inspect ──^
@@ -34,6 +34,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use stockade_componentize::Form;
 use stockade_depot::Digest;
 
 pub use awake::{AwakeCap, MAPS_PER_ACTOR, actors_awake_max};
@@ -171,6 +172,29 @@ impl Engine {
         Ok(component)
     }
 
+    /// The component in these bytes, which may be a core module as compilers emit it.
+    ///
+    /// Takes milliseconds for each megabyte: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`ComponentError`] says why there is none.
+    pub fn component_of(&self, wasm: Vec<u8>) -> Result<Vec<u8>, ComponentError> {
+        self.check_size(&wasm)?;
+        if stockade_componentize::form(&wasm) != Some(Form::Module) {
+            return Ok(wasm);
+        }
+        let made = stockade_componentize::componentize(&wasm);
+        let component = made.map_err(|error| ComponentError::core_module(&error))?;
+        self.check_size(&component)?;
+        Ok(component)
+    }
+
+    fn check_size(&self, wasm: &[u8]) -> Result<(), ComponentError> {
+        let max = self.config.component_bytes_max;
+        let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
+        if bytes > max { Err(ComponentError::TooLarge { bytes, max }) } else { Ok(()) }
+    }
+
     /// Looks into a component's bytes without compiling them: whether they are one, and the host
     /// offers what it imports and starts with.
     ///
@@ -179,11 +203,7 @@ impl Engine {
     /// # Errors
     /// [`ComponentError`] says what is wrong with it.
     pub fn check(&self, wasm: &[u8]) -> Result<Needs, ComponentError> {
-        let max = self.config.component_bytes_max;
-        let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
-        if bytes > max {
-            return Err(ComponentError::TooLarge { bytes, max });
-        }
+        self.check_size(wasm)?;
         component::check_header(wasm)?;
         let needs = Needs::read(wasm)?;
         self.config.offered.check(needs.imports.iter().map(String::as_str))?;

@@ -174,7 +174,7 @@ fn other_files_are_told_apart() {
         let error = load(&engine, bytes).expect_err("it is refused");
         assert!(error.to_string().contains(expected), "{error}");
     };
-    check(&wasm("(module)"), "build it with `cargo component build --release`");
+    check(&wasm("(module)"), "only a deploy makes one");
     check(b"", "it is empty");
     check(b"(component)", "only the binary form is taken");
     check(b"\x7fELF", "does not start with the bytes of a wasm file");

@@ -14,10 +14,10 @@ use crate::router::request::{self, Called, Heard, Request, Work};
 use crate::typed::{Arguments, Method, Room, data_bytes};
 
 /// A kind that can be called: its component as it was a moment ago.
-pub(crate) struct Callable(Arc<Program>);
+pub struct Callable(Arc<Program>);
 
 /// A method with arguments that fit it.
-pub(crate) struct ReadyCall {
+pub struct ReadyCall {
     method: Arc<Method>,
     values: Vec<Val>,
     program: Arc<Program>,
@@ -26,7 +26,7 @@ pub(crate) struct ReadyCall {
 
 impl Callable {
     /// Bytes that a call's arguments may have.
-    pub(crate) fn payload_bytes_max(&self) -> u64 {
+    pub fn payload_bytes_max(&self) -> u64 {
         self.0.limits.payload_bytes_max
     }
 
@@ -35,7 +35,7 @@ impl Callable {
     ///
     /// # Errors
     /// `MethodMissing`, `Arguments`, `PayloadTooLarge`.
-    pub(crate) fn with(
+    pub fn with(
         self,
         method: &str,
         arguments: Arguments,
@@ -57,7 +57,8 @@ impl Host {
     ///
     /// # Errors
     /// `KindMissing`, and what keeps it from being loaded.
-    pub(crate) async fn callable(&self, kind: &str) -> Result<Callable, HostError> {
+    #[doc(hidden)]
+    pub async fn callable(&self, kind: &str) -> Result<Callable, HostError> {
         self.shared().kinds.current(kind).await.map(Callable)
     }
 
@@ -79,11 +80,8 @@ impl Host {
     }
 
     /// The second half of [`Self::call`].
-    pub(crate) async fn call_ready(
-        &self,
-        actor: &ActorId,
-        ready: ReadyCall,
-    ) -> Result<Reply, HostError> {
+    #[doc(hidden)]
+    pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, HostError> {
         let ReadyCall { method, values, program, original } = ready;
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());

@@ -69,6 +69,12 @@ impl Reply {
         decode(&self.values)
     }
 
+    /// Whether the method answered the error case of a `result`. The call has been done all the same.
+    #[must_use]
+    pub fn is_err(&self) -> bool {
+        matches!(self.values.as_slice(), [Val::Result(Err(_))])
+    }
+
     /// The result as JSON.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

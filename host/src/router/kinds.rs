@@ -283,8 +283,8 @@ impl Kinds {
         Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
     }
 
-    /// Looks into a component's bytes, which are given back, without compiling them: whether the host
-    /// offers what it imports, and the kind what it starts with.
+    /// The component in these bytes, looked into without being compiled: whether the host offers what it
+    /// imports, and the kind what it starts with.
     ///
     /// # Errors
     /// `Component` says what is wrong with it.
@@ -292,8 +292,9 @@ impl Kinds {
         let engine = Arc::clone(&self.engine);
         let (memory, table) = (limits.memory_bytes_max, limits.table_elements_max);
         let checked = tokio::task::spawn_blocking(move || {
-            engine.check(&wasm)?.within(memory, table)?;
-            Ok::<_, ComponentError>(wasm)
+            let component = engine.component_of(wasm)?;
+            engine.check(&component)?.within(memory, table)?;
+            Ok::<_, ComponentError>(component)
         });
         let checked = checked.await;
         Ok(checked.map_err(|error| HostError::Internal(format!("check component: {error}")))??)

@@ -1,7 +1,7 @@
 //! What every connection is bound by before the first statement of a guest.
 //!
 //! Each number bounds something that SQLite does in C without asking anybody: the reason stands
-//! beside it, and all of them beside SQLite's own in `docs/sqlite-limits.md`, which a test holds
+//! beside it, and all of them beside SQLite's own in `docs/reference/sqlite-limits.md`, which a test holds
 //! true. Those that a kind of actor may choose come from [`crate::limits::Limits`].
 //!
 //! Invariant: SQLite reads a schema again whenever it likes (VACUUM, a rollback, ALTER), under the

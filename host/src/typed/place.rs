@@ -108,19 +108,20 @@ impl<'a> Place<'a> {
 ///
 /// Every value is charged before it is made, so arguments that are small as text and large as
 /// values (`[{},{},..]` of records with many optional fields) are refused in time.
-pub(crate) struct Room<'r> {
+pub struct Room<'r> {
     bytes_left: usize,
     shared: Option<&'r mut dyn FnMut(usize) -> bool>,
 }
 
 impl<'r> Room<'r> {
     /// Room for the arguments of one call.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self { bytes_left: VALUE_BYTES_MAX, shared: None }
     }
 
     /// The same, where `shared` gives room that all calls share, so many bytes at a time, or does not.
-    pub(crate) fn within(shared: &'r mut dyn FnMut(usize) -> bool) -> Self {
+    pub fn within(shared: &'r mut dyn FnMut(usize) -> bool) -> Self {
         Self { shared: Some(shared), ..Self::new() }
     }
 

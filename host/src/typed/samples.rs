@@ -12,43 +12,7 @@ pub(crate) fn component(text: &str) -> Component {
 }
 
 /// A component whose one function returns the list it is given, of records with every type.
-pub(crate) const ECHO: &str = r#"
-(component
-  (core module $m
-    (memory (export "memory") 16)
-    (global $free (mut i32) (i32.const 1024))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-      (local $at i32)
-      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 15)) (i32.const -16)))
-      (global.set $free (i32.add (local.get $at) (local.get 3)))
-      (local.get $at))
-    (func (export "echo") (param i32 i32) (result i32)
-      (i32.store (i32.const 8) (local.get 0))
-      (i32.store (i32.const 12) (local.get 1))
-      (i32.const 8))
-    (func (export "done") (param i32) (global.set $free (i32.const 1024))))
-  (core instance $i (instantiate $m))
-  (type $color' (enum "red" "dark-blue"))
-  (export $color "color" (type $color'))
-  (type $rights' (flags "read" "write" "run-it"))
-  (export $rights "rights" (type $rights'))
-  (type $shape' (variant (case "dot") (case "circle" f64) (case "named" (tuple string $color))))
-  (export $shape "shape" (type $shape'))
-  (type $all' (record
-    (field "a-bool" bool) (field "a-s8" s8) (field "a-u8" u8) (field "a-s16" s16)
-    (field "a-u16" u16) (field "a-s32" s32) (field "a-u32" u32) (field "a-s64" s64)
-    (field "a-u64" u64) (field "a-f32" f32) (field "a-f64" f64) (field "a-char" char)
-    (field "a-string" string) (field "a-bytes" (list u8)) (field "a-list" (list string))
-    (field "a-tuple" (tuple u8 string)) (field "a-shape" $shape) (field "a-color" $color)
-    (field "an-option" (option u32)) (field "an-option-option" (option (option u32)))
-    (field "a-result" (result string (error $color))) (field "a-bare-result" (result))
-    (field "an-err" (result (error u8))) (field "some-rights" $rights)))
-  (export $all "all" (type $all'))
-  (func (export "echo") (param "items" (list $all)) (result (list $all))
-    (canon lift (core func $i "echo")
-      (memory (core memory $i "memory")) (realloc (core func $i "realloc"))
-      (post-return (core func $i "done")))))
-"#;
+pub(crate) const ECHO: &str = include_str!("echo.wat");
 
 /// Deterministic random numbers: xorshift.
 pub(crate) struct Dice(u64);

@@ -1,4 +1,4 @@
-//! The protocol of DESIGN.md sections 4 and 7 as state machines, small enough to visit every state.
+//! The protocol (`docs/protocol.md`) as state machines, small enough to visit every state.
 //!
 //! Nothing here is the product's code: it says what the product's steps *mean*, and the checker
 //! tries them in every order, with answers lost, delayed and repeated, with crashes in between.
@@ -6,7 +6,7 @@
 //!
 //! | machine | rules | what it leaves out |
 //! |---|---|---|
-//! | [`ownership`] | D1-D5, D12, the gate (section 7), the orderly end (section 6) | what is in a page |
+//! | [`ownership`] | D1-D5, D12, the gate, the orderly end | what is in a page |
 //! | [`pages`] | D1, D7, D8, the page cache | lost answers to takeovers and commits |
 //! | [`history`] | D6, D10, D11 | readers' caches, verdicts |
 //!

@@ -23,17 +23,17 @@ pub enum Variant {
     StageId,
     /// D7: a page that SQLite spills twice is staged twice, under one key.
     StageOnce,
-    /// Section 6: the seal does not wait for the work of its own generation.
+    /// The orderly end: the seal does not wait for the work of its own generation.
     Join,
-    /// Section 7 (a): an answer leaves before the commits before it are durable.
+    /// The gate (a): an answer leaves before the commits before it are durable.
     GateDurable,
-    /// Section 7 (b): an answer leaves without a confirmation.
+    /// The gate (b): an answer leaves without a confirmation.
     GateConfirm,
     /// D4: an attempt knows itself by the generation number alone.
     Token,
     /// D3: a refusal is believed, also when the step was sent before.
     Resend,
-    /// Section 5: a session lives on after it has lost a commit.
+    /// A lost commit is fatal: a session lives on after it has lost a commit.
     FatalLoss,
     /// D8: a growing commit writes only the pages that SQLite wrote.
     NoHoles,

@@ -1,4 +1,4 @@
-//! What must hold, from what clients hear: the promise of DESIGN.md section 1, with plain SQLite as
+//! What must hold, from what clients hear: the promise of `docs/protocol.md`, with plain SQLite as
 //! the oracle of every state.
 //!
 //! - J1: what was acknowledged is in every later answer, in the same place of the history.

@@ -11,6 +11,8 @@
 //!   page from 1 to `page_count`: growth brings its missing pages as zeros (no holes).
 //! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what
 //!   lies above `collected_to` was dropped, because the session was dead, and never becomes durable.
+//!
+//! Rule of `docs/protocol.md`: D8.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -4,6 +4,8 @@
 //! It is started by the publish that finds it idle and ends when nothing is collected, so an idle
 //! session costs no task and a busy one no start per commit. It ends by itself at the latest one
 //! step deadline after the session died, with or without anyone waiting.
+//!
+//! Rule of `docs/protocol.md`: D2.
 
 use std::sync::Arc;
 

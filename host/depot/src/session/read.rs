@@ -3,6 +3,8 @@
 //! A scan asks the store for the following pages in the same question. They obey its fence and txid;
 //! what a commit has overtaken is not kept, and damage among them is left to the read that needs
 //! the page.
+//!
+//! Rule of `docs/protocol.md`: D1.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! since nobody else has the token, and so is one with the token of our heir; ours and not sealed
 //! is sent again; anything else is fenced, and if a send may have been applied, nobody knows whether
 //! the snapshot was handed over.
+//!
+//! Rule of `docs/protocol.md`: D5.
 
 use super::Shared;
 use super::verdict::{may_be_applied, mismatch};

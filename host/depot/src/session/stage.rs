@@ -8,6 +8,8 @@
 //! goes wrong means *not committed*; from there on the rules of `verdict` hold, with the stage id as
 //! part of the bytes that are sent again. What was staged in vain stays until a later generation
 //! collects it.
+//!
+//! Rule of `docs/protocol.md`: D7.
 
 use std::io;
 use std::sync::Arc;

@@ -15,6 +15,8 @@
 //! and its reply lost. Told "fenced", its caller would run a committed call a second time. The same
 //! holds for a refusal that names ourselves as the owner: only our own step can have moved the
 //! head, so a copy of it has arrived before.
+//!
+//! Rule of `docs/protocol.md`: D3.
 
 use super::Shared;
 use crate::broken::{self, Variant};

@@ -24,7 +24,7 @@ fn the_table_is_true() {
     let mut world = World::new();
     let database = &world.connection.core().runner.database;
     let stock = super::stock();
-    let text = include_str!("../../../../docs/sqlite-limits.md");
+    let text = include_str!("../../../../docs/reference/sqlite-limits.md");
     let rows: Vec<Vec<&str>> = text
         .lines()
         .filter(|line| line.starts_with("| `"))

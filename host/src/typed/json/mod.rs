@@ -33,9 +33,9 @@ pub(super) use read::{Reading, Seed};
 pub(super) use write::write;
 
 /// How reals are spelled that JSON has no number for, here and for SQL.
-pub(crate) const INFINITY: &str = "inf";
+pub const INFINITY: &str = "inf";
 /// As [`INFINITY`], below zero.
-pub(crate) const MINUS_INFINITY: &str = "-inf";
+pub const MINUS_INFINITY: &str = "-inf";
 /// What is no number. SQL has none.
 const NOT_A_NUMBER: &str = "nan";
 

@@ -23,11 +23,11 @@ pub enum Action {
     SendCommit(usize),
     /// D12: the store is asked, after the call began, whether the fence still holds.
     Confirm(usize, usize),
-    /// Section 7: an answer passes the gate and is heard.
+    /// The gate: an answer passes the gate and is heard.
     Hear(usize, usize),
-    /// Section 6, steps 1 to 6: no more calls, SQL is revoked, the snapshot is taken.
+    /// The orderly end, steps 1 to 6: no more calls, SQL is revoked, the snapshot is taken.
     Stop(usize),
-    /// D5 and section 6, step 7: when all accepted work is done, the seal is sent.
+    /// D5 and the orderly end, step 7: when all accepted work is done, the seal is sent.
     SendSeal(usize),
     /// The same without the snapshot, with the takeover of the next generation in it.
     SendSealForHeir(usize),
@@ -153,7 +153,7 @@ impl Ownership {
         }
     }
 
-    /// Section 7: (a) everything it rests on is durable, (b) ownership is confirmed; a durable
+    /// The gate: (a) everything it rests on is durable, (b) ownership is confirmed; a durable
     /// commit of the call itself is a confirmation.
     fn passes(&self, session: &Session, gated: &Gated) -> bool {
         let waiting = session.collected | session.flight.map_or(0, |flight| flight.writes);

@@ -1,4 +1,4 @@
-//! Who owns a database, what becomes of commits, and who is heard (D1-D5, D12, sections 6 and 7).
+//! Who owns a database, what becomes of commits, and who is heard (D1-D5, D12, the gate, the orderly end).
 //!
 //! One database, several hosts, one store. Steps travel as letters: a letter may arrive late, twice
 //! or never, and its answer may be lost. Reads of the head (judgement, verdict, confirmation) are

@@ -1,4 +1,6 @@
 //! The read steps: each one statement, but for pages that a base holds.
+//!
+//! Rules of `docs/protocol.md`: D1, D12.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,0 +1,37 @@
+//! A host in a program of one's own: deploys a component, calls an actor of it, ends in order.
+//!
+//! ```text
+//! cargo run -p embed -- counter.wasm data
+//! ```
+
+#![allow(clippy::print_stdout, reason = "it says what it sees")]
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use stockade::{ActorId, Arguments, Host, HostConfig, HostError};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let component = arguments.next().context("usage: embed COMPONENT [DATA_DIR]")?;
+    let data = arguments.next().unwrap_or_else(|| "data".to_owned());
+
+    let host = Host::start(HostConfig::new(Path::new(&data))).await?;
+    host.deploy("counter", std::fs::read(component)?, host.manifest()).await?;
+
+    // The first call creates the actor. What it answers is durable.
+    let alice = ActorId::new("counter", "alice")?;
+    let reply = host.call(&alice, "increment", Arguments::of(&(5,))?).await?;
+    let value: Result<i64, String> = reply.read()?;
+    println!("{value:?} as of commit {}", reply.txid);
+
+    // An error says what to do: here the arguments must be mended.
+    match host.call(&alice, "increment", Arguments::of(&("five",))?).await {
+        Err(error @ HostError::Arguments(_)) => println!("{}: {error}", error.retry().as_str()),
+        other => println!("{:?}", other?.to_json()),
+    }
+
+    host.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Why a command failed: an error of the host as it came, or one of the command's own.
+//!
+//! Both have the same body, so that scripts read one shape. The codes of group `client` never come
+//! from a host.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use stockade::error::{Body, HostError, Retry};
+
+/// An error of actor or host, or a file that cannot be used.
+const FAILED: u8 = 1;
+/// Wrong usage; clap exits so, too.
+pub(super) const USAGE: u8 = 2;
+/// No server was reached.
+const UNREACHED: u8 = 3;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What is printed.
+    pub(super) body: Box<Body>,
+    exit: u8,
+}
+
+impl Failure {
+    fn client(code: &str, message: String, retry: Retry, exit: u8) -> Self {
+        let (group, code) = ("client".to_owned(), code.to_owned());
+        Self { body: Box::new(Body { group, code, message, retry, details: json!({}) }), exit }
+    }
+
+    /// The command line cannot be done.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::client("usage", message.into(), Retry::Fix, USAGE)
+    }
+
+    /// Nobody answers at `address`.
+    pub(super) fn unreachable(address: &str, why: &impl Display) -> Self {
+        let message =
+            format!("cannot reach {address}: {why}; is `stockade serve` running, and there?");
+        Self::client("unreachable", message, Retry::Retry, UNREACHED)
+    }
+
+    /// Whoever answers there does not prove to be the host. Nothing was sent.
+    pub(super) fn untrusted(address: &str, why: &impl Display) -> Self {
+        let message = format!(
+            "{address} is not trusted: {why}; --ca-file FILE names whom to trust, and the address \
+             must be a name in its certificate"
+        );
+        Self::client("untrusted", message, Retry::Fix, FAILED)
+    }
+
+    /// The connection broke after the request was sent: it may have been done.
+    pub(super) fn broke_off(address: &str, why: &impl Display) -> Self {
+        let message = format!("{address} broke off before its answer was complete: {why}");
+        Self::client("broke-off", message, Retry::UnknownOutcome, FAILED)
+    }
+
+    /// The answer is not that of a stockade host.
+    pub(super) fn strange_answer(address: &str, what: &impl Display) -> Self {
+        let message = format!("{address} does not answer like a stockade host: {what}");
+        Self::client("strange-answer", message, Retry::Fix, FAILED)
+    }
+
+    /// A file cannot be used. `verb` is what was tried: "read the token from".
+    pub(super) fn file(verb: &str, path: &Path, why: &impl Display) -> Self {
+        let message = format!("cannot {verb} {}: {why}", path.display());
+        Self::client("file", message, Retry::Fix, FAILED)
+    }
+
+    /// What came out is damaged.
+    pub(super) fn damaged(message: String) -> Self {
+        Self::client("damaged", message, Retry::Never, FAILED)
+    }
+
+    /// Any other trouble on this side.
+    pub(super) fn local(message: String) -> Self {
+        Self::client("local", message, Retry::Fix, FAILED)
+    }
+
+    /// What the host answered.
+    pub(super) fn answered(body: Body) -> Self {
+        Self { body: Box::new(body), exit: FAILED }
+    }
+
+    /// The command's exit code.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit)
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        // Without a server in between there is no log to look into: the text is shown.
+        let mut body = error.body();
+        body.message = error.to_string();
+        Self::answered(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scripts branch on these.
+    #[test]
+    fn codes_and_exits_are_what_scripts_rely_on() {
+        let path = Path::new("a");
+        for (failure, code, retry, exit) in [
+            (Failure::usage("m"), "usage", Retry::Fix, 2),
+            (Failure::unreachable("a", &"m"), "unreachable", Retry::Retry, 3),
+            (Failure::untrusted("a", &"m"), "untrusted", Retry::Fix, 1),
+            (Failure::broke_off("a", &"m"), "broke-off", Retry::UnknownOutcome, 1),
+            (Failure::strange_answer("a", &"m"), "strange-answer", Retry::Fix, 1),
+            (Failure::file("read", path, &"m"), "file", Retry::Fix, 1),
+            (Failure::damaged("m".to_owned()), "damaged", Retry::Never, 1),
+            (Failure::local("m".to_owned()), "local", Retry::Fix, 1),
+        ] {
+            assert_eq!(failure.body.group, "client");
+            assert_eq!((failure.body.code.as_str(), failure.body.retry), (code, retry));
+            assert_eq!(failure.exit, exit, "{code}");
+        }
+    }
+}

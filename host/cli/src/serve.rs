@@ -1,0 +1,350 @@
+//! `stockade serve`: runs a host.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+use tokio::runtime::Builder;
+
+use super::Context;
+use super::config::Config;
+use super::deploy::limit;
+use super::failure::Failure;
+use stockade::host::{HostConfig, ShutdownReport};
+use stockade::limits::{ALLOWED_MAX, LEASE, LEASE_MIN, Limits};
+use stockade_server::InvalidName;
+use stockade_server::Tls;
+use stockade_server::Token;
+use stockade_server::{Addresses, Ending, ServerConfig, ServerError};
+
+/// Exit code after a second signal: 128 + SIGINT, as shells expect.
+const FORCED: u8 = 130;
+
+/// Where everything is kept, unless said otherwise.
+const DATA_DIR: &str = "stockade-data";
+
+/// Run a host until SIGINT or SIGTERM
+///
+/// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
+/// otherwise. Operators need a token: the one that the first start makes in the data directory
+/// (`admin-token`), unless another is given. Callers need one beyond loopback, or if one is given. The
+/// two differ; that of operators opens everything. The first signal ends all actors in order; those
+/// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
+/// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
+/// the next start.
+///
+/// If the system cannot write, sync or read a file of the store, or the file is removed or replaced,
+/// the host takes no more calls, lets other processes on the same data take its actors over, and
+/// ends with exit code 1 and the name of the file. A supervisor should start it again.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  stockade serve --data-dir ./data
+  stockade serve --data-dir ./data --listen 127.0.0.1:0 --admin 127.0.0.1:0 --ready-file r.json
+  stockade serve --listen 0.0.0.0:7070 --token-file token --tls-cert chain.pem --tls-key key.pem
+  stockade serve --allow-origin https://app.example   # pages of that site may call
+  stockade serve --allow-host chat.example            # behind a proxy on this machine
+  stockade serve --config stockade.toml
+  stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
+  stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
+  stockade serve --data-dir ./data --check-store      # would it be opened?
+
+A configuration file, each setting optional, the command line wins:
+  data_dir = \"/var/lib/stockade\"
+  listen = \"127.0.0.1:7070\"
+  admin = \"127.0.0.1:7071\"
+  token_file = \"/etc/stockade/token\"
+  admin_token_file = \"/etc/stockade/admin-token\"
+  tls_cert = \"/etc/stockade/chain.pem\"
+  tls_key = \"/etc/stockade/key.pem\"
+  allow_origin = [\"https://app.example\"]
+  allow_host = [\"chat.example\"]
+  allow_faults = false
+  development = false
+  [host]
+  lease_ms = 6000
+  requests_max = 2048
+  shutdown_max_ms = 20000
+  [limits]
+  call_time_ms = 5000")]
+pub(super) struct Serve {
+    /// Where everything is kept; made if missing [default: stockade-data]
+    #[arg(long, env = super::DATA_DIR_VARIABLE, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Speak TLS with callers, and with operators beyond loopback: the certificate, followed by those
+    /// that lead to a root, PEM. Read at start
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Let pages of this site call actors, for example https://app.example. May be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// Take requests for this name on loopback: that of a proxy on this machine. May be given several
+    /// times
+    #[arg(long, value_name = "NAME[:PORT]")]
+    allow_host: Vec<String>,
+    /// Settings, TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Default limit of all kinds; a manifest may say otherwise
+    #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
+    limits: Vec<(String, u64)>,
+    /// Let `stockade fault` make actors fail on purpose. Never where it matters
+    #[arg(long)]
+    allow_faults: bool,
+    /// Tell callers the last words of a guest that dies (panic, exception, traceback) and its frames.
+    /// For development: without it only the log and operators have them
+    #[arg(long)]
+    development: bool,
+    /// Start although something of the store is known to be lost, with what is left. Each loss is
+    /// logged and remembered, and a damaged log is copied first. Without it such a store is refused
+    #[arg(long)]
+    accept_loss: bool,
+    /// Serve nothing: tell whether the store would be opened, and who has it open. Changes nothing.
+    /// Exits with 0 if it would be, with 1 if it is refused
+    #[arg(long)]
+    check_store: bool,
+    /// Take over actors of a process on the same data that shows no sign of life for so long, in
+    /// milliseconds [default: 6000]
+    #[arg(long, value_name = "MS")]
+    lease_ms: Option<u64>,
+    /// Write the addresses here, as JSON, once both listeners serve
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        if self.check_store {
+            let file = Config::read(self.config.as_deref())?;
+            return super::store::check(context, &self.data_dir(file.data_dir));
+        }
+        let mut config = self.server_config(context)?;
+        stockade_server::check_allowed().map_err(failure)?;
+        let data_dir = config.host.data_dir.clone();
+        let allow_faults = config.host.allow_faults;
+        let runtime = Builder::new_multi_thread()
+            .thread_name("serve")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+        if let Some(path) = &self.ready_file {
+            // What a killed process has left there must not be taken for ours.
+            drop(std::fs::remove_file(path));
+        }
+        // Callers' connections have threads that nothing blocks.
+        config.host.wait_on_callers = true;
+        let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
+        let ending = runtime.block_on(stockade_server::run(config, announced));
+        if let Some(path) = &self.ready_file {
+            // It is only there while the addresses serve.
+            drop(std::fs::remove_file(path));
+        }
+        match ending.map_err(failure)? {
+            Ending::Done(report) => {
+                let ShutdownReport { orderly, unfinished, took } = report;
+                tracing::info!(orderly, unfinished, ?took, "shut down");
+                Ok(ExitCode::from(u8::from(!orderly)))
+            }
+            Ending::Failed(failure) => {
+                runtime.shutdown_background();
+                let limit = stockade::internal::allowed::file_bytes_max();
+                let limit = limit.map_or_else(String::new, |max| {
+                    format!(" and at ulimit -f (files may have {max} bytes)")
+                });
+                let what = format!("{failure}; look at the disk{limit}, then start it again");
+                Err(Failure::local(what))
+            }
+            Ending::Forced => {
+                runtime.shutdown_background();
+                Ok(ExitCode::from(FORCED))
+            }
+        }
+    }
+
+    fn server_config(&self, context: &Context) -> Result<ServerConfig, Failure> {
+        let file = Config::read(self.config.as_deref())?;
+        let pick = |given: &Option<String>, file: Option<String>, default: &str| {
+            given.clone().or(file).unwrap_or_else(|| default.to_owned())
+        };
+        let data_dir = self.data_dir(file.data_dir.clone());
+        let callers = match (&context.common.token_file, &file.token_file) {
+            (None, Some(path)) => Some(super::read_token(path)?),
+            _ => context.token()?,
+        };
+        let operators = match (&context.common.admin_token_file, &file.admin_token_file) {
+            (None, Some(path)) => Some(super::read_token(path)?),
+            _ => context.admin_token()?,
+        };
+        let tls = (self.tls_cert.clone().or(file.tls_cert), self.tls_key.clone().or(file.tls_key));
+        let tls = match tls {
+            (Some(certificate), Some(key)) => Some(Tls::read(&certificate, &key)),
+            (None, None) => None,
+            _ => return Err(Failure::usage("--tls-cert and --tls-key belong together")),
+        };
+        let admin = context.common.admin.clone();
+        let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
+        let mut host = HostConfig::new(data_dir);
+        host.allow_faults = self.allow_faults || file.allow_faults;
+        host.development = self.development || file.development;
+        host.accept_loss = self.accept_loss;
+        host.limits = file.host.limits();
+        host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
+        host.kind_defaults = over(&file.limits, &self.limits)?;
+        Ok(ServerConfig {
+            host,
+            listen: pick(&self.listen, file.listen, super::LISTEN),
+            admin: pick(&admin, file.admin, super::ADMIN),
+            callers: token(callers)?,
+            operators: token(operators)?,
+            tls: tls.transpose().map_err(|error| Failure::local(error.to_string()))?,
+            origins: allowed("--allow-origin", &self.allow_origin, &file.allow_origin)?,
+            hosts: allowed("--allow-host", &self.allow_host, &file.allow_host)?,
+        })
+    }
+
+    fn data_dir(&self, configured: Option<PathBuf>) -> PathBuf {
+        let given = self.data_dir.clone().or(configured);
+        given.unwrap_or_else(|| PathBuf::from(DATA_DIR))
+    }
+
+    fn announce(
+        &self,
+        context: &Context,
+        data_dir: &Path,
+        allow_faults: bool,
+        addresses: Addresses,
+    ) {
+        let Addresses { listen, admin, listen_tls, admin_tls } = addresses;
+        let document = json!({
+            "event": "ready",
+            "listen": listen.to_string(),
+            "admin": admin.to_string(),
+            "listen_tls": listen_tls,
+            "admin_tls": admin_tls,
+            "data_dir": data_dir.display().to_string(),
+            "pid": std::process::id(),
+            "faults_allowed": allow_faults,
+        });
+        let text = |_: &Json| {
+            let version = env!("CARGO_PKG_VERSION");
+            let data_dir = data_dir.display();
+            let scheme = |tls| if tls { "https" } else { "http" };
+            let (called, asked) = (scheme(listen_tls), scheme(admin_tls));
+            let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
+            format!(
+                "stockade {version}\n  actors     {called}://{listen}\n  operators  \
+                 {asked}://{admin}\n  data       {data_dir}{faults}"
+            )
+        };
+        // The file first: whoever sees the line may rely on it.
+        if let Some(path) = &self.ready_file
+            && let Err(error) = write_whole(path, &document.to_string())
+        {
+            tracing::error!(path = %path.display(), %error, "cannot write the ready file");
+        }
+        if context.output.result(&document, text).is_err() {
+            tracing::warn!("cannot announce on stdout");
+        }
+    }
+}
+
+fn token(text: Option<String>) -> Result<Option<Token>, Failure> {
+    text.map(|text| Token::new(&text))
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// What the command line lists, else the file.
+fn allowed<T>(option: &str, given: &[String], file: &[String]) -> Result<Vec<T>, Failure>
+where
+    T: FromStr<Err = InvalidName>,
+{
+    let list = if given.is_empty() { file } else { given };
+    if list.len() > ALLOWED_MAX {
+        return Err(Failure::usage(format!("{option} may be given {ALLOWED_MAX} times at most")));
+    }
+    let read = list.iter().map(|text| text.parse());
+    read.collect::<Result<_, _>>().map_err(|error| Failure::usage(format!("{option}: {error}")))
+}
+
+/// Readers see nothing or everything.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".partial-{}", std::process::id()));
+    let partial = PathBuf::from(name);
+    let mut file = std::fs::File::create(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    drop(file);
+    std::fs::rename(&partial, path)
+}
+
+/// Defaults with single limits over them. An unknown name is told with all known ones.
+fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
+    let mut whole = serde_json::to_value(defaults).expect("BUG: limits are numbers");
+    for (name, number) in given {
+        Limits::known(name).map_err(|why| Failure::usage(format!("--limit: {why}")))?;
+        whole[name] = json!(number);
+    }
+    serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
+}
+
+/// A process that had to show signs of life more often would look dead when it is only busy.
+fn lease(given_ms: Option<u64>) -> Result<Duration, Failure> {
+    let lease = given_ms.map_or(LEASE, Duration::from_millis);
+    if lease < LEASE_MIN {
+        let (given, min) = (lease.as_millis(), LEASE_MIN.as_millis());
+        return Err(Failure::usage(format!("lease_ms is {given}, the least is {min}")));
+    }
+    Ok(lease)
+}
+
+fn failure(error: ServerError) -> Failure {
+    match error {
+        ServerError::Host(error) => error.into(),
+        ServerError::Address { .. } => {
+            Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
+        }
+        ServerError::Unprotected(_) | ServerError::OneToken => Failure::usage(error.to_string()),
+        ServerError::Threads(_)
+        | ServerError::TokenFile(_)
+        | ServerError::AddressSpace { .. }
+        | ServerError::FileSize { .. } => Failure::local(error.to_string()),
+        ServerError::Listen { .. } => Failure::local(format!(
+            "{error}; --listen and --admin choose other addresses, port 0 a free port"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_busy_processes_cannot_keep_is_refused() {
+        assert_eq!(lease(None).expect("default"), LEASE);
+        assert_eq!(lease(Some(1_500)).expect("long enough"), Duration::from_millis(1_500));
+        for short in [0, 99] {
+            let failure = lease(Some(short)).expect_err("too short");
+            assert!(failure.body.message.contains("100"), "{}", failure.body.message);
+        }
+    }
+
+    #[test]
+    fn default_limits_are_set_by_name() {
+        let limits = over(&Limits::default(), &[("rows_max".to_owned(), 5)]).expect("known");
+        assert_eq!(limits.rows_max, 5);
+        let failure = over(&Limits::default(), &[("rows".to_owned(), 5)]).expect_err("unknown");
+        assert!(failure.body.message.contains("rows_max"), "{}", failure.body.message);
+    }
+}

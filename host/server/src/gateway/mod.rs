@@ -1,0 +1,233 @@
+//! HTTP in: two listeners that never share a port.
+//!
+//! ```text
+//!  public    POST /actors/{kind}/{key}/{method}      call a method; the first creates the actor
+//!            GET  /kinds/{kind}                      what methods there are
+//!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
+//!            GET  /admin/actors?kind=&after=&limit=
+//!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
+//!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
+//!            GET  /admin/actors/{kind}/{key}/export
+//!            POST /admin/verify?kind=                the whole store, told line by line
+//!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
+//!  both      GET  /health             GET /ready
+//! ```
+//!
+//! Names are percent-encoded path segments; a key may hold an encoded `/`.
+//!
+//! Invariants:
+//! - Every answer that is not a success carries the [`stockade::error::Body`] of one row of the table.
+//! - Nothing is read or kept without a bound: heads, bodies, connections, requests, exports.
+//! - A body that breaks off is reset, never ended as if it were whole.
+
+mod admin;
+mod admission;
+mod arguments;
+pub(crate) mod auth;
+mod body;
+mod compress;
+mod guard;
+mod idle;
+mod json;
+mod line;
+mod listen;
+mod manifest;
+pub(crate) mod origin;
+mod patience;
+mod public;
+mod readers;
+mod reply;
+mod threads;
+pub(crate) mod tls;
+mod wellformed;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use stockade::error::Code;
+use stockade::host::Host;
+use stockade::limits::HostLimits;
+
+use admission::Admission;
+use auth::Access;
+use body::Bodies;
+use compress::Compressor;
+use guard::Guard;
+use origin::Origins;
+use readers::Readers;
+use reply::Refusal;
+
+pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
+pub use json::{
+    end_of_check as end_of_check_to_json, imported as imported_to_json, news as news_to_json,
+    verified as verified_to_json,
+};
+pub use listen::Listener;
+pub use threads::Threads;
+
+/// Type of an answer that is one JSON document a line.
+pub const LINES_CONTENT_TYPE: &str = "application/x-ndjson";
+/// Request header of a deploy: the manifest as JSON.
+pub const MANIFEST_HEADER: &str = "stockade-manifest";
+/// Type of an export's or import's body: a plain SQLite file.
+pub const SQLITE_CONTENT_TYPE: &str = "application/vnd.sqlite3";
+/// Reply header: the generation that answered.
+pub const GENERATION_HEADER: &str = "stockade-generation";
+/// Reply header: the newest durable commit when the answer left.
+pub const TXID_HEADER: &str = "stockade-txid";
+/// Reply header: what the call has cost, `name=number` pairs with `;` between them.
+pub const BILL_HEADER: &str = "stockade-bill";
+/// Reply header of a call: `err` if the method answered the error case of a `result`, else `ok`.
+pub const RESULT_HEADER: &str = "stockade-result";
+
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Callers of actors, and nobody else.
+    Public,
+    /// Operators, and nobody else.
+    Admin,
+}
+
+/// What the gateway needs besides the host.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of the process.
+    pub limits: HostLimits,
+    /// Whom to let in.
+    pub access: Access,
+}
+
+/// Shared by both listeners.
+pub(crate) struct Gateway {
+    host: Host,
+    limits: HostLimits,
+    bodies: Bodies,
+    readers: Readers,
+    admission: Admission,
+    compressor: Compressor,
+}
+
+/// The routes of both sides.
+#[derive(Clone)]
+pub struct Gateways {
+    gateway: Arc<Gateway>,
+    access: Access,
+}
+
+impl Gateways {
+    /// Puts the gateway in front of a host.
+    #[must_use]
+    pub fn new(host: Host, settings: Settings) -> Self {
+        let Settings { limits, access } = settings;
+        let bodies = Bodies::new(&limits);
+        let admission = Admission::new(&limits);
+        let compressor = Compressor::new(&limits);
+        let readers = Readers::new();
+        let gateway = Gateway { host, limits, bodies, readers, admission, compressor };
+        Self { gateway: Arc::new(gateway), access }
+    }
+
+    /// The routes of one side, for a listener at `address`, which speaks TLS or not. Admin routes
+    /// ask for the operators' token, public routes for one of both if callers have one.
+    pub fn router(&self, side: Side, address: SocketAddr, tls: bool) -> Router {
+        let gateway = Arc::clone(&self.gateway);
+        let access = self.access.clone();
+        let origins = if side == Side::Public { access.origins.clone() } else { Vec::new() };
+        let (loopback, scheme) =
+            (auth::is_loopback(address.ip()), if tls { "https" } else { "http" });
+        let origins = Origins(origins);
+        let guard = Arc::new(Guard { side, access, origins, loopback, scheme, gateway });
+        let (routes, elsewhere) = match side {
+            Side::Public => (public::routes(), ["/admin"].as_slice()),
+            Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),
+        };
+        routes
+            .fallback(async move |State(gateway): State<Arc<Gateway>>, request: Request| {
+                let refusal = no_route(side, elsewhere, request.uri().path());
+                refuse(&gateway, refusal, request).await
+            })
+            .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
+            // Probes are answered however busy the host is.
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .method_not_allowed_fallback(
+                async |State(gateway): State<Arc<Gateway>>, request: Request| {
+                    let words = format!(
+                        "this route does not take {}; the field `allow` of this answer has what \
+                         it takes",
+                        request.method()
+                    );
+                    refuse(&gateway, Refusal::new(Code::HttpMethod, words), request).await
+                },
+            )
+            .layer(from_fn_with_state(guard, guard::check))
+            .with_state(Arc::clone(&self.gateway))
+    }
+}
+
+async fn refuse(gateway: &Gateway, refusal: Refusal, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    gateway.bodies.refuse(refusal, &parts.headers, body).await
+}
+
+fn no_route(side: Side, elsewhere: &[&str], path: &str) -> Refusal {
+    let is_elsewhere = elsewhere.iter().any(|prefix| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    match (is_elsewhere, side) {
+        (true, Side::Public) => Refusal::new(
+            Code::WrongListener,
+            "this listener serves actors only; /admin is on the operators' listener",
+        ),
+        (true, Side::Admin) => Refusal::new(
+            Code::WrongListener,
+            "this listener serves operators only; calls go to the public listener",
+        ),
+        (false, Side::Public) if path.starts_with("/actors/") => Refusal::new(
+            Code::NoRoute,
+            "calls go to /actors/{kind}/{key}/{method}; a '/' in a key is written %2F",
+        ),
+        (false, _) => Refusal::new(Code::NoRoute, format!("no route {path:?}")),
+    }
+}
+
+/// The process answers.
+async fn health() -> Response {
+    axum::Json(json!({ "status": "ok" })).into_response()
+}
+
+/// The host takes calls. One whose store is full does, since it still reads: it tells that it does
+/// not write.
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    let host = &gateway.host;
+    let (ready, full) = (host.ready(), host.full());
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut body = json!({
+        "ready": ready,
+        "writes": ready && full.is_none(),
+        "faults_allowed": host.allows_faults(),
+    });
+    if let Some(failure) = host.failure() {
+        let (why, cause) = (failure.cause.as_str(), failure.cause.to_string());
+        body["failed"] = json!({ "file": failure.file, "why": why, "cause": cause });
+    }
+    if let Some(full) = full {
+        body["full"] = json!({ "path": full.path, "free_bytes": full.free_bytes });
+    }
+    (status, axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The public routes: callers of actors.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use stockade_depot::ActorId;
+
+use super::reply::{self, Refusal};
+use super::{Gateway, arguments, json};
+use stockade::error::{Code, HostError};
+use stockade::internal::Room;
+
+pub(super) fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/actors/{kind}/{key}/{method}", post(call))
+        .route("/kinds/{kind}", get(describe))
+}
+
+/// Calls a method; the first call of an actor creates it.
+async fn call(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let named = named(path);
+    let kind = named.as_ref().map_or("", |(actor, _)| actor.kind());
+    let callable = gateway.host.callable(kind).await;
+    // All that is asked of kinds that are missing counts as one, whatever they are called.
+    let room = gateway.admission.call(callable.as_ref().map_or("", |_| kind));
+    let _room = room.map_err(Refusal::closing)?;
+    // Read whole, so that the connection goes on whatever is wrong with the rest.
+    let held = gateway.bodies.read(body).await?;
+    let (actor, method) = named?;
+    let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
+    // Before anything is read of it. A kind that is missing is told by the call.
+    if let Some(max) = callable.as_ref().ok().map(|callable| callable.payload_bytes_max())
+        && bytes > max
+    {
+        return Err(HostError::PayloadTooLarge { bytes, max }.into());
+    }
+    let wanted = arguments::wanted(&headers);
+    let read = move || {
+        let mut held = held;
+        let arguments = arguments::read(&headers, &mut held)?;
+        let mut refusal = None;
+        let mut take = |bytes| held.take(bytes).map_err(|full| refusal = Some(full)).is_ok();
+        let ready = callable?.with(&method, arguments, Room::within(&mut take));
+        Ok::<_, Refusal>((ready.map_err(|error| refusal.unwrap_or_else(|| error.into()))?, held))
+    };
+    // What the body takes in memory is held until the call has ended.
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (ready, _held) = gateway.readers.run(bytes, read).await?;
+    let reply = gateway.host.call_ready(&actor, ready).await;
+    let reply =
+        reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
+    Ok(reply::of_call(&reply, wanted))
+}
+
+/// The actor and the method that a path names.
+fn named(
+    path: Result<Path<(String, String, String)>, PathRejection>,
+) -> Result<(ActorId, String), Refusal> {
+    let (kind, key, method) = segments(path)?;
+    let actor = ActorId::new(&kind, &key).map_err(HostError::from)?;
+    Ok((actor, method))
+}
+
+/// Describes the methods of a kind.
+async fn describe(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Refusal> {
+    let kind = segments(path)?;
+    let info = gateway.host.kind(&kind).await?;
+    Ok(axum::Json(json::kind_for_callers(&info)).into_response())
+}
+
+/// The decoded segments of a path.
+pub(super) fn segments<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
+    match path {
+        Ok(Path(segments)) => Ok(segments),
+        Err(rejection) => Err(Refusal::new(Code::Malformed, rejection.body_text())),
+    }
+}

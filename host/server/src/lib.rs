@@ -1,0 +1,24 @@
+//! HTTP in front of a host: one listener for callers of actors, one for operators.
+//!
+//! [`run`] is what `stockade serve` does; an engine of its own starts a [`Server`], or puts the
+//! [`Gateways`]' routes behind a listener of its own.
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the library's tests need more of it")]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+mod gateway;
+mod server;
+
+pub use gateway::auth::{Access, InvalidToken, Token, is_loopback};
+pub use gateway::origin::{HostName, InvalidName, Origin};
+pub use gateway::tls::{Tls, TlsError};
+pub use gateway::{
+    BILL_HEADER, GENERATION_HEADER, Gateways, LINES_CONTENT_TYPE, Listener, MANIFEST_HEADER,
+    RESULT_HEADER, SQLITE_CONTENT_TYPE, Settings, Side, TXID_HEADER, Threads, WAVE_CONTENT_TYPE,
+    WORDS_CONTENT_TYPE, end_of_check_to_json, imported_to_json, news_to_json, verified_to_json,
+};
+pub use server::{
+    Addresses, Ending, Server, ServerConfig, ServerError, TOKEN_FILE, TokenFileError,
+    check_allowed, read_private, run, token_of,
+};

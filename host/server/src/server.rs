@@ -1,0 +1,419 @@
+//! Builds everything, runs it, shuts it down: the one place with the order of all three.
+//!
+//! ```text
+//!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
+//!  run       until a signal, or until the store fails: then a while longer, so that callers and
+//!            probes hear of it
+//!  shutdown  intake closes ─> host ends its generations, background work, store last
+//!            ─> answers in progress are written ─> done
+//! ```
+//! A second signal ends it at once: nothing that was acknowledged can be lost by that.
+
+mod token_file;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use stockade_depot::StoreFailure;
+use tokio::net::TcpListener;
+use tokio::signal::unix;
+
+use crate::gateway::auth::{Access, Token, is_loopback};
+use crate::gateway::origin::{HostName, Origin};
+use crate::gateway::tls::Tls;
+use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
+use stockade::error::HostError;
+use stockade::host::{Host, HostConfig, ShutdownReport};
+use stockade::internal::allowed;
+use stockade::limits::{FAILED_TOLD, HostLimits};
+
+/// Bytes of address space with which threads and their allocator can begin. 2 GiB: with 1.5 a thread
+/// cannot be made. What actors need is asked when the engine is made.
+const ADDRESS_SPACE_MIN: u64 = 2 << 30;
+/// Bytes that a file must be allowed to have. 128 MiB: a log, 64 MiB, and a group of steps more.
+const FILE_BYTES_MIN: u64 = 128 << 20;
+/// Descriptors that are kept for operators' connections. 64, as many as they may ask for at once.
+const OPERATORS_DESCRIPTORS: u64 = 64;
+/// Descriptors that are kept for the store, beyond those it has open at the start, and for files of
+/// sorts. 64.
+const STORE_DESCRIPTORS: u64 = 64;
+/// The signal of a file that would become larger than is allowed (SIGXFSZ on Linux), which kills.
+const FILE_SIZE_SIGNAL: i32 = 25;
+
+pub use token_file::{TOKEN_FILE, TokenFileError, read_private, token_of};
+
+/// How long answers may take to be written once the host has ended. 5 s.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What `stockade serve` runs.
+pub struct ServerConfig {
+    /// The host. Its advertised address is that of the callers' listener, once it has one.
+    pub host: HostConfig,
+    /// `host:port` for callers of actors. Port 0: a free one.
+    pub listen: String,
+    /// `host:port` for operators.
+    pub admin: String,
+    /// What callers present. Needed if their address is beyond loopback.
+    pub callers: Option<Token>,
+    /// What operators present. `None`: the token of the data directory, made at the first start.
+    pub operators: Option<Token>,
+    /// A certificate for the callers' listener, and for the operators' if that is beyond loopback:
+    /// 127.0.0.1 is in nobody's certificate.
+    pub tls: Option<Tls>,
+    /// Sites whose pages may call.
+    pub origins: Vec<Origin>,
+    /// Names that proxies on this machine use for this host.
+    pub hosts: Vec<HostName>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// For callers of actors.
+    pub listen: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+    /// Whether callers speak TLS.
+    pub listen_tls: bool,
+    /// Whether operators do.
+    pub admin_tls: bool,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address does not read as `host:port`, or the name is unknown.
+    #[error("address {address:?}: {error}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {error}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// An address that other machines reach, and no token for callers.
+    #[error(
+        "refusing to listen on {0} without a token for callers: other machines could reach it; \
+         give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
+    )]
+    Unprotected(SocketAddr),
+    /// Callers would be operators.
+    #[error("callers and operators have the same token: whoever may call could destroy; give two")]
+    OneToken,
+    /// The data directory's token.
+    #[error(transparent)]
+    TokenFile(#[from] TokenFileError),
+    /// The system has nothing left to watch sockets with: file descriptors, most likely.
+    #[error("start threads: {0}; more open files may have to be allowed (ulimit -n)")]
+    Threads(io::Error),
+    /// There is too little address space for the threads of a host.
+    #[error(
+        "{left} bytes of address space are left to this process (ulimit -v); a host needs {min} at \
+         least: raise the limit, or lift it",
+        min = ADDRESS_SPACE_MIN
+    )]
+    AddressSpace {
+        /// What is left.
+        left: u64,
+    },
+    /// Files may not become as large as those of a store.
+    #[error(
+        "files of this process may have {max} bytes (ulimit -f); a store needs {min} at least: raise \
+         the limit, or lift it",
+        min = FILE_BYTES_MIN
+    )]
+    FileSize {
+        /// What is allowed.
+        max: u64,
+    },
+    /// The host did not start.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+/// Refuses a process that is allowed too little, and takes all the descriptors that the system gives.
+/// Called before threads are made, which would abort it.
+///
+/// # Errors
+/// `AddressSpace`, `FileSize`.
+pub fn check_allowed() -> Result<(), ServerError> {
+    allowed::raise_descriptors();
+    match allowed::address_space_left() {
+        Some(left) if left < ADDRESS_SPACE_MIN => Err(ServerError::AddressSpace { left }),
+        Some(_) | None => allow_large_files(),
+    }
+}
+
+/// Whether files may be as large as those of a store. A process that reaches its limit later hears of
+/// an I/O error, like that of a disk, instead of a signal that kills it.
+fn allow_large_files() -> Result<(), ServerError> {
+    let Some(max) = allowed::file_bytes_max() else { return Ok(()) };
+    if max < FILE_BYTES_MIN {
+        return Err(ServerError::FileSize { max });
+    }
+    tracing::warn!(
+        max,
+        "the size of files is limited (ulimit -f): a store file that would become larger fails, and \
+         ends this process"
+    );
+    Ok(())
+}
+
+/// A running server.
+pub struct Server {
+    host: Host,
+    listen: Listener,
+    admin: Listener,
+    addresses: Addresses,
+}
+
+impl Server {
+    /// Binds both sockets, starts the host, and serves.
+    ///
+    /// # Errors
+    /// `ServerError` tells which step failed; nothing is left running.
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        // With a handler, writes beyond the limit are refused instead. It stays when this is dropped.
+        let kind = unix::SignalKind::from_raw(FILE_SIZE_SIGNAL);
+        drop(unix::signal(kind).map_err(ServerError::Threads)?);
+        let ServerConfig { host: mut host_config, listen, admin, tls, .. } = config;
+        let listen = bind(&listen).await?;
+        let admin = bind(&admin).await?;
+        let (called_at, asked_at) = (local(&listen)?, local(&admin)?);
+        if config.callers.is_none() && !is_loopback(called_at.ip()) {
+            return Err(ServerError::Unprotected(called_at));
+        }
+        let (operators, operators_file) = match config.operators {
+            Some(token) => (token, None),
+            None => {
+                let (token, path) = token_of(&host_config.data_dir)?;
+                (token, Some(path))
+            }
+        };
+        if config.callers.as_ref() == Some(&operators) {
+            return Err(ServerError::OneToken);
+        }
+        host_config.advertised = called_at.to_string();
+        let limits = host_config.limits.clone();
+        let access = Access {
+            callers: config.callers,
+            operators,
+            operators_file,
+            origins: config.origins,
+            hosts: config.hosts,
+        };
+        let admin_tls = tls.clone().filter(|_| !is_loopback(asked_at.ip()));
+        warn_of_strangers(&access, &[(called_at, tls.is_some()), (asked_at, admin_tls.is_some())]);
+        let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
+        let host = Host::start(host_config).await?;
+        let gateways = Gateways::new(host.clone(), Settings { limits: limits.clone(), access });
+        let (listen_tls, admin_tls) = (tls, admin_tls);
+        // What operators ask for may take long: it waits where it may be moved.
+        let connections = connections(limits.connections_max);
+        let serve = |socket: TcpListener, side, tls: &Option<Tls>| {
+            let address = local(&socket)?;
+            let connections_max = if side == Side::Public { connections.0 } else { connections.1 };
+            let limits = HostLimits { connections_max, ..limits.clone() };
+            let threads = (side == Side::Public).then(|| Arc::clone(&threads));
+            let router = gateways.router(side, address, tls.is_some());
+            Listener::start(socket, router, &limits, threads, tls.clone())
+                .map_err(|error| ServerError::Listen { address, error })
+        };
+        let addresses = Addresses {
+            listen: called_at,
+            admin: asked_at,
+            listen_tls: listen_tls.is_some(),
+            admin_tls: admin_tls.is_some(),
+        };
+        let listen = serve(listen, Side::Public, &listen_tls)?;
+        let admin = serve(admin, Side::Admin, &admin_tls)?;
+        Ok(Self { host, listen, admin, addresses })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The host behind the listeners.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Ends everything in order.
+    pub async fn shutdown(self) -> ShutdownReport {
+        // 1. Intake: no new connection, no new request.
+        self.listen.stop_intake();
+        self.admin.stop_intake();
+        // 2. The host: generations, background work, the store's writer last. Calls in progress
+        //    get their answer or the reason why there is none.
+        let report = self.host.shutdown().await;
+        // 3. What was answered is written.
+        tokio::join!(self.listen.drained(DRAIN_MAX), self.admin.drained(DRAIN_MAX));
+        report
+    }
+}
+
+/// How a server's run ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// Everything was shut down.
+    Done(ShutdownReport),
+    /// A second signal came: the shutdown was given up and the process should exit at once.
+    Forced,
+    /// A file of the store has failed. Everything was shut down as far as possible; a supervisor
+    /// should start the process again.
+    Failed(StoreFailure),
+}
+
+/// Runs a server until the first SIGINT or SIGTERM, or until its store fails, then shuts it down; a
+/// second signal gives that up.
+///
+/// `announce` is called once, when both listeners serve.
+///
+/// # Errors
+/// As [`Server::start`].
+pub async fn run<F>(config: ServerConfig, announce: F) -> Result<Ending, ServerError>
+where
+    F: FnOnce(Addresses),
+{
+    let first = signal();
+    let server = Server::start(config).await?;
+    let addresses = server.addresses();
+    tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
+    announce(addresses);
+    tokio::pin!(first);
+    let failure = tokio::select! {
+        () = &mut first => None,
+        failure = server.host().failed() => Some(failure),
+    };
+    if failure.is_some() {
+        tokio::select! { () = &mut first => {}, () = tokio::time::sleep(FAILED_TOLD) => {} }
+    }
+    tracing::info!("shutting down; a second signal ends the process at once");
+    let second = signal();
+    tokio::select! {
+        report = server.shutdown() => Ok(failure.map_or(Ending::Done(report), Ending::Failed)),
+        () = second => {
+            tracing::warn!("second signal: not waiting any longer");
+            Ok(Ending::Forced)
+        }
+    }
+}
+
+/// Resolves at the next SIGINT or SIGTERM that comes after this call.
+fn signal() -> impl Future<Output = ()> {
+    let interrupt = unix::signal(unix::SignalKind::interrupt());
+    let terminate = unix::signal(unix::SignalKind::terminate());
+    async move {
+        match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be watched");
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// Connections of callers and of operators at once: `max` of each, less where descriptors are few, so
+/// that those of operators and of the store are never a caller's.
+fn connections(max: usize) -> (usize, usize) {
+    let left = allowed::descriptors_max().saturating_sub(allowed::descriptors_open());
+    let of_callers = left.saturating_sub(OPERATORS_DESCRIPTORS + STORE_DESCRIPTORS).max(1);
+    let bounded = |few: u64| usize::try_from(few).unwrap_or(usize::MAX).min(max);
+    if bounded(of_callers) < max {
+        tracing::warn!(
+            connections = of_callers,
+            max,
+            "fewer connections than `connections_max`, since few files may be open (ulimit -n)"
+        );
+    }
+    (bounded(of_callers), bounded(OPERATORS_DESCRIPTORS))
+}
+
+/// Says what an operator may not have meant.
+fn warn_of_strangers(access: &Access, listeners: &[(SocketAddr, bool)]) {
+    for (address, tls) in listeners {
+        if !tls && !is_loopback(address.ip()) {
+            let way = "give --tls-cert and --tls-key, or put a proxy that speaks TLS in front";
+            tracing::warn!(%address, "tokens and data can be read on the way: {way}");
+        }
+    }
+    if !access.hosts.is_empty() && access.callers.is_none() {
+        tracing::warn!("whoever reaches the proxy may call: give --token-file, unless it asks");
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener, ServerError> {
+    let unknown = |error| ServerError::Address { address: address.to_owned(), error };
+    // Resolved at start only, before anything is served: blocking here holds nobody up.
+    let resolved = address
+        .to_socket_addrs()
+        .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
+        .map_err(unknown)?;
+    TcpListener::bind(resolved)
+        .await
+        .map_err(|error| ServerError::Listen { address: resolved, error })
+}
+
+fn local(socket: &TcpListener) -> Result<SocketAddr, ServerError> {
+    socket.local_addr().map_err(|error| {
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        ServerError::Listen { address, error }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(data_dir: &std::path::Path) -> ServerConfig {
+        ServerConfig {
+            host: HostConfig::new(data_dir),
+            listen: "127.0.0.1:0".to_owned(),
+            admin: "127.0.0.1:0".to_owned(),
+            callers: None,
+            operators: None,
+            tls: None,
+            origins: Vec::new(),
+            hosts: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn beyond_loopback_callers_need_a_token() {
+        let dir = tempfile::tempdir().expect("directory");
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let config = ServerConfig { listen: address.to_owned(), ..config(dir.path()) };
+            let refused = Server::start(config).await.map(|_| ());
+            assert!(matches!(refused, Err(ServerError::Unprotected(_))), "{address}");
+        }
+        let token = Token::new("0123456789abcdef").expect("valid");
+        let callers = Some(token.clone());
+        let config = ServerConfig { callers, operators: Some(token), ..config(dir.path()) };
+        let refused = Server::start(config).await.map(|_| ());
+        assert!(matches!(refused, Err(ServerError::OneToken)));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_read_is_told() {
+        let refused = bind("nonsense").await.map(|_| ());
+        assert!(matches!(refused, Err(ServerError::Address { .. })));
+    }
+}
