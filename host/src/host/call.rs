@@ -75,7 +75,7 @@ impl Host {
         method: &str,
         arguments: Arguments,
     ) -> Result<Reply, HostError> {
-        let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::new())?;
+        let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::default())?;
         self.call_ready(actor, ready).await
     }
 

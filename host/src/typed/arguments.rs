@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn bind(arguments: &Arguments, to: &[Parameter]) -> Result<Vec<Val>, ArgumentError> {
-        super::bind(arguments, to, Room::new())
+        super::bind(arguments, to, Room::default())
     }
 
     #[test]

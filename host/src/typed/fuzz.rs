@@ -112,7 +112,7 @@ fn judge(found: Result<Vec<Val>, ArgumentError>, parameters: &[Parameter], sent:
 }
 
 fn bind(arguments: &Arguments, parameters: &[Parameter]) -> Result<Vec<Val>, ArgumentError> {
-    arguments::bind(arguments, parameters, Room::new())
+    arguments::bind(arguments, parameters, Room::default())
 }
 
 /// How many names all objects have.

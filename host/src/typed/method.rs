@@ -65,7 +65,7 @@ impl Method {
     /// # Errors
     /// The first argument that does not fit, with its place. The guest did not run.
     pub fn arguments(&self, arguments: &Arguments) -> Result<Vec<Val>, ArgumentError> {
-        self.arguments_within(arguments, Room::new())
+        self.arguments_within(arguments, Room::default())
     }
 
     /// The same, where the values take `room`.

@@ -113,16 +113,17 @@ pub struct Room<'r> {
     shared: Option<&'r mut dyn FnMut(usize) -> bool>,
 }
 
-impl<'r> Room<'r> {
-    /// Room for the arguments of one call.
-    #[must_use]
-    pub fn new() -> Self {
+/// Room for the arguments of one call.
+impl Default for Room<'_> {
+    fn default() -> Self {
         Self { bytes_left: VALUE_BYTES_MAX, shared: None }
     }
+}
 
+impl<'r> Room<'r> {
     /// The same, where `shared` gives room that all calls share, so many bytes at a time, or does not.
     pub fn within(shared: &'r mut dyn FnMut(usize) -> bool) -> Self {
-        Self { shared: Some(shared), ..Self::new() }
+        Self { shared: Some(shared), ..Self::default() }
     }
 
     #[cfg(test)]

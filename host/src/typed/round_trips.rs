@@ -19,10 +19,10 @@ use crate::typed::{Arguments, MethodTable, json as json_layer};
 
 /// From a value and from its text: the same.
 fn read_json(json: &Value, shape: &Shape) -> Result<Val, ArgumentError> {
-    let from_value = read_json_within(json, shape, Room::new());
+    let from_value = read_json_within(json, shape, Room::default());
     let text = json.to_string();
     let mut text = serde_json::Deserializer::from_str(&text);
-    assert_eq!(read_json_within(&mut text, shape, Room::new()), from_value);
+    assert_eq!(read_json_within(&mut text, shape, Room::default()), from_value);
     from_value
 }
 
@@ -38,7 +38,7 @@ fn read_json_within<'de, D: Deserializer<'de, Error: Debug>>(
 }
 
 fn read_wave(text: &str, shape: &Shape) -> Result<Val, ArgumentError> {
-    Parsed::of(text)?.read(0, shape, &Place::WHOLE.name("x"), &mut Room::new())
+    Parsed::of(text)?.read(0, shape, &Place::WHOLE.name("x"), &mut Room::default())
 }
 
 #[test]

@@ -291,7 +291,7 @@ mod tests {
         let bodies = bodies();
         let read = |len: usize| bodies.read(Body::from(vec![0; len]));
         assert_eq!(status(read(400_001).await), 413);
-        let mut first = read(2 * OWN_BYTES).await.ok().expect("there is room");
+        let Ok(mut first) = read(2 * OWN_BYTES).await else { panic!("there is room") };
         assert_eq!(first.bytes.len(), 2 * OWN_BYTES);
         assert!(first.take(OWN_BYTES / 2).is_ok(), "what is made of it counts as well");
         assert_eq!(status(read(2 * OWN_BYTES).await), 503);

@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             Shape::Tuple(parts) => self.tuple(parts, items),
             Shape::Flags(names) => self.flags(names, items),
             Shape::Option(inner) if !is_nested_option(self.shape) => {
-                Ok(some(self.as_inner(inner).visit_seq(items)?))
+                Ok(some(self.inside(inner).visit_seq(items)?))
             }
             _ => {
                 let found = array(rest_of(&mut items)?);
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 let value = self.only(fields, shape_of)?;
                 Ok(value.map(|(_, value)| Val::Option(value)))
             }
-            Shape::Option(inner) => Ok(some(self.as_inner(inner).visit_map(fields)?)),
+            Shape::Option(inner) => Ok(some(self.inside(inner).visit_map(fields)?)),
             _ => {
                 let found = object(&[], fields)?;
                 Ok(self.wrong(found))
@@ -171,7 +171,7 @@ impl<'s, 'r> Seed<'s, 'r> {
     }
 
     /// The same place as what an option has in it.
-    fn as_inner(self, inner: &'s Shape) -> Self {
+    fn inside(self, inner: &'s Shape) -> Self {
         Self { shape: inner, ..self }
     }
 
