@@ -27,7 +27,7 @@ help:
 	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
 	@echo 'make large   one transaction of MIB megabytes (512), and the memory it takes'
 	@echo 'make upgrade the former program (FORMER=commit) beside this one on one store'
-	@echo 'make check   format, clippy, documentation'
+	@echo 'make check   format, clippy, documentation, dependencies'
 	@echo 'make deny    licences, sources and bans of dependencies, and known advisories where they can be fetched'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
@@ -42,9 +42,9 @@ guests: setup
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
 demo: setup
-	@echo '== Build: the program in its release build, the actors as components'
-	cargo build --locked --release --bin stockade --bin demo
-	cargo run --locked --release --quiet --bin demo
+	@echo '== Build: the program, with the profile of the tests, and the actors'
+	cargo build --locked --bin stockade --bin demo
+	cargo run --locked --quiet --bin demo
 
 # The suites start the real program. It is built along with the tests, from the same features; a
 # build of its own would compile everything twice.
@@ -139,7 +139,7 @@ bench-peers: setup
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench peers
 
-check:
+check: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings

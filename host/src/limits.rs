@@ -376,3 +376,40 @@ impl Default for HostLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// Fields and their values, as text.
+    fn fields(of: &impl Debug) -> BTreeMap<String, String> {
+        let shown = format!("{of:#?}");
+        let fields = shown.lines().filter_map(|line| line.strip_prefix("    "));
+        let fields = fields.filter_map(|line| line.trim_end_matches(',').split_once(": "));
+        fields.map(|(name, value)| (name.to_owned(), value.to_lowercase())).collect()
+    }
+
+    /// The first two columns of the tables under a heading.
+    fn rows(document: &str, heading: &str) -> BTreeMap<String, String> {
+        let section = document.split_once(heading).map_or("", |(_, rest)| rest);
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.filter_map(|row| row.split_once("` | "));
+        cells
+            .filter_map(|(name, rest)| Some((name.into(), rest.split(" |").next()?.into())))
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_has_every_limit_and_its_default() {
+        let document = include_str!("../../docs/reference/limits.md");
+        let kind = fields(&Limits::default());
+        assert!(kind.len() > 30, "{kind:?}");
+        assert_eq!(rows(document, "\n## Limits of a kind\n"), kind);
+        let host = fields(&HostLimits::default());
+        assert_eq!(rows(document, "\n## Limits of a host process\n"), host);
+    }
+}
