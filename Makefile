@@ -41,6 +41,7 @@ setup:
 guests: setup
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
+demo: export STOCKADE_GUESTS := counter catalog
 demo: setup
 	@echo '== Build: the program, with the profile of the tests, and the actors'
 	cargo build --locked --bin stockade --bin demo

@@ -162,12 +162,6 @@
 //! Nothing is shared between two hosts with a directory each, so tests run beside each other. What a
 //! guest said when it died is in the error: `error.crash()`.
 
-#[cfg(any(
-    test,
-    all(feature = "allocator", target_family = "wasm", not(target_feature = "atomics"))
-))]
-#[allow(unsafe_code, reason = "an allocator is `unsafe`")]
-mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod outside;
@@ -179,10 +173,10 @@ pub mod log;
 pub mod migrations;
 
 pub use sqlite::{
-    Batch, Blob, Column, ColumnIndex, Connection, ConstraintFailure, ConstraintKind, Cursor, Error,
-    FromSql, Limit, MappedRows, Mark, Null, OptionalRow, Params, ReadError, Reason, Result, Row,
-    RowCause, RowFailure, Rows, Script, Statement, StatementFailure, ToSql, ToSqlOutput,
-    Transaction, TransactionMode, Type, Value, ValueRef,
+    Batch, Blob, Bookmark, Column, ColumnIndex, Connection, ConstraintFailure, ConstraintKind,
+    Cursor, Error, FromSql, Limit, MappedRows, Null, OptionalRow, Params, ReadError, Reason,
+    Result, Row, RowBatch, RowCause, RowFailure, Rows, Statement, StatementFailure, ToSql,
+    ToSqlOutput, Transaction, TransactionMode, Type, Value, ValueRef,
 };
 
 #[doc(hidden)]

@@ -14,7 +14,7 @@ pub type Result<T = (), E = Error> = core::result::Result<T, E>;
 /// ```no_run
 /// use stockade_sdk::{Connection, lifecycle};
 /// fn start() -> lifecycle::Result {
-///     Connection::open()?.execute_batch("CREATE TABLE IF NOT EXISTS person (name TEXT)")?;
+///     Connection::open()?.execute_script("CREATE TABLE IF NOT EXISTS person (name TEXT)")?;
 ///     Ok(())
 /// }
 /// ```

@@ -101,7 +101,7 @@ impl<'s> Migrations<'s> {
     /// }
     /// ```
     pub fn apply(&self, connection: &mut Connection) -> Result<Applied, Error> {
-        connection.execute_batch(CREATE).map_err(Error::Table)?;
+        connection.execute_script(CREATE).map_err(Error::Table)?;
         let before = self.check(&taken(connection).map_err(Error::Table)?)?;
         for (index, sql) in self.steps.iter().enumerate().skip(before) {
             let step = index + 1;
@@ -133,7 +133,7 @@ fn taken(connection: &Connection) -> crate::Result<Vec<(usize, String)>> {
 /// Takes one step.
 fn take(connection: &mut Connection, step: usize, sql: &str) -> crate::Result<()> {
     let transaction = connection.transaction()?;
-    transaction.execute_batch(sql)?;
+    transaction.execute_script(sql)?;
     transaction.execute(TAKE, (step, sql))?;
     transaction.commit()
 }

@@ -21,6 +21,7 @@
 mod call;
 mod config;
 mod fault;
+mod handle;
 mod history;
 mod import;
 mod info;
@@ -60,6 +61,7 @@ pub use crate::sqlite::Value as SqlValue;
 pub use call::{Callable, ReadyCall};
 pub use config::HostConfig;
 pub use fault::FaultReport;
+pub use handle::ActorHandle;
 pub use history::{Export, VerifyReport};
 pub use import::{Imported, import as import_into};
 pub use info::{
@@ -386,20 +388,26 @@ impl Host {
         let states = self.inner.store.actors(kind, after, max).await?;
         let mut infos = Vec::with_capacity(states.len());
         for state in states {
-            infos.push(self.info(state).await);
+            infos.push(self.info_of(state).await);
         }
         Ok(infos)
     }
 
-    /// One actor.
+    /// One actor, to call it or to work on it. Nothing is asked for that.
+    #[must_use]
+    pub fn actor(&self, id: &ActorId) -> ActorHandle {
+        ActorHandle::new(self.clone(), id.clone())
+    }
+
+    /// What the store and this host know of an actor.
     ///
     /// # Errors
     /// `ActorMissing`, and those of the store.
-    pub async fn actor(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
-        Ok(self.info(self.state(actor).await?).await)
+    pub async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
+        Ok(self.info_of(self.state(actor).await?).await)
     }
 
-    async fn info(&self, state: ActorState) -> ActorInfo {
+    async fn info_of(&self, state: ActorState) -> ActorInfo {
         let actor = &state.row.actor;
         let slot = self.inner.router.slot(actor);
         // Only who has crashed needs the limits of its kind, which may have to be loaded.

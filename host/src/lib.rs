@@ -15,7 +15,7 @@
 //! The library does what the program does:
 //!
 //! ```no_run
-//! use stockade::{ActorId, Arguments, Host, HostConfig};
+//! use stockade::{ActorId, Host, HostConfig};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,8 +23,8 @@
 //!     let wasm = std::fs::read("target/guest/wasm32-wasip1/guest/counter.wasm")?;
 //!     host.deploy("counter", wasm, host.manifest()).await?;
 //!
-//!     let alice = ActorId::new("counter", "alice")?;
-//!     let reply = host.call(&alice, "increment", Arguments::of(&(5,))?).await?;
+//!     let alice = host.actor(&ActorId::new("counter", "alice")?);
+//!     let reply = alice.call("increment", (5,)).await?;
 //!     let value: Result<i64, String> = reply.read()?;
 //!     println!("{value:?} as of commit {}", reply.txid);
 //!
@@ -38,42 +38,57 @@
 //! - [`Reply::read`] gives the result as a Rust value, [`Reply::to_json`] as JSON.
 //! - [`HostError::retry`] says what to do about an error.
 
-pub mod actor;
-pub mod bindings;
-pub mod capability;
-pub mod cpu;
-pub mod engine;
+#![allow(unreachable_pub, reason = "modules are private: what is exported stands here")]
+
+mod actor;
+mod bindings;
+mod capability;
+mod cpu;
+mod engine;
 pub mod error;
 pub mod fault;
 #[cfg(test)]
 mod fuzz;
-pub mod grip;
+mod grip;
 pub mod host;
 pub mod limits;
 mod machine;
-pub mod memory;
-pub mod router;
+mod memory;
+mod router;
 mod runtime;
-pub mod sqlite;
-pub mod typed;
+mod sqlite;
+mod typed;
 
+pub use engine::{ComponentError, EngineError, LifecycleError, Offered};
 pub use error::HostError;
 pub use fault::Fault;
-pub use host::{Host, HostConfig, Reply};
+pub use host::{ActorHandle, Host, HostConfig, Reply};
 pub use router::kinds::Manifest;
-pub use stockade_depot::ActorId;
-pub use typed::{Arguments, ResultError};
+pub use sqlite::{
+    ConstraintFailure, ConstraintKind, Exhausted, Intake, PlainError, SqlError, SqlLimit,
+    StatementFailure, Value as SqlValue,
+};
+pub use stockade_depot::history::Progress;
+pub use stockade_depot::{
+    ActorId, Cause, DbId, Digest, FailureCause, Generation, HeadFenceMismatch, PageCount, Reason,
+    StoreFailure, StoreFull, Txid,
+};
+pub use typed::{
+    ArgumentError, Arguments, Case, Excluded, Field, IntoArguments, Method, NotFound, Parameter,
+    ResultError, Shape, UnknownMethod, Unsupported,
+};
+pub use wasmtime::component::Val;
 
-/// What the packages of the server and of the program need beside what embedders do. It may change
-/// with any release.
+/// What the packages of the server, of the program and of the tests need beside what embedders do. It
+/// may change with any release.
 #[doc(hidden)]
 pub mod internal {
+    pub use stockade_vfs::heap::install as install_heap;
+
     pub use crate::capability::Fields;
-    pub use crate::engine::allowed;
+    pub use crate::engine::{Engine, allowed};
     pub use crate::host::{Callable, ReadyCall};
     pub use crate::router::kinds::LOG_LINE_BYTES_MAX;
     pub use crate::runtime::{OwnRuntime, cores};
-    pub use stockade_vfs::heap::install as install_heap;
-
     pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};
 }

@@ -229,7 +229,7 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
 async fn traps_in_a_row_are_counted_until_the_actor_ends_in_order() {
     let site = Site::new();
     let (host, actor) = waiter(&site).await;
-    let restarts = async || host.host.actor(&actor).await.unwrap().restarts;
+    let restarts = async || host.host.info(&actor).await.unwrap().restarts;
     for round in 1..=2 {
         let error = error_of("trap", call(&host, &actor, "write-and-trap", json!([1]))).await;
         assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
@@ -261,7 +261,7 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     }
     soon("destroy", host.host.destroy(&actor)).await.unwrap();
     host.ok(&actor, "count", json!([])).await;
-    let again = host.host.actor(&actor).await.unwrap();
+    let again = host.host.info(&actor).await.unwrap();
     assert!(again.last_exit.is_none(), "the exit of a former actor: {:?}", again.last_exit);
     host.host.shutdown().await;
 }
@@ -290,7 +290,7 @@ async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
         };
         assert_eq!(host.host.kind(actor.kind()).await.unwrap().digest, newest.digest);
         host.ok(&actor, "count", json!([])).await;
-        let component = host.host.actor(&actor).await.unwrap().component;
+        let component = host.host.info(&actor).await.unwrap().component;
         assert_eq!(component, newest.digest, "round {round}");
         for call in pouring {
             soon("write", call).await.unwrap().unwrap();
@@ -472,7 +472,7 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     });
     let left = left.join().unwrap();
     let awake = async {
-        while !host.actor(&actor).await.is_ok_and(|info| info.status == ActorStatus::Awake) {
+        while !host.info(&actor).await.is_ok_and(|info| info.status == ActorStatus::Awake) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -561,7 +561,7 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");
     let late = host.call(&actor, "count", json!([])).await;
     assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
-    assert!(host.host.actor(&actor).await.is_err(), "the store is closed");
+    assert!(host.host.info(&actor).await.is_err(), "the store is closed");
     let exit = host.host.stop(&actor).await;
     assert!(exit.is_err(), "{exit:?}");
 }

@@ -154,7 +154,7 @@ async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     // Its rows were kept, so it must not be told to try again.
     assert_eq!((error.verdict(), error.retry()), (Some(Verdict::Committed), Retry::UnknownOutcome));
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(3));
-    assert_eq!(host.host.actor(&actor).await.unwrap().restarts, 0);
+    assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
     host.host.shutdown().await;
 }
 
@@ -302,7 +302,7 @@ async fn a_generation_tells_which_snapshot_it_started_from() {
     let host = site.host().start().await;
     host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
-    let from = async || host.host.actor(&actor).await.unwrap().started_from;
+    let from = async || host.host.info(&actor).await.unwrap().started_from;
     host.ok(&actor, "add", json!([5])).await;
     assert_eq!(from().await, None);
     host.host.stop(&actor).await.unwrap();
@@ -314,7 +314,7 @@ async fn a_generation_tells_which_snapshot_it_started_from() {
         .deploy(actor.kind(), another(guest::LIFECYCLE_SNAPSHOT), Manifest::default())
         .await
         .unwrap();
-    assert_eq!(host.host.actor(&actor).await.unwrap().status, ActorStatus::Asleep);
+    assert_eq!(host.host.info(&actor).await.unwrap().status, ActorStatus::Asleep);
     let failed = host.call(&actor, "read", json!([])).await;
     assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
     assert_eq!(from().await, None, "nothing is awake");

@@ -34,7 +34,7 @@ impl Hogs {
         // They live, and have used up what is short.
         for n in 0..HOGS {
             let of = actor(guest::HOSTILE_LOOP, &format!("hog-{n}"));
-            while host.host.actor(&of).await.is_err() {
+            while host.host.info(&of).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }

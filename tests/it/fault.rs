@@ -189,13 +189,13 @@ async fn a_lost_reply_is_that_of_a_commit_which_was_applied() {
     let alice: ActorId = actor(guest::COUNTER, "alice");
     let increment = || host.host.call(&alice, "increment", Arguments::Json(json!([5])));
     increment().await.unwrap();
-    let txid = host.host.actor(&alice).await.unwrap().txid.0;
+    let txid = host.host.info(&alice).await.unwrap().txid.0;
     let commits = host.store.calls(Step::Commit);
     host.host.fault(&alice, Fault::LostReply { count: 1 }).await.unwrap();
     let asks = host.store.arm(Step::Verdict, 1, faulty_store::Fault::Hold);
     let (reply, ()) = tokio::join!(increment(), async {
         asks.fired().await;
-        assert_eq!(host.host.actor(&alice).await.unwrap().txid.0, txid + 1, "it was applied");
+        assert_eq!(host.host.info(&alice).await.unwrap().txid.0, txid + 1, "it was applied");
         asks.release();
     });
     assert_eq!(reply.unwrap().to_json(), json!({"ok": 10}));

@@ -8,9 +8,9 @@ mod kinds;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use stockade::Exhausted;
 use stockade::error::TrapLimit;
 use stockade::host::SqlRequest;
-use stockade::sqlite::Exhausted;
 use stockade::{ActorId, HostError};
 use stockade_depot::Reason;
 use stockade_tests::faulty_store::{Fault, Step};
@@ -365,7 +365,7 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(HostError::Fenced { .. })), "{:?}", ended.map(|_| ()));
     let running = call(&stand.host, &stand.neighbour);
-    while stand.host.host.actor(&stand.neighbour).await.unwrap().txid.0 == 0 {
+    while stand.host.host.info(&stand.neighbour).await.unwrap().txid.0 == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
@@ -373,7 +373,7 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     // Far before its own deadline, and not by its fault.
     let stopped = matches!(ended, Err(HostError::Ended { reason: Reason::Operator, .. }));
     assert!(stopped, "{:?}", ended.map(|_| ()));
-    let state = stand.host.host.actor(&stand.neighbour).await.unwrap();
+    let state = stand.host.host.info(&stand.neighbour).await.unwrap();
     assert_eq!(state.restarts, 0, "it did not crash");
     new.host.shutdown().await;
     stand.host.host.shutdown().await;

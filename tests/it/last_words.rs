@@ -177,7 +177,7 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
         assert_eq!(retry, Retry::Fix, "{what}: {error:?}");
         let words = error.crash().map(|crash| crash.last_words.clone()).unwrap_or_default();
         assert_eq!(words.contains("told to trap"), what == "trap", "{words}");
-        let exit = host.host.actor(&sick).await.unwrap().last_exit.unwrap();
+        let exit = host.host.info(&sick).await.unwrap().last_exit.unwrap();
         let crash = exit.crash.map(|crash| crash.last_words.clone()).unwrap_or_default();
         assert_eq!(crash, words);
         assert!(!error.body().message.contains("wasm function"), "{error}");
@@ -202,7 +202,7 @@ async fn an_actor_that_could_not_start_was_never_there() {
             let (error, retry) = advice(&host, &unborn, "read").await;
             assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
             assert_eq!(retry, Retry::Fix);
-            let missing = host.host.actor(&unborn).await;
+            let missing = host.host.info(&unborn).await;
             assert!(matches!(missing, Err(HostError::ActorMissing { .. })), "{missing:?}");
         }
     }

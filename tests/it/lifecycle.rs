@@ -24,7 +24,7 @@ async fn sleep_keeps_the_database_and_the_memory() {
     let exit = host.host.stop(&actor).await.unwrap().expect("it was awake");
     assert_eq!((exit.reason, exit.sealed), (Reason::Operator, true));
     assert_eq!(outcome(&exit), json!({"outcome": "taken", "bytes": 8, "late_sql": 1}));
-    assert_eq!(host.host.actor(&actor).await.unwrap().status, ActorStatus::Asleep);
+    assert_eq!(host.host.info(&actor).await.unwrap().status, ActorStatus::Asleep);
     assert!(host.host.stop(&actor).await.unwrap().is_none(), "asleep already");
 
     assert_eq!(host.ok(&actor, "read", json!([])).await, json!([5, 5]));
@@ -130,7 +130,7 @@ async fn after_a_trap_the_next_call_works() {
         assert_eq!(host.call(&actor, "runs", json!([])).await.unwrap(), json!(1), "{method}");
     }
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Recovered"));
-    assert_eq!(host.host.actor(&actor).await.unwrap().last_exit.unwrap().reason, Reason::Trapped);
+    assert_eq!(host.host.info(&actor).await.unwrap().last_exit.unwrap().reason, Reason::Trapped);
     host.open_export(&actor, site.path()).await;
     host.host.shutdown().await;
 }
@@ -165,7 +165,7 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
     let deployed = deploy(guest::LIFECYCLE_SNAPSHOT).await;
     assert_eq!((deployed.ended, deployed.version), (1, 2));
     assert!(deployed.replaced.is_some());
-    let exit = host.host.actor(&actor).await.unwrap().last_exit.unwrap();
+    let exit = host.host.info(&actor).await.unwrap().last_exit.unwrap();
     assert_eq!(exit.reason, Reason::Upgraded);
 
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Upgraded"));
@@ -190,7 +190,7 @@ async fn create_is_not_open() {
     let missing = |error: HostError| matches!(error, HostError::ActorMissing { .. });
     let request = SqlRequest { sql: "SELECT 1".into(), write: true, ..SqlRequest::default() };
     assert!(missing(host.host.sql(&nobody, request).await.unwrap_err()));
-    assert!(missing(host.host.actor(&nobody).await.unwrap_err()));
+    assert!(missing(host.host.info(&nobody).await.unwrap_err()));
     assert!(missing(host.host.stop(&nobody).await.unwrap_err()));
     assert!(missing(host.host.destroy(&nobody).await.unwrap_err()));
     assert!(missing(host.host.verify(&nobody).await.unwrap_err()));
@@ -225,15 +225,15 @@ async fn destroy_leaves_nothing() {
         if !awake {
             host.host.stop(&actor).await.unwrap();
         }
-        let db = host.host.actor(&actor).await.unwrap().db;
+        let db = host.host.info(&actor).await.unwrap().db;
         assert!(host.store.rows_of(db).await.unwrap() > 0);
         host.host.destroy(&actor).await.unwrap();
         assert_eq!(host.store.rows_of(db).await.unwrap(), 0);
-        assert!(matches!(host.host.actor(&actor).await, Err(HostError::ActorMissing { .. })));
+        assert!(matches!(host.host.info(&actor).await, Err(HostError::ActorMissing { .. })));
         assert!(host.host.actors(None, None, 10).await.unwrap().is_empty());
         // The next call makes another one, which knows nothing of it.
         assert_eq!(host.ok(&actor, "read", json!([])).await, json!([0, 0]));
-        let again = host.host.actor(&actor).await.unwrap();
+        let again = host.host.info(&actor).await.unwrap();
         assert!(again.db != db);
         host.host.destroy(&actor).await.unwrap();
     }

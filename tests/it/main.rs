@@ -9,6 +9,7 @@
     reason = "a test fails by panicking and tells what it saw; it may wait on the clock"
 )]
 
+mod api;
 mod core;
 mod crashes;
 mod crowded;

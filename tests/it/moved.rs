@@ -64,7 +64,7 @@ async fn an_actor_that_was_destroyed_elsewhere_is_missing_and_can_be_made_anew()
         let missing = here.host.sql(&actor, request).await;
         assert!(matches!(missing, Err(HostError::ActorMissing { .. })), "{missing:?}");
         assert_eq!(here.ok(&actor, "read", json!([])).await, json!([0, 0]));
-        let info = here.host.actor(&actor).await.unwrap();
+        let info = here.host.info(&actor).await.unwrap();
         assert_eq!(info.generation, Generation(1));
     }
     here.host.shutdown().await;

@@ -211,7 +211,7 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     let next = site.host().start().await;
     let rows = next.ok(&stuck, "count", json!([])).await;
     assert!(rows == json!(1) || rows == json!(4), "{rows}");
-    assert_eq!(next.host.actor(&stuck).await.unwrap().restarts, 0, "it did not crash");
+    assert_eq!(next.host.info(&stuck).await.unwrap().restarts, 0, "it did not crash");
     assert_eq!(next.ok(&idle, "count", json!([])).await, json!(1));
     next.host.shutdown().await;
 }

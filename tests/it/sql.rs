@@ -74,7 +74,7 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     let mended = sql(&host, &actor, "UPDATE counter SET start_as = ''").await.unwrap();
     assert_eq!(mended.changes, 1);
     // No life was begun for it, and the count of crashes is what it was.
-    let info = host.host.actor(&actor).await.unwrap();
+    let info = host.host.info(&actor).await.unwrap();
     assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 2));
     host.host.reset(&actor).await.unwrap();
     let read = host.ok(&actor, "read", json!([])).await;
@@ -104,11 +104,11 @@ async fn a_visit_forgets_no_crash() {
     for _ in 0..3 {
         let rows = sql(&host, &actor, "SELECT count(*) FROM t").await.unwrap().rows;
         assert_eq!(format!("{rows:?}"), "[[Integer(1)]]");
-        let mut info = host.host.actor(&actor).await.unwrap();
+        let mut info = host.host.info(&actor).await.unwrap();
         while info.status == ActorStatus::Awake {
             // Its slot has not left yet.
             tokio::time::sleep(Duration::from_millis(2)).await;
-            info = host.host.actor(&actor).await.unwrap();
+            info = host.host.info(&actor).await.unwrap();
         }
         assert_eq!((info.restarts, info.next_attempt.is_some()), (2, true));
     }

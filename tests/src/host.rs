@@ -239,7 +239,7 @@ impl TestHost {
     pub async fn exit_of(&self, actor: &ActorId) -> ExitInfo {
         let begun = Instant::now();
         loop {
-            if let Some(exit) = self.host.actor(actor).await.unwrap().last_exit {
+            if let Some(exit) = self.host.info(actor).await.unwrap().last_exit {
                 return exit;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{actor} has no exit here");

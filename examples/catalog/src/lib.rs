@@ -8,6 +8,8 @@ use stockade_sdk::lifecycle::{self, Lifecycle};
 use stockade_sdk::migrations::Migrations;
 use stockade_sdk::{Connection, Error as SqlError, OptionalRow, Row};
 
+stockade_alloc::install!();
+
 const SCHEMA: Migrations<'_> = Migrations::new(&[sql::SCHEMA]);
 const HITS_MAX: u32 = 100;
 

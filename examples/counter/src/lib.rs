@@ -6,6 +6,8 @@ use bindings::exports::stockade_example::counter::counter::Guest;
 use stockade_sdk::lifecycle::{self, HandedOver, Lifecycle};
 use stockade_sdk::{Connection, Result};
 
+stockade_alloc::install!();
+
 thread_local! {
     /// Calls answered. An instance has one thread and is one actor.
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -33,7 +35,7 @@ impl Guest for Counter {
 impl Lifecycle for Counter {
     /// Runs before the first call of each generation.
     fn start() -> lifecycle::Result {
-        Ok(Connection::open()?.execute_batch(
+        Ok(Connection::open()?.execute_script(
             "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL) STRICT;
              INSERT OR IGNORE INTO counter VALUES (1, 0)",
         )?)

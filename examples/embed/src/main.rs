@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use stockade::{ActorId, Arguments, Host, HostConfig, HostError};
+use stockade::{ActorId, Host, HostConfig, HostError};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -21,13 +21,13 @@ async fn main() -> Result<()> {
     host.deploy("counter", std::fs::read(component)?, host.manifest()).await?;
 
     // The first call creates the actor. What it answers is durable.
-    let alice = ActorId::new("counter", "alice")?;
-    let reply = host.call(&alice, "increment", Arguments::of(&(5,))?).await?;
+    let alice = host.actor(&ActorId::new("counter", "alice")?);
+    let reply = alice.call("increment", (5,)).await?;
     let value: Result<i64, String> = reply.read()?;
     println!("{value:?} as of commit {}", reply.txid);
 
     // An error says what to do: here the arguments must be mended.
-    match host.call(&alice, "increment", Arguments::of(&("five",))?).await {
+    match alice.call("increment", ("five",)).await {
         Err(error @ HostError::Arguments(_)) => println!("{}: {error}", error.retry().as_str()),
         other => println!("{:?}", other?.to_json()),
     }

@@ -5,6 +5,8 @@ use stockade_sdk::lifecycle::{self, Lifecycle};
 use stockade_sdk::migrations::Migrations;
 use stockade_sdk::{Connection, ConstraintKind, Error as SqlError, OptionalRow};
 
+stockade_alloc::install!();
+
 /// `STRICT` refuses a sum that no longer fits an integer, `CHECK` a balance below zero.
 const SCHEMA: Migrations<'_> = Migrations::new(&[
     "CREATE TABLE account (

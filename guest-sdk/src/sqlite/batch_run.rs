@@ -9,15 +9,15 @@ use crate::bindings::sqlite as raw;
 
 /// Statements for [`Connection::run_batch`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Script {
+pub struct Batch {
     statements: Vec<(String, Vec<Value>)>,
 }
 
-impl Script {
-    /// A script without statements.
+impl Batch {
+    /// A batch without statements.
     ///
     /// ```
-    /// assert!(stockade_sdk::Script::new().is_empty());
+    /// assert!(stockade_sdk::Batch::new().is_empty());
     /// ```
     #[must_use]
     pub fn new() -> Self {
@@ -30,15 +30,15 @@ impl Script {
     /// [`Error::InvalidArgument`] for parameters by name, and for values that SQLite cannot store.
     ///
     /// ```
-    /// use stockade_sdk::{Script, named_params};
-    /// let mut script = Script::new();
-    /// script.add("DELETE FROM person WHERE name = ?", ["Ada"]).unwrap();
-    /// assert!(script.add("DELETE FROM person WHERE name = :n", named_params! { "n": 1 }).is_err());
-    /// assert_eq!(script.len(), 1);
+    /// use stockade_sdk::{Batch, named_params};
+    /// let mut batch = Batch::new();
+    /// batch.add("DELETE FROM person WHERE name = ?", ["Ada"]).unwrap();
+    /// assert!(batch.add("DELETE FROM person WHERE name = :n", named_params! { "n": 1 }).is_err());
+    /// assert_eq!(batch.len(), 1);
     /// ```
     pub fn add<P: Params>(&mut self, sql: &str, params: P) -> Result<()> {
         if P::NAMED {
-            let text = "a script takes parameters by position".to_owned();
+            let text = "a batch takes parameters by position".to_owned();
             return Err(Error::InvalidArgument(text));
         }
         let collected = Collector::collect(&params)?;
@@ -51,7 +51,7 @@ impl Script {
     /// How many statements there are. Never blocks.
     ///
     /// ```
-    /// assert_eq!(stockade_sdk::Script::new().len(), 0);
+    /// assert_eq!(stockade_sdk::Batch::new().len(), 0);
     /// ```
     #[must_use]
     pub fn len(&self) -> usize {
@@ -61,7 +61,7 @@ impl Script {
     /// Whether there are none. Never blocks.
     ///
     /// ```
-    /// assert!(stockade_sdk::Script::new().is_empty());
+    /// assert!(stockade_sdk::Batch::new().is_empty());
     /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::batch_run::Script;
+use super::batch_run::Batch;
 use super::blob::Blob;
 use super::error::Result;
 use super::params::{Collector, Params};
@@ -13,10 +13,10 @@ use crate::bindings::sqlite as raw;
 
 /// A point in the history of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct Bookmark {
     /// Id of the history line, in hex.
     pub db: String,
-    /// Number of the commit. The state after it is what the mark names.
+    /// Number of the commit. The state after it is what the bookmark names.
     pub txid: u64,
 }
 
@@ -104,13 +104,13 @@ impl Connection {
     /// ```no_run
     /// use stockade_sdk::{Connection, Result};
     /// fn create() -> Result<()> {
-    ///     Connection::open()?.execute_batch(
+    ///     Connection::open()?.execute_script(
     ///         "CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INTEGER);
     ///          CREATE INDEX person_name ON person (name);",
     ///     )
     /// }
     /// ```
-    pub fn execute_batch(&self, sql: &str) -> Result<()> {
+    pub fn execute_script(&self, sql: &str) -> Result<()> {
         Ok(self.raw.execute_script(sql)?)
     }
 
@@ -221,26 +221,26 @@ impl Connection {
         Transaction::begin(self, TransactionMode::Deferred)
     }
 
-    /// Runs all statements of a [`Script`] in one transaction and one call of the host: all take
+    /// Runs all statements of a [`Batch`] in one transaction and one call of the host: all take
     /// effect or none. Returns how many rows each changed. It blocks only for pages that are not
     /// in memory.
     ///
     /// # Errors
-    /// As for [`Connection::execute`]; nothing of the script was kept.
+    /// As for [`Connection::execute`]; nothing of the batch was kept.
     /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the transaction around
     /// it as well.
     ///
     /// ```no_run
-    /// use stockade_sdk::{Connection, Result, Script};
+    /// use stockade_sdk::{Connection, Result, Batch};
     /// fn forget(name: &str) -> Result<Vec<u64>> {
-    ///     let mut script = Script::new();
-    ///     script.add("DELETE FROM person WHERE name = ?", [name])?;
-    ///     script.add("UPDATE total SET people = people - 1", [])?;
-    ///     Connection::open()?.run_batch(&script)
+    ///     let mut batch = Batch::new();
+    ///     batch.add("DELETE FROM person WHERE name = ?", [name])?;
+    ///     batch.add("UPDATE total SET people = people - 1", [])?;
+    ///     Connection::open()?.run_batch(&batch)
     /// }
     /// ```
-    pub fn run_batch(&self, script: &Script) -> Result<Vec<u64>> {
-        script.run(self)
+    pub fn run_batch(&self, batch: &Batch) -> Result<Vec<u64>> {
+        batch.run(self)
     }
 
     /// Waits until every commit accepted so far is durable. Replies wait by themselves: this is
@@ -270,14 +270,14 @@ impl Connection {
     ///
     /// ```no_run
     /// # fn f(connection: &stockade_sdk::Connection) -> stockade_sdk::Result<()> {
-    /// let mark = connection.bookmark()?;
-    /// log::info!("{}@{}", mark.db, mark.txid);
+    /// let bookmark = connection.bookmark()?;
+    /// log::info!("{}@{}", bookmark.db, bookmark.txid);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn bookmark(&self) -> Result<Mark> {
-        let mark = self.raw.bookmark()?;
-        Ok(Mark { db: mark.db, txid: mark.txid })
+    pub fn bookmark(&self) -> Result<Bookmark> {
+        let bookmark = self.raw.bookmark()?;
+        Ok(Bookmark { db: bookmark.db, txid: bookmark.txid })
     }
 
     /// How many rows the last INSERT, UPDATE or DELETE of this call changed; 0 if there was none.
@@ -288,7 +288,7 @@ impl Connection {
     ///
     /// ```no_run
     /// # fn f(connection: &stockade_sdk::Connection) -> stockade_sdk::Result<()> {
-    /// connection.execute_batch("DELETE FROM person")?;
+    /// connection.execute_script("DELETE FROM person")?;
     /// log::info!("{} people left", connection.changes()?);
     /// # Ok(())
     /// # }
@@ -304,7 +304,7 @@ impl Connection {
     ///
     /// ```no_run
     /// # fn f(connection: &stockade_sdk::Connection) -> stockade_sdk::Result<()> {
-    /// connection.execute_batch("INSERT INTO person (name) VALUES ('Ada')")?;
+    /// connection.execute_script("INSERT INTO person (name) VALUES ('Ada')")?;
     /// let ada = connection.last_insert_rowid()?;
     /// # Ok(())
     /// # }

@@ -1,7 +1,7 @@
 //! Rows a batch at a time, each batch owned by its reader.
 
 use super::error::Result;
-use super::row::{Row, RowBatch};
+use super::row::{PackedRows, Row};
 use super::statement::Compiled;
 use crate::bindings::sqlite as raw;
 
@@ -39,14 +39,14 @@ impl<'s> Cursor<'s> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn next_batch(&mut self, bytes_max: u32) -> Result<Option<Batch<'s>>> {
+    pub fn next_batch(&mut self, bytes_max: u32) -> Result<Option<RowBatch<'s>>> {
         while !self.done {
             let batch = self.raw.next(bytes_max)?;
             self.done = batch.done;
             if batch.count > 0 {
-                let mut rows = RowBatch::default();
+                let mut rows = PackedRows::default();
                 rows.load(batch);
-                return Ok(Some(Batch { rows, statement: self.statement }));
+                return Ok(Some(RowBatch { rows, statement: self.statement }));
             }
         }
         Ok(None)
@@ -55,19 +55,19 @@ impl<'s> Cursor<'s> {
 
 /// Some rows of a [`Cursor`]. It stays readable while the cursor goes on.
 #[derive(Debug)]
-pub struct Batch<'s> {
-    rows: RowBatch,
+pub struct RowBatch<'s> {
+    rows: PackedRows,
     statement: &'s Compiled,
 }
 
-impl Batch<'_> {
+impl RowBatch<'_> {
     /// The next row, or `None` after the last. Never blocks.
     ///
     /// # Errors
     /// [`ReadError::Malformed`](crate::ReadError::Malformed) if the host broke the format.
     ///
     /// ```no_run
-    /// # fn f(batch: &mut stockade_sdk::Batch<'_>) -> stockade_sdk::Result<()> {
+    /// # fn f(batch: &mut stockade_sdk::RowBatch<'_>) -> stockade_sdk::Result<()> {
     /// while let Some(row) = batch.next()? {
     ///     let id: i64 = row.get(0)?;
     /// }
@@ -85,7 +85,7 @@ impl Batch<'_> {
     /// How many rows were not read yet. Never blocks.
     ///
     /// ```no_run
-    /// # fn f(batch: &stockade_sdk::Batch<'_>) {
+    /// # fn f(batch: &stockade_sdk::RowBatch<'_>) {
     /// assert!(batch.left() > 0);
     /// # }
     /// ```

@@ -18,10 +18,10 @@ mod rows;
 mod statement;
 mod transaction;
 
-pub use self::batch_run::Script;
+pub use self::batch_run::Batch;
 pub use self::blob::Blob;
-pub use self::connection::{Connection, Mark};
-pub use self::cursor::{Batch, Cursor};
+pub use self::connection::{Bookmark, Connection};
+pub use self::cursor::{Cursor, RowBatch};
 pub use self::error::{
     ConstraintFailure, ConstraintKind, Error, Limit, OptionalRow, ReadError, Reason, Result,
     RowCause, RowFailure, StatementFailure, Type,

@@ -1,7 +1,7 @@
 //! Rows that arrived packed, read in place.
 //!
 //! Invariants:
-//! - every offset in `starts` is the start of a whole value: `RowBatch::next_row` walks a row to
+//! - every offset in `starts` is the start of a whole value: `PackedRows::next_row` walks a row to
 //!   its end before it hands the row out;
 //! - all rows of a batch have the same number of values.
 //!
@@ -19,7 +19,7 @@ use crate::bindings::sqlite as raw;
 
 /// Some rows of a query, as one piece of memory.
 #[derive(Debug, Default)]
-pub(crate) struct RowBatch {
+pub(crate) struct PackedRows {
     bytes: Vec<u8>,
     /// Offset of the row after the present one.
     at: usize,
@@ -31,7 +31,7 @@ pub(crate) struct RowBatch {
     broken: bool,
 }
 
-impl RowBatch {
+impl PackedRows {
     /// Takes over the rows that the host sent. Memory for offsets is kept.
     pub(crate) fn load(&mut self, batch: raw::Batch) {
         self.bytes = batch.rows;
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_in_place() {
-        let mut rows = RowBatch::default();
+        let mut rows = PackedRows::default();
         rows.load(batch(&[
             &[ValueRef::Integer(1), ValueRef::Text(b"one"), ValueRef::Null],
             &[ValueRef::Integer(2), ValueRef::Text(b""), ValueRef::Blob(&[2])],
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_has_no_row() {
-        let mut rows = RowBatch::default();
+        let mut rows = PackedRows::default();
         rows.load(batch(&[]));
         assert_eq!(rows.left(), 0);
         assert!(rows.next_row(None).is_err_and(|error| error.is_no_row()));
@@ -262,7 +262,7 @@ mod tests {
         for columns in [1, 3] {
             let mut wrong = batch(&[&[ValueRef::Null, ValueRef::Null]]);
             wrong.columns = columns;
-            let mut rows = RowBatch::default();
+            let mut rows = PackedRows::default();
             rows.load(wrong);
             assert!(matches!(rows.next_row(None), Err(Error::Read(ReadError::Malformed))));
             assert!(rows.is_broken() && rows.left() == 0);

@@ -1,7 +1,7 @@
 //! Rows of a query in the order they come, one at a time.
 
 use super::error::Result;
-use super::row::{Row, RowBatch};
+use super::row::{PackedRows, Row};
 use super::statement::{BATCH_BYTES, Compiled};
 
 /// The rows of a [`Statement::query`](crate::Statement::query).
@@ -12,14 +12,14 @@ use super::statement::{BATCH_BYTES, Compiled};
 #[derive(Debug)]
 pub struct Rows<'s> {
     statement: &'s Compiled,
-    batch: &'s mut RowBatch,
+    batch: &'s mut PackedRows,
     /// Whether the host has no more rows, or the query has failed.
     done: bool,
 }
 
 impl<'s> Rows<'s> {
     /// The rows of `batch`, and those after it if it is not all.
-    pub(crate) fn new(statement: &'s Compiled, batch: &'s mut RowBatch, done: bool) -> Self {
+    pub(crate) fn new(statement: &'s Compiled, batch: &'s mut PackedRows, done: bool) -> Self {
         Self { statement, batch, done }
     }
 

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::cursor::Cursor;
 use super::error::{Error, Result, RowFailure};
 use super::params::{Collector, Packer, Params};
-use super::row::{Row, RowBatch};
+use super::row::{PackedRows, Row};
 use super::rows::{MappedRows, Rows};
 use super::to_sql::ToSql;
 use super::value::ValueRef;
@@ -74,7 +74,7 @@ impl Compiled {
 #[derive(Debug)]
 pub struct Statement<'c> {
     pub(crate) compiled: Compiled,
-    pub(crate) batch: RowBatch,
+    pub(crate) batch: PackedRows,
     /// Packed parameters; the memory is kept from one use to the next.
     packed: Vec<u8>,
     connection: PhantomData<(&'c Connection, *const ())>,
@@ -85,7 +85,7 @@ impl<'c> Statement<'c> {
     pub(crate) fn new(raw: raw::Statement) -> Self {
         Self {
             compiled: Compiled { raw, columns: OnceCell::new(), parameters: OnceCell::new() },
-            batch: RowBatch::default(),
+            batch: PackedRows::default(),
             packed: Vec::new(),
             connection: PhantomData,
         }

@@ -23,9 +23,9 @@ use super::failure::Failure;
 use super::offline::{Offline, failure};
 use super::output::{bytes, cell};
 use super::target::{Target, segment};
+use stockade::Intake;
 use stockade::error::HostError;
 use stockade::host::{Manifest, import_into};
-use stockade::sqlite::Intake;
 use stockade_server::{SQLITE_CONTENT_TYPE, imported_to_json};
 
 const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";

@@ -58,7 +58,8 @@ impl Limiter {
         &self.all
     }
 
-    pub(super) fn memory_bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn memory_bytes(&self) -> u64 {
         self.memory.used
     }
 

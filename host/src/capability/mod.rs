@@ -189,12 +189,6 @@ impl State {
         &mut self.limiter
     }
 
-    /// Bytes of linear memory that the guest has.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        self.limiter.memory_bytes()
-    }
-
     /// What the limiter refused in the call in progress, in words: often the cause of a trap.
     #[must_use]
     pub fn limiter_refusal(&self) -> Option<String> {

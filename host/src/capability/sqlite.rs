@@ -155,12 +155,15 @@ impl wit::HostConnection for State {
         Ok(())
     }
 
-    async fn bookmark(&mut self, this: Resource<ConnectionHandle>) -> Result<wit::Mark, Refusal> {
+    async fn bookmark(
+        &mut self,
+        this: Resource<ConnectionHandle>,
+    ) -> Result<wit::Bookmark, Refusal> {
         let connection = self.connection(&this)?;
         let mark = connection.mark_outside_transaction()?;
         let db = connection.session().fence().db;
         let txid = self.durable(mark).await?;
-        Ok(wit::Mark { db: db.to_string(), txid: txid.0 })
+        Ok(wit::Bookmark { db: db.to_string(), txid: txid.0 })
     }
 
     fn changes(&mut self, this: Resource<ConnectionHandle>) -> Result<wit::Changes, Refusal> {

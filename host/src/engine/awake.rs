@@ -44,6 +44,7 @@ pub struct AwakeCap {
     pub address_space_left: Option<u64>,
 }
 
+#[cfg(test)]
 /// The cap for this machine, as a number, for a process that has nothing else in it. An engine
 /// that was made knows better: [`Engine::awake`](crate::engine::Engine::awake).
 #[must_use]

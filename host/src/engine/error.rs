@@ -13,6 +13,7 @@ const TEXT_CHARS_MAX: usize = 1_000;
 
 /// The engine cannot be made. The host does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The wasm engine refuses the settings, or this machine.
     #[error("the wasm engine cannot be made: {reason}")]
@@ -57,6 +58,7 @@ pub enum EngineError {
 /// The bytes are not a component that this host can run. Nothing was changed; the same bytes
 /// will be refused again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ComponentError {
     /// More bytes than the host takes.
     #[error("the component has {bytes} bytes, over the limit of {max} (component_bytes_max)")]

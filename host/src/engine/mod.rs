@@ -13,7 +13,7 @@
 //! - E1: a component is compiled at most once per digest and engine setting; damaged code is never
 //!   run, it is compiled anew.
 //! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
-//! - E3: the epoch moves as long as a guest is [`Running`]; guests cannot stop it.
+//! - E3: the epoch moves as long as a guest is running; guests cannot stop it.
 
 pub mod allowed;
 mod awake;
@@ -37,14 +37,14 @@ use sha2::{Digest as _, Sha256};
 use stockade_componentize::Form;
 use stockade_depot::Digest;
 
-pub use awake::{AwakeCap, MAPS_PER_ACTOR, actors_awake_max};
+pub use awake::{AwakeCap, MAPS_PER_ACTOR};
 pub use component::{Component, Origin};
 pub use config::{EngineConfig, Pool};
 pub use error::{ComponentError, EngineError};
 pub use lifecycle::{Lifecycle, LifecycleError};
 pub use needs::Needs;
 pub use offered::Offered;
-pub use ticker::{Pace, Running};
+pub use ticker::Pace;
 
 use cache::CodeCache;
 use component::Parts;

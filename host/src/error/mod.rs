@@ -40,6 +40,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 /// Where a call had begun, `verdict` says what became of the writes it handed to the store: `None`
 /// if it handed over none.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
     /// Kind or key cannot name an actor.
     #[error(transparent)]

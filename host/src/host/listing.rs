@@ -217,7 +217,7 @@ impl<'a> Looking<'a> {
 
     /// What is told of it, if it is wanted.
     async fn wanted(&self, state: ActorState) -> Option<ActorInfo> {
-        let info = self.host.info(state).await;
+        let info = self.host.info_of(state).await;
         self.query.status.is_none_or(|status| status == info.status).then_some(info)
     }
 }

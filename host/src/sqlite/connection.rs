@@ -214,6 +214,7 @@ impl Connection {
         ended.and(taken_back).map(|()| left)
     }
 
+    #[cfg(test)]
     /// Whether a transaction is open, by a handle or by SQL text.
     #[must_use]
     pub fn in_transaction(&mut self) -> bool {

@@ -39,10 +39,10 @@ mod tests;
 mod transaction;
 mod value;
 
-pub use blob::{BLOB_READ_BYTES_MAX, Blob};
+pub use blob::Blob;
 pub use connection::{Connection, Interrupter, Leftovers, RowSet};
 pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
-pub use meter::{Counts, Exhausted, Meter, Remaining};
+pub use meter::{Counts, Exhausted, Meter};
 pub use operator::OperatorRows;
 pub use plain::{Intake, Plain, PlainError, sweep as sweep_intakes};
 pub use prepared::ColumnInfo;

@@ -40,6 +40,7 @@ const LOG_SHARE: u64 = 4;
 
 /// Why a file cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlainError {
     /// It cannot be read, or there is no room for a copy.
     #[error("cannot {verb} {}: {why}", path.display())]

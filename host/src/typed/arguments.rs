@@ -78,6 +78,47 @@ impl Arguments {
     }
 }
 
+/// What can be handed to a method: [`Arguments`], or a tuple of Rust values by position.
+///
+/// ```
+/// use stockade::{Arguments, IntoArguments};
+///
+/// assert!(matches!(("alice", 5).into_arguments()?, Arguments::Json(_)));
+/// assert!(matches!(().into_arguments()?, Arguments::None));
+/// # Ok::<(), stockade::HostError>(())
+/// ```
+pub trait IntoArguments {
+    /// The arguments.
+    ///
+    /// # Errors
+    /// If a value has no form in JSON, such as a map whose keys are no strings.
+    fn into_arguments(self) -> Result<Arguments, ArgumentError>;
+}
+
+impl IntoArguments for Arguments {
+    fn into_arguments(self) -> Result<Arguments, ArgumentError> {
+        Ok(self)
+    }
+}
+
+impl IntoArguments for () {
+    fn into_arguments(self) -> Result<Arguments, ArgumentError> {
+        Ok(Arguments::None)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident)+))+) => {$(
+        impl<$($name: Serialize),+> IntoArguments for ($($name,)+) {
+            fn into_arguments(self) -> Result<Arguments, ArgumentError> {
+                Arguments::of(&self)
+            }
+        }
+    )+};
+}
+
+tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H) }
+
 impl From<Value> for Arguments {
     fn from(json: Value) -> Self {
         Self::Json(json)

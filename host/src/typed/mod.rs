@@ -30,7 +30,7 @@ mod size;
 mod table;
 mod wave;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, IntoArguments};
 pub use decode::ResultError;
 pub(crate) use decode::decode;
 pub use json::{INFINITY, MINUS_INFINITY};

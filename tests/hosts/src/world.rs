@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
-use stockade::engine::Engine;
 use stockade::host::Ground;
+use stockade::internal::Engine;
 use stockade::limits::Limits;
 use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};

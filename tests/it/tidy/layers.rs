@@ -167,6 +167,7 @@ fn group_heads(group: &str) -> Vec<String> {
 pub(super) fn package_offences() -> Vec<String> {
     let ours = [
         "stockade",
+        "stockade-alloc",
         "stockade-componentize",
         "stockade-depot",
         "stockade-sdk",
@@ -180,7 +181,7 @@ pub(super) fn package_offences() -> Vec<String> {
         let guest = manifest.starts_with("examples") || manifest.starts_with("tests/guests");
         let allowed = match PACKAGES.iter().find(|(path, _)| *path == name) {
             Some((_, allowed)) => *allowed,
-            None if guest => &["stockade-sdk"],
+            None if guest => &["stockade-alloc", "stockade-sdk"],
             None => continue,
         };
         for dependency in dependencies(&std::fs::read_to_string(root().join(&manifest)).unwrap()) {

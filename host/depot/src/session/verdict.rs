@@ -185,3 +185,63 @@ pub(super) fn mismatch(fence: Fence, txid: Txid, head: &Head) -> Option<HeadFenc
         sealed: head.sealed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Start;
+    use crate::fence::Origin;
+    use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Shard, Token};
+
+    fn step() -> CommitStep {
+        let db = DbId::new(Shard(0), [1; 15]);
+        CommitStep {
+            fence: Fence { db, generation: Generation(3), token: Token([7; 16]) },
+            owner: NodeSession([9; 16]),
+            base: Txid(5),
+            page_count: PageCount(1),
+            pages: Vec::new(),
+            staged: None,
+            chain: [0; 32],
+            content: [2; 32],
+        }
+    }
+
+    fn head(step: &CommitStep, txid: u64) -> Head {
+        Head {
+            fence: step.fence,
+            owner: step.owner,
+            txid: Txid(txid),
+            page_count: PageCount(1),
+            chain: [0; 32],
+            sealed: false,
+            origin: Origin::Native,
+            floor: Txid(0),
+            base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
+        }
+    }
+
+    /// Head and commit rows are removed together: nobody can say whether the commit was among them.
+    #[test]
+    fn a_commit_of_a_database_that_is_gone_stays_in_doubt() {
+        let settled = judge(&step(), None, None);
+        let Settled::End(StepEnd::Lost(verdict, error)) = settled else { panic!("{settled:?}") };
+        assert_eq!(verdict, Verdict::Indeterminate);
+        assert!(matches!(error, StoreError::DatabaseMissing(_)), "{error:?}");
+    }
+
+    /// No other process moves a head that is this session's.
+    #[test]
+    fn an_own_head_that_moved_without_the_commit_is_damage() {
+        let step = step();
+        assert!(matches!(judge(&step, Some(head(&step, 5)), None), Settled::SendAgain));
+        for txid in [4, 6, 7] {
+            let settled = judge(&step, Some(head(&step, txid)), None);
+            let Settled::End(StepEnd::Lost(verdict, error)) = settled else { panic!("{txid}") };
+            assert_eq!(verdict, Verdict::NotCommitted);
+            assert!(matches!(error, StoreError::Corrupt(_)), "{txid}: {error:?}");
+        }
+    }
+}

@@ -211,7 +211,7 @@ fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
 }
 
 async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
-    let info = gateway.host.actor(&addressed(path)?).await?;
+    let info = gateway.host.info(&addressed(path)?).await?;
     Ok(axum::Json(told::actor(&info)).into_response())
 }
 

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Refusal;
+use stockade::PlainError;
 use stockade::error::{Code, HostError};
 use stockade::limits::{DRAIN_BYTES_MAX, DRAIN_MAX, HostLimits};
-use stockade::sqlite::PlainError;
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
 const GRAIN_BYTES: usize = 4096;

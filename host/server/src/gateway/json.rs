@@ -19,6 +19,7 @@ use stockade_depot::ActorId;
 use stockade_depot::history::Fault;
 use stockade_depot::store::{Finding, Holder};
 
+use stockade::SqlValue;
 use stockade::error::HostError;
 use stockade::fault::Fault as FaultOnPurpose;
 use stockade::host::{
@@ -26,7 +27,6 @@ use stockade::host::{
     SqlReply, Usage, Verified, VerifyNews, VerifyReport,
 };
 use stockade::internal::{INFINITY, MINUS_INFINITY};
-use stockade::sqlite::Value as SqlValue;
 
 /// Integers up to here are exact in every JSON reader.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
@@ -295,7 +295,7 @@ pub(super) fn sql_parameters(values: &[Json]) -> Result<Vec<SqlValue>, HostError
 }
 
 fn invalid_parameter(index: usize, got: &Json) -> HostError {
-    use stockade::sqlite::SqlError;
+    use stockade::SqlError;
     let got: String = got.to_string().chars().take(80).collect();
     SqlError::InvalidArgument(format!(
         "parameter {}: {got} is no SQL value; write null, a number, a string, \

@@ -18,7 +18,7 @@ fn add(by: i64) -> Result<i64> {
 
 impl lifecycle::Lifecycle for Counter {
     fn start() -> lifecycle::Result {
-        Ok(Connection::open()?.execute_batch(
+        Ok(Connection::open()?.execute_script(
             "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY, value INTEGER) STRICT;
              INSERT OR IGNORE INTO counter VALUES (1, 0)",
         )?)

@@ -16,7 +16,7 @@ impl Guest for Guestbook {
 impl Lifecycle for Guestbook {
     /// Runs before the first call of each generation.
     fn start() -> lifecycle::Result {
-        Ok(Connection::open()?.execute_batch(
+        Ok(Connection::open()?.execute_script(
             "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
         )?)
     }

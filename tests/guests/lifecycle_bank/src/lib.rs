@@ -7,6 +7,8 @@ use bindings::exports::tests::lifecycle_bank::bank::{Books, Guest};
 use stockade_sdk::lifecycle::{self, HandedOver, Lifecycle};
 use stockade_sdk::{Connection, Error, Result, context};
 
+stockade_alloc::install!();
+
 /// Each transfer leaves a page of its own, so that databases grow and starts have pages to miss.
 const PADDING_BYTES: i64 = 3000;
 const ACCOUNTS: i64 = 8;
@@ -43,7 +45,7 @@ impl Lifecycle for Bank {
 
     fn start() -> lifecycle::Result {
         let connection = Connection::open()?;
-        connection.execute_batch(&format!(
+        connection.execute_script(&format!(
             "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
              CREATE TABLE IF NOT EXISTS ledger
              (version INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, padding BLOB NOT NULL);

@@ -6,6 +6,8 @@ use bindings::exports::tests::lifecycle_witness::witness::Guest;
 use stockade_sdk::lifecycle::{self, Lifecycle};
 use stockade_sdk::{Connection, Error, OptionalRow, Result};
 
+stockade_alloc::install!();
+
 struct Witness;
 
 impl Guest for Witness {
@@ -30,7 +32,7 @@ impl Guest for Witness {
 
 impl Lifecycle for Witness {
     fn start() -> lifecycle::Result {
-        Ok(Connection::open()?.execute_batch(
+        Ok(Connection::open()?.execute_script(
             "CREATE TABLE IF NOT EXISTS note (row INTEGER PRIMARY KEY, id INTEGER NOT NULL) STRICT",
         )?)
     }

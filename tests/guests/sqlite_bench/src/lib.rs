@@ -11,6 +11,8 @@ mod bindings {
 use bindings::exports::tests::sqlite_bench::bench::Guest;
 use stockade_sdk::{Connection, Result};
 
+stockade_alloc::install!();
+
 const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
 const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
 const SELECT_ALL: &str = "SELECT id, name, amount FROM item";
@@ -78,7 +80,7 @@ impl Guest for Actor {
 
 fn setup(rows: u32) -> Result<()> {
     let mut connection = Connection::open()?;
-    connection.execute_batch(include_str!("schema.sql"))?;
+    connection.execute_script(include_str!("schema.sql"))?;
     if connection.query_row("SELECT count(*) FROM item", [], |row| row.get::<_, i64>(0))? > 0 {
         return Ok(());
     }

@@ -9,16 +9,46 @@
 //! A text of a row costs some instructions instead of a search. What was once a small block stays
 //! one: an actor keeps the most that its small blocks of each size have ever taken.
 
+#![allow(unsafe_code, reason = "an allocator is `unsafe`")]
+#![cfg_attr(
+    not(any(test, all(target_family = "wasm", not(target_feature = "atomics")))),
+    allow(dead_code, reason = "only actors allocate with it")
+)]
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::ptr;
 
-/// The allocator of the actor, unless the feature `allocator` is off: an actor that reads rows into
+/// Makes it the allocator of an actor: one line in the actor's package. An actor that reads rows into
 /// owned values spends much of its time in the one of the target's C library.
-#[cfg(all(feature = "allocator", target_family = "wasm", not(target_feature = "atomics")))]
-#[global_allocator]
-static ALLOCATOR: BySize<talc::wasm::WasmDynamicTalc> =
-    BySize::over(talc::wasm::new_wasm_dynamic_allocator());
+///
+/// ```
+/// stockade_alloc::install!();
+/// # fn main() {}
+/// ```
+///
+/// # Panics
+/// It does not compile beside another `#[global_allocator]`. For other targets than wasm it does
+/// nothing.
+#[macro_export]
+macro_rules! install {
+    () => {
+        #[cfg(all(target_family = "wasm", not(target_feature = "atomics")))]
+        #[global_allocator]
+        static ALLOCATOR: $crate::Allocator = $crate::allocator();
+    };
+}
+
+/// Small blocks by size, the rest from `talc`.
+#[cfg(all(target_family = "wasm", not(target_feature = "atomics")))]
+pub type Allocator = BySize<talc::wasm::WasmDynamicTalc>;
+
+/// For [`install!`].
+#[cfg(all(target_family = "wasm", not(target_feature = "atomics")))]
+#[must_use]
+pub const fn allocator() -> Allocator {
+    BySize::over(talc::wasm::new_wasm_dynamic_allocator())
+}
 
 /// What sizes are rounded up to, and the largest alignment of a small block. 8 bytes.
 const GRAIN: usize = 8;
@@ -36,7 +66,7 @@ struct Free {
 }
 
 /// Small blocks by size, the rest from `A`. For one thread.
-struct BySize<A> {
+pub struct BySize<A> {
     behind: A,
     free: [Cell<*mut Free>; LISTS],
     /// The rest of the newest chunk.
