@@ -214,7 +214,7 @@ pub(crate) async fn trimming_races_with_everything(store: Arc<dyn Store>) {
         let (owner, done) = (owner.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             let mut rows = 0;
-            while !done.load(Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) || rows == 0 {
                 rows += trim(&owner, Keep { commits_min: 3, age_ms_min: 0 }).await.rows;
                 tokio::task::yield_now().await;
             }
