@@ -15,7 +15,8 @@ const OWN_BYTES: u64 = 64 << 10;
 /// A method's results.
 pub struct Results {
     values: Vec<Val>,
-    room: Arc<Share>,
+    /// `None`: they need none.
+    room: Option<Arc<Share>>,
 }
 
 impl Results {
@@ -32,16 +33,20 @@ impl Results {
         if bytes > bytes_max {
             return Err(HostError::ReplyTooLarge { bytes, max: bytes_max, verdict: None });
         }
+        let more = memory_bytes(&values).saturating_sub(OWN_BYTES);
+        if more == 0 {
+            return Ok(Self { values, room: None });
+        }
         let room = memory.part().share;
-        if room.take(memory_bytes(&values).saturating_sub(OWN_BYTES)) {
-            return Ok(Self { values, room });
+        if room.take(more) {
+            return Ok(Self { values, room: Some(room) });
         }
         let (what, max) = memory.overload();
         Err(HostError::Overloaded { what, max, verdict: None })
     }
 
     /// The values, and what holds their room.
-    pub fn into_parts(self) -> (Vec<Val>, Arc<Share>) {
+    pub fn into_parts(self) -> (Vec<Val>, Option<Arc<Share>>) {
         (self.values, self.room)
     }
 }

@@ -184,9 +184,7 @@ impl Engine {
             return Ok(wasm);
         }
         let made = stockade_componentize::componentize(&wasm);
-        let component = made.map_err(|error| ComponentError::core_module(&error))?;
-        self.check_size(&component)?;
-        Ok(component)
+        made.map_err(|error| ComponentError::core_module(&error))
     }
 
     fn check_size(&self, wasm: &[u8]) -> Result<(), ComponentError> {

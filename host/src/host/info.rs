@@ -38,7 +38,7 @@ pub struct Reply {
     pub bill: Bill,
     /// The memory of its values, given back when it is dropped.
     #[allow(dead_code, reason = "it is held")]
-    pub(crate) room: Arc<Share>,
+    pub(crate) room: Option<Arc<Share>>,
 }
 
 impl Reply {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use wasmtime::component::Val;
 
 use super::read::{Reading, Seed, twice};
-use super::scalar::{Name, Scalar, rest_of};
+use super::scalar::{Name, Read, Scalar, Visit, rest_of};
 use crate::typed::parameter::Parameter;
 use crate::typed::place::{ArgumentError, Place, Room, similar};
 use crate::typed::shape::Shape;
@@ -29,7 +29,7 @@ pub(in crate::typed) fn of_text(
     };
     let mut reading = Reading::new(room);
     let (mut json, whole) = (reader(), Whole { parameters, is_value, reading: &mut reading });
-    let values = json.deserialize_any(whole).and_then(|values| json.end().map(|()| values));
+    let values = json.deserialize_any(Visit(whole)).and_then(|values| json.end().map(|()| values));
     reading.end(values.map_err(malformed)?)
 }
 
@@ -48,7 +48,7 @@ pub(in crate::typed) fn of_value(
     };
     let mut reading = Reading::new(room);
     let whole = Whole { parameters, is_value, reading: &mut reading };
-    let values = json.deserialize_any(whole).map_err(malformed)?;
+    let values = json.deserialize_any(Visit(whole)).map_err(malformed)?;
     reading.end(values)
 }
 
@@ -93,38 +93,22 @@ struct Whole<'p, 'r> {
     reading: &'p mut Reading<'r>,
 }
 
-impl<'de> Visitor<'de> for Whole<'_, '_> {
+impl<'de> Read<'de> for Whole<'_, '_> {
     type Value = Option<Vec<Val>>;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn scalar(self, json: &Scalar<'_>) -> Option<Vec<Val>> {
+        match (self.parameters, json) {
+            ([only], _) => {
+                let place = Place::WHOLE.name(&only.name);
+                let seed = Seed { shape: &only.shape, place: &place, reading: self.reading };
+                seed.scalar(json).map(|value| vec![value])
+            }
+            (several, Scalar::Null) => self.complete(vec![None; several.len()]),
+            _ => self.wrong(json.to_string()),
+        }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::Null))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::Bool(value)))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::Number(value.into())))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::Number(value.into())))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::real(value)?))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(self.scalar(&Scalar::Text(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+    fn array<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let (mut values, mut count) = (vec![None; self.parameters.len()], 0);
         for parameter in self.parameters {
             let place = Place::WHOLE.name(&parameter.name);
@@ -140,11 +124,11 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
         Ok(self.complete(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         if let ([only], true) = (self.parameters, self.is_value) {
             let place = Place::WHOLE.name(&only.name);
             let seed = Seed { shape: &only.shape, place: &place, reading: self.reading };
-            return Ok(seed.visit_map(fields)?.map(|value| vec![value]));
+            return Ok(seed.object(fields)?.map(|value| vec![value]));
         }
         let mut values = vec![None; self.parameters.len()];
         let parameters = self.parameters;
@@ -175,18 +159,6 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
 }
 
 impl Whole<'_, '_> {
-    fn scalar(self, json: &Scalar<'_>) -> Option<Vec<Val>> {
-        match (self.parameters, json) {
-            ([only], _) => {
-                let place = Place::WHOLE.name(&only.name);
-                let seed = Seed { shape: &only.shape, place: &place, reading: self.reading };
-                seed.scalar(json).map(|value| vec![value])
-            }
-            (several, Scalar::Null) => self.complete(vec![None; several.len()]),
-            _ => self.wrong(json.to_string()),
-        }
-    }
-
     /// What was sent, and what may be left out.
     fn complete(self, values: Vec<Option<Val>>) -> Option<Vec<Val>> {
         if self.reading.has_failed() {

@@ -6,13 +6,12 @@
 //!   told instead.
 //! - A value takes room before it is made.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess};
 use wasmtime::component::Val;
 
 use super::scalar::{
-    Any, BYTES, Found, Name, Scalar, array, is_nested_option, nested_option, object, rest_of,
+    Any, BYTES, Found, Name, Read, Scalar, Visit, array, is_nested_option, nested_option, object,
+    rest_of,
 };
 use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
@@ -75,42 +74,19 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
         if self.reading.has_failed() {
             return json.deserialize_ignored_any(IgnoredAny).map(|_| None);
         }
-        json.deserialize_any(self)
+        json.deserialize_any(Visit(self))
     }
 }
 
-impl<'de> Visitor<'de> for Seed<'_, '_> {
+impl<'de> Read<'de> for Seed<'_, '_> {
     type Value = Option<Val>;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn scalar(self, json: &Scalar<'_>) -> Option<Val> {
+        let read = json.read(self.shape, self.place, &mut self.reading.room);
+        self.reading.keep(read)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::Null))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::Bool(value)))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::Number(value.into())))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::Number(value.into())))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::real(value)?))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Option<Val>, E> {
-        Ok(self.scalar(&Scalar::Text(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Option<Val>, A::Error> {
+    fn array<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Option<Val>, A::Error> {
         if !self.takes_room() {
             return rest_of(&mut items).map(|_| None);
         }
@@ -119,7 +95,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             Shape::Tuple(parts) => self.tuple(parts, items),
             Shape::Flags(names) => self.flags(names, items),
             Shape::Option(inner) if !is_nested_option(self.shape) => {
-                Ok(some(self.inside(inner).visit_seq(items)?))
+                Ok(some(self.inside(inner).array(items)?))
             }
             _ => {
                 let found = array(rest_of(&mut items)?);
@@ -128,7 +104,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Option<Val>, A::Error> {
+    fn object<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Option<Val>, A::Error> {
         if !self.takes_room() {
             while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(None);
@@ -142,7 +118,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 let value = self.only(fields, shape_of)?;
                 Ok(value.map(|(_, value)| Val::Option(value)))
             }
-            Shape::Option(inner) => Ok(some(self.inside(inner).visit_map(fields)?)),
+            Shape::Option(inner) => Ok(some(self.inside(inner).object(fields)?)),
             _ => {
                 let found = object(&[], fields)?;
                 Ok(self.wrong(found))
@@ -159,12 +135,6 @@ fn some(value: Option<Val>) -> Option<Val> {
 type Only = (String, Option<Box<Val>>);
 
 impl<'s, 'r> Seed<'s, 'r> {
-    /// The value of JSON without parts.
-    pub(in crate::typed) fn scalar(self, json: &Scalar<'_>) -> Option<Val> {
-        let read = json.read(self.shape, self.place, &mut self.reading.room);
-        self.reading.keep(read)
-    }
-
     fn takes_room(&mut self) -> bool {
         let taken = self.reading.room.values(1, self.place);
         self.reading.keep(taken).is_some()

@@ -30,7 +30,7 @@ pub(in crate::typed) enum Scalar<'j> {
 
 impl Scalar<'_> {
     /// A real that JSON has a number for.
-    pub(in crate::typed) fn real<E: Error>(value: f64) -> Result<Self, E> {
+    fn real<E: Error>(value: f64) -> Result<Self, E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
         Ok(Self::Number(number))
     }
@@ -171,7 +171,7 @@ pub(in crate::typed) fn object<'de, A: MapAccess<'de>>(
 
 /// What stands somewhere, whatever it is.
 pub(super) enum Found<'j> {
-    Scalar(Scalar<'j>),
+    Scalar(&'j Scalar<'j>),
     /// An array or an object, by what it is called in an error.
     Parts(String),
 }
@@ -192,47 +192,81 @@ impl<'de, T, F: FnOnce(Found<'_>) -> T> DeserializeSeed<'de> for Any<F> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
-        json.deserialize_any(self)
+        json.deserialize_any(Visit(self))
     }
 }
 
-impl<'de, T, F: FnOnce(Found<'_>) -> T> Visitor<'de> for Any<F> {
+impl<'de, T, F: FnOnce(Found<'_>) -> T> Read<'de> for Any<F> {
     type Value = T;
+
+    fn scalar(self, json: &Scalar<'_>) -> T {
+        self.0(Found::Scalar(json))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut items: A) -> Result<T, A::Error> {
+        Ok(self.0(Found::Parts(array(rest_of(&mut items)?))))
+    }
+
+    fn object<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        Ok(self.0(Found::Parts(object(&[], fields)?)))
+    }
+}
+
+/// What reads one JSON value, of whatever sort it is.
+pub(in crate::typed) trait Read<'de>: Sized {
+    /// What comes of it.
+    type Value;
+
+    /// Of a value without parts.
+    fn scalar(self, json: &Scalar<'_>) -> Self::Value;
+
+    /// Of an array, which is read to its end.
+    fn array<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error>;
+
+    /// Of an object, which is read to its end.
+    fn object<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error>;
+}
+
+/// Hands a JSON value to what reads it.
+pub(in crate::typed) struct Visit<R>(pub(in crate::typed) R);
+
+impl<'de, R: Read<'de>> Visitor<'de> for Visit<R> {
+    type Value = R::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::Null)))
+    fn visit_unit<E: Error>(self) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::Null))
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::Bool(value))))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::Bool(value)))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::Number(value.into()))))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::Number(value.into())))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::Number(value.into()))))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::Number(value.into())))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::real(value)?)))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::real(value)?))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        Ok(self.0(Found::Scalar(Scalar::Text(text))))
+    fn visit_str<E: Error>(self, text: &str) -> Result<R::Value, E> {
+        Ok(self.0.scalar(&Scalar::Text(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<T, A::Error> {
-        Ok(self.0(Found::Parts(array(rest_of(&mut items)?))))
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<R::Value, A::Error> {
+        self.0.array(items)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
-        Ok(self.0(Found::Parts(object(&[], fields)?)))
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<R::Value, A::Error> {
+        self.0.object(fields)
     }
 }
 
