@@ -8,6 +8,7 @@ use stockade::{ActorId, Arguments, Manifest};
 use stockade_tests::guest;
 use tokio::task::JoinSet;
 
+use crate::child::number;
 use crate::hostile::{Attack, Means, p99_ms};
 use crate::process::cpu_us;
 use crate::stand::Stand;
@@ -47,6 +48,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         stand.host.deploy(kind, guest::HOSTILE_LOOP.wasm()?, manifest).await?;
     }
     for (sort, attack, work) in SORTS {
+        plain_neighbour(stand, summary, sort)?;
         neighbours(stand, summary, sort, attack).await?;
         idle_cores(stand, summary, sort, attack).await?;
         fair_share(stand, summary, sort, work).await?;
@@ -63,6 +65,28 @@ fn lasting(stand: &Stand) -> Duration {
 fn turns() -> f64 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     cores.saturating_sub(1).max(1) as f64
+}
+
+/// The same write on plain SQLite beside as many threads that never rest as there are turns: what the
+/// kernel alone takes from a neighbour on this machine, right before ours is asked.
+fn plain_neighbour(stand: &Stand, summary: &mut Summary, sort: &str) -> anyhow::Result<()> {
+    let path = stand.dir.path().join("neighbour.db");
+    let milliseconds = u64::try_from(lasting(stand).as_millis())?;
+    let p99_ms = |hogs: usize| {
+        let errand = json!({
+            "path": path, "sync": "Full", "locking": "Exclusive",
+            "hogs": hogs, "milliseconds": milliseconds,
+        });
+        number(&crate::native::run(&errand)?, "p99_ms")
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..if stand.quick { 1 } else { 3 } {
+        ratios.push(p99_ms(turns() as usize)? / p99_ms(0)?);
+    }
+    let made_from =
+        format!("plain SQLite's update beside {} endless threads, before {sort}", turns());
+    summary.add(&format!("hostile.plain_p99_ratio_{sort}"), median(ratios), &made_from);
+    Ok(())
 }
 
 async fn neighbours(

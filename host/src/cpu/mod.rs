@@ -168,17 +168,19 @@ impl CpuTime {
         let before = state.ask.take();
         let weight = state.weight;
         drop(state);
-        drop(before);
-        let turn = self.wait(weight, goes_on);
+        let turn = self.wait(before, weight, goes_on);
         let mut state = self.0.state.lock();
         (state.ask, state.since) = (turn, Some(Instant::now()));
         true
     }
 
-    /// Waits for a turn, on this thread, which is away. `None`: it must not go on, and ends without one.
-    fn wait(&self, weight: u64, goes_on: impl Fn() -> bool) -> Option<Ask> {
+    /// Waits for a turn after the one `before`, on this thread, which is away. `None`: the statement must
+    /// not go on, and ends without one.
+    fn wait(&self, before: Option<Ask>, weight: u64, goes_on: impl Fn() -> bool) -> Option<Ask> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut ask = self.0.turns.ask(&self.0.kind, weight, &waker)?;
+        // Given back only now: a kind that is not seen to wait would lose what it is behind.
+        drop(before);
         if ask.has_turn(&waker) {
             return Some(ask);
         }

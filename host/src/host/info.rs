@@ -36,8 +36,7 @@ pub struct Reply {
     pub txid: Txid,
     /// What it has cost.
     pub bill: Bill,
-    /// The memory of its values, given back when it is dropped.
-    #[allow(dead_code, reason = "it is held")]
+    /// The memory of its values beyond what each may have, given back when it is dropped.
     pub(crate) room: Option<Arc<Share>>,
 }
 
@@ -73,6 +72,13 @@ impl Reply {
     #[must_use]
     pub fn is_err(&self) -> bool {
         matches!(self.values.as_slice(), [Val::Result(Err(_))])
+    }
+
+    /// Bytes of memory that its values take beyond 64 KiB, which are counted among all guests' memory
+    /// until the reply is dropped. 0 for an ordinary reply; a large one takes time to write as JSON.
+    #[must_use]
+    pub fn large_bytes(&self) -> u64 {
+        self.room.as_ref().map_or(0, |room| room.held())
     }
 
     /// The result as JSON.

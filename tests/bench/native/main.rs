@@ -10,6 +10,7 @@
     reason = "it answers on its output, and has the guest's own files in it"
 )]
 
+mod beside;
 mod ingest;
 
 use std::path::Path;
@@ -57,12 +58,15 @@ fn loops(errand: &Json) -> anyhow::Result<Json> {
     let path = Path::new(errand["path"].as_str().context("a path")?);
     let sync = Sync::deserialize(&errand["sync"])?;
     let locking = Locking::deserialize(&errand["locking"])?;
-    let count = u32::deserialize(&errand["count"])?;
     let there = path.exists();
     let mut native = Native::open(path, sync, locking)?;
     if !there {
         native.setup()?;
     }
+    if !errand["hogs"].is_null() {
+        return beside::run(&native, errand);
+    }
+    let count = u32::deserialize(&errand["count"])?;
     let mut took = Duration::ZERO;
     for _ in 0..2 {
         native.clear()?;

@@ -60,7 +60,8 @@ async fn call(
     let reply = gateway.host.call_ready(&actor, ready).await;
     let reply =
         reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
-    Ok(reply::of_call(&reply, wanted))
+    let bytes = usize::try_from(reply.large_bytes()).unwrap_or(usize::MAX);
+    Ok(gateway.readers.run(bytes, move || reply::of_call(&reply, wanted)).await)
 }
 
 /// The actor and the method that a path names.

@@ -1,5 +1,5 @@
-//! Large bodies are read beside the threads that serve connections: a body of megabytes takes tenths
-//! of a second to read, and every connection of its thread would wait.
+//! Large bodies are read, and large replies written, beside the threads that serve connections: a body
+//! of megabytes takes tenths of a second, and every connection of its thread would wait.
 
 use std::panic::resume_unwind;
 
@@ -7,10 +7,10 @@ use tokio::sync::Semaphore;
 
 use stockade::internal::cores;
 
-/// From so many bytes on a body is large. 64 KiB: read in a millisecond or two.
+/// From so many bytes on a body is large. 64 KiB: read in a millisecond or two, written in less.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// Turns to read.
+/// Turns to read or write.
 pub(super) struct Readers(Semaphore);
 
 impl Readers {
@@ -19,7 +19,7 @@ impl Readers {
         Self(Semaphore::new((cores() / 2).max(1)))
     }
 
-    /// Does what a body of so many bytes needs: here, or in its turn on a thread of its own.
+    /// Does what a body or a reply of so many bytes needs: here, or in its turn on a thread of its own.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -28,6 +28,9 @@ use crate::store::limits::{HELD_TOLD_EVERY, LOCKS_BYTES_MAX};
 use crate::store::{Holder, NodeRow};
 
 const LOCKS_FILE: &str = "/proc/locks";
+/// How often the list is read: the system hands it out a page at a time and goes on by counting lines,
+/// so where others lock and unlock meanwhile, one reading may leave a lock out.
+const LOCKS_READS: usize = 4;
 /// The byte of a log's index that is locked by who writes the log.
 const WRITE_LOCK: u64 = 120;
 
@@ -68,7 +71,12 @@ impl Lock {
     }
 }
 
+/// The locks of this machine, some of them more than once.
 fn locks() -> Vec<Lock> {
+    (0..LOCKS_READS).flat_map(|_| locks_once()).collect()
+}
+
+fn locks_once() -> Vec<Lock> {
     let mut text = String::new();
     let read = File::open(LOCKS_FILE)
         .and_then(|file| file.take(LOCKS_BYTES_MAX).read_to_string(&mut text));
@@ -211,5 +219,28 @@ mod tests {
         assert_eq!(users(&paths[..1]), [std::process::id()], "needs {LOCKS_FILE}");
         assert!(users(&paths[1..]).is_empty());
         assert_eq!(writer(&paths[0]), None);
+    }
+
+    /// The list is longer than what the system hands out at a time, and changes while it is read.
+    #[test]
+    fn a_lock_is_found_while_others_come_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let create = |name: &str| File::create(directory.path().join(name)).unwrap();
+        let others: Vec<_> = (0..300).map(|n| create(&n.to_string())).collect();
+        let (file, paths) = (create("locked"), [directory.path().join("locked")]);
+        file.lock_shared().unwrap();
+        let over = AtomicBool::new(false);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    others.iter().for_each(|other| other.lock_shared().unwrap());
+                    others.iter().for_each(|other| other.unlock().unwrap());
+                }
+            });
+            let found = (0..200).filter(|_| users(&paths) == [std::process::id()]).count();
+            over.store(true, Ordering::Relaxed);
+            found
+        });
+        assert_eq!(found, 200, "of 200 looks");
     }
 }
