@@ -72,7 +72,7 @@ fn unsafe_stays_in_the_files_named_for_it() {
         let name = file.path.file_name().unwrap().to_string_lossy();
         UNSAFE_HOMES.contains(&name.as_ref()) || UNSAFE_FILES.contains(&file.name().as_str())
     };
-    // Guests: the component ABI is generated in place by the binding macro, nothing is written.
+    // Guests: the binding macro generates the component ABI in place, nothing is written by hand.
     check(
         "`unsafe` is written only in ffi.rs, loader.rs and the allocator",
         sources()
@@ -125,7 +125,7 @@ fn no_lint_is_silenced_without_a_reason() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, so that this file does not offend itself.
+    // Concatenated here, so that this file does not contain the marks itself.
     let marks = [["FIX", "ME"].concat(), ["TO", "DO"].concat(), ["X", "XX"].concat()];
     let mut offences = Vec::new();
     for file in sources() {
@@ -256,7 +256,7 @@ fn every_package_takes_the_workspace_lints() {
     check("`[lints] workspace = true` in every package", offences);
 }
 
-/// The checks themselves: a rule that cannot fail is no rule.
+/// Tests of the checks themselves: a rule that cannot fail is no rule.
 mod bite {
     use super::*;
 

@@ -1,5 +1,5 @@
-//! What the documents promise of themselves: rules that are cited exist and have code and tests,
-//! blocks of code are of a known language and read as it, records of decisions are complete.
+//! The rules for documents: cited rules exist and have code and tests, blocks of code are of a
+//! known language and parse as it, records of decisions are complete, and the words are plain.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ fn documents_in(folder: &str) -> Vec<String> {
     found
 }
 
-/// What users read. Records of decisions and the changelog tell of former states.
+/// The documents of users. Records of decisions and the changelog describe former states.
 fn documents() -> Vec<String> {
     let mut all = ["", "docs", "docs/reference", "guest-sdk"].map(documents_in).concat();
     all.retain(|path| !path.ends_with("CHANGELOG.md"));
@@ -63,7 +63,7 @@ fn paths(text: &str) -> Vec<&str> {
     quoted.filter(|word| roots.iter().any(|root| word.starts_with(root))).collect()
 }
 
-/// Rules as they are cited: `D` and a number, a word of its own.
+/// Rules as they are cited: `D` and a number, as one word.
 fn rules(text: &str) -> BTreeSet<u32> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c| !is_word(c))
@@ -73,13 +73,14 @@ fn rules(text: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Text of comments: everything that is not code.
+/// The comments of a file: lines that begin with one.
 fn comments(file: &Source) -> String {
     let lines = file.text.lines().filter(|line| line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every rule that is cited has its heading, every heading its code, which cites it, and its tests.
+/// Every cited rule has its heading; every heading has its tests, and its code, which cites the
+/// rule.
 pub(super) fn protocol_offences() -> Vec<String> {
     let (protocol, mut offences) = (read("docs/protocol.md"), Vec::new());
     let mut known = BTreeSet::new();
@@ -127,7 +128,7 @@ pub(super) fn protocol_offences() -> Vec<String> {
     offences
 }
 
-/// Every block has a known language, and reads as that.
+/// Every block has a known language, and parses as that.
 pub(super) fn block_offences() -> Vec<String> {
     let built: Vec<String> = sources().into_iter().map(|file| file.text).collect();
     let worlds: Vec<String> =
@@ -165,7 +166,7 @@ fn worlds() -> Vec<PathBuf> {
     guests.map(|guest| guest.join("world.wit")).filter(|world| world.is_file()).collect()
 }
 
-/// Links lead somewhere.
+/// Every link leads to a file, and to a heading if it names one.
 pub(super) fn link_offences() -> Vec<String> {
     let mut offences = Vec::new();
     let records = documents_in("docs/decisions");
@@ -210,7 +211,7 @@ pub(super) fn dialect_offences() -> Vec<String> {
     offences
 }
 
-/// What a link to a heading has behind its `#`.
+/// The part of a link to a heading after `#`.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

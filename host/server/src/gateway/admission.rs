@@ -4,7 +4,7 @@
 //! ```text
 //!  requests_max                       operator_requests_max
 //!  | kind a | kind b |  free  |       | operators |
-//! a kind gets no more room when it holds as much as is free
+//!  a kind gets no more room when it holds as much as is free
 //! ```
 //! So one kind holds at most half of the callers' room, two kinds hold a third each, and there is
 //! always room for another kind. Operators have room of their own: they can stop the actors that
