@@ -9,6 +9,8 @@ mod documents;
 mod layers;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -290,6 +292,20 @@ mod bite {
     }
 
     #[test]
+    fn an_unusual_word_is_found_in_text_and_comments_only() {
+        let comments =
+            "//! Says so anew.\nfn anew() {} // anew\n/// It ends at\n/// once: `told`.\n";
+        let found = words::in_comments("host/cli/src/a.rs", comments);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("a.rs:1: anew") && found[1].contains("a.rs:3: at once"));
+        assert!(words::in_comments("host/cli/src/a.rs", "/// At once-only, retold.\n").len() == 1);
+        let text = "Nobody reads it.\n```text\nnobody\n```\n| `nobody` | nobody |\n";
+        assert_eq!(words::in_document("docs/a.md", text).len(), 2);
+        let restated = words::in_document("docs/reference/errors.md", text);
+        assert_eq!(restated.len(), 1, "{restated:?}");
+    }
+
+    #[test]
     fn a_library_behind_a_wall_is_found() {
         let rule = source("host/depot/src/session.rs", "//! x\nuse rusqlite::Connection;\n");
         assert_eq!(layers::wall_offences(&[rule]).len(), 1);
@@ -313,8 +329,8 @@ fn code_in_documents_is_code() {
 }
 
 #[test]
-fn documents_speak_plain_words() {
-    check("documents use the words of the field", documents::dialect_offences());
+fn documents_and_comments_use_plain_words() {
+    check("documents and comments use plain words (tidy/words.rs)", words::offences());
 }
 
 #[test]

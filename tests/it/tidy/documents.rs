@@ -1,5 +1,5 @@
 //! The rules for documents: cited rules exist and have code and tests, blocks of code are of a
-//! known language and parse as it, records of decisions are complete, and the words are plain.
+//! known language and parse as it, records of decisions are complete. Words are in `words.rs`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ struct Block {
     text: String,
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The Markdown files of a folder, without those of folders in it.
-fn documents_in(folder: &str) -> Vec<String> {
+pub(super) fn documents_in(folder: &str) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(root().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -184,28 +184,6 @@ pub(super) fn link_offences() -> Vec<String> {
             if !found.exists() || (!heading.is_empty() && !has_heading()) {
                 offences.push(format!("{path}: a link to {target}"));
             }
-        }
-    }
-    offences
-}
-
-/// Words of a dialect that no reader brings along.
-const DIALECT: [&str; 7] =
-    ["whoever", "anew", "for ever", "nobody", "anybody", "somebody", "meanwhile"];
-
-/// Documents in plain words.
-pub(super) fn dialect_offences() -> Vec<String> {
-    let mut offences = Vec::new();
-    let records = documents_in("docs/decisions");
-    // The map and the older reference speak of code in the words of its comments.
-    let old = ["ARCHITECTURE.md", "docs/reference/damage.md", "docs/reference/sqlite-limits.md"];
-    for path in documents().into_iter().chain(records).filter(|path| !old.contains(&path.as_str()))
-    {
-        for (number, line) in read(&path).lines().enumerate() {
-            let line =
-                format!(" {} ", line.to_lowercase().replace(|c: char| !c.is_alphabetic(), " "));
-            let found = DIALECT.iter().filter(|word| line.contains(&format!(" {word} ")));
-            offences.extend(found.map(|word| format!("{path}:{}: {word}", number + 1)));
         }
     }
     offences

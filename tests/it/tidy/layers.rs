@@ -43,7 +43,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["id", "broken", "tally"],
 ];
 
-/// Packages and the packages of ours that each may depend on.
+/// Packages, and our own packages that each may depend on.
 const PACKAGES: [(&str, &[&str]); 11] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
