@@ -164,7 +164,7 @@ async fn a_call_that_is_stopped_is_told_what_became_of_its_own_commit() {
 }
 
 /// Calls that wrote nothing, behind a lost commit of another call. A regression: their callers were
-/// told that a commit of theirs may have been kept.
+/// informed that a commit of theirs may have been kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_wrote_nothing_may_be_repeated_after_anothers_lost_commit() {
     let site = Site::new();

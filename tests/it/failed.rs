@@ -161,7 +161,7 @@ impl Stand {
     }
 }
 
-/// Writes to some of the actors, and records the answers, until it is told to stop.
+/// Writes to some of the actors, and records the answers, until it has to stop.
 fn write(part: u64, address: &str, ledgers: &Ledgers, stop: &AtomicBool) {
     let caller = Caller::new(Duration::from_secs(30));
     for n in 0.. {

@@ -365,7 +365,7 @@ fn a_write_lock_held_elsewhere_is_waited_for() {
     let rows = program.call(ACTOR, "ids", &json!([])).unwrap();
     let rows: Vec<u64> = serde_json::from_value(rows.body["ok"].clone()).unwrap();
     // A step in the store's queue when the lock became free may have been written after all, but
-    // only then; its caller was told so.
+    // only then; its caller got that answer.
     let in_doubt = stuck.body["retry"] == json!("unknown-outcome");
     let expected: &[&[u64]] = if in_doubt { &[&[1, 3], &[1, 2, 3]] } else { &[&[1, 3]] };
     assert!(expected.contains(&&*rows), "{rows:?} after {stuck:?}");

@@ -56,7 +56,7 @@ fn assert_order(events: &[Event]) {
 }
 
 /// Every actor has a commit in flight, an open cursor, a wait on the clock and a queued call, when
-/// the host is told to end.
+/// the host has to end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     let site = Site::new();

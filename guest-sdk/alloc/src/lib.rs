@@ -114,9 +114,9 @@ fn list_of(layout: Layout) -> Option<usize> {
 }
 
 // SAFETY: each block comes from the allocator behind, or is `(list + 1) * GRAIN` bytes of a chunk
-// from it, in use once: chunks are cut up once, and a block is in its list only while it is free.
-// Blocks begin at multiples of `GRAIN`, the largest alignment of a small block. The list is found
-// from the layout, which is the same for `alloc` and `dealloc`.
+// from it that no other block shares: chunks are cut up once, and a block is in its list only while
+// it is free. Blocks begin at multiples of `GRAIN`, the largest alignment of a small block. The list
+// is found from the layout, which is the same for `alloc` and `dealloc`.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

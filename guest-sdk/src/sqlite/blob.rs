@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::error::{Error, Result};
 use crate::bindings::sqlite as raw;
 
-/// Most bytes that cross the boundary at once.
+/// The most bytes that one call of the host carries.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A value of a row, open for incremental access: [`Read`], [`Write`] and [`Seek`]. Made by

@@ -3,7 +3,7 @@
 //! ```text
 //!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
 //!  run       until a signal, or until the store fails: then a while longer, so that callers and
-//!            probes hear of it
+//!            probes learn of it
 //!  shutdown  intake closes ─> host ends its generations, background work, store last
 //!            ─> answers in progress are written ─> done
 //! ```
@@ -365,7 +365,7 @@ fn warn_of_strangers(access: &Access, listeners: &[(SocketAddr, bool)]) {
 
 async fn bind(address: &str) -> Result<TcpListener, ServerError> {
     let unknown = |error| ServerError::Address { address: address.to_owned(), error };
-    // Resolved at start only, before anything is served: blocking here delays nobody.
+    // Resolved at start only, before anything is served: blocking here delays no request.
     let resolved = address
         .to_socket_addrs()
         .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))

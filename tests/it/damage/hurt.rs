@@ -1,4 +1,4 @@
-//! One piece of damage to the files of a store that nobody has open.
+//! One piece of damage to the files of a store that no process has open.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@ pub const WAVE_CONTENT_TYPE: &str = "application/x-wave";
 /// this type.
 pub const WORDS_CONTENT_TYPE: &str = "application/x-wave-words+json";
 
-/// Memory of shell words per byte of body: an empty word is three bytes there, and a text of 24
-/// bytes here.
+/// How many times its own bytes a body of shell words takes in memory: an empty word has three bytes
+/// in the body, and 24 as a text in memory.
 const WORDS_FACTOR: usize = 8;
 
 /// The same for WAVE: the copy of the text, and the tree from which the values are made.

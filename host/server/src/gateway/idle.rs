@@ -39,8 +39,8 @@ impl Connections {
         self.fell_idle.notified()
     }
 
-    /// Tells the connection that has been idle for longest to give up its place. `false`: no
-    /// connection is idle that has not been told already.
+    /// Asks the connection that has been idle for longest to give up its place. `false`: no
+    /// connection is idle that has not been asked already.
     pub(super) fn give_way(&self) -> bool {
         let lines = self.lines.lock();
         let idle = lines.values().filter_map(|line| Some((line.idle_since()?, line)));

@@ -37,7 +37,7 @@ pub(super) struct Line {
     head: Mutex<Vec<u8>>,
     /// HTTP/2: for each answer, since when it waits for the client to take more of it.
     waiting: Mutex<Vec<(usize, Option<Instant>)>>,
-    /// Since when no turn runs. `None`: a turn runs, or the connection was told to end.
+    /// Since when no turn runs. `None`: a turn runs, or the connection was asked to end.
     idle_since: Mutex<Option<Instant>>,
     fell_idle: Arc<Notify>,
     /// Notified when another connection needs this one's place.
@@ -133,18 +133,18 @@ impl Line {
         waiting.iter().any(|(_, since)| since.is_some_and(|since| since.elapsed() >= stall_max))
     }
 
-    /// Since when no turn runs. `None` also after the connection was told to end.
+    /// Since when no turn runs. `None` also after the connection was asked to end.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         *self.idle_since.lock()
     }
 
-    /// Tells the connection to end now, unless a turn runs by then.
+    /// Asks the connection to end now, unless a turn runs by then.
     pub(super) fn end(&self) {
         *self.idle_since.lock() = None;
         self.end.notify_one();
     }
 
-    /// Resolves when the connection is told to end and no turn runs. Await this on the task that
+    /// Resolves when the connection is asked to end and no turn runs. Await this on the task that
     /// begins the connection's requests, so that no request begins in between.
     pub(super) async fn ended(&self) {
         loop {
@@ -155,13 +155,13 @@ impl Line {
         }
     }
 
-    /// Tells the client to leave. Returns whether it had been told before.
+    /// Asks the client to leave. Returns whether it had been asked before.
     pub(super) fn tell_to_leave(&self) -> bool {
         self.leave.notify_one();
         self.left.swap(true, Ordering::Relaxed)
     }
 
-    /// Resolves when the client has to be told to leave.
+    /// Resolves when the client has to be asked to leave.
     pub(super) async fn leaving(&self) {
         self.leave.notified().await;
     }
@@ -258,7 +258,8 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// Compares the bytes of a head with the request where the head may have a flaw.
+/// The flaw of a head, if it has one. The bytes are searched for a length only if the request is
+/// chunked.
 fn flaw<B>(head: &[u8], request: &Request<B>) -> Option<Flaw> {
     if head.len() >= HEAD_BYTES_MAX && memchr::memmem::find(head, b"\r\n\r\n").is_none() {
         return Some(Flaw::TooLarge);

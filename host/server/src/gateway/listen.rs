@@ -44,7 +44,7 @@ use stockade::limits::{
 
 /// Pause after a failed accept: without descriptors the next accept fails immediately, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection that was told to give up its place may take before another one is told.
+/// How long a connection that was asked to give up its place may take before another one is asked.
 const LEAVING_MAX: Duration = Duration::from_millis(100);
 /// How often failed accepts are logged.
 const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -129,7 +129,7 @@ impl Accept {
         }
     }
 
-    /// Accepts connections until the listener is told to stop.
+    /// Accepts connections until the listener is asked to stop.
     async fn accept_all(&self, socket: &TcpListener, connections: &mut JoinSet<()>) {
         let mut stopped = self.stopped.clone();
         let (mut failures, mut told) = (0_u64, None::<Instant>);
@@ -319,7 +319,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Resolves when the listener was told to stop, or was dropped.
+/// Resolves when the listener was asked to stop, or was dropped.
 async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }

@@ -8,7 +8,7 @@
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
 //!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
 //!            GET  /admin/actors/{kind}/{key}/export
-//!            POST /admin/verify?kind=                the whole store, told line by line
+//!            POST /admin/verify?kind=                the whole store, reported line by line
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!  both      GET  /health             GET /ready
 //! ```
@@ -92,9 +92,9 @@ pub const RESULT_HEADER: &str = "stockade-result";
 /// The users of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Callers of actors, and nobody else.
+    /// Callers of actors only.
     Public,
-    /// Operators, and nobody else.
+    /// Operators only.
     Admin,
 }
 

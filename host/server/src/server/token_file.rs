@@ -4,7 +4,7 @@
 //! Invariants:
 //! - The file is complete or absent, and never replaced: when two processes start first on one
 //!   directory, both read the token that one of them made.
-//! - Only the owner can read the file. A file that others can read is refused, since somebody else
+//! - Only the owner can read the file. A file that others can read is refused, since another user
 //!   may know the token.
 
 use std::fs::DirBuilder;

@@ -155,8 +155,8 @@ async fn a_connection_goes_on_after_a_refusal() {
             assert!(answer.contains("HTTP/1.1 200 OK"), "{line} {bytes}: {answer}");
         }
     }
-    // The body is too large to be read and dropped: the answer says so, and nobody sends another
-    // request in vain.
+    // The body is too large to be read and dropped: the answer says so, and the client does not send
+    // another request in vain.
     let bytes = DRAIN_BYTES_MAX + 1;
     let head =
         format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n");
