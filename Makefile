@@ -1,4 +1,4 @@
-# What one needs to know: `make demo`, `make test`, `make bench`, `make check`.
+# The main targets: `make demo`, `make test`, `make bench`, `make check`.
 # Each installs what is missing first, and does nothing twice.
 
 SHELL := /bin/bash
@@ -13,7 +13,7 @@ TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 .PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
 
 help:
-	@echo 'make demo    the whole path on real input, told step by step'
+	@echo 'make demo    the whole path on real input, shown step by step'
 	@echo 'make test    every test'
 	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
 	@echo 'make fuzz    generated (not coverage-guided) records, rows, arguments, bodies and SQL, FUZZ_SECONDS=n each (60)'
@@ -21,7 +21,7 @@ help:
 	@echo 'make damage  flips, cuts, swaps, ages and deletes files of a store: SEEDS=n (100) from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
-	@echo 'make soak-long  MINUTES=n (60) of everything at once; memory, threads and descriptors stay the same'
+	@echo 'make soak-long  MINUTES=n (60) of everything at the same time; memory, threads and descriptors stay the same'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
 	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
 	@echo 'make bench-peers  the same workload on us and on workerd and Rivet (from npm); writes target/bench/peers.json'
@@ -82,7 +82,7 @@ soak-long: setup
 	cargo build --locked --release --bin stockade
 	cargo test --locked --test it steady -- --nocapture
 
-# Alone in its process: what other tests need would count as well.
+# Alone in its process: the memory of other tests would count as well.
 large: export MIB ?= 512
 large: setup
 	cargo test --locked --test it large::a_large -- --nocapture
@@ -93,14 +93,14 @@ crash: export SEEDS := $(or $(SEEDS),20000)
 crash:
 	cargo test --locked -p stockade-depot --test crash -- --nocapture with_torn
 
-# Each seed is one piece of damage to a copy of a store, and everything asked of it; one line sums up.
+# Each seed damages one copy of a store in one place and sends every question to it; one line sums up.
 damage: export SEED := $(or $(SEED),1)
 damage: export SEEDS := $(or $(SEEDS),100)
 damage: setup
 	cargo test --locked --test it damage::one_piece -- --nocapture
 
-# The last commit whose processes tell nothing about themselves in the store. It is built as all of its
-# default members are, in the same target folder, so that dependencies are not compiled again.
+# The last commit whose processes record nothing about themselves in the store. It is built with all
+# of its default members, in the same target folder, so that dependencies are not compiled again.
 upgrade: FORMER ?= b36e898
 upgrade: TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 upgrade: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
@@ -115,8 +115,8 @@ upgrade: setup
 	cargo build --locked
 	cargo test --locked --test it upgrade:: -- --nocapture
 
-# Inputs are generated and mutated from what the formats look like, not guided by coverage. A
-# failure prints the SEED that repeats it.
+# Inputs are generated from the formats and mutated, not guided by coverage. A failure prints the
+# SEED that repeats it.
 fuzz: export FUZZ_SECONDS ?= 60
 fuzz:
 	cargo test --locked --lib fuzz:: -- --nocapture --test-threads=1
@@ -151,8 +151,8 @@ check: deny
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-hosts
 
-# Advisories are in a repository of their own, which is not reached from everywhere: then they are not
-# looked at, and that is said.
+# Advisories are in a repository of their own. Where it cannot be reached, they are not checked, and
+# the output says so.
 deny:
 	@cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || { \
 	  echo 'cargo-deny $(DENY_VERSION): building it, several minutes.'; \

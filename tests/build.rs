@@ -1,7 +1,7 @@
 //! Builds every test guest and example with the guest toolchain and names them in `guests.rs`.
 //!
-//! If they cannot be built, the reason is kept in the constants and told by the tests that need a
-//! guest: those fail, the others run, none is skipped.
+//! If they cannot be built, the constants keep the reason, and the tests that need a guest fail with
+//! it: the others run, none is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a build script fails by panicking")]
 

@@ -4,21 +4,21 @@ use core::fmt;
 
 use crate::bindings::context as raw;
 
-/// Why a question was not answered.
+/// Why the host did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Anything. The text is for people and may change at any time.
     Other(String),
 }
 
-/// Who the actor is. The same for the whole life of a generation.
+/// Who the actor is. The same throughout a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Which component answers to this actor's name: 1 to 64 bytes.
     pub kind: String,
     /// Which actor of its kind: 1 to 256 bytes.
     pub key: String,
-    /// Number of this life, counted by the store from 1. It only ever rises.
+    /// The number of this generation, counted by the store from 1. It only rises.
     pub generation: u64,
     /// SHA-256 of the component, in hex.
     pub component_digest: String,

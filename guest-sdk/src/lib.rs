@@ -20,8 +20,8 @@
 //! stockade-sdk = { path = "../../guest-sdk" }
 //! ```
 //!
-//! **2. Its methods**, in `world.wit`. Every function of an interface that the actor exports can
-//! be called by name, with arguments of these types. What this package imports is added by itself.
+//! **2. Its methods**, in `world.wit`. Every function of an interface that the actor exports can be
+//! called by name, with arguments of these types. The linker adds the imports of this package.
 //!
 //! ```wit
 //! package example:guestbook;
@@ -38,7 +38,7 @@
 //! world actor { export guestbook; }
 //! ```
 //!
-//! **3. The code.** [`world!`] makes a trait of each exported interface; the actor implements it.
+//! **3. The code.** [`world!`] makes a trait from each exported interface; the actor implements it.
 //! There is no `self`: one instance is one actor, and what must last is in the database.
 //!
 //! ```
@@ -121,21 +121,21 @@
 //!
 //! - A method call is not a transaction. Each statement commits by itself unless a
 //!   [`Transaction`] is open; a transaction that is dropped is rolled back, so `?` is safe in it.
-//! - A commit is *accepted* when the call returns. Nothing the actor says afterwards leaves the
-//!   host before it is durable, so there is nothing to wait for; [`Connection::flush`] is for the
-//!   rare actor that must know.
-//! - When a generation has lost its database, every call answers [`Error::Revoked`]: let it go up.
-//! - Thousands of rows are one call of the host: [`Statement::execute_many`] in, [`Statement::query`]
-//!   out, where text can be read without a copy.
+//! - A commit is *accepted* when the call returns. No later reply of the actor leaves the host
+//!   before the commit is durable, so there is nothing to wait for; [`Connection::flush`] is for
+//!   the rare actor that must know.
+//! - When a generation has lost its database, every call returns [`Error::Revoked`]: pass it up.
+//! - Thousands of rows take one call of the host: [`Statement::execute_many`] in,
+//!   [`Statement::query`] out, where text can be read without a copy.
 //! - A panic is a trap: the instance is gone, its committed data is not, and the next call starts a
 //!   new generation. In an actor nothing in this package panics.
 //!
 //! # Test an actor
 //!
-//! `cargo test` builds the package for your machine, where no host is: [`Connection::open`], the
-//! functions of [`context`] and [`log::write`] panic there. So keep what can be tested alone in plain
-//! functions, and test the actor in a real host, which is a library as well: in a package of its own,
-//! since it brings a compiler of wasm.
+//! `cargo test` builds the package for your machine, where there is no host: [`Connection::open`],
+//! the functions of [`context`] and [`log::write`] panic there. So keep code that needs no host in
+//! plain functions, and test the actor in a real host, which is a library as well. That test
+//! belongs in a package of its own, because the host brings a wasm compiler.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -159,8 +159,8 @@
 //! }
 //! ```
 //!
-//! Nothing is shared between two hosts with a directory each, so tests run beside each other. What a
-//! guest said when it died is in the error: `error.crash()`.
+//! Two hosts with a directory each share nothing, so tests can run in parallel. The last words of a
+//! guest that died are in the error: `error.crash()`.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -182,11 +182,11 @@ pub use sqlite::{
 #[doc(hidden)]
 pub use wit_bindgen;
 
-/// Makes Rust of the actor's own WIT: a trait `Guest` for each interface that its world exports,
+/// Makes Rust from the actor's own WIT: a trait `Guest` for each interface that its world exports,
 /// and the macro `export!`.
 ///
-/// Takes the path of a WIT file or folder, from the package's folder, or the options of
-/// `wit_bindgen::generate!` in braces. Use it in a module of its own.
+/// Takes the path of a WIT file or folder, relative to the package's folder, or the options of
+/// `wit_bindgen::generate!` in braces. Use the macro in a module of its own.
 ///
 /// ```
 /// mod bindings {

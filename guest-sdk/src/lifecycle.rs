@@ -30,18 +30,18 @@ pub enum Error {
 pub struct HandedOver {
     /// The bytes that [`Lifecycle::snapshot`] returned.
     pub state: Vec<u8>,
-    /// Whether nothing happened since: the generation before this one sealed it in order, no
+    /// Whether nothing happened since: the preceding generation sealed the snapshot in order, no
     /// commit followed, and the component is the same. If false, the state may be older than the
     /// database.
     pub current: bool,
-    /// The generation that made it.
+    /// The generation that made the snapshot.
     pub generation: u64,
 }
 
 /// Hooks of a generation's life. Each has a default that does nothing.
 ///
-/// Order of a life: `restore` (if a snapshot was handed over), `start`, any number of calls,
-/// `stop`, `snapshot`. After a trap, a fence loss or a host crash no hook runs. Export them with
+/// Order of hooks: `restore` (if a snapshot was handed over), `start`, any number of calls, `stop`,
+/// `snapshot`. After a trap, a fence loss or a host crash no hook runs. Export them with
 /// [`export_lifecycle!`](crate::export_lifecycle).
 ///
 /// ```
@@ -70,7 +70,7 @@ pub trait Lifecycle {
     /// Takes over the in-memory state of an earlier generation. SQL works.
     ///
     /// # Errors
-    /// If the state cannot be used; the generation is ended and the caller is told.
+    /// If the state cannot be used; the generation ends and the caller gets an error.
     fn restore(snapshot: HandedOver) -> Result {
         drop(snapshot);
         Ok(())
@@ -79,7 +79,7 @@ pub trait Lifecycle {
     /// Prepares for calls, for example migrates the schema. SQL works. Runs once per generation.
     ///
     /// # Errors
-    /// If the actor cannot run; the generation is ended and the caller is told.
+    /// If the actor cannot run; the generation ends and the caller gets an error.
     fn start() -> Result {
         Ok(())
     }
@@ -87,7 +87,7 @@ pub trait Lifecycle {
     /// The generation ends in order. SQL still works; by default for 5 seconds.
     ///
     /// # Errors
-    /// Recorded with the generation's exit; the end goes on.
+    /// Recorded with the generation's exit; the end continues.
     fn stop() -> Result {
         Ok(())
     }
@@ -97,7 +97,7 @@ pub trait Lifecycle {
     /// [`Error::Revoked`](crate::Error::Revoked).
     ///
     /// # Errors
-    /// Recorded as a missed snapshot; the end goes on.
+    /// Recorded as a missed snapshot; the end continues.
     fn snapshot() -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -153,7 +153,7 @@ impl<A: Lifecycle> raw::Guest for A {
     }
 }
 
-/// A hook's result in the words of the contract.
+/// Turns a hook's result into the WIT result.
 fn told<T>(result: Result<T>) -> Result<T, raw::Error> {
     result.map_err(|Error::Other(text)| raw::Error::Other(text))
 }

@@ -23,7 +23,7 @@ pub enum Error {
     Other(String),
 }
 
-/// Sends the records of the `log` crate from `info` upwards to the host. Calling it again does
+/// Sends the records of the `log` crate from `info` upwards to the host. A second call does
 /// nothing, so a method may begin with it; an actor with a
 /// [`Lifecycle`](crate::lifecycle::Lifecycle) calls it in `start`. Never blocks.
 ///
@@ -46,12 +46,12 @@ pub fn init() {
 /// assert_eq!(log::max_level(), log::LevelFilter::Trace);
 /// ```
 pub fn init_from(level: LevelFilter) {
-    // An error means that a logger is set already: ours, or one the actor chose itself.
+    // An error means that a logger is set already: this one, or one that the actor chose.
     drop(::log::set_logger(&HostLog));
     ::log::set_max_level(level);
 }
 
-/// Writes one line with fields, and says what became of it. Never blocks.
+/// Writes one line with fields. Unlike the macros, it reports a refused line. Never blocks.
 ///
 /// # Errors
 /// [`Error::TooLong`] above 16 KiB, [`Error::TooMany`] after 1,000 lines in a call, by default.
@@ -91,7 +91,7 @@ impl Log for HostLog {
             return;
         }
         let mut fields = Fields(vec![("target".to_owned(), record.target().to_owned())]);
-        // Our visitor never fails, and a source that does has given what it could.
+        // The visitor never fails, and a source that fails has given the pairs that it could.
         drop(record.key_values().visit(&mut fields));
         let fields: Vec<(&str, &str)> =
             fields.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

@@ -1,4 +1,4 @@
-//! Schemas that grow: an ordered list of SQL steps, and a table that knows which were taken.
+//! Schemas that grow: an ordered list of SQL steps, and a table of the steps that were taken.
 //!
 //! Invariants:
 //! - each step and its row in the table are one transaction: a step is taken whole or not at all;
@@ -19,14 +19,14 @@ const TAKE: &str = "INSERT INTO schema_migration (version, sql) VALUES (?, ?)";
 /// Why the schema could not be brought up to date.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Error {
-    /// The database was written by newer code: it has more steps than are known here.
+    /// The database was written by newer code: it has more steps than this code knows.
     Newer {
         /// Steps that the database has taken.
         database: usize,
         /// Steps that this code knows.
         code: usize,
     },
-    /// A step that the database has taken is not the one of this code.
+    /// A step that the database has taken differs from the step in this code.
     Edited {
         /// Its number, from 1.
         step: usize,
@@ -35,7 +35,7 @@ pub enum Error {
     Step {
         /// Its number, from 1.
         step: usize,
-        /// What SQLite or the host said.
+        /// The error of SQLite or the host.
         cause: SqlError,
     },
     /// The table of steps could not be read.
@@ -110,7 +110,7 @@ impl<'s> Migrations<'s> {
         Ok(Applied { before, taken: self.steps.len() - before })
     }
 
-    /// How many steps were taken, if they are those of this code.
+    /// Compares the taken steps with those of this code, and returns how many were taken.
     fn check(&self, taken: &[(usize, String)]) -> Result<usize, Error> {
         if taken.len() > self.steps.len() {
             return Err(Error::Newer { database: taken.len(), code: self.steps.len() });

@@ -1,8 +1,9 @@
-//! What stands in for the host where there is none: in `cargo test` of an actor's package.
+//! The replacement for the host where there is none: in `cargo test` of an actor's package.
 //!
-//! Without it generated code ends the whole test program by SIGABRT, in a function that nobody wrote.
+//! Without it, generated code ends the whole test program by SIGABRT, in a function of the
+//! generator.
 
-/// To be called before the host is, wherever an actor begins to talk to it.
+/// Called wherever an actor begins to use the host, before the host is called.
 ///
 /// # Panics
 /// Always, unless this code is a component.
@@ -20,7 +21,7 @@ pub(crate) fn needs_host() {
 mod tests {
     use crate::{Connection, context, log};
 
-    /// The message of the panic, which is one of the code that called, not of generated code.
+    /// The panic and its message. Its place is that of the calling code, not of generated code.
     #[track_caller]
     fn check(call: impl FnOnce() + std::panic::UnwindSafe) {
         let panicked = std::panic::catch_unwind(call).expect_err("there is no host");

@@ -1,4 +1,4 @@
-//! Debian's package index, cut at empty lines and sent to the catalog, with a progress bar.
+//! Debian's package index, cut at empty lines and sent to the catalog actor, with a progress bar.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::{ok_of, say};
 /// Bytes of text in one call: one transaction, one commit.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Takes the index in; how many packages the catalog has then.
+/// Sends the index to the catalog. Returns how many packages the catalog has then.
 pub(crate) fn ingest(host: &Program, dir: &Path) -> Result<u64> {
     let text = fetch(&dir.join("Packages"))?;
     let bar = ProgressBar::new(u64::try_from(text.len())?);
@@ -42,7 +42,7 @@ pub(crate) fn ingest(host: &Program, dir: &Path) -> Result<u64> {
     Ok(packages)
 }
 
-/// Runs the example's script; the index is tens of megabytes of text.
+/// Runs the example's script. The index is tens of megabytes of text.
 fn fetch(to: &Path) -> Result<String> {
     say("$ examples/catalog/fetch-index.sh > Packages");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/catalog/fetch-index.sh");
@@ -54,7 +54,8 @@ fn fetch(to: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Where to cut: after the last whole record that fits, or after the first if none fits.
+/// Where to cut the text: after the last whole record that fits, or after the first record if none
+/// fits.
 fn cut(text: &str) -> usize {
     if text.len() <= CHUNK_BYTES {
         return text.len();

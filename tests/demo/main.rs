@@ -1,7 +1,7 @@
-//! `make demo`: the whole path on real input, told step by step, with the real program.
+//! `make demo`: the main job on real input, shown step by step, with the real program.
 //!
-//! Fails at the first thing that is not as it should be. The servers it starts are killed by their
-//! own process id, whatever happens.
+//! The demo fails at the first wrong result. It kills the servers that it starts by their own
+//! process ids, in every case.
 
 #![allow(
     clippy::print_stdout,
@@ -23,9 +23,9 @@ use serde_json::{Value as Json, json};
 use stockade_tests::guest::{self, Guest};
 use stockade_tests::program::{self, Program};
 
-/// How long writes go on before the host is killed.
+/// How long writes run before the host is killed.
 const WRITING: Duration = Duration::from_millis(1500);
-/// Fewer packages than any main suite of Debian of the last years.
+/// Fewer packages than any main suite of a recent Debian has.
 const PACKAGES_MIN: u64 = 50_000;
 
 fn main() -> Result<()> {
@@ -102,7 +102,7 @@ fn serve(data: &Path) -> Result<Program> {
     Ok(host)
 }
 
-/// Runs a command of the program and shows what it says.
+/// Runs a command of the program and shows its output.
 fn stockade(host: &Program, arguments: &[&str]) -> Result<()> {
     let shown: Vec<String> = arguments
         .iter()
@@ -138,8 +138,8 @@ fn search(host: &Program, query: &str) -> Result<()> {
     Ok(())
 }
 
-/// Increments until the host is gone; how many increments were acknowledged. One writer, so that at
-/// most one is neither acknowledged nor surely lost.
+/// Increments until the host is gone; returns how many increments were acknowledged. With one
+/// writer, at most one increment is in doubt.
 fn write_until_killed(host: Program) -> Result<u64> {
     let acknowledged = Arc::new(AtomicU64::new(0));
     let host = Arc::new(host);
@@ -175,7 +175,7 @@ fn check_counter(host: &Program, acknowledged: u64) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file with an SQLite that is not ours: Python's or the command line's.
+/// Opens a file with an SQLite other than the bundled one: Python's or the command line's.
 fn stock_sqlite(file: &Path, sql: &str) -> Result<()> {
     let check = "PRAGMA integrity_check";
     let script = "import sqlite3, sys\n\

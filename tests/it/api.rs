@@ -1,10 +1,10 @@
-//! What the published packages export, by name, beside a list that is kept in the tree: an export
-//! comes and goes on purpose. `UPDATE_API=1` writes the list anew.
+//! What the published packages export, by name, compared with a list that is kept in the tree: an
+//! export is added or removed deliberately. `UPDATE_API=1` writes the list again.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Where exports stand, and the path under which users find them.
+/// The files with exports, and the path under which users find them.
 const HOMES: [(&str, &str); 9] = [
     ("guest-sdk/src/lib.rs", "stockade_sdk"),
     ("host/depot/src/lib.rs", "stockade_depot"),
@@ -21,7 +21,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Names that a file exports at its top level.
+/// The names that a file exports at its top level.
 fn exports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = text;

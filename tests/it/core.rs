@@ -1,5 +1,5 @@
-//! The host's core under load and misuse: what a caller is told, what holds up whom, what is left
-//! behind.
+//! The host's core under load and misuse: the answers of callers, which calls hold up others, and
+//! what an ended generation leaves behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use tokio::task::JoinHandle;
 
-/// Far above what any of these may take, far below the hour that a guest sleeps.
+/// Far above what any of these calls may take, far below the hour that a guest sleeps.
 const SOON: Duration = Duration::from_secs(8);
 
 fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> JoinHandle<Answer> {
@@ -48,8 +48,8 @@ async fn waiter(site: &Site) -> (TestHost, ActorId) {
 
 // --- guests that wait inside the host -------------------------------------------------------------
 
-/// A guest that sleeps runs no instruction, so no epoch stops it: it held its actor for as long as
-/// it liked, past every deadline.
+/// A guest that sleeps runs no instruction, so no epoch stops it. A regression: it held its actor
+/// as long as it liked, past every deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_sleeps_in_the_host_ends_at_its_deadline() {
     let site = Site::new();
@@ -58,7 +58,7 @@ async fn a_call_that_sleeps_in_the_host_ends_at_its_deadline() {
     let actor = actor(guest::HOSTILE_WAIT, "one");
     let error = error_of("nap", call(&host, &actor, "nap", json!([3_600_000]))).await;
     assert!(matches!(error, HostError::BudgetExhausted { .. }), "{error:?}");
-    // What it wrote before is told, and kept.
+    // What the guest wrote before is in the verdict, and kept.
     let error = error_of("nap", call(&host, &actor, "write-and-nap", json!([1, 3_600_000]))).await;
     assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(1));
@@ -87,7 +87,7 @@ fn missed(exit: &ExitInfo) -> Json {
     serde_json::to_value(&exit.snapshot).unwrap()["outcome"].clone()
 }
 
-/// Within 100 ms of the loss becoming known nothing of that generation runs, whether the guest
+/// Within 100 ms after the loss becomes known nothing of that generation runs, whether the guest
 /// loops without ever calling its host or waits inside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_fence_ends_a_guest_that_never_calls_the_host_again() {
@@ -112,10 +112,11 @@ async fn a_lost_fence_ends_a_guest_that_never_calls_the_host_again() {
     }
 }
 
-// --- what callers are told ------------------------------------------------------------------------
+// --- what callers get
+// -----------------------------------------------------------------------------
 
-/// Many commits of one call: the first was applied and its answer lost, the others never sent. The
-/// caller was told "not committed".
+/// Several commits of one call: the first was applied and its answer lost, the others were never
+/// sent. A regression: the caller got "not committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_first_commit_is_in_doubt_is_not_told_that_nothing_was_kept() {
     let site = Site::new();
@@ -136,8 +137,8 @@ async fn a_call_whose_first_commit_is_in_doubt_is_not_told_that_nothing_was_kept
     host.host.shutdown().await;
 }
 
-/// The fence was seen to be lost, by another call's confirmation, while a commit that had been
-/// applied still waited for its answer: its caller was told "not committed" at once.
+/// Another call's confirmation found the fence lost while an applied commit still waited for its
+/// answer. A regression: the caller of that commit immediately got "not committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_stopped_is_told_what_became_of_its_own_commit() {
     let site = Site::new();
@@ -162,8 +163,8 @@ async fn a_call_that_is_stopped_is_told_what_became_of_its_own_commit() {
     new.host.shutdown().await;
 }
 
-/// Calls that wrote nothing, behind another's commit that was lost, were told that a commit of
-/// theirs may have been kept.
+/// Calls that wrote nothing, behind a lost commit of another call. A regression: their callers were
+/// informed that a commit of theirs may have been kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_wrote_nothing_may_be_repeated_after_anothers_lost_commit() {
     let site = Site::new();
@@ -183,7 +184,8 @@ async fn calls_that_wrote_nothing_may_be_repeated_after_anothers_lost_commit() {
     host.host.shutdown().await;
 }
 
-/// A call cut off by the end of the host's patience may have written: it was told to try again.
+/// A call that the host cut off at the end of its wait may have written. A regression: its caller
+/// was advised to try again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_cut_off_by_a_shutdown_is_not_told_to_try_again() {
     let site = Site::new();
@@ -205,8 +207,8 @@ async fn a_call_cut_off_by_a_shutdown_is_not_told_to_try_again() {
     assert!(matches!(error, HostError::ShuttingDown), "{error:?}");
 }
 
-/// The first statement had committed, the second one failed: the operator's program was told to fix
-/// or repeat the request, and would have run the first one twice.
+/// The first statement committed, the second one failed. A regression: the operator's program was
+/// advised to fix or repeat the request, and would have run the first statement twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
     let site = Site::new();
@@ -256,7 +258,7 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
                 assert!(error.code() != stockade::error::Code::Internal, "{text}");
             }
         }
-        // Whatever lives now is whole: the first call after all that works.
+        // A generation that runs now is sound: the first call after all that works.
         host.ok(&actor, "count", json!([])).await;
     }
     soon("destroy", host.host.destroy(&actor)).await.unwrap();
@@ -266,8 +268,8 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     host.host.shutdown().await;
 }
 
-/// Whatever calls and other deploys do meanwhile: when a deploy has returned, the next call runs
-/// what it deployed.
+/// Whatever calls and other deploys run at the same time: when a deploy has returned, the next call
+/// runs the deployed component.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
     let site = Site::new();
@@ -275,7 +277,7 @@ async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
     let deploy = |n: u8| {
         let host = host.host.clone();
         let mut wasm = guest::HOSTILE_WAIT.wasm().unwrap();
-        // Another component that does the same: an empty custom section at its end.
+        // Another component with the same behaviour: an empty custom section at its end.
         wasm.extend([0, 2, 1, b'a' + n]);
         async move { host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await }
     };
@@ -330,7 +332,8 @@ async fn stops_sleeps_and_calls_in_any_order_lose_nothing() {
     assert!(soon("shutdown", host.host.shutdown()).await.orderly);
 }
 
-/// Several actors that woke at once all asked the same idle one to make room.
+/// A regression: several actors that woke at the same time all asked the same idle actor to make
+/// room.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_actors_make_room_for_as_many_as_wake_at_once() {
     let site = Site::new();
@@ -349,7 +352,7 @@ async fn idle_actors_make_room_for_as_many_as_wake_at_once() {
     host.host.shutdown().await;
 }
 
-/// An actor that is busy when room is needed makes room when it is done.
+/// An actor that is busy when room is needed makes room when its call is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_becomes_idle_makes_room() {
     let site = Site::new();
@@ -362,7 +365,8 @@ async fn an_actor_that_becomes_idle_makes_room() {
     host.host.shutdown().await;
 }
 
-/// As many statements without end as there are threads for guests held up every other actor.
+/// A regression: as many endless statements as there are threads for guests held up every other
+/// actor.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_sql_of_some_actors_holds_up_no_other() {
     let site = Site::new();
@@ -396,8 +400,9 @@ fn config(site: &Site, name: &str, lease: Duration) -> HostConfig {
     config
 }
 
-/// A process that was frozen, or whose embedder did not drive its runtime for a while, took every
-/// other process for dead; and was itself taken for dead while it was only idle.
+/// A regression: a process that was frozen, or whose embedder did not drive its runtime for a
+/// while, took every other process for dead; and other processes took it for dead while it was only
+/// idle.
 #[test]
 fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     const LEASE: Duration = Duration::from_millis(400);
@@ -423,7 +428,8 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     two.block_on(second.shutdown());
 }
 
-/// The only thread of the caller's runtime waits for the answer: the host needs none of it.
+/// The only thread of the caller's runtime waits for the answer: the host does not need that
+/// thread.
 #[test]
 fn a_caller_may_block_its_own_runtime() {
     let site = Site::new();
@@ -447,8 +453,8 @@ fn a_caller_may_block_its_own_runtime() {
     callers.block_on(host.shutdown());
 }
 
-/// The caller's runtime has one thread, which has stopped to wait: no answer is left to it, and the
-/// actor's end, which waits for each, comes all the same.
+/// The caller's runtime has one thread, which has stopped waiting: no answer is left to that
+/// runtime, and the actor's end, which waits for each answer, completes all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let site = Site::new();
@@ -461,7 +467,7 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let (calling, of) = (host.clone(), actor.clone());
     let left = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // Its first call: `start` makes a table, which the answer waits for.
+        // The first call of the actor: `start` makes a table, and the answer waits for that commit.
         runtime.spawn(async move { calling.call(&of, "count", Arguments::Json(json!([]))).await });
         runtime.block_on(async {
             for _ in 0..16 {
@@ -482,7 +488,7 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     host.shutdown().await;
 }
 
-/// Two hosts of one process and one directory: the lock of the one is not free for the other.
+/// Two hosts of one process and one directory: neither takes the other's lock for free.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_process_leave_each_other_alone() {
     let site = Site::new();
@@ -499,7 +505,8 @@ async fn hosts_of_one_process_leave_each_other_alone() {
         assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
         owner.stop(&actor).await.unwrap();
     }
-    // One that is dropped without a word has let go of its lock: nobody waits for its lease.
+    // A host that is dropped without a shutdown has released its lock: the next one need not wait
+    // for its lease.
     count(&first).await.unwrap();
     drop(first);
     let begun = Instant::now();
@@ -510,8 +517,8 @@ async fn hosts_of_one_process_leave_each_other_alone() {
     second.shutdown().await;
 }
 
-/// A host that cannot start says why; it panicked, because it dropped its guests' runtime where
-/// that must not be done.
+/// A host that cannot start reports the cause. A regression: it panicked, because it dropped its
+/// guests' runtime inside another runtime.
 #[tokio::test]
 async fn a_host_that_cannot_start_says_why() {
     let site = Site::new();
@@ -536,15 +543,15 @@ async fn a_host_that_is_dropped_leaves_nothing_behind() {
         assert!(begun.elapsed() < SOON, "the store is still held");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // What it owned is a ghost, and its successor goes on.
+    // The actor that the dropped host owned is a ghost, and its successor takes over.
     let next = site.usurper().start().await;
     let rows = next.take_over_and_call(&actor, "count", json!([])).await.unwrap();
     assert_eq!(rows, json!({"ok": 1}));
     next.host.shutdown().await;
 }
 
-/// A second `shutdown` came back while the first was still at work, and a program that ended then
-/// cut it off; one that was given up half way could never be finished.
+/// A regression: a second `shutdown` returned while the first was still at work, so a program that
+/// then ended cut it off; and a `shutdown` that was given up half way could never be finished.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_shutdown_returns_when_the_host_has_ended() {
     let site = Site::new();

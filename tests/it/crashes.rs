@@ -1,5 +1,5 @@
-//! The crash policy: a crash costs one start, a row of them a wait, a long row the breaker; and what
-//! closes it again.
+//! The crash policy: one crash costs one start, several in a row a wait, `crashes_max` in a row
+//! open the breaker; and what closes the breaker.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn call(host: &TestHost, actor: &ActorId, method: &str) -> JoinHandle<Result<Rep
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(json!([]))).await })
 }
 
-/// A host with an actor that traps on demand, `crashes_max` crashes before its breaker opens.
+/// A host with an actor that traps on demand; its breaker opens at `crashes_max` crashes.
 async fn stand(site: &Site, crashes_max: u64, backoff_ms: u64) -> (TestHost, ActorId) {
     let host = site.host().start().await;
     host.deploy_with(guest::LIFECYCLE_TRAP, set(crashes_max, backoff_ms)).await;
@@ -46,7 +46,8 @@ async fn trap(host: &TestHost, actor: &ActorId) {
     assert!(matches!(answer, Err(HostError::Trapped { .. })), "{answer:?}");
 }
 
-/// The call is refused by the breaker; how many crashes it names, and when to come back.
+/// Asserts that the breaker refuses the call; returns the number of crashes and the wait that it
+/// names.
 async fn refused(host: &TestHost, actor: &ActorId) -> (u32, u64) {
     let error = host.call(actor, "read", json!([])).await.expect_err("the breaker is open");
     let advice = (error.retry(), error.retry_after().is_some());
@@ -73,7 +74,7 @@ async fn a_row_of_crashes_opens_the_breaker_and_operators_see_it() {
     let info = host.host.info(&actor).await.unwrap();
     assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 2));
     assert!(info.next_attempt.is_some_and(|wait| wait <= Duration::from_millis(NEVER_MS)));
-    // Other actors of the kind are not concerned.
+    // Other actors of the kind are not affected.
     let other = stockade_tests::host::actor(guest::LIFECYCLE_TRAP, "other");
     host.ok(&other, "write", json!([])).await;
     assert_eq!(host.host.info(&other).await.unwrap().restarts, 0);
@@ -95,7 +96,7 @@ async fn the_breaker_holds_across_a_restart_of_the_host() {
             host.host.shutdown().await;
             site.host().start().await
         } else {
-            // It is never told that it is dead.
+            // The host gets no notice of its death.
             site.usurper().start().await
         };
         let begun = std::time::Instant::now();
@@ -126,7 +127,7 @@ async fn one_trial_at_a_time_and_a_good_one_closes_the_breaker() {
     }
     let (_, wait_ms) = refused(&host, &actor).await;
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-    // Many at once: one is the trial, and fails; the others are refused.
+    // Many calls at the same time: one is the trial, and fails; the others are refused.
     let calls: Vec<_> = (0..5).map(|_| call(&host, &actor, "trap-now")).collect();
     let (mut trials, mut others) = (0, 0);
     for call in calls {
@@ -137,7 +138,7 @@ async fn one_trial_at_a_time_and_a_good_one_closes_the_breaker() {
         }
     }
     assert_eq!((trials, others), (1, 4));
-    // The wait has doubled. The next trial is good: the row of crashes has ended.
+    // The wait has doubled. The next trial succeeds: the row of crashes ends.
     let (restarts, wait_ms) = refused(&host, &actor).await;
     assert_eq!(restarts, 3);
     assert!(wait_ms > 1_500, "{wait_ms}");
@@ -149,8 +150,7 @@ async fn one_trial_at_a_time_and_a_good_one_closes_the_breaker() {
     host.host.shutdown().await;
 }
 
-/// A bad input that one caller sends again and again, between calls of others that are answered,
-/// never opens the breaker.
+/// A bad input that one caller repeats, between answered calls of others, never opens the breaker.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_input_does_not_take_the_actor_from_others() {
     let site = Site::new();
@@ -175,7 +175,7 @@ async fn calls_wait_for_the_backoff_below_the_limit() {
     assert!(info.next_attempt.is_some() && info.status == ActorStatus::Asleep, "{info:?}");
     trap(&host, &actor).await;
     assert!(begun.elapsed() >= Duration::from_millis(1_000), "{:?}", begun.elapsed());
-    // From here on the wait is too long for anyone but a reset or a shutdown.
+    // From here on the wait is too long for every caller but a reset or a shutdown.
     host.deploy_with(guest::LIFECYCLE_TRAP, set(9, NEVER_MS)).await;
     let waiting = call(&host, &actor, "read");
     let queued = call(&host, &actor, "read");
@@ -211,7 +211,8 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
         }
         assert_eq!(refused(&host, &actor).await.0, 2, "{what}");
     }
-    // Another component that does the same, and so fails the same way: it gets its own chance.
+    // Another component with the same behaviour, so it fails the same way; but its count starts at
+    // 0.
     let mut wasm = guest::LIFECYCLE_SNAPSHOT.wasm().unwrap();
     wasm.extend([0, 2, 1, b'x']);
     let mut manifest = Manifest::default();
@@ -227,8 +228,8 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
     host.host.shutdown().await;
 }
 
-/// A life that ends without a word, by the death of its process or by a lost fence, says nothing
-/// about the component: the count stays.
+/// A generation that ends by the death of its process or by a lost fence says nothing about the
+/// component: the count stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_counts_neither_way() {
     let site = Site::new();
@@ -236,7 +237,8 @@ async fn a_process_that_dies_counts_neither_way() {
     for _ in 0..2 {
         trap(&host, &actor).await;
     }
-    // The third life has counted both. Its call is never heard, so that nothing proves it.
+    // The third generation has counted both. The answer of its call never leaves, so the count is
+    // not reset.
     let commit = host.store.arm(Step::Commit, 1, Fault::Hold);
     let writing = call(&host, &actor, "write");
     commit.fired().await;
@@ -287,7 +289,7 @@ async fn a_trap_waits_for_the_verdicts_of_earlier_calls() {
     host.host.shutdown().await;
 }
 
-/// The same through the program: what callers get, what operators see and do.
+/// The same through the program: the answers of callers, and the commands of operators.
 #[test]
 fn operators_see_a_crash_loop_and_end_it() {
     let dir = tempfile::tempdir().unwrap();

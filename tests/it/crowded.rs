@@ -1,5 +1,5 @@
-//! The memory of all guests together is bounded: idle actors sleep, the largest first, and only then
-//! is somebody refused, by name.
+//! The memory of all guests together is bounded: idle actors are put to sleep, the largest first,
+//! and only then a request is refused, with the limit's name.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
 const MIB: u64 = 1 << 20;
-/// What each of these guests may grow to.
+/// The memory to which each of these guests may grow.
 const EACH: u64 = 32 * MIB;
 
 async fn host(site: &Site, guest_bytes_max: u64) -> TestHost {
@@ -24,7 +24,7 @@ async fn host(site: &Site, guest_bytes_max: u64) -> TestHost {
     host
 }
 
-/// Runs a method beside the test.
+/// Runs a method concurrently with the test.
 fn beside(
     host: &TestHost,
     key: &str,
@@ -37,8 +37,8 @@ fn beside(
     })
 }
 
-/// An actor that grows to its limit and then computes. It is not idle between the two, or it might be
-/// put to sleep.
+/// An actor that grows to its limit and then computes. It is not idle between the two, so it cannot
+/// be put to sleep.
 async fn busy(host: &TestHost) -> tokio::task::JoinHandle<Result<Json, HostError>> {
     let (calls, grown) = (host.host.clone(), host.host.clone());
     let busy = tokio::spawn(async move {
@@ -63,7 +63,7 @@ async fn idle_actors_make_room_the_largest_first() {
     host.call(&small, "hello", json!([])).await.unwrap();
     for n in 0..12 {
         let large = actor(guest::HOSTILE_LOOP, &format!("large {n}"));
-        // Nobody is refused: each gets all that its kind may have.
+        // Nothing is refused: each actor gets all that its kind may have.
         let pages = host.call(&large, "grow", json!([])).await.unwrap();
         assert!(pages.as_u64() > Some(EACH / (64 << 10) - 60), "{pages}");
         assert!(host.host.guest_bytes() <= max, "{}", host.host.guest_bytes());
@@ -78,7 +78,7 @@ async fn idle_actors_make_room_the_largest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_busy_actors_hold_is_refused_to_others_by_name() {
     let site = Site::new();
-    // One of them and a few small ones.
+    // One large actor and a few small ones.
     let host = host(&site, EACH).await;
     let busy = busy(&host).await;
     host.call(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await.unwrap();
@@ -95,7 +95,7 @@ async fn what_busy_actors_hold_is_refused_to_others_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_wakes_where_there_is_no_room() {
     let site = Site::new();
-    // One of them and no other.
+    // One large actor and no other.
     let host = host(&site, EACH - 2 * MIB + (400 << 10)).await;
     let busy = busy(&host).await;
     let error = beside(&host, "small", "hello").await.unwrap().unwrap_err();
@@ -137,7 +137,7 @@ async fn a_flood_of_the_log_is_dropped_and_counted() {
     host.host.shutdown().await;
 }
 
-/// A value of the engine is larger than the byte that it is made of.
+/// A value of the engine is larger than the byte from which it is made.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_take_room_until_their_callers_have_them() {
     let site = Site::new();

@@ -1,14 +1,14 @@
-//! Damage: what it is answered (`answers.rs`), what the check of everything says (`whole.rs`), and, here,
-//! a store with one piece of damage, chosen by a seed: whatever is asked of it is answered right, or is
-//! said to be damaged; nothing older, nobody else's, no second actor. And `verify` knows.
-//!
+//! Damage: what calls answer (`answers.rs`), what the check of the whole store reports
+//! (`whole.rs`), and, here, a store with one piece of damage, chosen by a seed. Every answer is
+//! right or `depot.corrupt`: no older value, no other actor's data, no second actor. And `verify`
+//! finds the damage.
 //! ```text
 //!  three images of one store: old ─> at rest (logs cut) ─> killed (logs full)
 //!  each seed: a copy of one ─> one piece of damage (`hurt.rs`) ─> a host on it
 //!             ─> check of everything ─> all actors are asked everything, twice (`ask.rs`)
 //! ```
-//! What is right was asked of an undamaged copy in the same words. `SEEDS=n` tries more of them
-//! (`make damage`), `SEED=n` is the first one: a failure prints its own, which repeats it.
+//! The right answers come from an undamaged copy. `SEEDS=n` runs more seeds (`make damage`),
+//! `SEED=n` sets the first one: a failure prints its seed, which repeats it.
 
 mod answers;
 mod ask;
@@ -23,7 +23,7 @@ use ask::{Asked, Outcome};
 use hurt::Random;
 use images::{Image, Images};
 
-/// Seeds in `make test`: each is two starts of a host and some 200 calls.
+/// Seeds in `make test`: each takes two starts of a host and some 200 calls.
 const SEEDS: u64 = 12;
 
 fn number(name: &str, default: u64) -> u64 {

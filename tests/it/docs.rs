@@ -1,4 +1,4 @@
-//! The actors of the documents work as they are printed.
+//! The actors in the documents work as printed.
 
 use serde_json::json;
 use stockade_tests::guest;

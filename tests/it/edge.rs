@@ -13,10 +13,10 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use stockade_tests::program::{self, Program};
 
-/// Long enough for a loaded machine, where something must happen at all.
+/// Long enough for a loaded machine, where the event must happen at all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends a request as it is written and reads until the other side closes.
+/// Sends a request exactly as written and reads until the other side closes.
 fn raw(address: &str, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -24,7 +24,7 @@ fn raw(address: &str, request: &str) -> Vec<u8> {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no end: {error}"),
-        // A reset after the answer is an answer, too.
+        // A reset after the answer counts as an answer, too.
         _ => answer,
     }
 }

@@ -1,5 +1,5 @@
-//! The orderly end, step by step: its order for every reason, what a hook that fails leaves behind,
-//! and what waits meanwhile.
+//! The orderly end, step by step: its order for every reason, what a failed hook leaves behind, and
+//! which requests wait in the meantime.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use stockade_tests::recorder::Recorder;
 use tokio::task::JoinHandle;
 
 /// The steps of an orderly end after those of a call in progress, as `docs/protocol.md` has them.
-/// The seal stands twice: when the store was asked for it, and when it had answered.
+/// The seal is listed twice: when the store was asked for it, and when the store had answered.
 const ORDER: [&str; 9] = [
     "AnswersJoined",
     "StopHook",
@@ -43,14 +43,14 @@ fn call(
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
 }
 
-/// Another component that does the same: an empty custom section at its end.
+/// Another component with the same behaviour: an empty custom section at its end.
 fn another(guest: Guest) -> Vec<u8> {
     let mut wasm = guest.wasm().unwrap();
     wasm.extend([0, 2, 1, b'x']);
     wasm
 }
 
-/// How an actor comes to its orderly end.
+/// The reasons for an orderly end.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Sleep,
@@ -61,7 +61,7 @@ enum Way {
 
 const WAYS: [Way; 4] = [Way::Sleep, Way::Stop, Way::Upgrade, Way::Shutdown];
 
-/// One actor awake, its host watched.
+/// One awake actor, on a host whose steps are recorded.
 async fn stand(site: &Site, guest: Guest, way: Way) -> (TestHost, std::sync::Arc<Recorder>) {
     let recorder = Recorder::new();
     let host = site.host().recorder(&recorder).start().await;
@@ -94,7 +94,7 @@ async fn every_orderly_end_goes_in_order() {
         recorder.seen(EndStep::Reported, 1).await;
         assert_eq!(recorder.of(&actor), order(&[]), "{way:?}");
         host.host.shutdown().await;
-        // And what the steps mean, from the store: sealed, with the snapshot.
+        // And the effect of the steps, from the store: sealed, with the snapshot.
         let state =
             stockade_depot::Store::actor(&site.open_store(), &actor).await.unwrap().unwrap();
         assert_eq!((state.head.sealed, state.handed_over), (true, Some(Generation(1))), "{way:?}");
@@ -108,12 +108,12 @@ async fn a_call_in_progress_is_finished_before_the_end_goes_on() {
         let (host, recorder) = stand(&site, guest::LIFECYCLE_STORM, way).await;
         let actor = actor(guest::LIFECYCLE_STORM, "one");
         host.ok(&actor, "count", json!([])).await;
-        // Compiled before, so that the deploy comes while the call runs.
+        // Compiled before, so that the deploy happens while the call runs.
         host.host
             .deploy("warm", another(guest::LIFECYCLE_STORM), Manifest::default())
             .await
             .unwrap();
-        // Its answer is held back as well: it must be heard before the seal.
+        // The answer is held back as well: it must leave before the seal.
         let commit = host.store.arm(Step::Commit, 1, Fault::HoldAnswer);
         let holding = call(&host, &actor, "hold", json!([2_000]));
         commit.fired().await;
@@ -130,8 +130,8 @@ async fn a_call_in_progress_is_finished_before_the_end_goes_on() {
     }
 }
 
-/// A call that is longer than an operator waits was ended as if it had crashed: the head stayed
-/// unsealed, and the component was blamed.
+/// A call that is longer than an operator waits is interrupted. A regression: it ended as if it had
+/// crashed, so the head stayed unsealed and the component was blamed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     let site = Site::new();
@@ -151,7 +151,7 @@ async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     let error = holding.await.unwrap().expect_err("it was interrupted");
     let of_operator = matches!(error, HostError::Ended { reason: Reason::Operator, .. });
     assert!(of_operator, "{error:?}");
-    // Its rows were kept, so it must not be told to try again.
+    // Its rows were kept, so its caller must not be advised to try again.
     assert_eq!((error.verdict(), error.retry()), (Some(Verdict::Committed), Retry::UnknownOutcome));
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(3));
     assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
@@ -162,9 +162,10 @@ fn outcome(exit: &ExitInfo) -> Json {
     serde_json::to_value(&exit.snapshot).unwrap()
 }
 
-// --- what waits meanwhile ---------------------------------------------------------------------------
+// --- requests that wait in the meantime
+// -------------------------------------------------------------
 
-/// What comes while a generation ends waits, bounded, and the next generation serves it.
+/// Requests that arrive while a generation ends wait, bounded, and the next generation serves them.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_come_during_an_end_are_served_by_the_next_generation() {
     for way in [Way::Sleep, Way::Stop, Way::Upgrade] {
@@ -181,7 +182,7 @@ async fn calls_that_come_during_an_end_are_served_by_the_next_generation() {
         let seal = host.store.arm(Step::Seal, 1, Fault::Hold);
         let during = async {
             seal.fired().await;
-            // Two find room, the third one does not.
+            // Two requests find room, the third one does not.
             let calls = [0, 1, 2].map(|_| call(&host, &actor, "write", json!([])));
             while !calls.iter().any(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -225,8 +226,8 @@ fn shown(program: &Program, actor: &str) -> String {
     program::run(&["--admin", &program.admin, "actors", "show", actor]).unwrap().1
 }
 
-/// Every way in which the hooks of an end can fail, from the program's own output; and what is
-/// still told of it after a restart.
+/// Every way in which the hooks of an end can fail, from the program's own output; and what the
+/// program still reports after a restart.
 #[test]
 fn hooks_that_fail_are_told_by_the_program() {
     let dir = tempfile::tempdir().unwrap();
@@ -262,7 +263,7 @@ fn hooks_that_fail_are_told_by_the_program() {
         assert_eq!(read, json!({"ok": [0, 4]}), "{actor}: the memory is gone, the data is not");
         actors(&server, "stop", &actor);
     }
-    // A `stop` hook that answers an error is told; the snapshot is taken all the same.
+    // A `stop` hook that returns an error is reported; the snapshot is taken all the same.
     let stop_error = name("stop-as", "error");
     server.call(&stop_error, "stop-as", &json!(["error"])).unwrap();
     let exit = actors(&server, "stop", &stop_error)["exit"].take();
@@ -272,7 +273,7 @@ fn hooks_that_fail_are_told_by_the_program() {
     assert_eq!(exit["snapshot"]["late_sql"], 1, "{exit}");
     assert!(shown(&server, &stop_error).contains("1 SQL calls that came too late"));
 
-    // A last life that hands nothing over, one that does, and one that never ends.
+    // A last generation that hands nothing over, one that does, and one that never ends.
     let (without, with) = (name("snapshot-as", "trap"), name("stop-as", "error"));
     server.call(&without, "snapshot-as", &json!(["trap"])).unwrap();
     actors(&server, "stop", &without);
@@ -284,7 +285,8 @@ fn hooks_that_fail_are_told_by_the_program() {
     assert_eq!(show["last_exit"], Json::Null, "exits are forgotten by a restart: {show}");
     assert_eq!((&show["sealed"], &show["snapshot_of"]), (&json!(true), &Json::Null), "{show}");
     assert!(shown(&server, &without).contains("ended without handing one over"));
-    // The killed one's successor starts from a snapshot that is older than its data, and says so.
+    // The successor of the killed generation starts from a snapshot that is older than its data,
+    // and reports that.
     server.call(&with, "read", &json!([])).unwrap();
     let show = actors(&server, "show", &with);
     assert_eq!(show["state"], "awake", "{show}");
@@ -308,7 +310,7 @@ async fn a_generation_tells_which_snapshot_it_started_from() {
     host.host.stop(&actor).await.unwrap();
     host.ok(&actor, "read", json!([])).await;
     assert_eq!(from().await, Some(StartedFrom { generation: Generation(1), current: true }));
-    // A crash in between: the snapshot is the same, and older than the database may be.
+    // A crash in between: the snapshot is the same, and may be older than the database.
     host.ok(&actor, "start-as", json!(["trap"])).await;
     host.host
         .deploy(actor.kind(), another(guest::LIFECYCLE_SNAPSHOT), Manifest::default())

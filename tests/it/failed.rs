@@ -1,9 +1,10 @@
-//! A process whose store file fails retires, and another one on the same data serves its actors.
+//! A process whose store file fails gives up its actors and ends; another process on the same data
+//! serves them.
 //!
 //! Two real programs over one data directory; system calls of the first are made to fail, or its
-//! files are removed under it. Then, each time: its `/ready` says so, it ends by itself with the name
-//! of the file and the cause, the other one answers for every actor, no acknowledged write is lost
-//! and none is done twice.
+//! files are removed. Then, each time: its `/ready` reports the failure, it ends by itself with the
+//! name of the file and the cause, the other program answers for every actor, no acknowledged write
+//! is lost and none is done twice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,16 +22,16 @@ use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{Caller, HttpReply, Program};
 
 const LEASE_MS: u64 = 2_000;
-/// Some of them are in each shard.
+/// Enough actors for each shard to have some.
 const ACTORS: u64 = 12;
-/// How long probes may take to hear of a failure once it has happened.
+/// How long probes may take to report a failure once it has happened.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-/// How long until removed or replaced files are a failure.
+/// How long removed or replaced files may go unnoticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// A liveness bound for everything else, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What callers know about an actor.
+/// What the callers of an actor know.
 #[derive(Clone, Copy, Default)]
 struct Ledger {
     acknowledged: u64,
@@ -39,7 +40,7 @@ struct Ledger {
 
 type Ledgers = Arc<Mutex<BTreeMap<u64, Ledger>>>;
 
-/// The two programs, and callers who write to the first one until it is gone.
+/// The two programs, and callers that write to the first one until it is gone.
 struct Stand {
     dir: tempfile::TempDir,
     failing: Program,
@@ -96,7 +97,7 @@ impl Stand {
         self.dir.path().join("data/store").join(file)
     }
 
-    /// Makes calls fail from now on. Returns when one has.
+    /// Makes calls fail from now on. Returns when one has failed.
     fn fault(&self, what: &str, provoke: fn(&Program)) {
         let fault = self.dir.path().join("fault");
         std::fs::write(fault.with_extension("new"), what).unwrap();
@@ -109,7 +110,7 @@ impl Stand {
         }
     }
 
-    /// What has to follow a failure that was just now.
+    /// Asserts what has to follow a failure that has just happened.
     fn check(self, file: &str, why: &str) {
         let (begun, path) = (Instant::now(), self.store(file));
         let ready = loop {
@@ -125,7 +126,7 @@ impl Stand {
         let told = &ready.body["failed"];
         let expected = (json!(path.to_str().unwrap()), json!(why));
         assert_eq!((&told["file"], &told["why"]), (&expected.0, &expected.1), "{}", ready.body);
-        // Callers hear the same, and may send it again.
+        // Callers get the same error, and may repeat the call.
         let refused = self.failing.call(&name(0), "get", &json!([])).unwrap();
         assert_eq!(refused.status, 503, "{}", refused.body);
         assert_eq!(
@@ -134,7 +135,7 @@ impl Stand {
         );
         assert_eq!(refused.body["retry"], "retry");
         assert_eq!(refused.body["details"]["file"], expected.0);
-        // The other one answers for all actors.
+        // The other program answers for all actors.
         for actor in 0..ACTORS {
             let served = loop {
                 let answer = self.healthy.call(&name(actor), "increment", &json!([1])).unwrap();
@@ -160,7 +161,7 @@ impl Stand {
     }
 }
 
-/// Writes to a part of the actors, and notes what it hears, until it is told to stop.
+/// Writes to some of the actors, and records the answers, until it has to stop.
 fn write(part: u64, address: &str, ledgers: &Ledgers, stop: &AtomicBool) {
     let caller = Caller::new(Duration::from_secs(30));
     for n in 0.. {
@@ -181,7 +182,7 @@ fn write(part: u64, address: &str, ledgers: &Ledgers, stop: &AtomicBool) {
     }
 }
 
-/// Random bytes into databases of both shards, until the store copies a log.
+/// Writes random bytes into databases of both shards, until the store checkpoints a log.
 fn fill(program: &Program) {
     let sql = "CREATE TABLE IF NOT EXISTS pad (x); INSERT INTO pad VALUES (randomblob(1000000))";
     let request = json!({ "sql": sql, "write": true });
@@ -218,7 +219,8 @@ fn the_file_of_all_shards_ends_the_process_as_well() {
     stand.check("global.db", "commit");
 }
 
-/// One program whose file is taken away or exchanged by `change`. Returns what its callers know, and
+/// Runs one program whose file `change` removes or replaces. Returns what its callers know, and its
+/// data.
 /// its data.
 fn changed(path: &str, why: &str, change: fn(&Path)) -> (BTreeMap<u64, Ledger>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -256,7 +258,7 @@ fn changed(path: &str, why: &str, change: fn(&Path)) -> (BTreeMap<u64, Ledger>, 
     (ledgers, dir)
 }
 
-/// Each value is what was acknowledged, and what may have been done beside.
+/// Asserts that each value is the acknowledged one, or one that may have been written after it.
 fn assert_kept(program: &Program, ledgers: &BTreeMap<u64, Ledger>) {
     for (actor, Ledger { acknowledged, unknown }) in ledgers {
         let got = program.call(&name(*actor), "get", &json!([])).unwrap();
@@ -266,7 +268,7 @@ fn assert_kept(program: &Program, ledgers: &BTreeMap<u64, Ledger>) {
     }
 }
 
-/// What was acknowledged is in the log that was removed: it is saved before the process ends.
+/// The removed log holds acknowledged writes: they are saved before the process ends.
 #[test]
 fn a_removed_log_ends_the_process_and_loses_nothing() {
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();

@@ -1,4 +1,5 @@
-//! Long calls run in turns, and end at once while they wait for one; short ones are answered beside them.
+//! Long calls run in turns, and end immediately while they wait for one; short calls are answered
+//! beside them.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,14 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use tokio::task::JoinHandle;
 
-/// Wall time that anything may take which does not wait for its turn, on a busy machine.
+/// The longest time, on a busy machine, for anything that does not wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Long calls at the same time: most of them wait for a turn at any moment.
 const HOGS: usize = 12;
-/// Of each sort.
+/// Calls of each sort.
 const SPINS: [&str; 2] = ["spin", "spin-in-sql"];
 
-/// Long calls, in wasm and in SQL, of actors of their own.
+/// Long calls, in wasm and in SQL, each of its own actor.
 struct Hogs {
     calls: Vec<JoinHandle<Result<Json, HostError>>>,
 }
@@ -31,7 +32,7 @@ impl Hogs {
             })
         });
         let hogs = Self { calls: calls.collect() };
-        // They live, and have used up what is short.
+        // The calls run, and are no longer short.
         for n in 0..HOGS {
             let of = actor(guest::HOSTILE_LOOP, &format!("hog-{n}"));
             while host.host.info(&of).await.is_err() {
@@ -57,7 +58,7 @@ async fn calls_that_wait_for_their_turn_end_when_they_must() {
     let mut calls = Hogs::begin(&host).await.calls.into_iter().enumerate();
     for (n, call) in calls.by_ref().take(3) {
         let (host, of) = (host.host.clone(), actor(guest::HOSTILE_LOOP, &format!("hog-{n}")));
-        // In order, with the grace of a stop, in wasm and in SQL; by a crash on purpose, in wasm.
+        // An orderly stop with its grace period, in wasm and in SQL; a crash on purpose, in wasm.
         let ending = tokio::spawn(async move {
             if n < 2 {
                 drop(host.stop(&of).await.unwrap());
@@ -78,7 +79,8 @@ async fn a_call_that_waits_for_its_turn_ends_with_its_fence() {
     host.deploy(guest::HOSTILE_WAIT).await;
     let winner = site.usurper().start().await;
     let hogs = Hogs::begin(&host).await;
-    // Each writes first: the verdict of that tells the loss while it waits for a turn.
+    // Each call writes first: the verdict of that commit reports the loss while the call waits for
+    // a turn.
     for (kind, first, method, arguments) in [
         (guest::HOSTILE_WAIT, "count", "write-and-spin", json!([1])),
         (guest::HOSTILE_LOOP, "hello", "spin-in-sql", json!([])),
@@ -138,7 +140,7 @@ async fn short_calls_are_answered_beside_long_ones() {
         host.call(&neighbour, "hello", json!([])).await.unwrap();
         assert!(asked.elapsed() < PATIENCE);
     }
-    // A long one has its turns, too, however many the others are.
+    // A long call gets its turns, too, however many others there are.
     let done = host.call(&neighbour, "work", json!([2_000])).await.unwrap();
     assert!(done.as_u64().unwrap() > 0);
     let done = host.call(&neighbour, "work-in-sql", json!([2_000])).await.unwrap();
@@ -147,7 +149,7 @@ async fn short_calls_are_answered_beside_long_ones() {
     host.host.shutdown().await;
 }
 
-/// Each kind has as many long calls as there are cores, so none of them has a core for itself.
+/// Each kind has as many long calls as there are cores, so none of them has a core to itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_share_by_their_weights() {
     let site = Site::new();

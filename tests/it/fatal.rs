@@ -1,6 +1,6 @@
-//! The fatal end, seen from outside: however the loss of a fence becomes known, it is logged once
-//! with both fences, every caller gets the cause with the verdict of its own writes, no hook runs,
-//! and nothing of that generation runs on, however its guest behaves.
+//! The fatal end, from outside: however the loss of a fence becomes known, it is logged once with
+//! both fences, every caller gets the cause with the verdict of its own writes, no hook runs, and
+//! nothing of that generation continues to run, however its guest behaves.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,11 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use tokio::task::JoinHandle;
 
-/// Liveness, not speed: the bench measures how long it takes (`fatal.revoke_ms_p99`).
+/// A bound on liveness, not on speed: the bench measures how long the end takes
+/// (`fatal.revoke_ms_p99`).
 const SOON: Duration = Duration::from_secs(8);
 
-/// An actor awake in `old`, and a host that takes it over when asked.
+/// An awake actor in `old`, and a host that takes it over on demand.
 struct Loss {
     _site: Site,
     old: TestHost,
@@ -27,11 +28,11 @@ struct Loss {
 }
 
 impl Loss {
-    /// The actor has some pages of rows, none of which `old` has read.
+    /// Gives the actor some pages of rows, none of which `old` has read.
     async fn new(key: &str) -> Self {
         let (site, log) = (Site::new(), capture());
         let first = site.host().start().await;
-        // Talkative guests are part of it.
+        // The guests of these tests log a lot.
         let lines = |limits: &mut stockade::limits::Limits| limits.log_lines_max = 1_000_000;
         first.deploy_with(guest::HOSTILE_WAIT, lines).await;
         let actor = actor(guest::HOSTILE_WAIT, key);
@@ -49,7 +50,7 @@ impl Loss {
         tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
     }
 
-    /// The new host takes the actor over.
+    /// Makes the new host take the actor over.
     async fn take_over(&self) {
         self.new.take_over_and_call(&self.actor, "nap", json!([0])).await.unwrap();
     }
@@ -67,11 +68,12 @@ impl Loss {
         }
     }
 
-    /// What must be true of the generation `of` once its loss is known. `during` is what found it.
+    /// Asserts what holds for the generation `of` once its loss is known. `during` names what found
+    /// it.
     async fn assert_ended(&self, of: Generation, during: &str) {
         let exit = self.old.exit_of(&self.actor).await;
         assert_eq!((exit.reason, exit.generation, exit.sealed), (Reason::Fenced, of, false));
-        // Nothing runs on: the guest has shown its last sign of life.
+        // Nothing continues to run: the guest has shown its last sign of life.
         let beats = self.beats(of);
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(self.beats(of), beats, "the guest runs on after its end");
@@ -79,7 +81,7 @@ impl Loss {
         let hooks = self.log.lines(&["hook s", self.actor.key(), &generation]);
         let ran: Vec<_> = hooks.iter().filter(|line| !line.text.contains("hook start")).collect();
         assert!(ran.is_empty(), "a hook ran: {ran:?}");
-        // The session logs it, with both fences, and nobody else does.
+        // The session logs the loss, with both fences, and nothing else logs it.
         let loud = self.log.loud(&[self.actor.key(), &generation]);
         assert_eq!(loud.len(), 1, "{loud:#?}");
         let next = of.0 + 1;
@@ -104,8 +106,8 @@ async fn told(what: &str, call: JoinHandle<Result<Reply, HostError>>) -> HostErr
     }
 }
 
-/// The caller knows that another generation owns the database, and that its own call wrote nothing
-/// that was kept, or nothing at all.
+/// Asserts that the caller knows: another generation owns the database, and the caller's own call
+/// wrote nothing that was kept, or nothing at all.
 fn assert_fenced(what: &str, error: &HostError, verdict: Option<Verdict>) {
     assert!(matches!(error, HostError::Fenced { .. }), "{what}: {error:?}");
     assert_eq!(error.verdict(), verdict, "{what}: {error:?}");
@@ -136,7 +138,7 @@ async fn known_by_a_commit() {
         for (n, call) in queued.into_iter().enumerate() {
             let what = format!("{method}, queued call {n}");
             match told(&what, call).await {
-                // It came when the end was over already.
+                // The call arrived when the end was over already.
                 HostError::Elsewhere { .. } => {}
                 error => assert_fenced(&what, &error, None),
             }
@@ -164,7 +166,7 @@ async fn known_by_a_read() {
     loss.end().await;
 }
 
-/// Another call's answer asks for the confirmation while an endless one runs.
+/// Another call's answer asks for the confirmation while an endless call runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn known_by_a_confirmation() {
     let loss = Loss::new("by-confirm").await;
@@ -176,8 +178,9 @@ async fn known_by_a_confirmation() {
     loss.take_over().await;
     confirm.release();
     assert_fenced("answered", &told("answered", answered).await, None);
-    // The endless one still has to be stopped, and this call waits behind it. It asks after the loss
-    // was known, so it does not hear of it: it is for the next generation, which is elsewhere.
+    // The endless call still has to be stopped, and this call waits behind it. This call was made
+    // after the loss was known, so it does not get the loss as its answer: it waits for the next
+    // generation, which is elsewhere.
     let after = loss.call("count", json!([]));
     assert_fenced("running", &told("running", running).await, None);
     let error = told("after", after).await;
@@ -207,7 +210,7 @@ async fn known_by_the_seal() {
     loss.end().await;
 }
 
-/// A generation that died between two calls begins no third one: its guest does not run at all.
+/// A generation that died between two calls begins no further call: its guest does not run at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_generation_begins_no_call() {
     let loss = Loss::new("by-none").await;

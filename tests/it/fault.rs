@@ -39,15 +39,15 @@ impl Stand {
         self.program.call(ALICE, method, &arguments).unwrap()
     }
 
-    /// A call that succeeds: the value, and the generation that answered.
+    /// Makes a call that succeeds; returns the value, and the generation that answered.
     fn increment(&self, by: i64) -> (i64, u64) {
         let reply = self.call("increment", json!([by]));
         assert_eq!(reply.status, 200, "{}", reply.body);
         (reply.body["ok"].as_i64().unwrap(), reply.generation.unwrap())
     }
 
-    /// Calls until a generation answers that is not the fenced one: a call that is queued before
-    /// the slot has ended it hears the same error, and has not run.
+    /// Calls until a generation other than the fenced one answers: a call that is queued before the
+    /// slot has ended that generation gets the same error, and has not run.
     fn recovered(&self) -> u64 {
         for _ in 0..1_000 {
             let reply = self.call("get", json!([]));
@@ -59,7 +59,7 @@ impl Stand {
         panic!("{ALICE} does not recover");
     }
 
-    /// The command, which succeeds; its document.
+    /// Runs the command, which succeeds; returns its document.
     fn fault(&self, arguments: &[&str]) -> Json {
         let (code, out, err) = self.run(ALICE, arguments);
         assert_eq!(code, 0, "fault {arguments:?}: {err}");
@@ -83,7 +83,7 @@ impl Stand {
     }
 }
 
-/// The reply is this row of the table.
+/// Asserts that the reply is this row of the error table.
 fn assert_error(reply: &HttpReply, status: u16, code: &str) {
     let (group, name) = (&reply.body["group"], &reply.body["code"]);
     let found = format!("{}.{}", group.as_str().unwrap_or("?"), name.as_str().unwrap_or("?"));
@@ -127,7 +127,8 @@ fn a_crash_ends_the_generation_as_a_trap_does() {
     stand.assert_intact();
 }
 
-/// Sent again until the caller has heard: the first may come before the call has begun.
+/// Repeated until the caller has its answer: the first fault may be armed before the call has
+/// begun.
 #[test]
 fn a_crash_ends_a_call_in_progress() {
     let stand = Stand::allowed();
@@ -149,7 +150,7 @@ fn a_crash_ends_a_call_in_progress() {
 fn a_fenced_generation_finds_out_and_the_next_call_recovers() {
     let stand = Stand::allowed();
     assert_eq!(stand.increment(5), (5, 1));
-    // Once on the way of a commit, once of an answer that wrote nothing.
+    // Once on the way of a commit, once on the way of an answer that wrote nothing.
     for (method, arguments, lost) in [("increment", json!([7]), 1), ("get", json!([]), 3)] {
         let told = stand.fault(&["fence"]);
         assert_eq!((&told["did"], &told["class"]), (&json!("fenced"), &json!("before-durable")));
@@ -179,8 +180,8 @@ fn a_lost_reply_is_settled_and_nothing_is_done_twice() {
     stand.assert_intact();
 }
 
-/// Seen from the store: the commit is there while its answer is not, the commit row is asked for,
-/// and nothing is sent a second time.
+/// Seen from the store: the commit is there while its answer is not, the commit row is read, and
+/// nothing is sent a second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_is_that_of_a_commit_which_was_applied() {
     let site = Site::new();
@@ -245,7 +246,7 @@ fn a_frozen_store_goes_on_when_it_is_cleared() {
     assert_eq!((&told["did"], &told["class"]), (&json!("armed"), &json!("before-durable")));
     std::thread::scope(|scope| {
         let frozen = scope.spawn(|| stand.increment(5));
-        // Another actor is not frozen, and is answered meanwhile.
+        // Another actor is not frozen, and is answered in the meantime.
         let other = stand.program.call("counter/bob", "increment", &json!([1])).unwrap();
         assert_eq!(other.status, 200, "{}", other.body);
         assert!(!frozen.is_finished(), "answered by a frozen store");
@@ -255,7 +256,7 @@ fn a_frozen_store_goes_on_when_it_is_cleared() {
     });
 }
 
-/// Also what writes nothing: an answer waits for its confirmation, a wake for its takeover.
+/// Also calls that write nothing: an answer waits for its confirmation, a wake for its takeover.
 #[test]
 fn a_frozen_store_holds_answers_and_wakes() {
     let stand = Stand::allowed();
@@ -318,7 +319,7 @@ fn a_sleeping_actor_meets_faults_of_the_store_in_its_next_life() {
     assert_error(&reply, 404, "request.actor-missing");
 }
 
-/// What a test of one's own actors looks like.
+/// An example of a test of your own actors.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_of_ones_own_uses_the_same_faults() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! Two hosts over one store: whatever an older generation still does is refused by the store,
+//! Two hosts over one store: whatever an older generation still does is refused by the store and
 //! reaches no caller, and its handles are dead.
 
 use std::time::Duration;
@@ -10,8 +10,8 @@ use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor, unwrap_ok};
 
-/// An actor awake in `old`, with the value 1 in its database and in SQLite's cache; and a host that
-/// will take it over when asked.
+/// An awake actor in `old`, with the value 1 in its database and in SQLite's cache; and a host that
+/// takes it over on demand.
 struct Duel {
     site: Site,
     old: TestHost,
@@ -31,13 +31,13 @@ impl Duel {
         Self { site, old, new, actor }
     }
 
-    /// The new host takes the actor over and writes 2.
+    /// Makes the new host take the actor over and write 2.
     async fn take_over(&self) {
         let answer = self.new.take_over_and_call(&self.actor, "put", json!([2])).await.unwrap();
         unwrap_ok(&answer, "put");
     }
 
-    /// The value is `expected` in the newest generation and in a plain file.
+    /// Asserts that the value is `expected` in the newest generation and in an exported file.
     async fn end(self, expected: i64) {
         assert_eq!(self.new.ok(&self.actor, "get", json!([])).await, json!(expected));
         let copy = self.new.open_export(&self.actor, self.site.path()).await;
@@ -76,7 +76,7 @@ async fn old_generation_cannot_read_even_from_cache() {
     duel.take_over().await;
     let answer = duel.old.call(&duel.actor, "get", json!([])).await;
     assert_fenced(&answer);
-    // It was the cache that could have answered: no page was asked for.
+    // SQLite's cache could have answered: the store was asked for no page.
     assert_eq!(duel.old.store.calls(Step::Read), reads);
     duel.end(2).await;
 }
@@ -97,8 +97,8 @@ async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
     duel.end(2).await;
 }
 
-/// The call that wakes an actor is heard on the takeover's word: it was asked for after the call
-/// began. The next one asks again.
+/// The answer of the call that wakes an actor needs no confirmation: the takeover was sent after
+/// the call began. The next call asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn takeover_confirms_the_call_that_it_was_made_for() {
     let duel = Duel::new().await;
@@ -136,7 +136,7 @@ async fn fence_mismatch_ends_the_generation_once() {
     assert!(fenced >= 1);
     let exit = duel.old.exit_of(&duel.actor).await;
     assert_eq!((exit.reason, exit.generation), (Reason::Fenced, Generation(1)));
-    // The end is recorded once, seals nothing, and nothing is sent for that generation any more.
+    // The end is recorded once, seals nothing, and nothing more is sent for that generation.
     let commits = duel.old.store.calls(Step::Commit);
     let later = duel.old.call(&duel.actor, "put", json!([99])).await;
     assert!(matches!(later, Err(HostError::Elsewhere { .. })), "{later:?}");
@@ -151,7 +151,7 @@ async fn fence_mismatch_ends_the_generation_once() {
 async fn first_fatal_cause_is_kept() {
     let duel = Duel::new().await;
     // A commit is on its way when the fence is lost; an operator stops the actor at the same time,
-    // and from then on the store is away. The first cause was the fence.
+    // and from then on the store is away. The first cause is the fence.
     let commit = duel.old.store.arm(Step::Commit, 1, Fault::Hold);
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
     let writing =
@@ -197,7 +197,7 @@ async fn reply_waits_for_durability() {
     }
 }
 
-/// Commits whose request or answer is lost or repeated happen once, and the caller is told so.
+/// Commits whose request or answer is lost or repeated happen once, and the caller gets a success.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_and_repeated_commits_happen_once() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice, Fault::Unavailable] {
@@ -216,8 +216,8 @@ async fn lost_and_repeated_commits_happen_once() {
     }
 }
 
-/// Applied, the answer lost, and taken over before the verdict is read: the caller must not be told
-/// that nothing happened.
+/// The commit is applied, its answer lost, and the actor taken over before the verdict is read: the
+/// caller must not get "not committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_was_applied_is_never_called_lost() {
     let duel = Duel::new().await;
@@ -247,7 +247,7 @@ async fn a_commit_that_was_applied_is_never_called_lost() {
 async fn lost_takeover_answer_has_one_owner() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
         let Duel { site, old, new: usurper, actor } = Duel::new().await;
-        // Asleep: whoever is called first takes it over, and is taken over in turn.
+        // Asleep: the host that is called first takes the actor over, and then the other one does.
         old.host.stop(&actor).await.unwrap();
         let first = site.host().start().await;
         let armed = first.store.arm(Step::TakeOver, 1, fault);
@@ -283,7 +283,7 @@ async fn lost_takeover_answer_has_one_owner() {
             heard.iter().map(|(_, reply)| reply.generation).collect();
         generations.dedup();
         assert_eq!(generations.len(), heard.len(), "{fault:?}: two owners of one generation");
-        // Whoever was heard last is what the newest generation reads.
+        // The last acknowledged value is what the newest generation reads.
         let (value, _) = heard.iter().max_by_key(|(_, reply)| reply.txid).unwrap();
         let answer = old.take_over_or_ask(&actor, &[&usurper, &first]).await;
         assert_eq!(answer, json!(value), "{fault:?}");
@@ -293,7 +293,7 @@ async fn lost_takeover_answer_has_one_owner() {
     }
 }
 
-/// Asks whoever answers.
+/// Asks whichever host answers.
 trait AskAny {
     async fn take_over_or_ask(&self, actor: &ActorId, others: &[&TestHost]) -> Json;
 }
@@ -329,7 +329,7 @@ async fn a_running_call_is_stopped_by_the_loss_of_its_fence() {
     duel.end(2).await;
 }
 
-/// While a host is alive, a patient one leaves its actors alone; when it is shut down, not.
+/// While a host is alive, a patient host leaves its actors alone; after its shutdown it does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_owner_is_left_alone() {
     let site = Site::new();
@@ -342,10 +342,10 @@ async fn a_live_owner_is_left_alone() {
         Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
         other => panic!("{other:?}"),
     }
-    // An operator of the other host is not told that it was asleep.
+    // An operator of the other host does not get "asleep" as the state.
     let stopped = second.host.stop(&actor).await;
     assert!(matches!(stopped, Err(HostError::Elsewhere { .. })), "{stopped:?}");
-    // Also by one that has not seen it yet: the owner may have started a moment ago.
+    // Also on a host that has not seen the owner yet: the owner may have started a moment ago.
     let newcomer = site.host().start().await;
     let young = self::actor(guest::REVOKE_HOARDER, "young");
     newcomer.ok(&young, "put", json!([2])).await;

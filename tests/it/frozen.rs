@@ -1,15 +1,15 @@
 //! Two real programs over one data directory. The owner of an actor is killed or frozen in the
-//! middle of calls, the other one takes over, the frozen one goes on: nothing that was acknowledged
-//! is lost, and the loser acknowledges nothing.
+//! middle of calls, the other program takes over, the frozen one continues: nothing acknowledged is
+//! lost, and the loser acknowledges nothing.
 //!
-//! Three kinds of rounds, all under writers and readers who follow the hosts' advice:
-//! - *nap*: the owner is frozen inside a call that has read and waits; the winner acknowledges writes;
-//!   the owner goes on, reads from SQLite's cache and would answer with old data;
-//! - *load*: the owner is frozen anywhere. If it holds the write lock of the store's file just then,
-//!   nobody can take over until it goes on: such a round is counted as blocked;
+//! Three kinds of rounds, all under writers and readers that follow the hosts' advice:
+//! - *nap*: the owner is frozen inside a call that has read and waits; the winner acknowledges
+//!   writes; the owner continues, reads from SQLite's cache and would answer with old data;
+//! - *load*: the owner is frozen anywhere. If it holds the write lock of the store's file just
+//!   then, no host can take over until it continues: such a round is counted as blocked;
 //! - *kill*: SIGKILL anywhere, and a restart.
 //!
-//! `ROUNDS=n` runs more of them (`make soak`), `SEED=n` repeats the moments.
+//! `ROUNDS=n` runs more rounds (`make soak`), `SEED=n` repeats the moments.
 
 mod told;
 
@@ -26,17 +26,17 @@ use told::{Acknowledged, Heard, Told, read};
 
 /// Rounds in `make test`: each takes about a lease and the nap.
 const ROUNDS: u64 = 9;
-/// Short enough that a frozen owner is replaced at once, long enough for a busy machine.
+/// Short enough that a frozen owner is replaced soon, long enough for a busy machine.
 const LEASE_MS: u64 = 1_000;
 /// How long the guest waits in the middle of a read.
 const NAP_MS: u64 = 1_500;
-/// How long callers wait who go to the other host when they hear nothing; a frozen host is silent.
+/// How long callers wait for an answer before they turn to the other host; a frozen host is silent.
 const HASTY: Duration = Duration::from_secs(1);
-/// How long callers wait who want to hear what a frozen host says when it goes on.
+/// How long callers wait that want the answer of a frozen host after it continues.
 const PATIENT: Duration = Duration::from_secs(90);
-/// How long until somebody owns the actor. A liveness bound for a loaded machine.
+/// How long until one host owns the actor. A liveness bound for a loaded machine.
 const OWNER_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a frozen owner may block the store before it is let go on.
+/// How long a frozen owner may block the store before it is resumed.
 const BLOCKED_AFTER: Duration = Duration::from_secs(6);
 const WRITERS: usize = 3;
 const READERS: usize = 1;
@@ -60,7 +60,7 @@ impl Pair {
         self.addresses.lock().unwrap()[host].clone()
     }
 
-    /// The host at an address that a refusal has named.
+    /// The host whose address a refusal has named.
     fn named(&self, address: &str) -> Option<usize> {
         self.addresses.lock().unwrap().iter().position(|known| known == address)
     }
@@ -97,7 +97,7 @@ struct Run {
 }
 
 impl Run {
-    /// One write; tells what was heard of it, and who should be asked next.
+    /// Makes one write; returns the outcome, and the host to ask next.
     fn write(&self, caller: &Caller, host: usize) -> (Heard, usize) {
         let before = self.told.newest();
         let id = self.told.next_id();
@@ -120,7 +120,8 @@ impl Run {
         })
     }
 
-    /// Writes, following advice, until somebody acknowledges one: who owns the actor now.
+    /// Writes, following advice, until a host acknowledges a write: the owner of the actor at that
+    /// time.
     fn owner(&self) -> (usize, Acknowledged) {
         let caller = Caller::new(HASTY);
         let (begun, mut host) = (Instant::now(), 0);
@@ -135,7 +136,7 @@ impl Run {
         panic!("nobody owns the actor: {:?}", self.told.faults());
     }
 
-    /// Whether the other host takes over from the generation that had acknowledged `old`.
+    /// Whether the other host takes over from the generation that acknowledged `old`.
     fn taken_over(&self, from: usize, old: Acknowledged, patience: Duration) -> bool {
         let caller = Caller::new(HASTY);
         let begun = Instant::now();
@@ -162,7 +163,8 @@ impl Run {
         builder.spawn(move || work(&run, number)).unwrap()
     }
 
-    /// One writer is hasty, so that there is always one at work; the others hear the loser out.
+    /// One writer has a short timeout, so that one is always at work; the others wait for the
+    /// loser's answer.
     fn writer(&self, number: usize) {
         let caller = Caller::new(if number == 0 { HASTY } else { PATIENT });
         let mut host = number % 2;
@@ -175,7 +177,7 @@ impl Run {
         }
     }
 
-    /// Asks for the newest acknowledged write, at both hosts in turn.
+    /// Reads the newest acknowledged write, from both hosts in turn.
     fn reader(&self, number: usize) {
         let caller = Caller::new(HASTY);
         let mut host = number % 2;
@@ -193,7 +195,7 @@ impl Run {
         }
     }
 
-    /// All rows, compared with what had been told before they were read.
+    /// All rows, compared with the answers that were recorded before the rows were read.
     fn compare(&self) {
         let caller = Caller::new(OWNER_PATIENCE);
         let begun = Instant::now();
@@ -276,7 +278,7 @@ fn killed_and_frozen_owners_lose_nothing_and_are_not_heard() {
     assert!(counts.acknowledged as u64 > rounds * 4, "hardly a write: {counts:?}");
 }
 
-/// Frozen inside a read, overtaken, and let go on: its answer is old and must not be heard.
+/// Frozen inside a read, overtaken, and resumed: its answer is old and must reach no caller.
 fn nap_round(run: &Arc<Run>, tally: &mut Tally) {
     let (host, old) = run.owner();
     let address = run.pair.address(host);
@@ -286,7 +288,8 @@ fn nap_round(run: &Arc<Run>, tally: &mut Tally) {
         (heard, Instant::now())
     });
     let nap = nap.unwrap();
-    // Time for the call to begin. If it has not, it begins on a fenced generation: as good.
+    // Time for the call to begin. If it has not, it begins in a fenced generation, which serves as
+    // well.
     std::thread::sleep(Duration::from_millis(NAP_MS / 5));
     let frozen_at = Instant::now();
     run.pair.with(host, Program::freeze).unwrap();
@@ -322,7 +325,7 @@ fn load_round(run: &Arc<Run>, tally: &mut Tally) {
     *(if overtaken { &mut tally.takeovers } else { &mut tally.blocked }) += 1;
 }
 
-/// Killed anywhere: the lock that it held is free at once, so this needs no lease.
+/// Killed anywhere: the lock that it held is immediately free, so this needs no lease.
 fn kill_round(run: &Arc<Run>, tally: &mut Tally) {
     let (host, old) = run.owner();
     run.pair.kill(host);
@@ -332,8 +335,8 @@ fn kill_round(run: &Arc<Run>, tally: &mut Tally) {
     run.pair.restart(host);
 }
 
-/// What a process that is frozen in the middle of a write leaves held, held by this test: the others
-/// wait until their deadlines, claim nothing, and go on when it is free.
+/// A process frozen in the middle of a write holds a lock. Here the test holds that lock: the other
+/// hosts wait until their deadlines, claim nothing, and continue when the lock is free.
 #[test]
 fn a_write_lock_held_elsewhere_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -361,8 +364,8 @@ fn a_write_lock_held_elsewhere_is_waited_for() {
 
     let rows = program.call(ACTOR, "ids", &json!([])).unwrap();
     let rows: Vec<u64> = serde_json::from_value(rows.body["ok"].clone()).unwrap();
-    // What was in the store's queue when the lock came free may have been written after all, and
-    // only then; its caller was told so.
+    // A step in the store's queue when the lock became free may have been written after all, but
+    // only then; its caller got that answer.
     let in_doubt = stuck.body["retry"] == json!("unknown-outcome");
     let expected: &[&[u64]] = if in_doubt { &[&[1, 3], &[1, 2, 3]] } else { &[&[1, 3]] };
     assert!(expected.contains(&&*rows), "{rows:?} after {stuck:?}");

@@ -1,6 +1,6 @@
-//! A store whose disk is full: writes are refused as `depot.full`, reads, wakes and destroys go on, and
-//! so does everything once there is room, without a restart. On real small file systems, which only
-//! root can mount.
+//! A store whose disk is full: writes are refused as `depot.full`; reads, wakes and destroys
+//! continue, and writes do once there is room, without a restart. On real small file systems, which
+//! only root can mount.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -15,7 +15,7 @@ use stockade_tests::program::{HttpReply, Program};
 /// A liveness bound, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A mounted file system of 40 MiB. Unmounted when dropped.
+/// A mounted file system of 40 MiB. Unmounted on drop.
 struct Disk {
     dir: tempfile::TempDir,
 }
@@ -60,7 +60,7 @@ impl Disk {
                 }
             }
         }
-        // What is only promised may not be there.
+        // A write may succeed without room on the disk; a sync shows how much there is.
         drop(file.sync_all());
     }
 
@@ -118,7 +118,7 @@ impl Body {
     }
 }
 
-/// Writes until one is answered with `status`.
+/// Writes until an answer has `status`.
 fn until(program: &Program, key: &str, status: u16) -> HttpReply {
     let begun = Instant::now();
     loop {
@@ -149,7 +149,7 @@ fn reads_go_on_and_writes_come_back(kind: &str) {
     let ready = program.get("/ready").unwrap();
     assert_eq!((ready.status, &ready.body["writes"]), (200, &json!(false)), "{}", ready.body);
     assert_eq!(ready.body["full"]["path"], json!(store.to_str().unwrap()), "{}", ready.body);
-    // Nobody is created; those who are there read, whatever they did before; one is destroyed.
+    // No actor is created; existing actors can read, whatever they did before; one is destroyed.
     assert_full(&increment(&program, "new"), &store);
     for key in ["awake", "asleep", "slept"] {
         for _ in 0..20 {
@@ -181,7 +181,8 @@ fn a_full_disk_in_memory_refuses_writes_and_nothing_else() {
     reads_go_on_and_writes_come_back("tmpfs");
 }
 
-/// A store that fills its disk by itself gets going again by itself: also after it was killed there.
+/// A store that fills its disk by itself recovers by itself: also after it was killed in that
+/// state.
 #[test]
 fn a_store_that_has_filled_its_disk_gets_unstuck() {
     let disk = Disk::mount("ext4");
@@ -210,7 +211,7 @@ fn a_store_that_has_filled_its_disk_gets_unstuck() {
     assert_eq!(rows.body["rows"], json!([[written]]), "{}", rows.body);
     let destroyed = program.admin_delete("/admin/actors/counter/large").unwrap();
     assert!(matches!(destroyed.status, 200 | 204), "{}", destroyed.body);
-    // The file does not shrink: what is free in it is used.
+    // The file does not shrink: its free pages are used.
     for key in ["small", "new"] {
         until(&program, key, 200);
     }

@@ -1,4 +1,5 @@
-//! The gateway of the real program: its errors as rows of the table, bounds, and what operators can do.
+//! The gateway of the real program: its errors as rows of the table, its bounds, and its routes for
+//! operators.
 
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
@@ -25,7 +26,7 @@ impl Stand {
     }
 }
 
-/// The reply is this row of the table, with all of its parts.
+/// Asserts that the reply is this row of the error table, with all of its parts.
 fn assert_row(reply: &HttpReply, status: u16, code: &str, retry: &str) {
     let body = &reply.body;
     let found = format!(
@@ -58,7 +59,7 @@ fn errors_are_rows_of_the_table() {
     check(call("Typed/x", "echo-u8", json!([3])), 400, "request.invalid-actor", "fix");
     check(call("lifecycle_trap/x", "trap-now", json!([])), 500, "actor.trapped", "fix");
     check(call("hostile_loop/x", "spin", json!([])), 504, "actor.budget-exhausted", "fix");
-    // A call that traps after a durable write is not to be repeated blindly.
+    // A call that traps after a durable write must not be repeated blindly.
     check(
         call("lifecycle_trap/y", "write-then-trap", json!([])),
         500,
@@ -73,7 +74,7 @@ fn errors_are_rows_of_the_table() {
     check(odd.unwrap(), 415, "request.content-type", "fix");
     check(program.get("/nowhere").unwrap(), 404, "request.no-route", "fix");
     check(program.get("/actors/typed_all/x/echo-u8").unwrap(), 405, "request.http-method", "fix");
-    // What belongs to operators is refused to callers, and the other way round.
+    // Operators' routes are refused to callers, and callers' routes to operators.
     check(program.get("/admin/actors").unwrap(), 421, "request.wrong-listener", "fix");
     check(program.admin_get("/kinds/typed_all").unwrap(), 421, "request.wrong-listener", "fix");
 
@@ -105,7 +106,7 @@ fn operators_see_and_do() {
     let read = json!({"sql": "SELECT count(*) AS n, 9007199254740993 AS big FROM t"});
     let rows = program.admin_post(&format!("{route}/sql"), &read).unwrap();
     assert_eq!(rows.body["columns"], json!(["n", "big"]), "{}", rows.body);
-    // Read-only unless asked.
+    // Read-only unless `--write` is given.
     let write = json!({"sql": "INSERT INTO t VALUES (7)"});
     assert!(program.admin_post(&format!("{route}/sql"), &write).unwrap().status >= 400);
     let write = json!({"sql": "INSERT INTO t VALUES (7)", "write": true});
@@ -136,7 +137,7 @@ fn operators_see_and_do() {
     assert!(kind.body.to_string().contains("echo-record"), "{}", kind.body);
 }
 
-/// Beyond loopback a token is asked for, by exit code and in words.
+/// Beyond loopback a token is required: the exit code and the message say so.
 #[test]
 fn it_does_not_listen_beyond_loopback_without_a_token() {
     let dir = tempfile::tempdir().unwrap();

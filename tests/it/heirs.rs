@@ -1,5 +1,5 @@
-//! Actors that fell asleep here: their next generation is appointed by the seal, and begins without
-//! a write.
+//! Actors that fell asleep on this host: the seal appoints their next generation, which begins
+//! without a write.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ async fn what_slept_here_wakes_without_a_write() {
     host.host.shutdown().await;
 }
 
-/// The token is good for one life: after a crash the next one is won by a takeover.
+/// The token is good for one generation: after a crash the next one is won by a takeover.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_heir_begins_once() {
     let site = Site::new();
@@ -110,7 +110,7 @@ async fn crashes_of_a_life_are_not_forgotten_with_an_heir() {
         assert!(matches!(trapped, Err(HostError::Trapped { .. })), "{trapped:?}");
     }
     assert_eq!(read(&host, &actor).await, json!(1));
-    // It crashed once since the takeover that has counted the first one.
+    // One crash since the takeover that counted the first one.
     let row = host.store.actor(&actor).await.unwrap().unwrap().row;
     assert!(row.restarts > 0, "{row:?}");
     sleep(&host, &actor).await;
@@ -123,7 +123,7 @@ async fn crashes_of_a_life_are_not_forgotten_with_an_heir() {
     host.host.shutdown().await;
 }
 
-/// Nobody waits for a process that died while its actors slept.
+/// No host waits for a process that died while its actors slept.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_first_has_what_sleeps() {
     let site = Site::new();
@@ -139,7 +139,7 @@ async fn whoever_comes_first_has_what_sleeps() {
     there.host.shutdown().await;
 }
 
-/// Once it is claimed, others ask whether its process lives.
+/// After the claim, other hosts ask whether the heir's process lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_heir_that_only_reads_is_claimed_all_the_same() {
     let site = Site::new();
@@ -153,14 +153,14 @@ async fn an_heir_that_only_reads_is_claimed_all_the_same() {
     assert!(!head(&here, &actor).await.is_free());
     there.assert_elsewhere(&actor, "read").await;
     assert_eq!(write(&here, &actor).await, json!(2));
-    // And after its sleep it is anybody's.
+    // And after it falls asleep any host may take the actor.
     sleep(&here, &actor).await;
     assert_eq!(write(&there, &actor).await, json!(3));
     here.host.shutdown().await;
     there.host.shutdown().await;
 }
 
-/// What it writes names its process, whatever becomes of the claim.
+/// The first commit of the heir names its process, whether or not the claim succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_heir_that_has_written_is_claimed_by_that() {
     let site = Site::new();
@@ -175,7 +175,8 @@ async fn an_heir_that_has_written_is_claimed_by_that() {
     there.host.shutdown().await;
 }
 
-/// Before it is claimed another process may take it: that ends the life here, and loses nothing.
+/// Before the claim another process may take the actor: that ends the generation here, and loses
+/// nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_heir_that_is_not_claimed_may_be_taken_and_is_never_heard_again() {
     let site = Site::new();
@@ -196,8 +197,8 @@ async fn an_heir_that_is_not_claimed_may_be_taken_and_is_never_heard_again() {
     there.host.shutdown().await;
 }
 
-/// Two hosts are asked at once, again and again, each with an heir now and then: what is
-/// acknowledged is kept, and a read shows all of it.
+/// Two hosts are called at the same time, again and again, each with an heir now and then:
+/// acknowledged writes are kept, and a read shows all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_that_want_one_heir_have_one_owner() {
     let site = Site::new();
@@ -221,7 +222,7 @@ async fn two_hosts_that_want_one_heir_have_one_owner() {
         assert!(once && rows.iter().all(|rows| *rows > acknowledged), "round {round}: {rows:?}");
         acknowledged = rows.last().copied().unwrap_or(acknowledged);
         for host in &hosts {
-            // Of the two, the one that does not have it says so.
+            // Of the two hosts, the one that does not have the actor says so.
             drop(host.host.stop(&actor).await);
         }
     }
@@ -234,7 +235,7 @@ async fn two_hosts_that_want_one_heir_have_one_owner() {
     }
 }
 
-/// A host that ends seals for whoever comes: no number is left out.
+/// A host that shuts down seals without an heir: no generation number is skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_appoints_nobody() {
     let site = Site::new();

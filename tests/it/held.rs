@@ -1,5 +1,5 @@
-//! Another process keeps the lock of a store file: it is named, with its address, to callers, to
-//! operators and in the log.
+//! Another process holds the lock of a store file: callers, operators and the log get its process
+//! id and address.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn who_keeps_a_store_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     Program::serve(&data).unwrap().stop().unwrap();
-    // This process is the other one: registered, so that its address is known.
+    // This test process is the other one: registered, so that its address is known.
     let store = data.join("store");
     let own = std::process::id();
     let global = connection(&store.join("global.db")).unwrap();
@@ -35,7 +35,8 @@ fn who_keeps_a_store_file_is_named() {
     for shard in &shards {
         shard.execute_batch("BEGIN IMMEDIATE").unwrap();
     }
-    // Whether it may have been done depends on whether the last try was under way at the deadline.
+    // Whether the call may have been done depends on whether the last try was under way at the
+    // deadline.
     let refused = increment("new");
     let code = refused.body["code"].as_str().unwrap();
     assert_eq!(refused.status, 503, "{refused:?}");
@@ -43,7 +44,7 @@ fn who_keeps_a_store_file_is_named() {
     let said = refused.body["message"].as_str().unwrap();
     let named = format!("is locked by process {own}, at far.example:7");
     assert!(said.contains(&named), "{said}");
-    // The actor that is awake is on one of the two, and its write waits for that.
+    // The awake actor is on one of the two files, and its write waits for the lock.
     let waiting = increment("a");
     assert_eq!(waiting.status, 503, "{waiting:?}");
     assert!(waiting.body["message"].as_str().unwrap().contains(&named), "{waiting:?}");

@@ -1,4 +1,4 @@
-//! Export and verify: a plain SQLite file of any actor, and damage that does not go unseen.
+//! Export and verify: a plain SQLite file of any actor, and damage that is always found.
 
 use serde_json::json;
 use stockade_depot::Store;
@@ -24,7 +24,7 @@ async fn an_export_is_whole_asleep_and_awake_and_under_writes() {
         assert_eq!(rows, 2000, "awake: {awake}");
         host.host.stop(&actor).await.unwrap();
     }
-    // While it writes: the file is one commit's state, not a mixture.
+    // During writes: the file is the state of one commit, not a mixture.
     let writing = {
         let (host, actor) = (host.host.clone(), actor.clone());
         tokio::spawn(async move {
@@ -85,7 +85,7 @@ async fn verify_finds_damage_and_reads_refuse_it() {
         }
     }
     assert!(outcome.is_err(), "a damaged page was exported");
-    // A read of the page ends in an error, never in wrong rows; the neighbour is untouched.
+    // A read of the page ends in an error, never in wrong rows; the neighbour is not affected.
     let scan = host.call(&damaged, "scan", json!([1])).await;
     assert!(!matches!(&scan, Ok(answer) if answer.get("ok").is_some()), "{scan:?}");
     host.assert_intact(&healthy).await;

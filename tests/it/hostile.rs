@@ -1,5 +1,5 @@
-//! Guests that spend more than they may: each ends inside its budget with a typed error, its
-//! neighbours keep answering, and its next call works.
+//! Guests that exceed their budget: each ends inside it with a typed error, its neighbours continue
+//! to answer, and its next call works.
 //!
 //! `kinds` has the components that are refused or end before a call.
 
@@ -17,7 +17,7 @@ use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
-/// Wall time that any refused call may take, budget included, on a busy machine.
+/// The longest wall time for any refused call, budget included, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 struct Stand {
@@ -38,7 +38,7 @@ impl Stand {
         Self { _site: site, host, hostile, neighbour }
     }
 
-    /// Runs a method, the neighbour answering meanwhile; then the actor itself still works.
+    /// Runs a method while the neighbour answers; then checks that the actor itself still works.
     async fn spend(&self, method: &str, arguments: Json) -> Result<Json, HostError> {
         let (host, hostile) = (self.host.host.clone(), self.hostile.clone());
         let name = method.to_owned();
@@ -62,7 +62,7 @@ impl Stand {
         answer
     }
 
-    /// The guest was refused and told why.
+    /// Asserts that the guest got a refusal that names the cause.
     async fn told(&self, method: &str, arguments: Json, word: &str) {
         let answer = self.spend(method, arguments).await;
         let text = format!("{answer:?}");
@@ -146,7 +146,7 @@ async fn handles_and_log_lines_are_bounded() {
     })
     .await;
     for _ in 0..2 {
-        // What was leaked stays counted until the generation ends.
+        // Leaked handles stay counted until the generation ends.
         let leaked = stand.spend("leak-handles", json!([])).await.unwrap();
         assert!(leaked[0].as_u64().unwrap() <= 50, "{leaked}");
         assert!(leaked[1].as_str().unwrap().contains("Handles"), "{leaked}");
@@ -175,14 +175,14 @@ async fn the_database_and_its_commits_are_bounded() {
     stand.host.host.shutdown().await;
 }
 
-/// Whatever an interrupted guest is told, it can ask for more only until the next tick.
+/// Whatever answers an interrupted guest gets, it can ask for more only until the next tick.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_that_is_swallowed_is_not_survived() {
     let stand = Stand::new(|limits| limits.call_time_ms = 400).await;
     let answer = stand.spend("swallow-interrupts", json!([])).await;
     let of_time = matches!(answer, Err(HostError::BudgetExhausted { which: Exhausted::Time, .. }));
     assert!(of_time, "{answer:?}");
-    // The same when another allowance runs out: it is used up for the rest of the call.
+    // The same when another allowance runs out: it stays used up for the rest of the call.
     let stand = Stand::new(|limits| {
         limits.call_time_ms = 400;
         limits.sql_steps_max = 100_000;
@@ -193,7 +193,8 @@ async fn an_interrupt_that_is_swallowed_is_not_survived() {
     stand.host.host.shutdown().await;
 }
 
-/// SQLite's LIKE over one such text takes seconds, its functions tenths of one, a thousand times.
+/// SQLite's LIKE over one such text takes seconds, its functions tenths of a second, a thousand
+/// times.
 #[tokio::test(flavor = "multi_thread")]
 async fn work_on_large_values_ends_at_the_deadline() {
     let stand = Stand::new(|limits| limits.call_time_ms = 500).await;
@@ -221,7 +222,7 @@ async fn page_reads_are_bounded() {
     for _ in 0..4 {
         stand.host.ok(&stand.hostile, "store", json!([500])).await;
     }
-    // Awake again, nothing is in SQLite's cache.
+    // After the wake, SQLite's cache is empty.
     stand.host.host.stop(&stand.hostile).await.unwrap();
     stand.told("scan", json!([]), "LimitExceeded(Limit::Pages)").await;
     stand.host.host.shutdown().await;
@@ -237,7 +238,8 @@ async fn traps_at_a_limit_name_it() {
         "{error:?}"
     );
     assert_eq!(error.body().details["limit"], "memory");
-    // Its stack in memory ends before that of the engine: no limit of ours.
+    // The guest's stack in linear memory ends before that of the engine: this is no limit of the
+    // host.
     let error = stand.spend("recurse", json!([100_000_000])).await.unwrap_err();
     assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
     stand.host.host.shutdown().await;
@@ -275,7 +277,7 @@ async fn wasi_handles_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn huge_parameters_and_rows_that_lie_are_refused() {
-    // Each limit alone: what the other one would have refused is taken.
+    // Each limit alone: what the other limit would have refused is accepted.
     let value = ["Limit::ValueBytes"; 4];
     let packed = ["taken", "Limit::PackedBytes", "Limit::PackedBytes", "Limit::PackedBytes"];
     for (value_bytes_max, packed_bytes_max, expected) in
@@ -286,7 +288,7 @@ async fn huge_parameters_and_rows_that_lie_are_refused() {
             limits.value_bytes_max = value_bytes_max;
         })
         .await;
-        // By text, bound, in one packed row, in many.
+        // By text, bound, in one packed row, in many packed rows.
         let answers = stand.spend("huge-parameter", json!([5 << 20])).await.unwrap();
         for (answer, expected) in answers.as_array().unwrap().iter().zip(expected) {
             assert!(answer.as_str().unwrap().contains(expected), "{expected}: {answers}");
@@ -298,7 +300,7 @@ async fn huge_parameters_and_rows_that_lie_are_refused() {
     for (at, answer) in answers.as_array().unwrap().iter().enumerate() {
         assert!(answer.as_str().unwrap().contains("InvalidArgument"), "{at}: {answers}");
     }
-    // More than the host copies for one call: a trap, since nobody could be told.
+    // More than the host copies for one call: a trap, since no error could be returned.
     let answer = stand.spend("huge-parameter", json!([140 << 20])).await;
     let trapped = matches!(&answer, Err(HostError::Trapped { crash, .. }) if crash.limit.is_none());
     assert!(trapped, "{answer:?}");
@@ -309,7 +311,7 @@ async fn huge_parameters_and_rows_that_lie_are_refused() {
 async fn huge_rows_and_deep_triggers_are_refused() {
     let stand = Stand::new(|_| {}).await;
     let answer = stand.spend("huge-rows", json!([])).await.unwrap();
-    // One row of 16 MiB fits, and what comes before it in its batch.
+    // One row of 16 MiB fits, with the rows before it in its batch.
     assert!(answer[0].as_u64().unwrap() <= 34 << 20, "{answer}");
     assert!(answer[1].as_str().unwrap().contains("Limit::ValueBytes"), "{answer}");
     stand.told("recurse-in-triggers", json!([]), "nested too deep").await;
@@ -324,7 +326,7 @@ async fn a_line_of_empty_fields_has_a_length() {
     stand.host.host.shutdown().await;
 }
 
-/// The statement went on until its budget was used up, after its client had left.
+/// A regression: the statement ran until its budget was used up, although its client had left.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_who_leaves_takes_the_statement_along() {
     let stand = Stand::new(|limits| limits.call_time_ms = 600_000).await;
@@ -339,11 +341,11 @@ async fn an_operator_who_leaves_takes_the_statement_along() {
     stand.host.host.shutdown().await;
 }
 
-/// Whether its fence is lost or an operator stops it: a guest that calls SQL in a loop and ignores
-/// every answer is gone.
+/// A guest that calls SQL in a loop and ignores every answer is ended by the loss of its fence, and
+/// by an operator's stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
-    // No budget of its own ends it.
+    // The guest has no budget that would end it.
     let stand = Stand::new(|limits| {
         limits.call_time_ms = 600_000;
         limits.sql_steps_max = u64::MAX;
@@ -370,7 +372,7 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     }
     tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
-    // Far before its own deadline, and not by its fault.
+    // Long before its own deadline, and not by its fault.
     let stopped = matches!(ended, Err(HostError::Ended { reason: Reason::Operator, .. }));
     assert!(stopped, "{:?}", ended.map(|_| ()));
     let state = stand.host.host.info(&stand.neighbour).await.unwrap();
@@ -405,7 +407,7 @@ async fn a_full_mailbox_says_so() {
         match answer.unwrap() {
             Err(HostError::Overloaded { .. }) => refused += 1,
             Err(HostError::BudgetExhausted { .. }) => spent += 1,
-            // A crash loop may open its breaker before all had their turn.
+            // The breaker of a crash loop may open before all calls have run.
             Err(HostError::CrashLooping { .. }) => {}
             other => panic!("{other:?}"),
         }

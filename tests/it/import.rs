@@ -12,7 +12,7 @@ use stockade_tests::program::{self, Program};
 
 const KIND: &str = "sqlite_bench";
 
-/// A database as the guest of `KIND` keeps it, with `rows` rows of `bytes` bytes each.
+/// A database of the form that the guest of `KIND` uses, with `rows` rows of `bytes` bytes each.
 fn database(path: &Path, first: &str, rows: u32, bytes: u32) -> rusqlite::Connection {
     let conn = rusqlite::Connection::open(path).unwrap();
     conn.execute_batch(first).unwrap();
@@ -54,7 +54,7 @@ fn a_file_goes_in_and_comes_out_the_same_and_its_actor_lives() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::serve(&dir.path().join("data")).unwrap();
     program.deploy(KIND, &guest::SQLITE_BENCH.wasm().unwrap()).unwrap();
-    // Rows that are in the WAL alone, of a connection that is still open, with pages of 1 KiB: and
+    // Rows that are only in the WAL, of a connection that is still open, with pages of 1 KiB: and
     // more than one commit may carry.
     let file = dir.path().join("user.sqlite");
     let first = "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0";
@@ -140,7 +140,7 @@ fn what_cannot_be_imported_is_told_by_code_and_leaves_nothing() {
     let left: Vec<_> = std::fs::read_dir(data.join("scratch")).unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 
-    // A live actor is never imported over, nor is a finished import.
+    // An import never replaces a live actor, nor a finished import.
     program.call("sqlite_bench/live", "setup", &json!([5])).unwrap();
     let free = ["import", "sqlite_bench/x", path(&good), "--admin", &program.admin];
     assert_eq!(run(&free).0, 0);
@@ -174,8 +174,8 @@ fn an_import_needs_no_server() {
     program.stop().unwrap();
 }
 
-/// The server is killed while it imports: nobody opens what is left, and the same import starts
-/// over.
+/// The server is killed while it imports: no generation opens the unfinished import, and the same
+/// import starts over.
 #[test]
 fn an_import_whose_server_was_killed_is_repeated() {
     let dir = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ async fn an_embedder_imports_within_the_limits_of_the_kind() {
 }
 
 /// Schemas larger than an actor's text may be, and deeper than old limits: SQLite reads them again
-/// after each of these, and every statement failed from then on.
+/// after each of these statements. A regression: every statement failed from then on.
 #[test]
 fn a_large_schema_is_read_again_whatever_happens_to_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -267,7 +267,7 @@ fn a_large_schema_is_read_again_whatever_happens_to_it() {
     assert_eq!(code, 0, "{told}");
     disturb(&program);
 
-    // Limits below what the schema needs, by a deploy.
+    // A deploy sets limits below what the schema needs.
     let manifest = json!({ "limits": { "statement_bytes_max": 1000, "value_bytes_max": 5000 } });
     program.deploy_with(KIND, &guest::SQLITE_BENCH.wasm().unwrap(), Some(&manifest)).unwrap();
     disturb(&program);
@@ -287,7 +287,7 @@ fn disturb(program: &Program) {
         "ALTER TABLE item DROP COLUMN id",
     ] {
         let done = sql(disturbance);
-        // The last one fails: a primary key cannot be dropped.
+        // The last statement fails: a primary key cannot be dropped.
         assert_eq!(done.status == 200, !disturbance.contains("item"), "{done:?}");
         for (ask, answer) in [("SELECT count(*) FROM item", 100), ("SELECT count(*) FROM v", 1)] {
             let told = sql(ask);

@@ -1,6 +1,6 @@
-//! SIGKILL at random moments: every write that was acknowledged is there, and the database is whole.
+//! SIGKILL at random moments: every acknowledged write is there, and the database is sound.
 //!
-//! Writers call the real program over HTTP and note each acknowledged value outside of it. A kill
+//! Writers call the real program over HTTP and record each acknowledged value outside of it. A kill
 //! classifies every value: acknowledged = must be there, sent but not answered = may be there,
 //! never sent = must not be there. `SEED=n` repeats the moments of a run.
 
@@ -24,7 +24,7 @@ const ACTORS: usize = 3;
 struct Ledger {
     /// Acknowledged increments.
     acknowledged: u64,
-    /// Sent, and no answer came.
+    /// Sent, and no answer arrived.
     unknown: u64,
 }
 
@@ -92,7 +92,7 @@ fn write(program: &Program, actor: usize, ledger: &Mutex<Ledger>, stop: &AtomicB
         ledger.lock().unwrap().unknown += 1;
         let answer = program.call(&name_of(actor), "deposit", &json!(["bank", 1]));
         let Ok(answer) = answer else { return };
-        // An answer that is no success may still have been applied: it stays unknown.
+        // A call whose answer is no success may still have been applied: its outcome stays unknown.
         if answer.status == 200 {
             assert!(answer.body.get("ok").is_some(), "{answer:?}");
             let mut ledger = ledger.lock().unwrap();
@@ -111,7 +111,7 @@ fn kill(program: &Program) {
     assert!(killed.unwrap().success());
 }
 
-/// All that was acknowledged is there, and nothing that was never sent; sums agree.
+/// Asserts that all acknowledged values are there, and none that was never sent; the sums agree.
 fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
     for (actor, ledger) in ledgers.iter().enumerate() {
         let mut ledger = ledger.lock().unwrap();
@@ -131,7 +131,7 @@ fn check(program: &Program, ledgers: &[Mutex<Ledger>], seed: u64, round: u64) {
             ledger.acknowledged,
             ledger.unknown
         );
-        // What is there now is acknowledged: later rounds must keep it too.
+        // The present values count as acknowledged: later rounds must keep them too.
         *ledger = Ledger { acknowledged: found, unknown: 0 };
         if round.is_multiple_of(10) {
             let report = program

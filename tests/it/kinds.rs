@@ -20,7 +20,7 @@ fn code(reply: &HttpReply) -> &str {
     reply.body["code"].as_str().unwrap_or("")
 }
 
-/// Asks until the answer is the one that is waited for.
+/// Asks until the expected answer arrives.
 fn until(what: &str, ask: impl Fn() -> bool) {
     let begun = Instant::now();
     while !ask() {
@@ -49,7 +49,7 @@ fn a_kind_is_removed_without_actors_or_with_them() {
     let (exit, ..) = cli(&program, &["kinds", "rm", "gone", "--with-actors"]);
     assert_eq!(exit, 2, "nobody was asked, and nobody said yes");
 
-    // One that runs elsewhere is its process's to end, which it does when it hears of it.
+    // The other process has to end the actor that runs there, as soon as it learns of the removal.
     let remove = ["kinds", "rm", "gone", "--with-actors", "--yes"];
     let begun = Instant::now();
     loop {
@@ -64,7 +64,7 @@ fn a_kind_is_removed_without_actors_or_with_them() {
     }
     assert_eq!(program.admin_get("/admin/actors?kind=gone").unwrap().body["actors"], json!([]));
     assert_eq!(code(&program.call("gone/a", "get", &json!([])).unwrap()), "kind-missing");
-    // A call that comes before it has heard of it would create an actor there.
+    // A call there before that would create an actor.
     until("the other process does not hear of it", || {
         code(&beside.get("/kinds/gone").unwrap()) == "kind-missing"
     });
@@ -72,7 +72,8 @@ fn a_kind_is_removed_without_actors_or_with_them() {
     let (exit, _, error) = cli(&program, &["kinds", "rm", "gone"]);
     assert_eq!((exit, &error["code"]), (1, &json!("kind-missing")));
 
-    // Another life of the name begins with the same version, and is not taken for the former.
+    // A new kind of the same name begins with the same version, and is not taken for the former
+    // kind.
     program.deploy("gone", &guest::LIFECYCLE_TRAP.wasm().unwrap()).unwrap();
     until("the other process keeps what was removed", || {
         let methods = beside.get("/kinds/gone").unwrap().body["methods"].to_string();
@@ -112,7 +113,7 @@ fn kinds_come_in_pages() {
     program.stop().unwrap();
 }
 
-/// What plain `cargo build` emits becomes the component that tools would have made of it.
+/// The output of plain `cargo build` becomes the component that tools would have made from it.
 #[test]
 fn a_core_module_is_deployed_as_the_component_that_it_describes() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,7 +128,7 @@ fn a_core_module_is_deployed_as_the_component_that_it_describes() {
     program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
     assert_eq!(digest(&program), made, "it is the same");
 
-    // Without bindings nobody knows what its functions mean, and the kind stays as it is.
+    // Without bindings the meaning of its functions is unknown, and the deployed kind stays.
     let bare = wat::parse_str("(module (func (export \"f\")))").unwrap();
     for (bytes, said) in [(&bare[..], "wit-bindgen"), (&b"\0asm\x01\0\0\0\xff"[..], "not a valid")]
     {

@@ -1,8 +1,8 @@
 //! Transactions that do not fit into one step of the store, through real guests: atomic, in bounded
-//! memory, refused above the limit, gone without a trace if the host dies in the middle.
+//! memory, refused above the limit, without a trace if the host dies in the middle.
 //!
-//! `MIB=n` sets the size; `make large` runs it with 512 and this module alone, and then the process's
-//! memory is measured too: beside other tests its figure would say nothing.
+//! `MIB=n` sets the size; `make large` runs this module alone with 512, and then the process's
+//! memory is measured too: beside other tests the figure would mean nothing.
 
 use std::time::{Duration, Instant};
 
@@ -16,21 +16,21 @@ use stockade_tests::program::Program;
 /// Megabytes of the transaction without `MIB`: many steps, and quick.
 const MIB: u64 = 48;
 /// Megabytes by which the process may grow, whatever the transaction's size: the page cache (64),
-/// those of the store's connections, one step on its way.
+/// the caches of the store's connections, one step on its way.
 const GROWTH_MIB_MAX: u64 = 192;
 
 fn given_mib() -> Option<u64> {
     std::env::var("MIB").ok().map(|mib| mib.parse().expect("MIB is a number"))
 }
 
-/// Kibibytes that a line of this process's status tells.
+/// A value of this process's status file, in kibibytes.
 fn status_kib(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Runs `work`; by how many megabytes the process grew at most, and how long it took.
+/// Runs `work`; returns by how many megabytes the process grew at most, and how long it took.
 async fn growth<T>(work: impl Future<Output = T>) -> (T, u64, Duration) {
     let before = status_kib("VmRSS:");
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -51,7 +51,7 @@ async fn growth<T>(work: impl Future<Output = T>) -> (T, u64, Duration) {
     (done, most.saturating_sub(before) / 1024, took)
 }
 
-/// A host whose kind may commit `mib` megabytes, and some more for the tree around them.
+/// A host whose kind may commit `mib` megabytes, and a little more for the tree around them.
 async fn start(site: &Site, mib: u64) -> TestHost {
     let host = site.host().start().await;
     host.deploy_with(guest::HOSTILE_LOOP, |limits| {
@@ -85,7 +85,7 @@ async fn a_large_transaction_is_one_commit_in_bounded_memory() {
         }
     }
     host.assert_intact(&large).await;
-    // Over the limit: refused, nothing changed, and the next one is fine.
+    // Over the limit: refused, nothing changed, and the next transaction succeeds.
     let answer = host.call(&large, "big-commit", json!([mib + mib / 8 + 2])).await.unwrap();
     assert!(answer.to_string().contains("CommitTooLarge"), "{answer}");
     host.ok(&large, "big-commit", json!([1])).await;
@@ -96,8 +96,8 @@ async fn a_large_transaction_is_one_commit_in_bounded_memory() {
     host.host.shutdown().await;
 }
 
-/// Another host takes over while a commit is half in the store: it sees the old state at once, and
-/// what was staged goes away.
+/// Another host takes over while a commit is half in the store: it sees the old state immediately,
+/// and the staged rows are deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_in_the_middle_sees_the_old_state() {
     let site = Site::new();
@@ -127,7 +127,7 @@ async fn a_takeover_in_the_middle_sees_the_old_state() {
     host.host.shutdown().await;
 }
 
-/// Rows that the store has for an actor, over all tables.
+/// The rows that the store has for an actor, over all tables.
 async fn rows_of(host: &TestHost, actor: &ActorId) -> u64 {
     let db = host.store.actor(actor).await.unwrap().unwrap().row.db;
     host.store.rows_of(db).await.unwrap()
@@ -141,7 +141,7 @@ async fn wait_for<F: Future<Output = bool>>(mut done: impl FnMut() -> F) {
     }
 }
 
-/// Rows of all shards that a query counts.
+/// The sum of a query's counts over all shards.
 fn count(site: &std::path::Path, sql: &str) -> i64 {
     let mut rows = 0;
     for entry in std::fs::read_dir(site.join("store")).unwrap() {

@@ -1,5 +1,5 @@
-//! A guest that dies tells its author why: what it wrote last stands in one record of the log and in
-//! what operators are shown, and callers hear nothing of it unless the host runs for development.
+//! A guest that dies tells its author why: its last words are in one record of the log and in
+//! operators' answers, and callers get none of them unless the host runs for development.
 
 use serde_json::{Value as Json, json};
 use stockade::error::Retry;
@@ -70,7 +70,7 @@ fn last_words_reach_the_log_once_and_operators_and_no_caller() {
         );
         assert_eq!((&fields["actor"], &fields["last_words"]), (&json!(name), &json!(words)));
     }
-    // Not a trap of wasm, and told as what it is.
+    // Not a trap of wasm, and reported as what it is.
     let heard = program.call("lifecycle_trap/exit", "exit", &json!([])).unwrap().body;
     assert_eq!(heard["message"], "the component trapped: the guest exited with code 1", "{heard}");
     program.stop().unwrap();
@@ -92,8 +92,8 @@ fn a_host_for_development_tells_callers_as_well() {
     program.stop().unwrap();
 }
 
-/// A line of a guest is one line of the log, its fields are fields, and none of it can pass for the
-/// host's own or for another line.
+/// A line of a guest is one line of the log, its fields are fields, and none of it can look like
+/// the host's own or another line.
 #[test]
 fn fields_are_fields_and_each_record_is_one_line() {
     let message = "posted actor=\"other/one\"\nERROR \u{1b}[31mfake";
@@ -130,11 +130,11 @@ fn fields_are_fields_and_each_record_is_one_line() {
                  \"a=b c\"=\"\\u{2028}\\u{9b}\"";
             assert!(posted[0].ends_with(expected), "{}", posted[0]);
         }
-        // In its order: what the guest wrote to stderr comes after the line.
+        // In its order: the text that the guest wrote to stderr comes after the line.
         let log = std::fs::read_to_string(program.log()).unwrap();
         let at = |word: &str| log.find(word).unwrap();
         assert!(at("ada b") < at("said after posted"), "{log}");
-        // The announcement on stdout is no record; all else is one to a line.
+        // The announcement on stdout is no record; every other line is one record.
         for line in log.lines().filter(|line| line.contains("generation") || line.contains("ERROR"))
         {
             let is_record = match form {
@@ -155,7 +155,8 @@ async fn advice(host: &TestHost, actor: &ActorId, method: &str) -> (HostError, R
     (error, retry)
 }
 
-/// "Nothing was done; try again" was said of what could not change until a deploy.
+/// A regression: "Nothing was done; try again" was the answer to a failure that only a deploy could
+/// end.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_would_fail_again_is_not_told_to_try_again() {
     let site = Site::new();
@@ -182,7 +183,7 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
         assert_eq!(crash, words);
         assert!(!error.body().message.contains("wasm function"), "{error}");
     }
-    // A hook that dies at the end tells of it, too.
+    // A hook that dies at the end reports its last words, too.
     let last = actor(guest::LIFECYCLE_SNAPSHOT, "last");
     host.call(&last, "stop-as", json!(["trap"])).await.unwrap();
     let exit = host.host.stop(&last).await.unwrap().expect("it was awake");
@@ -197,7 +198,7 @@ async fn an_actor_that_could_not_start_was_never_there() {
     host.deploy_with(guest::LIFECYCLE_SNAPSHOT, |limits| limits.crashes_max = 1).await;
     for what in ["unborn-error", "unborn-trap"] {
         let unborn = actor(guest::LIFECYCLE_SNAPSHOT, what);
-        // As often as it is tried: no crash is counted against a name that is nobody's.
+        // The same on every attempt: no crash is counted, because the actor does not exist.
         for _ in 0..3 {
             let (error, retry) = advice(&host, &unborn, "read").await;
             assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
@@ -212,12 +213,12 @@ async fn an_actor_that_could_not_start_was_never_there() {
     assert!(verified.unwrap().is_sound());
 }
 
-/// Between the failed start and the removal another process takes the actor over, or makes another one
-/// of that name: it is that one's.
+/// Between the failed start and the removal another process takes the actor over, or makes another
+/// actor of that name: the actor then belongs to that process, and is not removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_another_process_has_made_meanwhile_is_kept() {
-    // Before the removal has looked at the actor: its second look. After that: its takeover, the
-    // first of a host that has only created.
+    // Before the removal has read the actor: its second read. After that: its takeover, the first
+    // one on a host that has only created.
     for (step, nth) in [(Step::Actor, 2), (Step::TakeOver, 1)] {
         for made_again in [false, true] {
             keeps_what_is_anothers(step, nth, made_again).await;

@@ -53,7 +53,7 @@ async fn an_idle_actor_sleeps_and_the_next_call_wakes_it() {
     host.host.shutdown().await;
 }
 
-/// A missed snapshot is a recorded outcome, never success; the data is safe, the memory is gone.
+/// A missed snapshot is a recorded outcome, never a success; the data is safe, the memory is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missed_snapshot_is_told() {
     let site = Site::new();
@@ -101,7 +101,7 @@ async fn a_snapshot_that_missed_commits_says_so() {
     first.ok(&actor, "add", json!([5])).await;
     first.host.stop(&actor).await.unwrap();
     first.ok(&actor, "add", json!([1])).await;
-    // Generation 2 is never ended in order: another host takes over.
+    // Generation 2 never ends in order: another host takes over.
     let second = site.usurper().start().await;
     let values = second.take_over_and_call(&actor, "read", json!([])).await.unwrap();
     assert_eq!(values, json!({"ok": [5, 6]}), "the memory is older than the database");
@@ -171,11 +171,11 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Upgraded"));
     let old = host.call(&actor, "write", json!([])).await;
     assert!(matches!(old, Err(HostError::MethodMissing(_))), "{old:?}");
-    // The old component's data is the new one's.
+    // The new component finds the old one's data.
     let request = SqlRequest { sql: "SELECT count(*) FROM t".into(), ..SqlRequest::default() };
     let reply = host.host.sql(&actor, request).await.unwrap();
     assert_eq!(format!("{:?}", reply.rows[0][0]), "Integer(1)");
-    // The same component again ends nothing.
+    // Deploying the same component again ends no generation.
     let again = deploy(guest::LIFECYCLE_SNAPSHOT).await;
     assert_eq!((again.replaced, again.version), (None, 3));
     host.host.shutdown().await;
@@ -195,7 +195,7 @@ async fn create_is_not_open() {
     assert!(missing(host.host.destroy(&nobody).await.unwrap_err()));
     assert!(missing(host.host.verify(&nobody).await.unwrap_err()));
     assert!(missing(host.host.export(&nobody).await.err().unwrap()));
-    // A call that is refused before it runs creates nothing either.
+    // A call that is refused before it runs does not create an actor either.
     let ill = host.call(&nobody, "read", json!(["too", "many"])).await;
     assert!(matches!(ill, Err(HostError::Arguments(_))), "{ill:?}");
     let unknown = host.call(&nobody, "no-such-method", json!([])).await;
@@ -206,7 +206,7 @@ async fn create_is_not_open() {
     host.ok(&nobody, "write", json!([])).await;
     let state = host.store.actor(&nobody).await.unwrap().unwrap();
     host.host.shutdown().await;
-    // A second host opens it and does not make it again.
+    // A second host opens the actor and does not create it again.
     let host = site.host().start().await;
     assert_eq!(host.ok(&nobody, "read", json!([])).await, json!(1));
     let same = host.store.actor(&nobody).await.unwrap().unwrap();
@@ -231,7 +231,7 @@ async fn destroy_leaves_nothing() {
         assert_eq!(host.store.rows_of(db).await.unwrap(), 0);
         assert!(matches!(host.host.info(&actor).await, Err(HostError::ActorMissing { .. })));
         assert!(host.host.actors(None, None, 10).await.unwrap().is_empty());
-        // The next call makes another one, which knows nothing of it.
+        // The next call creates another actor, which has none of the old data.
         assert_eq!(host.ok(&actor, "read", json!([])).await, json!([0, 0]));
         let again = host.host.info(&actor).await.unwrap();
         assert!(again.db != db);
@@ -252,7 +252,7 @@ async fn a_restart_keeps_everything() {
         }
         assert!(host.host.shutdown().await.orderly);
         host = site.host().start().await;
-        // Kinds and actors are found again without a deploy.
+        // Kinds and actors are found after a restart without a deploy.
         assert_eq!(host.host.kinds(None, 9).await.unwrap().len(), 1);
         assert_eq!(host.host.actors(None, None, 10).await.unwrap().len(), 3);
     }

@@ -1,4 +1,4 @@
-//! Lists of actors: by the beginning of a key, by what they do, sorted, counted, page by page.
+//! Lists of actors: by the beginning of a key, by state, sorted, counted, page by page.
 
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
@@ -44,7 +44,7 @@ fn actors_are_listed_as_asked_for() {
     let names = |arguments: &[&str]| stand.list(arguments).0;
     let all = "counter/al counter/alice counter/am counter/ä other/alice";
     assert_eq!(names(&[]), all);
-    // The prefix itself is a key, and what comes after it is not all of what begins so.
+    // The prefix itself is a key, and not every key after it begins with it.
     assert_eq!(names(&["--kind", "counter", "--prefix", "al"]), "counter/al counter/alice");
     assert_eq!(names(&["--kind", "counter", "--prefix", "ä"]), "counter/ä");
     assert_eq!(names(&["--kind", "counter", "--prefix", "alicf"]), "");
@@ -52,7 +52,7 @@ fn actors_are_listed_as_asked_for() {
         names(&["--kind", "counter", "--prefix", "al", "--after", "counter/al"]),
         "counter/alice"
     );
-    // Pages of one, each from where the one before has ended.
+    // Pages of one actor, each starting where the one before ended.
     let page = |after: &str| {
         let after = if after.is_empty() { String::new() } else { format!("&after={after}") };
         let route = format!("/admin/actors?kind=counter&prefix=al&limit=1{after}");

@@ -1,4 +1,4 @@
-//! The suites that need a guest, a thread, a crash or a look at the whole tree; one binary.
+//! The suites that need a guest, a thread, a crash or the whole source tree; one binary.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Actors that slept here and lived elsewhere since: what a host remembers of them is old.
+//! Actors that slept here and then lived on another host: what the first host remembers of them is
+//! old.
 
 use serde_json::json;
 use stockade::HostError;
@@ -36,7 +37,7 @@ async fn an_actor_that_lived_elsewhere_comes_back_with_what_it_did_there() {
         left.host.stop(&actor).await.unwrap().expect("it was awake");
         assert_eq!(host.ok(&actor, "add", json!([2])).await, json!([value, value]));
     }
-    // Awake there: what is remembered here must not make it this host's.
+    // Awake on the other host: what this host remembers must not make the actor its own.
     here.assert_elsewhere(&actor, "read").await;
     assert_eq!(there.ok(&actor, "read", json!([])).await, json!([11, 11]));
     here.host.shutdown().await;

@@ -1,5 +1,5 @@
-//! A program that was killed and whose log is damaged then: it is refused with what is known, and
-//! started only when that is accepted.
+//! A program that was killed and whose log is then damaged: the store is refused with the known
+//! loss, and starts only when an operator accepts that.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use stockade_tests::guest;
 use stockade_tests::program::{self, Program};
 
-/// Bytes of a log's header and of a frame with its page.
+/// Bytes of a log's header, and of a frame with its page.
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 2048;
 /// Deposits of an actor.
@@ -68,7 +68,7 @@ fn a_damaged_log_is_refused_until_the_loss_is_accepted() {
     program.kill().unwrap();
     assert!(data.join("store").join("shard-00.db-wal.damaged-1").exists());
 
-    // From then on it is a store like any other.
+    // From then on the store is like any other.
     let program = Program::serve(&data).unwrap();
     let again: Vec<_> = actors.iter().map(|actor| total(&program, actor)).collect();
     assert_eq!(again, found);

@@ -1,4 +1,4 @@
-//! A flood of one kind's calls takes neither other kinds' room nor the operators'.
+//! A flood of one kind's calls takes neither the room of other kinds nor that of operators.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -50,7 +50,8 @@ fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
     });
 }
 
-/// Each long statement holds a thread, of which there are 512: a kind gets as many as it leaves.
+/// Each long statement holds a thread, of which there are 512: a kind gets as many as it leaves
+/// free.
 #[test]
 fn a_kind_with_many_long_statements_leaves_threads_to_others() {
     let dir = tempfile::tempdir().unwrap();
@@ -92,7 +93,7 @@ fn a_kind_with_many_long_statements_leaves_threads_to_others() {
     program.stop().unwrap();
 }
 
-/// What is made of large bodies fills the room for all of them; a small one never needs it.
+/// The values of large bodies fill the shared room; a small body never needs it.
 #[test]
 fn large_bodies_take_no_room_from_small_ones() {
     let dir = tempfile::tempdir().unwrap();

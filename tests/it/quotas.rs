@@ -1,4 +1,4 @@
-//! Quotas of a kind: how many actors, what they store together, how fast they come.
+//! Quotas of a kind: how many actors, how much they store together, how fast they are created.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ async fn a_kind_has_no_more_actors_than_its_quota() {
     }
     let there = host.host.actors(Some("counter"), None, 100).await.unwrap();
     assert_eq!(there.len(), 3);
-    // Those that are there go on, asleep and awake.
+    // Existing actors continue, asleep and awake.
     let first = &there[0].actor;
     host.host.stop(first).await.unwrap();
     assert!(host.call(first, "increment", json!([1])).await.is_ok());
@@ -45,10 +45,10 @@ async fn a_kind_has_no_more_actors_than_its_quota() {
     assert_quota(&create(&host, "more").await.unwrap_err(), "actors_max");
     assert_eq!(host.host.usage("counter").await.unwrap().unwrap().actors, 3);
     host.host.shutdown().await;
-    // The next process counts before it admits anybody.
+    // A restarted process counts before it admits a new actor.
     let host = site.host().start().await;
     assert_quota(&create(&host, "more").await.unwrap_err(), "actors_max");
-    // A higher quota holds at once.
+    // A higher quota takes effect immediately.
     host.deploy_with(guest::COUNTER, |limits| limits.actors_max = 4).await;
     create(&host, "more").await.unwrap();
     assert_quota(&create(&host, "most").await.unwrap_err(), "actors_max");
@@ -112,7 +112,7 @@ async fn a_kind_stores_no_more_than_its_quota() {
     };
     assert!((MAX / 2..=MAX).contains(&stored().await), "{}", stored().await);
     assert_eq!(host.host.usage("counter").await.unwrap().unwrap().stored_bytes, stored().await);
-    // What is there can be changed, and made smaller.
+    // Existing rows can be changed, and made smaller.
     assert!(create(&host, "a").await.is_ok());
     write("a", "DELETE FROM t").await.unwrap();
     write("a", "VACUUM").await.unwrap();
@@ -142,7 +142,7 @@ async fn a_kind_gets_no_more_actors_a_second_than_its_quota() {
     let there = host.host.actors(Some("counter"), None, 100).await.unwrap();
     assert_eq!(there.len(), 20 - refused.len(), "who is refused leaves nothing");
     assert!(host.call(&there[0].actor, "increment", json!([1])).await.is_ok());
-    // Who does as advised gets in.
+    // A caller that follows the advice gets in.
     let begun = Instant::now();
     while let Err(error) = create(&host, "late").await {
         assert!(begun.elapsed() < PATIENCE, "{error}");

@@ -1,4 +1,4 @@
-//! The page of the bench's figures: it says what was reached, hides nothing, and needs no network.
+//! The page of the bench's figures: it shows what was reached, hides nothing, and needs no network.
 
 #[allow(unreachable_pub, reason = "the bench's file, used as it is")]
 #[path = "../bench/report.rs"]

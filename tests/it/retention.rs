@@ -1,5 +1,5 @@
-//! Retention and destroy, as a host does them by itself: history stays bounded, asleep or awake, and
-//! what was condemned goes, whoever was interrupted.
+//! Retention and destroy, as a host's upkeep does them: history stays bounded, asleep or awake, and
+//! interrupted destroys are finished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use stockade_depot::{NodeSession, Store, Token, Txid};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
-/// How long a round of upkeep may take to come, on a machine that is busy.
+/// How long a round of upkeep may take to come, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A clock that tests move.
@@ -55,7 +55,7 @@ async fn a_host_trims_what_its_kind_does_not_keep_asleep_and_awake() {
         }
     }
     host.host.stop(&asleep).await.unwrap();
-    // Nothing is old yet: nothing goes, however often upkeep comes round.
+    // Nothing is old yet: nothing is deleted, however often upkeep runs.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(floor(&host, &awake).await.0, Txid(0));
     now.fetch_add(59_000, Ordering::SeqCst);
@@ -78,7 +78,7 @@ async fn a_host_trims_what_its_kind_does_not_keep_asleep_and_awake() {
         assert_eq!(host.ok(actor, "scan", json!([1])).await, json!(500));
         host.open_export(actor, site.path()).await;
     }
-    // What is gone says so, as an error that leaves the process.
+    // A read of deleted history says so, as an error that leaves the process.
     let (floor, _) = floor(&host, &awake).await;
     let db = host.store.actor(&awake).await.unwrap().unwrap().row.db;
     let gone = host.store.read_at(db, Txid(floor.0 - 1), stockade_depot::Pgno(1), 1).await;
@@ -87,7 +87,7 @@ async fn a_host_trims_what_its_kind_does_not_keep_asleep_and_awake() {
     host.host.shutdown().await;
 }
 
-/// An export that takes longer than history is kept holds the trimming of its host off.
+/// An export that takes longer than history is kept delays the trimming of its host.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_under_writes_and_trimming_is_one_state() {
     let site = Site::new();
@@ -145,7 +145,8 @@ async fn two_hosts_trim_one_store_under_writes() {
     two.host.shutdown().await;
 }
 
-/// A process marks an actor for destruction and dies: the next host that starts finishes it.
+/// A process marks an actor for destruction and dies: the next host that starts finishes the
+/// destroy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_destroy_is_finished_at_start() {
     let site = Site::new();

@@ -13,7 +13,8 @@ async fn lines(host: &TestHost, actor: &ActorId, method: &str) -> Vec<String> {
     serde_json::from_value(host.call(actor, method, json!([])).await.unwrap()).unwrap()
 }
 
-/// Every use in the `stop` hook worked, and every use in the `snapshot` hook was revoked.
+/// Asserts that every use in the `stop` hook worked, and every use in the `snapshot` hook was
+/// revoked.
 fn assert_report(report: &[String], reason: &str) {
     let of = |hook: &str| -> Vec<String> {
         report.iter().filter_map(|line| line.strip_prefix(hook)).map(str::to_owned).collect()
@@ -38,7 +39,7 @@ async fn revoked_handle_stays_revoked() {
     let alive = lines(&host, &actor, "use-all").await;
     assert_eq!(alive.len(), USES, "{alive:#?}");
     for line in alive.iter().filter(|line| !line.ends_with(": ok")) {
-        // A statement that was used up answers `not-open`, never more.
+        // A statement that was used up answers `not-open`, never more rows.
         assert!(line.contains("NotOpen"), "{line}");
     }
     host.host.stop(&actor).await.unwrap();
@@ -56,7 +57,7 @@ async fn every_orderly_end_names_its_reason() {
     let upgraded = actor(guest::REVOKE_HOARDER, "upgraded");
     host.ok(&upgraded, "hoard", json!([])).await;
     let mut wasm = guest::REVOKE_HOARDER.wasm().unwrap();
-    // Another component that does the same: an empty custom section at its end.
+    // Another component with the same behaviour: an empty custom section at its end.
     wasm.extend([0, 2, 1, b'x']);
     let deployed = host.host.deploy(guest::REVOKE_HOARDER.name, wasm, Default::default()).await;
     assert!(deployed.unwrap().ended >= 1);
@@ -95,7 +96,7 @@ async fn sql_after_close_is_revoked_not_reopened() {
     let open = report.iter().find(|line| line.starts_with("snapshot open:")).unwrap();
     assert_eq!(open, "snapshot open: Error::Revoked(Reason::Operator)");
     host.host.shutdown().await;
-    // And the host: closed means closed.
+    // And the host's own handle: closed means closed.
     let late = host.call(&actor, "get", json!([])).await;
     assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
 }

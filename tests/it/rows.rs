@@ -1,4 +1,4 @@
-//! `stockade sql` for spreadsheets and scripts, and what the command line says to a slip.
+//! `stockade sql` for spreadsheets and scripts, and the command line's answers to mistakes.
 
 use serde_json::json;
 use stockade_tests::guest;
@@ -29,7 +29,7 @@ impl Stand {
     }
 }
 
-/// Every kind of value, and what is hard about each.
+/// Every kind of value, with the cases that are hard to print.
 const VALUES: &str = "SELECT NULL AS n, '' AS e, 9007199254740993 AS i, 0.1 + 0.2 AS r, 9e999 AS p, \
      -9e999 AS m, 'a,\"b\"' || char(13, 10) || char(27) || 'ü' AS t, x'00ff' AS b";
 
@@ -40,7 +40,7 @@ fn rows_are_csv_as_it_is_defined() {
                     ,\"\",9007199254740993,0.30000000000000004,inf,-inf,\
                     \"a,\"\"b\"\"\r\n\u{1b}ü\",x'00ff'\r\n";
     assert_eq!(stand.sql("csv", VALUES), expected);
-    // A whole blob, not what a table shows of it; no rows are a header.
+    // A whole blob, not the part that a table shows; without rows there is a header.
     assert_eq!(stand.sql("csv", "SELECT zeroblob(100) AS b").len(), 5 + 203 + 2);
     assert_eq!(stand.sql("csv", "SELECT 1 AS a WHERE 0"), "\"a\"\r\n");
     assert_eq!(stand.sql("csv", "SELECT value FROM counter"), "\"value\"\r\n1\r\n");
@@ -88,7 +88,7 @@ fn slips_are_told_how_it_is_done() {
     assert!(code == 0 && out.contains("complete -F _stockade"), "{out}");
     let (code, out, _) = stand.run(&["man", "sql"]);
     assert!(code == 0 && out.contains(".TH") && out.contains("csv"), "{out}");
-    // Each command's own options, not those that all have.
+    // Each command's own options, not the common ones.
     let (code, out, _) = stand.run(&["sql", "--help"]);
     assert!(code == 0 && out.contains("stockade --help"), "{out}");
     assert!(!out.contains("Where to reach actors"), "{out}");

@@ -1,5 +1,5 @@
-//! The end of a host: its order, a storm of actors in the middle of everything, the deadline, and
-//! the signals of the real program.
+//! The end of a host: its order, many actors in the middle of everything, the deadline, and the
+//! signals of the real program.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,15 +28,15 @@ fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> Call
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
 }
 
-/// The place of an event; it was noted exactly once.
+/// The position of an event, which was recorded exactly once.
 fn place(events: &[Event], event: &Event) -> usize {
     let places: Vec<usize> = (0..events.len()).filter(|at| events[*at] == *event).collect();
     assert_eq!(places.len(), 1, "{event:?} in {events:#?}");
     places[0]
 }
 
-/// The host's own steps came in their order, all ends of generations between the first and the
-/// second of them.
+/// Asserts that the host's own steps came in their order, with all ends of generations between the
+/// first and the second of them.
 fn assert_order(events: &[Event]) {
     let steps = [
         ShutdownStep::IntakeClosed,
@@ -56,7 +56,7 @@ fn assert_order(events: &[Event]) {
 }
 
 /// Every actor has a commit in flight, an open cursor, a wait on the clock and a queued call, when
-/// the host is told to end.
+/// the host has to end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     let site = Site::new();
@@ -70,7 +70,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     }
     let commits = host.store.calls(Step::Commit);
     let held = host.store.outage(Step::Commit, Fault::Hold);
-    // For every other one the clock comes in time; the others are interrupted.
+    // For every other actor the clock ends the wait in time; the others are interrupted.
     let holding: Vec<Calling> = actors
         .iter()
         .enumerate()
@@ -88,14 +88,14 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
         let host = host.host.clone();
         tokio::spawn(async move { host.shutdown().await })
     };
-    // All of them end at the same time: none has to wait for another's end.
+    // All actors end at the same time: none has to wait for another's end.
     recorder.seen(EndStep::MailboxClosed, STORM).await;
     assert_eq!(recorder.count(EndStep::Sealed), 0);
     drop(held);
     let report = shutdown.await.unwrap();
     assert!(report.orderly && report.unfinished == 0, "{report:?}");
 
-    // Whatever was asked is answered: the rows of a held call are kept either way.
+    // Every call gets an answer: the rows of a held call are kept either way.
     let mut rows = BTreeMap::new();
     for (n, (actor, call)) in actors.iter().zip(holding).enumerate() {
         match call.await.unwrap() {
@@ -120,7 +120,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
         }
     }
 
-    // Every end went in its order, and the host's steps in theirs.
+    // Every end kept its order, and so did the host's steps.
     let events = recorder.events();
     assert_order(&events);
     for actor in &actors {
@@ -149,7 +149,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
         );
         assert_eq!(steps[steps.len() - after_call.len()..], after_call, "{actor}");
     }
-    // What comes late gets a typed error, from the host and from its store.
+    // Later calls get a typed error, from the host and from its store.
     let late = host.call(&actors[0], "count", json!([])).await;
     assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
     assert_eq!(host.store.kinds(None, 9).await, Err(StoreError::Closed));
@@ -171,8 +171,8 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     next.host.shutdown().await;
 }
 
-/// Beyond the deadline generations are given up: their callers are told that nobody knows, their
-/// heads stay unsealed, and the next host takes them over with everything that was acknowledged.
+/// Beyond the deadline generations are given up: their callers get an unknown outcome, their heads
+/// stay unsealed, and the next host takes them over with every acknowledged write.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     let site = Site::new();
@@ -189,7 +189,7 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     for actor in [&stuck, &idle] {
         host.ok(actor, "write", json!([])).await;
     }
-    // Counted before the call is made: its commit may come at once, and it makes no second one.
+    // Counted before the call is made: its commit may come immediately, and it makes no second one.
     let commits = host.store.calls(Step::Commit);
     let holding = call(&host, &stuck, "hold", json!([3_600_000]));
     while host.store.calls(Step::Commit) == commits {
@@ -216,8 +216,8 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     next.host.shutdown().await;
 }
 
-/// A long statement holds its thread until SQLite is interrupted, which an aborted task alone is not:
-/// the handles are revoked first.
+/// A long statement holds its thread until SQLite is interrupted; aborting the task does not
+/// interrupt SQLite, so the handles are revoked first.
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_that_runs_at_the_deadline_is_interrupted() {
     let site = Site::new();
@@ -230,12 +230,12 @@ async fn sql_that_runs_at_the_deadline_is_interrupted() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let report = host.host.shutdown().await;
     assert_eq!(report.unfinished, 1, "{report:?}");
-    // Without it, the statement goes on until the 5 s are over that its call was left.
+    // Without the interrupt, the statement runs until the call's remaining 5 s are over.
     assert!(report.took < Duration::from_secs(4), "{report:?}");
     assert!(spinning.await.unwrap().is_err());
 }
 
-/// Whatever the store does, the host ends, and says that it was not in order.
+/// Whatever the store does, the host ends, and reports that the end was not orderly.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_never_closes_does_not_keep_the_host() {
     let site = Site::new();
@@ -255,8 +255,8 @@ async fn a_store_that_never_closes_does_not_keep_the_host() {
     next.host.shutdown().await;
 }
 
-/// Generations, their sessions and their caches go when they end: nothing keeps the store that a
-/// host was given.
+/// Generations, their sessions and their caches are dropped when they end: nothing keeps the host's
+/// store alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_host_keeps_nothing() {
     let site = Site::new();
@@ -270,7 +270,7 @@ async fn an_ended_host_keeps_nothing() {
     host.host.shutdown().await;
     let store = Arc::downgrade(&host.store);
     drop(host);
-    // Threads that end by themselves may still be about to let go.
+    // Threads that end by themselves may still hold it for a moment.
     let gone = async {
         while store.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -282,8 +282,8 @@ async fn an_ended_host_keeps_nothing() {
 
 // --- the real program -------------------------------------------------------------------------------
 
-/// SIGTERM in the middle of a load: it ends in order, every actor is sealed, and what was
-/// acknowledged is there.
+/// SIGTERM in the middle of a load: the program ends in order, every actor is sealed, and every
+/// acknowledged write is there.
 #[test]
 fn sigterm_under_load_ends_in_order() {
     const ACTORS: usize = 12;
@@ -300,7 +300,8 @@ fn sigterm_under_load_ends_in_order() {
                 let name = format!("storm/{}", n % ACTORS);
                 let (mut acknowledged, mut unknown) = (0_u64, 0_u64);
                 while going.load(Ordering::Relaxed) {
-                    // The connection may break when the listener closes: then nobody knows.
+                    // The connection may break when the listener closes: then the outcome is
+                    // unknown.
                     let Ok(answer) = server.call(&name, "hold", &json!([3])) else {
                         unknown += 3;
                         break;
@@ -358,7 +359,7 @@ fn sigterm_under_load_ends_in_order() {
     server.stop().unwrap();
 }
 
-/// A second signal does not wait: exit code 130, and what was acknowledged is there.
+/// A second signal does not wait: exit code 130, and every acknowledged write is there.
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
     for (first, second) in [("TERM", "INT"), ("INT", "TERM")] {
@@ -382,7 +383,8 @@ fn a_second_signal_ends_the_program_at_once() {
             std::thread::sleep(Duration::from_millis(10));
         }
         server.signal(first).unwrap();
-        // It ends in order, which takes as long as the call may: intake is closed meanwhile.
+        // The program ends in order, which takes as long as the call may: intake is closed in the
+        // meantime.
         while server.get("/ready").is_ok_and(|answer| answer.status == 200) {
             assert!(begun.elapsed() < Duration::from_secs(30), "the signal was not heard");
             std::thread::sleep(Duration::from_millis(10));
@@ -396,7 +398,7 @@ fn a_second_signal_ends_the_program_at_once() {
     }
 }
 
-/// The deadline is a setting, and the exit code tells that it was not enough.
+/// The deadline is a setting, and the exit code reports that it was too short.
 #[test]
 fn the_programs_deadline_is_a_setting() {
     let dir = tempfile::tempdir().unwrap();

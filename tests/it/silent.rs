@@ -1,4 +1,5 @@
-//! Processes that nobody hears of any more are forgotten: a row without a lock file, after ten leases.
+//! Processes that have shown no sign of life are forgotten: a row without a lock file, after ten
+//! leases.
 
 use std::fs::File;
 use std::time::{Duration, Instant};

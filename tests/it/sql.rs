@@ -17,7 +17,7 @@ async fn sql(host: &TestHost, actor: &ActorId, sql: &str) -> Result<SqlReply, Ho
     host.host.sql(actor, SqlRequest { sql, parameters, write, rows_max: None }).await
 }
 
-/// The recipe of the worst of it: what a guest has acknowledged is there after its sleep.
+/// The worst known sequence: a write that the guest has acknowledged is there after its sleep.
 #[test]
 fn nothing_that_an_operator_makes_comes_between_a_guest_and_its_rows() {
     let dir = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn nothing_that_an_operator_makes_comes_between_a_guest_and_its_rows() {
     program.stop().unwrap();
 }
 
-/// A row that makes `start` trap is read and mended, however often the actor has crashed.
+/// A row that makes `start` trap is read and repaired, however often the actor has crashed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_cannot_start_is_read_and_mended() {
     let site = Site::new();
@@ -73,7 +73,7 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     assert_eq!(format!("{:?}", bad.rows), r#"[[Text("trap"), Integer(7)]]"#);
     let mended = sql(&host, &actor, "UPDATE counter SET start_as = ''").await.unwrap();
     assert_eq!(mended.changes, 1);
-    // No life was begun for it, and the count of crashes is what it was.
+    // No generation of the component was begun for it, and the count of crashes is unchanged.
     let info = host.host.info(&actor).await.unwrap();
     assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 2));
     host.host.reset(&actor).await.unwrap();
@@ -84,7 +84,7 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     host.host.shutdown().await;
 }
 
-/// Statements that only read change nothing of how an actor stands with its crashes.
+/// Statements that only read do not change the actor's crash count or breaker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_forgets_no_crash() {
     let site = Site::new();
@@ -106,7 +106,7 @@ async fn a_visit_forgets_no_crash() {
         assert_eq!(format!("{rows:?}"), "[[Integer(1)]]");
         let mut info = host.host.info(&actor).await.unwrap();
         while info.status == ActorStatus::Awake {
-            // Its slot has not left yet.
+            // Its slot has not ended yet.
             tokio::time::sleep(Duration::from_millis(2)).await;
             info = host.host.info(&actor).await.unwrap();
         }
@@ -117,7 +117,7 @@ async fn a_visit_forgets_no_crash() {
     host.host.shutdown().await;
 }
 
-/// What sleeps goes on sleeping; its memory is handed on, and told to be older after a write.
+/// A sleeping actor stays asleep; its snapshot is handed on, and marked as older after a write.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
     let site = Site::new();
@@ -149,7 +149,7 @@ async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
     host.host.shutdown().await;
 }
 
-/// Without a snapshot it is asleep in order again, whatever was done, and bounds hold.
+/// Without a snapshot the actor is again asleep in order, whatever was done, and the bounds hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
     let site = Site::new();
@@ -176,7 +176,7 @@ async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
     host.host.shutdown().await;
 }
 
-/// Another process that takes the actor over ends a visit as it ends any life: nothing is answered.
+/// A takeover by another process ends a visit as it ends any generation: nothing is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_lives_elsewhere_is_not_visited() {
     let site = Site::new();

@@ -19,7 +19,7 @@ async fn every_scenario_of_the_interface_holds() {
     assert!(names.len() >= 30, "{names:?}");
     let mut failures = Vec::new();
     for name in names {
-        // Each on a database of its own, twice: the second life reads what the first wrote.
+        // Each on its own database, twice: the second generation reads what the first one wrote.
         let database = actor(guest::SQLITE_API, &name);
         match host.call(&database, "run", json!([name])).await {
             Ok(answer) if answer.get("ok").is_some() => {}
@@ -37,7 +37,7 @@ async fn every_scenario_of_the_interface_holds() {
 fn to_json(value: &Native) -> Json {
     match value {
         Native::Null => json!("null"),
-        // 64 bits without loss: large ones travel as digits.
+        // 64 bits without loss: large integers are strings of digits.
         Native::Integer(integer) => json!({"integer": integer.to_string()}),
         Native::Real(real) if real.is_nan() => json!({"real": "nan"}),
         Native::Real(real) if *real == f64::INFINITY => json!({"real": "inf"}),
@@ -48,7 +48,7 @@ fn to_json(value: &Native) -> Json {
     }
 }
 
-/// Integers as digits, whatever size: the host sends small ones as numbers.
+/// Integers as digits, whatever their size: the host sends small ones as numbers.
 fn normal(value: &Json) -> Json {
     match value.get("integer") {
         Some(Json::Number(number)) => json!({"integer": number.to_string()}),
@@ -56,7 +56,7 @@ fn normal(value: &Json) -> Json {
     }
 }
 
-/// What plain SQLite gives back for a value.
+/// The value that plain SQLite returns for a value.
 fn oracle(value: &Native) -> Native {
     let plain = rusqlite::Connection::open_in_memory().unwrap();
     plain.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").unwrap();
@@ -127,7 +127,7 @@ async fn values_come_back_as_plain_sqlite_gives_them() {
         let bound = host.ok(&database, "echo-bound", json!([to_json(&value)])).await;
         assert_eq!(normal(&bound), to_json(&oracle(&value)), "bound {value:?}");
     }
-    // After sleep they come from the store, not from a cache.
+    // After sleep the values come from the store, not from a cache.
     host.host.stop(&database).await.unwrap();
     let count = first_row(&host, "SELECT count(*) FROM t").await;
     assert_eq!(count, [json!({"integer": values().len()})]);
@@ -146,7 +146,7 @@ async fn reals_are_exact_to_the_bit() {
     let host = site.host().start().await;
     host.deploy(guest::SQLITE_TYPES).await;
     let database = actor(guest::SQLITE_TYPES, "bits");
-    // A fixed walk through the bit patterns, and the edges.
+    // A fixed walk through the bit patterns, and the edge cases.
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
     let mut patterns =
         vec![0, 1, 1 << 63, f64::MAX.to_bits(), f64::NAN.to_bits(), 0x000f_ffff_ffff_ffff];
@@ -223,8 +223,8 @@ async fn the_loops_of_the_bench_do_what_they_say() {
     host.host.shutdown().await;
 }
 
-/// Subqueries whose parts are within every limit, together far deeper than any stack: on the fiber of
-/// a guest, and on the thread that an operator's statement takes. The process lives on.
+/// Subqueries whose parts are within every limit, together far deeper than any stack: on the fiber
+/// of a guest, and on the thread of an operator's statement. The process survives.
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_that_is_deeper_than_the_stack_ends_as_a_limit() {
     let site = Site::new();

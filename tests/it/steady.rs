@@ -1,13 +1,14 @@
-//! A program under everything that comes and goes for as long as one likes: calls that write, sleeps and
-//! wakes, traps, long calls, refused calls, connections, lists and stops of operators, new actors that
-//! are destroyed. What it holds of the system must be the same in the end as when it was warm.
+//! A program under every kind of work for a chosen time: calls that write, sleeps and wakes, traps,
+//! long calls, refused calls, connections, lists and stops of operators, new actors that are
+//! destroyed. The memory, threads and descriptors that it holds must be the same at the end as when
+//! it was warm.
 //!
 //! ```text
 //!  warm, a sixth │ samples: first quarter of the rest │ ... │ last quarter
 //!                            └──────── no more than that, and a little ────┘
 //! ```
-//! `MINUTES=n` goes on for so long and looks at memory as well (`make soak-long`); in `make test` it is
-//! less than half a minute, in which allocators and caches are not full yet.
+//! `MINUTES=n` sets the time, and memory is checked as well (`make soak-long`); in `make test` the
+//! run is shorter than half a minute, in which allocators and caches do not fill up.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,18 +19,18 @@ use serde_json::json;
 use stockade_tests::guest;
 use stockade_tests::program::{Caller, Program};
 
-/// How long it goes on in `make test`.
+/// How long the run takes in `make test`.
 const SHORT: Duration = Duration::from_secs(24);
 /// Actors that write; they sleep between two rounds.
 const ACTORS: u64 = 200;
 /// Pause of each client after a call: the figures are about what stays, not about load.
 const PAUSE: Duration = Duration::from_millis(4);
-/// What the last quarter may be above the first: threads and descriptors that come and go, maps of
-/// memory that is given back later.
+/// How far the last quarter may be above the first: some threads and descriptors come and go, and
+/// maps of memory are given back late.
 const SLACK: u64 = 12;
 const MAPS_SLACK: u64 = 200;
-/// Memory that the last quarter may have, in percent of the first: what the allocator holds goes up and
-/// down by 6.
+/// Memory that the last quarter may hold, in percent of the first: the allocator's share varies by
+/// 6.
 const RSS_PERCENT: u64 = 110;
 
 /// What a process holds of the system.
@@ -57,8 +58,8 @@ impl Held {
         }
     }
 
-    /// The most of each in some samples; of memory, which the allocator gives back when it likes, the
-    /// median.
+    /// The maximum of each figure in some samples; for memory, which the allocator gives back late,
+    /// the median.
     fn most(samples: &[Self]) -> Self {
         let most = |of: fn(&Self) -> u64| samples.iter().map(of).max().unwrap();
         let mut rss: Vec<u64> = samples.iter().map(|held| held.rss_kib).collect();
@@ -72,7 +73,7 @@ impl Held {
     }
 }
 
-/// One client: whatever comes next by `n`.
+/// One client: the next action follows from `n`.
 fn client(program: &Program, n: u64) -> Result<(), String> {
     let expect = |reply: anyhow::Result<stockade_tests::program::HttpReply>, statuses: &[u16]| {
         let reply = reply.map_err(|error| error.to_string())?;

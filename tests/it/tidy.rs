@@ -9,6 +9,8 @@ mod documents;
 mod layers;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -72,7 +74,7 @@ fn unsafe_stays_in_the_files_named_for_it() {
         let name = file.path.file_name().unwrap().to_string_lossy();
         UNSAFE_HOMES.contains(&name.as_ref()) || UNSAFE_FILES.contains(&file.name().as_str())
     };
-    // Guests: the component ABI is generated in place by the binding macro, nothing is written.
+    // Guests: the binding macro generates the component ABI in place, nothing is written by hand.
     check(
         "`unsafe` is written only in ffi.rs, loader.rs and the allocator",
         sources()
@@ -125,7 +127,7 @@ fn no_lint_is_silenced_without_a_reason() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, so that this file does not offend itself.
+    // Concatenated here, so that this file does not contain the marks itself.
     let marks = [["FIX", "ME"].concat(), ["TO", "DO"].concat(), ["X", "XX"].concat()];
     let mut offences = Vec::new();
     for file in sources() {
@@ -256,7 +258,7 @@ fn every_package_takes_the_workspace_lints() {
     check("`[lints] workspace = true` in every package", offences);
 }
 
-/// The checks themselves: a rule that cannot fail is no rule.
+/// Tests of the checks themselves: a rule that cannot fail is no rule.
 mod bite {
     use super::*;
 
@@ -290,6 +292,20 @@ mod bite {
     }
 
     #[test]
+    fn an_unusual_word_is_found_in_text_and_comments_only() {
+        let comments =
+            "//! Says so anew.\nfn anew() {} // anew\n/// It ends at\n/// once: `told`.\n";
+        let found = words::in_comments("host/cli/src/a.rs", comments);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("a.rs:1: anew") && found[1].contains("a.rs:3: at once"));
+        assert!(words::in_comments("host/cli/src/a.rs", "/// At once-only, retold.\n").len() == 1);
+        let text = "Nobody reads it.\n```text\nnobody\n```\n| `nobody` | nobody |\n";
+        assert_eq!(words::in_document("docs/a.md", text).len(), 2);
+        let restated = words::in_document("docs/reference/errors.md", text);
+        assert_eq!(restated.len(), 1, "{restated:?}");
+    }
+
+    #[test]
     fn a_library_behind_a_wall_is_found() {
         let rule = source("host/depot/src/session.rs", "//! x\nuse rusqlite::Connection;\n");
         assert_eq!(layers::wall_offences(&[rule]).len(), 1);
@@ -313,8 +329,8 @@ fn code_in_documents_is_code() {
 }
 
 #[test]
-fn documents_speak_plain_words() {
-    check("documents use the words of the field", documents::dialect_offences());
+fn documents_and_comments_use_plain_words() {
+    check("documents and comments use plain words (tidy/words.rs)", words::offences());
 }
 
 #[test]

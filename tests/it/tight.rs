@@ -1,5 +1,6 @@
-//! A system that allows little: address space (`ulimit -v`), sizes of files (`ulimit -f`), descriptors
-//! (`ulimit -n`), a disk that cannot be written. A host works with it, or says what is in its way.
+//! A system with low limits: address space (`ulimit -v`), sizes of files (`ulimit -f`), descriptors
+//! (`ulimit -n`), a disk that cannot be written. A host works with them, or says what is in its
+//! way.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -52,7 +53,7 @@ fn files_that_must_stay_small_are_told_at_start() {
     assert!(said.contains("exit status: 1") && said.contains("ulimit -f"), "{said}");
 }
 
-/// A signal would kill it without a word, and with answers under way.
+/// A signal would kill the program without a message, and with answers under way.
 #[test]
 fn a_file_at_its_limit_ends_the_process_in_words() {
     let dir = tempfile::tempdir().unwrap();
@@ -61,7 +62,7 @@ fn a_file_at_its_limit_ends_the_process_in_words() {
     program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
     let increment = || program.call("counter/a", "increment", &json!([1])).unwrap();
     assert_eq!(increment().status, 200);
-    // The log of the program itself is shorter, that of the store soon is not.
+    // The log of the program itself is shorter; that of the store soon is longer.
     let id = program.id().to_string();
     let set = Command::new("prlimit").args(["--pid", &id, "--fsize=65536"]).status().unwrap();
     assert!(set.success());
@@ -71,14 +72,14 @@ fn a_file_at_its_limit_ends_the_process_in_words() {
     assert_eq!(program.exit_code().unwrap(), 1);
     let said = std::fs::read_to_string(log).unwrap();
     assert!(said.contains("store file") && said.contains("ulimit -f"), "{said}");
-    // Nothing that was acknowledged is lost.
+    // No acknowledged write is lost.
     let program = Program::serve(&data).unwrap();
     let found = program.call("counter/a", "get", &json!([])).unwrap();
     assert!(found.body["ok"].as_u64().is_some_and(|value| value >= 1), "{found:?}");
     program.stop().unwrap();
 }
 
-/// Which only root can make.
+/// A read-only file system, which only root can mount.
 #[test]
 fn a_disk_that_cannot_be_written_is_told_at_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,7 +91,7 @@ fn a_disk_that_cannot_be_written_is_told_at_start() {
     let data = disk.join("data");
     Program::serve_with(&data, &[]).unwrap().stop().unwrap();
     assert!(run(&["-o", "remount,ro", disk_text]).success());
-    // Its log goes elsewhere.
+    // The program's log goes to another directory.
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"];
     let ran = program::run(&[&arguments[..], &[data.to_str().unwrap()]].concat());
     let check = program::run(&["serve", "--check-store", "--data-dir", data.to_str().unwrap()]);
@@ -98,16 +99,16 @@ fn a_disk_that_cannot_be_written_is_told_at_start() {
     let (code, _, said) = ran.unwrap();
     assert!(code == 1 && said.contains("Read-only file system"), "{code} {said}");
     assert!(said.contains("a host writes to it") && said.contains("host.directory"), "{said}");
-    // To look at its store needs no more than to read it.
+    // To read its store, a command needs only read access.
     assert_eq!(check.unwrap().0, 0);
 }
 
-/// Connections that are open and say nothing, in the order in which they were opened.
+/// Connections that are open and silent, in the order in which they were opened.
 fn idle(address: &str, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
 }
 
-/// Whether the other side has closed it.
+/// Whether the other side has closed the connection.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
@@ -132,7 +133,7 @@ fn connections_that_are_idle_take_no_descriptors_from_anybody() {
     program.stop().unwrap();
 }
 
-/// A soft limit is a default for programs that use `select`; this one does not.
+/// A soft limit is a default for programs that use `select`; this program does not use it.
 #[test]
 fn a_soft_limit_of_descriptors_is_raised() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +172,8 @@ fn a_full_listener_closes_what_is_idle_for_longest_and_nothing_that_is_busy() {
     program.stop().unwrap();
 }
 
-/// Each keeps its connection after its answer; while all are busy, a newcomer waits for that.
+/// Each client keeps its connection after its answer; while all are busy, a new connection waits
+/// for that.
 #[test]
 fn a_newcomer_is_served_when_a_busy_connection_has_had_its_answer() {
     let dir = tempfile::tempdir().unwrap();

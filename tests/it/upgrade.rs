@@ -1,8 +1,9 @@
-//! A store between two versions of the program: `serve --check-store` changes nothing and tells what
-//! would happen, rows of processes tell what runs there, and the former program works beside this one.
+//! A store between two versions of the program: `serve --check-store` changes nothing and reports
+//! what would happen, rows of processes say what runs there, and the former program works beside
+//! this one.
 //!
-//! The former program is `STOCKADE_FORMER` (`make upgrade` builds it from its commit). Without it the
-//! tests have what it leaves behind: a store whose processes tell nothing about themselves.
+//! The former program is `STOCKADE_FORMER` (`make upgrade` builds it from its commit). Without it
+//! the tests use what it leaves behind: a store whose processes record nothing about themselves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use stockade_tests::program::{self, Program};
 const COLUMNS: [&str; 4] = ["pid", "version", "format_min", "format_max"];
 const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
 
-/// Exit code and document of a check; it is the same by both its names, and changes no file.
+/// Exit code and document of a check; both names of the check give the same result, and change no
+/// file.
 fn check(data: &Path) -> (i32, Json) {
     let before = files(data);
     let dir = ["--data-dir", data.to_str().unwrap(), "--json"];
@@ -28,7 +30,7 @@ fn check(data: &Path) -> (i32, Json) {
     (code, serde_json::from_str(&said).unwrap())
 }
 
-/// Everything in a store's directory; what a running process changes by itself is left out.
+/// Everything in a store's directory, without what a running process changes by itself.
 fn files(data: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let Ok(entries) = std::fs::read_dir(data.join("store")) else { return BTreeMap::new() };
     let is_in_use = data.join("in-use").exists();
@@ -51,7 +53,7 @@ fn former(data: &Path) {
     }
 }
 
-/// The former program, or this one if there is none.
+/// The former program, or this one if `STOCKADE_FORMER` is not set.
 fn serve_former(data: &Path) -> Program {
     match std::env::var_os("STOCKADE_FORMER") {
         Some(path) => Program::serve_by(Command::new(path), data, &[]).unwrap(),
@@ -83,7 +85,7 @@ fn a_check_tells_whether_the_store_would_be_opened() {
     assert_eq!(process["formats"], json!([found["reads"], found["reads"]]));
     program.kill().unwrap();
     std::fs::remove_file(data.join("in-use")).unwrap();
-    // A killed process is not there any more, though its row is; its log is looked at.
+    // A killed process is not listed any more, though its row is still there; its log is checked.
     let (code, found) = check(&data);
     assert_eq!((code, &found["used_by"], &found["processes"]), (0, &json!([]), &json!([])));
 
@@ -110,7 +112,7 @@ fn a_check_tells_whether_the_store_would_be_opened() {
     assert_eq!((code, &found["group"]), (1, &json!("client")), "{found}");
 }
 
-/// A log that has lost something is told before anybody serves without it.
+/// A log that has lost something is reported before a host serves without it.
 #[test]
 fn a_check_looks_at_logs() {
     let dir = tempfile::tempdir().unwrap();
@@ -147,7 +149,7 @@ fn a_store_of_the_former_program_is_served_and_so_is_its_own() {
     assert_eq!((code, &found["verdict"]), (0, &json!("opens")));
     let program = Program::serve(&data).unwrap();
     assert_eq!(increment(&program), 2);
-    // A former process beside it: it cannot tell what it is, and everything else works.
+    // Beside a former process: what that process is remains unknown, and everything else works.
     let beside = serve_former(&data);
     if std::env::var_os("STOCKADE_FORMER").is_none() {
         let global = connection(&data.join("store/global.db")).unwrap();
@@ -172,23 +174,24 @@ fn a_store_of_the_former_program_is_served_and_so_is_its_own() {
         (&at(&beside.listen)["pid"], &at(&beside.listen)["version"]),
         (&Json::Null, &Json::Null)
     );
-    // It is known to live: an actor that runs there is not taken from it.
+    // The former process is known to live: an actor that runs there is not taken from it.
     let elsewhere = beside.call("counter/a", "get", &json!([])).unwrap();
     assert_eq!((elsewhere.status, &elsewhere.body["code"]), (421, &json!("elsewhere")));
     assert_eq!(beside.call("counter/b", "increment", &json!([1])).unwrap().body["ok"], 1);
     let elsewhere = program.call("counter/b", "get", &json!([])).unwrap();
     assert_eq!(elsewhere.body["details"]["address"], json!(beside.listen));
-    // What this one deploys, the former one reads.
+    // A kind deployed by this version can be read by the former one.
     program.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
     program.deploy("late", &guest::COUNTER.wasm().unwrap()).unwrap();
     for actor in ["counter/c", "late/a"] {
         assert_eq!(beside.call(actor, "increment", &json!([1])).unwrap().body["ok"], 1, "{actor}");
     }
-    // Nobody converts a store while somebody has it open, and who that is, is told.
+    // No command converts a store while a process has it open, and the error names the process.
     let upgrade = ["store", "upgrade", "--data-dir", data.to_str().unwrap()];
     let (code, _, err) = program::run(&upgrade).unwrap();
     assert!(code == 1 && err.contains(&program.id().to_string()), "{err}");
-    // Each goes on when the other has ended, and the former one starts again on what this one had.
+    // Each program takes over when the other has ended, and the former one starts again on this
+    // one's store.
     beside.stop().unwrap();
     assert_eq!(program.call("counter/b", "increment", &json!([1])).unwrap().body["ok"], 2);
     program.stop().unwrap();

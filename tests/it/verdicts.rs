@@ -1,5 +1,5 @@
-//! A caller that does what it is advised runs its call once: every way in which the store can fail,
-//! alone and with another host that takes the actor over meanwhile.
+//! A caller that follows the advice runs its call once: with every failure of the store, alone and
+//! with another host that takes the actor over in the meantime.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ const TRIES_MAX: usize = 400;
 enum End {
     /// Acknowledged.
     Done,
-    /// Told not to send it again, with this verdict.
+    /// Advised not to send the call again, with this verdict.
     Stopped(Option<Verdict>),
 }
 
-/// A caller that knows both hosts and does nothing but what it is advised.
+/// A caller that knows both hosts and does only what the advice says.
 async fn follow_advice(hosts: [&TestHost; 2], actor: &ActorId) -> End {
     let mut at = 0;
     for _ in 0..TRIES_MAX {
@@ -43,7 +43,7 @@ async fn follow_advice(hosts: [&TestHost; 2], actor: &ActorId) -> End {
     panic!("the advice leads nowhere");
 }
 
-/// Rows that are there in the end, asked from whoever answers.
+/// The rows that are there in the end, read from whichever host answers.
 async fn rows(hosts: [&TestHost; 2], actor: &ActorId) -> u64 {
     for _ in 0..TRIES_MAX {
         for host in hosts {
@@ -70,7 +70,7 @@ async fn check(point: Point, rival: bool) {
     }
     let new = site.usurper().start().await;
     let armed = old.store.arm_point(point);
-    // A call that writes asks for no confirmation; one beside it does.
+    // A call that writes asks for no confirmation; a call beside it does.
     let asking = (point.step == Step::Confirm).then(|| {
         let (host, actor) = (old.host.clone(), actor.clone());
         tokio::spawn(async move {

@@ -99,7 +99,8 @@ fn check_function(
     if !function.docs.contents.as_deref().unwrap_or_default().contains("# Typical errors") {
         found.insert(format!("{place}: its documentation has no `# Typical errors`"));
     }
-    // Revocable resources and free functions alike: without a result the host can only trap.
+    // For methods of revocable resources and for free functions: without a result the host can only
+    // trap.
     let constructor = matches!(function.kind, FunctionKind::Constructor(_));
     let result = function.result.is_some_and(|ty| is_result(resolve, ty));
     if !result && !constructor {
@@ -118,7 +119,8 @@ fn is_result(resolve: &Resolve, ty: Type) -> bool {
     error.name.as_deref() == Some("error") && matches!(error.owner, TypeOwner::Interface(_))
 }
 
-/// Every item on a line of its own, in the order of the files: order of cases is the interface.
+/// Every item on its own line, in the order of the files: the order of cases is part of the
+/// interface.
 fn flattened(resolve: &Resolve) -> String {
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").unwrap();
@@ -240,7 +242,7 @@ fn first_difference(kept: &str, now: &str) -> String {
         .map_or("one has more lines".into(), |(a, b)| format!("- {a}\n+ {b}"))
 }
 
-/// Each rule finds what breaks it.
+/// Each rule finds an item that breaks it.
 #[test]
 fn broken_texts_are_found() {
     let check = |broken: &str, expected: &str| {

@@ -1,4 +1,5 @@
-//! What was logged, for tests that say how often and with which fields.
+//! The log lines of a test process, for tests that check how often and with which fields something
+//! is logged.
 //!
 //! The subscriber is the process's only one, since sessions log from many threads; a test finds its
 //! own lines by the name of its actor, which no other test of the binary uses. The package
@@ -15,17 +16,17 @@ use tracing::{Event, Level, Metadata, Subscriber};
 /// One line of the log.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// How loud.
+    /// The level.
     pub level: Level,
     /// `message`, then each field as ` name=value`.
     pub text: String,
 }
 
-/// Everything logged since [`capture`] was first called.
+/// All lines since [`capture`] was first called.
 #[derive(Clone)]
 pub struct Capture(Arc<Mutex<Vec<Line>>>);
 
-/// Begins to keep what is logged, once for the process.
+/// Starts to keep log lines, once for the process.
 pub fn capture() -> Capture {
     static KEPT: OnceLock<Capture> = OnceLock::new();
     KEPT.get_or_init(|| {
@@ -52,7 +53,7 @@ impl Capture {
     }
 }
 
-/// The subscriber: events of ours down to debug, no spans.
+/// The subscriber: events of Stockade's packages down to debug, no spans.
 struct Keeper(Capture);
 
 impl Subscriber for Keeper {

@@ -1,4 +1,4 @@
-//! A store that fails when told to: at the n-th call of one step, in one of the ways in which a
+//! A store that fails on demand: at the n-th call of one step, in one of the ways in which a
 //! network and a database fail.
 //!
 //! An armed fault that does not fire fails the test: [`Armed`] panics when it is dropped unfired.
@@ -6,15 +6,15 @@
 //!
 //! ```text
 //! Unavailable   not applied, and the caller knows
-//! LostRequest   not applied, the caller hears Unknown
-//! LostAnswer    applied, the caller hears Unknown
-//! Late          the caller hears Unknown at once; applied when the test delivers it
+//! LostRequest   not applied, the caller gets Unknown
+//! LostAnswer    applied, the caller gets Unknown
+//! Late          the caller gets Unknown immediately; applied when the test delivers it
 //! Hold          applied and answered when the test releases it
-//! HoldAnswer    applied at once, answered when the test releases it
-//! Twice         applied twice, the caller hears the second answer
+//! HoldAnswer    applied immediately, answered when the test releases it
+//! Twice         applied twice, the caller gets the second answer
 //! ```
-//! Each pair of step and fault is a [`Point`] with a [`FaultClass`]: what its caller may be told.
-//! Tests walk over all points of a class with [`points`].
+//! Each pair of step and fault is a [`Point`] with a [`FaultClass`]: the outcomes that its caller
+//! may report. Tests walk over all points of a class with [`points`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -79,7 +79,7 @@ impl Step {
         Self::Import,
     ];
 
-    /// Which of them a question to the store is; `None`: of those that never fail.
+    /// The step of a question to the store; `None`: a question that never fails here.
     fn of(asked: Asked) -> Option<Self> {
         Some(match asked {
             Asked::Create => Self::Create,
@@ -121,7 +121,7 @@ impl Step {
         })
     }
 
-    /// Whether it changes the store.
+    /// Whether the step changes the store.
     #[must_use]
     pub fn writes(self) -> bool {
         match self {
@@ -145,17 +145,17 @@ impl Step {
 pub enum Fault {
     /// Not applied, and the caller knows.
     Unavailable,
-    /// Not applied; `Unknown`.
+    /// Not applied; the caller gets `Unknown`.
     LostRequest,
-    /// Applied; `Unknown`.
+    /// Applied; the caller gets `Unknown`.
     LostAnswer,
-    /// `Unknown` at once; applied by [`Armed::deliver`].
+    /// The caller gets `Unknown` immediately; applied by [`Armed::deliver`].
     Late,
-    /// Waits for [`Armed::release`], then goes on.
+    /// Waits for [`Armed::release`], then continues.
     Hold,
-    /// Applied at once; the answer waits for [`Armed::release`].
+    /// Applied immediately; the answer waits for [`Armed::release`].
     HoldAnswer,
-    /// Applied twice; the second answer is heard.
+    /// Applied twice; the caller gets the second answer.
     Twice,
 }
 
@@ -171,7 +171,7 @@ impl Fault {
         Self::Twice,
     ];
 
-    /// Where it strikes when `step` fails by it.
+    /// The class of this fault in `step`.
     #[must_use]
     pub fn class(self, step: Step) -> FaultClass {
         if !step.writes() {
@@ -185,16 +185,17 @@ impl Fault {
     }
 }
 
-/// Where a fault strikes, and with it what the caller of the step may be told in the end.
+/// When a fault strikes, and with it what the caller of the step may report in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultClass {
-    /// Nothing was written yet: the step may be sent again, or given up as surely not applied.
+    /// Nothing was written yet: the step may be sent again, or given up as certainly not applied.
     BeforeDurable,
-    /// Applied or not, the caller cannot know: it must ask, and else admit that nobody knows.
+    /// The caller cannot know whether the step was applied: it must ask, or else report the outcome
+    /// as unknown.
     Ambiguous,
-    /// It is written, whatever the answer says: it must never be called lost.
+    /// The step is written, whatever the answer says: it must never be reported as lost.
     AfterDurable,
-    /// There is nothing to write: it may be asked again for ever.
+    /// There is nothing to write: the step may be repeated without end.
     ReadOnly,
 }
 
@@ -211,7 +212,7 @@ pub struct Point {
     pub step: Step,
     /// Its fault.
     pub fault: Fault,
-    /// Derived from both.
+    /// The class, derived from both.
     pub class: FaultClass,
 }
 
@@ -234,7 +235,7 @@ pub struct FaultyStore {
     armed: Mutex<Vec<Arming>>,
 }
 
-/// Which call of which step fails, how, and whom to tell.
+/// Which call of which step fails, how, and which test waits for it.
 type Arming = (Step, u64, Fault, Arc<Shot>);
 
 /// One armed fault. Must fire before it is dropped.
@@ -250,7 +251,7 @@ struct Shot {
 }
 
 impl FaultyStore {
-    /// Lets everything through until told otherwise.
+    /// A wrapper that lets everything through until a fault is armed.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -261,12 +262,12 @@ impl FaultyStore {
         })
     }
 
-    /// From now on it does not come to its end when it is closed.
+    /// From now on `close` does not return.
     pub fn never_close(&self) {
         self.stuck.store(true, Ordering::SeqCst);
     }
 
-    /// From now on it says that its reads cross a network.
+    /// From now on the store reports that its reads cross a network.
     pub fn set_remote(&self) {
         self.remote.store(true, Ordering::SeqCst);
     }
@@ -289,7 +290,8 @@ impl FaultyStore {
         Armed { shot, what: format!("{fault:?} at call {nth} of {step:?}") }
     }
 
-    /// Makes every call of `step` fail until the answer is dropped. Must fire at least once.
+    /// Makes every call of `step` fail until the returned value is dropped. Must fire at least
+    /// once.
     #[must_use = "dropping it ends the outage"]
     pub fn outage(self: &Arc<Self>, step: Step, fault: Fault) -> Outage {
         let shot = Arc::new(Shot {
@@ -302,18 +304,18 @@ impl FaultyStore {
         Outage { store: Arc::clone(self), armed }
     }
 
-    /// Takes a fault back, whether it fired or not: for tests that arm at random.
+    /// Removes a fault, whether it fired or not: for tests that arm at random.
     pub fn disarm(&self, armed: Armed) {
         self.armed.lock().retain(|(.., shot)| !Arc::ptr_eq(shot, &armed.shot));
         armed.shot.fired.send_replace(true);
     }
 
-    /// How often `step` was called so far.
+    /// How often `step` has been called.
     pub fn calls(&self, step: Step) -> u64 {
         self.calls[step as usize].load(Ordering::SeqCst)
     }
 
-    /// Counts a call; its fault, if one is armed for it.
+    /// Counts a call; returns its fault, if one is armed for it.
     fn count(&self, step: Step) -> Option<(Fault, Arc<Shot>)> {
         let mut armed = self.armed.lock();
         let call = self.calls[step as usize].fetch_add(1, Ordering::SeqCst) + 1;
@@ -333,7 +335,7 @@ const FIRES_WITHIN: Duration = Duration::from_secs(10);
 /// The call number of a fault that fires at each call. No call has it: they count from 1.
 const EVERY_CALL: u64 = 0;
 
-/// A fault that lasts until this is dropped.
+/// A fault that lasts until this value is dropped.
 pub struct Outage {
     store: Arc<FaultyStore>,
     armed: Armed,
@@ -362,12 +364,12 @@ impl Armed {
         assert!(hit.is_ok(), "armed fault does not fire: {}", self.what);
     }
 
-    /// Lets a held call go on.
+    /// Lets a held call continue.
     pub fn release(&self) {
         self.shot.released.send_replace(true);
     }
 
-    /// Applies a late step now, if the fault has fired and was one.
+    /// Applies a late step now, if the fault has fired and is a `Late` one.
     pub async fn deliver_if_any(&self) {
         let late = self.shot.late.lock().take();
         if let Some(late) = late {
@@ -409,7 +411,7 @@ impl Layer for FaultyStore {
             return call.apply(&self.inner).await;
         };
         let unknown = Err(StoreError::Unknown(format!("{fault:?}")));
-        // It has fired when what it does to the store is done.
+        // The fault has fired when its effect on the store is complete.
         let fired = || {
             shot.fired.send_replace(true);
         };

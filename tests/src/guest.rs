@@ -9,7 +9,7 @@ use anyhow::Context;
 pub struct Guest {
     /// The name of its folder.
     pub name: &'static str,
-    /// Where its component is, or why there is none.
+    /// The path of its component, or why there is none.
     path: Result<&'static str, &'static str>,
 }
 
@@ -17,24 +17,24 @@ impl Guest {
     /// The component's bytes.
     ///
     /// # Errors
-    /// Why it was not built.
+    /// Why the component was not built.
     pub fn wasm(self) -> anyhow::Result<Vec<u8>> {
         let path = self.path.map_err(|reason| anyhow::anyhow!("guest {}: {reason}", self.name))?;
         std::fs::read(path).with_context(|| format!("read guest {path}"))
     }
 
-    /// The core module that the component was made of.
+    /// The core module from which the component was made.
     ///
     /// # Errors
-    /// Why it was not built.
+    /// Why the module was not built.
     pub fn core_module(self) -> anyhow::Result<Vec<u8>> {
         Ok(std::fs::read(Path::new(self.path()?).with_extension("core.wasm"))?)
     }
 
-    /// Where the component is.
+    /// The path of the component.
     ///
     /// # Errors
-    /// Why it was not built.
+    /// Why the component was not built.
     pub fn path(self) -> anyhow::Result<&'static str> {
         self.path.map_err(|reason| anyhow::anyhow!("guest {}: {reason}", self.name))
     }

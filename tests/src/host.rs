@@ -5,8 +5,8 @@
 //!   ├─ TestHost ── FaultyStore ── EmbeddedStore ─┐
 //!   └─ TestHost ── FaultyStore ── EmbeddedStore ─┴─ the same files, as two processes would
 //! ```
-//! A host with a lease of milliseconds takes over from one whose beats are seconds apart: that is
-//! how a test fences a host that is alive and does not know.
+//! A host with a lease of milliseconds takes over from a host whose beats are seconds apart: that
+//! is how a test fences a host that is alive and does not know.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::faulty_store::FaultyStore;
 use crate::guest::Guest;
 use crate::recorder::Recorder;
 
-/// A lease so long that this host never judges another dead by its beats, nor beats often.
+/// A lease so long that this host never judges another host dead by its beats, and beats rarely.
 const PATIENT: Duration = Duration::from_secs(600);
-/// A lease so short that a host which beats every 200 s is judged dead at once.
+/// A lease so short that a host which beats every 200 s is immediately judged dead.
 const HASTY: Duration = Duration::from_millis(60);
 
-/// Awake actors of a test's host: each host reserves address space for so many, and dozens of hosts
-/// share the process.
+/// Awake actors of a test's host: each host reserves address space for this many, and dozens of
+/// hosts share the process.
 const AWAKE_MAX: usize = 64;
 
 /// A directory with one store, for any number of hosts.
@@ -39,7 +39,7 @@ pub struct Site {
     hosts: AtomicUsize,
 }
 
-/// A host that may be started.
+/// Settings of a host that is not started yet.
 pub struct HostBuilder<'a> {
     site: &'a Site,
     lease: Duration,
@@ -53,7 +53,7 @@ pub struct HostBuilder<'a> {
 pub struct TestHost {
     /// The host.
     pub host: Host,
-    /// Faults between it and the store's files.
+    /// The faults between the host and the store's files.
     pub store: Arc<FaultyStore>,
 }
 
@@ -64,22 +64,23 @@ impl Default for Site {
 }
 
 impl Site {
-    /// An empty store.
+    /// A directory with an empty store.
     #[must_use]
     pub fn new() -> Self {
-        // A site's stores use SQLite before a host starts, which would be too late.
+        // The stores of a site use SQLite before a host starts: a host would configure SQLite too
+        // late.
         stockade_vfs::heap::install();
         let dir = tempfile::Builder::new().prefix("stockade-it-").tempdir().unwrap();
         Self { dir, hosts: AtomicUsize::new(0) }
     }
 
-    /// Where everything is.
+    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Where the store's files are.
+    /// The directory of the store's files.
     #[must_use]
     pub fn store_dir(&self) -> PathBuf {
         self.dir.path().join("store")
@@ -99,7 +100,7 @@ impl Site {
         }
     }
 
-    /// A host that takes over whatever it is asked for, from hosts that are alive as well.
+    /// A host that takes over every actor that it is called for, also from hosts that are alive.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
         let (clock, recorder) = (None, None);
@@ -113,7 +114,7 @@ impl Site {
         }
     }
 
-    /// The store's own view, without a host.
+    /// The store itself, without a host.
     #[must_use]
     pub fn open_store(&self) -> EmbeddedStore {
         EmbeddedStore::open(&EmbeddedConfig::new(self.store_dir())).unwrap()
@@ -125,35 +126,35 @@ fn limits() -> HostLimits {
 }
 
 impl HostBuilder<'_> {
-    /// With limits of the process.
+    /// Sets the limits of the process.
     #[must_use]
     pub fn limits(mut self, set: impl FnOnce(&mut HostLimits)) -> Self {
         set(&mut self.limits);
         self
     }
 
-    /// With `Host::fault` allowed.
+    /// Allows `Host::fault`.
     #[must_use]
     pub fn allow_faults(mut self) -> Self {
         self.allow_faults = true;
         self
     }
 
-    /// With a clock of the store's own.
+    /// Gives the store a clock of its own.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// With somebody who notes the steps of its endings.
+    /// Sets the observer that records the steps of endings.
     #[must_use]
     pub fn recorder(mut self, recorder: &Arc<Recorder>) -> Self {
         self.recorder = Some(Arc::clone(recorder));
         self
     }
 
-    /// Starts it.
+    /// Starts the host.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
         let mut files = EmbeddedConfig::new(self.site.store_dir());
@@ -181,7 +182,7 @@ impl TestHost {
         self.deploy_with(guest, |_| {}).await;
     }
 
-    /// Deploys with limits.
+    /// Deploys a guest with limits.
     pub async fn deploy_with(&self, guest: Guest, set: impl FnOnce(&mut Limits)) {
         let mut manifest = Manifest::default();
         set(&mut manifest.limits);
@@ -202,13 +203,13 @@ impl TestHost {
         Ok(reply.to_json())
     }
 
-    /// Calls a method whose result is `ok`, and returns what is in it.
+    /// Calls a method whose result is `ok`, and returns the value inside.
     pub async fn ok(&self, actor: &ActorId, method: &str, arguments: Json) -> Json {
         let answer = self.call(actor, method, arguments).await.unwrap();
         unwrap_ok(&answer, method)
     }
 
-    /// Calls until the host takes the actor over from another one.
+    /// Calls until the host has taken the actor over from another host.
     ///
     /// # Errors
     /// As `Host::call`, but never `Elsewhere`.
@@ -229,13 +230,13 @@ impl TestHost {
         }
     }
 
-    /// The actor is not this host's to run, and says so.
+    /// Asserts that another host owns the actor, and that this host says so.
     pub async fn assert_elsewhere(&self, actor: &ActorId, method: &str) {
         let answer = self.call(actor, method, json!([])).await;
         assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{actor}: {answer:?}");
     }
 
-    /// How the actor's last generation ended here; waits until there is an exit.
+    /// How the actor's last generation ended here; waits until an exit is recorded.
     pub async fn exit_of(&self, actor: &ActorId) -> ExitInfo {
         let begun = Instant::now();
         loop {
@@ -257,7 +258,7 @@ impl TestHost {
         bytes
     }
 
-    /// Exports the actor and opens the copy with stock SQLite, which must find it whole.
+    /// Exports the actor and opens the copy with stock SQLite, which must find it sound.
     pub async fn open_export(&self, actor: &ActorId, dir: &Path) -> rusqlite::Connection {
         let path = dir.join(format!("{}-{}.db", actor.kind(), actor.key()));
         std::fs::write(&path, self.export(actor).await).unwrap();
@@ -267,20 +268,20 @@ impl TestHost {
         copy
     }
 
-    /// `verify` must find nothing.
+    /// Asserts that `verify` finds nothing.
     pub async fn assert_intact(&self, actor: &ActorId) {
         let report = self.host.verify(actor).await.unwrap();
         assert!(report.fault_count == 0, "{actor}: {:?}", report.faults);
     }
 }
 
-/// An actor's name; panics if it cannot be one.
+/// Makes an actor's id; panics if the text is not valid.
 #[must_use]
 pub fn actor(kind: Guest, key: &str) -> ActorId {
     ActorId::new(kind.name, key).unwrap()
 }
 
-/// What is inside `{"ok": ..}`; panics if it is an error.
+/// The value inside `{"ok": ..}`; panics if the result is an error.
 pub fn unwrap_ok(answer: &Json, what: &str) -> Json {
     match answer.get("ok") {
         Some(value) => value.clone(),

@@ -1,13 +1,13 @@
 //! The kit of the test suites: hosts and programs to start, guests to deploy, stores with faults.
 //!
-//! - [`mod@guest`] names every built test guest and example. A missing guest toolchain is told by
-//!   the test that needs the guest, never skipped.
+//! - [`mod@guest`] names every built test guest and example. If the guest toolchain is missing,
+//!   each test that needs a guest fails with that message; no test is skipped.
 //! - [`host`] starts hosts in this process: several over one store, each with faults of its own.
 //! - [`mod@program`] starts the real `stockade`, to be killed and started again.
-//! - [`mod@capture`] keeps what was logged.
-//! - [`faulty_store`] wraps a store and fails its Nth step of a sort. Faults enter here only: the
-//!   VFS and SQLite are real.
-//! - [`recorder`] notes the steps of endings in the order in which a host does them.
+//! - [`mod@capture`] keeps log lines.
+//! - [`faulty_store`] wraps a store and makes the n-th call of a step fail. Faults enter here only:
+//!   the VFS and SQLite are real.
+//! - [`recorder`] records the steps of endings in the order in which a host does them.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ pub mod host;
 pub mod program;
 pub mod recorder;
 
-/// Programs in documents, which are compiled.
+/// The programs in documents, compiled.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../README.md")]
@@ -47,7 +47,7 @@ pub fn guest(name: &str) -> anyhow::Result<Vec<u8>> {
 /// The `stockade` program, built from this tree with the profile of the caller.
 ///
 /// # Errors
-/// It does not build.
+/// The program does not build.
 pub fn program() -> anyhow::Result<std::path::PathBuf> {
     program::path()
 }

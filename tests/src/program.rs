@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value as Json;
 
-/// How long a server may take to be ready, and a command to end.
+/// How long a server may take to become ready, and a command to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the operators of tests present, unless a test says otherwise: known before any host starts.
+/// The operators' token of tests, unless a test sets another one: known before any host starts.
 pub const ADMIN_TOKEN: &str = "operators-of-the-tests";
 
-/// Where the program looks for it.
+/// The variable in which the program finds the token.
 const ADMIN_TOKEN_VARIABLE: &str = "STOCKADE_ADMIN_TOKEN";
 
 /// The program, built from this tree with the profile of the caller. Built once per process: cargo
 /// holds no lock while tests run.
 ///
 /// # Errors
-/// It does not build.
+/// The program does not build.
 pub fn path() -> anyhow::Result<PathBuf> {
     static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PATH.get_or_init(|| build().map_err(|error| format!("{error:#}")))
@@ -71,7 +71,7 @@ pub struct Program {
     log: PathBuf,
 }
 
-/// What the server answered.
+/// An answer of the server.
 #[derive(Clone, Debug)]
 pub struct HttpReply {
     /// HTTP status.
@@ -90,12 +90,12 @@ impl Program {
     /// Starts a server on free ports over a data directory, and waits until it is ready.
     ///
     /// # Errors
-    /// It ended, or was not ready in time; with its log.
+    /// The server ended, or was not ready in time; with its log.
     pub fn serve(data_dir: &Path) -> anyhow::Result<Self> {
         Self::serve_with(data_dir, &[])
     }
 
-    /// The same with further flags.
+    /// Starts a server with further flags.
     ///
     /// # Errors
     /// As [`Program::serve`].
@@ -103,7 +103,7 @@ impl Program {
         Self::serve_in(data_dir, flags, &[])
     }
 
-    /// The same with variables in its environment.
+    /// Starts a server with variables in its environment.
     ///
     /// # Errors
     /// As [`Program::serve`].
@@ -117,13 +117,13 @@ impl Program {
         Self::serve_by(command, data_dir, flags)
     }
 
-    /// The same by another command: another program, or one that starts it.
+    /// Starts a server by another command: another program, or one that starts `stockade`.
     ///
     /// # Errors
     /// As [`Program::serve`].
     pub fn serve_by(mut command: Command, data_dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
-        // Several programs may share the directory: each has files of its own beside it.
+        // Several programs may share the directory: each has its own files beside it.
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let ready = data_dir.with_extension(format!("{number}.ready"));
@@ -165,7 +165,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Where its output goes, standard error included.
+    /// The file of its output, standard error included.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
@@ -181,7 +181,8 @@ impl Program {
         format!("process: {}\n{end}", stat.unwrap_or_else(|error| error.to_string()))
     }
 
-    /// SIGSTOP: not a thread of it runs until [`Program::resume`]. Its sockets and locks stay.
+    /// Sends SIGSTOP: no thread of the program runs until [`Program::resume`]. Its sockets and
+    /// locks stay.
     ///
     /// # Errors
     /// The system refused.
@@ -189,7 +190,7 @@ impl Program {
         self.signal("STOP")
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     ///
     /// # Errors
     /// The system refused.
@@ -197,7 +198,7 @@ impl Program {
         self.signal("CONT")
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the program is gone.
     ///
     /// # Errors
     /// The system refused.
@@ -207,10 +208,10 @@ impl Program {
         Ok(())
     }
 
-    /// SIGTERM, and waits until it has ended in order.
+    /// Sends SIGTERM, and waits until the program has ended in order.
     ///
     /// # Errors
-    /// It ended with a failure, or not in time.
+    /// The program ended with a failure, or not in time.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.signal("TERM")?;
         let begun = Instant::now();
@@ -235,10 +236,10 @@ impl Program {
         Ok(())
     }
 
-    /// Waits until it has ended, and returns its exit code.
+    /// Waits until the program has ended, and returns its exit code.
     ///
     /// # Errors
-    /// It does not end in time, or was killed.
+    /// The program does not end in time, or was killed.
     pub fn exit_code(mut self) -> anyhow::Result<i32> {
         let begun = Instant::now();
         loop {
@@ -253,48 +254,48 @@ impl Program {
     /// Calls a method with a JSON body.
     ///
     /// # Errors
-    /// No answer came: what became of the call is not known.
+    /// No answer arrived: the outcome of the call is unknown.
     pub fn call(&self, actor: &str, method: &str, arguments: &Json) -> anyhow::Result<HttpReply> {
         let url = format!("http://{}/actors/{actor}/{method}", self.listen);
         reply(self.agent.post(&url).send_json(arguments))
     }
 
-    /// POST with a body as it is.
+    /// Sends POST with this body.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer arrived.
     pub fn post_raw(&self, url: &str, kind: &str, body: &[u8]) -> anyhow::Result<HttpReply> {
         reply(self.agent.post(url).content_type(kind).send(body))
     }
 
-    /// GET from the public side.
+    /// Sends GET to the callers' listener.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer arrived.
     pub fn get(&self, route: &str) -> anyhow::Result<HttpReply> {
         reply(self.agent.get(format!("http://{}{route}", self.listen)).call())
     }
 
-    /// GET from the operators' side.
+    /// Sends GET to the operators' listener.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer arrived.
     pub fn admin_get(&self, route: &str) -> anyhow::Result<HttpReply> {
         reply(self.agent.get(format!("http://{}{route}", self.admin)).call())
     }
 
-    /// POST to the operators' side.
+    /// Sends POST to the operators' listener.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer arrived.
     pub fn admin_post(&self, route: &str, body: &Json) -> anyhow::Result<HttpReply> {
         reply(self.agent.post(format!("http://{}{route}", self.admin)).send_json(body))
     }
 
-    /// DELETE on the operators' side.
+    /// Sends DELETE to the operators' listener.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer arrived.
     pub fn admin_delete(&self, route: &str) -> anyhow::Result<HttpReply> {
         reply(self.agent.delete(format!("http://{}{route}", self.admin)).call())
     }
@@ -302,15 +303,15 @@ impl Program {
     /// Deploys a component.
     ///
     /// # Errors
-    /// It was refused.
+    /// The server refused the component.
     pub fn deploy(&self, kind: &str, wasm: &[u8]) -> anyhow::Result<Json> {
         self.deploy_with(kind, wasm, None)
     }
 
-    /// The same with a manifest.
+    /// Deploys a component with a manifest.
     ///
     /// # Errors
-    /// It was refused.
+    /// The server refused the component or the manifest.
     pub fn deploy_with(
         &self,
         kind: &str,
@@ -330,7 +331,7 @@ impl Program {
     /// Downloads an actor's database as a plain SQLite file.
     ///
     /// # Errors
-    /// It was refused, or the file cannot be written.
+    /// The server refused the export, or the file cannot be written.
     pub fn export(&self, actor: &str, to: &Path) -> anyhow::Result<()> {
         let url = format!("http://{}/admin/actors/{actor}/export", self.admin);
         let mut answer = self.agent.get(&url).call()?;
@@ -341,13 +342,13 @@ impl Program {
     }
 }
 
-/// A client of its own, for any server: with its own connections, and as patient as it is told.
+/// A client with its own connections and its own timeout, for any server.
 pub struct Caller {
     agent: ureq::Agent,
 }
 
 impl Caller {
-    /// Waits so long for an answer.
+    /// A client that waits this long for an answer.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self { agent: agent(patience) }
@@ -356,7 +357,7 @@ impl Caller {
     /// Calls a method with a JSON body, at `host:port`.
     ///
     /// # Errors
-    /// No answer came: what became of the call is not known.
+    /// No answer arrived: the outcome of the call is unknown.
     pub fn call(
         &self,
         listen: &str,
@@ -396,15 +397,15 @@ impl Drop for Program {
     }
 }
 
-/// Runs a command of the program against this server; its exit code, stdout and stderr.
+/// Runs a command of the program against this server; returns its exit code, stdout and stderr.
 ///
 /// # Errors
-/// It cannot be started.
+/// The command cannot be started.
 pub fn run(arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
     run_in(arguments, &[])
 }
 
-/// The same with variables in its environment.
+/// Runs a command with variables in its environment.
 ///
 /// # Errors
 /// As [`run`].

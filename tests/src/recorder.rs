@@ -1,5 +1,6 @@
-//! Notes the steps of endings in the order in which a host does them, and between them the seals
-//! that its store was asked for: the host tells its steps, the store tells what really reached it.
+//! Records the steps of endings in the order in which a host does them, and between them the seals
+//! that its store was asked for: the host reports its steps, the store reports the seals that
+//! reached it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,18 +15,18 @@ use crate::faulty_store::{FaultyStore, Step};
 /// How long a test waits for a step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was noted.
+/// One recorded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A step of a generation's end.
     Ending(ActorId, Generation, EndStep),
-    /// The store was asked to seal, whichever actor it was for.
+    /// The store was asked to seal a database.
     StoreSeal,
     /// A step of the host's shutdown.
     Shutdown(ShutdownStep),
 }
 
-/// Who notes.
+/// The recorder.
 #[derive(Default)]
 pub struct Recorder {
     events: Mutex<Vec<Event>>,
@@ -33,23 +34,23 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Nothing noted yet.
+    /// A recorder without events.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Notes the seals of this store, too.
+    /// Records the seals of this store, too.
     pub fn watch(&self, store: &Arc<FaultyStore>) {
         assert!(self.store.set(Arc::clone(store)).is_ok(), "one recorder for one host");
     }
 
-    /// Everything so far.
+    /// All events so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()
     }
 
-    /// The steps of this actor's end, seals of the store between them, as words.
+    /// The steps of this actor's end, with seals of the store between them, as words.
     pub fn of(&self, actor: &ActorId) -> Vec<String> {
         let word = |event: &Event| match event {
             Event::Ending(of, _, step) if of == actor => Some(format!("{step:?}")),
@@ -59,13 +60,13 @@ impl Recorder {
         self.events.lock().iter().filter_map(word).collect()
     }
 
-    /// How often a step was noted, of any actor.
+    /// How often a step was recorded, for all actors together.
     pub fn count(&self, step: EndStep) -> usize {
         let of_step = |event: &&Event| matches!(event, Event::Ending(_, _, s) if *s == step);
         self.events.lock().iter().filter(of_step).count()
     }
 
-    /// Waits until a step was noted so many times.
+    /// Waits until a step was recorded this many times.
     pub async fn seen(&self, step: EndStep, times: usize) {
         let begun = Instant::now();
         while self.count(step) < times {

@@ -34,7 +34,7 @@ pub struct Record<'t> {
     pub description: &'t str,
 }
 
-/// The records of `text`, which holds whole ones. `None` stands for one without name or version.
+/// The records of `text`, which holds whole records. `None` stands for one without name or version.
 pub fn records(text: &str) -> impl Iterator<Item = Option<Record<'_>>> {
     let mut rest = text;
     core::iter::from_fn(move || {
@@ -48,7 +48,7 @@ pub fn records(text: &str) -> impl Iterator<Item = Option<Record<'_>>> {
     })
 }
 
-/// Reads the record that `text` begins with; what follows it.
+/// Reads the record that `text` begins with. Returns the rest of the text as well.
 fn take(text: &str) -> (Record<'_>, &str) {
     let mut record = Record::default();
     let mut rest = text;

@@ -74,7 +74,8 @@ impl Guest for Catalog {
     }
 }
 
-/// The question as FTS5 puts it: every word in quotes, so that none is taken for an operator.
+/// The search text in FTS5's syntax: every word in quotes, so that no word is taken for an
+/// operator.
 fn words(query: &str) -> Result<String, Error> {
     let mut quoted = String::new();
     for word in query.split_whitespace() {
@@ -110,7 +111,7 @@ impl Lifecycle for Catalog {
     }
 }
 
-/// So that `?` turns what the database says into an answer.
+/// So that `?` turns an error of the database into the actor's own error.
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
         Self::Failed(error.to_string())

@@ -1,9 +1,9 @@
-//! The statements of the catalog, apart so that a benchmark can run the very same ones natively.
+//! The statements of the catalog, in a file of their own so that a benchmark can run them natively.
 
 /// Tables, full-text index and the triggers that keep it.
 pub const SCHEMA: &str = include_str!("schema.sql");
 
-/// Takes in one record: the fields of `index::Record` in their order.
+/// Inserts one record: the fields of `index::Record` in their order.
 pub const INSERT: &str = "INSERT INTO package
     (name, version, architecture, section, priority, size, installed_size, maintainer, homepage,
      depends, description)
@@ -15,8 +15,9 @@ pub const INSERT: &str = "INSERT INTO package
         homepage = excluded.homepage, depends = excluded.depends,
         description = excluded.description";
 
-/// The best answers to an FTS5 query. A word in the name counts ten times one in the description.
-/// Ordered by `rank` alone, so that FTS5 sorts and only what is returned is joined and excerpted.
+/// The best matches for an FTS5 query. A word in the name counts ten times a word in the
+/// description. Ordered by `rank` alone: FTS5 sorts, and only returned rows are joined and
+/// excerpted.
 pub const SEARCH: &str = "SELECT package.name, version, section,
         snippet(search, 1, '[', ']', '...', 16), -rank
     FROM search JOIN package ON package.id = search.rowid
@@ -27,5 +28,5 @@ pub const SHOW: &str = "SELECT name, version, architecture, section, priority, s
         installed_size, maintainer, homepage, depends, description
     FROM package WHERE name = ?";
 
-/// How many packages there are.
+/// The number of packages.
 pub const COUNT: &str = "SELECT count(*) FROM package";

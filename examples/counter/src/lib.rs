@@ -41,7 +41,7 @@ impl Lifecycle for Counter {
         )?)
     }
 
-    /// What `snapshot` of the generation before has returned.
+    /// The state that `snapshot` of the former generation returned.
     fn restore(snapshot: HandedOver) -> lifecycle::Result {
         CALLS.set(u64::from_le_bytes(snapshot.state.as_slice().try_into()?));
         Ok(())
@@ -52,7 +52,7 @@ impl Lifecycle for Counter {
     }
 }
 
-/// One statement, which commits by itself: no other call of this actor runs beside it.
+/// One statement, which commits by itself: no other call of this actor runs at the same time.
 fn add(by: i64) -> Result<i64> {
     Connection::open()?.query_row(
         "UPDATE counter SET value = value + ? RETURNING value",

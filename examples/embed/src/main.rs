@@ -1,4 +1,4 @@
-//! A host in a program of one's own: deploys a component, calls an actor of it, ends in order.
+//! A host inside your own program: deploys a component, calls one of its actors, ends in order.
 //!
 //! ```text
 //! cargo run -p embed -- counter.wasm data
@@ -20,13 +20,13 @@ async fn main() -> Result<()> {
     let host = Host::start(HostConfig::new(Path::new(&data))).await?;
     host.deploy("counter", std::fs::read(component)?, host.manifest()).await?;
 
-    // The first call creates the actor. What it answers is durable.
+    // The first call creates the actor. When the reply is here, its writes are durable.
     let alice = host.actor(&ActorId::new("counter", "alice")?);
     let reply = alice.call("increment", (5,)).await?;
     let value: Result<i64, String> = reply.read()?;
     println!("{value:?} as of commit {}", reply.txid);
 
-    // An error says what to do: here the arguments must be mended.
+    // An error says what to do: in this case, correct the arguments.
     match alice.call("increment", ("five",)).await {
         Err(error @ HostError::Arguments(_)) => println!("{}: {error}", error.retry().as_str()),
         other => println!("{:?}", other?.to_json()),

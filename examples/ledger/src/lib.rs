@@ -1,4 +1,4 @@
-//! Accounts, and transfers between them that happen wholly or not at all.
+//! Accounts, and transfers between them that happen completely or not at all.
 
 use bindings::exports::stockade_example::ledger::ledger::{Account, Error, Guest, Shortage};
 use stockade_sdk::lifecycle::{self, Lifecycle};
@@ -44,7 +44,7 @@ impl Guest for Ledger {
             return Err(Error::InsufficientFunds(Shortage { balance, needed: amount }));
         }
         pay_in(&transaction, &target, amount)?;
-        // Whatever fails above or here drops the transaction, and with it what was paid in.
+        // A failure above or here drops the transaction, and with it the payment.
         let left = transaction.query_row(
             "UPDATE account SET balance = balance - ?2 WHERE name = ?1 RETURNING balance",
             (&source, amount),
@@ -83,7 +83,7 @@ fn balance(connection: &Connection, name: &str) -> Result<i64, Error> {
         .ok_or_else(|| Error::UnknownAccount(name.to_owned()))
 }
 
-/// Adds to a balance, in whatever transaction is open.
+/// Adds to a balance, in the transaction that is open.
 fn pay_in(connection: &Connection, name: &str, amount: i64) -> Result<i64, Error> {
     if amount <= 0 {
         return Err(Error::InvalidAmount(amount));
@@ -109,7 +109,7 @@ impl Lifecycle for Ledger {
     }
 }
 
-/// So that `?` turns what the database says into an answer.
+/// So that `?` turns an error of the database into the actor's own error.
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
         Self::Failed(error.to_string())

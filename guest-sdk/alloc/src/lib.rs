@@ -6,8 +6,8 @@
 //!
 //! alloc: the first of its list, else the next bytes of a chunk      free: first of its list
 //! ```
-//! A text of a row costs some instructions instead of a search. What was once a small block stays
-//! one: an actor keeps the most that its small blocks of each size have ever taken.
+//! A text of a row costs a few instructions instead of a search. A small block never goes back to
+//! `talc`: an actor keeps the most that its small blocks of each size have ever needed.
 
 #![allow(unsafe_code, reason = "an allocator is `unsafe`")]
 #![cfg_attr(
@@ -19,17 +19,16 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::ptr;
 
-/// Makes it the allocator of an actor: one line in the actor's package. An actor that reads rows into
-/// owned values spends much of its time in the one of the target's C library.
+/// Installs this allocator in an actor: one line in the actor's package. An actor that reads rows
+/// into owned values spends much of its time in the allocator of the target's C library.
 ///
 /// ```
 /// stockade_alloc::install!();
 /// # fn main() {}
 /// ```
 ///
-/// # Panics
-/// It does not compile beside another `#[global_allocator]`. For other targets than wasm it does
-/// nothing.
+/// Compilation fails beside another `#[global_allocator]`. On targets other than wasm the macro
+/// does nothing.
 #[macro_export]
 macro_rules! install {
     () => {
@@ -39,7 +38,7 @@ macro_rules! install {
     };
 }
 
-/// Small blocks by size, the rest from `talc`.
+/// The allocator that [`install!`] installs.
 #[cfg(all(target_family = "wasm", not(target_feature = "atomics")))]
 pub type Allocator = BySize<talc::wasm::WasmDynamicTalc>;
 
@@ -50,11 +49,13 @@ pub const fn allocator() -> Allocator {
     BySize::over(talc::wasm::new_wasm_dynamic_allocator())
 }
 
-/// What sizes are rounded up to, and the largest alignment of a small block. 8 bytes.
+/// Sizes are rounded up to a multiple of this, which is also the largest alignment of a small
+/// block. 8 bytes.
 const GRAIN: usize = 8;
-/// Lists: blocks up to 128 bytes are small.
+/// The number of lists: blocks up to 128 bytes are small.
 const LISTS: usize = 16;
-/// What is taken from the allocator behind at a time. 1 KiB: an idle actor has at most one open.
+/// The size of a chunk, which is taken from the allocator behind. 1 KiB: an idle actor has at most
+/// one chunk that is not used up.
 const CHUNK: Layout = match Layout::from_size_align(1024, GRAIN) {
     Ok(layout) => layout,
     Err(_) => panic!("1024 is no multiple of a power of two"),
@@ -69,7 +70,7 @@ struct Free {
 pub struct BySize<A> {
     behind: A,
     free: [Cell<*mut Free>; LISTS],
-    /// The rest of the newest chunk.
+    /// The unused rest of the newest chunk.
     rest: Cell<*mut u8>,
     rest_bytes: Cell<usize>,
 }
@@ -85,7 +86,7 @@ impl<A: GlobalAlloc> BySize<A> {
         }
     }
 
-    /// The next bytes of a chunk. Null: there is no memory.
+    /// Takes the next bytes of a chunk. Null: there is no memory.
     #[cold]
     fn carve(&self, list: usize) -> *mut u8 {
         let bytes = (list + 1) * GRAIN;
@@ -105,7 +106,7 @@ impl<A: GlobalAlloc> BySize<A> {
     }
 }
 
-/// The list of a small block.
+/// The list for a layout; `None` if the block is not small.
 #[inline]
 fn list_of(layout: Layout) -> Option<usize> {
     let list = layout.size().wrapping_sub(1) / GRAIN;
@@ -113,9 +114,9 @@ fn list_of(layout: Layout) -> Option<usize> {
 }
 
 // SAFETY: each block comes from the allocator behind, or is `(list + 1) * GRAIN` bytes of a chunk
-// from it that nobody else has: chunks are cut up once, and a block is in its list only while it is
-// free. Blocks begin at multiples of `GRAIN`, which is the largest alignment that is asked of them. The
-// list is found from the layout, which is the same for `alloc` and `dealloc`.
+// from it that no other block shares: chunks are cut up once, and a block is in its list only while
+// it is free. Blocks begin at multiples of `GRAIN`, the largest alignment of a small block. The list
+// is found from the layout, which is the same for `alloc` and `dealloc`.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -127,7 +128,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
         if first.is_null() {
             return self.carve(list);
         }
-        // SAFETY: it is in the list, so it is free, and `dealloc` has written its link.
+        // SAFETY: the block is in the list, so it is free, and `dealloc` has written its link.
         self.free[list].set(unsafe { (*first).next });
         first.cast()
     }
@@ -135,12 +136,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(list) = list_of(layout) else {
-            // SAFETY: the caller's promise; the block came from there, by the same layout.
+            // SAFETY: the caller's promise; the block came from the allocator behind, by the same
+            // layout.
             return unsafe { self.behind.dealloc(block, layout) };
         };
         #[allow(clippy::cast_ptr_alignment, reason = "small blocks begin at multiples of GRAIN")]
         let first = block.cast::<Free>();
-        // SAFETY: the caller gives it back, and it has room for a link: at least `GRAIN` bytes.
+        // SAFETY: the caller gives the block back, and it has room for a link: at least `GRAIN`
+        // bytes.
         unsafe { first.write(Free { next: self.free[list].get() }) };
         self.free[list].set(first);
     }
@@ -153,22 +156,22 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
         // SAFETY: the caller's promise.
         let block = unsafe { self.alloc(layout) };
         if !block.is_null() {
-            // SAFETY: it is ours, and has at least so many bytes.
+            // SAFETY: the block is in use by the caller, and has at least this many bytes.
             unsafe { block.write_bytes(0, layout.size()) };
         }
         block
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        // SAFETY: the caller's promise: it fits, and it is not 0.
+        // SAFETY: the caller's promise: the new size fits, and it is not 0.
         let wanted = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
         match (list_of(layout), list_of(wanted)) {
-            // SAFETY: the caller's promise; the block came from there.
+            // SAFETY: the caller's promise; the block came from the allocator behind.
             (None, None) => unsafe { self.behind.realloc(block, layout, bytes) },
             (from, to) if from == to => block,
             _ => {
                 // SAFETY: the caller's promise. Both blocks have the bytes that are copied, and are
-                // different ones; the old one is given back once.
+                // different ones; the old block is given back once.
                 unsafe {
                     let moved = self.alloc(wanted);
                     if !moved.is_null() {
@@ -182,7 +185,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for BySize<A> {
     }
 }
 
-// SAFETY: it is used by one thread: an actor's wasm has no others, and its build refuses to have.
+// SAFETY: one thread uses it: an actor's wasm has no others, and its build refuses threads.
 unsafe impl<A> Sync for BySize<A> {}
 
 #[cfg(test)]
@@ -191,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A block that is in use, full of one byte.
+    /// A block in use, filled with one byte.
     struct Used {
         block: *mut u8,
         layout: Layout,
@@ -200,19 +203,20 @@ mod tests {
 
     impl Used {
         fn check(&self) {
-            // SAFETY: it is in use and was written whole.
+            // SAFETY: the block is in use and was written whole.
             let bytes = unsafe { std::slice::from_raw_parts(self.block, self.layout.size()) };
             assert!(bytes.iter().all(|byte| *byte == self.byte), "{:?} was touched", self.layout);
             assert_eq!(self.block.align_offset(self.layout.align()), 0);
         }
 
         fn fill(&self) {
-            // SAFETY: it is in use and has so many bytes.
+            // SAFETY: the block is in use and has this many bytes.
             unsafe { self.block.write_bytes(self.byte, self.layout.size()) };
         }
     }
 
-    /// Thousands of steps from one seed: no block is handed out twice, moved ones keep their bytes.
+    /// Thousands of steps from one seed: no block is handed out twice, and a moved block keeps its
+    /// bytes.
     #[test]
     fn blocks_in_use_never_overlap() {
         let heap = BySize::over(System);
@@ -228,7 +232,7 @@ mod tests {
                 0 | 1 if !used.is_empty() => {
                     let gone = used.swap_remove(roll(used.len() as u64));
                     gone.check();
-                    // SAFETY: it came from here by this layout.
+                    // SAFETY: the block came from this allocator by this layout.
                     unsafe { heap.dealloc(gone.block, gone.layout) };
                 }
                 2 if !used.is_empty() => {
@@ -236,7 +240,8 @@ mod tests {
                     let one = &mut used[at];
                     one.check();
                     let kept = one.layout.size().min(size);
-                    // SAFETY: it came from here by this layout, and `size` is not 0.
+                    // SAFETY: the block came from this allocator by this layout, and `size` is not
+                    // 0.
                     one.block = unsafe { heap.realloc(one.block, one.layout, size) };
                     let layout = Layout::from_size_align(size, one.layout.align()).unwrap();
                     let moved = Layout::from_size_align(kept, layout.align()).unwrap();
@@ -263,7 +268,7 @@ mod tests {
         }
         used.iter().for_each(Used::check);
         for gone in used {
-            // SAFETY: it came from here by this layout.
+            // SAFETY: the block came from this allocator by this layout.
             unsafe { heap.dealloc(gone.block, gone.layout) };
         }
     }

@@ -68,7 +68,7 @@ impl Batch {
         self.statements.is_empty()
     }
 
-    /// Runs all in one transaction; the rows each changed.
+    /// Runs all statements in one transaction; returns the rows that each changed.
     pub(crate) fn run(&self, connection: &Connection) -> Result<Vec<u64>> {
         let mut values = Vec::with_capacity(self.statements.len());
         for (_, owned) in &self.statements {

@@ -7,13 +7,12 @@ use super::connection::Connection;
 use super::error::{Error, Result};
 use crate::bindings::sqlite as raw;
 
-/// Most bytes that cross the boundary at once.
+/// The most bytes that one call of the host carries.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A value of a row, open for incremental access: [`Read`], [`Write`] and [`Seek`]. Made by
 /// [`Connection::blob_open`].
-///
-/// Its size is fixed: writing stops at its end. It expires when its row is changed by a statement.
+/// Its size is fixed: a write stops at its end. The blob expires when a statement changes its row.
 ///
 /// ```no_run
 /// use std::io::{Result, Write};
@@ -107,7 +106,7 @@ impl Blob<'_> {
         Ok(())
     }
 
-    /// Reads one piece at most.
+    /// Reads at most one piece.
     fn read_piece(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let length = buffer.len().min(PIECE_BYTES);
         let bytes = self.raw.read(offset, length as u64)?;

@@ -22,13 +22,13 @@ pub struct Bookmark {
 
 /// The connection to the private database of this actor.
 ///
-/// An actor has one connection, open for the life of its generation; each `Connection` is a view
-/// of it, so opening one in every method is cheap and dropping one closes nothing. A statement
-/// outside a transaction commits by itself. A write is *accepted* when the call returns and durable
-/// a moment later; nothing the actor says afterwards leaves the host before that.
+/// An actor has one connection, open throughout its generation; each `Connection` is a view of it,
+/// so it is cheap to open one in every method, and a drop closes nothing. A statement outside a
+/// transaction commits by itself. A write is *accepted* when the call returns and durable a moment
+/// later; no later reply of the actor leaves the host before that.
 ///
 /// A call leaves nothing in the connection but rows: temporary tables, views, triggers and indexes
-/// that it made are dropped when it has ended, pragmas are what they were before, and
+/// that it made are dropped at its end, pragmas are what they were before, and
 /// [`changes`](Connection::changes) and [`last_insert_rowid`](Connection::last_insert_rowid) begin
 /// at 0. What [`Lifecycle::restore`](crate::lifecycle::Lifecycle::restore) and
 /// [`Lifecycle::start`](crate::lifecycle::Lifecycle::start) set and make lives as long as the
@@ -158,8 +158,8 @@ impl Connection {
     /// The connection is borrowed: until the transaction has ended, statements go through it.
     ///
     /// # Errors
-    /// [`Error::NotOpen`](crate::Error::NotOpen) if one is open that SQLite has rolled back;
-    /// [`Error::Revoked`](crate::Error::Revoked);
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if a transaction is open that SQLite has rolled
+    /// back; [`Error::Revoked`](crate::Error::Revoked);
     /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) if too many handles are open.
     ///
     /// ```no_run
@@ -200,9 +200,9 @@ impl Connection {
         Transaction::begin(self, mode)
     }
 
-    /// Begins a transaction without borrowing the connection exclusively, for code that holds
-    /// statements of the connection already. If one is open, this is a savepoint of it. Never
-    /// blocks.
+    /// Begins a transaction without borrowing the connection exclusively, for code that already
+    /// holds statements of the connection. If a transaction is open, this is a savepoint of it.
+    /// Never blocks.
     ///
     /// # Errors
     /// As for [`Connection::transaction`].
@@ -227,8 +227,8 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::execute`]; nothing of the batch was kept.
-    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the transaction around
-    /// it as well.
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled back the surrounding
+    /// transaction as well.
     ///
     /// ```no_run
     /// use stockade_sdk::{Connection, Result, Batch};
@@ -243,8 +243,9 @@ impl Connection {
         batch.run(self)
     }
 
-    /// Waits until every commit accepted so far is durable. Replies wait by themselves: this is
-    /// for actors that must know. **Blocks** for a disk sync, and longer if the store is slow.
+    /// Waits until every commit accepted so far is durable. Replies wait for that by themselves:
+    /// this is for actors that must know. **Blocks** for a disk sync, and longer if the store is
+    /// slow.
     ///
     /// # Errors
     /// [`Error::Revoked`](crate::Error::Revoked): the commits may or may not be durable.
@@ -260,12 +261,12 @@ impl Connection {
         Ok(self.raw.flush()?)
     }
 
-    /// Flushes, then names the present state of the database. **Blocks** as
-    /// [`Connection::flush`] does.
+    /// Flushes, then names the current state of the database. **Blocks** as [`Connection::flush`]
+    /// does.
     ///
     /// # Errors
     /// [`Error::Busy`](crate::Error::Busy) if a transaction is open,
-    /// [`Error::NotOpen`](crate::Error::NotOpen) if it is one that SQLite has rolled back;
+    /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite has rolled that transaction back;
     /// [`Error::Revoked`](crate::Error::Revoked).
     ///
     /// ```no_run

@@ -5,10 +5,9 @@ use super::row::{PackedRows, Row};
 use super::statement::Compiled;
 use crate::bindings::sqlite as raw;
 
-/// Rows of a statement, in batches, read when asked for. Made by
-/// [`Statement::open_cursor`](crate::Statement::open_cursor). Dropped before its end, it ends the
-/// query. A write runs when the first batch is asked for; outside a transaction it is accepted
-/// then.
+/// Rows of a statement, in batches, read on demand. Made by
+/// [`Statement::open_cursor`](crate::Statement::open_cursor). A drop before the end ends the query.
+/// A write runs when the first batch is read; outside a transaction it is accepted then.
 #[derive(Debug)]
 pub struct Cursor<'s> {
     raw: raw::Cursor,
@@ -53,7 +52,7 @@ impl<'s> Cursor<'s> {
     }
 }
 
-/// Some rows of a [`Cursor`]. It stays readable while the cursor goes on.
+/// Some rows of a [`Cursor`]. A batch stays readable while the cursor advances.
 #[derive(Debug)]
 pub struct RowBatch<'s> {
     rows: PackedRows,
@@ -82,7 +81,7 @@ impl RowBatch<'_> {
         self.rows.next_row(Some(self.statement)).map(Some)
     }
 
-    /// How many rows were not read yet. Never blocks.
+    /// How many rows have not been read yet. Never blocks.
     ///
     /// ```no_run
     /// # fn f(batch: &stockade_sdk::RowBatch<'_>) {

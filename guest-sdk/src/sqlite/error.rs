@@ -1,8 +1,8 @@
-//! Why a database call failed: the contract's `error`, word for word, and what reading can add.
+//! Why a database call failed: the `error` of the WIT contract, and the errors of reading a row.
 //!
-//! Every case of the WIT variant is one case here with the same name and payload. The one case
-//! more, [`Error::Read`], never comes from the host: it is what this package finds when a row does
-//! not hold what was asked of it.
+//! Every case of the WIT variant is one case here with the same name and payload. The one
+//! additional case, [`Error::Read`], never comes from the host: this package returns it when a row
+//! does not hold what the caller asks for.
 
 use core::fmt;
 
@@ -37,11 +37,12 @@ pub enum Error {
     Full,
     /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
     CommitTooLarge(u64),
-    /// The handles of this generation were revoked. Every later call answers the same; never retry.
+    /// The handles of this generation were revoked. Every later call returns the same error; never
+    /// retry.
     Revoked(Reason),
     /// The cursor, transaction or blob has ended, or was never opened. From a statement: SQLite has
-    /// rolled back the [`Transaction`](crate::Transaction) that is open, nothing of it was kept,
-    /// and nothing was run.
+    /// rolled back the open [`Transaction`](crate::Transaction), none of it was kept, and the
+    /// statement did not run.
     NotOpen,
     /// SQLite rejected the statement. The same call will fail again.
     Statement(StatementFailure),
@@ -55,7 +56,7 @@ pub enum Error {
     RowFailed(RowFailure),
     /// Anything else. The text is for people and may change at any time.
     Other(String),
-    /// A row does not hold what was asked of it. Found by this package, not by the host.
+    /// A row does not hold what the caller asked for. Found by this package, not by the host.
     Read(ReadError),
 }
 
@@ -82,7 +83,7 @@ impl Error {
         self.constraint().is_some()
     }
 
-    /// The rule that was broken, if that is what happened.
+    /// The broken rule, if a rule was broken.
     ///
     /// ```
     /// # fn insert() -> stockade_sdk::Result<()> { Err(stockade_sdk::Error::Busy) }
@@ -103,7 +104,7 @@ impl Error {
         }
     }
 
-    /// Whether the query had no row where one was asked for.
+    /// Whether the query returned no row although the caller wanted one.
     ///
     /// ```
     /// use stockade_sdk::{Error, ReadError};
@@ -168,7 +169,7 @@ pub enum Type {
     Blob,
 }
 
-/// A row does not hold what was asked of it.
+/// A row does not hold what the caller asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// The query returned no row.
@@ -179,14 +180,14 @@ pub enum ReadError {
     NoColumnNamed(String),
     /// The value has another type.
     Type {
-        /// The type that was asked for.
+        /// The type that the caller asked for.
         expected: Type,
         /// The type it has.
         found: Type,
     },
-    /// The integer does not fit the type that was asked for.
+    /// The integer does not fit the type that the caller asked for.
     Range(i64),
-    /// The value does not mean anything to the type that was asked for. The text says why.
+    /// The value has no meaning for the type that the caller asked for. The text says why.
     Meaning(String),
     /// The text is not UTF-8. Hosts promise that it is.
     Utf8,
@@ -269,8 +270,8 @@ pub enum Limit {
     /// Columns of a table, an index or a result, terms of ORDER BY or GROUP BY: 1,000. Beyond
     /// SQLite's own 2,000 it is [`Error::Statement`].
     Columns,
-    /// How deep expressions, subqueries, views and triggers are inside each other, all told: 1 MiB
-    /// of SQLite's stack. Each of them alone may be as deep as in SQLite.
+    /// How deep expressions, subqueries, views and triggers are nested, all together: 1 MiB of
+    /// SQLite's stack. Each of them alone may be as deep as in SQLite.
     Depth,
     /// Bytes of a pattern of LIKE or GLOB: 50,000.
     PatternBytes,
@@ -299,10 +300,10 @@ pub enum Reason {
     Operator,
 }
 
-/// Which row of many failed, and why.
+/// Which row of several failed, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowFailure {
-    /// Index of the row among all rows that were given, from 0.
+    /// Index of the row among all given rows, from 0.
     pub row: u64,
     /// The reason.
     pub cause: RowCause,
@@ -442,7 +443,8 @@ impl fmt::Display for Reason {
     }
 }
 
-// The one translation of this boundary: exhaustive, so that a new case of the contract is seen.
+// The one translation of this boundary: exhaustive, so that a new case of the contract does not
+// compile.
 
 impl From<raw::Error> for Error {
     fn from(error: raw::Error) -> Self {

@@ -3,8 +3,8 @@
 use super::error::{ReadError, Type};
 use super::value::{Value, ValueRef};
 
-/// A Rust type that a column can be read as. `'r` is the life of the row: `&'r str` and `&'r [u8]`
-/// borrow from it.
+/// A Rust type that a column can be read as. `'r` is the lifetime of the row: `&'r str` and `&'r
+/// [u8]` borrow from it.
 ///
 /// ```
 /// use stockade_sdk::{FromSql, ReadError, ValueRef};
@@ -64,7 +64,7 @@ impl FromSql<'_> for bool {
 }
 
 impl FromSql<'_> for f64 {
-    /// Integers are read too, as the nearest real: SQLite keeps whole reals as integers in places.
+    /// Integers are read too, as the nearest real: SQLite stores some whole reals as integers.
     #[inline]
     fn from_sql(value: ValueRef<'_>) -> Result<Self, ReadError> {
         match value {

@@ -1,4 +1,4 @@
-//! Packed rows, the form in which rows and parameters cross the boundary.
+//! Packed rows, the form of rows and parameters on the way between actor and host.
 //!
 //! The format is fixed by `wit/sqlite.wit`; rows follow each other without separators:
 //!

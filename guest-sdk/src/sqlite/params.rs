@@ -31,7 +31,7 @@ pub trait Params: sealed::Sealed {
     fn feed<'a, S: Sink<'a>>(&'a self, sink: &mut S) -> Result<()>;
 }
 
-/// Where parameters go.
+/// The destination of parameters.
 #[doc(hidden)]
 pub trait Sink<'a> {
     /// The next value by position.
@@ -40,7 +40,7 @@ pub trait Sink<'a> {
     fn named(&mut self, name: &'a str, value: ToSqlOutput<'a>) -> Result<()>;
 }
 
-/// Parameters in order, for [`execute`](crate::Connection::execute) and its relatives.
+/// Parameters in order, for [`execute`](crate::Connection::execute) and similar functions.
 ///
 /// ```no_run
 /// use stockade_sdk::{Connection, Result, params};
@@ -80,10 +80,10 @@ pub(crate) struct Packer<'b> {
 }
 
 impl<'b> Packer<'b> {
-    /// Packs values by position at the end of `into`, and says how many there were.
+    /// Packs values by position at the end of `into`, and returns how many there were.
     ///
     /// # Errors
-    /// `invalid-argument` if SQLite has no such value. What was appended is taken back.
+    /// `invalid-argument` if SQLite has no such value. The appended bytes are removed.
     pub(crate) fn pack(into: &'b mut Vec<u8>, params: &impl Params) -> Result<usize> {
         let start = into.len();
         let mut packer = Packer { into, count: 0 };
@@ -109,7 +109,7 @@ impl<'a> Sink<'a> for Packer<'_> {
     }
 }
 
-/// Collects parameters as they are, for calls that take typed values and for names.
+/// Collects parameters unpacked, for calls that take typed values and for parameters by name.
 #[derive(Default)]
 pub(crate) struct Collector<'a> {
     /// Values in the order given; the name is empty for one by position.
@@ -130,7 +130,7 @@ impl<'a> Collector<'a> {
     /// Packs the named values in the order of `names`, the parameters of the statement.
     ///
     /// # Errors
-    /// `invalid-argument` for a name the statement does not have, and for one that is missing.
+    /// `invalid-argument` for a name that the statement does not have, and for a missing one.
     pub(crate) fn pack_by_name(&self, names: &[String], into: &mut Vec<u8>) -> Result<()> {
         for name in names {
             let wanted = bare(name);
@@ -160,7 +160,7 @@ impl<'a> Sink<'a> for Collector<'a> {
     }
 }
 
-/// The name without the sign that SQL puts before it.
+/// The name without the sign in front of it in SQL.
 fn bare(name: &str) -> &str {
     name.strip_prefix([':', '@', '$', '?']).unwrap_or(name)
 }
@@ -177,7 +177,7 @@ impl Params for () {
     }
 }
 
-// The one array type of length 0: so that a bare `[]` has a type.
+// The only array type of length 0, so that a bare `[]` has a type.
 impl sealed::Sealed for [&dyn ToSql; 0] {}
 impl Params for [&dyn ToSql; 0] {
     fn feed<'a, S: Sink<'a>>(&'a self, _: &mut S) -> Result<()> {

@@ -21,18 +21,18 @@ use crate::bindings::sqlite as raw;
 #[derive(Debug, Default)]
 pub(crate) struct PackedRows {
     bytes: Vec<u8>,
-    /// Offset of the row after the present one.
+    /// Offset of the row after the current one.
     at: usize,
     /// Rows from `at` on.
     left: u32,
-    /// Offsets of the present row's values, one for each column.
+    /// Offsets of the current row's values, one for each column.
     starts: Vec<usize>,
-    /// Whether the bytes turned out not to be rows. Nothing more is read then.
+    /// Whether the bytes turned out not to be rows. Nothing is read after that.
     broken: bool,
 }
 
 impl PackedRows {
-    /// Takes over the rows that the host sent. Memory for offsets is kept.
+    /// Takes over rows from the host. The memory for offsets is reused.
     pub(crate) fn load(&mut self, batch: raw::Batch) {
         self.bytes = batch.rows;
         self.at = 0;
@@ -40,13 +40,13 @@ impl PackedRows {
         self.starts.resize(usize::try_from(batch.columns).unwrap_or(usize::MAX), 0);
     }
 
-    /// Forgets the rows, for another query.
+    /// Drops the rows, for another query.
     pub(crate) fn clear(&mut self) {
         self.left = 0;
         self.broken = false;
     }
 
-    /// Rows that were not read yet.
+    /// Rows that have not been read yet.
     pub(crate) fn left(&self) -> u32 {
         self.left
     }
@@ -56,7 +56,7 @@ impl PackedRows {
         self.broken
     }
 
-    /// Walks the next row. `statement` answers for the names of its columns.
+    /// Walks the next row. `statement` provides the names of its columns.
     ///
     /// # Errors
     /// [`ReadError::NoRow`] at the end, [`ReadError::Malformed`] if the bytes end too early.
@@ -88,10 +88,10 @@ impl PackedRows {
     }
 }
 
-/// One row of a result, borrowed from the batch it came in.
+/// One row of a result, borrowed from its batch.
 ///
 /// Nothing is copied until it is read, and text read as `&str` is not copied at all. The row, and
-/// what was borrowed from it, end when the next row is asked for:
+/// values borrowed from it, end when the next row is read:
 ///
 /// ```compile_fail,E0499
 /// # use stockade_sdk::{Rows, Result};

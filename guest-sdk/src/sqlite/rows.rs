@@ -6,8 +6,8 @@ use super::statement::{BATCH_BYTES, Compiled};
 
 /// The rows of a [`Statement::query`](crate::Statement::query).
 ///
-/// Not an [`Iterator`], because each row borrows from the rows: see
-/// [`Statement::query_map`](crate::Statement::query_map) for one. Dropped before its end, it ends
+/// Not an [`Iterator`], because each row borrows from the rows:
+/// [`Statement::query_map`](crate::Statement::query_map) returns one. A drop before the end ends
 /// the query.
 #[derive(Debug)]
 pub struct Rows<'s> {
@@ -18,15 +18,14 @@ pub struct Rows<'s> {
 }
 
 impl<'s> Rows<'s> {
-    /// The rows of `batch`, and those after it if it is not all.
+    /// The rows of `batch`, and the rows after it if the batch is not the last.
     pub(crate) fn new(statement: &'s Compiled, batch: &'s mut PackedRows, done: bool) -> Self {
         Self { statement, batch, done }
     }
 
     /// The next row, or `None` after the last.
     ///
-    /// A call of the host only where a batch ends. It blocks only for pages that are not in
-    /// memory.
+    /// Calls the host only where a batch ends. It blocks only for pages that are not in memory.
     ///
     /// # Errors
     /// What the host answers ([`Error`](crate::Error)). After an error there are no more rows.
@@ -52,7 +51,7 @@ impl<'s> Rows<'s> {
         self.batch.next_row(Some(self.statement)).map(Some)
     }
 
-    /// An iterator over what `read` makes of each row.
+    /// An iterator over the values that `read` makes from the rows.
     ///
     /// ```no_run
     /// # fn f(s: &mut stockade_sdk::Statement<'_>) -> stockade_sdk::Result<()> {
@@ -65,7 +64,7 @@ impl<'s> Rows<'s> {
     }
 
     fn fetch(&mut self) -> Result<()> {
-        // An error ends the query at the host too.
+        // An error ends the query on the host's side, too.
         self.done = true;
         let batch = self.statement.raw.next(BATCH_BYTES)?;
         self.done = batch.done;
@@ -77,7 +76,7 @@ impl<'s> Rows<'s> {
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
         if !self.done {
-            // Nobody is left to hear of an error, and a revoked statement needs no reset.
+            // A drop cannot report an error, and a revoked statement needs no reset.
             drop(self.statement.raw.reset());
         }
     }

@@ -13,9 +13,9 @@ use super::to_sql::ToSql;
 use super::value::ValueRef;
 use crate::bindings::sqlite as raw;
 
-/// Bytes of rows fetched at once while a query is read. Larger pieces were not faster.
+/// Bytes of rows per fetch while a query is read. Larger pieces were not faster.
 pub(crate) const BATCH_BYTES: u32 = 64 << 10;
-/// Bytes of rows fetched when only the first row is wanted.
+/// Bytes of rows per fetch when only the first row is wanted.
 const FIRST_ROW_BYTES: u32 = 4 << 10;
 /// Bytes of packed parameters after which `execute_many` sends them. The host takes 16 MiB.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -29,18 +29,18 @@ pub struct Column {
     pub declared_type: Option<String>,
 }
 
-/// The host's statement, and what it said about itself.
+/// The host's statement, and its cached description.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) raw: raw::Statement,
-    /// Asked for once per query: a changed schema may change them.
+    /// Fetched once per query: a changed schema may change them.
     columns: OnceCell<Vec<Column>>,
-    /// Asked for once: they are part of the text.
+    /// Fetched once: they are part of the text.
     parameters: OnceCell<Vec<String>>,
 }
 
 impl Compiled {
-    /// The columns of the result, asked for once.
+    /// The columns of the result, fetched once.
     pub(crate) fn columns(&self) -> Result<&[Column]> {
         if let Some(columns) = self.columns.get() {
             return Ok(columns);
@@ -52,7 +52,7 @@ impl Compiled {
         Ok(self.columns.get_or_init(|| columns))
     }
 
-    /// The names of the parameters, asked for once.
+    /// The names of the parameters, fetched once.
     fn parameters(&self) -> Result<&[String]> {
         if let Some(names) = self.parameters.get() {
             return Ok(names);
@@ -75,7 +75,7 @@ impl Compiled {
 pub struct Statement<'c> {
     pub(crate) compiled: Compiled,
     pub(crate) batch: PackedRows,
-    /// Packed parameters; the memory is kept from one use to the next.
+    /// Packed parameters; the memory is reused.
     packed: Vec<u8>,
     connection: PhantomData<(&'c Connection, *const ())>,
 }
@@ -209,7 +209,7 @@ impl<'c> Statement<'c> {
         Ok(Rows::new(&self.compiled, &mut self.batch, done))
     }
 
-    /// Runs and returns an iterator over what `read` makes of each row.
+    /// Runs and returns an iterator over the values that `read` makes from the rows.
     ///
     /// # Errors
     /// As for [`Statement::query`].
@@ -279,8 +279,8 @@ impl<'c> Statement<'c> {
         }
     }
 
-    /// Runs and returns a cursor, which hands out rows a batch at a time, with the reader choosing
-    /// how large a batch may be. [`Statement::query`] is simpler and as fast.
+    /// Runs and returns a cursor, which returns rows a batch at a time; the reader chooses how
+    /// large a batch may be. [`Statement::query`] is simpler and as fast.
     ///
     /// # Errors
     /// As for [`Statement::execute`].
@@ -357,7 +357,7 @@ impl<'c> Statement<'c> {
         Ok(self.compiled.raw.clear_bindings()?)
     }
 
-    /// Runs to the end with what was [bound](Statement::bind), and returns the rows changed.
+    /// Runs to the end with the [bound](Statement::bind) values, and returns the rows changed.
     ///
     /// # Errors
     /// As for [`Statement::execute`].
@@ -373,7 +373,7 @@ impl<'c> Statement<'c> {
         Ok(self.compiled.raw.execute(&[])?.rows)
     }
 
-    /// Runs with what was [bound](Statement::bind), and returns the rows.
+    /// Runs with the [bound](Statement::bind) values, and returns the rows.
     ///
     /// # Errors
     /// As for [`Statement::query`].
@@ -421,7 +421,7 @@ impl<'c> Statement<'c> {
         self.compiled.parameters()
     }
 
-    /// Packs `params` into the buffer, which then is one row for all parameters.
+    /// Packs `params` into the buffer, which then holds one row for all parameters.
     fn pack<P: Params>(&mut self, params: &P) -> Result<()> {
         self.packed.clear();
         if P::NAMED {
@@ -434,8 +434,8 @@ impl<'c> Statement<'c> {
         }
     }
 
-    /// Refuses a statement that has parameters: to the host, an empty packed row means "what was
-    /// bound", and a forgotten parameter must not become NULL.
+    /// Refuses a statement that has parameters: for the host, an empty packed row means "the bound
+    /// values", and a forgotten parameter must not become NULL.
     fn no_parameters(&self) -> Result<()> {
         match self.compiled.parameters()?.len() {
             0 => Ok(()),
@@ -443,7 +443,7 @@ impl<'c> Statement<'c> {
         }
     }
 
-    /// Packs, runs, and loads the first rows. Whether they are all.
+    /// Packs, runs, and loads the first rows. Returns whether these are all rows.
     fn start<P: Params>(&mut self, params: &P, bytes_max: u32) -> Result<bool> {
         self.pack(params)?;
         self.run(bytes_max)
@@ -458,7 +458,7 @@ impl<'c> Statement<'c> {
         Ok(done)
     }
 
-    /// Sends the packed rows that wait.
+    /// Sends the packed rows that are waiting.
     fn send(&mut self, sent: &mut Sent) -> Result<u64> {
         let result = self.compiled.raw.execute_many(&self.packed);
         self.packed.clear();
@@ -469,12 +469,12 @@ impl<'c> Statement<'c> {
     }
 }
 
-/// How far `execute_many` has come: the host counts rows from the start of each call.
+/// The progress of `execute_many`: the host counts rows from the start of each call.
 #[derive(Default)]
 struct Sent {
-    /// Rows of earlier calls.
+    /// Rows of earlier calls of the host.
     before: u64,
-    /// Rows that are packed and wait.
+    /// Rows that are packed but not sent.
     waiting: u64,
 }
 
@@ -490,7 +490,7 @@ impl Sent {
         }
     }
 
-    /// An error of packing, with the row it was found in. Rows that wait were not run.
+    /// An error of packing, with its row. Rows that wait were not run.
     fn name(&self, error: Error) -> Error {
         match error {
             Error::InvalidArgument(text) => {
@@ -501,7 +501,7 @@ impl Sent {
     }
 }
 
-/// A value in the form of calls that take them one by one.
+/// A value in the form that calls with single values take.
 pub(crate) fn typed(value: ValueRef<'_>) -> Result<raw::ValueParam<'_>> {
     Ok(match value {
         ValueRef::Null => raw::ValueParam::Null,

@@ -5,17 +5,17 @@ use std::borrow::Cow;
 use super::error::{Error, Result};
 use super::value::{Value, ValueRef};
 
-/// A parameter on its way to SQLite: borrowed where the Rust value has the bytes already.
+/// A parameter on its way to SQLite: borrowed if the Rust value has the bytes already.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToSqlOutput<'a> {
     /// Bytes of the Rust value itself.
     Borrowed(ValueRef<'a>),
-    /// A value made for the purpose.
+    /// A converted value.
     Owned(Value),
 }
 
 impl ToSqlOutput<'_> {
-    /// The value, whoever owns it.
+    /// The value, owned or borrowed.
     pub(crate) fn value(&self) -> ValueRef<'_> {
         match self {
             Self::Borrowed(value) => *value,

@@ -13,21 +13,21 @@ pub enum TransactionMode {
     /// At the first read or write.
     #[default]
     Deferred,
-    /// At once, for writing.
+    /// Immediately, for writing.
     Immediate,
 }
 
 /// An open transaction, or a savepoint inside one. Dropped without
 /// [`commit`](Transaction::commit), it is rolled back, so `?` leaves nothing half done.
 ///
-/// SQLite rolls everything back by itself after some errors: `INSERT OR ROLLBACK`,
-/// `RAISE(ROLLBACK, ..)`, a full database or memory, an interruption, a read or write that failed.
-/// The statement returns its error; from then on every statement, whatever it is run on, returns
-/// [`Error::NotOpen`](crate::Error::NotOpen) and does nothing until the transaction, and what it is
-/// a savepoint of, is dropped, committed or rolled back. So nothing commits by itself that was
-/// meant to be in a transaction, and `?` is enough.
+/// SQLite rolls everything back by itself after some errors: `INSERT OR ROLLBACK`, `RAISE(ROLLBACK,
+/// ..)`, a full database or memory, an interruption, a read or write that failed. The statement
+/// returns its error; from then on every statement of the actor returns
+/// [`Error::NotOpen`](crate::Error::NotOpen) and does nothing until the transaction, and every
+/// transaction around it, is dropped, committed or rolled back. So no statement that was meant for
+/// the transaction commits by itself, and `?` is enough.
 ///
-/// It is used like the [`Connection`] it was begun on. When it has ended it is gone:
+/// A transaction is used like the [`Connection`] it was begun on. After its end it is gone:
 ///
 /// ```compile_fail,E0382
 /// # fn f(mut connection: stockade_sdk::Connection) -> stockade_sdk::Result<()> {
@@ -57,7 +57,7 @@ pub struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins a transaction, or a savepoint if one is open.
+    /// Begins a transaction, or a savepoint if a transaction is open.
     pub(crate) fn begin(connection: &'c Connection, mode: TransactionMode) -> Result<Self> {
         let mode = match mode {
             TransactionMode::Deferred => raw::TransactionMode::Deferred,
@@ -92,8 +92,8 @@ impl<'c> Transaction<'c> {
     }
 
     /// Keeps the changes. For the outermost transaction this is the commit: it is accepted now and
-    /// durable before anything this actor says afterwards is heard. It blocks only while earlier
-    /// commits are too many to wait for.
+    /// durable before any later reply of this actor leaves the host. It blocks only while too many
+    /// earlier commits are on their way to the store.
     ///
     /// # Errors
     /// [`Error::CommitTooLarge`](crate::Error::CommitTooLarge), [`Error::Full`](crate::Error::Full)
@@ -114,8 +114,8 @@ impl<'c> Transaction<'c> {
         Ok(self.raw.commit()?)
     }
 
-    /// Drops the changes. The same as dropping the transaction, but says so and tells of errors.
-    /// Never blocks.
+    /// Drops the changes. The same as dropping the transaction, but explicit, and it returns
+    /// errors. Never blocks.
     ///
     /// # Errors
     /// [`Error::NotOpen`](crate::Error::NotOpen) if SQLite had rolled back before;

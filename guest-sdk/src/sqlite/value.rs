@@ -26,8 +26,8 @@ pub enum Value {
 
 /// One SQLite value that borrows its bytes, from a row or from a parameter.
 ///
-/// Text is kept as bytes and checked only when it is asked for as a string: rows that are only
-/// counted or passed on cost nothing.
+/// Text is kept as bytes and checked only when it is read as a string: rows that are only counted
+/// or passed on cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueRef<'a> {
     /// NULL.
@@ -115,7 +115,7 @@ impl<'a> ValueRef<'a> {
         })
     }
 
-    /// The error for a value of another type than the reader asked for.
+    /// The error for a value of another type than the caller asked for.
     pub(crate) fn is_not(self, expected: Type) -> ReadError {
         ReadError::Type { expected, found: self.data_type() }
     }

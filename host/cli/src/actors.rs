@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::output::{bytes, cell, table};
 use super::target::{KindName, Target, segment};
 
-/// Actors asked for at once.
+/// Actors per request of a listing.
 const PAGE: usize = 500;
 
 /// List, show, stop, reset and destroy actors
@@ -46,9 +46,9 @@ enum What {
         /// The actor, KIND/KEY
         actor: Target,
     },
-    /// Forget an actor's crashes, so that its next call starts it at once
+    /// Forget an actor's crashes, so that its next call starts it immediately
     ///
-    /// An actor that crashes again and again, with no call answered in between, is crash-looping:
+    /// An actor that crashes again and again, with no answered call in between, is crash-looping:
     /// its calls are refused, and one is let through as a trial at longer and longer intervals.
     /// Deploying another component ends that, too.
     Reset {
@@ -59,7 +59,7 @@ enum What {
     Destroy {
         /// The actor, KIND/KEY
         actor: Target,
-        /// Do not ask
+        /// Destroy without a question
         #[arg(long, short)]
         yes: bool,
     },
@@ -67,25 +67,25 @@ enum What {
 
 #[derive(Args)]
 struct List {
-    /// Only of this kind
+    /// Only actors of this kind
     #[arg(long)]
     kind: Option<KindName>,
-    /// Only keys that begin so
+    /// Only actors whose key begins with this text
     #[arg(long, value_name = "TEXT", requires = "kind")]
     prefix: Option<String>,
-    /// Only those that do this here: asleep, awake, elsewhere, crash-looping, destroying
+    /// Only actors in this state: asleep, awake, elsewhere, crash-looping, destroying
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
-    /// Sort: by size, restarts or txid (commits), largest first; without it by kind and key
+    /// Sort by size, restarts or txid (commits), largest first; without it by kind and key
     #[arg(long, value_name = "ORDER", conflicts_with = "after")]
     sort: Option<String>,
-    /// Only how many there are, and what they store
+    /// Print only how many actors there are, and how much they store
     #[arg(long, conflicts_with_all = ["after", "sort", "limit"])]
     count: bool,
-    /// Only those after this one
+    /// Only actors after this one
     #[arg(long, value_name = "KIND/KEY")]
     after: Option<Target>,
-    /// At most so many; 1000 if they are sorted
+    /// At most this many actors; 1000 if they are sorted
     #[arg(long, default_value = "1000")]
     limit: NonZeroUsize,
 }
@@ -110,7 +110,7 @@ impl Actors {
             }
             What::Destroy { actor, yes } => {
                 if !yes {
-                    // Asked first, so that a typing error does not get as far as the question.
+                    // Read first, so that a mistyped name fails before the question.
                     let document = client.get(&path(actor))?.json()?;
                     let size = bytes(document["bytes"].as_u64().unwrap_or(0));
                     let what = format!("{} with its {size} of data", actor.0);
@@ -152,7 +152,8 @@ impl List {
         Ok(())
     }
 
-    /// Actors page by page, and where to go on.
+    /// Reads the pages of a listing. Returns the actors, and the key after which the next page
+    /// begins.
     fn pages(&self, client: &Client) -> Result<(Vec<Json>, Option<String>), Failure> {
         let mut after = self.after.as_ref().map(|after| after.0.to_string());
         let (mut actors, max) = (Vec::new(), self.limit.get());
@@ -171,7 +172,7 @@ impl List {
         }
     }
 
-    /// The route with what is wanted and how.
+    /// The route of a listing with its filters, and `how` to read it.
     fn path(&self, how: &[(&str, &str)]) -> String {
         let wanted = [
             ("kind", self.kind.as_deref()),
@@ -218,7 +219,7 @@ fn row(actor: &Json) -> Vec<String> {
     ]
 }
 
-/// How long an actor that is awake has had nothing to do.
+/// How long an awake actor has been idle.
 fn idle(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
 }
@@ -250,7 +251,7 @@ fn show(actor: &Json) -> String {
     }
     if !actor["last_exit"].is_null() {
         line("last exit", exit(&actor["last_exit"]));
-        // Guest-controlled: further lines are indented, so that none poses as one of ours.
+        // Guest-controlled: further lines are indented, so that none looks like a line of the host.
         for (name, said) in [("last words", "last_words"), ("backtrace", "backtrace")] {
             if let Some(said) = actor["last_exit"][said].as_str().filter(|said| !said.is_empty()) {
                 line(name, said.replace('\n', &format!("\n{:14}", "")));
@@ -263,8 +264,8 @@ fn show(actor: &Json) -> String {
     text
 }
 
-/// What became of in-memory state: what the generation that runs was started from, or what the one
-/// that ended has handed over.
+/// The state of the actor's memory: the snapshot from which the running generation started, or the
+/// one that the ended generation handed over.
 fn snapshot(actor: &Json) -> Option<String> {
     let from = &actor["started_from"];
     if let Some(generation) = from["generation"].as_u64() {

@@ -16,9 +16,9 @@ use stockade_server::{
 
 /// Call a method of an actor; the first call creates it
 ///
-/// Arguments and result are WAVE, the text form of component values: 5, "text", [1, 2],
-/// {name: "x", age: 3}, some(1), ok("done"). With --json the result is printed as JSON.
-/// An argument that is a string as a whole may be given without its quotes.
+/// Arguments and result are WAVE, the text form of component values: 5, "text", [1, 2], {name: "x",
+/// age: 3}, some(1), ok("done"). With --json the result is printed as JSON. The quotes around an
+/// argument that is one string may be left out.
 ///
 /// A method that answers err(...) has run and answered: the exit code is 0 unless --fail-on-err.
 #[derive(Args)]
@@ -35,7 +35,7 @@ A string that begins with ", @ or - is given as WAVE inside the shell's quotes: 
 pub(super) struct Call {
     /// The actor, KIND/KEY
     actor: Target,
-    /// The method; with its interface in front if several have the name
+    /// The method; with its interface in front if several methods have this name
     method: String,
     /// Arguments as WAVE, one each; `@FILE` is the text in a file, `-` the text from stdin
     #[arg(allow_negative_numbers = true, value_name = "ARGS")]
@@ -46,7 +46,7 @@ pub(super) struct Call {
     /// Exit with 1 if the method answers err(...)
     #[arg(long)]
     fail_on_err: bool,
-    /// Print generation, txid and what the call has cost to stderr
+    /// Print generation, txid and the cost of the call to stderr
     #[arg(long)]
     bill: bool,
 }
@@ -99,7 +99,7 @@ fn word(argument: &str) -> Result<String, Failure> {
         .map_err(|error| Failure::usage(format!("the argument {argument} is not UTF-8: {error}")))
 }
 
-/// The text itself, or what `@file` or `-` stand for.
+/// The text itself, or the text that `@file` or `-` stands for.
 fn indirect(text: &str) -> Result<Vec<u8>, Failure> {
     if let Some(path) = text.strip_prefix('@') {
         return std::fs::read(path)

@@ -14,9 +14,9 @@ use super::failure::Failure;
 use stockade::error::Body;
 use stockade_server::is_loopback;
 
-/// How long a connection may take. 5 s: longer means that nobody is there.
+/// The longest time for a connection to be made. 5 s: after that no server is there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Most bytes of an answer that is kept in memory. A host's own reply limit is far below.
+/// The most bytes of an answer that are kept in memory. A host's own limit on replies is far below.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// One listener of a host.
@@ -35,8 +35,8 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// A client of `host:port`, which may have `http://` or `https://` in front. `ca_file`: whom to
-    /// trust instead of the usual authorities.
+    /// A client of `host:port`, which may have `http://` or `https://` in front. With `ca_file`,
+    /// the client trusts the authorities in that file instead of the usual ones.
     pub(super) fn new(
         address: &str,
         token: Option<String>,
@@ -54,7 +54,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            // A proxy has no business between an operator and a host.
+            // A proxy must not stand between an operator and a host.
             .proxy(None)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_connect(Some(CONNECT_MAX))
@@ -95,18 +95,18 @@ impl Client {
         self.post(path, &[("content-type", "application/json")], body.as_bytes())
     }
 
-    /// An answer of any length, to be read as it comes. Errors of the host are `Err`.
+    /// An answer of any length, read as it arrives. Errors of the host are `Err`.
     pub(super) fn download(&self, path: &str) -> Result<Response<ureq::Body>, Failure> {
         self.stream(Method::GET, path, &[], None)
     }
 
-    /// As `download`, of a request that does something.
+    /// Like `download`, for a request that changes something.
     pub(super) fn lines(&self, path: &str) -> Result<Response<ureq::Body>, Failure> {
         self.stream(Method::POST, path, &[], Some(&[]))
     }
 
-    /// Sends a body of known length as it is read. Refusals that need no body come before it is
-    /// sent.
+    /// Sends a body of known length while it is read. A refusal that needs no body arrives before
+    /// the body is sent.
     pub(super) fn upload(
         &self,
         path: &str,
@@ -126,7 +126,7 @@ impl Client {
         self.answer(self.checked(self.agent.run(request))?)
     }
 
-    /// The address, for errors about what came from it.
+    /// The address, for errors about answers that came from it.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -221,7 +221,7 @@ impl Client {
                 let words = format!("{error}; if it speaks TLS, write https://{}", self.address);
                 Failure::strange_answer(&self.address, &words)
             }
-            // Before anything was sent.
+            // Nothing had been sent yet.
             ureq::Error::Io(io) if untrusted(io).is_some() => {
                 Failure::untrusted(&self.address, &untrusted(io).unwrap_or_default())
             }
@@ -232,8 +232,8 @@ impl Client {
         }
     }
 
-    /// Why the address names no machine, if it does not. The system's resolver has no error kind
-    /// of its own for that, so it is asked again.
+    /// Why the address names no machine, if that is the cause. The system's resolver has no error
+    /// kind for this case, so the name is resolved once more.
     fn unknown_name(&self) -> Option<std::io::Error> {
         self.address.to_socket_addrs().err()
     }
@@ -248,7 +248,7 @@ fn parts(address: &str) -> (&'static str, &str) {
     (scheme, authority.trim_end_matches('/'))
 }
 
-/// Whether an address is on this machine, by what is written there.
+/// Whether an address is on this machine, judged by its text.
 pub(super) fn is_here(address: &str) -> bool {
     let Ok(authority) = parts(address).1.parse::<http::uri::Authority>() else { return false };
     let host = authority.host();
@@ -274,7 +274,7 @@ fn roots(path: &Path) -> Result<RootCerts, Failure> {
     Ok(RootCerts::new_with_certs(&found))
 }
 
-/// Why the other side's certificate is not trusted, if that is what has failed.
+/// Why the server's certificate is not trusted, if that is the cause.
 fn untrusted(error: &std::io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(error) => Some(error.to_string()),
@@ -286,7 +286,7 @@ fn wrong(error: http::Error) -> Failure {
     Failure::usage(format!("cannot be sent: {error}"))
 }
 
-/// What the host says about HTTP, in terms of the command line.
+/// Translates the host's message about HTTP into the words of the command line.
 fn with_hint(mut body: Body) -> Body {
     let operators = body.details["whose"] == "operators";
     let hint = match (body.group.as_str(), body.code.as_str()) {
@@ -317,7 +317,7 @@ impl Answer {
             .map_err(|error| Failure::strange_answer(&self.address, &error))
     }
 
-    /// A header's text, or nothing.
+    /// The text of a header, or an empty text.
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     }

@@ -1,4 +1,4 @@
-//! `stockade completions` and `stockade man`: made of the command line itself.
+//! `stockade completions` and `stockade man`: generated from the command line itself.
 
 use std::process::ExitCode;
 

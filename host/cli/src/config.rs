@@ -11,7 +11,7 @@
 //! allow_origin = ["https://app.example"]
 //! allow_host = ["chat.example"]
 //! allow_faults = false      # true: `stockade fault` works
-//! development = false       # true: callers are told the last words of guests that die
+//! development = false       # true: callers get the last words of guests that die
 //!
 //! [host]                     # one process
 //! lease_ms = 6000
@@ -30,7 +30,7 @@ use serde::Deserialize;
 use super::failure::Failure;
 use stockade::limits::{HostLimits, Limits};
 
-/// What the file may set.
+/// The settings of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
@@ -85,7 +85,7 @@ impl Config {
 }
 
 impl HostSettings {
-    /// The process's limits with what the file sets.
+    /// The process's limits, with those that the file sets.
     pub(super) fn limits(&self) -> HostLimits {
         let mut limits = HostLimits::default();
         set(&mut limits.actors_awake_max, self.actors_awake_max);

@@ -1,4 +1,4 @@
-//! `stockade deploy`: gives a component to the host.
+//! `stockade deploy`: sends a component to the host.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ pub(super) struct Deploy {
     /// Settings of the kind, TOML
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// One limit of the kind; over the manifest's
+    /// One limit of the kind; overrides the manifest's
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
     limits: Vec<(String, u64)>,
 }
@@ -48,7 +48,7 @@ impl Deploy {
         let manifest = self.manifest()?.to_string();
         let headers = [
             ("content-type", "application/wasm"),
-            // An upload that is refused is not sent at all.
+            // An upload that the host refuses is not sent at all.
             ("expect", "100-continue"),
             (MANIFEST_HEADER, manifest.as_str()),
         ];
@@ -61,7 +61,7 @@ impl Deploy {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The manifest's file with the single limits over it.
+    /// The manifest's file, with the single limits on top.
     fn manifest(&self) -> Result<Json, Failure> {
         let mut manifest = match &self.manifest {
             None => json!({}),
@@ -84,7 +84,8 @@ impl Deploy {
     }
 }
 
-/// `name=number`; underscores and the suffixes k, m, g (powers of 1024) are for people.
+/// Reads `name=number`. Underscores and the suffixes k, m, g (powers of 1024) make numbers
+/// readable.
 pub(super) fn limit(text: &str) -> Result<(String, u64), String> {
     let wrong = || format!("{text:?} is not NAME=NUMBER, for example rows_max=1000 or 64m");
     let (name, number) = text.split_once('=').ok_or_else(wrong)?;

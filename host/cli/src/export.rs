@@ -3,7 +3,7 @@
 //! ```text
 //!  bytes ─> OUT.partial-<pid> ─> length ─> integrity_check ─> sync ─> OUT, in one step
 //! ```
-//! OUT never is half a database: it appears when everything has been checked, or not at all.
+//! OUT is never half a database: the file appears complete and checked, or not at all.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -27,9 +27,9 @@ use stockade::error::HostError;
 use stockade_server::TXID_HEADER;
 
 const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Lines of `PRAGMA integrity_check` that are told.
+/// The most lines of `PRAGMA integrity_check` that an error shows.
 const FAULTS_TOLD: usize = 10;
 
 /// Write an actor's database to a plain SQLite file, asleep or awake
@@ -112,7 +112,7 @@ impl Export {
         }
     }
 
-    /// A host that meets damage half way can only break off: its check of the actor says more.
+    /// A host that meets damage half way can only break off; a check of the actor says more.
     fn why_it_broke_off(&self, client: &Client, error: &io::Error) -> Failure {
         let path = format!("/admin/actors{}/verify", self.actor.path());
         let report = client.post(&path, &[], &[]).and_then(|answer| answer.json());
@@ -161,7 +161,7 @@ impl Export {
 
 /// Why a copy ended early.
 enum Broken {
-    /// What was read has no end.
+    /// The source ended early.
     Off(io::Error),
     /// The file cannot be written.
     File(io::Error),
@@ -182,7 +182,7 @@ fn copy(mut reader: impl Read, file: &mut impl Write, bar: &ProgressBar) -> Resu
     }
 }
 
-/// The file while it is written; removed when it is dropped without a name.
+/// The file while it is written; removed if it is dropped before it has its name.
 struct Partial {
     file: BufWriter<File>,
     path: PathBuf,
@@ -196,7 +196,7 @@ impl Partial {
         let mut partial = name.to_owned();
         partial.push(format!(".partial-{}", std::process::id()));
         let path = out.with_file_name(partial);
-        // `create_new` follows no link that somebody left there.
+        // `create_new` does not follow a link that another user left there.
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = file.map_err(|error| Failure::file("write", &path, &error))?;
         Ok(Self { file: BufWriter::with_capacity(CHUNK_BYTES, file), path })
@@ -206,7 +206,7 @@ impl Partial {
         Failure::file(verb, &self.path, error)
     }
 
-    /// Everything arrived, and SQLite agrees that it is a database.
+    /// Checks that all bytes arrived, and that SQLite takes the file for a sound database.
     fn check(&mut self, length: u64) -> Result<(), Failure> {
         let written = self.file.flush().and_then(|()| self.file.get_ref().metadata());
         let written = written.map_err(|error| self.failure("write", &error))?.len();
@@ -222,12 +222,12 @@ impl Partial {
         self.file.get_ref().sync_all().map_err(|error| self.failure("sync", &error))
     }
 
-    /// Gives the file its name, at once and for good.
+    /// Gives the file its name in one step, and syncs the directory.
     fn name(self, out: &Path, replace: bool) -> Result<(), Failure> {
         let named = if replace {
             std::fs::rename(&self.path, out)
         } else {
-            // Unlike a rename, a link does not replace what appeared meanwhile.
+            // Unlike a rename, a link does not replace a file that has appeared in the meantime.
             std::fs::hard_link(&self.path, out)
         };
         named.map_err(|error| Failure::file("write", out, &error))?;
@@ -244,8 +244,8 @@ impl Drop for Partial {
     }
 }
 
-/// What `PRAGMA integrity_check` says. Opened for writing, since the check of an FTS5 table runs
-/// as a write that changes nothing.
+/// Runs `PRAGMA integrity_check`. The file is opened for writing, since the check of an FTS5 table
+/// runs as a write that changes nothing.
 fn integrity(path: &Path) -> rusqlite::Result<Vec<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -1,6 +1,6 @@
-//! Why a command failed: an error of the host as it came, or one of the command's own.
+//! Why a command failed: the host's error as received, or an error of the command itself.
 //!
-//! Both have the same body, so that scripts read one shape. The codes of group `client` never come
+//! Both have the same body, so that scripts read one format. The codes of group `client` never come
 //! from a host.
 
 use std::fmt::Display;
@@ -11,17 +11,17 @@ use serde_json::json;
 
 use stockade::error::{Body, HostError, Retry};
 
-/// An error of actor or host, or a file that cannot be used.
+/// Exit code for an error of actor or host, and for a file that cannot be used.
 const FAILED: u8 = 1;
-/// Wrong usage; clap exits so, too.
+/// Exit code for wrong usage; clap uses the same.
 pub(super) const USAGE: u8 = 2;
-/// No server was reached.
+/// Exit code if no server was reached.
 const UNREACHED: u8 = 3;
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What is printed.
+    /// The printed error.
     pub(super) body: Box<Body>,
     exit: u8,
 }
@@ -32,19 +32,19 @@ impl Failure {
         Self { body: Box::new(Body { group, code, message, retry, details: json!({}) }), exit }
     }
 
-    /// The command line cannot be done.
+    /// The command line is wrong.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::client("usage", message.into(), Retry::Fix, USAGE)
     }
 
-    /// Nobody answers at `address`.
+    /// No server answers at `address`.
     pub(super) fn unreachable(address: &str, why: &impl Display) -> Self {
         let message =
             format!("cannot reach {address}: {why}; is `stockade serve` running, and there?");
         Self::client("unreachable", message, Retry::Retry, UNREACHED)
     }
 
-    /// Whoever answers there does not prove to be the host. Nothing was sent.
+    /// The server at `address` does not prove to be the host. Nothing was sent.
     pub(super) fn untrusted(address: &str, why: &impl Display) -> Self {
         let message = format!(
             "{address} is not trusted: {why}; --ca-file FILE names whom to trust, and the address \
@@ -53,7 +53,7 @@ impl Failure {
         Self::client("untrusted", message, Retry::Fix, FAILED)
     }
 
-    /// The connection broke after the request was sent: it may have been done.
+    /// The connection broke after the request was sent: the host may have done the request.
     pub(super) fn broke_off(address: &str, why: &impl Display) -> Self {
         let message = format!("{address} broke off before its answer was complete: {why}");
         Self::client("broke-off", message, Retry::UnknownOutcome, FAILED)
@@ -65,18 +65,18 @@ impl Failure {
         Self::client("strange-answer", message, Retry::Fix, FAILED)
     }
 
-    /// A file cannot be used. `verb` is what was tried: "read the token from".
+    /// A file cannot be used. `verb` is the attempted action: "read the token from".
     pub(super) fn file(verb: &str, path: &Path, why: &impl Display) -> Self {
         let message = format!("cannot {verb} {}: {why}", path.display());
         Self::client("file", message, Retry::Fix, FAILED)
     }
 
-    /// What came out is damaged.
+    /// The result is damaged.
     pub(super) fn damaged(message: String) -> Self {
         Self::client("damaged", message, Retry::Never, FAILED)
     }
 
-    /// Any other trouble on this side.
+    /// Any other failure on this side.
     pub(super) fn local(message: String) -> Self {
         Self::client("local", message, Retry::Fix, FAILED)
     }
@@ -94,7 +94,7 @@ impl Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
-        // Without a server in between there is no log to look into: the text is shown.
+        // Without a server in between there is no log with the cause: the text is shown.
         let mut body = error.body();
         body.message = error.to_string();
         Self::answered(body)
@@ -105,7 +105,7 @@ impl From<HostError> for Failure {
 mod tests {
     use super::*;
 
-    /// Scripts branch on these.
+    /// Scripts depend on these numbers.
     #[test]
     fn codes_and_exits_are_what_scripts_rely_on() {
         let path = Path::new("a");

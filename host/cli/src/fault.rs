@@ -12,11 +12,11 @@ use super::output::cell;
 use super::target::Target;
 use stockade::fault::Fault;
 
-/// Make an actor fail on purpose, to see how it and its callers take it
+/// Make an actor fail on purpose, to see how the actor and its callers take it
 ///
-/// Only on a host that was started with `stockade serve --allow-faults`. What is armed lies in wait
-/// for the actor's next steps until it has fired, is over, or is cleared; `stockade actors show`
-/// lists it. Faults of the store also wait for an actor that sleeps; crash and fence need one that
+/// Only on a host that was started with `stockade serve --allow-faults`. An armed fault waits for
+/// the actor's next steps until it has fired, has run out, or is cleared; `stockade actors show`
+/// lists it. Faults of the store also wait for a sleeping actor; crash and fence need an actor that
 /// is awake.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -40,20 +40,20 @@ pub(super) struct Inject {
 
 #[derive(Subcommand)]
 enum What {
-    /// The live instance dies as by a trap; what was committed is kept (after-durable)
+    /// The live instance dies as by a trap; committed data is kept (after-durable)
     ///
     /// A call in progress is answered `actor.trapped` with the verdict of its writes. In-memory
     /// state is lost, the end counts as a crash, the next call starts a new generation.
     Crash,
-    /// Somebody else takes the database over (before-durable)
+    /// Another owner takes the database over (before-durable)
     ///
     /// The live generation finds out at its next commit or answer: that call is
-    /// `depot.head-fence-mismatch`, nothing of it is heard or kept; so are calls queued by then. The
-    /// next generation recovers.
+    /// `depot.head-fence-mismatch`, its answer is withheld and its writes are not kept; so are the
+    /// calls in the queue by then. The next generation recovers.
     Fence,
     /// The next commits are applied and their answers lost (ambiguous)
     ///
-    /// Callers hear a success: the store is asked what became of the commit.
+    /// Callers get a success: the host asks the store for the verdict of the commit.
     LostReply {
         /// How many commits, 1 to 100
         #[arg(long, default_value_t = 1)]
@@ -61,37 +61,37 @@ enum What {
     },
     /// Steps of the store wait before they are sent (read-only)
     ///
-    /// Calls take longer. Those that pass their deadline are told so.
+    /// Calls take longer. A call that passes its deadline fails with that error.
     SlowStore {
         /// How long each step waits, 1 to 5000
         #[arg(long, default_value_t = 200)]
         delay_ms: u64,
-        /// How many steps, 1 to 100; without it all of them
+        /// How many steps, 1 to 100; without it all steps
         #[arg(long)]
         count: Option<u32>,
-        /// How long it lasts, 1 to 600000
+        /// How long the fault lasts, 1 to 600000
         #[arg(long, default_value_t = 10_000)]
         for_ms: u64,
     },
     /// Commits are refused: no room (before-durable)
     ///
-    /// A call that writes is `depot.full`, its writes are not kept, its generation ends.
-    /// Calls that only read go on.
+    /// A call that writes is `depot.full`, its writes are not kept, its generation ends. Calls that
+    /// only read continue.
     StoreFull {
-        /// How long it lasts, 1 to 600000
+        /// How long the fault lasts, 1 to 600000
         #[arg(long, default_value_t = 10_000)]
         for_ms: u64,
     },
     /// The store does not answer (before-durable)
     ///
-    /// Calls wait until it is over. Past the host's deadlines they fail, and a commit that was on
-    /// its way is indeterminate.
+    /// Calls wait until the fault is over. Past the host's deadlines they fail, and a commit that
+    /// was on its way is indeterminate.
     Freeze {
-        /// How long it lasts, 1 to 600000
+        /// How long the fault lasts, 1 to 600000
         #[arg(long, default_value_t = 10_000)]
         for_ms: u64,
     },
-    /// Take back what has not fired
+    /// Clear the faults that have not fired
     Clear,
 }
 

@@ -65,7 +65,7 @@ impl Import {
     }
 
     fn upload(&self, context: &Context, client: &Client) -> Result<Json, Failure> {
-        // Asked first, so that nothing is copied in vain.
+        // Refused first, so that nothing is copied in vain.
         client.get(&format!("/admin/kinds/{}", segment(self.actor.0.kind())))?;
         let intake = self.copy(&std::env::temp_dir(), u64::MAX)?;
         let path = intake.recover().map_err(HostError::from)?;
@@ -80,7 +80,8 @@ impl Import {
     }
 
     fn offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
-        // Before anything uses SQLite: what the file makes it take is bounded here as in a server.
+        // Before anything uses SQLite: the memory that the file can make SQLite use is bounded here
+        // as in a server.
         stockade::internal::install_heap();
         let offline = Offline::open(dir)?;
         let actor = &self.actor.0;
@@ -112,7 +113,8 @@ impl Import {
     }
 }
 
-/// A depot of this process alone. Nobody looks for it: a finished import has no owner.
+/// A depot of this process alone. The store need not know the process: a finished import has no
+/// owner.
 fn depot(offline: &Offline) -> Result<Arc<Depot>, Failure> {
     let mut node = [0; 16];
     getrandom::fill(&mut node).map_err(|error| Failure::local(format!("random bytes: {error}")))?;
@@ -128,7 +130,7 @@ fn told(document: &Json) -> String {
     format!("{actor} is imported: {size}, {pages} pages, integrity ok")
 }
 
-/// A file that moves a bar while it is read.
+/// A file that advances a progress bar while it is read.
 struct Counted {
     file: File,
     bar: ProgressBar,

@@ -1,4 +1,4 @@
-//! `stockade kinds` and `stockade describe`: what is deployed, how to call it, and its removal.
+//! `stockade kinds` and `stockade describe`: the deployed kinds, their methods, and their removal.
 
 use std::process::ExitCode;
 
@@ -11,10 +11,10 @@ use super::failure::Failure;
 use super::output::{bytes, cell, table};
 use super::target::{KindName, segment};
 
-/// Kinds asked for at once.
+/// Kinds per request of a listing.
 const PAGE: usize = 200;
 
-/// List what is deployed, or remove a kind
+/// List the deployed kinds, or remove one
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -28,13 +28,13 @@ pub(super) struct Kinds {
 
 #[derive(Subcommand)]
 enum What {
-    /// List what is deployed: the same as without a command
+    /// List the deployed kinds: the same as without a command
     List,
-    /// Remove a kind: nothing is called under its name until it is deployed again
+    /// Remove a kind: no actor can be called under its name until it is deployed again
     ///
-    /// Refused while it has actors, asleep or awake, unless they are to be destroyed with it. Its
-    /// live actors end in order, here at once and in other processes on the same data within a
-    /// second. The component stays in the store.
+    /// Refused while the kind has actors, asleep or awake, unless they are to be destroyed with it.
+    /// Live actors of the kind end in order, here immediately and in other processes on the same
+    /// data within a second. The component stays in the store.
     Rm(Remove),
 }
 
@@ -42,10 +42,10 @@ enum What {
 struct Remove {
     /// Name of the kind
     kind: KindName,
-    /// Destroy its actors, and everything they have stored
+    /// Destroy its actors, and everything that they have stored
     #[arg(long)]
     with_actors: bool,
-    /// Do not ask before actors are destroyed
+    /// Destroy actors without a question
     #[arg(long, short, requires = "with_actors")]
     yes: bool,
 }
@@ -131,7 +131,7 @@ impl Describe {
     }
 }
 
-/// Arguments that fit, quoted for a shell.
+/// Arguments that fit the method, quoted for a shell.
 fn example(method: &Json) -> String {
     match &method["example"] {
         Json::Object(none) if none.is_empty() => String::new(),

@@ -51,23 +51,23 @@ use output::Output;
 
 use stockade_server::{TOKEN_FILE, read_private};
 
-/// Where actors are served, unless said otherwise.
+/// The default address of the listener of actors.
 const LISTEN: &str = "127.0.0.1:7070";
-/// Where operators are served, unless said otherwise.
+/// The default address of the listener of operators.
 const ADMIN: &str = "127.0.0.1:7071";
 
-/// Where `serve` keeps everything, unless said otherwise, and where clients on the same machine find
-/// the operators' token.
+/// The default data directory of `serve`, where clients on the same machine find the operators'
+/// token.
 const DATA_DIR: &str = "stockade-data";
-/// Names another such directory.
+/// The variable that names another data directory.
 const DATA_DIR_VARIABLE: &str = "STOCKADE_DATA_DIR";
 
-/// Where clients look for the address of actors.
+/// The variable with the address of the listener of actors, for clients.
 const SERVER_VARIABLE: &str = "STOCKADE_SERVER";
-/// Where clients look for the address of operators; `serve` listens there.
+/// The variable with the address of the listener of operators, for clients and for `serve`.
 const ADMIN_VARIABLE: &str = "STOCKADE_ADMIN";
 
-/// Under what the common options are listed.
+/// The heading of the common options in `--help`.
 const COMMON_HEADING: &str = "Common options";
 const COMMON: &str = "\
 Common options (stockade --help): --json, --server, --admin, --token-file,
@@ -117,15 +117,17 @@ struct Common {
     /// [env: STOCKADE_ADMIN=] [default: 127.0.0.1:7071]
     #[arg(long, global = true, value_name = "HOST:PORT", help_heading = COMMON_HEADING)]
     admin: Option<String>,
-    /// File with the callers' token: to present, or for `serve` to ask for; without it STOCKADE_TOKEN
-    /// is used
+    /// File with the callers' token: to present, or for `serve` to require; without it
+    /// STOCKADE_TOKEN is used
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     token_file: Option<PathBuf>,
-    /// The same for operators. Without it STOCKADE_ADMIN_TOKEN is used, else the file `admin-token` in
-    /// STOCKADE_DATA_DIR or ./stockade-data: `serve` makes it, others present it on this machine
+    /// The same for operators. Without it STOCKADE_ADMIN_TOKEN is used, else the file `admin-token`
+    /// in STOCKADE_DATA_DIR or ./stockade-data: `serve` makes the file, other commands on this
+    /// machine present it
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     admin_token_file: Option<PathBuf>,
-    /// Trust servers whose certificates lead to those in this file, PEM, instead of the usual ones
+    /// Trust servers whose certificates lead to the authorities in this file, PEM, instead of the
+    /// usual ones
     #[arg(
         long,
         global = true,
@@ -193,7 +195,7 @@ impl Context {
         given_token(self.common.token_file.as_deref(), "STOCKADE_TOKEN")
     }
 
-    /// The same of the operators'.
+    /// The text of the operators' token, likewise.
     fn admin_token(&self) -> Result<Option<String>, Failure> {
         given_token(self.common.admin_token_file.as_deref(), "STOCKADE_ADMIN_TOKEN")
     }
@@ -207,8 +209,8 @@ fn given_token(file: Option<&Path>, variable: &str) -> Result<Option<String>, Fa
     Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
-/// The operators' token of the data directory at hand. It is for hosts of this machine: no other one
-/// gets it.
+/// The operators' token of the local data directory. It is meant for hosts of this machine: no
+/// other host gets it.
 fn found_token(address: &str) -> Result<Option<String>, Failure> {
     if !client::is_here(address) {
         return Ok(None);
@@ -222,8 +224,8 @@ fn found_token(address: &str) -> Result<Option<String>, Failure> {
     Ok(Some(text.trim().to_owned()))
 }
 
-/// The text of a token file. One that others can read is taken, since secrets that are mounted
-/// often are like that, but not without a word.
+/// The text of a token file. A file that others can read is accepted, since mounted secrets often
+/// are readable, but with a warning.
 fn read_token(path: &Path) -> Result<String, Failure> {
     let failed = |error| Failure::file("read the token from", path, &error);
     let mut text = String::new();
@@ -237,7 +239,7 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// The address given, else the environment's, else the one `serve` has by default.
+/// The given address, else the environment's, else the default of `serve`.
 fn address(given: Option<&String>, variable: &str, default: &str) -> String {
     given.cloned().or_else(|| from_environment(variable)).unwrap_or_else(|| default.to_owned())
 }
@@ -246,8 +248,8 @@ fn from_environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|address| !address.is_empty())
 }
 
-/// A call allocates on one thread and frees on another, a few dozen times. Of the program alone: an
-/// embedder chooses its own.
+/// A call allocates on one thread and frees on another, a few dozen times. Only the program has
+/// this allocator: an embedder chooses its own.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -268,11 +270,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line. The help of the program and of `serve` tells the common options, that of the
-/// others only where they are told.
+/// The command line. The help of the program and of `serve` lists the common options; the help of
+/// the other commands says where to find them.
 fn command() -> clap::Command {
     let mut program = Program::command();
-    // From here on each command has its copy of them.
+    // From here on each command has its own copy of the options.
     program.build();
     for command in program.get_subcommands_mut() {
         if command.get_name() != "serve" {
@@ -317,14 +319,14 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Help and version go out as they are; wrong usage is an error like any other.
+/// Help and version are printed as they are; wrong usage is an error like any other.
 fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let failure = Failure::usage(error.to_string().trim_end());
         Output::new(true).failure(&failure);
         return failure.exit_code();
     }
-    // Nothing is left to do if even this cannot be printed.
+    // If even this cannot be printed, there is nothing left to do.
     drop(error.print());
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE))
 }

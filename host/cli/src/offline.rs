@@ -1,8 +1,8 @@
 //! Works on the store of a data directory itself, without a server: for export, verify and import.
 //!
-//! Reads of history need no ownership, and an import makes an actor that nobody has: a host that
-//! runs on the same directory is not disturbed, and an actor that it runs is seen as of its last
-//! durable commit.
+//! Reads of history need no ownership, and an import makes an actor that no generation owns: a host
+//! on the same directory is not disturbed, and its running actors are read as of their last durable
+//! commit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::failure::Failure;
 use stockade::error::HostError;
 
-/// An open store, closed when it is dropped.
+/// An open store, closed on drop.
 pub(super) struct Offline {
     pub(super) store: Arc<EmbeddedStore>,
     pub(super) runtime: Runtime,
 }
 
 impl Offline {
-    /// Opens the store of a host's data directory. Makes nothing that is not there, and accepts no
+    /// Opens the store of a host's data directory. Does not make a missing store, and accepts no
     /// loss: `stockade serve --accept-loss` does.
     pub(super) fn open(data_dir: &Path) -> Result<Self, Failure> {
         let directory = data_dir.join("store");
@@ -39,13 +39,13 @@ impl Offline {
         Ok(Self { store: Arc::new(store), runtime })
     }
 
-    /// Makes damaged files of the store of a data directory again.
+    /// Rebuilds damaged files of a data directory's store.
     pub(super) fn repair(data_dir: &Path) -> Result<Vec<Repair>, Failure> {
         rebuild(&EmbeddedConfig::new(data_dir.join("store")))
             .map_err(|error| Failure::file("repair the store in", data_dir, &error))
     }
 
-    /// One actor.
+    /// Reads one actor's row.
     pub(super) fn actor(&self, actor: &ActorId) -> Result<ActorState, Failure> {
         let found = self.runtime.block_on(self.store.actor(actor)).map_err(failure)?;
         found.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() }.into())
@@ -58,7 +58,7 @@ impl Drop for Offline {
     }
 }
 
-/// What the store says, as a command's failure.
+/// An error of the store as a command's failure.
 pub(super) fn failure(error: StoreError) -> Failure {
     HostError::from(error).into()
 }

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::failure::Failure;
 use stockade::error::Retry;
 
-/// Bytes of a blob that a table shows.
+/// Bytes of a blob in a cell of a table.
 const BLOB_SHOWN_BYTES: usize = 32;
 
 /// How a command prints.
@@ -47,7 +47,7 @@ impl Output {
         }
     }
 
-    /// A line of result. It must be printable.
+    /// Prints one line of a result. The line must be printable.
     pub(super) fn line(self, text: &str) -> Result<(), Failure> {
         self.write(format!("{text}\n").as_bytes())
     }
@@ -55,7 +55,7 @@ impl Output {
     fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes) {
-            // Whoever reads has seen enough: `stockade kinds | head -1`.
+            // The reader has seen enough: `stockade kinds | head -1`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written
                 .and_then(|()| out.flush())
@@ -63,20 +63,21 @@ impl Output {
         }
     }
 
-    /// Data that ends as it should: as it is, but made printable on a terminal.
+    /// Prints data with its own line end; made printable only on a terminal.
     pub(super) fn data(self, text: &str) -> Result<(), Failure> {
         let shown = if io::stdout().is_terminal() { printable(text) } else { Cow::Borrowed(text) };
         self.write(shown.as_bytes())
     }
 
-    /// A line for people, beside the result. Not printed with `--json`.
+    /// Prints a line for people, in addition to the result. Not printed with `--json`.
     pub(super) fn note(self, text: &str) {
         if !self.json {
             to_stderr(&printable(text));
         }
     }
 
-    /// Asks on a terminal whether to destroy something: `whose` is what to type, such as "its key".
+    /// Asks on a terminal whether to destroy something: `whose` names the text to type, such as
+    /// "its key".
     pub(super) fn confirm(self, what: &str, whose: &str, expected: &str) -> Result<(), Failure> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
@@ -96,7 +97,7 @@ impl Output {
         }
     }
 
-    /// Why the command failed.
+    /// Prints why the command failed.
     pub(super) fn failure(self, failure: &Failure) {
         let body = &failure.body;
         if self.json {
@@ -141,7 +142,7 @@ impl Output {
 
 fn to_stderr(text: &str) {
     let mut err = io::stderr().lock();
-    // There is no further place to report to.
+    // There is nowhere else to report a failure.
     drop(err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n")));
 }
 
@@ -161,7 +162,7 @@ pub(super) fn cell(value: &Json) -> String {
     }
 }
 
-/// An SQL value, as the gateway sends it, for people.
+/// An SQL value in the gateway's form, as text for people.
 pub(super) fn sql_cell(value: &Json) -> String {
     match value {
         Json::Null => "NULL".to_owned(),
@@ -187,7 +188,7 @@ fn blob_cell(base64_text: &str) -> String {
     }
 }
 
-/// Text without anything that a terminal would act on; line ends and tabs stay.
+/// The text with every character escaped that a terminal would act on; line ends and tabs stay.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && c != '\t' && is_hostile(c))
 }
@@ -207,7 +208,7 @@ fn escaped(text: &str, hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Control characters, and those that reorder text so that it reads as something else.
+/// Control characters, and characters that reorder text so that it reads as something else.
 fn is_hostile(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -32,13 +32,13 @@ const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER 
 const SCHEMA_OF: &str =
     "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name = ? ORDER BY rowid";
 
-/// Reads and runs statements until the end. Errors are printed and the prompt goes on.
+/// Reads and runs statements until the end of input. Errors are printed and the prompt continues.
 pub(super) fn run(
     context: &Context,
     actor: &Target,
     statements: &mut Statements,
 ) -> Result<(), Failure> {
-    // An actor that does not exist, or no server at all, is told before anything is typed.
+    // A missing actor or server is reported before the user types anything.
     statements.run("SELECT 1", &[])?;
     let history = history_file();
     let mut editor = editor(history.as_ref())?;
@@ -71,13 +71,13 @@ pub(super) fn run(
     Ok(())
 }
 
-/// What a line led to.
+/// The result of one line.
 pub(super) enum Next {
-    /// This was run; it belongs into the history.
+    /// The line was run; it belongs into the history.
     Statement(String),
     /// More lines are needed.
     More,
-    /// The user has seen enough.
+    /// The user leaves.
     Leave,
 }
 
@@ -100,7 +100,8 @@ fn step(
         return Ok(Next::More);
     }
     let sql = std::mem::take(pending);
-    // With its line ends: joined, a comment would swallow what follows, and a text would change.
+    // Joined with line ends: without them a comment would swallow the next line, and a text would
+    // change.
     let shown = sql.trim().to_owned();
     let ran = statements.run(&sql, &[]);
     match ran {
@@ -113,7 +114,7 @@ fn step(
     Ok(Next::Statement(shown))
 }
 
-/// What begins with a dot.
+/// Runs a command that begins with a dot.
 pub(super) fn dot(
     context: &Context,
     statements: &mut Statements,
@@ -158,14 +159,14 @@ fn editor(history: Option<&PathBuf>) -> Result<Editor<(), FileHistory>, Failure>
     let config = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.build();
     let mut editor = Editor::with_config(config).map_err(failed)?;
     if let Some(path) = history {
-        // The first time there is none.
+        // At the first start there is no history.
         drop(editor.load_history(path));
     }
     Ok(editor)
 }
 
-/// Where the history is kept; nowhere if there is no home. Its directory is made private: typed
-/// statements hold data.
+/// The file of the history; `None` if there is no home directory. Its directory is made private:
+/// typed statements hold data.
 fn history_file() -> Option<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {

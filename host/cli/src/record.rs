@@ -1,16 +1,17 @@
-//! A record of the log: one line, whatever stands in it.
+//! A record of the log: always one line.
 //!
 //! ```text
 //!  2026-11-29T12:00:00.000000Z  INFO actor: posted actor=chat/lobby generation=3 nick=ada id=2
 //!  {"timestamp":"..","level":"INFO","target":"actor",
 //!   "fields":{"message":"posted","actor":"chat/lobby","generation":3,"nick":"ada","id":"2"}}
 //! ```
-//! Much of a record is written by guests. So:
-//! - control characters, line separators and what turns the direction of text around are escaped;
-//! - in text, what could be read as something else (spaces, quotes, `=`) stands in quotes;
-//! - a field has the name that it was given unless that is taken, by the host's own fields first:
-//!   then its number in the record follows, `name.3`;
-//! - what is longer than the longest line of a guest is cut.
+//! Guests write much of a record. So:
+//! - control characters, line separators and characters that turn the direction of text are
+//!   escaped;
+//! - in text form, a value that could be read as something else (spaces, quotes, `=`) is in quotes;
+//! - a field keeps its name unless the name is taken, by the host's own fields first: then the
+//!   field's number in the record is appended, `name.3`;
+//! - a value longer than the longest line of a guest is cut.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -27,10 +28,10 @@ use tracing_subscriber::registry::LookupSpan;
 use stockade::internal::Fields;
 use stockade::internal::LOG_LINE_BYTES_MAX;
 
-/// What stands where a value was cut.
+/// The mark where a value was cut.
 const CUT: &str = "[...]";
 
-/// How records are written.
+/// The form of records.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
     Text,
@@ -73,7 +74,7 @@ struct Values {
     message: String,
     fields: Vec<(String, Json)>,
     given: HashSet<String>,
-    /// Bytes that are left.
+    /// Bytes that are left for values.
     room: usize,
 }
 
@@ -84,7 +85,7 @@ impl Values {
         Self { message, fields, given: HashSet::from(["message".to_owned()]), room }
     }
 
-    /// A value of ours or of a guest, as far as there is room.
+    /// Writes a value of the host or of a guest, as far as there is room.
     fn put(&mut self, name: &str, value: Json) {
         if self.room == 0 {
             return;
@@ -119,7 +120,7 @@ impl Values {
         let record = json!({
             "timestamp": time, "level": level.as_str(), "target": target, "fields": fields
         });
-        // JSON itself lets through what a terminal acts on.
+        // JSON itself allows characters that a terminal acts on.
         let mut line = String::new();
         for c in record.to_string().chars() {
             match is_hostile(c) {
@@ -206,7 +207,7 @@ fn push_text(line: &mut String, text: &str, quoted: bool) {
     line.push('"');
 }
 
-/// Control characters, line separators, and what turns the direction of text around.
+/// Control characters, line separators, and characters that turn the direction of text.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

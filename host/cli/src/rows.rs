@@ -8,8 +8,8 @@
 //!  TEXT       text, one line         "text" as it is, always in quotes; "" is the empty text
 //!  BLOB       x'00ff', cut           x'00ff', whole, without quotes
 //! ```
-//! NaN is none of them: SQLite stores it as NULL. Only JSON (`--json`) is read back without a doubt
-//! by every reader.
+//! NaN is not among them: SQLite stores NaN as NULL. Only JSON (`--json`) is read back without
+//! ambiguity by every reader.
 
 use std::fmt::Write as _;
 
@@ -29,11 +29,11 @@ pub(super) enum Format {
     Table,
     /// RFC 4180: a header, CRLF; texts in quotes, NULL is empty, blobs x'00ff'
     Csv,
-    /// A line for each value, an empty one between rows
+    /// A line for each value, an empty line between rows
     Line,
 }
 
-/// The rows of an answer; of a statement that returns none, what it has changed.
+/// Prints the rows of an answer, or the number of changes for a statement that returns no rows.
 pub(super) fn print(output: Output, format: Format, document: &Json) -> Result<(), Failure> {
     let has_rows = !list(&document["columns"]).is_empty();
     if output.is_json() || !has_rows || format == Format::Table {
@@ -49,7 +49,7 @@ fn list(value: &Json) -> &[Json] {
     value.as_array().map_or(&[][..], Vec::as_slice)
 }
 
-/// Rows as a table; nothing for a statement that returns none.
+/// Rows as a table; an empty text for a statement that returns no rows.
 pub(super) fn as_table(document: &Json) -> String {
     let header: Vec<String> = list(&document["columns"]).iter().map(cell).collect();
     if header.is_empty() {
@@ -101,7 +101,7 @@ fn csv_field(value: &Json) -> String {
                 let bytes = BASE64.decode(text).unwrap_or_default();
                 format!("x'{}'", hex::encode(bytes))
             }
-            // A number that JSON has no notation for.
+            // A number for which JSON has no notation.
             Some((_, Json::String(text))) => text.clone(),
             _ => value.to_string(),
         },

@@ -24,22 +24,22 @@ use stockade_server::{Addresses, Ending, ServerConfig, ServerError};
 /// Exit code after a second signal: 128 + SIGINT, as shells expect.
 const FORCED: u8 = 130;
 
-/// Where everything is kept, unless said otherwise.
+/// The default data directory.
 const DATA_DIR: &str = "stockade-data";
 
 /// Run a host until SIGINT or SIGTERM
 ///
-/// Two listeners: one for callers of actors, one for operators. Both are on loopback unless told
-/// otherwise. Operators need a token: the one that the first start makes in the data directory
-/// (`admin-token`), unless another is given. Callers need one beyond loopback, or if one is given. The
-/// two differ; that of operators opens everything. The first signal ends all actors in order; those
-/// that take longer than `shutdown_max_ms` are given up (exit code 1). A second signal does not wait
-/// (exit code 130). After either, and after SIGKILL, everything that was acknowledged is there at
-/// the next start.
+/// Two listeners: one for callers of actors, one for operators. Both are on loopback by default.
+/// Operators need a token: the one that the first start makes in the data directory
+/// (`admin-token`), unless another is given. Callers need a token beyond loopback, or if one is
+/// given. The two tokens differ; the operators' token opens everything. The first signal ends all
+/// actors in order; actors that take longer than `shutdown_max_ms` are given up (exit code 1). A
+/// second signal does not wait (exit code 130). After either, and after SIGKILL, every acknowledged
+/// write is there at the next start.
 ///
-/// If the system cannot write, sync or read a file of the store, or the file is removed or replaced,
-/// the host takes no more calls, lets other processes on the same data take its actors over, and
-/// ends with exit code 1 and the name of the file. A supervisor should start it again.
+/// If the system cannot write, sync or read a file of the store, or the file is removed or
+/// replaced, the host takes no more calls, lets other processes on the same data take its actors
+/// over, and ends with exit code 1 and the name of the file. A supervisor should restart the host.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -72,14 +72,14 @@ A configuration file, each setting optional, the command line wins:
   [limits]
   call_time_ms = 5000")]
 pub(super) struct Serve {
-    /// Where everything is kept; made if missing [default: stockade-data]
+    /// The data directory; made if missing [default: stockade-data]
     #[arg(long, env = super::DATA_DIR_VARIABLE, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Speak TLS with callers, and with operators beyond loopback: the certificate, followed by those
-    /// that lead to a root, PEM. Read at start
+    /// Speak TLS with callers, and with operators beyond loopback: the certificate, followed by its
+    /// intermediate certificates, PEM. Read at start
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// The certificate's key, PEM
@@ -88,36 +88,36 @@ pub(super) struct Serve {
     /// Let pages of this site call actors, for example https://app.example. May be given several times
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// Take requests for this name on loopback: that of a proxy on this machine. May be given several
-    /// times
+    /// Accept requests for this name on loopback: the name of a proxy on this machine. May be given
+    /// several times
     #[arg(long, value_name = "NAME[:PORT]")]
     allow_host: Vec<String>,
-    /// Settings, TOML
+    /// File with settings, TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Default limit of all kinds; a manifest may say otherwise
+    /// Default limit of all kinds; a manifest may override it
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
     limits: Vec<(String, u64)>,
-    /// Let `stockade fault` make actors fail on purpose. Never where it matters
+    /// Let `stockade fault` make actors fail on purpose. Never in production
     #[arg(long)]
     allow_faults: bool,
-    /// Tell callers the last words of a guest that dies (panic, exception, traceback) and its frames.
-    /// For development: without it only the log and operators have them
+    /// Give callers the last words of a guest that dies (panic, exception, traceback) and its
+    /// frames. For development: without it only the log and operators have them
     #[arg(long)]
     development: bool,
-    /// Start although something of the store is known to be lost, with what is left. Each loss is
-    /// logged and remembered, and a damaged log is copied first. Without it such a store is refused
+    /// Start although part of the store is known to be lost, with what is left. Each loss is logged
+    /// and recorded, and a damaged log is copied first. Without it such a store is refused
     #[arg(long)]
     accept_loss: bool,
-    /// Serve nothing: tell whether the store would be opened, and who has it open. Changes nothing.
-    /// Exits with 0 if it would be, with 1 if it is refused
+    /// Serve nothing: report whether the store would be opened, and which processes have it open.
+    /// Changes nothing. Exits with 0 if the store would be opened, with 1 if it is refused
     #[arg(long)]
     check_store: bool,
-    /// Take over actors of a process on the same data that shows no sign of life for so long, in
-    /// milliseconds [default: 6000]
+    /// Take over actors of a process on the same data that has shown no sign of life for this long,
+    /// in milliseconds [default: 6000]
     #[arg(long, value_name = "MS")]
     lease_ms: Option<u64>,
-    /// Write the addresses here, as JSON, once both listeners serve
+    /// Write the addresses to this file, as JSON, once both listeners serve
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -138,15 +138,15 @@ impl Serve {
             .build()
             .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
         if let Some(path) = &self.ready_file {
-            // What a killed process has left there must not be taken for ours.
+            // A file that a killed process has left must not be taken for this one.
             drop(std::fs::remove_file(path));
         }
-        // Callers' connections have threads that nothing blocks.
+        // No task blocks the threads of callers' connections.
         config.host.wait_on_callers = true;
         let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(stockade_server::run(config, announced));
         if let Some(path) = &self.ready_file {
-            // It is only there while the addresses serve.
+            // The file exists only while the addresses serve.
             drop(std::fs::remove_file(path));
         }
         match ending.map_err(failure)? {
@@ -246,7 +246,7 @@ impl Serve {
                  {asked}://{admin}\n  data       {data_dir}{faults}"
             )
         };
-        // The file first: whoever sees the line may rely on it.
+        // The file first: a script that sees the line may rely on the file.
         if let Some(path) = &self.ready_file
             && let Err(error) = write_whole(path, &document.to_string())
         {
@@ -264,7 +264,7 @@ fn token(text: Option<String>) -> Result<Option<Token>, Failure> {
         .map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// What the command line lists, else the file.
+/// The names on the command line, else those in the file.
 fn allowed<T>(option: &str, given: &[String], file: &[String]) -> Result<Vec<T>, Failure>
 where
     T: FromStr<Err = InvalidName>,
@@ -277,7 +277,7 @@ where
     read.collect::<Result<_, _>>().map_err(|error| Failure::usage(format!("{option}: {error}")))
 }
 
-/// Readers see nothing or everything.
+/// Writes a file that readers see whole or not at all.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".partial-{}", std::process::id()));
@@ -289,7 +289,7 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&partial, path)
 }
 
-/// Defaults with single limits over them. An unknown name is told with all known ones.
+/// The defaults with single limits on top. The error for an unknown name lists the known ones.
 fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
     let mut whole = serde_json::to_value(defaults).expect("BUG: limits are numbers");
     for (name, number) in given {
@@ -299,7 +299,7 @@ fn over(defaults: &Limits, given: &[(String, u64)]) -> Result<Limits, Failure> {
     serde_json::from_value(whole).map_err(|error| Failure::usage(format!("--limit: {error}")))
 }
 
-/// A process that had to show signs of life more often would look dead when it is only busy.
+/// A process with a shorter lease would look dead when it is only busy.
 fn lease(given_ms: Option<u64>) -> Result<Duration, Failure> {
     let lease = given_ms.map_or(LEASE, Duration::from_millis);
     if lease < LEASE_MIN {

@@ -1,4 +1,5 @@
-//! `stockade sql`: an operator's statements, through the actor's live session or beside its sleep.
+//! `stockade sql`: an operator's statements, run in the actor's live session or on the sleeping
+//! actor's database.
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -13,16 +14,17 @@ use super::rows::{self, Format};
 use super::target::Target;
 use super::{Context, prompt};
 
-/// Characters of a wrong statement that are shown around its place.
+/// Characters that are shown on both sides of a wrong place in a statement.
 const PLACE_CHARS: usize = 120;
 
 /// Run SQL against an actor's database: one statement, a file, or a prompt
 ///
-/// An actor that is awake runs it inside its own session, so it sees what the actor sees. One that
-/// sleeps is not woken: its database is opened without the component, so that rows which make its
-/// `start` fail can be read and mended; its crash counter stays as it is (`stockade actors reset`).
-/// The actor's limits hold either way. Read-only unless --write; never creates an actor; what the
-/// statements set or make beside rows (pragmas, temporary tables) ends with the request.
+/// An awake actor runs the statements inside its own session, so they see what the actor sees. A
+/// sleeping actor is not woken: its database is opened without the component, so that rows which
+/// make its `start` fail can be read and repaired; its crash counter stays as it is (`stockade
+/// actors reset`). The actor's limits hold either way. Read-only unless --write; never creates an
+/// actor; what the statements set or make other than rows (pragmas, temporary tables) ends with the
+/// request.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -41,7 +43,7 @@ after a write that its snapshot is older than the data, and starts as one that r
 pub(super) struct Sql {
     /// The actor, KIND/KEY
     actor: Target,
-    /// One or more statements; without it a prompt, or stdin if that is no terminal
+    /// One or more statements; without them a prompt, or stdin if that is no terminal
     #[arg(conflicts_with = "file")]
     statement: Option<String>,
     /// Statements from a file
@@ -61,12 +63,12 @@ pub(super) struct Sql {
     /// Most rows to print
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     rows_max: u64,
-    /// How to print rows
+    /// The form of printed rows
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, conflicts_with = "json")]
     format: Format,
 }
 
-/// What the statements of one command share.
+/// What all statements of one command share.
 pub(super) struct Statements {
     client: Client,
     path: String,
@@ -101,7 +103,7 @@ impl Sql {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The statements, or nothing if they are to be typed.
+    /// The statements; `None` if the user types them.
     fn text(&self) -> Result<Option<String>, Failure> {
         if let Some(path) = &self.file {
             let text = std::fs::read_to_string(path);
@@ -136,7 +138,7 @@ impl Statements {
         }
     }
 
-    /// Most denials are writes that were not asked for; a wrong statement is shown with its place.
+    /// Most denials are writes without `--write`; a wrong statement is shown with its place.
     fn with_hint(&self, mut failure: Failure, sql: &str) -> Failure {
         let body = &mut failure.body;
         if !self.write && (body.group.as_str(), body.code.as_str()) == ("sql", "denied") {
@@ -152,7 +154,8 @@ impl Statements {
     }
 }
 
-/// The line of `sql` with the byte at `offset`, and a mark below it. A long line is cut around it.
+/// The line of `sql` that holds the byte at `offset`, with a mark below it. A long line is cut
+/// around the mark.
 fn place(sql: &str, offset: usize) -> Option<String> {
     let (before, after) = sql.split_at_checked(offset)?;
     let start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -160,12 +163,12 @@ fn place(sql: &str, offset: usize) -> Option<String> {
     let left = before.len().saturating_sub(PLACE_CHARS / 2);
     let after = after.lines().next().unwrap_or("").chars().take(PLACE_CHARS / 2);
     let line: String = before[left..].iter().copied().chain(after).collect();
-    // A tab is wider than the mark's one column.
+    // A tab is wider than the mark, which has one column.
     let line = line.replace('\t', " ");
     Some(format!("\n  {}\n  {}^", line.trim_end(), " ".repeat(before.len() - left)))
 }
 
-/// What a table does not say.
+/// What the table of rows does not show.
 pub(super) fn tell_rest(context: &Context, document: &Json, write: bool) {
     let has_columns = document["columns"].as_array().is_some_and(|columns| !columns.is_empty());
     let changes = document["changes"].as_u64().unwrap_or(0);
@@ -177,7 +180,7 @@ pub(super) fn tell_rest(context: &Context, document: &Json, write: bool) {
     }
 }
 
-/// JSON, or plain text for people who forget its quotes.
+/// A parameter: JSON, or else the text itself, for users who leave out the quotes.
 fn parameter(text: &str) -> Result<Json, String> {
     serde_json::from_str(text)
         .map_err(|error| format!("{error}; a text is written with its quotes: '\"text\"'"))

@@ -1,7 +1,7 @@
-//! Where an SQL statement ends: the prompt sends nothing before it is complete.
+//! Where an SQL statement ends: the prompt sends only complete statements.
 
-/// Whether the text ends with a complete statement: a `;` outside of strings, names in quotes and
-/// comments, and for a trigger, `END;`.
+/// Whether the text ends with a complete statement: a `;` outside of strings, quoted names and
+/// comments, and for a trigger `END;`.
 pub(super) fn is_complete(sql: &str) -> bool {
     let mut words: Vec<String> = Vec::new();
     let mut ended = false;
@@ -30,7 +30,7 @@ pub(super) fn is_complete(sql: &str) -> bool {
     ended
 }
 
-/// Whether there is nothing but space and comments.
+/// Whether the text holds only space and comments.
 pub(super) fn is_blank(sql: &str) -> bool {
     Tokens(sql).next().is_none()
 }
@@ -94,8 +94,8 @@ impl<'s> Iterator for Tokens<'s> {
 }
 
 impl<'s> Tokens<'s> {
-    /// A token from `start` to the next `end`. A doubled quote ends one and begins the next, which
-    /// comes to the same.
+    /// The end of a token from `start`, at the next `end`. A doubled quote ends one token and
+    /// begins the next, with the same result.
     fn until(&self, start: usize, end: &str, token: Token<'s>) -> (Token<'s>, usize) {
         match self.0[start..].find(end) {
             Some(at) => (token, start + at + end.len()),

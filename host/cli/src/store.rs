@@ -27,17 +27,18 @@ pub(super) struct Store {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Tell whether `stockade serve` would open the store, and who has it open; changes nothing
+    /// Report whether `stockade serve` would open the store, and which processes have it open;
+    /// changes nothing
     ///
-    /// Looks at the format of each file, and, if nobody has the store open, whether its logs are
-    /// whole. Also `stockade serve --check-store`.
+    /// Reads the format of each file and, if no process has the store open, checks its logs. Also
+    /// `stockade serve --check-store`.
     ///
-    /// Exits with 0 if it would be opened as it is; with 1 if it is refused: of an older format (to
-    /// be converted), of a later one, damaged, or missing.
+    /// Exits with 0 if the store would be opened as it is; with 1 if it is refused: of an older
+    /// format (to be converted), of a later one, damaged, or missing.
     Check(Of),
-    /// Convert a store of an older format; ended at any moment, it goes on when it is given again
+    /// Convert a store of an older format; after an interruption, the same command continues
     ///
-    /// Refused while a process serves the store. An older program cannot open it afterwards.
+    /// Refused while a process serves the store. An older program cannot open the store afterwards.
     Upgrade(Of),
 }
 
@@ -61,7 +62,8 @@ fn config(data_dir: &Path) -> EmbeddedConfig {
     EmbeddedConfig::new(data_dir.join("store"))
 }
 
-/// Tells whether `stockade serve` would open the store, and who has it open; changes nothing.
+/// Reports whether `stockade serve` would open the store, and which processes have it open; changes
+/// nothing.
 pub(super) fn check(context: &Context, data_dir: &Path) -> Result<ExitCode, Failure> {
     let found = formats(&config(data_dir)).map_err(|error| match error {
         OpenStoreError::Damaged(_) => Failure::damaged(error.to_string()),

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use stockade_depot::ActorId;
 use stockade_depot::id::InvalidActorId;
 
-/// Everything but what RFC 3986 calls unreserved.
+/// The characters to encode: all but those that RFC 3986 calls unreserved.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An actor as people write it. The key may hold more slashes.
@@ -32,7 +32,7 @@ impl FromStr for KindName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Any key will do: only the kind can be wrong.
+        // Any key is valid here, so an error is about the kind.
         let named = ActorId::new(text, "key").map_err(|error| error.to_string())?;
         Ok(Self(named.kind().to_owned()))
     }

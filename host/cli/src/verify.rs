@@ -1,5 +1,5 @@
-//! `stockade verify`: checks what the store has of an actor, or all that it has, and mends what can be
-//! made again.
+//! `stockade verify`: checks one actor's history or the whole store, and rebuilds what can be
+//! rebuilt.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,12 +24,12 @@ use stockade_server::{news_to_json, verified_to_json};
 const BAR: &str = "{bar:40} {pos}/{len} {msg}";
 const SPINNER: &str = "{spinner} verifying {msg} ({elapsed})";
 
-/// Check an actor's history, or everything that the store keeps
+/// Check an actor's history, or everything in the store
 ///
 /// Of an actor: every page, every commit, the chain over all of them. With --all also the store
 /// itself: the engine's check of each file and its indexes, components against their digests,
-/// settings of kinds, whether each name leads to its actor and each actor has its head. It goes on
-/// past damage and says where it is.
+/// settings of kinds, whether each name leads to its actor and each actor has its head. The check
+/// continues past damage and reports its place.
 ///
 /// Exits with 1 if anything is damaged.
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub(super) struct Verify {
     /// Of the actors, only those of this kind
     #[arg(long, requires = "all")]
     kind: Option<KindName>,
-    /// Make damaged files again from their rows, and check once more
+    /// Rebuild damaged files from their rows, and check once more
     #[arg(long, requires = "all", requires = "data_dir")]
     repair: bool,
     /// Read the store in this directory instead of asking a server
@@ -108,7 +108,7 @@ impl Verify {
             .into_iter()
             .map(|Repair { file, failed }| json!({ "file": file, "failed": failed }))
             .collect();
-        // What does not even open afterwards is told as such.
+        // A file that does not even open afterwards is reported as such.
         let mut document = self.check_offline(context, dir)?;
         document["repairs"] = repairs.into();
         document["found_before"] = first.map_or(Json::Null, |mut first| first["findings"].take());
@@ -126,7 +126,7 @@ impl Verify {
 }
 
 fn one(context: &Context, client: &Client, actor: &Target) -> Result<Json, Failure> {
-    // How far the host is with one actor is not told.
+    // The host reports no progress within one actor.
     let bar = context.output.progress(None, SPINNER);
     bar.set_message(actor.0.to_string());
     let path = format!("/admin/actors{}/verify", actor.path());
@@ -156,11 +156,11 @@ fn of_one(actor: &Target, mut report: Json) -> Json {
     json!({ "ok": report["ok"], "actors": [report], "findings": [], "accepted_losses": [] })
 }
 
-/// What a check of everything has told so far.
+/// What a check of the whole store has reported so far.
 struct All {
     actors: Vec<Json>,
     findings: Vec<Json>,
-    /// Losses that were accepted earlier.
+    /// Losses that an operator accepted earlier.
     accepted: Vec<Json>,
     bar: ProgressBar,
 }
@@ -171,7 +171,7 @@ impl All {
         Self { actors: Vec::new(), findings: Vec::new(), accepted: Vec::new(), bar }
     }
 
-    /// Takes a line. `Some`: it was the last one, and whether all is well.
+    /// Takes a line of the answer. `Some`: it was the last line, and whether all is well.
     fn hear(&mut self, news: &Json) -> Result<Option<bool>, Failure> {
         if let Some(progress) = news.get("progress") {
             self.bar.set_length(progress["total"].as_u64().unwrap_or(1));

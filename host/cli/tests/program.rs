@@ -1,7 +1,7 @@
-//! The program without a server: what it says of itself, and its exit codes.
+//! The program without a server: its help, and its exit codes.
 //!
-//! That this test exists also makes cargo build the program along with the tests, from the same
-//! features: the suites in `tests/` start it.
+//! This test also makes cargo build the program along with the tests, from the same features: the
+//! suites in `tests/` start it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ fn help_teaches_every_command() {
 #[test]
 fn exit_codes_tell_usage_from_an_unreachable_server() {
     assert_eq!(stockade(&["no-such-command"]).status.code(), Some(2));
-    // Port 1 of loopback: nothing listens there.
+    // No server listens on port 1 of loopback.
     let unreachable = stockade(&["--admin", "127.0.0.1:1", "actors", "list"]);
     assert_eq!(unreachable.status.code(), Some(3));
     let text = String::from_utf8(unreachable.stderr).unwrap();
@@ -58,7 +58,7 @@ fn store_tells_its_format_and_what_is_missing() {
     let upgrade = stockade(&["store", "upgrade", "--data-dir", data_dir]);
     assert_eq!(upgrade.status.code(), Some(0));
     assert_eq!(String::from_utf8(upgrade.stdout).unwrap(), "nothing to convert\n");
-    // A file of the format before, by its header alone.
+    // A file of the former format, by its header alone.
     let shard = config.directory.join("shard-01.db");
     std::fs::remove_file(&shard).unwrap();
     let old = rusqlite::Connection::open(&shard).unwrap();

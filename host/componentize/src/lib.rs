@@ -16,21 +16,22 @@ use wit_component::ComponentEncoder;
 /// Why a module cannot become a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is not a core module, or not a valid one.
+    /// The bytes are not a core module, or not a valid one.
     #[error("it is not a valid module: {0}")]
     Invalid(String),
-    /// It says nothing of its world: it was compiled without bindings.
+    /// The module does not name its world: it was compiled without bindings.
     #[error(
         "it says nothing of its interfaces: a module needs bindings that `wit-bindgen` has made, as \
          the SDK does"
     )]
     NoWorld,
-    /// It imports what no world of its has, or exports less than its world says.
+    /// The module imports something that its world does not have, or exports less than its world
+    /// requires.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// What begins with the magic number of WebAssembly.
+/// The two forms of a WebAssembly binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A core module.
@@ -39,7 +40,7 @@ pub enum Form {
     Component,
 }
 
-/// Which of both the bytes begin like; `None`: neither.
+/// The form of the bytes, by their first bytes; `None`: neither.
 #[must_use]
 pub fn form(wasm: &[u8]) -> Option<Form> {
     match Parser::new(0).parse_all(wasm).next()?.ok()? {
@@ -49,7 +50,7 @@ pub fn form(wasm: &[u8]) -> Option<Form> {
     }
 }
 
-/// The component of a core module.
+/// Makes the component of a core module.
 ///
 /// ```
 /// let module = wat::parse_str("(module)")?;

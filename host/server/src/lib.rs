@@ -1,7 +1,7 @@
 //! HTTP in front of a host: one listener for callers of actors, one for operators.
 //!
-//! [`run`] is what `stockade serve` does; an engine of its own starts a [`Server`], or puts the
-//! [`Gateways`]' routes behind a listener of its own.
+//! [`run`] is what `stockade serve` does. A program of your own starts a [`Server`], or puts the
+//! [`Gateways`]' routes behind its own listener.
 
 #[cfg(test)]
 #[allow(dead_code, reason = "the library's tests need more of it")]

@@ -1,13 +1,13 @@
-//! Builds everything, runs it, shuts it down: the one place with the order of all three.
+//! Builds, runs and shuts down a server: the one place that has the order of all three.
 //!
 //! ```text
 //!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
 //!  run       until a signal, or until the store fails: then a while longer, so that callers and
-//!            probes hear of it
+//!            probes learn of it
 //!  shutdown  intake closes ─> host ends its generations, background work, store last
 //!            ─> answers in progress are written ─> done
 //! ```
-//! A second signal ends it at once: nothing that was acknowledged can be lost by that.
+//! A second signal ends the process immediately: no acknowledged write can be lost by that.
 
 mod token_file;
 
@@ -31,110 +31,111 @@ use stockade::host::{Host, HostConfig, ShutdownReport};
 use stockade::internal::allowed;
 use stockade::limits::{FAILED_TOLD, HostLimits};
 
-/// Bytes of address space with which threads and their allocator can begin. 2 GiB: with 1.5 a thread
-/// cannot be made. What actors need is asked when the engine is made.
+/// The least address space with which threads and their allocator can start. 2 GiB: with 1.5 a
+/// thread cannot be made. The needs of actors are checked when the engine is made.
 const ADDRESS_SPACE_MIN: u64 = 2 << 30;
-/// Bytes that a file must be allowed to have. 128 MiB: a log, 64 MiB, and a group of steps more.
+/// The least size that files must be allowed to have. 128 MiB: a log of 64 MiB, and one group of
+/// steps.
 const FILE_BYTES_MIN: u64 = 128 << 20;
-/// Descriptors that are kept for operators' connections. 64, as many as they may ask for at once.
+/// Descriptors kept for operators' connections. 64, the most that they may have at the same time.
 const OPERATORS_DESCRIPTORS: u64 = 64;
-/// Descriptors that are kept for the store, beyond those it has open at the start, and for files of
-/// sorts. 64.
+/// Descriptors kept for the store, beyond those that it opens at the start, and for files of sorts.
+/// 64.
 const STORE_DESCRIPTORS: u64 = 64;
-/// The signal of a file that would become larger than is allowed (SIGXFSZ on Linux), which kills.
+/// The signal for a file that would grow beyond its limit (SIGXFSZ on Linux). By default it kills.
 const FILE_SIZE_SIGNAL: i32 = 25;
 
 pub use token_file::{TOKEN_FILE, TokenFileError, read_private, token_of};
 
-/// How long answers may take to be written once the host has ended. 5 s.
+/// How long answers may take to be written after the host has ended. 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// What `stockade serve` runs.
+/// The settings of `stockade serve`.
 pub struct ServerConfig {
-    /// The host. Its advertised address is that of the callers' listener, once it has one.
+    /// The host. The advertised address is that of the callers' listener as soon as it has one.
     pub host: HostConfig,
     /// `host:port` for callers of actors. Port 0: a free one.
     pub listen: String,
     /// `host:port` for operators.
     pub admin: String,
-    /// What callers present. Needed if their address is beyond loopback.
+    /// The callers' token. Required if the callers' address is beyond loopback.
     pub callers: Option<Token>,
-    /// What operators present. `None`: the token of the data directory, made at the first start.
+    /// The operators' token. `None`: the token of the data directory, which the first start makes.
     pub operators: Option<Token>,
     /// A certificate for the callers' listener, and for the operators' if that is beyond loopback:
-    /// 127.0.0.1 is in nobody's certificate.
+    /// no certificate names 127.0.0.1.
     pub tls: Option<Tls>,
-    /// Sites whose pages may call.
+    /// Sites whose pages may call actors.
     pub origins: Vec<Origin>,
-    /// Names that proxies on this machine use for this host.
+    /// Names under which proxies on this machine reach this host.
     pub hosts: Vec<HostName>,
 }
 
-/// Where a server listens.
+/// The addresses of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Addresses {
     /// For callers of actors.
     pub listen: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
-    /// Whether callers speak TLS.
+    /// Whether the callers' listener speaks TLS.
     pub listen_tls: bool,
-    /// Whether operators do.
+    /// Whether the operators' listener speaks TLS.
     pub admin_tls: bool,
 }
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address does not read as `host:port`, or the name is unknown.
+    /// The address is not of the form `host:port`, or its name is unknown.
     #[error("address {address:?}: {error}")]
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     #[error("listen on {address}: {error}")]
     Listen {
-        /// Which one.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// An address that other machines reach, and no token for callers.
+    /// Other machines reach the address, and there is no token for callers.
     #[error(
         "refusing to listen on {0} without a token for callers: other machines could reach it; \
          give --token-file FILE or STOCKADE_TOKEN, or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
-    /// Callers would be operators.
+    /// Callers and operators have the same token.
     #[error("callers and operators have the same token: whoever may call could destroy; give two")]
     OneToken,
-    /// The data directory's token.
+    /// The data directory's token cannot be used.
     #[error(transparent)]
     TokenFile(#[from] TokenFileError),
-    /// The system has nothing left to watch sockets with: file descriptors, most likely.
+    /// The system has no descriptors left to watch sockets with.
     #[error("start threads: {0}; more open files may have to be allowed (ulimit -n)")]
     Threads(io::Error),
-    /// There is too little address space for the threads of a host.
+    /// The address space is too small for the threads of a host.
     #[error(
         "{left} bytes of address space are left to this process (ulimit -v); a host needs {min} at \
          least: raise the limit, or lift it",
         min = ADDRESS_SPACE_MIN
     )]
     AddressSpace {
-        /// What is left.
+        /// The address space that is left, in bytes.
         left: u64,
     },
-    /// Files may not become as large as those of a store.
+    /// Files may not grow as large as those of a store.
     #[error(
         "files of this process may have {max} bytes (ulimit -f); a store needs {min} at least: raise \
          the limit, or lift it",
         min = FILE_BYTES_MIN
     )]
     FileSize {
-        /// What is allowed.
+        /// The allowed size, in bytes.
         max: u64,
     },
     /// The host did not start.
@@ -142,8 +143,8 @@ pub enum ServerError {
     Host(#[from] HostError),
 }
 
-/// Refuses a process that is allowed too little, and takes all the descriptors that the system gives.
-/// Called before threads are made, which would abort it.
+/// Refuses a process whose limits are too low, and raises the soft limit of descriptors. Call this
+/// before threads are made: a thread that cannot be made would abort the process.
 ///
 /// # Errors
 /// `AddressSpace`, `FileSize`.
@@ -155,8 +156,8 @@ pub fn check_allowed() -> Result<(), ServerError> {
     }
 }
 
-/// Whether files may be as large as those of a store. A process that reaches its limit later hears of
-/// an I/O error, like that of a disk, instead of a signal that kills it.
+/// Whether files may grow as large as those of a store. A process that reaches its limit later gets
+/// an I/O error, as from a disk, instead of a signal that kills it.
 fn allow_large_files() -> Result<(), ServerError> {
     let Some(max) = allowed::file_bytes_max() else { return Ok(()) };
     if max < FILE_BYTES_MIN {
@@ -184,7 +185,8 @@ impl Server {
     /// # Errors
     /// `ServerError` tells which step failed; nothing is left running.
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        // With a handler, writes beyond the limit are refused instead. It stays when this is dropped.
+        // With a handler, writes beyond the limit fail with an error instead. The handler stays
+        // after a drop.
         let kind = unix::SignalKind::from_raw(FILE_SIZE_SIGNAL);
         drop(unix::signal(kind).map_err(ServerError::Threads)?);
         let ServerConfig { host: mut host_config, listen, admin, tls, .. } = config;
@@ -219,7 +221,8 @@ impl Server {
         let host = Host::start(host_config).await?;
         let gateways = Gateways::new(host.clone(), Settings { limits: limits.clone(), access });
         let (listen_tls, admin_tls) = (tls, admin_tls);
-        // What operators ask for may take long: it waits where it may be moved.
+        // Operators' requests may take long: they run on the runtime whose tasks can move between
+        // threads.
         let connections = connections(limits.connections_max);
         let serve = |socket: TcpListener, side, tls: &Option<Tls>| {
             let address = local(&socket)?;
@@ -241,7 +244,7 @@ impl Server {
         Ok(Self { host, listen, admin, addresses })
     }
 
-    /// Where it listens.
+    /// The server's addresses.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
@@ -253,7 +256,7 @@ impl Server {
         &self.host
     }
 
-    /// Ends everything in order.
+    /// Shuts everything down in order.
     pub async fn shutdown(self) -> ShutdownReport {
         // 1. Intake: no new connection, no new request.
         self.listen.stop_intake();
@@ -261,7 +264,7 @@ impl Server {
         // 2. The host: generations, background work, the store's writer last. Calls in progress
         //    get their answer or the reason why there is none.
         let report = self.host.shutdown().await;
-        // 3. What was answered is written.
+        // 3. The remaining answers are written.
         tokio::join!(self.listen.drained(DRAIN_MAX), self.admin.drained(DRAIN_MAX));
         report
     }
@@ -272,15 +275,15 @@ impl Server {
 pub enum Ending {
     /// Everything was shut down.
     Done(ShutdownReport),
-    /// A second signal came: the shutdown was given up and the process should exit at once.
+    /// A second signal came: the shutdown was given up and the process should exit immediately.
     Forced,
     /// A file of the store has failed. Everything was shut down as far as possible; a supervisor
-    /// should start the process again.
+    /// should restart the process.
     Failed(StoreFailure),
 }
 
-/// Runs a server until the first SIGINT or SIGTERM, or until its store fails, then shuts it down; a
-/// second signal gives that up.
+/// Runs a server until the first SIGINT or SIGTERM, or until its store fails, then shuts it down. A
+/// second signal gives up the shutdown.
 ///
 /// `announce` is called once, when both listeners serve.
 ///
@@ -314,7 +317,7 @@ where
     }
 }
 
-/// Resolves at the next SIGINT or SIGTERM that comes after this call.
+/// Resolves at the first SIGINT or SIGTERM after this call.
 fn signal() -> impl Future<Output = ()> {
     let interrupt = unix::signal(unix::SignalKind::interrupt());
     let terminate = unix::signal(unix::SignalKind::terminate());
@@ -331,8 +334,8 @@ fn signal() -> impl Future<Output = ()> {
     }
 }
 
-/// Connections of callers and of operators at once: `max` of each, less where descriptors are few, so
-/// that those of operators and of the store are never a caller's.
+/// The limits on connections of callers and of operators: `max` each, less where descriptors are
+/// few, so that a caller never takes the descriptors of operators and of the store.
 fn connections(max: usize) -> (usize, usize) {
     let left = allowed::descriptors_max().saturating_sub(allowed::descriptors_open());
     let of_callers = left.saturating_sub(OPERATORS_DESCRIPTORS + STORE_DESCRIPTORS).max(1);
@@ -347,7 +350,7 @@ fn connections(max: usize) -> (usize, usize) {
     (bounded(of_callers), bounded(OPERATORS_DESCRIPTORS))
 }
 
-/// Says what an operator may not have meant.
+/// Warns about settings that an operator may not have meant.
 fn warn_of_strangers(access: &Access, listeners: &[(SocketAddr, bool)]) {
     for (address, tls) in listeners {
         if !tls && !is_loopback(address.ip()) {
@@ -362,7 +365,7 @@ fn warn_of_strangers(access: &Access, listeners: &[(SocketAddr, bool)]) {
 
 async fn bind(address: &str) -> Result<TcpListener, ServerError> {
     let unknown = |error| ServerError::Address { address: address.to_owned(), error };
-    // Resolved at start only, before anything is served: blocking here holds nobody up.
+    // Resolved at start only, before anything is served: blocking here delays no request.
     let resolved = address
         .to_socket_addrs()
         .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))

@@ -1,5 +1,5 @@
-//! What callers and operators are answered who meet damage: `depot.corrupt`, never again, whose it is,
-//! and no takeover for each who asks.
+//! The answers of callers and operators that meet damage: `depot.corrupt`, advice `never`, the name
+//! of the damaged actor, and not one takeover per call.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};
 
-/// Changes the store's files behind its back, as a tool with our VFS does; how many rows it changed.
+/// Changes the store's files behind its back, as a tool with the store's VFS could; returns how
+/// many rows changed.
 fn tamper(store_dir: &Path, sql: &str) -> usize {
     let mut changed = 0;
     for name in ["global.db", "shard-00.db", "shard-01.db"] {
@@ -24,7 +25,7 @@ fn tamper(store_dir: &Path, sql: &str) -> usize {
     changed
 }
 
-/// One bit of the newest version of an actor's last page.
+/// Flips one bit of the newest version of an actor's last page.
 const LAST_PAGE: &str = "UPDATE page SET bytes = CAST(substr(bytes, 1, length(bytes) - 1) \
      || CASE substr(bytes, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB) \
      WHERE pgno = (SELECT max(p.pgno) FROM page p WHERE p.db = page.db) AND pgno > 9";
@@ -98,7 +99,7 @@ async fn after_its_rest_a_damaged_actor_is_looked_at_again() {
     let (host, actor) = damaged(&site, Duration::from_millis(300)).await;
     assert_corrupt(&scan(&host, &actor).await, &actor);
     tokio::time::sleep(Duration::from_millis(400)).await;
-    // What needs no damaged page is served.
+    // Calls that need no damaged page succeed.
     assert_eq!(host.ok(&actor, "touch", json!([0])).await, json!(1));
     assert_corrupt(&scan(&host, &actor).await, &actor);
     host.host.shutdown().await;
@@ -132,7 +133,7 @@ async fn what_every_actor_of_a_kind_needs_is_damaged_and_nobody_has_sent_it() {
         host.host.shutdown().await;
         drop(host);
         assert_eq!(tamper(&site.store_dir(), sql), 1, "{sql}");
-        // A host of its own directory: it has no compiled code.
+        // A host with its own directory: it has no compiled code yet.
         let host = site.host().start().await;
         for _ in 0..2 {
             let error = host.call(&one, "get", json!([])).await.unwrap_err();
@@ -152,7 +153,7 @@ async fn what_every_actor_of_a_kind_needs_is_damaged_and_nobody_has_sent_it() {
         let verified = host.host.verify_all(None, &mut tell).await.unwrap();
         assert!(!verified.is_sound(), "{sql}");
         assert!(findings.iter().any(|what| what.contains(word)), "{sql}: {findings:?}");
-        // Whoever deploys it again has mended it.
+        // A new deploy of the component repairs it.
         if sql == settings {
             host.deploy(guest::COUNTER).await;
             assert_eq!(host.ok(&one, "get", json!([])).await, json!(1));
@@ -167,7 +168,7 @@ fn an_export_of_a_damaged_actor_is_refused_or_breaks_off_and_leaves_no_file() {
     let data = dir.path().join("data");
     let program = Program::serve(&data).unwrap();
     program.deploy("sqlite_bench", &guest::SQLITE_BENCH.wasm().unwrap()).unwrap();
-    // The damaged last page is in the first megabyte of one, and behind it in the other.
+    // The damaged last page is in the first megabyte of one export, and behind it in the other.
     for (key, rows) in [("small", 2000), ("large", 60_000)] {
         let made = program.call(&format!("sqlite_bench/{key}"), "setup", &json!([rows])).unwrap();
         assert_eq!(made.status, 200, "{}", made.body);
@@ -202,7 +203,7 @@ async fn a_deploy_over_a_damaged_actor_and_an_import_beside_it_go_on() {
     assert_corrupt(&scan(&host, &actor).await, &actor);
     let file = site.path().join("plain.sqlite");
     rusqlite::Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
-    // Nothing is imported over an actor, damaged or not.
+    // An import never replaces an actor, damaged or not.
     let over = host.host.import(&actor, &file, &mut |_| {}).await.unwrap_err();
     assert_eq!(over.code(), Code::ImportExists, "{over}");
     host.host.destroy(&actor).await.unwrap();

@@ -1,4 +1,5 @@
-//! Asks a host on a store everything, and compares with what an undamaged store has answered.
+//! Sends every question to a host on a damaged store, and compares the answers with those of an
+//! undamaged store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,38 +12,38 @@ use stockade_tests::guest;
 
 use super::images::{actors, host};
 
-/// What was answered, or the code of the error.
+/// An answer, or the code of the error.
 type Answer = Result<Json, Code>;
 
-/// What an undamaged store has answered, in the order of the questions.
+/// The answers of an undamaged store, in the order of the questions.
 pub(super) struct Right {
     actors: BTreeMap<ActorId, Vec<Json>>,
     listed: Vec<String>,
 }
 
-/// What became of a damaged one.
+/// The outcome for a damaged store.
 pub(super) enum Outcome {
-    /// No host starts on it.
+    /// No host starts on the store.
     Refused,
-    /// Something was said to be damaged.
+    /// Some answers report damage.
     Corrupt,
-    /// Everything was answered right.
+    /// Every answer is right.
     Right,
 }
 
-/// The findings about a damaged store.
+/// The findings on a damaged store.
 pub(super) struct Asked {
     pub(super) outcome: Outcome,
     /// Answers that are neither right nor `depot.corrupt`.
     pub(super) wrong: Vec<String>,
-    /// An answer was not right, and the check of the store found nothing.
+    /// Whether an answer was not right and the check of the store found nothing.
     pub(super) verify_missed: bool,
 }
 
 /// A question to an actor.
 struct Question {
     name: &'static str,
-    /// What it is if it is a call.
+    /// The method and its arguments, if the question is a call.
     call: Option<(&'static str, Json)>,
     writes: bool,
 }
@@ -74,7 +75,7 @@ fn questions(actor: &ActorId) -> Vec<Question> {
     questions
 }
 
-/// What is asked after a restart.
+/// The question after a restart.
 fn last_question(actor: &ActorId) -> Question {
     let (name, arguments) = match actor.kind() == guest::COUNTER.name {
         true => ("get", json!([])),
@@ -191,7 +192,7 @@ pub(super) async fn ask(dir: &Path, right: &Right) -> Asked {
             }
             second.shutdown().await;
         }
-        // Damage that was met meanwhile.
+        // Damage that was found in the meantime.
         Err(_) => judge.corrupt += 1,
     }
     let failed = judge.corrupt > 0 || !judge.wrong.is_empty();

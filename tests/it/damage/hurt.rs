@@ -1,9 +1,9 @@
-//! One piece of damage to the files of a store that nobody has open.
+//! One piece of damage to the files of a store that no process has open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Numbers that a seed repeats: splitmix64.
+/// A random sequence that a seed repeats: splitmix64.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// Sorts of damage, as often as they stand here.
+/// Kinds of damage; each is chosen as often as it is listed.
 #[derive(Clone, Copy, Debug)]
 enum Sort {
     Flip,
@@ -60,9 +60,10 @@ const SORTS: [Sort; 16] = [
     Sort::Delete,
 ];
 
-/// Damages the data directory `dir`; `older` is the same store as it was before. Says what it did.
+/// Damages the data directory `dir`; `older` is an earlier copy of the same store. Returns a
+/// description of the damage.
 pub(super) fn hurt(random: &mut Random, dir: &Path, older: &Path) -> String {
-    // A sort may find nothing to damage: a file without a second one, an empty log.
+    // A kind may find nothing to damage: a file without a second one, an empty log.
     loop {
         let sort = random.pick(&SORTS);
         if let Some(what) = apply(random, sort, dir, older) {
@@ -177,13 +178,13 @@ fn swap_files(random: &mut Random, dir: &Path) -> Option<String> {
     Some(format!("{} and {}", name(&one), name(&other)))
 }
 
-/// The page size in a database's head; `None`: no database, or an empty one.
+/// The page size in a database's header; `None`: no database, or an empty one.
 fn page_size(bytes: &[u8]) -> Option<usize> {
     let size = usize::from(*bytes.get(16)?) << 8 | usize::from(*bytes.get(17)?);
     (bytes.starts_with(b"SQLite format 3") && size >= 512).then_some(size)
 }
 
-/// A file of the store's, or of the compiled code.
+/// A file of the store, or of the compiled code.
 fn any_file(random: &mut Random, dir: &Path) -> PathBuf {
     let code = random.below(10) == 0;
     pick_file(random, &dir.join(if code { "code" } else { "store" }))

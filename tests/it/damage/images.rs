@@ -1,4 +1,4 @@
-//! The same store at three moments, to be copied.
+//! The same store at three moments, for tests to copy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::ask::{self, Right};
 
 /// Counters, over both shards.
 const COUNTERS: i64 = 16;
-/// Actors with more pages than one.
+/// Actors with more than one page.
 const TABLES: i64 = 2;
 
 /// A moment of the store.
@@ -25,7 +25,7 @@ pub(super) enum Image {
     Killed,
 }
 
-/// The store at its moments.
+/// The store at the three moments.
 pub(super) struct Images {
     dir: TempDir,
 }
@@ -37,11 +37,11 @@ pub(super) fn actors() -> Vec<ActorId> {
     counters.chain(tables).collect()
 }
 
-/// A host over a data directory of its own.
+/// A host over its own data directory.
 pub(super) async fn host(dir: &Path) -> Result<Host, stockade::HostError> {
     let mut config = HostConfig::new(dir);
     config.limits.actors_awake_max = 64;
-    // Nobody else is there, and nothing is written but what is asked for.
+    // No other host is there, and the host writes only what the test asks for.
     config.lease = std::time::Duration::from_secs(600);
     config.limits.upkeep_every = std::time::Duration::from_secs(600);
     Host::start(config).await
@@ -85,7 +85,7 @@ impl Images {
         for n in 5..7 {
             round(&third, n).await;
         }
-        // Idle, and not shut down: what is copied now is what a killed process leaves.
+        // Idle, but not shut down: a copy made now is what a killed process leaves.
         copy(&live, &images.path("killed"));
         third.shutdown().await;
         images
@@ -102,7 +102,7 @@ impl Images {
         })
     }
 
-    /// The store as it was before.
+    /// The earlier copy of the store.
     pub(super) fn older(&self, image: Image) -> PathBuf {
         self.path(match image {
             Image::Rest => "old",
@@ -110,14 +110,14 @@ impl Images {
         })
     }
 
-    /// A copy that may be damaged.
+    /// A copy for a test to damage.
     pub(super) fn copy(&self, image: Image) -> TempDir {
         let target = tempfile::Builder::new().prefix("copy-").tempdir_in(self.dir.path()).unwrap();
         copy(&self.of(image), target.path());
         target
     }
 
-    /// What an undamaged copy answers.
+    /// The answers of an undamaged copy.
     pub(super) async fn asked(&self, image: Image) -> Right {
         let target = self.copy(image);
         ask::right(target.path()).await
@@ -135,7 +135,7 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-    // As a host makes it.
+    // With the mode that a host gives it.
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
 }

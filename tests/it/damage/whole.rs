@@ -1,5 +1,5 @@
-//! The check of everything: it names what is damaged and where, goes on past it, runs beside calls, and
-//! what can be made again is.
+//! The check of the whole store: it names the damage and its place, continues past it, runs beside
+//! calls, and rebuilds what can be rebuilt.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -19,7 +19,7 @@ fn counter(number: u32) -> ActorId {
     actor(guest::COUNTER, &format!("c{number:02}"))
 }
 
-/// A store with some counters, which nobody has open.
+/// A store with some counters that no process has open.
 async fn filled(site: &Site) {
     let host = site.host().start().await;
     host.deploy(guest::COUNTER).await;
@@ -29,7 +29,7 @@ async fn filled(site: &Site) {
     host.host.shutdown().await;
 }
 
-/// What the check says: whether all is well, its findings as JSON, and how many actors it saw.
+/// The report of the check: whether all is well, its findings as JSON, and how many actors it saw.
 async fn check(host: &TestHost, kind: Option<&str>) -> (bool, Vec<String>, u64) {
     let mut findings = Vec::new();
     let mut tell = |news| match news {
@@ -43,7 +43,7 @@ async fn check(host: &TestHost, kind: Option<&str>) -> (bool, Vec<String>, u64) 
     (verified.is_sound(), findings, verified.actors)
 }
 
-/// Changes the files behind the store's back, as a tool with our VFS does.
+/// Changes the files behind the store's back, as a tool with the store's VFS could.
 fn tamper(store: &Path, sql: &str) {
     let mut changed = 0;
     for name in ["global.db", "shard-00.db", "shard-01.db"] {
@@ -163,14 +163,14 @@ fn the_program_says_what_is_damaged_and_makes_indexes_again() {
     program.stop().unwrap();
     let offline = ["--data-dir", data.to_str().unwrap()];
 
-    // An index of a table whose rows are whole.
+    // An index of a table whose rows are sound.
     flip_root(&data.join("store"), "sqlite_autoindex_page_1");
     let (code, document) = verify(&offline);
     assert_eq!(code, 1, "{document}");
     let finding = &document["findings"][0];
     assert_eq!(finding["file"], "shard-00.db", "{document}");
     assert!(finding["what"].as_str().unwrap().contains("page"), "{document}");
-    // Beside a server as well, and it goes on: the other shard's actors are checked.
+    // The check also runs beside a server, and continues: the other shard's actors are checked.
     let program = Program::serve(&data).unwrap();
     let (code, document) = verify(&["--admin", &program.admin]);
     assert_eq!(code, 1, "{document}");
@@ -189,14 +189,14 @@ fn the_program_says_what_is_damaged_and_makes_indexes_again() {
     }
     program.stop().unwrap();
 
-    // Rows that are gone cannot be made again, and nothing is lost in the attempt.
+    // Lost rows cannot be rebuilt, and the attempt loses nothing.
     flip_root(&data.join("store"), "head");
     let before = fs::read(data.join("store/shard-00.db")).unwrap();
     let (code, document) = verify(&[&offline[..], &["--repair"]].concat());
     assert_eq!((code, &document["ok"]), (1, &json!(false)), "{document}");
     assert_eq!(document["repairs"][0]["file"], "shard-00.db", "{document}");
     assert!(document["repairs"][0]["failed"].is_string(), "{document}");
-    // All but the first page, which says how the file is written.
+    // All but the first page, which holds the format of the file.
     let after = fs::read(data.join("store/shard-00.db")).unwrap();
     assert!(after[4096..] == before[4096..], "the file was changed");
 }

@@ -1,4 +1,4 @@
-//! Large answers are compressed for those who ask for it, and stay the same.
+//! Large answers are compressed for clients that ask for it, and stay the same.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use stockade_tests::program::{ADMIN_TOKEN, Program};
 
 use super::{configured, raw};
 
-/// Head and body of the answer to a call that gives back what it gets.
+/// Head and body of the answer to a call that returns its argument.
 fn echo(program: &Program, text: &str, accept: &str) -> (String, Vec<u8>) {
     let body = json!([text]).to_string();
     let request = format!(
@@ -47,7 +47,7 @@ fn large_answers_are_compressed_on_demand() {
         assert!(head.contains("vary: accept-encoding"), "{accept}: {head}");
         assert_eq!(body, plain.as_bytes(), "{accept}");
     }
-    // Small ones, and files, are left alone.
+    // Small answers, and files, are not compressed.
     let (head, _) = echo(&program, "abc", gzip);
     assert!(!head.contains("content-encoding") && !head.contains("vary"), "{head}");
     let export = format!(

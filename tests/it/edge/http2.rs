@@ -20,7 +20,7 @@ type Request = ureq::http::Request<()>;
 
 struct Client {
     send: SendRequest<Bytes>,
-    /// Ends with the connection.
+    /// The task that drives the connection; it ends with the connection.
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -101,11 +101,12 @@ async fn calls_and_refusals_are_as_in_http_1() {
         assert_eq!((found, &told["code"]), (status, &json!(code)), "{told}");
         assert!(!names.to_string().contains("\"connection\""), "{names}");
     }
-    // Names of other hosts are refused as everywhere on loopback; in HTTP/2 they are in the target.
+    // Names of other hosts are refused as everywhere on loopback; in HTTP/2 the target holds the
+    // name.
     let request = ureq::http::Request::post("http://evil.example/actors/typed_all/x/echo-string");
     let (status, _, told) = client.ask(request.body(()).unwrap(), "").await;
     assert_eq!((status, &told["code"]), (403, &json!("foreign-origin")));
-    // One connection carries many at once.
+    // One connection carries many requests at the same time.
     assert_eq!(client.send.current_max_send_streams(), 100);
     let answers = (0..50).map(|number| {
         let (answer, mut stream) = client.send.send_request(echo(), false).unwrap();
@@ -116,7 +117,7 @@ async fn calls_and_refusals_are_as_in_http_1() {
         let body = whole(answer.await.unwrap().into_body()).await;
         assert_eq!(body, json!(number.to_string()).to_string().into_bytes());
     }
-    // An orderly stop answers and says goodbye.
+    // An orderly stop answers the requests and then says GOAWAY.
     program.stop().unwrap();
     timeout(PATIENCE, client.connection).await.expect("it ends").unwrap().ok();
 }
@@ -141,13 +142,14 @@ async fn tls_agrees_on_the_version() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Requests that are sent and taken back (CVE-2023-44487) end the connection, not the host.
+/// Requests that are sent and cancelled (CVE-2023-44487) end the connection, not the host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_its_requests_back_is_cut() {
     let (program, _dir) = start("");
     let mut client = Client::new(&program.listen).await;
     assert_eq!(client.ask(echo(), r#"["a"]"#).await.0, 200);
-    // Each has begun when the request behind it was answered; that one counts for the client.
+    // Each request has begun when the request behind it is answered; that answer counts for the
+    // client.
     let mut rounds = 0;
     while rounds < 400 && take_back(&mut client, 3).await {
         rounds += 1;
@@ -156,12 +158,12 @@ async fn a_client_that_takes_its_requests_back_is_cut() {
     timeout(PATIENCE, client.connection).await.expect("it ends").unwrap().ok();
     let mut next = Client::new(&program.listen).await;
     assert_eq!(next.ask(echo(), r#"["b"]"#).await.2, json!("b"));
-    // Some are anybody's right.
+    // A few cancelled requests are allowed.
     assert!(take_back(&mut next, 50).await);
     assert_eq!(next.ask(echo(), r#"["c"]"#).await.2, json!("c"));
 }
 
-/// Begins requests and takes them back; whether the connection goes on.
+/// Begins requests and cancels them; returns whether the connection continues.
 async fn take_back(client: &mut Client, count: usize) -> bool {
     let mut begun = Vec::new();
     for _ in 0..count {
@@ -183,7 +185,7 @@ async fn take_back(client: &mut Client, count: usize) -> bool {
     true
 }
 
-/// A client that asks for much and takes nothing, while its connection looks alive.
+/// A client that requests much and reads nothing, while its connection looks alive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_taken_ends_the_connection() {
     let (program, _dir) = start("[host]\nwrite_stall_max_ms = 500\n");
@@ -195,7 +197,7 @@ async fn an_answer_that_is_not_taken_ends_the_connection() {
     let body = json!(["x".repeat(300_000)]).to_string();
     stream.send_data(Bytes::from(body), true).unwrap();
     let body = answer.await.unwrap().into_body();
-    // Nothing of it is taken, and others are asked and answered meanwhile.
+    // The client reads nothing of this answer, and the host answers others in the meantime.
     let health = || ureq::http::Request::get("http://127.0.0.1/health").body(()).unwrap();
     let cut = timeout(PATIENCE, async {
         loop {
@@ -219,7 +221,7 @@ async fn an_idle_connection_is_told_to_go() {
     let mut client = Client::new(&program.listen).await;
     assert_eq!(client.ask(echo(), r#"["a"]"#).await.0, 200);
     timeout(PATIENCE, client.connection).await.expect("it is told to go").unwrap().ok();
-    // One that says how it speaks, and then nothing.
+    // A client that sends the preface and then nothing.
     for begin in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = TcpStream::connect(&program.listen).await.unwrap();
         stream.write_all(begin).await.unwrap();
@@ -238,7 +240,8 @@ async fn heads_are_bounded() {
     let value = "x".repeat(80_000).parse().unwrap();
     large.headers_mut().insert("x", value);
     client.send = client.send.clone().ready().await.unwrap();
-    // The library of both sides knows the bound, and need not send it; a client without it is told.
+    // The library of both sides knows the bound, and need not send such a head; a client without it
+    // gets a refusal.
     let refused = match client.send.send_request(large, true) {
         Err(_) => true,
         Ok((answer, _)) => answer.await.map_or(true, |answer| answer.status() == 431),

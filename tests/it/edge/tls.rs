@@ -1,4 +1,4 @@
-//! TLS by files, and a command line that trusts whom it is told.
+//! TLS by files, and a command line that trusts only the given authorities.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{PATIENCE, configured, raw, refused};
 
-/// An authority of its own, and what it has signed for 127.0.0.1.
+/// A test authority, and the certificate that it has signed for 127.0.0.1.
 pub(super) struct Files {
     pub(super) authority: PathBuf,
     pub(super) chain: PathBuf,
@@ -57,7 +57,7 @@ pub(super) fn serve(files: &Files, data: &Path, config: &str) -> Program {
     configured(data, config, &flags)
 }
 
-/// A connection with one of these protocols, and the one that was agreed on.
+/// Opens a connection with a choice of protocols; returns it with the agreed one.
 pub(super) async fn connect(
     files: &Files,
     address: &str,
@@ -82,7 +82,7 @@ fn callers_and_the_command_line_speak_tls() {
     let dir = tempfile::tempdir().unwrap();
     let files = Files::new(dir.path());
     let program = serve(&files, &dir.path().join("data"), "");
-    // Operators on loopback are spoken to as they are: 127.0.0.1 is in nobody's certificate.
+    // Operators on loopback use plain HTTP: no certificate names 127.0.0.1.
     program.deploy("typed_all", &guest::TYPED_ALL.wasm().unwrap()).unwrap();
     let server = format!("https://{}", program.listen);
     let authority = files.authority.display().to_string();
@@ -90,7 +90,8 @@ fn callers_and_the_command_line_speak_tls() {
     let trusting: Vec<&str> = call.iter().copied().chain(["--ca-file", &authority]).collect();
     let (exit, out, error) = program::run(&trusting).unwrap();
     assert_eq!((exit, out.trim()), (0, "\"ü\""), "{error}");
-    // The usual authorities do not know it, and it is not for this name.
+    // The usual authorities do not know the test authority, and the certificate is not for this
+    // name.
     assert_eq!(refused(&call, &[]).1, "client.untrusted");
     let other = server.replace("127.0.0.1", "localhost");
     let (exit, code, words) = refused(
@@ -99,7 +100,7 @@ fn callers_and_the_command_line_speak_tls() {
     );
     assert_eq!((exit, code.as_str()), (1, "client.untrusted"), "{words}");
     assert!(words.contains("--ca-file"), "{words}");
-    // Nothing is spoken without TLS.
+    // Nothing is answered without TLS.
     assert!(
         !raw(&program.listen, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .starts_with(b"HTTP/")
@@ -116,7 +117,7 @@ fn operators_beyond_loopback_speak_tls() {
     let flags = files.flags();
     let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     flags.extend(["--admin", "0.0.0.0:0"]);
-    // The kit names both listeners; the last one counts.
+    // The test kit names both listeners; the last option counts.
     let data = dir.path().join("data");
     let ready = dir.path().join("ready");
     let mut line = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
@@ -160,7 +161,7 @@ fn a_key_of_another_certificate_ends_the_start() {
     let (exit, _, words) = refused(&line, &[]);
     assert_eq!(exit, 1);
     assert!(words.contains(&chain) && words.contains(&key), "{words}");
-    // The other way round: a key where a certificate should be.
+    // In reverse: a key in place of a certificate.
     let swapped: Vec<&str> =
         line.iter().map(|word| if *word == chain { key.as_str() } else { word }).collect();
     assert!(refused(&swapped, &[]).2.contains("has no certificate"));

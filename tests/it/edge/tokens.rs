@@ -27,7 +27,7 @@ fn the_first_start_makes_a_token_that_the_command_line_finds() {
     let here = ("STOCKADE_DATA_DIR", data.as_path());
     let list = ["--admin", &program.admin, "actors", "list"];
     assert_eq!(program::run_in(&list, &[none(), here]).unwrap().0, 0);
-    // Without it the way is told.
+    // Without a token the message says where to find it.
     let elsewhere = ("STOCKADE_DATA_DIR", dir.path());
     let (exit, code, words) = refused(&list, &[none(), elsewhere]);
     assert_eq!((exit, code.as_str()), (1, "request.unauthorized"));
@@ -39,7 +39,7 @@ fn the_first_start_makes_a_token_that_the_command_line_finds() {
     assert_eq!(program::run_in(&given, &[none(), elsewhere]).unwrap().0, 0);
     program.stop().unwrap();
 
-    // It stays the same, and is nobody else's.
+    // The token stays the same, and no other user can read it.
     let program = Program::serve_in(&data, &[], &[none()]).unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
     program.stop().unwrap();
@@ -66,17 +66,17 @@ fn callers_may_call_and_operators_may_do_all() {
     let call = ["--server", server, "call", "nothing/x", "run"];
     let list = ["--admin", admin, "actors", "list"];
     let none = [none()];
-    // The environment of `run` has the operators'.
+    // The environment of `run` has the operators' token.
     assert_eq!(refused(&call, &[]).1, "request.kind-missing");
     assert_eq!(program::run(&list).unwrap().0, 0);
     assert_eq!(refused(&call, &none).1, "request.unauthorized");
     let called: Vec<&str> = call.iter().copied().chain(["--token-file", &callers]).collect();
     assert_eq!(refused(&called, &none).1, "request.kind-missing");
-    // A caller's token at the operators' door.
+    // A caller's token at the operators' listener.
     let listed: Vec<&str> = list.iter().copied().chain(["--admin-token-file", &callers]).collect();
     let (exit, code, _) = refused(&listed, &none);
     assert_eq!((exit, code.as_str()), (1, "request.forbidden"));
-    // Probes ask nobody.
+    // Probes need no token.
     for address in [server, admin] {
         let probe = "GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         assert!(super::raw(address, probe).starts_with(b"HTTP/1.1 200"));

@@ -1,5 +1,5 @@
-//! What is armed for a database strikes every step that its description names, and no step of
-//! another database: the store's wrapper alone, over a store that counts.
+//! A fault that is armed for a database strikes every step that its description names, and no step
+//! of another database. Only the store's wrapper, over a store that counts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use stockade_tests::faulty_store::{FaultyStore, Step};
 
 const FROZEN: Fault = Fault::Freeze { for_ms: 600_000 };
 
-/// A step of a database that does not exist, so that the store refuses it: it was sent, and that is
-/// counted. `Err`: what the answer was.
+/// A step of a database that does not exist, so the store refuses it: the step was sent, and that
+/// is counted. `Err`: the answer.
 type Send = fn(Arc<FaultingStore>, DbId) -> BoxFuture<'static, Result<(), StoreError>>;
 
-/// Every step of one database but the confirmation, which carries many.
+/// Every step of one database but the confirmation, which carries many databases.
 const SENDS: [(&str, Step, Send); 11] = [
     ("take over", Step::TakeOver, |store, db| {
         sent(async move { store.take_over(takes(db)).await })
@@ -151,7 +151,7 @@ async fn every_step_of_a_slow_database_is_sent_after_its_delay() {
     }
 }
 
-/// A round of confirmations carries many databases: those that are held are not asked for, the
+/// A round of confirmations carries many databases: held ones are left out of the question, the
 /// others are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn confirmations_are_held_one_by_one() {
@@ -174,7 +174,7 @@ async fn confirmations_are_held_one_by_one() {
     }
 }
 
-/// Reads, verdicts and all else go on; what would take room is refused, and not sent.
+/// Reads, verdicts and all other steps continue; a step that needs room is refused, and not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_refuses_what_takes_room() {
     let (store, counts) = stores();

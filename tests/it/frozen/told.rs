@@ -1,4 +1,4 @@
-//! What callers were told, kept outside of the hosts, and what must be true of it.
+//! The answers that callers got, recorded outside of the hosts, and what must hold for them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -6,30 +6,31 @@ use std::sync::Mutex;
 use serde_json::Value as Json;
 use stockade_tests::program::HttpReply;
 
-/// Which commit an answer speaks of: generation, then txid.
+/// The commit that an answer names: generation, then txid.
 pub(super) type Place = (u64, u64);
 
 /// An acknowledged write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acknowledged {
-    /// What was written.
+    /// The written value.
     pub(super) id: u64,
-    /// The headers of its answer.
+    /// The commit in the headers of its answer.
     pub(super) place: Place,
 }
 
-/// What a caller makes of an answer.
+/// How a caller reads an answer.
 #[derive(Clone, Debug)]
 pub(super) enum Heard {
-    /// A success, with its place and value.
+    /// A success, with its commit and value.
     Done(Place, Json),
-    /// Nothing was done, for sure; if another process was named, its address.
+    /// Nothing was done, for certain; with the address of the other process, if the answer names
+    /// it.
     NotDone(Option<String>),
-    /// It may have been done.
+    /// The call may have been done.
     Unknown,
 }
 
-/// Everything that callers were told.
+/// All answers that callers got.
 #[derive(Default)]
 pub(super) struct Told {
     inner: Mutex<Inner>,
@@ -46,7 +47,7 @@ struct Inner {
     faults: Vec<String>,
 }
 
-/// How much was told.
+/// The number of answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     pub(super) acknowledged: usize,
@@ -55,14 +56,14 @@ pub(super) struct Counts {
     pub(super) generations: usize,
 }
 
-/// The answer as its caller reads it. Advice that fits no situation of this test is `None`.
+/// The answer as its caller reads it. `None`: the advice fits no situation of this test.
 pub(super) fn read(answer: anyhow::Result<HttpReply>) -> Option<Heard> {
     let Ok(answer) = answer else { return Some(Heard::Unknown) };
     if answer.status == 200 {
         let place = answer.generation.zip(answer.txid)?;
         return Some(match answer.body.get("ok") {
             Some(value) => Heard::Done(place, value.clone()),
-            // The guest was refused by its database: its answer was heard, the write is in doubt.
+            // The database refused the guest: the guest's answer arrived, the write is in doubt.
             None => Heard::Unknown,
         });
     }
@@ -84,12 +85,12 @@ impl Told {
         inner.next_id
     }
 
-    /// The newest acknowledged write: what every call that begins now must see.
+    /// The newest acknowledged write: every call that begins now must see it.
     pub(super) fn newest(&self) -> Option<Acknowledged> {
         self.inner.lock().unwrap().newest
     }
 
-    /// Something that must not be.
+    /// Records something that must not happen.
     pub(super) fn fault(&self, what: String) {
         self.inner.lock().unwrap().faults.push(what);
     }
@@ -108,8 +109,8 @@ impl Told {
         }
     }
 
-    /// Takes down what became of a write. `before` was the newest one when its call began: real
-    /// time and the order of (generation, txid) must agree.
+    /// Records the outcome of a write. `before` was the newest write when its call began: real time
+    /// and the order of (generation, txid) must agree.
     pub(super) fn write(&self, id: u64, before: Option<Acknowledged>, heard: &Heard) {
         let mut inner = self.inner.lock().unwrap();
         match heard {
@@ -131,7 +132,7 @@ impl Told {
         }
     }
 
-    /// A read that began after `before` was acknowledged must come from no older place.
+    /// A read that began after `before` was acknowledged must come from no older commit.
     pub(super) fn fresh(&self, what: &str, before: Option<Acknowledged>, place: Place) -> bool {
         match before {
             Some(before) if place < before.place => {
@@ -142,7 +143,7 @@ impl Told {
         }
     }
 
-    /// Compares with the rows of the database: `known` is what was told before they were read.
+    /// Compares with the rows of the database: `known` is what was recorded before they were read.
     pub(super) fn compare(&self, known: &Known, rows: &[u64]) {
         let mut times: HashMap<u64, usize> = HashMap::new();
         for id in rows {
@@ -169,7 +170,7 @@ impl Told {
         }
     }
 
-    /// What was told until now.
+    /// The outcomes recorded until now.
     pub(super) fn known(&self) -> Known {
         let inner = self.inner.lock().unwrap();
         Known {
@@ -179,7 +180,7 @@ impl Told {
     }
 }
 
-/// What had been told at some moment.
+/// The recorded outcomes at some moment.
 pub(super) struct Known {
     acknowledged: Vec<u64>,
     not_done: Vec<u64>,

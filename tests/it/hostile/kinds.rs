@@ -1,4 +1,4 @@
-//! Components that ask for more than a host gives, or misbehave before and after their calls.
+//! Components that need more than a host gives, or misbehave before and after their calls.
 
 use serde_json::json;
 use stockade::error::{Retry, TrapLimit};
@@ -7,7 +7,7 @@ use stockade::{HostError, Manifest};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
-/// The neighbour answers; so the host is well.
+/// Asserts that the neighbour answers: the host is well.
 async fn assert_well(host: &TestHost) {
     host.call(&actor(guest::HOSTILE_LOOP, "neighbour"), "hello", json!([])).await.unwrap();
 }
@@ -26,7 +26,7 @@ async fn deploy(
 ) -> Result<(), HostError> {
     let mut manifest = Manifest::default();
     set(&mut manifest.limits);
-    // It belongs to no package.
+    // The function belongs to no package.
     if text.contains(r#"(export "run""#) {
         manifest.methods.push("run".to_owned());
     }
@@ -49,7 +49,7 @@ fn component(module: &str) -> String {
     )
 }
 
-/// Grows by a thousand elements until refused, and traps if it was.
+/// Grows by a thousand elements until refused, and traps after a refusal.
 const GROWS_TABLE: &str = r#"
   (table $t 1 funcref)
   (func (export "run") (result i32)
@@ -57,7 +57,7 @@ const GROWS_TABLE: &str = r#"
       (table.grow $t (ref.null func) (i32.const 1000)))))
     unreachable)"#;
 
-/// Grows by a gigabyte at once, beyond its limit; and page by page, in its start function.
+/// Grows by a gigabyte in one step, beyond its limit; and page by page, in its start function.
 const GROWS_AT_ONCE: &str = r#"
   (memory 1)
   (func (export "run") (result i32) (memory.grow (i32.const 16384)))"#;
@@ -167,14 +167,15 @@ async fn components_that_need_too_much_are_refused() {
     host.host.shutdown().await;
 }
 
-/// What a kind's limits keep from starting was deployed, and its calls were told to try again.
+/// A regression: a component that its kind's limits keep from starting was deployed, and its calls
+/// got the advice to try again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_its_kind_keeps_from_starting_is_refused() {
     let site = Site::new();
     let host = host(&site).await;
     deploy(&host, &component(RUNS), |_| {}).await.unwrap();
     let memories = |run: &str| component(&format!("(memory 20) {run}"));
-    // Two memories of which each would fit.
+    // Two memories, of which each alone would fit.
     let two = format!(
         "(component (core module $a (memory 10)) (core module $b (memory 10) {RUNS})
            (core instance (instantiate $a)) (core instance $i (instantiate $b))
@@ -204,8 +205,8 @@ fn assert_refused(deployed: Result<(), HostError>, said: &str) {
     assert!(refused.to_string().contains(said), "{refused}");
 }
 
-/// Python took 15 s and 430 MiB to be compiled before it was told what it imports. This component
-/// cannot be compiled at all, so nobody has tried to.
+/// A regression: a Python component was compiled for 15 s with 430 MiB before the error named its
+/// imports. The component here cannot be compiled at all, so it was not tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_imports_are_found_before_anything_is_compiled_with_the_way_out() {
     let site = Site::new();
@@ -226,8 +227,8 @@ async fn missing_imports_are_found_before_anything_is_compiled_with_the_way_out(
     host.host.shutdown().await;
 }
 
-/// Toolchains leave functions in a component that only they may call: Python's ended the actor for
-/// everybody.
+/// Toolchains leave functions in a component that only they may call. A regression: a caller could
+/// end a Python actor for everyone by one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_no_package_is_called_only_if_the_manifest_names_it() {
     let site = Site::new();
@@ -266,7 +267,8 @@ async fn what_belongs_to_no_package_is_called_only_if_the_manifest_names_it() {
     host.host.shutdown().await;
 }
 
-/// A function that is an interpreter: some 1.2 KiB of stack for each call of itself, so often.
+/// A function that is an interpreter: some 1.2 KiB of stack for each call of itself, this many
+/// times.
 fn interpreter(frames: u32) -> String {
     let of_each = |text: &str| -> String {
         (0..150)
@@ -289,7 +291,8 @@ fn interpreter(frames: u32) -> String {
     )
 }
 
-/// Scripts in an interpreter ended below 1,000 frames, by a trap that no script could catch.
+/// A regression: scripts in an interpreter ended below 1,000 frames, by a trap that no script could
+/// catch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_frames_of_an_interpreter_fit() {
     let site = Site::new();
@@ -304,10 +307,11 @@ async fn a_thousand_frames_of_an_interpreter_fit() {
     host.host.shutdown().await;
 }
 
-/// A limit by its name, to be set.
+/// A limit by its name, to be set in a manifest.
 type Setting = (&'static str, fn(&mut Limits) -> &mut u64);
 
-/// A time of all milliseconds there are overflowed the clock: each call killed its actor's task.
+/// A regression: a limit of the largest number of milliseconds overflowed the clock, and each call
+/// killed its actor's task.
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_ask_for_too_much_are_refused() {
     let site = Site::new();
@@ -340,8 +344,8 @@ async fn manifests_that_ask_for_too_much_are_refused() {
     host.host.shutdown().await;
 }
 
-/// A newer WASI, or a newer WIT: the names are right and the types are not. What the linker says
-/// reaches who deploys, and the kind that is there stays.
+/// A newer WASI, or a newer WIT: the names are right and the types are not. The deploy gets the
+/// linker's message, and the deployed kind stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn imports_of_another_type_are_refused_with_the_linkers_words() {
     let site = Site::new();

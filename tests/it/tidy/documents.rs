@@ -1,5 +1,5 @@
-//! What the documents promise of themselves: rules that are cited exist and have code and tests,
-//! blocks of code are of a known language and read as it, records of decisions are complete.
+//! The rules for documents: cited rules exist and have code and tests, blocks of code are of a
+//! known language and parse as it, records of decisions are complete. Words are in `words.rs`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ struct Block {
     text: String,
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The Markdown files of a folder, without those of folders in it.
-fn documents_in(folder: &str) -> Vec<String> {
+pub(super) fn documents_in(folder: &str) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(root().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -29,7 +29,7 @@ fn documents_in(folder: &str) -> Vec<String> {
     found
 }
 
-/// What users read. Records of decisions and the changelog tell of former states.
+/// The documents of users. Records of decisions and the changelog describe former states.
 fn documents() -> Vec<String> {
     let mut all = ["", "docs", "docs/reference", "guest-sdk"].map(documents_in).concat();
     all.retain(|path| !path.ends_with("CHANGELOG.md"));
@@ -63,7 +63,7 @@ fn paths(text: &str) -> Vec<&str> {
     quoted.filter(|word| roots.iter().any(|root| word.starts_with(root))).collect()
 }
 
-/// Rules as they are cited: `D` and a number, a word of its own.
+/// Rules as they are cited: `D` and a number, as one word.
 fn rules(text: &str) -> BTreeSet<u32> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c| !is_word(c))
@@ -73,13 +73,14 @@ fn rules(text: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Text of comments: everything that is not code.
+/// The comments of a file: lines that begin with one.
 fn comments(file: &Source) -> String {
     let lines = file.text.lines().filter(|line| line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every rule that is cited has its heading, every heading its code, which cites it, and its tests.
+/// Every cited rule has its heading; every heading has its tests, and its code, which cites the
+/// rule.
 pub(super) fn protocol_offences() -> Vec<String> {
     let (protocol, mut offences) = (read("docs/protocol.md"), Vec::new());
     let mut known = BTreeSet::new();
@@ -127,7 +128,7 @@ pub(super) fn protocol_offences() -> Vec<String> {
     offences
 }
 
-/// Every block has a known language, and reads as that.
+/// Every block has a known language, and parses as that.
 pub(super) fn block_offences() -> Vec<String> {
     let built: Vec<String> = sources().into_iter().map(|file| file.text).collect();
     let worlds: Vec<String> =
@@ -165,7 +166,7 @@ fn worlds() -> Vec<PathBuf> {
     guests.map(|guest| guest.join("world.wit")).filter(|world| world.is_file()).collect()
 }
 
-/// Links lead somewhere.
+/// Every link leads to a file, and to a heading if it names one.
 pub(super) fn link_offences() -> Vec<String> {
     let mut offences = Vec::new();
     let records = documents_in("docs/decisions");
@@ -188,29 +189,7 @@ pub(super) fn link_offences() -> Vec<String> {
     offences
 }
 
-/// Words of a dialect that no reader brings along.
-const DIALECT: [&str; 7] =
-    ["whoever", "anew", "for ever", "nobody", "anybody", "somebody", "meanwhile"];
-
-/// Documents in plain words.
-pub(super) fn dialect_offences() -> Vec<String> {
-    let mut offences = Vec::new();
-    let records = documents_in("docs/decisions");
-    // The map and the older reference speak of code in the words of its comments.
-    let old = ["ARCHITECTURE.md", "docs/reference/damage.md", "docs/reference/sqlite-limits.md"];
-    for path in documents().into_iter().chain(records).filter(|path| !old.contains(&path.as_str()))
-    {
-        for (number, line) in read(&path).lines().enumerate() {
-            let line =
-                format!(" {} ", line.to_lowercase().replace(|c: char| !c.is_alphabetic(), " "));
-            let found = DIALECT.iter().filter(|word| line.contains(&format!(" {word} ")));
-            offences.extend(found.map(|word| format!("{path}:{}: {word}", number + 1)));
-        }
-    }
-    offences
-}
-
-/// What a link to a heading has behind its `#`.
+/// The part of a link to a heading after `#`.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

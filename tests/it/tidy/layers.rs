@@ -43,7 +43,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["id", "broken", "tally"],
 ];
 
-/// Packages and the packages of ours that each may depend on.
+/// Packages, and our own packages that each may depend on.
 const PACKAGES: [(&str, &[&str]); 11] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
@@ -85,7 +85,7 @@ const WALLS: [(&str, &[&str]); 9] = [
     ("indicatif", &["host/cli"]),
 ];
 
-/// What looks up, or has no place in the lists.
+/// Modules that name a higher layer, and modules without a place in the lists.
 pub(super) fn offences(files: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
@@ -111,7 +111,7 @@ fn looks_up(file: &Source, module: &str, layers: &[&[&str]]) -> Vec<String> {
     let Some(own) = layer_of(module) else {
         return vec![format!("{}: module `{module}` has no layer", file.name())];
     };
-    // Unit tests may build what they test from above.
+    // Unit tests may build their subjects from above.
     let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
     crate_modules(code)
         .into_iter()
@@ -163,7 +163,7 @@ fn group_heads(group: &str) -> Vec<String> {
     heads
 }
 
-/// Packages that depend on what they must not know.
+/// Packages that depend on a package above them.
 pub(super) fn package_offences() -> Vec<String> {
     let ours = [
         "stockade",

@@ -29,8 +29,8 @@ pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every source of ours. Generated bindings are left out: they are not kept in the tree or are
-/// named `bindings.rs`.
+/// All of our sources. Generated bindings are left out: they are not kept in the tree or are named
+/// `bindings.rs`.
 pub(super) fn sources() -> Vec<Source> {
     files("rs")
         .into_iter()
@@ -44,7 +44,7 @@ pub(super) fn sources() -> Vec<Source> {
         .collect()
 }
 
-/// Every `Cargo.toml` of ours.
+/// Every `Cargo.toml` of the workspace.
 pub(super) fn manifests() -> Vec<PathBuf> {
     files("toml")
         .into_iter()
@@ -73,7 +73,8 @@ fn is_guest(path: &Path) -> bool {
     path.starts_with("examples") || path.starts_with("tests/guests")
 }
 
-fn files(extension: &str) -> Vec<PathBuf> {
+/// Every file of the workspace with this extension, build results aside.
+pub(super) fn files(extension: &str) -> Vec<PathBuf> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];

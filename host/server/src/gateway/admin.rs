@@ -23,21 +23,21 @@ use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, json as told, 
 use stockade::error::{Code, HostError};
 use stockade::host::{ActorOrder, ActorQuery, ActorStatus, Export, Manifest, SqlRequest};
 
-/// Kinds in one answer, unless asked for fewer or more.
+/// How many kinds one answer lists unless the request asks for fewer or more.
 const LIST_KINDS: usize = 100;
-/// Most kinds in one answer: each tells its methods and their types.
+/// The most kinds that one answer lists: each entry has the kind's methods and their types.
 const LIST_KINDS_MAX: usize = 1000;
-/// Actors in one answer, unless asked for fewer or more.
+/// How many actors one answer lists unless the request asks for fewer or more.
 const LIST_ACTORS: usize = 100;
-/// Most actors in one answer; the next page starts after the last one.
+/// The most actors that one answer lists; the next page starts after the last one.
 const LIST_ACTORS_MAX: usize = 1000;
 
 type Answer = Result<Response, Refusal>;
 type Shared = State<Arc<Gateway>>;
 type ActorPath = Result<Path<(String, String)>, PathRejection>;
 
-// Handlers that need no body read it all the same: a body that is left over ends the connection,
-// and with it the next request that a client has put on it.
+// Handlers that need no body read the body all the same: unread bytes end the connection, and with
+// it the next request that the client has already sent on it.
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
@@ -59,9 +59,9 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindsQuery {
-    /// Only those after this one: the `next` of the page before.
+    /// Only the kinds after this one: the `next` of the page before.
     after: Option<String>,
-    /// At most so many.
+    /// At most this many kinds.
     limit: Option<usize>,
 }
 
@@ -81,11 +81,11 @@ async fn kind(State(gateway): Shared, path: Result<Path<String>, PathRejection>)
     Ok(axum::Json(document).into_response())
 }
 
-/// What happens to the actors of a kind that is removed.
+/// What happens to the actors of a removed kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RemoveQuery {
-    /// Whether they are destroyed; without it a kind that has some is not removed.
+    /// Whether the actors are destroyed. Without this, a kind that has actors is not removed.
     #[serde(default)]
     with_actors: bool,
 }
@@ -131,20 +131,20 @@ async fn deploy(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Only of this kind.
+    /// Only the actors of this kind.
     kind: Option<String>,
-    /// Only keys that begin so; needs a kind.
+    /// Only the actors whose key begins with this text; needs a kind.
     prefix: Option<String>,
-    /// Only those that do this.
+    /// Only the actors in this state.
     state: Option<String>,
-    /// By what they are sorted; without it by kind and key.
+    /// The sort order; without it the actors are sorted by kind and key.
     sort: Option<String>,
-    /// Only how many there are.
+    /// Only the number of actors.
     #[serde(default)]
     count: bool,
-    /// Only those after this one, `kind/key`: the `next` of the page before.
+    /// Only the actors after this one, `kind/key`: the `next` of the page before.
     after: Option<String>,
-    /// At most so many.
+    /// At most this many actors.
     limit: Option<usize>,
 }
 
@@ -160,7 +160,7 @@ impl ListQuery {
         let status = self.state.as_deref().map(|word| {
             one_of("state", word, &ActorStatus::ALL.map(|status| (status.as_str(), status)))
         });
-        // An empty one is no restriction.
+        // An empty text restricts nothing.
         let prefix = self.prefix.clone().filter(|prefix| !prefix.is_empty());
         Ok(ActorQuery { kind: self.kind.clone(), prefix, status: status.transpose()? })
     }
@@ -169,7 +169,7 @@ impl ListQuery {
 const ORDERS: [(&str, ActorOrder); 3] =
     [("size", ActorOrder::Size), ("restarts", ActorOrder::Restarts), ("txid", ActorOrder::Txid)];
 
-/// What a word of a query stands for.
+/// The meaning of a word in a query.
 fn one_of<T: Copy>(name: &str, given: &str, known: &[(&str, T)]) -> Result<T, Refusal> {
     known.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
@@ -228,7 +228,7 @@ async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     Ok(axum::Json(told).into_response())
 }
 
-/// Forgets the actor's crashes; the next call starts it at once.
+/// Forgets the actor's crashes; the next call starts a generation immediately.
 async fn reset(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
@@ -250,13 +250,13 @@ async fn destroy(State(gateway): Shared, path: ActorPath, body: Body) -> Answer 
 struct SqlBody {
     /// One statement or several.
     sql: String,
-    /// Parameters of the last one, by position.
+    /// Parameters of the last statement, by position.
     #[serde(default)]
     parameters: Vec<Json>,
-    /// Whether they may write.
+    /// Whether the statements may write.
     #[serde(default)]
     write: bool,
-    /// Most rows of the answer.
+    /// The most rows in the answer.
     rows_max: Option<u64>,
 }
 
@@ -285,7 +285,7 @@ async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     Ok(axum::Json(told::verified(&report)).into_response())
 }
 
-/// Makes something go wrong for the actor, if the host allows it: the body is a
+/// Makes the actor fail on purpose, if the host allows faults: the body is a
 /// [`Fault`](stockade::fault::Fault).
 async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
     let held = gateway.bodies.read(body).await?;
@@ -299,7 +299,7 @@ async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body
     Ok(axum::Json(told::fault_report(&actor, &fault, &report)).into_response())
 }
 
-/// Takes back what has not fired.
+/// Clears the faults that have not fired.
 async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
@@ -309,8 +309,8 @@ async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> An
 }
 
 /// Streams the actor's database as a plain SQLite file of the announced length. The first bytes are
-/// read before the status is sent, so that an actor that cannot be read is refused. If it cannot be
-/// read to its end the connection is reset: a client never mistakes a part for the whole.
+/// read before the status is sent, so an actor that cannot be read is refused. If the file cannot
+/// be read to its end, the connection is reset: a client never takes a part for the whole.
 async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     let actor = addressed(path)?;
     let room = gateway.admission.export()?;
@@ -328,8 +328,8 @@ async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     Ok(response)
 }
 
-/// Makes the actor of the plain SQLite file in the body. Refused before the body is read, if it can
-/// be: a client that waits for `100 Continue` sends no bytes in vain.
+/// Makes the actor from the plain SQLite file in the body. A refusal that needs no body is sent
+/// before the body is read: a client that waits for `100 Continue` sends no bytes in vain.
 async fn import(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
     let begun = async || -> Result<_, Refusal> {
         let actor = named_new(path)?;
@@ -361,20 +361,20 @@ async fn next_chunk(
         Ok(None) => Ok(None),
         Ok(Some(chunk)) => Ok(Some((chunk, (export, room)))),
         Err(error) => {
-            // The status has been sent: the log is the only place left to say why.
+            // The status has been sent: the log is the only place left for the cause.
             tracing::warn!(db = %export.db, txid = %export.txid, %error, "export broke off");
             Err(error)
         }
     }
 }
 
-/// An actor that is there: also one with a key that no new actor may have.
+/// The name of an existing actor: also one whose key no new actor may have.
 fn addressed(path: ActorPath) -> Result<ActorId, Refusal> {
     let (kind, key) = segments(path)?;
     Ok(ActorId::existing(&kind, &key).map_err(HostError::from)?)
 }
 
-/// An actor that is to be made.
+/// The name of an actor to be created.
 fn named_new(path: ActorPath) -> Result<ActorId, Refusal> {
     let (kind, key) = segments(path)?;
     Ok(ActorId::new(&kind, &key).map_err(HostError::from)?)

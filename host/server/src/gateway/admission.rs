@@ -1,12 +1,14 @@
-//! How much the gateway takes on at once; more is refused at once, never queued.
+//! How many requests the gateway works on at the same time. A request beyond the limit is refused
+//! immediately, never queued.
 //!
 //! ```text
 //!  requests_max                       operator_requests_max
 //!  | kind a | kind b |  free  |       | operators |
-//!  a kind takes no more when it has as many as are free
+//!  a kind gets no more room when it holds as much as is free
 //! ```
-//! So one kind has half of the callers' room at most, two have a third each, and there is always room
-//! for the next. Operators have room of their own: they can end what fills the callers'.
+//! So one kind holds at most half of the callers' room, two kinds hold a third each, and there is
+//! always room for another kind. Operators have room of their own: they can stop the actors that
+//! fill the callers' room.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use stockade::limits::HostLimits;
 pub(super) struct Admission {
     callers: Arc<Semaphore>,
     callers_max: usize,
-    /// Calls of each kind that has some.
+    /// Running calls of each kind that has some.
     kinds: Arc<Mutex<HashMap<String, usize>>>,
     operators: Arc<Semaphore>,
     operators_max: usize,
@@ -57,7 +59,7 @@ impl Admission {
         }
     }
 
-    /// Room for one request until its answer is made.
+    /// Room for one request until its answer is ready.
     pub(super) fn request(&self, side: Side) -> Result<OwnedSemaphorePermit, Refusal> {
         match side {
             Side::Public => acquire(&self.callers, "requests", self.callers_max),
@@ -65,7 +67,7 @@ impl Admission {
         }
     }
 
-    /// Room for one more call of a kind, within that of a caller's request.
+    /// Room for one more call of a kind, inside the room of a caller's request.
     pub(super) fn call(&self, kind: &str) -> Result<Call, Refusal> {
         let free = self.callers.available_permits();
         let mut kinds = self.kinds.lock();
@@ -99,13 +101,13 @@ impl Admission {
         acquire(&self.checks, "checks of the store", self.checks_max)
     }
 
-    /// Room for one list that looks at all actors until it is made.
+    /// Room for one list that reads all actors, until the list is complete.
     pub(super) fn look_at_all(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         acquire(&self.lists, "sorted lists and counts", self.lists_max)
     }
 }
 
-/// The room of one call of a kind.
+/// The room that one call of a kind holds.
 pub(super) struct Call {
     kind: String,
     kinds: Arc<Mutex<HashMap<String, usize>>>,
@@ -142,7 +144,7 @@ mod tests {
         Admission::new(&HostLimits { requests_max, ..HostLimits::default() })
     }
 
-    /// As many calls of a kind as are let in.
+    /// Takes as many calls of a kind as admission allows.
     fn flood(admission: &Admission, kind: &str) -> Vec<(OwnedSemaphorePermit, Call)> {
         let one = || {
             let request = admission.request(Side::Public).ok()?;

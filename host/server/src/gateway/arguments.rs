@@ -10,17 +10,19 @@ use stockade::error::Code;
 /// Content type of arguments and results as WAVE text.
 pub const WAVE_CONTENT_TYPE: &str = "application/x-wave";
 
-/// Content type of arguments as typed in a shell: a JSON array with one text per argument, each of
-/// them WAVE or, where a `string` is expected, the text itself. The program sends it.
+/// Content type of arguments as typed in a shell: a JSON array with one text per argument. Each
+/// text is WAVE or, where a `string` is expected, the string itself. The program `stockade` sends
+/// this type.
 pub const WORDS_CONTENT_TYPE: &str = "application/x-wave-words+json";
 
-/// How many times their bytes words take: an empty one is three bytes, and a text of 24 here.
+/// How many times its own bytes a body of shell words takes in memory: an empty word has three bytes
+/// in the body, and 24 as a text in memory.
 const WORDS_FACTOR: usize = 8;
 
-/// The same for WAVE: its copy, and the tree that its values are made from.
+/// The same for WAVE: the copy of the text, and the tree from which the values are made.
 const WAVE_FACTOR: usize = 4;
 
-/// In which notation values travel.
+/// The notation of arguments and results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// `[1, "a"]`: by position; `{"by": 1}`: by name.
@@ -29,8 +31,8 @@ pub(super) enum Form {
     Wave,
 }
 
-/// The arguments of a call from its body. An empty body is no arguments, of any content type.
-/// What is made of it takes room beside it.
+/// Reads the arguments of a call from its body. An empty body means no arguments, whatever the
+/// content type. The values take memory in addition to the body.
 pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Refusal> {
     let body = held.bytes.clone();
     if body.is_empty() {
@@ -47,7 +49,7 @@ pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Re
         return Err(not_of_type(&words));
     };
     match form {
-        // Its values take their room when they are made.
+        // The values take their room when they are made.
         Form::Json => Ok(Arguments::JsonText(body)),
         Form::Wave => {
             held.take(body.len().saturating_mul(WAVE_FACTOR))?;
@@ -58,18 +60,18 @@ pub(super) fn read(headers: &HeaderMap, held: &mut Held) -> Result<Arguments, Re
     }
 }
 
-/// The notation the caller wants its answer in: JSON unless it asks for WAVE.
+/// The notation that the caller wants for its answer: JSON unless it asks for WAVE.
 pub(super) fn wanted(headers: &HeaderMap) -> Form {
     form_of(headers, &header::ACCEPT).unwrap_or(Form::Json)
 }
 
-/// Whether the body is said to be of this type, parameters such as the character set aside.
+/// Whether the body has this content type, parameters such as the character set aside.
 pub(super) fn is_of_type(headers: &HeaderMap, content_type: &str) -> bool {
     media_type(headers, &header::CONTENT_TYPE)
         .is_some_and(|found| found.eq_ignore_ascii_case(content_type))
 }
 
-/// The refusal of a body that is said to be something else.
+/// The refusal of a body that has another content type.
 pub(super) fn not_of_type(expected: &str) -> Refusal {
     Refusal::of_field(Code::ContentType, &header::CONTENT_TYPE, expected)
 }

@@ -1,4 +1,4 @@
-//! Who may talk to a listener: the tokens, and what counts as this machine alone.
+//! Who may use a listener: the tokens, and which addresses only this machine reaches.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::origin::{HostName, Origin};
 
-/// A shorter token could be guessed over a network.
+/// The shortest token, in bytes. A shorter one could be guessed over a network.
 const TOKEN_BYTES_MIN: usize = 16;
-/// It has to fit into a header beside others.
+/// The longest token, in bytes. It has to fit into a header beside others.
 pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 
 /// A secret that callers or operators present as `Authorization: Bearer`.
@@ -19,31 +19,32 @@ pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; 32]);
 
-/// Whom both listeners let in.
+/// The tokens and names that both listeners accept.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// What callers present. `None`: nothing, which is for loopback alone.
+    /// What callers present. `None`: callers present nothing, which is allowed on loopback alone.
     pub callers: Option<Token>,
-    /// What operators present. It opens everything.
+    /// What operators present. This token opens everything.
     pub operators: Token,
-    /// The file that has the operators' token, if it is the data directory's.
+    /// The file of the operators' token, if the token is the data directory's.
     pub operators_file: Option<PathBuf>,
-    /// Sites whose pages may call.
+    /// Sites whose pages may call actors.
     pub origins: Vec<Origin>,
-    /// Names that proxies use for this host.
+    /// Names under which proxies reach this host.
     pub hosts: Vec<HostName>,
 }
 
-/// A text cannot be a token.
+/// The text cannot be a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a token has 16 to 1024 printable ASCII characters without spaces")]
 pub struct InvalidToken;
 
 impl Token {
-    /// Makes a token from its text; white space around it is dropped, as a file's last line end.
+    /// Makes a token from its text. White space around the text, such as a file's last line end, is
+    /// dropped.
     ///
     /// # Errors
-    /// `InvalidToken` if it is too short to be a secret, or could not be sent in a header.
+    /// `InvalidToken` if the text is too short for a secret, or could not be sent in a header.
     pub fn new(text: &str) -> Result<Self, InvalidToken> {
         let text = text.trim();
         let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len());
@@ -53,7 +54,8 @@ impl Token {
         Ok(Self(Sha256::digest(text.as_bytes()).into()))
     }
 
-    /// Whether these bytes are the token, in a time that does not tell how many of them fit.
+    /// Whether these bytes are the token. The time of the comparison does not depend on how many
+    /// bytes are right.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
         let presented: [u8; 32] = Sha256::digest(presented).into();
@@ -68,7 +70,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Whether only this machine can reach an address.
+/// Whether only this machine can reach the address.
 #[must_use]
 pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()

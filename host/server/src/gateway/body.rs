@@ -21,10 +21,10 @@ use stockade::limits::{DRAIN_BYTES_MAX, DRAIN_MAX, HostLimits};
 
 /// Grain of the memory budget, in bytes: a semaphore counts permits in 32 bits.
 const GRAIN_BYTES: usize = 4096;
-/// Bytes that each request may take whatever the others take: 64 KiB, which ordinary calls need. As
-/// many requests as there may be at once bound them.
+/// Bytes that each request may hold regardless of the others: 64 KiB, which ordinary calls need.
+/// The bound on requests bounds their sum.
 const OWN_BYTES: usize = 64 << 10;
-/// Bytes of an upload in memory before they are written: 1 MiB.
+/// Bytes of an upload that are held in memory before they are written: 1 MiB.
 const SPOOL_BYTES: usize = 1 << 20;
 
 /// The memory that all request bodies share.
@@ -36,13 +36,13 @@ pub(super) struct Bodies {
     rate_min: u64,
 }
 
-/// A body in memory, and what was made of it. Its room is given back when it is dropped.
+/// A body in memory, and the room of the values made from it. The room is given back on drop.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     room: Room,
 }
 
-/// What one body holds of the memory that all share.
+/// The part of the shared memory that one body holds.
 struct Room {
     all: Arc<Semaphore>,
     bytes_max: usize,
@@ -52,7 +52,7 @@ struct Room {
 }
 
 impl Room {
-    /// Takes room for so many bytes more.
+    /// Takes room for this many more bytes.
     fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes = self.bytes.saturating_add(bytes);
         let shared = self.bytes.saturating_sub(OWN_BYTES);
@@ -95,10 +95,10 @@ impl Held {
         Self { bytes: bytes.into(), room }
     }
 
-    /// Takes room for what is made of the body, beside the body.
+    /// Takes room for the values made from the body, in addition to the body.
     ///
     /// # Errors
-    /// There is none, or not that much at all.
+    /// The room is in use, or the values need more than there is in all.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.room.take(bytes)
     }
@@ -116,8 +116,9 @@ impl Bodies {
         }
     }
 
-    /// Refuses a request whose body was not read. A small one is read and thrown away, so that the
-    /// connection goes on; one that its client holds back until it is asked for never comes.
+    /// Refuses a request whose body was not read. A small body is read and dropped, so that the
+    /// connection stays usable; a body that its client holds back until the host asks for it never
+    /// comes.
     pub(super) async fn refuse(
         &self,
         refusal: Refusal,
@@ -132,7 +133,8 @@ impl Bodies {
     /// Reads a body whole.
     ///
     /// # Errors
-    /// Larger than `body_bytes_max`, slower than `body_rate_min`, broken off, or no room for it.
+    /// The body is larger than `body_bytes_max`, slower than `body_rate_min` or broken off, or
+    /// there is no room for it.
     pub(super) async fn read(&self, mut body: Body) -> Result<Held, Refusal> {
         let begun = Instant::now();
         if body.size_hint().lower() > to_u64(self.body_bytes_max) {
@@ -168,11 +170,11 @@ impl Bodies {
         Ok(Held { bytes: bytes.freeze(), room })
     }
 
-    /// Writes a body of any length to a file, a bounded part in memory at a time.
+    /// Writes a body of any length to a file, with a bounded part of it in memory.
     ///
     /// # Errors
-    /// Longer than `bytes_max`, slower than `body_rate_min`, broken off, or the file cannot be
-    /// written.
+    /// The body is longer than `bytes_max`, slower than `body_rate_min` or broken off, or the file
+    /// cannot be written.
     pub(super) async fn spool(
         &self,
         mut body: Body,
@@ -226,7 +228,7 @@ impl Bodies {
     }
 }
 
-/// Reads what is left of a body, if that is little and there soon; whether it was.
+/// Reads the rest of a body, if the rest is small and arrives soon. Returns whether that happened.
 async fn drained(mut body: Body) -> bool {
     let most = to_u64(DRAIN_BYTES_MAX);
     let end = Instant::now() + DRAIN_MAX;
@@ -252,7 +254,7 @@ fn broke_off() -> Refusal {
     Refusal::new(Code::Malformed, "the body broke off").closing()
 }
 
-/// Writes a part off the runtime's threads.
+/// Writes one part, off the runtime's threads.
 async fn write(mut file: File, part: Bytes) -> Result<File, Refusal> {
     let written = tokio::task::spawn_blocking(move || file.write_all(&part).map(|()| file)).await;
     let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));

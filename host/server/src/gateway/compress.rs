@@ -1,7 +1,7 @@
 //! Large answers as gzip, for clients that ask for it.
 //!
-//! gzip alone: every client knows it, and its encoder needs no C. Only whole answers in memory that
-//! are text; a stream of lines would be held back, and an export is a file of its own.
+//! Only gzip: every client knows it, and its encoder needs no C. Only text answers that are whole
+//! in memory: compression would hold back a stream of lines, and an export is a file.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use stockade::limits::HostLimits;
 /// Types of answers that are text.
 const TEXT: [&[u8]; 2] = [b"application/json", WAVE_CONTENT_TYPE.as_bytes()];
 
-/// Compresses some answers at once, each on a thread that serves nobody.
+/// Compresses a bounded number of answers at the same time, each on a thread that serves no
+/// connection.
 pub(super) struct Compressor {
     bytes_min: u64,
-    /// One for each core. Without room an answer leaves as it is.
+    /// One for each core. An answer that finds none free is sent uncompressed.
     room: Arc<Semaphore>,
 }
 
@@ -34,7 +35,8 @@ impl Compressor {
         Self { bytes_min, room: Arc::new(Semaphore::new(cores())) }
     }
 
-    /// The answer, compressed if it is large text, the client takes that and it becomes smaller.
+    /// Compresses the answer if it is a large text, the client accepts gzip, and the result is
+    /// smaller.
     pub(super) async fn answer(&self, mut answer: Response, takes_gzip: bool) -> Response {
         let bytes = answer.body().size_hint().exact();
         let is_large = bytes.is_some_and(|bytes| bytes >= self.bytes_min);
@@ -48,7 +50,7 @@ impl Compressor {
         }
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return answer };
         let (mut head, body) = answer.into_parts();
-        // It is in memory already.
+        // The body is in memory already.
         let Ok(plain) = to_bytes(body, usize::MAX).await else {
             return Response::from_parts(head, Body::empty());
         };
@@ -70,7 +72,7 @@ impl Compressor {
     }
 }
 
-/// Whether the client takes gzip, by `accept-encoding`.
+/// Whether the client accepts gzip, by `accept-encoding`.
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
     let accepted = accepted.filter_map(|field| field.to_str().ok());
@@ -82,7 +84,7 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     weights.any(|weight| weight > 0.0)
 }
 
-/// Fast rather than small: the caller waits for it.
+/// Fast rather than small: the caller waits for the result.
 fn gzip(bytes: &[u8]) -> io::Result<Bytes> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(bytes)?;

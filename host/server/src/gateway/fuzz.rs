@@ -13,10 +13,10 @@ use crate::fuzz::{cases, mutated, one};
 use stockade::host::{Host, HostConfig, Manifest};
 use stockade::limits::HostLimits;
 
-/// A component whose one function returns what it is given, of every type.
+/// A component whose one function returns its argument, which can be of every type.
 const ECHO: &str = include_str!("../../../src/typed/echo.wat");
 
-/// Route, side, and bodies that fit it more or less.
+/// Route, side, and bodies that more or less fit the route.
 const ROUTES: [(&str, &str, Side); 9] = [
     ("POST", "/actors/echo/a/echo", Side::Public),
     ("POST", "/actors/echo/b/echo", Side::Public),
@@ -137,7 +137,7 @@ fn bodies() {
             panic!("{status} without a document: {sent}: {told}");
         };
         assert!(told["message"].as_str().is_some_and(|message| !message.is_empty()), "{told}");
-        // `echo` does what it is told, so whatever fails is the caller's doing.
+        // `echo` returns its argument, so every failure is the caller's.
         assert!(status < 500, "{status} {group}.{code}: {sent}: {told}");
     });
     let repeats = std::env::var_os("SEED").is_some();

@@ -1,10 +1,10 @@
-//! What a request must pass before any route sees it.
+//! The checks that a request must pass before any route sees it.
 //!
-//! On loopback the danger is the user's own browser: a page of another site can make it send
-//! requests here, and a name that its owner points at 127.0.0.1 ("DNS rebinding") makes them look
-//! same-site. So there the `Host` must name this machine or a proxy that is listed, and an `Origin`
-//! must be that host or be listed. Beyond loopback the token stands in the way, which no browser
-//! sends by itself.
+//! On loopback the danger is the user's own browser: a page of another site can make the browser
+//! send requests here, and a name that its owner points at 127.0.0.1 ("DNS rebinding") makes them
+//! look same-site. So on loopback the `Host` must name this machine or a listed proxy, and an
+//! `Origin` must be that host or be listed. Beyond loopback a token is required, which no browser
+//! sends on its own.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -32,7 +32,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct Guard {
     pub(super) side: Side,
     pub(super) access: Access,
-    /// Pages of other sites are for callers; operators have none.
+    /// The sites whose pages may call. Operators have none.
     pub(super) origins: Origins,
     /// Whether only this machine reaches the listener.
     pub(super) loopback: bool,
@@ -41,8 +41,8 @@ pub(super) struct Guard {
     pub(super) gateway: Arc<Gateway>,
 }
 
-/// Refuses what comes from foreign pages, except for probes from strangers, and what may be read in
-/// two ways.
+/// Refuses requests of foreign pages, requests without the right token (probes need none), and
+/// requests that can be read in two ways.
 pub(super) async fn check(
     State(guard): State<Arc<Guard>>,
     request: Request,
@@ -65,8 +65,8 @@ pub(super) async fn check(
     response
 }
 
-/// Holds room for the request while a route works on it. A panic of ours is answered like any other
-/// failure of the host, and the connection lives on.
+/// Holds room for the request while a route works on it. A panic in a route is answered like any
+/// other failure of the host, and the connection stays open.
 pub(super) async fn admit(
     State(guard): State<Arc<Guard>>,
     request: Request,
@@ -115,7 +115,7 @@ impl Guard {
         }
         let allowed = listed
             || match parts.headers.get(header::ORIGIN) {
-                // What a proxy speaks is not known here.
+                // Whether the proxy speaks http or https is not known here.
                 Some(origin) => is_same_origin(
                     origin.as_bytes(),
                     &host,
@@ -126,7 +126,7 @@ impl Guard {
                     .get(SEC_FETCH_SITE)
                     .is_none_or(|site| matches!(site.as_bytes(), b"same-origin" | b"none")),
             };
-        // A page that is the host itself asks no preflight.
+        // A page of the host itself sends no preflight.
         if allowed && (listed || !is_preflight(parts)) { Ok(()) } else { Err(page()) }
     }
 
@@ -135,7 +135,7 @@ impl Guard {
         if self.side == Side::Public && callers.is_none() && self.loopback {
             return Ok(());
         }
-        // Probes of load balancers carry no secrets and learn none.
+        // Probes of load balancers carry no secrets and get none.
         if matches!(parts.uri.path(), "/health" | "/ready") {
             return Ok(());
         }
@@ -156,7 +156,7 @@ impl Guard {
                 let whose = if side == Side::Admin { "operators" } else { "callers" };
                 let found =
                     if presented.is_some() { "the token is another one" } else { "no token" };
-                // Local strangers learn the name of a file that they cannot read.
+                // A local stranger gets the name of a file that it cannot read.
                 let place =
                     operators_file.as_ref().filter(|_| side == Side::Admin && self.loopback);
                 let place = place.map(|path| format!(", the content of {}", path.display()));
@@ -171,7 +171,7 @@ impl Guard {
     }
 }
 
-/// The host that a request is meant for: in HTTP/2 it is in the target.
+/// The host that a request is meant for. In HTTP/2 the target names it.
 fn named_host(Parts { uri, headers, version, .. }: &Parts) -> Option<Authority> {
     let mut named = headers.get_all(header::HOST).iter();
     let host = match named.next() {
@@ -179,7 +179,8 @@ fn named_host(Parts { uri, headers, version, .. }: &Parts) -> Option<Authority> 
         None if *version == Version::HTTP_2 => uri.authority()?.clone(),
         None => return None,
     };
-    // Two answers to "which host" are none; a target with its own authority must agree.
+    // Two different answers to "which host" are no answer; a target with an authority of its own
+    // must agree with the header.
     let agrees = uri.authority().is_none_or(|target| *target == host);
     (named.next().is_none() && agrees && !host.as_str().contains('@')).then_some(host)
 }

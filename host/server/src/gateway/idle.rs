@@ -9,16 +9,16 @@ use tokio::sync::Notify;
 
 use super::line::Line;
 
-/// Connections that are served.
+/// Connections that are being served.
 #[derive(Default)]
 pub(super) struct Connections {
     lines: Mutex<HashMap<u64, Arc<Line>>>,
     serial: AtomicU64,
-    /// One has become idle.
+    /// Notified when a connection becomes idle.
     fell_idle: Arc<Notify>,
 }
 
-/// One of them, until this is dropped.
+/// One connection in the set, until this value is dropped.
 pub(super) struct Known {
     among: Arc<Connections>,
     serial: u64,
@@ -26,7 +26,7 @@ pub(super) struct Known {
 }
 
 impl Connections {
-    /// A connection begins.
+    /// Adds a connection that begins.
     pub(super) fn enter(self: &Arc<Self>) -> Known {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let line = Arc::new(Line::new(Arc::clone(&self.fell_idle)));
@@ -34,13 +34,13 @@ impl Connections {
         Known { among: Arc::clone(self), serial, line }
     }
 
-    /// Resolves when one becomes idle after this was called.
+    /// Resolves when a connection becomes idle after this call.
     pub(super) fn fell_idle(&self) -> impl Future<Output = ()> {
         self.fell_idle.notified()
     }
 
-    /// Tells the one that has been idle for longest to give its place up. `false`: none is idle that
-    /// was not told before.
+    /// Asks the connection that has been idle for longest to give up its place. `false`: no
+    /// connection is idle that has not been asked already.
     pub(super) fn give_way(&self) -> bool {
         let lines = self.lines.lock();
         let idle = lines.values().filter_map(|line| Some((line.idle_since()?, line)));

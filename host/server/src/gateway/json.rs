@@ -1,8 +1,8 @@
-//! What operators and callers are told, as JSON.
+//! The JSON documents of operators and callers.
 //!
-//! SQL values are exact both ways: integers that a reader with 64-bit floats would round are
-//! strings in an object, and so are reals that JSON has no notation for, spelled as methods spell
-//! them (`typed::json`). NaN is none of them: SQLite stores it as NULL.
+//! SQL values are exact in both directions. Integers that a reader with 64-bit floats would round
+//! are strings in an object. So are reals for which JSON has no notation, spelled as methods spell
+//! them (`typed::json`). NaN is not among them: SQLite stores NaN as NULL.
 //!
 //! ```text
 //!  NULL      null
@@ -31,7 +31,7 @@ use stockade::internal::{INFINITY, MINUS_INFINITY};
 /// Integers up to here are exact in every JSON reader.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
-/// A kind for those who call it: its methods, not its settings.
+/// A kind as its callers see it: the methods, not the settings.
 pub(super) fn kind_for_callers(info: &KindInfo) -> Json {
     json!({
         "kind": info.kind,
@@ -41,7 +41,7 @@ pub(super) fn kind_for_callers(info: &KindInfo) -> Json {
     })
 }
 
-/// A kind for operators.
+/// A kind as operators see it.
 pub(super) fn kind(info: &KindInfo) -> Json {
     json!({
         "kind": info.kind,
@@ -53,24 +53,24 @@ pub(super) fn kind(info: &KindInfo) -> Json {
     })
 }
 
-/// What the actors of a kind have together.
+/// The totals of a kind's actors.
 pub(super) fn usage(usage: &Usage) -> Json {
     json!({ "actors": usage.actors, "stored_bytes": usage.stored_bytes })
 }
 
-/// A kind that was removed.
+/// The answer to the removal of a kind.
 pub(super) fn removed_kind(removed: &RemovedKind) -> Json {
     let RemovedKind { kind, ended, destroyed } = removed;
     json!({ "kind": kind, "removed": true, "ended": ended, "destroyed": destroyed })
 }
 
-/// How many actors there are.
+/// The number of actors.
 pub(super) fn tally(tally: &ActorTally) -> Json {
     let ActorTally { actors, bytes, complete } = tally;
     json!({ "count": actors, "bytes": bytes, "complete": complete })
 }
 
-/// What a deploy did.
+/// The result of a deploy.
 pub(super) fn deployed(deployed: &Deployed) -> Json {
     json!({
         "kind": deployed.kind,
@@ -109,19 +109,19 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
     })
 }
 
-/// Who keeps the file of an actor's database from being written.
+/// The process that keeps the file of an actor's database locked.
 fn holder(holder: &Holder) -> Json {
     json!({ "pid": holder.pid, "address": holder.address, "file": holder.file })
 }
 
-/// A fault that was armed, with its class.
+/// An armed fault, with its class.
 pub(super) fn fault_on_purpose(fault: &FaultOnPurpose) -> Json {
     let mut told = json!(fault);
     told["class"] = json!(fault.class());
     told
 }
 
-/// What a fault did.
+/// The effect of a fault.
 pub(super) fn fault_report(actor: &ActorId, fault: &FaultOnPurpose, report: &FaultReport) -> Json {
     let mut told = fault_on_purpose(fault);
     told["actor"] = json!(actor.to_string());
@@ -165,7 +165,7 @@ pub(super) fn sql_reply(reply: &SqlReply) -> Json {
     })
 }
 
-/// What a verification found.
+/// The findings of a verification.
 #[must_use]
 pub fn verified(report: &VerifyReport) -> Json {
     let problems: Vec<String> = report.faults.iter().map(fault).collect();
@@ -213,7 +213,7 @@ pub fn end_of_check(verified: &Verified) -> Json {
     json!({ "end": { "ok": ok, "actors": actors, "damaged": damaged, "findings": findings } })
 }
 
-/// What an import made.
+/// The result of an import.
 #[must_use]
 pub fn imported(actor: &ActorId, imported: &Imported) -> Json {
     json!({
@@ -264,7 +264,7 @@ pub(super) fn sql_value_from(json: &Json) -> Option<SqlValue> {
         Json::Bool(truth) => Some(SqlValue::Integer(i64::from(*truth))),
         Json::Number(number) => match number.as_i64() {
             Some(integer) => Some(SqlValue::Integer(integer)),
-            // An integer beyond 64 bits would lose digits as a float.
+            // As a float, an integer beyond 64 bits would lose digits.
             None if number.is_u64() => None,
             None => number.as_f64().map(SqlValue::Real),
         },

@@ -1,10 +1,10 @@
-//! What a connection and the requests on it know of each other: who is being answered, which answer
-//! waits for its client, and the bytes of a head that are not a request yet.
+//! What a connection and its requests share: which requests are being answered, which answer waits
+//! for its client, and the bytes of a head that are not a request yet.
 //!
 //! Invariants:
-//! - A turn lasts from the call of the routes to the last byte of the answer's body.
-//! - An answer of HTTP/2 is handed over in pieces, so that what a client does not take stays here,
-//!   where it is seen.
+//! - A *turn* lasts from the call of the routes to the last byte of the answer's body.
+//! - An answer of HTTP/2 is handed over in pieces: the part that the client has not taken stays
+//!   here, where a stall is seen.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,38 +22,38 @@ use tokio::time::Instant;
 
 use stockade::limits::{HEAD_BYTES_MAX, PIECE_BYTES};
 
-/// Bytes of a head that a connection keeps room for. More is given back after the request.
+/// Bytes of a head for which a connection keeps its buffer. More is freed after the request.
 const HEAD_BYTES_KEPT: usize = 2 * 1024;
 
 /// One connection, as its requests see it.
 pub(super) struct Line {
-    /// Turns that began.
+    /// Turns that have begun.
     begun: AtomicUsize,
-    /// Turns that last.
+    /// Turns that have not ended.
     busy: AtomicUsize,
-    /// Requests of HTTP/2 that were taken back, less those whose answers were taken.
+    /// HTTP/2: requests that the client has cancelled, minus the answers that it has taken.
     given_up: AtomicUsize,
-    /// HTTP/1: what was read since the last answer had left.
+    /// HTTP/1: the bytes that were read after the last answer had left.
     head: Mutex<Vec<u8>>,
-    /// HTTP/2: since when each answer waits for the client to take more of it.
+    /// HTTP/2: for each answer, since when it waits for the client to take more of it.
     waiting: Mutex<Vec<(usize, Option<Instant>)>>,
-    /// Since when no turn lasts; `None`: one does, or the connection was told to end.
+    /// Since when no turn runs. `None`: a turn runs, or the connection was asked to end.
     idle_since: Mutex<Option<Instant>>,
     fell_idle: Arc<Notify>,
-    /// The connection's place is for somebody else.
+    /// Notified when another connection needs this one's place.
     end: Notify,
-    /// The client should be told to go.
+    /// Notified when the client should be asked to leave.
     leave: Notify,
     left: AtomicBool,
 }
 
-/// What hyper does not tell of a request's head in HTTP/1.
+/// What hyper does not report of a request's head in HTTP/1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// It had both lengths: hyper drops `content-length` then. Behind a proxy that drops the other
-    /// one, the rest of the body is somebody's request.
+    /// The head had both lengths, of which hyper drops `content-length`. Behind a proxy that drops
+    /// the other one, the rest of the body would be another client's request.
     BothLengths,
-    /// It was over the limit: hyper reads a little more if that comes with it.
+    /// The head was over the limit: hyper reads a little more when the bytes arrive together.
     TooLarge,
 }
 
@@ -61,9 +61,11 @@ pub(super) enum Flaw {
 pub(super) struct Turn {
     line: Arc<Line>,
     number: usize,
-    /// In pieces, since the client chooses which of its streams it takes.
+    /// Whether the answer goes out in pieces, since the client chooses which of its streams it
+    /// reads.
     in_pieces: bool,
-    /// The last byte of the answer has left. A request that is taken back may have been answered.
+    /// The last byte of the answer has left. A request that the client cancels may have been
+    /// answered.
     over: bool,
 }
 
@@ -71,12 +73,12 @@ pub(super) struct Turn {
 pub(super) struct Answer {
     body: Body,
     turn: Turn,
-    /// What the client has not asked for yet.
+    /// The part that the client has not asked for yet.
     rest: Bytes,
 }
 
 impl Line {
-    /// A connection that begins. `fell_idle` is told whenever no turn lasts any more.
+    /// A connection that begins. `fell_idle` is notified each time the last running turn ends.
     pub(super) fn new(fell_idle: Arc<Notify>) -> Self {
         let (begun, busy, given_up, head, waiting) = Default::default();
         let (end, leave, left) = Default::default();
@@ -84,7 +86,7 @@ impl Line {
         Self { begun, busy, given_up, head, waiting, idle_since, fell_idle, end, leave, left }
     }
 
-    /// Begins a turn. What was read up to now is its head.
+    /// Begins a turn. The bytes that were read up to now are its head.
     pub(super) fn begin<B>(self: &Arc<Self>, request: &mut Request<B>) -> Turn {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         {
@@ -104,7 +106,7 @@ impl Line {
         Turn { line: Arc::clone(self), number, in_pieces, over: false }
     }
 
-    /// How many turns began, and whether none lasts.
+    /// How many turns have begun, and whether none runs.
     pub(super) fn standing(&self) -> (usize, bool) {
         (self.begun.load(Ordering::Relaxed), self.busy.load(Ordering::Relaxed) == 0)
     }
@@ -113,37 +115,37 @@ impl Line {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Keeps what was read between two turns.
+    /// Keeps the bytes that were read between two turns.
     pub(super) fn read(&self, bytes: &[u8]) {
         let mut head = self.head.lock();
         let room = HEAD_BYTES_MAX.saturating_sub(head.len());
         head.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Looks at the head that is not a request yet.
+    /// Passes the bytes of a head that is not a request yet to `look`.
     pub(super) fn with_head<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(&self.head.lock())
     }
 
-    /// Whether a client has left an answer where it is for so long.
+    /// Whether the client has not taken an answer for this long.
     pub(super) fn is_stalled(&self, stall_max: Duration) -> bool {
         let waiting = self.waiting.lock();
         waiting.iter().any(|(_, since)| since.is_some_and(|since| since.elapsed() >= stall_max))
     }
 
-    /// Since when no turn lasts; `None` as well once it was told to end.
+    /// Since when no turn runs. `None` also after the connection was asked to end.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         *self.idle_since.lock()
     }
 
-    /// Tells the connection to end now, unless a turn lasts by then.
+    /// Asks the connection to end now, unless a turn runs by then.
     pub(super) fn end(&self) {
         *self.idle_since.lock() = None;
         self.end.notify_one();
     }
 
-    /// Resolves when the connection is to end and no turn lasts. To be awaited where its requests
-    /// begin, so that none begins meanwhile.
+    /// Resolves when the connection is asked to end and no turn runs. Await this on the task that
+    /// begins the connection's requests, so that no request begins in between.
     pub(super) async fn ended(&self) {
         loop {
             self.end.notified().await;
@@ -153,13 +155,13 @@ impl Line {
         }
     }
 
-    /// Tells the client to go. Whether it was told before.
+    /// Asks the client to leave. Returns whether it had been asked before.
     pub(super) fn tell_to_leave(&self) -> bool {
         self.leave.notify_one();
         self.left.swap(true, Ordering::Relaxed)
     }
 
-    /// Resolves when the client is to go.
+    /// Resolves when the client has to be asked to leave.
     pub(super) async fn leaving(&self) {
         self.leave.notified().await;
     }
@@ -203,7 +205,7 @@ impl Drop for Turn {
 }
 
 impl Answer {
-    /// The next piece: the client has taken what came before.
+    /// The next piece: the client has taken the ones before.
     fn piece(&mut self) -> Frame<Bytes> {
         let len = self.rest.len().min(PIECE_BYTES);
         Frame::data(self.rest.split_to(len))
@@ -228,7 +230,7 @@ impl hyper::body::Body for Answer {
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
                 other => {
-                    // It waits for us, not for its client.
+                    // The answer waits for the host, not for its client.
                     self.turn.line.waits(self.turn.number, None);
                     self.turn.over = matches!(other, Poll::Ready(None));
                     return other;
@@ -256,7 +258,8 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// Looks at the bytes of a head only where it may have one.
+/// The flaw of a head, if it has one. The bytes are searched for a length only if the request is
+/// chunked.
 fn flaw<B>(head: &[u8], request: &Request<B>) -> Option<Flaw> {
     if head.len() >= HEAD_BYTES_MAX && memchr::memmem::find(head, b"\r\n\r\n").is_none() {
         return Some(Flaw::TooLarge);
@@ -265,7 +268,7 @@ fn flaw<B>(head: &[u8], request: &Request<B>) -> Option<Flaw> {
     (chunked && fields(head, "content-length").next().is_some()).then_some(Flaw::BothLengths)
 }
 
-/// Values of a field in the bytes of a head, as they are written.
+/// Values of a field in the bytes of a head, exactly as written.
 pub(super) fn fields<'h>(head: &'h [u8], name: &'static str) -> impl Iterator<Item = &'h [u8]> {
     let name = name.as_bytes();
     let of_the_head = |line: &&[u8]| !matches!(line, [] | [b'\r']);

@@ -42,14 +42,14 @@ use stockade::limits::{
     STREAMS_RESET_MAX, WINDOW_BYTES,
 };
 
-/// Pause after a failed accept: without descriptors the next one fails at once, too.
+/// Pause after a failed accept: without descriptors the next accept fails immediately, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection that was told to give its place up may take before another one is told.
+/// How long a connection that was asked to give up its place may take before another one is asked.
 const LEAVING_MAX: Duration = Duration::from_millis(100);
-/// How often failed accepts are told of.
+/// How often failed accepts are logged.
 const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// A listening socket and the tasks that serve it. Dropping it ends them all at once.
+/// A listening socket and the tasks that serve it. A drop ends them all immediately.
 pub struct Listener {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -57,11 +57,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `router` on a bound socket, the connections on `threads`; `None`: on this runtime.
-    /// With `tls` nothing else is spoken.
+    /// Serves `router` on a bound socket, the connections on `threads`; `None`: on the present
+    /// runtime. With `tls` the listener speaks nothing but TLS.
     ///
     /// # Errors
-    /// If the socket does not know its own address.
+    /// The socket does not know its own address.
     pub fn start(
         socket: TcpListener,
         router: Router,
@@ -86,19 +86,19 @@ impl Listener {
         Ok(Self { address, stop, accepting })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The listener's address, with the port that the system chose.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more connections and no more requests. Requests in progress go on.
+    /// Accepts no more connections and requests. Requests in progress continue.
     pub fn stop_intake(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits until every request in progress has been answered, at most `patience`; what is left
-    /// then is cut off.
+    /// Waits until every request in progress is answered, for `patience` at most; the rest is then
+    /// cut off.
     pub async fn drained(mut self, patience: Duration) {
         self.stop_intake();
         let drained = async { while self.accepting.join_next().await.is_some() {} };
@@ -129,11 +129,12 @@ impl Accept {
         }
     }
 
-    /// Takes connections until it is told to stop.
+    /// Accepts connections until the listener is asked to stop.
     async fn accept_all(&self, socket: &TcpListener, connections: &mut JoinSet<()>) {
         let mut stopped = self.stopped.clone();
         let (mut failures, mut told) = (0_u64, None::<Instant>);
-        // It outlives the endings of others: it may hold a connection that waits for one.
+        // Kept across the ends of other connections: it may hold an accepted connection that waits
+        // for one of them.
         let mut next = std::pin::pin!(self.accept(socket));
         loop {
             let accepted = tokio::select! {
@@ -155,7 +156,7 @@ impl Accept {
                         tracing::warn!(%error, failures, "accept failed");
                         told = Some(Instant::now());
                     }
-                    // It takes a descriptor that an idle one has.
+                    // Closing an idle connection frees a descriptor.
                     self.connections.give_way();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -163,7 +164,8 @@ impl Accept {
         }
     }
 
-    /// The next connection, and its place. Where there is none, one that is idle makes it.
+    /// Accepts the next connection and takes a place for it. If there is none, an idle connection
+    /// gives way.
     async fn accept(
         &self,
         socket: &TcpListener,
@@ -177,7 +179,7 @@ impl Accept {
         Ok((stream.into_std()?, permit))
     }
 
-    /// A place, as soon as a connection is idle.
+    /// Takes a place as soon as a connection is idle.
     async fn make_room(&self, room: Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
         let mut free = std::pin::pin!(room.acquire_owned());
         loop {
@@ -187,7 +189,7 @@ impl Accept {
                 biased;
                 permit = free.as_mut() => return permit.map_err(io::Error::other),
                 () = fell_idle, if !told => {}
-                // A request came first.
+                // A request arrived on that connection first.
                 () = tokio::time::sleep(LEAVING_MAX) => {}
             }
         }
@@ -211,7 +213,7 @@ impl Accept {
         async move {
             let _places = (permit, seat);
             let line = Arc::clone(known.line());
-            // Of this thread's runtime from here on.
+            // From here on the stream belongs to this thread's runtime.
             let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
                 Ok(stream) => stream,
                 Err(error) => return tracing::debug!(%error, "connection not taken"),
@@ -280,7 +282,7 @@ impl Spoken {
     }
 }
 
-/// Both versions with their bounds. Times are looked after by [`Wire`].
+/// Both versions with their bounds. [`Wire`] watches the times.
 fn builder(streams: Streams) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(streams);
     builder
@@ -302,8 +304,8 @@ fn builder(streams: Streams) -> auto::Builder<Streams> {
     builder
 }
 
-/// Runs the requests of an HTTP/2 connection on its thread, for as long as the connection has them:
-/// they know each other.
+/// Spawns the tasks of an HTTP/2 connection on its thread. They end with the connection, which owns
+/// the `JoinSet`.
 #[derive(Clone)]
 struct Streams(Weak<Mutex<JoinSet<()>>>);
 
@@ -317,7 +319,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Resolves when the listener was told to stop, or is gone.
+/// Resolves when the listener was asked to stop, or was dropped.
 async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
@@ -357,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_never_looks_whole() {
         let parts = || {
-            // Later, so that the head and the first part have left before.
+            // Fails later, so that the head and the first part have left before.
             let failing = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Err(io::Error::other("the store is gone"))

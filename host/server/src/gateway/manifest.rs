@@ -8,8 +8,8 @@ use stockade::error::HostError;
 use stockade::host::Manifest;
 use stockade::limits::{HostLimits, Limits};
 
-/// Reads the manifest that came with a deploy, over the host's `defaults`. What it sets itself must
-/// be possible within the host's limits.
+/// Reads the manifest that came with a deploy, merged over the host's `defaults`. Its own settings
+/// must be possible within the host's limits.
 pub(super) fn read(
     headers: &HeaderMap,
     defaults: Manifest,
@@ -28,8 +28,8 @@ pub(super) fn read(
     Ok(manifest)
 }
 
-/// Replaces what `over` has in `under`, table by table. A table is never replaced by something
-/// else: serde would take a list for a table with its fields in order.
+/// Replaces values of `under` by those of `over`, table by table. A table is never replaced by
+/// another type: serde would read a list as a table with its fields in order.
 fn overlay(under: &mut Json, over: Json) -> Result<(), String> {
     match (under, over) {
         (Json::Object(under), Json::Object(over)) => {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn what_a_manifest_sets_is_refused_if_the_host_cannot_give_it() {
-        // The program's default for this one, said in so many words on a smaller host.
+        // The program's default for this limit, written out in the manifest of a smaller host.
         let default = Limits::default().payload_bytes_max;
         let header = format!(r#"{{"limits":{{"payload_bytes_max":{default}}}}}"#);
         let mut headers = HeaderMap::new();

@@ -8,7 +8,7 @@
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
 //!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
 //!            GET  /admin/actors/{kind}/{key}/export
-//!            POST /admin/verify?kind=                the whole store, told line by line
+//!            POST /admin/verify?kind=                the whole store, reported line by line
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!  both      GET  /health             GET /ready
 //! ```
@@ -82,28 +82,28 @@ pub const MANIFEST_HEADER: &str = "stockade-manifest";
 pub const SQLITE_CONTENT_TYPE: &str = "application/vnd.sqlite3";
 /// Reply header: the generation that answered.
 pub const GENERATION_HEADER: &str = "stockade-generation";
-/// Reply header: the newest durable commit when the answer left.
+/// Reply header: the newest durable commit at the time when the answer left.
 pub const TXID_HEADER: &str = "stockade-txid";
-/// Reply header: what the call has cost, `name=number` pairs with `;` between them.
+/// Reply header: the cost of the call, `name=number` pairs with `;` between them.
 pub const BILL_HEADER: &str = "stockade-bill";
 /// Reply header of a call: `err` if the method answered the error case of a `result`, else `ok`.
 pub const RESULT_HEADER: &str = "stockade-result";
 
-/// Whom a listener serves.
+/// The users of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Callers of actors, and nobody else.
+    /// Callers of actors only.
     Public,
-    /// Operators, and nobody else.
+    /// Operators only.
     Admin,
 }
 
-/// What the gateway needs besides the host.
+/// What the gateway needs in addition to the host.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Bounds of the process.
     pub limits: HostLimits,
-    /// Whom to let in.
+    /// The accepted tokens and names.
     pub access: Access,
 }
 
@@ -137,8 +137,9 @@ impl Gateways {
         Self { gateway: Arc::new(gateway), access }
     }
 
-    /// The routes of one side, for a listener at `address`, which speaks TLS or not. Admin routes
-    /// ask for the operators' token, public routes for one of both if callers have one.
+    /// The routes of one side, for a listener at `address`, with or without TLS. Admin routes
+    /// require the operators' token. Public routes require one of both tokens if there is a token
+    /// for callers.
     pub fn router(&self, side: Side, address: SocketAddr, tls: bool) -> Router {
         let gateway = Arc::clone(&self.gateway);
         let access = self.access.clone();
@@ -206,8 +207,8 @@ async fn health() -> Response {
     axum::Json(json!({ "status": "ok" })).into_response()
 }
 
-/// The host takes calls. One whose store is full does, since it still reads: it tells that it does
-/// not write.
+/// The host takes calls. So does a host whose store is full, since it still reads; its answer says
+/// that it does not write.
 async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let host = &gateway.host;
     let (ready, full) = (host.ready(), host.full());

@@ -1,9 +1,10 @@
-//! Pages of other sites: which of them may call, and what a browser has to be told for that.
+//! Pages of other sites: which of them may call actors, and what the answer has to tell the
+//! browser.
 //!
 //! Invariants:
-//! - A preflight is answered before the token is looked at, which no browser sends with it, and only
-//!   to an origin that is listed.
-//! - Every other answer to a listed origin says so, refusals as well: a page may read why.
+//! - A preflight is answered before the token is checked, because no browser sends a token with a
+//!   preflight, and only for a listed origin.
+//! - Every other answer to a listed origin, a refusal as well, allows the page to read it.
 
 use std::str::FromStr;
 
@@ -16,24 +17,26 @@ use axum::response::{IntoResponse, Response};
 use super::{BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER};
 use stockade::limits::PREFLIGHT_AGE_S;
 
-/// An origin as browsers send it: `https://app.example`, with a port unless it is the usual one.
+/// An origin as browsers send it: `https://app.example`, with a port unless it is the scheme's
+/// default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// A name by which a proxy calls this host: `chat.example.org`, or with the only port that counts.
+/// A name by which a proxy calls this host: `chat.example.org`, or with the one port that is
+/// accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(Authority);
 
-/// A text is no origin, or no name.
+/// The text is no origin, or no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// It has to be compared with what browsers send.
+    /// An origin is compared with the texts that browsers send.
     #[error(
         "{0:?} is no origin: write it as browsers do, https://app.example or \
          http://localhost:5173, each of its own, without a path"
     )]
     Origin(String),
-    /// It has to be compared with `Host`.
+    /// A name is compared with `Host`.
     #[error("{0:?} is no name of a host: write chat.example.org or chat.example.org:8443")]
     Host(String),
 }
@@ -50,7 +53,7 @@ impl FromStr for Origin {
             return Err(invalid());
         };
         let usual = if scheme == "https" { 443 } else { 80 };
-        // Browsers leave out the usual port, and write everything small.
+        // Browsers leave out the default port, and write lower case.
         let port = authority.port_u16().filter(|port| *port != usual);
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let spelled = format!("{scheme}://{}{port}", authority.host().to_ascii_lowercase());
@@ -75,7 +78,7 @@ impl FromStr for HostName {
 }
 
 impl HostName {
-    /// Whether `Host` names it.
+    /// Whether `Host` is this name.
     pub(super) fn is(&self, host: &Authority) -> bool {
         let same = self.0.host().eq_ignore_ascii_case(host.host());
         same && self.0.port_u16().is_none_or(|port| host.port_u16() == Some(port))
@@ -92,13 +95,13 @@ impl Origins {
         self.0.iter().map(|Origin(listed)| listed).find(|listed| *listed == origin)
     }
 
-    /// Adds to an answer what the browser of a page needs; `listed` is what was found in its request.
+    /// Adds to an answer what the browser of a page needs; `listed` is the request's listed origin.
     pub(super) fn mark(&self, listed: Option<&HeaderValue>, response: &mut Response) {
         if self.0.is_empty() {
             return;
         }
         let headers = response.headers_mut();
-        // Also without an origin: a cache must not hand that answer to a page.
+        // Also without an origin: a cache must not give that answer to a page.
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         let Some(origin) = listed else { return };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -109,7 +112,7 @@ impl Origins {
     }
 }
 
-/// Whether a browser asks what a page may send.
+/// Whether this is a preflight: the browser asks what a page may send.
 pub(super) fn is_preflight(parts: &Parts) -> bool {
     parts.method == Method::OPTIONS
         && parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

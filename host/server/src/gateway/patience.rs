@@ -1,6 +1,7 @@
-//! A connection that gives up on a client which reads nothing.
+//! A stream that ends a connection whose client reads nothing.
 //!
-//! Without it a client could ask for a large answer, never read it, and hold its memory for ever.
+//! Without it a client could ask for a large answer, never read it, and hold its memory without
+//! end.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +24,7 @@ impl<S> Patient<S> {
         Self { stream, stall_max, stalled: None }
     }
 
-    /// Passes progress on; while there is none, counts down.
+    /// Resets the timer on progress; counts down while there is none.
     fn judge<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -32,14 +32,14 @@ async fn call(
     let named = named(path);
     let kind = named.as_ref().map_or("", |(actor, _)| actor.kind());
     let callable = gateway.host.callable(kind).await;
-    // All that is asked of kinds that are missing counts as one, whatever they are called.
+    // All calls to missing kinds share one room, whatever the names are.
     let room = gateway.admission.call(callable.as_ref().map_or("", |_| kind));
     let _room = room.map_err(Refusal::closing)?;
-    // Read whole, so that the connection goes on whatever is wrong with the rest.
+    // The body is read whole, so that the connection stays usable whatever else is wrong.
     let held = gateway.bodies.read(body).await?;
     let (actor, method) = named?;
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
-    // Before anything is read of it. A kind that is missing is told by the call.
+    // Checked before any of the body is parsed. The call itself reports a missing kind.
     if let Some(max) = callable.as_ref().ok().map(|callable| callable.payload_bytes_max())
         && bytes > max
     {
@@ -54,7 +54,7 @@ async fn call(
         let ready = callable?.with(&method, arguments, Room::within(&mut take));
         Ok::<_, Refusal>((ready.map_err(|error| refusal.unwrap_or_else(|| error.into()))?, held))
     };
-    // What the body takes in memory is held until the call has ended.
+    // The memory of the body is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let (ready, _held) = gateway.readers.run(bytes, read).await?;
     let reply = gateway.host.call_ready(&actor, ready).await;

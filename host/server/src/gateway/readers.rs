@@ -1,5 +1,5 @@
-//! Large bodies are read, and large replies written, beside the threads that serve connections: a body
-//! of megabytes takes tenths of a second, and every connection of its thread would wait.
+//! Large bodies are parsed, and large replies written, beside the threads that serve connections:
+//! megabytes take tenths of a second, and every connection of the thread would wait.
 
 use std::panic::resume_unwind;
 
@@ -7,19 +7,19 @@ use tokio::sync::Semaphore;
 
 use stockade::internal::cores;
 
-/// From so many bytes on a body is large. 64 KiB: read in a millisecond or two, written in less.
+/// From this many bytes on a body or a reply is large. 64 KiB: parsed in a millisecond or two.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// Turns to read or write.
+/// Permits to parse or write.
 pub(super) struct Readers(Semaphore);
 
 impl Readers {
-    /// As many as leave a core to others.
+    /// One permit per core but one, which is left for other work.
     pub(super) fn new() -> Self {
         Self(Semaphore::new((cores() / 2).max(1)))
     }
 
-    /// Does what a body or a reply of so many bytes needs: here, or in its turn on a thread of its own.
+    /// Runs the work on a body or a reply of this size: here, or with a permit on another thread.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -1,4 +1,4 @@
-//! How answers leave: refusals with their row of the table, calls with their headers.
+//! The form of answers: refusals with their row of the error table, calls with their headers.
 
 use std::time::Duration;
 
@@ -18,38 +18,38 @@ pub(super) struct Refusal {
     code: Code,
     body: Box<Body>,
     retry_after: Option<Duration>,
-    /// Whether the request's body may not have been read. The connection cannot be used again then,
-    /// and a client that is not told would lose its next request on it.
+    /// Whether the request's body may be unread. The connection cannot be used again then, and a
+    /// client that does not know this would lose its next request on it.
     closes: bool,
 }
 
 impl Refusal {
-    /// A refusal of the gateway itself: nothing reached the host.
+    /// A refusal by the gateway itself: nothing reached the host.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         let body = Box::new(code.body(message.into(), json!({})));
         Self { code, body, retry_after: code.retry_after(), closes: false }
     }
 
-    /// A call that failed. `for_authors`: whoever calls may know what the guest said when it died.
+    /// A failed call. `for_authors`: the caller may read what the guest wrote when it died.
     pub(super) fn of_call(error: HostError, for_authors: bool) -> Self {
         let body = for_authors.then(|| Box::new(error.body_for_authors()));
         let refusal = Self::from(error);
         Self { body: body.unwrap_or(refusal.body), ..refusal }
     }
 
-    /// Because of one field of the head.
+    /// A refusal because of one field of the head.
     pub(super) fn of_field(code: Code, field: &HeaderName, message: &str) -> Self {
         let details = json!({ "header": field.as_str() });
         Self::new(code, format!("`{field}`: {message}")).with(details)
     }
 
-    /// With the facts by name.
+    /// Adds the facts by name.
     pub(super) fn with(mut self, details: Json) -> Self {
         self.body.details = details;
         self
     }
 
-    /// While the request's body is still to come, so that the connection cannot go on.
+    /// A refusal while the request's body is still to come, so that the connection cannot continue.
     pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
@@ -58,7 +58,7 @@ impl Refusal {
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         let code = error.code();
-        // The caller is not shown what went wrong inside; the log is.
+        // The caller does not get the inner cause; the log does.
         if code == Code::Internal {
             tracing::error!(%error, "internal error");
         }
@@ -95,7 +95,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The answer to a call, in the form that was asked for.
+/// The answer to a call, in the notation that was asked for.
 pub(super) fn of_call(reply: &Reply, form: Form) -> Response {
     let (content_type, bytes) = match form {
         Form::Json => ("application/json", json_bytes(&reply.to_json())),
@@ -111,14 +111,14 @@ pub(super) fn of_call(reply: &Reply, form: Form) -> Response {
     response
 }
 
-/// Adds which life answered, as of which commit.
+/// Adds which generation answered, as of which commit.
 pub(super) fn with_commit(response: &mut Response, generation: Generation, txid: Txid) {
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(GENERATION_HEADER), HeaderValue::from(generation.0));
     headers.insert(HeaderName::from_static(TXID_HEADER), HeaderValue::from(txid.0));
 }
 
-/// The bill as a header: every field by its name, so that a new one breaks no reader.
+/// The bill as a header: every field has its name, so that a new one breaks no reader.
 fn bill(bill: &Bill) -> String {
     let Bill { queue_us, run_us, gate_us, sql_steps, rows_read, rows_written, row_bytes, .. } =
         bill;

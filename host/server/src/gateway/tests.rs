@@ -1,4 +1,4 @@
-//! The rules of the listeners, asked over real sockets in front of a small real host.
+//! The rules of the listeners, tested over real sockets in front of a small real host.
 
 mod heads;
 mod pages;
@@ -47,7 +47,7 @@ async fn start_with(
     Running { server: Server::start(change(config)).await.expect("starts"), _dir: dir }
 }
 
-/// Which listener to ask.
+/// The listener to ask.
 #[derive(Clone, Copy)]
 enum At {
     Public,
@@ -55,7 +55,7 @@ enum At {
 }
 
 impl Running {
-    /// Sends a request as it is written and reads the answer to its end.
+    /// Sends a request exactly as written and reads the answer to its end.
     async fn raw(&self, at: At, request: &str) -> String {
         let addresses = self.server.addresses();
         let address = match at {
@@ -65,7 +65,7 @@ impl Running {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = Vec::new();
-        // A reset after the answer is an answer, too.
+        // A reset after the answer counts as an answer, too.
         drop(stream.read_to_end(&mut answer).await);
         String::from_utf8(answer).expect("UTF-8")
     }
@@ -271,7 +271,7 @@ async fn a_small_host_takes_default_deploys_and_bounds_their_calls() {
     assert_eq!(manifest.limits.payload_bytes_max, 1000);
     manifest.limits.payload_bytes_max = 10;
     host.deploy("a", wasm, manifest).await.expect("deploys");
-    // Its size is told before anything is read of it.
+    // The announced size is refused before any of the body is read.
     let got = running.send(At::Public, call, &json, "[1234567890").await;
     assert_eq!(got, told(413, "request.payload-too-large"));
     let got = running.send(At::Public, "POST /actors/a/b/run", &json, "[1").await;
@@ -321,8 +321,8 @@ async fn beyond_its_room_the_gateway_says_overloaded_and_still_answers_probes() 
                 content-type: application/json\r\ncontent-length: 10\r\n\r\n[1";
     let address = running.server.addresses().listen;
     let overloaded = told(503, "host.overloaded");
-    // The held request has to get the room; then everything else is refused while it stays. One that
-    // arrived during a question was refused itself, and is sent again.
+    // The held request has to get the room; then everything else is refused while it stays. A held
+    // request that arrived during another request was refused itself, and is sent again.
     let held = async {
         loop {
             let mut holding = TcpStream::connect(address).await.expect("connects");

@@ -1,10 +1,10 @@
-//! The threads that serve callers: one for each core, each with its connections to itself.
+//! The threads that serve callers: one for each core; each connection stays on one of them.
 //!
 //! ```text
 //!  accept ──> the thread with the fewest connections ──> all of a connection's requests
 //! ```
-//! A runtime of several threads wakes a second one whenever the first has found work, in case there
-//! is more of it. Where requests take some ten microseconds, that shows.
+//! A runtime with several threads wakes a second one whenever the first has found work, in case
+//! there is more. Where a request takes some ten microseconds, that shows.
 
 use std::io;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use stockade::internal::{OwnRuntime, cores};
 pub struct Threads(Vec<Thread>);
 
 struct Thread {
-    /// Of one thread.
+    /// One serving thread.
     runtime: OwnRuntime,
     connections: Arc<AtomicUsize>,
 }
 
-/// Where a connection is served. Its place is free again when this is dropped.
+/// The thread of one connection. The place is free again when this value is dropped.
 pub(super) struct Seat {
     handle: Handle,
     connections: Arc<AtomicUsize>,
 }
 
 impl Threads {
-    /// Starts one for each core.
+    /// Starts one thread for each core.
     ///
     /// # Errors
-    /// The system has nothing left to watch sockets with.
+    /// The system has no descriptors left to watch sockets with.
     pub fn start() -> io::Result<Self> {
         let threads = (0..cores()).map(|_| {
             let mut builder = Builder::new_multi_thread();
@@ -43,7 +43,7 @@ impl Threads {
         threads.collect::<io::Result<_>>().map(Self)
     }
 
-    /// A place for one more connection.
+    /// Takes a place for one more connection.
     pub(super) fn seat(&self) -> Seat {
         let connections = |thread: &&Thread| thread.connections.load(Ordering::Relaxed);
         let thread = self.0.iter().min_by_key(connections).expect("BUG: one for each core");

@@ -1,4 +1,4 @@
-//! TLS: what a listener shows to prove who it is.
+//! TLS: the certificate that a listener presents.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
@@ -18,36 +18,36 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Clone)]
 pub struct Tls(Arc<ServerConfig>);
 
-/// Why they cannot be used.
+/// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file cannot be read, or is not PEM.
     #[error("read the {what} from {}: {error}", .path.display())]
     Unread {
-        /// Which of the two.
+        /// Which of the two files.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: pem::Error,
     },
     /// There is no certificate in the file.
     #[error("{} has no certificate: expected PEM, `BEGIN CERTIFICATE`", .0.display())]
     NoCertificate(PathBuf),
-    /// The two do not belong together, or cannot be used.
+    /// The certificate and the key do not belong together, or cannot be used.
     #[error("use {} with the key in {}: {error}", certificate.display(), key.display())]
     Unusable {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         error: rustls::Error,
     },
 }
 
 impl Tls {
-    /// Reads a certificate, followed by those that lead to a root, and its key.
+    /// Reads a certificate with its intermediate certificates, and its key.
     ///
     /// # Errors
     /// `TlsError` names the file.
@@ -84,8 +84,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// A secret that others can read is taken, since those that are mounted often are like that, but not
-/// without a word.
+/// A key that others can read is accepted, since mounted secrets often are readable, but with a
+/// warning.
 fn warn_if_open(key: &Path) {
     let mode = std::fs::metadata(key).map(|file| file.permissions().mode() & 0o7777);
     if let Ok(mode) = mode

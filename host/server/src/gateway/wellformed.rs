@@ -1,5 +1,5 @@
-//! Requests that can be read in two ways are refused before any route sees them: which way a client
-//! meant is a guess, and a guess may name another actor or other arguments.
+//! Requests that can be read in two ways are refused before any route sees them: the host would
+//! have to guess the meaning, and a guess may name another actor or other arguments.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -10,7 +10,7 @@ use super::reply::Refusal;
 use stockade::error::Code;
 use stockade::limits::{HEAD_BYTES_MAX, URI_BYTES_MAX};
 
-/// Fields that mean one thing: of two nobody knows which counts.
+/// Fields that have one meaning: with two values, which one counts is undefined.
 static SINGLE: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -21,7 +21,7 @@ static SINGLE: [HeaderName; 7] = [
     HeaderName::from_static(MANIFEST_HEADER),
 ];
 
-/// Whether path and headers mean one thing.
+/// Whether path and headers have one meaning.
 pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > URI_BYTES_MAX {
@@ -47,7 +47,8 @@ fn is_percent_encoded(target: &[u8]) -> bool {
     true
 }
 
-/// Where a body ends must be the same for everybody on the way; if not, nothing that follows is read.
+/// All servers on the way must agree where a body ends; if the request allows two answers, the
+/// connection is read no further.
 fn check_lengths(parts: &Parts) -> Result<(), Refusal> {
     match parts.extensions.get::<Flaw>() {
         Some(Flaw::BothLengths) => {

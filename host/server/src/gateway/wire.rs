@@ -1,13 +1,13 @@
-//! A connection as bytes: ends what is idle, late or stalled, and gives our body to the errors that
-//! hyper answers by itself.
+//! A connection as bytes: ends connections that are idle, late or stalled, and puts the error body
+//! of this host into the answers that hyper makes by itself.
 //!
 //! ```text
 //!  hyper ──> Wire ──> Patient ──> TLS or TCP
 //! ```
 //! hyper has no hook for a head that it cannot read: it writes a status without a body and closes.
-//! It flushes its stream only when it holds nothing back. So once it has flushed and no turn lasts,
-//! the next bytes that it writes without a new turn are such an answer, whatever guests have said
-//! before.
+//! hyper flushes its stream only when it holds nothing back. So after a flush while no turn runs,
+//! the next bytes that hyper writes without a new turn are such an answer, whatever guests have
+//! sent before.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -26,7 +26,7 @@ use super::line::{Line, fields};
 use stockade::error::Code;
 use stockade::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, STREAMS_GIVEN_UP_MAX};
 
-/// How a connection of HTTP/2 begins.
+/// How an HTTP/2 connection begins.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// The stream that hyper reads and writes.
@@ -37,11 +37,11 @@ pub(super) struct Wire<S> {
     stall_max: Duration,
     /// Turns that had begun when hyper had nothing left to write.
     flushed: usize,
-    /// Turns that had begun when the clock below was set.
+    /// Turns that had begun when `clock` was set.
     seen: usize,
     clock: Option<Pin<Box<Sleep>>>,
     http2: bool,
-    /// What is sent in place of hyper's answer.
+    /// The bytes that are sent in place of hyper's answer.
     own: Option<Bytes>,
 }
 
@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Self { stream, line, idle_max, stall_max, flushed: 0, seen: 0, clock, http2: false, own }
     }
 
-    /// HTTP/1: whether a head has been waited for too long. The clock starts anew with each turn.
+    /// HTTP/1: whether a head is late. The clock restarts with each turn.
     fn is_late(&mut self, cx: &mut Context<'_>, begun: usize) -> bool {
         let until = Instant::now() + self.idle_max;
         match &mut self.clock {
@@ -63,7 +63,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.clock.as_mut().is_some_and(|clock| clock.as_mut().poll(cx).is_ready())
     }
 
-    /// HTTP/2: looks after the connection, about as often as it may be idle. `Ok(true)`: it is over.
+    /// HTTP/2: checks the connection, about as often as it may be idle. `Ok(true)`: the connection
+    /// is over.
     fn look_after(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.line.given_up() > STREAMS_GIVEN_UP_MAX {
             return Err(io::Error::other("too many requests were taken back"));
@@ -84,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(false)
     }
 
-    /// Whether these bytes are an answer of hyper's own; then ours takes their place.
+    /// Whether these bytes are an answer of hyper's own; then the host's answer replaces them.
     fn replaces(&mut self, bytes: &[u8]) -> bool {
         if self.own.is_some() {
             return true;
@@ -138,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
             return read;
         }
         if self.own.is_some() || self.is_late(cx, begun) {
-            // A head that stopped is told so; a connection without one just ends.
+            // A head that stopped half way gets an answer; a connection without one just ends.
             if self.own.is_none() && self.line.with_head(|head| !head.is_empty()) {
                 let words = format!("the head of the request did not come in {:?}", self.idle_max);
                 self.own = Some(answer(Code::HeadTimeout, words, None));
@@ -191,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// What hyper has to say about a head, in our words.
+/// Translates hyper's answer about a head into an error of the table.
 fn own_answer(bytes: &[u8], line: &Line) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     match StatusCode::from_bytes(status).ok()? {
@@ -214,7 +215,7 @@ fn own_answer(bytes: &[u8], line: &Line) -> Option<Bytes> {
     }
 }
 
-/// Names the field that hyper refuses, where one is known to be refused.
+/// Names the field that hyper refuses, if it is a field that hyper is known to refuse.
 fn what_is_wrong(head: &[u8]) -> (Option<&'static str>, &'static str) {
     let (length, coding) = ("content-length", "transfer-encoding");
     let mut lengths = fields(head, length);

@@ -1,9 +1,11 @@
-//! The operators' token of a data directory: made once, read by whoever may read the directory.
+//! The operators' token of a data directory: made once, readable by those who may read the
+//! directory.
 //!
 //! Invariants:
-//! - It is there whole or not at all, and never replaced: of two processes that start first on one
-//!   directory, both read what one has made.
-//! - Only its owner can read it; a file that others can read is refused, since somebody may have.
+//! - The file is complete or absent, and never replaced: when two processes start first on one
+//!   directory, both read the token that one of them made.
+//! - Only the owner can read the file. A file that others can read is refused, since another user
+//!   may know the token.
 
 use std::fs::DirBuilder;
 use std::io::{self, Read, Write};
@@ -12,21 +14,21 @@ use std::path::{Path, PathBuf};
 
 use crate::gateway::auth::{InvalidToken, TOKEN_BYTES_MAX, Token};
 
-/// Its name in the data directory.
+/// The file's name in the data directory.
 pub const TOKEN_FILE: &str = "admin-token";
 
 /// Why the operators' token cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
-    /// It cannot be read or made.
+    /// The file cannot be read or made.
     #[error("the operators' token {}: {error}", .path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// Others can read it.
+    /// Other users can read the file.
     #[error(
         "others can read the operators' token {} (mode {mode:o}): remove the file and start again \
          for a new one, or chmod 600 it if nobody has read it",
@@ -35,15 +37,15 @@ pub enum TokenFileError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
+        /// The file's permissions.
         mode: u32,
     },
-    /// It has something else in it.
+    /// The file holds something else.
     #[error("{} has no token: {error}; remove the file and start again for a new one", .path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What a token is.
+        /// What a token has to be.
         error: InvalidToken,
     },
 }
@@ -68,7 +70,7 @@ pub fn token_of(data_dir: &Path) -> Result<(Token, PathBuf), TokenFileError> {
     Ok((token, path))
 }
 
-/// The text of a token file that is its owner's alone.
+/// The text of a token file that only its owner can read.
 ///
 /// # Errors
 /// As `token_of`.
@@ -85,12 +87,12 @@ pub fn read_private(path: &Path) -> Result<String, TokenFileError> {
     Ok(text)
 }
 
-/// Writes a new token under another name, and gives it its own unless somebody was faster.
+/// Writes a new token under a temporary name, and renames it unless another process was faster.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(io::Error::other)?;
-    // For its owner only from the first moment on.
+    // Readable by the owner alone from the first moment on.
     let mut file = tempfile::Builder::new().prefix(".admin-token.").tempfile_in(data_dir)?;
     writeln!(file, "{}", hex::encode(secret))?;
     file.as_file().sync_all()?;

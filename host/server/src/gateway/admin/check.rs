@@ -1,4 +1,4 @@
-//! `POST /admin/verify`: the check of the whole store, told while it runs.
+//! `POST /admin/verify`: the check of the whole store, reported while it runs.
 //!
 //! ```text
 //!  {"progress": {"what", "done", "total"}}     what was looked at
@@ -7,8 +7,8 @@
 //!  {"actor": {"actor", "ok", "commits", ...}}   as of `verify` of one actor
 //!  {"end": {"ok", "actors", "damaged", "findings"}} or {"error": ...}    the last line
 //! ```
-//! The check is a part of its answer: it goes on as fast as the lines are read, and ends with their
-//! reader.
+//! The check runs as part of its answer: it advances as fast as the client reads the lines, and
+//! ends when the client goes away.
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -30,7 +30,7 @@ use stockade::host::VerifyNews;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckQuery {
-    /// Only actors of this kind, beside the store itself.
+    /// Only the actors of this kind, in addition to the store itself.
     kind: Option<String>,
 }
 
@@ -43,7 +43,8 @@ pub(super) async fn verify_all(
     let Query(CheckQuery { kind }) =
         query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
     let room = gateway.admission.check()?;
-    // Not bounded by itself: it holds what one look tells before the lines are read.
+    // The channel has no bound of its own: it holds what one step of the check reports before the
+    // lines are read.
     let (tell, mut lines) = mpsc::unbounded_channel();
     let work = async move {
         let _room = room;

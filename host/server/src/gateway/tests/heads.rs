@@ -1,4 +1,4 @@
-//! Heads that cannot be read, and connections that go on after a refusal.
+//! Heads that cannot be read, and connections that stay open after a refusal.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::{At, Running, read, start};
 use stockade::limits::{DRAIN_BYTES_MAX, HEAD_BYTES_MAX, HostLimits};
 
-/// What hyper refuses by itself has the body of all errors, and names the field.
+/// An answer that hyper makes by itself has the body of all errors, and names the field.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_cannot_be_read_is_told_like_any_error() {
     let running = start(HostLimits::default()).await;
@@ -83,7 +83,7 @@ async fn a_head_that_cannot_be_read_is_told_like_any_error() {
                     request.replacen("\r\n", &token, 1)
                 }
             };
-            // It asks for one answer; those that leave the connection open are cut here.
+            // The client asks for one answer; answers that leave the connection open are cut here.
             let answer = first(&running, at, &request).await;
             let (head, found, told) = read(&answer);
             assert_eq!((found, told.as_str()), (status, code), "{begin}: {answer}");
@@ -94,7 +94,7 @@ async fn a_head_that_cannot_be_read_is_told_like_any_error() {
     running.end().await;
 }
 
-/// Behind other requests on the same connection, at once or later.
+/// A broken head after other requests on the same connection, in the same write or later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_head_behind_a_good_one_is_told_too() {
     let running = start(HostLimits::default()).await;
@@ -103,7 +103,7 @@ async fn a_bad_head_behind_a_good_one_is_told_too() {
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
     assert_eq!(answer.matches("\"request\"").count(), 1, "{answer}");
     assert!(answer.contains("HTTP/1.1 400 Bad Request"), "{answer}");
-    // A slow one is told, and an idle connection just ends.
+    // A slow head gets an answer, and an idle connection just ends.
     running.end().await;
     let limits =
         HostLimits { request_read_max: Duration::from_millis(200), ..HostLimits::default() };
@@ -122,7 +122,7 @@ async fn a_bad_head_behind_a_good_one_is_told_too() {
     running.end().await;
 }
 
-/// A refusal costs a client its connection only where its body is too large to be read for nothing.
+/// A refusal costs the client its connection only if the body is too large to be read and dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_goes_on_after_a_refusal() {
     let running = start(HostLimits { body_bytes_max: 200_000, ..HostLimits::default() }).await;
@@ -146,7 +146,7 @@ async fn a_connection_goes_on_after_a_refusal() {
             )
         };
         let good = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        // The body comes later than its head, so that nothing of it is read by chance.
+        // The body comes later than its head, so that none of it is read by chance.
         for bytes in [3, DRAIN_BYTES_MAX] {
             let whole = request(bytes);
             let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
@@ -155,13 +155,14 @@ async fn a_connection_goes_on_after_a_refusal() {
             assert!(answer.contains("HTTP/1.1 200 OK"), "{line} {bytes}: {answer}");
         }
     }
-    // Too much to be read for nothing: told, so that nobody sends the next one into the void.
+    // The body is too large to be read and dropped: the answer says so, and the client does not send
+    // another request in vain.
     let bytes = DRAIN_BYTES_MAX + 1;
     let head =
         format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n");
     let answer = in_parts(&running, &[&head, &"a".repeat(1000)]).await;
     assert!(answer.contains("connection: close"), "{answer}");
-    // One that is held back until it is asked for never comes.
+    // A body that is held back until the host asks for it never comes.
     let head = "POST /nowhere HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                 content-length: 5\r\n\r\n";
     let answer = in_parts(&running, &[head]).await;
@@ -174,7 +175,7 @@ fn post(fields: &str, body: &str) -> String {
     format!("POST /actors/a/b/c HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n{body}")
 }
 
-/// The first answer to a request, whatever becomes of the connection.
+/// The first answer to a request, whatever happens to the connection.
 async fn first(running: &Running, at: At, request: &str) -> String {
     let addresses = running.server.addresses();
     let address = match at {
@@ -182,12 +183,12 @@ async fn first(running: &Running, at: At, request: &str) -> String {
         At::Admin => addresses.admin,
     };
     let mut stream = TcpStream::connect(address).await.expect("connects");
-    // It may be refused before all of it is sent.
+    // The request may be refused before all of it is sent.
     drop(stream.write_all(request.as_bytes()).await);
     until_its_end(&mut stream).await
 }
 
-/// Reads one answer, or all that comes.
+/// Reads one answer, or all of them.
 async fn until_its_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
@@ -199,7 +200,7 @@ async fn until_its_end(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).expect("UTF-8")
 }
 
-/// Sends a request in parts, each a while after the one before, and reads to the end.
+/// Sends a request in parts, with a pause between them, and reads to the end.
 async fn in_parts(running: &Running, parts: &[&str]) -> String {
     let mut stream = TcpStream::connect(running.server.addresses().listen).await.expect("connects");
     for part in parts {

@@ -1,4 +1,4 @@
-//! Pages of other sites and names of proxies, by lists.
+//! Pages of other sites and names of proxies, allowed by lists.
 
 use super::{At, CALLERS, Running, read, start, start_with, told};
 use crate::gateway::auth::Token;
@@ -27,7 +27,7 @@ async fn a_listed_page_may_call_and_reads_why_not() {
     let asks =
         ["access-control-request-method: POST", "access-control-request-headers: authorization"];
     let preflight = "OPTIONS /actors/a/b/c";
-    // Before the token, which no browser sends with it.
+    // The preflight is answered before the token is checked, since no browser sends one with it.
     let told_so = answer(&running, At::Public, preflight, &[HOST, PAGE, asks[0], asks[1]]).await;
     assert!(told_so.starts_with("HTTP/1.1 204"), "{told_so}");
     for field in [
@@ -39,7 +39,7 @@ async fn a_listed_page_may_call_and_reads_why_not() {
     ] {
         assert!(told_so.contains(field), "{field}: {told_so}");
     }
-    // Refusals of every kind can be read by the page.
+    // A page can read refusals of every kind.
     let token = format!("authorization: Bearer {CALLERS}");
     for (line, headers, code) in [
         ("POST /actors/a/b/c", vec![HOST, PAGE], "request.unauthorized"),
@@ -55,7 +55,8 @@ async fn a_listed_page_may_call_and_reads_why_not() {
         assert!(head.contains("access-control-expose-headers: stockade-generation"), "{head}");
         assert!(head.contains("vary: origin"), "{head}");
     }
-    // An answer to nobody's page says that it would differ, and allows nothing.
+    // An answer to a request without an origin says that it depends on the origin, and allows
+    // nothing.
     let plain = answer(&running, At::Public, "GET /health", &[HOST]).await;
     assert!(plain.contains("vary: origin") && !plain.contains("access-control"), "{plain}");
     running.end().await;
@@ -70,7 +71,7 @@ async fn a_page_that_is_not_listed_may_nothing() {
         (At::Public, "origin: http://app.example"),
         (At::Public, "origin: null"),
         (At::Public, "origin: http://127.0.0.1:7070"),
-        // Lists are for callers.
+        // The lists are for callers.
         (At::Admin, PAGE),
     ] {
         let refused = answer(&running, at, "OPTIONS /actors/a/b/c", &[HOST, origin, asks]).await;
@@ -94,7 +95,7 @@ async fn a_name_of_a_proxy_is_taken_if_it_is_listed() {
     for headers in [
         ["host: chat.example", "accept: */*"],
         ["host: CHAT.example:8443", "accept: */*"],
-        // What the proxy speaks is its own business.
+        // Whether the proxy speaks TLS does not matter.
         ["host: chat.example", "origin: https://chat.example"],
         ["host: chat.example", "origin: http://chat.example"],
     ] {
