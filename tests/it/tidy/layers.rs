@@ -28,6 +28,7 @@ const DEPOT_LAYERS: &[&[&str]] = &[
         "takeover",
         "inherit",
         "destroy",
+        "gate",
         "history",
         "retention",
         "import",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stockade_depot::broken::Variant;
+use stockade_depot::gate::{Gate, Waiting};
 use stockade_depot::store::{ActorRow, ActorState, PreviousEnd, Wanted};
 use stockade_depot::{
     ActorId, Cause, Depot, Digest, Generation, HandedOver, Head, OpenError, Opened, Reason,
@@ -22,7 +23,6 @@ use tokio::time::sleep;
 use crate::bank::{Op, State, Work};
 use crate::baton::on_thread;
 use crate::dice::Dice;
-use crate::gate::{Gate, Waiting};
 use crate::journal::Journal;
 use crate::judge::{Began, Judge, snapshot_of};
 

@@ -33,8 +33,4 @@ pub mod reaper;
 pub mod seeds;
 pub mod world;
 
-/// The host's own gate: compiled from its source, so that no wasm engine is needed here.
-#[path = "../../../host/src/actor/gate.rs"]
-pub mod gate;
-
 pub use world::run;

@@ -10,8 +10,10 @@
 //!                                                            └─ neither of both: confirm
 //! ```
 
-use stockade_depot::broken::{self, Variant};
-use stockade_depot::{Cause, Mark, Session, Txid, Verdict};
+use crate::broken::{self, Variant};
+use crate::cause::{Cause, Verdict};
+use crate::id::Txid;
+use crate::session::{Mark, Session};
 
 /// Held by one call from its begin to its answer.
 #[derive(Debug)]
