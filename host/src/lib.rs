@@ -47,8 +47,6 @@ mod cpu;
 mod engine;
 pub mod error;
 pub mod fault;
-#[cfg(test)]
-mod fuzz;
 mod grip;
 pub mod host;
 pub mod limits;

@@ -8,7 +8,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{ActorStatus, EndStep, ExitInfo, StartedFrom};
 use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
 use stockade_depot::{Generation, Reason};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest::{self, Guest};
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};

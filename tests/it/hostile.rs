@@ -13,7 +13,7 @@ use stockade::error::TrapLimit;
 use stockade::host::SqlRequest;
 use stockade::{ActorId, HostError};
 use stockade_depot::Reason;
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 

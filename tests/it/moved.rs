@@ -4,7 +4,7 @@ use serde_json::json;
 use stockade::HostError;
 use stockade::host::SqlRequest;
 use stockade_depot::Generation;
-use stockade_tests::faulty_store::Step;
+use stockade_testkit::faulty_store::Step;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 

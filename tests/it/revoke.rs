@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stockade::{ActorId, HostError};
-use stockade_tests::faulty_store::Step;
+use stockade_testkit::faulty_store::Step;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 

@@ -11,7 +11,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{EndStep, ShutdownStep};
 use stockade::{ActorId, Arguments, HostError, Reply};
 use stockade_depot::{Reason, Store, StoreError};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};

@@ -3,11 +3,8 @@
 //! Each test collects every offence before it fails, so one run names all of them. The rules about
 //! sources look at the text with comments and strings blanked out (see `source`).
 
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/layers.rs"]
 mod layers;
-#[path = "tidy/source.rs"]
 mod source;
 
 use std::collections::BTreeSet;
@@ -149,12 +146,10 @@ fn no_test_is_ignored() {
 #[test]
 fn printing_has_its_homes() {
     // The program's commands print; tests and benches report; guests have no terminal.
-    // `fuzz.rs` is compiled for unit tests only and says how to repeat a case.
     let homes = [
         "host/cli/src",
         "host/server/src/server",
         "host/server/src/server.rs",
-        "host/src/fuzz.rs",
         "tests",
         "examples",
     ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::{ActorId, HostError};
-use stockade_tests::faulty_store::{Armed, Fault, Point, Step, points_of};
+use stockade_testkit::faulty_store::{Armed, Fault, Point, Step, points_of};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 

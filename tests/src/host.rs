@@ -18,9 +18,9 @@ use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
+use stockade_testkit::faulty_store::FaultyStore;
 use tempfile::TempDir;
 
-use crate::faulty_store::FaultyStore;
 use crate::guest::Guest;
 use crate::recorder::Recorder;
 

@@ -3,10 +3,6 @@
 //! [`run`] is what `stockade serve` does; an engine of its own starts a [`Server`], or puts the
 //! [`Gateways`]' routes behind a listener of its own.
 
-#[cfg(test)]
-#[allow(dead_code, reason = "the library's tests need more of it")]
-#[path = "../../src/fuzz.rs"]
-mod fuzz;
 mod gateway;
 mod server;
 

@@ -12,8 +12,10 @@ use stockade_depot::{
     Store, StoreError, Token, Txid, chain,
 };
 
-pub(crate) const COMPONENT: Digest = Digest([5; 32]);
-pub(crate) const NODE: NodeSession = NodeSession([6; 16]);
+/// The component of every owner.
+pub const COMPONENT: Digest = Digest([5; 32]);
+/// The process that every owner runs in.
+pub const NODE: NodeSession = NodeSession([6; 16]);
 
 /// A value that no other call returns.
 fn fresh() -> u64 {
@@ -21,19 +23,24 @@ fn fresh() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub(crate) fn token() -> Token {
+/// A token that no other call returns.
+#[must_use]
+pub fn token() -> Token {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&fresh().to_le_bytes());
     bytes[8..12].copy_from_slice(&std::process::id().to_le_bytes());
     Token(bytes)
 }
 
-pub(crate) fn actor_id(key: &str) -> ActorId {
+/// The actor of a key, of the one kind that is used here.
+#[must_use]
+pub fn actor_id(key: &str) -> ActorId {
     ActorId::new("ledger", key).unwrap()
 }
 
 /// A page that tells its number and version, and packs well or not at all.
-pub(crate) fn page(pgno: u32, version: u64) -> PageBytes {
+#[must_use]
+pub fn page(pgno: u32, version: u64) -> PageBytes {
     let mut state = u64::from(pgno) << 32 | version;
     let mut bytes = vec![0; PAGE_SIZE];
     bytes[..4].copy_from_slice(&pgno.to_le_bytes());
@@ -47,7 +54,9 @@ pub(crate) fn page(pgno: u32, version: u64) -> PageBytes {
     bytes.into()
 }
 
-pub(crate) fn create_step(store: &dyn Store, key: &str) -> CreateStep {
+/// What makes an actor, with a database and a token of its own.
+#[must_use]
+pub fn create_step(store: &dyn Store, key: &str) -> CreateStep {
     let actor = actor_id(key);
     let mut random = [9; 15];
     random[..8].copy_from_slice(&fresh().to_le_bytes());
@@ -59,24 +68,33 @@ pub(crate) fn create_step(store: &dyn Store, key: &str) -> CreateStep {
 
 /// The owner of one generation.
 #[derive(Clone)]
-pub(crate) struct Owner {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) actor: ActorId,
-    pub(crate) fence: Fence,
-    pub(crate) txid: Txid,
-    pub(crate) page_count: PageCount,
-    pub(crate) chain: [u8; 32],
+pub struct Owner {
+    /// Where the database is.
+    pub store: Arc<dyn Store>,
+    /// Whose database it is.
+    pub actor: ActorId,
+    /// The generation's fence.
+    pub fence: Fence,
+    /// The newest commit that was told to be applied.
+    pub txid: Txid,
+    /// Pages of the database as of that commit.
+    pub page_count: PageCount,
+    /// The chain's end as of that commit.
+    pub chain: [u8; 32],
 }
 
 impl Owner {
-    pub(crate) async fn create(store: &Arc<dyn Store>, key: &str) -> Self {
+    /// The first generation of a new actor.
+    pub async fn create(store: &Arc<dyn Store>, key: &str) -> Self {
         match store.create(create_step(store.as_ref(), key)).await.unwrap() {
             Created::Made(head) => Self::of(store, actor_id(key), &head),
             Created::Exists(state) => panic!("{key} exists: {state:?}"),
         }
     }
 
-    pub(crate) fn of(store: &Arc<dyn Store>, actor: ActorId, head: &Head) -> Self {
+    /// The owner that a head names.
+    #[must_use]
+    pub fn of(store: &Arc<dyn Store>, actor: ActorId, head: &Head) -> Self {
         Self {
             store: Arc::clone(store),
             actor,
@@ -87,15 +105,19 @@ impl Owner {
         }
     }
 
-    pub(crate) async fn head(&self) -> Head {
+    /// The head, as the store has it.
+    pub async fn head(&self) -> Head {
         self.store.verdict(self.fence.db, Txid(0)).await.unwrap().0.unwrap()
     }
 
-    pub(crate) async fn state(&self) -> Option<ActorState> {
+    /// The actor, as the store has it; `None` without one.
+    pub async fn state(&self) -> Option<ActorState> {
         self.store.actor(&self.actor).await.unwrap()
     }
 
-    pub(crate) fn takeover_step(&self) -> TakeoverStep {
+    /// A takeover that replaces this generation.
+    #[must_use]
+    pub fn takeover_step(&self) -> TakeoverStep {
         TakeoverStep {
             actor: self.actor.clone(),
             db: self.fence.db,
@@ -109,14 +131,16 @@ impl Owner {
     }
 
     /// The next generation, which replaces this one.
-    pub(crate) async fn successor(&self) -> Self {
+    pub async fn successor(&self) -> Self {
         match self.store.take_over(self.takeover_step()).await.unwrap() {
             TakenOver::Owned { head, .. } => Self::of(&self.store, self.actor.clone(), &head),
             TakenOver::Moved(head) => panic!("somebody else took over: {head:?}"),
         }
     }
 
-    pub(crate) fn commit_step(&self, pages: &[(u32, u64)], page_count: u32) -> CommitStep {
+    /// A commit of pages, each by its number and version.
+    #[must_use]
+    pub fn commit_step(&self, pages: &[(u32, u64)], page_count: u32) -> CommitStep {
         let pages: Vec<(Pgno, PageBytes)> =
             pages.iter().map(|(pgno, version)| (Pgno(*pgno), page(*pgno, *version))).collect();
         let (generation, page_count) = (self.fence.generation, PageCount(page_count));
@@ -135,14 +159,16 @@ impl Owner {
         }
     }
 
-    pub(crate) async fn send(&mut self, step: CommitStep) -> Result<(), StoreError> {
+    /// Sends a commit, and remembers the head that it makes.
+    pub async fn send(&mut self, step: CommitStep) -> Result<(), StoreError> {
         let (page_count, chain) = (step.page_count, step.chain);
         self.store.commit(step).await?;
         (self.txid, self.page_count, self.chain) = (self.txid.next(), page_count, chain);
         Ok(())
     }
 
-    pub(crate) async fn try_commit(
+    /// Commits pages, which may be refused.
+    pub async fn try_commit(
         &mut self,
         pages: &[(u32, u64)],
         page_count: u32,
@@ -150,11 +176,14 @@ impl Owner {
         self.send(self.commit_step(pages, page_count)).await
     }
 
-    pub(crate) async fn commit(&mut self, pages: &[(u32, u64)], page_count: u32) {
+    /// Commits pages.
+    pub async fn commit(&mut self, pages: &[(u32, u64)], page_count: u32) {
         self.try_commit(pages, page_count).await.unwrap();
     }
 
-    pub(crate) fn seal_step(&self, snapshot: Option<&[u8]>) -> SealStep {
+    /// A seal without an heir.
+    #[must_use]
+    pub fn seal_step(&self, snapshot: Option<&[u8]>) -> SealStep {
         SealStep {
             fence: self.fence,
             base: self.txid,
@@ -164,18 +193,21 @@ impl Owner {
         }
     }
 
-    pub(crate) async fn read_one(&self, at: u64, pgno: u32) -> Result<PageBytes, StoreError> {
+    /// One page as of a commit.
+    pub async fn read_one(&self, at: u64, pgno: u32) -> Result<PageBytes, StoreError> {
         let read = self.store.read(self.fence, Txid(at), &[Pgno(pgno)]).await?;
         assert_eq!(read.pages.len(), 1);
         assert_eq!(read.pages[0].pgno, Pgno(pgno));
         Ok(read.pages[0].bytes.clone())
     }
 
-    pub(crate) async fn verify(&self) -> Report {
+    /// What is found when the whole history is checked.
+    pub async fn verify(&self) -> Report {
         history::verify(self.store.as_ref(), self.fence.db, &mut |_| {}).await.unwrap()
     }
 
-    pub(crate) async fn export(&self, txid: Option<u64>) -> Vec<u8> {
+    /// The database as a file, as of a commit or the newest.
+    pub async fn export(&self, txid: Option<u64>) -> Vec<u8> {
         let mut file = Vec::new();
         let db = self.fence.db;
         history::export(self.store.as_ref(), db, txid.map(Txid), &mut file, &mut |_| {})
@@ -185,7 +217,7 @@ impl Owner {
     }
 
     /// Everything that a step may change, to compare before and after.
-    pub(crate) async fn everything(&self) -> (Option<ActorState>, Vec<u8>, u64, Vec<[u8; 32]>) {
+    pub async fn everything(&self) -> (Option<ActorState>, Vec<u8>, u64, Vec<[u8; 32]>) {
         let floor = self.head().await.floor;
         let after = Txid(floor.0.saturating_sub(1));
         let rows = self.store.commits(self.fence.db, after, 1000).await.unwrap();

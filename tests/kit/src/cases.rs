@@ -1,17 +1,18 @@
-//! Runs the cases of a fuzz test, and says how to repeat one that fails.
+//! Runs the cases of a fuzz test, and says how to repeat one that fails. The generators know the
+//! formats; they are not guided by coverage.
 //!
 //! `SEED=n` repeats a case, `FUZZ_SECONDS=n` goes on for so long (`make fuzz`). Without it a fixed
-//! number of cases runs. The host's own tests compile this file by path.
+//! number of cases runs.
 
 use std::time::{Duration, Instant};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Longest that one case may take: a machine may be busy, a hang is for ever.
 const CASE_MAX: Duration = Duration::from_secs(60);
 
 /// Runs cases, each from a seed of its own. `command` and `name` run the test again.
-pub(crate) fn cases(command: &str, name: &str, count: u64, mut case: impl FnMut(&mut Random)) {
+pub fn cases(command: &str, name: &str, count: u64, mut case: impl FnMut(&mut Random)) {
     let seconds = number("FUZZ_SECONDS");
     let seed = number("SEED");
     let begun = Instant::now();
@@ -35,6 +36,11 @@ pub(crate) fn cases(command: &str, name: &str, count: u64, mut case: impl FnMut(
         number += 1;
         done += 1;
     }
+}
+
+/// As [`cases`], of a unit test. `name` is the test's path.
+pub fn unit_cases(name: &str, count: u64, case: impl FnMut(&mut Random)) {
+    cases("cargo test --lib", name, count, case);
 }
 
 fn number(variable: &str) -> Option<u64> {

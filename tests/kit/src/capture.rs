@@ -1,8 +1,7 @@
 //! What was logged, for tests that say how often and with which fields.
 //!
 //! The subscriber is the process's only one, since sessions log from many threads; a test finds its
-//! own lines by the name of its actor, which no other test of the binary uses. The package
-//! `stockade-depot` compiles this file into its own tests by path.
+//! own lines by the name of its actor, which no other test of the binary uses.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, OnceLock};

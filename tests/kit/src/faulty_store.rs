@@ -2,7 +2,6 @@
 //! network and a database fail.
 //!
 //! An armed fault that does not fire fails the test: [`Armed`] panics when it is dropped unfired.
-//! The package `stockade-depot` compiles this file into its own tests by path.
 //!
 //! ```text
 //! Unavailable   not applied, and the caller knows

@@ -1,37 +1,23 @@
-//! Generated and mutated inputs for the unit tests named `fuzz`: what callers and guests may send.
-//! Never a panic, never a hang; a typed error, or a value that keeps its promises.
-//!
-//! `SEED=n` repeats a case, `FUZZ_SECONDS=n` goes on for so long (`make fuzz`). Without it a fixed
-//! number of cases runs. The generators know the formats; they are not guided by coverage.
+//! Mutated inputs of fuzz tests: a seed of a corpus, after some changes.
 
-#[path = "../depot/tests/crash/random.rs"]
-mod random;
-#[path = "../depot/tests/fuzz/cases.rs"]
-mod runner;
-
-pub(crate) use random::Random;
+use crate::random::Random;
 
 /// Longest input that mutations grow to, in bytes.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
 
-/// Runs cases, each from a seed of its own. `name` is the test's path.
-pub(crate) fn cases(name: &str, count: u64, case: impl FnMut(&mut Random)) {
-    runner::cases("cargo test --lib", name, count, case);
-}
-
 /// A number below `end`, to index with.
-pub(crate) fn below(random: &mut Random, end: usize) -> usize {
+pub fn below(random: &mut Random, end: usize) -> usize {
     usize::try_from(random.below(end as u64)).expect("below a usize")
 }
 
 /// One of them.
-pub(crate) fn one<'t, T: ?Sized>(random: &mut Random, of: &[&'t T]) -> &'t T {
+pub fn one<'t, T: ?Sized>(random: &mut Random, of: &[&'t T]) -> &'t T {
     of[below(random, of.len())]
 }
 
 /// A seed of the corpus after up to eight mutations: bits flipped, bytes replaced, parts cut out,
 /// doubled, and spliced in from other seeds or the dictionary.
-pub(crate) fn mutated(random: &mut Random, corpus: &[&[u8]], dictionary: &[&[u8]]) -> Vec<u8> {
+pub fn mutated(random: &mut Random, corpus: &[&[u8]], dictionary: &[&[u8]]) -> Vec<u8> {
     let mut bytes = one(random, corpus).to_vec();
     for _ in 0..random.below(9) {
         let at = below(random, bytes.len() + 1);
@@ -59,7 +45,7 @@ pub(crate) fn mutated(random: &mut Random, corpus: &[&[u8]], dictionary: &[&[u8]
 }
 
 /// The same of texts.
-pub(crate) fn mutated_text(random: &mut Random, corpus: &[&str], dictionary: &[&str]) -> String {
+pub fn mutated_text(random: &mut Random, corpus: &[&str], dictionary: &[&str]) -> String {
     let corpus: Vec<&[u8]> = corpus.iter().map(|text| text.as_bytes()).collect();
     let dictionary: Vec<&[u8]> = dictionary.iter().map(|text| text.as_bytes()).collect();
     String::from_utf8_lossy(&mutated(random, &corpus, &dictionary)).into_owned()
