@@ -5,6 +5,7 @@
 
 mod documents;
 mod layers;
+mod paths;
 mod source;
 
 use std::collections::BTreeSet;
@@ -205,6 +206,11 @@ fn rules_are_switched_off_in_the_simulation_only() {
 }
 
 #[test]
+fn sources_are_compiled_by_their_own_package() {
+    check("no `#[path]` leads into another package", paths::offences(&sources()));
+}
+
+#[test]
 fn engines_stay_behind_their_walls() {
     check("a library is named only behind its wall", layers::wall_offences(&sources()));
 }
@@ -282,6 +288,20 @@ mod bite {
         assert!(layers::offences(&[down]).is_empty());
         let homeless = source("host/src/surprise.rs", "//! x\n");
         assert_eq!(layers::offences(&[homeless]).len(), 1);
+    }
+
+    #[test]
+    fn a_path_into_another_package_is_found() {
+        let path = |at: &str, to: &str| {
+            let file = source(at, &format!("//! x\n#[path = \"{to}\"]\nmod a;\n"));
+            paths::offences(&[file])
+        };
+        assert_eq!(path("host/vfs/tests/oracle/main.rs", "../../src/file.rs").len(), 0);
+        assert_eq!(path("host/src/lib.rs", "typed/fuzz.rs").len(), 0);
+        assert_eq!(path("host/src/lib.rs", "../depot/src/fence.rs").len(), 1);
+        assert_eq!(path("host/depot/tests/session/main.rs", "../../../src/grip.rs").len(), 1);
+        let said = source("host/src/lib.rs", "//! #[path = \"../depot/src/fence.rs\"]\n");
+        assert!(paths::offences(&[said]).is_empty());
     }
 
     #[test]

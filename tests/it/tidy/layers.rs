@@ -62,7 +62,13 @@ const PACKAGES: [(&str, &[&str]); 12] = [
     ("tests/kit/Cargo.toml", &["stockade-depot"]),
     (
         "tests/Cargo.toml",
-        &["stockade", "stockade-componentize", "stockade-depot", "stockade-testkit", "stockade-vfs"],
+        &[
+            "stockade",
+            "stockade-componentize",
+            "stockade-depot",
+            "stockade-testkit",
+            "stockade-vfs",
+        ],
     ),
 ];
 

@@ -1,9 +1,9 @@
-//! The statements of the catalog, apart so that a benchmark can run the very same ones natively.
+//! The statements of the catalog.
 
 /// Tables, full-text index and the triggers that keep it.
 pub const SCHEMA: &str = include_str!("schema.sql");
 
-/// Takes in one record: the fields of `index::Record` in their order.
+/// Takes in one record: the fields of [`crate::Record`] in their order.
 pub const INSERT: &str = "INSERT INTO package
     (name, version, architecture, section, priority, size, installed_size, maintainer, homepage,
      depends, description)

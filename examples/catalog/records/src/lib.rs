@@ -6,6 +6,10 @@
 //!  interface::graphical        ... and the lines after it that begin with a blank
 //!                              an empty line ends the record
 //! ```
+//!
+//! It knows nothing of actors. [`sql`] has the statements that take records in.
+
+pub mod sql;
 
 /// The fields of one record that the catalog keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
