@@ -189,7 +189,8 @@ fn packages_look_down_only() {
 fn rules_are_switched_off_in_the_simulation_only() {
     // The feature's home, and the packages that turn it on: they are no default members, so no
     // other build has it.
-    let homes = ["host/depot/Cargo.toml", "tests/sim/Cargo.toml", "tests/hosts/Cargo.toml"];
+    let homes =
+        ["host/depot/Cargo.toml", "tests/sim-depot/Cargo.toml", "tests/sim-hosts/Cargo.toml"];
     let manifests = source::manifests().into_iter();
     check(
         "only the simulation's manifests turn `broken-variants` on",
@@ -200,7 +201,7 @@ fn rules_are_switched_off_in_the_simulation_only() {
     );
     let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let default = workspace.lines().find(|line| line.starts_with("default-members"));
-    for simulation in ["tests/sim", "tests/hosts"] {
+    for simulation in ["tests/sim-depot", "tests/sim-hosts"] {
         assert!(!default.unwrap().contains(simulation), "{simulation} is no default member");
     }
 }
@@ -218,7 +219,7 @@ fn engines_stay_behind_their_walls() {
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
     let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed"];
-    let homes = ["tests/it", "tests/hosts"];
+    let homes = ["tests/it", "tests/sim-hosts"];
     let tests: Vec<Source> = sources()
         .into_iter()
         .filter(|file| homes.iter().any(|it| file.path.starts_with(it)))

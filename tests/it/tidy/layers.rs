@@ -58,7 +58,7 @@ const PACKAGES: [(&str, &[&str]); 12] = [
     ("host/cli/Cargo.toml", &["stockade", "stockade-depot", "stockade-server"]),
     ("guest-sdk/Cargo.toml", &[]),
     ("tests/model/Cargo.toml", &[]),
-    ("tests/sim/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
+    ("tests/sim-depot/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
     ("tests/kit/Cargo.toml", &["stockade-depot"]),
     (
         "tests/Cargo.toml",

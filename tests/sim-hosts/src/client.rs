@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::Reply;
 use stockade::{ActorId, Arguments, Host, HostError};
-use stockade_sim::dice::Dice;
-use stockade_sim::journal::Journal;
-use stockade_sim::network::Life;
+use stockade_sim_depot::dice::Dice;
+use stockade_sim_depot::journal::Journal;
+use stockade_sim_depot::network::Life;
 use tokio::time::sleep;
 
 use crate::judge::{Began, Books, Heard, Judge, Transfer};

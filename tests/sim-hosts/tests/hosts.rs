@@ -1,7 +1,7 @@
 //! Whole hosts: fixed seeds, more seeds, one seed, the same seed twice, and rules switched off.
 
 use stockade_depot::broken::Variant;
-use stockade_sim::seeds;
+use stockade_sim_depot::seeds;
 use stockade_sim_hosts::run;
 
 /// Seeds of `make test`.

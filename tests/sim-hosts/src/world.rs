@@ -15,11 +15,11 @@ use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};
 use stockade_depot::store::{PreviousEnd, TakenOver, TakeoverStep};
 use stockade_depot::{NodeSession, Parker as _, Random, Store, Token};
-use stockade_sim::baton::{BatonParker, on_thread};
-use stockade_sim::dice::Dice;
-use stockade_sim::journal::{Journal, Report};
-use stockade_sim::network::{Life, Link, Network, Weather};
-use stockade_sim::world::has_panicked;
+use stockade_sim_depot::baton::{BatonParker, on_thread};
+use stockade_sim_depot::dice::Dice;
+use stockade_sim_depot::journal::{Journal, Report};
+use stockade_sim_depot::network::{Life, Link, Network, Weather};
+use stockade_sim_depot::world::has_panicked;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -97,11 +97,11 @@ impl World {
     async fn new(seed: u64, off: Option<Variant>, dir: PathBuf) -> Self {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
-        let store = stockade_sim::world::store(&journal);
+        let store = stockade_sim_depot::world::store(&journal);
         deploy(store.as_ref()).await;
         let weather = Weather::roll(&dice);
         let network = {
-            let unasked = stockade_sim::judge::Judge::new(&journal);
+            let unasked = stockade_sim_depot::judge::Judge::new(&journal);
             Network::new(store, Arc::clone(&dice), Arc::clone(&journal), unasked, weather)
         };
         let keys = if dice.percent(50) { vec!["a", "b"] } else { vec!["a"] };

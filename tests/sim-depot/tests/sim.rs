@@ -1,6 +1,6 @@
 //! Fixed seeds, more seeds, one seed, and the same seed twice.
 
-use stockade_sim::{run, seeds};
+use stockade_sim_depot::{run, seeds};
 
 /// Seeds of `make test`.
 const SEEDS: u64 = 200;

@@ -8,8 +8,8 @@
 //!  judge    what must hold, from what clients hear
 //!  code     the guest, compiled once
 //! ```
-//! Network, dice, log and the lock step of threads are those of `stockade-sim`. Everything of the
-//! host is real: router, slots, hooks, gate, upkeep, shutdown. What is made up is what a host stands
+//! Network, dice, log and the lock step of threads are those of `stockade-sim-depot`. Everything of
+//! the host is real: router, slots, hooks, gate, upkeep, shutdown. What is made up is what a host stands
 //! on (`host::Ground`): one runtime, chance from the seed, and each actor's task on a thread of its
 //! own in lock step, since SQLite waits for pages inside a guest's call.
 //!

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use stockade::{ActorId, HostError};
 use stockade_depot::{Generation, Verdict};
-use stockade_sim::journal::Journal;
+use stockade_sim_depot::journal::Journal;
 
 /// As the guest has them.
 pub const ACCOUNTS: i64 = 8;
