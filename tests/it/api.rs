@@ -2,7 +2,8 @@
 //! comes and goes on purpose. `UPDATE_API=1` writes the list anew.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+
+use crate::tidy::source::root;
 
 /// Where exports stand, and the path under which users find them.
 const HOMES: [(&str, &str); 9] = [
@@ -16,10 +17,6 @@ const HOMES: [(&str, &str); 9] = [
     ("host/src/limits.rs", "stockade::limits"),
     ("host/vfs/src/lib.rs", "stockade_vfs"),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// Names that a file exports at its top level.
 fn exports(text: &str) -> BTreeSet<String> {

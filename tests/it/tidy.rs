@@ -6,7 +6,7 @@
 mod documents;
 mod layers;
 mod paths;
-mod source;
+pub(crate) mod source;
 
 use std::collections::BTreeSet;
 
