@@ -257,9 +257,7 @@ async fn handles_of_every_sort_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wasi_handles_are_bounded() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::HOSTILE_HOOKS).await;
+    let (_site, host) = Site::hosting(guest::HOSTILE_HOOKS).await;
     let neighbour = actor(guest::HOSTILE_HOOKS, "neighbour");
     for method in ["leak-pollables", "leak-streams"] {
         let hostile = actor(guest::HOSTILE_HOOKS, method);

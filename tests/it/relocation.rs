@@ -10,9 +10,7 @@ use stockade_tests::host::{Site, actor};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wake_asks_the_directory_only_for_what_it_did_not_seal() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
     host.ok(&actor, "add", json!([5])).await;
     host.host.stop(&actor).await.unwrap();

@@ -259,9 +259,7 @@ async fn a_store_that_never_closes_does_not_keep_the_host() {
 /// host was given.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_host_keeps_nothing() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_STORM).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_STORM).await;
     let actor = actor(guest::LIFECYCLE_STORM, "one");
     for _ in 0..3 {
         host.ok(&actor, "write", json!([])).await;
@@ -401,10 +399,8 @@ fn a_second_signal_ends_the_program_at_once() {
 fn the_programs_deadline_is_a_setting() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nshutdown_max_ms = 300\n").unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let server = Arc::new(Program::serve_with(&data, &flags).unwrap());
+    let config = "[host]\nshutdown_max_ms = 300\n";
+    let server = Arc::new(Program::serve_configured(&data, config).unwrap());
     server.deploy("storm", &guest::LIFECYCLE_STORM.wasm().unwrap()).unwrap();
     assert_eq!(server.call("storm/a", "write", &json!([])).unwrap().status, 200);
     let show = |server: &Program| server.admin_get("/admin/actors/storm/a").unwrap().body;

@@ -73,6 +73,14 @@ impl Site {
         Self { dir, hosts: AtomicUsize::new(0) }
     }
 
+    /// An empty store, and a host over it that has deployed a guest.
+    pub async fn hosting(guest: Guest) -> (Self, TestHost) {
+        let site = Self::new();
+        let host = site.host().start().await;
+        host.deploy(guest).await;
+        (site, host)
+    }
+
     /// Where everything is.
     #[must_use]
     pub fn path(&self) -> &Path {
