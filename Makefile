@@ -57,12 +57,12 @@ test: setup
 	  cargo test --locked --no-fail-fast; \
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
-	cargo test --locked --no-fail-fast -p stockade-sim
+	cargo test --locked --no-fail-fast -p stockade-sim-depot
 	cargo test --locked --no-fail-fast -p stockade-sim-hosts
 
 simulate: export SEEDS ?= 1000
 simulate:
-	cargo test --locked -p stockade-sim --test sim every_promise -- --nocapture
+	cargo test --locked -p stockade-sim-depot --test sim every_promise -- --nocapture
 	cargo test --locked -p stockade-sim-hosts --test hosts every_promise -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
@@ -144,11 +144,11 @@ check: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
-	cargo clippy --locked -p stockade-sim --all-targets -- -D warnings
+	cargo clippy --locked -p stockade-sim-depot --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-sim-hosts --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-depot
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-hosts
 
 # Advisories are in a repository of their own. Where it cannot be reached, they are not checked, and

@@ -4,7 +4,7 @@
 //!  host      start, deploy, call, stop, destroy, export, shut down: what embedders use
 //!  gateway   HTTP in                       cli     the program's commands
 //!  router    actor -> its live generation
-//!  actor     generation, mailbox, gate, endings
+//!  actor     generation, mailbox, endings
 //!  capability   one file per WIT interface          bindings   generated code
 //!  sqlite    statements, values, budgets over a session
 //!  engine, typed   components compiled once; methods, JSON and WAVE
@@ -47,8 +47,6 @@ mod cpu;
 mod engine;
 pub mod error;
 pub mod fault;
-#[cfg(test)]
-mod fuzz;
 mod grip;
 pub mod host;
 pub mod limits;

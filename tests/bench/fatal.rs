@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
 use stockade::{Arguments, HostError};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest::{self, Guest};
 use stockade_tests::host::{Site, actor};
 

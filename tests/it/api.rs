@@ -2,7 +2,8 @@
 //! export is added or removed deliberately. `UPDATE_API=1` writes the list again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+
+use crate::tidy::source::root;
 
 /// The files with exports, and the path under which users find them.
 const HOMES: [(&str, &str); 9] = [
@@ -17,11 +18,7 @@ const HOMES: [(&str, &str); 9] = [
     ("host/vfs/src/lib.rs", "stockade_vfs"),
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The names that a file exports at its top level.
+/// Names that a file exports at its top level.
 fn exports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = text;

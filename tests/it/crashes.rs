@@ -9,7 +9,7 @@ use stockade::host::{ActorStatus, EndStep};
 use stockade::limits::Limits;
 use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
 use stockade_depot::{Reason, Store};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};

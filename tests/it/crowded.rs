@@ -121,7 +121,7 @@ async fn memory_of_sqlite_counts_as_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_the_log_is_dropped_and_counted() {
-    let log = stockade_tests::capture::capture();
+    let log = stockade_testkit::capture::capture();
     let site = Site::new();
     let host = site.host().start().await;
     host.deploy_with(guest::HOSTILE_LOOP, |limits| limits.log_bytes_per_s = 20_000).await;

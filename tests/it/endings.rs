@@ -8,7 +8,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{ActorStatus, EndStep, ExitInfo, StartedFrom};
 use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
 use stockade_depot::{Generation, Reason};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest::{self, Guest};
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};
@@ -300,9 +300,7 @@ fn hooks_that_fail_are_told_by_the_program() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_tells_which_snapshot_it_started_from() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
     let from = async || host.host.info(&actor).await.unwrap().started_from;
     host.ok(&actor, "add", json!([5])).await;

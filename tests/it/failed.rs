@@ -297,9 +297,7 @@ fn a_removed_file_and_a_removed_index_end_the_process() {
 /// A host without a program around it, and with a layer between it and its store.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedder_hears_of_a_failed_file() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_BENCH).await;
+    let (site, host) = Site::hosting(guest::SQLITE_BENCH).await;
     let actor = actor(guest::SQLITE_BENCH, "a");
     host.ok(&actor, "setup", json!([10])).await;
     assert!(host.host.ready() && host.host.failure().is_none());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, Arguments, Fault, HostError};
-use stockade_tests::faulty_store::{Fault as StoreFault, Step};
+use stockade_testkit::faulty_store::{Fault as StoreFault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use tokio::task::JoinHandle;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, Arguments, Fault, HostError};
-use stockade_tests::faulty_store::{self, Step};
+use stockade_testkit::faulty_store::{self, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{self, HttpReply, Program};

@@ -11,7 +11,7 @@
 //!
 //! `ROUNDS=n` runs more rounds (`make soak`), `SEED=n` repeats the moments.
 
-mod told;
+mod client_history;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use client_history::{Acknowledged, Heard, Told, read};
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
 use stockade_tests::program::{Caller, Program};
-use told::{Acknowledged, Heard, Told, read};
 
 /// Rounds in `make test`: each takes about a lease and the nap.
 const ROUNDS: u64 = 9;

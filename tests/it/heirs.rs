@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use stockade::host::ActorStatus;
 use stockade::{ActorId, HostError};
 use stockade_depot::{Generation, Head, NodeSession, Reason, Store};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor, unwrap_ok};
 

@@ -13,7 +13,7 @@ use stockade::error::TrapLimit;
 use stockade::host::SqlRequest;
 use stockade::{ActorId, HostError};
 use stockade_depot::Reason;
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -259,9 +259,7 @@ async fn handles_of_every_sort_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wasi_handles_are_bounded() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::HOSTILE_HOOKS).await;
+    let (_site, host) = Site::hosting(guest::HOSTILE_HOOKS).await;
     let neighbour = actor(guest::HOSTILE_HOOKS, "neighbour");
     for method in ["leak-pollables", "leak-streams"] {
         let hostile = actor(guest::HOSTILE_HOOKS, method);

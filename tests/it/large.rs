@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade_depot::{ActorId, Store as _};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::Program;

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::SqlRequest;
 use stockade::{ActorId, Arguments, HostError};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};

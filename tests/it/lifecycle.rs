@@ -15,9 +15,7 @@ async fn hooks(host: &TestHost, actor: &ActorId) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sleep_keeps_the_database_and_the_memory() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Created"));
     assert_eq!(host.ok(&actor, "add", json!([5])).await, json!([5, 5]));
@@ -113,9 +111,7 @@ async fn a_snapshot_that_missed_commits_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_trap_the_next_call_works() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_TRAP).await;
+    let (site, host) = Site::hosting(guest::LIFECYCLE_TRAP).await;
     let actor = actor(guest::LIFECYCLE_TRAP, "one");
     assert_eq!(host.ok(&actor, "write", json!([])).await, json!(1));
     for (method, rows) in [
@@ -137,9 +133,7 @@ async fn after_a_trap_the_next_call_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_cannot_start_says_why_and_hurts_no_other() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let healthy = actor(guest::LIFECYCLE_SNAPSHOT, "healthy");
     for what in ["error", "trap"] {
         let sick = actor(guest::LIFECYCLE_SNAPSHOT, what);
@@ -183,9 +177,7 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn create_is_not_open() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_TRAP).await;
+    let (site, host) = Site::hosting(guest::LIFECYCLE_TRAP).await;
     let nobody = actor(guest::LIFECYCLE_TRAP, "nobody");
     let missing = |error: HostError| matches!(error, HostError::ActorMissing { .. });
     let request = SqlRequest { sql: "SELECT 1".into(), write: true, ..SqlRequest::default() };
@@ -216,9 +208,7 @@ async fn create_is_not_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn destroy_leaves_nothing() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     for awake in [true, false] {
         let actor = actor(guest::LIFECYCLE_SNAPSHOT, if awake { "awake" } else { "asleep" });
         host.ok(&actor, "add", json!([2])).await;

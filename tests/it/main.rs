@@ -10,12 +10,13 @@
 )]
 
 mod api;
-mod core;
+mod calls;
 mod crashes;
 mod crowded;
 mod damage;
 mod docs;
 mod edge;
+mod embedding;
 mod endings;
 mod failed;
 mod fairness;
@@ -36,10 +37,10 @@ mod large;
 mod last_words;
 mod lifecycle;
 mod listing;
-mod moved;
 mod opening;
 mod overload;
 mod quotas;
+mod relocation;
 mod report;
 mod retention;
 mod revoke;

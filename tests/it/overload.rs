@@ -11,10 +11,8 @@ use stockade_tests::program::Program;
 #[test]
 fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nrequests_max = 24\n[limits]\ncall_time_ms = 5000\n").unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    let config = "[host]\nrequests_max = 24\n[limits]\ncall_time_ms = 5000\n";
+    let program = Program::serve_configured(&dir.path().join("data"), config).unwrap();
     for guest in [guest::HOSTILE_LOOP, guest::TYPED_ALL] {
         program.deploy(guest.name, &guest.wasm().unwrap()).unwrap();
     }
@@ -55,10 +53,8 @@ fn a_flood_of_one_kind_is_refused_to_itself_and_an_operator_ends_it() {
 #[test]
 fn a_kind_with_many_long_statements_leaves_threads_to_others() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[limits]\ncall_time_ms = 20000\n").unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    let config = "[limits]\ncall_time_ms = 20000\n";
+    let program = Program::serve_configured(&dir.path().join("data"), config).unwrap();
     for guest in [guest::HOSTILE_LOOP, guest::COUNTER] {
         program.deploy(guest.name, &guest.wasm().unwrap()).unwrap();
     }
@@ -97,10 +93,8 @@ fn a_kind_with_many_long_statements_leaves_threads_to_others() {
 #[test]
 fn large_bodies_take_no_room_from_small_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nbodies_bytes_max = 100_000_000\n").unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    let config = "[host]\nbodies_bytes_max = 100_000_000\n";
+    let program = Program::serve_configured(&dir.path().join("data"), config).unwrap();
     program.deploy("typed_all", &guest::TYPED_ALL.wasm().unwrap()).unwrap();
     let ended = AtomicBool::new(false);
     // Two million values of the engine, 40 bytes each.

@@ -1,5 +1,6 @@
 //! The page of the bench's figures: it shows what was reached, hides nothing, and needs no network.
 
+// Benches have no tests of their own, so that the page is tested from here.
 #[allow(unreachable_pub, reason = "the bench's file, used as it is")]
 #[path = "../bench/report.rs"]
 mod page;

@@ -181,9 +181,7 @@ async fn an_interrupted_destroy_is_finished_at_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_with_forks_is_not_destroyed() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_BENCH).await;
+    let (_site, host) = Site::hosting(guest::SQLITE_BENCH).await;
     let actor = actor(guest::SQLITE_BENCH, "a");
     host.ok(&actor, "setup", json!([10])).await;
     let head = host.store.actor(&actor).await.unwrap().unwrap().head;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stockade::{ActorId, HostError};
-use stockade_tests::faulty_store::Step;
+use stockade_testkit::faulty_store::Step;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -31,9 +31,7 @@ fn assert_report(report: &[String], reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_handle_stays_revoked() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::REVOKE_HOARDER).await;
+    let (_site, host) = Site::hosting(guest::REVOKE_HOARDER).await;
     let actor = actor(guest::REVOKE_HOARDER, "one");
     host.ok(&actor, "hoard", json!([])).await;
     let alive = lines(&host, &actor, "use-all").await;
@@ -51,9 +49,7 @@ async fn revoked_handle_stays_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_orderly_end_names_its_reason() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::REVOKE_HOARDER).await;
+    let (site, host) = Site::hosting(guest::REVOKE_HOARDER).await;
     let upgraded = actor(guest::REVOKE_HOARDER, "upgraded");
     host.ok(&upgraded, "hoard", json!([])).await;
     let mut wasm = guest::REVOKE_HOARDER.wasm().unwrap();
@@ -80,9 +76,7 @@ async fn every_orderly_end_names_its_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_after_close_is_revoked_not_reopened() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::REVOKE_HOARDER).await;
+    let (_site, host) = Site::hosting(guest::REVOKE_HOARDER).await;
     let actor = actor(guest::REVOKE_HOARDER, "one");
     host.ok(&actor, "hoard", json!([])).await;
     let opens = |host: &TestHost| host.store.calls(Step::TakeOver) + host.store.calls(Step::Create);

@@ -11,7 +11,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{EndStep, ShutdownStep};
 use stockade::{ActorId, Arguments, HostError, Reply};
 use stockade_depot::{Reason, Store, StoreError};
-use stockade_tests::faulty_store::{Fault, Step};
+use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};
@@ -259,9 +259,7 @@ async fn a_store_that_never_closes_does_not_keep_the_host() {
 /// store alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_host_keeps_nothing() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_STORM).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_STORM).await;
     let actor = actor(guest::LIFECYCLE_STORM, "one");
     for _ in 0..3 {
         host.ok(&actor, "write", json!([])).await;
@@ -403,10 +401,8 @@ fn a_second_signal_ends_the_program_at_once() {
 fn the_programs_deadline_is_a_setting() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nshutdown_max_ms = 300\n").unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let server = Arc::new(Program::serve_with(&data, &flags).unwrap());
+    let config = "[host]\nshutdown_max_ms = 300\n";
+    let server = Arc::new(Program::serve_configured(&data, config).unwrap());
     server.deploy("storm", &guest::LIFECYCLE_STORM.wasm().unwrap()).unwrap();
     assert_eq!(server.call("storm/a", "write", &json!([])).unwrap().status, 200);
     let show = |server: &Program| server.admin_get("/admin/actors/storm/a").unwrap().body;

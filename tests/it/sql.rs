@@ -120,9 +120,7 @@ async fn a_visit_forgets_no_crash() {
 /// A sleeping actor stays asleep; its snapshot is handed on, and marked as older after a write.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_SNAPSHOT).await;
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "asleep");
     for writes in [false, true] {
         host.ok(&actor, "add", json!([1])).await;
@@ -179,9 +177,7 @@ async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
 /// A takeover by another process ends a visit as it ends any generation: nothing is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_that_lives_elsewhere_is_not_visited() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::LIFECYCLE_TRAP).await;
+    let (site, host) = Site::hosting(guest::LIFECYCLE_TRAP).await;
     let actor = actor(guest::LIFECYCLE_TRAP, "moved");
     host.ok(&actor, "write", json!([])).await;
     host.host.stop(&actor).await.unwrap();

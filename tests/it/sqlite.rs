@@ -11,9 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_of_the_interface_holds() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_API).await;
+    let (site, host) = Site::hosting(guest::SQLITE_API).await;
     let names = host.call(&actor(guest::SQLITE_API, "names"), "names", json!([])).await.unwrap();
     let names: Vec<String> = serde_json::from_value(names).unwrap();
     assert!(names.len() >= 30, "{names:?}");
@@ -117,9 +115,7 @@ fn values() -> Vec<Native> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_come_back_as_plain_sqlite_gives_them() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_TYPES).await;
+    let (site, host) = Site::hosting(guest::SQLITE_TYPES).await;
     let database = actor(guest::SQLITE_TYPES, "values");
     for value in values() {
         let back = host.ok(&database, "echo", json!([to_json(&value)])).await;
@@ -142,9 +138,7 @@ async fn first_row(host: &TestHost, sql: &str) -> Vec<Json> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reals_are_exact_to_the_bit() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_TYPES).await;
+    let (_site, host) = Site::hosting(guest::SQLITE_TYPES).await;
     let database = actor(guest::SQLITE_TYPES, "bits");
     // A fixed walk through the bit patterns, and the edge cases.
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
@@ -172,9 +166,7 @@ async fn reals_are_exact_to_the_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_is_no_text_arrives_as_a_blob() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_TYPES).await;
+    let (_site, host) = Site::hosting(guest::SQLITE_TYPES).await;
     let check = async |sql: &str, expected: Json| {
         assert_eq!(first_row(&host, sql).await, [expected], "{sql}");
     };
@@ -191,9 +183,7 @@ async fn text_that_is_no_text_arrives_as_a_blob() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_value_fits_any_batch() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_TYPES).await;
+    let (site, host) = Site::hosting(guest::SQLITE_TYPES).await;
     let database = actor(guest::SQLITE_TYPES, "large");
     for length in [0_u64, 1, 4096, 1_000_000, 12_000_000] {
         let sum: u64 = (0..length).map(|at| at % 251).sum();
@@ -206,9 +196,7 @@ async fn a_large_value_fits_any_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loops_of_the_bench_do_what_they_say() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::SQLITE_BENCH).await;
+    let (site, host) = Site::hosting(guest::SQLITE_BENCH).await;
     let database = actor(guest::SQLITE_BENCH, "one");
     host.ok(&database, "setup", json!([10_000])).await;
     assert_eq!(host.ok(&database, "point", json!([3])).await, json!((7919 + 5838) * 7));

@@ -3,13 +3,10 @@
 //! Each test collects every offence before it fails, so one run names all of them. The rules about
 //! sources look at the text with comments and strings blanked out (see `source`).
 
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/layers.rs"]
 mod layers;
-#[path = "tidy/source.rs"]
-mod source;
-#[path = "tidy/words.rs"]
+mod paths;
+pub(crate) mod source;
 mod words;
 
 use std::collections::BTreeSet;
@@ -151,12 +148,10 @@ fn no_test_is_ignored() {
 #[test]
 fn printing_has_its_homes() {
     // The program's commands print; tests and benches report; guests have no terminal.
-    // `fuzz.rs` is compiled for unit tests only and says how to repeat a case.
     let homes = [
         "host/cli/src",
         "host/server/src/server",
         "host/server/src/server.rs",
-        "host/src/fuzz.rs",
         "tests",
         "examples",
     ];
@@ -195,7 +190,8 @@ fn packages_look_down_only() {
 fn rules_are_switched_off_in_the_simulation_only() {
     // The feature's home, and the packages that turn it on: they are no default members, so no
     // other build has it.
-    let homes = ["host/depot/Cargo.toml", "tests/sim/Cargo.toml", "tests/hosts/Cargo.toml"];
+    let homes =
+        ["host/depot/Cargo.toml", "tests/sim-depot/Cargo.toml", "tests/sim-hosts/Cargo.toml"];
     let manifests = source::manifests().into_iter();
     check(
         "only the simulation's manifests turn `broken-variants` on",
@@ -206,9 +202,14 @@ fn rules_are_switched_off_in_the_simulation_only() {
     );
     let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let default = workspace.lines().find(|line| line.starts_with("default-members"));
-    for simulation in ["tests/sim", "tests/hosts"] {
+    for simulation in ["tests/sim-depot", "tests/sim-hosts"] {
         assert!(!default.unwrap().contains(simulation), "{simulation} is no default member");
     }
+}
+
+#[test]
+fn sources_are_compiled_by_their_own_package() {
+    check("no `#[path]` leads into another package", paths::offences(&sources()));
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn engines_stay_behind_their_walls() {
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
     let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed"];
-    let homes = ["tests/it", "tests/hosts"];
+    let homes = ["tests/it", "tests/sim-hosts"];
     let tests: Vec<Source> = sources()
         .into_iter()
         .filter(|file| homes.iter().any(|it| file.path.starts_with(it)))
@@ -303,6 +304,20 @@ mod bite {
         assert_eq!(words::in_document("docs/a.md", text).len(), 2);
         let restated = words::in_document("docs/reference/errors.md", text);
         assert_eq!(restated.len(), 1, "{restated:?}");
+    }
+
+    #[test]
+    fn a_path_into_another_package_is_found() {
+        let path = |at: &str, to: &str| {
+            let file = source(at, &format!("//! x\n#[path = \"{to}\"]\nmod a;\n"));
+            paths::offences(&[file])
+        };
+        assert_eq!(path("host/vfs/tests/oracle/main.rs", "../../src/file.rs").len(), 0);
+        assert_eq!(path("host/src/lib.rs", "typed/fuzz.rs").len(), 0);
+        assert_eq!(path("host/src/lib.rs", "../depot/src/fence.rs").len(), 1);
+        assert_eq!(path("host/depot/tests/session/main.rs", "../../../src/grip.rs").len(), 1);
+        let said = source("host/src/lib.rs", "//! #[path = \"../depot/src/fence.rs\"]\n");
+        assert!(paths::offences(&[said]).is_empty());
     }
 
     #[test]

@@ -149,11 +149,8 @@ fn a_soft_limit_of_descriptors_is_raised() {
 #[test]
 fn a_full_listener_closes_what_is_idle_for_longest_and_nothing_that_is_busy() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nconnections_max = 8\n[limits]\ncall_time_ms = 4000\n")
-        .unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    let config = "[host]\nconnections_max = 8\n[limits]\ncall_time_ms = 4000\n";
+    let program = Program::serve_configured(&dir.path().join("data"), config).unwrap();
     program.deploy("hostile_loop", &guest::HOSTILE_LOOP.wasm().unwrap()).unwrap();
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| program.call("hostile_loop/a", "spin", &json!([])).unwrap());
@@ -177,11 +174,8 @@ fn a_full_listener_closes_what_is_idle_for_longest_and_nothing_that_is_busy() {
 #[test]
 fn a_newcomer_is_served_when_a_busy_connection_has_had_its_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("stockade.toml");
-    std::fs::write(&config, "[host]\nconnections_max = 4\n[limits]\ncall_time_ms = 4000\n")
-        .unwrap();
-    let flags = ["--config", config.to_str().unwrap()];
-    let program = Program::serve_with(&dir.path().join("data"), &flags).unwrap();
+    let config = "[host]\nconnections_max = 4\n[limits]\ncall_time_ms = 4000\n";
+    let program = Program::serve_configured(&dir.path().join("data"), config).unwrap();
     program.deploy("hostile_loop", &guest::HOSTILE_LOOP.wasm().unwrap()).unwrap();
     let mut busy = idle(&program.listen, 4);
     for (number, stream) in busy.iter_mut().enumerate() {

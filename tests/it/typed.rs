@@ -87,9 +87,7 @@ fn every_type_travels_over_http_without_loss() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wave_text_is_the_same_call() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::TYPED_ALL).await;
+    let (_site, host) = Site::hosting(guest::TYPED_ALL).await;
     let actor = actor(guest::TYPED_ALL, "one");
     for (method, wave) in [
         ("echo-record", "{x: -5, y: 7, label: some(\"l\")}"),
@@ -109,9 +107,7 @@ async fn wave_text_is_the_same_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ill_typed_call_never_reaches_the_guest() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::TYPED_ALL).await;
+    let (_site, host) = Site::hosting(guest::TYPED_ALL).await;
     let actor = actor(guest::TYPED_ALL, "one");
     host.call(&actor, "echo-u8", json!([1])).await.unwrap();
     for (method, arguments, words) in [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::{ActorId, HostError};
-use stockade_tests::faulty_store::{Armed, Fault, Point, Step, points_of};
+use stockade_testkit::faulty_store::{Armed, Fault, Point, Step, points_of};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -138,9 +138,7 @@ async fn advice_never_runs_a_call_twice_when_a_takeover_fails() {
 /// Two sends of one commit, the first of which arrives when the second is answered: one row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_arrives_after_its_copy_changes_nothing() {
-    let site = Site::new();
-    let host = site.host().start().await;
-    host.deploy(guest::HOSTILE_WAIT).await;
+    let (_site, host) = Site::hosting(guest::HOSTILE_WAIT).await;
     let actor = actor(guest::HOSTILE_WAIT, "one");
     host.ok(&actor, "count", json!([])).await;
     let late = host.store.arm(Step::Commit, 1, Fault::Late);

@@ -18,9 +18,9 @@ use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
+use stockade_testkit::faulty_store::FaultyStore;
 use tempfile::TempDir;
 
-use crate::faulty_store::FaultyStore;
 use crate::guest::Guest;
 use crate::recorder::Recorder;
 
@@ -74,7 +74,15 @@ impl Site {
         Self { dir, hosts: AtomicUsize::new(0) }
     }
 
-    /// The directory.
+    /// An empty store, and a host over it that has deployed a guest.
+    pub async fn hosting(guest: Guest) -> (Self, TestHost) {
+        let site = Self::new();
+        let host = site.host().start().await;
+        host.deploy(guest).await;
+        (site, host)
+    }
+
+    /// Where everything is.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()

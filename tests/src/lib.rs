@@ -4,10 +4,9 @@
 //!   each test that needs a guest fails with that message; no test is skipped.
 //! - [`host`] starts hosts in this process: several over one store, each with faults of its own.
 //! - [`mod@program`] starts the real `stockade`, to be killed and started again.
-//! - [`mod@capture`] keeps log lines.
-//! - [`faulty_store`] wraps a store and makes the n-th call of a step fail. Faults enter here only:
-//!   the VFS and SQLite are real.
-//! - [`recorder`] records the steps of endings in the order in which a host does them.
+//! - [`recorder`] notes the steps of endings in the order in which a host does them.
+//!
+//! What other packages need as well, stores with faults first of all, is in `stockade-testkit`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +16,6 @@
     reason = "a test fails by panicking and tells what it saw; it may wait on the clock"
 )]
 
-pub mod capture;
-pub mod faulty_store;
 pub mod guest;
 pub mod host;
 pub mod program;

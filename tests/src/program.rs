@@ -103,7 +103,18 @@ impl Program {
         Self::serve_in(data_dir, flags, &[])
     }
 
-    /// Starts a server with variables in its environment.
+    /// The same with a configuration file of this text.
+    ///
+    /// # Errors
+    /// As [`Program::serve`].
+    pub fn serve_configured(data_dir: &Path, config: &str) -> anyhow::Result<Self> {
+        let path = data_dir.with_extension("toml");
+        std::fs::write(&path, config)?;
+        let path = path.to_str().context("a path that can be a flag")?;
+        Self::serve_with(data_dir, &["--config", path])
+    }
+
+    /// The same with variables in its environment.
     ///
     /// # Errors
     /// As [`Program::serve`].

@@ -9,8 +9,7 @@ use parking_lot::Mutex;
 use stockade::ActorId;
 use stockade::host::{EndStep, Observer, ShutdownStep};
 use stockade_depot::Generation;
-
-use crate::faulty_store::{FaultyStore, Step};
+use stockade_testkit::faulty_store::{FaultyStore, Step};
 
 /// How long a test waits for a step.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,9 +1,7 @@
 //! Debian's package index in one actor: ingested by the thousand, searched by words.
 
-pub mod index;
-pub mod sql;
-
 use bindings::exports::stockade_example::catalog::catalog::{Error, Guest, Hit, Package};
+use catalog_records::sql;
 use stockade_sdk::lifecycle::{self, Lifecycle};
 use stockade_sdk::migrations::Migrations;
 use stockade_sdk::{Connection, Error as SqlError, OptionalRow, Row};
@@ -20,7 +18,7 @@ impl Guest for Catalog {
         let mut connection = Connection::open()?;
         let transaction = connection.transaction()?;
         let (mut count, mut malformed) = (0, false);
-        let rows = index::records(&text).map_while(|record| {
+        let rows = catalog_records::records(&text).map_while(|record| {
             let Some(r) = record else {
                 malformed = true;
                 return None;

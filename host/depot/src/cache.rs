@@ -390,24 +390,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::chain::Start;
-    use crate::fence::{Fence, Origin};
-    use crate::id::{Generation, NameHash, NodeSession, Token};
+    use crate::fence::Fence;
+    use crate::id::{Generation, Token};
 
     fn head(db: u8, txid: u64) -> Head {
-        Head {
-            fence: Fence { db: DbId([db; 16]), generation: Generation(1), token: Token([0; 16]) },
-            owner: NodeSession([0; 16]),
-            txid: Txid(txid),
-            page_count: PageCount(1000),
-            chain: [0; 32],
-            sealed: false,
-            origin: Origin::Native,
-            floor: Txid(0),
-            base: None,
-            name: NameHash([0; 16]),
-            start: Start::Name,
-        }
+        let fence = Fence { db: DbId([db; 16]), generation: Generation(1), token: Token([0; 16]) };
+        Head { page_count: PageCount(1000), ..Head::sample(fence, Txid(txid)) }
     }
 
     fn fork(db: u8, of: u8, at: u64) -> Head {

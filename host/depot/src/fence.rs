@@ -58,6 +58,26 @@ impl Head {
     }
 }
 
+#[cfg(test)]
+impl Head {
+    /// Of a database with one page that nobody has sealed, for unit tests.
+    pub(crate) fn sample(fence: Fence, txid: Txid) -> Self {
+        Self {
+            fence,
+            owner: NodeSession([9; 16]),
+            txid,
+            page_count: PageCount(1),
+            chain: [0; 32],
+            sealed: false,
+            origin: Origin::Native,
+            floor: Txid(0),
+            base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
+        }
+    }
+}
+
 /// What the chain of a database starts from: see [`crate::chain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

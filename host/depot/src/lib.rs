@@ -4,7 +4,7 @@
 //!  session   one generation's open database: pipeline of commits, page cache, first fatal cause
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  inherit   how the owner that a seal has appointed begins
-//!  confirm   batched "is this fence still mine"
+//!  confirm   batched "is this fence still mine";  gate   which answers may be heard
 //!  ── rules above, engine below ──────────────────────────────────────────────
 //!  retention what of the history may go;  import   a plain file becomes a database
 //!  history   export and verify a database from its versions
@@ -32,6 +32,7 @@ mod confirm;
 mod create;
 pub mod depot;
 mod destroy;
+pub mod gate;
 pub mod import;
 mod inherit;
 pub mod limits;

@@ -3,10 +3,6 @@
 //! [`run`] is what `stockade serve` does. A program of your own starts a [`Server`], or puts the
 //! [`Gateways`]' routes behind its own listener.
 
-#[cfg(test)]
-#[allow(dead_code, reason = "the library's tests need more of it")]
-#[path = "../../src/fuzz.rs"]
-mod fuzz;
 mod gateway;
 mod server;
 

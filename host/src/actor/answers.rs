@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use stockade_depot::gate::Waiting;
 use stockade_depot::{Cause, Generation, Txid};
 use tokio::runtime::Handle;
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
 use super::cause::{damage, error_of, with_verdict};
-use super::gate::Waiting;
 use super::leaving::Leaving;
 use super::reply::Reply;
 use super::results::Results;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
+use stockade_depot::gate::{Gate, Waiting};
 use wasmtime::component::Val;
 
 use super::bill::{Bill, micros};
-use super::gate::{Gate, Waiting};
 use super::generation::Generation;
 use super::results::Results;
 use super::statements::Statements;

@@ -17,7 +17,6 @@ pub mod cause;
 mod crash;
 pub mod ending;
 pub mod exit;
-pub mod gate;
 pub mod generation;
 pub mod hooks;
 mod leaving;

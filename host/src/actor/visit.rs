@@ -17,6 +17,7 @@
 
 use std::time::{Duration, Instant};
 
+use stockade_depot::gate::Gate;
 use stockade_depot::store::{ActorRow, ActorState, Wanted};
 use stockade_depot::{
     ActorId, Cause, Digest, Fence, HandedOver, Head, Mark, Reason, SealError, Session,
@@ -26,7 +27,6 @@ use super::bill::{Bill, micros};
 use super::call::Answer;
 use super::cause::error_of;
 use super::exit::{Ended, Exit, SnapshotOutcome};
-use super::gate::Gate;
 use super::generation::Origin;
 use super::statements::Statements;
 use crate::cpu::CpuTime;

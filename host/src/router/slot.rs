@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use stockade_depot::gate::Gate;
 use stockade_depot::{ActorId, Cause, Reason, Session, StoreError, StoreFailure};
 use stockade_vfs::memory::Share;
 use tokio::sync::mpsc;
@@ -31,7 +32,6 @@ use crate::actor::call::CallEnd;
 use crate::actor::cause::{damage, error_of};
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
-use crate::actor::gate::Gate;
 use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
 use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};

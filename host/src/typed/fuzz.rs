@@ -1,9 +1,11 @@
 //! Generated arguments: JSON, WAVE and words of a shell against every type.
 
 use serde_json::{Value, json};
+use stockade_testkit::cases::unit_cases;
+use stockade_testkit::mutated::mutated_text;
+use stockade_testkit::random::Random;
 use wasmtime::component::Val;
 
-use crate::fuzz::{Random, cases, mutated_text};
 use crate::typed::arguments;
 use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::check::check;
@@ -170,7 +172,7 @@ fn arguments() {
     let echo = table.find("echo").expect("it is exported").params();
     let corpus = corpus();
     let mut taken = 0;
-    cases("typed::fuzz::arguments", 3_000, |random| {
+    unit_cases("typed::fuzz::arguments", 3_000, |random| {
         let (own, texts);
         let (parameters, texts): (&[Parameter], &[String]) = if random.below(3) == 0 {
             (echo, &corpus)

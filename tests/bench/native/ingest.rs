@@ -1,19 +1,14 @@
 //! The package index in rusqlite: the parser and the statements of the `catalog` example.
 
+// The other side of the bench, another binary, cuts its input by the same file.
 #[path = "../chunks.rs"]
 mod chunks;
-#[allow(unused_imports, reason = "its unit tests run in its own package")]
-#[path = "../../../examples/catalog/src/index.rs"]
-#[allow(dead_code, reason = "the guest's file, used as it is")]
-mod index;
-#[path = "../../../examples/catalog/src/sql.rs"]
-#[allow(dead_code, reason = "the guest's file, used as it is")]
-mod statements;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use catalog_records::{records, sql};
 use rusqlite::params;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -35,13 +30,13 @@ fn ingest_natively(path: &Path, chunks: &[&str]) -> anyhow::Result<(Duration, u6
     let mut native = Native::open(path, Sync::Full, Locking::Normal)?;
     let begun = Instant::now();
     let connection = native.connection();
-    connection.execute_batch(statements::SCHEMA)?;
+    connection.execute_batch(sql::SCHEMA)?;
     let mut count = 0;
     for chunk in chunks {
         let transaction = connection.transaction()?;
         {
-            let mut insert = transaction.prepare_cached(statements::INSERT)?;
-            for record in index::records(chunk) {
+            let mut insert = transaction.prepare_cached(sql::INSERT)?;
+            for record in records(chunk) {
                 let r = record.context("a whole record")?;
                 insert.execute(params![
                     r.name,

@@ -15,6 +15,7 @@
 )]
 
 mod load;
+// Those with a path are the files of `make bench`, which is another binary.
 #[path = "../process.rs"]
 mod process;
 #[path = "../report.rs"]

@@ -125,9 +125,7 @@ async fn what_every_actor_of_a_kind_needs_is_damaged_and_nobody_has_sent_it() {
          || CASE substr(wasm, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)";
     let gone = "DELETE FROM component";
     for (sql, word) in [(settings, "settings"), (component, "component"), (gone, "component")] {
-        let site = Site::new();
-        let host = site.host().start().await;
-        host.deploy(guest::COUNTER).await;
+        let (site, host) = Site::hosting(guest::COUNTER).await;
         let one = actor(guest::COUNTER, "one");
         host.ok(&one, "increment", json!([1])).await;
         host.host.shutdown().await;

@@ -3,24 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A random sequence that a seed repeats: splitmix64.
-pub(super) struct Random(u64);
+use stockade_testkit::random;
+
+/// Numbers that a seed repeats, to choose with.
+pub(super) struct Random(random::Random);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(random::Random::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)))
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end.max(1)).unwrap()).unwrap()
+        usize::try_from(self.0.below(u64::try_from(end.max(1)).unwrap())).unwrap()
     }
 
     pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {

@@ -13,7 +13,7 @@ use stockade_depot::{
     ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno, Shard,
     StageId, StoreError, Token, Txid,
 };
-use stockade_tests::faulty_store::{FaultyStore, Step};
+use stockade_testkit::faulty_store::{FaultyStore, Step};
 
 const FROZEN: Fault = Fault::Freeze { for_ms: 600_000 };
 

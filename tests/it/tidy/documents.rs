@@ -137,7 +137,7 @@ pub(super) fn block_offences() -> Vec<String> {
     for block in documents().iter().flat_map(|path| blocks(path)) {
         let Block { place, tag, text } = &block;
         let wrong = match tag.as_str() {
-            // Compiled by `tests/src/documents.rs`.
+            // Compiled by `tests/src/lib.rs`.
             "rust,no_run" => None,
             // An actor is built by the guest toolchain.
             "rust,ignore" => (!built.iter().any(|source| source.contains(text.as_str())))

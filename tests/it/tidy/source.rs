@@ -25,7 +25,7 @@ impl Source {
 }
 
 /// The workspace's folder.
-pub(super) fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 

@@ -1,4 +1,9 @@
-//! A machine: how far it goes, and which check is switched off.
+//! A machine: how far it goes, which check is switched off, and how the checker drives it.
+//!
+//! A step copies the world and changes the copy. Steps of the protocol travel as letters, which are
+//! kept in order: worlds that differ in the order of sending only are one state.
+
+use stateright::{Model, Property};
 
 use crate::Variant;
 use crate::variant::Checks;
@@ -21,5 +26,54 @@ impl<Size> Machine<Size> {
     #[must_use]
     pub fn without(size: Size, variant: Variant) -> Self {
         Self { size, checks: Checks(Some(variant)) }
+    }
+}
+
+/// What each machine says of itself, by its size.
+pub trait Protocol: Sized {
+    /// Everything at one moment.
+    type World: Clone;
+    /// One thing that happens.
+    type Action;
+    /// A step on its way.
+    type Letter: Ord;
+
+    /// The world before anything has happened.
+    fn initial(&self) -> Self::World;
+
+    /// The letters of a world.
+    fn letters(world: &mut Self::World) -> &mut Vec<Self::Letter>;
+
+    /// Adds everything that may happen next.
+    fn enabled(machine: &Machine<Self>, world: &Self::World, actions: &mut Vec<Self::Action>);
+
+    /// Does it.
+    fn apply(machine: &Machine<Self>, world: &mut Self::World, action: Self::Action);
+
+    /// What must hold in every state, and what must happen in some.
+    fn properties(&self) -> Vec<Property<Machine<Self>>>;
+}
+
+impl<Size: Protocol> Model for Machine<Size> {
+    type State = Size::World;
+    type Action = Size::Action;
+
+    fn init_states(&self) -> Vec<Size::World> {
+        vec![self.size.initial()]
+    }
+
+    fn actions(&self, world: &Size::World, actions: &mut Vec<Size::Action>) {
+        Size::enabled(self, world, actions);
+    }
+
+    fn next_state(&self, world: &Size::World, action: Size::Action) -> Option<Size::World> {
+        let mut next = world.clone();
+        Size::apply(self, &mut next, action);
+        Size::letters(&mut next).sort_unstable();
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        self.size.properties()
     }
 }

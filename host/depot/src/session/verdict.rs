@@ -189,9 +189,7 @@ pub(super) fn mismatch(fence: Fence, txid: Txid, head: &Head) -> Option<HeadFenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::Start;
-    use crate::fence::Origin;
-    use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Shard, Token};
+    use crate::id::{DbId, Generation, NodeSession, PageCount, Shard, Token};
 
     fn step() -> CommitStep {
         let db = DbId::new(Shard(0), [1; 15]);
@@ -208,19 +206,7 @@ mod tests {
     }
 
     fn head(step: &CommitStep, txid: u64) -> Head {
-        Head {
-            fence: step.fence,
-            owner: step.owner,
-            txid: Txid(txid),
-            page_count: PageCount(1),
-            chain: [0; 32],
-            sealed: false,
-            origin: Origin::Native,
-            floor: Txid(0),
-            base: None,
-            name: NameHash([0; 16]),
-            start: Start::Name,
-        }
+        Head { owner: step.owner, ..Head::sample(step.fence, Txid(txid)) }
     }
 
     /// Head and commit rows are removed together: nobody can say whether the commit was among them.

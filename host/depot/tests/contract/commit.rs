@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stockade_depot::store::limits;
 use stockade_depot::{Limit, PAGE_SIZE, PageCount, Pgno, Store, StoreError, Txid};
-
-use crate::owner::{Owner, page};
+use stockade_testkit::owner::{Owner, page};
 
 pub(crate) async fn a_commit_moves_the_head_by_one(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use stockade_depot::store::{Counted, Destroyed, TakenOver, Wanted};
 use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
-
-use crate::owner::{COMPONENT, Owner, create_step};
+use stockade_testkit::owner::{COMPONENT, Owner, create_step};
 
 async fn list(
     store: &dyn Store,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use stockade_depot::{DbId, Fence, Generation, HeadFenceMismatch, Pgno, Store, StoreError, Txid};
-
-use crate::owner::{Owner, token};
+use stockade_testkit::owner::{Owner, token};
 
 fn mismatch<T: std::fmt::Debug>(result: Result<T, StoreError>) -> HeadFenceMismatch {
     match result {
@@ -84,7 +83,7 @@ pub(crate) async fn a_sealed_head_refuses_everything(store: Arc<dyn Store>) {
     check_refused(&owner, &owner, true).await;
     assert!(mismatch(store.read(owner.fence, owner.txid, &[Pgno(1)]).await).sealed);
     let next = owner.successor().await;
-    assert_eq!(next.read_one(1, 1).await.unwrap(), crate::owner::page(1, 1));
+    assert_eq!(next.read_one(1, 1).await.unwrap(), stockade_testkit::owner::page(1, 1));
     assert!(!next.head().await.sealed);
 }
 

@@ -6,8 +6,8 @@ use stockade_depot::store::{SealStep, TakenOver, limits};
 use stockade_depot::{
     DbId, Fence, Head, NodeSession, PageCount, Pgno, Store, StoreError, Token, Txid,
 };
+use stockade_testkit::owner::{NODE, Owner, page, token};
 
-use crate::owner::{NODE, Owner, page, token};
 use crate::stage::large;
 
 /// A seal that appoints an heir, with its token.

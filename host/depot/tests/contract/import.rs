@@ -5,8 +5,7 @@ use std::sync::Arc;
 use stockade_depot::chain::Start;
 use stockade_depot::store::{Created, Emptied, TakenOver};
 use stockade_depot::{Origin, Store, StoreError, Txid};
-
-use crate::owner::{Owner, actor_id, create_step};
+use stockade_testkit::owner::{Owner, actor_id, create_step};
 
 async fn importing(store: &Arc<dyn Store>, key: &str) -> Owner {
     let mut step = create_step(store.as_ref(), key);

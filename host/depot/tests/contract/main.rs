@@ -6,9 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 
-#[path = "../../../../tests/src/capture.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the package stockade-tests")]
-mod capture;
 mod clock;
 mod clocks;
 mod commit;
@@ -17,7 +14,6 @@ mod durability;
 mod fence;
 mod heir;
 mod import;
-mod owner;
 mod ownership;
 mod pages;
 mod retention;

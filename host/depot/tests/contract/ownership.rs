@@ -8,8 +8,7 @@ use stockade_depot::{
     DbId, Digest, Generation, Limit, NodeSession, Origin, PageCount, Shard, Store, StoreError,
     Token, Txid,
 };
-
-use crate::owner::{COMPONENT, NODE, Owner, actor_id, create_step, token};
+use stockade_testkit::owner::{COMPONENT, NODE, Owner, actor_id, create_step, token};
 
 pub(crate) async fn create_makes_the_first_generation(store: Arc<dyn Store>) {
     let step = create_step(store.as_ref(), "a");

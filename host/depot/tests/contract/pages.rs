@@ -6,8 +6,7 @@ use std::sync::Arc;
 use stockade_depot::history::{self, ExportError, Progress};
 use stockade_depot::store::READ_PAGES_MAX;
 use stockade_depot::{Limit, PageBytes, Pgno, Store, StoreError, Txid};
-
-use crate::owner::{Owner, page};
+use stockade_testkit::owner::{Owner, page};
 
 pub(crate) async fn pages_come_as_of_a_txid(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;

@@ -9,9 +9,9 @@ use stockade_depot::history::ExportError;
 use stockade_depot::retention::Sweep;
 use stockade_depot::store::{FORK_PIN_PREFIX, Keep, Superseded, TakenOver};
 use stockade_depot::{Pgno, Store, StoreError, Txid, history, retention};
+use stockade_testkit::owner::{Owner, page};
 
 use crate::clock;
-use crate::owner::{Owner, page};
 
 /// Nothing but the newest state and what a pin holds.
 pub(crate) const NOTHING: Keep = Keep { commits_min: 0, age_ms_min: 0 };

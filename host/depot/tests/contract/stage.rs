@@ -7,8 +7,7 @@ use stockade_depot::store::{Collected, CommitStep, StageStep, Staged, limits};
 use stockade_depot::{
     Generation, PageBytes, PageCount, Pgno, StageId, Store, StoreError, Txid, chain,
 };
-
-use crate::owner::{NODE, Owner, page, token};
+use stockade_testkit::owner::{NODE, Owner, page, token};
 
 /// Chunks of one stage: their pages, each with the value it gets.
 type Chunks = &'static [&'static [(u32, u64)]];

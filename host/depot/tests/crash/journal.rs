@@ -16,8 +16,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-
-use crate::random::Random;
+use stockade_testkit::random::Random;
 
 /// The unit that a device writes whole.
 const SECTOR_BYTES: usize = 512;

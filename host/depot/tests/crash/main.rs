@@ -17,10 +17,6 @@
 
 mod ffi;
 mod journal;
-#[path = "../contract/owner.rs"]
-#[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
-mod owner;
-mod random;
 mod workload;
 
 use std::collections::HashSet;
@@ -33,8 +29,8 @@ use stockade_depot::{EmbeddedStore, Store, history};
 use tempfile::TempDir;
 
 use journal::{Image, Op, Unsynced, image};
-use owner::Owner;
-use random::Random;
+use stockade_testkit::owner::Owner;
+use stockade_testkit::random::Random;
 use workload::{FILES, Recording, config, dump, record};
 
 /// Torn images that are tried unless `SEEDS` says otherwise.

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
 use stockade_depot::store::{Destroyed, TakenOver};
 use stockade_depot::{Digest, EmbeddedStore, Store};
+use stockade_testkit::owner::{NODE, Owner};
 
 use crate::ffi;
 use crate::journal::{Journal, Op};
-use crate::owner::{NODE, Owner};
 
 /// The files with the store's rows.
 pub(crate) const FILES: [&str; 2] = ["global.db", "shard-00.db"];

@@ -1,8 +1,8 @@
 //! One flipped bit in a stopped store, in every tree of its files.
 
 use crate::btree::{Cell, leaf_cells, trees};
-use crate::random::Random;
 use crate::truth::Truth;
+use stockade_testkit::random::Random;
 
 /// Cells of each tree that are damaged.
 const CELLS: usize = 20;

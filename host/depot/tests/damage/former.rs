@@ -12,9 +12,9 @@ use rusqlite::{Connection, params, params_from_iter};
 use stockade_depot::chain::{self, Start};
 use stockade_depot::store::embedded::{OpenStoreError, UpgradeError, connection, formats, upgrade};
 use stockade_depot::{EmbeddedStore, Store};
+use stockade_testkit::owner::Owner;
 use tempfile::TempDir;
 
-use crate::owner::Owner;
 use crate::truth::{Truth, config, scratch};
 
 const FILES: [&str; 3] = ["shard-00.db", "shard-01.db", "global.db"];

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use stockade_depot::store::embedded::connection;
 use stockade_depot::{EmbeddedStore, Store, Txid};
+use stockade_testkit::random::Random;
 
-use crate::random::Random;
 use crate::truth::{Truth, config, fill, scratch};
 
 const LOG_HEADER_BYTES: u64 = 32;

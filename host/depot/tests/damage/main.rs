@@ -13,11 +13,5 @@ mod flips;
 mod former;
 mod log;
 mod names;
-#[path = "../contract/owner.rs"]
-#[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
-mod owner;
 mod pages;
-#[path = "../crash/random.rs"]
-#[allow(dead_code, reason = "shared with the crash suite")]
-mod random;
 mod truth;

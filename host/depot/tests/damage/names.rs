@@ -7,9 +7,9 @@ use stockade_depot::history::{self, Fault};
 use stockade_depot::store::TakenOver;
 use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{EmbeddedStore, Store, StoreError, Txid};
+use stockade_testkit::owner::{Owner, actor_id};
 use tempfile::TempDir;
 
-use crate::owner::{Owner, actor_id};
 use crate::truth::scratch;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -43,7 +43,7 @@ async fn check_refused(sql: &str, keys: &[&str]) {
     for owner in &owners {
         let found = store.actor(&owner.actor).await;
         let step = owner.takeover_step();
-        let create = crate::owner::create_step(store.as_ref(), owner.actor.key());
+        let create = stockade_testkit::owner::create_step(store.as_ref(), owner.actor.key());
         if !keys.contains(&owner.actor.key()) {
             assert_eq!(found.unwrap().unwrap().head.fence, owner.fence, "{sql}");
             continue;
@@ -180,7 +180,7 @@ async fn a_row_that_an_index_finds_in_the_place_of_another_is_refused() {
     let store = open_one_shard(directory.path());
     for kind in ["chat", "ledger"] {
         let manifest = format!("{{\"of\":\"{kind}\"}}");
-        store.put_kind(kind, crate::owner::COMPONENT, &manifest).await.unwrap();
+        store.put_kind(kind, stockade_testkit::owner::COMPONENT, &manifest).await.unwrap();
     }
     let mut owners = Vec::new();
     for key in ["a", "b"] {
@@ -195,7 +195,7 @@ async fn a_row_that_an_index_finds_in_the_place_of_another_is_refused() {
     let store = open_one_shard(directory.path());
     is_corrupt(&store.kind("chat").await, "a kind");
     is_corrupt(&store.kinds(None, 9).await, "the list of kinds");
-    is_corrupt(&store.put_kind("chat", crate::owner::COMPONENT, "{}").await, "a deploy");
+    is_corrupt(&store.put_kind("chat", stockade_testkit::owner::COMPONENT, "{}").await, "a deploy");
     for owner in &owners {
         is_corrupt(&store.actor(&owner.actor).await, "whose snapshot is kept");
         is_corrupt(&store.take_over(owner.takeover_step()).await, "a snapshot that is handed over");

@@ -3,9 +3,9 @@
 use stockade_depot::StoreError;
 use stockade_depot::store::embedded::EmbeddedConfig;
 use stockade_depot::{EmbeddedStore, Store as _};
+use stockade_testkit::random::Random;
 
 use crate::btree::PAGE_BYTES;
-use crate::random::Random;
 use crate::truth::Truth;
 
 const SHARD: &str = "shard-00.db";

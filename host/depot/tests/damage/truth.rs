@@ -12,9 +12,8 @@ use stockade_depot::store::{
 use stockade_depot::{
     DbId, Digest, EmbeddedStore, PageBytes, Pgno, Shard, StageId, Store, StoreError, Txid,
 };
+use stockade_testkit::owner::{NODE, Owner, create_step, page};
 use tempfile::TempDir;
-
-use crate::owner::{NODE, Owner, create_step, page};
 
 /// Actors of the store, on two shards.
 pub(crate) const ACTORS: u64 = 24;

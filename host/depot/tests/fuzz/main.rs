@@ -2,7 +2,8 @@
 //! program wrote into them. Never a panic, never a hang; a typed error, or a value that keeps its
 //! promises.
 //!
-//! `cases.rs` says how to repeat a case and how to run more. The generator knows the formats; it is not guided by coverage.
+//! `tests/kit/src/cases.rs` says how to repeat a case and how to run more. The generator knows the
+//! formats; it is not guided by coverage.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,13 +11,6 @@
     missing_docs,
     reason = "a test fails by panicking and tells what it saw"
 )]
-
-mod cases;
-#[path = "../contract/owner.rs"]
-#[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
-mod owner;
-#[path = "../crash/random.rs"]
-mod random;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,12 +21,11 @@ use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{
     DbId, EmbeddedStore, PAGE_SIZE, PageBytes, Pgno, Store, StoreError, Txid, history,
 };
-
-use owner::Owner;
-use random::Random;
+use stockade_testkit::owner::{self, Owner};
+use stockade_testkit::random::Random;
 
 fn cases(name: &str, count: u64, case: impl FnMut(&mut Random)) {
-    cases::cases("cargo test -p stockade-depot --test fuzz", name, count, case);
+    stockade_testkit::cases::cases("cargo test -p stockade-depot --test fuzz", name, count, case);
 }
 
 fn bytes(random: &mut Random, len_max: u64) -> Vec<u8> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use stockade_depot::Store;
 use stockade_depot::store::embedded::{OpenStoreError, connection};
+use stockade_testkit::owner::Owner;
 
-use crate::owner::Owner;
 use crate::world::{
     FRAME, HEADER, Image, LOGS, Told, World, accept, after_a_power_cut, commits, found, open, put,
 };

@@ -1,8 +1,8 @@
 //! Logs that are shorter than they were, gone, or another one.
 
 use stockade_depot::store::embedded::{OpenStoreError, connection};
+use stockade_testkit::owner::Owner;
 
-use crate::owner::Owner;
 use crate::world::{
     FRAME, HEADER, LOGS, World, after_a_power_cut, check_whole, commits, end, found, image_of,
     open, put, refused,

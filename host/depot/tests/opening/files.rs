@@ -16,7 +16,7 @@ async fn old_and_new() -> (World, Image, Image) {
     world.reopen().await;
     let old = world.image();
     world.write(4..8).await;
-    world.store.put_kind("ledger", crate::owner::COMPONENT, "{\"a\":1}").await.unwrap();
+    world.store.put_kind("ledger", stockade_testkit::owner::COMPONENT, "{\"a\":1}").await.unwrap();
     world.reopen().await;
     let new = world.image();
     (world, old, new)
@@ -58,7 +58,11 @@ async fn an_older_file_under_a_newer_log_is_refused() {
         }
         world.write(round * 3 + 1..round * 3 + 4).await;
         let manifest = format!("{{\"a\":{round}}}");
-        world.store.put_kind("ledger", crate::owner::COMPONENT, &manifest).await.unwrap();
+        world
+            .store
+            .put_kind("ledger", stockade_testkit::owner::COMPONENT, &manifest)
+            .await
+            .unwrap();
         world.wait_for_all_marks();
     }
     let new = world.image();
@@ -142,7 +146,7 @@ async fn an_empty_or_missing_file_is_refused() {
 async fn deployed_kinds_are_not_forgotten_with_an_empty_global_file() {
     let directory = tempfile::tempdir().unwrap();
     let store = crate::world::open(directory.path()).unwrap();
-    store.put_kind("ledger", crate::owner::COMPONENT, "{}").await.unwrap();
+    store.put_kind("ledger", stockade_testkit::owner::COMPONENT, "{}").await.unwrap();
     store.close().await;
     drop(store);
     let mut image = crate::world::copy_of(directory.path());

@@ -2,8 +2,8 @@
 //! checksums, pages.
 
 use stockade_depot::store::embedded::OpenStoreError;
+use stockade_testkit::random::Random;
 
-use crate::random::Random;
 use crate::world::{
     FRAME, HEADER, LOGS, World, after_a_power_cut, check_whole, commits, copy_of, end, found, open,
     put,

@@ -17,9 +17,4 @@ mod files;
 mod flips;
 mod marks;
 mod modes;
-#[path = "../contract/owner.rs"]
-#[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
-mod owner;
-#[path = "../crash/random.rs"]
-mod random;
 mod world;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use stockade_depot::store::embedded::EmbeddedConfig;
 use stockade_depot::{EmbeddedStore, Store};
+use stockade_testkit::owner::{NODE, Owner};
 
-use crate::owner::{NODE, Owner};
 use crate::world::marks;
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

@@ -42,7 +42,7 @@ async fn a_store_that_others_can_read_is_closed_to_them() {
     }
     set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let store = open(directory.path()).unwrap();
-    store.put_kind("ledger", crate::owner::COMPONENT, "{}").await.unwrap();
+    store.put_kind("ledger", stockade_testkit::owner::COMPONENT, "{}").await.unwrap();
     check_private(directory.path());
 }
 

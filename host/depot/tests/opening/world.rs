@@ -9,9 +9,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use stockade_depot::store::embedded::{EmbeddedConfig, OpenStoreError};
 use stockade_depot::{ActorId, EmbeddedStore, Store};
+use stockade_testkit::owner::Owner;
 use tempfile::TempDir;
-
-use crate::owner::Owner;
 
 /// Bytes of a log's header and of a frame with its page.
 pub(crate) const HEADER: usize = 32;
@@ -73,7 +72,7 @@ impl World {
             owners.push(Owner::create(&store, &format!("actor {n}")).await);
         }
         assert!([0, 1].iter().all(|shard| owners.iter().any(|it| it.fence.db.shard().0 == *shard)));
-        store.put_kind("ledger", crate::owner::COMPONENT, "{}").await.unwrap();
+        store.put_kind("ledger", stockade_testkit::owner::COMPONENT, "{}").await.unwrap();
         let opened = FILES.map(|_| (0, Vec::new())).to_vec();
         Self { directory, store, owners, config, opened }
     }

@@ -6,9 +6,9 @@ use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore, connection}
 use stockade_depot::{
     Cause, Depot, DepotLimits, NodeSession, Pgno, ReadError, Session, Store, TokioParker,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 use tokio::runtime::Handle;
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, byte_of, limits, put};
 
 const PAGES: u8 = 200;

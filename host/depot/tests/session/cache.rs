@@ -1,8 +1,8 @@
 //! The page cache: warm after a wake, never across a foreign commit, bounded.
 
 use stockade_depot::{DepotLimits, Txid};
+use stockade_testkit::faulty_store::Step;
 
-use crate::faulty_store::Step;
 use crate::world::{World, byte_of, limits, put};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,9 +12,9 @@ use stockade_depot::{
     Cause, DepotLimits, OpenError, Pgno, ReadError, Reason, SealError, Session, Store, Txid,
     Verdict,
 };
+use stockade_testkit::faulty_store::{Armed, Fault, FaultClass, Outage, Point, Step, points};
 use tokio::task::JoinSet;
 
-use crate::faulty_store::{Armed, Fault, FaultClass, Outage, Point, Step, points};
 use crate::world::{COMPONENT, World, byte_of, limits, put};
 
 /// What happens besides the fault.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use stockade_depot::{
     Cause, Mark, PageCount, Pgno, PrepareError, ReadError, Reason, Txid, Verdict,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, page, put};
 
 const ROUNDS: u64 = 60;

@@ -6,8 +6,8 @@ use stockade_depot::{
     Cause, DepotLimits, PageCount, Pgno, PrepareError, ReadError, Reason, Session, Store,
     StoreError, Txid, Verdict,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, late_put, limits, page, put};
 
 #[tokio::test(flavor = "multi_thread")]

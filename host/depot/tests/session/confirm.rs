@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Cause, Reason, Session};
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, put};
 
 async fn sessions(world: &World, count: usize) -> Vec<Session> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use stockade_depot::store::{PreviousEnd, Wanted};
 use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, Store, StoreError};
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, put};
 
 async fn filled(world: &World) -> Session {

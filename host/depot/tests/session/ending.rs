@@ -6,8 +6,8 @@ use stockade_depot::{
     Cause, DepotLimits, Mark, PageCount, Pgno, PrepareError, ReadError, Reason, SealError, Store,
     Txid,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, late_put, limits, put};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,9 @@
 //! first cause kept, nothing served afterwards.
 
 use stockade_depot::{Cause, Pgno, PrepareError, ReadError, Reason, SealError, Session};
+use stockade_testkit::capture::capture;
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::capture::capture;
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, late_put, put};
 
 /// Exactly one line tells of the loss, with both fences and the way in which it became known.

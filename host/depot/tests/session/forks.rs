@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rusqlite::params;
 use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{ActorId, EmbeddedStore, Session};
+use stockade_testkit::faulty_store::Step;
 use tempfile::TempDir;
 
-use crate::faulty_store::Step;
 use crate::world::{World, byte_of, limits, put};
 
 /// A store of files, whose world is the base's.

@@ -2,8 +2,8 @@
 
 use stockade_depot::store::ActorState;
 use stockade_depot::{NodeSession, OpenError, Reason, SealError, Session, Store, Txid};
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, put};
 
 /// An actor that fell asleep here with one page, as its seal left it.

@@ -8,8 +8,8 @@ use stockade_depot::store::PreviousEnd;
 use stockade_depot::{
     Cause, OpenError, Origin, PageBytes, PageCount, Pgno, Store, StoreError, Txid, history,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, byte_of, page, put};
 
 /// Three commits, the last one short.

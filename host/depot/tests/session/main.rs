@@ -2,12 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../../tests/src/capture.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the package stockade-tests")]
-mod capture;
-#[path = "../../../../tests/src/faulty_store.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the package stockade-tests")]
-mod faulty_store;
 mod world;
 
 mod ahead;

@@ -3,9 +3,9 @@
 
 use stockade_depot::store::PreviousEnd;
 use stockade_depot::{Cause, DepotLimits, Session};
+use stockade_testkit::capture::capture;
+use stockade_testkit::faulty_store::{Armed, Fault, Step};
 
-use crate::capture::capture;
-use crate::faulty_store::{Armed, Fault, Step};
 use crate::world::{COMPONENT, World, byte_of, limits, put};
 
 const PAGES: u8 = 40;

@@ -8,11 +8,11 @@ use stockade_depot::{
     ActorId, Cause, Depot, Generation, Head, NodeSession, OpenError, Opened, Session, Store,
     TokioParker, Txid,
 };
+use stockade_testkit::capture::capture;
+use stockade_testkit::faulty_store::{Armed, Fault, Step};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::capture::capture;
-use crate::faulty_store::{Armed, Fault, Step};
 use crate::world::{COMPONENT, World, limits, page, put};
 
 const STARTERS: usize = 16;

@@ -11,8 +11,8 @@ use stockade_depot::{
     Cause, Depot, DepotLimits, Mark, OpenError, PageCount, Pgno, ReadError, Session, Store, Txid,
     Verdict,
 };
+use stockade_testkit::faulty_store::{Armed, Fault, Step};
 
-use crate::faulty_store::{Armed, Fault, Step};
 use crate::world::{World, limits, page};
 
 /// Numbers that look random and are the same for the same seed.

@@ -8,9 +8,9 @@ use stockade_depot::{
     Cause, Depot, DepotLimits, NodeSession, Parker, Pgno, ReadError, Reason, Session, Store,
     StoreError, TokioParker,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 use tokio::runtime::Handle;
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, limits, put};
 
 fn read_elsewhere(session: &Session, pgno: u32) -> tokio::task::JoinHandle<Result<u8, ReadError>> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use stockade_depot::store::Keep;
 use stockade_depot::store::embedded::Clock;
 use stockade_depot::{Store, Txid, Verdict, retention};
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, limits, put};
 
 /// A frozen process hears nothing of its commit, is taken over, and asks when the row is trimmed:

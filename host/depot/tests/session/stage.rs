@@ -7,8 +7,8 @@ use stockade_depot::{
     Cause, DepotLimits, LargePages, Mark, PageBytes, PageCount, Pgno, PrepareError, Reason,
     Session, Store, StoreError, Txid, Verdict, history,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{World, byte_of, limits, page, put};
 
 /// Four pages a step.

@@ -4,8 +4,8 @@ use stockade_depot::store::{PreviousEnd, Wanted};
 use stockade_depot::{
     ActorId, Cause, Digest, Generation, OpenError, PageCount, Reason, Session, Store, Txid,
 };
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use crate::faulty_store::{Fault, Step};
 use crate::world::{COMPONENT, World, byte_of, put};
 
 /// Whether the session is the one that the head names, and can work.

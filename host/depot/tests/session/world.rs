@@ -10,9 +10,8 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, Mark, NodeSession, OpenError, Opened, PAGE_SIZE,
     PageBytes, PageCount, Pgno, Session, Store, TokioParker,
 };
+use stockade_testkit::faulty_store::FaultyStore;
 use tokio::runtime::Handle;
-
-use crate::faulty_store::FaultyStore;
 
 /// The component that every generation runs unless told otherwise.
 pub(crate) const COMPONENT: Digest = Digest([7; 32]);

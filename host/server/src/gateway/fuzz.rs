@@ -9,9 +9,10 @@ use serde_json::Value as Json;
 
 use super::auth::{Access, Token};
 use super::{Gateways, MANIFEST_HEADER, Settings, Side};
-use crate::fuzz::{cases, mutated, one};
 use stockade::host::{Host, HostConfig, Manifest};
 use stockade::limits::HostLimits;
+use stockade_testkit::cases::unit_cases;
+use stockade_testkit::mutated::{below, mutated, one};
 
 /// A component whose one function returns its argument, which can be of every type.
 const ECHO: &str = include_str!("../../../src/typed/echo.wat");
@@ -106,8 +107,8 @@ fn bodies() {
     let [public, admin] = [Side::Public, Side::Admin]
         .map(|side| TowerToHyperService::new(gateways.router(side, at, false)));
     let (mut good, mut refused) = (0, 0);
-    cases("gateway::fuzz::bodies", 1_500, |random| {
-        let (method, path, side) = ROUTES[crate::fuzz::below(random, ROUTES.len())];
+    unit_cases("gateway::fuzz::bodies", 1_500, |random| {
+        let (method, path, side) = ROUTES[below(random, ROUTES.len())];
         let content_type = one(random, &TYPES);
         let body = mutated(random, &CORPUS, &DICTIONARY);
         let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::World;
-use super::faulty_store::{Fault, Step};
 use crate::limits::Limits;
 use crate::sqlite::{Exhausted, SqlError, SqlLimit, Value};
 use stockade_depot::DepotLimits;
+use stockade_testkit::faulty_store::{Fault, Step};
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                        SELECT count(*) FROM n";

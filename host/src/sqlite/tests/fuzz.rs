@@ -1,12 +1,14 @@
 //! Generated packed rows and SQL texts, as a guest may send them.
 
 use super::{World, packed, text};
-use crate::fuzz::{Random, below, cases, mutated, mutated_text, one};
 use crate::limits::Limits;
 use crate::sqlite::ffi::Column;
 use crate::sqlite::packed::{Packed, push_column, read_value};
 use crate::sqlite::{SqlError, TransactionMode, Value};
 use stockade_depot::DepotLimits;
+use stockade_testkit::cases::unit_cases;
+use stockade_testkit::mutated::{below, mutated, mutated_text, one};
+use stockade_testkit::random::Random;
 
 /// A call that is small in every direction, so that a thousand take a second.
 fn limits() -> Limits {
@@ -126,7 +128,7 @@ fn packed_rows() {
         &[5],
         &[2, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f],
     ];
-    cases("sqlite::tests::fuzz::packed_rows", 3_000, |random| {
+    unit_cases("sqlite::tests::fuzz::packed_rows", 3_000, |random| {
         let values: Vec<Value> = (0..3).map(|_| value(random)).collect();
         let mut written = Vec::new();
         for value in &values {
@@ -272,7 +274,7 @@ fn send(world: &mut World, random: &mut Random, sql: &str) -> Result<(), SqlErro
 #[test]
 fn sql() {
     let mut kept = 0;
-    cases("sqlite::tests::fuzz::sql", 60, |random| {
+    unit_cases("sqlite::tests::fuzz::sql", 60, |random| {
         let mut world = world();
         for _ in 0..30 {
             let sql = mutated_text(random, &SQL, &WORDS);

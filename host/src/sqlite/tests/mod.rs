@@ -22,10 +22,6 @@ mod transactions;
 mod walk;
 mod writes_with_rows;
 
-#[path = "../../../../tests/src/faulty_store.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
-mod faulty_store;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,11 +30,11 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Reason, Session, Store,
     TokioParker,
 };
+use stockade_testkit::faulty_store::FaultyStore;
 use stockade_vfs::memory::{Pool, Share};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use self::faulty_store::FaultyStore;
 use super::{Connection, Meter, Spares, SqlError, Value};
 use crate::grip::Grip;
 use crate::limits::Limits;

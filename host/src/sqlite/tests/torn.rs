@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use stockade_depot::{DepotLimits, Reason};
+use stockade_testkit::faulty_store::{Fault, Step};
 
 use super::World;
-use super::faulty_store::{Fault, Step};
 use crate::limits::Limits;
 use crate::sqlite::{SqlError, TransactionMode};
 

@@ -2,8 +2,8 @@
 //! told to who ran them.
 
 use stockade_depot::{DepotLimits, Reason, Txid};
+use stockade_testkit::faulty_store::{Fault, Step};
 
-use super::faulty_store::{Fault, Step};
 use super::{World, packed};
 use crate::limits::Limits;
 use crate::sqlite::{SqlError, SqlLimit, StatementId, TransactionMode, Value};

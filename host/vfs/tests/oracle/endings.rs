@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 use stockade_depot::{Cause, DepotLimits, Reason};
+use stockade_testkit::faulty_store::{self, Step};
 use stockade_vfs::{Fault, Handle, HandleError, OpenDatabase, OpenError, open, open_with};
 
-use crate::faulty_store::{self, Step};
 use crate::pair::{Outcome, code, run};
 use crate::rig::{Rig, quick_limits};
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use stockade_depot::DepotLimits;
+use stockade_testkit::faulty_store::{self, Step};
+use stockade_testkit::random::Random;
 use stockade_vfs::Fault;
 
-use crate::faulty_store::{self, Step};
 use crate::pair::Pair;
-use crate::random::Random;
 use crate::rig::quick_limits;
 
 /// How long a run goes on without `STEPS`, at most.

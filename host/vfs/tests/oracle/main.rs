@@ -15,12 +15,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests race threads with the time they take")]
 
 mod endings;
-#[path = "../../../../tests/src/faulty_store.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
-mod faulty_store;
 mod generated;
 mod pair;
-mod random;
 mod refusals;
 mod rig;
 mod scripted;

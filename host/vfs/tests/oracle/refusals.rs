@@ -3,9 +3,9 @@
 
 use rusqlite::ErrorCode;
 use stockade_depot::DepotLimits;
+use stockade_testkit::faulty_store::{self, Step};
 use stockade_vfs::Fault;
 
-use crate::faulty_store::{self, Step};
 use crate::pair::{Pair, code, run};
 use crate::rig::quick_limits;
 

@@ -8,11 +8,10 @@ use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, PageBytes, Pgno, Session,
     Store, TokioParker,
 };
+use stockade_testkit::faulty_store::FaultyStore;
 use stockade_vfs::{OpenDatabase, VfsOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-
-use crate::faulty_store::FaultyStore;
 
 pub(crate) struct Rig {
     pub(crate) runtime: Runtime,

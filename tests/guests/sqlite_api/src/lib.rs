@@ -11,6 +11,7 @@ mod bindings {
 }
 mod blobs;
 mod errors;
+// Written against the type `Value` that the bindings generate, which each guest has of its own.
 #[path = "../../sqlite_types/src/packed.rs"]
 mod packed;
 mod statements;

@@ -18,9 +18,9 @@ mod properties;
 
 pub use properties::names;
 
-use stateright::{Model, Property};
+use stateright::Property;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Protocol};
 
 /// Pages of the database.
 pub const PAGES: usize = 2;
@@ -180,13 +180,13 @@ impl Database {
     }
 }
 
-impl Model for History {
-    type State = World;
+impl Protocol for Size {
+    type World = World;
     type Action = actions::Action;
+    type Letter = Letter;
 
-    fn init_states(&self) -> Vec<World> {
-        let size = &self.size;
-        vec![World {
+    fn initial(&self) -> World {
+        World {
             actor: None,
             databases: Vec::new(),
             destroyer: None,
@@ -194,26 +194,27 @@ impl Model for History {
             import_touched: false,
             pins_ignored: false,
             left: Left {
-                pins: size.pins,
-                chunks: size.chunks,
-                imports: size.imports,
-                crashes: size.crashes,
+                pins: self.pins,
+                chunks: self.chunks,
+                imports: self.imports,
+                crashes: self.crashes,
             },
-        }]
+        }
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<actions::Action>) {
-        self.possible(world, actions);
+    fn letters(world: &mut World) -> &mut Vec<Letter> {
+        &mut world.letters
     }
 
-    fn next_state(&self, world: &World, action: actions::Action) -> Option<World> {
-        let mut next = world.clone();
-        self.act(&mut next, action);
-        next.letters.sort_unstable();
-        Some(next)
+    fn enabled(machine: &History, world: &World, actions: &mut Vec<actions::Action>) {
+        machine.possible(world, actions);
     }
 
-    fn properties(&self) -> Vec<Property<Self>> {
+    fn apply(machine: &History, world: &mut World, action: actions::Action) {
+        machine.act(world, action);
+    }
+
+    fn properties(&self) -> Vec<Property<History>> {
         properties::all()
     }
 }

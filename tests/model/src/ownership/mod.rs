@@ -25,9 +25,9 @@ mod store;
 pub use properties::names;
 pub use store::{Answer, Books, Leaves, Owner, Place, Step};
 
-use stateright::{Model, Property};
+use stateright::Property;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Protocol};
 
 /// How far the machine may go. Every number is a bound of the exhaustive search.
 #[derive(Clone, Copy, Debug)]
@@ -273,46 +273,47 @@ pub struct Left {
     pub store_crashes: u8,
 }
 
-impl Model for Ownership {
-    type State = World;
+impl Protocol for Size {
+    type World = World;
     type Action = actions::Action;
+    type Letter = Letter;
 
-    fn init_states(&self) -> Vec<World> {
-        let size = &self.size;
-        vec![World {
+    fn initial(&self) -> World {
+        World {
             durable: Books::default(),
             open: None,
             letters: Vec::new(),
-            hosts: vec![Host::Idle; size.hosts],
+            hosts: vec![Host::Idle; self.hosts],
             told: Told::default(),
             held: 0,
             breaches: Breaches::default(),
             left: Left {
                 next_token: 1,
                 next_write: 0,
-                reads: size.reads,
-                timeouts: size.timeouts,
-                copies: size.copies,
-                refusals: size.refusals,
-                host_crashes: size.host_crashes,
-                seals: size.seals,
-                store_crashes: size.store_crashes,
+                reads: self.reads,
+                timeouts: self.timeouts,
+                copies: self.copies,
+                refusals: self.refusals,
+                host_crashes: self.host_crashes,
+                seals: self.seals,
+                store_crashes: self.store_crashes,
             },
-        }]
+        }
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<actions::Action>) {
-        self.possible(world, actions);
+    fn letters(world: &mut World) -> &mut Vec<Letter> {
+        &mut world.letters
     }
 
-    fn next_state(&self, world: &World, action: actions::Action) -> Option<World> {
-        let mut next = world.clone();
-        self.act(&mut next, action);
-        next.letters.sort_unstable();
-        Some(next)
+    fn enabled(machine: &Ownership, world: &World, actions: &mut Vec<actions::Action>) {
+        machine.possible(world, actions);
     }
 
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all(&self.size)
+    fn apply(machine: &Ownership, world: &mut World, action: actions::Action) {
+        machine.act(world, action);
+    }
+
+    fn properties(&self) -> Vec<Property<Ownership>> {
+        properties::all(self)
     }
 }

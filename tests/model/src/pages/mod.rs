@@ -18,9 +18,9 @@ mod store;
 
 pub use properties::names;
 
-use stateright::{Model, Property};
+use stateright::Property;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Protocol};
 
 /// Pages of the database at most.
 pub const PAGES: usize = 2;
@@ -180,13 +180,13 @@ pub struct Left {
     pub collections: u8,
 }
 
-impl Model for Pages {
-    type State = World;
+impl Protocol for Size {
+    type World = World;
     type Action = actions::Action;
+    type Letter = Letter;
 
-    fn init_states(&self) -> Vec<World> {
-        let size = &self.size;
-        vec![World {
+    fn initial(&self) -> World {
+        World {
             generation: 1,
             node: 0,
             rows: Vec::new(),
@@ -198,26 +198,27 @@ impl Model for Pages {
             left: Left {
                 next_value: 1,
                 next_stage: 1,
-                reads: size.reads,
-                copies: size.copies,
-                evictions: size.evictions,
-                collections: size.collections,
+                reads: self.reads,
+                copies: self.copies,
+                evictions: self.evictions,
+                collections: self.collections,
             },
-        }]
+        }
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<actions::Action>) {
-        self.possible(world, actions);
+    fn letters(world: &mut World) -> &mut Vec<Letter> {
+        &mut world.letters
     }
 
-    fn next_state(&self, world: &World, action: actions::Action) -> Option<World> {
-        let mut next = world.clone();
-        self.act(&mut next, action);
-        next.letters.sort_unstable();
-        Some(next)
+    fn enabled(machine: &Pages, world: &World, actions: &mut Vec<actions::Action>) {
+        machine.possible(world, actions);
     }
 
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all(&self.size)
+    fn apply(machine: &Pages, world: &mut World, action: actions::Action) {
+        machine.act(world, action);
+    }
+
+    fn properties(&self) -> Vec<Property<Pages>> {
+        properties::all(self)
     }
 }
