@@ -149,7 +149,8 @@ pub struct Limits {
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
-    /// Bytes of a call's reply. 8 MiB.
+    /// Bytes of a call's reply. 8 MiB. The host reads at most 128 MiB of values, at 40 bytes an element
+    /// of a list: a reply with more than 3.3 million elements is a trap.
     pub reply_bytes_max: u64,
     /// Calls that wait for an actor. 256; more are `actor.overloaded`.
     pub mailbox_calls_max: u64,
