@@ -1,7 +1,7 @@
 //! A host: start it, deploy components, call actors, shut it down. What embedders use.
 //!
 //! ```no_run
-//! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
+//! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::CallError> {
 //! use stockade::{ActorId, Arguments, Host, HostConfig};
 //!
 //! let host = Host::start(HostConfig::new("data")).await?;
@@ -72,12 +72,11 @@ pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
 pub use verify::{Verified, VerifyNews, verify_store};
 
 use crate::actor::asker::Asker;
-use crate::actor::cause::error_of_open;
 use crate::actor::statements::Statements;
 use crate::capability;
 use crate::cpu::Turns;
 use crate::engine::{Engine, EngineConfig, Offered};
-use crate::error::HostError;
+use crate::error::{CallError, HostError};
 use crate::fault::FaultingStore;
 use crate::limits::{HostLimits, Limits};
 use crate::memory::GuestMemory;
@@ -292,7 +291,7 @@ impl Host {
     ///
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of `call`.
-    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
+    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, CallError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
         let (reply, heard) = request::Reply::new(self.callers());
@@ -350,7 +349,7 @@ impl Host {
             match self.shared().depot.destroy(&state).await {
                 // A call that came in between has started the next generation.
                 Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
-                Err(error) => return Err(error_of_open(error, actor).of(actor)),
+                Err(error) => return Err(HostError::of_open(error, actor).of(actor)),
                 Ok(()) => {
                     self.shared().quotas.destroyed(actor.kind(), state.head.page_count.0);
                     break state.row.db;
@@ -648,22 +647,15 @@ impl Host {
         state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
     }
 
-    fn cut_off(&self) -> HostError {
-        if let Some(failure) = self.failure() {
-            return HostError::Ended {
-                reason: Reason::Storage,
-                verdict: Some(Verdict::Indeterminate),
-                cause: failure.to_string(),
-            };
-        }
-        if self.ready() {
-            return HostError::Internal("the task of an actor panicked".to_owned());
-        }
-        HostError::Ended {
-            reason: Reason::Shutdown,
-            verdict: Some(Verdict::Indeterminate),
-            cause: "the host shut down without waiting any longer".to_owned(),
-        }
+    fn cut_off(&self) -> CallError {
+        let (reason, cause) = if let Some(failure) = self.failure() {
+            (Reason::Storage, failure.to_string())
+        } else if self.ready() {
+            return HostError::Internal("the task of an actor panicked".to_owned()).into();
+        } else {
+            (Reason::Shutdown, "the host shut down without waiting any longer".to_owned())
+        };
+        CallError::new(HostError::Ended { reason, cause }, Some(Verdict::Indeterminate))
     }
 }
 

@@ -36,7 +36,7 @@
 //! - [`Arguments`] come from Rust values, JSON or WAVE; they are checked against the component's
 //!   types before it runs.
 //! - [`Reply::read`] gives the result as a Rust value, [`Reply::to_json`] as JSON.
-//! - [`HostError::retry`] says what to do about an error.
+//! - [`CallError::retry`] says what to do about a call that failed.
 
 #![allow(unreachable_pub, reason = "modules are private: what is exported stands here")]
 
@@ -60,7 +60,7 @@ mod sqlite;
 mod typed;
 
 pub use engine::{ComponentError, EngineError, LifecycleError, Offered};
-pub use error::HostError;
+pub use error::{CallError, HostError};
 pub use fault::Fault;
 pub use host::{ActorHandle, Host, HostConfig, Reply};
 pub use router::kinds::Manifest;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::host::{ActorStatus, ExitInfo, SqlRequest};
-use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Reply};
+use stockade::{ActorId, Arguments, CallError, Host, HostConfig, HostError, Reply};
 use stockade_depot::Store;
 use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -22,7 +22,7 @@ fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> Join
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
 }
 
-type Answer = Result<Reply, HostError>;
+type Answer = Result<Reply, CallError>;
 
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(SOON, work).await {
@@ -31,7 +31,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-async fn error_of(what: &str, call: JoinHandle<Answer>) -> HostError {
+async fn error_of(what: &str, call: JoinHandle<Answer>) -> CallError {
     match soon(what, call).await.unwrap() {
         Err(error) => error,
         Ok(reply) => panic!("{what} answered {}", reply.to_json()),
@@ -57,10 +57,10 @@ async fn a_call_that_sleeps_in_the_host_ends_at_its_deadline() {
     host.deploy_with(guest::HOSTILE_WAIT, |limits| limits.call_time_ms = 300).await;
     let actor = actor(guest::HOSTILE_WAIT, "one");
     let error = error_of("nap", call(&host, &actor, "nap", json!([3_600_000]))).await;
-    assert!(matches!(error, HostError::BudgetExhausted { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::BudgetExhausted { .. }), "{error:?}");
     // What it wrote before is told, and kept.
     let error = error_of("nap", call(&host, &actor, "write-and-nap", json!([1, 3_600_000]))).await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(1));
     host.host.shutdown().await;
 }
@@ -104,8 +104,8 @@ async fn a_lost_fence_ends_a_guest_that_never_calls_the_host_again() {
         commit.release();
         let begun = Instant::now();
         let error = error_of(method, running).await;
-        assert!(matches!(error, HostError::Fenced { .. }), "{method}: {error:?}");
-        assert_eq!(error.verdict(), Some(Verdict::NotCommitted), "{method}");
+        assert!(matches!(error.cause, HostError::Fenced { .. }), "{method}: {error:?}");
+        assert_eq!(error.verdict, Some(Verdict::NotCommitted), "{method}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{method}: {:?}", begun.elapsed());
         old.host.shutdown().await;
         new.host.shutdown().await;
@@ -132,7 +132,7 @@ async fn a_call_whose_first_commit_is_in_doubt_is_not_told_that_nothing_was_kept
     drop(lost);
     let after = site.open_store().actor(&actor).await.unwrap().unwrap().head.txid;
     assert_eq!(after, before.next(), "the first commit was applied");
-    assert_eq!(error.verdict(), Some(Verdict::Indeterminate), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Indeterminate), "{error:?}");
     host.host.shutdown().await;
 }
 
@@ -153,11 +153,12 @@ async fn a_call_that_is_stopped_is_told_what_became_of_its_own_commit() {
     assert_eq!(rows, json!({"ok": 1}), "the new owner sees the row");
     confirm.release();
     let error = error_of("count", reading).await;
-    assert!(matches!(error, HostError::Fenced { verdict: None, .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Fenced { .. }), "{error:?}");
+    assert_eq!(error.verdict, None, "{error:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     commit.release();
     let error = error_of("write-and-spin", writing).await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     old.host.shutdown().await;
     new.host.shutdown().await;
 }
@@ -176,9 +177,9 @@ async fn calls_that_wrote_nothing_may_be_repeated_after_anothers_lost_commit() {
     host.store.close().await;
     commit.release();
     let error = error_of("write", writing).await;
-    assert_eq!(error.verdict(), Some(Verdict::NotCommitted), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::NotCommitted), "{error:?}");
     let error = error_of("count", reading).await;
-    assert_eq!(error.verdict(), None, "{error:?}");
+    assert_eq!(error.verdict, None, "{error:?}");
     assert_eq!(error.retry(), Retry::Retry, "{error:?}");
     host.host.shutdown().await;
 }
@@ -202,7 +203,7 @@ async fn a_call_cut_off_by_a_shutdown_is_not_told_to_try_again() {
     let error = error_of("write-and-spin", running).await;
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
     let error = error_of("write", queued).await;
-    assert!(matches!(error, HostError::ShuttingDown), "{error:?}");
+    assert!(matches!(error.cause, HostError::ShuttingDown), "{error:?}");
 }
 
 /// The first statement had committed, the second one failed: the operator's program was told to fix
@@ -216,9 +217,9 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
         host.host.sql(&actor, request).await.unwrap_err()
     };
     let error = run("INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)").await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     let error = run("INSERT INTO nowhere VALUES (1)").await;
-    assert_eq!((error.verdict(), error.retry()), (None, Retry::Fix), "{error:?}");
+    assert_eq!((error.verdict, error.retry()), (None, Retry::Fix), "{error:?}");
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(1));
     host.host.shutdown().await;
 }
@@ -232,7 +233,7 @@ async fn traps_in_a_row_are_counted_until_the_actor_ends_in_order() {
     let restarts = async || host.host.info(&actor).await.unwrap().restarts;
     for round in 1..=2 {
         let error = error_of("trap", call(&host, &actor, "write-and-trap", json!([1]))).await;
-        assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
+        assert!(matches!(error.cause, HostError::Trapped { .. }), "{error:?}");
         assert_eq!(restarts().await, round);
     }
     host.ok(&actor, "count", json!([])).await;
@@ -416,7 +417,10 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     one.block_on(count(&first)).unwrap();
     std::thread::sleep(4 * LEASE);
     let elsewhere = two.block_on(count(&second));
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    assert!(
+        matches!(elsewhere, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+        "{elsewhere:?}"
+    );
     let reply = one.block_on(count(&first)).unwrap();
     assert_eq!(reply.generation.0, 1, "it was taken over meanwhile");
     one.block_on(first.shutdown());
@@ -496,7 +500,10 @@ async fn hosts_of_one_process_leave_each_other_alone() {
     for (owner, other) in [(&first, &second), (&second, &first)] {
         count(owner).await.unwrap();
         let elsewhere = count(other).await;
-        assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+        assert!(
+            matches!(elsewhere, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+            "{elsewhere:?}"
+        );
         owner.stop(&actor).await.unwrap();
     }
     // One that is dropped without a word has let go of its lock: nobody waits for its lease.
@@ -560,7 +567,7 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     let head = site.open_store().actor(&actor).await.unwrap().unwrap().head;
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");
     let late = host.call(&actor, "count", json!([])).await;
-    assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
+    assert!(matches!(late, Err(CallError { cause: HostError::ShuttingDown, .. })), "{late:?}");
     assert!(host.host.info(&actor).await.is_err(), "the store is closed");
     let exit = host.host.stop(&actor).await;
     assert!(exit.is_err(), "{exit:?}");

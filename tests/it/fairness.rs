@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use stockade::{ActorId, Arguments, Fault, HostError};
+use stockade::{ActorId, Arguments, CallError, Fault, HostError};
 use stockade_tests::faulty_store::{Fault as StoreFault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -18,7 +18,7 @@ const SPINS: [&str; 2] = ["spin", "spin-in-sql"];
 
 /// Long calls, in wasm and in SQL, of actors of their own.
 struct Hogs {
-    calls: Vec<JoinHandle<Result<Json, HostError>>>,
+    calls: Vec<JoinHandle<Result<Json, CallError>>>,
 }
 
 impl Hogs {
@@ -97,7 +97,10 @@ async fn a_call_that_waits_for_its_turn_ends_with_its_fence() {
         commit.release();
         let ended = tokio::time::timeout(PATIENCE, running).await;
         let ended = ended.unwrap_or_else(|_| panic!("{method} goes on")).unwrap();
-        assert!(matches!(ended, Err(HostError::Fenced { .. })), "{method}: {ended:?}");
+        assert!(
+            matches!(ended, Err(CallError { cause: HostError::Fenced { .. }, .. })),
+            "{method}: {ended:?}"
+        );
     }
     drop(hogs);
     winner.host.shutdown().await;

@@ -17,13 +17,12 @@ use tokio::runtime::Handle;
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
-use super::cause::{damage, error_of, with_verdict};
 use super::gate::Waiting;
 use super::leaving::Leaving;
 use super::reply::Reply;
 use super::results::Results;
 use super::trace::Trace;
-use crate::error::HostError;
+use crate::error::{CallError, damage};
 use crate::typed::Method;
 
 /// An answer that has passed the gate.
@@ -104,7 +103,7 @@ impl Answers {
     pub fn lost<T: Send + 'static>(&mut self, cause: Cause, waiting: Waiting, reply: Reply<T>) {
         self.leave(None, async move {
             let verdict = waiting.verdict().await;
-            reply.send(Err(error_of(&cause, verdict)));
+            reply.send(Err(CallError::of_death(&cause, verdict)));
         });
     }
 
@@ -141,7 +140,7 @@ impl<T> Answer<T> {
         generation: Generation,
         queue_us: u64,
         shape: impl FnOnce(T) -> U,
-    ) -> Result<Heard<U>, HostError> {
+    ) -> Result<Heard<U>, CallError> {
         let Answer { outcome, waiting, mut bill } = self;
         let since = Instant::now();
         let passed = waiting.pass().await;
@@ -154,11 +153,11 @@ impl<T> Answer<T> {
                 // SQL only says that it was revoked.
                 let damaged = waiting.cause().filter(|cause| damage(cause).is_some());
                 Err(damaged.map_or_else(
-                    || with_verdict(error, verdict),
-                    |cause| error_of(&cause, verdict),
+                    || CallError::new(error, verdict),
+                    |cause| CallError::of_death(&cause, verdict),
                 ))
             }
-            (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
+            (Err(cause), _) => Err(CallError::of_death(&cause, waiting.verdict().await)),
         }
     }
 }

@@ -76,8 +76,8 @@ impl Generation {
                 let exhausted = self.meter.exhausted();
                 let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
                 let outcome = Err(match exhausted {
-                    Some(which) => HostError::BudgetExhausted { which, verdict: None },
-                    None => HostError::Trapped { crash: Arc::clone(&crash), verdict: None },
+                    Some(which) => HostError::BudgetExhausted { which },
+                    None => HostError::Trapped { crash: Arc::clone(&crash) },
                 });
                 let answer = Answer { outcome, waiting, bill };
                 CallEnd::Crashed { answer, reason, crash }

@@ -156,7 +156,7 @@ impl Doing {
             }
             CallEnd::Crashed { answer, .. } if meter.was_cut_short() => {
                 let cause = INTERRUPTED.to_owned();
-                let outcome = Err(HostError::Ended { reason: ending, verdict: None, cause });
+                let outcome = Err(HostError::Ended { reason: ending, cause });
                 answers.call(pending, Answer { outcome, ..answer });
                 (LastCall::Interrupted, EndStep::CallInterrupted)
             }

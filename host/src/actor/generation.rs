@@ -9,7 +9,6 @@ use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val
 use wasmtime::{Store, UpdateDeadline};
 
 use super::answers::Answers;
-use super::cause::error_of;
 use super::crash::{is_guests_own, start_failed};
 use super::hooks::HookFailure;
 use super::trace::{Observer, Trace};
@@ -171,7 +170,7 @@ impl Generation {
             Err(error) => {
                 if store.data().refused() == Some(TrapLimit::HostMemory) {
                     drop(store);
-                    let error = HostError::Overloaded { what, max, verdict: None };
+                    let error = HostError::Overloaded { what, max };
                     return Err(end_of_start(&session, Reason::Slept, error));
                 }
                 let words = store.data().last_words();
@@ -210,7 +209,7 @@ impl Generation {
                 // kept.
                 match session.cause() {
                     Some(Cause::Closed(_)) | None => Err(failure.into()),
-                    Some(cause) => Err(error_of(&cause, None)),
+                    Some(cause) => Err(HostError::from(&cause)),
                 }
             }
         }
@@ -382,7 +381,7 @@ impl Generation {
 fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
     let died = session.cause();
     session.close(reason);
-    died.map_or(error, |cause| error_of(&cause, None))
+    died.map_or(error, |cause| HostError::from(&cause))
 }
 
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.

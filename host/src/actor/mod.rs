@@ -13,7 +13,6 @@ pub mod answers;
 pub mod asker;
 pub mod bill;
 pub mod call;
-pub mod cause;
 mod crash;
 pub mod ending;
 pub mod exit;

@@ -24,7 +24,6 @@ use stockade_depot::{
 
 use super::bill::{Bill, micros};
 use super::call::Answer;
-use super::cause::error_of;
 use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::gate::Gate;
 use super::generation::Origin;
@@ -75,7 +74,7 @@ impl Visit {
                 .map_err(|error| {
                     let died = session.cause();
                     session.close(Reason::Operator);
-                    died.map_or_else(|| error.into(), |cause| error_of(&cause, None))
+                    died.map_or_else(|| error.into(), |cause| HostError::from(&cause))
                 })?;
         let found = Found {
             actor,

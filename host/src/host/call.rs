@@ -9,7 +9,7 @@ use wasmtime::component::Val;
 
 use super::{Host, Reply};
 use crate::actor::generation::Program;
-use crate::error::HostError;
+use crate::error::{CallError, HostError};
 use crate::router::request::{self, Called, Heard, Request, Work};
 use crate::typed::{Arguments, Method, Room, data_bytes};
 
@@ -68,20 +68,20 @@ impl Host {
     /// # Errors
     /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`, `Overloaded`. From the
     /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `HostError::retry`.
+    /// What to do is `CallError::retry`.
     pub async fn call(
         &self,
         actor: &ActorId,
         method: &str,
         arguments: Arguments,
-    ) -> Result<Reply, HostError> {
+    ) -> Result<Reply, CallError> {
         let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::default())?;
         self.call_ready(actor, ready).await
     }
 
     /// The second half of [`Self::call`].
     #[doc(hidden)]
-    pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, HostError> {
+    pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
         let ReadyCall { method, values, program, original } = ready;
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());
@@ -99,8 +99,8 @@ impl Host {
         limits: &crate::limits::Limits,
         actor: &ActorId,
         work: Work,
-        heard: oneshot::Receiver<Result<T, HostError>>,
-    ) -> Result<T, HostError> {
+        heard: oneshot::Receiver<Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         let request = Request { actor: actor.clone(), queued: Instant::now(), work };
         self.inner.router.dispatch(limits, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is

@@ -9,7 +9,6 @@ use stockade_depot::import::{ImportError, PageSource};
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::{ActorId, DbId, Depot, Digest, Origin, PageBytes, PageCount, Store, Txid};
 
-use crate::actor::cause::{error_of, error_of_open};
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::sqlite::{Intake, Plain, PlainError};
@@ -72,9 +71,9 @@ pub async fn import(
 fn failed(error: ImportError, actor: &ActorId) -> HostError {
     match error {
         ImportError::Exists(_) => HostError::ImportExists { actor: actor.clone() },
-        ImportError::Open(error) => error_of_open(error, actor),
+        ImportError::Open(error) => HostError::of_open(error, actor),
         // Nobody is told of a part of an import: the whole of it can be done again.
-        ImportError::Lost(cause) => error_of(&cause, None),
+        ImportError::Lost(cause) => HostError::from(&cause),
         ImportError::Io(error) => HostError::Import(PlainError::Unreadable {
             verb: "read",
             path: "the copy".into(),

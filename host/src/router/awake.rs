@@ -67,7 +67,7 @@ impl Awake {
             return Ok(Place { _permit: permit, memory });
         }
         let (what, max) = self.memory.overload();
-        Err(HostError::Overloaded { what, max, verdict: None })
+        Err(HostError::Overloaded { what, max })
     }
 
     async fn permit(&self, router: &Router) -> Result<OwnedSemaphorePermit, HostError> {
@@ -82,15 +82,11 @@ impl Awake {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-                    Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
-                    never = making_room => match never {},
-                    () = tokio::time::sleep(ROOM_WITHIN) => {
-                        Err(HostError::Overloaded {
-         what: "awake actors",
-         max: self.max as u64,
-         verdict: None,
-        })
-                    }
-                }
+            Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
+            never = making_room => match never {},
+            () = tokio::time::sleep(ROOM_WITHIN) => {
+                Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 })
+            }
+        }
     }
 }

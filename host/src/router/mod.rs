@@ -185,7 +185,6 @@ impl Router {
                 what: "queued calls",
                 // Of the queue as it was made, whatever was deployed since.
                 max: slot.requests.max_capacity() as u64,
-                verdict: None,
             },
             mpsc::error::TrySendError::Closed(_) => HostError::ShuttingDown,
         })
@@ -203,11 +202,7 @@ impl Router {
             let slot = self.slot_for(&mut table, actor, queue_max(limits))?;
             // Sent under the lock, as a request.
             slot.control.try_send(Control::Forgive { done }).map_err(|_| {
-                HostError::Overloaded {
-                    what: "waiting endings",
-                    max: CONTROL_MAX as u64,
-                    verdict: None,
-                }
+                HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 }
             })?;
         }
         forgiven.await.unwrap_or(Err(HostError::ShuttingDown))
@@ -228,11 +223,9 @@ impl Router {
             }
             // A slot that left meanwhile had no generation.
             Err(mpsc::error::TrySendError::Closed(_)) => Ok(None),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(HostError::Overloaded {
-                what: "waiting endings",
-                max: CONTROL_MAX as u64,
-                verdict: None,
-            }),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(HostError::Overloaded { what: "waiting endings", max: CONTROL_MAX as u64 })
+            }
         }
     }
 
@@ -250,7 +243,7 @@ impl Router {
             Err(mpsc::error::TrySendError::Closed(_)) => return Ok(None),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = CONTROL_MAX as u64;
-                return Err(HostError::Overloaded { what: "waiting endings", max, verdict: None });
+                return Err(HostError::Overloaded { what: "waiting endings", max });
             }
         }
         Ok(ended.await.unwrap_or(None))

@@ -10,7 +10,6 @@ use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, Fence, OpenError, Opened, Reason, SessionLimits};
 
 use super::Shared;
-use crate::actor::cause::error_of_open;
 use crate::actor::generation::{Origin, Program};
 use crate::capability::StartReason;
 use crate::error::HostError;
@@ -142,7 +141,7 @@ async fn win(
             {
                 tracing::debug!(%actor, attempts, "another start was faster");
             }
-            Err(error) => return Err(error_of_open(error, actor)),
+            Err(error) => return Err(HostError::of_open(error, actor)),
         }
         tokio::time::sleep(shared.depot.random().part_of(pause)).await;
         pause *= 2;
@@ -188,7 +187,7 @@ pub async fn take_back(shared: &Arc<Shared>, actor: &ActorId, life: Fence) -> bo
         Ok(is_gone) => is_gone,
         Err(OpenError::Superseded { .. }) => false,
         Err(error) => {
-            let error = error_of_open(error, actor);
+            let error = HostError::of_open(error, actor);
             tracing::warn!(%actor, %error, "an actor that could not start is left behind");
             false
         }
@@ -211,7 +210,7 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
             match write(shared, &state, PreviousEnd::Orderly).await {
                 Ok(_) => {}
                 Err(OpenError::Superseded { .. }) => continue,
-                Err(error) => return Err(error_of_open(error, actor)),
+                Err(error) => return Err(HostError::of_open(error, actor)),
             }
         }
         shared.crashes.forget(actor);
@@ -235,7 +234,7 @@ pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
         let wait_ms = standing.wait(Instant::now()).map_or(0, |wait| wait.as_millis());
         tracing::warn!(%actor, crashes = standing.crashes, wait_ms, "crash-looping");
         let fence = write(shared, &state, standing.end).await;
-        let fence = fence.map_err(|error| error_of_open(error, actor))?;
+        let fence = fence.map_err(|error| HostError::of_open(error, actor))?;
         shared.crashes.counted(actor, &fence);
         Ok::<_, HostError>(())
     };

@@ -54,8 +54,8 @@ impl Work {
     /// Tells the caller that the work was not begun.
     pub fn refuse(self, error: HostError) {
         match self {
-            Self::Call { reply, .. } => reply.send(Err(error)),
-            Self::Sql { reply, .. } => reply.send(Err(error)),
+            Self::Call { reply, .. } => reply.send(Err(error.into())),
+            Self::Sql { reply, .. } => reply.send(Err(error.into())),
         }
     }
 }

@@ -28,7 +28,6 @@ use super::{Router, ownership};
 use crate::actor::answers::{Answers, Pending};
 use crate::actor::bill::micros;
 use crate::actor::call::CallEnd;
-use crate::actor::cause::{damage, error_of};
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
 use crate::actor::gate::Gate;
@@ -37,7 +36,7 @@ use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
 use crate::actor::visit::Visit;
 use crate::capability::StartReason;
-use crate::error::{Crash, HostError, Retry};
+use crate::error::{CallError, Crash, HostError, Retry, damage};
 use crate::grip::Grip;
 use crate::sqlite::{Meter, OperatorRows};
 use crate::typed::{Arguments, Method};
@@ -271,7 +270,7 @@ impl Slot {
         if let Some((cause, since)) = &self.lost
             && queued <= *since
         {
-            return work.refuse(error_of(cause, None));
+            return work.refuse(HostError::from(cause));
         }
         if self.live.is_none()
             && let Some(refusal) = self.router.refusal()
@@ -301,7 +300,7 @@ impl Slot {
                         let queue_us = micros(queued.elapsed());
                         self.call(method, values, is_first, queue_us, reply).await;
                     }
-                    Err(error) => reply.send(Err(error)),
+                    Err(error) => reply.send(Err(error.into())),
                 }
             }
             Work::Sql { statements, reply } => {
@@ -326,7 +325,7 @@ impl Slot {
     ) {
         let (visit, awake) = match self.open_visit().await {
             Ok(opened) => opened,
-            Err(error) => return reply.send(Err(error)),
+            Err(error) => return reply.send(Err(error.into())),
         };
         let queue_us = micros(queued.elapsed());
         {
@@ -337,7 +336,7 @@ impl Slot {
         let (found, answer) = visit.run(statements);
         self.handle.view.lock().running = None;
         let heard = answer.heard(found.fence().generation, queue_us, |rows| rows).await;
-        if let Err(HostError::Corrupt { what, .. }) = &heard {
+        if let Err(CallError { cause: HostError::Corrupt { what, .. }, .. }) = &heard {
             self.router.shared().damaged.note(&self.actor, what);
         }
         if let Some(ended) = found.end().await {

@@ -29,7 +29,7 @@ const LAST_PAGE: &str = "UPDATE page SET bytes = CAST(substr(bytes, 1, length(by
      || CASE substr(bytes, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB) \
      WHERE pgno = (SELECT max(p.pgno) FROM page p WHERE p.db = page.db) AND pgno > 9";
 
-fn assert_corrupt(error: &HostError, whose: &ActorId) {
+fn assert_corrupt(error: &CallError, whose: &ActorId) {
     let body = error.body();
     assert_eq!(error.code(), Code::StoreCorrupt, "{error}");
     assert_eq!((error.code().status(), body.retry), (500, Retry::Never), "{error}");
@@ -53,7 +53,7 @@ async fn generation(host: &TestHost, actor: &ActorId) -> u64 {
     host.store.actor(actor).await.unwrap().unwrap().head.fence.generation.0
 }
 
-async fn scan(host: &TestHost, actor: &ActorId) -> HostError {
+async fn scan(host: &TestHost, actor: &ActorId) -> CallError {
     host.call(actor, "scan", json!([1])).await.unwrap_err()
 }
 
@@ -112,7 +112,7 @@ async fn damage_behind_a_commit_of_the_same_call_is_an_unknown_outcome() {
     let error = host.host.sql(&actor, select(both, true)).await.unwrap_err();
     assert_eq!(error.code(), Code::StoreCorrupt, "{error}");
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error}");
-    assert!(matches!(error.verdict(), Some(Verdict::Committed | Verdict::NotCommitted)), "{error}");
+    assert!(matches!(error.verdict, Some(Verdict::Committed | Verdict::NotCommitted)), "{error}");
     assert_eq!(error.body().details["key"], "damaged");
     host.host.shutdown().await;
 }
