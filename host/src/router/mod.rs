@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod nodes;
 pub mod ownership;
 pub mod quotas;
+mod recent;
 pub mod request;
 pub mod slot;
 
