@@ -84,11 +84,11 @@ use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
 use crate::router::damaged::Damaged;
 use crate::router::exits::Exits;
-use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
 use crate::router::quotas::Quotas;
 use crate::router::request::{self, Ending, Work};
+use crate::router::reservations::Reservations;
 use crate::router::{Router, Shared};
 use crate::runtime::cores;
 use crate::sqlite::{Intake, sweep_intakes};
@@ -208,7 +208,7 @@ impl Host {
             quotas: Quotas::default(),
             nodes,
             exits: Exits::default(),
-            heirs: Heirs::default(),
+            reservations: Reservations::default(),
             crashes: Crashes::default(),
             damaged: Damaged::new(config.limits.damaged_rest),
             observer: config.observer.clone(),
@@ -685,7 +685,8 @@ fn background(
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.nodes.keep().await }, keeper);
     let shared = Arc::clone(router.shared());
-    tasks.spawn_on(async move { shared.heirs.keep(&shared.depot, &shared.nodes).await }, keeper);
+    let claims = async move { shared.reservations.claim(&shared.depot, &shared.nodes).await };
+    tasks.spawn_on(claims, keeper);
     tasks.spawn_on(upkeep, keeper);
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.spares.keep().await }, keeper);

@@ -62,7 +62,7 @@ pub struct Origin {
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
-    /// The restart counter as its takeover has written it; an heir's is zero.
+    /// The restart counter as its takeover has written it; zero of one that was reserved.
     pub restarts: u32,
     /// Whether the life before ended in order.
     pub ended_in_order: bool,
@@ -104,7 +104,7 @@ pub struct Generation {
     pub(super) grip: Grip,
     /// Tells the steps of its end.
     pub(super) trace: Trace,
-    /// The restart counter as its takeover has written it; an heir's is zero.
+    /// The restart counter as its takeover has written it; zero of one that was reserved.
     pub(super) restarts: u32,
     started_from: Option<StartedFrom>,
 }

@@ -22,6 +22,7 @@ pub mod hooks;
 mod leaving;
 pub mod reply;
 pub mod results;
+mod seal;
 pub mod statements;
 pub mod trace;
 pub mod visit;

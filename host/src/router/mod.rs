@@ -13,13 +13,13 @@ pub mod crashes;
 pub mod damaged;
 pub mod exits;
 pub mod ground;
-pub mod heirs;
 pub mod kinds;
 pub mod nodes;
 pub mod ownership;
 pub mod quotas;
 mod recent;
 pub mod request;
+pub mod reservations;
 pub mod slot;
 
 use std::cmp::Reverse;
@@ -47,11 +47,11 @@ use crashes::Crashes;
 use damaged::Damaged;
 use exits::Exits;
 use ground::Ground;
-use heirs::Heirs;
 use kinds::Kinds;
 use nodes::Nodes;
 use quotas::Quotas;
 use request::{Control, Ending, Request};
+use reservations::Reservations;
 use slot::{Slot, SlotHandle};
 
 /// Control messages that may wait for one actor.
@@ -77,8 +77,8 @@ pub struct Shared {
     pub nodes: Nodes,
     /// How former generations ended.
     pub exits: Exits,
-    /// Heirs that have begun here and that the store does not know of yet.
-    pub heirs: Heirs,
+    /// What those that were sealed have left, and the next generations that they have reserved.
+    pub reservations: Reservations,
     /// Which of them were crashes, and what follows from that.
     pub crashes: Crashes,
     /// Actors that cannot be read.
@@ -103,11 +103,25 @@ pub struct Shared {
 
 impl Shared {
     /// Whether the life before the next one ended in order, as far as the head and this process know.
-    /// An heir that is not claimed may never have begun.
+    /// A reserved generation that is not claimed may never have begun.
     #[must_use]
     pub fn ended_in_order(&self, state: &ActorState) -> bool {
         let ActorState { row, head, .. } = state;
         head.sealed || (head.is_heir() && !self.exits.has_ended(&row.actor, &head.fence))
+    }
+
+    /// Looks after the process that runs this head, if one does, before it may be taken for dead.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn meet_owner(&self, head: &Head) -> Result<(), StoreError> {
+        if head.is_free() { Ok(()) } else { self.nodes.meet(head.owner).await }
+    }
+
+    /// Whether no process but this one can run the head's generation.
+    #[must_use]
+    pub fn is_ours_or_nobodys(&self, head: &Head) -> bool {
+        head.owner == self.depot.node() || head.is_heir()
     }
 
     /// The address of another live process that owns this head, if one does.

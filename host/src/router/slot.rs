@@ -600,10 +600,12 @@ impl Slot {
     /// Makes an exit known: to operators, and to the crash policy if it was one.
     async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
         let shared = Arc::clone(self.router.shared());
-        let ended = ended.into();
-        let exit = ended.exit.clone();
+        let Ended { exit, left } = ended.into();
         exit.log(&self.actor);
-        shared.exits.record(&self.actor, ended);
+        if let Some(left) = left {
+            shared.reservations.keep(left);
+        }
+        shared.exits.record(&self.actor, exit.clone());
         if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
             shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);
             ownership::write_open_breaker(&shared, &self.actor).await;
