@@ -44,6 +44,7 @@ mod actor;
 mod bindings;
 mod capability;
 mod cpu;
+mod eager;
 mod engine;
 pub mod error;
 pub mod fault;

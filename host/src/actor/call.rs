@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
 use wasmtime::component::Val;
 
+use super::answer::Answer;
 use super::bill::{Bill, micros};
 use super::gate::{Gate, Waiting};
 use super::generation::Generation;
@@ -15,16 +16,6 @@ use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
 use crate::typed::Method;
-
-/// What a guest's call left behind, not yet heard.
-pub struct Answer<T> {
-    /// The value, or why there is none. The generation goes on.
-    pub outcome: Result<T, HostError>,
-    /// What must happen before it may leave.
-    pub waiting: Waiting,
-    /// What it has cost, the gate excepted.
-    pub bill: Bill,
-}
 
 /// How a call left the generation.
 pub enum CallEnd {

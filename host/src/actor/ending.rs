@@ -20,14 +20,16 @@ use std::time::{Duration, Instant};
 use stockade_depot::store::ActorState;
 use stockade_depot::{Cause, Reason, SealError};
 
+use super::answer::Answer;
 use super::answers::{Answers, Pending};
-use super::call::{Answer, CallEnd, Running};
+use super::call::{CallEnd, Running};
 use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
 use super::seal::seal;
+use super::start::NotStarted;
 use super::trace::{EndStep, Trace};
-use crate::error::{Crash, HostError};
+use crate::error::{Crash, HostError, Retry};
 use crate::sqlite::Meter;
 
 /// What a generation does when its end begins.
@@ -107,6 +109,23 @@ pub async fn crashed(
     departure.settle_commits().await;
     let snapshot = departure.lost_snapshot("the instance died");
     departure.end(snapshot, false, proven)
+}
+
+/// Ends what did not come to run. Why, for its caller: its exit is made by who hears of it.
+pub async fn not_started(failed: NotStarted) -> HostError {
+    let (generation, failure) = match failed {
+        NotStarted::NoInstance(error) => return error,
+        NotStarted::Hook(generation, failure) => (generation, failure),
+    };
+    let session = generation.session.clone();
+    let answers = Answers::new(generation.fence().generation);
+    let crash = Arc::new(Crash::of(failure.message.as_str(), Retry::Fix));
+    crashed(*generation, answers, Reason::Trapped, crash).await;
+    // The message may tell of what `start` had written: it is heard only if that was kept.
+    match session.cause() {
+        Some(Cause::Closed(_)) | None => failure.into(),
+        Some(cause) => HostError::from(&cause),
+    }
 }
 
 /// Why a call was ended that had not used up its own budget.

@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::answers::Heard;
+use super::answer::Heard;
 use crate::error::CallError;
 
 /// What a caller hears.

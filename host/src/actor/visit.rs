@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use stockade_depot::store::ActorState;
 use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Mark, Reason, SealError, Session};
 
+use super::answer::Answer;
 use super::bill::{Bill, micros};
-use super::call::Answer;
 use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::gate::Gate;
 use super::generation::Origin;

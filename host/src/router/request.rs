@@ -7,7 +7,7 @@ use stockade_depot::{ActorId, Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-pub use crate::actor::answers::{Called, Heard};
+pub use crate::actor::answer::{Called, Heard};
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 pub use crate::actor::reply::Reply;

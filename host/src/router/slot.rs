@@ -23,15 +23,18 @@ use tokio::sync::mpsc;
 
 use super::awake::Place;
 use super::ownership::{Beginning, Purpose};
-use super::request::{Called, Control, Ending, Reply, Request, Work};
+use super::request::{Control, Ending, Reply, Request, Work};
 use super::{Router, ownership};
+use crate::actor::answer::Called;
 use crate::actor::answers::{Answers, Pending};
 use crate::actor::bill::micros;
 use crate::actor::call::CallEnd;
 use crate::actor::ending::{self, Doing};
+use crate::actor::crash::CRASHED_ON_PURPOSE;
 use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
 use crate::actor::gate::Gate;
-use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
+use crate::actor::generation::{Generation, Program, StartedFrom};
+use crate::actor::start::start;
 use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
 use crate::actor::visit::Visit;
@@ -391,7 +394,7 @@ impl Slot {
             // It was won while the host was ending, which has not seen it.
             session.fail(failure);
         }
-        match Generation::start(origin).await {
+        match start(origin).await {
             Ok(generation) => {
                 let mut view = self.handle.view.lock();
                 view.live = Some(LiveView { fence, started_from: generation.started_from() });
@@ -402,7 +405,8 @@ impl Slot {
                 self.live = Some(Live { generation, answers, awake });
                 Ok(true)
             }
-            Err(error) => {
+            Err(failed) => {
+                let error = ending::not_started(failed).await;
                 self.note_damage(session.cause().as_ref());
                 self.handle.hide();
                 let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());

@@ -14,7 +14,7 @@ const HOST_LAYERS: &[&[&str]] = &[
     &["sqlite"],
     &["engine"],
     &["typed"],
-    &["grip", "cpu", "limits", "machine", "memory", "runtime", "fault", "fuzz"],
+    &["eager", "grip", "cpu", "limits", "machine", "memory", "runtime", "fault", "fuzz"],
 ];
 
 /// Layers of package `stockade-server`, likewise.
