@@ -51,10 +51,7 @@ enum Stage {
 
 impl Eager {
     /// Polls the work once. `None`: it is done.
-    pub fn begin(
-        home: Handle,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Option<Self> {
+    pub fn begin(home: Handle, work: impl Future<Output = ()> + Send + 'static) -> Option<Self> {
         let (ends, ended) = oneshot::channel();
         let mut future: BoxFuture<'static, ()> = Box::pin(async move {
             work.await;

@@ -1,7 +1,7 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits by itself (`crate::eager`), so that the next call runs while the
-//! former one's sync is under way. They belong to the generation, whatever runtime they end on
+//! One that cannot leave at once waits by itself (`crate::eager`), so that the next call runs while
+//! the former one's sync is under way. They belong to the generation, whatever runtime they end on
 //! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They
 //! are not cancelled: each ends with its verdict, at the store's deadlines at the latest.
 

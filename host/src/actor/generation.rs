@@ -230,5 +230,4 @@ impl Generation {
             Err(error) => Err(Arc::new(watch.crash(&error, self.store.data(), &last_words))),
         }
     }
-
 }

@@ -1,12 +1,12 @@
-//! The last step of a life that ends in order: its head is sealed, and where this process will begin
-//! the next generation, that is reserved in the same step.
+//! The last step of a life that ends in order: its head is sealed, and where this process will
+//! begin the next generation, that is reserved in the same step.
 //!
 //! ```text
 //!  snapshot, or a crash is counted  ──> sealed: the next generation is won by a takeover
 //!  neither, and it will begin here  ──> reserved: the head names it, this process has its token
 //! ```
-//! Invariant: what is reserved needs no takeover to tell it anything, neither a snapshot nor that the
-//! counter of crashes begins again.
+//! Invariant: what is reserved needs no takeover to tell it anything, neither a snapshot nor that
+//! the counter of crashes begins again.
 
 use stockade_depot::store::{ActorRow, ActorState, Wanted};
 use stockade_depot::{ActorId, Digest, SealError, Session};

@@ -1,8 +1,9 @@
-//! How a generation comes to run: its instance is made, is handed the snapshot, and its `start` hook
-//! runs.
+//! How a generation comes to run: its instance is made, is handed the snapshot, and its `start`
+//! hook runs.
 //!
-//! Invariant: of a start that fails the session is closed or the generation is handed back, to be ended
-//! by whoever asked (`ending::not_started`). Its head stays unsealed: the next attempt takes it over.
+//! Invariant: of a start that fails the session is closed or the generation is handed back, to be
+//! ended by whoever asked (`ending::not_started`). Its head stays unsealed: the next attempt takes
+//! it over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +58,8 @@ pub async fn start(mut origin: Origin) -> Result<Generation, NotStarted> {
 }
 
 async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, HostError> {
-    let trace = Trace::new(origin.observer.clone(), &origin.actor, origin.session.fence().generation);
+    let trace =
+        Trace::new(origin.observer.clone(), &origin.actor, origin.session.fence().generation);
     let meter = Meter::new(CpuTime::new(&origin.turns, origin.actor.kind()));
     let (sql_grip, grip) = (Grip::default(), Grip::default());
     meter.begin(&origin.program.limits, deadline);
@@ -80,8 +82,8 @@ async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, Ho
         grip: grip.clone(),
         meter: meter.clone(),
     };
-    let state = State::new(birth)
-        .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
+    let state =
+        State::new(birth).map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
     let mut store = Store::new(program.pre.engine(), state);
     store.limiter_async(State::limiter);
     store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));

@@ -10,8 +10,8 @@ use crate::engine::Pace;
 use crate::grip::Grip;
 use crate::sqlite::Meter;
 
-/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth of
-/// what a lost fence may take to end it.
+/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth
+/// of what a lost fence may take to end it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
@@ -38,9 +38,9 @@ impl Watch {
         });
     }
 
-    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the host
-    /// (a sleep, a flush) or for its turn, so it is looked after from outside as well: then its
-    /// future is dropped, and with it the instance is dead.
+    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the
+    /// host (a sleep, a flush) or for its turn, so it is looked after from outside as well: then
+    /// its future is dropped, and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
         guest: impl Future<Output = wasmtime::Result<T>>,

@@ -1,8 +1,9 @@
 //! The error of a call: why it failed, and what became of the writes that it had handed over.
 //!
-//! Invariant: the advice belongs to the call. Once a failed call has handed a commit to the store it
-//! is `unknown-outcome`, whatever the table says, because sending it again may do it twice. A full
-//! store alone is the table's `retry`: it refused the first commit of the call, so none was kept.
+//! Invariant: the advice belongs to the call. Once a failed call has handed a commit to the store
+//! it is `unknown-outcome`, whatever the table says, because sending it again may do it twice. A
+//! full store alone is the table's `retry`: it refused the first commit of the call, so none was
+//! kept.
 
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ impl CallError {
         body
     }
 
-    /// What leaves the process where callers are the guest's authors: with what it said when it died.
+    /// What leaves the process where callers are the guest's authors: with what it said when it
+    /// died.
     #[must_use]
     pub fn body_for_authors(&self) -> Body {
         let mut body = self.body();

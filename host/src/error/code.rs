@@ -5,7 +5,8 @@ use std::time::Duration;
 use stockade_depot::StoreError;
 
 use super::{Code, HostError, Retry};
-use crate::sqlite::{PlainError, SqlError};
+use crate::import::PlainError;
+use crate::sqlite::SqlError;
 
 impl HostError {
     /// Its row in the table.

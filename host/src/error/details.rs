@@ -5,7 +5,8 @@ use stockade_depot::{ActorId, HeadFenceMismatch, StoreError};
 
 use super::HostError;
 use super::code::sql_code;
-use crate::sqlite::{PlainError, SqlError};
+use crate::import::PlainError;
+use crate::sqlite::SqlError;
 use crate::typed::{NotFound, UnknownMethod};
 
 impl HostError {

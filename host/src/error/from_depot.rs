@@ -1,8 +1,10 @@
 //! What the store and its sessions say, as errors of a host and of its calls.
 
+use stockade_depot::import::ImportError;
 use stockade_depot::{ActorId, Cause, OpenError, Reason, StoreError, Verdict};
 
 use super::{CallError, HostError};
+use crate::import::{ImportFailure, PlainError};
 
 impl From<StoreError> for HostError {
     fn from(error: StoreError) -> Self {
@@ -41,6 +43,27 @@ impl HostError {
             OpenError::Destroying => Self::Destroying { actor: actor.clone() },
             OpenError::Importing(_) => Self::Importing { actor: actor.clone() },
             OpenError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl HostError {
+    /// Why no actor was made of a file.
+    pub(crate) fn of_import(failure: ImportFailure, actor: &ActorId) -> Self {
+        match failure {
+            ImportFailure::File(error) => Self::Import(error),
+            ImportFailure::Work(error) => Self::Internal(format!("work on a file: {error}")),
+            ImportFailure::Store(ImportError::Exists(_)) => {
+                Self::ImportExists { actor: actor.clone() }
+            }
+            ImportFailure::Store(ImportError::Open(error)) => Self::of_open(error, actor),
+            // Nobody is told of a part of an import: the whole of it can be done again.
+            ImportFailure::Store(ImportError::Lost(cause)) => Self::from(&cause),
+            ImportFailure::Store(ImportError::Io(error)) => Self::Import(PlainError::Unreadable {
+                verb: "read",
+                path: "the copy".into(),
+                why: error.to_string(),
+            }),
         }
     }
 }

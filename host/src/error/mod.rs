@@ -1,13 +1,13 @@
 //! What can go wrong in a host, as facts, and how each of them leaves the process.
 //!
-//! - [`HostError`] is what callers inside the process match on; [`CallError`] is one with the verdict
-//!   of the call that it ended.
+//! - [`HostError`] is what callers inside the process match on; [`CallError`] is one with the
+//!   verdict of the call that it ended.
 //! - [`Code`] is the table of everything that leaves it: group, code, HTTP status, retry advice.
 //! - [`Body`] is the JSON that carries it.
 //!
 //! Invariants:
-//! - One translation, exhaustive: a new variant does not compile without its row (`code.rs`) and its
-//!   facts (`details.rs`).
+//! - One translation, exhaustive: a new variant does not compile without its row (`code.rs`) and
+//!   its facts (`details.rs`).
 //! - Codes are stable, texts are not; no code is ever chosen by looking at a text.
 
 mod body;
@@ -27,7 +27,8 @@ use stockade_depot::id::InvalidActorId;
 use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError, StoreFull};
 
 use crate::engine::{ComponentError, EngineError};
-use crate::sqlite::{Exhausted, PlainError, SqlError};
+use crate::import::PlainError;
+use crate::sqlite::{Exhausted, SqlError};
 use crate::typed::{ArgumentError, UnknownMethod};
 
 pub use crate::limits::TrapLimit;

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use stockade_depot::ActorId;
+use stockade_depot::history::Progress;
 
+use super::Host;
 use super::history::{Export, VerifyReport};
-use super::import::Imported;
 use super::info::{ActorInfo, ExitInfo, Reply, SqlReply, SqlRequest};
-use super::{Host, Progress};
 use crate::error::{CallError, HostError};
+use crate::import::Imported;
 use crate::typed::IntoArguments;
 
 /// One actor of a host: [`Host::actor`]. It is cheap to make, and the actor need not exist.

@@ -10,17 +10,18 @@ use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid}
 use stockade_vfs::memory::Share;
 use wasmtime::component::Val;
 
+use crate::actor::answer::Heard;
 use crate::actor::bill::Bill;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::StartedFrom;
 use crate::error::Crash;
 use crate::fault::Fault;
-use crate::router::Shared;
-use crate::router::crashes::Standing;
-use crate::router::kinds::{Kind, Manifest};
-use crate::router::request::Heard;
-use crate::router::slot::SlotHandle;
+use crate::kinds::Kind;
+use crate::kinds::manifest::Manifest;
+use crate::router::handle::SlotHandle;
 use crate::sqlite::{OperatorRows, Value};
+use crate::supervision::Shared;
+use crate::supervision::crashes::Standing;
 use crate::typed::{Method, ResultError, decode};
 
 /// The answer to a call.

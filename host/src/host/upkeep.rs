@@ -20,7 +20,7 @@ use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
 use stockade_depot::{ActorId, DbId, OpenError};
 use tokio::time::Instant;
 
-use super::history::Readings;
+use super::readings::Readings;
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::router::Router;

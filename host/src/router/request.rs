@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Fence, Reason};
+use stockade_depot::{Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
@@ -18,8 +18,6 @@ use crate::typed::{Arguments, Method};
 
 /// Work for an actor.
 pub struct Request {
-    /// Whose.
-    pub actor: ActorId,
     /// When it was queued.
     pub queued: Instant,
     /// What.

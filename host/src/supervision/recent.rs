@@ -23,8 +23,8 @@ impl<V> Recent<V> {
         Self { values: HashMap::new(), order: VecDeque::new(), max }
     }
 
-    /// Remembers a value in place of the actor's former one. Forgets the oldest actor where there are
-    /// too many.
+    /// Remembers a value in place of the actor's former one. Forgets the oldest actor where there
+    /// are too many.
     pub fn put(&mut self, actor: &ActorId, value: V) {
         if self.values.insert(actor.clone(), value).is_none() {
             self.order.push_back(actor.clone());

@@ -1,5 +1,5 @@
-//! How an actor's next generation comes to own its database: created, begun as it was reserved here,
-//! or taken over from one that was judged sealed, dead or a ghost.
+//! How an actor's next generation comes to own its database: created, begun as it was reserved
+//! here, or taken over from one that was judged sealed, dead or a ghost.
 //!
 //! The judgement is only about *when* to try. The store decides who wins.
 
@@ -140,8 +140,8 @@ async fn create(shared: &Shared, actor: &ActorId, program: &Program) -> Result<A
     Ok(Attempt { opened, of })
 }
 
-/// Follows the generation that the head names. The inner error: its crashes stand against that until
-/// then.
+/// Follows the generation that the head names. The inner error: its crashes stand against that
+/// until then.
 async fn replace(
     shared: &Shared,
     actor: &ActorId,

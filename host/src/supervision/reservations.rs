@@ -1,14 +1,14 @@
-//! What the seals of this process have left: actors as their next generation finds them, most of them
-//! with that generation reserved for this process (`Head::is_heir`).
+//! What the seals of this process have left: actors as their next generation finds them, most of
+//! them with that generation reserved for this process (`Head::is_heir`).
 //!
 //! ```text
 //!  sealed here ──> left ── taken by the next start ─┬─ reserved ──> begun ──> claimed
 //!                                                   └─ not reserved: a takeover
 //! ```
 //! Beginning a reserved generation writes nothing, so that a wake waits for no disk. Until its head
-//! names this process, another one that is asked for the actor takes it over without looking whether
-//! its owner lives: that costs this life, never data. So the store is told soon, of many together, and
-//! nobody waits; the first commit tells it as well.
+//! names this process, another one that is asked for the actor takes it over without looking
+//! whether its owner lives: that costs this life, never data. So the store is told soon, of many
+//! together, and nobody waits; the first commit tells it as well.
 //!
 //! Invariants:
 //! - What a seal has left is given away once: a token is good for one life.
@@ -22,8 +22,8 @@ use stockade_depot::store::{ActorState, PreviousEnd};
 use stockade_depot::{ActorId, Depot, Digest, Fence, Head, OpenError, Opened, StoreError};
 use tokio::sync::Notify;
 
-use super::nodes::Nodes;
 use super::recent::Recent;
+use crate::membership::Nodes;
 
 /// Actors of which it is remembered what their last seal here has left. 10,000: a few MiB.
 const ACTORS_MAX: usize = 10_000;
@@ -130,15 +130,15 @@ impl Reservations {
         Ok(opened)
     }
 
-    /// Whether the head names a generation that has not begun, as far as is known here: what ended is
-    /// the one before it.
+    /// Whether the head names a generation that has not begun, as far as is known here: what ended
+    /// is the one before it.
     #[must_use]
     pub fn is_waiting(&self, actor: &ActorId, head: &Head) -> bool {
         head.is_heir() && !self.has_begun(actor, &head.fence)
     }
 
-    /// Whether a reserved generation has begun here: its predecessor's seal was taken, or a later life
-    /// was sealed.
+    /// Whether a reserved generation has begun here: its predecessor's seal was taken, or a later
+    /// life was sealed.
     fn has_begun(&self, actor: &ActorId, reserved: &Fence) -> bool {
         let (fence, is_over) = match self.left.lock().get(actor) {
             None => return false,
