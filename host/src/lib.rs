@@ -1,14 +1,15 @@
 //! Hosts stateful actors that people compile to WebAssembly components.
 //!
 //! ```text
-//!  host      start, deploy, call, stop, destroy, export, shut down: what embedders use
-//!  gateway   HTTP in                       cli     the program's commands
-//!  router    actor -> its live generation
-//!  actor     generation, mailbox, endings
-//!  capability   one file per WIT interface          bindings   generated code
-//!  sqlite    statements, values, budgets over a session
+//!  host         start, deploy, call, stop, destroy, export, shut down: what embedders use
+//!  router       actor -> the task that owns its generations
+//!  supervision  who may begin the next one, and how the last one ended
+//!  kinds        what is deployed        membership   processes that share the store
+//!  actor        generation, gate, endings            error   what leaves, and with which advice
+//!  capability   one file per WIT interface           import  plain SQLite files
+//!  sqlite       statements, values, budgets over a session      bindings   generated code
 //!  engine, typed   components compiled once; methods, JSON and WAVE
-//!  cpu             turns of long calls
+//!  cpu             turns of long calls        eager, environment   tasks; what they run on
 //!  grip, limits    revocable handles; every number    fault   faults on purpose, if allowed
 //! ```
 //!
@@ -36,7 +37,7 @@
 //! - [`Arguments`] come from Rust values, JSON or WAVE; they are checked against the component's
 //!   types before it runs.
 //! - [`Reply::read`] gives the result as a Rust value, [`Reply::to_json`] as JSON.
-//! - [`HostError::retry`] says what to do about an error.
+//! - [`CallError::retry`] says what to do about a call that failed.
 
 #![allow(unreachable_pub, reason = "modules are private: what is exported stands here")]
 
@@ -44,27 +45,34 @@ mod actor;
 mod bindings;
 mod capability;
 mod cpu;
+mod eager;
 mod engine;
+mod environment;
 pub mod error;
 pub mod fault;
 mod grip;
 pub mod host;
+mod import;
+mod kinds;
 pub mod limits;
 mod machine;
+mod membership;
 mod memory;
 mod router;
 mod runtime;
 mod sqlite;
+mod supervision;
 mod typed;
 
 pub use engine::{ComponentError, EngineError, LifecycleError, Offered};
-pub use error::HostError;
+pub use error::{CallError, HostError};
 pub use fault::Fault;
 pub use host::{ActorHandle, Host, HostConfig, Reply};
-pub use router::kinds::Manifest;
+pub use import::{Intake, PlainError};
+pub use kinds::manifest::Manifest;
 pub use sqlite::{
-    ConstraintFailure, ConstraintKind, Exhausted, Intake, PlainError, SqlError, SqlLimit,
-    StatementFailure, Value as SqlValue,
+    ConstraintFailure, ConstraintKind, Exhausted, SqlError, SqlLimit, StatementFailure,
+    Value as SqlValue,
 };
 pub use stockade_depot::history::Progress;
 pub use stockade_depot::{
@@ -86,7 +94,7 @@ pub mod internal {
     pub use crate::capability::Fields;
     pub use crate::engine::{Engine, allowed};
     pub use crate::host::{Callable, ReadyCall};
-    pub use crate::router::kinds::LOG_LINE_BYTES_MAX;
+    pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
     pub use crate::runtime::{OwnRuntime, cores};
     pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
-use stockade::{Arguments, HostError};
+use stockade::{Arguments, CallError, HostError};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest::{self, Guest};
 use stockade_tests::host::{Site, actor};
@@ -47,7 +47,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             let lost = Instant::now();
             commit.release();
             match running.await? {
-                (Err(HostError::Fenced { .. }), told) => {
+                (Err(CallError { cause: HostError::Fenced { .. }, .. }), told) => {
                     took.push(told.duration_since(lost).as_secs_f64() * 1e3);
                 }
                 (other, _) => bail!("{sort}: {:?}", other.map(|reply| reply.to_json())),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use serde_json::json;
-use stockade::{Arguments, HostError};
+use stockade::{Arguments, CallError, HostError};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 
@@ -34,7 +34,9 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             match new.host.call(&orphan, "point", Arguments::Json(json!([1]))).await {
                 Ok(_) => break asked.elapsed(),
                 // Its owner's beat came in between: it is not yet judged dead again.
-                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                Err(CallError { cause: HostError::Elsewhere { .. }, .. })
+                    if begun.elapsed() < Duration::from_secs(20) =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => bail!("take over {orphan}: {error}"),

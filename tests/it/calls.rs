@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::host::{ExitInfo, SqlRequest};
-use stockade::{ActorId, Arguments, HostError, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Reply};
 use stockade_depot::Store;
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -25,7 +25,7 @@ pub(crate) fn call(
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
 }
 
-pub(crate) type Answer = Result<Reply, HostError>;
+pub(crate) type Answer = Result<Reply, CallError>;
 
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(SOON, work).await {
@@ -34,7 +34,7 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-async fn error_of(what: &str, call: JoinHandle<Answer>) -> HostError {
+async fn error_of(what: &str, call: JoinHandle<Answer>) -> CallError {
     match soon(what, call).await.unwrap() {
         Err(error) => error,
         Ok(reply) => panic!("{what} answered {}", reply.to_json()),
@@ -60,10 +60,10 @@ async fn a_call_that_sleeps_in_the_host_ends_at_its_deadline() {
     host.deploy_with(guest::HOSTILE_WAIT, |limits| limits.call_time_ms = 300).await;
     let actor = actor(guest::HOSTILE_WAIT, "one");
     let error = error_of("nap", call(&host, &actor, "nap", json!([3_600_000]))).await;
-    assert!(matches!(error, HostError::BudgetExhausted { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::BudgetExhausted { .. }), "{error:?}");
     // What the guest wrote before is in the verdict, and kept.
     let error = error_of("nap", call(&host, &actor, "write-and-nap", json!([1, 3_600_000]))).await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(1));
     host.host.shutdown().await;
 }
@@ -107,8 +107,8 @@ async fn a_lost_fence_ends_a_guest_that_never_calls_the_host_again() {
         commit.release();
         let begun = Instant::now();
         let error = error_of(method, running).await;
-        assert!(matches!(error, HostError::Fenced { .. }), "{method}: {error:?}");
-        assert_eq!(error.verdict(), Some(Verdict::NotCommitted), "{method}");
+        assert!(matches!(error.cause, HostError::Fenced { .. }), "{method}: {error:?}");
+        assert_eq!(error.verdict, Some(Verdict::NotCommitted), "{method}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{method}: {:?}", begun.elapsed());
         old.host.shutdown().await;
         new.host.shutdown().await;
@@ -136,7 +136,7 @@ async fn a_call_whose_first_commit_is_in_doubt_is_not_told_that_nothing_was_kept
     drop(lost);
     let after = site.open_store().actor(&actor).await.unwrap().unwrap().head.txid;
     assert_eq!(after, before.next(), "the first commit was applied");
-    assert_eq!(error.verdict(), Some(Verdict::Indeterminate), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Indeterminate), "{error:?}");
     host.host.shutdown().await;
 }
 
@@ -157,11 +157,12 @@ async fn a_call_that_is_stopped_is_told_what_became_of_its_own_commit() {
     assert_eq!(rows, json!({"ok": 1}), "the new owner sees the row");
     confirm.release();
     let error = error_of("count", reading).await;
-    assert!(matches!(error, HostError::Fenced { verdict: None, .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Fenced { .. }), "{error:?}");
+    assert_eq!(error.verdict, None, "{error:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     commit.release();
     let error = error_of("write-and-spin", writing).await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     old.host.shutdown().await;
     new.host.shutdown().await;
 }
@@ -180,9 +181,9 @@ async fn calls_that_wrote_nothing_may_be_repeated_after_anothers_lost_commit() {
     host.store.close().await;
     commit.release();
     let error = error_of("write", writing).await;
-    assert_eq!(error.verdict(), Some(Verdict::NotCommitted), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::NotCommitted), "{error:?}");
     let error = error_of("count", reading).await;
-    assert_eq!(error.verdict(), None, "{error:?}");
+    assert_eq!(error.verdict, None, "{error:?}");
     assert_eq!(error.retry(), Retry::Retry, "{error:?}");
     host.host.shutdown().await;
 }
@@ -207,7 +208,7 @@ async fn a_call_cut_off_by_a_shutdown_is_not_told_to_try_again() {
     let error = error_of("write-and-spin", running).await;
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
     let error = error_of("write", queued).await;
-    assert!(matches!(error, HostError::ShuttingDown), "{error:?}");
+    assert!(matches!(error.cause, HostError::ShuttingDown), "{error:?}");
 }
 
 /// The first statement committed, the second one failed. A regression: the operator's program was
@@ -221,9 +222,9 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
         host.host.sql(&actor, request).await.unwrap_err()
     };
     let error = run("INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)").await;
-    assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
+    assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
     let error = run("INSERT INTO nowhere VALUES (1)").await;
-    assert_eq!((error.verdict(), error.retry()), (None, Retry::Fix), "{error:?}");
+    assert_eq!((error.verdict, error.retry()), (None, Retry::Fix), "{error:?}");
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(1));
     host.host.shutdown().await;
 }
@@ -237,7 +238,7 @@ async fn traps_in_a_row_are_counted_until_the_actor_ends_in_order() {
     let restarts = async || host.host.info(&actor).await.unwrap().restarts;
     for round in 1..=2 {
         let error = error_of("trap", call(&host, &actor, "write-and-trap", json!([1]))).await;
-        assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
+        assert!(matches!(error.cause, HostError::Trapped { .. }), "{error:?}");
         assert_eq!(restarts().await, round);
     }
     host.ok(&actor, "count", json!([])).await;

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::{ActorStatus, EndStep};
 use stockade::limits::Limits;
-use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Manifest, Reply};
 use stockade_depot::{Reason, Store};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 /// A backoff that no test waits for.
 const NEVER_MS: u64 = 3_600_000;
 
-fn call(host: &TestHost, actor: &ActorId, method: &str) -> JoinHandle<Result<Reply, HostError>> {
+fn call(host: &TestHost, actor: &ActorId, method: &str) -> JoinHandle<Result<Reply, CallError>> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(json!([]))).await })
 }
@@ -43,7 +43,10 @@ fn set(crashes_max: u64, backoff_ms: u64) -> impl Fn(&mut Limits) {
 
 async fn trap(host: &TestHost, actor: &ActorId) {
     let answer = host.call(actor, "trap-now", json!([])).await;
-    assert!(matches!(answer, Err(HostError::Trapped { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+        "{answer:?}"
+    );
 }
 
 /// Asserts that the breaker refuses the call; returns the number of crashes and the wait that it
@@ -52,7 +55,7 @@ async fn refused(host: &TestHost, actor: &ActorId) -> (u32, u64) {
     let error = host.call(actor, "read", json!([])).await.expect_err("the breaker is open");
     let advice = (error.retry(), error.retry_after().is_some());
     assert_eq!(advice, (Retry::Retry, true), "{error:?}");
-    match error {
+    match error.cause {
         HostError::CrashLooping { restarts, retry_after_ms } => (restarts, retry_after_ms),
         other => panic!("{other:?}"),
     }
@@ -102,13 +105,15 @@ async fn the_breaker_holds_across_a_restart_of_the_host() {
         let begun = std::time::Instant::now();
         let error = loop {
             match next.call(&actor, "read", json!([])).await {
-                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                Err(CallError { cause: HostError::Elsewhere { .. }, .. })
+                    if begun.elapsed() < Duration::from_secs(20) =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 answer => break answer.expect_err("the breaker is open"),
             }
         };
-        assert!(matches!(error, HostError::CrashLooping { restarts: 3, .. }), "{error:?}");
+        assert!(matches!(error.cause, HostError::CrashLooping { restarts: 3, .. }), "{error:?}");
         let info = next.host.info(&actor).await.unwrap();
         assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 3));
         next.host.reset(&actor).await.unwrap();
@@ -132,8 +137,10 @@ async fn one_trial_at_a_time_and_a_good_one_closes_the_breaker() {
     let (mut trials, mut others) = (0, 0);
     for call in calls {
         match call.await.unwrap() {
-            Err(HostError::Trapped { .. }) => trials += 1,
-            Err(HostError::CrashLooping { restarts: 3, .. }) => others += 1,
+            Err(CallError { cause: HostError::Trapped { .. }, .. }) => trials += 1,
+            Err(CallError { cause: HostError::CrashLooping { restarts: 3, .. }, .. }) => {
+                others += 1
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -193,7 +200,7 @@ async fn calls_wait_for_the_backoff_below_the_limit() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(host.host.shutdown().await.orderly);
     let error = waiting.await.unwrap().expect_err("the host is gone");
-    assert!(matches!(error, HostError::ShuttingDown), "{error:?}");
+    assert!(matches!(error.cause, HostError::ShuttingDown), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +214,10 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
         host.host.stop(&actor).await.unwrap();
         for _ in 0..2 {
             let failed = host.call(&actor, "read", json!([])).await;
-            assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{what}: {failed:?}");
+            assert!(
+                matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+                "{what}: {failed:?}"
+            );
         }
         assert_eq!(refused(&host, &actor).await.0, 2, "{what}");
     }
@@ -222,7 +232,10 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
     assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
     for _ in 0..2 {
         let failed = host.call(&actor, "read", json!([])).await;
-        assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
+        assert!(
+            matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+            "{failed:?}"
+        );
     }
     assert_eq!(refused(&host, &actor).await.0, 2);
     host.host.shutdown().await;
@@ -250,7 +263,7 @@ async fn a_process_that_dies_counts_neither_way() {
     assert_eq!(counted().await, 2);
     commit.release();
     let error = writing.await.unwrap().expect_err("it lost its fence");
-    assert!(matches!(error, HostError::Fenced { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Fenced { .. }), "{error:?}");
     next.host.shutdown().await;
     host.host.shutdown().await;
 }
@@ -278,7 +291,8 @@ async fn a_trap_waits_for_the_verdicts_of_earlier_calls() {
     commit.release();
     assert_eq!(first.await.unwrap().unwrap().to_json(), json!({"ok": 2}));
     let trapped = second.await.unwrap().expect_err("it trapped");
-    assert!(matches!(trapped, HostError::Trapped { verdict: None, .. }), "{trapped:?}");
+    assert!(matches!(trapped.cause, HostError::Trapped { .. }), "{trapped:?}");
+    assert_eq!(trapped.verdict, None, "{trapped:?}");
     let third = third.await.unwrap().unwrap();
     assert_eq!((third.to_json(), third.generation.0), (json!({"ok": 2}), 2));
     let exit = host.exit_of(&actor).await;

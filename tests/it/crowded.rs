@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::error::{Code, Retry, TrapLimit};
-use stockade::{Arguments, HostError};
+use stockade::{Arguments, CallError, HostError};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -29,7 +29,7 @@ fn beside(
     host: &TestHost,
     key: &str,
     method: &'static str,
-) -> tokio::task::JoinHandle<Result<Json, HostError>> {
+) -> tokio::task::JoinHandle<Result<Json, CallError>> {
     let (host, actor) = (host.host.clone(), actor(guest::HOSTILE_LOOP, key));
     tokio::spawn(async move {
         let reply = host.call(&actor, method, Arguments::Json(json!([]))).await;
@@ -39,7 +39,7 @@ fn beside(
 
 /// An actor that grows to its limit and then computes. It is not idle between the two, so it cannot
 /// be put to sleep.
-async fn busy(host: &TestHost) -> tokio::task::JoinHandle<Result<Json, HostError>> {
+async fn busy(host: &TestHost) -> tokio::task::JoinHandle<Result<Json, CallError>> {
     let (calls, grown) = (host.host.clone(), host.host.clone());
     let busy = tokio::spawn(async move {
         let busy = actor(guest::HOSTILE_LOOP, "busy");
@@ -83,11 +83,14 @@ async fn what_busy_actors_hold_is_refused_to_others_by_name() {
     let busy = busy(&host).await;
     host.call(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await.unwrap();
     let error = beside(&host, "other", "outgrow").await.unwrap().unwrap_err();
-    let HostError::Trapped { crash, .. } = &error else { panic!("{error:?}") };
+    let HostError::Trapped { crash, .. } = &error.cause else { panic!("{error:?}") };
     assert_eq!(crash.limit, Some(TrapLimit::HostMemory), "{crash:?}");
     assert!(crash.cause.contains("all guests of the host"), "{crash:?}");
     assert_eq!(error.retry(), Retry::Retry);
-    assert!(matches!(busy.await.unwrap(), Err(HostError::BudgetExhausted { .. })));
+    assert!(matches!(
+        busy.await.unwrap(),
+        Err(CallError { cause: HostError::BudgetExhausted { .. }, .. })
+    ));
     host.call(&actor(guest::HOSTILE_LOOP, "other"), "grow", json!([])).await.unwrap();
     host.host.shutdown().await;
 }
@@ -99,7 +102,7 @@ async fn nobody_wakes_where_there_is_no_room() {
     let host = host(&site, EACH - 2 * MIB + (400 << 10)).await;
     let busy = busy(&host).await;
     let error = beside(&host, "small", "hello").await.unwrap().unwrap_err();
-    assert!(matches!(&error, HostError::Overloaded { .. }), "{error:?}");
+    assert!(matches!(&error.cause, HostError::Overloaded { .. }), "{error:?}");
     assert_eq!((error.code(), error.retry()), (Code::ActorOverloaded, Retry::Retry));
     drop(busy.await.unwrap());
     host.call(&actor(guest::HOSTILE_LOOP, "small"), "hello", json!([])).await.unwrap();
@@ -146,7 +149,8 @@ async fn replies_take_room_until_their_callers_have_them() {
     let answer = || host.host.call(&of, "answer", Arguments::Json(json!([1_000_000])));
     let held = [answer().await.unwrap(), answer().await.unwrap()];
     let error = answer().await.unwrap_err();
-    assert!(matches!(error, HostError::Overloaded { verdict: None, .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Overloaded { .. }), "{error:?}");
+    assert_eq!(error.verdict, None, "{error:?}");
     assert_eq!(error.retry(), Retry::Retry, "nothing was written");
     drop(held);
     answer().await.unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade::host::ActorStatus;
-use stockade::{Arguments, Host, HostConfig, HostError};
+use stockade::{Arguments, CallError, Host, HostConfig, HostError};
 use stockade_depot::Store;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
@@ -41,7 +41,10 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     one.block_on(count(&first)).unwrap();
     std::thread::sleep(4 * LEASE);
     let elsewhere = two.block_on(count(&second));
-    assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+    assert!(
+        matches!(elsewhere, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+        "{elsewhere:?}"
+    );
     let reply = one.block_on(count(&first)).unwrap();
     assert_eq!(reply.generation.0, 1, "it was taken over meanwhile");
     one.block_on(first.shutdown());
@@ -121,7 +124,10 @@ async fn hosts_of_one_process_leave_each_other_alone() {
     for (owner, other) in [(&first, &second), (&second, &first)] {
         count(owner).await.unwrap();
         let elsewhere = count(other).await;
-        assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
+        assert!(
+            matches!(elsewhere, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+            "{elsewhere:?}"
+        );
         owner.stop(&actor).await.unwrap();
     }
     // One that is dropped without a word has let go of its lock: nobody waits for its lease.
@@ -185,7 +191,7 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     let head = site.open_store().actor(&actor).await.unwrap().unwrap().head;
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");
     let late = host.call(&actor, "count", json!([])).await;
-    assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
+    assert!(matches!(late, Err(CallError { cause: HostError::ShuttingDown, .. })), "{late:?}");
     assert!(host.host.info(&actor).await.is_err(), "the store is closed");
     let exit = host.host.stop(&actor).await;
     assert!(exit.is_err(), "{exit:?}");

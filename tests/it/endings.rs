@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::host::{ActorStatus, EndStep, ExitInfo, StartedFrom};
-use stockade::{ActorId, Arguments, HostError, Manifest, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Manifest, Reply};
 use stockade_depot::{Generation, Reason};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest::{self, Guest};
@@ -38,7 +38,7 @@ fn call(
     actor: &ActorId,
     method: &str,
     arguments: Json,
-) -> JoinHandle<Result<Reply, HostError>> {
+) -> JoinHandle<Result<Reply, CallError>> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
     tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
 }
@@ -149,10 +149,10 @@ async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     assert_eq!(outcome(&exit)["why"], "the call in progress was interrupted");
     assert_eq!(recorder.of(&actor), order(&["CallInterrupted"]));
     let error = holding.await.unwrap().expect_err("it was interrupted");
-    let of_operator = matches!(error, HostError::Ended { reason: Reason::Operator, .. });
+    let of_operator = matches!(error.cause, HostError::Ended { reason: Reason::Operator, .. });
     assert!(of_operator, "{error:?}");
     // Its rows were kept, so its caller must not be advised to try again.
-    assert_eq!((error.verdict(), error.retry()), (Some(Verdict::Committed), Retry::UnknownOutcome));
+    assert_eq!((error.verdict, error.retry()), (Some(Verdict::Committed), Retry::UnknownOutcome));
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(3));
     assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
     host.host.shutdown().await;
@@ -191,8 +191,10 @@ async fn calls_that_come_during_an_end_are_served_by_the_next_generation() {
                 calls.into_iter().partition(JoinHandle::is_finished);
             for call in refused {
                 let error = call.await.unwrap().expect_err("the end was not waited for");
-                let full =
-                    matches!(error, HostError::Overloaded { what: "queued calls", max: 2, .. });
+                let full = matches!(
+                    error.cause,
+                    HostError::Overloaded { what: "queued calls", max: 2, .. }
+                );
                 assert!(full, "{way:?}: {error:?}");
             }
             assert_eq!(waiting.len(), 2, "{way:?}");
@@ -316,7 +318,10 @@ async fn a_generation_tells_which_snapshot_it_started_from() {
         .unwrap();
     assert_eq!(host.host.info(&actor).await.unwrap().status, ActorStatus::Asleep);
     let failed = host.call(&actor, "read", json!([])).await;
-    assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
+    assert!(
+        matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+        "{failed:?}"
+    );
     assert_eq!(from().await, None, "nothing is awake");
     host.host.shutdown().await;
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use stockade::{ActorId, Arguments, Fault, HostError};
+use stockade::{ActorId, Arguments, CallError, Fault, HostError};
 use stockade_testkit::faulty_store::{Fault as StoreFault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -19,7 +19,7 @@ const SPINS: [&str; 2] = ["spin", "spin-in-sql"];
 
 /// Long calls, in wasm and in SQL, each of its own actor.
 struct Hogs {
-    calls: Vec<JoinHandle<Result<Json, HostError>>>,
+    calls: Vec<JoinHandle<Result<Json, CallError>>>,
 }
 
 impl Hogs {
@@ -99,7 +99,10 @@ async fn a_call_that_waits_for_its_turn_ends_with_its_fence() {
         commit.release();
         let ended = tokio::time::timeout(PATIENCE, running).await;
         let ended = ended.unwrap_or_else(|_| panic!("{method} goes on")).unwrap();
-        assert!(matches!(ended, Err(HostError::Fenced { .. })), "{method}: {ended:?}");
+        assert!(
+            matches!(ended, Err(CallError { cause: HostError::Fenced { .. }, .. })),
+            "{method}: {ended:?}"
+        );
     }
     drop(hogs);
     winner.host.shutdown().await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
-use stockade::{ActorId, Arguments, HostError, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Reply};
 use stockade_depot::{Generation, Reason};
 use stockade_testkit::capture::{Capture, capture};
 use stockade_testkit::faulty_store::{Fault, Step};
@@ -44,7 +44,7 @@ impl Loss {
         Self { _site: site, old, new, actor, log }
     }
 
-    fn call(&self, method: &str, arguments: Json) -> JoinHandle<Result<Reply, HostError>> {
+    fn call(&self, method: &str, arguments: Json) -> JoinHandle<Result<Reply, CallError>> {
         let (host, actor) = (self.old.host.clone(), self.actor.clone());
         let method = method.to_owned();
         tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
@@ -98,7 +98,7 @@ impl Loss {
     }
 }
 
-async fn told(what: &str, call: JoinHandle<Result<Reply, HostError>>) -> HostError {
+async fn told(what: &str, call: JoinHandle<Result<Reply, CallError>>) -> CallError {
     match tokio::time::timeout(SOON, call).await.unwrap_or_else(|_| panic!("{what} hangs")) {
         Ok(Err(error)) => error,
         Ok(Ok(reply)) => panic!("{what}: a fenced generation was heard: {}", reply.to_json()),
@@ -108,9 +108,9 @@ async fn told(what: &str, call: JoinHandle<Result<Reply, HostError>>) -> HostErr
 
 /// Asserts that the caller knows: another generation owns the database, and the caller's own call
 /// wrote nothing that was kept, or nothing at all.
-fn assert_fenced(what: &str, error: &HostError, verdict: Option<Verdict>) {
-    assert!(matches!(error, HostError::Fenced { .. }), "{what}: {error:?}");
-    assert_eq!(error.verdict(), verdict, "{what}: {error:?}");
+fn assert_fenced(what: &str, error: &CallError, verdict: Option<Verdict>) {
+    assert!(matches!(error.cause, HostError::Fenced { .. }), "{what}: {error:?}");
+    assert_eq!(error.verdict, verdict, "{what}: {error:?}");
     let advice = if verdict.is_some() { Retry::UnknownOutcome } else { Retry::Reroute };
     assert_eq!(error.retry(), advice, "{what}");
 }
@@ -139,7 +139,7 @@ async fn known_by_a_commit() {
             let what = format!("{method}, queued call {n}");
             match told(&what, call).await {
                 // The call arrived when the end was over already.
-                HostError::Elsewhere { .. } => {}
+                CallError { cause: HostError::Elsewhere { .. }, .. } => {}
                 error => assert_fenced(&what, &error, None),
             }
         }
@@ -159,7 +159,7 @@ async fn known_by_a_read() {
     read.release();
     assert_fenced("running", &told("running", running).await, None);
     match told("queued", queued).await {
-        HostError::Elsewhere { .. } => {}
+        CallError { cause: HostError::Elsewhere { .. }, .. } => {}
         error => assert_fenced("queued", &error, None),
     }
     loss.assert_ended(Generation(2), "read of page").await;
@@ -184,7 +184,7 @@ async fn known_by_a_confirmation() {
     let after = loss.call("count", json!([]));
     assert_fenced("running", &told("running", running).await, None);
     let error = told("after", after).await;
-    assert!(matches!(error, HostError::Elsewhere { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Elsewhere { .. }), "{error:?}");
     loss.assert_ended(Generation(2), "confirm").await;
     loss.end().await;
 }
@@ -223,7 +223,7 @@ async fn a_dead_generation_begins_no_call() {
     assert_fenced("writing", &told("writing", writing).await, Some(Verdict::NotCommitted));
     for chat in chats {
         match told("queued", chat).await {
-            HostError::Elsewhere { .. } => {}
+            CallError { cause: HostError::Elsewhere { .. }, .. } => {}
             error => assert_fenced("queued", &error, None),
         }
     }

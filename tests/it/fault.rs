@@ -8,7 +8,7 @@ mod steps;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use stockade::{ActorId, Arguments, Fault, HostError};
+use stockade::{ActorId, Arguments, CallError, Fault, HostError};
 use stockade_testkit::faulty_store::{self, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
@@ -329,7 +329,7 @@ async fn a_test_of_ones_own_uses_the_same_faults() {
     let increment = || host.host.call(&alice, "increment", Arguments::Json(json!([5])));
     assert_eq!(increment().await.unwrap().to_json(), json!({"ok": 5}));
     host.host.fault(&alice, Fault::Fence).await.unwrap();
-    assert!(matches!(increment().await, Err(HostError::Fenced { .. })));
+    assert!(matches!(increment().await, Err(CallError { cause: HostError::Fenced { .. }, .. })));
     host.host.fault(&alice, Fault::LostReply { count: 1 }).await.unwrap();
     assert_eq!(increment().await.unwrap().to_json(), json!({"ok": 10}));
     assert_eq!(host.host.clear_faults(&alice).await.unwrap(), []);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use stockade::{ActorId, Arguments, HostError, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Reply};
 use stockade_depot::{Generation, Reason, Store};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -49,9 +49,9 @@ impl Duel {
     }
 }
 
-fn assert_fenced(answer: &Result<Json, HostError>) {
+fn assert_fenced(answer: &Result<Json, CallError>) {
     match answer {
-        Err(HostError::Fenced { mismatch, .. }) => {
+        Err(CallError { cause: HostError::Fenced { mismatch, .. }, .. }) => {
             assert!(mismatch.actual.0 > mismatch.expected.0, "{mismatch:?}");
         }
         other => panic!("expected a fence mismatch, heard {other:?}"),
@@ -128,8 +128,8 @@ async fn fence_mismatch_ends_the_generation_once() {
     let mut fenced = 0;
     while let Some(answer) = calls.join_next().await {
         match answer.unwrap() {
-            Err(HostError::Fenced { .. }) => fenced += 1,
-            Err(HostError::Elsewhere { .. }) => {}
+            Err(CallError { cause: HostError::Fenced { .. }, .. }) => fenced += 1,
+            Err(CallError { cause: HostError::Elsewhere { .. }, .. }) => {}
             other => panic!("a fenced generation was heard: {:?}", other.map(|r| r.to_json())),
         }
     }
@@ -139,7 +139,10 @@ async fn fence_mismatch_ends_the_generation_once() {
     // The end is recorded once, seals nothing, and nothing more is sent for that generation.
     let commits = duel.old.store.calls(Step::Commit);
     let later = duel.old.call(&duel.actor, "put", json!([99])).await;
-    assert!(matches!(later, Err(HostError::Elsewhere { .. })), "{later:?}");
+    assert!(
+        matches!(later, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+        "{later:?}"
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(duel.old.store.calls(Step::Commit), commits);
     assert_eq!(duel.old.store.calls(Step::Seal), 0);
@@ -261,7 +264,9 @@ async fn lost_takeover_answer_has_one_owner() {
         let begun = std::time::Instant::now();
         loop {
             match call(&usurper, 30).await {
-                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                Err(CallError { cause: HostError::Elsewhere { .. }, .. })
+                    if begun.elapsed() < Duration::from_secs(20) =>
+                {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 answer => break answers.push((30, answer)),
@@ -272,8 +277,20 @@ async fn lost_takeover_answer_has_one_owner() {
         for answer in answers {
             match answer {
                 (value, Ok(reply)) => heard.push((value, reply)),
-                (_, Err(HostError::Fenced { .. } | HostError::Superseded { .. })) => {}
-                (_, Err(HostError::Elsewhere { .. } | HostError::Ended { .. })) => {}
+                (
+                    _,
+                    Err(CallError {
+                        cause: HostError::Fenced { .. } | HostError::Superseded { .. },
+                        ..
+                    }),
+                ) => {}
+                (
+                    _,
+                    Err(CallError {
+                        cause: HostError::Elsewhere { .. } | HostError::Ended { .. },
+                        ..
+                    }),
+                ) => {}
                 (value, Err(error)) => panic!("{fault:?} {value}: {error:?}"),
             }
         }
@@ -339,7 +356,9 @@ async fn a_live_owner_is_left_alone() {
     let actor = actor(guest::REVOKE_HOARDER, "one");
     first.ok(&actor, "put", json!([1])).await;
     match second.call(&actor, "get", json!([])).await {
-        Err(HostError::Elsewhere { address, .. }) => assert_eq!(address, "host-0"),
+        Err(CallError { cause: HostError::Elsewhere { address, .. }, .. }) => {
+            assert_eq!(address, "host-0")
+        }
         other => panic!("{other:?}"),
     }
     // An operator of the other host does not get "asleep" as the state.
@@ -350,7 +369,10 @@ async fn a_live_owner_is_left_alone() {
     let young = self::actor(guest::REVOKE_HOARDER, "young");
     newcomer.ok(&young, "put", json!([2])).await;
     let answer = first.call(&young, "get", json!([])).await;
-    assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+        "{answer:?}"
+    );
     newcomer.host.shutdown().await;
     assert_eq!(first.ok(&young, "get", json!([])).await, json!(2));
 

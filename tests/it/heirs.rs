@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::host::ActorStatus;
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_depot::{Generation, Head, NodeSession, Reason, Store};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -88,7 +88,10 @@ async fn an_heir_begins_once() {
     assert_eq!(generation(&host, &actor).await, 2);
     let taken = host.store.calls(Step::TakeOver);
     let trapped = host.call(&actor, "trap-now", json!([])).await;
-    assert!(matches!(trapped, Err(HostError::Trapped { .. })), "{trapped:?}");
+    assert!(
+        matches!(trapped, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+        "{trapped:?}"
+    );
     let info = host.host.info(&actor).await.unwrap();
     assert_eq!((info.generation, info.sealed), (Generation(2), false), "it has lived");
     assert_eq!(write(&host, &actor).await, json!(2));
@@ -107,7 +110,10 @@ async fn crashes_of_a_life_are_not_forgotten_with_an_heir() {
     let (host, actor) = asleep(&site).await;
     for _ in 0..2 {
         let trapped = host.call(&actor, "trap-now", json!([])).await;
-        assert!(matches!(trapped, Err(HostError::Trapped { .. })), "{trapped:?}");
+        assert!(
+            matches!(trapped, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+            "{trapped:?}"
+        );
     }
     assert_eq!(read(&host, &actor).await, json!(1));
     // One crash since the takeover that counted the first one.
@@ -187,7 +193,10 @@ async fn an_heir_that_is_not_claimed_may_be_taken_and_is_never_heard_again() {
     assert_eq!(write(&there, &actor).await, json!(2));
     for method in ["read", "write"] {
         let refused = here.call(&actor, method, json!([])).await;
-        let lost = matches!(refused, Err(HostError::Fenced { .. } | HostError::Elsewhere { .. }));
+        let lost = matches!(
+            refused,
+            Err(CallError { cause: HostError::Fenced { .. } | HostError::Elsewhere { .. }, .. })
+        );
         assert!(lost, "{method}: {refused:?}");
     }
     assert_eq!(read(&there, &actor).await, json!(2));

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use stockade::Exhausted;
 use stockade::error::TrapLimit;
 use stockade::host::SqlRequest;
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_depot::Reason;
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -39,7 +39,7 @@ impl Stand {
     }
 
     /// Runs a method while the neighbour answers; then checks that the actor itself still works.
-    async fn spend(&self, method: &str, arguments: Json) -> Result<Json, HostError> {
+    async fn spend(&self, method: &str, arguments: Json) -> Result<Json, CallError> {
         let (host, hostile) = (self.host.host.clone(), self.hostile.clone());
         let name = method.to_owned();
         let begun = Instant::now();
@@ -78,11 +78,15 @@ impl Stand {
 async fn endless_loops_end_at_the_deadline() {
     let stand = Stand::new(|limits| limits.call_time_ms = 400).await;
     let answer = stand.spend("spin", json!([])).await;
-    assert!(matches!(answer, Err(HostError::BudgetExhausted { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::BudgetExhausted { .. }, .. })),
+        "{answer:?}"
+    );
     for method in ["spin-in-sql", "spin-in-join"] {
         let answer = stand.spend(method, json!([])).await;
-        let ended = matches!(&answer, Err(HostError::BudgetExhausted { .. }))
-            || format!("{answer:?}").contains("Interrupted");
+        let ended =
+            matches!(&answer, Err(CallError { cause: HostError::BudgetExhausted { .. }, .. }))
+                || format!("{answer:?}").contains("Interrupted");
         assert!(ended, "{method}: {answer:?}");
     }
     stand.host.host.shutdown().await;
@@ -118,7 +122,10 @@ async fn memory_and_stack_are_bounded() {
     let pages = stand.spend("grow", json!([])).await.unwrap().as_u64().unwrap();
     assert!(pages * 65_536 < 16 << 20, "{pages} pages");
     let answer = stand.spend("recurse", json!([100_000_000])).await;
-    assert!(matches!(answer, Err(HostError::Trapped { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+        "{answer:?}"
+    );
     let answer = stand.spend("answer", json!([64 << 20])).await;
     assert!(answer.is_err(), "{answer:?}");
     stand.host.host.shutdown().await;
@@ -133,7 +140,10 @@ async fn replies_and_payloads_are_bounded() {
     .await;
     assert!(stand.spend("answer", json!([5_000])).await.is_ok());
     let answer = stand.spend("answer", json!([50_000])).await;
-    assert!(matches!(answer, Err(HostError::ReplyTooLarge { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::ReplyTooLarge { .. }, .. })),
+        "{answer:?}"
+    );
     stand.host.host.shutdown().await;
 }
 
@@ -180,7 +190,10 @@ async fn the_database_and_its_commits_are_bounded() {
 async fn an_interrupt_that_is_swallowed_is_not_survived() {
     let stand = Stand::new(|limits| limits.call_time_ms = 400).await;
     let answer = stand.spend("swallow-interrupts", json!([])).await;
-    let of_time = matches!(answer, Err(HostError::BudgetExhausted { which: Exhausted::Time, .. }));
+    let of_time = matches!(
+        answer,
+        Err(CallError { cause: HostError::BudgetExhausted { which: Exhausted::Time, .. }, .. })
+    );
     assert!(of_time, "{answer:?}");
     // The same when another allowance runs out: it stays used up for the rest of the call.
     let stand = Stand::new(|limits| {
@@ -189,7 +202,10 @@ async fn an_interrupt_that_is_swallowed_is_not_survived() {
     })
     .await;
     let answer = stand.spend("swallow-interrupts", json!([])).await;
-    assert!(matches!(answer, Err(HostError::BudgetExhausted { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CallError { cause: HostError::BudgetExhausted { .. }, .. })),
+        "{answer:?}"
+    );
     stand.host.host.shutdown().await;
 }
 
@@ -202,8 +218,9 @@ async fn work_on_large_values_ends_at_the_deadline() {
         [("match-large-texts", json!([15 << 20])), ("work-on-large-values", json!([]))]
     {
         let answer = stand.spend(method, arguments).await;
-        let ended = matches!(&answer, Err(HostError::BudgetExhausted { .. }))
-            || format!("{answer:?}").contains("Interrupted");
+        let ended =
+            matches!(&answer, Err(CallError { cause: HostError::BudgetExhausted { .. }, .. }))
+                || format!("{answer:?}").contains("Interrupted");
         assert!(ended, "{method}: {answer:?}");
     }
     stand.host.host.shutdown().await;
@@ -234,14 +251,14 @@ async fn traps_at_a_limit_name_it() {
     let error = stand.spend("outgrow", json!([])).await.unwrap_err();
     let limit = Some(TrapLimit::Memory);
     assert!(
-        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        matches!(&error.cause, HostError::Trapped { crash, .. } if crash.limit == limit),
         "{error:?}"
     );
     assert_eq!(error.body().details["limit"], "memory");
     // The guest's stack in linear memory ends before that of the engine: this is no limit of the
     // host.
     let error = stand.spend("recurse", json!([100_000_000])).await.unwrap_err();
-    assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::Trapped { .. }), "{error:?}");
     stand.host.host.shutdown().await;
 }
 
@@ -265,7 +282,8 @@ async fn wasi_handles_are_bounded() {
         let hostile = actor(guest::HOSTILE_HOOKS, method);
         let error = host.call(&hostile, method, json!([])).await.unwrap_err();
         let limit = Some(TrapLimit::WasiHandles);
-        let named = matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit);
+        let named =
+            matches!(&error.cause, HostError::Trapped { crash, .. } if crash.limit == limit);
         assert!(named, "{method}: {error:?}");
         host.call(&neighbour, "hello", json!([])).await.unwrap();
         host.call(&hostile, "hello", json!([])).await.unwrap();
@@ -300,7 +318,7 @@ async fn huge_parameters_and_rows_that_lie_are_refused() {
     }
     // More than the host copies for one call: a trap, since no error could be returned.
     let answer = stand.spend("huge-parameter", json!([140 << 20])).await;
-    let trapped = matches!(&answer, Err(HostError::Trapped { crash, .. }) if crash.limit.is_none());
+    let trapped = matches!(&answer, Err(CallError { cause: HostError::Trapped { crash, .. }, .. }) if crash.limit.is_none());
     assert!(trapped, "{answer:?}");
     stand.host.host.shutdown().await;
 }
@@ -363,7 +381,11 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     new.take_over_and_call(&stand.hostile, "hello", json!([])).await.unwrap();
     commit.release();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
-    assert!(matches!(ended, Err(HostError::Fenced { .. })), "{:?}", ended.map(|_| ()));
+    assert!(
+        matches!(ended, Err(CallError { cause: HostError::Fenced { .. }, .. })),
+        "{:?}",
+        ended.map(|_| ())
+    );
     let running = call(&stand.host, &stand.neighbour);
     while stand.host.host.info(&stand.neighbour).await.unwrap().txid.0 == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -371,7 +393,10 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
     // Long before its own deadline, and not by its fault.
-    let stopped = matches!(ended, Err(HostError::Ended { reason: Reason::Operator, .. }));
+    let stopped = matches!(
+        ended,
+        Err(CallError { cause: HostError::Ended { reason: Reason::Operator, .. }, .. })
+    );
     assert!(stopped, "{:?}", ended.map(|_| ()));
     let state = stand.host.host.info(&stand.neighbour).await.unwrap();
     assert_eq!(state.restarts, 0, "it did not crash");
@@ -403,10 +428,10 @@ async fn a_full_mailbox_says_so() {
     let (mut refused, mut spent) = (0, 0);
     while let Some(answer) = calls.join_next().await {
         match answer.unwrap() {
-            Err(HostError::Overloaded { .. }) => refused += 1,
-            Err(HostError::BudgetExhausted { .. }) => spent += 1,
+            Err(CallError { cause: HostError::Overloaded { .. }, .. }) => refused += 1,
+            Err(CallError { cause: HostError::BudgetExhausted { .. }, .. }) => spent += 1,
             // The breaker of a crash loop may open before all calls have run.
-            Err(HostError::CrashLooping { .. }) => {}
+            Err(CallError { cause: HostError::CrashLooping { .. }, .. }) => {}
             other => panic!("{other:?}"),
         }
     }

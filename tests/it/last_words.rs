@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::SqlRequest;
-use stockade::{ActorId, Arguments, HostError};
+use stockade::{ActorId, Arguments, CallError, HostError};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -149,7 +149,7 @@ fn fields_are_fields_and_each_record_is_one_line() {
 
 // --- advice, and what a failed start leaves --------------------------------------------------------------
 
-async fn advice(host: &TestHost, actor: &ActorId, method: &str) -> (HostError, Retry) {
+async fn advice(host: &TestHost, actor: &ActorId, method: &str) -> (CallError, Retry) {
     let error = host.call(actor, method, json!([])).await.expect_err("it fails");
     let retry = error.retry();
     (error, retry)
@@ -174,9 +174,9 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
         host.ok(&sick, "start-as", json!([what])).await;
         host.host.stop(&sick).await.unwrap();
         let (error, retry) = advice(&host, &sick, "read").await;
-        assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+        assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
         assert_eq!(retry, Retry::Fix, "{what}: {error:?}");
-        let words = error.crash().map(|crash| crash.last_words.clone()).unwrap_or_default();
+        let words = error.cause.crash().map(|crash| crash.last_words.clone()).unwrap_or_default();
         assert_eq!(words.contains("told to trap"), what == "trap", "{words}");
         let exit = host.host.info(&sick).await.unwrap().last_exit.unwrap();
         let crash = exit.crash.map(|crash| crash.last_words.clone()).unwrap_or_default();
@@ -201,7 +201,7 @@ async fn an_actor_that_could_not_start_was_never_there() {
         // The same on every attempt: no crash is counted, because the actor does not exist.
         for _ in 0..3 {
             let (error, retry) = advice(&host, &unborn, "read").await;
-            assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+            assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
             assert_eq!(retry, Retry::Fix);
             let missing = host.host.info(&unborn).await;
             assert!(matches!(missing, Err(HostError::ActorMissing { .. })), "{missing:?}");
@@ -245,7 +245,10 @@ async fn keeps_what_is_anothers(step: Step, nth: u64, made_again: bool) {
     }
     removal.release();
     let failed = failing.await.unwrap();
-    assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
+    assert!(
+        matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+        "{failed:?}"
+    );
     let request = SqlRequest { sql: "SELECT n FROM counter".into(), ..SqlRequest::default() };
     let rows = other.host.sql(&unborn, request).await.unwrap().rows;
     assert_eq!(format!("{rows:?}"), "[[Integer(5)]]", "{step:?}, {made_again}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SqlRequest};
-use stockade::{ActorId, HostError, Manifest};
+use stockade::{ActorId, CallError, HostError, Manifest};
 use stockade_depot::{Reason, Store};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -121,7 +121,10 @@ async fn after_a_trap_the_next_call_works() {
         ("trap-in-transaction", 2),
     ] {
         let answer = host.call(&actor, method, json!([])).await;
-        assert!(matches!(answer, Err(HostError::Trapped { .. })), "{method}: {answer:?}");
+        assert!(
+            matches!(answer, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+            "{method}: {answer:?}"
+        );
         assert_eq!(host.ok(&actor, "read", json!([])).await, json!(rows), "{method}");
         assert_eq!(host.call(&actor, "runs", json!([])).await.unwrap(), json!(1), "{method}");
     }
@@ -140,7 +143,10 @@ async fn an_actor_that_cannot_start_says_why_and_hurts_no_other() {
         host.ok(&sick, "start-as", json!([what])).await;
         host.host.stop(&sick).await.unwrap();
         let answer = host.call(&sick, "read", json!([])).await;
-        assert!(matches!(answer, Err(HostError::StartFailed { .. })), "{what}: {answer:?}");
+        assert!(
+            matches!(answer, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+            "{what}: {answer:?}"
+        );
         host.ok(&healthy, "add", json!([1])).await;
     }
     host.host.shutdown().await;
@@ -164,7 +170,7 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
 
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Upgraded"));
     let old = host.call(&actor, "write", json!([])).await;
-    assert!(matches!(old, Err(HostError::MethodMissing(_))), "{old:?}");
+    assert!(matches!(old, Err(CallError { cause: HostError::MethodMissing(_), .. })), "{old:?}");
     // The new component finds the old one's data.
     let request = SqlRequest { sql: "SELECT count(*) FROM t".into(), ..SqlRequest::default() };
     let reply = host.host.sql(&actor, request).await.unwrap();
@@ -181,7 +187,7 @@ async fn create_is_not_open() {
     let nobody = actor(guest::LIFECYCLE_TRAP, "nobody");
     let missing = |error: HostError| matches!(error, HostError::ActorMissing { .. });
     let request = SqlRequest { sql: "SELECT 1".into(), write: true, ..SqlRequest::default() };
-    assert!(missing(host.host.sql(&nobody, request).await.unwrap_err()));
+    assert!(missing(host.host.sql(&nobody, request).await.unwrap_err().cause));
     assert!(missing(host.host.info(&nobody).await.unwrap_err()));
     assert!(missing(host.host.stop(&nobody).await.unwrap_err()));
     assert!(missing(host.host.destroy(&nobody).await.unwrap_err()));
@@ -189,9 +195,12 @@ async fn create_is_not_open() {
     assert!(missing(host.host.export(&nobody).await.err().unwrap()));
     // A call that is refused before it runs does not create an actor either.
     let ill = host.call(&nobody, "read", json!(["too", "many"])).await;
-    assert!(matches!(ill, Err(HostError::Arguments(_))), "{ill:?}");
+    assert!(matches!(ill, Err(CallError { cause: HostError::Arguments(_), .. })), "{ill:?}");
     let unknown = host.call(&nobody, "no-such-method", json!([])).await;
-    assert!(matches!(unknown, Err(HostError::MethodMissing(_))), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(CallError { cause: HostError::MethodMissing(_), .. })),
+        "{unknown:?}"
+    );
     assert!(host.host.actors(None, None, 10).await.unwrap().is_empty());
     assert!(host.store.actor(&nobody).await.unwrap().is_none());
 

@@ -6,18 +6,18 @@ use futures_util::future::join_all;
 use serde_json::json;
 use stockade::error::{Code, Retry};
 use stockade::host::SqlRequest;
-use stockade::{HostError, Manifest};
+use stockade::{CallError, Manifest};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
 /// A liveness bound, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn create(host: &TestHost, key: &str) -> Result<(), HostError> {
+async fn create(host: &TestHost, key: &str) -> Result<(), CallError> {
     host.call(&actor(guest::COUNTER, key), "increment", json!([1])).await.map(drop)
 }
 
-fn assert_quota(error: &HostError, quota: &str) {
+fn assert_quota(error: &CallError, quota: &str) {
     assert_eq!((error.code(), error.retry()), (Code::QuotaReached, Retry::Fix), "{error}");
     assert_eq!(error.body().details["quota"], quota, "{error}");
 }
@@ -132,7 +132,7 @@ async fn a_kind_gets_no_more_actors_a_second_than_its_quota() {
     host.deploy_with(guest::COUNTER, |limits| limits.creates_per_s = 1).await;
     let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
     let all = join_all(keys.iter().map(|key| create(&host, key))).await;
-    let refused: Vec<HostError> = all.into_iter().filter_map(Result::err).collect();
+    let refused: Vec<CallError> = all.into_iter().filter_map(Result::err).collect();
     assert!((1..20).contains(&refused.len()), "{}", refused.len());
     for error in &refused {
         assert_eq!((error.code(), error.retry()), (Code::CreatedTooFast, Retry::Retry), "{error}");

@@ -2,8 +2,8 @@
 //! old.
 
 use serde_json::json;
-use stockade::HostError;
 use stockade::host::SqlRequest;
+use stockade::{CallError, HostError};
 use stockade_depot::Generation;
 use stockade_testkit::faulty_store::Step;
 use stockade_tests::guest;
@@ -61,7 +61,10 @@ async fn an_actor_that_was_destroyed_elsewhere_is_missing_and_can_be_made_anew()
         }
         let request = SqlRequest { sql: "SELECT 1".into(), ..SqlRequest::default() };
         let missing = here.host.sql(&actor, request).await;
-        assert!(matches!(missing, Err(HostError::ActorMissing { .. })), "{missing:?}");
+        assert!(
+            matches!(missing, Err(CallError { cause: HostError::ActorMissing { .. }, .. })),
+            "{missing:?}"
+        );
         assert_eq!(here.ok(&actor, "read", json!([])).await, json!([0, 0]));
         let info = here.host.info(&actor).await.unwrap();
         assert_eq!(info.generation, Generation(1));

@@ -1,7 +1,7 @@
 //! Revoked handles: one of every sort, kept by the guest and used when it should be dead.
 
 use serde_json::json;
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_testkit::faulty_store::Step;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -92,5 +92,5 @@ async fn sql_after_close_is_revoked_not_reopened() {
     host.host.shutdown().await;
     // And the host's own handle: closed means closed.
     let late = host.call(&actor, "get", json!([])).await;
-    assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
+    assert!(matches!(late, Err(CallError { cause: HostError::ShuttingDown, .. })), "{late:?}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::host::{EndStep, ShutdownStep};
-use stockade::{ActorId, Arguments, HostError, Reply};
+use stockade::{ActorId, Arguments, CallError, HostError, Reply};
 use stockade_depot::{Reason, Store, StoreError};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 /// Actors of the storm: as many as a test's host keeps awake.
 const STORM: usize = 60;
 
-type Calling = JoinHandle<Result<Reply, HostError>>;
+type Calling = JoinHandle<Result<Reply, CallError>>;
 
 fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> Calling {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
@@ -102,9 +102,10 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
             Ok(reply) => assert_eq!(reply.to_json(), json!({"ok": 4}), "{actor}"),
             Err(error) => {
                 assert!(n % 2 == 1, "{actor}: {error:?}");
-                let ended = matches!(error, HostError::Ended { reason: Reason::Shutdown, .. });
+                let ended =
+                    matches!(error.cause, HostError::Ended { reason: Reason::Shutdown, .. });
                 assert!(ended, "{actor}: {error:?}");
-                assert_eq!(error.verdict(), Some(Verdict::Committed), "{actor}");
+                assert_eq!(error.verdict, Some(Verdict::Committed), "{actor}");
             }
         }
         rows.insert(actor.clone(), 4);
@@ -114,7 +115,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
             // A queued call whose actor's own call had just ended may have been served.
             Ok(_) => *rows.get_mut(actor).unwrap() += 1,
             Err(error) => {
-                assert!(matches!(error, HostError::ShuttingDown), "{actor}: {error:?}");
+                assert!(matches!(error.cause, HostError::ShuttingDown), "{actor}: {error:?}");
                 assert_eq!(error.retry(), Retry::Retry, "it was never begun");
             }
         }
@@ -151,7 +152,7 @@ async fn a_storm_of_actors_ends_in_order_and_loses_nothing() {
     }
     // Later calls get a typed error, from the host and from its store.
     let late = host.call(&actors[0], "count", json!([])).await;
-    assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
+    assert!(matches!(late, Err(CallError { cause: HostError::ShuttingDown, .. })), "{late:?}");
     assert_eq!(host.store.kinds(None, 9).await, Err(StoreError::Closed));
     drop(host);
 
@@ -202,7 +203,7 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     let error = holding.await.unwrap().expect_err("it was cut off");
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error:?}");
     let error = queued.await.unwrap().expect_err("it was never begun");
-    assert!(matches!(error, HostError::ShuttingDown), "{error:?}");
+    assert!(matches!(error.cause, HostError::ShuttingDown), "{error:?}");
     drop(host);
 
     let store = site.open_store();

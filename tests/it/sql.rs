@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SnapshotOutcome, SqlReply, SqlRequest};
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_depot::Reason;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::Program;
 
-async fn sql(host: &TestHost, actor: &ActorId, sql: &str) -> Result<SqlReply, HostError> {
+async fn sql(host: &TestHost, actor: &ActorId, sql: &str) -> Result<SqlReply, CallError> {
     let (sql, parameters) = (sql.to_owned(), Vec::new());
     let write = !sql.starts_with("SELECT");
     host.host.sql(actor, SqlRequest { sql, parameters, write, rows_max: None }).await
@@ -65,10 +65,19 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     host.host.stop(&actor).await.unwrap();
     for _ in 0..2 {
         let failed = host.call(&actor, "read", json!([])).await;
-        assert!(matches!(failed, Err(HostError::StartFailed { .. })), "{failed:?}");
+        assert!(
+            matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
+            "{failed:?}"
+        );
     }
     let refused = host.call(&actor, "read", json!([])).await;
-    assert!(matches!(refused, Err(HostError::CrashLooping { restarts: 2, .. })), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(CallError { cause: HostError::CrashLooping { restarts: 2, .. }, .. })
+        ),
+        "{refused:?}"
+    );
     let bad = sql(&host, &actor, "SELECT start_as, n FROM counter").await.unwrap();
     assert_eq!(format!("{:?}", bad.rows), r#"[[Text("trap"), Integer(7)]]"#);
     let mended = sql(&host, &actor, "UPDATE counter SET start_as = ''").await.unwrap();
@@ -99,7 +108,10 @@ async fn a_visit_forgets_no_crash() {
     host.ok(&actor, "write", json!([])).await;
     for _ in 0..2 {
         let trapped = host.call(&actor, "trap-now", json!([])).await;
-        assert!(matches!(trapped, Err(HostError::Trapped { .. })), "{trapped:?}");
+        assert!(
+            matches!(trapped, Err(CallError { cause: HostError::Trapped { .. }, .. })),
+            "{trapped:?}"
+        );
     }
     for _ in 0..3 {
         let rows = sql(&host, &actor, "SELECT count(*) FROM t").await.unwrap().rows;
@@ -155,7 +167,10 @@ async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
     host.deploy_with(guest::LIFECYCLE_TRAP, |limits| limits.sql_steps_max = 100_000).await;
     let actor = actor(guest::LIFECYCLE_TRAP, "plain");
     let nobody = sql(&host, &actor, "SELECT 1").await;
-    assert!(matches!(nobody, Err(HostError::ActorMissing { .. })), "{nobody:?}");
+    assert!(
+        matches!(nobody, Err(CallError { cause: HostError::ActorMissing { .. }, .. })),
+        "{nobody:?}"
+    );
     host.ok(&actor, "write", json!([])).await;
     host.host.stop(&actor).await.unwrap();
     assert_eq!(sql(&host, &actor, "INSERT INTO t VALUES (2)").await.unwrap().changes, 1);
@@ -164,9 +179,9 @@ async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
                    INSERT INTO t SELECT i FROM n";
     let stopped = sql(&host, &actor, endless).await;
-    assert!(matches!(stopped, Err(HostError::Sql { .. })), "{stopped:?}");
+    assert!(matches!(stopped, Err(CallError { cause: HostError::Sql { .. }, .. })), "{stopped:?}");
     let open = sql(&host, &actor, "BEGIN; DELETE FROM t").await;
-    assert!(matches!(open, Err(HostError::Sql { .. })), "{open:?}");
+    assert!(matches!(open, Err(CallError { cause: HostError::Sql { .. }, .. })), "{open:?}");
     assert_eq!(host.host.awake(), 0);
     assert_eq!(host.ok(&actor, "read", json!([])).await, json!(2));
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Woken"));
@@ -184,7 +199,10 @@ async fn an_actor_that_lives_elsewhere_is_not_visited() {
     let other = site.usurper().start().await;
     other.ok(&actor, "write", json!([])).await;
     let refused = sql(&host, &actor, "INSERT INTO t VALUES (3)").await;
-    assert!(matches!(refused, Err(HostError::Elsewhere { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+        "{refused:?}"
+    );
     assert_eq!(other.ok(&actor, "read", json!([])).await, json!(2));
     other.host.shutdown().await;
     assert_eq!(sql(&host, &actor, "INSERT INTO t VALUES (3)").await.unwrap().changes, 1);

@@ -3,6 +3,7 @@
 //! Each test collects every offence before it fails, so one run names all of them. The rules about
 //! sources look at the text with comments and strings blanked out (see `source`).
 
+mod circles;
 mod documents;
 mod layers;
 mod paths;
@@ -182,6 +183,11 @@ fn modules_look_down_only() {
 }
 
 #[test]
+fn nothing_is_read_in_a_circle() {
+    check("files of a room, and rooms, name each other one way", circles::offences(&sources()));
+}
+
+#[test]
 fn packages_look_down_only() {
     check("packages look down only", layers::package_offences());
 }
@@ -318,6 +324,22 @@ mod bite {
         assert_eq!(path("host/depot/tests/session/main.rs", "../../../src/grip.rs").len(), 1);
         let said = source("host/src/lib.rs", "//! #[path = \"../depot/src/fence.rs\"]\n");
         assert!(paths::offences(&[said]).is_empty());
+    }
+
+    #[test]
+    fn a_circle_is_found() {
+        let file = |name: &str, text: &str| source(&format!("host/src/{name}.rs"), text);
+        let own = file("actor/mod", "mod a;\nmod b;\npub use b::B;\n");
+        let (a, b) = (file("actor/a", "use super::B;\n"), file("actor/b", "struct B;\n"));
+        assert!(circles::offences(&[own.clone(), a.clone(), b]).is_empty());
+        let back = file("actor/b", "use crate::actor::a::A;\n");
+        assert_eq!(circles::offences(&[own.clone(), a.clone(), back]).len(), 2);
+        let uses = file("actor/mod", "mod a;\nuse a::A;\nstruct Own(A);\n");
+        let of_own = file("actor/a", "use super::Own;\n");
+        assert_eq!(circles::offences(&[uses, of_own]).len(), 2);
+        let rooms =
+            [file("kinds", "use crate::membership;\n"), file("membership", "use crate::kinds;\n")];
+        assert_eq!(circles::offences(&rooms).len(), 2);
     }
 
     #[test]

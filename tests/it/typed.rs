@@ -1,7 +1,7 @@
 //! Typed methods: every WIT type in JSON and WAVE, and arguments that do not fit.
 
 use serde_json::{Value as Json, json};
-use stockade::{Arguments, HostError};
+use stockade::{Arguments, CallError, HostError};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::Program;
@@ -153,7 +153,7 @@ async fn refused(
 ) {
     let shown = format!("{method} {arguments:?}");
     match host.host.call(actor, method, arguments).await {
-        Err(HostError::Arguments(error)) => {
+        Err(CallError { cause: HostError::Arguments(error), .. }) => {
             let text = error.to_string();
             for word in words {
                 assert!(text.contains(word), "{shown}: {text:?} does not name {word:?}");

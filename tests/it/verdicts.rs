@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_testkit::faulty_store::{Armed, Fault, Point, Step, points_of};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
@@ -35,7 +35,7 @@ async fn follow_advice(hosts: [&TestHost; 2], actor: &ActorId) -> End {
             Retry::Retry => {}
             Retry::Reroute => at = 1 - at,
             Retry::Fix | Retry::Never | Retry::UnknownOutcome => {
-                return End::Stopped(error.verdict());
+                return End::Stopped(error.verdict);
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -103,7 +103,10 @@ async fn check(point: Point, rival: bool) {
 
 async fn take_over(new: &TestHost, actor: &ActorId) {
     match new.take_over_and_call(actor, "count", json!([])).await {
-        Ok(_) | Err(HostError::Superseded { .. } | HostError::Fenced { .. }) => {}
+        Ok(_)
+        | Err(CallError {
+            cause: HostError::Superseded { .. } | HostError::Fenced { .. }, ..
+        }) => {}
         Err(error) => panic!("{error:?}"),
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use stockade::host::ExitInfo;
 use stockade::limits::{HostLimits, Limits};
-use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Manifest};
+use stockade::{ActorId, Arguments, CallError, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
 use stockade_testkit::faulty_store::FaultyStore;
 use tempfile::TempDir;
@@ -206,7 +206,7 @@ impl TestHost {
         actor: &ActorId,
         method: &str,
         arguments: Json,
-    ) -> Result<Json, HostError> {
+    ) -> Result<Json, CallError> {
         let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
         Ok(reply.to_json())
     }
@@ -226,11 +226,13 @@ impl TestHost {
         actor: &ActorId,
         method: &str,
         arguments: Json,
-    ) -> Result<Json, HostError> {
+    ) -> Result<Json, CallError> {
         let begun = Instant::now();
         loop {
             match self.call(actor, method, arguments.clone()).await {
-                Err(HostError::Elsewhere { .. }) if begun.elapsed() < Duration::from_secs(20) => {
+                Err(CallError { cause: HostError::Elsewhere { .. }, .. })
+                    if begun.elapsed() < Duration::from_secs(20) =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 answer => return answer,
@@ -241,7 +243,10 @@ impl TestHost {
     /// Asserts that another host owns the actor, and that this host says so.
     pub async fn assert_elsewhere(&self, actor: &ActorId, method: &str) {
         let answer = self.call(actor, method, json!([])).await;
-        assert!(matches!(answer, Err(HostError::Elsewhere { .. })), "{actor}: {answer:?}");
+        assert!(
+            matches!(answer, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
+            "{actor}: {answer:?}"
+        );
     }
 
     /// How the actor's last generation ended here; waits until an exit is recorded.

@@ -28,7 +28,9 @@ async fn main() -> Result<()> {
 
     // An error says what to do: in this case, correct the arguments.
     match alice.call("increment", ("five",)).await {
-        Err(error @ HostError::Arguments(_)) => println!("{}: {error}", error.retry().as_str()),
+        Err(error) if matches!(error.cause, HostError::Arguments(_)) => {
+            println!("{}: {error}", error.retry().as_str());
+        }
         other => println!("{:?}", other?.to_json()),
     }
 

@@ -2,8 +2,9 @@
 //!
 //! An answer leaves when (a) every commit made before it is durable and (b) the store has confirmed
 //! the fence by an answer to a request that was sent after the call began. A durable commit of the
-//! call itself is such an answer, and so is the takeover of a generation that was begun for the call,
-//! or the look at the head that its heir began with; a call without any of them asks the store.
+//! call itself is such an answer, and so is the takeover of a generation that was begun for the
+//! call, or the look at the head that a reserved one began with; a call without any of them asks
+//! the store.
 //!
 //! ```text
 //!  Gate::enter ── guest runs, commits are accepted ── Gate::pass ──> durable(marks) ──> answer
@@ -32,7 +33,7 @@ impl Gate {
     }
 
     /// As `enter`, of the call that the generation was begun for: the takeover, or the look at the
-    /// head that its heir began with, was asked for after the call began.
+    /// head that a reserved one began with, was asked for after the call began.
     #[must_use]
     pub fn enter_first(session: &Session) -> Self {
         Self { confirmed: true, ..Self::enter(session) }

@@ -1,56 +1,32 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits by itself (`leaving.rs`), so that the next call runs while the
-//! former one's sync is under way. They belong to the generation, whatever runtime they end on
+//! One that cannot leave at once waits by itself (`crate::eager`), so that the next call runs while
+//! the former one's sync is under way. They belong to the generation, whatever runtime they end on
 //! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They
 //! are not cancelled: each ends with its verdict, at the store's deadlines at the latest.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use stockade_depot::gate::Waiting;
-use stockade_depot::{Cause, Generation, Txid};
+use stockade_depot::{Cause, Generation};
 use tokio::runtime::Handle;
 
-use super::bill::{Bill, micros};
-use super::call::Answer;
-use super::cause::{damage, error_of, with_verdict};
-use super::leaving::Leaving;
+use super::answer::{Answer, Called};
 use super::reply::Reply;
 use super::results::Results;
 use super::trace::Trace;
-use crate::error::HostError;
+use crate::eager::Eager;
+use crate::error::CallError;
 use crate::typed::Method;
-
-/// An answer that has passed the gate.
-#[derive(Debug)]
-pub struct Heard<T> {
-    /// What was answered.
-    pub value: T,
-    /// The life that answered.
-    pub generation: Generation,
-    /// The newest durable commit when it left.
-    pub txid: Txid,
-    /// What it has cost.
-    pub bill: Bill,
-}
-
-/// A method's results.
-pub struct Called {
-    /// The method that ran.
-    pub method: Arc<Method>,
-    /// Its results.
-    pub results: Results,
-}
 
 /// The answers of one generation that are not heard yet. Dropping it drops them unheard.
 pub struct Answers {
     generation: Generation,
-    waiting: FuturesUnordered<Leaving>,
+    waiting: FuturesUnordered<Eager>,
     proven: Arc<AtomicBool>,
 }
 
@@ -104,14 +80,14 @@ impl Answers {
     pub fn lost<T: Send + 'static>(&mut self, cause: Cause, waiting: Waiting, reply: Reply<T>) {
         self.leave(None, async move {
             let verdict = waiting.verdict().await;
-            reply.send(Err(error_of(&cause, verdict)));
+            reply.send(Err(CallError::of_death(&cause, verdict)));
         });
     }
 
     /// `home`: the runtime to wait on, if that is not this one.
     fn leave(&self, home: Option<Handle>, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(leaving) = Leaving::begin(home.unwrap_or_else(Handle::current), work) {
-            self.waiting.push(leaving);
+        if let Some(waits) = Eager::begin(home.unwrap_or_else(Handle::current), work) {
+            self.waiting.push(waits);
         }
     }
 
@@ -131,35 +107,6 @@ impl Answers {
     /// Waits until every answer is heard or refused.
     pub async fn join(&mut self) {
         while self.waiting.next().await.is_some() {}
-    }
-}
-
-impl<T> Answer<T> {
-    /// Waits in front of the gate. What it then is may be told.
-    pub async fn heard<U>(
-        self,
-        generation: Generation,
-        queue_us: u64,
-        shape: impl FnOnce(T) -> U,
-    ) -> Result<Heard<U>, HostError> {
-        let Answer { outcome, waiting, mut bill } = self;
-        let since = Instant::now();
-        let passed = waiting.pass().await;
-        bill.queue_us = queue_us;
-        bill.gate_us = micros(since.elapsed());
-        match (passed, outcome) {
-            (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
-            (Ok(_), Err(error)) => {
-                let verdict = waiting.verdict().await;
-                // SQL only says that it was revoked.
-                let damaged = waiting.cause().filter(|cause| damage(cause).is_some());
-                Err(damaged.map_or_else(
-                    || with_verdict(error, verdict),
-                    |cause| error_of(&cause, verdict),
-                ))
-            }
-            (Err(cause), _) => Err(error_of(&cause, waiting.verdict().await)),
-        }
     }
 }
 

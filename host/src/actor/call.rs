@@ -8,6 +8,7 @@ use stockade_depot::Reason;
 use stockade_depot::gate::{Gate, Waiting};
 use wasmtime::component::Val;
 
+use super::answer::Answer;
 use super::bill::{Bill, micros};
 use super::generation::Generation;
 use super::results::Results;
@@ -15,16 +16,6 @@ use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
 use crate::typed::Method;
-
-/// What a guest's call left behind, not yet heard.
-pub struct Answer<T> {
-    /// The value, or why there is none. The generation goes on.
-    pub outcome: Result<T, HostError>,
-    /// What must happen before it may leave.
-    pub waiting: Waiting,
-    /// What it has cost, the gate excepted.
-    pub bill: Bill,
-}
 
 /// How a call left the generation.
 pub enum CallEnd {
@@ -76,8 +67,8 @@ impl Generation {
                 let exhausted = self.meter.exhausted();
                 let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
                 let outcome = Err(match exhausted {
-                    Some(which) => HostError::BudgetExhausted { which, verdict: None },
-                    None => HostError::Trapped { crash: Arc::clone(&crash), verdict: None },
+                    Some(which) => HostError::BudgetExhausted { which },
+                    None => HostError::Trapped { crash: Arc::clone(&crash) },
                 });
                 let answer = Answer { outcome, waiting, bill };
                 CallEnd::Crashed { answer, reason, crash }

@@ -6,11 +6,14 @@ use stockade_depot::Reason;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, Trap, WasmBacktrace};
 
-use super::generation::{CRASHED_ON_PURPOSE, Watch};
+use super::watch::Watch;
 use crate::capability::{State, exit_code};
 use crate::error::{Crash, HostError, Retry};
 use crate::limits::TrapLimit;
 use crate::sqlite::Exhausted;
+
+/// Why an instance died that a fault has ended.
+pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
 
 impl Watch {
     /// How the instance died that this watched. `last_words`: what it wrote last.

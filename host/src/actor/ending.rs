@@ -17,16 +17,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::store::{ActorRow, ActorState, Wanted};
-use stockade_depot::{Cause, Head, Reason, SealError};
+use stockade_depot::store::ActorState;
+use stockade_depot::{Cause, Reason, SealError};
 
+use super::answer::Answer;
 use super::answers::{Answers, Pending};
-use super::call::{Answer, CallEnd, Running};
+use super::call::{CallEnd, Running};
 use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::generation::Generation;
 use super::hooks::HookEnd;
+use super::seal::seal;
+use super::start::NotStarted;
 use super::trace::{EndStep, Trace};
-use crate::error::{Crash, HostError};
+use crate::error::{Crash, HostError, Retry};
 use crate::sqlite::Meter;
 
 /// What a generation does when its end begins.
@@ -108,6 +111,23 @@ pub async fn crashed(
     departure.end(snapshot, false, proven)
 }
 
+/// Ends what did not come to run. Why, for its caller: its exit is made by who hears of it.
+pub async fn not_started(failed: NotStarted) -> HostError {
+    let (generation, failure) = match failed {
+        NotStarted::NoInstance(error) => return error,
+        NotStarted::Hook(generation, failure) => (generation, failure),
+    };
+    let session = generation.session.clone();
+    let answers = Answers::new(generation.fence().generation);
+    let crash = Arc::new(Crash::of(failure.message.as_str(), Retry::Fix));
+    crashed(*generation, answers, Reason::Trapped, crash).await;
+    // The message may tell of what `start` had written: it is heard only if that was kept.
+    match session.cause() {
+        Some(Cause::Closed(_)) | None => failure.into(),
+        Some(cause) => HostError::from(&cause),
+    }
+}
+
 /// Why a call was ended that had not used up its own budget.
 const INTERRUPTED: &str = "the call in progress was interrupted";
 
@@ -156,7 +176,7 @@ impl Doing {
             }
             CallEnd::Crashed { answer, .. } if meter.was_cut_short() => {
                 let cause = INTERRUPTED.to_owned();
-                let outcome = Err(HostError::Ended { reason: ending, verdict: None, cause });
+                let outcome = Err(HostError::Ended { reason: ending, cause });
                 answers.call(pending, Answer { outcome, ..answer });
                 (LastCall::Interrupted, EndStep::CallInterrupted)
             }
@@ -275,12 +295,10 @@ impl Departure {
         &mut self,
         (state, mut snapshot): Taken,
     ) -> (SnapshotOutcome, Option<Box<ActorState>>) {
-        let session = &self.generation.session;
-        let sealed = if state.is_none() && self.may_have_heir() {
-            session.seal_for_heir().await
-        } else {
-            session.seal(state).await
-        };
+        let Generation { session, actor, restarts, .. } = &self.generation;
+        let component = self.generation.component().digest();
+        let begins_here = matches!(self.reason, Reason::Slept | Reason::Operator);
+        let sealed = seal(session, actor, component, *restarts, state, begins_here).await;
         if let Err(cause) = &sealed {
             // Lost at its last step: that is why it ends, whatever was meant.
             if let SealError::Dead(cause) = cause
@@ -294,30 +312,7 @@ impl Departure {
             self.notes.push(format!("seal failed: {cause}"));
         }
         self.told(EndStep::Sealed);
-        let left = sealed.ok().map(|head| Box::new(self.left(head, &snapshot)));
-        (snapshot, left)
-    }
-
-    /// Whether the next generation is appointed with the seal: this process will be asked for it, and
-    /// the counter of crashes needs no takeover to be set to zero.
-    fn may_have_heir(&self) -> bool {
-        matches!(self.reason, Reason::Slept | Reason::Operator) && self.generation.restarts == 0
-    }
-
-    /// The actor as this generation leaves it: nobody changes that without a higher generation.
-    fn left(&self, head: Head, snapshot: &SnapshotOutcome) -> ActorState {
-        let handed_over = matches!(snapshot, SnapshotOutcome::Taken { .. });
-        ActorState {
-            row: ActorRow {
-                actor: self.generation.actor.clone(),
-                db: head.fence.db,
-                component: self.generation.component().digest(),
-                wanted: Wanted::Present,
-                restarts: self.generation.restarts,
-            },
-            handed_over: handed_over.then_some(head.fence.generation),
-            head,
-        }
+        (snapshot, sealed.ok())
     }
 
     /// Kills every handle that is left: all of them, where SQL was not revoked before.

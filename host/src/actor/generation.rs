@@ -2,37 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Reason, Session};
+use stockade_depot::{ActorId, Digest, Fence, HandedOver, Reason, Session};
+use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
-use wasmtime::{Store, UpdateDeadline};
 
-use super::answers::Answers;
-use super::cause::error_of;
-use super::crash::{is_guests_own, start_failed};
-use super::hooks::HookFailure;
 use super::trace::{Observer, Trace};
-use crate::capability::{Birth, Rate, StartReason, State};
-use crate::cpu::{CpuTime, Turns};
+use super::watch::Watch;
+use crate::capability::{Rate, StartReason, State};
+use crate::cpu::Turns;
 use crate::engine::{Component, Lifecycle, Pace};
-use crate::error::{Crash, HostError, Retry};
+use crate::error::Crash;
 use crate::grip::Grip;
-use crate::limits::{Limits, TrapLimit};
+use crate::limits::Limits;
 use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
 use crate::typed::MethodTable;
-
-/// Bytes that the host may allocate to take over a method's results: values are larger here than in
-/// the guest. 128 MiB, as wasmtime's own default.
-const LIFTED_BYTES_MAX: usize = 128 << 20;
-
-/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth of
-/// what a lost fence may take to end it.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// Why an instance died that a fault has ended.
-pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -63,7 +49,7 @@ pub struct Origin {
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
-    /// The restart counter as its takeover has written it; an heir's is zero.
+    /// The restart counter as its takeover has written it; zero of one that was reserved.
     pub restarts: u32,
     /// Whether the life before ended in order.
     pub ended_in_order: bool,
@@ -105,117 +91,12 @@ pub struct Generation {
     pub(super) grip: Grip,
     /// Tells the steps of its end.
     pub(super) trace: Trace,
-    /// The restart counter as its takeover has written it; an heir's is zero.
+    /// The restart counter as its takeover has written it; zero of one that was reserved.
     pub(super) restarts: u32,
-    started_from: Option<StartedFrom>,
+    pub(super) started_from: Option<StartedFrom>,
 }
 
 impl Generation {
-    /// Makes the instance, hands it the snapshot, runs its `start` hook.
-    ///
-    /// # Errors
-    /// `StartFailed` if the component cannot be instantiated or a hook fails. The session is closed
-    /// then, its head unsealed: the next attempt takes it over.
-    pub async fn start(origin: Origin) -> Result<Self, HostError> {
-        let Origin {
-            actor,
-            session,
-            program,
-            start_reason,
-            snapshot,
-            restarts,
-            spares,
-            log_rate,
-            turns,
-            scratch_dir,
-            memory,
-            observer,
-            component: _,
-            ended_in_order: _,
-        } = origin;
-        let trace = Trace::new(observer, &actor, session.fence().generation);
-        let meter = Meter::new(CpuTime::new(&turns, actor.kind()));
-        let (sql_grip, grip) = (Grip::default(), Grip::default());
-        let limits = Arc::clone(&program.limits);
-        let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
-        meter.begin(&limits, deadline);
-        let (what, max) = memory.all.overload();
-        let state = State::new(Birth {
-            actor: actor.clone(),
-            generation: session.fence().generation,
-            component: program.component.digest(),
-            start_reason,
-            limits,
-            session: session.clone(),
-            spares,
-            scratch_dir,
-            memory,
-            log_rate,
-            sql_grip: sql_grip.clone(),
-            grip: grip.clone(),
-            meter: meter.clone(),
-        })
-        .map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
-        let mut store = Store::new(program.pre.engine(), state);
-        store.limiter_async(State::limiter);
-        store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
-        let watch = Watch {
-            session: session.clone(),
-            grip: grip.clone(),
-            meter: meter.clone(),
-            pace: program.pace.clone(),
-        };
-        watch.at_every_tick(&mut store);
-        let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
-            Ok(instance) => instance,
-            Err(error) => {
-                if store.data().refused() == Some(TrapLimit::HostMemory) {
-                    drop(store);
-                    let error = HostError::Overloaded { what, max, verdict: None };
-                    return Err(end_of_start(&session, Reason::Slept, error));
-                }
-                let words = store.data().last_words();
-                let mut crash = watch.crash(&error, store.data(), &words);
-                if crash.limit.is_none() && !is_guests_own(&error) {
-                    crash.retry = Retry::Retry;
-                }
-                drop(store);
-                let message = format!("cannot be instantiated: {}", crash.cause);
-                let error = start_failed(message, Arc::new(crash));
-                return Err(end_of_start(&session, Reason::Trapped, error));
-            }
-        };
-        let mut generation = Self {
-            actor,
-            session,
-            program,
-            store,
-            instance,
-            meter,
-            sql_grip,
-            grip,
-            trace,
-            restarts,
-            started_from: None,
-        };
-        match generation.run_start_hooks(snapshot, deadline).await {
-            Ok(()) => Ok(generation),
-            Err(failure) => {
-                let session = generation.session.clone();
-                let answers = Answers::new(generation.fence().generation);
-                // Its exit is made by who hears of the failure.
-                let crash = Arc::new(Crash::of(failure.message.as_str(), Retry::Fix));
-                super::ending::crashed(generation, answers, Reason::Trapped, crash).await;
-                // The message may tell of what `start` had written: it is heard only if that was
-                // kept.
-                match session.cause() {
-                    Some(Cause::Closed(_)) | None => Err(failure.into()),
-                    Some(cause) => Err(error_of(&cause, None)),
-                }
-            }
-        }
-    }
-
     /// The fence of this life.
     #[must_use]
     pub fn fence(&self) -> Fence {
@@ -347,89 +228,6 @@ impl Generation {
         match outcome {
             Ok(value) => Ok((value, finished)),
             Err(error) => Err(Arc::new(watch.crash(&error, self.store.data(), &last_words))),
-        }
-    }
-
-    async fn run_start_hooks(
-        &mut self,
-        snapshot: Option<HandedOver>,
-        deadline: Instant,
-    ) -> Result<(), HookFailure> {
-        if let Some(handed_over) = snapshot
-            && self.has_hooks()
-        {
-            let (generation, current) = (handed_over.snapshot.generation, handed_over.current);
-            self.started_from = Some(StartedFrom { generation, current });
-            if !current {
-                tracing::warn!(
-                    actor = %self.actor, generation = %self.fence().generation,
-                    snapshot_of = %generation, "started from an older snapshot: not current"
-                );
-            }
-            if let Some(failure) = self.restore(handed_over, deadline).await.failure("restore") {
-                return Err(failure);
-            }
-        }
-        if let Some(failure) = self.start_hook(deadline).await.failure("start") {
-            return Err(failure);
-        }
-        self.store.data_mut().serve().map_err(HookFailure::from)
-    }
-}
-
-/// Why a generation did not come to run: the session's cause if it had died by itself, and the
-/// session is closed in any case.
-fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
-    let died = session.cause();
-    session.close(reason);
-    died.map_or(error, |cause| error_of(&cause, None))
-}
-
-/// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
-#[derive(Clone)]
-pub(super) struct Watch {
-    pub(super) session: Session,
-    pub(super) grip: Grip,
-    pub(super) meter: Meter,
-    pace: Pace,
-}
-
-impl Watch {
-    fn is_over(&self) -> bool {
-        self.session.is_dead() || self.grip.reason().is_some() || self.meter.past_deadline()
-    }
-
-    /// At every epoch tick: stop a guest that must not run on, else give the thread back.
-    fn at_every_tick(&self, store: &mut Store<State>) {
-        let watch = self.clone();
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            let over = watch.is_over();
-            Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
-        });
-    }
-
-    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the host
-    /// (a sleep, a flush) or for its turn, so it is looked after from outside as well: then its
-    /// future is dropped, and with it the instance is dead.
-    pub(super) async fn over<T>(
-        &self,
-        guest: impl Future<Output = wasmtime::Result<T>>,
-    ) -> wasmtime::Result<T> {
-        if self.is_over() {
-            return Err(wasmtime::Error::msg("stopped before it ran"));
-        }
-        let _running = self.pace.run();
-        let waits_too_long = async {
-            while !self.is_over() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            // The guest first: one that never waits costs no timer.
-            biased;
-            done = self.meter.cpu().paced(guest) => done,
-            () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited")),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum HookEnd<T> {
 }
 
 /// Why a hook, and with it a start, has failed.
-pub(super) struct HookFailure {
+pub struct HookFailure {
     /// In words, naming the hook. The guest's, if it has answered.
     pub(super) message: String,
     retry: Retry,

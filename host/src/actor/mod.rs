@@ -1,7 +1,7 @@
 //! One life of an actor: a component instance, an open database, a fence.
 //!
 //! ```text
-//!  Generation::start ──> call* ──> ending::orderly ──> Exit
+//!  start::start      ──> call* ──> ending::orderly ──> Exit
 //!                          │  └──> ending::fatal   ──> Exit   fence lost, storage
 //!                          └─────> ending::crashed ──> Exit   trap, budget
 //!  Visit::open ──> run ──> Found::end                           an operator, the actor asleep
@@ -9,19 +9,21 @@
 //! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
 //! grips, the meter and the session, which are made for it.
 
+pub mod answer;
 pub mod answers;
 pub mod asker;
 pub mod bill;
 pub mod call;
-pub mod cause;
-mod crash;
+pub mod crash;
 pub mod ending;
 pub mod exit;
 pub mod generation;
 pub mod hooks;
-mod leaving;
 pub mod reply;
 pub mod results;
+mod seal;
+pub mod start;
 pub mod statements;
 pub mod trace;
 pub mod visit;
+mod watch;

@@ -3,11 +3,11 @@
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::answers::Heard;
-use crate::error::HostError;
+use super::answer::Heard;
+use crate::error::CallError;
 
 /// What a caller hears.
-pub type Outcome<T> = Result<Heard<T>, HostError>;
+pub type Outcome<T> = Result<Heard<T>, CallError>;
 
 /// Where an answer goes.
 pub struct Reply<T> {

@@ -31,7 +31,7 @@ impl Results {
     ) -> Result<Self, HostError> {
         let bytes = data_bytes(&values);
         if bytes > bytes_max {
-            return Err(HostError::ReplyTooLarge { bytes, max: bytes_max, verdict: None });
+            return Err(HostError::ReplyTooLarge { bytes, max: bytes_max });
         }
         let more = memory_bytes(&values).saturating_sub(OWN_BYTES);
         if more == 0 {
@@ -42,7 +42,7 @@ impl Results {
             return Ok(Self { values, room: Some(room) });
         }
         let (what, max) = memory.overload();
-        Err(HostError::Overloaded { what, max, verdict: None })
+        Err(HostError::Overloaded { what, max })
     }
 
     /// The values, and what holds their room.

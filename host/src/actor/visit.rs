@@ -18,16 +18,14 @@
 use std::time::{Duration, Instant};
 
 use stockade_depot::gate::Gate;
-use stockade_depot::store::{ActorRow, ActorState, Wanted};
-use stockade_depot::{
-    ActorId, Cause, Digest, Fence, HandedOver, Head, Mark, Reason, SealError, Session,
-};
+use stockade_depot::store::ActorState;
+use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Mark, Reason, SealError, Session};
 
+use super::answer::Answer;
 use super::bill::{Bill, micros};
-use super::call::Answer;
-use super::cause::error_of;
 use super::exit::{Ended, Exit, SnapshotOutcome};
 use super::generation::Origin;
+use super::seal::seal;
 use super::statements::Statements;
 use crate::cpu::CpuTime;
 use crate::error::HostError;
@@ -75,7 +73,7 @@ impl Visit {
                 .map_err(|error| {
                     let died = session.cause();
                     session.close(Reason::Operator);
-                    died.map_or_else(|| error.into(), |cause| error_of(&cause, None))
+                    died.map_or_else(|| error.into(), |cause| HostError::from(&cause))
                 })?;
         let found = Found {
             actor,
@@ -126,17 +124,15 @@ impl Found {
     /// Ends the visit; `None` if it leaves the actor as one that has not ended in order.
     pub async fn end(self) -> Option<Ended> {
         let is_unchanged = self.session.mark() == self.committed;
-        let sealed = match &self.snapshot {
+        let snapshot = match &self.snapshot {
             _ if !self.ended_in_order => return self.leave(None).await,
-            None if self.restarts == 0 => self.session.seal_for_heir().await,
-            None => self.session.seal(None).await,
-            Some(kept) if kept.current && is_unchanged => {
-                self.session.seal(Some(kept.snapshot.state.clone())).await
-            }
+            None => None,
+            Some(kept) if kept.current && is_unchanged => Some(kept.snapshot.state.clone()),
             Some(_) => return self.leave(None).await,
         };
-        match sealed {
-            Ok(head) => Some(self.sealed(head)),
+        let Self { session, actor, component, restarts, .. } = &self;
+        match seal(session, actor, *component, *restarts, snapshot, true).await {
+            Ok(left) => Some(self.sealed(left)),
             Err(error) => self.leave(Some(error)).await,
         }
     }
@@ -157,12 +153,9 @@ impl Found {
         None
     }
 
-    fn sealed(self, head: Head) -> Ended {
-        let Self { actor, component, session, snapshot, restarts, .. } = self;
-        let fence = session.fence();
-        let handed_over = snapshot.is_some().then_some(fence.generation);
-        let row = ActorRow { actor, db: fence.db, component, wanted: Wanted::Present, restarts };
-        let snapshot = match snapshot {
+    fn sealed(self, left: Box<ActorState>) -> Ended {
+        let fence = self.session.fence();
+        let snapshot = match self.snapshot {
             Some(kept) => SnapshotOutcome::Taken { bytes: kept.snapshot.state.len(), late_sql: 0 },
             None => SnapshotOutcome::None,
         };
@@ -176,6 +169,6 @@ impl Found {
             message: Some("an operator's statements, without the component".to_owned()),
             crash: None,
         };
-        Ended { exit, left: Some(Box::new(ActorState { row, head, handed_over })) }
+        Ended { exit, left: Some(left) }
     }
 }

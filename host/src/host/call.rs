@@ -1,15 +1,20 @@
 //! A call in two halves: what its arguments are, which may take long and needs nobody, and the call.
+//! An operator's statements go the way of the second half.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use stockade_depot::ActorId;
+use stockade_depot::{ActorId, Reason, Verdict};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-use super::{Host, Reply};
+use super::Host;
+use super::info::{Reply, SqlReply, SqlRequest};
+use crate::actor::asker::Asker;
 use crate::actor::generation::Program;
-use crate::error::HostError;
+use crate::actor::statements::Statements;
+use crate::error::{CallError, HostError};
 use crate::router::request::{self, Called, Heard, Request, Work};
 use crate::typed::{Arguments, Method, Room, data_bytes};
 
@@ -68,20 +73,20 @@ impl Host {
     /// # Errors
     /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`, `Overloaded`. From the
     /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `HostError::retry`.
+    /// What to do is `CallError::retry`.
     pub async fn call(
         &self,
         actor: &ActorId,
         method: &str,
         arguments: Arguments,
-    ) -> Result<Reply, HostError> {
+    ) -> Result<Reply, CallError> {
         let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::default())?;
         self.call_ready(actor, ready).await
     }
 
     /// The second half of [`Self::call`].
     #[doc(hidden)]
-    pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, HostError> {
+    pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
         let ReadyCall { method, values, program, original } = ready;
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());
@@ -93,18 +98,56 @@ impl Host {
         Ok(Reply { method, values, generation, txid, bill, room })
     }
 
+    /// Runs an operator's statements through the actor's live session; if it sleeps, on its
+    /// database alone: no instance is made and no hook runs. They end when the future is dropped.
+    ///
+    /// # Errors
+    /// `ActorMissing` (never creates), `Sql`, and those of `call`.
+    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, CallError> {
+        let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
+        let max = self.inner.config.limits.admin_rows_max;
+        let (reply, heard) = request::Reply::new(self.callers());
+        let SqlRequest { sql, parameters, write, rows_max } = request;
+        let rows_max = rows_max.unwrap_or(max).min(max);
+        let asker = Asker::default();
+        // If this future is dropped, its statements end.
+        let _present = asker.present();
+        let statements = Statements { sql, parameters, write, rows_max, asker };
+        let work = Work::Sql { statements, reply };
+        let heard = self.hear(&limits, actor, work, heard).await?;
+        Ok(SqlReply::of(heard))
+    }
+
     /// Puts work into the queue of its actor and waits for what comes of it.
     pub(super) async fn hear<T>(
         &self,
         limits: &crate::limits::Limits,
         actor: &ActorId,
         work: Work,
-        heard: oneshot::Receiver<Result<T, HostError>>,
-    ) -> Result<T, HostError> {
-        let request = Request { actor: actor.clone(), queued: Instant::now(), work };
-        self.inner.router.dispatch(limits, request)?;
+        heard: oneshot::Receiver<Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let request = Request { queued: Instant::now(), work };
+        self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
         // dropped: what is left was cut off in the middle, and nobody knows what it has done.
         heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
+    }
+
+    /// The runtime that a call's answer waits on, if that is not the host's.
+    fn callers(&self) -> Option<Handle> {
+        let here = self.inner.config.wait_on_callers.then(Handle::try_current)?.ok();
+        // One of a single thread runs only while somebody waits on it, who may stop.
+        here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
+    }
+
+    fn cut_off(&self) -> CallError {
+        let (reason, cause) = if let Some(failure) = self.failure() {
+            (Reason::Storage, failure.to_string())
+        } else if self.ready() {
+            return HostError::Internal("the task of an actor panicked".to_owned()).into();
+        } else {
+            (Reason::Shutdown, "the host shut down without waiting any longer".to_owned())
+        };
+        CallError::new(HostError::Ended { reason, cause }, Some(Verdict::Indeterminate))
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use stockade_depot::Store;
 
 use crate::actor::trace::Observer;
+use crate::environment::Ground;
 use crate::error::HostError;
 use crate::limits::{HostLimits, LEASE, Limits};
-use crate::router::ground::Ground;
 
 /// What a host is started with.
 #[derive(Clone)]

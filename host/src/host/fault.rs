@@ -37,7 +37,7 @@ impl Host {
     /// callers.
     ///
     /// ```no_run
-    /// # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
+    /// # async fn example(wasm: Vec<u8>) -> Result<(), stockade::CallError> {
     /// use stockade::{ActorId, Arguments, Fault, Host, HostConfig};
     ///
     /// let mut config = HostConfig::new("data");
@@ -86,11 +86,7 @@ impl Host {
             | Fault::Freeze { .. } => {
                 if !store.arm(state.row.db, fault) {
                     let max = FAULTS_ARMED_MAX as u64;
-                    return Err(HostError::Overloaded {
-                        what: "actors with armed faults",
-                        max,
-                        verdict: None,
-                    });
+                    return Err(HostError::Overloaded { what: "actors with armed faults", max });
                 }
                 FaultReport::Armed
             }

@@ -3,18 +3,19 @@
 use std::path::Path;
 
 use stockade_depot::ActorId;
+use stockade_depot::history::Progress;
 
+use super::Host;
 use super::history::{Export, VerifyReport};
-use super::import::Imported;
 use super::info::{ActorInfo, ExitInfo, Reply, SqlReply, SqlRequest};
-use super::{Host, Progress};
-use crate::error::HostError;
+use crate::error::{CallError, HostError};
+use crate::import::Imported;
 use crate::typed::IntoArguments;
 
 /// One actor of a host: [`Host::actor`]. It is cheap to make, and the actor need not exist.
 ///
 /// ```no_run
-/// # async fn count(host: stockade::Host) -> Result<(), stockade::HostError> {
+/// # async fn count(host: stockade::Host) -> Result<(), stockade::CallError> {
 /// let alice = host.actor(&stockade::ActorId::new("counter", "alice")?);
 /// let reply = alice.call("increment", (5,)).await?;
 /// println!("{} as of commit {}", reply.to_json(), reply.txid);
@@ -48,7 +49,7 @@ impl ActorHandle {
         &self,
         method: &str,
         arguments: impl IntoArguments,
-    ) -> Result<Reply, HostError> {
+    ) -> Result<Reply, CallError> {
         self.host.call(&self.id, method, arguments.into_arguments()?).await
     }
 
@@ -56,7 +57,7 @@ impl ActorHandle {
     ///
     /// # Errors
     /// As [`Host::sql`].
-    pub async fn sql(&self, request: SqlRequest) -> Result<SqlReply, HostError> {
+    pub async fn sql(&self, request: SqlRequest) -> Result<SqlReply, CallError> {
         self.host.sql(&self.id, request).await
     }
 

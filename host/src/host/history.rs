@@ -1,18 +1,40 @@
 //! What is read of an actor's database beside its generations: export and verify. Page versions are
 //! immutable, so neither disturbs a live actor.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::READ_PAGES_MAX;
 use stockade_depot::{ActorId, DbId, Head, PageCount, Pgno, Store, StoreError, Txid};
 
 pub use stockade_depot::history::Report as VerifyReport;
 
+use super::Host;
+use super::readings::{Reading, Readings};
 use crate::error::HostError;
+
+impl Host {
+    /// The actor's database as of its last durable commit, as a plain SQLite file.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store.
+    pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
+        let state = self.state(actor).await?;
+        let store = Arc::clone(&self.inner.store);
+        Export::begin(store, actor, state.row.db, &self.inner.readings).await
+    }
+
+    /// Checks every stored page and commit of an actor against its checksums.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
+    pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
+        let state = self.state(actor).await?;
+        let report = verify(self.inner.store.as_ref(), state.row.db).await;
+        report.map_err(|error| error.of(actor))
+    }
+}
 
 /// A database as of one commit, to be read as a plain SQLite file.
 pub struct Export {
@@ -27,42 +49,6 @@ pub struct Export {
     pub page_count: PageCount,
     next: u32,
     _reading: Reading,
-}
-
-/// Databases that are being read as of a commit, and by how many. This host does not trim them
-/// meanwhile: a large export under writes would lose its state half way. Another process that shares
-/// the store may, and then the export says `HistoryGone`.
-#[derive(Clone, Default)]
-pub(super) struct Readings(Arc<Mutex<HashMap<DbId, usize>>>);
-
-impl Readings {
-    fn begin(&self, db: DbId) -> Reading {
-        *self.0.lock().entry(db).or_default() += 1;
-        Reading { readings: self.clone(), db }
-    }
-
-    /// Whether somebody reads.
-    pub(super) fn is_read(&self, db: DbId) -> bool {
-        self.0.lock().contains_key(&db)
-    }
-}
-
-/// Counts one who reads, until it is dropped.
-struct Reading {
-    readings: Readings,
-    db: DbId,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        let mut all = self.readings.0.lock();
-        if let Some(count) = all.get_mut(&self.db) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.db);
-            }
-        }
-    }
 }
 
 impl Export {
@@ -120,6 +106,6 @@ impl Export {
     }
 }
 
-pub(super) async fn verify(store: &dyn Store, db: DbId) -> Result<VerifyReport, HostError> {
+async fn verify(store: &dyn Store, db: DbId) -> Result<VerifyReport, HostError> {
     Ok(stockade_depot::history::verify(store, db, &mut |_| {}).await?)
 }

@@ -1,40 +1,83 @@
-//! An actor out of a plain SQLite file: checked by stock SQLite, then committed page by page.
+//! Actors made of plain SQLite files.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use stockade_depot::history::Progress;
-use stockade_depot::import::{ImportError, PageSource};
-use stockade_depot::page::PAGE_SIZE;
-use stockade_depot::{ActorId, DbId, Depot, Digest, Origin, PageBytes, PageCount, Store, Txid};
+use stockade_depot::{ActorId, Depot, Digest, Origin, Store};
 
-use crate::actor::cause::{error_of, error_of_open};
+use super::Host;
 use crate::error::HostError;
+use crate::import::{self, Imported, Intake};
 use crate::limits::Limits;
-use crate::sqlite::{Intake, Plain, PlainError};
 
-/// What an import made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Imported {
-    /// The new database.
-    pub db: DbId,
-    /// Its newest commit.
-    pub txid: Txid,
-    /// Its pages.
-    pub page_count: PageCount,
-}
+impl Host {
+    /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal
+    /// beside it, of any page size. Starts over where an earlier import of the actor did not
+    /// finish. `progress` hears of each bounded commit. The actor is asleep afterwards.
+    ///
+    /// # Errors
+    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is
+    /// wrong with the file; those of the store: the same import starts over.
+    pub async fn import(
+        &self,
+        actor: &ActorId,
+        file: &Path,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let intake = self.intake(actor).await?;
+        let (file, max) = (file.to_owned(), self.database_bytes_max(actor).await?);
+        let copied = import::blocking(move || intake.copy(&file, max).map(|()| intake)).await;
+        let copied = copied.map_err(|failure| HostError::of_import(failure, actor))?;
+        self.import_intake(actor, copied, progress).await
+    }
 
-impl Imported {
-    /// Bytes of the database.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        u64::from(self.page_count.0) * PAGE_SIZE as u64
+    /// A private place for a file that is to become `actor`.
+    ///
+    /// # Errors
+    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
+    pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
+        self.shared().kinds.kind(actor.kind()).await?;
+        let free = check_free(self.inner.store.as_ref(), actor).await;
+        free.map_err(|error| error.of(actor))?;
+        Ok(Intake::new(&self.shared().scratch_dir)?)
+    }
+
+    /// [`Host::import`] of a file that is in its place.
+    ///
+    /// # Errors
+    /// As [`Host::import`].
+    pub async fn import_intake(
+        &self,
+        actor: &ActorId,
+        intake: Intake,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        let kind = self.shared().kinds.kind(actor.kind()).await?;
+        let component = kind.program.component.digest();
+        let limits = (*kind.program.limits).clone();
+        let store = self.inner.store.as_ref();
+        let place = self.shared().quotas.admit(store, actor.kind(), &limits).await?;
+        let depot = &self.shared().depot;
+        let imported = import_into(depot, actor, component, intake, limits, progress).await;
+        if let Ok(imported) = &imported {
+            place.keep(imported.page_count.0);
+            self.shared().damaged.forget(actor);
+        }
+        imported.map_err(|error| error.of(actor))
+    }
+
+    /// Bytes that a database of the actor's kind may have.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
+        Ok(self.limits(actor.kind()).await?.database_bytes_max)
     }
 }
 
 /// Whether the name is free, or that of an import that did not finish.
-pub(super) async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(), HostError> {
+async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(), HostError> {
     match store.actor(actor).await? {
         Some(state) if state.head.origin != Origin::Importing => {
             Err(HostError::ImportExists { actor: actor.clone() })
@@ -47,8 +90,8 @@ pub(super) async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(),
 /// that has no host.
 ///
 /// # Errors
-/// As [`super::Host::import`].
-pub async fn import(
+/// As [`Host::import`].
+pub async fn import_into(
     depot: &Arc<Depot>,
     actor: &ActorId,
     component: Digest,
@@ -56,51 +99,6 @@ pub async fn import(
     limits: Limits,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Imported, HostError> {
-    let plain = blocking(move || intake.check(&limits)).await?;
-    let page_count = PageCount(plain.page_count());
-    let mut pages = Pages(Some(plain));
-    let imported = depot.import(actor, component, page_count, &mut pages, progress).await;
-    match imported {
-        Ok(imported) => {
-            let head = imported.head;
-            Ok(Imported { db: head.fence.db, txid: head.txid, page_count: head.page_count })
-        }
-        Err(error) => Err(failed(error, actor)),
-    }
-}
-
-fn failed(error: ImportError, actor: &ActorId) -> HostError {
-    match error {
-        ImportError::Exists(_) => HostError::ImportExists { actor: actor.clone() },
-        ImportError::Open(error) => error_of_open(error, actor),
-        // Nobody is told of a part of an import: the whole of it can be done again.
-        ImportError::Lost(cause) => error_of(&cause, None),
-        ImportError::Io(error) => HostError::Import(PlainError::Unreadable {
-            verb: "read",
-            path: "the copy".into(),
-            why: error.to_string(),
-        }),
-    }
-}
-
-/// Work on files, off the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, PlainError> + Send + 'static,
-) -> Result<T, HostError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|error| HostError::Internal(format!("work on a file: {error}")))??)
-}
-
-/// Reads pages off the runtime's threads. Empty while it reads, and after it was cut off.
-struct Pages(Option<Plain>);
-
-#[async_trait]
-impl PageSource for Pages {
-    async fn next(&mut self, count: usize) -> io::Result<Vec<PageBytes>> {
-        let mut plain = self.0.take().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let read = tokio::task::spawn_blocking(move || plain.read(count).map(|read| (plain, read)));
-        let (plain, pages) = read.await.map_err(io::Error::other)??;
-        self.0 = Some(plain);
-        Ok(pages)
-    }
+    let imported = import::import(depot, actor, component, intake, limits, progress).await;
+    imported.map_err(|failure| HostError::of_import(failure, actor))
 }

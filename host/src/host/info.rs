@@ -10,17 +10,18 @@ use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid}
 use stockade_vfs::memory::Share;
 use wasmtime::component::Val;
 
+use crate::actor::answer::Heard;
 use crate::actor::bill::Bill;
 use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::StartedFrom;
 use crate::error::Crash;
 use crate::fault::Fault;
-use crate::router::Shared;
-use crate::router::crashes::Standing;
-use crate::router::kinds::{Kind, Manifest};
-use crate::router::request::Heard;
-use crate::router::slot::SlotHandle;
+use crate::kinds::Kind;
+use crate::kinds::manifest::Manifest;
+use crate::router::handle::SlotHandle;
 use crate::sqlite::{OperatorRows, Value};
+use crate::supervision::Shared;
+use crate::supervision::crashes::Standing;
 use crate::typed::{Method, ResultError, decode};
 
 /// The answer to a call.
@@ -233,12 +234,11 @@ impl ActorInfo {
     ) -> Self {
         let ActorState { row, head, handed_over } = state;
         let live = slot.and_then(SlotHandle::live).filter(|live| live.fence == head.fence);
-        // An heir that has not begun is no life yet: what ended is the one before it.
-        let waits_for_heir =
-            head.is_heir() && live.is_none() && !shared.exits.has_begun(&row.actor, &head.fence);
-        let sealed = head.sealed || waits_for_heir;
+        // A reserved generation that has not begun is no life yet: what ended is the one before it.
+        let waits = live.is_none() && shared.reservations.is_waiting(&row.actor, &head);
+        let sealed = head.sealed || waits;
         let generation = head.fence.generation;
-        let generation = if waits_for_heir { generation.previous() } else { generation };
+        let generation = if waits { generation.previous() } else { generation };
         let open = standing.is_some_and(|standing| standing.open);
         // Of the life that the head names: the next one has not begun.
         let crashed = standing.is_some_and(|standing| match standing.end {
@@ -255,17 +255,14 @@ impl ActorInfo {
             ActorStatus::Elsewhere
         } else if open {
             ActorStatus::CrashLooping
-        } else if (head.owner == shared.depot.node() || head.is_heir())
-            && slot.is_some()
-            && !crashed
-        {
+        } else if shared.is_ours_or_nobodys(&head) && slot.is_some() && !crashed {
             // It starts or ends.
             ActorStatus::Awake
         } else {
             ActorStatus::Asleep
         };
-        let waits = !matches!(status, ActorStatus::Awake | ActorStatus::Elsewhere);
-        let next_attempt = standing.filter(|_| waits).and_then(|it| it.wait(Instant::now()));
+        let may_start = !matches!(status, ActorStatus::Awake | ActorStatus::Elsewhere);
+        let next_attempt = standing.filter(|_| may_start).and_then(|it| it.wait(Instant::now()));
         Self {
             db: row.db,
             component: row.component,

@@ -1,15 +1,71 @@
-//! Deployed kinds: listed page by page, removed.
+//! Kinds: deployed, listed page by page, removed.
 
-use super::Host;
-use super::info::{KindInfo, RemovedKind};
+use std::sync::Arc;
+
+use stockade_depot::ActorId;
+
+use super::info::{Deployed, KindInfo, RemovedKind};
+use super::{Host, HostConfig};
+use crate::engine::Engine;
 use crate::error::HostError;
-use crate::router::quotas::Usage;
+use crate::kinds::Kind;
+use crate::kinds::manifest::Manifest;
+use crate::kinds::quotas::Usage;
+use crate::limits::Limits;
 use crate::router::request::Ending;
 
 /// Actors that a removal destroys before it looks again.
 const DESTROYED_TOGETHER: usize = 100;
 
 impl Host {
+    /// Deploys a component under a name. Live generations of an older component end in order; the
+    /// next call of each runs the new one.
+    ///
+    /// # Errors
+    /// `Component` if it cannot run, `InvalidActor` for the name, `Manifest`, and
+    /// those of the store. Nothing changed then.
+    pub async fn deploy(
+        &self,
+        kind: &str,
+        wasm: Vec<u8>,
+        manifest: Manifest,
+    ) -> Result<Deployed, HostError> {
+        // Any key will do: only the kind can be wrong.
+        ActorId::new(kind, "key")?;
+        let manifest = manifest.fitted(&self.inner.config.limits)?;
+        let kinds = &self.shared().kinds;
+        let wasm = kinds.check(wasm, &manifest.limits).await?;
+        let digest = Engine::digest(&wasm);
+        let program = kinds.program(digest, wasm.clone(), &manifest).await?;
+        manifest.check_methods(&program.methods)?;
+        let before = self.inner.store.kind(kind).await?;
+        self.inner.store.put_component(digest, wasm).await?;
+        let text = manifest.to_stored()?;
+        let row = self.inner.store.put_kind(kind, digest, &text).await?;
+        let version = row.version;
+        let methods = program.methods.len();
+        kinds.adopt(Kind { row, manifest, program });
+        let ended = self.inner.router.end_kind(kind, Ending::Upgrade).await;
+        let replaced = before.map(|row| row.component).filter(|old| *old != digest);
+        Ok(Deployed { kind: kind.to_owned(), digest, version, methods, replaced, ended })
+    }
+
+    /// The manifest with what this host gives to kinds that set nothing themselves. Change it, then
+    /// deploy with it; `Manifest::default()` has the program's own defaults instead.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        let HostConfig { kind_defaults, limits, .. } = &self.inner.config;
+        Manifest { limits: kind_defaults.clone().within(limits), ..Manifest::default() }
+    }
+
+    /// The limits of a kind's actors.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Arc<Limits>, HostError> {
+        Ok(Arc::clone(&self.shared().kinds.current(kind).await?.limits))
+    }
+
     /// Deployed kinds with a name after `after`, by name, at most `max`.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ const WORTH_BYTES: u64 = ACTOR_BYTES + (1 << 20);
 
 /// Lets idle actors sleep whenever the bell rings.
 pub(super) async fn make(router: Router) {
-    let memory = Arc::clone(router.shared().awake.memory());
+    let memory = Arc::clone(router.awake().memory());
     loop {
         memory.rang().await;
         loop {
@@ -52,7 +52,7 @@ pub(super) async fn make(router: Router) {
 
 /// Closes the pool while the machine is short of memory.
 pub(super) async fn watch_machine(router: Router) {
-    let pool = router.shared().awake.memory().pool();
+    let pool = router.awake().memory().pool();
     let mut period = tokio::time::interval(ASK_EVERY);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

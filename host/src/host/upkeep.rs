@@ -20,7 +20,7 @@ use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
 use stockade_depot::{ActorId, DbId, OpenError};
 use tokio::time::Instant;
 
-use super::history::Readings;
+use super::readings::Readings;
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::router::Router;
@@ -99,8 +99,7 @@ impl Upkeep {
             if head.owner == shared.depot.node() && !head.is_free() {
                 continue;
             }
-            let met = if head.is_free() { Ok(()) } else { shared.nodes.meet(head.owner).await };
-            if met.is_err() || shared.elsewhere(head).is_some() {
+            if shared.meet_owner(head).await.is_err() || shared.elsewhere(head).is_some() {
                 continue;
             }
             match shared.depot.destroy(&state).await {

@@ -12,8 +12,23 @@ use stockade_depot::history::{self, Report};
 use stockade_depot::store::{CheckAt, Checked, Finding, LIST_ROWS_MAX};
 use stockade_depot::{ActorId, DbId, Store, StoreError};
 
+use super::Host;
 use crate::error::HostError;
-use crate::router::kinds::row_manifest;
+use crate::kinds::manifest::row_manifest;
+
+impl Host {
+    /// Checks everything that the store keeps, its actors or those of `kind` among it.
+    ///
+    /// # Errors
+    /// The store does not answer at all. Damage is told, not an error.
+    pub async fn verify_all(
+        &self,
+        kind: Option<&str>,
+        tell: &mut (dyn FnMut(VerifyNews) + Send),
+    ) -> Result<Verified, HostError> {
+        verify_store(self.inner.store.as_ref(), kind, tell).await
+    }
+}
 
 /// What a check of a whole store tells while it runs.
 #[derive(Clone, Debug)]

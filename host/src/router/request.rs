@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Fence, Reason};
+use stockade_depot::{Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-pub use crate::actor::answers::{Called, Heard};
+pub use crate::actor::answer::{Called, Heard};
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 pub use crate::actor::reply::Reply;
@@ -18,8 +18,6 @@ use crate::typed::{Arguments, Method};
 
 /// Work for an actor.
 pub struct Request {
-    /// Whose.
-    pub actor: ActorId,
     /// When it was queued.
     pub queued: Instant,
     /// What.
@@ -54,8 +52,8 @@ impl Work {
     /// Tells the caller that the work was not begun.
     pub fn refuse(self, error: HostError) {
         match self {
-            Self::Call { reply, .. } => reply.send(Err(error)),
-            Self::Sql { reply, .. } => reply.send(Err(error)),
+            Self::Call { reply, .. } => reply.send(Err(error.into())),
+            Self::Sql { reply, .. } => reply.send(Err(error.into())),
         }
     }
 }

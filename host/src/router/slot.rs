@@ -16,146 +16,42 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use stockade_depot::gate::Gate;
-use stockade_depot::{ActorId, Cause, Reason, Session, StoreError, StoreFailure};
-use stockade_vfs::memory::Share;
+use stockade_depot::{ActorId, Cause, Fence, Reason};
 use tokio::sync::mpsc;
 
-use super::awake::Place;
-use super::ownership::{Beginning, Purpose};
-use super::request::{Called, Control, Ending, Reply, Request, Work};
-use super::{Router, ownership};
-use crate::actor::answers::{Answers, Pending};
+use super::admission::Place;
+use super::handle::SlotHandle;
+use super::request::{Control, Ending, Reply, Request, Work};
+use super::slots::Slots;
+use crate::actor::answers::Answers;
 use crate::actor::bill::micros;
-use crate::actor::call::CallEnd;
-use crate::actor::cause::{damage, error_of};
+use crate::actor::crash::CRASHED_ON_PURPOSE;
 use crate::actor::ending::{self, Doing};
-use crate::actor::exit::{Ended, Exit, SnapshotOutcome};
-use crate::actor::generation::{CRASHED_ON_PURPOSE, Generation, Program, StartedFrom};
+use crate::actor::exit::{Ended, Exit};
+use crate::actor::generation::Generation;
 use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
-use crate::actor::visit::Visit;
-use crate::capability::StartReason;
-use crate::error::{Crash, HostError, Retry};
-use crate::grip::Grip;
-use crate::sqlite::{Meter, OperatorRows};
-use crate::typed::{Arguments, Method};
-use wasmtime::component::Val;
-
-/// How others reach a slot.
-pub struct SlotHandle {
-    /// Boxed: the queue of an awake actor has room for 32 from the first one on.
-    pub(super) requests: mpsc::Sender<Box<Request>>,
-    pub(super) control: mpsc::Sender<Control>,
-    view: Mutex<View>,
-}
-
-/// What others may know of a slot.
-#[derive(Default)]
-struct View {
-    live: Option<LiveView>,
-    /// Of the newest generation, while it ends as well.
-    grips: Option<[Grip; 2]>,
-    /// From before it starts until its end begins.
-    session: Option<Session>,
-    /// Of what runs now: a call, or an operator's statements.
-    running: Option<Meter>,
-    idle_since: Option<Instant>,
-    /// What it holds of the memory of all guests.
-    memory: Option<Arc<Share>>,
-}
-
-/// What others may know of a generation.
-#[derive(Clone, Copy)]
-pub struct LiveView {
-    /// Which one.
-    pub fence: stockade_depot::Fence,
-    /// The snapshot it was started from.
-    pub started_from: Option<StartedFrom>,
-}
-
-impl SlotHandle {
-    pub(super) fn new(
-        requests: mpsc::Sender<Box<Request>>,
-        control: mpsc::Sender<Control>,
-    ) -> Self {
-        Self { requests, control, view: Mutex::default() }
-    }
-
-    /// The generation that is awake here.
-    #[must_use]
-    pub fn live(&self) -> Option<LiveView> {
-        self.view.lock().live
-    }
-
-    /// Its fence.
-    #[must_use]
-    pub fn fence(&self) -> Option<stockade_depot::Fence> {
-        self.view.lock().live.as_ref().map(|live| live.fence)
-    }
-
-    /// Since when the generation that is awake here has had nothing to do.
-    #[must_use]
-    pub fn idle_since(&self) -> Option<Instant> {
-        self.view.lock().idle_since
-    }
-
-    /// Bytes of memory that it holds, if it is idle.
-    pub(super) fn idle_bytes(&self) -> Option<u64> {
-        let view = self.view.lock();
-        view.idle_since.and(view.memory.as_ref()).map(|share| share.held())
-    }
-
-    /// It was chosen to make room: it is not offered again until it has worked and is idle anew.
-    pub(super) fn choose(&self) {
-        self.view.lock().idle_since = None;
-    }
-
-    /// Shortens what runs now, if anything does.
-    pub(super) fn hurry(&self, grace: Option<Duration>) {
-        if let (Some(grace), Some(meter)) = (grace, &self.view.lock().running) {
-            meter.shorten(Instant::now() + grace);
-        }
-    }
-
-    /// Kills the handles of the generation that is awake or ends here, whatever it does.
-    pub(super) fn revoke(&self, reason: Reason) {
-        for grip in self.view.lock().grips.iter().flatten() {
-            grip.revoke(reason);
-        }
-    }
-
-    /// Ends the generation that starts, is awake or ends here fatally, whatever it does.
-    pub(super) fn fail(&self, failure: &StoreFailure) {
-        if let Some(session) = &self.view.lock().session {
-            session.fail(failure.clone());
-        }
-    }
-
-    /// Its generation has come to its end: it is not awake any more.
-    fn hide(&self) {
-        let mut view = self.view.lock();
-        (view.live, view.idle_since, view.session, view.memory) = (None, None, None, None);
-    }
-}
+use crate::error::{CallError, Crash, HostError, Retry, damage};
+use crate::sqlite::OperatorRows;
+use crate::supervision::ownership;
 
 pub(super) struct Slot {
-    router: Router,
-    actor: ActorId,
-    handle: Arc<SlotHandle>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) actor: ActorId,
+    pub(super) handle: Arc<SlotHandle>,
     queue: mpsc::Receiver<Box<Request>>,
-    endings: mpsc::Receiver<Control>,
-    live: Option<Live>,
+    pub(super) endings: mpsc::Receiver<Control>,
+    pub(super) live: Option<Live>,
     /// Whom the newest fatal end concerns as well: whoever was queued when its cause became known.
     lost: Option<(Cause, Instant)>,
 }
 
-struct Live {
-    generation: Generation,
-    answers: Answers,
+/// The generation that is awake.
+pub(super) struct Live {
+    pub(super) generation: Generation,
+    pub(super) answers: Answers,
     /// Given back when the end was reported.
-    awake: Place,
+    pub(super) awake: Place,
 }
 
 /// What woke the slot.
@@ -168,18 +64,18 @@ enum Event {
 
 impl Slot {
     pub(super) fn new(
-        router: Router,
+        slots: Arc<Slots>,
         actor: ActorId,
         handle: Arc<SlotHandle>,
         queue: mpsc::Receiver<Box<Request>>,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
-        Self { router, actor, handle, queue, endings, live: None, lost: None }
+        Self { slots, actor, handle, queue, endings, live: None, lost: None }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            if self.live.is_none() && self.router.leave(&self.actor, &self.queue, &self.endings) {
+            if self.live.is_none() && self.slots.leave(&self.actor, &self.queue, &self.endings) {
                 // Whoever asks for an end after this finds the channel closed: it had none.
                 self.endings.close();
                 while let Ok(control) = self.endings.try_recv() {
@@ -213,7 +109,7 @@ impl Slot {
         if let Ok(request) = self.queue.try_recv() {
             return Event::Request(request);
         }
-        self.handle.view.lock().idle_since = Some(Instant::now());
+        self.handle.idles(Some(Instant::now()));
         let sleep_after = Duration::from_millis(live.generation.limits().sleep_after_ms);
         let event = tokio::select! {
             biased;
@@ -222,11 +118,11 @@ impl Slot {
             Some(request) = self.queue.recv() => Event::Request(request),
             () = tokio::time::sleep(sleep_after) => Event::Idle,
         };
-        self.handle.view.lock().idle_since = None;
+        self.handle.idles(None);
         event
     }
 
-    async fn control(&mut self, control: Control) {
+    pub(super) async fn control(&mut self, control: Control) {
         match control {
             Control::End { ending, done } => {
                 // To make room, only an idle actor is ended; it may have got work since it was
@@ -241,7 +137,7 @@ impl Slot {
     }
 
     /// A fault on purpose, while no call runs. A life that has ended meanwhile is not the next one.
-    async fn crash(&mut self, fence: stockade_depot::Fence) -> Option<Exit> {
+    pub(super) async fn crash(&mut self, fence: Fence) -> Option<Exit> {
         self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
         let Live { generation, answers, awake } = self.take_live()?;
         let crash = Arc::new(Crash::of(CRASHED_ON_PURPOSE, Retry::Retry));
@@ -258,7 +154,7 @@ impl Slot {
                 live.answers.prove();
                 Ok(())
             }
-            None => ownership::forgive(self.router.shared(), &self.actor).await,
+            None => ownership::forgive(self.slots.shared(), &self.actor).await,
         }
     }
 
@@ -271,10 +167,10 @@ impl Slot {
         if let Some((cause, since)) = &self.lost
             && queued <= *since
         {
-            return work.refuse(error_of(cause, None));
+            return work.refuse(HostError::from(cause));
         }
         if self.live.is_none()
-            && let Some(refusal) = self.router.refusal()
+            && let Some(refusal) = self.slots.refusal()
         {
             return work.refuse(refusal);
         }
@@ -290,7 +186,7 @@ impl Slot {
             // An ending that came while it started does not wait for the call as well.
             let Ok(control) = self.endings.try_recv() else { break };
             self.control(control).await;
-            if let Some(refusal) = self.router.refusal() {
+            if let Some(refusal) = self.slots.refusal() {
                 return work.refuse(refusal);
             }
         }
@@ -301,7 +197,7 @@ impl Slot {
                         let queue_us = micros(queued.elapsed());
                         self.call(method, values, is_first, queue_us, reply).await;
                     }
-                    Err(error) => reply.send(Err(error)),
+                    Err(error) => reply.send(Err(error.into())),
                 }
             }
             Work::Sql { statements, reply } => {
@@ -309,9 +205,9 @@ impl Slot {
                 let Some(live) = &mut self.live else {
                     return self.visit(&statements, queued, reply).await;
                 };
-                self.handle.view.lock().running = Some(live.generation.meter().clone());
+                self.handle.runs(Some(live.generation.meter().clone()));
                 let answer = live.generation.operator_sql(&statements);
-                self.handle.view.lock().running = None;
+                self.handle.runs(None);
                 live.answers.release(queue_us, answer, |rows| rows, reply);
             }
         }
@@ -326,19 +222,15 @@ impl Slot {
     ) {
         let (visit, awake) = match self.open_visit().await {
             Ok(opened) => opened,
-            Err(error) => return reply.send(Err(error)),
+            Err(error) => return reply.send(Err(error.into())),
         };
         let queue_us = micros(queued.elapsed());
-        {
-            let mut view = self.handle.view.lock();
-            view.running = Some(visit.meter().clone());
-            view.grips = Some([visit.grip().clone(), Grip::default()]);
-        }
+        self.handle.is_visited(visit.meter().clone(), visit.grip().clone());
         let (found, answer) = visit.run(statements);
-        self.handle.view.lock().running = None;
+        self.handle.runs(None);
         let heard = answer.heard(found.fence().generation, queue_us, |rows| rows).await;
-        if let Err(HostError::Corrupt { what, .. }) = &heard {
-            self.router.shared().damaged.note(&self.actor, what);
+        if let Err(CallError { cause: HostError::Corrupt { what, .. }, .. }) = &heard {
+            self.slots.shared().damaged.note(&self.actor, what);
         }
         if let Some(ended) = found.end().await {
             self.record(ended).await;
@@ -347,225 +239,8 @@ impl Slot {
         reply.send(heard);
     }
 
-    async fn open_visit(&mut self) -> Result<(Visit, Place), HostError> {
-        let shared = Arc::clone(self.router.shared());
-        let program = shared.kinds.current(self.actor.kind()).await?;
-        let awake = shared.awake.admit(&self.router).await?;
-        let memory = awake.memory().clone();
-        match ownership::begin(&shared, &self.actor, program, Purpose::Visit, memory).await? {
-            Beginning::Won(origin) => Ok((Visit::open(*origin)?, awake)),
-            Beginning::NotBefore(_) => unreachable!("BUG: a visit waits for no crash"),
-        }
-    }
-
-    /// Makes sure that a generation of the deployed component is awake. Returns whether it began
-    /// one.
-    async fn awaken(&mut self, wanted: &Arc<Program>) -> Result<bool, HostError> {
-        let shared = Arc::clone(self.router.shared());
-        if let Some(live) = &self.live {
-            let running = live.generation.component().digest();
-            if wanted.component.digest() == running {
-                return Ok(false);
-            }
-            if shared.kinds.current(self.actor.kind()).await?.component.digest() == running {
-                return Ok(false);
-            }
-            self.end(Ending::Upgrade).await;
-        }
-        let (origin, awake) = loop {
-            let program = shared.kinds.current(self.actor.kind()).await?;
-            let awake = shared.awake.admit(&self.router).await?;
-            let memory = awake.memory().clone();
-            let begun = ownership::begin(&shared, &self.actor, program, Purpose::Life, memory);
-            let at = match begun.await? {
-                Beginning::Won(origin) => break (*origin, awake),
-                Beginning::NotBefore(at) => at,
-            };
-            // Its place is for others meanwhile.
-            drop(awake);
-            self.pause(at).await?;
-        };
-        let (fence, session) = (origin.session.fence(), origin.session.clone());
-        let is_created = origin.start_reason == StartReason::Created;
-        self.handle.view.lock().session = Some(session.clone());
-        if let Some(HostError::Store(StoreError::Failed(failure))) = self.router.refusal() {
-            // It was won while the host was ending, which has not seen it.
-            session.fail(failure);
-        }
-        match Generation::start(origin).await {
-            Ok(generation) => {
-                let mut view = self.handle.view.lock();
-                view.live = Some(LiveView { fence, started_from: generation.started_from() });
-                view.grips = Some(generation.grips());
-                view.memory = Some(Arc::clone(&awake.memory().share));
-                drop(view);
-                let answers = Answers::new(fence.generation);
-                self.live = Some(Live { generation, answers, awake });
-                Ok(true)
-            }
-            Err(error) => {
-                self.note_damage(session.cause().as_ref());
-                self.handle.hide();
-                let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
-                // Of a store that has failed nothing more is asked.
-                let is_clear =
-                    matches!(error, HostError::StartFailed { .. } | HostError::StoreFull { .. });
-                let is_gone = is_created
-                    && is_clear
-                    && ownership::take_back(&shared, &self.actor, fence).await;
-                self.record(Exit {
-                    db: fence.db,
-                    generation: fence.generation,
-                    reason,
-                    snapshot: SnapshotOutcome::None,
-                    sealed: false,
-                    proven: false,
-                    message: Some(error.to_string()),
-                    crash: error.crash().cloned(),
-                })
-                .await;
-                if is_gone {
-                    shared.crashes.forget(&self.actor);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Waits until a crashed actor may start again. What is asked of the slot meanwhile is done,
-    /// and may end the wait: a reset, or the host's shutdown.
-    async fn pause(&mut self, until: Instant) -> Result<(), HostError> {
-        tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => Ok(()),
-            Some(control) = self.endings.recv() => {
-                self.control(control).await;
-                self.router.refusal().map_or(Ok(()), Err)
-            }
-        }
-    }
-
-    /// The call's method and arguments for the component that runs now. It may be newer than the
-    /// one they were checked against.
-    fn checked(
-        &self,
-        method: Arc<Method>,
-        values: Vec<Val>,
-        program: &Arc<Program>,
-        (name, arguments): (String, Arc<Arguments>),
-    ) -> Result<(Arc<Method>, Vec<Val>), HostError> {
-        let Some(live) = &self.live else { return Ok((method, values)) };
-        let component = live.generation.component();
-        if component.digest() == program.component.digest() {
-            return Ok((method, values));
-        }
-        let method = Arc::clone(live.generation.methods().find(&name)?);
-        let values = method.arguments(&arguments)?;
-        Ok((method, values))
-    }
-
-    async fn call(
-        &mut self,
-        method: Arc<Method>,
-        values: Vec<Val>,
-        is_first: bool,
-        queue_us: u64,
-        reply: Reply<Called>,
-    ) {
-        let Some(live) = self.live.take() else { return };
-        let Live { generation, mut answers, awake } = live;
-        let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
-        let pending = Pending { queue_us, method: Arc::clone(&method), reply, trace };
-        self.handle.view.lock().running = Some(meter.clone());
-        let mut crash = None;
-        let fence = generation.fence();
-        let session = generation.session();
-        let gate = if is_first { Gate::enter_first(session) } else { Gate::enter(session) };
-        let mut running = generation.calling(method, values, gate);
-        let (generation, end) = loop {
-            let control = tokio::select! {
-                biased;
-                // SQL keeps its thread until it is interrupted: the order that has cut it short may
-                // not have been heard yet, and it is what ends the call.
-                done = &mut running => match self.cut_short_by(&meter) {
-                    Some(control) => {
-                        running = Box::pin(std::future::ready(done));
-                        control
-                    }
-                    None => break done,
-                },
-                Some(control) = self.endings.recv() => control,
-            };
-            match control {
-                // It is not idle.
-                Control::End { ending: Ending::Sleep, done } => drop(done.send(None)),
-                Control::Forgive { done } => {
-                    answers.prove();
-                    drop(done.send(Ok(())));
-                }
-                // Its guest stops at the next tick, as by a trap. The first to ask is answered.
-                Control::Crash { fence: of, done } if of == fence && crash.is_none() => {
-                    self.handle.revoke(Reason::Trapped);
-                    crash = Some(done);
-                }
-                Control::Crash { done, .. } => drop(done.send(None)),
-                Control::End { ending, done } => {
-                    self.handle.hide();
-                    let doing = Doing::Call { running, meter, pending };
-                    let (reason, grace) = (ending.reason(), ending.grace());
-                    let ended = ending::orderly(doing, answers, reason, grace).await;
-                    self.handle.view.lock().running = None;
-                    let exit = self.record(ended).await;
-                    drop(awake);
-                    drop(crash.map(|crash| crash.send(Some(exit.clone()))));
-                    drop(done.send(Some(exit)));
-                    return;
-                }
-            }
-        };
-        self.handle.view.lock().running = None;
-        match end {
-            CallEnd::Answered(answer) => {
-                answers.call(pending, answer);
-                let max = generation.limits().mailbox_calls_max;
-                let live = self.live.insert(Live { generation, answers, awake });
-                live.answers.bounded(max).await;
-                if let Some(done) = crash {
-                    // It was answered before the guest could be stopped.
-                    drop(done.send(self.crash(fence).await));
-                }
-            }
-            CallEnd::Crashed { answer, reason, crash: how } => {
-                self.handle.hide();
-                let life = generation.fence().generation;
-                let exit = ending::crashed(generation, answers, reason, how).await;
-                // It passes the gate before anything takes the actor over, and is told after the
-                // crash was counted: whoever hears of it sees it.
-                let Pending { queue_us, method, reply, .. } = pending;
-                let shape = |results| Called { method, results };
-                let heard = answer.heard(life, queue_us, shape).await;
-                let exit = self.record(exit).await;
-                drop(awake);
-                drop(crash.map(|crash| crash.send(Some(exit))));
-                reply.send(heard);
-            }
-            CallEnd::Fatal(waiting) => {
-                let cause = generation.session().cause();
-                let cause = cause.expect("BUG: a dead session has a cause");
-                answers.lost(cause.clone(), waiting, pending.reply);
-                self.live = Some(Live { generation, answers, awake });
-                self.fatal(&cause).await;
-            }
-        }
-    }
-
-    /// The next order, if one has brought the deadline of the call forward that has just ended: it
-    /// was sent before that.
-    fn cut_short_by(&mut self, meter: &Meter) -> Option<Control> {
-        meter.was_cut_short().then(|| self.endings.try_recv().ok()).flatten()
-    }
-
     /// The orderly end of a generation that runs no call.
-    async fn end(&mut self, ending: Ending) -> Option<Exit> {
+    pub(super) async fn end(&mut self, ending: Ending) -> Option<Exit> {
         let Live { generation, answers, awake } = self.take_live()?;
         let doing = Doing::Nothing(generation);
         let ended = ending::orderly(doing, answers, ending.reason(), ending.grace()).await;
@@ -576,7 +251,7 @@ impl Slot {
 
     /// The session died. Whoever waits for an answer is told the cause, and so is whoever was
     /// queued when it became known (see `serve`).
-    async fn fatal(&mut self, cause: &Cause) {
+    pub(super) async fn fatal(&mut self, cause: &Cause) {
         let Some(Live { generation, answers, awake }) = self.take_live() else { return };
         let since = generation.session().dead_since().unwrap_or_else(Instant::now);
         self.lost = Some((cause.clone(), since));
@@ -587,9 +262,9 @@ impl Slot {
     }
 
     /// The next life would meet it as well.
-    fn note_damage(&self, cause: Option<&Cause>) {
+    pub(super) fn note_damage(&self, cause: Option<&Cause>) {
         if let Some(what) = cause.and_then(damage) {
-            self.router.shared().damaged.note(&self.actor, what);
+            self.slots.shared().damaged.note(&self.actor, what);
         }
     }
 
@@ -599,12 +274,14 @@ impl Slot {
     }
 
     /// Makes an exit known: to operators, and to the crash policy if it was one.
-    async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
-        let shared = Arc::clone(self.router.shared());
-        let ended = ended.into();
-        let exit = ended.exit.clone();
+    pub(super) async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
+        let shared = Arc::clone(self.slots.shared());
+        let Ended { exit, left } = ended.into();
         exit.log(&self.actor);
-        shared.exits.record(&self.actor, ended);
+        if let Some(left) = left {
+            shared.reservations.keep(left);
+        }
+        shared.exits.record(&self.actor, exit.clone());
         if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
             shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);
             ownership::write_open_breaker(&shared, &self.actor).await;
@@ -622,7 +299,7 @@ impl Drop for Slot {
         self.queue.close();
         while let Ok(request) = self.queue.try_recv() {
             let stopping = HostError::Stopping(Reason::Trapped);
-            request.work.refuse(self.router.refusal().unwrap_or(stopping));
+            request.work.refuse(self.slots.refusal().unwrap_or(stopping));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::ffi::{Answer, Arguments, Code, Function, Kind};
 use super::pattern::{Text, glob, like};
 
 /// Registers all of them.
-pub(super) fn register(connection: &Connection) -> Result<(), Code> {
+pub(crate) fn register(connection: &Connection) -> Result<(), Code> {
     FUNCTIONS.iter().try_for_each(|function| function.register(connection))?;
     COUNTERS.iter().try_for_each(|function| function.register_volatile(connection))
 }

@@ -35,7 +35,7 @@ pub(super) const PATTERN_BYTES_MAX: i32 = 50_000;
 /// Memory that SQLite may allocate for one database: cache, schema, compiled statements, values.
 /// 128 MiB, as much as a guest has of its own; the largest row that is useful needs a few values of
 /// 16 MiB. It also bounds what compiling may take where SQLite asks nobody: about a second.
-pub(super) const HEAP_BYTES_MAX: usize = 128 << 20;
+pub(crate) const HEAP_BYTES_MAX: usize = 128 << 20;
 /// Bytes of a row of the schema beside its texts, and what ALTER may add to one.
 const SCHEMA_ROW_SLACK: u64 = 1 << 10;
 

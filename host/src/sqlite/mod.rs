@@ -10,7 +10,7 @@
 //!  state        what a call set and made is taken back        ledger    and how that is noted
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
-//!  plain, schema                      a file to be imported, and what no actor can have
+//!  schema                             what no actor can have, of a file to be imported
 //!  ffi          SQLite's C interface; the only unsafe code
 //! ```
 
@@ -27,7 +27,6 @@ mod operator;
 mod owner;
 mod packed;
 mod pattern;
-mod plain;
 mod prepared;
 mod run;
 mod schema;
@@ -41,10 +40,13 @@ mod value;
 
 pub use blob::Blob;
 pub use connection::{Connection, Interrupter, Leftovers, RowSet};
+pub(crate) use functions::register as register_functions;
+pub(crate) use hardening::HEAP_BYTES_MAX;
+pub(crate) use schema::{Unfit, check as check_schema};
+
 pub use error::{ConstraintFailure, ConstraintKind, SqlError, SqlLimit, StatementFailure};
 pub use meter::{Counts, Exhausted, Meter};
 pub use operator::OperatorRows;
-pub use plain::{Intake, Plain, PlainError, sweep as sweep_intakes};
 pub use prepared::ColumnInfo;
 pub use run::{Batch, Changes};
 pub use spares::Spares;

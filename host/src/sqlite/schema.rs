@@ -29,7 +29,7 @@ const SHOWN_CHARS: usize = 200;
 
 /// Why a file's content was not checked, or is nothing for an actor.
 #[derive(Debug)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     /// No actor can have it: a sentence.
     Unsupported(String),
     /// The file could not be read.
@@ -48,7 +48,7 @@ type Done<T> = Result<T, Unfit>;
 ///
 /// # Errors
 /// `Unsupported` names the first thing that it cannot have.
-pub(super) fn check(file: &Connection, limits: &Limits) -> Done<()> {
+pub(crate) fn check(file: &Connection, limits: &Limits) -> Done<()> {
     names(file)?;
     sizes(file, limits)?;
     let pair = Pair::new(limits)?;

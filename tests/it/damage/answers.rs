@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stockade::error::{Code, Retry, Verdict};
 use stockade::host::SqlRequest;
-use stockade::{ActorId, Arguments, HostError};
+use stockade::{ActorId, Arguments, CallError};
 use stockade_depot::Store;
 use stockade_depot::store::embedded::connection;
 use stockade_tests::guest;
@@ -30,7 +30,7 @@ const LAST_PAGE: &str = "UPDATE page SET bytes = CAST(substr(bytes, 1, length(by
      || CASE substr(bytes, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB) \
      WHERE pgno = (SELECT max(p.pgno) FROM page p WHERE p.db = page.db) AND pgno > 9";
 
-fn assert_corrupt(error: &HostError, whose: &ActorId) {
+fn assert_corrupt(error: &CallError, whose: &ActorId) {
     let body = error.body();
     assert_eq!(error.code(), Code::StoreCorrupt, "{error}");
     assert_eq!((error.code().status(), body.retry), (500, Retry::Never), "{error}");
@@ -54,7 +54,7 @@ async fn generation(host: &TestHost, actor: &ActorId) -> u64 {
     host.store.actor(actor).await.unwrap().unwrap().head.fence.generation.0
 }
 
-async fn scan(host: &TestHost, actor: &ActorId) -> HostError {
+async fn scan(host: &TestHost, actor: &ActorId) -> CallError {
     host.call(actor, "scan", json!([1])).await.unwrap_err()
 }
 
@@ -80,7 +80,7 @@ async fn every_call_is_told_and_one_takeover_is_made_until_something_is_done() {
             Err(error) => break error,
         }
     };
-    assert_corrupt(&error, &actor);
+    assert_corrupt(&error.into(), &actor);
     assert_eq!(generation(&host, &actor).await, before + 1, "one look is enough");
     host.host.reset(&actor).await.unwrap();
     let reset = generation(&host, &actor).await;
@@ -113,7 +113,7 @@ async fn damage_behind_a_commit_of_the_same_call_is_an_unknown_outcome() {
     let error = host.host.sql(&actor, select(both, true)).await.unwrap_err();
     assert_eq!(error.code(), Code::StoreCorrupt, "{error}");
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error}");
-    assert!(matches!(error.verdict(), Some(Verdict::Committed | Verdict::NotCommitted)), "{error}");
+    assert!(matches!(error.verdict, Some(Verdict::Committed | Verdict::NotCommitted)), "{error}");
     assert_eq!(error.body().details["key"], "damaged");
     host.host.shutdown().await;
 }

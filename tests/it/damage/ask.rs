@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 use stockade::error::Code;
 use stockade::host::SqlRequest;
-use stockade::{ActorId, Arguments, Host, HostError};
+use stockade::{ActorId, Arguments, CallError, Host};
 use stockade_tests::guest;
 
 use super::images::{actors, host};
@@ -96,7 +96,7 @@ async fn answer(host: &Host, actor: &ActorId, question: &Question) -> Answer {
     answer.map_err(|error| error.code())
 }
 
-async fn export(host: &Host, actor: &ActorId) -> Result<Json, HostError> {
+async fn export(host: &Host, actor: &ActorId) -> Result<Json, CallError> {
     let mut export = host.export(actor).await?;
     let (mut bytes, mut sum) = (0, 0_u64);
     while let Some(chunk) = export.next().await? {
@@ -108,7 +108,7 @@ async fn export(host: &Host, actor: &ActorId) -> Result<Json, HostError> {
     Ok(json!([export.txid.0, bytes, sum]))
 }
 
-async fn sql(host: &Host, actor: &ActorId) -> Result<Json, HostError> {
+async fn sql(host: &Host, actor: &ActorId) -> Result<Json, CallError> {
     let table = if actor.kind() == guest::COUNTER.name { "counter" } else { "item" };
     let request = SqlRequest {
         sql: format!("SELECT * FROM {table}"),

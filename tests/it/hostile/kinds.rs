@@ -3,7 +3,7 @@
 use serde_json::json;
 use stockade::error::{Retry, TrapLimit};
 use stockade::limits::Limits;
-use stockade::{HostError, Manifest};
+use stockade::{CallError, HostError, Manifest};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 
@@ -33,7 +33,7 @@ async fn deploy(
     host.host.deploy("crafted", wat::parse_str(text).unwrap(), manifest).await.map(drop)
 }
 
-async fn call(host: &TestHost) -> Result<serde_json::Value, HostError> {
+async fn call(host: &TestHost) -> Result<serde_json::Value, CallError> {
     let crafted = stockade::ActorId::new("crafted", "one").unwrap();
     let running = host.call(&crafted, "run", json!([]));
     tokio::time::timeout(super::PATIENCE, running).await.expect("it does not end")
@@ -85,7 +85,7 @@ async fn growth_is_bounded_wherever_it_happens() {
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::TableElements);
     assert!(
-        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        matches!(&error.cause, HostError::Trapped { crash, .. } if crash.limit == limit),
         "{error:?}"
     );
 
@@ -93,7 +93,7 @@ async fn growth_is_bounded_wherever_it_happens() {
     let error = call(&host).await.unwrap_err();
     let limit = Some(TrapLimit::Stack);
     assert!(
-        matches!(&error, HostError::Trapped { crash, .. } if crash.limit == limit),
+        matches!(&error.cause, HostError::Trapped { crash, .. } if crash.limit == limit),
         "{error:?}"
     );
 
@@ -103,7 +103,7 @@ async fn growth_is_bounded_wherever_it_happens() {
 
     deploy(&host, &component(GROWS_AT_START), four_megabytes).await.unwrap();
     let error = call(&host).await.unwrap_err();
-    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
     assert_well(&host).await;
     host.host.shutdown().await;
 }
@@ -114,7 +114,7 @@ async fn starts_that_do_not_end_are_ended() {
     let host = host(&site).await;
     deploy(&host, &component(SPINS_AT_START), |limits| limits.start_time_ms = 300).await.unwrap();
     let error = call(&host).await.unwrap_err();
-    assert!(matches!(error, HostError::StartFailed { .. }), "{error:?}");
+    assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
     assert_well(&host).await;
 
     host.deploy_with(guest::HOSTILE_HOOKS, |limits| {
@@ -127,7 +127,7 @@ async fn starts_that_do_not_end_are_ended() {
         host.ok(&hostile, "curse", json!([what])).await;
         host.host.stop(&hostile).await.unwrap();
         let error = host.call(&hostile, "hello", json!([])).await.unwrap_err();
-        assert!(matches!(error, HostError::StartFailed { .. }), "{what}: {error:?}");
+        assert!(matches!(error.cause, HostError::StartFailed { .. }), "{what}: {error:?}");
         assert_well(&host).await;
     }
     host.host.shutdown().await;
@@ -253,12 +253,12 @@ async fn what_belongs_to_no_package_is_called_only_if_the_manifest_names_it() {
     assert_eq!(deploy(&[]).await.unwrap().methods, 1);
     for name in ["init", "exports.init", "exports#init"] {
         let refused = host.call(&crafted, name, json!([])).await.unwrap_err();
-        assert!(matches!(refused, HostError::MethodMissing(_)), "{name}: {refused:?}");
+        assert!(matches!(refused.cause, HostError::MethodMissing(_)), "{name}: {refused:?}");
     }
     assert_eq!(call(&host).await.unwrap(), json!(7));
     assert_eq!(deploy(&["init"]).await.unwrap().methods, 2);
     let trapped = host.call(&crafted, "init", json!([])).await.unwrap_err();
-    assert!(matches!(trapped, HostError::Trapped { .. }), "{trapped:?}");
+    assert!(matches!(trapped.cause, HostError::Trapped { .. }), "{trapped:?}");
     for (wrong, said) in [("no-such", "no method `no-such`"), ("api.run", "demo:crafted/api#run")] {
         let refused = deploy(&[wrong]).await.unwrap_err();
         assert_eq!(refused.body().code, "manifest", "{refused}");

@@ -7,14 +7,18 @@ use super::source::{Source, manifests, root, words};
 const HOST_LAYERS: &[&[&str]] = &[
     &["host"],
     &["router"],
+    &["supervision"],
+    &["kinds", "membership"],
     &["actor"],
     &["error"],
-    &["capability"],
+    &["capability", "import"],
     &["bindings"],
     &["sqlite"],
     &["engine"],
     &["typed"],
-    &["grip", "cpu", "limits", "machine", "memory", "runtime", "fault"],
+    &["eager", "environment", "fault", "fuzz", "grip", "cpu", "memory", "runtime"],
+    &["limits"],
+    &["machine"],
 ];
 
 /// Layers of package `stockade-server`, likewise.
@@ -74,7 +78,10 @@ const PACKAGES: [(&str, &[&str]); 12] = [
 
 /// A library, and the only places of the host side whose code may name it.
 const WALLS: [(&str, &[&str]); 9] = [
-    ("rusqlite", &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"]),
+    (
+        "rusqlite",
+        &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/src/import", "host/cli"],
+    ),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
     ("wasmtime_wasi", &["host/src/capability"]),
@@ -91,6 +98,7 @@ const WALLS: [(&str, &[&str]); 9] = [
             "host/src/capability",
             "host/src/actor",
             "host/src/router",
+            "host/src/kinds",
             "host/src/host",
             "host/src/host.rs",
             "host/src/error",
@@ -129,22 +137,25 @@ fn looks_up(file: &Source, module: &str, layers: &[&[&str]]) -> Vec<String> {
     };
     // Unit tests may build their subjects from above.
     let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
-    crate_modules(code)
+    paths_after("crate::", code)
         .into_iter()
         .filter(|named| layer_of(named).is_some_and(|at| at < own))
         .map(|named| format!("{}: `{module}` looks up to `{named}`", file.name()))
         .collect()
 }
 
-fn is_unit_test(file: &Source) -> bool {
+pub(super) fn is_unit_test(file: &Source) -> bool {
     file.path.file_name().is_some_and(|name| name == "tests.rs")
         || file.path.components().any(|part| part.as_os_str() == "tests")
 }
 
-/// First segments of all `crate::..` paths, also inside `crate::{a::B, c}`.
-fn crate_modules(code: &str) -> Vec<String> {
+/// First segments of all paths after `prefix`, also inside `prefix{a::B, c}`.
+pub(super) fn paths_after(prefix: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for (at, path) in code.match_indices("crate::") {
+    for (at, path) in code.match_indices(prefix) {
+        if code[..at].ends_with(':') {
+            continue;
+        }
         let rest = &code[at + path.len()..];
         if rest.starts_with('{') {
             found.extend(group_heads(rest));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use stockade::error::Retry;
 use stockade::host::Reply;
-use stockade::{ActorId, Arguments, Host, HostError};
+use stockade::{ActorId, Arguments, CallError, Host};
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::Journal;
 use stockade_sim_depot::network::Life;
@@ -52,7 +52,7 @@ impl Client {
         actor: &ActorId,
         method: &str,
         arguments: Json,
-    ) -> Option<Result<Reply, HostError>> {
+    ) -> Option<Result<Reply, CallError>> {
         self.hears(self.host.call(actor, method, Arguments::Json(arguments))).await
     }
 
@@ -68,7 +68,7 @@ impl Client {
                 Ok(reply) => return self.transferred(&actor, &began, number, &reply),
                 Err(error) => error,
             };
-            let (advice, verdict) = (error.retry(), error.verdict());
+            let (advice, verdict) = (error.retry(), error.verdict);
             self.say(&format!("tells {number} of {actor}: {verdict:?}, {advice:?}: {error}"));
             self.judge.told(&actor, number, &error);
             if !matches!(advice, Retry::Retry | Retry::Reroute) || self.dice.percent(50) {

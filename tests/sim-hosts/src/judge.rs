@@ -154,9 +154,9 @@ impl Judge {
     }
 
     /// The host has told an error in place of an answer to a transfer.
-    pub fn told(&self, actor: &ActorId, number: i64, error: &HostError) {
+    pub fn told(&self, actor: &ActorId, number: i64, error: &CallError) {
         self.told_nothing(actor, error);
-        self.with(actor, |truth| match error.verdict() {
+        self.with(actor, |truth| match error.verdict {
             // It handed over nothing.
             None | Some(Verdict::NotCommitted) => truth.refuse(number),
             Some(Verdict::Committed | Verdict::Indeterminate) => Ok(()),
@@ -164,9 +164,10 @@ impl Judge {
     }
 
     /// The host has told an error.
-    pub fn told_nothing(&self, actor: &ActorId, error: &HostError) {
+    pub fn told_nothing(&self, actor: &ActorId, error: &CallError) {
         let text = error.to_string();
-        if text.contains("SNAPSHOT OF OTHER DATA") || matches!(error, HostError::Internal(_)) {
+        if text.contains("SNAPSHOT OF OTHER DATA") || matches!(error.cause, HostError::Internal(_))
+        {
             self.journal.broken(&format!("{actor}: {text}"));
         }
     }

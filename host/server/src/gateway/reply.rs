@@ -9,7 +9,7 @@ use stockade_depot::{Generation, Txid};
 
 use super::arguments::{Form, WAVE_CONTENT_TYPE};
 use super::{BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER};
-use stockade::error::{Body, Code, HostError};
+use stockade::error::{Body, CallError, Code, HostError};
 use stockade::host::{Bill, Reply};
 
 /// An answer that is not a success.
@@ -31,7 +31,7 @@ impl Refusal {
     }
 
     /// A failed call. `for_authors`: the caller may read what the guest wrote when it died.
-    pub(super) fn of_call(error: HostError, for_authors: bool) -> Self {
+    pub(super) fn of_call(error: CallError, for_authors: bool) -> Self {
         let body = for_authors.then(|| Box::new(error.body_for_authors()));
         let refusal = Self::from(error);
         Self { body: body.unwrap_or(refusal.body), ..refusal }
@@ -57,6 +57,12 @@ impl Refusal {
 
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
+        CallError::from(error).into()
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
         let code = error.code();
         // The caller does not get the inner cause; the log does.
         if code == Code::Internal {

@@ -5,8 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use crate::import::{Intake, PlainError};
 use crate::limits::Limits;
-use crate::sqlite::{Intake, PlainError};
 
 /// Imports a file that `schema` was run in, as stock SQLite takes it.
 fn check(schema: &str, limits: &Limits) -> Result<(), PlainError> {

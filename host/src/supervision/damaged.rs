@@ -6,12 +6,12 @@
 //!                                   └─ reset, import, destroy: forget ──> one takeover
 //! ```
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use stockade_depot::ActorId;
 
+use super::recent::Recent;
 use crate::error::HostError;
 use crate::limits::DAMAGED_ACTORS_MAX;
 
@@ -19,14 +19,7 @@ use crate::limits::DAMAGED_ACTORS_MAX;
 pub struct Damaged {
     /// How long it is not looked at again.
     rest: Duration,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    found: HashMap<ActorId, Found>,
-    /// In the order in which they were found first.
-    order: VecDeque<ActorId>,
+    found: Mutex<Recent<Found>>,
 }
 
 struct Found {
@@ -38,39 +31,27 @@ impl Damaged {
     /// No damage is known. An actor rests for `rest` after each finding.
     #[must_use]
     pub fn new(rest: Duration) -> Self {
-        Self { rest, inner: Mutex::default() }
+        Self { rest, found: Mutex::new(Recent::new(DAMAGED_ACTORS_MAX)) }
     }
 
     /// Damage was met. The oldest finding is forgotten where there are too many.
     pub fn note(&self, actor: &ActorId, what: &str) {
         let Some(until) = Instant::now().checked_add(self.rest) else { return };
         tracing::error!(%actor, what, "stored bytes are damaged");
-        let mut inner = self.inner.lock();
-        let found = Found { what: what.to_owned(), until };
-        if inner.found.insert(actor.clone(), found).is_none() {
-            inner.order.push_back(actor.clone());
-        }
-        if inner.order.len() > DAMAGED_ACTORS_MAX
-            && let Some(oldest) = inner.order.pop_front()
-        {
-            inner.found.remove(&oldest);
-        }
+        self.found.lock().put(actor, Found { what: what.to_owned(), until });
     }
 
     /// What a call of the actor is answered without a look at the store; `None`: look.
     #[must_use]
     pub fn standing(&self, actor: &ActorId) -> Option<HostError> {
-        let inner = self.inner.lock();
-        let found = inner.found.get(actor).filter(|found| found.until > Instant::now())?;
+        let found = self.found.lock();
+        let found = found.get(actor).filter(|found| found.until > Instant::now())?;
         Some(HostError::corrupt(found.what.clone()).of(actor))
     }
 
     /// Something was done about it.
     pub fn forget(&self, actor: &ActorId) {
-        let mut inner = self.inner.lock();
-        if inner.found.remove(actor).is_some() {
-            inner.order.retain(|other| other != actor);
-        }
+        self.found.lock().forget(actor);
     }
 }
 
@@ -104,6 +85,6 @@ mod tests {
         }
         assert!(damaged.standing(&actor(0)).is_none(), "the oldest is forgotten");
         assert!(damaged.standing(&actor(1)).is_some());
-        assert_eq!(damaged.inner.lock().found.len(), DAMAGED_ACTORS_MAX);
+        assert_eq!(damaged.found.lock().len(), DAMAGED_ACTORS_MAX);
     }
 }

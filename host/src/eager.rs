@@ -5,6 +5,10 @@
 //!                                     └─ pending ── woken, by whomever ──> a task on its runtime
 //! ```
 //! A task from the start would wake a thread, for it to find that there is something to wait for.
+//!
+//! Invariants:
+//! - A wake that comes while the work is polled on the spot is not lost.
+//! - Dropped, it drops the work, or aborts the task that this has become.
 
 use std::mem;
 use std::pin::Pin;
@@ -18,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 /// Ready when the work is done. Dropped before, it drops the work.
-pub(super) struct Leaving {
+pub struct Eager {
     work: Arc<Work>,
     ended: oneshot::Receiver<()>,
 }
@@ -45,12 +49,9 @@ enum Stage {
     Dropped,
 }
 
-impl Leaving {
+impl Eager {
     /// Polls the work once. `None`: it is done.
-    pub(super) fn begin(
-        home: Handle,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Option<Self> {
+    pub fn begin(home: Handle, work: impl Future<Output = ()> + Send + 'static) -> Option<Self> {
         let (ends, ended) = oneshot::channel();
         let mut future: BoxFuture<'static, ()> = Box::pin(async move {
             work.await;
@@ -112,7 +113,7 @@ impl Wake for Work {
     }
 }
 
-impl Future for Leaving {
+impl Future for Eager {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -120,7 +121,7 @@ impl Future for Leaving {
     }
 }
 
-impl Drop for Leaving {
+impl Drop for Eager {
     fn drop(&mut self) {
         // What it holds is dropped without the lock: it may wake this again.
         let stage = mem::replace(&mut *self.work.stage.lock(), Stage::Dropped);
@@ -149,43 +150,43 @@ mod tests {
         done: oneshot::Receiver<()>,
     }
 
-    fn begin() -> (World, Option<Leaving>) {
+    fn begin() -> (World, Option<Eager>) {
         // It runs only while it is waited for.
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let news = Arc::new(Notify::new());
         let (tell, done) = oneshot::channel();
         let waits_for = Arc::clone(&news);
-        let leaving = Leaving::begin(runtime.handle().clone(), async move {
+        let eager = Eager::begin(runtime.handle().clone(), async move {
             waits_for.notified().await;
             waits_for.notified().await;
             tell.send(()).unwrap();
         });
-        (World { runtime, news, done }, leaving)
+        (World { runtime, news, done }, eager)
     }
 
     #[test]
     fn work_that_waits_for_nothing_is_done_on_the_spot() {
         let runtime = Runtime::new().unwrap();
         let (tell, heard) = oneshot::channel();
-        let leaving = Leaving::begin(runtime.handle().clone(), async move {
+        let eager = Eager::begin(runtime.handle().clone(), async move {
             tell.send(()).unwrap();
         });
-        assert_eq!((leaving.is_none(), heard.now_or_never()), (true, Some(Ok(()))));
+        assert_eq!((eager.is_none(), heard.now_or_never()), (true, Some(Ok(()))));
     }
 
     #[test]
     fn work_is_a_task_once_it_was_woken_and_waits_on_as_one() {
-        let (world, leaving) = begin();
-        let mut leaving = leaving.unwrap();
+        let (world, eager) = begin();
+        let mut eager = eager.unwrap();
         let tasks = || world.runtime.metrics().num_alive_tasks();
-        assert_eq!((tasks(), (&mut leaving).now_or_never()), (0, None));
+        assert_eq!((tasks(), (&mut eager).now_or_never()), (0, None));
         world.news.notify_one();
         assert_eq!(tasks(), 1);
         world.runtime.block_on(async {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            assert_eq!((&mut leaving).now_or_never(), None);
+            assert_eq!((&mut eager).now_or_never(), None);
             world.news.notify_one();
-            leaving.await;
+            eager.await;
             world.done.await.unwrap();
         });
     }
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn work_that_is_woken_while_it_begins_is_not_forgotten() {
         let runtime = Runtime::new().unwrap();
-        let leaving = Leaving::begin(runtime.handle().clone(), async {
+        let eager = Eager::begin(runtime.handle().clone(), async {
             let mut asked = false;
             std::future::poll_fn(|context| {
                 context.waker().wake_by_ref();
@@ -201,18 +202,18 @@ mod tests {
             })
             .await;
         });
-        let done = async { tokio::time::timeout(Duration::from_secs(60), leaving.unwrap()).await };
+        let done = async { tokio::time::timeout(Duration::from_secs(60), eager.unwrap()).await };
         runtime.block_on(done).expect("forgotten");
     }
 
     #[test]
     fn work_is_dropped_with_it_woken_or_not() {
-        let (world, leaving) = begin();
-        drop(leaving);
+        let (world, eager) = begin();
+        drop(eager);
         assert!(world.done.now_or_never().unwrap().is_err());
-        let (world, leaving) = begin();
+        let (world, eager) = begin();
         world.news.notify_one();
-        drop(leaving);
+        drop(eager);
         world.news.notify_one();
         assert!(world.runtime.block_on(world.done).is_err());
     }

@@ -1,5 +1,5 @@
-//! How an actor's next generation comes to own its database: created, inherited from one that was
-//! sealed here, or taken over from one that was judged sealed, dead or a ghost.
+//! How an actor's next generation comes to own its database: created, begun as it was reserved
+//! here, or taken over from one that was judged sealed, dead or a ghost.
 //!
 //! The judgement is only about *when* to try. The store decides who wins.
 
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, Fence, OpenError, Opened, Reason, SessionLimits};
+use stockade_depot::{ActorId, Digest, Fence, OpenError, Opened, Reason, SessionLimits};
 
 use super::Shared;
-use crate::actor::cause::error_of_open;
+use super::reservations::Known;
 use crate::actor::generation::{Origin, Program};
 use crate::capability::StartReason;
 use crate::error::HostError;
@@ -70,69 +70,27 @@ async fn win(
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
     // What a life that ended here has left is most often still so; if not, the store says it.
-    let mut left = shared.exits.take_left(actor);
-    let (opened, component, start_reason, ended) = loop {
-        let remembered = left.take();
-        let is_remembered = remembered.is_some();
-        let state = match remembered {
-            Some(state) => Some(state),
-            None => shared.depot.store().actor(actor).await?,
-        };
+    let mut left = shared.reservations.take(actor);
+    let (opened, won) = loop {
         attempts += 1;
-        let component = match (&state, purpose) {
-            (Some(state), Purpose::Visit) => state.row.component,
-            (_, Purpose::Life) | (None, _) => program.component.digest(),
+        let known = match left.take() {
+            Some(left) => Some(left),
+            None => store.actor(actor).await?.map(|state| Known::Stored(Box::new(state))),
         };
-        let (opened, reason, ended) = match state {
+        let is_left = known.as_ref().is_some_and(Known::is_left);
+        let attempt = match known {
             None if purpose == Purpose::Visit => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
-            None => {
-                let place = shared.quotas.admit(store, actor.kind(), limits).await?;
-                let created = shared.depot.create(actor, component).await;
-                if created.is_ok() {
-                    place.keep(0);
-                }
-                (created, StartReason::Created, true)
-            }
-            Some(state) => {
-                if !state.head.is_free() {
-                    shared.nodes.meet(state.head.owner).await?;
-                }
-                judge(shared, actor, &state)?;
-                let ended = shared.ended_in_order(&state);
-                let standing = shared.crashes.standing(&state, ended, component, &program.limits);
-                match (standing.not_before, standing.wait(Instant::now())) {
-                    _ if purpose == Purpose::Visit => {}
-                    (Some(_), Some(wait)) if standing.open => {
-                        return Err(HostError::CrashLooping {
-                            restarts: standing.crashes,
-                            // Rounded up: who comes back then is let in.
-                            retry_after_ms: u64::try_from(wait.as_millis())
-                                .unwrap_or(u64::MAX)
-                                .saturating_add(1),
-                        });
-                    }
-                    (Some(at), Some(_)) => return Ok(Beginning::NotBefore(at)),
-                    (_, None) | (None, _) => {}
-                }
-                let reason = start_reason(&state, &program, ended);
-                let is_ours = is_remembered && state.head.is_heir();
-                let opened = if is_ours && state.row.component == component {
-                    shared.depot.inherit(state).await
-                } else {
-                    shared.depot.take_over(&state, component, standing.end).await
-                };
-                if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended) {
-                    // It leaves no end of its own: the last crash stays the last one.
-                    shared.crashes.counted(actor, &opened.head.fence);
-                }
-                (opened, reason, ended)
-            }
+            None => create(shared, actor, &program).await?,
+            Some(known) => match replace(shared, actor, known, &program, purpose).await? {
+                Ok(attempt) => attempt,
+                Err(not_before) => return Ok(Beginning::NotBefore(not_before)),
+            },
         };
-        match opened {
-            Ok(opened) => break (opened, component, reason, ended),
-            Err(OpenError::DatabaseMissing(_) | OpenError::Superseded { .. }) if is_remembered => {
+        match attempt.opened {
+            Ok(opened) => break (opened, attempt.of),
+            Err(OpenError::DatabaseMissing(_) | OpenError::Superseded { .. }) if is_left => {
                 tracing::debug!(%actor, "it has lived elsewhere since");
                 continue;
             }
@@ -142,22 +100,98 @@ async fn win(
             {
                 tracing::debug!(%actor, attempts, "another start was faster");
             }
-            Err(error) => return Err(error_of_open(error, actor)),
+            Err(error) => return Err(HostError::of_open(error, actor)),
         }
         tokio::time::sleep(shared.depot.random().part_of(pause)).await;
         pause *= 2;
     };
-    let Opened { session, head, snapshot, restarts } = opened;
-    if head.is_heir() {
-        shared.heirs.begun(head.fence);
-    }
-    session.narrow(SessionLimits {
+    opened.session.narrow(SessionLimits {
         share,
-        commit_bytes_max: program.limits.commit_bytes_max,
-        database_bytes_max: program.limits.database_bytes_max,
-        snapshot_bytes_max: program.limits.snapshot_bytes_max,
+        commit_bytes_max: limits.commit_bytes_max,
+        database_bytes_max: limits.database_bytes_max,
+        snapshot_bytes_max: limits.snapshot_bytes_max,
     });
-    Ok(Beginning::Won(Box::new(Origin {
+    Ok(Beginning::Won(Box::new(origin(shared, actor, program, memory, opened, won))))
+}
+
+/// One try to win a fence.
+struct Attempt {
+    opened: Result<Opened, OpenError>,
+    of: Life,
+}
+
+/// What the life that was tried for begins with.
+struct Life {
+    component: Digest,
+    start_reason: StartReason,
+    ended_in_order: bool,
+}
+
+/// Makes the actor.
+async fn create(shared: &Shared, actor: &ActorId, program: &Program) -> Result<Attempt, HostError> {
+    let store = shared.depot.store().as_ref();
+    let place = shared.quotas.admit(store, actor.kind(), &program.limits).await?;
+    let component = program.component.digest();
+    let opened = shared.depot.create(actor, component).await;
+    if opened.is_ok() {
+        place.keep(0);
+    }
+    let of = Life { component, start_reason: StartReason::Created, ended_in_order: true };
+    Ok(Attempt { opened, of })
+}
+
+/// Follows the generation that the head names. The inner error: its crashes stand against that
+/// until then.
+async fn replace(
+    shared: &Shared,
+    actor: &ActorId,
+    known: Known,
+    program: &Program,
+    purpose: Purpose,
+) -> Result<Result<Attempt, Instant>, HostError> {
+    let state = known.state();
+    let component = match purpose {
+        Purpose::Visit => state.row.component,
+        Purpose::Life => program.component.digest(),
+    };
+    shared.meet_owner(&state.head).await?;
+    judge(shared, actor, state)?;
+    let ended_in_order = shared.ended_in_order(state);
+    let standing = shared.crashes.standing(state, ended_in_order, component, &program.limits);
+    match (standing.not_before, standing.wait(Instant::now())) {
+        _ if purpose == Purpose::Visit => {}
+        (Some(_), Some(wait)) if standing.open => {
+            return Err(HostError::CrashLooping {
+                restarts: standing.crashes,
+                // Rounded up: who comes back then is let in.
+                retry_after_ms: u64::try_from(wait.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(1),
+            });
+        }
+        (Some(at), Some(_)) => return Ok(Err(at)),
+        (_, None) | (None, _) => {}
+    }
+    let start_reason = start_reason(state, program, ended_in_order);
+    let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
+    if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {
+        // It leaves no end of its own: the last crash stays the last one.
+        shared.crashes.counted(actor, &opened.head.fence);
+    }
+    Ok(Ok(Attempt { opened, of: Life { component, start_reason, ended_in_order } }))
+}
+
+fn origin(
+    shared: &Shared,
+    actor: &ActorId,
+    program: Arc<Program>,
+    memory: Part,
+    opened: Opened,
+    life: Life,
+) -> Origin {
+    let Opened { session, snapshot, restarts, .. } = opened;
+    let Life { component, start_reason, ended_in_order } = life;
+    Origin {
         actor: actor.clone(),
         session,
         program,
@@ -165,14 +199,14 @@ async fn win(
         start_reason,
         snapshot,
         restarts,
-        ended_in_order: ended,
+        ended_in_order,
         spares: Arc::clone(&shared.spares),
         log_rate: Arc::clone(&shared.log_rate),
         turns: shared.turns.clone(),
         scratch_dir: shared.scratch_dir.clone(),
         memory,
         observer: shared.observer.clone(),
-    })))
+    }
 }
 
 /// Removes an actor that a call has created and that could not start: nobody has heard of it. Only as
@@ -188,7 +222,7 @@ pub async fn take_back(shared: &Arc<Shared>, actor: &ActorId, life: Fence) -> bo
         Ok(is_gone) => is_gone,
         Err(OpenError::Superseded { .. }) => false,
         Err(error) => {
-            let error = error_of_open(error, actor);
+            let error = HostError::of_open(error, actor);
             tracing::warn!(%actor, %error, "an actor that could not start is left behind");
             false
         }
@@ -206,12 +240,12 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
         let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
         // Ended in order: the next takeover counts from zero by itself.
         if !state.head.is_free() {
-            shared.nodes.meet(state.head.owner).await?;
+            shared.meet_owner(&state.head).await?;
             judge(shared, actor, &state)?;
             match write(shared, &state, PreviousEnd::Orderly).await {
                 Ok(_) => {}
                 Err(OpenError::Superseded { .. }) => continue,
-                Err(error) => return Err(error_of_open(error, actor)),
+                Err(error) => return Err(HostError::of_open(error, actor)),
             }
         }
         shared.crashes.forget(actor);
@@ -235,7 +269,7 @@ pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
         let wait_ms = standing.wait(Instant::now()).map_or(0, |wait| wait.as_millis());
         tracing::warn!(%actor, crashes = standing.crashes, wait_ms, "crash-looping");
         let fence = write(shared, &state, standing.end).await;
-        let fence = fence.map_err(|error| error_of_open(error, actor))?;
+        let fence = fence.map_err(|error| HostError::of_open(error, actor))?;
         shared.crashes.counted(actor, &fence);
         Ok::<_, HostError>(())
     };

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Router;
 use crate::error::HostError;
 use crate::memory::{ACTOR_BYTES, GuestMemory, Part};
 
@@ -56,41 +55,43 @@ impl Awake {
         self.max - self.permits.available_permits().min(self.max)
     }
 
-    /// Lets an actor wake.
+    /// Lets an actor wake. `make_room` asks an idle one to sleep, and says whether it did.
     ///
     /// # Errors
     /// `Overloaded` if all places or all memory are taken and no idle actor made room.
-    pub async fn admit(&self, router: &Router) -> Result<Place, HostError> {
-        let permit = self.permit(router).await?;
+    pub async fn admit<M>(&self, make_room: impl Fn() -> M) -> Result<Place, HostError>
+    where
+        M: Future<Output = bool>,
+    {
+        let permit = self.permit(make_room).await?;
         let memory = self.memory.part();
         if self.memory.taken(|| memory.share.take(ACTOR_BYTES)).await {
             return Ok(Place { _permit: permit, memory });
         }
         let (what, max) = self.memory.overload();
-        Err(HostError::Overloaded { what, max, verdict: None })
+        Err(HostError::Overloaded { what, max })
     }
 
-    async fn permit(&self, router: &Router) -> Result<OwnedSemaphorePermit, HostError> {
+    async fn permit<M>(&self, make_room: impl Fn() -> M) -> Result<OwnedSemaphorePermit, HostError>
+    where
+        M: Future<Output = bool>,
+    {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
         let making_room = async {
-            while !router.evict_oldest().await {
+            while !make_room().await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             // One for each start: whoever waits in front takes the place, and makes one as well.
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-                    Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
-                    never = making_room => match never {},
-                    () = tokio::time::sleep(ROOM_WITHIN) => {
-                        Err(HostError::Overloaded {
-         what: "awake actors",
-         max: self.max as u64,
-         verdict: None,
-        })
-                    }
-                }
+            Ok(permit) = Arc::clone(&self.permits).acquire_owned() => Ok(permit),
+            never = making_room => match never {},
+            () = tokio::time::sleep(ROOM_WITHIN) => {
+                Err(HostError::Overloaded { what: "awake actors", max: self.max as u64 })
+            }
+        }
     }
 }

@@ -23,10 +23,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use stockade_depot::PAGE_SIZE;
 use stockade_vfs::heap::Heap;
 
-use super::functions;
-use super::hardening::HEAP_BYTES_MAX;
-use super::schema::{self, Unfit};
 use crate::limits::{Limits, SQL_STACK_BYTES};
+use crate::sqlite::{HEAP_BYTES_MAX, Unfit, check_schema, register_functions};
 
 /// How the first bytes of every SQLite file read.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -201,7 +199,7 @@ impl Intake {
         if faults != ["ok"] {
             return Err(PlainError::Damaged(faults.join("; ")));
         }
-        schema::check(&conn, limits).map_err(|unfit| match unfit {
+        check_schema(&conn, limits).map_err(|unfit| match unfit {
             Unfit::Unsupported(words) => PlainError::Unsupported(words),
             Unfit::Sqlite(error) => told(error),
         })?;
@@ -215,7 +213,7 @@ impl Intake {
     fn open(&self) -> Done<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags).map_err(told)?;
-        functions::register(&conn).map_err(|code| {
+        register_functions(&conn).map_err(|code| {
             told(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
         })?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(told)?;

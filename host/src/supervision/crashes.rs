@@ -20,13 +20,13 @@
 //! of the host finds it open. The backoff of a crash that this process did not see begins with the
 //! process: clocks of two lives are not compared.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use stockade_depot::store::{ActorState, PreviousEnd};
 use stockade_depot::{ActorId, DbId, Digest, Fence, Generation};
 
+use super::recent::Recent;
 use crate::limits::Limits;
 
 /// Actors whose last crash is remembered. 10,000: about 2 MiB; a forgotten one loses its backoff,
@@ -37,13 +37,7 @@ const ACTORS_MAX: usize = 10_000;
 pub struct Crashes {
     /// What stands for the time of a crash that this process did not see.
     begun: Instant,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    last: HashMap<ActorId, Crash>,
-    order: VecDeque<ActorId>,
+    last: Mutex<Recent<Crash>>,
 }
 
 /// A crash that this process saw.
@@ -84,7 +78,7 @@ impl Standing {
 
 impl Default for Crashes {
     fn default() -> Self {
-        Self { begun: Instant::now(), inner: Mutex::default() }
+        Self { begun: Instant::now(), last: Mutex::new(Recent::new(ACTORS_MAX)) }
     }
 }
 
@@ -92,13 +86,12 @@ impl Crashes {
     /// A generation has crashed. `proven`: it had answered a call well.
     pub fn note(&self, actor: &ActorId, db: DbId, generation: Generation, proven: bool) {
         let end = if proven { PreviousEnd::FirstCrash } else { PreviousEnd::Crashed };
-        self.put(actor, Crash { db, generation, at: Instant::now(), end });
+        self.last.lock().put(actor, Crash { db, generation, at: Instant::now(), end });
     }
 
     /// A takeover by this process, without a life after it, has counted the last crash.
     pub fn counted(&self, actor: &ActorId, fence: &Fence) {
-        let mut inner = self.inner.lock();
-        if let Some(crash) = inner.last.get_mut(actor) {
+        if let Some(crash) = self.last.lock().get_mut(actor) {
             crash.generation = fence.generation;
             crash.end = PreviousEnd::Neutral;
         }
@@ -106,16 +99,13 @@ impl Crashes {
 
     /// Forgets what was seen of an actor.
     pub fn forget(&self, actor: &ActorId) {
-        let mut inner = self.inner.lock();
-        if inner.last.remove(actor).is_some() {
-            inner.order.retain(|other| other != actor);
-        }
+        self.last.lock().forget(actor);
     }
 
     /// Whether a crash of the actor was seen here.
     #[must_use]
     pub fn has(&self, actor: &ActorId) -> bool {
-        self.inner.lock().last.contains_key(actor)
+        self.last.lock().get(actor).is_some()
     }
 
     /// How the actor stands. `ended`: its last life ended in order. `component` is what its next
@@ -132,7 +122,7 @@ impl Crashes {
         if ended || state.row.component != component {
             return Standing::CLEAN;
         }
-        let seen = self.inner.lock().last.get(&state.row.actor).copied();
+        let seen = self.last.lock().get(&state.row.actor).copied();
         let seen = seen
             .filter(|seen| (seen.db, seen.generation) == (head.fence.db, head.fence.generation));
         // A life that this process did not see end says nothing: its process died, or was replaced.
@@ -151,18 +141,6 @@ impl Crashes {
             None
         };
         Standing { crashes, end, not_before, open }
-    }
-
-    fn put(&self, actor: &ActorId, crash: Crash) {
-        let mut inner = self.inner.lock();
-        if inner.last.insert(actor.clone(), crash).is_none() {
-            inner.order.push_back(actor.clone());
-        }
-        if inner.order.len() > ACTORS_MAX
-            && let Some(oldest) = inner.order.pop_front()
-        {
-            inner.last.remove(&oldest);
-        }
     }
 }
 

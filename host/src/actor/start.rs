@@ -1,0 +1,175 @@
+//! How a generation comes to run: its instance is made, is handed the snapshot, and its `start`
+//! hook runs.
+//!
+//! Invariant: of a start that fails the session is closed or the generation is handed back, to be
+//! ended by whoever asked (`ending::not_started`). Its head stays unsealed: the next attempt takes
+//! it over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stockade_depot::{HandedOver, Reason, Session};
+use wasmtime::Store;
+
+use super::crash::{is_guests_own, start_failed};
+use super::generation::{Generation, Origin, StartedFrom};
+use super::hooks::HookFailure;
+use super::trace::Trace;
+use super::watch::Watch;
+use crate::capability::{Birth, State};
+use crate::cpu::CpuTime;
+use crate::error::{HostError, Retry};
+use crate::grip::Grip;
+use crate::limits::TrapLimit;
+use crate::memory::GuestMemory;
+use crate::sqlite::Meter;
+
+/// Bytes that the host may allocate to take over a method's results: values are larger here than in
+/// the guest. 128 MiB, as wasmtime's own default.
+const LIFTED_BYTES_MAX: usize = 128 << 20;
+
+/// Why a generation did not come to run.
+pub enum NotStarted {
+    /// There is no instance, and the session is closed.
+    NoInstance(HostError),
+    /// A hook failed. The generation is still to be ended.
+    Hook(Box<Generation>, HookFailure),
+}
+
+impl From<HostError> for NotStarted {
+    fn from(error: HostError) -> Self {
+        Self::NoInstance(error)
+    }
+}
+
+/// Makes the instance, hands it the snapshot, runs its `start` hook.
+///
+/// # Errors
+/// The component cannot be instantiated, or a hook fails.
+pub async fn start(mut origin: Origin) -> Result<Generation, NotStarted> {
+    let snapshot = origin.snapshot.take();
+    let limits = &origin.program.limits;
+    let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
+    let mut generation = instantiate(origin, deadline).await?;
+    match generation.run_start_hooks(snapshot, deadline).await {
+        Ok(()) => Ok(generation),
+        Err(failure) => Err(NotStarted::Hook(Box::new(generation), failure)),
+    }
+}
+
+async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, HostError> {
+    let trace =
+        Trace::new(origin.observer.clone(), &origin.actor, origin.session.fence().generation);
+    let meter = Meter::new(CpuTime::new(&origin.turns, origin.actor.kind()));
+    let (sql_grip, grip) = (Grip::default(), Grip::default());
+    meter.begin(&origin.program.limits, deadline);
+    let memory = Arc::clone(&origin.memory.all);
+    let Origin { actor, session, program, restarts, .. } = &origin;
+    let (actor, session, restarts) = (actor.clone(), session.clone(), *restarts);
+    let program = Arc::clone(program);
+    let birth = Birth {
+        actor: actor.clone(),
+        generation: session.fence().generation,
+        component: program.component.digest(),
+        start_reason: origin.start_reason,
+        limits: Arc::clone(&program.limits),
+        session: session.clone(),
+        spares: origin.spares,
+        scratch_dir: origin.scratch_dir,
+        memory: origin.memory,
+        log_rate: origin.log_rate,
+        sql_grip: sql_grip.clone(),
+        grip: grip.clone(),
+        meter: meter.clone(),
+    };
+    let state =
+        State::new(birth).map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
+    let mut store = Store::new(program.pre.engine(), state);
+    store.limiter_async(State::limiter);
+    store.set_hostcall_fuel(store.data().hostcall_bytes_max().max(LIFTED_BYTES_MAX));
+    let watch = Watch {
+        session: session.clone(),
+        grip: grip.clone(),
+        meter: meter.clone(),
+        pace: program.pace.clone(),
+    };
+    watch.at_every_tick(&mut store);
+    let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
+        Ok(instance) => instance,
+        Err(error) => {
+            let (reason, error) = no_instance(&watch, store, &memory, &error);
+            return Err(end_of_start(&session, reason, error));
+        }
+    };
+    let started_from = None;
+    Ok(Generation {
+        actor,
+        session,
+        program,
+        store,
+        instance,
+        meter,
+        sql_grip,
+        grip,
+        trace,
+        restarts,
+        started_from,
+    })
+}
+
+/// Why there is no instance. What there was of it is dropped.
+fn no_instance(
+    watch: &Watch,
+    store: Store<State>,
+    memory: &GuestMemory,
+    error: &wasmtime::Error,
+) -> (Reason, HostError) {
+    if store.data().refused() == Some(TrapLimit::HostMemory) {
+        let (what, max) = memory.overload();
+        return (Reason::Slept, HostError::Overloaded { what, max });
+    }
+    let words = store.data().last_words();
+    let mut crash = watch.crash(error, store.data(), &words);
+    if crash.limit.is_none() && !is_guests_own(error) {
+        crash.retry = Retry::Retry;
+    }
+    drop(store);
+    let message = format!("cannot be instantiated: {}", crash.cause);
+    (Reason::Trapped, start_failed(message, Arc::new(crash)))
+}
+
+/// Why a generation did not come to run: the session's cause if it had died by itself, and the
+/// session is closed in any case.
+fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
+    let died = session.cause();
+    session.close(reason);
+    died.map_or(error, |cause| HostError::from(&cause))
+}
+
+impl Generation {
+    async fn run_start_hooks(
+        &mut self,
+        snapshot: Option<HandedOver>,
+        deadline: Instant,
+    ) -> Result<(), HookFailure> {
+        if let Some(handed_over) = snapshot
+            && self.has_hooks()
+        {
+            let (generation, current) = (handed_over.snapshot.generation, handed_over.current);
+            self.started_from = Some(StartedFrom { generation, current });
+            if !current {
+                tracing::warn!(
+                    actor = %self.actor, generation = %self.fence().generation,
+                    snapshot_of = %generation, "started from an older snapshot: not current"
+                );
+            }
+            if let Some(failure) = self.restore(handed_over, deadline).await.failure("restore") {
+                return Err(failure);
+            }
+        }
+        if let Some(failure) = self.start_hook(deadline).await.failure("start") {
+            return Err(failure);
+        }
+        self.store.data_mut().serve().map_err(HookFailure::from)
+    }
+}

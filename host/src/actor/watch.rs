@@ -1,0 +1,64 @@
+//! What ends a guest that runs, or waits, when it must not go on.
+
+use std::time::Duration;
+
+use stockade_depot::Session;
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::capability::State;
+use crate::engine::Pace;
+use crate::grip::Grip;
+use crate::sqlite::Meter;
+
+/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth
+/// of what a lost fence may take to end it.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
+#[derive(Clone)]
+pub(super) struct Watch {
+    pub(super) session: Session,
+    pub(super) grip: Grip,
+    pub(super) meter: Meter,
+    pub(super) pace: Pace,
+}
+
+impl Watch {
+    fn is_over(&self) -> bool {
+        self.session.is_dead() || self.grip.reason().is_some() || self.meter.past_deadline()
+    }
+
+    /// At every epoch tick: stop a guest that must not run on, else give the thread back.
+    pub(super) fn at_every_tick(&self, store: &mut Store<State>) {
+        let watch = self.clone();
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            let over = watch.is_over();
+            Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+        });
+    }
+
+    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the
+    /// host (a sleep, a flush) or for its turn, so it is looked after from outside as well: then
+    /// its future is dropped, and with it the instance is dead.
+    pub(super) async fn over<T>(
+        &self,
+        guest: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        if self.is_over() {
+            return Err(wasmtime::Error::msg("stopped before it ran"));
+        }
+        let _running = self.pace.run();
+        let waits_too_long = async {
+            while !self.is_over() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            // The guest first: one that never waits costs no timer.
+            biased;
+            done = self.meter.cpu().paced(guest) => done,
+            () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited")),
+        }
+    }
+}

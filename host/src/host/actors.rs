@@ -1,0 +1,127 @@
+//! One actor, and all of them: ended, reset, destroyed, looked at.
+
+use stockade_depot::store::ActorState;
+use stockade_depot::{ActorId, OpenError};
+
+use super::info::{ActorInfo, ExitInfo};
+use super::{ActorHandle, Host};
+use crate::error::HostError;
+use crate::router::request::Ending;
+
+/// How often a destroy starts again because calls have woken the actor meanwhile.
+const DESTROY_ATTEMPTS: usize = 20;
+
+impl Host {
+    /// Ends an actor's generation in order. `None`: it was asleep.
+    ///
+    /// # Errors
+    /// `ActorMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of the store.
+    pub async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
+        let exit = self.inner.router.end(actor, Ending::Operator).await?;
+        if exit.is_none() {
+            let head = self.state(actor).await?.head;
+            if let Some(address) = self.shared().elsewhere(&head) {
+                return Err(HostError::Elsewhere { actor: actor.clone(), address });
+            }
+        }
+        Ok(exit.map(ExitInfo::from))
+    }
+
+    /// Forgets the crashes of an actor and that it was found damaged: its next call starts it
+    /// immediately, and the row of crashes that opens its breaker begins again.
+    ///
+    /// # Errors
+    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those
+    /// of the store.
+    pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+        self.shared().damaged.forget(actor);
+        // Known to exist, so that asking for a wrong name makes no slot.
+        self.state(actor).await?;
+        let limits = self.limits(actor.kind()).await?;
+        self.inner.router.forgive(&limits, actor).await
+    }
+
+    /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
+    ///
+    /// # Errors
+    /// `ActorMissing`; those of the store: call again to go on.
+    pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
+        let router = &self.inner.router;
+        let mut attempts = 0;
+        let db = loop {
+            attempts += 1;
+            router.end(actor, Ending::Destroy).await?;
+            let state = self.state(actor).await?;
+            match self.shared().depot.destroy(&state).await {
+                // A call that came in between has started the next generation.
+                Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
+                Err(error) => return Err(HostError::of_open(error, actor).of(actor)),
+                Ok(()) => {
+                    self.shared().quotas.destroyed(actor.kind(), state.head.page_count.0);
+                    break state.row.db;
+                }
+            }
+        };
+        self.shared().damaged.forget(actor);
+        // A generation that came in between has lost its database: its next caller must not be the
+        // one to find out.
+        let live = router.slot(actor).and_then(|slot| slot.fence());
+        if live.is_some_and(|fence| fence.db == db) {
+            router.end(actor, Ending::Destroy).await?;
+        }
+        Ok(())
+    }
+
+    /// Actors in (kind, key) order after `after`, at most `max`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorInfo>, HostError> {
+        let states = self.inner.store.actors(kind, after, max).await?;
+        let mut infos = Vec::with_capacity(states.len());
+        for state in states {
+            infos.push(self.info_of(state).await);
+        }
+        Ok(infos)
+    }
+
+    /// One actor, to call it or to work on it. Nothing is asked for that.
+    #[must_use]
+    pub fn actor(&self, id: &ActorId) -> ActorHandle {
+        ActorHandle::new(self.clone(), id.clone())
+    }
+
+    /// What the store and this host know of an actor.
+    ///
+    /// # Errors
+    /// `ActorMissing`, and those of the store.
+    pub async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
+        Ok(self.info_of(self.state(actor).await?).await)
+    }
+
+    pub(super) async fn info_of(&self, state: ActorState) -> ActorInfo {
+        let actor = &state.row.actor;
+        let slot = self.inner.router.slot(actor);
+        // Only who has crashed needs the limits of its kind, which may have to be loaded.
+        let crashes = &self.shared().crashes;
+        let standing = if state.row.restarts > 0 || crashes.has(actor) {
+            let kind = self.shared().kinds.current(actor.kind()).await.ok();
+            let ended = self.shared().ended_in_order(&state);
+            kind.map(|kind| crashes.standing(&state, ended, kind.component.digest(), &kind.limits))
+        } else {
+            None
+        };
+        ActorInfo::of(state, self.shared(), slot.as_deref(), standing)
+    }
+
+    pub(super) async fn state(&self, actor: &ActorId) -> Result<ActorState, HostError> {
+        let state = self.inner.store.actor(actor).await;
+        let state = state.map_err(|error| HostError::from(error).of(actor))?;
+        state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })
+    }
+}

@@ -1,0 +1,174 @@
+//! The settings of a kind: given at deploy time, kept in the store as JSON.
+
+use serde_json::{Value as Json, json};
+use stockade_depot::store::KindRow;
+
+use super::bounds::{Bound, CREATES_PER_S_MAX, bounds};
+use crate::engine::ComponentError;
+use crate::error::HostError;
+use crate::limits::{HostLimits, Limits};
+use crate::typed::MethodTable;
+use crate::typed::bounds::FUNCTIONS_MAX;
+
+/// Names of methods, all together. 64 KiB.
+const METHODS_BYTES_MAX: usize = 64 << 10;
+
+/// Limits that the former version does not know: it reads no settings that have them. Where they
+/// stand at their defaults they are not stored, and its processes go on beside those of this one.
+const NEW_LIMITS: [&str; 5] =
+    ["cpu_weight", "log_bytes_per_s", "actors_max", "stored_bytes_max", "creates_per_s"];
+
+/// Settings of a kind, given at deploy time and kept in the store as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Manifest {
+    /// Limits of its actors; those left out have the host's defaults.
+    pub limits: Limits,
+    /// Exported functions that are methods although they belong to no interface of a package, each
+    /// by its full name: `ping`, `tools#ping`. Without it leftovers of a toolchain would be
+    /// methods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+}
+
+impl Manifest {
+    fn stored(&self) -> serde_json::Result<Json> {
+        let (mut stored, defaults) = (serde_json::to_value(self)?, json!(Limits::default()));
+        if let Some(limits) = stored.get_mut("limits").and_then(Json::as_object_mut) {
+            limits.retain(|name, value| {
+                !NEW_LIMITS.contains(&name.as_str()) || *value != defaults[name.as_str()]
+            });
+        }
+        Ok(stored)
+    }
+
+    /// As the store keeps it.
+    ///
+    /// # Errors
+    /// `Manifest` if it has no form in JSON.
+    pub fn to_stored(&self) -> Result<String, HostError> {
+        let text = self.stored().map(|stored| stored.to_string());
+        text.map_err(|error| HostError::Manifest(error.to_string()))
+    }
+
+    /// The manifest for a host with these limits. What stands at its default becomes as large as
+    /// the host allows at most; what was set to something else is taken as it is or refused.
+    ///
+    /// # Errors
+    /// `Manifest` names the setting and what is possible.
+    pub fn fitted(mut self, host: &HostLimits) -> Result<Self, HostError> {
+        let mut defaults = Limits::default();
+        let standing = bounds(&mut defaults, host).map(|bound| *bound.value);
+        for (bound, default) in bounds(&mut self.limits, host).into_iter().zip(standing) {
+            if *bound.value == default {
+                *bound.value = default.min(bound.max);
+            }
+        }
+        self.check(host)?;
+        Ok(self)
+    }
+
+    /// Whether a host with these limits can keep its promises.
+    ///
+    /// # Errors
+    /// `Manifest` names the setting and what is possible.
+    pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
+        if self.limits.creates_per_s > CREATES_PER_S_MAX {
+            let (given, max) = (self.limits.creates_per_s, CREATES_PER_S_MAX);
+            let text =
+                format!("limits.creates_per_s is {given}; possible are 0 (no quota) to {max}");
+            return Err(HostError::Manifest(text));
+        }
+        let mut limits = self.limits.clone();
+        for Bound { name, value, max } in bounds(&mut limits, host) {
+            if *value == 0 || *value > max {
+                let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
+                return Err(HostError::Manifest(text));
+            }
+        }
+        let bytes = self.methods.iter().map(String::len).fold(0, usize::saturating_add);
+        if self.methods.len() > FUNCTIONS_MAX || bytes > METHODS_BYTES_MAX {
+            return Err(HostError::Manifest(format!(
+                "methods has {} names of {bytes} bytes; at most {FUNCTIONS_MAX} names of \
+                 {METHODS_BYTES_MAX} bytes are possible",
+                self.methods.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the component has the methods that are named, and any at all. A stored kind is not
+    /// asked: it runs as it did.
+    ///
+    /// # Errors
+    /// `Manifest` names the first that it does not have; `Component` if there is none.
+    pub fn check_methods(&self, methods: &MethodTable) -> Result<(), HostError> {
+        for name in &self.methods {
+            match methods.find(name) {
+                Ok(method) if method.full_name() == *name => {}
+                Ok(method) => {
+                    let full = method.full_name();
+                    let text = format!("methods: {name:?} is not a full name; it is {full:?}");
+                    return Err(HostError::Manifest(text));
+                }
+                Err(unknown) => return Err(HostError::Manifest(format!("methods: {unknown}"))),
+            }
+        }
+        if methods.is_empty() {
+            let excluded = methods.excluded().first();
+            let excluded = excluded.map(|function| format!("{}: {}", function.name, function.why));
+            return Err(ComponentError::NoMethod { excluded }.into());
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a stored kind. Nobody who calls has sent them, so that they do not read is
+/// damage.
+///
+/// # Errors
+/// `Corrupt` names the kind.
+pub fn row_manifest(row: &KindRow) -> Result<Manifest, HostError> {
+    serde_json::from_str(&row.manifest).map_err(|error| {
+        let of = "of a newer version of this program, or damaged";
+        HostError::corrupt(format!("the settings of kind {:?} are {of}: {error}", row.kind))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_a_former_version_knows_are_stored_as_it_knows_them() {
+        let mut manifest = Manifest::default();
+        manifest.limits.call_time_ms = 7;
+        let stored = manifest.to_stored().expect("JSON");
+        assert!(NEW_LIMITS.iter().all(|name| !stored.contains(name)), "{stored}");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
+        manifest.limits.actors_max = 5;
+        let stored = manifest.to_stored().expect("JSON");
+        assert!(stored.contains("\"actors_max\":5") && !stored.contains("cpu_weight"), "{stored}");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
+    }
+
+    #[test]
+    fn defaults_shrink_to_a_small_host_and_what_was_set_is_refused() {
+        let host = HostLimits { body_bytes_max: 1000, ..HostLimits::default() };
+        let fitted = Manifest::default().fitted(&host).expect("defaults always fit");
+        assert_eq!(fitted.limits.payload_bytes_max, 1000);
+        assert_eq!(fitted.limits.memory_bytes_max, Limits::default().memory_bytes_max);
+        let with = |payload_bytes_max| Manifest {
+            limits: Limits { payload_bytes_max, ..Limits::default() },
+            ..Manifest::default()
+        };
+        assert_eq!(with(999).fitted(&host).expect("fits").limits.payload_bytes_max, 999);
+        for payload_bytes_max in [0, 1001] {
+            let refused = with(payload_bytes_max).fitted(&host).expect_err("cannot be");
+            assert!(refused.to_string().contains("payload_bytes_max"), "{refused}");
+        }
+        let defaults = Limits { payload_bytes_max: 5000, rows_max: 7, ..Limits::default() };
+        let within = defaults.within(&host);
+        assert_eq!((within.payload_bytes_max, within.rows_max), (1000, 7));
+    }
+}

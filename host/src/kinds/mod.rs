@@ -1,0 +1,198 @@
+//! Deployed kinds: the component behind each name, compiled and linked once.
+
+pub mod bounds;
+pub mod manifest;
+pub mod quotas;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use stockade_depot::store::KindRow;
+use stockade_depot::{Digest, Store};
+use wasmtime::component::Linker;
+
+use crate::actor::generation::Program;
+use crate::capability::State;
+use crate::engine::{Component, ComponentError, Engine};
+use crate::error::HostError;
+use crate::limits::Limits;
+use crate::typed::MethodTable;
+use manifest::{Manifest, row_manifest};
+
+/// A kind with its program.
+#[derive(Clone)]
+pub struct Kind {
+    /// As the store has it.
+    pub row: KindRow,
+    /// Its settings.
+    pub manifest: Manifest,
+    /// Ready to run.
+    pub program: Arc<Program>,
+}
+
+/// The kinds of a store.
+pub struct Kinds {
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+    linker: Linker<State>,
+    loaded: RwLock<HashMap<String, Arc<Kind>>>,
+}
+
+impl Kinds {
+    /// No kind loaded yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, engine: Arc<Engine>, linker: Linker<State>) -> Self {
+        Self { store, engine, linker, loaded: RwLock::default() }
+    }
+
+    /// The program of a kind.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of loading.
+    pub async fn current(&self, kind: &str) -> Result<Arc<Program>, HostError> {
+        Ok(Arc::clone(&self.kind(kind).await?.program))
+    }
+
+    /// A kind, loaded if it was not.
+    ///
+    /// # Errors
+    /// `KindMissing`; `Component` if its code cannot be loaded; those of the store.
+    pub async fn kind(&self, kind: &str) -> Result<Arc<Kind>, HostError> {
+        if let Some(loaded) = self.loaded.read().get(kind) {
+            return Ok(Arc::clone(loaded));
+        }
+        let row = self.store.kind(kind).await?;
+        let row = row.ok_or_else(|| HostError::KindMissing { kind: kind.to_owned() })?;
+        self.load(row).await
+    }
+
+    /// The limits of a kind, without loading its code. `None`: not deployed, or not readable here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn limits(&self, kind: &str) -> Result<Option<Arc<Limits>>, HostError> {
+        if let Some(loaded) = self.loaded.read().get(kind) {
+            return Ok(Some(Arc::clone(&loaded.program.limits)));
+        }
+        let row = self.store.kind(kind).await?;
+        let manifest = row.and_then(|row| serde_json::from_str::<Manifest>(&row.manifest).ok());
+        Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
+    }
+
+    /// The component in these bytes, looked into without being compiled: whether the host offers
+    /// what it imports, and the kind what it starts with.
+    ///
+    /// # Errors
+    /// `Component` says what is wrong with it.
+    pub async fn check(&self, wasm: Vec<u8>, limits: &Limits) -> Result<Vec<u8>, HostError> {
+        let engine = Arc::clone(&self.engine);
+        let (memory, table) = (limits.memory_bytes_max, limits.table_elements_max);
+        let checked = tokio::task::spawn_blocking(move || {
+            let component = engine.component_of(wasm)?;
+            engine.check(&component)?.within(memory, table)?;
+            Ok::<_, ComponentError>(component)
+        });
+        let checked = checked.await;
+        Ok(checked.map_err(|error| HostError::Internal(format!("check component: {error}")))??)
+    }
+
+    /// Compiles a component without deploying it, to find out whether it would run.
+    ///
+    /// # Errors
+    /// `Component` says what is wrong with it.
+    pub async fn program(
+        &self,
+        digest: Digest,
+        wasm: Vec<u8>,
+        manifest: &Manifest,
+    ) -> Result<Arc<Program>, HostError> {
+        let engine = Arc::clone(&self.engine);
+        // Compiling takes a tenth of a second: not on a thread that serves others.
+        let compiled = tokio::task::spawn_blocking(move || engine.load(digest, &wasm)).await;
+        let component = compiled
+            .map_err(|error| HostError::Internal(format!("compile component: {error}")))??;
+        self.link(component, manifest)
+    }
+
+    fn link(&self, component: Component, manifest: &Manifest) -> Result<Arc<Program>, HostError> {
+        let pre = self
+            .linker
+            .instantiate_pre(component.wasm())
+            .map_err(|error| ComponentError::link(&error))?;
+        let methods = MethodTable::of(component.wasm(), &manifest.methods);
+        let methods = Arc::new(methods.map_err(ComponentError::from)?);
+        let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
+        Ok(Arc::new(Program { component, methods, pre, pace, limits }))
+    }
+
+    /// Makes a stored kind the one that new generations run.
+    ///
+    /// # Errors
+    /// As `kind`.
+    pub async fn load(&self, row: KindRow) -> Result<Arc<Kind>, HostError> {
+        let manifest = row_manifest(&row)?;
+        // Compiled code in the cache needs no bytes; else they are fetched and compiled.
+        let cached = self.engine.find(row.component);
+        let program = match cached {
+            Some(component) => self.link(component, &manifest)?,
+            None => {
+                let wasm = self.store.component(row.component).await?.ok_or_else(|| {
+                    let (kind, component) = (&row.kind, row.component);
+                    HostError::corrupt(format!("component {component} of kind {kind} is missing"))
+                })?;
+                self.program(row.component, wasm, &manifest).await?
+            }
+        };
+        Ok(self.adopt(Kind { row, manifest, program }))
+    }
+
+    /// Makes a loaded kind current, unless a newer one is.
+    pub fn adopt(&self, kind: Kind) -> Arc<Kind> {
+        let mut loaded = self.loaded.write();
+        match loaded.get(&kind.row.kind) {
+            Some(newer) if newer.row.version > kind.row.version => Arc::clone(newer),
+            _ => {
+                let kind = Arc::new(kind);
+                loaded.insert(kind.row.kind.clone(), Arc::clone(&kind));
+                kind
+            }
+        }
+    }
+
+    /// Forgets a kind that was removed: who needs it asks the store.
+    pub fn forget(&self, kind: &str) {
+        self.loaded.write().remove(kind);
+    }
+
+    /// Kinds that another process has deployed anew or removed since they were loaded here: loaded
+    /// again, or forgotten. One that cannot be loaded here is logged, and holds up no other.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn refresh(&self) -> Result<Vec<String>, HostError> {
+        let loaded: Vec<Arc<Kind>> = self.loaded.read().values().cloned().collect();
+        let mut changed = Vec::new();
+        for loaded in &loaded {
+            let (known, kind) = (&loaded.row, loaded.row.kind.clone());
+            // Read after it was seen loaded: another row that is not newer is of another life of
+            // its name.
+            let row = self.store.kind(&kind).await?;
+            if row.as_ref() == Some(known) {
+                continue;
+            }
+            if row.as_ref().is_none_or(|row| row.version <= known.version) {
+                self.forget(&kind);
+            }
+            let Some(row) = row else {
+                changed.push(kind);
+                continue;
+            };
+            match self.load(row).await {
+                Ok(_) => changed.push(kind),
+                Err(error) => tracing::warn!(%kind, %error, "cannot load what was deployed"),
+            }
+        }
+        Ok(changed)
+    }
+}

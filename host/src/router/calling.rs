@@ -1,0 +1,139 @@
+//! A call, from its gate to its end: what is asked of the slot meanwhile is done or refused, and
+//! what ends its generation ends the call as well.
+
+use std::sync::Arc;
+
+use stockade_depot::{Fence, Reason};
+use tokio::sync::oneshot;
+use wasmtime::component::Val;
+
+use super::request::{Control, Ending, Reply};
+use super::slot::{Live, Slot};
+use crate::actor::answer::Called;
+use crate::actor::answers::{Answers, Pending};
+use crate::actor::call::CallEnd;
+use crate::actor::ending::{self, Doing};
+use crate::actor::exit::Exit;
+use stockade_depot::gate::Gate;
+use crate::sqlite::Meter;
+use crate::typed::Method;
+
+/// Where the exit of a generation is told that was asked to end.
+type Done = oneshot::Sender<Option<Exit>>;
+
+impl Slot {
+    /// Runs a call of the generation that is awake. `is_first`: it was begun for this call.
+    pub(super) async fn call(
+        &mut self,
+        method: Arc<Method>,
+        values: Vec<Val>,
+        is_first: bool,
+        queue_us: u64,
+        reply: Reply<Called>,
+    ) {
+        let Some(live) = self.live.take() else { return };
+        let Live { generation, mut answers, awake } = live;
+        let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
+        let pending = Pending { queue_us, method: Arc::clone(&method), reply, trace };
+        self.handle.runs(Some(meter.clone()));
+        let fence = generation.fence();
+        let session = generation.session();
+        let gate = if is_first { Gate::enter_first(session) } else { Gate::enter(session) };
+        let mut running = generation.calling(method, values, gate);
+        // Who has asked for a crash meanwhile.
+        let mut crash = None;
+        let (generation, end) = loop {
+            let control = tokio::select! {
+                biased;
+                // SQL keeps its thread until it is interrupted: the order that has cut it short may
+                // not have been heard yet, and it is what ends the call.
+                done = &mut running => match self.cut_short_by(&meter) {
+                    Some(control) => {
+                        running = Box::pin(std::future::ready(done));
+                        control
+                    }
+                    None => break done,
+                },
+                Some(control) = self.endings.recv() => control,
+            };
+            let Some((ending, done)) = self.order(control, &answers, fence, &mut crash) else {
+                continue;
+            };
+            self.handle.hide();
+            let doing = Doing::Call { running, meter, pending };
+            let (reason, grace) = (ending.reason(), ending.grace());
+            let ended = ending::orderly(doing, answers, reason, grace).await;
+            self.handle.runs(None);
+            let exit = self.record(ended).await;
+            drop(awake);
+            drop(crash.map(|crash| crash.send(Some(exit.clone()))));
+            drop(done.send(Some(exit)));
+            return;
+        };
+        self.handle.runs(None);
+        match end {
+            CallEnd::Answered(answer) => {
+                answers.call(pending, answer);
+                let max = generation.limits().mailbox_calls_max;
+                let live = self.live.insert(Live { generation, answers, awake });
+                live.answers.bounded(max).await;
+                if let Some(done) = crash {
+                    // It was answered before the guest could be stopped.
+                    drop(done.send(self.crash(fence).await));
+                }
+            }
+            CallEnd::Crashed { answer, reason, crash: how } => {
+                self.handle.hide();
+                let exit = ending::crashed(generation, answers, reason, how).await;
+                // It passes the gate before anything takes the actor over, and is told after the
+                // crash was counted: whoever hears of it sees it.
+                let Pending { queue_us, method, reply, .. } = pending;
+                let shape = |results| Called { method, results };
+                let heard = answer.heard(fence.generation, queue_us, shape).await;
+                let exit = self.record(exit).await;
+                drop(awake);
+                drop(crash.map(|crash| crash.send(Some(exit))));
+                reply.send(heard);
+            }
+            CallEnd::Fatal(waiting) => {
+                let cause = generation.session().cause();
+                let cause = cause.expect("BUG: a dead session has a cause");
+                answers.lost(cause.clone(), waiting, pending.reply);
+                self.live = Some(Live { generation, answers, awake });
+                self.fatal(&cause).await;
+            }
+        }
+    }
+
+    /// What is asked of the slot while a call runs. An ending is given back: the call ends with it.
+    fn order(
+        &self,
+        control: Control,
+        answers: &Answers,
+        fence: Fence,
+        crash: &mut Option<Done>,
+    ) -> Option<(Ending, Done)> {
+        match control {
+            // It is not idle.
+            Control::End { ending: Ending::Sleep, done } => drop(done.send(None)),
+            Control::End { ending, done } => return Some((ending, done)),
+            Control::Forgive { done } => {
+                answers.prove();
+                drop(done.send(Ok(())));
+            }
+            // Its guest stops at the next tick, as by a trap. The first to ask is answered.
+            Control::Crash { fence: of, done } if of == fence && crash.is_none() => {
+                self.handle.revoke(Reason::Trapped);
+                *crash = Some(done);
+            }
+            Control::Crash { done, .. } => drop(done.send(None)),
+        }
+        None
+    }
+
+    /// The next order, if one has brought the deadline of the call forward that has just ended: it
+    /// was sent before that.
+    fn cut_short_by(&mut self, meter: &Meter) -> Option<Control> {
+        meter.was_cut_short().then(|| self.endings.try_recv().ok()).flatten()
+    }
+}

@@ -1,0 +1,138 @@
+//! How others reach a slot, and what they may know of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use stockade_depot::{Fence, Reason, Session, StoreFailure};
+use stockade_vfs::memory::Share;
+use tokio::sync::mpsc;
+
+use super::request::{Control, Request};
+use crate::actor::generation::StartedFrom;
+use crate::grip::Grip;
+use crate::sqlite::Meter;
+
+/// How others reach a slot.
+pub struct SlotHandle {
+    /// Boxed: the queue of an awake actor has room for 32 from the first one on.
+    pub(super) requests: mpsc::Sender<Box<Request>>,
+    pub(super) control: mpsc::Sender<Control>,
+    view: Mutex<View>,
+}
+
+/// What others may know of a slot.
+#[derive(Default)]
+struct View {
+    live: Option<LiveView>,
+    /// Of the newest generation, while it ends as well.
+    grips: Option<[Grip; 2]>,
+    /// From before it starts until its end begins.
+    session: Option<Session>,
+    /// Of what runs now: a call, or an operator's statements.
+    running: Option<Meter>,
+    idle_since: Option<Instant>,
+    /// What it holds of the memory of all guests.
+    memory: Option<Arc<Share>>,
+}
+
+/// What others may know of a generation.
+#[derive(Clone, Copy)]
+pub struct LiveView {
+    /// Which one.
+    pub fence: Fence,
+    /// The snapshot it was started from.
+    pub started_from: Option<StartedFrom>,
+}
+
+impl SlotHandle {
+    pub(super) fn new(
+        requests: mpsc::Sender<Box<Request>>,
+        control: mpsc::Sender<Control>,
+    ) -> Self {
+        Self { requests, control, view: Mutex::default() }
+    }
+
+    /// The generation that is awake here.
+    #[must_use]
+    pub fn live(&self) -> Option<LiveView> {
+        self.view.lock().live
+    }
+
+    /// Its fence.
+    #[must_use]
+    pub fn fence(&self) -> Option<Fence> {
+        self.view.lock().live.as_ref().map(|live| live.fence)
+    }
+
+    /// Since when the generation that is awake here has had nothing to do.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.view.lock().idle_since
+    }
+
+    /// Bytes of memory that it holds, if it is idle.
+    pub(super) fn idle_bytes(&self) -> Option<u64> {
+        let view = self.view.lock();
+        view.idle_since.and(view.memory.as_ref()).map(|share| share.held())
+    }
+
+    /// It was chosen to make room: it is not offered again until it has worked and is idle anew.
+    pub(super) fn choose(&self) {
+        self.view.lock().idle_since = None;
+    }
+
+    /// Shortens what runs now, if anything does.
+    pub(super) fn hurry(&self, grace: Option<Duration>) {
+        if let (Some(grace), Some(meter)) = (grace, &self.view.lock().running) {
+            meter.shorten(Instant::now() + grace);
+        }
+    }
+
+    /// Kills the handles of the generation that is awake or ends here, whatever it does.
+    pub(super) fn revoke(&self, reason: Reason) {
+        for grip in self.view.lock().grips.iter().flatten() {
+            grip.revoke(reason);
+        }
+    }
+
+    /// Ends the generation that starts, is awake or ends here fatally, whatever it does.
+    pub(super) fn fail(&self, failure: &StoreFailure) {
+        if let Some(session) = &self.view.lock().session {
+            session.fail(failure.clone());
+        }
+    }
+
+    /// A generation was won, and starts.
+    pub(super) fn starts(&self, session: Session) {
+        self.view.lock().session = Some(session);
+    }
+
+    /// The generation that was won is awake.
+    pub(super) fn shows(&self, live: LiveView, grips: [Grip; 2], memory: Arc<Share>) {
+        let mut view = self.view.lock();
+        (view.live, view.grips, view.memory) = (Some(live), Some(grips), Some(memory));
+    }
+
+    /// An operator's statements begin, on the database of an actor that is asleep.
+    pub(super) fn is_visited(&self, meter: Meter, grip: Grip) {
+        let mut view = self.view.lock();
+        (view.running, view.grips) = (Some(meter), Some([grip, Grip::default()]));
+    }
+
+    /// What begins to run, or that nothing does any more.
+    pub(super) fn runs(&self, meter: Option<Meter>) {
+        self.view.lock().running = meter;
+    }
+
+    /// Since when there is nothing to do, or that there is something.
+    pub(super) fn idles(&self, since: Option<Instant>) {
+        self.view.lock().idle_since = since;
+    }
+
+    /// Its generation has come to its end: it is not awake any more.
+    pub(super) fn hide(&self) {
+        let mut view = self.view.lock();
+        (view.live, view.idle_since, view.session, view.memory) = (None, None, None, None);
+    }
+}

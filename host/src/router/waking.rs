@@ -1,0 +1,157 @@
+//! How a slot comes to a generation: it wins one, waiting as long as the actor's crashes demand,
+//! and starts it; or it opens the database alone, for an operator.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use stockade_depot::{Reason, Session, StoreError};
+use wasmtime::component::Val;
+
+use super::admission::Place;
+use super::handle::LiveView;
+use super::request::Ending;
+use super::slot::{Live, Slot};
+use crate::actor::answers::Answers;
+use crate::actor::ending;
+use crate::actor::exit::{Exit, SnapshotOutcome};
+use crate::actor::generation::{Origin, Program};
+use crate::actor::start::{NotStarted, start};
+use crate::actor::visit::Visit;
+use crate::capability::StartReason;
+use crate::error::HostError;
+use crate::supervision::ownership::{self, Beginning, Purpose};
+use crate::typed::{Arguments, Method};
+
+impl Slot {
+    pub(super) async fn open_visit(&mut self) -> Result<(Visit, Place), HostError> {
+        let shared = Arc::clone(self.slots.shared());
+        let program = shared.kinds.current(self.actor.kind()).await?;
+        let awake = self.slots.admit().await?;
+        let memory = awake.memory().clone();
+        match ownership::begin(&shared, &self.actor, program, Purpose::Visit, memory).await? {
+            Beginning::Won(origin) => Ok((Visit::open(*origin)?, awake)),
+            Beginning::NotBefore(_) => unreachable!("BUG: a visit waits for no crash"),
+        }
+    }
+
+    /// Makes sure that a generation of the deployed component is awake. Returns whether it began
+    /// one.
+    pub(super) async fn awaken(&mut self, wanted: &Arc<Program>) -> Result<bool, HostError> {
+        let shared = Arc::clone(self.slots.shared());
+        if let Some(live) = &self.live {
+            let running = live.generation.component().digest();
+            if wanted.component.digest() == running {
+                return Ok(false);
+            }
+            if shared.kinds.current(self.actor.kind()).await?.component.digest() == running {
+                return Ok(false);
+            }
+            self.end(Ending::Upgrade).await;
+        }
+        let (origin, awake) = self.win().await?;
+        self.begin(origin, awake).await.map(|()| true)
+    }
+
+    /// Wins the next generation of the deployed component, when its crashes let it start.
+    async fn win(&mut self) -> Result<(Origin, Place), HostError> {
+        let shared = Arc::clone(self.slots.shared());
+        loop {
+            let program = shared.kinds.current(self.actor.kind()).await?;
+            let awake = self.slots.admit().await?;
+            let memory = awake.memory().clone();
+            let begun = ownership::begin(&shared, &self.actor, program, Purpose::Life, memory);
+            let at = match begun.await? {
+                Beginning::Won(origin) => return Ok((*origin, awake)),
+                Beginning::NotBefore(at) => at,
+            };
+            // Its place is for others meanwhile.
+            drop(awake);
+            self.pause(at).await?;
+        }
+    }
+
+    /// Starts what was won.
+    async fn begin(&mut self, origin: Origin, awake: Place) -> Result<(), HostError> {
+        let (fence, session) = (origin.session.fence(), origin.session.clone());
+        let is_created = origin.start_reason == StartReason::Created;
+        self.handle.starts(session.clone());
+        if let Some(HostError::Store(StoreError::Failed(failure))) = self.slots.refusal() {
+            // It was won while the host was ending, which has not seen it.
+            session.fail(failure);
+        }
+        match start(origin).await {
+            Ok(generation) => {
+                let live = LiveView { fence, started_from: generation.started_from() };
+                self.handle.shows(live, generation.grips(), Arc::clone(&awake.memory().share));
+                let answers = Answers::new(fence.generation);
+                self.live = Some(Live { generation, answers, awake });
+                Ok(())
+            }
+            Err(failed) => Err(self.not_started(failed, &session, is_created).await),
+        }
+    }
+
+    /// What was won did not come to run: its exit, and why, for the caller.
+    async fn not_started(
+        &mut self,
+        failed: NotStarted,
+        session: &Session,
+        is_created: bool,
+    ) -> HostError {
+        let (shared, fence) = (Arc::clone(self.slots.shared()), session.fence());
+        let error = ending::not_started(failed).await;
+        self.note_damage(session.cause().as_ref());
+        self.handle.hide();
+        let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
+        // Of a store that has failed nothing more is asked.
+        let is_clear = matches!(error, HostError::StartFailed { .. } | HostError::StoreFull { .. });
+        let is_gone =
+            is_created && is_clear && ownership::take_back(&shared, &self.actor, fence).await;
+        self.record(Exit {
+            db: fence.db,
+            generation: fence.generation,
+            reason,
+            snapshot: SnapshotOutcome::None,
+            sealed: false,
+            proven: false,
+            message: Some(error.to_string()),
+            crash: error.crash().cloned(),
+        })
+        .await;
+        if is_gone {
+            shared.crashes.forget(&self.actor);
+        }
+        error
+    }
+
+    /// Waits until a crashed actor may start again. What is asked of the slot meanwhile is done,
+    /// and may end the wait: a reset, or the host's shutdown.
+    async fn pause(&mut self, until: Instant) -> Result<(), HostError> {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => Ok(()),
+            Some(control) = self.endings.recv() => {
+                self.control(control).await;
+                self.slots.refusal().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// The call's method and arguments for the component that runs now. It may be newer than the
+    /// one they were checked against.
+    pub(super) fn checked(
+        &self,
+        method: Arc<Method>,
+        values: Vec<Val>,
+        program: &Arc<Program>,
+        (name, arguments): (String, Arc<Arguments>),
+    ) -> Result<(Arc<Method>, Vec<Val>), HostError> {
+        let Some(live) = &self.live else { return Ok((method, values)) };
+        let component = live.generation.component();
+        if component.digest() == program.component.digest() {
+            return Ok((method, values));
+        }
+        let method = Arc::clone(live.generation.methods().find(&name)?);
+        let values = method.arguments(&arguments)?;
+        Ok((method, values))
+    }
+}
