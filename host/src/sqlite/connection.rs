@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stockade_depot::{Mark, Session};
 use stockade_vfs::heap::Heap;
 use stockade_vfs::memory::Share;
-use stockade_vfs::{Handle, VfsOptions};
+use stockade_vfs::{ConnectionId, Handle, VfsOptions};
 
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
@@ -41,6 +41,7 @@ pub struct Connection {
     owner: Owner,
     meter: Meter,
     heap: Heap,
+    id: ConnectionId,
 }
 
 /// Everything that shares the database, together (F3).
@@ -118,10 +119,12 @@ impl Connection {
         let spare = spares.take()?;
         let settled = heap.within(|| spare.settle(&handle));
         let mut open = settled.map_err(|error| open_error(&session, &error))?;
+        let id = open.id();
         let judge = Judge::new(meter.clone(), owner.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
-        let value_bytes_max = heap.within(|| hardening::value_bytes_max(connection, limits));
+        let value_bytes_max =
+            heap.within(|| id.within(|| hardening::value_bytes_max(connection, limits)));
         hardening::harden(connection, value_bytes_max.map_err(other)?).map_err(other)?;
         judge.install(connection).map_err(other)?;
         // Without the owner: the session keeps this, and must not keep itself. It looks by itself
@@ -156,7 +159,7 @@ impl Connection {
             runs: 0,
             bound_bytes: 0,
         };
-        Ok(Self { core: Whole::new(core), owner, meter, heap })
+        Ok(Self { core: Whole::new(core), owner, meter, heap, id })
     }
 
     /// Ends running SQL from any thread.
@@ -192,8 +195,8 @@ impl Connection {
     /// # Errors
     /// `Revoked` if something cannot be taken back: the generation has ended then.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
-        let heap = self.heap.clone();
-        let left = heap.within(|| self.end_of_call_within());
+        let (heap, id) = (self.heap.clone(), self.id);
+        let left = heap.within(|| id.within(|| self.end_of_call_within()));
         heap.settle();
         left
     }
@@ -339,7 +342,7 @@ impl Connection {
         let guard = self.owner.grip().enter()?;
         self.owner.alive()?;
         let core = self.core.parts();
-        let answer = self.heap.within(|| work(core));
+        let answer = self.heap.within(|| self.id.within(|| work(core)));
         core.follow_sqlite();
         guard.check()?;
         self.owner.alive()?;

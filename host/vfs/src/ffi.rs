@@ -1,16 +1,12 @@
 //! The C boundary: SQLite's callbacks, translated to [`OsFile`] and back. Decides nothing.
 //!
 //! - No panic crosses it: one is caught, kills the session and becomes an I/O error.
-//! - A [`Slot`] is one registered VFS. It is never freed, so SQLite may keep its pointer.
-//!
-//! Each open database has a VFS of its own, because temporary files are opened without a name:
-//! the VFS is all that says whose they are.
+//! - One VFS is registered, for the life of the process. Nothing writes to it afterwards but SQLite.
+//! - The methods of an open file stay those that it was opened with.
 #![allow(unsafe_code, reason = "SQLite's file interface is C")]
 
-use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::{ptr, slice};
 
 use parking_lot::Mutex;
@@ -19,183 +15,52 @@ use rusqlite::ffi;
 use crate::context::Context;
 use crate::file::{FileError, Operation, OsFile};
 use crate::heap::uncharged;
-use crate::main_file::MainFile;
+use crate::registry;
 use crate::scratch::ScratchFile;
-use crate::vacant::Vacant;
+use crate::seat::SeatFile;
 
-/// Longest name of a VFS with its end mark.
-const NAME_BYTES: usize = 48;
+/// The name of the VFS.
+const NAME: &CStr = c"stockade";
 /// Longest file name that SQLite may ask about: our own with a suffix.
 const PATH_BYTES_MAX: c_int = 128;
 
-/// A registered VFS and the database that uses it at the moment.
-pub(crate) struct Slot {
-    /// What SQLite has; its `pAppData` is the slot.
-    vfs: UnsafeCell<ffi::sqlite3_vfs>,
-    /// The slot before it in SQLite's list; null for the first one of the process.
-    before: Cell<*mut Slot>,
-    name: [u8; NAME_BYTES],
-    /// The VFS that SQLite would use without us: clock, sleep, randomness.
-    host: *mut ffi::sqlite3_vfs,
-    tenant: Mutex<Option<Arc<Context>>>,
-}
-
-// SAFETY: of `vfs`, only the link to the next one changes after `register`; SQLite and we read and
-// write it, and `before`, while holding SQLite's mutex over its list. `host` is the built-in VFS,
-// whose functions are thread-safe; `name` does not change; `tenant` is a mutex.
-unsafe impl Sync for Slot {}
-// SAFETY: as above; nothing in it belongs to a thread.
-unsafe impl Send for Slot {}
-
-impl Slot {
-    /// Registers a VFS under `name` (cut to fit) for the life of the process.
-    pub(crate) fn register(name: &str) -> Result<&'static Self, c_int> {
-        // SAFETY: a null name asks for the default VFS.
-        let host = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
-        if host.is_null() {
-            return Err(ffi::SQLITE_ERROR);
-        }
-        let mut bytes = [0; NAME_BYTES];
-        let len = name.len().min(NAME_BYTES - 1);
-        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
-        let slot = Box::into_raw(Box::new(Self {
-            vfs: UnsafeCell::new(empty_vfs()),
-            before: Cell::new(ptr::null_mut()),
-            name: bytes,
-            host,
-            tenant: Mutex::new(None),
-        }));
-        // SAFETY: `slot` comes from Box::into_raw and is never freed: valid and pinned for ever.
-        // Nobody else has it yet, so writing to it is sound; `name` ends with a zero byte.
-        let slot = unsafe {
-            let vfs = (*slot).vfs.get();
-            (*vfs).zName = (*slot).name.as_ptr().cast();
-            (*vfs).pAppData = slot.cast();
-            &*slot
-        };
-        let mut anchor = ANCHOR.lock();
-        match *anchor {
-            Some(anchor) => slot.link_behind(anchor),
-            None => {
-                // SAFETY: as above. Behind the default VFS, which stays the default.
-                let code = unsafe { ffi::sqlite3_vfs_register(slot.vfs.get(), 0) };
-                if code != ffi::SQLITE_OK {
-                    return Err(code);
-                }
-                *anchor = Some(slot);
-            }
-        }
-        Ok(slot)
-    }
-
-    /// Moves it to where SQLite, which compares one name after the other, finds it at once.
-    pub(crate) fn bring_forward(&self) {
-        let anchor = ANCHOR.lock();
-        if let Some(anchor) = *anchor
-            && self.unlink()
-        {
-            self.link_behind(anchor);
-        }
-    }
-
-    /// Puts a slot that is in no list behind the first one. `sqlite3_vfs_register` would look through
-    /// the whole list for it before: 250 us with 10,000 databases open, under a mutex of the process.
-    fn link_behind(&self, anchor: &'static Self) {
-        let _list = ListLock::enter();
-        // SAFETY: the list's mutex is held; slots are never freed, so every link is valid.
-        unsafe {
-            let next = (*anchor.vfs.get()).pNext;
-            (*self.vfs.get()).pNext = next;
-            (*anchor.vfs.get()).pNext = self.vfs.get();
-            self.before.set(ptr::from_ref(anchor).cast_mut());
-            if let Some(next) = ours(next) {
-                (*next).before.set(ptr::from_ref(self).cast_mut());
-            }
-        }
-    }
-
-    /// Takes it out of the list. False: it is the first one, or somebody else has put a VFS in
-    /// front of it; then it stays where it is.
-    fn unlink(&self) -> bool {
-        let _list = ListLock::enter();
-        let before = self.before.get();
-        // SAFETY: as in `link_behind`; `before` is null or a slot.
-        unsafe {
-            if before.is_null() || (*(*before).vfs.get()).pNext != self.vfs.get() {
-                return false;
-            }
-            let next = (*self.vfs.get()).pNext;
-            (*(*before).vfs.get()).pNext = next;
-            if let Some(next) = ours(next) {
-                (*next).before.set(before);
-            }
-        }
-        true
-    }
-
-    /// The name to open with: of the VFS and of its one file.
-    pub(crate) fn name(&self) -> &str {
-        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        str::from_utf8(&self.name[..end]).unwrap_or_default()
-    }
-
-    /// Who uses it from now on.
-    pub(crate) fn set_tenant(&self, tenant: Option<Arc<Context>>) {
-        *self.tenant.lock() = tenant;
-    }
-
-    fn tenant(&self) -> Option<Arc<Context>> {
-        self.tenant.lock().clone()
-    }
-}
-
-/// The first slot of the process: all others stand behind it in SQLite's list.
-static ANCHOR: Mutex<Option<&'static Slot>> = Mutex::new(None);
-
-/// The slot that a VFS of SQLite's list is, if it is ours.
+/// Registers the VFS unless it is registered already. Returns its name.
 ///
-/// # Safety
-/// `vfs` is null or stands in the list, whose mutex is held.
-unsafe fn ours(vfs: *mut ffi::sqlite3_vfs) -> Option<*mut Slot> {
-    if vfs.is_null() {
-        return None;
+/// # Errors
+/// SQLite's code.
+pub(crate) fn register() -> Result<&'static CStr, c_int> {
+    static IS_REGISTERED: Mutex<bool> = Mutex::new(false);
+    let mut is_registered = IS_REGISTERED.lock();
+    if *is_registered {
+        return Ok(NAME);
     }
-    let ours: unsafe extern "C" fn(_, _, _, _, _) -> _ = x_open;
-    // SAFETY: as above.
-    let vfs = unsafe { &*vfs };
-    // `register` has put the slot's own pointer there: one to the VFS alone may not be widened.
-    vfs.xOpen.is_some_and(|theirs| ptr::fn_addr_eq(theirs, ours)).then(|| vfs.pAppData.cast())
-}
-
-/// SQLite's mutex over its list of VFSs: it changes the links only while it holds it, and so do we.
-struct ListLock(*mut ffi::sqlite3_mutex);
-
-impl ListLock {
-    fn enter() -> Self {
-        // SAFETY: SQLite is initialized, since a VFS was looked for. A static mutex is never freed.
-        unsafe {
-            let mutex = ffi::sqlite3_mutex_alloc(ffi::SQLITE_MUTEX_STATIC_MAIN);
-            ffi::sqlite3_mutex_enter(mutex);
-            Self(mutex)
+    // SAFETY: a null name asks for the default VFS.
+    let host = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
+    if host.is_null() {
+        return Err(ffi::SQLITE_ERROR);
+    }
+    let vfs = Box::into_raw(Box::new(vfs_over(host)));
+    // SAFETY: `vfs` comes from `Box::into_raw` and is never freed, as its name: valid for the life of
+    // the process. The default VFS stays the default.
+    match unsafe { ffi::sqlite3_vfs_register(vfs, 0) } {
+        ffi::SQLITE_OK => {
+            *is_registered = true;
+            Ok(NAME)
         }
+        code => Err(code),
     }
 }
 
-impl Drop for ListLock {
-    fn drop(&mut self) {
-        // SAFETY: entered by this thread.
-        unsafe { ffi::sqlite3_mutex_leave(self.0) }
-    }
-}
-
-fn empty_vfs() -> ffi::sqlite3_vfs {
+/// Our VFS. Its `pAppData` is `host`, the one that SQLite would use without us: for the clock, sleep
+/// and randomness.
+fn vfs_over(host: *mut ffi::sqlite3_vfs) -> ffi::sqlite3_vfs {
     ffi::sqlite3_vfs {
         iVersion: 2,
-        szOsFile: c_int::try_from(size_of::<File<MainFile>>()).expect("BUG: a file is three words"),
+        szOsFile: c_int::try_from(size_of::<File<SeatFile>>()).expect("BUG: a file is two words"),
         mxPathname: PATH_BYTES_MAX,
         pNext: ptr::null_mut(),
-        zName: ptr::null(),
-        pAppData: ptr::null_mut(),
+        zName: NAME.as_ptr(),
+        pAppData: host.cast(),
         xOpen: Some(x_open),
         xDelete: Some(x_delete),
         xAccess: Some(x_access),
@@ -246,8 +111,7 @@ const fn methods<F: OsFile>() -> ffi::sqlite3_io_methods {
     }
 }
 
-static VACANT_METHODS: ffi::sqlite3_io_methods = methods::<Vacant>();
-static MAIN_METHODS: ffi::sqlite3_io_methods = methods::<MainFile>();
+static MAIN_METHODS: ffi::sqlite3_io_methods = methods::<SeatFile>();
 static SCRATCH_METHODS: ffi::sqlite3_io_methods = methods::<ScratchFile>();
 
 /// Runs a file operation: no panic gets out, and its fault is kept for the statement's caller.
@@ -283,7 +147,7 @@ unsafe fn body<'a, F>(file: *mut ffi::sqlite3_file) -> &'a mut F {
 }
 
 unsafe extern "C" fn x_open(
-    vfs: *mut ffi::sqlite3_vfs,
+    _vfs: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
     file: *mut ffi::sqlite3_file,
     flags: c_int,
@@ -291,8 +155,6 @@ unsafe extern "C" fn x_open(
 ) -> c_int {
     // SAFETY: SQLite gives room for `szOsFile` bytes; no methods means: not open, do not close.
     unsafe { (*file).pMethods = ptr::null() };
-    // SAFETY: only our VFS has this function, and its `pAppData` is its slot.
-    let slot = unsafe { &*(*vfs).pAppData.cast::<Slot>() };
     let name = if name.is_null() {
         None
     } else {
@@ -303,10 +165,10 @@ unsafe extern "C" fn x_open(
         // SAFETY: not null, so SQLite wants to know.
         unsafe { *out_flags = flags };
     }
-    match catch_unwind(AssertUnwindSafe(|| open_body(slot, name, flags))) {
-        Ok(Some(Opened::Vacant)) => {
+    match catch_unwind(|| open_body(name, flags)) {
+        Ok(Some(Opened::Main(body))) => {
             // SAFETY: `file` has room for a `File<_>` and is not in use.
-            unsafe { install(file, Vacant, &VACANT_METHODS) };
+            unsafe { install(file, body, &MAIN_METHODS) };
             ffi::SQLITE_OK
         }
         Ok(Some(Opened::Scratch(body))) => {
@@ -320,76 +182,23 @@ unsafe extern "C" fn x_open(
 
 /// A file that SQLite may have.
 enum Opened {
-    /// The main file: [`occupy`] gives it to a database.
-    Vacant,
+    Main(SeatFile),
     Scratch(ScratchFile),
 }
 
-fn open_body(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Option<Opened> {
-    match (role(slot, name, flags), slot.tenant()) {
-        (Role::Main, None) => Some(Opened::Vacant),
-        (Role::Scratch, Some(context)) => match context.alive() {
-            Ok(()) => Some(Opened::Scratch(ScratchFile::new(context))),
-            Err(fault) => {
-                context.faults.record(fault);
-                None
-            }
-        },
-        (Role::Main, Some(_)) | (Role::Scratch, None) | (Role::None, _) => None,
-    }
-}
-
-/// Makes the vacant main file of a connection that of a database. False: it is not vacant, or the
-/// database has its main file already.
-pub(crate) fn occupy(connection: &rusqlite::Connection, context: &Arc<Context>) -> bool {
-    let mut file = ptr::null_mut::<ffi::sqlite3_file>();
-    // SAFETY: the connection is open; for this operation SQLite writes a pointer to `file`.
-    let code = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            (&raw mut file).cast(),
-        )
+/// The file of a name, or one without a name. `None`: not ours, as an attached file, a write-ahead
+/// log, the journal over several databases.
+fn open_body(name: Option<&CStr>, flags: c_int) -> Option<Opened> {
+    let Some(name) = name else {
+        return registry::open_nameless().map(Opened::Scratch);
     };
-    if code != ffi::SQLITE_OK || file.is_null() {
-        return false;
-    }
-    // SAFETY: SQLite's file lives as long as the connection, which no other thread uses meanwhile.
-    let is_vacant = unsafe { ptr::eq((*file).pMethods, &raw const VACANT_METHODS) };
-    if !is_vacant || !context.claim_main() {
-        return false;
-    }
-    // SAFETY: an open file with these methods, in whose room the next body goes. SQLite looks the
-    // methods up at each operation, and has kept nothing of the vacant file: the sector size and the
-    // characteristics are the same.
-    unsafe {
-        x_close::<Vacant>(file);
-        install(file, MainFile::new(Arc::clone(context)), &MAIN_METHODS);
-    }
-    true
-}
-
-/// What an open asks for.
-enum Role {
-    Main,
-    Scratch,
-    /// Nothing of ours: an attached file, a write-ahead log, the journal over several databases.
-    None,
-}
-
-fn role(slot: &Slot, name: Option<&CStr>, flags: c_int) -> Role {
-    const SCRATCH: c_int = ffi::SQLITE_OPEN_TEMP_DB
-        | ffi::SQLITE_OPEN_TRANSIENT_DB
-        | ffi::SQLITE_OPEN_TEMP_JOURNAL
-        | ffi::SQLITE_OPEN_SUBJOURNAL;
-    match name {
-        None => Role::Scratch,
-        Some(_) if flags & (SCRATCH | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0 => Role::Scratch,
-        Some(name) if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => {
-            if name.to_bytes() == slot.name().as_bytes() { Role::Main } else { Role::None }
-        }
-        Some(_) => Role::None,
+    let name = name.to_str().ok()?;
+    if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
+        registry::open_main(name).map(Opened::Main)
+    } else if flags & ffi::SQLITE_OPEN_MAIN_JOURNAL != 0 {
+        registry::open_journal(name).map(Opened::Scratch)
+    } else {
+        None
     }
 }
 
@@ -626,8 +435,8 @@ unsafe extern "C" fn x_get_last_error(
 /// # Safety
 /// `vfs` is one of ours.
 unsafe fn host(vfs: *mut ffi::sqlite3_vfs) -> *mut ffi::sqlite3_vfs {
-    // SAFETY: `pAppData` of our VFS is its slot.
-    unsafe { (*(*vfs).pAppData.cast::<Slot>()).host }
+    // SAFETY: `pAppData` of our VFS is the built-in one.
+    unsafe { (*vfs).pAppData.cast() }
 }
 
 unsafe extern "C" fn x_randomness(

@@ -1,13 +1,13 @@
 //! SQLite's file interface over a fenced depot session: one transaction, one depot commit.
 //!
 //! ```text
-//!  open       a connection with its settings, also before it is anybody's (vacant: its file then);
+//!  open       a connection with its settings, also before it is anybody's (seat: its file then);
 //!             handle: close, interrupt, typed causes
 //!  pragma     settings that may not change
 //!  ffi        SQLite's callbacks: translates, decides nothing
 //!  heap       what SQLite allocates for one database: bounded
 //!  memory     what all databases of a host may hold together
-//!  registry   which VFS belongs to which database
+//!  registry   which file belongs to which database: by its name, or by the thread
 //!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
 //!  spill      pages of a large transaction, in a nameless file until it is durable
 //!  scratch    journals, temporary tables, sorts: bounded, memory first, then a nameless file
@@ -32,12 +32,13 @@ mod overlay;
 mod pragma;
 mod registry;
 mod scratch;
+mod seat;
 mod spill;
 #[cfg(test)]
 mod test_context;
-mod vacant;
 
 pub use fault::Fault;
 pub use handle::{Handle, HandleError};
 pub use open::{OpenDatabase, OpenError, Spare, open, open_with};
 pub use options::VfsOptions;
+pub use registry::ConnectionId;

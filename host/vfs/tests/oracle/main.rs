@@ -9,6 +9,7 @@
 //! generated  seeded random SQL, with refusals and lost reads (STEPS=n for more, SEED=n to repeat)
 //! refusals   limits and typed causes
 //! spares     connections opened before they are anybody's
+//! nameless   temporary files, charged to the connection that runs
 //! endings    dead sessions, close, interrupt, panics of the order of calls
 //! ```
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -19,6 +20,7 @@ mod endings;
 #[allow(dead_code, unreachable_pub, reason = "shared with other packages")]
 mod faulty_store;
 mod generated;
+mod nameless;
 mod pair;
 mod random;
 mod refusals;
