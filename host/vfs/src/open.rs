@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 use stockade_depot::Session;
+use stockade_sqlite::vfs::register;
 
 use crate::fault::Fault;
-use crate::ffi;
 use crate::handle::{Handle, HandleError};
 use crate::options::VfsOptions;
 use crate::pragma::Settings;
 use crate::registry::{ConnectionId, Lease};
+use crate::vfs::Databases;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,12 @@ pub struct OpenDatabase {
     connection: Connection,
     lease: Lease,
     handle: Arc<Handle>,
+}
+
+/// Keeps the names of a connection's files. Dropped after the connection.
+pub struct SeatGuard {
+    _lease: Lease,
+    _handle: Arc<Handle>,
 }
 
 /// Opens the database of `session`. See [`open_with`] if somebody else must be able to close it
@@ -69,7 +76,7 @@ impl Spare {
     /// # Errors
     /// SQLite's: no memory.
     pub fn new() -> rusqlite::Result<Self> {
-        let vfs = ffi::register().map_err(|code| {
+        let vfs = register::<Databases>().map_err(|code| {
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
         })?;
         let lease = Lease::new();
@@ -132,6 +139,12 @@ impl OpenDatabase {
     /// SQLite's connection, for what needs it alone.
     pub fn connection_mut(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// The connection by itself, and what keeps its files' names: to be dropped after it.
+    #[must_use]
+    pub fn into_parts(self) -> (Connection, SeatGuard) {
+        (self.connection, SeatGuard { _lease: self.lease, _handle: self.handle })
     }
 
     /// What others may hold.

@@ -44,12 +44,16 @@ const DEPOT_LAYERS: &[&[&str]] = &[
 ];
 
 /// Packages and the packages of ours that each may depend on.
-const PACKAGES: [(&str, &[&str]); 11] = [
+const PACKAGES: [(&str, &[&str]); 12] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
-    ("host/depot/Cargo.toml", &[]),
-    ("host/vfs/Cargo.toml", &["stockade-depot"]),
-    ("host/Cargo.toml", &["stockade-componentize", "stockade-depot", "stockade-vfs"]),
+    ("host/sqlite/Cargo.toml", &[]),
+    ("host/depot/Cargo.toml", &["stockade-sqlite"]),
+    ("host/vfs/Cargo.toml", &["stockade-depot", "stockade-sqlite"]),
+    (
+        "host/Cargo.toml",
+        &["stockade-componentize", "stockade-depot", "stockade-sqlite", "stockade-vfs"],
+    ),
     ("host/server/Cargo.toml", &["stockade", "stockade-depot"]),
     ("host/cli/Cargo.toml", &["stockade", "stockade-depot", "stockade-server"]),
     ("guest-sdk/Cargo.toml", &[]),
@@ -60,7 +64,7 @@ const PACKAGES: [(&str, &[&str]); 11] = [
 
 /// A library, and the only places of the host side whose code may name it.
 const WALLS: [(&str, &[&str]); 9] = [
-    ("rusqlite", &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"]),
+    ("rusqlite", &["host/sqlite", "host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"]),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
     ("wasmtime_wasi", &["host/src/capability"]),
@@ -172,6 +176,7 @@ pub(super) fn package_offences() -> Vec<String> {
         "stockade-depot",
         "stockade-sdk",
         "stockade-server",
+        "stockade-sqlite",
         "stockade-tests",
         "stockade-vfs",
     ];

@@ -15,12 +15,12 @@
     reason = "a test fails by panicking and tells what it saw"
 )]
 
-mod ffi;
 mod journal;
 #[path = "../contract/owner.rs"]
 #[allow(dead_code, reason = "shared with the contract suite, which uses more of it")]
 mod owner;
 mod random;
+mod recorder;
 mod workload;
 
 use std::collections::HashSet;

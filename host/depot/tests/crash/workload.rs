@@ -10,7 +10,7 @@ use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
 use stockade_depot::store::{Destroyed, TakenOver};
 use stockade_depot::{Digest, EmbeddedStore, Store};
 
-use crate::ffi;
+use crate::recorder;
 use crate::journal::{Journal, Op};
 use crate::owner::{NODE, Owner};
 
@@ -61,7 +61,7 @@ pub(crate) async fn record() -> Recording {
     let directory = crate::scratch();
     let journal = Arc::new(Journal::default());
     let mut config = config(directory.path());
-    config.vfs = Some(ffi::register(Arc::clone(&journal)));
+    config.vfs = Some(recorder::register(Arc::clone(&journal)));
     let mut recorder = Recorder {
         journal: Arc::clone(&journal),
         directory: directory.path().to_owned(),

@@ -32,7 +32,7 @@ fn run_interrupted(db: &OpenDatabase, sql: &str) -> Outcome {
                 handle.interrupt().unwrap();
             }
         });
-        let outcome = run_on(&db, sql);
+        let outcome = run_on(db, sql);
         ended.store(true, Ordering::SeqCst);
         outcome
     })

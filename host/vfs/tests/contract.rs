@@ -2,13 +2,12 @@
 //! A process of its own, since the list is one for the process.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ffi;
-
 use std::sync::Arc;
 
 use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Session, TokioParker,
 };
+use stockade_sqlite::vfs::registered;
 use stockade_vfs::{Handle, OpenDatabase, Spare, VfsOptions, open};
 use tokio::runtime::Runtime;
 
@@ -37,9 +36,9 @@ fn one_vfs_is_registered_and_never_written_to_afterwards() {
     );
     let scratch = tempfile::tempdir().unwrap();
     let options = VfsOptions::new(scratch.path());
-    let without = ffi::registered();
+    let without = registered();
     drop(Spare::new().unwrap());
-    let before = ffi::registered();
+    let before = registered();
     assert_eq!(before.len(), without.len() + 1, "one more");
     assert_eq!(before[0].name, without[0].name, "the default stays");
     assert_eq!(before.iter().filter(|vfs| vfs.name == "stockade").count(), 1);
@@ -54,12 +53,12 @@ fn one_vfs_is_registered_and_never_written_to_afterwards() {
         })
         .collect();
     open_ones.iter().for_each(use_it);
-    assert_eq!(ffi::registered(), before, "while {DATABASES} are open");
+    assert_eq!(registered(), before, "while {DATABASES} are open");
     open_ones.truncate(DATABASES / 2);
     open_ones.iter().for_each(|db| {
         db.within(|| db.connection().execute_batch("DELETE FROM t; VACUUM")).unwrap();
     });
-    assert_eq!(ffi::registered(), before, "after half of them closed");
+    assert_eq!(registered(), before, "after half of them closed");
     drop(open_ones);
-    assert_eq!(ffi::registered(), before, "after all of them closed");
+    assert_eq!(registered(), before, "after all of them closed");
 }
