@@ -11,14 +11,13 @@
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
 //!  plain, schema                      a file to be imported, and what no actor can have
-//!  ffi          SQLite's C interface; the only unsafe code
 //! ```
+//! SQLite itself is called through `stockade-sqlite`.
 
 mod authorizer;
 mod blob;
 mod connection;
 mod error;
-mod ffi;
 mod functions;
 mod hardening;
 mod ledger;

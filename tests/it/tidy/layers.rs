@@ -64,7 +64,10 @@ const PACKAGES: [(&str, &[&str]); 12] = [
 
 /// A library, and the only places of the host side whose code may name it.
 const WALLS: [(&str, &[&str]); 9] = [
-    ("rusqlite", &["host/sqlite", "host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"]),
+    (
+        "rusqlite",
+        &["host/sqlite", "host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"],
+    ),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
     ("wasmtime_wasi", &["host/src/capability"]),

@@ -10,9 +10,9 @@ use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
 use stockade_depot::store::{Destroyed, TakenOver};
 use stockade_depot::{Digest, EmbeddedStore, Store};
 
-use crate::recorder;
 use crate::journal::{Journal, Op};
 use crate::owner::{NODE, Owner};
+use crate::recorder;
 
 /// The files with the store's rows.
 pub(crate) const FILES: [&str; 2] = ["global.db", "shard-00.db"];

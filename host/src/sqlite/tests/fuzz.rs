@@ -3,10 +3,10 @@
 use super::{World, packed, text};
 use crate::fuzz::{Random, below, cases, mutated, mutated_text, one};
 use crate::limits::Limits;
-use crate::sqlite::ffi::Column;
 use crate::sqlite::packed::{Packed, push_column, read_value};
 use crate::sqlite::{SqlError, TransactionMode, Value};
 use stockade_depot::DepotLimits;
+use stockade_sqlite::Column;
 
 /// A call that is small in every direction, so that a thousand take a second.
 fn limits() -> Limits {
