@@ -10,7 +10,7 @@ DENY_VERSION := 0.20.2
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
+.PHONY: help setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
@@ -20,6 +20,8 @@ help:
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make damage  flips, cuts, swaps, ages and deletes files of a store: SEEDS=n (100) from SEED=m on'
 	@echo 'make model   every state of the protocol, with larger bounds than in make test'
+	@echo 'make asan    SQLite and the packages that call it, under the address sanitizer'
+	@echo 'make miri    the unsafe code that does without SQLite, in Miri (needs a nightly toolchain with it)'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make soak-long  MINUTES=n (60) of everything at the same time; memory, threads and descriptors stay the same'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
@@ -68,6 +70,24 @@ simulate:
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
 	MODEL=large cargo test --locked -p stockade-model --test check exhaustive -- --nocapture --test-threads=1
+
+# Rust's unstable flag works on the pinned toolchain, whose standard library brings the sanitizer; SQLite
+# is compiled for it by the C compiler. Folders of their own, since all is compiled with other flags.
+ASAN_TARGET := x86_64-unknown-linux-gnu
+ASAN_PACKAGES := -p stockade-sqlite -p stockade-vfs
+asan: export RUSTC_BOOTSTRAP := 1
+asan: export RUSTFLAGS := -Zsanitizer=address
+asan: export CFLAGS_x86_64_unknown_linux_gnu := -fsanitize=address -fno-omit-frame-pointer
+asan:
+	@test -e "$$(rustc --print sysroot)/lib/rustlib/$(ASAN_TARGET)/lib/librustc-stable_rt.asan.a" || { \
+	  echo 'make asan needs a toolchain of rustup for $(ASAN_TARGET), which brings librustc-stable_rt.asan.a'; exit 1; }
+	cargo test --locked --target $(ASAN_TARGET) $(ASAN_PACKAGES) --lib --tests
+
+# Miri interprets Rust and cannot call SQLite: it sees the allocator and the accounts, not the callbacks.
+miri:
+	@cargo +nightly miri --version >/dev/null 2>&1 || { \
+	  echo 'make miri needs Miri: rustup toolchain install nightly --component miri --component rust-src'; exit 1; }
+	MIRIFLAGS=-Zmiri-permissive-provenance cargo +nightly miri test --locked -p stockade-sqlite --lib
 
 soak: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
 soak: export ROUNDS ?= 100

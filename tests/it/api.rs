@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::tidy::source::root;
 
 /// The files with exports, and the path under which users find them.
-const HOMES: [(&str, &str); 9] = [
+const HOMES: [(&str, &str); 11] = [
     ("guest-sdk/src/lib.rs", "stockade_sdk"),
     ("host/depot/src/lib.rs", "stockade_depot"),
     ("host/server/src/lib.rs", "stockade_server"),
@@ -15,6 +15,8 @@ const HOMES: [(&str, &str); 9] = [
     ("host/src/host.rs", "stockade::host"),
     ("host/src/lib.rs", "stockade"),
     ("host/src/limits.rs", "stockade::limits"),
+    ("host/sqlite/src/lib.rs", "stockade_sqlite"),
+    ("host/sqlite/src/vfs/mod.rs", "stockade_sqlite::vfs"),
     ("host/vfs/src/lib.rs", "stockade_vfs"),
 ];
 

@@ -15,6 +15,8 @@
 //! The rules know no engine and nothing here knows the actors' SQL, wasm or HTTP. News travels up
 //! as returned values: a session *returns* that it was fenced, its caller decides what that means.
 
+#![forbid(unsafe_code)]
+
 pub mod broken;
 pub mod chain;
 pub mod error;

@@ -8,7 +8,6 @@ use std::ffi::CString;
 use super::authorizer::is_reserved;
 use super::connection::{Connection, Core};
 use super::error::{SqlError, SqlLimit};
-use super::ffi;
 use super::transaction::Within;
 use super::value::Value;
 
@@ -111,7 +110,7 @@ impl Core {
     fn with_open<T>(
         &mut self,
         blob: &Blob,
-        work: impl FnOnce(&ffi::Blob<'_>) -> Result<T, ffi::Code>,
+        work: impl FnOnce(&stockade_sqlite::Blob<'_>) -> Result<T, stockade_sqlite::Code>,
     ) -> Result<T, SqlError> {
         let mut same_size = true;
         let result = self.with_blob(blob, |open| {
@@ -129,7 +128,7 @@ impl Core {
     fn with_blob<T>(
         &mut self,
         blob: &Blob,
-        work: impl FnOnce(&ffi::Blob<'_>) -> Result<T, ffi::Code>,
+        work: impl FnOnce(&stockade_sqlite::Blob<'_>) -> Result<T, stockade_sqlite::Code>,
     ) -> Result<T, SqlError> {
         let runner = &self.runner;
         if self.stack.within() == Within::Lost {

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stockade_depot::{Mark, Session};
+use stockade_sqlite::{Database, Whole};
 use stockade_vfs::heap::Heap;
 use stockade_vfs::memory::Share;
-use stockade_vfs::{Handle, VfsOptions};
+use stockade_vfs::{ConnectionId, Handle, VfsOptions};
 
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
-use super::ffi::{Database, Whole};
 use super::hardening;
 use super::meter::{Meter, STEPS_PER_LOOK};
 use super::owner::Owner;
@@ -41,6 +41,7 @@ pub struct Connection {
     owner: Owner,
     meter: Meter,
     heap: Heap,
+    id: ConnectionId,
 }
 
 /// Everything that shares the database, together (F3).
@@ -118,10 +119,12 @@ impl Connection {
         let spare = spares.take()?;
         let settled = heap.within(|| spare.settle(&handle));
         let mut open = settled.map_err(|error| open_error(&session, &error))?;
+        let id = open.id();
         let judge = Judge::new(meter.clone(), owner.clone());
         let other = |error: rusqlite::Error| SqlError::Other(format!("open: {error}"));
         let connection = open.connection_mut();
-        let value_bytes_max = heap.within(|| hardening::value_bytes_max(connection, limits));
+        let value_bytes_max =
+            heap.within(|| id.within(|| hardening::value_bytes_max(connection, limits)));
         hardening::harden(connection, value_bytes_max.map_err(other)?).map_err(other)?;
         judge.install(connection).map_err(other)?;
         // Without the owner: the session keeps this, and must not keep itself. It looks by itself
@@ -133,30 +136,33 @@ impl Connection {
         connection.progress_handler(steps, Some(move || !interrupts())).map_err(other)?;
         let noting = owner.clone();
         connection.rollback_hook(Some(move || noting.note_rollback())).map_err(other)?;
-        let database = Database::new(open);
-        database
-            .set_look(Box::new(look()))
-            .and_then(|()| database.share_counts())
-            .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
+        let core = Whole::build(|| {
+            let (connection, seat) = open.into_parts();
+            let database = Database::new(connection, seat);
+            database
+                .set_look(Box::new(look()))
+                .and_then(|()| database.share_counts())
+                .map_err(|code| SqlError::Other(format!("open: look: code {code}")))?;
+            Ok::<_, SqlError>(Core {
+                slots: Slots::default(),
+                cache: Cache::default(),
+                stack: Stack::default(),
+                made: None,
+                runner: Runner {
+                    database,
+                    judge,
+                    owner: owner.clone(),
+                    meter: meter.clone(),
+                    heap: heap.clone(),
+                    changes: Cell::new(0),
+                    bounds: Bounds::new(limits),
+                },
+                runs: 0,
+                bound_bytes: 0,
+            })
+        })?;
         is_open.store(true, Ordering::Relaxed);
-        let core = Core {
-            slots: Slots::default(),
-            cache: Cache::default(),
-            stack: Stack::default(),
-            made: None,
-            runner: Runner {
-                database,
-                judge,
-                owner: owner.clone(),
-                meter: meter.clone(),
-                heap: heap.clone(),
-                changes: Cell::new(0),
-                bounds: Bounds::new(limits),
-            },
-            runs: 0,
-            bound_bytes: 0,
-        };
-        Ok(Self { core: Whole::new(core), owner, meter, heap })
+        Ok(Self { core, owner, meter, heap, id })
     }
 
     /// Ends running SQL from any thread.
@@ -193,32 +199,17 @@ impl Connection {
     /// `Revoked` if something cannot be taken back: the generation has ended then.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
         let heap = self.heap.clone();
-        let left = heap.within(|| self.end_of_call_within());
+        let left = heap.within(|| self.with_core(Core::end_of_call));
+        self.meter.cpu().pause();
         heap.settle();
         left
-    }
-
-    fn end_of_call_within(&mut self) -> Result<Leftovers, SqlError> {
-        let core = self.core.parts();
-        let mut left = Leftovers::default();
-        let ended = core.end_runs(&mut left.queries);
-        if !core.runner.database.is_autocommit() {
-            left.rolled_back = true;
-            core.control("ROLLBACK")?;
-        }
-        core.stack.clear();
-        let taken_back = core.take_back();
-        self.meter.pages_read(self.owner.handle().take_pages_read());
-        self.meter.pages_written(core.runner.database.take_pages_written());
-        self.meter.cpu().pause();
-        ended.and(taken_back).map(|()| left)
     }
 
     #[cfg(test)]
     /// Whether a transaction is open, by a handle or by SQL text.
     #[must_use]
     pub fn in_transaction(&mut self) -> bool {
-        !self.core.parts().runner.database.is_autocommit()
+        !self.core.with(|core| core.runner.database.is_autocommit())
     }
 
     // --- statements by text ----------------------------------------------------------------------
@@ -302,7 +293,7 @@ impl Connection {
     /// The handle was dropped: rolls back if it is still open.
     pub fn drop_transaction(&mut self, id: TransactionId) {
         // Ended already, or SQLite fails below a session that is dead: nothing is kept either way.
-        let _ = self.core.parts().rollback(id);
+        let _ = self.with_core(|core| core.rollback(id));
     }
 
     // --- durability ------------------------------------------------------------------------------
@@ -332,23 +323,27 @@ impl Connection {
 
     /// One call: in through the grip and the session, out through both.
     #[inline]
-    pub(super) fn guarded<T>(
+    pub(super) fn guarded<T: Send>(
         &mut self,
-        work: impl FnOnce(&mut Core) -> Result<T, SqlError>,
+        work: impl FnOnce(&mut Core) -> Result<T, SqlError> + Send,
     ) -> Result<T, SqlError> {
         let guard = self.owner.grip().enter()?;
         self.owner.alive()?;
-        let core = self.core.parts();
-        let answer = self.heap.within(|| work(core));
-        core.follow_sqlite();
+        let (heap, id) = (&self.heap, self.id);
+        let answer = self.core.with(|core| {
+            let answer = heap.within(|| id.within(|| work(core)));
+            core.follow_sqlite();
+            answer
+        });
         guard.check()?;
         self.owner.alive()?;
         answer
     }
 
-    /// The parts, for what must work without a grip: drops.
-    pub(super) fn core(&mut self) -> &mut Core {
-        self.core.parts()
+    /// Works on the parts, for what must work without a grip: drops, and the end of a call.
+    pub(super) fn with_core<T: Send>(&mut self, work: impl FnOnce(&mut Core) -> T + Send) -> T {
+        let id = self.id;
+        self.core.with(|core| id.within(|| work(core)))
     }
 }
 
@@ -362,6 +357,22 @@ pub struct RowSet {
 }
 
 impl Core {
+    /// Ends what the call has left open, and takes back what it has set and made.
+    fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
+        let mut left = Leftovers::default();
+        let ended = self.end_runs(&mut left.queries);
+        if !self.runner.database.is_autocommit() {
+            left.rolled_back = true;
+            self.control("ROLLBACK")?;
+        }
+        self.stack.clear();
+        let taken_back = self.take_back();
+        let Runner { meter, owner, database, .. } = &self.runner;
+        meter.pages_read(owner.handle().take_pages_read());
+        meter.pages_written(database.take_pages_written());
+        ended.and(taken_back).map(|()| left)
+    }
+
     /// Compiles a statement of the guest, or takes one that is kept.
     #[inline]
     pub(super) fn compile(&mut self, sql: &str) -> Result<Compiled, SqlError> {

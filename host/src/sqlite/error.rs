@@ -11,9 +11,9 @@ use rusqlite::ffi as sys;
 use stockade_depot::Reason;
 use stockade_vfs::heap;
 
-use super::ffi::PATTERN_TOO_LONG;
 use super::hardening;
 use crate::grip::Revoked;
+use stockade_sqlite::PATTERN_TOO_LONG;
 
 /// Why a call on the database failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

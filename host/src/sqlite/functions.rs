@@ -10,8 +10,8 @@ use std::collections::{HashMap, HashSet};
 use memchr::memmem;
 use rusqlite::Connection;
 
-use super::ffi::{Answer, Arguments, Code, Function, Kind};
 use super::pattern::{Text, glob, like};
+use stockade_sqlite::{Answer, Arguments, Code, Function, Kind};
 
 /// Registers all of them.
 pub(crate) fn register(connection: &Connection) -> Result<(), Code> {

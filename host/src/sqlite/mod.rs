@@ -11,14 +11,13 @@
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
 //!  schema                             what no actor can have, of a file to be imported
-//!  ffi          SQLite's C interface; the only unsafe code
 //! ```
+//! SQLite itself is called through `stockade-sqlite`.
 
 mod authorizer;
 mod blob;
 mod connection;
 mod error;
-mod ffi;
 mod functions;
 mod hardening;
 mod ledger;

@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::error::{SqlError, SqlLimit};
-use super::ffi::Column;
+use stockade_sqlite::Column;
 
 const NULL: u8 = 0;
 const INTEGER: u8 = 1;

@@ -6,7 +6,7 @@
 //! again, since what the text behind it lacks an earlier one cannot find either. What is lost:
 //! SQLite searches an index for its own LIKE and GLOB with a constant prefix; it does not for ours.
 
-use super::ffi::{Answer, Arguments};
+use stockade_sqlite::{Answer, Arguments};
 
 /// Steps between two looks: about 100 us.
 const STEPS_PER_LOOK: u32 = 64 * 1024;

@@ -37,12 +37,13 @@ impl Connection {
 
     /// The handle was dropped: ends its query and keeps the compiled statement.
     pub fn drop_statement(&mut self, id: StatementId) {
-        let core = self.core();
-        // Nobody is left to be told.
-        let _ = core.end_run(id);
-        let Some(slot) = core.slots.remove(id) else { return };
-        core.bound_bytes -= slot.bound.values().sum::<u64>();
-        core.keep(slot.compiled);
+        self.with_core(|core| {
+            // Nobody is left to be told.
+            let _ = core.end_run(id);
+            let Some(slot) = core.slots.remove(id) else { return };
+            core.bound_bytes -= slot.bound.values().sum::<u64>();
+            core.keep(slot.compiled);
+        });
     }
 
     /// Binds a value by position, from 1. It stays until changed.
@@ -262,11 +263,12 @@ impl Connection {
 
     /// The handle was dropped: ends its query if it is still in progress.
     pub fn drop_cursor(&mut self, cursor: CursorId) {
-        let core = self.core();
-        if core.is_running(cursor) {
-            // Nobody is left to be told.
-            let _ = core.end_run(cursor.statement);
-        }
+        self.with_core(|core| {
+            if core.is_running(cursor) {
+                // Nobody is left to be told.
+                let _ = core.end_run(cursor.statement);
+            }
+        });
     }
 }
 

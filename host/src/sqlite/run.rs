@@ -22,7 +22,6 @@ use stockade_vfs::heap::{Heap, Refusal};
 
 use super::authorizer::{Asker, Judge, mentions_reserved};
 use super::error::{SqlError, SqlLimit};
-use super::ffi::{Code, Column, Database, Step};
 use super::meter::Meter;
 use super::owner::Owner;
 use super::packed::{self, Packed};
@@ -30,6 +29,7 @@ use super::statement::{Compiled, Rest, Run};
 use super::transaction::Within;
 use super::value::Value;
 use crate::limits::Limits;
+use stockade_sqlite::{Code, Column, Database, Step};
 
 /// Rows in one piece, with what follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

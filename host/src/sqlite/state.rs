@@ -18,9 +18,9 @@ use stockade_depot::Reason;
 use super::authorizer::{AUTO_VACUUM, Asker};
 use super::connection::Core;
 use super::error::SqlError;
-use super::ffi::Column;
 use super::run::Runner;
 use super::statement::Compiled;
+use stockade_sqlite::Column;
 
 /// What a component began with in the temporary database.
 pub(super) struct Made {

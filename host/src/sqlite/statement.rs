@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use super::ffi;
 use super::run::Batch;
 
 /// Statements that nobody holds but that are kept.
@@ -20,7 +19,7 @@ pub(super) const COMPILED_BYTES_MAX: u64 = 64 << 20;
 
 /// A compiled statement and what is known about it.
 pub(super) struct Compiled {
-    pub(super) raw: ffi::Statement,
+    pub(super) raw: stockade_sqlite::Statement,
     pub(super) sql: Rc<str>,
     pub(super) parameters: c_int,
     /// It writes nothing to the database file.

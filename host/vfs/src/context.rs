@@ -61,11 +61,6 @@ impl Context {
         self.main_is_open.store(false, Ordering::Release);
     }
 
-    /// Whether SQLite still has the main file open.
-    pub(crate) fn main_is_open(&self) -> bool {
-        self.main_is_open.load(Ordering::Acquire)
-    }
-
     fn cause(&self) -> Cause {
         self.session.cause().unwrap_or(Cause::Closed(Reason::Storage))
     }

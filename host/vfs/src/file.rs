@@ -1,6 +1,8 @@
-//! What a file of SQLite can be asked, in safe terms; `ffi.rs` translates to it and back.
+//! What a file of SQLite can be asked, in our terms; `vfs.rs` translates to it and back.
 
 use rusqlite::ffi;
+use stockade_sqlite::Code;
+use stockade_sqlite::vfs::Operation;
 
 use crate::context::Context;
 use crate::fault::Fault;
@@ -42,46 +44,22 @@ impl<F: Into<Fault>> From<F> for FileError {
     }
 }
 
-/// Which operation failed: SQLite has one I/O error code for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Read,
-    Write,
-    Truncate,
-    Size,
-    Sync,
-}
-
-impl Operation {
-    fn io_error(self) -> i32 {
-        match self {
-            Self::Read => ffi::SQLITE_IOERR_READ,
-            Self::Write => ffi::SQLITE_IOERR_WRITE,
-            Self::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
-            Self::Size => ffi::SQLITE_IOERR_FSTAT,
-            Self::Sync => ffi::SQLITE_IOERR_FSYNC,
-        }
-    }
-}
-
-impl FileError {
-    /// The code that SQLite gets. The one translation from the depot's errors to SQLite's.
-    pub(crate) fn code(&self, during: Operation) -> i32 {
-        match self {
-            Self::ShortRead => ffi::SQLITE_IOERR_SHORT_READ,
-            Self::OutOfRange => during.io_error(),
-            Self::Fault(fault) => match fault {
-                Fault::CommitTooLarge { .. }
-                | Fault::DatabaseFull { .. }
-                | Fault::ScratchFull { .. } => ffi::SQLITE_FULL,
-                Fault::Dead(_)
-                | Fault::ScratchFailed(_)
-                | Fault::Unavailable(_)
-                | Fault::PipelineFull
-                | Fault::Overloaded
-                | Fault::Interrupted => during.io_error(),
-            },
-        }
+/// The code that SQLite gets. The one translation from the depot's errors to SQLite's.
+pub(crate) fn code(error: &FileError, during: Operation) -> Code {
+    match error {
+        FileError::ShortRead => ffi::SQLITE_IOERR_SHORT_READ,
+        FileError::OutOfRange => during.io_error(),
+        FileError::Fault(fault) => match fault {
+            Fault::CommitTooLarge { .. }
+            | Fault::DatabaseFull { .. }
+            | Fault::ScratchFull { .. } => ffi::SQLITE_FULL,
+            Fault::Dead(_)
+            | Fault::ScratchFailed(_)
+            | Fault::Unavailable(_)
+            | Fault::PipelineFull
+            | Fault::Overloaded
+            | Fault::Interrupted => during.io_error(),
+        },
     }
 }
 
@@ -117,7 +95,7 @@ mod tests {
             (Fault::ScratchFailed("gone".into()).into(), Operation::Truncate, 1546),
             (Fault::ScratchFailed("gone".into()).into(), Operation::Size, 1802),
         ] {
-            assert_eq!(error.code(during), code, "{error:?} during {during:?}");
+            assert_eq!(super::code(&error, during), code, "{error:?} during {during:?}");
         }
     }
 }

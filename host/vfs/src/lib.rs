@@ -1,13 +1,11 @@
 //! SQLite's file interface over a fenced depot session: one transaction, one depot commit.
 //!
 //! ```text
-//!  open       a connection with its settings, also before it is anybody's (vacant: its file then);
+//!  open       a connection with its settings, also before it is anybody's (seat: its file then);
 //!             handle: close, interrupt, typed causes
 //!  pragma     settings that may not change
-//!  ffi        SQLite's callbacks: translates, decides nothing
-//!  heap       what SQLite allocates for one database: bounded
-//!  memory     what all databases of a host may hold together
-//!  registry   which VFS belongs to which database
+//!  vfs        what SQLite asks: translated, nothing is decided
+//!  registry   which file belongs to which database: by its name, or by the thread
 //!  main_file  the database: Idle -> Dirty -> Prepared -> Idle   (overlay: its written pages)
 //!  spill      pages of a large transaction, in a nameless file until it is durable
 //!  scratch    journals, temporary tables, sorts: bounded, memory first, then a nameless file
@@ -15,29 +13,31 @@
 //!  stockade_depot::Session
 //! ```
 //!
-//! Nothing here knows wasm. The dead flag is read at every file operation, but SQLite serves
+//! SQLite's side of it, heap and memory are in `stockade-sqlite`. Nothing here knows wasm. The dead flag is read at every file operation, but SQLite serves
 //! cached pages without one: who steps statements asks [`stockade_depot::Session::is_dead`] first.
+
+#![forbid(unsafe_code)]
 
 mod context;
 mod fault;
-mod ffi;
 mod file;
 mod handle;
-pub mod heap;
 mod main_file;
-pub mod memory;
 mod open;
 mod options;
 mod overlay;
 mod pragma;
 mod registry;
 mod scratch;
+mod seat;
 mod spill;
 #[cfg(test)]
 mod test_context;
-mod vacant;
+mod vfs;
 
 pub use fault::Fault;
 pub use handle::{Handle, HandleError};
-pub use open::{OpenDatabase, OpenError, Spare, open, open_with};
+pub use open::{OpenDatabase, OpenError, SeatGuard, Spare, open, open_with};
 pub use options::VfsOptions;
+pub use registry::ConnectionId;
+pub use stockade_sqlite::{heap, memory};

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 use stockade_depot::Session;
+use stockade_sqlite::vfs::register;
 
 use crate::fault::Fault;
 use crate::handle::{Handle, HandleError};
 use crate::options::VfsOptions;
 use crate::pragma::Settings;
-use crate::registry::Lease;
+use crate::registry::{ConnectionId, Lease};
+use crate::vfs::Databases;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +32,16 @@ pub enum OpenError {
 ///
 /// Statements made with SQLite's C interface must be finalized before this is dropped.
 pub struct OpenDatabase {
-    // Dropped in this order: SQLite closes its files, then the VFS goes to somebody else.
+    // Dropped in this order: SQLite closes its files, then their names are given up.
     connection: Connection,
-    _lease: Lease,
+    lease: Lease,
     handle: Arc<Handle>,
+}
+
+/// Keeps the names of a connection's files. Dropped after the connection.
+pub struct SeatGuard {
+    _lease: Lease,
+    _handle: Arc<Handle>,
 }
 
 /// Opens the database of `session`. See [`open_with`] if somebody else must be able to close it
@@ -68,13 +76,14 @@ impl Spare {
     /// # Errors
     /// SQLite's: no memory.
     pub fn new() -> rusqlite::Result<Self> {
-        let lease = Lease::take().map_err(|code| {
+        let vfs = register::<Databases>().map_err(|code| {
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
         })?;
+        let lease = Lease::new();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags_and_vfs(lease.name(), flags, lease.name())?;
+        let connection = Connection::open_with_flags_and_vfs(lease.name(), flags, vfs)?;
         connection.execute_batch(&Settings::script_before())?;
         Ok(Self { connection, lease })
     }
@@ -89,36 +98,53 @@ impl Spare {
     ///
     /// # Errors
     /// As [`open_with`].
-    pub fn settle(mut self, handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
+    pub fn settle(self, handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
         handle.may_open()?;
         let context = handle.context();
         context.alive().map_err(OpenError::Fault)?;
-        if !self.lease.lend(&self.connection, context) {
+        if !self.lease.lend(context) {
             return Err(HandleError::Open.into());
         }
         // SQLite reads lazily: these read the schema, so that whoever opens learns what is wrong.
-        self.connection.execute_batch(&context.settings.script()).map_err(|error| match handle
-            .take_fault()
-        {
+        let script = context.settings.script();
+        let settled = self.lease.id().within(|| self.connection.execute_batch(&script));
+        settled.map_err(|error| match handle.take_fault() {
             Some(fault) => OpenError::Fault(fault),
             None => OpenError::Sqlite(error),
         })?;
         handle.opened(self.connection.get_interrupt_handle())?;
         let Self { connection, lease } = self;
-        Ok(OpenDatabase { connection, _lease: lease, handle: Arc::clone(handle) })
+        Ok(OpenDatabase { connection, lease, handle: Arc::clone(handle) })
     }
 }
 
 impl OpenDatabase {
-    /// SQLite's connection.
+    /// SQLite's connection. Statements run [`Self::within`], or SQLite gets no temporary file.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
+    /// Runs `work`, whose statements are those of this connection.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.id().within(work)
+    }
+
+    /// Names the connection.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.lease.id()
+    }
+
     /// SQLite's connection, for what needs it alone.
     pub fn connection_mut(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// The connection by itself, and what keeps its files' names: to be dropped after it.
+    #[must_use]
+    pub fn into_parts(self) -> (Connection, SeatGuard) {
+        (self.connection, SeatGuard { _lease: self.lease, _handle: self.handle })
     }
 
     /// What others may hold.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::memory::Share;
+use stockade_sqlite::memory::Share;
 
 /// Limits of one open database. Commit and database size are the session's: see
 /// [`stockade_depot::DepotLimits`].

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::file::{FileError, OsFile};
-use crate::memory::Grains;
 use crate::options::VfsOptions;
+use stockade_sqlite::memory::Grains;
 
 /// What the scratch of a database takes of its memory's share at a time. 64 KiB: twice what an emptied
 /// file keeps.

@@ -52,12 +52,16 @@ const DEPOT_LAYERS: &[&[&str]] = &[
 const KIT: &str = "stockade-testkit";
 
 /// Packages and the packages of ours that each may depend on. Tests of each may use the kit.
-const PACKAGES: [(&str, &[&str]); 12] = [
+const PACKAGES: [(&str, &[&str]); 13] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
-    ("host/depot/Cargo.toml", &[]),
-    ("host/vfs/Cargo.toml", &["stockade-depot"]),
-    ("host/Cargo.toml", &["stockade-componentize", "stockade-depot", "stockade-vfs"]),
+    ("host/sqlite/Cargo.toml", &[]),
+    ("host/depot/Cargo.toml", &["stockade-sqlite"]),
+    ("host/vfs/Cargo.toml", &["stockade-depot", "stockade-sqlite"]),
+    (
+        "host/Cargo.toml",
+        &["stockade-componentize", "stockade-depot", "stockade-sqlite", "stockade-vfs"],
+    ),
     ("host/server/Cargo.toml", &["stockade", "stockade-depot"]),
     ("host/cli/Cargo.toml", &["stockade", "stockade-depot", "stockade-server"]),
     ("guest-sdk/Cargo.toml", &[]),
@@ -80,7 +84,14 @@ const PACKAGES: [(&str, &[&str]); 12] = [
 const WALLS: [(&str, &[&str]); 9] = [
     (
         "rusqlite",
-        &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/src/import", "host/cli"],
+        &[
+            "host/sqlite",
+            "host/depot/src/store",
+            "host/vfs",
+            "host/src/sqlite",
+            "host/src/import",
+            "host/cli",
+        ],
     ),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
@@ -200,6 +211,7 @@ pub(super) fn package_offences() -> Vec<String> {
         "stockade-sdk",
         "stockade-server",
         KIT,
+        "stockade-sqlite",
         "stockade-tests",
         "stockade-vfs",
     ];

@@ -220,7 +220,7 @@ impl Awake {
     ) -> T {
         let db = self.db.take().expect("BUG: one call at a time");
         let (db, value) = on_thread(self.place.off, move || {
-            let value = work(&db);
+            let value = db.within(|| work(&db));
             (db, value)
         })
         .await;

@@ -365,8 +365,10 @@ impl World {
         let read = on_thread(self.off, move || {
             let db = stockade_vfs::open(own, &options).map_err(|error| error.to_string())?;
             let check = "PRAGMA integrity_check";
-            let check = db.connection().query_row(check, [], |row| row.get::<_, String>(0));
-            let state = State::read(db.connection()).map_err(|error| error.to_string())?;
+            let check = || db.connection().query_row(check, [], |row| row.get::<_, String>(0));
+            let check = db.within(check);
+            let state = db.within(|| State::read(db.connection()));
+            let state = state.map_err(|error| error.to_string())?;
             Ok::<_, String>((check.map_err(|error| error.to_string())?, state))
         });
         let (check, state) = read.await?;

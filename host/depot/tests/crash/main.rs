@@ -15,8 +15,8 @@
     reason = "a test fails by panicking and tells what it saw"
 )]
 
-mod ffi;
 mod journal;
+mod recorder;
 mod workload;
 
 use std::collections::HashSet;

@@ -11,8 +11,8 @@ use stockade_depot::store::{Destroyed, TakenOver};
 use stockade_depot::{Digest, EmbeddedStore, Store};
 use stockade_testkit::owner::{NODE, Owner};
 
-use crate::ffi;
 use crate::journal::{Journal, Op};
+use crate::recorder;
 
 /// The files with the store's rows.
 pub(crate) const FILES: [&str; 2] = ["global.db", "shard-00.db"];
@@ -61,7 +61,7 @@ pub(crate) async fn record() -> Recording {
     let directory = crate::scratch();
     let journal = Arc::new(Journal::default());
     let mut config = config(directory.path());
-    config.vfs = Some(ffi::register(Arc::clone(&journal)));
+    config.vfs = Some(recorder::register(Arc::clone(&journal)));
     let mut recorder = Recorder {
         journal: Arc::clone(&journal),
         directory: directory.path().to_owned(),

@@ -2,10 +2,10 @@
 
 use super::{World, packed, text};
 use crate::limits::Limits;
-use crate::sqlite::ffi::Column;
 use crate::sqlite::packed::{Packed, push_column, read_value};
 use crate::sqlite::{SqlError, TransactionMode, Value};
 use stockade_depot::DepotLimits;
+use stockade_sqlite::Column;
 use stockade_testkit::cases::unit_cases;
 use stockade_testkit::mutated::{below, mutated, mutated_text, one};
 use stockade_testkit::random::Random;

@@ -22,7 +22,7 @@ fn number(cell: &str) -> i32 {
 #[test]
 fn the_table_is_true() {
     let mut world = World::new();
-    let database = &world.connection.core().runner.database;
+    let mut limit = |which| world.connection.with_core(|core| core.runner.database.limit(which));
     let stock = super::stock();
     let text = include_str!("../../../../docs/reference/sqlite-limits.md");
     let rows: Vec<Vec<&str>> = text
@@ -31,11 +31,11 @@ fn the_table_is_true() {
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
     let (defaults, mut which) = (Limits::default(), 0);
-    while let Some(stock) = super::super::ffi::limit_of(&stock, which) {
+    while let Some(stock) = stockade_sqlite::limit_of(&stock, which) {
         let row = rows.get(usize::try_from(which).unwrap()).expect("a limit is missing");
         let [_, name, actor, connection, by_default, ..] = row[..] else { panic!("{row:?}") };
         assert_eq!(number(by_default), stock, "{name}");
-        assert_eq!(number(connection), database.limit(which), "{name}");
+        assert_eq!(number(connection), limit(which), "{name}");
         let expected = match which {
             rusqlite::ffi::SQLITE_LIMIT_LENGTH => defaults.value_bytes_max,
             rusqlite::ffi::SQLITE_LIMIT_SQL_LENGTH => defaults.statement_bytes_max,

@@ -1,11 +1,14 @@
 //! A call and an operator's text leave nothing in the connection but rows; what a component began
 //! with stays.
 
+use std::cell::Cell;
+
 use stockade_depot::Reason;
+use stockade_sqlite::Column;
 
 use super::World;
 use crate::sqlite::error::SqlError;
-use crate::sqlite::ffi::Column;
+use crate::sqlite::statement::Compiled;
 use crate::sqlite::{TransactionMode, Value};
 
 /// Pragmas that tell of rows and pages, that walk the whole database, or that have a value for each
@@ -60,27 +63,29 @@ fn world(start: &str) -> World {
 impl World {
     /// All that a text of the host answers, as text.
     fn host_reads(&mut self, sql: &str) -> String {
-        let runner = &self.connection.core().runner;
-        let mut compiled = match runner.own(sql) {
-            Ok(compiled) => compiled,
-            Err(error) => return format!("{error:?}"),
-        };
-        let mut all = String::new();
-        while runner.step(&mut compiled).unwrap() {
-            for index in 0..compiled.raw.column_count() {
-                all += &match compiled.raw.column(index) {
-                    Column::Null => "null ".to_owned(),
-                    Column::Integer(value) => format!("{value} "),
-                    Column::Real(value) => format!("{value} "),
-                    Column::Text(text) | Column::Blob(text) => {
-                        format!("{} ", String::from_utf8_lossy(text))
-                    }
-                    Column::NoMemory => panic!("no memory"),
-                };
+        self.connection.with_core(|core| {
+            let runner = &core.runner;
+            let mut compiled = match runner.own(sql) {
+                Ok(compiled) => compiled,
+                Err(error) => return format!("{error:?}"),
+            };
+            let mut all = String::new();
+            while runner.step(&mut compiled).unwrap() {
+                for index in 0..compiled.raw.column_count() {
+                    all += &match compiled.raw.column(index) {
+                        Column::Null => "null ".to_owned(),
+                        Column::Integer(value) => format!("{value} "),
+                        Column::Real(value) => format!("{value} "),
+                        Column::Text(text) | Column::Blob(text) => {
+                            format!("{} ", String::from_utf8_lossy(text))
+                        }
+                        Column::NoMemory => panic!("no memory"),
+                    };
+                }
+                all.push('\n');
             }
-            all.push('\n');
-        }
-        all
+            all
+        })
     }
 
     /// Everything that a later call could tell the connection from a new one by.
@@ -215,8 +220,8 @@ fn nothing_temporary_outlives_its_call() {
             }
         }
         if start.is_empty() {
-            let database = &world.connection.core().runner.database;
-            assert_eq!(database.temp_version(), None, "nothing is left of it at all");
+            let version = world.connection.with_core(|core| core.runner.database.temp_version());
+            assert_eq!(version, None, "nothing is left of it at all");
         }
     }
 }
@@ -309,6 +314,11 @@ fn a_revoked_call_ends_without_a_word() {
     assert_eq!(world.run("SELECT 1"), Err(SqlError::Revoked(Reason::Slept)));
 }
 
+thread_local! {
+    /// Out of the connection's parts, on this thread alone.
+    static STANDS_IN_THE_WAY: Cell<Option<Compiled>> = const { Cell::new(None) };
+}
+
 /// It does not go on with what it could not take back: a statement of the host itself is made to
 /// stand in the way.
 #[test]
@@ -316,12 +326,14 @@ fn what_cannot_be_taken_back_ends_the_generation() {
     for start in STARTS {
         let mut world = world(start);
         world.script("CREATE TEMP TABLE x(a); INSERT INTO x VALUES (1), (2)");
-        let runner = &world.connection.core().runner;
-        let mut reads = runner.own("SELECT a FROM temp.x").unwrap();
-        assert_eq!(runner.step(&mut reads), Ok(true));
+        world.connection.with_core(|core| {
+            let mut reads = core.runner.own("SELECT a FROM temp.x").unwrap();
+            assert_eq!(core.runner.step(&mut reads), Ok(true));
+            STANDS_IN_THE_WAY.set(Some(reads));
+        });
         let ended = world.connection.end_of_call();
         assert_eq!(ended, Err(SqlError::Revoked(Reason::Storage)), "{start}");
-        drop(reads);
+        STANDS_IN_THE_WAY.set(None);
         assert_eq!(world.run("SELECT 1"), Err(SqlError::Revoked(Reason::Storage)));
         world.reopen();
         assert_eq!(world.integer("SELECT count(*) FROM t"), 3);

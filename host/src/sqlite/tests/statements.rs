@@ -256,12 +256,13 @@ fn new_values_do_not_compile_a_statement_again() {
          INSERT INTO t SELECT printf('x%d', i), i % 3 FROM n; ANALYZE",
     );
     let sql = "SELECT count(*) FROM t WHERE a LIKE ?1 AND b > ?2";
-    let core = world.connection.core();
-    let mut compiled = core.compile(sql).unwrap();
-    for (pattern, least) in [("x1%", 0), ("%9", 1), ("x2%", 2)] {
-        let values = [text(pattern), Value::Integer(least)];
-        core.runner.bind_all(&mut compiled, &values).unwrap();
-        core.runner.run(&mut compiled, Within::Nothing).unwrap();
-    }
-    assert_eq!(compiled.raw.recompiled(), 0);
+    world.connection.with_core(|core| {
+        let mut compiled = core.compile(sql).unwrap();
+        for (pattern, least) in [("x1%", 0), ("%9", 1), ("x2%", 2)] {
+            let values = [text(pattern), Value::Integer(least)];
+            core.runner.bind_all(&mut compiled, &values).unwrap();
+            core.runner.run(&mut compiled, Within::Nothing).unwrap();
+        }
+        assert_eq!(compiled.raw.recompiled(), 0);
+    });
 }

@@ -9,7 +9,7 @@ use stockade_depot::{Cause, DepotLimits, Reason};
 use stockade_testkit::faulty_store::{self, Step};
 use stockade_vfs::{Fault, Handle, HandleError, OpenDatabase, OpenError, open, open_with};
 
-use crate::pair::{Outcome, code, run};
+use crate::pair::{Outcome, code, run_on};
 use crate::rig::{Rig, quick_limits};
 
 const FILL: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v);
@@ -32,7 +32,7 @@ fn run_interrupted(db: &OpenDatabase, sql: &str) -> Outcome {
                 handle.interrupt().unwrap();
             }
         });
-        let outcome = run(db.connection(), sql);
+        let outcome = run_on(db, sql);
         ended.store(true, Ordering::SeqCst);
         outcome
     })
@@ -44,23 +44,22 @@ fn a_fenced_session_fails_its_statements_with_the_mismatch() {
     let rig = Rig::new(DepotLimits::default(), |o| o.cache_pages = 8);
     let old = rig.create();
     let db = rig.open(old.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&old);
     let new = rig.take_over();
     // The commit is accepted, since nobody knows yet; then it is refused, and with it the session.
-    db.connection().execute_batch("UPDATE t SET v = 'lost' WHERE id = 1").unwrap();
+    db.within(|| db.connection().execute_batch("UPDATE t SET v = 'lost' WHERE id = 1")).unwrap();
     let verdict = rig.runtime.block_on(old.durable(old.mark()));
     assert!(matches!(verdict, Err(Cause::Fenced(_))), "{verdict:?}");
-    let outcome = run(db.connection(), "SELECT count(v) FROM t");
+    let outcome = run_on(&db, "SELECT count(v) FROM t");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
     assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
-    let outcome = run(db.connection(), "DELETE FROM t WHERE id = 1");
+    let outcome = run_on(&db, "DELETE FROM t WHERE id = 1");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
     assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     drop(db);
     let db = rig.open(new);
-    let outcome =
-        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check");
+    let outcome = run_on(&db, "SELECT count(*) FROM t WHERE v = 'lost'; PRAGMA integrity_check");
     assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
@@ -69,13 +68,13 @@ fn a_fenced_reader_learns_of_it_at_the_first_page_miss() {
     let rig = rig();
     let old = rig.create();
     let db = rig.open(old.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&old);
     drop(db);
     let old = rig.take_over();
     let db = rig.open(old.clone());
     let _new = rig.take_over();
-    let outcome = run(db.connection(), "SELECT sum(length(v)) FROM t");
+    let outcome = run_on(&db, "SELECT sum(length(v)) FROM t");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
     assert!(matches!(db.handle().take_fault(), Some(Fault::Dead(Cause::Fenced(_)))));
     assert!(old.is_dead());
@@ -86,13 +85,13 @@ fn death_in_the_middle_of_a_transaction_keeps_nothing_of_it() {
     let rig = rig();
     let session = rig.create();
     let db = rig.open(session.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&session);
-    db.connection().execute_batch("BEGIN; UPDATE t SET v = 'half'").unwrap();
+    db.within(|| db.connection().execute_batch("BEGIN; UPDATE t SET v = 'half'")).unwrap();
     session.close(Reason::Operator);
     for sql in ["UPDATE t SET v = 'more'", "COMMIT", "INSERT INTO t(v) VALUES ('alone')"] {
         let _stale = db.handle().take_fault();
-        let outcome = run(db.connection(), sql);
+        let outcome = run_on(&db, sql);
         assert!(outcome.error.is_some(), "{sql}");
         if outcome.error.unwrap().0 & 0xff == rusqlite::ffi::SQLITE_IOERR {
             let fault = db.handle().take_fault();
@@ -101,8 +100,7 @@ fn death_in_the_middle_of_a_transaction_keeps_nothing_of_it() {
     }
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome =
-        run(db.connection(), "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check");
+    let outcome = run_on(&db, "SELECT count(*) FROM t WHERE v = 'half'; PRAGMA integrity_check");
     assert_eq!(format!("{:?}", outcome.rows), r#"[[Integer(0)], [Text("ok")]]"#);
 }
 
@@ -110,7 +108,7 @@ fn death_in_the_middle_of_a_transaction_keeps_nothing_of_it() {
 fn close_is_idempotent_and_ends_a_running_statement() {
     let rig = rig();
     let mut db = rig.open(rig.create());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     let handle = Arc::clone(db.handle());
     let running = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&running);
@@ -132,23 +130,23 @@ fn close_is_idempotent_and_ends_a_running_statement() {
             handle.close(Reason::Slept);
             handle.close(Reason::Shutdown);
         });
-        run(db.connection(), ENDLESS)
+        run_on(&db, ENDLESS)
     });
     assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted));
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(handle.session().cause(), Some(Cause::Closed(Reason::Slept)), "the first one");
     assert_eq!(handle.interrupt(), Err(HandleError::Closed(Reason::Slept)));
-    assert!(run(db.connection(), "INSERT INTO t(v) VALUES (1)").error.is_some());
+    assert!(run_on(&db, "INSERT INTO t(v) VALUES (1)").error.is_some());
 }
 
 #[test]
 fn interrupt_ends_the_statement_and_not_the_session() {
     let rig = rig();
     let db = rig.open(rig.create());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     let outcome = run_interrupted(&db, ENDLESS);
     assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted));
-    db.connection().execute_batch("UPDATE t SET v = 'alive' WHERE id = 1").unwrap();
+    db.within(|| db.connection().execute_batch("UPDATE t SET v = 'alive' WHERE id = 1")).unwrap();
 }
 
 /// A page miss that waits for the store ends with the interrupt, not with the store's patience.
@@ -158,7 +156,7 @@ fn interrupt_ends_a_wait_for_the_store() {
     let rig = Rig::new(limits, |o| o.cache_pages = 8);
     let session = rig.create();
     let db = rig.open(session.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&session);
     drop(db);
     let db = rig.open(rig.take_over());
@@ -169,7 +167,7 @@ fn interrupt_ends_a_wait_for_the_store() {
     assert_eq!(db.handle().take_fault(), Some(Fault::Interrupted));
     assert!(begun.elapsed() < Duration::from_secs(10));
     drop(outage);
-    assert_eq!(run(db.connection(), "SELECT sum(length(v)) FROM t").error, None);
+    assert_eq!(run_on(&db, "SELECT sum(length(v)) FROM t").error, None);
 }
 
 /// A commit that waits for the pipeline is interrupted: rolled back, and the next one works.
@@ -179,12 +177,14 @@ fn interrupt_ends_a_wait_for_the_pipeline() {
     let rig = Rig::new(limits, |_| ());
     let session = rig.create();
     let db = rig.open(session.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&session);
     let held = rig.faults.arm(Step::Commit, 1, faulty_store::Fault::Hold);
-    db.connection().execute_batch("UPDATE t SET v = 'in flight' WHERE id = 1").unwrap();
+    db.within(|| db.connection().execute_batch("UPDATE t SET v = 'in flight' WHERE id = 1"))
+        .unwrap();
     rig.runtime.block_on(held.fired());
-    db.connection().execute_batch("UPDATE t SET v = 'collected' WHERE id = 2").unwrap();
+    db.within(|| db.connection().execute_batch("UPDATE t SET v = 'collected' WHERE id = 2"))
+        .unwrap();
     let mark = session.mark();
     let outcome = run_interrupted(&db, "UPDATE t SET v = 'refused' WHERE id = 3");
     assert_eq!(code(&outcome), Some(ErrorCode::SystemIoFailure));
@@ -192,11 +192,11 @@ fn interrupt_ends_a_wait_for_the_pipeline() {
     assert_eq!(session.mark(), mark);
     held.release();
     rig.settle(&session);
-    db.connection().execute_batch("UPDATE t SET v = 'kept' WHERE id = 4").unwrap();
+    db.within(|| db.connection().execute_batch("UPDATE t SET v = 'kept' WHERE id = 4")).unwrap();
     rig.settle(&session);
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome = run(db.connection(), "SELECT v FROM t WHERE id < 5 AND length(v) < 20");
+    let outcome = run_on(&db, "SELECT v FROM t WHERE id < 5 AND length(v) < 20");
     assert_eq!(
         format!("{:?}", outcome.rows),
         r#"[[Text("in flight")], [Text("collected")], [Text("kept")]]"#
@@ -241,7 +241,7 @@ fn an_outage_while_opening_is_typed() {
     let rig = rig();
     let session = rig.create();
     let db = rig.open(session.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&session);
     drop(db);
     let session = rig.take_over();
@@ -269,7 +269,7 @@ fn close_races_with_open() {
             });
             match open_with(&handle) {
                 Ok(db) => {
-                    let _any = run(db.connection(), "CREATE TABLE IF NOT EXISTS t(x)");
+                    let _any = run_on(&db, "CREATE TABLE IF NOT EXISTS t(x)");
                     drop(db);
                 }
                 Err(OpenError::Handle(HandleError::Closed(Reason::Slept)))
@@ -308,7 +308,7 @@ fn close_races_with_a_running_statement_and_with_itself() {
                     handle.close(Reason::Budget);
                 });
             }
-            run(db.connection(), ENDLESS)
+            run_on(&db, ENDLESS)
         });
         assert_eq!(code(&outcome), Some(ErrorCode::OperationInterrupted), "{outcome:?}");
         let Some(Cause::Closed(first)) = handle.session().cause() else { panic!("not closed") };
@@ -324,7 +324,8 @@ fn close_races_with_commits_in_flight() {
     let rig = rig();
     let session = rig.create();
     let db = rig.open(session.clone());
-    db.connection().execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").unwrap();
+    db.within(|| db.connection().execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v)"))
+        .unwrap();
     rig.settle(&session);
     drop(db);
     let mut kept = 0;
@@ -346,7 +347,7 @@ fn close_races_with_commits_in_flight() {
                 }
             });
             let mut marks = Vec::new();
-            while run(db.connection(), "INSERT INTO t(v) VALUES (zeroblob(3000))").error.is_none() {
+            while run_on(&db, "INSERT INTO t(v) VALUES (zeroblob(3000))").error.is_none() {
                 marks.push(session.mark());
             }
             marks
@@ -359,6 +360,6 @@ fn close_races_with_commits_in_flight() {
         drop(db);
     }
     let db = rig.open(rig.take_over());
-    let outcome = run(db.connection(), "SELECT count(*) FROM t; PRAGMA integrity_check");
+    let outcome = run_on(&db, "SELECT count(*) FROM t; PRAGMA integrity_check");
     assert_eq!(format!("{:?}", outcome.rows), format!(r#"[[Integer({kept})], [Text("ok")]]"#));
 }

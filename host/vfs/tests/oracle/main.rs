@@ -9,6 +9,7 @@
 //! generated  seeded random SQL, with refusals and lost reads (STEPS=n for more, SEED=n to repeat)
 //! refusals   limits and typed causes
 //! spares     connections opened before they are anybody's
+//! nameless   temporary files, charged to the connection that runs
 //! endings    dead sessions, close, interrupt, panics of the order of calls
 //! ```
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -16,6 +17,7 @@
 
 mod endings;
 mod generated;
+mod nameless;
 mod pair;
 mod refusals;
 mod rig;

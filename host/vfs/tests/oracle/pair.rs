@@ -74,7 +74,7 @@ impl Pair {
 
     /// Runs a script on both; outcomes must be the same.
     pub(crate) fn run(&self, sql: &str) -> Outcome {
-        let ours = run(self.ours().connection(), sql);
+        let ours = run_on(self.ours(), sql);
         let plain = run(self.plain(), sql);
         assert_eq!(ours, plain, "ours and plain differ after: {sql}");
         assert_eq!(self.ours().handle().take_fault(), None, "a fault in: {sql}");
@@ -85,7 +85,7 @@ impl Pair {
     /// if ours did.
     pub(crate) fn run_faulty(&self, sql: &str) -> Option<Fault> {
         let _stale = self.ours().handle().take_fault();
-        let ours = run(self.ours().connection(), sql);
+        let ours = run_on(self.ours(), sql);
         if ours.error.is_none() {
             assert_eq!(ours, run(self.plain(), sql), "ours and plain differ after: {sql}");
             return None;
@@ -122,7 +122,7 @@ impl Pair {
         ] {
             self.run(sql);
         }
-        let ok = run(self.ours().connection(), "PRAGMA integrity_check").rows;
+        let ok = run_on(self.ours(), "PRAGMA integrity_check").rows;
         assert_eq!(ok, [[Value::Text("ok".into())]], "integrity");
         self.run("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema");
         let tables = self.run("SELECT name FROM sqlite_schema WHERE type = 'table'").rows;
@@ -147,6 +147,11 @@ impl Pair {
     pub(crate) fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
+}
+
+/// Runs a script on an open database of ours; stops at the first error.
+pub(crate) fn run_on(database: &OpenDatabase, sql: &str) -> Outcome {
+    database.within(|| run(database.connection(), sql))
 }
 
 /// Runs a script; stops at the first error.

@@ -6,7 +6,7 @@ use stockade_depot::DepotLimits;
 use stockade_testkit::faulty_store::{self, Step};
 use stockade_vfs::Fault;
 
-use crate::pair::{Pair, code, run};
+use crate::pair::{Pair, code, run_on};
 use crate::rig::quick_limits;
 
 const TABLE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'one')";
@@ -272,7 +272,7 @@ fn pragmas_that_would_break_the_file_layer_are_refused() {
         ("cache_size", "512"),
         ("journal_size_limit", "0"),
     ] {
-        let asked = run(pair.ours().connection(), &format!("PRAGMA {pragma}"));
+        let asked = run_on(pair.ours(), &format!("PRAGMA {pragma}"));
         let answer: Vec<String> = asked.rows.iter().map(|row| text(&row[0])).collect();
         // A file without memory maps answers nothing to the question.
         if pragma != "mmap_size" {
@@ -299,7 +299,7 @@ fn pragmas_that_would_break_the_file_layer_are_refused() {
         "threads = 4",
         "journal_size_limit = 5",
     ] {
-        let outcome = run(pair.ours().connection(), &format!("PRAGMA {refused}"));
+        let outcome = run_on(pair.ours(), &format!("PRAGMA {refused}"));
         assert_eq!(code(&outcome), Some(ErrorCode::Unknown), "{refused}: {outcome:?}");
         let sentence = outcome.error.unwrap().1;
         assert!(sentence.ends_with("here"), "{refused}: {sentence}");
@@ -329,7 +329,7 @@ fn named_files_cannot_be_attached() {
         .query_row("SELECT file FROM pragma_database_list WHERE name = 'main'", [], |r| r.get(0))
         .unwrap();
     for name in ["x.db", "/etc/passwd", own.as_str()] {
-        let outcome = run(pair.ours().connection(), &format!("ATTACH '{name}' AS x"));
+        let outcome = run_on(pair.ours(), &format!("ATTACH '{name}' AS x"));
         assert_eq!(code(&outcome), Some(ErrorCode::CannotOpen), "{name}");
     }
     pair.compare();

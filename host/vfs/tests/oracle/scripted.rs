@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use rusqlite::MAIN_DB;
+use rusqlite::{Connection, MAIN_DB};
 use stockade_depot::DepotLimits;
 
 use crate::pair::Pair;
@@ -270,7 +270,11 @@ fn incremental_blob_io() {
     pair.run(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, zeroblob(300000))",
     );
-    for connection in [pair.ours().connection(), pair.plain()] {
+    let on_both = |write: &dyn Fn(&Connection)| {
+        pair.ours().within(|| write(pair.ours().connection()));
+        write(pair.plain());
+    };
+    on_both(&|connection| {
         let mut blob = connection.blob_open(MAIN_DB, "t", "v", 1, false).unwrap();
         for at in [0u64, 4090, 100_000, 299_990] {
             blob.seek(SeekFrom::Start(at)).unwrap();
@@ -281,7 +285,7 @@ fn incremental_blob_io() {
         blob.read_exact(&mut read).unwrap();
         assert_eq!(&read[10..20], b"0123456789");
         blob.close().unwrap();
-    }
+    });
     pair.reopen();
     pair.compare();
 }

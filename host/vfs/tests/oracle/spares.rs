@@ -4,7 +4,7 @@ use rusqlite::ErrorCode;
 use stockade_depot::Reason;
 use stockade_vfs::{Handle, HandleError, OpenError, Spare};
 
-use crate::pair::{code, run};
+use crate::pair::{code, run, run_on};
 use crate::rig::{Rig, quick_limits};
 
 const FILL: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'one')";
@@ -20,7 +20,7 @@ fn rig() -> Rig {
 fn fill(rig: &Rig) {
     let first = rig.create();
     let db = rig.open(first.clone());
-    db.connection().execute_batch(FILL).unwrap();
+    db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&first);
 }
 
@@ -31,12 +31,12 @@ fn a_spare_opened_before_the_database_was_made_sees_all_of_it() {
     fill(&rig);
     let next = rig.take_over();
     let db = spare.settle(&Handle::new(next.clone(), &rig.options)).unwrap();
-    let outcome = run(db.connection(), CHECK);
+    let outcome = run_on(&db, CHECK);
     assert_eq!(format!("{:?}", outcome.rows), CHECKED);
     rig.settle(&next);
     drop(db);
     let db = rig.open(rig.take_over());
-    let outcome = run(db.connection(), "SELECT v FROM t WHERE id = 2");
+    let outcome = run_on(&db, "SELECT v FROM t WHERE id = 2");
     assert_eq!(format!("{:?}", outcome.rows), r#"[[Text("two")]]"#);
 }
 
@@ -53,7 +53,7 @@ fn a_spare_reads_and_writes_nothing_and_serves_all_the_same() {
     let outcome = run(spare.connection(), "CREATE TEMP TABLE x(a)");
     assert!(code(&outcome).is_some(), "it has no scratch");
     let db = spare.settle(&Handle::new(rig.take_over(), &rig.options)).unwrap();
-    let outcome = run(db.connection(), CHECK);
+    let outcome = run_on(&db, CHECK);
     assert_eq!(format!("{:?}", outcome.rows), CHECKED);
 }
 

@@ -18,7 +18,7 @@
 
 mod combine;
 mod damage;
-mod ffi;
+mod files;
 mod frames;
 mod pages;
 mod stamp;
@@ -27,7 +27,7 @@ use rusqlite::ffi::SQLITE_OK;
 
 pub(super) use damage::find as damage_of;
 pub use damage::{Damage, Fault, Place};
-pub(super) use ffi::{check_page, offer_key, over, page_key, reserve, reserved};
+pub(super) use files::{check_page, offer_key, over, page_key, reserve, reserved};
 pub(super) use stamp::{Key, PAGE_BYTES, STAMP_BYTES};
 
 /// A file as the VFS behind has it. The answers are SQLite's codes.

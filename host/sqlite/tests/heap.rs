@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode};
-use stockade_vfs::heap::{self, Heap};
+use stockade_sqlite::heap::{self, Heap};
 
 const MIB: usize = 1 << 20;
 

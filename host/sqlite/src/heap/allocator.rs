@@ -11,7 +11,6 @@
 //!   reads beside a writer drops its cache with every read, and the system's allocator is slow at
 //!   blocks of that size.
 //! - A4: below the floor of a thread's stack nothing is allocated, for whomever. Stacks grow down.
-#![allow(unsafe_code, reason = "SQLite's allocator interface is C")]
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::{Cell, RefCell};
@@ -295,3 +294,53 @@ unsafe extern "C" fn x_init(_data: *mut c_void) -> c_int {
 }
 
 unsafe extern "C" fn x_shutdown(_data: *mut c_void) {}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::super::Heap;
+    use super::*;
+
+    /// Runs without SQLite, so in an interpreter of Rust as well.
+    #[test]
+    fn memory_is_aligned_keeps_its_bytes_and_is_given_back() {
+        let heap = Heap::new(1 << 20);
+        // Around the classes that a thread keeps, twice: fresh, and kept.
+        for _ in 0..2 {
+            for bytes in [1, 8, 2047, 2048, 2560, 2561, 4096, 4608, 70_000] {
+                // SAFETY: memory of the allocator is used within its size, and freed once.
+                unsafe {
+                    let memory = heap.within(|| x_malloc(bytes));
+                    assert!(!memory.is_null() && memory.addr().is_multiple_of(16));
+                    assert_eq!(x_size(memory), bytes);
+                    let len = usize::try_from(bytes).expect("a size");
+                    memory.cast::<u8>().write_bytes(7, len);
+                    let memory = x_realloc(memory, bytes + 2000);
+                    assert_eq!(heap.used(), len + 2000);
+                    let kept = slice::from_raw_parts(memory.cast::<u8>(), len);
+                    assert!(kept.iter().all(|byte| *byte == 7));
+                    x_free(memory);
+                }
+                assert_eq!(heap.used(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_outlives_what_is_charged_to_it() {
+        let heap = Heap::new(100);
+        let memory = heap.within(|| {
+            // SAFETY: any size may be asked for.
+            unsafe { (x_malloc(100), x_malloc(1)) }
+        });
+        assert!(!memory.0.is_null() && memory.1.is_null(), "over the bound");
+        drop(heap);
+        // SAFETY: freed once; what is too large is refused and changes nothing.
+        unsafe {
+            assert!(x_realloc(memory.0, 200).is_null());
+            x_free(memory.0);
+            x_free(ptr::null_mut());
+        }
+    }
+}

@@ -19,7 +19,7 @@
 //! Not charged: what SQLite allocates outside of `within` (opening, the host's own databases), the
 //! file layer's pages and scratch (they have limits of their own), and 16 bytes per allocation.
 
-mod ffi;
+mod allocator;
 
 use std::fmt;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Heap {
     #[inline]
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.refusal.store(NOT_REFUSED, Ordering::Relaxed);
-        ffi::charged_to(Some(&self.0), work)
+        allocator::charged_to(Some(&self.0), work)
     }
 
     /// Gives back what the share covers beyond what is used now, whole grains. To be called by whoever
@@ -172,12 +172,13 @@ impl Account {
 /// Makes SQLite allocate through us, for the whole process. To be called before anything uses
 /// SQLite; later calls do nothing. `false`: SQLite was in use already, so nothing will be charged.
 pub fn install() -> bool {
-    ffi::install()
+    allocator::install()
 }
 
 /// Charges nobody during `work`: for what a file operation does on SQLite's behalf.
-pub(crate) fn uncharged<T>(work: impl FnOnce() -> T) -> T {
-    ffi::charged_to(None, work)
+#[inline]
+pub fn uncharged<T>(work: impl FnOnce() -> T) -> T {
+    allocator::charged_to(None, work)
 }
 
 #[cfg(test)]
