@@ -8,6 +8,9 @@ SHELL := /bin/bash
 DENY_VERSION := 0.20.2
 
 EXAMPLES := counter ledger catalog
+# The simulations, and the packages that unify features to those of the other suites: without them
+# wasmtime would be compiled again.
+SIMULATIONS := -p stockade-sim-depot -p stockade-sim-hosts -p stockade -p stockade-cli -p stockade-tests
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
 .PHONY: help setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
@@ -59,13 +62,11 @@ test: setup
 	  cargo test --locked --no-fail-fast; \
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
-	cargo test --locked --no-fail-fast -p stockade-sim-depot
-	cargo test --locked --no-fail-fast -p stockade-sim-hosts
+	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts
 
 simulate: export SEEDS ?= 1000
 simulate:
-	cargo test --locked -p stockade-sim-depot --test sim every_promise -- --nocapture
-	cargo test --locked -p stockade-sim-hosts --test hosts every_promise -- --nocapture
+	cargo test --locked $(SIMULATIONS) --test sim --test hosts every_promise -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
@@ -164,12 +165,10 @@ check: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
-	cargo clippy --locked -p stockade-sim-depot --all-targets -- -D warnings
-	cargo clippy --locked -p stockade-sim-hosts --all-targets -- -D warnings
+	cargo clippy --locked $(SIMULATIONS) --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-depot
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-sim-hosts
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps $(SIMULATIONS)
 
 # Advisories are in a repository of their own. Where it cannot be reached, they are not checked, and
 # the output says so.
