@@ -81,7 +81,7 @@ pub(crate) async fn make(
 
 /// What is there: made by what this attempt has sent, or not.
 fn exists(sent: &[(DbId, Token)], state: ActorState) -> Result<Head, OpenError> {
-    let ours = sent.contains(&(state.head.fence.db, state.head.fence.token));
+    let ours = sent.iter().any(|(db, token)| state.head.is_made_by(*db, *token));
     match state.row.wanted {
         Wanted::Present if ours && !state.head.sealed => Ok(state.head),
         Wanted::Present => Err(OpenError::Exists(Box::new(state))),

@@ -19,7 +19,7 @@ use crate::cause::{Cause, OpenError};
 use crate::create;
 use crate::depot::Depot;
 use crate::error::StoreError;
-use crate::fence::{Fence, Head, Origin};
+use crate::fence::{Fence, Head, Origin, Standing};
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
@@ -128,7 +128,7 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
         let error = match retry.ask(depot.store().take_over_import(step.clone())).await {
             Ok(TakenOver::Owned { head, .. }) => return Ok(head),
             // Sent before, and the answer was lost.
-            Ok(TakenOver::Moved(head)) if head.fence.token == step.token => return Ok(head),
+            Ok(TakenOver::Moved(head)) if head.is_made_by(step.db, step.token) => return Ok(head),
             Ok(TakenOver::Moved(head)) if head.origin != Origin::Importing => {
                 let state = ActorState { head, ..state.clone() };
                 return Err(ImportError::Exists(Box::new(state)));
@@ -193,7 +193,7 @@ async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportE
         };
         // A refusal says nothing either: a copy of the step may have come first.
         match retry.ask(depot.store().verdict(fence.db, base)).await {
-            Ok((Some(head), _)) if head.fence == fence && head.origin == Origin::Imported => {
+            Ok((Some(head), _)) if is_finished(fence, base, &head) => {
                 return Ok(head);
             }
             Ok(_) => {}
@@ -203,4 +203,9 @@ async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportE
             return Err(error.into());
         }
     }
+}
+
+/// Whether a head is as the last step leaves it: sealed, with the fence that nobody else has.
+fn is_finished(fence: Fence, base: Txid, head: &Head) -> bool {
+    matches!(head.check(&fence, base), Standing::Sealed(_)) && head.origin == Origin::Imported
 }

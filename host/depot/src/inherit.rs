@@ -50,5 +50,6 @@ pub(crate) async fn claim(depot: &Depot, heirs: &[Fence]) -> Result<(), StoreErr
 
 /// Whether nobody has taken the heir over, or begun it.
 fn is_unmoved(now: &Head, heir: &Head) -> bool {
-    (now.fence == heir.fence && now.is_heir()) || broken::is_off(Variant::HeirAsked)
+    let is_owned = now.check(&heir.fence, heir.txid).lost().is_none();
+    (is_owned && now.is_heir()) || broken::is_off(Variant::HeirAsked)
 }

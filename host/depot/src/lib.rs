@@ -47,7 +47,7 @@ pub mod tally;
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::{Depot, HandedOver, Opened};
 pub use error::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
-pub use fence::{Fence, Head, Origin};
+pub use fence::{Fence, Head, Origin, Standing};
 pub use id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,
     Token, Txid,

@@ -23,7 +23,7 @@ use crate::broken::{self, Variant};
 use crate::cause::OpenError;
 use crate::depot::{Depot, HandedOver, Opened};
 use crate::error::StoreError;
-use crate::fence::{Head, Origin};
+use crate::fence::{Fence, Head, Origin, Standing};
 use crate::id::{Digest, Generation};
 use crate::retry::{Retry, is_transient};
 use crate::session::Session;
@@ -156,18 +156,19 @@ enum Whose {
 }
 
 fn whose(step: &TakeoverStep, head: &Head) -> Whose {
-    let owner = (head.fence.generation, head.fence.token);
-    let ours = if broken::is_off(Variant::Token) {
-        head.fence.generation == step.replaces.0.next()
+    let (generation, token) = step.replaces;
+    let is_ours = if broken::is_off(Variant::Token) {
+        head.fence.db == step.db && head.fence.generation == generation.next()
     } else {
-        head.fence.token == step.token
+        head.is_made_by(step.db, step.token)
     };
-    if head.fence.db == step.db && ours {
-        Whose::Ours
-    } else if head.fence.db == step.db && owner == step.replaces {
-        Whose::StillReplaced
-    } else {
-        Whose::Theirs
+    match head.check(&Fence { db: step.db, generation, token }, head.txid) {
+        _ if is_ours => Whose::Ours,
+        Standing::Replaced(_) => Whose::Theirs,
+        // A seal takes nothing from an attempt that was to replace its owner.
+        Standing::Current | Standing::Ahead(_) | Standing::Behind(_) | Standing::Sealed(_) => {
+            Whose::StillReplaced
+        }
     }
 }
 

@@ -38,9 +38,9 @@ const DEPOT_LAYERS: &[&[&str]] = &[
     &["store"],
     &["chain", "limits", "source"],
     &["parallel"],
-    &["page", "error", "random"],
-    &["reason", "fence"],
-    &["id", "broken", "tally"],
+    &["page", "random", "fence"],
+    &["error"],
+    &["reason", "id", "broken", "tally"],
 ];
 
 /// Packages and the packages of ours that each may depend on.

@@ -8,11 +8,11 @@
 //! Rule of `docs/protocol.md`: D5.
 
 use super::Shared;
-use super::verdict::{may_be_applied, mismatch};
+use super::verdict::may_be_applied;
 use crate::broken::{self, Variant};
 use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
-use crate::fence::{Fence, Head};
+use crate::fence::{Head, Standing};
 use crate::id::{Generation, Token};
 use crate::retry::{Retry, is_transient};
 use crate::store::SealStep;
@@ -102,17 +102,21 @@ async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, Stor
         let refused = !is_transient(&error);
         if in_doubt || (sent_before && refused) {
             match retry.ask(store.verdict(step.fence.db, step.base)).await {
-                Ok((Some(head), _)) if is_sealed_by(step, &head) => return Ok(head),
-                Ok((Some(head), _)) => match mismatch(step.fence, step.base, &head) {
+                Ok((Some(head), _)) => match head.check(&step.fence, step.base) {
+                    // Nobody else has either token.
+                    Standing::Sealed(_) => return Ok(head),
+                    Standing::Replaced(_) if is_of_heir(step, &head) => return Ok(head),
                     // A seal leaves no row: once the next owner has come, nobody can tell whether
                     // ours was there before.
-                    Some(mismatch) => {
+                    Standing::Replaced(mismatch) => {
                         return Err((verdict(in_doubt), StoreError::Fenced(mismatch)));
                     }
-                    None if refused && !matches!(error, StoreError::Fenced(_)) => {
+                    Standing::Current | Standing::Ahead(_) | Standing::Behind(_)
+                        if refused && !matches!(error, StoreError::Fenced(_)) =>
+                    {
                         return Err((verdict(in_doubt), error));
                     }
-                    None => {}
+                    Standing::Current | Standing::Ahead(_) | Standing::Behind(_) => {}
                 },
                 Ok((None, _)) => {
                     let missing = StoreError::DatabaseMissing(step.fence.db);
@@ -138,10 +142,9 @@ fn heir_of(step: &SealStep) -> Option<(Generation, Token)> {
     step.heir.map(|token| (step.fence.generation.next(), token))
 }
 
-/// Whether a head is as this step leaves it. Nobody else has either token.
-fn is_sealed_by(step: &SealStep, head: &Head) -> bool {
-    let Fence { generation, token, .. } = head.fence;
-    (head.fence == step.fence && head.sealed) || Some((generation, token)) == heir_of(step)
+/// Whether a head is the heir's that this step appoints.
+fn is_of_heir(step: &SealStep, head: &Head) -> bool {
+    step.heir.is_some_and(|token| head.is_made_by(step.fence.db, token))
 }
 
 /// Whether the step was refused because a copy of it was applied.

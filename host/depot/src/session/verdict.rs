@@ -22,8 +22,7 @@ use super::Shared;
 use crate::broken::{self, Variant};
 use crate::cause::Verdict;
 use crate::error::{HeadFenceMismatch, StoreError};
-use crate::fence::{Fence, Head};
-use crate::id::Txid;
+use crate::fence::{Head, Standing};
 use crate::retry::{Retry, is_transient};
 use crate::store::{CommitRow, CommitStep, Durable, Store};
 
@@ -143,26 +142,24 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
         // Head and rows went together: whether ours was among them cannot be told any more.
         return Settled::End(lost(true, StoreError::DatabaseMissing(db)));
     };
-    let mismatch = mismatch(step.fence, step.base, &head);
+    let standing = head.check(&step.fence, step.base);
     let ours = |row: &CommitRow| {
         row.txid == txid && row.generation == step.fence.generation && row.content == step.content
     };
     if row.as_ref().is_some_and(ours) && !broken::is_off(Variant::Resend) {
-        return Settled::End(match mismatch {
+        return Settled::End(match standing.lost() {
             None => StepEnd::Durable,
             Some(mismatch) => StepEnd::DurableThenFenced(mismatch),
         });
     }
-    match mismatch {
-        // Asked so late that retention has passed it (a frozen process): no row says nothing.
-        Some(mismatch) if row.is_none() && txid < head.floor => {
-            Settled::End(lost(true, StoreError::Fenced(mismatch)))
+    match standing {
+        Standing::Current => Settled::SendAgain,
+        Standing::Sealed(mismatch) | Standing::Replaced(mismatch) => {
+            // Asked so late that retention has passed it (a frozen process): no row says nothing.
+            let in_doubt = row.is_none() && txid < head.floor;
+            Settled::End(lost(in_doubt, StoreError::Fenced(mismatch)))
         }
-        Some(mismatch) => {
-            Settled::End(StepEnd::Lost(Verdict::NotCommitted, StoreError::Fenced(mismatch)))
-        }
-        None if head.txid == step.base => Settled::SendAgain,
-        None => Settled::End(StepEnd::Lost(
+        Standing::Ahead(_) | Standing::Behind(_) => Settled::End(StepEnd::Lost(
             Verdict::NotCommitted,
             StoreError::Corrupt(format!(
                 "head of {db} is ours at txid {}, but commit {txid} is not",
@@ -172,26 +169,12 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
     }
 }
 
-/// Why `head` is not the owner's with `fence`; `None` if it is.
-pub(super) fn mismatch(fence: Fence, txid: Txid, head: &Head) -> Option<HeadFenceMismatch> {
-    let actual = (head.fence.generation, head.fence.token);
-    let expected = (fence.generation, fence.token);
-    (actual != expected || head.sealed).then_some(HeadFenceMismatch {
-        db: fence.db,
-        expected,
-        expected_txid: txid,
-        actual,
-        actual_txid: head.txid,
-        sealed: head.sealed,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chain::Start;
-    use crate::fence::Origin;
-    use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Shard, Token};
+    use crate::fence::{Fence, Origin};
+    use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Shard, Token, Txid};
 
     fn step() -> CommitStep {
         let db = DbId::new(Shard(0), [1; 15]);
