@@ -136,10 +136,9 @@ async fn run_rounds(depot: Arc<Depot>) {
             continue;
         }
         depot.confirmer().queue.lock().waiting.extend(again);
-        let retry =
-            retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline, depot.random()));
+        let retry = retry.get_or_insert_with(|| depot.retry());
         if !retry.pause().await {
-            *retry = Retry::new(depot.limits().step_deadline, depot.random());
+            *retry = depot.retry();
         }
     }
     abandoned.0 = None;

@@ -17,7 +17,7 @@ use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
 use crate::id::{ActorId, DbId, Digest, Token};
-use crate::retry::{Retry, is_transient};
+use crate::retry::{Asking, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, CreateStep, Created, Wanted};
 
@@ -43,40 +43,64 @@ pub(crate) async fn make(
     component: Digest,
     origin: Origin,
 ) -> Result<Head, OpenError> {
-    let shard = actor.shard(depot.store().shards());
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    let mut sent = Vec::new();
-    let head = loop {
-        let step = CreateStep {
-            actor: actor.clone(),
-            db: depot.random().db_id(shard).map_err(OpenError::Store)?,
-            token: depot.random().token().map_err(OpenError::Store)?,
-            owner: depot.node(),
-            component,
-            origin,
-        };
-        sent.push((step.db, step.token));
-        let mut error = match retry.ask(depot.store().create(step)).await {
-            Ok(Created::Made(head)) => break head,
-            Ok(Created::Exists(state)) => break exists(&sent, state)?,
-            Err(error) => error,
-        };
-        if !is_transient(&error) {
-            return Err(OpenError::Store(error));
-        }
-        if matches!(error, StoreError::Unknown(_)) {
-            match retry.ask(depot.store().actor(actor)).await {
-                Ok(Some(state)) => break exists(&sent, state)?,
-                Ok(None) => {}
-                Err(actor_error) => error = actor_error,
-            }
-        }
-        if !retry.pause().await {
-            return Err(OpenError::Store(error));
-        }
-    };
+    let mut attempt = Attempt { depot, actor, component, origin, sent: Vec::new() };
+    let head = depot.retry().until_settled(&mut attempt).await?;
     tracing::debug!(%actor, db = %head.fence.db, "actor created");
     Ok(head)
+}
+
+/// A create, and what its sends have named.
+struct Attempt<'a> {
+    depot: &'a Depot,
+    actor: &'a ActorId,
+    component: Digest,
+    origin: Origin,
+    sent: Vec<(DbId, Token)>,
+}
+
+impl Settle for Attempt<'_> {
+    type Answer = Created;
+    type Seen = Option<ActorState>;
+    type End = Result<Head, OpenError>;
+    const UNSEEN: Unseen = Unseen::Send;
+
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let shard = self.actor.shard(self.depot.store().shards());
+        let random = self.depot.random();
+        self.sent.push((random.db_id(shard)?, random.token()?));
+        Ok(())
+    }
+
+    fn send(&mut self) -> Asking<'_, Created> {
+        let (db, token) = *self.sent.last().expect("BUG: prepare comes before each send");
+        self.depot.store().create(CreateStep {
+            actor: self.actor.clone(),
+            db,
+            token,
+            owner: self.depot.node(),
+            component: self.component,
+            origin: self.origin,
+        })
+    }
+
+    fn answered(&mut self, answer: Created) -> Result<Self::End, StoreError> {
+        Ok(match answer {
+            Created::Made(head) => Ok(head),
+            Created::Exists(state) => exists(&self.sent, state),
+        })
+    }
+
+    fn look(&self) -> Asking<'_, Option<ActorState>> {
+        self.depot.store().actor(self.actor)
+    }
+
+    fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {
+        seen.map(|state| exists(&self.sent, state))
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(OpenError::Store(error))
+    }
 }
 
 /// What is there: made by what this attempt has sent, or not.

@@ -16,6 +16,7 @@ use crate::import::{self, ImportError, Imported, PageSource};
 use crate::limits::DepotLimits;
 use crate::parker::{Parker, Parking};
 use crate::random::Random;
+use crate::retry::Retry;
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
 use crate::{create, destroy, inherit, takeover};
@@ -196,6 +197,11 @@ impl Depot {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Imported, ImportError> {
         import::import(self, actor, component, page_count, source, progress).await
+    }
+
+    /// For a step that is sent from now on.
+    pub(crate) fn retry(&self) -> Retry {
+        Retry::new(self.limits.step_deadline, &self.random)
     }
 
     pub(crate) fn confirmer(&self) -> &Confirmer {

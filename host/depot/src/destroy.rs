@@ -12,7 +12,6 @@ use crate::depot::Depot;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::id::DbId;
-use crate::retry::{Retry, is_transient};
 use crate::store::{ActorState, Destroyed, PreviousEnd};
 use crate::takeover::{self, Won};
 
@@ -20,8 +19,7 @@ use crate::takeover::{self, Won};
 pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<(), OpenError> {
     let db = state.head.fence.db;
     let step = takeover::new_step(depot, state, state.row.component, PreviousEnd::Neutral, true)?;
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    match takeover::settle(depot, &step, &mut retry).await {
+    match takeover::settle(depot, &step, &mut depot.retry()).await {
         Ok(Won::Answered { head, .. } | Won::Learned(head)) => {
             delete(depot, state, head.fence).await?;
         }
@@ -37,12 +35,11 @@ pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<()
 
 /// Sends destroy steps until the store says that everything is gone. Each may take the deadline.
 async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), OpenError> {
-    let limit = depot.limits().step_deadline;
     let actor = &state.row.actor;
-    let mut retry = Retry::new(limit, depot.random());
     loop {
-        match retry.ask(depot.store().destroy(actor, fence)).await {
-            Ok(Destroyed::More { .. }) => retry = Retry::new(limit, depot.random()),
+        let sent = || depot.store().destroy(actor, fence);
+        match depot.retry().until_answered(sent).await {
+            Ok(Destroyed::More { .. }) => {}
             Ok(Destroyed::Gone) | Err(StoreError::DatabaseMissing(_)) => return Ok(()),
             Err(StoreError::Fenced(mismatch)) => {
                 return match depot.store().actor(actor).await.map_err(OpenError::Store)? {
@@ -56,30 +53,19 @@ async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), O
                     }
                 };
             }
-            Err(error) => {
-                if !is_transient(&error) || !retry.pause().await {
-                    return Err(OpenError::Store(error));
-                }
-            }
+            Err(error) => return Err(OpenError::Store(error)),
         }
     }
 }
 
 /// After a destroy the store must not have a single row of the database.
 async fn verify_gone(depot: &Depot, db: DbId) -> Result<(), OpenError> {
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        match retry.ask(depot.store().rows_of(db)).await {
-            Ok(0) => return Ok(()),
-            Ok(rows) => {
-                let what = format!("{rows} rows of {db} are left after its destroy");
-                return Err(OpenError::Store(StoreError::Corrupt(what)));
-            }
-            Err(error) => {
-                if !is_transient(&error) || !retry.pause().await {
-                    return Err(OpenError::Store(error));
-                }
-            }
+    let asked = || depot.store().rows_of(db);
+    match depot.retry().until_answered(asked).await.map_err(OpenError::Store)? {
+        0 => Ok(()),
+        rows => {
+            let what = format!("{rows} rows of {db} are left after its destroy");
+            Err(OpenError::Store(StoreError::Corrupt(what)))
         }
     }
 }

@@ -24,9 +24,9 @@ use crate::history::Progress;
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
 use crate::reason::Reason;
-use crate::retry::{Retry, is_transient};
+use crate::retry::{Asking, Settle};
 use crate::session::Session;
-use crate::store::{ActorState, Emptied, PreviousEnd, TakenOver, TakeoverStep, Wanted};
+use crate::store::{ActorState, CommitRow, Emptied, PreviousEnd, TakenOver, TakeoverStep, Wanted};
 
 /// Pages of one commit: 4 MiB in memory at a time, and a short step for the store's other users.
 pub const COMMIT_PAGES: usize = 1024;
@@ -123,37 +123,26 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
         previous_end: PreviousEnd::Neutral,
         destroying: false,
     };
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let error = match retry.ask(depot.store().take_over_import(step.clone())).await {
-            Ok(TakenOver::Owned { head, .. }) => return Ok(head),
-            // Sent before, and the answer was lost.
-            Ok(TakenOver::Moved(head)) if head.is_made_by(step.db, step.token) => return Ok(head),
-            Ok(TakenOver::Moved(head)) if head.origin != Origin::Importing => {
-                let state = ActorState { head, ..state.clone() };
-                return Err(ImportError::Exists(Box::new(state)));
-            }
-            Ok(TakenOver::Moved(head)) => {
-                return Err(ImportError::Open(OpenError::Superseded { winner: Box::new(head) }));
-            }
-            Err(error) => error,
-        };
-        if !is_transient(&error) || !retry.pause().await {
-            return Err(error.into());
+    let sent = || depot.store().take_over_import(step.clone());
+    match depot.retry().until_answered(sent).await? {
+        TakenOver::Owned { head, .. } => Ok(head),
+        // Sent before, and the answer was lost.
+        TakenOver::Moved(head) if head.is_made_by(step.db, step.token) => Ok(head),
+        TakenOver::Moved(head) if head.origin != Origin::Importing => {
+            Err(ImportError::Exists(Box::new(ActorState { head, ..state.clone() })))
+        }
+        TakenOver::Moved(head) => {
+            Err(ImportError::Open(OpenError::Superseded { winner: Box::new(head) }))
         }
     }
 }
 
 /// Deletes what an import left that did not finish. Each step may take the deadline.
 async fn empty(depot: &Depot, fence: Fence) -> Result<(), ImportError> {
-    let limit = depot.limits().step_deadline;
-    let mut retry = Retry::new(limit, depot.random());
     loop {
-        match retry.ask(depot.store().empty_import(fence)).await {
-            Ok(Emptied::Done) => return Ok(()),
-            Ok(Emptied::More) => retry = Retry::new(limit, depot.random()),
-            Err(error) if is_transient(&error) && retry.pause().await => {}
-            Err(error) => return Err(error.into()),
+        match depot.retry().until_answered(|| depot.store().empty_import(fence)).await? {
+            Emptied::Done => return Ok(()),
+            Emptied::More => {}
         }
     }
 }
@@ -185,23 +174,48 @@ async fn fill(
 
 /// The last step. A lost answer is settled by the head: nobody else has our token.
 async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportError> {
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let mut error = match retry.ask(depot.store().finish_import(fence, base)).await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
-        };
-        // A refusal says nothing either: a copy of the step may have come first.
-        match retry.ask(depot.store().verdict(fence.db, base)).await {
-            Ok((Some(head), _)) if is_finished(fence, base, &head) => {
-                return Ok(head);
-            }
-            Ok(_) => {}
-            Err(verdict_error) => error = verdict_error,
+    Ok(depot.retry().until_settled(&mut Finish { depot, fence, base }).await?)
+}
+
+struct Finish<'a> {
+    depot: &'a Depot,
+    fence: Fence,
+    base: Txid,
+}
+
+impl Settle for Finish<'_> {
+    type Answer = Head;
+    type Seen = (Option<Head>, Option<CommitRow>);
+    type End = Result<Head, StoreError>;
+
+    fn send(&mut self) -> Asking<'_, Head> {
+        self.depot.store().finish_import(self.fence, self.base)
+    }
+
+    fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
+        Ok(Ok(head))
+    }
+
+    /// A refusal says nothing either: a copy of the step may have come first.
+    fn is_open(&mut self, _: &StoreError, _: bool) -> bool {
+        true
+    }
+
+    fn look(&self) -> Asking<'_, Self::Seen> {
+        self.depot.store().verdict(self.fence.db, self.base)
+    }
+
+    fn seen(&mut self, (head, _): Self::Seen, error: &StoreError) -> Option<Self::End> {
+        match head {
+            Some(head) if is_finished(self.fence, self.base, &head) => Some(Ok(head)),
+            // No later send is judged otherwise.
+            _ if matches!(error, StoreError::Fenced(_)) => Some(Err(error.clone())),
+            _ => None,
         }
-        if !is_transient(&error) || !retry.pause().await {
-            return Err(error.into());
-        }
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(error)
     }
 }
 

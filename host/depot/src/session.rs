@@ -47,6 +47,7 @@ use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, PageShare, SessionLimits};
 use crate::page::PageBytes;
 use crate::reason::Reason;
+use crate::retry::Retry;
 use crate::source::LargePages;
 use ahead::Ahead;
 use death::Death;
@@ -365,6 +366,11 @@ impl Shared {
     /// What it keeps to.
     pub(crate) fn limits(&self) -> &DepotLimits {
         self.narrowed.get().unwrap_or_else(|| self.depot.limits())
+    }
+
+    /// For a step that is sent from now on.
+    fn retry(&self) -> Retry {
+        Retry::new(self.limits().step_deadline, self.depot.random())
     }
 
     /// The depot it belongs to.

@@ -25,7 +25,7 @@ use crate::depot::{Depot, HandedOver, Opened};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin, Standing};
 use crate::id::{Digest, Generation};
-use crate::retry::{Retry, is_transient};
+use crate::retry::{Asking, Retry, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, TakenOver, TakeoverStep, Wanted};
 
@@ -63,7 +63,7 @@ pub(crate) async fn take_over(
     }
     let replaced = state.head.fence.generation;
     let mut step = new_step(depot, state, component, previous_end, false)?;
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
+    let mut retry = depot.retry();
     loop {
         match settle(depot, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot, leftovers } => {
@@ -116,35 +116,63 @@ pub(crate) async fn settle(
     step: &TakeoverStep,
     retry: &mut Retry,
 ) -> Result<Won, OpenError> {
-    loop {
-        let mut error = match retry.ask(depot.store().take_over(step.clone())).await {
-            Ok(TakenOver::Owned { head, restarts, snapshot, leftovers }) => {
-                debug_assert!(matches!(whose(step, &head), Whose::Ours), "{head:?}");
-                return Ok(Won::Answered { head, restarts, snapshot, leftovers });
-            }
-            Ok(TakenOver::Moved(head)) => match whose(step, &head) {
-                Whose::Ours => return Ok(Won::Learned(head)),
-                Whose::Theirs => return Err(superseded(step, head)),
-                Whose::StillReplaced => StoreError::Unavailable("refused, head unmoved".into()),
-            },
-            Err(StoreError::DatabaseMissing(db)) => return Err(OpenError::DatabaseMissing(db)),
-            Err(error) if is_transient(&error) => error,
-            Err(error) => return Err(OpenError::Store(error)),
-        };
-        if matches!(error, StoreError::Unknown(_)) {
-            match retry.ask(depot.store().actor(&step.actor)).await {
-                Ok(None) => return Err(OpenError::DatabaseMissing(step.db)),
-                Ok(Some(state)) => match whose(step, &state.head) {
-                    Whose::Ours => return Ok(Won::Learned(state.head)),
-                    Whose::Theirs => return Err(superseded(step, state.head)),
-                    Whose::StillReplaced => {}
-                },
-                Err(actor_error) => error = actor_error,
-            }
+    retry.until_settled(&mut Attempt { depot, step }).await
+}
+
+struct Attempt<'a> {
+    depot: &'a Depot,
+    step: &'a TakeoverStep,
+}
+
+impl Attempt<'_> {
+    /// The end that a head shows which the store has not made for this send.
+    fn learned(&self, head: Head) -> Option<Result<Won, OpenError>> {
+        match whose(self.step, &head) {
+            Whose::Ours => Some(Ok(Won::Learned(head))),
+            Whose::Theirs => Some(Err(superseded(self.step, head))),
+            Whose::StillReplaced => None,
         }
-        if !retry.pause().await {
-            return Err(OpenError::Store(error));
+    }
+}
+
+impl Settle for Attempt<'_> {
+    type Answer = TakenOver;
+    type Seen = Option<ActorState>;
+    type End = Result<Won, OpenError>;
+    const UNSEEN: Unseen = Unseen::Send;
+
+    fn send(&mut self) -> Asking<'_, TakenOver> {
+        self.depot.store().take_over(self.step.clone())
+    }
+
+    fn answered(&mut self, answer: TakenOver) -> Result<Self::End, StoreError> {
+        match answer {
+            TakenOver::Owned { head, restarts, snapshot, leftovers } => {
+                debug_assert!(matches!(whose(self.step, &head), Whose::Ours), "{head:?}");
+                Ok(Ok(Won::Answered { head, restarts, snapshot, leftovers }))
+            }
+            TakenOver::Moved(head) => self
+                .learned(head)
+                .ok_or_else(|| StoreError::Unavailable("refused, head unmoved".into())),
         }
+    }
+
+    fn look(&self) -> Asking<'_, Option<ActorState>> {
+        self.depot.store().actor(&self.step.actor)
+    }
+
+    fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {
+        match seen {
+            None => Some(Err(OpenError::DatabaseMissing(self.step.db))),
+            Some(state) => self.learned(state.head),
+        }
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(match error {
+            StoreError::DatabaseMissing(db) => OpenError::DatabaseMissing(db),
+            error => OpenError::Store(error),
+        })
     }
 }
 

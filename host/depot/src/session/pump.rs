@@ -16,7 +16,6 @@ use crate::cause::{Cause, Verdict};
 use crate::error::{Limit, StoreError};
 use crate::id::PageCount;
 use crate::parallel::INLINE_PAGES_MAX;
-use crate::retry::Retry;
 use crate::store::{Collected, CommitStep, Durable};
 use crate::tally::change;
 
@@ -163,8 +162,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
 /// One step of deleting what large commits of earlier generations left behind. Whatever a failure
 /// leaves is for the next generation, except that a lost fence is news.
 async fn collect(shared: &Shared) {
-    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
-    let answer = retry.ask(shared.depot.store().collect_stages(shared.fence)).await;
+    let answer = shared.retry().ask(shared.depot.store().collect_stages(shared.fence)).await;
     shared.pipeline.lock().leftovers = matches!(answer, Ok(Collected { more: true, .. }));
     match answer {
         Ok(Collected { rows: 0, .. }) => {}
@@ -186,7 +184,7 @@ async fn settle_step(shared: &Arc<Shared>, step: &Arc<CommitStep>) -> StepEnd {
         let (shared, step) = (Arc::clone(shared), Arc::clone(step));
         Box::new(move || durable(&shared, &step, None))
     };
-    shared.settle_step(step, tell).await
+    shared.settle_step(step, &tell).await
 }
 
 /// The step in flight is durable: from whoever knows it first. For others, and if it was judged

@@ -132,11 +132,9 @@ impl Shared {
         let _place = self.depot.parking().enter().ok_or(ReadError::Overloaded)?;
         let asking = async {
             let mut retry = Retry::new(self.limits().read_deadline, self.depot.random());
-            let mut answer = retry.ask(first).await;
-            while answer.as_ref().is_err_and(is_transient) && retry.pause().await {
-                answer = retry.ask(self.depot.store().read(self.fence, at, pages)).await;
-            }
-            answer
+            let (store, mut first) = (self.depot.store(), Some(first));
+            let again = || store.read(self.fence, at, pages);
+            retry.until_answered(|| first.take().unwrap_or_else(again)).await
         };
         let mut outcome = Err(ReadError::Interrupted);
         let interrupts = self.interrupts();

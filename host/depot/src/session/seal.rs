@@ -14,8 +14,8 @@ use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
 use crate::fence::{Head, Standing};
 use crate::id::{Generation, Token};
-use crate::retry::{Retry, is_transient};
-use crate::store::SealStep;
+use crate::retry::{Asking, Settle, is_transient};
+use crate::store::{CommitRow, SealStep};
 
 /// See [`crate::Session::seal`] and [`crate::Session::seal_for_heir`].
 pub(super) async fn seal(
@@ -37,7 +37,8 @@ pub(super) async fn seal(
         component: shared.component,
         heir,
     };
-    match settle(shared, &step).await {
+    let mut sending = Sending { shared, step, in_doubt: false };
+    match shared.retry().until_settled(&mut sending).await {
         Ok(head) => {
             shared.die(Cause::Sealed, "seal");
             Ok(head)
@@ -88,52 +89,61 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
     }
 }
 
-async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, StoreError)> {
-    let store = shared.depot.store();
-    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
-    let mut sent_before = false;
-    let mut in_doubt = false;
-    loop {
-        let mut error = match retry.ask(store.seal(step.clone())).await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
-        };
-        in_doubt |= may_be_applied(&error) || names_heir(step, &error);
-        let refused = !is_transient(&error);
-        if in_doubt || (sent_before && refused) {
-            match retry.ask(store.verdict(step.fence.db, step.base)).await {
-                Ok((Some(head), _)) => match head.check(&step.fence, step.base) {
-                    // Nobody else has either token.
-                    Standing::Sealed(_) => return Ok(head),
-                    Standing::Replaced(_) if is_of_heir(step, &head) => return Ok(head),
-                    // A seal leaves no row: once the next owner has come, nobody can tell whether
-                    // ours was there before.
-                    Standing::Replaced(mismatch) => {
-                        return Err((verdict(in_doubt), StoreError::Fenced(mismatch)));
-                    }
-                    Standing::Current | Standing::Ahead(_) | Standing::Behind(_)
-                        if refused && !matches!(error, StoreError::Fenced(_)) =>
-                    {
-                        return Err((verdict(in_doubt), error));
-                    }
-                    Standing::Current | Standing::Ahead(_) | Standing::Behind(_) => {}
-                },
-                Ok((None, _)) => {
-                    let missing = StoreError::DatabaseMissing(step.fence.db);
-                    return Err((Verdict::NotCommitted, missing));
-                }
-                Err(verdict_error) if !is_transient(&verdict_error) => {
-                    return Err((verdict(in_doubt), verdict_error));
-                }
-                Err(verdict_error) => error = verdict_error,
-            }
-        } else if refused {
-            return Err((verdict(in_doubt), error));
-        }
-        sent_before = true;
-        if !retry.pause().await {
-            return Err((verdict(in_doubt), error));
-        }
+struct Sending<'a> {
+    shared: &'a Shared,
+    step: SealStep,
+    /// A send may have been applied, or may still be on its way.
+    in_doubt: bool,
+}
+
+impl Settle for Sending<'_> {
+    type Answer = Head;
+    type Seen = (Option<Head>, Option<CommitRow>);
+    type End = Result<Head, (Verdict, StoreError)>;
+
+    fn send(&mut self) -> Asking<'_, Head> {
+        self.shared.depot.store().seal(self.step.clone())
+    }
+
+    fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
+        Ok(Ok(head))
+    }
+
+    fn is_open(&mut self, error: &StoreError, sent_before: bool) -> bool {
+        self.in_doubt |= may_be_applied(error) || names_heir(&self.step, error);
+        self.in_doubt || (sent_before && !is_transient(error))
+    }
+
+    fn look(&self) -> Asking<'_, Self::Seen> {
+        self.shared.depot.store().verdict(self.step.fence.db, self.step.base)
+    }
+
+    fn seen(&mut self, (head, _): Self::Seen, _: &StoreError) -> Option<Self::End> {
+        judge(&self.step, head, self.in_doubt)
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err((verdict(self.in_doubt), error))
+    }
+}
+
+/// What the head says about a seal that was sent; `None`: it is still the owner's.
+fn judge(
+    step: &SealStep,
+    head: Option<Head>,
+    in_doubt: bool,
+) -> Option<Result<Head, (Verdict, StoreError)>> {
+    let Some(head) = head else {
+        return Some(Err((Verdict::NotCommitted, StoreError::DatabaseMissing(step.fence.db))));
+    };
+    match head.check(&step.fence, step.base) {
+        // Nobody else has either token.
+        Standing::Sealed(_) => Some(Ok(head)),
+        Standing::Replaced(_) if is_of_heir(step, &head) => Some(Ok(head)),
+        // A seal leaves no row: once the next owner has come, nobody can tell whether this one
+        // was there before.
+        Standing::Replaced(mismatch) => Some(Err((verdict(in_doubt), mismatch.into()))),
+        Standing::Current | Standing::Ahead(_) | Standing::Behind(_) => None,
     }
 }
 

@@ -23,7 +23,6 @@ use crate::error::StoreError;
 use crate::id::Pgno;
 use crate::page::PageBytes;
 use crate::parallel::INLINE_PAGES_MAX;
-use crate::retry::{Retry, is_transient};
 use crate::store::{CommitStep, StageStep, Staged};
 
 /// Pages of one step.
@@ -48,7 +47,7 @@ impl Shared {
             content: [0; 32],
         };
         let end = match self.stage_all(commit, &mut step).await {
-            Ok(()) => self.settle_step(&step, || Box::new(|| ())).await,
+            Ok(()) => self.settle_step(&step, &|| Box::new(|| ())).await,
             Err(error) => StepEnd::Lost(Verdict::NotCommitted, error),
         };
         step.pages = Vec::new();
@@ -120,16 +119,8 @@ impl Shared {
 
     /// Sends one chunk until the store has it. It may arrive twice: the store writes it once.
     async fn send_chunk(&self, step: &StageStep) -> Result<(), StoreError> {
-        let store = self.depot.store();
-        let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
-        loop {
-            let Err(error) = retry.ask(store.stage(step.clone())).await else {
-                return Ok(());
-            };
-            if !is_transient(&error) || self.death.is_fatal() || !retry.pause().await {
-                return Err(error);
-            }
-        }
+        let send = || self.depot.store().stage(step.clone());
+        self.retry().until_answered_while(|| !self.death.is_fatal(), send).await
     }
 }
 
