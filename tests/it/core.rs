@@ -9,6 +9,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{ActorStatus, ExitInfo, SqlRequest};
 use stockade::{ActorId, Arguments, Host, HostConfig, HostError, Reply};
 use stockade_depot::Store;
+use stockade_depot::store::Ownership;
 use stockade_tests::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
