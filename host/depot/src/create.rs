@@ -13,23 +13,24 @@
 use std::sync::Arc;
 
 use crate::cause::OpenError;
-use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
 use crate::id::{ActorId, DbId, Digest, Token};
+use crate::opened::Opened;
+use crate::parts::Parts;
 use crate::retry::{Asking, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, CreateStep, Created, Wanted};
 
-/// See [`Depot::create`].
+/// See [`crate::Depot::create`].
 pub(crate) async fn create(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
 ) -> Result<Opened, OpenError> {
-    let head = make(depot, actor, component, Origin::Native).await?;
+    let head = make(parts, actor, component, Origin::Native).await?;
     Ok(Opened {
-        session: Session::open(depot, actor, component, &head),
+        session: Session::open(parts, actor, component, &head),
         head,
         snapshot: None,
         restarts: 0,
@@ -38,20 +39,20 @@ pub(crate) async fn create(
 
 /// Makes directory row and head, of origin `Native` or `Importing`.
 pub(crate) async fn make(
-    depot: &Depot,
+    parts: &Parts,
     actor: &ActorId,
     component: Digest,
     origin: Origin,
 ) -> Result<Head, OpenError> {
-    let mut attempt = Attempt { depot, actor, component, origin, sent: Vec::new() };
-    let head = depot.retry().until_settled(&mut attempt).await?;
+    let mut attempt = Attempt { parts, actor, component, origin, sent: Vec::new() };
+    let head = parts.retry().until_settled(&mut attempt).await?;
     tracing::debug!(%actor, db = %head.fence.db, "actor created");
     Ok(head)
 }
 
 /// A create, and what its sends have named.
 struct Attempt<'a> {
-    depot: &'a Depot,
+    parts: &'a Parts,
     actor: &'a ActorId,
     component: Digest,
     origin: Origin,
@@ -65,19 +66,19 @@ impl Settle for Attempt<'_> {
     const UNSEEN: Unseen = Unseen::Send;
 
     fn prepare(&mut self) -> Result<(), StoreError> {
-        let shard = self.actor.shard(self.depot.store().shards());
-        let random = self.depot.random();
+        let shard = self.actor.shard(self.parts.store.shards());
+        let random = &self.parts.random;
         self.sent.push((random.db_id(shard)?, random.token()?));
         Ok(())
     }
 
     fn send(&mut self) -> Asking<'_, Created> {
         let (db, token) = *self.sent.last().expect("BUG: prepare comes before each send");
-        self.depot.store().create(CreateStep {
+        self.parts.store.create(CreateStep {
             actor: self.actor.clone(),
             db,
             token,
-            owner: self.depot.node(),
+            owner: self.parts.node,
             component: self.component,
             origin: self.origin,
         })
@@ -91,7 +92,7 @@ impl Settle for Attempt<'_> {
     }
 
     fn look(&self) -> Asking<'_, Option<ActorState>> {
-        self.depot.store().actor(self.actor)
+        self.parts.store.actor(self.actor)
     }
 
     fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {

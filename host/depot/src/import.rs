@@ -17,12 +17,12 @@ use async_trait::async_trait;
 
 use crate::cause::{Cause, OpenError};
 use crate::create;
-use crate::depot::Depot;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin, Standing};
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
+use crate::parts::Parts;
 use crate::reason::Reason;
 use crate::retry::{Asking, Settle};
 use crate::session::Session;
@@ -71,33 +71,33 @@ impl From<StoreError> for ImportError {
     }
 }
 
-/// See [`Depot::import`].
+/// See [`crate::Depot::import`].
 pub(crate) async fn import(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
     page_count: PageCount,
     source: &mut dyn PageSource,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Imported, ImportError> {
-    let head = begin(depot, actor, component).await?;
-    let session = Session::open(depot, actor, component, &head);
+    let head = begin(parts, actor, component).await?;
+    let session = Session::open(parts, actor, component, &head);
     let filled = fill(&session, page_count, source, progress).await;
     // Whatever it has accepted ran to its verdict in `fill`; the step below needs the fence alone.
     session.close(Reason::Operator);
-    depot.cache().forget(head.fence.db);
-    let head = finish(depot, head.fence, filled?).await?;
+    parts.cache.forget(head.fence.db);
+    let head = finish(parts, head.fence, filled?).await?;
     tracing::debug!(%actor, db = %head.fence.db, pages = head.page_count.0, "actor imported");
     Ok(Imported { head })
 }
 
 /// A head of origin `Importing` that is ours, and empty.
 async fn begin(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
 ) -> Result<Head, ImportError> {
-    let state = match create::make(depot, actor, component, Origin::Importing).await {
+    let state = match create::make(parts, actor, component, Origin::Importing).await {
         Ok(head) => return Ok(head),
         Err(OpenError::Exists(state)) => state,
         Err(error) => return Err(ImportError::Open(error)),
@@ -105,26 +105,26 @@ async fn begin(
     if state.head.origin != Origin::Importing || state.row.wanted != Wanted::Present {
         return Err(ImportError::Exists(state));
     }
-    let ours = take_over(depot, &state).await?;
-    empty(depot, ours.fence).await?;
-    take_over(depot, &ActorState { head: ours, ..*state }).await
+    let ours = take_over(parts, &state).await?;
+    empty(parts, ours.fence).await?;
+    take_over(parts, &ActorState { head: ours, ..*state }).await
 }
 
 /// Takes an import over, whoever runs it: who started this one knows what they want, and the fence
 /// ends the other.
-async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportError> {
+async fn take_over(parts: &Parts, state: &ActorState) -> Result<Head, ImportError> {
     let step = TakeoverStep {
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: depot.random().token()?,
-        owner: depot.node(),
+        token: parts.random.token()?,
+        owner: parts.node,
         component: state.row.component,
         previous_end: PreviousEnd::Neutral,
         destroying: false,
     };
-    let sent = || depot.store().take_over_import(step.clone());
-    match depot.retry().until_answered(sent).await? {
+    let sent = || parts.store.take_over_import(step.clone());
+    match parts.retry().until_answered(sent).await? {
         TakenOver::Owned { head, .. } => Ok(head),
         // Sent before, and the answer was lost.
         TakenOver::Moved(head) if head.is_made_by(step.db, step.token) => Ok(head),
@@ -138,9 +138,9 @@ async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportErro
 }
 
 /// Deletes what an import left that did not finish. Each step may take the deadline.
-async fn empty(depot: &Depot, fence: Fence) -> Result<(), ImportError> {
+async fn empty(parts: &Parts, fence: Fence) -> Result<(), ImportError> {
     loop {
-        match depot.retry().until_answered(|| depot.store().empty_import(fence)).await? {
+        match parts.retry().until_answered(|| parts.store.empty_import(fence)).await? {
             Emptied::Done => return Ok(()),
             Emptied::More => {}
         }
@@ -173,12 +173,12 @@ async fn fill(
 }
 
 /// The last step. A lost answer is settled by the head: nobody else has our token.
-async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportError> {
-    Ok(depot.retry().until_settled(&mut Finish { depot, fence, base }).await?)
+async fn finish(parts: &Parts, fence: Fence, base: Txid) -> Result<Head, ImportError> {
+    Ok(parts.retry().until_settled(&mut Finish { parts, fence, base }).await?)
 }
 
 struct Finish<'a> {
-    depot: &'a Depot,
+    parts: &'a Parts,
     fence: Fence,
     base: Txid,
 }
@@ -189,7 +189,7 @@ impl Settle for Finish<'_> {
     type End = Result<Head, StoreError>;
 
     fn send(&mut self) -> Asking<'_, Head> {
-        self.depot.store().finish_import(self.fence, self.base)
+        self.parts.store.finish_import(self.fence, self.base)
     }
 
     fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
@@ -202,7 +202,7 @@ impl Settle for Finish<'_> {
     }
 
     fn look(&self) -> Asking<'_, Self::Seen> {
-        self.depot.store().verdict(self.fence.db, self.base)
+        self.parts.store.verdict(self.fence.db, self.base)
     }
 
     fn seen(&mut self, (head, _): Self::Seen, error: &StoreError) -> Option<Self::End> {

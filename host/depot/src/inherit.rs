@@ -13,19 +13,20 @@ use std::sync::Arc;
 
 use crate::broken::{self, Variant};
 use crate::cause::OpenError;
-use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
+use crate::opened::Opened;
+use crate::parts::Parts;
 use crate::session::Session;
 use crate::store::ActorState;
 
-/// See [`Depot::inherit`].
-pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Opened, OpenError> {
+/// See [`crate::Depot::inherit`].
+pub(crate) async fn inherit(parts: &Arc<Parts>, state: ActorState) -> Result<Opened, OpenError> {
     let ActorState { row, head, .. } = state;
-    let asked = || depot.store().verdict(head.fence.db, head.txid);
-    match depot.retry().until_answered(asked).await {
+    let asked = || parts.store.verdict(head.fence.db, head.txid);
+    match parts.retry().until_answered(asked).await {
         Ok((Some(now), _)) if is_unmoved(&now, &head) => {
-            let session = Session::open(depot, &row.actor, row.component, &head);
+            let session = Session::open(parts, &row.actor, row.component, &head);
             session.preload().await;
             Ok(Opened { session, head, snapshot: None, restarts: row.restarts })
         }
@@ -35,9 +36,9 @@ pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Ope
     }
 }
 
-/// See [`Depot::claim`].
-pub(crate) async fn claim(depot: &Depot, heirs: &[Fence]) -> Result<(), StoreError> {
-    depot.retry().ask(depot.store().claim(depot.node(), heirs)).await
+/// See [`crate::Depot::claim`].
+pub(crate) async fn claim(parts: &Parts, heirs: &[Fence]) -> Result<(), StoreError> {
+    parts.retry().ask(parts.store.claim(parts.node, heirs)).await
 }
 
 /// Whether nobody has taken the heir over, or begun it.

@@ -21,10 +21,11 @@ use std::sync::Arc;
 
 use crate::broken::{self, Variant};
 use crate::cause::OpenError;
-use crate::depot::{Depot, HandedOver, Opened};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head, Origin, Standing};
 use crate::id::{Digest, Generation};
+use crate::opened::{HandedOver, Opened};
+use crate::parts::Parts;
 use crate::retry::{Asking, Retry, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, TakenOver, TakeoverStep, Wanted};
@@ -47,9 +48,9 @@ pub(crate) enum Won {
     Learned(Head),
 }
 
-/// See [`Depot::take_over`].
+/// See [`crate::Depot::take_over`].
 pub(crate) async fn take_over(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     state: &ActorState,
     component: Digest,
     previous_end: PreviousEnd,
@@ -62,12 +63,12 @@ pub(crate) async fn take_over(
         (Wanted::Present, Origin::Native | Origin::Imported) => {}
     }
     let replaced = state.head.fence.generation;
-    let mut step = new_step(depot, state, component, previous_end, false)?;
-    let mut retry = depot.retry();
+    let mut step = new_step(parts, state, component, previous_end, false)?;
+    let mut retry = parts.retry();
     loop {
-        match settle(depot, &step, &mut retry).await? {
+        match settle(parts, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot, leftovers } => {
-                let session = Session::open(depot, &state.row.actor, component, &head);
+                let session = Session::open(parts, &state.row.actor, component, &head);
                 session.preload().await;
                 if leftovers {
                     session.collect_leftovers();
@@ -83,7 +84,7 @@ pub(crate) async fn take_over(
             // ourselves brings them again, and cannot harm anyone: what it expects is our token.
             Won::Learned(head) => {
                 step.replaces = (head.fence.generation, head.fence.token);
-                step.token = depot.random().token().map_err(OpenError::Store)?;
+                step.token = parts.random.token().map_err(OpenError::Store)?;
                 step.previous_end = PreviousEnd::Neutral;
             }
         }
@@ -92,7 +93,7 @@ pub(crate) async fn take_over(
 
 /// The step that replaces the owner which `state` names.
 pub(crate) fn new_step(
-    depot: &Depot,
+    parts: &Parts,
     state: &ActorState,
     component: Digest,
     previous_end: PreviousEnd,
@@ -102,8 +103,8 @@ pub(crate) fn new_step(
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: depot.random().token().map_err(OpenError::Store)?,
-        owner: depot.node(),
+        token: parts.random.token().map_err(OpenError::Store)?,
+        owner: parts.node,
         component,
         previous_end,
         destroying,
@@ -112,15 +113,15 @@ pub(crate) fn new_step(
 
 /// Sends `step` until it is won or lost.
 pub(crate) async fn settle(
-    depot: &Depot,
+    parts: &Parts,
     step: &TakeoverStep,
     retry: &mut Retry,
 ) -> Result<Won, OpenError> {
-    retry.until_settled(&mut Attempt { depot, step }).await
+    retry.until_settled(&mut Attempt { parts, step }).await
 }
 
 struct Attempt<'a> {
-    depot: &'a Depot,
+    parts: &'a Parts,
     step: &'a TakeoverStep,
 }
 
@@ -142,7 +143,7 @@ impl Settle for Attempt<'_> {
     const UNSEEN: Unseen = Unseen::Send;
 
     fn send(&mut self) -> Asking<'_, TakenOver> {
-        self.depot.store().take_over(self.step.clone())
+        self.parts.store.take_over(self.step.clone())
     }
 
     fn answered(&mut self, answer: TakenOver) -> Result<Self::End, StoreError> {
@@ -158,7 +159,7 @@ impl Settle for Attempt<'_> {
     }
 
     fn look(&self) -> Asking<'_, Option<ActorState>> {
-        self.depot.store().actor(&self.step.actor)
+        self.parts.store.actor(&self.step.actor)
     }
 
     fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {

@@ -102,7 +102,7 @@ impl Settle for Sending<'_> {
     type End = Result<Head, (Verdict, StoreError)>;
 
     fn send(&mut self) -> Asking<'_, Head> {
-        self.shared.depot.store().seal(self.step.clone())
+        self.shared.parts.store.seal(self.step.clone())
     }
 
     fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
@@ -115,7 +115,7 @@ impl Settle for Sending<'_> {
     }
 
     fn look(&self) -> Asking<'_, Self::Seen> {
-        self.shared.depot.store().verdict(self.step.fence.db, self.step.base)
+        self.shared.parts.store.verdict(self.step.fence.db, self.step.base)
     }
 
     fn seen(&mut self, (head, _): Self::Seen, _: &StoreError) -> Option<Self::End> {

@@ -38,7 +38,7 @@ impl Shared {
     pub(super) async fn settle_large(&self, commit: &LargeCommit) -> (CommitStep, StepEnd) {
         let mut step = CommitStep {
             fence: commit.fence,
-            owner: self.depot.node(),
+            owner: self.parts.node,
             base: commit.base,
             page_count: commit.page_count,
             pages: Vec::new(),
@@ -60,7 +60,7 @@ impl Shared {
         commit: &LargeCommit,
         step: &mut CommitStep,
     ) -> Result<(), StoreError> {
-        let stage = self.depot.random().stage()?;
+        let stage = self.parts.random.stage()?;
         let (db, generation) = (commit.fence.db, commit.fence.generation);
         let mut content = Content::new(db, generation, commit.base.next(), commit.page_count);
         let size = self.limits().step_pages_max();
@@ -113,13 +113,13 @@ impl Shared {
         if to - from <= INLINE_PAGES_MAX {
             return read();
         }
-        let reading = self.depot.runtime().spawn_blocking(read);
+        let reading = self.parts.runtime.spawn_blocking(read);
         reading.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 
     /// Sends one chunk until the store has it. It may arrive twice: the store writes it once.
     async fn send_chunk(&self, step: &StageStep) -> Result<(), StoreError> {
-        let send = || self.depot.store().stage(step.clone());
+        let send = || self.parts.store.stage(step.clone());
         self.retry().until_answered_while(|| !self.death.is_fatal(), send).await
     }
 }

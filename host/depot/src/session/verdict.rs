@@ -65,7 +65,7 @@ impl Settle for Sending<'_> {
     const UNSEEN: Unseen = Unseen::Look;
 
     fn send(&mut self) -> Asking<'_, ()> {
-        self.shared.depot.store().commit_and_tell(self.step.clone(), (self.tell)())
+        self.shared.parts.store.commit_and_tell(self.step.clone(), (self.tell)())
     }
 
     fn answered(&mut self, (): ()) -> Result<StepEnd, StoreError> {
@@ -78,7 +78,7 @@ impl Settle for Sending<'_> {
     }
 
     fn look(&self) -> Asking<'_, Self::Seen> {
-        self.shared.depot.store().verdict(self.step.fence.db, self.step.base.next())
+        self.shared.parts.store.verdict(self.step.fence.db, self.step.base.next())
     }
 
     fn seen(&mut self, (head, row): Self::Seen, _: &StoreError) -> Option<StepEnd> {
