@@ -3,7 +3,7 @@
 //! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
 //! since nobody else has the token, and so is one with the token of our heir; ours and not sealed
 //! is sent again; anything else is fenced, and if a send may have been applied, nobody knows whether
-//! the snapshot was handed over.
+//! the snapshot was handed over. Nor does anybody once the head is gone.
 //!
 //! Rule of `docs/protocol.md`: D5.
 
@@ -134,7 +134,8 @@ fn judge(
     in_doubt: bool,
 ) -> Option<Result<Head, (Verdict, StoreError)>> {
     let Some(head) = head else {
-        return Some(Err((Verdict::NotCommitted, StoreError::DatabaseMissing(step.fence.db))));
+        // The snapshot went with the head: whether it was handed over cannot be told any more.
+        return Some(Err((Verdict::Indeterminate, StoreError::DatabaseMissing(step.fence.db))));
     };
     match head.check(&step.fence, step.base) {
         // Nobody else has either token.
@@ -164,4 +165,66 @@ fn names_heir(step: &SealStep, error: &StoreError) -> bool {
 
 fn verdict(in_doubt: bool) -> Verdict {
     if in_doubt { Verdict::Indeterminate } else { Verdict::NotCommitted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Start;
+    use crate::fence::{Fence, Origin};
+    use crate::id::{DbId, Digest, NameHash, NodeSession, PageCount, Shard, Txid};
+
+    fn step() -> SealStep {
+        let db = DbId::new(Shard(0), [1; 15]);
+        SealStep {
+            fence: Fence { db, generation: Generation(3), token: Token([7; 16]) },
+            base: Txid(5),
+            snapshot: None,
+            component: Digest([4; 32]),
+            heir: Some(Token([8; 16])),
+        }
+    }
+
+    fn head(generation: u64, token: u8, sealed: bool) -> Head {
+        let fence = Fence {
+            db: step().fence.db,
+            generation: Generation(generation),
+            token: Token([token; 16]),
+        };
+        Head {
+            fence,
+            owner: NodeSession([9; 16]),
+            txid: Txid(5),
+            page_count: PageCount(1),
+            chain: [0; 32],
+            sealed,
+            origin: Origin::Native,
+            floor: Txid(0),
+            base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
+        }
+    }
+
+    fn check(head: Option<Head>, in_doubt: bool) -> Option<Result<(), Verdict>> {
+        let end = judge(&step(), head, in_doubt)?;
+        Some(end.map(|_| ()).map_err(|(verdict, _)| verdict))
+    }
+
+    #[test]
+    fn a_seal_of_a_database_that_is_gone_stays_in_doubt() {
+        for in_doubt in [false, true] {
+            assert_eq!(check(None, in_doubt), Some(Err(Verdict::Indeterminate)));
+        }
+    }
+
+    #[test]
+    fn the_head_settles_a_seal() {
+        assert_eq!(check(Some(head(3, 7, false)), true), None, "still the owner's");
+        assert_eq!(check(Some(head(3, 7, true)), true), Some(Ok(())), "sealed by this step");
+        assert_eq!(check(Some(head(4, 8, false)), true), Some(Ok(())), "the heir's");
+        let another = || Some(head(4, 9, false));
+        assert_eq!(check(another(), true), Some(Err(Verdict::Indeterminate)));
+        assert_eq!(check(another(), false), Some(Err(Verdict::NotCommitted)));
+    }
 }
