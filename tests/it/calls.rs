@@ -7,6 +7,7 @@ use stockade::error::{Retry, Verdict};
 use stockade::host::{ExitInfo, SqlRequest};
 use stockade::{ActorId, Arguments, CallError, HostError, Reply};
 use stockade_depot::Store;
+use stockade_depot::store::Ownership;
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};

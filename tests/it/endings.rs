@@ -95,8 +95,10 @@ async fn every_orderly_end_goes_in_order() {
         assert_eq!(recorder.of(&actor), order(&[]), "{way:?}");
         host.host.shutdown().await;
         // And the effect of the steps, from the store: sealed, with the snapshot.
-        let state =
-            stockade_depot::Store::actor(&site.open_store(), &actor).await.unwrap().unwrap();
+        let state = stockade_depot::store::Ownership::actor(&site.open_store(), &actor)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((state.head.sealed, state.handed_over), (true, Some(Generation(1))), "{way:?}");
     }
 }

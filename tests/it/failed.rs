@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade::error::{Code, Retry};
-use stockade_depot::{FailureCause, Store, StoreFailure};
+use stockade_depot::store::Cluster;
+use stockade_depot::{FailureCause, StoreFailure};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{Caller, HttpReply, Program};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, Arguments, CallError, HostError, Reply};
-use stockade_depot::{Generation, Reason, Store};
+use stockade_depot::store::Ownership;
+use stockade_depot::{Generation, Reason};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor, unwrap_ok};

@@ -1,7 +1,7 @@
 //! Export and verify: a plain SQLite file of any actor, and damage that is always found.
 
 use serde_json::json;
-use stockade_depot::Store;
+use stockade_depot::store::Ownership;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::HostError;
-use stockade_depot::{Origin, Store};
+use stockade_depot::Origin;
+use stockade_depot::store::Ownership;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};
 use stockade_tests::program::{self, Program};

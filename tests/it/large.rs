@@ -7,7 +7,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stockade_depot::{ActorId, Store as _};
+use stockade_depot::ActorId;
+use stockade_depot::store::{Directory, Ownership};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SqlRequest};
 use stockade::{ActorId, CallError, HostError, Manifest};
-use stockade_depot::{Reason, Store};
+use stockade_depot::Reason;
+use stockade_depot::store::{Directory, Ownership};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 

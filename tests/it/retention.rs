@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stockade::{ActorId, HostError};
 use stockade_depot::store::embedded::Clock;
+use stockade_depot::store::{Directory, Ownership, Versions};
 use stockade_depot::store::{PreviousEnd, TakeoverStep};
 use stockade_depot::{NodeSession, Store, Token, Txid};
 use stockade_tests::guest;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use stockade::error::{Retry, Verdict};
 use stockade::host::{EndStep, ShutdownStep};
 use stockade::{ActorId, Arguments, CallError, HostError, Reply};
+use stockade_depot::store::{Cluster, Ownership};
 use stockade_depot::{Reason, Store, StoreError};
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::guest;

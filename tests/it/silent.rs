@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use stockade_depot::store::Cluster;
 use stockade_depot::{NodeSession, Store};
 use stockade_tests::host::Site;
 

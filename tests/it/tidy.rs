@@ -340,6 +340,16 @@ mod bite {
     }
 
     #[test]
+    fn a_circle_of_the_depot_is_found() {
+        let aside = source("host/depot/src/confirm.rs", "//! x\nuse crate::cause::Cause;\n");
+        assert_eq!(layers::offences(&[aside]).len(), 1);
+        let up = source("host/depot/src/session/read.rs", "//! x\nuse crate::depot::Depot;\n");
+        assert_eq!(layers::offences(&[up]).len(), 1);
+        let inside = source("host/depot/src/session/read.rs", "//! x\nuse crate::session::Mark;\n");
+        assert!(layers::offences(&[inside]).is_empty());
+    }
+
+    #[test]
     fn a_library_behind_a_wall_is_found() {
         let rule = source("host/depot/src/session.rs", "//! x\nuse rusqlite::Connection;\n");
         assert_eq!(layers::wall_offences(&[rule]).len(), 1);

@@ -15,6 +15,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value as Json;
 use stockade_depot::history::Progress;
+use stockade_depot::store::Cluster as _;
 use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, PAGE_SIZE, Store, TokioParker};
 
 use super::Context;

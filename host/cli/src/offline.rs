@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore, rebuild};
-use stockade_depot::store::{ActorState, Repair, Store};
+use stockade_depot::store::{ActorState, Ownership, Repair, Store};
 use stockade_depot::{ActorId, StoreError};
 use tokio::runtime::{Builder, Runtime};
 

@@ -14,27 +14,36 @@
 //! Rule of `docs/protocol.md`: D12.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::cause::Cause;
-use crate::depot::Depot;
+use crate::eager;
 use crate::error::StoreError;
 use crate::fence::Fence;
-use crate::reason::Reason;
+use crate::limits::DepotLimits;
+use crate::random::Random;
 use crate::retry::{Retry, is_transient};
-use crate::session::Shared;
+use crate::store::Store;
 
 /// Most fences in one question. More wait for the next round.
 const ROUND_MAX: usize = 1024;
 
-type Answer = Result<(), StoreError>;
+/// Whether a fence still holds.
+pub(crate) type Answer = Result<(), StoreError>;
 
-/// Who waits for a round.
-#[derive(Debug, Default)]
+/// Asks for all sessions of a process.
 pub(crate) struct Confirmer {
+    store: Arc<dyn Store>,
+    runtime: Handle,
+    random: Random,
+    /// How long a question may take.
+    round: Duration,
+    /// How long questions are asked again, with growing pauses, before the pauses are short again.
+    rounds: Duration,
     queue: Mutex<Queue>,
 }
 
@@ -51,106 +60,93 @@ struct Request {
     answer: oneshot::Sender<Answer>,
 }
 
-/// See [`crate::Session::confirm`].
-pub(crate) async fn confirm(shared: &Arc<Shared>) -> Result<(), Cause> {
-    may_ask(shared)?;
-    let limit = shared.depot().limits().step_deadline;
-    let answer = request(shared.depot(), shared.fence(), Instant::now() + limit);
-    let answer = tokio::select! {
-        biased;
-        answer = answer => answer.unwrap_or(Err(StoreError::Closed)),
-        cause = fatal(shared) => return Err(cause),
-        () = tokio::time::sleep(limit) => {
-            Err(StoreError::Unavailable("no confirmation before the deadline".into()))
+impl Confirmer {
+    /// One that asks `store`, with tasks on `runtime` if the store takes its time.
+    pub(crate) fn new(
+        store: &Arc<dyn Store>,
+        limits: &DepotLimits,
+        runtime: &Handle,
+        random: &Random,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            runtime: runtime.clone(),
+            random: random.clone(),
+            // Not longer than a read may take, so that a question that got lost holds up nobody
+            // for long.
+            round: limits.read_deadline,
+            rounds: limits.step_deadline,
+            queue: Mutex::default(),
         }
-    };
-    match answer {
-        Ok(()) => may_ask(shared),
-        Err(error) => match Cause::of_answer(&error) {
-            None => Err(Cause::Unconfirmed(error)),
-            Some(cause) => {
-                shared.die(cause, "confirm");
-                Err(shared.death().cause().expect("BUG: died without a cause"))
-            }
-        },
     }
-}
 
-/// Alive, or closed in order with effects of earlier calls still waiting.
-fn may_ask(shared: &Shared) -> Result<(), Cause> {
-    let death = shared.death();
-    match death.cause() {
-        None => Ok(()),
-        Some(Cause::Closed(reason)) if !death.is_fatal() => match reason {
-            Reason::Shutdown
-            | Reason::Slept
-            | Reason::Trapped
-            | Reason::Budget
-            | Reason::Upgraded
-            | Reason::Operator => Ok(()),
-            Reason::Fenced | Reason::Destroyed | Reason::Storage => Err(Cause::Closed(reason)),
-        },
-        Some(cause) => Err(cause),
-    }
-}
-
-/// Resolves when the session may not ask any more.
-async fn fatal(shared: &Shared) -> Cause {
-    loop {
-        let died = shared.died().notified();
-        tokio::pin!(died);
-        died.as_mut().enable();
-        if let Err(cause) = may_ask(shared) {
-            return cause;
+    /// Queues a request and makes sure that rounds run.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        fence: Fence,
+        deadline: Instant,
+    ) -> oneshot::Receiver<Answer> {
+        let (answer, receiver) = oneshot::channel();
+        let start = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push(Request { fence, deadline, answer });
+            !std::mem::replace(&mut queue.running, true)
+        };
+        if start {
+            eager::run(&self.runtime, run_rounds(Arc::clone(self)));
         }
-        died.await;
+        receiver
     }
-}
 
-/// Queues a request and makes sure that rounds run.
-fn request(depot: &Arc<Depot>, fence: Fence, deadline: Instant) -> oneshot::Receiver<Answer> {
-    let (answer, receiver) = oneshot::channel();
-    let start = {
-        let mut queue = depot.confirmer().queue.lock();
-        queue.waiting.push(Request { fence, deadline, answer });
-        !std::mem::replace(&mut queue.running, true)
-    };
-    if start {
-        depot.run_from_here(run_rounds(Arc::clone(depot)));
+    fn retry(&self) -> Retry {
+        Retry::new(self.rounds, &self.random)
     }
-    receiver
+
+    fn someone_waits(&self) -> bool {
+        !self.queue.lock().waiting.is_empty()
+    }
+
+    /// Takes those who wait now. `None` ends the rounds.
+    fn next_round(&self) -> Option<Vec<Request>> {
+        let mut queue = self.queue.lock();
+        queue.waiting.retain(|request| !request.answer.is_closed());
+        let round: Vec<Request> = {
+            let len = queue.waiting.len().min(ROUND_MAX);
+            queue.waiting.drain(..len).collect()
+        };
+        queue.running = !round.is_empty();
+        (!round.is_empty()).then_some(round)
+    }
 }
 
 /// Rounds until nobody waits.
-async fn run_rounds(depot: Arc<Depot>) {
-    let mut abandoned = Abandoned(Some(&depot));
+async fn run_rounds(confirmer: Arc<Confirmer>) {
+    let mut abandoned = Abandoned(Some(&confirmer));
     let mut retry: Option<Retry> = None;
-    while let Some(round) = depot.confirmer().next_round() {
-        let again = run_round(&depot, round).await;
+    while let Some(round) = confirmer.next_round() {
+        let again = run_round(&confirmer, round).await;
         if again.is_empty() {
             retry = None;
-            if depot.confirmer().someone_waits() {
+            if confirmer.someone_waits() {
                 // Lets the first to ask go on, with the following rounds in a task.
                 tokio::task::yield_now().await;
             }
             continue;
         }
-        depot.confirmer().queue.lock().waiting.extend(again);
-        let retry =
-            retry.get_or_insert_with(|| Retry::new(depot.limits().step_deadline, depot.random()));
+        confirmer.queue.lock().waiting.extend(again);
+        let retry = retry.get_or_insert_with(|| confirmer.retry());
         if !retry.pause().await {
-            *retry = Retry::new(depot.limits().step_deadline, depot.random());
+            *retry = confirmer.retry();
         }
     }
     abandoned.0 = None;
 }
 
 /// One question. Returns the requests that the store did not answer and that may be asked again.
-async fn run_round(depot: &Depot, round: Vec<Request>) -> Vec<Request> {
+async fn run_round(confirmer: &Confirmer, round: Vec<Request>) -> Vec<Request> {
     let fences: Vec<Fence> = round.iter().map(|request| request.fence).collect();
-    // Not longer than a read may take, so that a question that got lost holds up nobody for long.
-    let mut limit = Retry::new(depot.limits().read_deadline, depot.random());
-    let answers = match limit.ask(depot.store().confirm(&fences)).await {
+    let mut once = Retry::new(confirmer.round, &confirmer.random);
+    let answers = match once.ask(confirmer.store.confirm(&fences)).await {
         Ok(answers) if answers.len() == fences.len() => answers,
         Ok(answers) => {
             let what = format!("asked for {} fences, got {}", fences.len(), answers.len());
@@ -171,31 +167,13 @@ async fn run_round(depot: &Depot, round: Vec<Request>) -> Vec<Request> {
     again
 }
 
-impl Confirmer {
-    fn someone_waits(&self) -> bool {
-        !self.queue.lock().waiting.is_empty()
-    }
-
-    /// Takes those who wait now. `None` ends the rounds.
-    fn next_round(&self) -> Option<Vec<Request>> {
-        let mut queue = self.queue.lock();
-        queue.waiting.retain(|request| !request.answer.is_closed());
-        let round: Vec<Request> = {
-            let len = queue.waiting.len().min(ROUND_MAX);
-            queue.waiting.drain(..len).collect()
-        };
-        queue.running = !round.is_empty();
-        (!round.is_empty()).then_some(round)
-    }
-}
-
 /// Lets everyone go who waits for rounds that were dropped in the middle (runtime shutdown).
-struct Abandoned<'a>(Option<&'a Depot>);
+struct Abandoned<'a>(Option<&'a Confirmer>);
 
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
-        let Some(depot) = self.0 else { return };
-        let mut queue = depot.confirmer().queue.lock();
+        let Some(confirmer) = self.0 else { return };
+        let mut queue = confirmer.queue.lock();
         queue.running = false;
         queue.waiting.clear();
     }

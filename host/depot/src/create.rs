@@ -13,23 +13,24 @@
 use std::sync::Arc;
 
 use crate::cause::OpenError;
-use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Head, Origin};
 use crate::id::{ActorId, DbId, Digest, Token};
-use crate::retry::{Retry, is_transient};
+use crate::opened::Opened;
+use crate::parts::Parts;
+use crate::retry::{Asking, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, CreateStep, Created, Wanted};
 
-/// See [`Depot::create`].
+/// See [`crate::Depot::create`].
 pub(crate) async fn create(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
 ) -> Result<Opened, OpenError> {
-    let head = make(depot, actor, component, Origin::Native).await?;
+    let head = make(parts, actor, component, Origin::Native).await?;
     Ok(Opened {
-        session: Session::open(depot, actor, component, &head),
+        session: Session::open(parts, actor, component, &head),
         head,
         snapshot: None,
         restarts: 0,
@@ -38,50 +39,74 @@ pub(crate) async fn create(
 
 /// Makes directory row and head, of origin `Native` or `Importing`.
 pub(crate) async fn make(
-    depot: &Depot,
+    parts: &Parts,
     actor: &ActorId,
     component: Digest,
     origin: Origin,
 ) -> Result<Head, OpenError> {
-    let shard = actor.shard(depot.store().shards());
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    let mut sent = Vec::new();
-    let head = loop {
-        let step = CreateStep {
-            actor: actor.clone(),
-            db: depot.random().db_id(shard).map_err(OpenError::Store)?,
-            token: depot.random().token().map_err(OpenError::Store)?,
-            owner: depot.node(),
-            component,
-            origin,
-        };
-        sent.push((step.db, step.token));
-        let mut error = match retry.ask(depot.store().create(step)).await {
-            Ok(Created::Made(head)) => break head,
-            Ok(Created::Exists(state)) => break exists(&sent, state)?,
-            Err(error) => error,
-        };
-        if !is_transient(&error) {
-            return Err(OpenError::Store(error));
-        }
-        if matches!(error, StoreError::Unknown(_)) {
-            match retry.ask(depot.store().actor(actor)).await {
-                Ok(Some(state)) => break exists(&sent, state)?,
-                Ok(None) => {}
-                Err(actor_error) => error = actor_error,
-            }
-        }
-        if !retry.pause().await {
-            return Err(OpenError::Store(error));
-        }
-    };
+    let mut attempt = Attempt { parts, actor, component, origin, sent: Vec::new() };
+    let head = parts.retry().until_settled(&mut attempt).await?;
     tracing::debug!(%actor, db = %head.fence.db, "actor created");
     Ok(head)
 }
 
+/// A create, and what its sends have named.
+struct Attempt<'a> {
+    parts: &'a Parts,
+    actor: &'a ActorId,
+    component: Digest,
+    origin: Origin,
+    sent: Vec<(DbId, Token)>,
+}
+
+impl Settle for Attempt<'_> {
+    type Answer = Created;
+    type Seen = Option<ActorState>;
+    type End = Result<Head, OpenError>;
+    const UNSEEN: Unseen = Unseen::Send;
+
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let shard = self.actor.shard(self.parts.store.shards());
+        let random = &self.parts.random;
+        self.sent.push((random.db_id(shard)?, random.token()?));
+        Ok(())
+    }
+
+    fn send(&mut self) -> Asking<'_, Created> {
+        let (db, token) = *self.sent.last().expect("BUG: prepare comes before each send");
+        self.parts.store.create(CreateStep {
+            actor: self.actor.clone(),
+            db,
+            token,
+            owner: self.parts.node,
+            component: self.component,
+            origin: self.origin,
+        })
+    }
+
+    fn answered(&mut self, answer: Created) -> Result<Self::End, StoreError> {
+        Ok(match answer {
+            Created::Made(head) => Ok(head),
+            Created::Exists(state) => exists(&self.sent, state),
+        })
+    }
+
+    fn look(&self) -> Asking<'_, Option<ActorState>> {
+        self.parts.store.actor(self.actor)
+    }
+
+    fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {
+        seen.map(|state| exists(&self.sent, state))
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(OpenError::Store(error))
+    }
+}
+
 /// What is there: made by what this attempt has sent, or not.
 fn exists(sent: &[(DbId, Token)], state: ActorState) -> Result<Head, OpenError> {
-    let ours = sent.contains(&(state.head.fence.db, state.head.fence.token));
+    let ours = sent.iter().any(|(db, token)| state.head.is_made_by(*db, *token));
     match state.row.wanted {
         Wanted::Present if ours && !state.head.sealed => Ok(state.head),
         Wanted::Present => Err(OpenError::Exists(Box::new(state))),

@@ -1,7 +1,6 @@
 //! The depot of one process: a store, and what its sessions share.
 
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use tokio::runtime::Handle;
 
@@ -9,51 +8,21 @@ use crate::cache::Cache;
 use crate::cause::OpenError;
 use crate::confirm::Confirmer;
 use crate::error::StoreError;
-use crate::fence::{Fence, Head};
+use crate::fence::Fence;
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, NodeSession, PageCount};
 use crate::import::{self, ImportError, Imported, PageSource};
 use crate::limits::DepotLimits;
+use crate::opened::Opened;
 use crate::parker::{Parker, Parking};
+use crate::parts::Parts;
 use crate::random::Random;
-use crate::session::Session;
-use crate::store::{ActorState, PreviousEnd, Snapshot, Store};
+use crate::store::{ActorState, PreviousEnd, Store};
 use crate::{create, destroy, inherit, takeover};
 
 /// The authority over actor databases, as one process holds it.
 pub struct Depot {
-    store: Arc<dyn Store>,
-    node: NodeSession,
-    limits: DepotLimits,
-    parker: Arc<dyn Parker>,
-    parking: Parking,
-    runtime: Handle,
-    random: Random,
-    cache: Arc<Cache>,
-    confirmer: Confirmer,
-}
-
-/// A database that the caller has come to own.
-#[derive(Debug)]
-pub struct Opened {
-    /// The new generation's session.
-    pub session: Session,
-    /// The head that made it.
-    pub head: Head,
-    /// In-memory state of an earlier generation, if there is any.
-    pub snapshot: Option<HandedOver>,
-    /// Ends by trap since the last orderly end or reset.
-    pub restarts: u32,
-}
-
-/// In-memory state that an earlier generation handed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandedOver {
-    /// The state.
-    pub snapshot: Snapshot,
-    /// Whether it belongs to the data as they are: the generation before this one made it with its
-    /// seal, nothing was committed since, and it ran the same component.
-    pub current: bool,
+    parts: Arc<Parts>,
 }
 
 impl Depot {
@@ -80,53 +49,51 @@ impl Depot {
         random: Random,
     ) -> Arc<Self> {
         limits.step_deadline = limits.step_deadline.min(DepotLimits::STEP_DEADLINE_MAX);
-        Arc::new(Self {
+        let confirmer = Confirmer::new(&store, &limits, &runtime, &random);
+        let parts = Parts {
             store,
             node,
             parking: Parking::new(limits.parked_reads_max),
             cache: Cache::new(limits.cache_bytes_max),
-            confirmer: Confirmer::default(),
+            confirmer: Arc::new(confirmer),
             limits,
             parker,
             runtime,
             random,
-        })
+        };
+        Arc::new(Self { parts: Arc::new(parts) })
     }
 
     /// The store under it.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.parts.store
     }
 
     /// This run of this process: the owner that its takeovers write.
     #[must_use]
     pub fn node(&self) -> NodeSession {
-        self.node
+        self.parts.node
     }
 
     /// What its sessions may do.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
-        &self.limits
+        &self.parts.limits
     }
 
     /// The page cache of the process.
     #[must_use]
     pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
+        &self.parts.cache
     }
 
     /// Makes an actor, owned by this process as generation 1.
     ///
     /// # Errors
     /// `Exists` with what is there, or `Destroying`: nothing was changed.
-    pub async fn create(
-        self: &Arc<Self>,
-        actor: &ActorId,
-        component: Digest,
-    ) -> Result<Opened, OpenError> {
-        create::create(self, actor, component).await
+    pub async fn create(&self, actor: &ActorId, component: Digest) -> Result<Opened, OpenError> {
+        create::create(&self.parts, actor, component).await
     }
 
     /// Becomes the owner of a database whose head, as in `state`, was judged sealed, dead or a
@@ -136,12 +103,12 @@ impl Depot {
     /// `Superseded`: the head is not what `state` says any more. The caller looks again, and must
     /// judge anew before it tries anew.
     pub async fn take_over(
-        self: &Arc<Self>,
+        &self,
         state: &ActorState,
         component: Digest,
         previous_end: PreviousEnd,
     ) -> Result<Opened, OpenError> {
-        takeover::take_over(self, state, component, previous_end).await
+        takeover::take_over(&self.parts, state, component, previous_end).await
     }
 
     /// Begins the heir that a seal of this process has appointed: `state` is the actor as that
@@ -151,8 +118,8 @@ impl Depot {
     /// # Errors
     /// `Superseded`, `DatabaseMissing`: it is nobody's heir any more. The caller looks again, as
     /// after [`Depot::take_over`].
-    pub async fn inherit(self: &Arc<Self>, state: ActorState) -> Result<Opened, OpenError> {
-        inherit::inherit(self, state).await
+    pub async fn inherit(&self, state: ActorState) -> Result<Opened, OpenError> {
+        inherit::inherit(&self.parts, state).await
     }
 
     /// Tells the store that this process runs heirs that it has begun. Until then, or until its first
@@ -161,7 +128,7 @@ impl Depot {
     /// # Errors
     /// Those of the store, `Unknown` after the step deadline. Sending it again is harmless.
     pub async fn claim(&self, heirs: &[Fence]) -> Result<(), StoreError> {
-        inherit::claim(self, heirs).await
+        inherit::claim(&self.parts, heirs).await
     }
 
     /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt
@@ -170,14 +137,14 @@ impl Depot {
     /// # Errors
     /// `Superseded`: someone else took the actor over, or destroys it too. On any other error the
     /// actor stays marked; the same call finishes it.
-    pub async fn destroy(self: &Arc<Self>, state: &ActorState) -> Result<(), OpenError> {
-        destroy::destroy(self, state).await
+    pub async fn destroy(&self, state: &ActorState) -> Result<(), OpenError> {
+        destroy::destroy(&self.parts, state).await
     }
 
     /// Where its tokens, ids and the lengths of its pauses come from.
     #[must_use]
     pub fn random(&self) -> &Random {
-        &self.random
+        &self.parts.random
     }
 
     /// Makes an actor of the pages of a plain SQLite file: `page_count` pages from `source`, each
@@ -188,49 +155,22 @@ impl Depot {
     /// # Errors
     /// `Exists`: the actor is no unfinished import, and was not touched.
     pub async fn import(
-        self: &Arc<Self>,
+        &self,
         actor: &ActorId,
         component: Digest,
         page_count: PageCount,
         source: &mut dyn PageSource,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Imported, ImportError> {
-        import::import(self, actor, component, page_count, source, progress).await
-    }
-
-    pub(crate) fn confirmer(&self) -> &Confirmer {
-        &self.confirmer
-    }
-
-    pub(crate) fn parker(&self) -> &dyn Parker {
-        self.parker.as_ref()
-    }
-
-    pub(crate) fn parking(&self) -> &Parking {
-        &self.parking
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    /// Runs `work`: up to its first wait on the spot, the rest in a task. What a store answers at
-    /// once, or takes from whoever asks, needs no thread of the runtime first.
-    pub(crate) fn run_from_here(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let _runtime = self.runtime.enter();
-        let mut work = Box::pin(work);
-        let mut context = Context::from_waker(Waker::noop());
-        if work.as_mut().poll(&mut context).is_pending() {
-            self.runtime.spawn(work);
-        }
+        import::import(&self.parts, actor, component, page_count, source, progress).await
     }
 }
 
 impl std::fmt::Debug for Depot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Depot")
-            .field("node", &self.node)
-            .field("limits", &self.limits)
+            .field("node", &self.parts.node)
+            .field("limits", &self.parts.limits)
             .finish_non_exhaustive()
     }
 }

@@ -8,44 +8,41 @@
 use std::sync::Arc;
 
 use crate::cause::OpenError;
-use crate::depot::Depot;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::id::DbId;
-use crate::retry::{Retry, is_transient};
+use crate::parts::Parts;
 use crate::store::{ActorState, Destroyed, PreviousEnd};
 use crate::takeover::{self, Won};
 
-/// See [`Depot::destroy`].
-pub(crate) async fn destroy(depot: &Arc<Depot>, state: &ActorState) -> Result<(), OpenError> {
+/// See [`crate::Depot::destroy`].
+pub(crate) async fn destroy(parts: &Arc<Parts>, state: &ActorState) -> Result<(), OpenError> {
     let db = state.head.fence.db;
-    let step = takeover::new_step(depot, state, state.row.component, PreviousEnd::Neutral, true)?;
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    match takeover::settle(depot, &step, &mut retry).await {
+    let step = takeover::new_step(parts, state, state.row.component, PreviousEnd::Neutral, true)?;
+    match takeover::settle(parts, &step, &mut parts.retry()).await {
         Ok(Won::Answered { head, .. } | Won::Learned(head)) => {
-            delete(depot, state, head.fence).await?;
+            delete(parts, state, head.fence).await?;
         }
         // Finished by an attempt whose answer was lost, or by someone else.
         Err(OpenError::DatabaseMissing(_)) => {}
         Err(error) => return Err(error),
     }
-    depot.cache().forget(db);
-    verify_gone(depot, db).await?;
+    parts.cache.forget(db);
+    verify_gone(parts, db).await?;
     tracing::debug!(actor = %state.row.actor, %db, "actor destroyed");
     Ok(())
 }
 
 /// Sends destroy steps until the store says that everything is gone. Each may take the deadline.
-async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), OpenError> {
-    let limit = depot.limits().step_deadline;
+async fn delete(parts: &Parts, state: &ActorState, fence: Fence) -> Result<(), OpenError> {
     let actor = &state.row.actor;
-    let mut retry = Retry::new(limit, depot.random());
     loop {
-        match retry.ask(depot.store().destroy(actor, fence)).await {
-            Ok(Destroyed::More { .. }) => retry = Retry::new(limit, depot.random()),
+        let sent = || parts.store.destroy(actor, fence);
+        match parts.retry().until_answered(sent).await {
+            Ok(Destroyed::More { .. }) => {}
             Ok(Destroyed::Gone) | Err(StoreError::DatabaseMissing(_)) => return Ok(()),
             Err(StoreError::Fenced(mismatch)) => {
-                return match depot.store().actor(actor).await.map_err(OpenError::Store)? {
+                return match parts.store.actor(actor).await.map_err(OpenError::Store)? {
                     Some(now) if now.head.fence.db == fence.db => {
                         Err(OpenError::Superseded { winner: Box::new(now.head) })
                     }
@@ -56,30 +53,19 @@ async fn delete(depot: &Depot, state: &ActorState, fence: Fence) -> Result<(), O
                     }
                 };
             }
-            Err(error) => {
-                if !is_transient(&error) || !retry.pause().await {
-                    return Err(OpenError::Store(error));
-                }
-            }
+            Err(error) => return Err(OpenError::Store(error)),
         }
     }
 }
 
 /// After a destroy the store must not have a single row of the database.
-async fn verify_gone(depot: &Depot, db: DbId) -> Result<(), OpenError> {
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        match retry.ask(depot.store().rows_of(db)).await {
-            Ok(0) => return Ok(()),
-            Ok(rows) => {
-                let what = format!("{rows} rows of {db} are left after its destroy");
-                return Err(OpenError::Store(StoreError::Corrupt(what)));
-            }
-            Err(error) => {
-                if !is_transient(&error) || !retry.pause().await {
-                    return Err(OpenError::Store(error));
-                }
-            }
+async fn verify_gone(parts: &Parts, db: DbId) -> Result<(), OpenError> {
+    let asked = || parts.store.rows_of(db);
+    match parts.retry().until_answered(asked).await.map_err(OpenError::Store)? {
+        0 => Ok(()),
+        rows => {
+            let what = format!("{rows} rows of {db} are left after its destroy");
+            Err(OpenError::Store(StoreError::Corrupt(what)))
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The fence and the head: who may touch a database, as one value that the store compares.
 
+use std::cmp::Ordering;
+
+use crate::error::HeadFenceMismatch;
 use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Token, Txid};
 
 /// Names one owner of one database. Every fenced step carries it; the store compares it inside the
@@ -43,6 +46,22 @@ pub struct Head {
 }
 
 impl Head {
+    /// How a step that carries `fence`, and was built on the commit `txid`, stands with this head.
+    #[must_use]
+    pub fn check(&self, fence: &Fence, txid: Txid) -> Standing {
+        self.owner_row().check(fence, txid)
+    }
+
+    /// Whether the attempt, or the seal, that drew `token` made the owner of this head of `db`.
+    #[must_use]
+    pub fn is_made_by(&self, db: DbId, token: Token) -> bool {
+        self.fence.db == db && self.fence.token == token
+    }
+
+    pub(crate) fn owner_row(&self) -> OwnerRow {
+        OwnerRow { fence: self.fence, txid: self.txid, sealed: self.sealed }
+    }
+
     /// Whether its owner was appointed by the seal of the generation before, and no process has told
     /// yet that it runs it.
     #[must_use]
@@ -55,6 +74,93 @@ impl Head {
     #[must_use]
     pub fn is_free(&self) -> bool {
         self.sealed || self.is_heir()
+    }
+}
+
+/// The part of a head that a step is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnerRow {
+    pub(crate) fence: Fence,
+    pub(crate) txid: Txid,
+    pub(crate) sealed: bool,
+}
+
+impl OwnerRow {
+    /// See [`Head::check`].
+    pub(crate) fn check(&self, fence: &Fence, txid: Txid) -> Standing {
+        let mismatch = self.mismatch(fence, txid);
+        if self.fence != *fence {
+            return Standing::Replaced(mismatch);
+        }
+        match self.txid.cmp(&txid) {
+            _ if self.sealed => Standing::Sealed(mismatch),
+            Ordering::Less => Standing::Behind(mismatch),
+            Ordering::Equal => Standing::Current,
+            Ordering::Greater => Standing::Ahead(mismatch),
+        }
+    }
+
+    /// The fact that a step failed on this head.
+    pub(crate) fn mismatch(&self, fence: &Fence, txid: Txid) -> HeadFenceMismatch {
+        HeadFenceMismatch {
+            db: fence.db,
+            expected: (fence.generation, fence.token),
+            expected_txid: txid,
+            actual: (self.fence.generation, self.fence.token),
+            actual_txid: self.txid,
+            sealed: self.sealed,
+        }
+    }
+}
+
+/// How a step stands with a head: by its fence first, then by the commit that it was built on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The fence holds, and the head is at that commit.
+    Current,
+    /// The fence holds, and the head has a later commit.
+    Ahead(HeadFenceMismatch),
+    /// The fence holds, and the head has lost the commit.
+    Behind(HeadFenceMismatch),
+    /// The fence was the last owner's, who has ended.
+    Sealed(HeadFenceMismatch),
+    /// The head names another owner.
+    Replaced(HeadFenceMismatch),
+}
+
+impl Standing {
+    /// What a step needs that moves the head.
+    ///
+    /// # Errors
+    /// Anything but [`Standing::Current`].
+    pub fn at(self) -> Result<(), HeadFenceMismatch> {
+        match self {
+            Self::Current => Ok(()),
+            Self::Ahead(mismatch)
+            | Self::Behind(mismatch)
+            | Self::Sealed(mismatch)
+            | Self::Replaced(mismatch) => Err(mismatch),
+        }
+    }
+
+    /// What a step needs that reads as of the commit.
+    ///
+    /// # Errors
+    /// The fence does not hold, or the head has lost the commit.
+    pub fn at_or_after(self) -> Result<(), HeadFenceMismatch> {
+        match self {
+            Self::Ahead(_) => Ok(()),
+            other => other.at(),
+        }
+    }
+
+    /// Why the fence does not hold; `None` if it does, whatever the commit.
+    #[must_use]
+    pub fn lost(self) -> Option<HeadFenceMismatch> {
+        match self {
+            Self::Current | Self::Ahead(_) | Self::Behind(_) => None,
+            Self::Sealed(mismatch) | Self::Replaced(mismatch) => Some(mismatch),
+        }
     }
 }
 
@@ -96,4 +202,45 @@ pub enum Origin {
     Importing,
     /// A finished import.
     Imported,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Shard;
+
+    fn fence(generation: u64, token: u8) -> Fence {
+        let db = DbId::new(Shard(0), [1; 15]);
+        Fence { db, generation: Generation(generation), token: Token([token; 16]) }
+    }
+
+    #[test]
+    fn the_fence_comes_first_then_the_seal_then_the_commit() {
+        let mine = fence(3, 7);
+        let mut row = OwnerRow { fence: mine, txid: Txid(5), sealed: false };
+        let names = |row: &OwnerRow, fence: &Fence, txid| match row.check(fence, Txid(txid)) {
+            Standing::Current => "current",
+            Standing::Ahead(_) => "ahead",
+            Standing::Behind(_) => "behind",
+            Standing::Sealed(_) => "sealed",
+            Standing::Replaced(_) => "replaced",
+        };
+        let of = |row: &OwnerRow| [4, 5, 6].map(|txid| names(row, &mine, txid));
+        assert_eq!(of(&row), ["ahead", "current", "behind"]);
+        for other in [fence(4, 7), fence(3, 8)] {
+            assert_eq!(names(&row, &other, 5), "replaced");
+        }
+        row.sealed = true;
+        assert_eq!(of(&row), ["sealed"; 3]);
+        assert_eq!(names(&row, &fence(4, 7), 5), "replaced");
+    }
+
+    #[test]
+    fn a_read_allows_a_later_commit_and_a_step_that_moves_the_head_does_not() {
+        let row = OwnerRow { fence: fence(3, 7), txid: Txid(5), sealed: false };
+        let at = |txid| row.check(&fence(3, 7), Txid(txid));
+        assert_eq!([4, 5, 6].map(|txid| at(txid).at().is_ok()), [false, true, false]);
+        assert_eq!([4, 5, 6].map(|txid| at(txid).at_or_after().is_ok()), [true, true, false]);
+        assert_eq!([4, 5, 6].map(|txid| at(txid).lost()), [None; 3]);
+    }
 }

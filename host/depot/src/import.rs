@@ -17,16 +17,16 @@ use async_trait::async_trait;
 
 use crate::cause::{Cause, OpenError};
 use crate::create;
-use crate::depot::Depot;
 use crate::error::StoreError;
-use crate::fence::{Fence, Head, Origin};
+use crate::fence::{Fence, Head, Origin, Standing};
 use crate::history::Progress;
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::page::PageBytes;
+use crate::parts::Parts;
 use crate::reason::Reason;
-use crate::retry::{Retry, is_transient};
+use crate::retry::{Asking, Settle};
 use crate::session::Session;
-use crate::store::{ActorState, Emptied, PreviousEnd, TakenOver, TakeoverStep, Wanted};
+use crate::store::{ActorState, CommitRow, Emptied, PreviousEnd, TakenOver, TakeoverStep, Wanted};
 
 /// Pages of one commit: 4 MiB in memory at a time, and a short step for the store's other users.
 pub const COMMIT_PAGES: usize = 1024;
@@ -71,33 +71,33 @@ impl From<StoreError> for ImportError {
     }
 }
 
-/// See [`Depot::import`].
+/// See [`crate::Depot::import`].
 pub(crate) async fn import(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
     page_count: PageCount,
     source: &mut dyn PageSource,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Imported, ImportError> {
-    let head = begin(depot, actor, component).await?;
-    let session = Session::open(depot, actor, component, &head);
+    let head = begin(parts, actor, component).await?;
+    let session = Session::open(parts, actor, component, &head);
     let filled = fill(&session, page_count, source, progress).await;
     // Whatever it has accepted ran to its verdict in `fill`; the step below needs the fence alone.
     session.close(Reason::Operator);
-    depot.cache().forget(head.fence.db);
-    let head = finish(depot, head.fence, filled?).await?;
+    parts.cache.forget(head.fence.db);
+    let head = finish(parts, head.fence, filled?).await?;
     tracing::debug!(%actor, db = %head.fence.db, pages = head.page_count.0, "actor imported");
     Ok(Imported { head })
 }
 
 /// A head of origin `Importing` that is ours, and empty.
 async fn begin(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     actor: &ActorId,
     component: Digest,
 ) -> Result<Head, ImportError> {
-    let state = match create::make(depot, actor, component, Origin::Importing).await {
+    let state = match create::make(parts, actor, component, Origin::Importing).await {
         Ok(head) => return Ok(head),
         Err(OpenError::Exists(state)) => state,
         Err(error) => return Err(ImportError::Open(error)),
@@ -105,55 +105,44 @@ async fn begin(
     if state.head.origin != Origin::Importing || state.row.wanted != Wanted::Present {
         return Err(ImportError::Exists(state));
     }
-    let ours = take_over(depot, &state).await?;
-    empty(depot, ours.fence).await?;
-    take_over(depot, &ActorState { head: ours, ..*state }).await
+    let ours = take_over(parts, &state).await?;
+    empty(parts, ours.fence).await?;
+    take_over(parts, &ActorState { head: ours, ..*state }).await
 }
 
 /// Takes an import over, whoever runs it: who started this one knows what they want, and the fence
 /// ends the other.
-async fn take_over(depot: &Depot, state: &ActorState) -> Result<Head, ImportError> {
+async fn take_over(parts: &Parts, state: &ActorState) -> Result<Head, ImportError> {
     let step = TakeoverStep {
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: depot.random().token()?,
-        owner: depot.node(),
+        token: parts.random.token()?,
+        owner: parts.node,
         component: state.row.component,
         previous_end: PreviousEnd::Neutral,
         destroying: false,
     };
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let error = match retry.ask(depot.store().take_over_import(step.clone())).await {
-            Ok(TakenOver::Owned { head, .. }) => return Ok(head),
-            // Sent before, and the answer was lost.
-            Ok(TakenOver::Moved(head)) if head.fence.token == step.token => return Ok(head),
-            Ok(TakenOver::Moved(head)) if head.origin != Origin::Importing => {
-                let state = ActorState { head, ..state.clone() };
-                return Err(ImportError::Exists(Box::new(state)));
-            }
-            Ok(TakenOver::Moved(head)) => {
-                return Err(ImportError::Open(OpenError::Superseded { winner: Box::new(head) }));
-            }
-            Err(error) => error,
-        };
-        if !is_transient(&error) || !retry.pause().await {
-            return Err(error.into());
+    let sent = || parts.store.take_over_import(step.clone());
+    match parts.retry().until_answered(sent).await? {
+        TakenOver::Owned { head, .. } => Ok(head),
+        // Sent before, and the answer was lost.
+        TakenOver::Moved(head) if head.is_made_by(step.db, step.token) => Ok(head),
+        TakenOver::Moved(head) if head.origin != Origin::Importing => {
+            Err(ImportError::Exists(Box::new(ActorState { head, ..state.clone() })))
+        }
+        TakenOver::Moved(head) => {
+            Err(ImportError::Open(OpenError::Superseded { winner: Box::new(head) }))
         }
     }
 }
 
 /// Deletes what an import left that did not finish. Each step may take the deadline.
-async fn empty(depot: &Depot, fence: Fence) -> Result<(), ImportError> {
-    let limit = depot.limits().step_deadline;
-    let mut retry = Retry::new(limit, depot.random());
+async fn empty(parts: &Parts, fence: Fence) -> Result<(), ImportError> {
     loop {
-        match retry.ask(depot.store().empty_import(fence)).await {
-            Ok(Emptied::Done) => return Ok(()),
-            Ok(Emptied::More) => retry = Retry::new(limit, depot.random()),
-            Err(error) if is_transient(&error) && retry.pause().await => {}
-            Err(error) => return Err(error.into()),
+        match parts.retry().until_answered(|| parts.store.empty_import(fence)).await? {
+            Emptied::Done => return Ok(()),
+            Emptied::More => {}
         }
     }
 }
@@ -184,23 +173,53 @@ async fn fill(
 }
 
 /// The last step. A lost answer is settled by the head: nobody else has our token.
-async fn finish(depot: &Depot, fence: Fence, base: Txid) -> Result<Head, ImportError> {
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let mut error = match retry.ask(depot.store().finish_import(fence, base)).await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
-        };
-        // A refusal says nothing either: a copy of the step may have come first.
-        match retry.ask(depot.store().verdict(fence.db, base)).await {
-            Ok((Some(head), _)) if head.fence == fence && head.origin == Origin::Imported => {
-                return Ok(head);
-            }
-            Ok(_) => {}
-            Err(verdict_error) => error = verdict_error,
-        }
-        if !is_transient(&error) || !retry.pause().await {
-            return Err(error.into());
+async fn finish(parts: &Parts, fence: Fence, base: Txid) -> Result<Head, ImportError> {
+    Ok(parts.retry().until_settled(&mut Finish { parts, fence, base }).await?)
+}
+
+struct Finish<'a> {
+    parts: &'a Parts,
+    fence: Fence,
+    base: Txid,
+}
+
+impl Settle for Finish<'_> {
+    type Answer = Head;
+    type Seen = (Option<Head>, Option<CommitRow>);
+    type End = Result<Head, StoreError>;
+
+    fn send(&mut self) -> Asking<'_, Head> {
+        self.parts.store.finish_import(self.fence, self.base)
+    }
+
+    fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
+        Ok(Ok(head))
+    }
+
+    /// A refusal says nothing either: a copy of the step may have come first.
+    fn is_open(&mut self, _: &StoreError, _: bool) -> bool {
+        true
+    }
+
+    fn look(&self) -> Asking<'_, Self::Seen> {
+        self.parts.store.verdict(self.fence.db, self.base)
+    }
+
+    fn seen(&mut self, (head, _): Self::Seen, error: &StoreError) -> Option<Self::End> {
+        match head {
+            Some(head) if is_finished(self.fence, self.base, &head) => Some(Ok(head)),
+            // No later send is judged otherwise.
+            _ if matches!(error, StoreError::Fenced(_)) => Some(Err(error.clone())),
+            _ => None,
         }
     }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(error)
+    }
+}
+
+/// Whether a head is as the last step leaves it: sealed, with the fence that nobody else has.
+fn is_finished(fence: Fence, base: Txid, head: &Head) -> bool {
+    matches!(head.check(&fence, base), Standing::Sealed(_)) && head.origin == Origin::Imported
 }

@@ -13,42 +13,36 @@ use std::sync::Arc;
 
 use crate::broken::{self, Variant};
 use crate::cause::OpenError;
-use crate::depot::{Depot, Opened};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
-use crate::retry::{Retry, is_transient};
+use crate::opened::Opened;
+use crate::parts::Parts;
 use crate::session::Session;
 use crate::store::ActorState;
 
-/// See [`Depot::inherit`].
-pub(crate) async fn inherit(depot: &Arc<Depot>, state: ActorState) -> Result<Opened, OpenError> {
+/// See [`crate::Depot::inherit`].
+pub(crate) async fn inherit(parts: &Arc<Parts>, state: ActorState) -> Result<Opened, OpenError> {
     let ActorState { row, head, .. } = state;
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
-    loop {
-        let error = match retry.ask(depot.store().verdict(head.fence.db, head.txid)).await {
-            Ok((Some(now), _)) if is_unmoved(&now, &head) => {
-                let session = Session::open(depot, &row.actor, row.component, &head);
-                session.preload().await;
-                return Ok(Opened { session, head, snapshot: None, restarts: row.restarts });
-            }
-            Ok((Some(now), _)) => return Err(OpenError::Superseded { winner: Box::new(now) }),
-            Ok((None, _)) => return Err(OpenError::DatabaseMissing(head.fence.db)),
-            Err(error) if is_transient(&error) => error,
-            Err(error) => return Err(OpenError::Store(error)),
-        };
-        if !retry.pause().await {
-            return Err(OpenError::Store(error));
+    let asked = || parts.store.verdict(head.fence.db, head.txid);
+    match parts.retry().until_answered(asked).await {
+        Ok((Some(now), _)) if is_unmoved(&now, &head) => {
+            let session = Session::open(parts, &row.actor, row.component, &head);
+            session.preload().await;
+            Ok(Opened { session, head, snapshot: None, restarts: row.restarts })
         }
+        Ok((Some(now), _)) => Err(OpenError::Superseded { winner: Box::new(now) }),
+        Ok((None, _)) => Err(OpenError::DatabaseMissing(head.fence.db)),
+        Err(error) => Err(OpenError::Store(error)),
     }
 }
 
-/// See [`Depot::claim`].
-pub(crate) async fn claim(depot: &Depot, heirs: &[Fence]) -> Result<(), StoreError> {
-    let mut once = Retry::new(depot.limits().step_deadline, depot.random());
-    once.ask(depot.store().claim(depot.node(), heirs)).await
+/// See [`crate::Depot::claim`].
+pub(crate) async fn claim(parts: &Parts, heirs: &[Fence]) -> Result<(), StoreError> {
+    parts.retry().ask(parts.store.claim(parts.node, heirs)).await
 }
 
 /// Whether nobody has taken the heir over, or begun it.
 fn is_unmoved(now: &Head, heir: &Head) -> bool {
-    (now.fence == heir.fence && now.is_heir()) || broken::is_off(Variant::HeirAsked)
+    let is_owned = now.check(&heir.fence, heir.txid).lost().is_none();
+    (is_owned && now.is_heir()) || broken::is_off(Variant::HeirAsked)
 }

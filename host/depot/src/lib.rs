@@ -1,10 +1,13 @@
 //! The authority over actor databases: who owns one, which pages it has, what a commit may change.
 //!
 //! ```text
+//!  depot     what a process calls
 //!  session   one generation's open database: pipeline of commits, page cache, first fatal cause
 //!  takeover  who becomes the next owner, and how a lost answer is settled
 //!  inherit   how the owner that a seal has appointed begins
-//!  confirm   batched "is this fence still mine";  gate   which answers may be heard
+//!  parts     what sessions and steps of a process share;  gate   which answers may leave
+//!  confirm   batched "is this fence still mine"
+//!  retry     a step is sent until it is answered, or until it is settled
 //!  ── rules above, engine below ──────────────────────────────────────────────
 //!  retention what of the history may go;  import   a plain file becomes a database
 //!  history   export and verify a database from its versions
@@ -34,11 +37,14 @@ mod confirm;
 mod create;
 pub mod depot;
 mod destroy;
+mod eager;
 pub mod gate;
 pub mod import;
 mod inherit;
 pub mod limits;
+mod opened;
 pub mod parker;
+mod parts;
 pub mod random;
 pub mod retention;
 mod retry;
@@ -48,14 +54,15 @@ mod takeover;
 pub mod tally;
 
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
-pub use depot::{Depot, HandedOver, Opened};
+pub use depot::Depot;
 pub use error::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
-pub use fence::{Fence, Head, Origin};
+pub use fence::{Fence, Head, Origin, Standing};
 pub use id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,
     Token, Txid,
 };
 pub use limits::{DepotLimits, PageShare, SessionLimits};
+pub use opened::{HandedOver, Opened};
 pub use page::{PAGE_SIZE, PageBytes};
 pub use parker::{Parker, TokioParker};
 pub use random::Random;

@@ -1,15 +1,83 @@
-//! How a step is sent again: growing pauses, up to a deadline. The one place that sleeps.
+//! How a step is sent until the store has answered, or until its outcome is known: with growing
+//! pauses, up to a deadline. The one place that sleeps, and that says which failures may pass.
 //!
+//! ```text
+//! until_answered   send ─┬─ may pass ──────> pause, send again
+//!                        └─ anything else ─> that is the answer
+//! until_settled    send ─┬─ an answer ─────> the end that it means, or pause and send again
+//!                        ├─ outcome open ──> look ─┬─ the end that it shows
+//!                        │                         └─ nothing of the step: pause, send again
+//!                        ├─ may pass ──────> pause, send again
+//!                        └─ refused ───────> given up, as at the deadline
+//! ```
 //! Each pause is drawn between its half and its whole length: many who lose the same store at the
 //! same time do not come back at the same time.
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::error::StoreError;
 use crate::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
 use crate::random::Random;
+
+/// An answer of the store that is on its way.
+pub(crate) type Asking<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A step that may have been applied although its answer is lost. What the store shows afterwards
+/// tells.
+pub(crate) trait Settle {
+    /// What the store answers.
+    type Answer;
+    /// What the store shows of the outcome.
+    type Seen;
+    /// How the step ends.
+    type End;
+    /// What follows when the store does not show it.
+    const UNSEEN: Unseen = Unseen::SendIfTransient;
+
+    /// Comes before each send. An error gives the step up.
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Sends the step.
+    fn send(&mut self) -> Asking<'_, Self::Answer>;
+
+    /// The end that an answer means. An error: nothing was done, and the step is sent again.
+    fn answered(&mut self, answer: Self::Answer) -> Result<Self::End, StoreError>;
+
+    /// Whether a failed send leaves the outcome open.
+    fn is_open(&mut self, error: &StoreError, _sent_before: bool) -> bool {
+        matches!(error, StoreError::Unknown(_))
+    }
+
+    /// Asks for the outcome.
+    fn look(&self) -> Asking<'_, Self::Seen>;
+
+    /// The end that the outcome shows; `None`: the step was not applied, and is sent again.
+    fn seen(&mut self, seen: Self::Seen, error: &StoreError) -> Option<Self::End>;
+
+    /// Whether the step may be sent once more.
+    fn may_send_again(&self) -> bool {
+        true
+    }
+
+    /// The end of a step that was refused, or whose time is over.
+    fn given_up(&mut self, error: StoreError) -> Self::End;
+}
+
+/// What follows when the store does not show an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    /// The step is sent again.
+    Send,
+    /// The step is sent again if the failure may pass, and given up otherwise.
+    SendIfTransient,
+    /// The store is asked again while the failure may pass; then the step is given up.
+    Look,
+}
 
 /// Sends again until a deadline.
 #[derive(Debug)]
@@ -63,6 +131,78 @@ impl Retry {
         answer
     }
 
+    /// Sends until the store answers something that does not pass.
+    pub(crate) async fn until_answered<T, F>(&mut self, send: impl FnMut() -> F) -> F::Output
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.until_answered_while(|| true, send).await
+    }
+
+    /// [`Retry::until_answered`], with no further send once `may` says no.
+    pub(crate) async fn until_answered_while<T, F>(
+        &mut self,
+        may: impl Fn() -> bool,
+        mut send: impl FnMut() -> F,
+    ) -> F::Output
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match self.ask(send()).await {
+                Err(error) if is_transient(&error) && may() && self.pause().await => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Sends until the outcome is known, or the step is given up.
+    pub(crate) async fn until_settled<S: Settle>(&mut self, step: &mut S) -> S::End {
+        let mut sent_before = false;
+        loop {
+            if let Err(error) = step.prepare() {
+                return step.given_up(error);
+            }
+            let mut error = match self.ask(step.send()).await {
+                Ok(answer) => match step.answered(answer) {
+                    Ok(end) => return end,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let refused = !is_transient(&error);
+            if step.is_open(&error, sent_before) {
+                match self.see(step).await {
+                    Ok(seen) => match step.seen(seen, &error) {
+                        Some(end) => return end,
+                        // A limit or a closed store refuses the next send as well.
+                        None if refused && !matches!(error, StoreError::Fenced(_)) => {
+                            return step.given_up(error);
+                        }
+                        None => {}
+                    },
+                    Err(unseen) if S::UNSEEN != Unseen::Send && !is_transient(&unseen) => {
+                        return step.given_up(unseen);
+                    }
+                    Err(unseen) => error = unseen,
+                }
+            } else if refused {
+                return step.given_up(error);
+            }
+            sent_before = true;
+            if !step.may_send_again() || !self.pause().await {
+                return step.given_up(error);
+            }
+        }
+    }
+
+    async fn see<S: Settle>(&mut self, step: &S) -> Result<S::Seen, StoreError> {
+        match S::UNSEEN {
+            Unseen::Send | Unseen::SendIfTransient => self.ask(step.look()).await,
+            Unseen::Look => self.until_answered(|| step.look()).await,
+        }
+    }
+
     fn silence(&self) -> String {
         let silence = "no answer before the deadline";
         match &self.before {
@@ -97,6 +237,8 @@ pub(crate) fn is_transient(error: &StoreError) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -145,5 +287,94 @@ mod tests {
         let mut retry = Retry::new(RETRY_PAUSE_MIN, &random);
         assert!(!retry.pause().await, "2 ms of 2 ms");
         assert!(!retry.pause().await, "the half was not offered");
+    }
+
+    fn away() -> StoreError {
+        StoreError::Unavailable("away".into())
+    }
+
+    #[tokio::test]
+    async fn a_step_is_sent_until_the_answer_does_not_pass() {
+        let mut answers = vec![Err(StoreError::Closed), Err(away()), Err(away())];
+        let mut retry = Retry::new(Duration::from_secs(5), &Random::system());
+        let answer: Result<(), _> =
+            retry.until_answered(|| std::future::ready(answers.pop().unwrap())).await;
+        assert_eq!(answer, Err(StoreError::Closed));
+        let mut sent = 0;
+        let answer = retry.until_answered_while(
+            || false,
+            || {
+                sent += 1;
+                std::future::ready(Err::<(), _>(away()))
+            },
+        );
+        assert_eq!((answer.await, sent), (Err(away()), 1));
+    }
+
+    type Said = Result<&'static str, StoreError>;
+
+    /// A step that says what was done with it.
+    struct Told {
+        sends: Vec<Said>,
+        looks: Mutex<Vec<Result<bool, StoreError>>>,
+        log: Mutex<Vec<&'static str>>,
+    }
+
+    impl Settle for Told {
+        type Answer = &'static str;
+        type Seen = bool;
+        type End = Said;
+
+        fn send(&mut self) -> Asking<'_, &'static str> {
+            self.log.lock().push("send");
+            let said = self.sends.pop().unwrap();
+            Box::pin(std::future::ready(said))
+        }
+
+        fn answered(&mut self, answer: &'static str) -> Result<Said, StoreError> {
+            Ok(Ok(answer))
+        }
+
+        fn look(&self) -> Asking<'_, bool> {
+            self.log.lock().push("look");
+            let seen = self.looks.lock().pop().unwrap();
+            Box::pin(std::future::ready(seen))
+        }
+
+        fn seen(&mut self, seen: bool, _: &StoreError) -> Option<Said> {
+            seen.then_some(Ok("seen"))
+        }
+
+        fn given_up(&mut self, error: StoreError) -> Said {
+            Err(error)
+        }
+    }
+
+    async fn check_settled(
+        mut sends: Vec<Said>,
+        mut looks: Vec<Result<bool, StoreError>>,
+        end: Said,
+        log: &[&str],
+    ) {
+        sends.reverse();
+        looks.reverse();
+        let mut step = Told { sends, looks: looks.into(), log: Mutex::default() };
+        let mut retry = Retry::new(Duration::from_secs(5), &Random::system());
+        assert_eq!(retry.until_settled(&mut step).await, end);
+        assert_eq!(*step.log.lock(), log);
+    }
+
+    #[tokio::test]
+    async fn a_step_is_sent_until_its_outcome_is_known() {
+        let lost = || Err(StoreError::Unknown("lost".into()));
+        check_settled(vec![Err(away()), Ok("done")], vec![], Ok("done"), &["send", "send"]).await;
+        check_settled(vec![lost()], vec![Ok(true)], Ok("seen"), &["send", "look"]).await;
+        let again = ["send", "look", "send"];
+        check_settled(vec![lost(), Ok("done")], vec![Ok(false)], Ok("done"), &again).await;
+        check_settled(vec![lost(), Ok("done")], vec![Err(away())], Ok("done"), &again).await;
+        let closed = || Err(StoreError::Closed);
+        check_settled(vec![closed()], vec![], closed(), &["send"]).await;
+        let looked = vec![Err(StoreError::Closed)];
+        check_settled(vec![lost()], looked, closed(), &["send", "look"]).await;
     }
 }

@@ -19,6 +19,7 @@
 //! Everything else may be called from anywhere, at any time.
 
 mod ahead;
+mod confirm;
 mod death;
 mod pipeline;
 mod preload;
@@ -40,13 +41,14 @@ use tokio::sync::Notify;
 
 use crate::cache::CacheGroup;
 use crate::cause::{Cause, PrepareError, ReadError, SealError};
-use crate::depot::Depot;
 use crate::error::{StoreError, StoreFailure};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, Digest, PageCount, Pgno, Txid};
 use crate::limits::{DepotLimits, PageShare, SessionLimits};
 use crate::page::PageBytes;
+use crate::parts::Parts;
 use crate::reason::Reason;
+use crate::retry::Retry;
 use crate::source::LargePages;
 use ahead::Ahead;
 use death::Death;
@@ -75,8 +77,8 @@ pub struct Session {
 }
 
 /// What all clones of a session and its pump share.
-pub(crate) struct Shared {
-    depot: Arc<Depot>,
+struct Shared {
+    parts: Arc<Parts>,
     actor: ActorId,
     fence: Fence,
     component: Digest,
@@ -104,15 +106,15 @@ pub(crate) struct Shared {
 impl Session {
     /// The session of a head that the caller has just come to own.
     pub(crate) fn open(
-        depot: &Arc<Depot>,
+        parts: &Arc<Parts>,
         actor: &ActorId,
         component: Digest,
         head: &Head,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
-                cache: depot.cache().open(head),
-                depot: Arc::clone(depot),
+                cache: parts.cache.open(head),
+                parts: Arc::clone(parts),
                 actor: actor.clone(),
                 ahead: Mutex::default(),
                 fence: head.fence,
@@ -158,7 +160,7 @@ impl Session {
     /// call counts, and belongs before the database is opened.
     pub fn narrow(&self, limits: SessionLimits) {
         // A second call changes nothing: limits that somebody has read must not move.
-        let _ = self.shared.narrowed.set(limits.within(self.shared.depot.limits()));
+        let _ = self.shared.narrowed.set(limits.within(&self.shared.parts.limits));
         if let Some(share) = limits.share {
             let _ = self.shared.share.set(share);
         }
@@ -293,7 +295,7 @@ impl Session {
     /// A mismatch kills the session. `Unconfirmed`: the store did not answer within the step
     /// deadline; the session lives.
     pub async fn confirm(&self) -> Result<(), Cause> {
-        crate::confirm::confirm(&self.shared).await
+        self.shared.confirm().await
     }
 
     /// Waits for the pipeline, then ends the generation in the store and hands `snapshot` over.
@@ -306,14 +308,14 @@ impl Session {
     }
 
     /// [`Session::seal`] without a snapshot, which appoints the next generation in the same step.
-    /// [`Depot::inherit`] begins it from the head that this returns, unless the store has sealed
+    /// [`crate::Depot::inherit`] begins it from the head that this returns, unless the store has sealed
     /// without an heir: see [`Head::is_heir`].
     ///
     /// # Errors
     /// As [`Session::seal`].
     pub async fn seal_for_heir(&self) -> Result<Head, SealError> {
         // Without randomness the next generation is won by a takeover, as ever.
-        let heir = self.shared.depot.random().token().ok();
+        let heir = self.shared.parts.random.token().ok();
         seal::seal(&self.shared, None, heir).await
     }
 
@@ -357,34 +359,19 @@ impl fmt::Debug for Session {
 }
 
 impl Shared {
-    /// The fence that every step carries.
-    pub(crate) fn fence(&self) -> Fence {
-        self.fence
-    }
-
     /// What it keeps to.
-    pub(crate) fn limits(&self) -> &DepotLimits {
-        self.narrowed.get().unwrap_or_else(|| self.depot.limits())
+    fn limits(&self) -> &DepotLimits {
+        self.narrowed.get().unwrap_or_else(|| &self.parts.limits)
     }
 
-    /// The depot it belongs to.
-    pub(crate) fn depot(&self) -> &Arc<Depot> {
-        &self.depot
-    }
-
-    /// How it ended.
-    pub(crate) fn death(&self) -> &Death {
-        &self.death
-    }
-
-    /// Tells that the session died; who waits looks again.
-    pub(crate) fn died(&self) -> &Notify {
-        &self.died
+    /// For a step that is sent from now on.
+    fn retry(&self) -> Retry {
+        Retry::new(self.limits().step_deadline, &self.parts.random)
     }
 
     /// Records a cause, the first one for ever, logs what is news, and wakes everyone who waits.
     /// `during` names what found it.
-    pub(crate) fn die(&self, cause: Cause, during: &str) {
+    fn die(&self, cause: Cause, during: &str) {
         let fatal = cause.is_fatal();
         let news = self.death.set(cause);
         if fatal {

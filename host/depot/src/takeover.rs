@@ -21,11 +21,12 @@ use std::sync::Arc;
 
 use crate::broken::{self, Variant};
 use crate::cause::OpenError;
-use crate::depot::{Depot, HandedOver, Opened};
 use crate::error::StoreError;
-use crate::fence::{Head, Origin};
+use crate::fence::{Fence, Head, Origin, Standing};
 use crate::id::{Digest, Generation};
-use crate::retry::{Retry, is_transient};
+use crate::opened::{HandedOver, Opened};
+use crate::parts::Parts;
+use crate::retry::{Asking, Retry, Settle, Unseen};
 use crate::session::Session;
 use crate::store::{ActorState, PreviousEnd, Snapshot, TakenOver, TakeoverStep, Wanted};
 
@@ -47,9 +48,9 @@ pub(crate) enum Won {
     Learned(Head),
 }
 
-/// See [`Depot::take_over`].
+/// See [`crate::Depot::take_over`].
 pub(crate) async fn take_over(
-    depot: &Arc<Depot>,
+    parts: &Arc<Parts>,
     state: &ActorState,
     component: Digest,
     previous_end: PreviousEnd,
@@ -62,12 +63,12 @@ pub(crate) async fn take_over(
         (Wanted::Present, Origin::Native | Origin::Imported) => {}
     }
     let replaced = state.head.fence.generation;
-    let mut step = new_step(depot, state, component, previous_end, false)?;
-    let mut retry = Retry::new(depot.limits().step_deadline, depot.random());
+    let mut step = new_step(parts, state, component, previous_end, false)?;
+    let mut retry = parts.retry();
     loop {
-        match settle(depot, &step, &mut retry).await? {
+        match settle(parts, &step, &mut retry).await? {
             Won::Answered { head, restarts, snapshot, leftovers } => {
-                let session = Session::open(depot, &state.row.actor, component, &head);
+                let session = Session::open(parts, &state.row.actor, component, &head);
                 session.preload().await;
                 if leftovers {
                     session.collect_leftovers();
@@ -83,7 +84,7 @@ pub(crate) async fn take_over(
             // ourselves brings them again, and cannot harm anyone: what it expects is our token.
             Won::Learned(head) => {
                 step.replaces = (head.fence.generation, head.fence.token);
-                step.token = depot.random().token().map_err(OpenError::Store)?;
+                step.token = parts.random.token().map_err(OpenError::Store)?;
                 step.previous_end = PreviousEnd::Neutral;
             }
         }
@@ -92,7 +93,7 @@ pub(crate) async fn take_over(
 
 /// The step that replaces the owner which `state` names.
 pub(crate) fn new_step(
-    depot: &Depot,
+    parts: &Parts,
     state: &ActorState,
     component: Digest,
     previous_end: PreviousEnd,
@@ -102,8 +103,8 @@ pub(crate) fn new_step(
         actor: state.row.actor.clone(),
         db: state.head.fence.db,
         replaces: (state.head.fence.generation, state.head.fence.token),
-        token: depot.random().token().map_err(OpenError::Store)?,
-        owner: depot.node(),
+        token: parts.random.token().map_err(OpenError::Store)?,
+        owner: parts.node,
         component,
         previous_end,
         destroying,
@@ -112,39 +113,67 @@ pub(crate) fn new_step(
 
 /// Sends `step` until it is won or lost.
 pub(crate) async fn settle(
-    depot: &Depot,
+    parts: &Parts,
     step: &TakeoverStep,
     retry: &mut Retry,
 ) -> Result<Won, OpenError> {
-    loop {
-        let mut error = match retry.ask(depot.store().take_over(step.clone())).await {
-            Ok(TakenOver::Owned { head, restarts, snapshot, leftovers }) => {
-                debug_assert!(matches!(whose(step, &head), Whose::Ours), "{head:?}");
-                return Ok(Won::Answered { head, restarts, snapshot, leftovers });
-            }
-            Ok(TakenOver::Moved(head)) => match whose(step, &head) {
-                Whose::Ours => return Ok(Won::Learned(head)),
-                Whose::Theirs => return Err(superseded(step, head)),
-                Whose::StillReplaced => StoreError::Unavailable("refused, head unmoved".into()),
-            },
-            Err(StoreError::DatabaseMissing(db)) => return Err(OpenError::DatabaseMissing(db)),
-            Err(error) if is_transient(&error) => error,
-            Err(error) => return Err(OpenError::Store(error)),
-        };
-        if matches!(error, StoreError::Unknown(_)) {
-            match retry.ask(depot.store().actor(&step.actor)).await {
-                Ok(None) => return Err(OpenError::DatabaseMissing(step.db)),
-                Ok(Some(state)) => match whose(step, &state.head) {
-                    Whose::Ours => return Ok(Won::Learned(state.head)),
-                    Whose::Theirs => return Err(superseded(step, state.head)),
-                    Whose::StillReplaced => {}
-                },
-                Err(actor_error) => error = actor_error,
-            }
+    retry.until_settled(&mut Attempt { parts, step }).await
+}
+
+struct Attempt<'a> {
+    parts: &'a Parts,
+    step: &'a TakeoverStep,
+}
+
+impl Attempt<'_> {
+    /// The end that a head shows which the store has not made for this send.
+    fn learned(&self, head: Head) -> Option<Result<Won, OpenError>> {
+        match whose(self.step, &head) {
+            Whose::Ours => Some(Ok(Won::Learned(head))),
+            Whose::Theirs => Some(Err(superseded(self.step, head))),
+            Whose::StillReplaced => None,
         }
-        if !retry.pause().await {
-            return Err(OpenError::Store(error));
+    }
+}
+
+impl Settle for Attempt<'_> {
+    type Answer = TakenOver;
+    type Seen = Option<ActorState>;
+    type End = Result<Won, OpenError>;
+    const UNSEEN: Unseen = Unseen::Send;
+
+    fn send(&mut self) -> Asking<'_, TakenOver> {
+        self.parts.store.take_over(self.step.clone())
+    }
+
+    fn answered(&mut self, answer: TakenOver) -> Result<Self::End, StoreError> {
+        match answer {
+            TakenOver::Owned { head, restarts, snapshot, leftovers } => {
+                debug_assert!(matches!(whose(self.step, &head), Whose::Ours), "{head:?}");
+                Ok(Ok(Won::Answered { head, restarts, snapshot, leftovers }))
+            }
+            TakenOver::Moved(head) => self
+                .learned(head)
+                .ok_or_else(|| StoreError::Unavailable("refused, head unmoved".into())),
         }
+    }
+
+    fn look(&self) -> Asking<'_, Option<ActorState>> {
+        self.parts.store.actor(&self.step.actor)
+    }
+
+    fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {
+        match seen {
+            None => Some(Err(OpenError::DatabaseMissing(self.step.db))),
+            Some(state) => self.learned(state.head),
+        }
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err(match error {
+            StoreError::DatabaseMissing(db) => OpenError::DatabaseMissing(db),
+            error => OpenError::Store(error),
+        })
     }
 }
 
@@ -156,18 +185,19 @@ enum Whose {
 }
 
 fn whose(step: &TakeoverStep, head: &Head) -> Whose {
-    let owner = (head.fence.generation, head.fence.token);
-    let ours = if broken::is_off(Variant::Token) {
-        head.fence.generation == step.replaces.0.next()
+    let (generation, token) = step.replaces;
+    let is_ours = if broken::is_off(Variant::Token) {
+        head.fence.db == step.db && head.fence.generation == generation.next()
     } else {
-        head.fence.token == step.token
+        head.is_made_by(step.db, step.token)
     };
-    if head.fence.db == step.db && ours {
-        Whose::Ours
-    } else if head.fence.db == step.db && owner == step.replaces {
-        Whose::StillReplaced
-    } else {
-        Whose::Theirs
+    match head.check(&Fence { db: step.db, generation, token }, head.txid) {
+        _ if is_ours => Whose::Ours,
+        Standing::Replaced(_) => Whose::Theirs,
+        // A seal takes nothing from an attempt that was to replace its owner.
+        Standing::Current | Standing::Ahead(_) | Standing::Behind(_) | Standing::Sealed(_) => {
+            Whose::StillReplaced
+        }
     }
 }
 

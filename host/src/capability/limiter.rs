@@ -10,13 +10,12 @@ use async_trait::async_trait;
 use stockade_vfs::memory::Grains;
 use wasmtime::ResourceLimiterAsync;
 
+use crate::engine::MEMORIES_MAX;
 use crate::limits::{Limits, TrapLimit};
 use crate::memory::{GuestMemory, LINEAR_GRAIN_BYTES, Part};
 
 /// Core instances of one component: adapters and shims count as well.
 const INSTANCES_MAX: usize = 1_000;
-/// Linear memories of one component.
-const MEMORIES_MAX: usize = 64;
 /// Tables of one component.
 const TABLES_MAX: usize = 256;
 
@@ -166,7 +165,7 @@ impl ResourceLimiterAsync for Limiter {
     }
 
     fn memories(&self) -> usize {
-        MEMORIES_MAX
+        MEMORIES_MAX as usize
     }
 }
 

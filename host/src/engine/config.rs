@@ -29,7 +29,7 @@ const _: () =
     assert!(FIBER_STACK_BYTES - WASM_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
 /// Linear memories of one instance. 4: a component made of several has one each.
-pub(super) const MEMORIES_MAX: u32 = 4;
+pub(crate) const MEMORIES_MAX: u32 = 4;
 
 /// Tables of one instance. 16: a module and its adapters have two or three.
 const TABLES_MAX: u32 = 16;

@@ -39,6 +39,7 @@ use stockade_depot::Digest;
 
 pub use awake::{AwakeCap, MAPS_PER_ACTOR};
 pub use component::{Component, Origin};
+pub(crate) use config::MEMORIES_MAX;
 pub use config::{EngineConfig, Pool};
 pub use error::{ComponentError, EngineError};
 pub use lifecycle::{Lifecycle, LifecycleError};

@@ -8,7 +8,7 @@ use serde_json::json;
 use stockade::error::{Code, Retry, Verdict};
 use stockade::host::SqlRequest;
 use stockade::{ActorId, Arguments, CallError};
-use stockade_depot::Store;
+use stockade_depot::store::Ownership;
 use stockade_depot::store::embedded::connection;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};

@@ -8,7 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use stockade::Fault;
 use stockade::fault::FaultingStore;
-use stockade_depot::store::{CommitStep, PreviousEnd, SealStep, StageStep, Store, TakeoverStep};
+use stockade_depot::store::{
+    CommitStep, Directory, Import, Ownership, Pages, PreviousEnd, SealStep, StageStep, Store,
+    TakeoverStep,
+};
 use stockade_depot::{
     ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno, Shard,
     StageId, StoreError, Token, Txid,

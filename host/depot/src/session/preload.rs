@@ -16,7 +16,7 @@ use crate::store::{PagesRead, READ_PAGES_MAX};
 impl Shared {
     /// See [`crate::Session::preload`].
     pub(super) async fn preload(&self) {
-        if !self.depot.store().reads_are_remote() {
+        if !self.parts.store.reads_are_remote() {
             return;
         }
         let limits = self.limits();
@@ -31,8 +31,8 @@ impl Shared {
         if wanted.is_empty() {
             return;
         }
-        let mut once = Retry::new(limits.preload_deadline, self.depot.random());
-        match once.ask(self.depot.store().read(self.fence, at, &wanted)).await {
+        let mut once = Retry::new(limits.preload_deadline, &self.parts.random);
+        match once.ask(self.parts.store.read(self.fence, at, &wanted)).await {
             Ok(read) => self.keep(read, at, &wanted),
             Err(StoreError::Fenced(mismatch)) => self.die(Cause::Fenced(mismatch), "preload"),
             Err(StoreError::DatabaseMissing(db)) => self.die(Cause::Gone(db), "preload"),

@@ -54,10 +54,10 @@ impl Shared {
 
     /// Waits as long as the pipeline gets on.
     fn wait_for(&self, ready: impl Fn() -> bool + Send + Sync) -> Result<(), PrepareError> {
-        let _place = self.depot.parking().enter().ok_or(PrepareError::Overloaded)?;
+        let _place = self.parts.parking.enter().ok_or(PrepareError::Overloaded)?;
         let interrupts = self.interrupts();
         let mut outcome = Err(PrepareError::Unavailable);
-        self.depot.parker().park(Box::pin(async {
+        self.parts.parker.park(Box::pin(async {
             outcome = tokio::select! {
                 biased;
                 end = self.wait_ended(interrupts) => Err(end.map_or(

@@ -13,10 +13,10 @@ use super::Shared;
 use super::pipeline::{Large, LargeCommit, Taken, Written, finish_step};
 use super::verdict::StepEnd;
 use crate::cause::{Cause, Verdict};
+use crate::eager;
 use crate::error::{Limit, StoreError};
 use crate::id::PageCount;
 use crate::parallel::INLINE_PAGES_MAX;
-use crate::retry::Retry;
 use crate::store::{Collected, CommitStep, Durable};
 use crate::tally::change;
 
@@ -54,9 +54,9 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
     if is_small {
         // The thread that publishes sends it, so that the store works on it while the guest goes
         // on: a task may get no thread until the guest is done.
-        shared.depot.run_from_here(pumping);
+        eager::run(&shared.parts.runtime, pumping);
     } else {
-        shared.depot.runtime().spawn(pumping);
+        shared.parts.runtime.spawn(pumping);
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn collect_leftovers(shared: &Arc<Shared>) {
         !std::mem::replace(&mut pipeline.pumping, true)
     };
     if start {
-        shared.depot.runtime().spawn(pump(Arc::clone(shared)));
+        shared.parts.runtime.spawn(pump(Arc::clone(shared)));
     }
 }
 
@@ -135,7 +135,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
         let taken = if shared.death.is_fatal() {
             None
         } else {
-            pipeline.take_step(shared.fence, shared.depot.node())
+            pipeline.take_step(shared.fence, shared.parts.node)
         };
         let collects = pipeline.leftovers && !pipeline.sealing && !shared.death.is_dead();
         pipeline.pumping = taken.is_some() || collects;
@@ -153,7 +153,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
     if step.pages.len() <= INLINE_PAGES_MAX {
         return Some(Work::Commit(finish_step(step, chain)));
     }
-    let hashing = shared.depot.runtime().spawn_blocking(move || finish_step(step, chain));
+    let hashing = shared.parts.runtime.spawn_blocking(move || finish_step(step, chain));
     let hashed = hashing.await;
     Some(Work::Commit(
         hashed.expect("BUG: the runtime ends after its tasks, and hashing cannot panic"),
@@ -163,8 +163,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
 /// One step of deleting what large commits of earlier generations left behind. Whatever a failure
 /// leaves is for the next generation, except that a lost fence is news.
 async fn collect(shared: &Shared) {
-    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
-    let answer = retry.ask(shared.depot.store().collect_stages(shared.fence)).await;
+    let answer = shared.retry().ask(shared.parts.store.collect_stages(shared.fence)).await;
     shared.pipeline.lock().leftovers = matches!(answer, Ok(Collected { more: true, .. }));
     match answer {
         Ok(Collected { rows: 0, .. }) => {}
@@ -186,7 +185,7 @@ async fn settle_step(shared: &Arc<Shared>, step: &Arc<CommitStep>) -> StepEnd {
         let (shared, step) = (Arc::clone(shared), Arc::clone(step));
         Box::new(move || durable(&shared, &step, None))
     };
-    shared.settle_step(step, tell).await
+    shared.settle_step(step, &tell).await
 }
 
 /// The step in flight is durable: from whoever knows it first. For others, and if it was judged

@@ -106,10 +106,10 @@ impl Shared {
 
     /// Asks the store. An answer that is there at once costs no parking.
     fn fetch(&self, pages: &[Pgno], at: Txid) -> Result<Answer, ReadError> {
-        let mut first = self.depot.store().read(self.fence, at, pages);
+        let mut first = self.parts.store.read(self.fence, at, pages);
         let answer = {
             // A store on the network needs its runtime, whatever thread SQLite runs on.
-            let _runtime = self.depot.runtime().enter();
+            let _runtime = self.parts.runtime.enter();
             first.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         };
         match answer {
@@ -129,18 +129,16 @@ impl Shared {
         pages: &[Pgno],
         at: Txid,
     ) -> Result<Answer, ReadError> {
-        let _place = self.depot.parking().enter().ok_or(ReadError::Overloaded)?;
+        let _place = self.parts.parking.enter().ok_or(ReadError::Overloaded)?;
         let asking = async {
-            let mut retry = Retry::new(self.limits().read_deadline, self.depot.random());
-            let mut answer = retry.ask(first).await;
-            while answer.as_ref().is_err_and(is_transient) && retry.pause().await {
-                answer = retry.ask(self.depot.store().read(self.fence, at, pages)).await;
-            }
-            answer
+            let mut retry = Retry::new(self.limits().read_deadline, &self.parts.random);
+            let (store, mut first) = (&self.parts.store, Some(first));
+            let again = || store.read(self.fence, at, pages);
+            retry.until_answered(|| first.take().unwrap_or_else(again)).await
         };
         let mut outcome = Err(ReadError::Interrupted);
         let interrupts = self.interrupts();
-        self.depot.parker().park(Box::pin(async {
+        self.parts.parker.park(Box::pin(async {
             outcome = tokio::select! {
                 biased;
                 end = self.wait_ended(interrupts) => Err(end.map_or(

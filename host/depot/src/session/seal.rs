@@ -3,19 +3,19 @@
 //! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
 //! since nobody else has the token, and so is one with the token of our heir; ours and not sealed
 //! is sent again; anything else is fenced, and if a send may have been applied, nobody knows whether
-//! the snapshot was handed over.
+//! the snapshot was handed over. Nor does anybody once the head is gone.
 //!
 //! Rule of `docs/protocol.md`: D5.
 
 use super::Shared;
-use super::verdict::{may_be_applied, mismatch};
+use super::verdict::may_be_applied;
 use crate::broken::{self, Variant};
 use crate::cause::{Cause, SealError, Verdict};
 use crate::error::StoreError;
-use crate::fence::{Fence, Head};
+use crate::fence::{Head, Standing};
 use crate::id::{Generation, Token};
-use crate::retry::{Retry, is_transient};
-use crate::store::SealStep;
+use crate::retry::{Asking, Settle, is_transient};
+use crate::store::{CommitRow, SealStep};
 
 /// See [`crate::Session::seal`] and [`crate::Session::seal_for_heir`].
 pub(super) async fn seal(
@@ -37,7 +37,8 @@ pub(super) async fn seal(
         component: shared.component,
         heir,
     };
-    match settle(shared, &step).await {
+    let mut sending = Sending { shared, step, in_doubt: false };
+    match shared.retry().until_settled(&mut sending).await {
         Ok(head) => {
             shared.die(Cause::Sealed, "seal");
             Ok(head)
@@ -88,48 +89,62 @@ async fn drain(shared: &Shared) -> Result<(), SealError> {
     }
 }
 
-async fn settle(shared: &Shared, step: &SealStep) -> Result<Head, (Verdict, StoreError)> {
-    let store = shared.depot.store();
-    let mut retry = Retry::new(shared.limits().step_deadline, shared.depot.random());
-    let mut sent_before = false;
-    let mut in_doubt = false;
-    loop {
-        let mut error = match retry.ask(store.seal(step.clone())).await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
-        };
-        in_doubt |= may_be_applied(&error) || names_heir(step, &error);
-        let refused = !is_transient(&error);
-        if in_doubt || (sent_before && refused) {
-            match retry.ask(store.verdict(step.fence.db, step.base)).await {
-                Ok((Some(head), _)) if is_sealed_by(step, &head) => return Ok(head),
-                Ok((Some(head), _)) => match mismatch(step.fence, step.base, &head) {
-                    // A seal leaves no row: once the next owner has come, nobody can tell whether
-                    // ours was there before.
-                    Some(mismatch) => {
-                        return Err((verdict(in_doubt), StoreError::Fenced(mismatch)));
-                    }
-                    None if refused && !matches!(error, StoreError::Fenced(_)) => {
-                        return Err((verdict(in_doubt), error));
-                    }
-                    None => {}
-                },
-                Ok((None, _)) => {
-                    let missing = StoreError::DatabaseMissing(step.fence.db);
-                    return Err((Verdict::NotCommitted, missing));
-                }
-                Err(verdict_error) if !is_transient(&verdict_error) => {
-                    return Err((verdict(in_doubt), verdict_error));
-                }
-                Err(verdict_error) => error = verdict_error,
-            }
-        } else if refused {
-            return Err((verdict(in_doubt), error));
-        }
-        sent_before = true;
-        if !retry.pause().await {
-            return Err((verdict(in_doubt), error));
-        }
+struct Sending<'a> {
+    shared: &'a Shared,
+    step: SealStep,
+    /// A send may have been applied, or may still be on its way.
+    in_doubt: bool,
+}
+
+impl Settle for Sending<'_> {
+    type Answer = Head;
+    type Seen = (Option<Head>, Option<CommitRow>);
+    type End = Result<Head, (Verdict, StoreError)>;
+
+    fn send(&mut self) -> Asking<'_, Head> {
+        self.shared.parts.store.seal(self.step.clone())
+    }
+
+    fn answered(&mut self, head: Head) -> Result<Self::End, StoreError> {
+        Ok(Ok(head))
+    }
+
+    fn is_open(&mut self, error: &StoreError, sent_before: bool) -> bool {
+        self.in_doubt |= may_be_applied(error) || names_heir(&self.step, error);
+        self.in_doubt || (sent_before && !is_transient(error))
+    }
+
+    fn look(&self) -> Asking<'_, Self::Seen> {
+        self.shared.parts.store.verdict(self.step.fence.db, self.step.base)
+    }
+
+    fn seen(&mut self, (head, _): Self::Seen, _: &StoreError) -> Option<Self::End> {
+        judge(&self.step, head, self.in_doubt)
+    }
+
+    fn given_up(&mut self, error: StoreError) -> Self::End {
+        Err((verdict(self.in_doubt), error))
+    }
+}
+
+/// What the head says about a seal that was sent; `None`: it is still the owner's.
+fn judge(
+    step: &SealStep,
+    head: Option<Head>,
+    in_doubt: bool,
+) -> Option<Result<Head, (Verdict, StoreError)>> {
+    let Some(head) = head else {
+        // The snapshot went with the head: whether it was handed over cannot be told any more.
+        return Some(Err((Verdict::Indeterminate, StoreError::DatabaseMissing(step.fence.db))));
+    };
+    match head.check(&step.fence, step.base) {
+        // Nobody else has either token.
+        Standing::Sealed(_) => Some(Ok(head)),
+        Standing::Replaced(_) if is_of_heir(step, &head) => Some(Ok(head)),
+        // A seal leaves no row: once the next owner has come, nobody can tell whether this one
+        // was there before.
+        Standing::Replaced(mismatch) => Some(Err((verdict(in_doubt), mismatch.into()))),
+        Standing::Current | Standing::Ahead(_) | Standing::Behind(_) => None,
     }
 }
 
@@ -138,10 +153,9 @@ fn heir_of(step: &SealStep) -> Option<(Generation, Token)> {
     step.heir.map(|token| (step.fence.generation.next(), token))
 }
 
-/// Whether a head is as this step leaves it. Nobody else has either token.
-fn is_sealed_by(step: &SealStep, head: &Head) -> bool {
-    let Fence { generation, token, .. } = head.fence;
-    (head.fence == step.fence && head.sealed) || Some((generation, token)) == heir_of(step)
+/// Whether a head is the heir's that this step appoints.
+fn is_of_heir(step: &SealStep, head: &Head) -> bool {
+    step.heir.is_some_and(|token| head.is_made_by(step.fence.db, token))
 }
 
 /// Whether the step was refused because a copy of it was applied.
@@ -151,4 +165,66 @@ fn names_heir(step: &SealStep, error: &StoreError) -> bool {
 
 fn verdict(in_doubt: bool) -> Verdict {
     if in_doubt { Verdict::Indeterminate } else { Verdict::NotCommitted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Start;
+    use crate::fence::{Fence, Origin};
+    use crate::id::{DbId, Digest, NameHash, NodeSession, PageCount, Shard, Txid};
+
+    fn step() -> SealStep {
+        let db = DbId::new(Shard(0), [1; 15]);
+        SealStep {
+            fence: Fence { db, generation: Generation(3), token: Token([7; 16]) },
+            base: Txid(5),
+            snapshot: None,
+            component: Digest([4; 32]),
+            heir: Some(Token([8; 16])),
+        }
+    }
+
+    fn head(generation: u64, token: u8, sealed: bool) -> Head {
+        let fence = Fence {
+            db: step().fence.db,
+            generation: Generation(generation),
+            token: Token([token; 16]),
+        };
+        Head {
+            fence,
+            owner: NodeSession([9; 16]),
+            txid: Txid(5),
+            page_count: PageCount(1),
+            chain: [0; 32],
+            sealed,
+            origin: Origin::Native,
+            floor: Txid(0),
+            base: None,
+            name: NameHash([0; 16]),
+            start: Start::Name,
+        }
+    }
+
+    fn check(head: Option<Head>, in_doubt: bool) -> Option<Result<(), Verdict>> {
+        let end = judge(&step(), head, in_doubt)?;
+        Some(end.map(|_| ()).map_err(|(verdict, _)| verdict))
+    }
+
+    #[test]
+    fn a_seal_of_a_database_that_is_gone_stays_in_doubt() {
+        for in_doubt in [false, true] {
+            assert_eq!(check(None, in_doubt), Some(Err(Verdict::Indeterminate)));
+        }
+    }
+
+    #[test]
+    fn the_head_settles_a_seal() {
+        assert_eq!(check(Some(head(3, 7, false)), true), None, "still the owner's");
+        assert_eq!(check(Some(head(3, 7, true)), true), Some(Ok(())), "sealed by this step");
+        assert_eq!(check(Some(head(4, 8, false)), true), Some(Ok(())), "the heir's");
+        let another = || Some(head(4, 9, false));
+        assert_eq!(check(another(), true), Some(Err(Verdict::Indeterminate)));
+        assert_eq!(check(another(), false), Some(Err(Verdict::NotCommitted)));
+    }
 }

@@ -23,7 +23,6 @@ use crate::error::StoreError;
 use crate::id::Pgno;
 use crate::page::PageBytes;
 use crate::parallel::INLINE_PAGES_MAX;
-use crate::retry::{Retry, is_transient};
 use crate::store::{CommitStep, StageStep, Staged};
 
 /// Pages of one step.
@@ -39,7 +38,7 @@ impl Shared {
     pub(super) async fn settle_large(&self, commit: &LargeCommit) -> (CommitStep, StepEnd) {
         let mut step = CommitStep {
             fence: commit.fence,
-            owner: self.depot.node(),
+            owner: self.parts.node,
             base: commit.base,
             page_count: commit.page_count,
             pages: Vec::new(),
@@ -48,7 +47,7 @@ impl Shared {
             content: [0; 32],
         };
         let end = match self.stage_all(commit, &mut step).await {
-            Ok(()) => self.settle_step(&step, || Box::new(|| ())).await,
+            Ok(()) => self.settle_step(&step, &|| Box::new(|| ())).await,
             Err(error) => StepEnd::Lost(Verdict::NotCommitted, error),
         };
         step.pages = Vec::new();
@@ -61,7 +60,7 @@ impl Shared {
         commit: &LargeCommit,
         step: &mut CommitStep,
     ) -> Result<(), StoreError> {
-        let stage = self.depot.random().stage()?;
+        let stage = self.parts.random.stage()?;
         let (db, generation) = (commit.fence.db, commit.fence.generation);
         let mut content = Content::new(db, generation, commit.base.next(), commit.page_count);
         let size = self.limits().step_pages_max();
@@ -114,22 +113,14 @@ impl Shared {
         if to - from <= INLINE_PAGES_MAX {
             return read();
         }
-        let reading = self.depot.runtime().spawn_blocking(read);
+        let reading = self.parts.runtime.spawn_blocking(read);
         reading.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 
     /// Sends one chunk until the store has it. It may arrive twice: the store writes it once.
     async fn send_chunk(&self, step: &StageStep) -> Result<(), StoreError> {
-        let store = self.depot.store();
-        let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
-        loop {
-            let Err(error) = retry.ask(store.stage(step.clone())).await else {
-                return Ok(());
-            };
-            if !is_transient(&error) || self.death.is_fatal() || !retry.pause().await {
-                return Err(error);
-            }
-        }
+        let send = || self.parts.store.stage(step.clone());
+        self.retry().until_answered_while(|| !self.death.is_fatal(), send).await
     }
 }
 

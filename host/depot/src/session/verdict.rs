@@ -22,10 +22,9 @@ use super::Shared;
 use crate::broken::{self, Variant};
 use crate::cause::Verdict;
 use crate::error::{HeadFenceMismatch, StoreError};
-use crate::fence::{Fence, Head};
-use crate::id::Txid;
-use crate::retry::{Retry, is_transient};
-use crate::store::{CommitRow, CommitStep, Durable, Store};
+use crate::fence::{Head, Standing};
+use crate::retry::{Asking, Settle, Unseen, is_transient};
+use crate::store::{CommitRow, CommitStep, Durable};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -38,56 +37,61 @@ pub(super) enum StepEnd {
     Lost(Verdict, StoreError),
 }
 
-/// What head and commit row say about a step that was sent.
-#[derive(Debug)]
-enum Settled {
-    End(StepEnd),
-    /// The head is what the step expects.
-    SendAgain,
-}
-
 impl Shared {
     /// Sends `step` until there is a verdict. `tell` makes what the store may call sooner, once for
     /// each time that the step is sent.
     pub(super) async fn settle_step(
         &self,
         step: &CommitStep,
-        tell: impl Fn() -> Durable,
+        tell: &(dyn Fn() -> Durable + Sync),
     ) -> StepEnd {
-        let store = self.depot.store().as_ref();
-        let mut retry = Retry::new(self.limits().step_deadline, self.depot.random());
-        let mut sent_before = false;
-        // Set once a send may have been applied, or may still be on its way.
-        let mut in_doubt = false;
-        loop {
-            let mut error = match retry.ask(store.commit_and_tell(step.clone(), tell())).await {
-                Ok(()) => return StepEnd::Durable,
-                Err(error) => error,
-            };
-            in_doubt |= may_be_applied(&error);
-            let refused = !is_transient(&error);
-            if in_doubt || (sent_before && refused) {
-                match ask_verdict(store, step, &mut retry).await {
-                    Ok(Settled::End(end)) => return end,
-                    // A limit or a closed store refuses the next send as well.
-                    Ok(Settled::SendAgain) if refused && !is_fenced(&error) => {
-                        return lost(in_doubt, error);
-                    }
-                    Ok(Settled::SendAgain) => {}
-                    Err(verdict_error) if !is_transient(&verdict_error) => {
-                        return lost(in_doubt, verdict_error);
-                    }
-                    Err(verdict_error) => error = verdict_error,
-                }
-            } else if refused {
-                return lost(in_doubt, error);
-            }
-            sent_before = true;
-            // A session that is dead for good sends nothing again: it may only ask.
-            if self.death.is_fatal() || !retry.pause().await {
-                return lost(in_doubt, error);
-            }
-        }
+        let mut sending = Sending { shared: self, step, tell, in_doubt: false };
+        self.retry().until_settled(&mut sending).await
+    }
+}
+
+struct Sending<'a> {
+    shared: &'a Shared,
+    step: &'a CommitStep,
+    tell: &'a (dyn Fn() -> Durable + Sync),
+    /// A send may have been applied, or may still be on its way.
+    in_doubt: bool,
+}
+
+impl Settle for Sending<'_> {
+    type Answer = ();
+    type Seen = (Option<Head>, Option<CommitRow>);
+    type End = StepEnd;
+    const UNSEEN: Unseen = Unseen::Look;
+
+    fn send(&mut self) -> Asking<'_, ()> {
+        self.shared.parts.store.commit_and_tell(self.step.clone(), (self.tell)())
+    }
+
+    fn answered(&mut self, (): ()) -> Result<StepEnd, StoreError> {
+        Ok(StepEnd::Durable)
+    }
+
+    fn is_open(&mut self, error: &StoreError, sent_before: bool) -> bool {
+        self.in_doubt |= may_be_applied(error);
+        self.in_doubt || (sent_before && !is_transient(error))
+    }
+
+    fn look(&self) -> Asking<'_, Self::Seen> {
+        self.shared.parts.store.verdict(self.step.fence.db, self.step.base.next())
+    }
+
+    fn seen(&mut self, (head, row): Self::Seen, _: &StoreError) -> Option<StepEnd> {
+        judge(self.step, head, row)
+    }
+
+    /// A session that is dead for good sends nothing again: it may only ask.
+    fn may_send_again(&self) -> bool {
+        !self.shared.death.is_fatal()
+    }
+
+    fn given_up(&mut self, error: StoreError) -> StepEnd {
+        lost(self.in_doubt, error)
     }
 }
 
@@ -115,54 +119,31 @@ pub(super) fn may_be_applied(error: &StoreError) -> bool {
     }
 }
 
-fn is_fenced(error: &StoreError) -> bool {
-    matches!(error, StoreError::Fenced(_))
-}
-
-/// Reads the verdict, again and again while the store is away, until the deadline.
-async fn ask_verdict(
-    store: &dyn Store,
-    step: &CommitStep,
-    retry: &mut Retry,
-) -> Result<Settled, StoreError> {
-    loop {
-        match retry.ask(store.verdict(step.fence.db, step.base.next())).await {
-            Ok((head, row)) => return Ok(judge(step, head, row)),
-            Err(error) => {
-                if !is_transient(&error) || !retry.pause().await {
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settled {
+/// What head and commit row say about a step that was sent; `None`: the head is what it expects.
+fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Option<StepEnd> {
     let (db, txid) = (step.fence.db, step.base.next());
     let Some(head) = head else {
         // Head and rows went together: whether ours was among them cannot be told any more.
-        return Settled::End(lost(true, StoreError::DatabaseMissing(db)));
+        return Some(lost(true, StoreError::DatabaseMissing(db)));
     };
-    let mismatch = mismatch(step.fence, step.base, &head);
+    let standing = head.check(&step.fence, step.base);
     let ours = |row: &CommitRow| {
         row.txid == txid && row.generation == step.fence.generation && row.content == step.content
     };
     if row.as_ref().is_some_and(ours) && !broken::is_off(Variant::Resend) {
-        return Settled::End(match mismatch {
+        return Some(match standing.lost() {
             None => StepEnd::Durable,
             Some(mismatch) => StepEnd::DurableThenFenced(mismatch),
         });
     }
-    match mismatch {
-        // Asked so late that retention has passed it (a frozen process): no row says nothing.
-        Some(mismatch) if row.is_none() && txid < head.floor => {
-            Settled::End(lost(true, StoreError::Fenced(mismatch)))
+    match standing {
+        Standing::Current => None,
+        Standing::Sealed(mismatch) | Standing::Replaced(mismatch) => {
+            // Asked so late that retention has passed it (a frozen process): no row says nothing.
+            let in_doubt = row.is_none() && txid < head.floor;
+            Some(lost(in_doubt, StoreError::Fenced(mismatch)))
         }
-        Some(mismatch) => {
-            Settled::End(StepEnd::Lost(Verdict::NotCommitted, StoreError::Fenced(mismatch)))
-        }
-        None if head.txid == step.base => Settled::SendAgain,
-        None => Settled::End(StepEnd::Lost(
+        Standing::Ahead(_) | Standing::Behind(_) => Some(StepEnd::Lost(
             Verdict::NotCommitted,
             StoreError::Corrupt(format!(
                 "head of {db} is ours at txid {}, but commit {txid} is not",
@@ -172,24 +153,11 @@ fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Settl
     }
 }
 
-/// Why `head` is not the owner's with `fence`; `None` if it is.
-pub(super) fn mismatch(fence: Fence, txid: Txid, head: &Head) -> Option<HeadFenceMismatch> {
-    let actual = (head.fence.generation, head.fence.token);
-    let expected = (fence.generation, fence.token);
-    (actual != expected || head.sealed).then_some(HeadFenceMismatch {
-        db: fence.db,
-        expected,
-        expected_txid: txid,
-        actual,
-        actual_txid: head.txid,
-        sealed: head.sealed,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{DbId, Generation, NodeSession, PageCount, Shard, Token};
+    use crate::fence::Fence;
+    use crate::id::{DbId, Generation, NodeSession, PageCount, Shard, Token, Txid};
 
     fn step() -> CommitStep {
         let db = DbId::new(Shard(0), [1; 15]);
@@ -213,7 +181,7 @@ mod tests {
     #[test]
     fn a_commit_of_a_database_that_is_gone_stays_in_doubt() {
         let settled = judge(&step(), None, None);
-        let Settled::End(StepEnd::Lost(verdict, error)) = settled else { panic!("{settled:?}") };
+        let Some(StepEnd::Lost(verdict, error)) = settled else { panic!("{settled:?}") };
         assert_eq!(verdict, Verdict::Indeterminate);
         assert!(matches!(error, StoreError::DatabaseMissing(_)), "{error:?}");
     }
@@ -222,10 +190,10 @@ mod tests {
     #[test]
     fn an_own_head_that_moved_without_the_commit_is_damage() {
         let step = step();
-        assert!(matches!(judge(&step, Some(head(&step, 5)), None), Settled::SendAgain));
+        assert!(judge(&step, Some(head(&step, 5)), None).is_none());
         for txid in [4, 6, 7] {
             let settled = judge(&step, Some(head(&step, txid)), None);
-            let Settled::End(StepEnd::Lost(verdict, error)) = settled else { panic!("{txid}") };
+            let Some(StepEnd::Lost(verdict, error)) = settled else { panic!("{txid}") };
             assert_eq!(verdict, Verdict::NotCommitted);
             assert!(matches!(error, StoreError::Corrupt(_)), "{txid}: {error:?}");
         }

@@ -24,7 +24,7 @@ pub struct Checked {
     /// Parts that are done.
     pub done: u64,
     /// Parts in all. 0: this store has nothing to check, and lists its actors by
-    /// [`Store::actors`](super::Store::actors) only.
+    /// [`Directory::actors`](super::Directory::actors) only.
     pub total: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,

@@ -8,6 +8,7 @@
 //!                                                └─ nothing, a delay, a fault
 //! ```
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -16,58 +17,14 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::{
-    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, Counted, CreateStep, Created,
-    Destroyed, Emptied, History, Holder, Keep, KindRow, Look, NodeRow, PageVersion, PagesRead,
-    SealStep, StageStep, Store, Superseded, TakenOver, TakeoverStep,
+    ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
+    Created, Destroyed, Directory, Emptied, History, Holder, Import, Keep, KindRow, Look, NodeRow,
+    Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded, TakenOver,
+    TakeoverStep, VersionKey, Versions,
 };
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
-
-/// The methods of [`Store`] that ask the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each is named as its method")]
-pub enum Asked {
-    Create,
-    Actor,
-    TakeOver,
-    Confirm,
-    Seal,
-    Claim,
-    Read,
-    Stage,
-    CollectStages,
-    Commit,
-    Verdict,
-    ReadAt,
-    Commits,
-    CommitPages,
-    History,
-    RaiseFloor,
-    Superseded,
-    TrimPages,
-    TrimCommits,
-    Pin,
-    Unpin,
-    TakeOverImport,
-    EmptyImport,
-    FinishImport,
-    Actors,
-    Count,
-    Destroying,
-    Destroy,
-    RowsOf,
-    PutComponent,
-    Component,
-    PutKind,
-    Kind,
-    Kinds,
-    RemoveKind,
-    NodeBeat,
-    Nodes,
-    NodeGone,
-    Check,
-}
 
 /// What a step is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,21 +40,21 @@ pub struct About {
 }
 
 impl About {
-    fn all(asked: Asked) -> Self {
+    fn new(asked: Asked) -> Self {
         Self { asked, db: None, fence: None, txid: None }
     }
 
-    fn db(asked: Asked, db: DbId) -> Self {
-        Self { db: Some(db), ..Self::all(asked) }
+    fn db(self, db: DbId) -> Self {
+        Self { db: Some(db), ..self }
     }
 
-    fn fence(asked: Asked, fence: Fence) -> Self {
-        Self { fence: Some(fence), ..Self::db(asked, fence.db) }
+    fn fence(self, fence: Fence) -> Self {
+        Self { fence: Some(fence), ..self.db(fence.db) }
     }
 
-    fn takeover(asked: Asked, step: &TakeoverStep) -> Self {
+    fn takeover(self, step: &TakeoverStep) -> Self {
         let (generation, token) = step.replaces;
-        Self::fence(asked, Fence { db: step.db, generation, token })
+        self.fence(Fence { db: step.db, generation, token })
     }
 
     fn at(self, txid: Txid) -> Self {
@@ -169,7 +126,7 @@ pub trait Layer: Send + Sync + 'static {
         &self,
         fences: Vec<Fence>,
     ) -> impl Future<Output = Result<Confirmed, StoreError>> + Send {
-        let call = Call::new(About::all(Asked::Confirm), move |store| {
+        let call = Call::new(About::new(Asked::Confirm), move |store| {
             let fences = fences.clone();
             Box::pin(async move { store.confirm(&fences).await })
         });
@@ -202,262 +159,142 @@ pub trait Layer: Send + Sync + 'static {
     }
 }
 
-/// Sends `$store.$method(...)` through the layer; `$kept` are its arguments, cloned for each time it
-/// is applied.
-macro_rules! send {
-    ($layer:ident, $about:expr, [$($kept:ident),*], |$store:ident| $call:expr) => {
-        $layer.through(Call::new($about, move |$store| {
-            $(let $kept = $kept.clone();)*
-            Box::pin(async move { $call.await })
-        })).await
+/// Makes [`Asked`], and a [`Store`] of each [`Layer`], from one list: for each step its name, its
+/// method, and what it is about. `&str` is an argument that is lent, `?str` one that may be left
+/// out. What stands after `with` is not made from the list.
+macro_rules! steps {
+    ($($group:ident {$(
+        $asked:ident = $method:ident($(
+            $arg:ident: $($kept:ident $(<$of:ident>)?)? $(&$lent:tt)? $(?$maybe:tt)?
+        ),*) -> $answer:ty [$($about:ident($with:expr))*];
+    )*} with {$($own:tt)*})*) => {
+        /// The steps of a store: methods of [`Store`] that ask the engine.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each is named as its method")]
+        pub enum Asked {
+            Confirm,
+            $($($asked,)*)*
+        }
+
+        $(#[async_trait]
+        impl<L: Layer> $group for L {
+            $(async fn $method(
+                &self,
+                $($arg: $($kept $(<$of>)?)? $(&$lent)? $(Option<&$maybe>)?),*
+            ) -> Result<$answer, StoreError> {
+                let about = About::new(Asked::$asked)$(.$about($with))*;
+                $($(let $arg = <$lent>::to_owned($arg);)?
+                $(let $arg = $arg.map(<$maybe>::to_owned);)?)*
+                self.through(Call::new(about, move |store| {
+                    $(let $arg = Clone::clone(&$arg);)*
+                    Box::pin(async move {
+                        store.$method($(
+                            $(lend!($arg: $kept))? $(lend!($arg: &$lent))? $(lend!($arg: ?$maybe))?
+                        ),*).await
+                    })
+                })).await
+            })*
+
+            $($own)*
+        })*
     };
 }
 
-#[async_trait]
-impl<L: Layer> Store for L {
-    fn shards(&self) -> u8 {
-        self.beneath().shards()
-    }
+/// What a method of the list is given of an argument that is kept.
+macro_rules! lend {
+    ($arg:ident: &$lent:tt) => {
+        &$arg
+    };
+    ($arg:ident: ?$maybe:tt) => {
+        $arg.as_ref().map(Borrow::<$maybe>::borrow)
+    };
+    ($arg:ident: $kept:ident) => {
+        $arg
+    };
+}
 
-    fn reads_are_remote(&self) -> bool {
-        self.is_remote()
+steps! {
+    Ownership {
+        Create = create(step: CreateStep) -> Created [];
+        Actor = actor(actor: &ActorId) -> Option<ActorState> [];
+        TakeOver = take_over(step: TakeoverStep) -> TakenOver [takeover(&step)];
+        Seal = seal(step: SealStep) -> Head [fence(step.fence) at(step.base)];
+        Claim = claim(owner: NodeSession, heirs: &[Fence]) -> () [];
+    } with {
+        async fn confirm(&self, fences: &[Fence]) -> Result<Confirmed, StoreError> {
+            self.through_confirm(fences.to_vec()).await
+        }
     }
+    Pages {
+        Read = read(fence: Fence, at: Txid, pages: &[Pgno]) -> PagesRead [fence(fence) at(at)];
+        Stage = stage(step: StageStep) -> () [fence(step.fence) at(step.base.next())];
+        CollectStages = collect_stages(fence: Fence) -> Collected [fence(fence)];
+        Commit = commit(step: CommitStep) -> () [fence(step.fence) at(step.base.next())];
+        Verdict = verdict(db: DbId, txid: Txid) -> (Option<Head>, Option<CommitRow>)
+            [db(db) at(txid)];
+    } with {}
+    Versions {
+        ReadAt = read_at(db: DbId, at: Txid, from: Pgno, max: usize) -> Vec<PageVersion>
+            [db(db) at(at)];
+        Commits = commits(db: DbId, after: Txid, max: usize) -> Vec<CommitRow> [db(db) at(after)];
+        CommitPages = commit_pages(db: DbId, txid: Txid, after: Pgno, max: usize)
+            -> Vec<PageVersion> [db(db) at(txid)];
+        History = history(db: DbId) -> Option<History> [db(db)];
+        RaiseFloor = raise_floor(db: DbId, keep: Keep) -> History [db(db)];
+        Superseded = superseded(db: DbId, after: VersionKey) -> Look [db(db)];
+        TrimPages = trim_pages(rows: Vec<Superseded>) -> u64 [];
+        TrimCommits = trim_commits(db: DbId, below: Txid) -> u64 [db(db)];
+        Pin = pin(db: DbId, txid: Txid, name: &str) -> () [db(db) at(txid)];
+        Unpin = unpin(db: DbId, txid: Txid, name: &str) -> () [db(db) at(txid)];
+    } with {}
+    Import {
+        TakeOverImport = take_over_import(step: TakeoverStep) -> TakenOver [takeover(&step)];
+        EmptyImport = empty_import(fence: Fence) -> Emptied [fence(fence)];
+        FinishImport = finish_import(fence: Fence, base: Txid) -> Head [fence(fence) at(base)];
+    } with {}
+    Directory {
+        Actors = actors(kind: ?str, after: ?ActorId, max: usize) -> Vec<ActorState> [];
+        Count = count(kind: &str, shard: Shard, after: &str) -> Counted [];
+        Destroying = destroying(max: usize) -> Vec<ActorState> [];
+        Destroy = destroy(actor: &ActorId, fence: Fence) -> Destroyed [fence(fence)];
+        RowsOf = rows_of(db: DbId) -> u64 [db(db)];
+    } with {}
+    Cluster {
+        PutComponent = put_component(digest: Digest, wasm: Vec<u8>) -> () [];
+        Component = component(digest: Digest) -> Option<Vec<u8>> [];
+        PutKind = put_kind(kind: &str, component: Digest, manifest: &str) -> KindRow [];
+        Kind = kind(kind: &str) -> Option<KindRow> [];
+        Kinds = kinds(after: ?str, max: usize) -> Vec<KindRow> [];
+        RemoveKind = remove_kind(kind: &str) -> bool [];
+        NodeBeat = node_beat(session: NodeSession, address: &str) -> () [];
+        Nodes = nodes() -> Vec<NodeRow> [];
+        NodeGone = node_gone(session: NodeSession) -> () [];
+    } with {}
+    Store {
+        Check = check(at: CheckAt) -> Checked [];
+    } with {
+        fn shards(&self) -> u8 {
+            self.beneath().shards()
+        }
 
-    async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        send!(self, About::all(Asked::Create), [step], |store| store.create(step))
-    }
+        fn reads_are_remote(&self) -> bool {
+            self.is_remote()
+        }
 
-    async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        let actor = actor.clone();
-        send!(self, About::all(Asked::Actor), [actor], |store| store.actor(&actor))
-    }
+        async fn failed(&self) -> StoreFailure {
+            self.failed_beneath().await
+        }
 
-    async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        let about = About::takeover(Asked::TakeOver, &step);
-        send!(self, about, [step], |store| store.take_over(step))
-    }
+        fn full(&self) -> Option<StoreFull> {
+            self.full_beneath()
+        }
 
-    async fn confirm(&self, fences: &[Fence]) -> Result<Confirmed, StoreError> {
-        self.through_confirm(fences.to_vec()).await
-    }
+        fn holder(&self, shard: Shard) -> Option<Holder> {
+            self.holder_beneath(shard)
+        }
 
-    async fn seal(&self, step: SealStep) -> Result<Head, StoreError> {
-        let about = About::fence(Asked::Seal, step.fence).at(step.base);
-        send!(self, about, [step], |store| store.seal(step))
-    }
-
-    async fn claim(&self, owner: NodeSession, heirs: &[Fence]) -> Result<(), StoreError> {
-        let heirs = heirs.to_vec();
-        send!(self, About::all(Asked::Claim), [heirs], |store| store.claim(owner, &heirs))
-    }
-
-    async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
-        let (about, pages) = (About::fence(Asked::Read, fence).at(at), pages.to_vec());
-        send!(self, about, [pages], |store| store.read(fence, at, &pages))
-    }
-
-    async fn stage(&self, step: StageStep) -> Result<(), StoreError> {
-        let about = About::fence(Asked::Stage, step.fence).at(step.base.next());
-        send!(self, about, [step], |store| store.stage(step))
-    }
-
-    async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError> {
-        let about = About::fence(Asked::CollectStages, fence);
-        send!(self, about, [], |store| store.collect_stages(fence))
-    }
-
-    async fn commit(&self, step: CommitStep) -> Result<(), StoreError> {
-        let about = About::fence(Asked::Commit, step.fence).at(step.base.next());
-        send!(self, about, [step], |store| store.commit(step))
-    }
-
-    async fn verdict(
-        &self,
-        db: DbId,
-        txid: Txid,
-    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
-        let about = About::db(Asked::Verdict, db).at(txid);
-        send!(self, about, [], |store| store.verdict(db, txid))
-    }
-
-    async fn read_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        from: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        let about = About::db(Asked::ReadAt, db).at(at);
-        send!(self, about, [], |store| store.read_at(db, at, from, max))
-    }
-
-    async fn commits(
-        &self,
-        db: DbId,
-        after: Txid,
-        max: usize,
-    ) -> Result<Vec<CommitRow>, StoreError> {
-        let about = About::db(Asked::Commits, db).at(after);
-        send!(self, about, [], |store| store.commits(db, after, max))
-    }
-
-    async fn commit_pages(
-        &self,
-        db: DbId,
-        txid: Txid,
-        after: Pgno,
-        max: usize,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        let about = About::db(Asked::CommitPages, db).at(txid);
-        send!(self, about, [], |store| store.commit_pages(db, txid, after, max))
-    }
-
-    async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
-        send!(self, About::db(Asked::History, db), [], |store| store.history(db))
-    }
-
-    async fn raise_floor(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
-        send!(self, About::db(Asked::RaiseFloor, db), [], |store| store.raise_floor(db, keep))
-    }
-
-    async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError> {
-        send!(self, About::db(Asked::Superseded, db), [], |store| store.superseded(db, after))
-    }
-
-    async fn trim_pages(&self, rows: Vec<Superseded>) -> Result<u64, StoreError> {
-        send!(self, About::all(Asked::TrimPages), [rows], |store| store.trim_pages(rows))
-    }
-
-    async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError> {
-        let about = About::db(Asked::TrimCommits, db);
-        send!(self, about, [], |store| store.trim_commits(db, below))
-    }
-
-    async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        let (about, name) = (About::db(Asked::Pin, db).at(txid), name.to_owned());
-        send!(self, about, [name], |store| store.pin(db, txid, &name))
-    }
-
-    async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError> {
-        let (about, name) = (About::db(Asked::Unpin, db).at(txid), name.to_owned());
-        send!(self, about, [name], |store| store.unpin(db, txid, &name))
-    }
-
-    async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
-        let about = About::takeover(Asked::TakeOverImport, &step);
-        send!(self, about, [step], |store| store.take_over_import(step))
-    }
-
-    async fn empty_import(&self, fence: Fence) -> Result<Emptied, StoreError> {
-        let about = About::fence(Asked::EmptyImport, fence);
-        send!(self, about, [], |store| store.empty_import(fence))
-    }
-
-    async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
-        let about = About::fence(Asked::FinishImport, fence).at(base);
-        send!(self, about, [], |store| store.finish_import(fence, base))
-    }
-
-    async fn actors(
-        &self,
-        kind: Option<&str>,
-        after: Option<&ActorId>,
-        max: usize,
-    ) -> Result<Vec<ActorState>, StoreError> {
-        let (kind, after) = (kind.map(str::to_owned), after.cloned());
-        send!(self, About::all(Asked::Actors), [kind, after], |store| {
-            store.actors(kind.as_deref(), after.as_ref(), max)
-        })
-    }
-
-    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError> {
-        let (kind, after) = (kind.to_owned(), after.to_owned());
-        send!(self, About::all(Asked::Count), [kind, after], |store| {
-            store.count(&kind, shard, &after)
-        })
-    }
-
-    async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
-        send!(self, About::all(Asked::Destroying), [], |store| store.destroying(max))
-    }
-
-    async fn destroy(&self, actor: &ActorId, fence: Fence) -> Result<Destroyed, StoreError> {
-        let (about, actor) = (About::fence(Asked::Destroy, fence), actor.clone());
-        send!(self, about, [actor], |store| store.destroy(&actor, fence))
-    }
-
-    async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
-        send!(self, About::db(Asked::RowsOf, db), [], |store| store.rows_of(db))
-    }
-
-    async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
-        let about = About::all(Asked::PutComponent);
-        send!(self, about, [wasm], |store| store.put_component(digest, wasm))
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        send!(self, About::all(Asked::Component), [], |store| store.component(digest))
-    }
-
-    async fn put_kind(
-        &self,
-        kind: &str,
-        component: Digest,
-        manifest: &str,
-    ) -> Result<KindRow, StoreError> {
-        let (kind, manifest) = (kind.to_owned(), manifest.to_owned());
-        send!(self, About::all(Asked::PutKind), [kind, manifest], |store| {
-            store.put_kind(&kind, component, &manifest)
-        })
-    }
-
-    async fn kind(&self, kind: &str) -> Result<Option<KindRow>, StoreError> {
-        let kind = kind.to_owned();
-        send!(self, About::all(Asked::Kind), [kind], |store| store.kind(&kind))
-    }
-
-    async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError> {
-        let after = after.map(str::to_owned);
-        send!(self, About::all(Asked::Kinds), [after], |store| store.kinds(after.as_deref(), max))
-    }
-
-    async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError> {
-        let kind = kind.to_owned();
-        send!(self, About::all(Asked::RemoveKind), [kind], |store| store.remove_kind(&kind))
-    }
-
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        let address = address.to_owned();
-        send!(self, About::all(Asked::NodeBeat), [address], |store| {
-            store.node_beat(session, &address)
-        })
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        send!(self, About::all(Asked::Nodes), [], |store| store.nodes())
-    }
-
-    async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
-        send!(self, About::all(Asked::NodeGone), [], |store| store.node_gone(session))
-    }
-
-    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
-        send!(self, About::all(Asked::Check), [at], |store| store.check(at))
-    }
-
-    async fn failed(&self) -> StoreFailure {
-        self.failed_beneath().await
-    }
-
-    fn full(&self) -> Option<StoreFull> {
-        self.full_beneath()
-    }
-
-    fn holder(&self, shard: Shard) -> Option<Holder> {
-        self.holder_beneath(shard)
-    }
-
-    async fn close(&self) {
-        self.close_beneath().await;
+        async fn close(&self) {
+            self.close_beneath().await;
+        }
     }
 }

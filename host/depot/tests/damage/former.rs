@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 use stockade_depot::chain::{self, Start};
+use stockade_depot::store::Directory as _;
 use stockade_depot::store::embedded::{OpenStoreError, UpgradeError, connection, formats, upgrade};
 use stockade_depot::{EmbeddedStore, Store};
 use stockade_testkit::owner::Owner;

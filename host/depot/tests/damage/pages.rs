@@ -1,8 +1,9 @@
 //! Pages of a stopped store that stand where they do not belong, or nowhere.
 
+use stockade_depot::EmbeddedStore;
 use stockade_depot::StoreError;
+use stockade_depot::store::Directory as _;
 use stockade_depot::store::embedded::EmbeddedConfig;
-use stockade_depot::{EmbeddedStore, Store as _};
 use stockade_testkit::random::Random;
 
 use crate::btree::PAGE_BYTES;

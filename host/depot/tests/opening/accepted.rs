@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use stockade_depot::Store;
+use stockade_depot::store::Ownership as _;
 use stockade_depot::store::embedded::{OpenStoreError, connection};
 use stockade_testkit::owner::Owner;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use stockade_depot::Store;
+use stockade_depot::store::Cluster as _;
 use stockade_depot::store::embedded::OpenStoreError;
 
 use crate::world::{FILES, FRAME, HEADER, Image, World, accept, check_whole, found, put, refused};

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use stockade_depot::Store;
+use stockade_depot::store::Cluster as _;
 use stockade_depot::store::embedded::OpenStoreError;
 
 use crate::world::{World, open};

@@ -8,9 +8,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use stockade_depot::store::{Ownership as _, Versions as _};
 use stockade_depot::{
-    Cause, DepotLimits, OpenError, Pgno, ReadError, Reason, SealError, Session, Store, Txid,
-    Verdict,
+    Cause, DepotLimits, OpenError, Pgno, ReadError, Reason, SealError, Session, Txid, Verdict,
 };
 use stockade_testkit::faulty_store::{Armed, Fault, FaultClass, Outage, Point, Step, points};
 use tokio::task::JoinSet;

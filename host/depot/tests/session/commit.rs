@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use stockade_depot::store::Versions as _;
 use stockade_depot::{
     Cause, DepotLimits, PageCount, Pgno, PrepareError, ReadError, Reason, Session, Store,
     StoreError, Txid, Verdict,

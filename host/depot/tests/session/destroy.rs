@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stockade_depot::store::{Directory as _, Ownership as _, Versions as _};
 use stockade_depot::store::{PreviousEnd, Wanted};
-use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, Store, StoreError};
+use stockade_depot::{Cause, OpenError, Pgno, ReadError, Session, StoreError};
 use stockade_testkit::faulty_store::{Fault, Step};
 
 use crate::world::{COMPONENT, World, put};

@@ -1,7 +1,8 @@
 //! Heirs: begun once, by who was told of them, and only while nobody else has come.
 
 use stockade_depot::store::ActorState;
-use stockade_depot::{NodeSession, OpenError, Reason, SealError, Session, Store, Txid};
+use stockade_depot::store::Ownership as _;
+use stockade_depot::{NodeSession, OpenError, Reason, SealError, Session, Txid};
 use stockade_testkit::faulty_store::{Fault, Step};
 
 use crate::world::{World, byte_of, put};

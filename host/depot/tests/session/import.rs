@@ -5,8 +5,9 @@ use std::io;
 use async_trait::async_trait;
 use stockade_depot::import::{COMMIT_PAGES, ImportError, PageSource};
 use stockade_depot::store::PreviousEnd;
+use stockade_depot::store::{Directory as _, Versions as _};
 use stockade_depot::{
-    Cause, OpenError, Origin, PageBytes, PageCount, Pgno, Store, StoreError, Txid, history,
+    Cause, OpenError, Origin, PageBytes, PageCount, Pgno, StoreError, Txid, history,
 };
 use stockade_testkit::faulty_store::{Fault, Step};
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use stockade_depot::store::Ownership as _;
 use stockade_depot::store::PreviousEnd;
 use stockade_depot::{
     ActorId, Cause, Depot, Generation, Head, NodeSession, OpenError, Opened, Session, Store,

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use stockade_depot::store::Versions as _;
 use stockade_depot::{
-    Cause, Depot, DepotLimits, Mark, OpenError, PageCount, Pgno, ReadError, Session, Store, Txid,
-    Verdict,
+    Cause, Depot, DepotLimits, Mark, OpenError, PageCount, Pgno, ReadError, Session, Txid, Verdict,
 };
 use stockade_testkit::faulty_store::{Armed, Fault, Step};
 

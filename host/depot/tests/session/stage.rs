@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockade_depot::store::Directory as _;
 use stockade_depot::{
     Cause, DepotLimits, LargePages, Mark, PageBytes, PageCount, Pgno, PrepareError, Reason,
-    Session, Store, StoreError, Txid, Verdict, history,
+    Session, StoreError, Txid, Verdict, history,
 };
 use stockade_testkit::faulty_store::{Fault, Step};
 

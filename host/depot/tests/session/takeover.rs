@@ -1,8 +1,9 @@
 //! Takeover and create: one owner, whatever gets lost.
 
+use stockade_depot::store::Ownership as _;
 use stockade_depot::store::{PreviousEnd, Wanted};
 use stockade_depot::{
-    ActorId, Cause, Digest, Generation, OpenError, PageCount, Reason, Session, Store, Txid,
+    ActorId, Cause, Digest, Generation, OpenError, PageCount, Reason, Session, Txid,
 };
 use stockade_testkit::faulty_store::{Fault, Step};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stockade_depot::store::Ownership as _;
 use stockade_depot::store::embedded::{Clock, EmbeddedStore};
 use stockade_depot::store::{ActorState, PreviousEnd};
 use stockade_depot::{

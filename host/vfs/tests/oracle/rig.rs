@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stockade_depot::store::PreviousEnd;
+use stockade_depot::store::{Pages as _, PreviousEnd};
 use stockade_depot::{
     ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, PageBytes, Pgno, Session,
     Store, TokioParker,

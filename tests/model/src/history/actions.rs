@@ -26,14 +26,20 @@ pub enum Action {
     Pin(u8),
     /// A pin is dropped.
     Unpin(u8),
+    /// D10: a fork pins the state that it begins from.
+    Fork(u8),
+    /// A fork is destroyed, and its pin with it.
+    Unfork(u8),
     /// D10: retention looks at head and pins and asks for a floor.
     AskFloor(u8),
     /// D10: deletes the oldest version of a page that a committed one at or below the floor
     /// supersedes.
     Trim(usize),
     /// D10: a takeover that marks the actor as being destroyed; also the resumption of one that
-    /// was interrupted. Refused while a pin holds history.
+    /// was interrupted. Refused while a fork holds history; other pins go with the database.
     BeginDestroy,
+    /// D10: one bounded step that deletes the pins.
+    DestroyPins,
     /// D10: one bounded step of deletes.
     DestroyRows(usize),
     /// D10: head and directory row in one step, last.
@@ -87,7 +93,7 @@ impl History {
                 self.possible_life(world, database, head, actions);
             }
         }
-        if head.generation < self.size.generations && database.pins == 0 {
+        if head.generation < self.size.generations && database.forks == 0 {
             actions.push(Action::BeginDestroy);
         }
     }
@@ -116,11 +122,14 @@ impl History {
         }
         for txid in 1..=head.txid {
             let kept = txid >= head.floor || !self.checks.make(Variant::Floor);
-            if world.left.pins > 0 && kept && database.pins & (1 << txid) == 0 {
-                actions.push(Action::Pin(txid));
+            if world.left.pins > 0 && kept && database.held() & (1 << txid) == 0 {
+                actions.extend([Action::Pin(txid), Action::Fork(txid)]);
             }
             if database.pins & (1 << txid) != 0 {
                 actions.push(Action::Unpin(txid));
+            }
+            if database.forks & (1 << txid) != 0 {
+                actions.push(Action::Unfork(txid));
             }
             if room && txid > head.floor && txid <= oldest_pin(database) {
                 actions.push(Action::AskFloor(txid));
@@ -141,6 +150,9 @@ impl History {
                     if database.rows[page] != 0 || database.staged[page] != 0 {
                         actions.push(Action::DestroyRows(page));
                     }
+                }
+                if database.pins != 0 {
+                    actions.push(Action::DestroyPins);
                 }
                 if database.row_count() == 0 || !self.checks.make(Variant::DestroyOrder) {
                     actions.push(Action::EndDestroy);
@@ -191,6 +203,15 @@ impl History {
                 let db = current(world);
                 world.databases[db].pins &= !(1 << txid);
             }
+            Action::Fork(txid) => {
+                world.left.pins -= 1;
+                let db = current(world);
+                world.databases[db].forks |= 1 << txid;
+            }
+            Action::Unfork(txid) => {
+                let db = current(world);
+                world.databases[db].forks &= !(1 << txid);
+            }
             Action::AskFloor(floor) => {
                 let db = current(world);
                 world.letters.push(Letter::RaiseFloor { db, floor });
@@ -204,7 +225,7 @@ impl History {
             }
             Action::BeginDestroy => {
                 let db = current(world);
-                world.pins_ignored |= world.databases[db].pins != 0;
+                world.forks_ignored |= world.databases[db].forks != 0;
                 let head = head(world);
                 head.generation += 1;
                 world.destroyer = Some(head.generation);
@@ -214,6 +235,10 @@ impl History {
                 let db = current(world);
                 world.databases[db].rows[page] = 0;
                 world.databases[db].staged[page] = 0;
+            }
+            Action::DestroyPins => {
+                let db = current(world);
+                world.databases[db].pins = 0;
             }
             Action::EndDestroy => {
                 let db = current(world);
@@ -303,6 +328,7 @@ fn create(world: &mut World, origin: Origin) {
         rows: [0; PAGES],
         staged: [0; PAGES],
         pins: 0,
+        forks: 0,
         written: [0; PAGES],
     });
 }
@@ -319,5 +345,5 @@ fn commit(world: &mut World, pages: &[usize]) {
 }
 
 fn oldest_pin(database: &Database) -> u8 {
-    u8::try_from(database.pins.trailing_zeros()).expect("BUG: at most 16")
+    u8::try_from(database.held().trailing_zeros()).expect("BUG: at most 16")
 }

@@ -34,7 +34,7 @@ pub struct Size {
     pub commits: u8,
     /// Generations of each database.
     pub generations: u8,
-    /// Pins that are set.
+    /// Pins that are set, those of forks among them.
     pub pins: u8,
     /// Chunks of stages that are never committed.
     pub chunks: u8,
@@ -65,8 +65,8 @@ pub struct World {
     pub letters: Vec<Letter>,
     /// Import code has wiped a database whose import had ended.
     pub import_touched: bool,
-    /// A destroy was begun while a pin held history.
-    pub pins_ignored: bool,
+    /// A destroy was begun while a fork held history.
+    pub forks_ignored: bool,
     /// What is left of the bounds.
     pub left: Left,
 }
@@ -89,8 +89,10 @@ pub struct Database {
     pub rows: [Txids; PAGES],
     /// Staged rows that no commit names, per page.
     pub staged: [u8; PAGES],
-    /// Commits that hold history.
+    /// Commits that pins of operators hold.
     pub pins: Txids,
+    /// Commits that forks hold, by pins of their own.
+    pub forks: Txids,
     /// For the properties: versions that were ever committed, per page.
     pub written: [Txids; PAGES],
 }
@@ -171,12 +173,17 @@ impl Database {
             .all(|page| Self::newest(self.rows, page, at) == Self::newest(self.written, page, at))
     }
 
+    /// Commits that are held, whoever holds them.
+    pub(crate) fn held(&self) -> Txids {
+        self.pins | self.forks
+    }
+
     /// Rows that the store has for it, over all tables.
     #[must_use]
     pub fn row_count(&self) -> u32 {
         let pages: u32 = self.rows.iter().map(|rows| rows.count_ones()).sum();
         let staged: u32 = self.staged.iter().map(|rows| u32::from(*rows)).sum();
-        pages + staged + self.pins.count_ones()
+        pages + staged + self.held().count_ones()
     }
 }
 
@@ -192,7 +199,7 @@ impl Protocol for Size {
             destroyer: None,
             letters: Vec::new(),
             import_touched: false,
-            pins_ignored: false,
+            forks_ignored: false,
             left: Left {
                 pins: self.pins,
                 chunks: self.chunks,

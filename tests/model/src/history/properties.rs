@@ -17,8 +17,8 @@ pub mod names {
     pub const NOTHING_IS_LEFT: &str = "a destroyed database has no rows";
     /// Import code keeps to imports.
     pub const IMPORT_KEEPS_OUT: &str = "import code never touches a finished database";
-    /// Pins are asked before a destroy.
-    pub const PINS_ARE_ASKED: &str = "no destroy begins while a pin holds history";
+    /// Forks are asked before a destroy.
+    pub const FORKS_ARE_ASKED: &str = "no destroy begins while a fork holds history";
 }
 
 /// All of them.
@@ -34,7 +34,7 @@ pub(super) fn all() -> Vec<Property<History>> {
         Property::always(names::PINS_HOLD, |_, world: &World| {
             readable(world).all(|(database, _, txid)| {
                 (1..=txid)
-                    .filter(|at| database.pins & (1 << at) != 0)
+                    .filter(|at| database.held() & (1 << at) != 0)
                     .all(|at| database.reads_right(at))
             })
         }),
@@ -45,21 +45,24 @@ pub(super) fn all() -> Vec<Property<History>> {
             world.databases.iter().all(|db| db.head.is_some() || db.row_count() == 0)
         }),
         Property::always(names::IMPORT_KEEPS_OUT, |_, world: &World| !world.import_touched),
-        Property::always(names::PINS_ARE_ASKED, |_, world: &World| !world.pins_ignored),
+        Property::always(names::FORKS_ARE_ASKED, |_, world: &World| !world.forks_ignored),
         Property::sometimes("history was trimmed below a floor", |_, world: &World| {
             world.databases.iter().any(|db| db.head.is_some() && db.rows != db.written)
         }),
         Property::sometimes("a pin holds history back", |_, world: &World| {
             readable(world).any(|(database, floor, txid)| {
-                database.pins & (1 << floor) != 0 && floor > 1 && floor < txid
+                database.held() & (1 << floor) != 0 && floor > 1 && floor < txid
             })
+        }),
+        Property::sometimes("a pin goes with its database", |_, world: &World| {
+            world.actor.is_some_and(|actor| actor.destroying && world.databases[actor.db].pins != 0)
         }),
         Property::sometimes(
             "the floor that was asked for has become too high",
             |_, world: &World| {
                 world.letters.iter().any(|letter| match letter {
                     Letter::RaiseFloor { db, floor } => {
-                        let pins = world.databases[*db].pins;
+                        let pins = world.databases[*db].held();
                         pins != 0 && u32::from(*floor) > pins.trailing_zeros()
                     }
                     Letter::Chunk { .. } | Letter::ResetImport { .. } => false,

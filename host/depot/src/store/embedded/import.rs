@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::rows;
-use super::write::{execute, head, one, refusal};
+use super::write::{execute, head, one};
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::Txid;
@@ -66,12 +66,7 @@ pub(super) fn finish(conn: &Connection, fence: &Fence, base: Txid) -> Done<Head>
 
 /// Why a step of an import changed nothing: the head is another's, or no import.
 fn refused(conn: &Connection, fence: &Fence, base: Txid) -> StoreError {
-    match refusal(conn, fence, base, "import") {
-        // The fence holds, so it is the origin: a head that is no import is nobody's to import.
-        StoreError::Corrupt(_) => match head(conn, fence.db) {
-            Ok(head) => rows::Holder::of(&head).mismatch(fence, base).into(),
-            Err(error) => error,
-        },
-        other => other,
-    }
+    // If the fence holds, it is the origin: a head that is no import is nobody's to import.
+    head(conn, fence.db)
+        .map_or_else(|error| error, |head| head.owner_row().mismatch(fence, base).into())
 }

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
-use super::rows::{self, Holder};
+use super::rows;
 use super::write::{compared, one};
 use crate::broken::{self, Variant};
 use crate::error::StoreError;
-use crate::fence::{Fence, Head};
+use crate::fence::{Fence, Head, OwnerRow};
 use crate::id::{ActorId, DbId, PageCount, Pgno, Txid};
 use crate::page;
 use crate::store::{ActorState, CommitRow, Counted, PageVersion, limits, sql};
@@ -26,7 +26,7 @@ const LISTS: [usize; 4] = [4, 16, 64, 256];
 
 /// Columns of a fenced read after those of the fence: base (two), page number, version (three),
 /// floor.
-const BASE: usize = Holder::COLUMNS;
+const BASE: usize = rows::OWNER_COLUMNS;
 const PGNO: usize = BASE + 2;
 const VERSION: usize = PGNO + 1;
 const FLOOR: usize = VERSION + 3;
@@ -107,14 +107,14 @@ pub(super) fn fenced_page(
         &fence.token.0[..],
     ])?;
     let row = found.next()?.ok_or(StoreError::DatabaseMissing(fence.db))?;
-    let holder = Holder::of_db(row, fence.db)?;
-    holder.check(fence, at)?;
+    let owner = rows::owner_of(row, fence.db)?;
+    owner.check(fence, at).at_or_after()?;
     rows::check_floor(row, FLOOR, fence.db, at)?;
     let page = version(row, VERSION, fence.db, pgno)?;
     let rest = Found {
         pages: HashMap::new(),
         base: if page.is_none() { rows::base(row, BASE)? } else { None },
-        head_txid: holder.txid,
+        head_txid: owner.txid,
     };
     Ok((page, rest))
 }
@@ -138,10 +138,10 @@ pub(super) fn fenced_pages(
     let mut any = false;
     while let Some(row) = rows.next()? {
         if !any {
-            let holder = Holder::of_db(row, fence.db)?;
-            holder.check(fence, at)?;
+            let owner = rows::owner_of(row, fence.db)?;
+            owner.check(fence, at).at_or_after()?;
             rows::check_floor(row, FLOOR, fence.db, at)?;
-            result.head_txid = holder.txid;
+            result.head_txid = owner.txid;
             result.base = rows::base(row, BASE)?;
             any = true;
         }
@@ -241,16 +241,17 @@ pub(super) fn confirm(conn: &Connection, fences: &[Fence]) -> Read<Vec<Read<()>>
         let (sql, len) = list(&FENCES, part.len());
         let known = part.iter().map(|fence| Value::Blob(fence.db.0.to_vec()));
         let fill = std::iter::repeat_n(Value::Null, len - part.len());
-        let holders: HashMap<DbId, Holder> =
-            all(conn, sql, params_from_iter(known.chain(fill)), Holder::from_row)?
+        let owners: HashMap<DbId, OwnerRow> =
+            all(conn, sql, params_from_iter(known.chain(fill)), rows::owner)?
                 .into_iter()
+                .map(|owner| (owner.fence.db, owner))
                 .collect();
         result.extend(part.iter().map(|fence| {
-            let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            let owner = owners.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
             if broken::is_off(Variant::ConfirmFence) {
                 return Ok(());
             }
-            holder.check(fence, Txid(0))
+            Ok(owner.check(fence, Txid(0)).at_or_after()?)
         }));
     }
     Ok(result)

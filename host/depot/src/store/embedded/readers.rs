@@ -9,7 +9,8 @@ use super::config::EmbeddedConfig;
 use super::open;
 use crate::error::StoreError;
 
-/// A bounded pool. The connection used last is used next: its cache is warm.
+/// A bounded pool. The connection used last is used next: its statements are prepared. Its page
+/// cache is kept only while nobody writes: SQLite drops it once another connection has committed.
 pub(super) struct Readers {
     path: PathBuf,
     config: EmbeddedConfig,
@@ -20,7 +21,7 @@ pub(super) struct Readers {
 #[derive(Default)]
 struct Pool {
     idle: Vec<Connection>,
-    /// Idle ones and those in use.
+    /// Idle ones and those in use, until the pool is closed.
     open: usize,
     closed: bool,
 }

@@ -13,8 +13,8 @@ use rusqlite::types::ValueRef;
 
 use crate::broken::{self, Variant};
 use crate::chain::Start;
-use crate::error::{HeadFenceMismatch, StoreError};
-use crate::fence::{Fence, Head, Origin};
+use crate::error::StoreError;
+use crate::fence::{Fence, Head, Origin, OwnerRow};
 use crate::id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
 };
@@ -134,65 +134,22 @@ fn start(row: &Row<'_>, column: usize, db: DbId) -> Read<Start> {
     }
 }
 
-/// What a head says about its owner: the columns of `sql::fence!`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Holder {
-    owner: (Generation, Token),
-    pub(super) txid: Txid,
-    sealed: bool,
+/// How many columns say who owns a head: those of `sql::fence!`, which are the first ones.
+pub(super) const OWNER_COLUMNS: usize = 6;
+
+/// Who owns a head, from the first columns.
+pub(super) fn owner(row: &Row<'_>) -> Read<OwnerRow> {
+    let db = db(row, 4)?;
+    start(row, 5, db)?;
+    let fence = Fence { db, generation: Generation(number(row, 0)?), token: Token(bytes(row, 1)?) };
+    Ok(OwnerRow { fence, txid: txid(row, 2)?, sealed: flag(row, 3)? })
 }
 
-impl Holder {
-    /// How many columns it has, which are the first ones.
-    pub(super) const COLUMNS: usize = 6;
-
-    /// From the first columns, and of which database.
-    pub(super) fn from_row(row: &Row<'_>) -> Read<(DbId, Self)> {
-        let db = db(row, 4)?;
-        start(row, 5, db)?;
-        let holder = Self {
-            owner: (Generation(number(row, 0)?), Token(bytes(row, 1)?)),
-            txid: txid(row, 2)?,
-            sealed: flag(row, 3)?,
-        };
-        Ok((db, holder))
-    }
-
-    /// Of the database `asked`.
-    pub(super) fn of_db(row: &Row<'_>, db: DbId) -> Read<Self> {
-        let (found, holder) = Self::from_row(row)?;
-        asked("head", &db, &found)?;
-        Ok(holder)
-    }
-
-    /// From a whole head.
-    pub(super) fn of(head: &Head) -> Self {
-        Self {
-            owner: (head.fence.generation, head.fence.token),
-            txid: head.txid,
-            sealed: head.sealed,
-        }
-    }
-
-    /// Whether `fence` holds and the head has not lost the commit `known` that its owner has seen.
-    pub(super) fn check(&self, fence: &Fence, known: Txid) -> Read<()> {
-        if self.owner == (fence.generation, fence.token) && !self.sealed && known <= self.txid {
-            return Ok(());
-        }
-        Err(self.mismatch(fence, known).into())
-    }
-
-    /// The fact that a step failed on this head.
-    pub(super) fn mismatch(&self, fence: &Fence, expected_txid: Txid) -> HeadFenceMismatch {
-        HeadFenceMismatch {
-            db: fence.db,
-            expected: (fence.generation, fence.token),
-            expected_txid,
-            actual: self.owner,
-            actual_txid: self.txid,
-            sealed: self.sealed,
-        }
-    }
+/// Who owns the head of the database `of`.
+pub(super) fn owner_of(row: &Row<'_>, of: DbId) -> Read<OwnerRow> {
+    let owner = owner(row)?;
+    asked("head", &of, &owner.fence.db)?;
+    Ok(owner)
 }
 
 /// How an origin is kept.

@@ -18,9 +18,10 @@ use crate::page::PAGE_SIZE;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
-    ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, Counted, CreateStep, Created,
-    Destroyed, Durable, Emptied, History, Holder, Keep, KindRow, Look, NodeRow, PageVersion,
-    PagesRead, SealStep, StageStep, Store, Superseded, TakenOver, TakeoverStep, sql,
+    ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
+    Created, Destroyed, Directory, Durable, Emptied, History, Holder, Import, Keep, KindRow, Look,
+    NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded,
+    TakenOver, TakeoverStep, VersionKey, Versions, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -36,6 +37,48 @@ impl Store for EmbeddedStore {
         self.files.count
     }
 
+    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
+        if !self.files.global.is_file() {
+            return Ok(check::check(&self.files, &at));
+        }
+        let files = Arc::clone(&self.files);
+        // As long as the file is large: not on a thread of the runtime.
+        let checked = tokio::task::spawn_blocking(move || check::check(&files, &at)).await;
+        checked.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn failed(&self) -> StoreFailure {
+        self.files.failures.first().await
+    }
+
+    fn full(&self) -> Option<StoreFull> {
+        self.files.room.as_ref().and_then(|room| room.full())
+    }
+
+    fn holder(&self, shard: Shard) -> Option<Holder> {
+        self.files.shards.get(usize::from(shard.0))?.holder()
+    }
+
+    async fn close(&self) {
+        if !self.files.global.is_file() {
+            return self.files.close();
+        }
+        // Joins threads and syncs files: not on a thread of the runtime.
+        let (files, keeper) = (Arc::clone(&self.files), self.keeper.clone());
+        let close = move || {
+            if let Some(keeper) = keeper {
+                keeper.finish();
+            }
+            files.close();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(close).await {
+            tracing::error!(%error, "close store");
+        }
+    }
+}
+
+#[async_trait]
+impl Ownership for EmbeddedStore {
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
         if step.actor.shard(self.files.count) != step.db.shard() {
             let what = format!("database id {} is not of the shard of {}", step.db, step.actor);
@@ -102,7 +145,10 @@ impl Store for EmbeddedStore {
         }
         result
     }
+}
 
+#[async_trait]
+impl Pages for EmbeddedStore {
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError> {
         let (asked, max) = (limits::len(pages.len()), limits::len(READ_PAGES_MAX));
         limits::check(Limit::PagesPerRead, asked, max)?;
@@ -161,7 +207,10 @@ impl Store for EmbeddedStore {
     ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
         self.shard_of(db)?.read(|conn| read::verdict(conn, db, txid))
     }
+}
 
+#[async_trait]
+impl Versions for EmbeddedStore {
     async fn read_at(
         &self,
         db: DbId,
@@ -204,29 +253,6 @@ impl Store for EmbeddedStore {
         self.shard_of(db)?.read(|conn| read::commit_pages(conn, db, txid, after, max))
     }
 
-    async fn actors(
-        &self,
-        kind: Option<&str>,
-        after: Option<&ActorId>,
-        max: usize,
-    ) -> Result<Vec<ActorState>, StoreError> {
-        let max = max.min(LIST_ROWS_MAX);
-        let mut found = Vec::new();
-        for file in &self.files.shards {
-            found.extend(file.read(|conn| read::actors(conn, kind, after, max))?);
-        }
-        found.sort_by(|one, other| one.row.actor.cmp(&other.row.actor));
-        found.truncate(max);
-        Ok(found)
-    }
-
-    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError> {
-        let Some(file) = self.files.shards.get(usize::from(shard.0)) else {
-            return Ok(Counted::default());
-        };
-        file.read(|conn| read::count(conn, kind, after))
-    }
-
     async fn history(&self, db: DbId) -> Result<Option<History>, StoreError> {
         self.shard_of(db)?.read(|conn| retention::history(conn, db))
     }
@@ -237,7 +263,7 @@ impl Store for EmbeddedStore {
         file.write(SMALL, move |conn, _| retention::raise_floor(conn, db, keep, &ages)).await
     }
 
-    async fn superseded(&self, db: DbId, after: (Pgno, Txid)) -> Result<Look, StoreError> {
+    async fn superseded(&self, db: DbId, after: VersionKey) -> Result<Look, StoreError> {
         self.shard_of(db)?.read(|conn| retention::superseded(conn, db, after))
     }
 
@@ -268,7 +294,10 @@ impl Store for EmbeddedStore {
         let work = move |conn: &_, _| retention::unpin(conn, db, txid, &name);
         self.shard_of(db)?.write(SMALL, work).await
     }
+}
 
+#[async_trait]
+impl Import for EmbeddedStore {
     async fn take_over_import(&self, step: TakeoverStep) -> Result<TakenOver, StoreError> {
         let file = self.shard_of(step.db)?;
         file.write(SMALL, move |conn, _| import::take_over(conn, &step)).await
@@ -283,6 +312,32 @@ impl Store for EmbeddedStore {
     async fn finish_import(&self, fence: Fence, base: Txid) -> Result<Head, StoreError> {
         let file = self.shard_of(fence.db)?;
         file.write(SMALL, move |conn, _| import::finish(conn, &fence, base)).await
+    }
+}
+
+#[async_trait]
+impl Directory for EmbeddedStore {
+    async fn actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorState>, StoreError> {
+        let max = max.min(LIST_ROWS_MAX);
+        let mut found = Vec::new();
+        for file in &self.files.shards {
+            found.extend(file.read(|conn| read::actors(conn, kind, after, max))?);
+        }
+        found.sort_by(|one, other| one.row.actor.cmp(&other.row.actor));
+        found.truncate(max);
+        Ok(found)
+    }
+
+    async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError> {
+        let Some(file) = self.files.shards.get(usize::from(shard.0)) else {
+            return Ok(Counted::default());
+        };
+        file.read(|conn| read::count(conn, kind, after))
     }
 
     async fn destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
@@ -311,7 +366,10 @@ impl Store for EmbeddedStore {
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
         self.shard_of(db)?.read(|conn| read::rows_of(conn, db))
     }
+}
 
+#[async_trait]
+impl Cluster for EmbeddedStore {
     async fn put_component(&self, digest: Digest, wasm: Vec<u8>) -> Result<(), StoreError> {
         let bytes = limits::len(wasm.len());
         limits::check(Limit::ComponentBytes, bytes, limits::COMPONENT_BYTES_MAX)?;
@@ -384,45 +442,6 @@ impl Store for EmbeddedStore {
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError> {
         let work = move |conn: &_, _| write::statement(conn, sql::NODE_GONE, [&session.0[..]]);
         self.files.global.write_quietly(SMALL, work).await
-    }
-
-    async fn failed(&self) -> StoreFailure {
-        self.files.failures.first().await
-    }
-
-    fn full(&self) -> Option<StoreFull> {
-        self.files.room.as_ref().and_then(|room| room.full())
-    }
-
-    fn holder(&self, shard: Shard) -> Option<Holder> {
-        self.files.shards.get(usize::from(shard.0))?.holder()
-    }
-
-    async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
-        if !self.files.global.is_file() {
-            return Ok(check::check(&self.files, &at));
-        }
-        let files = Arc::clone(&self.files);
-        // As long as the file is large: not on a thread of the runtime.
-        let checked = tokio::task::spawn_blocking(move || check::check(&files, &at)).await;
-        checked.map_err(|error| StoreError::Unavailable(error.to_string()))
-    }
-
-    async fn close(&self) {
-        if !self.files.global.is_file() {
-            return self.files.close();
-        }
-        // Joins threads and syncs files: not on a thread of the runtime.
-        let (files, keeper) = (Arc::clone(&self.files), self.keeper.clone());
-        let close = move || {
-            if let Some(keeper) = keeper {
-                keeper.finish();
-            }
-            files.close();
-        };
-        if let Err(error) = tokio::task::spawn_blocking(close).await {
-            tracing::error!(%error, "close store");
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::retention;
-use super::rows::{self, Holder};
+use super::rows;
 use super::staged::{self, Run};
 use crate::broken::{self, Variant};
 use crate::chain::Start;
@@ -62,11 +62,10 @@ pub(super) fn refusal(conn: &Connection, fence: &Fence, base: Txid, otherwise: &
         Ok(head) => head,
         Err(error) => return error,
     };
-    let holder = Holder::of(&head);
-    if head.txid == base && holder.check(fence, base).is_ok() {
-        return StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db));
+    match head.check(fence, base).at() {
+        Ok(()) => StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db)),
+        Err(mismatch) => mismatch.into(),
     }
-    holder.mismatch(fence, base).into()
 }
 
 pub(super) fn create(conn: &Connection, step: &CreateStep, now_ms: u64) -> Done<Created> {
