@@ -1,4 +1,4 @@
-//! Calls under load and misuse: what a caller is told, and what holds up whom.
+//! Calls under load and misuse: the answers of callers, and which calls hold up others.
 
 use std::time::{Duration, Instant};
 

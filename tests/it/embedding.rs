@@ -130,7 +130,8 @@ async fn hosts_of_one_process_leave_each_other_alone() {
         );
         owner.stop(&actor).await.unwrap();
     }
-    // One that is dropped without a word has let go of its lock: nobody waits for its lease.
+    // A host that is dropped without a shutdown has released its lock: the next one need not wait for
+    // its lease.
     count(&first).await.unwrap();
     drop(first);
     let begun = Instant::now();
@@ -167,7 +168,7 @@ async fn a_host_that_is_dropped_leaves_nothing_behind() {
         assert!(begun.elapsed() < SOON, "the store is still held");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // What it owned is a ghost, and its successor goes on.
+    // The actor that the dropped host owned is a ghost, and its successor takes over.
     let next = site.usurper().start().await;
     let rows = next.take_over_and_call(&actor, "count", json!([])).await.unwrap();
     assert_eq!(rows, json!({"ok": 1}));
