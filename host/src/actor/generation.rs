@@ -18,7 +18,10 @@ use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
-use crate::typed::MethodTable;
+use crate::typed::{MethodTable, memory_bytes};
+
+/// From this much memory on, values keep the thread that hands them over. 1 MiB: a few milliseconds.
+const HEAVY_BYTES: u64 = 1 << 20;
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -94,6 +97,8 @@ pub struct Generation {
     /// The restart counter as its takeover has written it; zero of one that was reserved.
     pub(super) restarts: u32,
     pub(super) started_from: Option<StartedFrom>,
+    /// The newest call returned [`HEAVY_BYTES`]; the next one may as well.
+    pub(super) is_heavy: bool,
 }
 
 impl Generation {
@@ -199,6 +204,9 @@ impl Generation {
         deadline: Instant,
     ) -> Result<Result<Vec<Val>, SqlError>, Arc<Crash>> {
         self.begin(deadline);
+        if self.is_heavy || memory_bytes(arguments) >= HEAVY_BYTES {
+            self.meter.cpu().is_heavy();
+        }
         let func: Func = self
             .instance
             .get_func(&mut self.store, export)
@@ -206,6 +214,7 @@ impl Generation {
         let mut values = vec![Val::Bool(false); results];
         let watch = self.watch();
         let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
+        self.is_heavy = memory_bytes(&values) >= HEAVY_BYTES;
         let ((), finished) = self.ended(&watch, outcome)?;
         Ok(finished.map(|()| values))
     }

@@ -114,6 +114,7 @@ async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, Ho
         trace,
         restarts,
         started_from,
+        is_heavy: false,
     })
 }
 

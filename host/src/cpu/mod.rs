@@ -69,6 +69,8 @@ struct State {
     used: Duration,
     /// When the poll began that runs, or went on after a wait.
     since: Option<Instant>,
+    /// The export's values take so long to hand over that its polls leave their runtime.
+    is_heavy: bool,
     /// The thread that polls has left its runtime.
     away: Option<Away>,
     /// A turn, or the wait for one.
@@ -88,7 +90,13 @@ impl CpuTime {
     pub(crate) fn begin(&self, weight: u64) {
         self.pause();
         let mut state = self.0.state.lock();
-        (state.weight, state.used) = (weight, Duration::ZERO);
+        (state.weight, state.used, state.is_heavy) = (weight, Duration::ZERO, false);
+    }
+
+    /// The export that has begun takes or returns megabytes. Handing values over is not interrupted
+    /// and takes tenths of a second, so each of its polls leaves the runtime first.
+    pub(crate) fn is_heavy(&self) {
+        self.0.state.lock().is_heavy = true;
     }
 
     /// Polls `guest` when it may run.
@@ -118,7 +126,12 @@ impl CpuTime {
                 return false;
             }
         }
-        state.since = Some(Instant::now());
+        let now = Instant::now();
+        if state.is_heavy && state.away.is_none() {
+            // Without a place, or a thread to take over, the poll runs here.
+            state.away = Away::go(&self.0.kind, now).ok().flatten();
+        }
+        state.since = Some(now);
         true
     }
 

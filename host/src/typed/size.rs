@@ -18,7 +18,8 @@ fn of(value: &Val) -> u64 {
         Val::S32(_) | Val::U32(_) | Val::Float32(_) | Val::Char(_) | Val::Enum(_) => 4,
         Val::S64(_) | Val::U64(_) | Val::Float64(_) => 8,
         Val::String(text) => text.len() as u64,
-        Val::List(items) | Val::Tuple(items) => data_bytes(items),
+        Val::List(items) => of_list(items, data_bytes, of),
+        Val::Tuple(items) => data_bytes(items),
         Val::Record(fields) => fields.iter().map(|(_, v)| of(v)).fold(0, u64::saturating_add),
         Val::Variant(_, payload) | Val::Option(payload) => of_payload(payload.as_deref()),
         Val::Result(Ok(payload) | Err(payload)) => of_payload(payload.as_deref()),
@@ -44,7 +45,8 @@ fn parts_of(value: &Val) -> u64 {
     };
     match value {
         Val::String(value) | Val::Enum(value) => text(value),
-        Val::List(items) | Val::Tuple(items) => memory_bytes(items),
+        Val::List(items) => of_list(items, memory_bytes, |_| VALUE_BYTES as u64),
+        Val::Tuple(items) => memory_bytes(items),
         Val::Record(fields) => {
             let field = |(name, value): &(String, Val)| {
                 (size_of::<String>() + VALUE_BYTES) as u64 + text(name) + parts_of(value)
@@ -56,6 +58,32 @@ fn parts_of(value: &Val) -> u64 {
         Val::Flags(names) => names.iter().map(|name| size_of::<String>() as u64 + text(name)).sum(),
         _ => 0,
     }
+}
+
+/// A list with elements of a fixed size is not walked: there may be millions of them.
+fn of_list(items: &[Val], walk: impl Fn(&[Val]) -> u64, each: impl Fn(&Val) -> u64) -> u64 {
+    match items.first() {
+        Some(first) if is_scalar(first) => each(first).saturating_mul(items.len() as u64),
+        _ => walk(items),
+    }
+}
+
+fn is_scalar(value: &Val) -> bool {
+    matches!(
+        value,
+        Val::Bool(_)
+            | Val::S8(_)
+            | Val::U8(_)
+            | Val::S16(_)
+            | Val::U16(_)
+            | Val::S32(_)
+            | Val::U32(_)
+            | Val::S64(_)
+            | Val::U64(_)
+            | Val::Float32(_)
+            | Val::Float64(_)
+            | Val::Char(_)
+    )
 }
 
 fn of_payload(payload: Option<&Val>) -> u64 {
@@ -77,5 +105,7 @@ mod tests {
         // three texts.
         let expected = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
         assert_eq!(memory_bytes(&values), expected as u64);
+        let numbers = [Val::List(vec![Val::U16(1); 3])];
+        assert_eq!((data_bytes(&numbers), memory_bytes(&numbers)), (6, 4 * VALUE_BYTES as u64));
     }
 }
