@@ -18,6 +18,7 @@
 //!
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
+mod advanced;
 mod call;
 mod config;
 mod fault;
@@ -54,10 +55,10 @@ pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
 pub use crate::actor::generation::StartedFrom;
 pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
-pub use crate::router::ground::{Around, Ground};
 pub use crate::router::kinds::Manifest;
 pub use crate::router::quotas::Usage;
 pub use crate::sqlite::Value as SqlValue;
+pub use advanced::Advanced;
 pub use call::{Callable, ReadyCall};
 pub use config::HostConfig;
 pub use fault::FaultReport;
@@ -85,6 +86,7 @@ use crate::router::awake::Awake;
 use crate::router::crashes::Crashes;
 use crate::router::damaged::Damaged;
 use crate::router::exits::Exits;
+use crate::router::ground::Ground;
 use crate::router::heirs::Heirs;
 use crate::router::kinds::{Kind, Kinds};
 use crate::router::nodes::Nodes;
@@ -137,11 +139,11 @@ impl Host {
             tracing::warn!("SQLite was in use before: the memory of databases is not bounded");
         }
         let dirs = config.make_directories()?;
-        let store: Arc<dyn Store> = match &config.store {
+        let store: Arc<dyn Store> = match &config.advanced.store {
             Some(store) => Arc::clone(store),
             None => Arc::new(open_embedded(&dirs.store, config.accept_loss)?),
         };
-        let faulting = config.allow_faults.then(|| {
+        let faulting = config.advanced.allow_faults.then(|| {
             tracing::warn!("FAULTS ARE ALLOWED: operators can make actors fail on purpose");
             Arc::new(FaultingStore::new(Arc::clone(&store)))
         });
@@ -152,7 +154,8 @@ impl Host {
         if let Err(error) = sweep_intakes(&dirs.scratch) {
             tracing::warn!(%error, "cannot remove what interrupted imports have left");
         }
-        let (runtimes, ground, keeper) = match &config.ground {
+        let has_threads = config.advanced.ground.is_none();
+        let (runtimes, ground, keeper) = match &config.advanced.ground {
             Some(ground) => (None, ground.clone(), ground.runtime.clone()),
             None => {
                 let runtimes = Runtimes::start()?;
@@ -212,11 +215,11 @@ impl Host {
             heirs: Heirs::default(),
             crashes: Crashes::default(),
             damaged: Damaged::new(config.limits.damaged_rest),
-            observer: config.observer.clone(),
+            observer: config.advanced.observer.clone(),
             awake: Awake::new(awake_max, GuestMemory::new(config.limits.guest_bytes_max())),
             spares: Arc::default(),
             log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
-            turns: if config.ground.is_none() { Turns::of(cores()) } else { Turns::default() },
+            turns: if has_threads { Turns::of(cores()) } else { Turns::default() },
             scratch_dir: dirs.scratch,
             ground,
             faulting,
@@ -228,7 +231,7 @@ impl Host {
         let mut background = background(&router, &keeper, upkeep);
         let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
         background.spawn_on(watch, &keeper);
-        if config.ground.is_none() {
+        if has_threads {
             background.spawn_on(room::watch_machine(router.clone()), &keeper);
         }
         let host = Self {
@@ -557,7 +560,8 @@ impl Host {
         self.inner.retired.done().await
     }
 
-    /// Whether callers over HTTP are told the last words of guests: see [`HostConfig::development`].
+    /// Whether callers over HTTP are told the last words of guests: see
+    /// [`HostConfig::with_development`].
     #[must_use]
     pub fn is_for_development(&self) -> bool {
         self.inner.config.development
@@ -633,7 +637,8 @@ impl Host {
 
     /// The runtime that a call's answer waits on, if that is not the host's.
     fn callers(&self) -> Option<Handle> {
-        let here = self.inner.config.wait_on_callers.then(Handle::try_current)?.ok();
+        let wait_here = self.inner.config.advanced.wait_on_callers;
+        let here = wait_here.then(Handle::try_current)?.ok();
         // One of a single thread runs only while somebody waits on it, who may stop.
         here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
     }

@@ -88,6 +88,7 @@ pub mod internal {
     pub use crate::capability::Fields;
     pub use crate::engine::{Engine, allowed};
     pub use crate::host::{Callable, ReadyCall};
+    pub use crate::router::ground::{Around, Ground};
     pub use crate::router::kinds::LOG_LINE_BYTES_MAX;
     pub use crate::runtime::{OwnRuntime, cores};
     pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use stockade::limits::HostLimits;
 use stockade::{ActorId, Arguments, Host, HostConfig};
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
@@ -159,9 +160,12 @@ async fn host_in_a_hurry(dir: &Path) -> anyhow::Result<Host> {
     files.clock = Clock::new(move || {
         u64::try_from((since + begun.elapsed() * FASTER).as_millis()).unwrap_or(u64::MAX)
     });
-    let mut config = HostConfig::new(dir.join("host"));
-    config.store = Some(Arc::new(EmbeddedStore::open(&files)?));
-    config.limits.upkeep_every /= FASTER;
+    let store = Arc::new(EmbeddedStore::open(&files)?);
+    let mut limits = HostLimits::default();
+    limits.upkeep_every /= FASTER;
+    let config = HostConfig::new(dir.join("host"))
+        .with_limits(limits)
+        .advanced(|settings| settings.with_store(store));
     Ok(Host::start(config).await?)
 }
 

@@ -167,10 +167,9 @@ async fn ms(
 
 /// A host beside others in this process.
 async fn host_in(dir: PathBuf) -> anyhow::Result<Host> {
-    let mut config = HostConfig::new(dir);
     // Room for those that are awake at once, of what address space and memory maps there are.
-    config.limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
-    Ok(Host::start(config).await?)
+    let limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
+    Ok(Host::start(HostConfig::new(dir).with_limits(limits)).await?)
 }
 
 /// An actor with the table `wide` in a database of `mib`, from a plain file.

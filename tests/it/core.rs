@@ -389,11 +389,14 @@ async fn long_sql_of_some_actors_holds_up_no_other() {
 // --- processes, and the end of a host -------------------------------------------------------------
 
 fn config(site: &Site, name: &str, lease: Duration) -> HostConfig {
-    let mut config = HostConfig::new(site.path().join(name));
-    config.lease = lease;
-    config.advertised = name.to_owned();
-    config.store = Some(Arc::new(site.open_store()));
-    config
+    config_on(site, name, lease, Arc::new(site.open_store()))
+}
+
+fn config_on(site: &Site, name: &str, lease: Duration, store: Arc<dyn Store>) -> HostConfig {
+    HostConfig::new(site.path().join(name))
+        .with_lease(lease)
+        .with_advertised(name)
+        .advanced(|settings| settings.with_store(store))
 }
 
 /// A process that was frozen, or whose embedder did not drive its runtime for a while, took every
@@ -452,8 +455,8 @@ fn a_caller_may_block_its_own_runtime() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let site = Site::new();
-    let mut config = config(&site, "only", Duration::from_secs(60));
-    config.wait_on_callers = true;
+    let config = config(&site, "only", Duration::from_secs(60))
+        .advanced(|settings| settings.with_answers_on_callers(true));
     let host = Host::start(config).await.unwrap();
     let wasm = guest::HOSTILE_WAIT.wasm().unwrap();
     host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
@@ -515,8 +518,9 @@ async fn hosts_of_one_process_leave_each_other_alone() {
 #[tokio::test]
 async fn a_host_that_cannot_start_says_why() {
     let site = Site::new();
-    let config = config(&site, "late", Duration::from_secs(6));
-    config.store.as_ref().unwrap().close().await;
+    let store: Arc<dyn Store> = Arc::new(site.open_store());
+    let config = config_on(&site, "late", Duration::from_secs(6), Arc::clone(&store));
+    store.close().await;
     let started = Host::start(config).await.map(|_| ());
     assert!(matches!(started, Err(HostError::Store(_))), "{started:?}");
 }

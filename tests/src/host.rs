@@ -161,15 +161,17 @@ impl HostBuilder<'_> {
             files.clock = clock;
         }
         let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&files).unwrap()));
-        let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
-        config.limits = self.limits;
-        config.lease = self.lease;
-        config.allow_faults = self.allow_faults;
-        config.advertised = format!("host-{number}");
-        config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
+        let driver = Arc::clone(&store) as Arc<dyn stockade_depot::Store>;
+        let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")))
+            .with_limits(self.limits)
+            .with_lease(self.lease)
+            .with_advertised(format!("host-{number}"))
+            .advanced(|settings| {
+                settings.with_faults_allowed(self.allow_faults).with_store(driver)
+            });
         if let Some(recorder) = self.recorder {
             recorder.watch(&store);
-            config.observer = Some(recorder);
+            config = config.advanced(|settings| settings.with_observer(recorder));
         }
         TestHost { host: Host::start(config).await.unwrap(), store }
     }

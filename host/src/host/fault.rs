@@ -27,10 +27,11 @@ pub enum FaultReport {
 }
 
 impl Host {
-    /// Whether this host was started with `allow_faults`.
+    /// Whether this host was started with
+    /// [`with_faults_allowed`](super::Advanced::with_faults_allowed).
     #[must_use]
     pub fn allows_faults(&self) -> bool {
-        self.inner.config.allow_faults
+        self.inner.config.allows_faults()
     }
 
     /// Makes something go wrong for one actor: see [`Fault`]. For tests of actors and of their
@@ -40,8 +41,7 @@ impl Host {
     /// # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
     /// use stockade::{ActorId, Arguments, Fault, Host, HostConfig};
     ///
-    /// let mut config = HostConfig::new("data");
-    /// config.allow_faults = true;
+    /// let config = HostConfig::new("data").advanced(|settings| settings.with_faults_allowed(true));
     /// let host = Host::start(config).await?;
     /// host.deploy("counter", wasm, host.manifest()).await?;
     /// let alice = ActorId::new("counter", "alice")?;
@@ -56,7 +56,7 @@ impl Host {
     /// ```
     ///
     /// # Errors
-    /// `FaultsNotAllowed` if the host was not started with `allow_faults`: then nothing happens.
+    /// `FaultsNotAllowed` if the host was not started with them allowed: then nothing happens.
     /// `InvalidFault`, `ActorMissing`, `Elsewhere`; `ActorAsleep` for a crash or a fence of an
     /// actor that is not awake here; `Overloaded` if too many are armed; those of the store.
     pub async fn fault(&self, actor: &ActorId, fault: Fault) -> Result<FaultReport, HostError> {
