@@ -7,10 +7,14 @@ SHELL := /bin/bash
 
 DENY_VERSION := 0.20.2
 
+# In the order of dependencies; `tests/it/tidy/packages.rs` compares docs/releasing.md with the manifests.
+LIBRARIES := stockade-depot stockade-vfs stockade-componentize stockade stockade-server stockade-alloc stockade-sdk
+PUBLISHED := $(LIBRARIES) stockade-cli
+
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
+.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -29,6 +33,7 @@ help:
 	@echo 'make upgrade the former program (FORMER=commit) beside this one on one store'
 	@echo 'make check   format, clippy, documentation, dependencies'
 	@echo 'make deny    licences, sources and bans of dependencies, and known advisories where they can be fetched'
+	@echo 'make packages  the archives of all published packages, without compiling them'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
@@ -164,6 +169,10 @@ deny:
 	else \
 	  echo 'ADVISORIES NOT CHECKED: their database cannot be fetched from here.'; \
 	fi
+
+# All at once: a package that is not in the registry yet is taken from the workspace.
+packages:
+	cargo package --locked --no-verify $(PUBLISHED:%=-p %)
 
 format:
 	cargo fmt

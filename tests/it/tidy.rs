@@ -7,6 +7,8 @@
 mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/packages.rs"]
+mod packages;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -315,6 +317,11 @@ fn code_in_documents_is_code() {
 #[test]
 fn documents_speak_plain_words() {
     check("documents use the words of the field", documents::dialect_offences());
+}
+
+#[test]
+fn packages_are_ready_to_be_published_or_never_are() {
+    check("published packages have what docs/releasing.md says", packages::offences());
 }
 
 #[test]
