@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 DENY_VERSION := 0.20.2
+SEMVER_VERSION := 0.51.0
 
 # In the order of dependencies; `tests/it/tidy/packages.rs` compares docs/releasing.md with the manifests.
 LIBRARIES := stockade-depot stockade-vfs stockade-componentize stockade stockade-server stockade-alloc stockade-sdk
@@ -14,7 +15,7 @@ PUBLISHED := $(LIBRARIES) stockade-cli
 EXAMPLES := counter ledger catalog
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages format
+.PHONY: help setup guests demo test simulate model soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, told step by step'
@@ -34,6 +35,7 @@ help:
 	@echo 'make check   format, clippy, documentation, dependencies'
 	@echo 'make deny    licences, sources and bans of dependencies, and known advisories where they can be fetched'
 	@echo 'make packages  the archives of all published packages, without compiling them'
+	@echo 'make semver  the libraries beside BASELINE=commit, or the last release: what breaks users'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
@@ -173,6 +175,18 @@ deny:
 # All at once: a package that is not in the registry yet is taken from the workspace.
 packages:
 	cargo package --locked --no-verify $(PUBLISHED:%=-p %)
+
+# The program has no API of Rust, and is left out. Each library is documented as JSON at both commits,
+# which compiles what it depends on.
+semver: BASELINE ?= $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null)
+semver:
+	@test -n '$(BASELINE)' || { echo 'There is no release tag: give BASELINE=commit.' >&2; exit 2; }
+	@git rev-parse --quiet --verify '$(BASELINE)^{commit}' >/dev/null || { echo 'There is no commit $(BASELINE).' >&2; exit 2; }
+	@cargo semver-checks --version 2>/dev/null | grep -q ' $(SEMVER_VERSION)$$' || { \
+	  echo 'cargo-semver-checks $(SEMVER_VERSION): building it, several minutes.'; \
+	  cargo install --locked --quiet cargo-semver-checks@$(SEMVER_VERSION); \
+	}
+	cargo semver-checks --baseline-rev '$(BASELINE)' $(LIBRARIES:%=--package %)
 
 format:
 	cargo fmt
