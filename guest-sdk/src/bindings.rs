@@ -29,7 +29,7 @@ pub(crate) use imports::stockade::actor::{context, log, sqlite};
 pub mod exports {
     wit_bindgen::generate!({
         path: "wit",
-        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.1.0; }",
+        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.2.0; }",
         world: "stockade:sdk-exports/hooks",
         generate_all,
         pub_export_macro: true,

@@ -352,9 +352,9 @@ async fn imports_of_another_type_are_refused_with_the_linkers_words() {
         ("wasi:filesystem/preopens@0.2.0", r#"(export "zz" (func))"#, "`zz` has the wrong type"),
         ("wasi:cli/environment@0.2.0", r#"(export "get-environment" (func))"#, "get-environment"),
         ("wasi:cli/exit@0.2.0", r#"(export "exit" (func (param "status" u32)))"#, "exit"),
-        ("stockade:actor/log@0.1.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
+        ("stockade:actor/log@0.2.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
         (
-            "stockade:actor/sqlite@0.1.0",
+            "stockade:actor/sqlite@0.2.0",
             r#"(type $limit (enum "sql-steps")) (export "limit" (type $l (eq $limit)))
                (export "open" (func (result $l)))"#,
             "open",
