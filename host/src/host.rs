@@ -2,14 +2,14 @@
 //!
 //! ```no_run
 //! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::HostError> {
-//! use stockade::{ActorId, Arguments, Host, HostConfig};
+//! use stockade::{ActorId, Host, HostConfig};
 //!
 //! let host = Host::start(HostConfig::new("data")).await?;
 //! let mut manifest = host.manifest();
 //! manifest.limits.call_time_ms = 2_000;
 //! host.deploy("counter", wasm, manifest).await?;
-//! let alice = ActorId::new("counter", "alice")?;
-//! let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
+//! let alice = host.actor(&ActorId::new("counter", "alice")?);
+//! let reply = alice.call("increment", (5,)).await?;
 //! println!("{} in generation {}", reply.to_json(), reply.generation);
 //! host.shutdown().await;
 //! # Ok(())
@@ -290,12 +290,8 @@ impl Host {
         Manifest { limits: kind_defaults.clone().within(limits), ..Manifest::default() }
     }
 
-    /// Runs an operator's statements through the actor's live session; if it sleeps, on its
-    /// database alone: no instance is made and no hook runs. They end when the future is dropped.
-    ///
-    /// # Errors
-    /// `ActorMissing` (never creates), `Sql`, and those of `call`.
-    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
+    /// [`ActorHandle::sql`].
+    async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, HostError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
         let (reply, heard) = request::Reply::new(self.callers());
@@ -310,11 +306,8 @@ impl Host {
         Ok(SqlReply::of(heard))
     }
 
-    /// Ends an actor's generation in order. `None`: it was asleep.
-    ///
-    /// # Errors
-    /// `ActorMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of the store.
-    pub async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
+    /// [`ActorHandle::stop`].
+    async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
         let exit = self.inner.router.end(actor, Ending::Operator).await?;
         if exit.is_none() {
             let head = self.state(actor).await?.head;
@@ -325,13 +318,8 @@ impl Host {
         Ok(exit.map(ExitInfo::from))
     }
 
-    /// Forgets the crashes of an actor and that it was found damaged: its next call starts it
-    /// immediately, and the row of crashes that opens its breaker begins again.
-    ///
-    /// # Errors
-    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of
-    /// the store.
-    pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+    /// [`ActorHandle::reset`].
+    async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
         self.shared().damaged.forget(actor);
         // Known to exist, so that asking for a wrong name makes no slot.
         self.state(actor).await?;
@@ -339,11 +327,8 @@ impl Host {
         self.inner.router.forgive(&limits, actor).await
     }
 
-    /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
-    ///
-    /// # Errors
-    /// `ActorMissing`; those of the store: call again to go on.
-    pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
+    /// [`ActorHandle::destroy`].
+    async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
         let router = &self.inner.router;
         let mut attempts = 0;
         let db = loop {
@@ -402,11 +387,8 @@ impl Host {
         ActorHandle::new(self.clone(), id.clone())
     }
 
-    /// What the store and this host know of an actor.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store.
-    pub async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
+    /// [`ActorHandle::info`].
+    async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
         Ok(self.info_of(self.state(actor).await?).await)
     }
 
@@ -425,24 +407,15 @@ impl Host {
         ActorInfo::of(state, self.shared(), slot.as_deref(), standing)
     }
 
-    /// The actor's database as of its last durable commit, as a plain SQLite file.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store.
-    pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
+    /// [`ActorHandle::export`].
+    async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
         let store = Arc::clone(&self.inner.store);
         Export::begin(store, actor, state.row.db, &self.inner.readings).await
     }
 
-    /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
-    /// it, of any page size. Starts over where an earlier import of the actor did not finish.
-    /// `progress` hears of each bounded commit. The actor is asleep afterwards.
-    ///
-    /// # Errors
-    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is wrong
-    /// with the file; those of the store: the same import starts over.
-    pub async fn import(
+    /// [`ActorHandle::import`].
+    async fn import(
         &self,
         actor: &ActorId,
         file: &Path,
@@ -454,22 +427,16 @@ impl Host {
         self.import_intake(actor, copied, progress).await
     }
 
-    /// A private place for a file that is to become `actor`.
-    ///
-    /// # Errors
-    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
-    pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
+    /// [`ActorHandle::intake`].
+    async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
         self.shared().kinds.kind(actor.kind()).await?;
         let free = import::check_free(self.inner.store.as_ref(), actor).await;
         free.map_err(|error| error.of(actor))?;
         Ok(Intake::new(&self.shared().scratch_dir)?)
     }
 
-    /// [`Host::import`] of a file that is in its place.
-    ///
-    /// # Errors
-    /// As [`Host::import`].
-    pub async fn import_intake(
+    /// [`ActorHandle::import_intake`].
+    async fn import_intake(
         &self,
         actor: &ActorId,
         intake: Intake,
@@ -489,19 +456,13 @@ impl Host {
         imported.map_err(|error| error.of(actor))
     }
 
-    /// Bytes that a database of the actor's kind may have.
-    ///
-    /// # Errors
-    /// `KindMissing`, and those of the store.
-    pub async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
+    /// [`ActorHandle::database_bytes_max`].
+    async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
         Ok(self.limits(actor.kind()).await?.database_bytes_max)
     }
 
-    /// Checks every stored page and commit of an actor against its checksums.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
-    pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
+    /// [`ActorHandle::verify`].
+    async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
         let state = self.state(actor).await?;
         let report = history::verify(self.inner.store.as_ref(), state.row.db).await;
         report.map_err(|error| error.of(actor))

@@ -126,7 +126,8 @@ async fn write(
 ) -> anyhow::Result<()> {
     while !done.over.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        let reply = host.call(actor, method, Arguments::Json(json!([dice.below(rows)]))).await?;
+        let reply =
+            host.actor(actor).call(method, Arguments::Json(json!([dice.below(rows)]))).await?;
         done.took_ms.lock().push(begun.elapsed().as_secs_f64() * 1e3);
         done.commits.fetch_add(1, Ordering::Relaxed);
         done.pages.fetch_add(reply.bill.pages_written, Ordering::Relaxed);
@@ -141,10 +142,10 @@ async fn make_actors(host: &Host, dir: &Path, method: &str) -> anyhow::Result<u6
     for i in 0..ACTORS {
         let actor = id("writer", i)?;
         if method == "wide-touch" {
-            host.import(&actor, &file, &mut |_| {}).await?;
+            host.actor(&actor).import(&file, &mut |_| {}).await?;
         } else {
             let rows = json!([crate::native::ROWS]);
-            host.call(&actor, "setup", Arguments::Json(rows)).await?;
+            host.actor(&actor).call("setup", Arguments::Json(rows)).await?;
         }
     }
     Ok(if method == "wide-touch" { ROWS_PER_MIB } else { crate::native::ROWS.into() })

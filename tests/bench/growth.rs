@@ -123,7 +123,7 @@ async fn pace_of_size(
         commits.push(ms(host, actor, "wide-touch", json!([dice.below(rows)])).await?);
     }
     for _ in 0..WAKES {
-        host.stop(actor).await?;
+        host.actor(actor).stop().await?;
         wakes.push(ms(host, actor, "wide-point", json!([1, dice.below(rows), rows])).await?);
     }
     Ok(Pace { commit: median(commits), wake: median(wakes) })
@@ -146,7 +146,7 @@ async fn pace_among(
             for _ in 0..COMMITS / WAKES {
                 commits.push(ms(host, actor, "touch", json!([dice.below(10)])).await?);
             }
-            host.stop(actor).await?;
+            host.actor(actor).stop().await?;
         }
         paces.push(Pace { commit: median(commits), wake: median(wakes) });
     }
@@ -161,7 +161,7 @@ async fn ms(
     arguments: serde_json::Value,
 ) -> anyhow::Result<f64> {
     let begun = Instant::now();
-    host.call(actor, method, Arguments::Json(arguments)).await?;
+    host.actor(actor).call(method, Arguments::Json(arguments)).await?;
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
@@ -177,7 +177,7 @@ pub async fn imported(stand: &Stand, name: &str, mib: u64) -> anyhow::Result<Act
     let path = stand.dir.path().join(format!("{name}.db"));
     make_wide(&path, mib)?;
     let actor = ActorId::new("sql", name)?;
-    stand.host.import(&actor, &path, &mut |_| {}).await?;
+    stand.host.actor(&actor).import(&path, &mut |_| {}).await?;
     Ok(actor)
 }
 

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(8);
 
 fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> JoinHandle<Answer> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
-    tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
+    tokio::spawn(async move { host.actor(&actor).call(&method, Arguments::Json(arguments)).await })
 }
 
 type Answer = Result<Reply, HostError>;
@@ -76,7 +76,7 @@ async fn hooks_that_sleep_in_the_host_do_not_hold_the_end() {
     for hook in ["stop", "snapshot"] {
         let actor = actor(guest::HOSTILE_WAIT, hook);
         host.call(&actor, "nap-in", json!([hook])).await.unwrap();
-        let exit = soon(hook, host.host.stop(&actor)).await.unwrap().expect("it was awake");
+        let exit = soon(hook, host.host.actor(&actor).stop()).await.unwrap().expect("it was awake");
         assert!(exit.sealed, "{exit:?}");
         assert_eq!(missed(&exit), "missed", "{hook}");
     }
@@ -213,7 +213,7 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
     let (host, actor) = waiter(&site).await;
     let run = async |sql: &str| {
         let request = SqlRequest { sql: sql.into(), write: true, ..SqlRequest::default() };
-        host.host.sql(&actor, request).await.unwrap_err()
+        host.host.actor(&actor).sql(request).await.unwrap_err()
     };
     let error = run("INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)").await;
     assert_eq!(error.verdict(), Some(Verdict::Committed), "{error:?}");
@@ -229,14 +229,14 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
 async fn traps_in_a_row_are_counted_until_the_actor_ends_in_order() {
     let site = Site::new();
     let (host, actor) = waiter(&site).await;
-    let restarts = async || host.host.info(&actor).await.unwrap().restarts;
+    let restarts = async || host.host.actor(&actor).info().await.unwrap().restarts;
     for round in 1..=2 {
         let error = error_of("trap", call(&host, &actor, "write-and-trap", json!([1]))).await;
         assert!(matches!(error, HostError::Trapped { .. }), "{error:?}");
         assert_eq!(restarts().await, round);
     }
     host.ok(&actor, "count", json!([])).await;
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     host.ok(&actor, "count", json!([])).await;
     assert_eq!(restarts().await, 0);
     host.host.shutdown().await;
@@ -249,7 +249,7 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     for _ in 0..5 {
         let pouring: Vec<_> = (0..40).map(|_| call(&host, &actor, "write", json!([1]))).collect();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        soon("destroy", host.host.destroy(&actor)).await.unwrap();
+        soon("destroy", host.host.actor(&actor).destroy()).await.unwrap();
         for call in pouring {
             if let Err(error) = soon("call", call).await.unwrap() {
                 let text = format!("{error:?}");
@@ -259,9 +259,9 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
         // Whatever lives now is whole: the first call after all that works.
         host.ok(&actor, "count", json!([])).await;
     }
-    soon("destroy", host.host.destroy(&actor)).await.unwrap();
+    soon("destroy", host.host.actor(&actor).destroy()).await.unwrap();
     host.ok(&actor, "count", json!([])).await;
-    let again = host.host.info(&actor).await.unwrap();
+    let again = host.host.actor(&actor).info().await.unwrap();
     assert!(again.last_exit.is_none(), "the exit of a former actor: {:?}", again.last_exit);
     host.host.shutdown().await;
 }
@@ -290,7 +290,7 @@ async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
         };
         assert_eq!(host.host.kind(actor.kind()).await.unwrap().digest, newest.digest);
         host.ok(&actor, "count", json!([])).await;
-        let component = host.host.info(&actor).await.unwrap().component;
+        let component = host.host.actor(&actor).info().await.unwrap().component;
         assert_eq!(component, newest.digest, "round {round}");
         for call in pouring {
             soon("write", call).await.unwrap().unwrap();
@@ -311,7 +311,7 @@ async fn stops_sleeps_and_calls_in_any_order_lose_nothing() {
         tokio::spawn(async move {
             for pause in 0..60_u64 {
                 tokio::time::sleep(Duration::from_millis(pause % 4)).await;
-                match soon("stop", host.stop(&actor)).await {
+                match soon("stop", host.actor(&actor).stop()).await {
                     Ok(_) | Err(HostError::ActorMissing { .. }) => {}
                     Err(error) => panic!("{error:?}"),
                 }
@@ -414,7 +414,7 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     let actor = actor(guest::HOSTILE_WAIT, "one");
     let count = |host: &Host| {
         let (host, actor) = (host.clone(), actor.clone());
-        async move { host.call(&actor, "count", Arguments::Json(json!([]))).await }
+        async move { host.actor(&actor).call("count", Arguments::Json(json!([]))).await }
     };
     one.block_on(count(&first)).unwrap();
     std::thread::sleep(4 * LEASE);
@@ -441,7 +441,8 @@ fn a_caller_may_block_its_own_runtime() {
     let blocked = callers.spawn(async move {
         let (answer, answered) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let call = calling.call(&actor, "count", Arguments::Json(json!([])));
+            let actor = calling.actor(&actor);
+            let call = actor.call("count", Arguments::Json(json!([])));
             answer.send(handle.block_on(call).map(drop))
         });
         answered.recv_timeout(Duration::from_secs(30))
@@ -465,7 +466,9 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let left = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Its first call: `start` makes a table, which the answer waits for.
-        runtime.spawn(async move { calling.call(&of, "count", Arguments::Json(json!([]))).await });
+        runtime.spawn(
+            async move { calling.actor(&of).call("count", Arguments::Json(json!([]))).await },
+        );
         runtime.block_on(async {
             for _ in 0..16 {
                 tokio::task::yield_now().await;
@@ -475,12 +478,12 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     });
     let left = left.join().unwrap();
     let awake = async {
-        while !host.info(&actor).await.is_ok_and(|info| info.status == ActorStatus::Awake) {
+        while !host.actor(&actor).info().await.is_ok_and(|info| info.status == ActorStatus::Awake) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     soon("its start", awake).await;
-    assert!(soon("its end", host.stop(&actor)).await.unwrap().is_some());
+    assert!(soon("its end", host.actor(&actor).stop()).await.unwrap().is_some());
     left.shutdown_background();
     host.shutdown().await;
 }
@@ -495,12 +498,13 @@ async fn hosts_of_one_process_leave_each_other_alone() {
     first.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
     let second = Host::start(config(&site, "shared", lease)).await.unwrap();
     let actor = actor(guest::HOSTILE_WAIT, "one");
-    let count = async |host: &Host| host.call(&actor, "count", Arguments::Json(json!([]))).await;
+    let count =
+        async |host: &Host| host.actor(&actor).call("count", Arguments::Json(json!([]))).await;
     for (owner, other) in [(&first, &second), (&second, &first)] {
         count(owner).await.unwrap();
         let elsewhere = count(other).await;
         assert!(matches!(elsewhere, Err(HostError::Elsewhere { .. })), "{elsewhere:?}");
-        owner.stop(&actor).await.unwrap();
+        owner.actor(&actor).stop().await.unwrap();
     }
     // One that is dropped without a word has let go of its lock: nobody waits for its lease.
     count(&first).await.unwrap();
@@ -565,7 +569,7 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");
     let late = host.call(&actor, "count", json!([])).await;
     assert!(matches!(late, Err(HostError::ShuttingDown)), "{late:?}");
-    assert!(host.host.info(&actor).await.is_err(), "the store is closed");
-    let exit = host.host.stop(&actor).await;
+    assert!(host.host.actor(&actor).info().await.is_err(), "the store is closed");
+    let exit = host.host.actor(&actor).stop().await;
     assert!(exit.is_err(), "{exit:?}");
 }

@@ -132,7 +132,7 @@ impl HostBuilder<'_> {
         self
     }
 
-    /// With `Host::fault` allowed.
+    /// With `ActorHandle::fault` allowed.
     #[must_use]
     pub fn allow_faults(mut self) -> Self {
         self.allow_faults = true;
@@ -193,14 +193,14 @@ impl TestHost {
     /// Calls a method: JSON arguments in, JSON result out.
     ///
     /// # Errors
-    /// As `Host::call`.
+    /// As `ActorHandle::call`.
     pub async fn call(
         &self,
         actor: &ActorId,
         method: &str,
         arguments: Json,
     ) -> Result<Json, HostError> {
-        let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
+        let reply = self.host.actor(actor).call(method, Arguments::Json(arguments)).await?;
         Ok(reply.to_json())
     }
 
@@ -213,7 +213,7 @@ impl TestHost {
     /// Calls until the host takes the actor over from another one.
     ///
     /// # Errors
-    /// As `Host::call`, but never `Elsewhere`.
+    /// As `ActorHandle::call`, but never `Elsewhere`.
     pub async fn take_over_and_call(
         &self,
         actor: &ActorId,
@@ -241,7 +241,7 @@ impl TestHost {
     pub async fn exit_of(&self, actor: &ActorId) -> ExitInfo {
         let begun = Instant::now();
         loop {
-            if let Some(exit) = self.host.info(actor).await.unwrap().last_exit {
+            if let Some(exit) = self.host.actor(actor).info().await.unwrap().last_exit {
                 return exit;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{actor} has no exit here");
@@ -251,7 +251,7 @@ impl TestHost {
 
     /// The actor's database as a plain SQLite file's bytes.
     pub async fn export(&self, actor: &ActorId) -> Vec<u8> {
-        let mut export = self.host.export(actor).await.unwrap();
+        let mut export = self.host.actor(actor).export().await.unwrap();
         let mut bytes = Vec::new();
         while let Some(chunk) = export.next().await.unwrap() {
             bytes.extend_from_slice(&chunk);
@@ -271,7 +271,7 @@ impl TestHost {
 
     /// `verify` must find nothing.
     pub async fn assert_intact(&self, actor: &ActorId) {
-        let report = self.host.verify(actor).await.unwrap();
+        let report = self.host.actor(actor).verify().await.unwrap();
         assert!(report.fault_count == 0, "{actor}: {:?}", report.faults);
     }
 }

@@ -42,7 +42,7 @@ impl Advanced {
         self
     }
 
-    /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose.
+    /// Whether [`ActorHandle::fault`](super::ActorHandle::fault) may make actors fail on purpose.
     /// Not for production: everybody who reaches the operators' listener can use it then. Default:
     /// `false`.
     pub fn with_faults_allowed(mut self, allow: bool) -> Self {

@@ -62,14 +62,8 @@ impl Host {
         self.shared().kinds.current(kind).await.map(Callable)
     }
 
-    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
-    /// call wrote is durable and the actor's ownership is confirmed.
-    ///
-    /// # Errors
-    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`, `Overloaded`. From the
-    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `HostError::retry`.
-    pub async fn call(
+    /// [`ActorHandle::call`](super::ActorHandle::call).
+    pub(super) async fn call(
         &self,
         actor: &ActorId,
         method: &str,
@@ -79,7 +73,7 @@ impl Host {
         self.call_ready(actor, ready).await
     }
 
-    /// The second half of [`Self::call`].
+    /// The second half of [`ActorHandle::call`](super::ActorHandle::call).
     #[doc(hidden)]
     pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, HostError> {
         let ReadyCall { method, values, program, original } = ready;

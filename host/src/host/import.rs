@@ -47,7 +47,7 @@ pub(super) async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(),
 /// that has no host.
 ///
 /// # Errors
-/// As [`super::Host::import`].
+/// As [`super::ActorHandle::import`].
 pub async fn import(
     depot: &Arc<Depot>,
     actor: &ActorId,

@@ -350,11 +350,11 @@ impl World {
     /// All of its history, and a copy that stock SQLite reads.
     async fn is_sound(&self, client: &Client, actor: &ActorId) -> Result<(), String> {
         let words = |error: HostError| error.to_string();
-        let report = client.host.verify(actor).await.map_err(words)?;
+        let report = client.host.actor(actor).verify().await.map_err(words)?;
         if report.fault_count > 0 {
             return Err(format!("{:?}", report.faults));
         }
-        let mut export = client.host.export(actor).await.map_err(words)?;
+        let mut export = client.host.actor(actor).export().await.map_err(words)?;
         let path = self.dir.join(format!("{}.db", actor.key()));
         let mut bytes = Vec::new();
         while let Some(chunk) = export.next().await.map_err(words)? {

@@ -47,7 +47,7 @@ pub(super) async fn host(dir: &Path) -> Result<Host, stockade::HostError> {
 }
 
 async fn call(host: &Host, actor: &ActorId, method: &str, arguments: serde_json::Value) {
-    host.call(actor, method, Arguments::Json(arguments)).await.unwrap();
+    host.actor(actor).call(method, Arguments::Json(arguments)).await.unwrap();
 }
 
 /// Writes to every actor.
