@@ -6,6 +6,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 DENY_VERSION := 0.20.2
+SEMVER_VERSION := 0.51.0
+
+# In the order of dependencies; `tests/it/tidy/packages.rs` compares docs/releasing.md with the manifests.
+LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade stockade-server stockade-alloc stockade-sdk
+PUBLISHED := $(LIBRARIES) stockade-cli
 
 EXAMPLES := counter ledger catalog
 # The simulations, and the packages that unify features to those of the other suites: without them
@@ -13,7 +18,7 @@ EXAMPLES := counter ledger catalog
 SIMULATIONS := -p stockade-sim-depot -p stockade-sim-hosts -p stockade -p stockade-cli -p stockade-tests
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny format
+.PHONY: help setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
@@ -34,6 +39,8 @@ help:
 	@echo 'make upgrade the former program (FORMER=commit) beside this one on one store'
 	@echo 'make check   format, clippy, documentation, dependencies'
 	@echo 'make deny    licences, sources and bans of dependencies, and known advisories where they can be fetched'
+	@echo 'make packages  the archives of all published packages, without compiling them'
+	@echo 'make semver  the libraries beside BASELINE=commit, or the last release: what breaks users'
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
@@ -124,7 +131,10 @@ damage: setup
 
 # The last commit whose processes record nothing about themselves in the store. It is built with all
 # of its default members, in the same target folder, so that dependencies are not compiled again.
+# Its contract had the number 0.1 and differs by the name of one record, which the actors of these
+# tests do not use: it is built to offer that contract as 0.2, so that both run one component.
 upgrade: FORMER ?= b36e898
+upgrade: CONTRACT := stockade:actor(/[a-z]+)?@
 upgrade: TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 upgrade: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
 upgrade: export STOCKADE_FORMER = $(TARGET)/former/$(FORMER)/stockade
@@ -132,6 +142,7 @@ upgrade: setup
 	@test -x $(STOCKADE_FORMER) || { \
 	  mkdir -p $(TARGET)/former/$(FORMER)/source; \
 	  git archive $(FORMER) | tar -x -C $(TARGET)/former/$(FORMER)/source; \
+	  grep -rlE '$(CONTRACT)0\.1' $(TARGET)/former/$(FORMER)/source | xargs -r sed -Ei 's#($(CONTRACT)0\.)1#\12#g'; \
 	  (cd $(TARGET)/former/$(FORMER)/source && CARGO_TARGET_DIR=$(TARGET) cargo build --locked); \
 	  cp $(TARGET)/debug/stockade $(STOCKADE_FORMER); \
 	}
@@ -185,6 +196,22 @@ deny:
 	else \
 	  echo 'ADVISORIES NOT CHECKED: their database cannot be fetched from here.'; \
 	fi
+
+# All at once: a package that is not in the registry yet is taken from the workspace.
+packages:
+	cargo package --locked --no-verify $(PUBLISHED:%=-p %)
+
+# The program has no API of Rust, and is left out. Each library is documented as JSON at both commits,
+# which compiles what it depends on.
+semver: BASELINE ?= $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null)
+semver:
+	@test -n '$(BASELINE)' || { echo 'There is no release tag: give BASELINE=commit.' >&2; exit 2; }
+	@git rev-parse --quiet --verify '$(BASELINE)^{commit}' >/dev/null || { echo 'There is no commit $(BASELINE).' >&2; exit 2; }
+	@cargo semver-checks --version 2>/dev/null | grep -q ' $(SEMVER_VERSION)$$' || { \
+	  echo 'cargo-semver-checks $(SEMVER_VERSION): building it, several minutes.'; \
+	  cargo install --locked --quiet cargo-semver-checks@$(SEMVER_VERSION); \
+	}
+	cargo semver-checks --baseline-rev '$(BASELINE)' $(LIBRARIES:%=--package %)
 
 format:
 	cargo fmt

@@ -16,7 +16,7 @@
 /// The imports: `sqlite`, `context`, `log`.
 mod imports {
     wit_bindgen::generate!({
-        path: "../wit",
+        path: "wit",
         world: "stockade:actor/imports",
         ownership: Borrowing { duplicate_if_necessary: true },
     });
@@ -28,8 +28,8 @@ pub(crate) use imports::stockade::actor::{context, log, sqlite};
 #[doc(hidden)]
 pub mod exports {
     wit_bindgen::generate!({
-        path: "../wit",
-        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.1.0; }",
+        path: "wit",
+        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.2.0; }",
         world: "stockade:sdk-exports/hooks",
         generate_all,
         pub_export_macro: true,

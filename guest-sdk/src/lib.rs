@@ -151,8 +151,8 @@
 //!     let host = stockade::Host::start(stockade::HostConfig::new(data.path())).await?;
 //!     let wasm = std::fs::read("../target/wasm32-wasip1/guest/guestbook.wasm")?;
 //!     host.deploy("guestbook", wasm, host.manifest()).await?;
-//!     let lobby = stockade::ActorId::new("guestbook", "lobby")?;
-//!     let reply = host.call(&lobby, "sign", stockade::Arguments::of(&("Ada", "Hello"))?).await?;
+//!     let lobby = host.actor(&stockade::ActorId::new("guestbook", "lobby")?);
+//!     let reply = lobby.call("sign", ("Ada", "Hello")).await?;
 //!     assert_eq!(reply.to_json(), serde_json::json!({ "ok": 1 }));
 //!     host.shutdown().await;
 //!     Ok(())

@@ -29,7 +29,7 @@ impl From<wasmtime::component::ResourceTableError> for Refusal {
 }
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "wit",
     world: "imports",
     // One rule applies per function, so `trappable` is repeated.
     imports: {

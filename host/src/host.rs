@@ -2,14 +2,14 @@
 //!
 //! ```no_run
 //! # async fn example(wasm: Vec<u8>) -> Result<(), stockade::CallError> {
-//! use stockade::{ActorId, Arguments, Host, HostConfig};
+//! use stockade::{ActorId, Host, HostConfig};
 //!
 //! let host = Host::start(HostConfig::new("data")).await?;
 //! let mut manifest = host.manifest();
 //! manifest.limits.call_time_ms = 2_000;
 //! host.deploy("counter", wasm, manifest).await?;
-//! let alice = ActorId::new("counter", "alice")?;
-//! let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
+//! let alice = host.actor(&ActorId::new("counter", "alice")?);
+//! let reply = alice.call("increment", (5,)).await?;
 //! println!("{} in generation {}", reply.to_json(), reply.generation);
 //! host.shutdown().await;
 //! # Ok(())
@@ -19,6 +19,7 @@
 //! Shutting down goes top to bottom: intake, generations, background tasks, the store's writer.
 
 mod actors;
+mod advanced;
 mod call;
 mod config;
 mod fault;
@@ -50,11 +51,11 @@ pub use crate::actor::bill::Bill;
 pub use crate::actor::exit::SnapshotOutcome;
 pub use crate::actor::generation::StartedFrom;
 pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
-pub use crate::environment::{Around, Ground};
 pub use crate::import::Imported;
 pub use crate::kinds::manifest::Manifest;
 pub use crate::kinds::quotas::Usage;
 pub use crate::sqlite::Value as SqlValue;
+pub use advanced::Advanced;
 pub use call::{Callable, ReadyCall};
 pub use config::HostConfig;
 pub use fault::FaultReport;
@@ -135,7 +136,8 @@ impl Host {
         self.inner.retired.done().await
     }
 
-    /// Whether callers over HTTP are told the last words of guests: see [`HostConfig::development`].
+    /// Whether callers over HTTP are told the last words of guests: see
+    /// [`HostConfig::with_development`].
     #[must_use]
     pub fn is_for_development(&self) -> bool {
         self.inner.config.development

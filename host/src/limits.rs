@@ -267,7 +267,7 @@ impl TrapLimit {
 }
 
 /// Limits of one host process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostLimits {
     /// Actors awake at once, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,

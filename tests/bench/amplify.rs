@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use stockade::limits::HostLimits;
 use stockade::{ActorId, Arguments, Host, HostConfig};
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
@@ -125,7 +126,8 @@ async fn write(
 ) -> anyhow::Result<()> {
     while !done.over.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        let reply = host.call(actor, method, Arguments::Json(json!([dice.below(rows)]))).await?;
+        let reply =
+            host.actor(actor).call(method, Arguments::Json(json!([dice.below(rows)]))).await?;
         done.took_ms.lock().push(begun.elapsed().as_secs_f64() * 1e3);
         done.commits.fetch_add(1, Ordering::Relaxed);
         done.pages.fetch_add(reply.bill.pages_written, Ordering::Relaxed);
@@ -140,10 +142,10 @@ async fn make_actors(host: &Host, dir: &Path, method: &str) -> anyhow::Result<u6
     for i in 0..ACTORS {
         let actor = id("writer", i)?;
         if method == "wide-touch" {
-            host.import(&actor, &file, &mut |_| {}).await?;
+            host.actor(&actor).import(&file, &mut |_| {}).await?;
         } else {
             let rows = json!([crate::native::ROWS]);
-            host.call(&actor, "setup", Arguments::Json(rows)).await?;
+            host.actor(&actor).call("setup", Arguments::Json(rows)).await?;
         }
     }
     Ok(if method == "wide-touch" { ROWS_PER_MIB } else { crate::native::ROWS.into() })
@@ -159,9 +161,12 @@ async fn host_in_a_hurry(dir: &Path) -> anyhow::Result<Host> {
     files.clock = Clock::new(move || {
         u64::try_from((since + begun.elapsed() * FASTER).as_millis()).unwrap_or(u64::MAX)
     });
-    let mut config = HostConfig::new(dir.join("host"));
-    config.store = Some(Arc::new(EmbeddedStore::open(&files)?));
-    config.limits.upkeep_every /= FASTER;
+    let store = Arc::new(EmbeddedStore::open(&files)?);
+    let mut limits = HostLimits::default();
+    limits.upkeep_every /= FASTER;
+    let config = HostConfig::new(dir.join("host"))
+        .with_limits(limits)
+        .advanced(|settings| settings.with_store(store));
     Ok(Host::start(config).await?)
 }
 

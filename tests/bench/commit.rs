@@ -49,7 +49,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         writers.spawn(async move {
             let mut written = 0u32;
             while begun.elapsed() < lasting {
-                host.call(&actor, "update", Arguments::Json(json!([1]))).await?;
+                host.actor(&actor).call("update", Arguments::Json(json!([1]))).await?;
                 written += 1;
             }
             anyhow::Ok(written)

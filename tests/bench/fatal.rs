@@ -33,12 +33,12 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         for (sort, kind, method, arguments) in ENDLESS {
             let id = actor(kind, &format!("{sort}-{round}"));
             let first = if kind.name == guest::HOSTILE_WAIT.name { "count" } else { "hello" };
-            old.host.call(&id, first, Arguments::Json(json!([]))).await?;
+            old.host.actor(&id).call(first, Arguments::Json(json!([]))).await?;
             let commit = old.store.arm(Step::Commit, 1, Fault::Hold);
             let running = {
                 let (host, id) = (old.host.clone(), id.clone());
                 tokio::spawn(async move {
-                    let answer = host.call(&id, method, Arguments::Json(arguments())).await;
+                    let answer = host.actor(&id).call(method, Arguments::Json(arguments())).await;
                     (answer, Instant::now())
                 })
             };
@@ -52,7 +52,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
                 }
                 (other, _) => bail!("{sort}: {:?}", other.map(|reply| reply.to_json())),
             }
-            new.host.stop(&id).await?;
+            new.host.actor(&id).stop().await?;
         }
     }
     let made_from = format!(

@@ -123,7 +123,7 @@ async fn pace_of_size(
         commits.push(ms(host, actor, "wide-touch", json!([dice.below(rows)])).await?);
     }
     for _ in 0..WAKES {
-        host.stop(actor).await?;
+        host.actor(actor).stop().await?;
         wakes.push(ms(host, actor, "wide-point", json!([1, dice.below(rows), rows])).await?);
     }
     Ok(Pace { commit: median(commits), wake: median(wakes) })
@@ -146,7 +146,7 @@ async fn pace_among(
             for _ in 0..COMMITS / WAKES {
                 commits.push(ms(host, actor, "touch", json!([dice.below(10)])).await?);
             }
-            host.stop(actor).await?;
+            host.actor(actor).stop().await?;
         }
         paces.push(Pace { commit: median(commits), wake: median(wakes) });
     }
@@ -161,16 +161,15 @@ async fn ms(
     arguments: serde_json::Value,
 ) -> anyhow::Result<f64> {
     let begun = Instant::now();
-    host.call(actor, method, Arguments::Json(arguments)).await?;
+    host.actor(actor).call(method, Arguments::Json(arguments)).await?;
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
 /// A host beside others in this process.
 async fn host_in(dir: PathBuf) -> anyhow::Result<Host> {
-    let mut config = HostConfig::new(dir);
     // Room for those that are awake at once, of what address space and memory maps there are.
-    config.limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
-    Ok(Host::start(config).await?)
+    let limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
+    Ok(Host::start(HostConfig::new(dir).with_limits(limits)).await?)
 }
 
 /// An actor with the table `wide` in a database of `mib`, from a plain file.
@@ -178,7 +177,7 @@ pub async fn imported(stand: &Stand, name: &str, mib: u64) -> anyhow::Result<Act
     let path = stand.dir.path().join(format!("{name}.db"));
     make_wide(&path, mib)?;
     let actor = ActorId::new("sql", name)?;
-    stand.host.import(&actor, &path, &mut |_| {}).await?;
+    stand.host.actor(&actor).import(&path, &mut |_| {}).await?;
     Ok(actor)
 }
 

@@ -160,7 +160,7 @@ async fn fair_share(
         stand.call(&actor, "hello", json!([])).await?;
         workers.spawn(async move {
             let arguments = Arguments::Json(json!([milliseconds]));
-            let done = host.call(&actor, work, arguments).await?.to_json();
+            let done = host.actor(&actor).call(work, arguments).await?.to_json();
             let done = done.get("ok").unwrap_or(&done).as_f64().unwrap_or(0.0);
             anyhow::Ok((n, done))
         });

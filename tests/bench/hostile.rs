@@ -100,9 +100,9 @@ impl Attack {
                         return;
                     };
                     // Refused or ended is what should happen to most of them.
-                    drop(host.call(&actor, method, Arguments::Json(arguments())).await);
+                    drop(host.actor(&actor).call(method, Arguments::Json(arguments())).await);
                     calls.fetch_add(1, Ordering::Relaxed);
-                    drop(host.stop(&actor).await);
+                    drop(host.actor(&actor).stop().await);
                 }
             });
         }

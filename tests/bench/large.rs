@@ -35,7 +35,7 @@ async fn beside_plain(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow:
     make_wide(&path, mib)?;
     let actor = ActorId::new("sql", "huge")?;
     let begun = Instant::now();
-    stand.host.import(&actor, &path, &mut |_| {}).await?;
+    stand.host.actor(&actor).import(&path, &mut |_| {}).await?;
     summary.add(
         "large.import_s",
         begun.elapsed().as_secs_f64(),
@@ -50,7 +50,7 @@ async fn beside_plain(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow:
     for round in 0..rounds {
         for _ in 0..10 {
             let row = dice.below(rows);
-            stand.host.stop(&actor).await?;
+            stand.host.actor(&actor).stop().await?;
             let (ours, _) = stand.call(&actor, "wide-point", json!([1, row, rows])).await?;
             sides[0].push((secs(ours), secs(plain_open(&path, row)?)));
         }
@@ -65,7 +65,7 @@ async fn beside_plain(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow:
         let theirs = plain_backup(&path, &stand.dir.path().join(format!("copy-{round}.db")))?;
         sides[3].push((secs(ours), secs(theirs)));
         let begun = Instant::now();
-        let report = stand.host.verify(&actor).await?;
+        let report = stand.host.actor(&actor).verify().await?;
         ensure!(report.is_sound(), "{report:?}");
         sides[4].push((secs(begun.elapsed()), secs(plain_check(&path)?)));
     }
@@ -115,7 +115,7 @@ fn plain_scan(path: &Path) -> anyhow::Result<(Duration, i64)> {
 /// To a file, synced.
 async fn export(stand: &Stand, actor: &ActorId, path: &Path) -> anyhow::Result<Duration> {
     let begun = Instant::now();
-    let mut export = stand.host.export(actor).await?;
+    let mut export = stand.host.actor(actor).export().await?;
     let mut file = std::fs::File::create(path)?;
     while let Some(bytes) = export.next().await? {
         std::io::Write::write_all(&mut file, &bytes)?;

@@ -46,7 +46,7 @@ impl Stand {
         arguments: serde_json::Value,
     ) -> anyhow::Result<(Duration, Reply)> {
         let begun = Instant::now();
-        let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
+        let reply = self.host.actor(actor).call(method, Arguments::Json(arguments)).await?;
         Ok((begun.elapsed(), reply))
     }
 

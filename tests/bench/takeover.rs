@@ -20,7 +20,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     let id = |n: u32| actor(guest::SQLITE_BENCH, &format!("orphan-{n}"));
     for n in 0..=actors {
         let setup = Arguments::Json(json!([crate::native::ROWS]));
-        old.host.call(&id(n), "setup", setup).await?;
+        old.host.actor(&id(n)).call("setup", setup).await?;
     }
     ensure!(old.host.awake() > actors as usize, "an orphan fell asleep: its head is sealed");
     // The first one waits until the owner is judged dead; its kind is compiled then, too.
@@ -31,7 +31,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         let orphan = id(n);
         let each = loop {
             let asked = Instant::now();
-            match new.host.call(&orphan, "point", Arguments::Json(json!([1]))).await {
+            match new.host.actor(&orphan).call("point", Arguments::Json(json!([1]))).await {
                 Ok(_) => break asked.elapsed(),
                 // Its owner's beat came in between: it is not yet judged dead again.
                 Err(CallError { cause: HostError::Elsewhere { .. }, .. })

@@ -33,9 +33,9 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     let (cold, many) = (stand.scaled(200), stand.scaled(10_000));
     make_sleepers(&stand.host, "cold", cold, ROWS_OF_1_MIB).await?;
     make_sleepers(&stand.host, "sleeper", many, ROWS_OF_SMALL).await?;
-    let bytes = stand.host.export(&id("cold", 0)?).await?.bytes();
+    let bytes = stand.host.actor(&id("cold", 0)?).export().await?.bytes();
     ensure!(bytes >= 1 << 20, "a database of {bytes} bytes is below 1 MiB");
-    let small = stand.host.export(&id("sleeper", 0)?).await?.bytes();
+    let small = stand.host.actor(&id("sleeper", 0)?).export().await?.bytes();
     stand.host.shutdown().await;
 
     let dir = stand.host_dir();
@@ -95,8 +95,8 @@ impl Medians {
 pub async fn make_sleepers(host: &Host, name: &str, count: u32, rows: u32) -> anyhow::Result<()> {
     let make = |i| async move {
         let actor = id(name, i)?;
-        host.call(&actor, "setup", Arguments::Json(json!([rows]))).await?;
-        host.stop(&actor).await?.context("it was awake")?;
+        host.actor(&actor).call("setup", Arguments::Json(json!([rows]))).await?;
+        host.actor(&actor).stop().await?.context("it was awake")?;
         anyhow::Ok(())
     };
     stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).try_collect().await
@@ -114,7 +114,7 @@ pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
         }
         rounds.push(took);
         for i in 0..actors {
-            host.stop(&id("cold", i)?).await?.context("it was awake")?;
+            host.actor(&id("cold", i)?).stop().await?.context("it was awake")?;
         }
     }
     host.shutdown().await;
@@ -139,7 +139,7 @@ pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     let (kib_each, maps) = ((rss_kib("self")? - before) / f64::from(actors), maps()?);
     let stop = |i| {
         let host = host.clone();
-        async move { host.stop(&id("sleeper", i)?).await?.context("it was awake") }
+        async move { host.actor(&id("sleeper", i)?).stop().await?.context("it was awake") }
     };
     let stopped = stream::iter(0..actors).map(stop).buffer_unordered(AT_ONCE);
     stopped.try_for_each(|_| std::future::ready(Ok(()))).await?;
@@ -172,7 +172,7 @@ async fn wake_all(host: &Host, actors: u32) -> anyhow::Result<Storm> {
 /// Calls an actor that is asleep; how long the answer took.
 pub async fn woken_ms(host: &Host, actor: &ActorId) -> anyhow::Result<f64> {
     let begun = Instant::now();
-    host.call(actor, "point", Arguments::Json(json!([1]))).await?;
+    host.actor(actor).call("point", Arguments::Json(json!([1]))).await?;
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
@@ -185,6 +185,6 @@ pub fn id(name: &str, number: u32) -> anyhow::Result<ActorId> {
 async fn host_of(errand: &Json) -> anyhow::Result<Host> {
     let dir = errand["dir"].as_str().context("dir")?;
     let host = Host::start(HostConfig::new(Path::new(dir))).await?;
-    host.call(&id("first", 0)?, "setup", Arguments::Json(json!([ROWS_OF_SMALL]))).await?;
+    host.actor(&id("first", 0)?).call("setup", Arguments::Json(json!([ROWS_OF_SMALL]))).await?;
     Ok(host)
 }

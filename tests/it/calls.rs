@@ -23,7 +23,7 @@ pub(crate) fn call(
     arguments: Json,
 ) -> JoinHandle<Answer> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
-    tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
+    tokio::spawn(async move { host.actor(&actor).call(&method, Arguments::Json(arguments)).await })
 }
 
 pub(crate) type Answer = Result<Reply, CallError>;
@@ -80,7 +80,7 @@ async fn hooks_that_sleep_in_the_host_do_not_hold_the_end() {
     for hook in ["stop", "snapshot"] {
         let actor = actor(guest::HOSTILE_WAIT, hook);
         host.call(&actor, "nap-in", json!([hook])).await.unwrap();
-        let exit = soon(hook, host.host.stop(&actor)).await.unwrap().expect("it was awake");
+        let exit = soon(hook, host.host.actor(&actor).stop()).await.unwrap().expect("it was awake");
         assert!(exit.sealed, "{exit:?}");
         assert_eq!(missed(&exit), "missed", "{hook}");
     }
@@ -220,7 +220,7 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
     let (host, actor) = waiter(&site).await;
     let run = async |sql: &str| {
         let request = SqlRequest { sql: sql.into(), write: true, ..SqlRequest::default() };
-        host.host.sql(&actor, request).await.unwrap_err()
+        host.host.actor(&actor).sql(request).await.unwrap_err()
     };
     let error = run("INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)").await;
     assert_eq!(error.verdict, Some(Verdict::Committed), "{error:?}");
@@ -236,14 +236,14 @@ async fn an_operators_text_that_fails_half_way_tells_what_was_kept() {
 async fn traps_in_a_row_are_counted_until_the_actor_ends_in_order() {
     let site = Site::new();
     let (host, actor) = waiter(&site).await;
-    let restarts = async || host.host.info(&actor).await.unwrap().restarts;
+    let restarts = async || host.host.actor(&actor).info().await.unwrap().restarts;
     for round in 1..=2 {
         let error = error_of("trap", call(&host, &actor, "write-and-trap", json!([1]))).await;
         assert!(matches!(error.cause, HostError::Trapped { .. }), "{error:?}");
         assert_eq!(restarts().await, round);
     }
     host.ok(&actor, "count", json!([])).await;
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     host.ok(&actor, "count", json!([])).await;
     assert_eq!(restarts().await, 0);
     host.host.shutdown().await;
@@ -256,7 +256,7 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
     for _ in 0..5 {
         let pouring: Vec<_> = (0..40).map(|_| call(&host, &actor, "write", json!([1]))).collect();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        soon("destroy", host.host.destroy(&actor)).await.unwrap();
+        soon("destroy", host.host.actor(&actor).destroy()).await.unwrap();
         for call in pouring {
             if let Err(error) = soon("call", call).await.unwrap() {
                 let text = format!("{error:?}");
@@ -266,9 +266,9 @@ async fn a_destroy_succeeds_while_calls_pour_in() {
         // A generation that runs now is sound: the first call after all that works.
         host.ok(&actor, "count", json!([])).await;
     }
-    soon("destroy", host.host.destroy(&actor)).await.unwrap();
+    soon("destroy", host.host.actor(&actor).destroy()).await.unwrap();
     host.ok(&actor, "count", json!([])).await;
-    let again = host.host.info(&actor).await.unwrap();
+    let again = host.host.actor(&actor).info().await.unwrap();
     assert!(again.last_exit.is_none(), "the exit of a former actor: {:?}", again.last_exit);
     host.host.shutdown().await;
 }
@@ -297,7 +297,7 @@ async fn after_a_deploy_the_next_call_runs_the_new_code_while_calls_pour_in() {
         };
         assert_eq!(host.host.kind(actor.kind()).await.unwrap().digest, newest.digest);
         host.ok(&actor, "count", json!([])).await;
-        let component = host.host.info(&actor).await.unwrap().component;
+        let component = host.host.actor(&actor).info().await.unwrap().component;
         assert_eq!(component, newest.digest, "round {round}");
         for call in pouring {
             soon("write", call).await.unwrap().unwrap();
@@ -318,7 +318,7 @@ async fn stops_sleeps_and_calls_in_any_order_lose_nothing() {
         tokio::spawn(async move {
             for pause in 0..60_u64 {
                 tokio::time::sleep(Duration::from_millis(pause % 4)).await;
-                match soon("stop", host.stop(&actor)).await {
+                match soon("stop", host.actor(&actor).stop()).await {
                     Ok(_) | Err(HostError::ActorMissing { .. }) => {}
                     Err(error) => panic!("{error:?}"),
                 }

@@ -22,7 +22,7 @@ const NEVER_MS: u64 = 3_600_000;
 
 fn call(host: &TestHost, actor: &ActorId, method: &str) -> JoinHandle<Result<Reply, CallError>> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
-    tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(json!([]))).await })
+    tokio::spawn(async move { host.actor(&actor).call(&method, Arguments::Json(json!([]))).await })
 }
 
 /// A host with an actor that traps on demand; its breaker opens at `crashes_max` crashes.
@@ -67,7 +67,7 @@ async fn a_row_of_crashes_opens_the_breaker_and_operators_see_it() {
     let site = Site::new();
     let (host, actor) = stand(&site, 2, NEVER_MS).await;
     trap(&host, &actor).await;
-    let after_one = host.host.info(&actor).await.unwrap();
+    let after_one = host.host.actor(&actor).info().await.unwrap();
     assert_eq!((after_one.restarts, after_one.next_attempt), (1, None), "one crash costs nothing");
     trap(&host, &actor).await;
     let takeovers = host.store.calls(Step::TakeOver);
@@ -75,13 +75,13 @@ async fn a_row_of_crashes_opens_the_breaker_and_operators_see_it() {
     assert_eq!(restarts, 2);
     assert!((1..=NEVER_MS + 1).contains(&retry_after_ms), "{retry_after_ms}");
     assert_eq!(host.store.calls(Step::TakeOver), takeovers, "nothing was started");
-    let info = host.host.info(&actor).await.unwrap();
+    let info = host.host.actor(&actor).info().await.unwrap();
     assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 2));
     assert!(info.next_attempt.is_some_and(|wait| wait <= Duration::from_millis(NEVER_MS)));
     // Other actors of the kind are not affected.
     let other = stockade_tests::host::actor(guest::LIFECYCLE_TRAP, "other");
     host.ok(&other, "write", json!([])).await;
-    assert_eq!(host.host.info(&other).await.unwrap().restarts, 0);
+    assert_eq!(host.host.actor(&other).info().await.unwrap().restarts, 0);
     host.host.shutdown().await;
 }
 
@@ -115,9 +115,9 @@ async fn the_breaker_holds_across_a_restart_of_the_host() {
             }
         };
         assert!(matches!(error.cause, HostError::CrashLooping { restarts: 3, .. }), "{error:?}");
-        let info = next.host.info(&actor).await.unwrap();
+        let info = next.host.actor(&actor).info().await.unwrap();
         assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 3));
-        next.host.reset(&actor).await.unwrap();
+        next.host.actor(&actor).reset().await.unwrap();
         assert_eq!(next.ok(&actor, "read", json!([])).await, json!(1));
         next.host.shutdown().await;
         host.host.shutdown().await;
@@ -154,7 +154,7 @@ async fn one_trial_at_a_time_and_a_good_one_closes_the_breaker() {
     assert_eq!(host.ok(&actor, "read", json!([])).await, json!(1));
     trap(&host, &actor).await;
     assert_eq!(host.ok(&actor, "read", json!([])).await, json!(1));
-    assert_eq!(host.host.info(&actor).await.unwrap().restarts, 1);
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().restarts, 1);
     host.host.shutdown().await;
 }
 
@@ -167,7 +167,7 @@ async fn one_bad_input_does_not_take_the_actor_from_others() {
         trap(&host, &actor).await;
         assert_eq!(host.ok(&actor, "read", json!([])).await, json!(1));
     }
-    assert_eq!(host.host.info(&actor).await.unwrap().restarts, 1);
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().restarts, 1);
     host.host.shutdown().await;
 }
 
@@ -179,7 +179,7 @@ async fn calls_wait_for_the_backoff_below_the_limit() {
     trap(&host, &actor).await;
     let begun = std::time::Instant::now();
     trap(&host, &actor).await;
-    let info = host.host.info(&actor).await.unwrap();
+    let info = host.host.actor(&actor).info().await.unwrap();
     assert!(info.next_attempt.is_some() && info.status == ActorStatus::Asleep, "{info:?}");
     trap(&host, &actor).await;
     assert!(begun.elapsed() >= Duration::from_millis(1_000), "{:?}", begun.elapsed());
@@ -189,8 +189,8 @@ async fn calls_wait_for_the_backoff_below_the_limit() {
     let queued = call(&host, &actor, "read");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!waiting.is_finished());
-    assert!(host.host.stop(&actor).await.unwrap().is_none(), "there is nothing to stop");
-    host.host.reset(&actor).await.unwrap();
+    assert!(host.host.actor(&actor).stop().await.unwrap().is_none(), "there is nothing to stop");
+    host.host.actor(&actor).reset().await.unwrap();
     for call in [waiting, queued] {
         assert_eq!(call.await.unwrap().unwrap().to_json(), json!({"ok": 1}));
     }
@@ -212,7 +212,7 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
     for what in ["trap", "error"] {
         let actor = actor(guest::LIFECYCLE_SNAPSHOT, what);
         host.ok(&actor, "start-as", json!([what])).await;
-        host.host.stop(&actor).await.unwrap();
+        host.host.actor(&actor).stop().await.unwrap();
         for _ in 0..2 {
             let failed = host.call(&actor, "read", json!([])).await;
             assert!(
@@ -230,7 +230,7 @@ async fn starts_that_fail_count_and_a_new_component_ends_it() {
     set(2, NEVER_MS)(&mut manifest.limits);
     host.host.deploy(guest::LIFECYCLE_SNAPSHOT.name, wasm, manifest).await.unwrap();
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "trap");
-    assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().restarts, 0);
     for _ in 0..2 {
         let failed = host.call(&actor, "read", json!([])).await;
         assert!(

@@ -32,7 +32,7 @@ fn beside(
 ) -> tokio::task::JoinHandle<Result<Json, CallError>> {
     let (host, actor) = (host.host.clone(), actor(guest::HOSTILE_LOOP, key));
     tokio::spawn(async move {
-        let reply = host.call(&actor, method, Arguments::Json(json!([]))).await;
+        let reply = host.actor(&actor).call(method, Arguments::Json(json!([]))).await;
         reply.map(|reply| reply.to_json())
     })
 }
@@ -42,8 +42,8 @@ fn beside(
 async fn busy(host: &TestHost) -> tokio::task::JoinHandle<Result<Json, CallError>> {
     let (calls, grown) = (host.host.clone(), host.host.clone());
     let busy = tokio::spawn(async move {
-        let busy = actor(guest::HOSTILE_LOOP, "busy");
-        let call = |method| calls.call(&busy, method, Arguments::None);
+        let busy = calls.actor(&actor(guest::HOSTILE_LOOP, "busy"));
+        let call = |method| busy.call(method, Arguments::None);
         let (pages, spun) = tokio::join!(call("grow"), call("spin"));
         pages?;
         spun.map(|reply| reply.to_json())
@@ -69,7 +69,7 @@ async fn idle_actors_make_room_the_largest_first() {
         assert!(host.host.guest_bytes() <= max, "{}", host.host.guest_bytes());
     }
     assert!(host.host.awake() < 6, "{} are awake", host.host.awake());
-    let reply = host.host.call(&small, "hello", Arguments::None).await.unwrap();
+    let reply = host.host.actor(&small).call("hello", Arguments::None).await.unwrap();
     assert_eq!(reply.generation.0, 1, "a small one is left awake");
     host.host.shutdown().await;
     assert_eq!(host.host.guest_bytes(), 0, "everything was given back");
@@ -145,8 +145,8 @@ async fn a_flood_of_the_log_is_dropped_and_counted() {
 async fn replies_take_room_until_their_callers_have_them() {
     let site = Site::new();
     let host = host(&site, 100 * MIB).await;
-    let of = actor(guest::HOSTILE_LOOP, "a");
-    let answer = || host.host.call(&of, "answer", Arguments::Json(json!([1_000_000])));
+    let of = host.host.actor(&actor(guest::HOSTILE_LOOP, "a"));
+    let answer = || of.call("answer", Arguments::Json(json!([1_000_000])));
     let held = [answer().await.unwrap(), answer().await.unwrap()];
     let error = answer().await.unwrap_err();
     assert!(matches!(error.cause, HostError::Overloaded { .. }), "{error:?}");

@@ -14,11 +14,14 @@ use stockade_tests::host::{Site, actor};
 use crate::calls::{SOON, call, soon, waiter};
 
 fn config(site: &Site, name: &str, lease: Duration) -> HostConfig {
-    let mut config = HostConfig::new(site.path().join(name));
-    config.lease = lease;
-    config.advertised = name.to_owned();
-    config.store = Some(Arc::new(site.open_store()));
-    config
+    config_on(site, name, lease, Arc::new(site.open_store()))
+}
+
+fn config_on(site: &Site, name: &str, lease: Duration, store: Arc<dyn Store>) -> HostConfig {
+    HostConfig::new(site.path().join(name))
+        .with_lease(lease)
+        .with_advertised(name)
+        .advanced(|settings| settings.with_store(store))
 }
 
 /// A process that was frozen, or whose embedder did not drive its runtime for a while, took every
@@ -36,7 +39,7 @@ fn an_embedder_that_is_not_driven_neither_steals_nor_loses_actors() {
     let actor = actor(guest::HOSTILE_WAIT, "one");
     let count = |host: &Host| {
         let (host, actor) = (host.clone(), actor.clone());
-        async move { host.call(&actor, "count", Arguments::Json(json!([]))).await }
+        async move { host.actor(&actor).call("count", Arguments::Json(json!([]))).await }
     };
     one.block_on(count(&first)).unwrap();
     std::thread::sleep(4 * LEASE);
@@ -66,7 +69,8 @@ fn a_caller_may_block_its_own_runtime() {
     let blocked = callers.spawn(async move {
         let (answer, answered) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let call = calling.call(&actor, "count", Arguments::Json(json!([])));
+            let actor = calling.actor(&actor);
+            let call = actor.call("count", Arguments::Json(json!([])));
             answer.send(handle.block_on(call).map(drop))
         });
         answered.recv_timeout(Duration::from_secs(30))
@@ -80,8 +84,8 @@ fn a_caller_may_block_its_own_runtime() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let site = Site::new();
-    let mut config = config(&site, "only", Duration::from_secs(60));
-    config.wait_on_callers = true;
+    let config = config(&site, "only", Duration::from_secs(60))
+        .advanced(|settings| settings.with_answers_on_callers(true));
     let host = Host::start(config).await.unwrap();
     let wasm = guest::HOSTILE_WAIT.wasm().unwrap();
     host.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
@@ -90,7 +94,9 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     let left = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Its first call: `start` makes a table, which the answer waits for.
-        runtime.spawn(async move { calling.call(&of, "count", Arguments::Json(json!([]))).await });
+        runtime.spawn(
+            async move { calling.actor(&of).call("count", Arguments::Json(json!([]))).await },
+        );
         runtime.block_on(async {
             for _ in 0..16 {
                 tokio::task::yield_now().await;
@@ -100,12 +106,12 @@ async fn a_caller_that_stops_waiting_holds_up_no_ending() {
     });
     let left = left.join().unwrap();
     let awake = async {
-        while !host.info(&actor).await.is_ok_and(|info| info.status == ActorStatus::Awake) {
+        while !host.actor(&actor).info().await.is_ok_and(|info| info.status == ActorStatus::Awake) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     soon("its start", awake).await;
-    assert!(soon("its end", host.stop(&actor)).await.unwrap().is_some());
+    assert!(soon("its end", host.actor(&actor).stop()).await.unwrap().is_some());
     left.shutdown_background();
     host.shutdown().await;
 }
@@ -120,7 +126,8 @@ async fn hosts_of_one_process_leave_each_other_alone() {
     first.deploy(guest::HOSTILE_WAIT.name, wasm, Default::default()).await.unwrap();
     let second = Host::start(config(&site, "shared", lease)).await.unwrap();
     let actor = actor(guest::HOSTILE_WAIT, "one");
-    let count = async |host: &Host| host.call(&actor, "count", Arguments::Json(json!([]))).await;
+    let count =
+        async |host: &Host| host.actor(&actor).call("count", Arguments::Json(json!([]))).await;
     for (owner, other) in [(&first, &second), (&second, &first)] {
         count(owner).await.unwrap();
         let elsewhere = count(other).await;
@@ -128,7 +135,7 @@ async fn hosts_of_one_process_leave_each_other_alone() {
             matches!(elsewhere, Err(CallError { cause: HostError::Elsewhere { .. }, .. })),
             "{elsewhere:?}"
         );
-        owner.stop(&actor).await.unwrap();
+        owner.actor(&actor).stop().await.unwrap();
     }
     // A host that is dropped without a shutdown has released its lock: the next one need not wait for
     // its lease.
@@ -147,8 +154,9 @@ async fn hosts_of_one_process_leave_each_other_alone() {
 #[tokio::test]
 async fn a_host_that_cannot_start_says_why() {
     let site = Site::new();
-    let config = config(&site, "late", Duration::from_secs(6));
-    config.store.as_ref().unwrap().close().await;
+    let store: Arc<dyn Store> = Arc::new(site.open_store());
+    let config = config_on(&site, "late", Duration::from_secs(6), Arc::clone(&store));
+    store.close().await;
     let started = Host::start(config).await.map(|_| ());
     assert!(matches!(started, Err(HostError::Store(_))), "{started:?}");
 }
@@ -193,7 +201,7 @@ async fn every_shutdown_returns_when_the_host_has_ended() {
     assert!(head.sealed, "the shutdown that was given up is finished by the next one");
     let late = host.call(&actor, "count", json!([])).await;
     assert!(matches!(late, Err(CallError { cause: HostError::ShuttingDown, .. })), "{late:?}");
-    assert!(host.host.info(&actor).await.is_err(), "the store is closed");
-    let exit = host.host.stop(&actor).await;
+    assert!(host.host.actor(&actor).info().await.is_err(), "the store is closed");
+    let exit = host.host.actor(&actor).stop().await;
     assert!(exit.is_err(), "{exit:?}");
 }

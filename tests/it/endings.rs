@@ -40,7 +40,7 @@ fn call(
     arguments: Json,
 ) -> JoinHandle<Result<Reply, CallError>> {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
-    tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
+    tokio::spawn(async move { host.actor(&actor).call(&method, Arguments::Json(arguments)).await })
 }
 
 /// Another component with the same behaviour: an empty custom section at its end.
@@ -73,7 +73,7 @@ async fn stand(site: &Site, guest: Guest, way: Way) -> (TestHost, std::sync::Arc
 async fn end(host: &TestHost, actor: &ActorId, way: Way) {
     match way {
         Way::Sleep => drop(host.exit_of(actor).await),
-        Way::Stop => drop(host.host.stop(actor).await.unwrap().expect("awake")),
+        Way::Stop => drop(host.host.actor(actor).stop().await.unwrap().expect("awake")),
         Way::Upgrade => {
             let guest = guest::ALL.iter().find(|guest| guest.name == actor.kind()).unwrap();
             let deployed = host.host.deploy(actor.kind(), another(*guest), Manifest::default());
@@ -145,7 +145,7 @@ async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     while host.store.calls(Step::Commit) == commits {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let exit = host.host.stop(&actor).await.unwrap().expect("awake");
+    let exit = host.host.actor(&actor).stop().await.unwrap().expect("awake");
     assert_eq!((exit.reason, exit.sealed), (Reason::Operator, true), "{exit:?}");
     assert_eq!(outcome(&exit)["outcome"], "missed");
     assert_eq!(outcome(&exit)["why"], "the call in progress was interrupted");
@@ -156,7 +156,7 @@ async fn a_call_that_is_interrupted_by_an_end_is_no_crash() {
     // Its rows were kept, so its caller must not be advised to try again.
     assert_eq!((error.verdict, error.retry()), (Some(Verdict::Committed), Retry::UnknownOutcome));
     assert_eq!(host.ok(&actor, "count", json!([])).await, json!(3));
-    assert_eq!(host.host.info(&actor).await.unwrap().restarts, 0);
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().restarts, 0);
     host.host.shutdown().await;
 }
 
@@ -306,10 +306,10 @@ fn hooks_that_fail_are_told_by_the_program() {
 async fn a_generation_tells_which_snapshot_it_started_from() {
     let (_site, host) = Site::hosting(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
-    let from = async || host.host.info(&actor).await.unwrap().started_from;
+    let from = async || host.host.actor(&actor).info().await.unwrap().started_from;
     host.ok(&actor, "add", json!([5])).await;
     assert_eq!(from().await, None);
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     host.ok(&actor, "read", json!([])).await;
     assert_eq!(from().await, Some(StartedFrom { generation: Generation(1), current: true }));
     // A crash in between: the snapshot is the same, and may be older than the database.
@@ -318,7 +318,7 @@ async fn a_generation_tells_which_snapshot_it_started_from() {
         .deploy(actor.kind(), another(guest::LIFECYCLE_SNAPSHOT), Manifest::default())
         .await
         .unwrap();
-    assert_eq!(host.host.info(&actor).await.unwrap().status, ActorStatus::Asleep);
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().status, ActorStatus::Asleep);
     let failed = host.call(&actor, "read", json!([])).await;
     assert!(
         matches!(failed, Err(CallError { cause: HostError::StartFailed { .. }, .. })),

@@ -28,14 +28,14 @@ impl Hogs {
             let (host, of) = (host.host.clone(), actor(guest::HOSTILE_LOOP, &format!("hog-{n}")));
             let method = SPINS[n % 2];
             tokio::spawn(async move {
-                host.call(&of, method, Arguments::Json(json!([]))).await.map(|r| r.to_json())
+                host.actor(&of).call(method, Arguments::Json(json!([]))).await.map(|r| r.to_json())
             })
         });
         let hogs = Self { calls: calls.collect() };
         // The calls run, and are no longer short.
         for n in 0..HOGS {
             let of = actor(guest::HOSTILE_LOOP, &format!("hog-{n}"));
-            while host.host.info(&of).await.is_err() {
+            while host.host.actor(&of).info().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
@@ -61,9 +61,9 @@ async fn calls_that_wait_for_their_turn_end_when_they_must() {
         // An orderly stop with its grace period, in wasm and in SQL; a crash on purpose, in wasm.
         let ending = tokio::spawn(async move {
             if n < 2 {
-                drop(host.stop(&of).await.unwrap());
+                drop(host.actor(&of).stop().await.unwrap());
             } else {
-                drop(host.fault(&of, Fault::Crash).await.unwrap());
+                drop(host.actor(&of).fault(Fault::Crash).await.unwrap());
             }
         });
         let ended = tokio::time::timeout(PATIENCE, call).await;
@@ -90,7 +90,9 @@ async fn a_call_that_waits_for_its_turn_ends_with_its_fence() {
         let commit = host.store.arm(Step::Commit, 1, StoreFault::Hold);
         let running = {
             let (host, of) = (host.host.clone(), of.clone());
-            tokio::spawn(async move { host.call(&of, method, Arguments::Json(arguments)).await })
+            tokio::spawn(
+                async move { host.actor(&of).call(method, Arguments::Json(arguments)).await },
+            )
         };
         commit.fired().await;
         winner.take_over_and_call(&of, first, json!([])).await.unwrap();
@@ -169,8 +171,8 @@ async fn kinds_share_by_their_weights() {
             let (host, of) = (host.host.clone(), ActorId::new(kind, &n.to_string()).unwrap());
             let (hello, long) = (Arguments::None, Arguments::Json(json!([3_000])));
             async move {
-                host.call(&of, "hello", hello).await.unwrap();
-                host.call(&of, "work", long).await.unwrap().to_json().as_u64().unwrap()
+                host.actor(&of).call("hello", hello).await.unwrap();
+                host.actor(&of).call("work", long).await.unwrap().to_json().as_u64().unwrap()
             }
         });
         futures_util::future::join_all(all)

@@ -47,7 +47,9 @@ impl Loss {
     fn call(&self, method: &str, arguments: Json) -> JoinHandle<Result<Reply, CallError>> {
         let (host, actor) = (self.old.host.clone(), self.actor.clone());
         let method = method.to_owned();
-        tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
+        tokio::spawn(
+            async move { host.actor(&actor).call(&method, Arguments::Json(arguments)).await },
+        )
     }
 
     /// Makes the new host take the actor over.
@@ -195,7 +197,7 @@ async fn known_by_the_seal() {
     let seal = loss.old.store.arm(Step::Seal, 1, Fault::Hold);
     let stopping = tokio::spawn({
         let (host, actor) = (loss.old.host.clone(), loss.actor.clone());
-        async move { host.stop(&actor).await }
+        async move { host.actor(&actor).stop().await }
     });
     seal.fired().await;
     loss.take_over().await;

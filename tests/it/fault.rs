@@ -188,15 +188,20 @@ async fn a_lost_reply_is_that_of_a_commit_which_was_applied() {
     let host = site.host().allow_faults().start().await;
     host.deploy(guest::COUNTER).await;
     let alice: ActorId = actor(guest::COUNTER, "alice");
-    let increment = || host.host.call(&alice, "increment", Arguments::Json(json!([5])));
+    let called = host.host.actor(&alice);
+    let increment = || called.call("increment", Arguments::Json(json!([5])));
     increment().await.unwrap();
-    let txid = host.host.info(&alice).await.unwrap().txid.0;
+    let txid = host.host.actor(&alice).info().await.unwrap().txid.0;
     let commits = host.store.calls(Step::Commit);
-    host.host.fault(&alice, Fault::LostReply { count: 1 }).await.unwrap();
+    host.host.actor(&alice).fault(Fault::LostReply { count: 1 }).await.unwrap();
     let asks = host.store.arm(Step::Verdict, 1, faulty_store::Fault::Hold);
     let (reply, ()) = tokio::join!(increment(), async {
         asks.fired().await;
-        assert_eq!(host.host.info(&alice).await.unwrap().txid.0, txid + 1, "it was applied");
+        assert_eq!(
+            host.host.actor(&alice).info().await.unwrap().txid.0,
+            txid + 1,
+            "it was applied"
+        );
         asks.release();
     });
     assert_eq!(reply.unwrap().to_json(), json!({"ok": 10}));
@@ -326,14 +331,15 @@ async fn a_test_of_ones_own_uses_the_same_faults() {
     let host = site.host().allow_faults().start().await;
     host.deploy(guest::COUNTER).await;
     let alice: ActorId = actor(guest::COUNTER, "alice");
-    let increment = || host.host.call(&alice, "increment", Arguments::Json(json!([5])));
+    let called = host.host.actor(&alice);
+    let increment = || called.call("increment", Arguments::Json(json!([5])));
     assert_eq!(increment().await.unwrap().to_json(), json!({"ok": 5}));
-    host.host.fault(&alice, Fault::Fence).await.unwrap();
+    host.host.actor(&alice).fault(Fault::Fence).await.unwrap();
     assert!(matches!(increment().await, Err(CallError { cause: HostError::Fenced { .. }, .. })));
-    host.host.fault(&alice, Fault::LostReply { count: 1 }).await.unwrap();
+    host.host.actor(&alice).fault(Fault::LostReply { count: 1 }).await.unwrap();
     assert_eq!(increment().await.unwrap().to_json(), json!({"ok": 10}));
-    assert_eq!(host.host.clear_faults(&alice).await.unwrap(), []);
+    assert_eq!(host.host.actor(&alice).clear_faults().await.unwrap(), []);
 
-    let refused = site.host().start().await.host.fault(&alice, Fault::Crash).await;
+    let refused = site.host().start().await.host.actor(&alice).fault(Fault::Crash).await;
     assert!(matches!(refused, Err(HostError::FaultsNotAllowed)), "{refused:?}");
 }

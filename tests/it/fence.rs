@@ -89,7 +89,9 @@ async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
     let confirm = duel.old.store.arm(Step::Confirm, 1, Fault::Hold);
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
     let reading =
-        tokio::spawn(async move { host.call(&actor, "get", Arguments::Json(json!([]))).await });
+        tokio::spawn(
+            async move { host.actor(&actor).call("get", Arguments::Json(json!([]))).await },
+        );
     confirm.fired().await;
     duel.take_over().await;
     confirm.release();
@@ -104,7 +106,7 @@ async fn read_only_reply_of_a_fenced_generation_is_never_heard() {
 async fn takeover_confirms_the_call_that_it_was_made_for() {
     let duel = Duel::new().await;
     let old = &duel.old;
-    let stopped = old.host.stop(&duel.actor).await.unwrap().unwrap();
+    let stopped = old.host.actor(&duel.actor).stop().await.unwrap().unwrap();
     assert_eq!(stopped.generation, Generation(1));
     let asked = || (old.store.calls(Step::TakeOver), old.store.calls(Step::Confirm));
     let before = asked();
@@ -124,7 +126,9 @@ async fn fence_mismatch_ends_the_generation_once() {
     let mut calls = tokio::task::JoinSet::new();
     for value in 10..18 {
         let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
-        calls.spawn(async move { host.call(&actor, "put", Arguments::Json(json!([value]))).await });
+        calls.spawn(async move {
+            host.actor(&actor).call("put", Arguments::Json(json!([value]))).await
+        });
     }
     let mut fenced = 0;
     while let Some(answer) = calls.join_next().await {
@@ -159,11 +163,13 @@ async fn first_fatal_cause_is_kept() {
     let commit = duel.old.store.arm(Step::Commit, 1, Fault::Hold);
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
     let writing =
-        tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([3]))).await });
+        tokio::spawn(
+            async move { host.actor(&actor).call("put", Arguments::Json(json!([3]))).await },
+        );
     commit.fired().await;
     duel.take_over().await;
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
-    let stopping = tokio::spawn(async move { host.stop(&actor).await });
+    let stopping = tokio::spawn(async move { host.actor(&actor).stop().await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     commit.release();
     assert_fenced(&writing.await.unwrap().map(|reply| reply.to_json()));
@@ -183,10 +189,9 @@ async fn reply_waits_for_durability() {
         let duel = Duel::new().await;
         let commit = duel.old.store.arm(Step::Commit, 1, fault);
         let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
-        let mut writing =
-            tokio::spawn(
-                async move { host.call(&actor, "put", Arguments::Json(json!([5]))).await },
-            );
+        let mut writing = tokio::spawn(async move {
+            host.actor(&actor).call("put", Arguments::Json(json!([5]))).await
+        });
         commit.fired().await;
         let heard = tokio::time::timeout(Duration::from_millis(300), &mut writing).await;
         assert!(heard.is_err(), "a reply was heard before its commit was durable ({fault:?})");
@@ -229,7 +234,9 @@ async fn a_commit_that_was_applied_is_never_called_lost() {
     let lost = duel.old.store.arm(Step::Commit, 1, Fault::LostAnswer);
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
     let writing =
-        tokio::spawn(async move { host.call(&actor, "put", Arguments::Json(json!([8]))).await });
+        tokio::spawn(
+            async move { host.actor(&actor).call("put", Arguments::Json(json!([8]))).await },
+        );
     verdict.fired().await;
     assert_eq!(
         duel.new.take_over_and_call(&duel.actor, "get", json!([])).await.unwrap(),
@@ -252,12 +259,12 @@ async fn lost_takeover_answer_has_one_owner() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
         let Duel { site, old, new: usurper, actor } = Duel::new().await;
         // Asleep: the host that is called first takes the actor over, and then the other one does.
-        old.host.stop(&actor).await.unwrap();
+        old.host.actor(&actor).stop().await.unwrap();
         let first = site.host().start().await;
         let armed = first.store.arm(Step::TakeOver, 1, fault);
         let call = |host: &TestHost, value: i64| {
             let (host, actor) = (host.host.clone(), actor.clone());
-            async move { host.call(&actor, "put", Arguments::Json(json!([value]))).await }
+            async move { host.actor(&actor).call("put", Arguments::Json(json!([value]))).await }
         };
         let attempt = tokio::spawn(call(&first, 20));
         armed.fired().await;
@@ -336,7 +343,7 @@ async fn a_running_call_is_stopped_by_the_loss_of_its_fence() {
     let duel = Duel::new().await;
     let (host, actor) = (duel.old.host.clone(), duel.actor.clone());
     let writing = tokio::spawn(async move {
-        host.call(&actor, "write-slowly", Arguments::Json(json!([1_000_000]))).await
+        host.actor(&actor).call("write-slowly", Arguments::Json(json!([1_000_000]))).await
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     duel.take_over().await;
@@ -363,7 +370,7 @@ async fn a_live_owner_is_left_alone() {
         other => panic!("{other:?}"),
     }
     // An operator of the other host does not get "asleep" as the state.
-    let stopped = second.host.stop(&actor).await;
+    let stopped = second.host.actor(&actor).stop().await;
     assert!(matches!(stopped, Err(HostError::Elsewhere { .. })), "{stopped:?}");
     // Also on a host that has not seen the owner yet: the owner may have started a moment ago.
     let newcomer = site.host().start().await;

@@ -24,7 +24,7 @@ async fn asleep(site: &Site) -> (TestHost, ActorId) {
 }
 
 async fn sleep(host: &TestHost, actor: &ActorId) {
-    let exit = host.host.stop(actor).await.unwrap().expect("it was awake");
+    let exit = host.host.actor(actor).stop().await.unwrap().expect("it was awake");
     assert_eq!((exit.reason, exit.sealed), (Reason::Operator, true), "{exit:?}");
 }
 
@@ -41,7 +41,7 @@ async fn why(host: &TestHost, actor: &ActorId) -> Json {
 }
 
 async fn generation(host: &TestHost, actor: &ActorId) -> u64 {
-    host.host.info(actor).await.unwrap().generation.0
+    host.host.actor(actor).info().await.unwrap().generation.0
 }
 
 async fn head(host: &TestHost, actor: &ActorId) -> Head {
@@ -62,7 +62,7 @@ async fn what_slept_here_wakes_without_a_write() {
     let site = Site::new();
     let (host, actor) = asleep(&site).await;
     for life in 2..6 {
-        let info = host.host.info(&actor).await.unwrap();
+        let info = host.host.actor(&actor).info().await.unwrap();
         assert_eq!((info.status, info.sealed), (ActorStatus::Asleep, true));
         assert_eq!(info.generation, Generation(life - 1), "the heir is no life yet");
         let steps = [Step::TakeOver, Step::Actor, Step::Commit, Step::Seal];
@@ -70,7 +70,7 @@ async fn what_slept_here_wakes_without_a_write() {
         assert_eq!(read(&host, &actor).await, json!(life - 1));
         assert_eq!(steps.map(|step| host.store.calls(step)), before, "life {life}");
         assert_eq!(why(&host, &actor).await, json!("StartReason::Woken"));
-        let info = host.host.info(&actor).await.unwrap();
+        let info = host.host.actor(&actor).info().await.unwrap();
         assert_eq!((info.status, info.sealed), (ActorStatus::Awake, false));
         assert_eq!(info.generation, Generation(life));
         assert_eq!(write(&host, &actor).await, json!(life));
@@ -93,13 +93,13 @@ async fn an_heir_begins_once() {
         matches!(trapped, Err(CallError { cause: HostError::Trapped { .. }, .. })),
         "{trapped:?}"
     );
-    let info = host.host.info(&actor).await.unwrap();
+    let info = host.host.actor(&actor).info().await.unwrap();
     assert_eq!((info.generation, info.sealed), (Generation(2), false), "it has lived");
     assert_eq!(write(&host, &actor).await, json!(2));
     assert_eq!(host.store.calls(Step::TakeOver), taken + 1);
     assert_eq!(generation(&host, &actor).await, 3);
     assert_eq!(why(&host, &actor).await, json!("StartReason::Recovered"));
-    let info = host.host.info(&actor).await.unwrap();
+    let info = host.host.actor(&actor).info().await.unwrap();
     assert_eq!(info.restarts, 1, "counted once");
     host.host.shutdown().await;
 }
@@ -233,7 +233,7 @@ async fn two_hosts_that_want_one_heir_have_one_owner() {
         acknowledged = rows.last().copied().unwrap_or(acknowledged);
         for host in &hosts {
             // Of the two hosts, the one that does not have the actor says so.
-            drop(host.host.stop(&actor).await);
+            drop(host.host.actor(&actor).stop().await);
         }
     }
     assert!(acknowledged > 30, "{acknowledged}");

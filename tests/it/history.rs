@@ -22,7 +22,7 @@ async fn an_export_is_whole_asleep_and_awake_and_under_writes() {
         let copy = host.open_export(&actor, site.path()).await;
         let rows: i64 = copy.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 2000, "awake: {awake}");
-        host.host.stop(&actor).await.unwrap();
+        host.host.actor(&actor).stop().await.unwrap();
     }
     // During writes: the file is the state of one commit, not a mixture.
     let writing = {
@@ -30,9 +30,9 @@ async fn an_export_is_whole_asleep_and_awake_and_under_writes() {
         tokio::spawn(async move {
             for _ in 0..20 {
                 let arguments = stockade::Arguments::Json(json!([500]));
-                host.call(&actor, "insert", arguments).await.unwrap();
+                host.actor(&actor).call("insert", arguments).await.unwrap();
                 let arguments = stockade::Arguments::Json(json!([]));
-                host.call(&actor, "clear", arguments).await.unwrap();
+                host.actor(&actor).call("clear", arguments).await.unwrap();
             }
         })
     };
@@ -73,9 +73,9 @@ async fn verify_finds_damage_and_reads_refuse_it() {
     assert!(changed > 0, "no stored page was found to damage");
 
     let host = site.host().start().await;
-    let report = host.host.verify(&damaged).await.unwrap();
+    let report = host.host.actor(&damaged).verify().await.unwrap();
     assert!(report.fault_count > 0, "{report:?}");
-    let mut export = host.host.export(&damaged).await.unwrap();
+    let mut export = host.host.actor(&damaged).export().await.unwrap();
     let mut outcome = Ok(());
     loop {
         match export.next().await {

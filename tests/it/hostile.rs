@@ -44,7 +44,7 @@ impl Stand {
         let name = method.to_owned();
         let begun = Instant::now();
         let spending = tokio::spawn(async move {
-            host.call(&hostile, &name, stockade::Arguments::Json(arguments)).await
+            host.actor(&hostile).call(&name, stockade::Arguments::Json(arguments)).await
         });
         while !spending.is_finished() {
             assert!(begun.elapsed() < PATIENCE, "{method} goes on after {:?}", begun.elapsed());
@@ -240,7 +240,7 @@ async fn page_reads_are_bounded() {
         stand.host.ok(&stand.hostile, "store", json!([500])).await;
     }
     // After the wake, SQLite's cache is empty.
-    stand.host.host.stop(&stand.hostile).await.unwrap();
+    stand.host.host.actor(&stand.hostile).stop().await.unwrap();
     stand.told("scan", json!([]), "LimitExceeded(Limit::Pages)").await;
     stand.host.host.shutdown().await;
 }
@@ -269,7 +269,7 @@ async fn handles_of_every_sort_are_bounded() {
         let leaked = stand.spend("leak", json!([sort])).await.unwrap();
         assert!(leaked[0].as_u64().unwrap() <= 50, "{sort}: {leaked}");
         assert!(leaked[1].as_str().unwrap().contains("Limit::Handles"), "{sort}: {leaked}");
-        stand.host.host.stop(&stand.hostile).await.unwrap();
+        stand.host.host.actor(&stand.hostile).stop().await.unwrap();
     }
     stand.host.host.shutdown().await;
 }
@@ -350,7 +350,8 @@ async fn an_operator_who_leaves_takes_the_statement_along() {
     let sql = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
                SELECT count(*) FROM c";
     let request = SqlRequest { sql: sql.into(), ..SqlRequest::default() };
-    let asking = stand.host.host.sql(&stand.hostile, request);
+    let hostile = stand.host.host.actor(&stand.hostile);
+    let asking = hostile.sql(request);
     assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
     let next = stand.host.call(&stand.hostile, "hello", json!([]));
     assert!(tokio::time::timeout(PATIENCE, next).await.is_ok(), "the statement goes on");
@@ -370,7 +371,9 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
     let call = |host: &TestHost, actor: &ActorId| {
         let (host, actor) = (host.host.clone(), actor.clone());
         tokio::spawn(async move {
-            host.call(&actor, "swallow-interrupts", stockade::Arguments::Json(json!([]))).await
+            host.actor(&actor)
+                .call("swallow-interrupts", stockade::Arguments::Json(json!([])))
+                .await
         })
     };
     // Its first statement commits: held, then refused by the store.
@@ -387,10 +390,13 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
         ended.map(|_| ())
     );
     let running = call(&stand.host, &stand.neighbour);
-    while stand.host.host.info(&stand.neighbour).await.unwrap().txid.0 == 0 {
+    while stand.host.host.actor(&stand.neighbour).info().await.unwrap().txid.0 == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tokio::time::timeout(PATIENCE, stand.host.host.stop(&stand.neighbour)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, stand.host.host.actor(&stand.neighbour).stop())
+        .await
+        .unwrap()
+        .unwrap();
     let ended = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
     // Long before its own deadline, and not by its fault.
     let stopped = matches!(
@@ -398,7 +404,7 @@ async fn a_guest_that_calls_sql_while_it_is_revoked_ends() {
         Err(CallError { cause: HostError::Ended { reason: Reason::Operator, .. }, .. })
     );
     assert!(stopped, "{:?}", ended.map(|_| ()));
-    let state = stand.host.host.info(&stand.neighbour).await.unwrap();
+    let state = stand.host.host.actor(&stand.neighbour).info().await.unwrap();
     assert_eq!(state.restarts, 0, "it did not crash");
     new.host.shutdown().await;
     stand.host.host.shutdown().await;
@@ -422,7 +428,7 @@ async fn a_full_mailbox_says_so() {
     for _ in 0..30 {
         let (host, hostile) = (stand.host.host.clone(), stand.hostile.clone());
         calls.spawn(async move {
-            host.call(&hostile, "spin", stockade::Arguments::Json(json!([]))).await.map(drop)
+            host.actor(&hostile).call("spin", stockade::Arguments::Json(json!([]))).await.map(drop)
         });
     }
     let (mut refused, mut spent) = (0, 0);

@@ -225,18 +225,18 @@ async fn an_embedder_imports_within_the_limits_of_the_kind() {
     drop(database(&file, "", 400, 2000));
     drop(database(&large, "", 1000, 4000));
     let target = actor(guest::SQLITE_BENCH, "in");
-    let refused = host.host.import(&target, &large, &mut |_| {}).await.unwrap_err();
+    let refused = host.host.actor(&target).import(&large, &mut |_| {}).await.unwrap_err();
     assert!(matches!(refused, HostError::Import(_)), "{refused}");
     assert_eq!(refused.body().code, "too-large");
     assert!(host.store.actor(&target).await.unwrap().is_none());
     let mut steps = Vec::new();
     let imported =
-        host.host.import(&target, &file, &mut |progress| steps.push(progress)).await.unwrap();
+        host.host.actor(&target).import(&file, &mut |progress| steps.push(progress)).await.unwrap();
     assert_eq!(steps.last().map(|last| last.done), Some(u64::from(imported.page_count.0)));
     let head = host.store.actor(&target).await.unwrap().unwrap().head;
     assert_eq!((head.origin, head.sealed), (Origin::Imported, true));
     assert_eq!(host.ok(&target, "scan", json!([1])).await, json!(400));
-    let exists = host.host.import(&target, &file, &mut |_| {}).await.unwrap_err();
+    let exists = host.host.actor(&target).import(&file, &mut |_| {}).await.unwrap_err();
     assert!(matches!(exists, HostError::ImportExists { .. }), "{exists}");
     host.assert_intact(&target).await;
     host.host.shutdown().await;

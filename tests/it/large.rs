@@ -110,7 +110,7 @@ async fn a_takeover_in_the_middle_sees_the_old_state() {
     let call = {
         let (host, large) = (host.host.clone(), large.clone());
         let arguments = stockade::Arguments::Json(json!([MIB - 1]));
-        tokio::spawn(async move { host.call(&large, "big-commit", arguments).await })
+        tokio::spawn(async move { host.actor(&large).call("big-commit", arguments).await })
     };
     hold.fired().await;
     assert!(rows_of(&host, &large).await > before + 4000, "half of it is there");

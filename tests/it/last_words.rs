@@ -164,7 +164,7 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
     host.deploy_with(guest::LIFECYCLE_TRAP, |limits| limits.crashes_max = 100).await;
     let one = actor(guest::LIFECYCLE_TRAP, "one");
     for method in ["trap-now", "unreachable-code", "exit"] {
-        drop(host.host.reset(&one).await);
+        drop(host.host.actor(&one).reset().await);
         let (error, retry) = advice(&host, &one, method).await;
         assert_eq!(retry, Retry::Fix, "{method}: {error:?}");
     }
@@ -172,13 +172,13 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
     for what in ["error", "trap"] {
         let sick = actor(guest::LIFECYCLE_SNAPSHOT, what);
         host.ok(&sick, "start-as", json!([what])).await;
-        host.host.stop(&sick).await.unwrap();
+        host.host.actor(&sick).stop().await.unwrap();
         let (error, retry) = advice(&host, &sick, "read").await;
         assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
         assert_eq!(retry, Retry::Fix, "{what}: {error:?}");
         let words = error.cause.crash().map(|crash| crash.last_words.clone()).unwrap_or_default();
         assert_eq!(words.contains("told to trap"), what == "trap", "{words}");
-        let exit = host.host.info(&sick).await.unwrap().last_exit.unwrap();
+        let exit = host.host.actor(&sick).info().await.unwrap().last_exit.unwrap();
         let crash = exit.crash.map(|crash| crash.last_words.clone()).unwrap_or_default();
         assert_eq!(crash, words);
         assert!(!error.body().message.contains("wasm function"), "{error}");
@@ -186,7 +186,7 @@ async fn who_would_fail_again_is_not_told_to_try_again() {
     // A hook that dies at the end reports its last words, too.
     let last = actor(guest::LIFECYCLE_SNAPSHOT, "last");
     host.call(&last, "stop-as", json!(["trap"])).await.unwrap();
-    let exit = host.host.stop(&last).await.unwrap().expect("it was awake");
+    let exit = host.host.actor(&last).stop().await.unwrap().expect("it was awake");
     assert!(exit.crash.is_some_and(|crash| crash.last_words.contains("told to trap")));
     host.host.shutdown().await;
 }
@@ -203,7 +203,7 @@ async fn an_actor_that_could_not_start_was_never_there() {
             let (error, retry) = advice(&host, &unborn, "read").await;
             assert!(matches!(error.cause, HostError::StartFailed { .. }), "{error:?}");
             assert_eq!(retry, Retry::Fix);
-            let missing = host.host.info(&unborn).await;
+            let missing = host.host.actor(&unborn).info().await;
             assert!(matches!(missing, Err(HostError::ActorMissing { .. })), "{missing:?}");
         }
     }
@@ -234,14 +234,14 @@ async fn keeps_what_is_anothers(step: Step, nth: u64, made_again: bool) {
     let removal = slow.store.arm(step, nth, Fault::Hold);
     let (host, of) = (slow.host.clone(), unborn.clone());
     let failing =
-        tokio::spawn(async move { host.call(&of, "read", Arguments::Json(json!([]))).await });
+        tokio::spawn(async move { host.actor(&of).call("read", Arguments::Json(json!([]))).await });
     removal.fired().await;
     let other = site.usurper().start().await;
     let answer = other.take_over_and_call(&unborn, "add", json!([5])).await.unwrap();
     assert_eq!(answer, json!({ "ok": [5, 5] }));
     if made_again {
-        other.host.destroy(&unborn).await.unwrap();
-        other.host.import(&unborn, &plain(&site), &mut |_| {}).await.unwrap();
+        other.host.actor(&unborn).destroy().await.unwrap();
+        other.host.actor(&unborn).import(&plain(&site), &mut |_| {}).await.unwrap();
     }
     removal.release();
     let failed = failing.await.unwrap();
@@ -250,7 +250,7 @@ async fn keeps_what_is_anothers(step: Step, nth: u64, made_again: bool) {
         "{failed:?}"
     );
     let request = SqlRequest { sql: "SELECT n FROM counter".into(), ..SqlRequest::default() };
-    let rows = other.host.sql(&unborn, request).await.unwrap().rows;
+    let rows = other.host.actor(&unborn).sql(request).await.unwrap().rows;
     assert_eq!(format!("{rows:?}"), "[[Integer(5)]]", "{step:?}, {made_again}");
     other.assert_intact(&unborn).await;
     other.host.shutdown().await;

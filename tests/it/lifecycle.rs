@@ -20,11 +20,11 @@ async fn sleep_keeps_the_database_and_the_memory() {
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Created"));
     assert_eq!(host.ok(&actor, "add", json!([5])).await, json!([5, 5]));
-    let exit = host.host.stop(&actor).await.unwrap().expect("it was awake");
+    let exit = host.host.actor(&actor).stop().await.unwrap().expect("it was awake");
     assert_eq!((exit.reason, exit.sealed), (Reason::Operator, true));
     assert_eq!(outcome(&exit), json!({"outcome": "taken", "bytes": 8, "late_sql": 1}));
-    assert_eq!(host.host.info(&actor).await.unwrap().status, ActorStatus::Asleep);
-    assert!(host.host.stop(&actor).await.unwrap().is_none(), "asleep already");
+    assert_eq!(host.host.actor(&actor).info().await.unwrap().status, ActorStatus::Asleep);
+    assert!(host.host.actor(&actor).stop().await.unwrap().is_none(), "asleep already");
 
     assert_eq!(host.ok(&actor, "read", json!([])).await, json!([5, 5]));
     assert_eq!(hooks(&host, &actor).await, ["restore from 1 current true", "start"]);
@@ -63,7 +63,7 @@ async fn a_missed_snapshot_is_told() {
         host.ok(&actor, "add", json!([4])).await;
         host.call(&actor, "snapshot-as", json!([what])).await.unwrap();
         let begun = Instant::now();
-        let exit = host.host.stop(&actor).await.unwrap().expect("it was awake");
+        let exit = host.host.actor(&actor).stop().await.unwrap().expect("it was awake");
         assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
         let expected = if what == "none" { "none" } else { "missed" };
         assert_eq!(outcome(&exit)["outcome"], expected, "{what}: {exit:?}");
@@ -83,7 +83,7 @@ async fn a_stop_hook_that_fails_does_not_hold_the_end() {
         let actor = actor(guest::LIFECYCLE_SNAPSHOT, what);
         host.ok(&actor, "add", json!([4])).await;
         host.call(&actor, "stop-as", json!([what])).await.unwrap();
-        let exit = host.host.stop(&actor).await.unwrap().expect("it was awake");
+        let exit = host.host.actor(&actor).stop().await.unwrap().expect("it was awake");
         assert!(exit.message.is_some(), "{what}: {exit:?}");
         let values = host.ok(&actor, "read", json!([])).await;
         assert_eq!(values[1], 4, "{what}");
@@ -98,7 +98,7 @@ async fn a_snapshot_that_missed_commits_says_so() {
     first.deploy(guest::LIFECYCLE_SNAPSHOT).await;
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "one");
     first.ok(&actor, "add", json!([5])).await;
-    first.host.stop(&actor).await.unwrap();
+    first.host.actor(&actor).stop().await.unwrap();
     first.ok(&actor, "add", json!([1])).await;
     // Generation 2 never ends in order: another host takes over.
     let second = site.usurper().start().await;
@@ -130,7 +130,10 @@ async fn after_a_trap_the_next_call_works() {
         assert_eq!(host.call(&actor, "runs", json!([])).await.unwrap(), json!(1), "{method}");
     }
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Recovered"));
-    assert_eq!(host.host.info(&actor).await.unwrap().last_exit.unwrap().reason, Reason::Trapped);
+    assert_eq!(
+        host.host.actor(&actor).info().await.unwrap().last_exit.unwrap().reason,
+        Reason::Trapped
+    );
     host.open_export(&actor, site.path()).await;
     host.host.shutdown().await;
 }
@@ -142,7 +145,7 @@ async fn an_actor_that_cannot_start_says_why_and_hurts_no_other() {
     for what in ["error", "trap"] {
         let sick = actor(guest::LIFECYCLE_SNAPSHOT, what);
         host.ok(&sick, "start-as", json!([what])).await;
-        host.host.stop(&sick).await.unwrap();
+        host.host.actor(&sick).stop().await.unwrap();
         let answer = host.call(&sick, "read", json!([])).await;
         assert!(
             matches!(answer, Err(CallError { cause: HostError::StartFailed { .. }, .. })),
@@ -166,7 +169,7 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
     let deployed = deploy(guest::LIFECYCLE_SNAPSHOT).await;
     assert_eq!((deployed.ended, deployed.version), (1, 2));
     assert!(deployed.replaced.is_some());
-    let exit = host.host.info(&actor).await.unwrap().last_exit.unwrap();
+    let exit = host.host.actor(&actor).info().await.unwrap().last_exit.unwrap();
     assert_eq!(exit.reason, Reason::Upgraded);
 
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Upgraded"));
@@ -174,7 +177,7 @@ async fn a_deploy_ends_the_old_generation_and_the_next_call_runs_the_new_code() 
     assert!(matches!(old, Err(CallError { cause: HostError::MethodMissing(_), .. })), "{old:?}");
     // The new component finds the old one's data.
     let request = SqlRequest { sql: "SELECT count(*) FROM t".into(), ..SqlRequest::default() };
-    let reply = host.host.sql(&actor, request).await.unwrap();
+    let reply = host.host.actor(&actor).sql(request).await.unwrap();
     assert_eq!(format!("{:?}", reply.rows[0][0]), "Integer(1)");
     // Deploying the same component again ends no generation.
     let again = deploy(guest::LIFECYCLE_SNAPSHOT).await;
@@ -188,12 +191,12 @@ async fn create_is_not_open() {
     let nobody = actor(guest::LIFECYCLE_TRAP, "nobody");
     let missing = |error: HostError| matches!(error, HostError::ActorMissing { .. });
     let request = SqlRequest { sql: "SELECT 1".into(), write: true, ..SqlRequest::default() };
-    assert!(missing(host.host.sql(&nobody, request).await.unwrap_err().cause));
-    assert!(missing(host.host.info(&nobody).await.unwrap_err()));
-    assert!(missing(host.host.stop(&nobody).await.unwrap_err()));
-    assert!(missing(host.host.destroy(&nobody).await.unwrap_err()));
-    assert!(missing(host.host.verify(&nobody).await.unwrap_err()));
-    assert!(missing(host.host.export(&nobody).await.err().unwrap()));
+    assert!(missing(host.host.actor(&nobody).sql(request).await.unwrap_err().cause));
+    assert!(missing(host.host.actor(&nobody).info().await.unwrap_err()));
+    assert!(missing(host.host.actor(&nobody).stop().await.unwrap_err()));
+    assert!(missing(host.host.actor(&nobody).destroy().await.unwrap_err()));
+    assert!(missing(host.host.actor(&nobody).verify().await.unwrap_err()));
+    assert!(missing(host.host.actor(&nobody).export().await.err().unwrap()));
     // A call that is refused before it runs does not create an actor either.
     let ill = host.call(&nobody, "read", json!(["too", "many"])).await;
     assert!(matches!(ill, Err(CallError { cause: HostError::Arguments(_), .. })), "{ill:?}");
@@ -223,19 +226,22 @@ async fn destroy_leaves_nothing() {
         let actor = actor(guest::LIFECYCLE_SNAPSHOT, if awake { "awake" } else { "asleep" });
         host.ok(&actor, "add", json!([2])).await;
         if !awake {
-            host.host.stop(&actor).await.unwrap();
+            host.host.actor(&actor).stop().await.unwrap();
         }
-        let db = host.host.info(&actor).await.unwrap().db;
+        let db = host.host.actor(&actor).info().await.unwrap().db;
         assert!(host.store.rows_of(db).await.unwrap() > 0);
-        host.host.destroy(&actor).await.unwrap();
+        host.host.actor(&actor).destroy().await.unwrap();
         assert_eq!(host.store.rows_of(db).await.unwrap(), 0);
-        assert!(matches!(host.host.info(&actor).await, Err(HostError::ActorMissing { .. })));
+        assert!(matches!(
+            host.host.actor(&actor).info().await,
+            Err(HostError::ActorMissing { .. })
+        ));
         assert!(host.host.actors(None, None, 10).await.unwrap().is_empty());
         // The next call creates another actor, which has none of the old data.
         assert_eq!(host.ok(&actor, "read", json!([])).await, json!([0, 0]));
-        let again = host.host.info(&actor).await.unwrap();
+        let again = host.host.actor(&actor).info().await.unwrap();
         assert!(again.db != db);
-        host.host.destroy(&actor).await.unwrap();
+        host.host.actor(&actor).destroy().await.unwrap();
     }
     host.host.shutdown().await;
 }

@@ -38,9 +38,9 @@ async fn a_kind_has_no_more_actors_than_its_quota() {
     assert_eq!(there.len(), 3);
     // Existing actors continue, asleep and awake.
     let first = &there[0].actor;
-    host.host.stop(first).await.unwrap();
+    host.host.actor(first).stop().await.unwrap();
     assert!(host.call(first, "increment", json!([1])).await.is_ok());
-    host.host.destroy(first).await.unwrap();
+    host.host.actor(first).destroy().await.unwrap();
     create(&host, "again").await.unwrap();
     assert_quota(&create(&host, "more").await.unwrap_err(), "actors_max");
     assert_eq!(host.host.usage("counter").await.unwrap().unwrap().actors, 3);
@@ -88,7 +88,7 @@ async fn a_kind_stores_no_more_than_its_quota() {
     let write = async |key: &str, sql: &str| {
         let sql = sql.to_owned();
         let request = SqlRequest { sql, write: true, ..SqlRequest::default() };
-        host.host.sql(&actor(guest::COUNTER, key), request).await
+        host.host.actor(&actor(guest::COUNTER, key)).sql(request).await
     };
     for key in ["a", "b", "c"] {
         create(&host, key).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_kind_stores_no_more_than_its_quota() {
     host.deploy_with(guest::COUNTER, |limits| limits.stored_bytes_max = 8 << 10).await;
     assert_quota(&create(&host, "d").await.unwrap_err(), "stored_bytes_max");
     assert!(create(&host, "c").await.is_ok(), "its rows fit into the pages that it has");
-    host.host.destroy(&actor(guest::COUNTER, "b")).await.unwrap();
+    host.host.actor(&actor(guest::COUNTER, "b")).destroy().await.unwrap();
     host.host.shutdown().await;
 }
 

@@ -55,7 +55,7 @@ async fn a_host_trims_what_its_kind_does_not_keep_asleep_and_awake() {
             host.ok(actor, "update", json!([5])).await;
         }
     }
-    host.host.stop(&asleep).await.unwrap();
+    host.host.actor(&asleep).stop().await.unwrap();
     // Nothing is old yet: nothing is deleted, however often upkeep runs.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(floor(&host, &awake).await.0, Txid(0));
@@ -97,7 +97,7 @@ async fn an_export_under_writes_and_trimming_is_one_state() {
     host.deploy_with(guest::SQLITE_BENCH, |limits| limits.history_commits_min = 1).await;
     let actor = actor(guest::SQLITE_BENCH, "a");
     host.ok(&actor, "setup", json!([100_000])).await;
-    let mut export = host.host.export(&actor).await.unwrap();
+    let mut export = host.host.actor(&actor).export().await.unwrap();
     let mut bytes = export.next().await.unwrap().expect("pages").to_vec();
     assert!(export.bytes() > u64::try_from(bytes.len()).unwrap(), "too small to be cut in two");
     for _ in 0..5 {
@@ -187,7 +187,7 @@ async fn an_actor_with_forks_is_not_destroyed() {
     host.ok(&actor, "setup", json!([10])).await;
     let head = host.store.actor(&actor).await.unwrap().unwrap().head;
     host.store.pin(head.fence.db, head.txid, "fork/child").await.unwrap();
-    let refused = host.host.destroy(&actor).await.unwrap_err().body();
+    let refused = host.host.actor(&actor).destroy().await.unwrap_err().body();
     assert_eq!((refused.group.as_str(), refused.code.as_str()), ("depot", "has-forks"));
     assert_eq!(host.ok(&actor, "scan", json!([1])).await, json!(10));
     host.host.shutdown().await;

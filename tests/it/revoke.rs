@@ -40,7 +40,7 @@ async fn revoked_handle_stays_revoked() {
         // A statement that was used up answers `not-open`, never more rows.
         assert!(line.contains("NotOpen"), "{line}");
     }
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     assert_report(&lines(&host, &actor, "report").await, "Operator");
     // The next generation has no handles of the old one.
     assert!(lines(&host, &actor, "use-all").await.is_empty());
@@ -81,7 +81,7 @@ async fn sql_after_close_is_revoked_not_reopened() {
     host.ok(&actor, "hoard", json!([])).await;
     let opens = |host: &TestHost| host.store.calls(Step::TakeOver) + host.store.calls(Step::Create);
     let (before, commits) = (opens(&host), host.store.calls(Step::Commit));
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     // The guest has called `sqlite.open` and every old handle after the close.
     assert_eq!(opens(&host), before, "a call after the close opened the database again");
     let after_stop = host.store.calls(Step::Commit);

@@ -26,7 +26,7 @@ type Calling = JoinHandle<Result<Reply, CallError>>;
 
 fn call(host: &TestHost, actor: &ActorId, method: &str, arguments: Json) -> Calling {
     let (host, actor, method) = (host.host.clone(), actor.clone(), method.to_owned());
-    tokio::spawn(async move { host.call(&actor, &method, Arguments::Json(arguments)).await })
+    tokio::spawn(async move { host.actor(&actor).call(&method, Arguments::Json(arguments)).await })
 }
 
 /// The position of an event, which was recorded exactly once.
@@ -213,7 +213,7 @@ async fn what_has_not_ended_at_the_deadline_is_given_up_and_taken_over() {
     let next = site.host().start().await;
     let rows = next.ok(&stuck, "count", json!([])).await;
     assert!(rows == json!(1) || rows == json!(4), "{rows}");
-    assert_eq!(next.host.info(&stuck).await.unwrap().restarts, 0, "it did not crash");
+    assert_eq!(next.host.actor(&stuck).info().await.unwrap().restarts, 0, "it did not crash");
     assert_eq!(next.ok(&idle, "count", json!([])).await, json!(1));
     next.host.shutdown().await;
 }
@@ -265,7 +265,7 @@ async fn an_ended_host_keeps_nothing() {
     let actor = actor(guest::LIFECYCLE_STORM, "one");
     for _ in 0..3 {
         host.ok(&actor, "write", json!([])).await;
-        host.host.stop(&actor).await.unwrap();
+        host.host.actor(&actor).stop().await.unwrap();
     }
     host.host.shutdown().await;
     let store = Arc::downgrade(&host.store);

@@ -14,7 +14,7 @@ use stockade_tests::program::Program;
 async fn sql(host: &TestHost, actor: &ActorId, sql: &str) -> Result<SqlReply, CallError> {
     let (sql, parameters) = (sql.to_owned(), Vec::new());
     let write = !sql.starts_with("SELECT");
-    host.host.sql(actor, SqlRequest { sql, parameters, write, rows_max: None }).await
+    host.host.actor(actor).sql(SqlRequest { sql, parameters, write, rows_max: None }).await
 }
 
 /// The worst known sequence: a write that the guest has acknowledged is there after its sleep.
@@ -62,7 +62,7 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "bad");
     host.ok(&actor, "add", json!([7])).await;
     host.ok(&actor, "start-as", json!(["trap"])).await;
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     for _ in 0..2 {
         let failed = host.call(&actor, "read", json!([])).await;
         assert!(
@@ -83,9 +83,9 @@ async fn an_actor_that_cannot_start_is_read_and_mended() {
     let mended = sql(&host, &actor, "UPDATE counter SET start_as = ''").await.unwrap();
     assert_eq!(mended.changes, 1);
     // No generation of the component was begun for it, and the count of crashes is unchanged.
-    let info = host.host.info(&actor).await.unwrap();
+    let info = host.host.actor(&actor).info().await.unwrap();
     assert_eq!((info.status, info.restarts), (ActorStatus::CrashLooping, 2));
-    host.host.reset(&actor).await.unwrap();
+    host.host.actor(&actor).reset().await.unwrap();
     let read = host.ok(&actor, "read", json!([])).await;
     assert_eq!(read[1], json!(7));
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Recovered"));
@@ -116,15 +116,15 @@ async fn a_visit_forgets_no_crash() {
     for _ in 0..3 {
         let rows = sql(&host, &actor, "SELECT count(*) FROM t").await.unwrap().rows;
         assert_eq!(format!("{rows:?}"), "[[Integer(1)]]");
-        let mut info = host.host.info(&actor).await.unwrap();
+        let mut info = host.host.actor(&actor).info().await.unwrap();
         while info.status == ActorStatus::Awake {
             // Its slot has not ended yet.
             tokio::time::sleep(Duration::from_millis(2)).await;
-            info = host.host.info(&actor).await.unwrap();
+            info = host.host.actor(&actor).info().await.unwrap();
         }
         assert_eq!((info.restarts, info.next_attempt.is_some()), (2, true));
     }
-    host.host.reset(&actor).await.unwrap();
+    host.host.actor(&actor).reset().await.unwrap();
     assert_eq!(host.ok(&actor, "why", json!([])).await, json!("StartReason::Recovered"));
     host.host.shutdown().await;
 }
@@ -136,7 +136,7 @@ async fn a_sleeping_actor_is_not_woken_and_keeps_its_snapshot() {
     let actor = actor(guest::LIFECYCLE_SNAPSHOT, "asleep");
     for writes in [false, true] {
         host.ok(&actor, "add", json!([1])).await;
-        host.host.stop(&actor).await.unwrap();
+        host.host.actor(&actor).stop().await.unwrap();
         let diary = sql(&host, &actor, "SELECT count(*) FROM diary").await.unwrap();
         for _ in 0..3 {
             let again = sql(&host, &actor, "SELECT count(*) FROM diary").await.unwrap();
@@ -172,7 +172,7 @@ async fn a_visit_leaves_an_actor_as_it_was_and_is_bounded() {
         "{nobody:?}"
     );
     host.ok(&actor, "write", json!([])).await;
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     assert_eq!(sql(&host, &actor, "INSERT INTO t VALUES (2)").await.unwrap().changes, 1);
     let temporary = "CREATE TEMP TABLE t(a); INSERT INTO t VALUES (1)";
     sql(&host, &actor, temporary).await.unwrap();
@@ -195,7 +195,7 @@ async fn an_actor_that_lives_elsewhere_is_not_visited() {
     let (site, host) = Site::hosting(guest::LIFECYCLE_TRAP).await;
     let actor = actor(guest::LIFECYCLE_TRAP, "moved");
     host.ok(&actor, "write", json!([])).await;
-    host.host.stop(&actor).await.unwrap();
+    host.host.actor(&actor).stop().await.unwrap();
     let other = site.usurper().start().await;
     other.ok(&actor, "write", json!([])).await;
     let refused = sql(&host, &actor, "INSERT INTO t VALUES (3)").await;

@@ -124,7 +124,7 @@ async fn values_come_back_as_plain_sqlite_gives_them() {
         assert_eq!(normal(&bound), to_json(&oracle(&value)), "bound {value:?}");
     }
     // After sleep the values come from the store, not from a cache.
-    host.host.stop(&database).await.unwrap();
+    host.host.actor(&database).stop().await.unwrap();
     let count = first_row(&host, "SELECT count(*) FROM t").await;
     assert_eq!(count, [json!({"integer": values().len()})]);
     host.open_export(&database, site.path()).await;
@@ -236,7 +236,7 @@ async fn sql_that_is_deeper_than_the_stack_ends_as_a_limit() {
         let deep = answer["err"].as_str().is_some_and(|words| words.contains("Depth"));
         assert!(deep || answer["ok"].is_array(), "{answer}: {} bytes", sql.len());
         let request = SqlRequest { sql, ..SqlRequest::default() };
-        if let Err(error) = host.host.sql(&database, request).await {
+        if let Err(error) = host.host.actor(&database).sql(request).await {
             assert!(error.to_string().contains("limit exceeded: depth"), "{error}");
         }
     }

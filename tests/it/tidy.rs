@@ -6,6 +6,7 @@
 mod circles;
 mod documents;
 mod layers;
+mod packages;
 mod paths;
 pub(crate) mod source;
 mod words;
@@ -375,6 +376,11 @@ fn code_in_documents_is_code() {
 #[test]
 fn documents_and_comments_use_plain_words() {
     check("documents and comments use plain words (tidy/words.rs)", words::offences());
+}
+
+#[test]
+fn packages_are_ready_to_be_published_or_never_are() {
+    check("published packages have what docs/releasing.md says", packages::offences());
 }
 
 #[test]

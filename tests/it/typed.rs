@@ -99,7 +99,8 @@ async fn wave_text_is_the_same_call() {
         ("echo-char", "'🦀'"),
         ("echo-list", "[1, -2, 3]"),
     ] {
-        let reply = host.host.call(&actor, method, Arguments::Wave(wave.into())).await.unwrap();
+        let reply =
+            host.host.actor(&actor).call(method, Arguments::Wave(wave.into())).await.unwrap();
         assert_eq!(reply.to_wave(), wave, "{method}");
     }
     host.host.shutdown().await;
@@ -152,7 +153,7 @@ async fn refused(
     words: &[&str],
 ) {
     let shown = format!("{method} {arguments:?}");
-    match host.host.call(actor, method, arguments).await {
+    match host.host.actor(actor).call(method, arguments).await {
         Err(CallError { cause: HostError::Arguments(error), .. }) => {
             let text = error.to_string();
             for word in words {

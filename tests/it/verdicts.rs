@@ -66,7 +66,7 @@ async fn check(point: Point, rival: bool) {
     let actor = actor(guest::HOSTILE_WAIT, "one");
     assert_eq!(old.ok(&actor, "count", json!([])).await, Json::from(0));
     if point.step == Step::TakeOver || point.step == Step::Seal {
-        old.host.stop(&actor).await.unwrap();
+        old.host.actor(&actor).stop().await.unwrap();
     }
     let new = site.usurper().start().await;
     let armed = old.store.arm_point(point);
@@ -75,7 +75,7 @@ async fn check(point: Point, rival: bool) {
         let (host, actor) = (old.host.clone(), actor.clone());
         tokio::spawn(async move {
             let arguments = stockade::Arguments::Json(json!([]));
-            host.call(&actor, "count", arguments).await.map(drop)
+            host.actor(&actor).call("count", arguments).await.map(drop)
         })
     });
     let rival = async {

@@ -1,5 +1,7 @@
-//! The WIT package keeps its own rules, and its flattened text changes only by hand.
+//! The WIT package keeps its own rules, its flattened text changes only by hand, and its version rises
+//! with it as `docs/releasing.md` says.
 //!
+//! `wit.snapshot` is the package as it is, `wit.released` as the last release has it.
 //! `UPDATE=1 cargo test -p stockade-tests wit` rewrites the snapshot; the diff is the review.
 
 use std::collections::BTreeSet;
@@ -11,6 +13,7 @@ use wit_parser::{
 };
 
 const SNAPSHOT: &str = "it/wit.snapshot";
+const RELEASED: &str = "it/wit.released";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")
@@ -124,6 +127,9 @@ fn is_result(resolve: &Resolve, ty: Type) -> bool {
 fn flattened(resolve: &Resolve) -> String {
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").unwrap();
+    for (_, package) in &resolve.packages {
+        line(format!("package {}", package.name));
+    }
     for (_, world) in &resolve.worlds {
         line(format!("world {}", world.name));
         for (direction, items) in [("import", &world.imports), ("export", &world.exports)] {
@@ -240,6 +246,97 @@ fn first_difference(kept: &str, now: &str) -> String {
         .zip(now.lines())
         .find(|(a, b)| a != b)
         .map_or("one has more lines".into(), |(a, b)| format!("- {a}\n+ {b}"))
+}
+
+/// How much of a version a change of the contract raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Raise {
+    /// Nothing changed.
+    Nothing,
+    /// Interfaces, types or functions were added: the last number.
+    Last,
+    /// An item was removed or changed; a case or a field of a type is a part of it: the second number.
+    Second,
+}
+
+/// Items of a flattened package, each with its interface or world in front, and without versions.
+fn items(flattened: &str) -> BTreeSet<String> {
+    let (mut place, mut found) = ("", BTreeSet::new());
+    for line in flattened.lines().filter(|line| !line.starts_with("package ")) {
+        if line.starts_with(' ') {
+            let item = line.trim();
+            let item = item.rsplit_once('@').map_or(item, |(name, _)| name);
+            found.insert(format!("{place}: {item}"));
+        } else {
+            place = line;
+            found.insert(line.to_owned());
+        }
+    }
+    found
+}
+
+fn raise(released: &str, now: &str) -> Raise {
+    let (released, now) = (items(released), items(now));
+    if !released.is_subset(&now) {
+        Raise::Second
+    } else if released == now {
+        Raise::Nothing
+    } else {
+        Raise::Last
+    }
+}
+
+/// The version of a flattened package.
+fn version(flattened: &str) -> [u64; 3] {
+    let line = flattened.lines().next().unwrap_or_default();
+    let (_, version) = line.rsplit_once('@').expect("the package has a version");
+    let numbers: Vec<u64> = version.split('.').map(|number| number.parse().unwrap()).collect();
+    numbers.try_into().expect("three numbers")
+}
+
+/// Whether the version has risen as far as the change asks for.
+fn has_risen(released: &str, now: &str) -> bool {
+    let (before, after) = (version(released), version(now));
+    match raise(released, now) {
+        Raise::Nothing => after >= before,
+        Raise::Last => after > before,
+        Raise::Second => after[..2] > before[..2],
+    }
+}
+
+#[test]
+fn the_version_rises_with_the_contract() {
+    let released = Path::new(env!("CARGO_MANIFEST_DIR")).join(RELEASED);
+    let released = std::fs::read_to_string(released).unwrap();
+    let now = flattened(&package());
+    assert!(
+        has_risen(&released, &now),
+        "the contract changed since {:?} and is {:?}: {:?} of the numbers must rise \
+         (docs/releasing.md).\n{}",
+        version(&released),
+        version(&now),
+        raise(&released, &now),
+        items(&released).difference(&items(&now)).cloned().collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn each_change_asks_for_its_number() {
+    let text = |version: &str, lines: &str| {
+        format!("package a:b@{version}\nworld w\n  import a:b/i@{version}\ninterface i\n{lines}")
+    };
+    let released = text("0.2.3", "  record r { a: u8 }\n  f() -> u8\n");
+    for (lines, needs, enough, less) in [
+        ("  record r { a: u8 }\n  f() -> u8\n", Raise::Nothing, "0.2.3", "0.2.2"),
+        ("  record r { a: u8 }\n  f() -> u8\n  g() -> u8\n", Raise::Last, "0.2.4", "0.2.3"),
+        ("  record r { a: u8, b: u8 }\n  f() -> u8\n", Raise::Second, "0.3.0", "0.2.4"),
+        ("  record r { a: u8 }\n", Raise::Second, "1.0.0", "0.2.9"),
+    ] {
+        let now = text(enough, lines);
+        assert_eq!(raise(&released, &now), needs, "{lines}");
+        assert!(has_risen(&released, &now), "{lines}");
+        assert!(!has_risen(&released, &text(less, lines)), "{lines}");
+    }
 }
 
 /// Each rule finds an item that breaks it.

@@ -141,7 +141,7 @@ impl HostBuilder<'_> {
         self
     }
 
-    /// Allows `Host::fault`.
+    /// Allows `ActorHandle::fault`.
     #[must_use]
     pub fn allow_faults(mut self) -> Self {
         self.allow_faults = true;
@@ -170,15 +170,17 @@ impl HostBuilder<'_> {
             files.clock = clock;
         }
         let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&files).unwrap()));
-        let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")));
-        config.limits = self.limits;
-        config.lease = self.lease;
-        config.allow_faults = self.allow_faults;
-        config.advertised = format!("host-{number}");
-        config.store = Some(Arc::clone(&store) as Arc<dyn stockade_depot::Store>);
+        let driver = Arc::clone(&store) as Arc<dyn stockade_depot::Store>;
+        let mut config = HostConfig::new(self.site.path().join(format!("host-{number}")))
+            .with_limits(self.limits)
+            .with_lease(self.lease)
+            .with_advertised(format!("host-{number}"))
+            .advanced(|settings| {
+                settings.with_faults_allowed(self.allow_faults).with_store(driver)
+            });
         if let Some(recorder) = self.recorder {
             recorder.watch(&store);
-            config.observer = Some(recorder);
+            config = config.advanced(|settings| settings.with_observer(recorder));
         }
         TestHost { host: Host::start(config).await.unwrap(), store }
     }
@@ -200,14 +202,14 @@ impl TestHost {
     /// Calls a method: JSON arguments in, JSON result out.
     ///
     /// # Errors
-    /// As `Host::call`.
+    /// As `ActorHandle::call`.
     pub async fn call(
         &self,
         actor: &ActorId,
         method: &str,
         arguments: Json,
     ) -> Result<Json, CallError> {
-        let reply = self.host.call(actor, method, Arguments::Json(arguments)).await?;
+        let reply = self.host.actor(actor).call(method, Arguments::Json(arguments)).await?;
         Ok(reply.to_json())
     }
 
@@ -220,7 +222,7 @@ impl TestHost {
     /// Calls until the host has taken the actor over from another host.
     ///
     /// # Errors
-    /// As `Host::call`, but never `Elsewhere`.
+    /// As `ActorHandle::call`, but never `Elsewhere`.
     pub async fn take_over_and_call(
         &self,
         actor: &ActorId,
@@ -253,7 +255,7 @@ impl TestHost {
     pub async fn exit_of(&self, actor: &ActorId) -> ExitInfo {
         let begun = Instant::now();
         loop {
-            if let Some(exit) = self.host.info(actor).await.unwrap().last_exit {
+            if let Some(exit) = self.host.actor(actor).info().await.unwrap().last_exit {
                 return exit;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{actor} has no exit here");
@@ -263,7 +265,7 @@ impl TestHost {
 
     /// The actor's database as a plain SQLite file's bytes.
     pub async fn export(&self, actor: &ActorId) -> Vec<u8> {
-        let mut export = self.host.export(actor).await.unwrap();
+        let mut export = self.host.actor(actor).export().await.unwrap();
         let mut bytes = Vec::new();
         while let Some(chunk) = export.next().await.unwrap() {
             bytes.extend_from_slice(&chunk);
@@ -283,7 +285,7 @@ impl TestHost {
 
     /// Asserts that `verify` finds nothing.
     pub async fn assert_intact(&self, actor: &ActorId) {
-        let report = self.host.verify(actor).await.unwrap();
+        let report = self.host.actor(actor).verify().await.unwrap();
         assert!(report.fault_count == 0, "{actor}: {:?}", report.faults);
     }
 }

@@ -26,6 +26,8 @@ pub mod recorder;
 mod documents {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../host/README.md")]
+    struct Package;
     #[doc = include_str!("../../docs/reference/cli.md")]
     struct Cli;
 }

@@ -20,6 +20,8 @@ mod client;
 mod completions;
 mod config;
 mod deploy;
+#[cfg(test)]
+mod documents;
 mod export;
 mod failure;
 mod fault;

@@ -128,10 +128,10 @@ impl Serve {
             let file = Config::read(self.config.as_deref())?;
             return super::store::check(context, &self.data_dir(file.data_dir));
         }
-        let mut config = self.server_config(context)?;
+        let config = self.server_config(context)?;
         stockade_server::check_allowed().map_err(failure)?;
-        let data_dir = config.host.data_dir.clone();
-        let allow_faults = config.host.allow_faults;
+        let data_dir = config.host.data_dir().to_owned();
+        let allow_faults = config.host.allows_faults();
         let runtime = Builder::new_multi_thread()
             .thread_name("serve")
             .enable_all()
@@ -141,8 +141,6 @@ impl Serve {
             // A file that a killed process has left must not be taken for this one.
             drop(std::fs::remove_file(path));
         }
-        // No task blocks the threads of callers' connections.
-        config.host.wait_on_callers = true;
         let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
         let ending = runtime.block_on(stockade_server::run(config, announced));
         if let Some(path) = &self.ready_file {
@@ -193,13 +191,17 @@ impl Serve {
         };
         let admin = context.common.admin.clone();
         let admin = admin.or_else(|| super::from_environment(super::ADMIN_VARIABLE));
-        let mut host = HostConfig::new(data_dir);
-        host.allow_faults = self.allow_faults || file.allow_faults;
-        host.development = self.development || file.development;
-        host.accept_loss = self.accept_loss;
-        host.limits = file.host.limits();
-        host.lease = lease(self.lease_ms.or(file.host.lease_ms))?;
-        host.kind_defaults = over(&file.limits, &self.limits)?;
+        let allow_faults = self.allow_faults || file.allow_faults;
+        let host = HostConfig::new(data_dir)
+            .with_development(self.development || file.development)
+            .with_accepted_loss(self.accept_loss)
+            .with_limits(file.host.limits())
+            .with_lease(lease(self.lease_ms.or(file.host.lease_ms))?)
+            .with_kind_defaults(over(&file.limits, &self.limits)?)
+            // No task blocks the threads of callers' connections.
+            .advanced(|settings| {
+                settings.with_faults_allowed(allow_faults).with_answers_on_callers(true)
+            });
         Ok(ServerConfig {
             host,
             listen: pick(&self.listen, file.listen, super::LISTEN),

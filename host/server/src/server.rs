@@ -189,7 +189,7 @@ impl Server {
         // after a drop.
         let kind = unix::SignalKind::from_raw(FILE_SIZE_SIGNAL);
         drop(unix::signal(kind).map_err(ServerError::Threads)?);
-        let ServerConfig { host: mut host_config, listen, admin, tls, .. } = config;
+        let ServerConfig { host: host_config, listen, admin, tls, .. } = config;
         let listen = bind(&listen).await?;
         let admin = bind(&admin).await?;
         let (called_at, asked_at) = (local(&listen)?, local(&admin)?);
@@ -199,15 +199,15 @@ impl Server {
         let (operators, operators_file) = match config.operators {
             Some(token) => (token, None),
             None => {
-                let (token, path) = token_of(&host_config.data_dir)?;
+                let (token, path) = token_of(host_config.data_dir())?;
                 (token, Some(path))
             }
         };
         if config.callers.as_ref() == Some(&operators) {
             return Err(ServerError::OneToken);
         }
-        host_config.advertised = called_at.to_string();
-        let limits = host_config.limits.clone();
+        let host_config = host_config.with_advertised(called_at.to_string());
+        let limits = host_config.limits().clone();
         let access = Access {
             callers: config.callers,
             operators,

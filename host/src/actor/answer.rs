@@ -6,10 +6,10 @@ use std::time::Instant;
 use stockade_depot::{Generation, Txid};
 
 use super::bill::{Bill, micros};
-use stockade_depot::gate::Waiting;
 use super::results::Results;
 use crate::error::{CallError, HostError, damage};
 use crate::typed::Method;
+use stockade_depot::gate::Waiting;
 
 /// What a guest's call left behind, not yet heard.
 pub struct Answer<T> {

@@ -10,7 +10,7 @@ use crate::typed::{ShapeRoom, parameters, signature};
 const PACKAGE: &str = "stockade:actor/";
 
 /// The interface and the version track that this host calls.
-const INTERFACE: &str = "stockade:actor/lifecycle@0.1.";
+const INTERFACE: &str = "stockade:actor/lifecycle@0.2.";
 
 /// The hooks and their types, as `wit/lifecycle.wit` has them, with names written out.
 const RESTORE: (&str, &str) = (

@@ -16,7 +16,7 @@ pub struct Offered(Vec<&'static str>);
 
 /// `stockade:actor` without the hooks, which only guests export.
 const ACTOR: &[&str] =
-    &["stockade:actor/sqlite@0.1", "stockade:actor/context@0.1", "stockade:actor/log@0.1"];
+    &["stockade:actor/sqlite@0.2", "stockade:actor/context@0.2", "stockade:actor/log@0.2"];
 
 /// WASI 0.2, as the linker has it. Linked with nothing granted.
 const WASI: &[&str] = &[
@@ -127,13 +127,15 @@ mod tests {
     #[test]
     fn versions_match_by_track() {
         let offered = Offered::all();
-        for name in ["stockade:actor/sqlite@0.1.0", "wasi:io/streams@0.2.0", "wasi:cli/exit@0.2.99"]
+        for name in ["stockade:actor/sqlite@0.2.0", "wasi:io/streams@0.2.0", "wasi:cli/exit@0.2.99"]
         {
             assert!(offered.has(name), "{name}");
         }
         for name in [
-            "stockade:actor/sqlite@0.2.0",
-            "stockade:actor/lifecycle@0.1.0",
+            // Its records and cases are others.
+            "stockade:actor/sqlite@0.1.0",
+            "stockade:actor/sqlite@0.3.0",
+            "stockade:actor/lifecycle@0.2.0",
             "stockade:actor/sqlite",
             "wasi:io/streams@0.3.0",
             "wasi:io/streams@0.2.0-rc-2024",

@@ -211,7 +211,7 @@ fn imports_that_nobody_offers_are_named() {
         "the host does not offer what the component imports: wasi:cli/run@0.3.0; build it for WASI \
          0.2, synchronously (componentize-qjs: `--sync`)",
     );
-    let text = r#"(component (import "stockade:actor/log@0.1.0" (instance)))"#;
+    let text = r#"(component (import "stockade:actor/log@0.2.0" (instance)))"#;
     load(&engine(), &wasm(text)).expect("that is offered");
 }
 
@@ -257,7 +257,7 @@ fn hooks_must_have_their_types() {
                 (export "handed" (type $handed)) (export "error" (type $error))
                 (export "restore" (func $restore)) (export "start" (func $start))
                 (export "stop" (func $stop)) (export "snapshot" (func $snapshot)))
-              (export "stockade:actor/lifecycle@0.1.0" (instance $l)))"#
+              (export "stockade:actor/lifecycle@0.2.0" (instance $l)))"#
         )
     };
     let engine = engine();
@@ -274,13 +274,13 @@ fn hooks_must_have_their_types() {
     let instance =
         |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
     refused(
-        &instance("stockade:actor/lifecycle@0.1.0"),
+        &instance("stockade:actor/lifecycle@0.2.0"),
         "the hook `restore` must be `func(snapshot: record { state: list<u8>, current: bool, \
          generation: u64 }) -> result<_, variant { other(string) }>`, but is `missing`",
     );
     refused(
-        &instance("stockade:actor/dreams@0.1.0"),
-        "the component exports `stockade:actor/dreams@0.1.0`, which this host does not call",
+        &instance("stockade:actor/dreams@0.2.0"),
+        "the component exports `stockade:actor/dreams@0.2.0`, which this host does not call",
     );
 }
 

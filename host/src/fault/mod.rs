@@ -1,7 +1,7 @@
 //! Faults on purpose: what an operator or a test can make happen to one actor, to see how its code
 //! and its callers take it.
 //!
-//! Only a host that was started with `allow_faults` has any of this: without it the store is not
+//! Only a host that was started with faults allowed has any of this: without it the store is not
 //! wrapped and nothing can be armed.
 //!
 //! ```text

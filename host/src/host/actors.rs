@@ -12,11 +12,8 @@ use crate::router::request::Ending;
 const DESTROY_ATTEMPTS: usize = 20;
 
 impl Host {
-    /// Ends an actor's generation in order. `None`: it was asleep.
-    ///
-    /// # Errors
-    /// `ActorMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of the store.
-    pub async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
+    /// [`ActorHandle::stop`].
+    pub(super) async fn stop(&self, actor: &ActorId) -> Result<Option<ExitInfo>, HostError> {
         let exit = self.inner.router.end(actor, Ending::Operator).await?;
         if exit.is_none() {
             let head = self.state(actor).await?.head;
@@ -27,13 +24,8 @@ impl Host {
         Ok(exit.map(ExitInfo::from))
     }
 
-    /// Forgets the crashes of an actor and that it was found damaged: its next call starts it
-    /// immediately, and the row of crashes that opens its breaker begins again.
-    ///
-    /// # Errors
-    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those
-    /// of the store.
-    pub async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
+    /// [`ActorHandle::reset`].
+    pub(super) async fn reset(&self, actor: &ActorId) -> Result<(), HostError> {
         self.shared().damaged.forget(actor);
         // Known to exist, so that asking for a wrong name makes no slot.
         self.state(actor).await?;
@@ -41,11 +33,8 @@ impl Host {
         self.inner.router.forgive(&limits, actor).await
     }
 
-    /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
-    ///
-    /// # Errors
-    /// `ActorMissing`; those of the store: call again to go on.
-    pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
+    /// [`ActorHandle::destroy`].
+    pub(super) async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
         let router = &self.inner.router;
         let mut attempts = 0;
         let db = loop {
@@ -96,11 +85,8 @@ impl Host {
         ActorHandle::new(self.clone(), id.clone())
     }
 
-    /// What the store and this host know of an actor.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store.
-    pub async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
+    /// [`ActorHandle::info`].
+    pub(super) async fn info(&self, actor: &ActorId) -> Result<ActorInfo, HostError> {
         Ok(self.info_of(self.state(actor).await?).await)
     }
 

@@ -67,14 +67,8 @@ impl Host {
         self.shared().kinds.current(kind).await.map(Callable)
     }
 
-    /// Calls a method of an actor; creates the actor if it does not exist. Returns when what the
-    /// call wrote is durable and the actor's ownership is confirmed.
-    ///
-    /// # Errors
-    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`, `Overloaded`. From the
-    /// run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store: `Fenced`, `CommitLost`.
-    /// What to do is `CallError::retry`.
-    pub async fn call(
+    /// [`ActorHandle::call`](super::ActorHandle::call).
+    pub(super) async fn call(
         &self,
         actor: &ActorId,
         method: &str,
@@ -84,7 +78,7 @@ impl Host {
         self.call_ready(actor, ready).await
     }
 
-    /// The second half of [`Self::call`].
+    /// The second half of [`ActorHandle::call`](super::ActorHandle::call).
     #[doc(hidden)]
     pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
         let ReadyCall { method, values, program, original } = ready;
@@ -98,12 +92,12 @@ impl Host {
         Ok(Reply { method, values, generation, txid, bill, room })
     }
 
-    /// Runs an operator's statements through the actor's live session; if it sleeps, on its
-    /// database alone: no instance is made and no hook runs. They end when the future is dropped.
-    ///
-    /// # Errors
-    /// `ActorMissing` (never creates), `Sql`, and those of `call`.
-    pub async fn sql(&self, actor: &ActorId, request: SqlRequest) -> Result<SqlReply, CallError> {
+    /// [`ActorHandle::sql`](super::ActorHandle::sql).
+    pub(super) async fn sql(
+        &self,
+        actor: &ActorId,
+        request: SqlRequest,
+    ) -> Result<SqlReply, CallError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
         let (reply, heard) = request::Reply::new(self.callers());
@@ -135,7 +129,8 @@ impl Host {
 
     /// The runtime that a call's answer waits on, if that is not the host's.
     fn callers(&self) -> Option<Handle> {
-        let here = self.inner.config.wait_on_callers.then(Handle::try_current)?.ok();
+        let wait_here = self.inner.config.advanced.wait_on_callers;
+        let here = wait_here.then(Handle::try_current)?.ok();
         // One of a single thread runs only while somebody waits on it, who may stop.
         here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
     }

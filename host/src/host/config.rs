@@ -1,52 +1,46 @@
-//! What a host is started with.
+//! What a host is started with, and the directories that its start makes.
+//!
+//! Invariant: the default of each setting is what the doc of its `with_` method says; a test below
+//! compares them.
 
 use std::fs::Permissions;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use stockade_depot::Store;
-
-use crate::actor::trace::Observer;
-use crate::environment::Ground;
+use super::advanced::Advanced;
 use crate::error::HostError;
 use crate::limits::{HostLimits, LEASE, Limits};
 
-/// What a host is started with.
+/// The address of a process that is alone on its store.
+const ADVERTISED: &str = "local";
+
+/// What a host is started with: a data directory, and settings that each have a default.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use stockade::HostConfig;
+/// use stockade::limits::HostLimits;
+///
+/// let config = HostConfig::new("data")
+///     .with_advertised("10.0.0.7:7070")
+///     .with_lease(Duration::from_secs(3))
+///     .with_limits(HostLimits { actors_awake_max: 500, ..HostLimits::default() });
+/// assert_eq!(config.lease(), Duration::from_secs(3));
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct HostConfig {
-    /// Where everything is kept: `store`, `code`, `nodes`, `scratch`. Made if missing, mode 0700.
-    pub data_dir: PathBuf,
-    /// Limits of the process.
-    pub limits: HostLimits,
-    /// What [`Host::manifest`](super::Host::manifest) has, and what a manifest that comes over HTTP
-    /// leaves out.
-    pub kind_defaults: Limits,
-    /// Where peers and callers reach this process; shown to callers that ask the wrong one.
-    pub advertised: String,
-    /// How long a process may show no sign of life before others take its actors over.
-    pub lease: Duration,
-    /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose. Never where it
-    /// matters: whoever reaches the operators' listener can do it then.
-    pub allow_faults: bool,
-    /// Whether callers over HTTP are told the last words of a guest that dies, and its frames. For
-    /// development: they are the guest's internals. The log and operators always have them.
-    pub development: bool,
-    /// Whether the embedded store opens although something of it is known to be lost. It is logged
-    /// and remembered.
-    pub accept_loss: bool,
-    /// The store; `None` is the embedded one in `data_dir`.
-    pub store: Option<Arc<dyn Store>>,
-    /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
-    pub ground: Option<Ground>,
-    /// Whether an answer waits on the runtime that its call was made on, if that is one of several
-    /// threads, and leaves through one thread less. Only if nobody blocks those. The program does;
-    /// `false`: the host depends on no threads but its own.
-    pub wait_on_callers: bool,
-    /// Who is told the steps of endings, as they are done.
-    pub observer: Option<Arc<dyn Observer>>,
+    pub(super) data_dir: PathBuf,
+    pub(super) limits: HostLimits,
+    pub(super) kind_defaults: Limits,
+    pub(super) advertised: String,
+    pub(super) lease: Duration,
+    pub(super) development: bool,
+    pub(super) accept_loss: bool,
+    pub(super) advanced: Advanced,
 }
 
 /// Where a host keeps its parts.
@@ -58,23 +52,117 @@ pub(super) struct Directories {
 }
 
 impl HostConfig {
-    /// Everything at its default, kept in `data_dir`.
-    #[must_use]
+    /// Every setting at its default, everything kept in `data_dir`: in its directories `store`,
+    /// `code`, `nodes` and `scratch`. The start makes those that are missing, with mode 0700.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
-            advertised: "local".to_owned(),
+            advertised: ADVERTISED.to_owned(),
             lease: LEASE,
-            allow_faults: false,
             development: false,
             accept_loss: false,
-            store: None,
-            ground: None,
-            wait_on_callers: false,
-            observer: None,
+            advanced: Advanced::default(),
         }
+    }
+
+    /// Limits of the process. Default: [`HostLimits::default`], whose fields state their numbers.
+    pub fn with_limits(mut self, limits: HostLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Limits that [`Host::manifest`](super::Host::manifest) has, and that a manifest which comes
+    /// over HTTP has where it sets none. Default: [`Limits::default`], whose fields state their
+    /// numbers.
+    pub fn with_kind_defaults(mut self, limits: Limits) -> Self {
+        self.kind_defaults = limits;
+        self
+    }
+
+    /// The address at which peers and callers reach this process. Callers that ask the wrong
+    /// process are given it. Default: `local`, for a process that is alone on its store.
+    pub fn with_advertised(mut self, address: impl Into<String>) -> Self {
+        self.advertised = address.into();
+        self
+    }
+
+    /// How long a process may show no sign of life before others take its actors over. Default:
+    /// 6 s ([`LEASE`]).
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether callers over HTTP are given the last words of a guest that dies, and its frames: the
+    /// guest's internals. Default: `false`. The log and operators always have them.
+    pub fn with_development(mut self, development: bool) -> Self {
+        self.development = development;
+        self
+    }
+
+    /// Whether the embedded store opens although a part of it is known to be lost; the loss is
+    /// logged and remembered. Default: `false`.
+    pub fn with_accepted_loss(mut self, accept_loss: bool) -> Self {
+        self.accept_loss = accept_loss;
+        self
+    }
+
+    /// Settings of store drivers, simulations and programs, which embedders leave alone. Default:
+    /// [`Advanced::default`].
+    ///
+    /// ```
+    /// use stockade::HostConfig;
+    ///
+    /// let config = HostConfig::new("data").advanced(|settings| settings.with_faults_allowed(true));
+    /// assert!(config.allows_faults());
+    /// ```
+    pub fn advanced(mut self, set: impl FnOnce(Advanced) -> Advanced) -> Self {
+        self.advanced = set(self.advanced);
+        self
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Limits of the process.
+    #[must_use]
+    pub fn limits(&self) -> &HostLimits {
+        &self.limits
+    }
+
+    /// Limits of kinds that set none themselves.
+    #[must_use]
+    pub fn kind_defaults(&self) -> &Limits {
+        &self.kind_defaults
+    }
+
+    /// The address at which peers and callers reach this process.
+    #[must_use]
+    pub fn advertised(&self) -> &str {
+        &self.advertised
+    }
+
+    /// How long a process may show no sign of life.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether the host is [for development](Self::with_development).
+    #[must_use]
+    pub fn is_for_development(&self) -> bool {
+        self.development
+    }
+
+    /// Whether [faults are allowed](Advanced::with_faults_allowed).
+    #[must_use]
+    pub fn allows_faults(&self) -> bool {
+        self.advanced.allow_faults
     }
 
     pub(super) fn make_directories(&self) -> Result<Directories, HostError> {
@@ -137,6 +225,39 @@ fn close_to_others(dir: &Path) -> Result<(), HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn defaults_are_what_the_documentation_says() {
+        let config = HostConfig::new("data");
+        assert_eq!(config.data_dir(), Path::new("data"));
+        assert_eq!(config.limits(), &HostLimits::default());
+        assert_eq!(config.kind_defaults(), &Limits::default());
+        assert_eq!(config.advertised(), "local");
+        assert_eq!(config.lease(), Duration::from_secs(6));
+        assert!(!config.is_for_development() && !config.allows_faults() && !config.accept_loss);
+        let Advanced { store, ground, wait_on_callers, observer, allow_faults } = config.advanced;
+        assert!(store.is_none() && ground.is_none() && observer.is_none());
+        assert!(!wait_on_callers && !allow_faults);
+    }
+
+    #[test]
+    fn every_setting_is_set() {
+        let limits = HostLimits { actors_awake_max: 7, ..HostLimits::default() };
+        let kinds = Limits { rows_max: 7, ..Limits::default() };
+        let config = HostConfig::new("data")
+            .with_limits(limits.clone())
+            .with_kind_defaults(kinds.clone())
+            .with_advertised("here")
+            .with_lease(Duration::from_secs(7))
+            .with_development(true)
+            .with_accepted_loss(true)
+            .advanced(|settings| settings.with_faults_allowed(true))
+            .advanced(|settings| settings.with_answers_on_callers(true));
+        assert_eq!((config.limits(), config.kind_defaults()), (&limits, &kinds));
+        assert_eq!((config.advertised(), config.lease()), ("here", Duration::from_secs(7)));
+        assert!(config.is_for_development() && config.allows_faults() && config.accept_loss);
+        assert!(config.advanced.wait_on_callers);
+    }
 
     #[test]
     fn what_is_kept_is_for_its_owner_only() {

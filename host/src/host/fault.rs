@@ -27,39 +27,19 @@ pub enum FaultReport {
 }
 
 impl Host {
-    /// Whether this host was started with `allow_faults`.
+    /// Whether this host was started with
+    /// [`with_faults_allowed`](super::Advanced::with_faults_allowed).
     #[must_use]
     pub fn allows_faults(&self) -> bool {
-        self.inner.config.allow_faults
+        self.inner.config.allows_faults()
     }
 
-    /// Makes something go wrong for one actor: see [`Fault`]. For tests of actors and of their
-    /// callers.
-    ///
-    /// ```no_run
-    /// # async fn example(wasm: Vec<u8>) -> Result<(), stockade::CallError> {
-    /// use stockade::{ActorId, Arguments, Fault, Host, HostConfig};
-    ///
-    /// let mut config = HostConfig::new("data");
-    /// config.allow_faults = true;
-    /// let host = Host::start(config).await?;
-    /// host.deploy("counter", wasm, host.manifest()).await?;
-    /// let alice = ActorId::new("counter", "alice")?;
-    /// host.call(&alice, "increment", Arguments::json("[5]")?).await?;
-    ///
-    /// // The answer to the next commit is lost, and the caller hears a success all the same.
-    /// host.fault(&alice, Fault::LostReply { count: 1 }).await?;
-    /// let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
-    /// assert_eq!(reply.to_json(), serde_json::json!({ "ok": 10 }));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// `FaultsNotAllowed` if the host was not started with `allow_faults`: then nothing happens.
-    /// `InvalidFault`, `ActorMissing`, `Elsewhere`; `ActorAsleep` for a crash or a fence of an
-    /// actor that is not awake here; `Overloaded` if too many are armed; those of the store.
-    pub async fn fault(&self, actor: &ActorId, fault: Fault) -> Result<FaultReport, HostError> {
+    /// [`ActorHandle::fault`](super::ActorHandle::fault).
+    pub(super) async fn fault(
+        &self,
+        actor: &ActorId,
+        fault: Fault,
+    ) -> Result<FaultReport, HostError> {
         let store = self.faulting()?;
         fault.check().map_err(HostError::InvalidFault)?;
         let state = self.state(actor).await?;
@@ -95,11 +75,8 @@ impl Host {
         Ok(report)
     }
 
-    /// Takes back what was armed for an actor and has not fired; returns what that was.
-    ///
-    /// # Errors
-    /// `FaultsNotAllowed`, `ActorMissing`, and those of the store.
-    pub async fn clear_faults(&self, actor: &ActorId) -> Result<Vec<Fault>, HostError> {
+    /// [`ActorHandle::clear_faults`](super::ActorHandle::clear_faults).
+    pub(super) async fn clear_faults(&self, actor: &ActorId) -> Result<Vec<Fault>, HostError> {
         let store = self.faulting()?;
         let db = self.state(actor).await?.row.db;
         Ok(store.faults().clear(db))

@@ -6,10 +6,12 @@ use stockade_depot::ActorId;
 use stockade_depot::history::Progress;
 
 use super::Host;
+use super::fault::FaultReport;
 use super::history::{Export, VerifyReport};
 use super::info::{ActorInfo, ExitInfo, Reply, SqlReply, SqlRequest};
 use crate::error::{CallError, HostError};
-use crate::import::Imported;
+use crate::fault::Fault;
+use crate::import::{Imported, Intake};
 use crate::typed::IntoArguments;
 
 /// One actor of a host: [`Host::actor`]. It is cheap to make, and the actor need not exist.
@@ -34,17 +36,20 @@ impl ActorHandle {
         Self { host, id }
     }
 
-    /// Its name.
+    /// The actor's name.
     #[must_use]
     pub fn id(&self) -> &ActorId {
         &self.id
     }
 
-    /// Calls a method; the first call creates the actor. Arguments are a tuple by position, or
+    /// Calls a method; creates the actor if it does not exist. Returns when what the call wrote is
+    /// durable and the actor's ownership is confirmed. Arguments are a tuple by position, or
     /// [`Arguments`](crate::Arguments).
     ///
     /// # Errors
-    /// As [`Host::call`].
+    /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`,
+    /// `Overloaded`. From the run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store:
+    /// `Fenced`, `CommitLost`. What to do is [`CallError::retry`].
     pub async fn call(
         &self,
         method: &str,
@@ -53,58 +58,64 @@ impl ActorHandle {
         self.host.call(&self.id, method, arguments.into_arguments()?).await
     }
 
-    /// Runs an operator's statements.
+    /// Runs an operator's statements through the actor's live session; if it sleeps, on its
+    /// database alone: no instance is made and no hook runs. They end when the future is dropped.
     ///
     /// # Errors
-    /// As [`Host::sql`].
+    /// `ActorMissing` (never creates), `Sql`, and those of [`Self::call`].
     pub async fn sql(&self, request: SqlRequest) -> Result<SqlReply, CallError> {
         self.host.sql(&self.id, request).await
     }
 
-    /// Ends its generation in order. `None`: it was asleep.
+    /// Ends the actor's generation in order. `None`: it was asleep.
     ///
     /// # Errors
-    /// As [`Host::stop`].
+    /// `ActorMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of the store.
     pub async fn stop(&self) -> Result<Option<ExitInfo>, HostError> {
         self.host.stop(&self.id).await
     }
 
-    /// Forgets its crashes, and that it was found damaged.
+    /// Forgets the crashes of the actor and that it was found damaged: its next call starts it
+    /// immediately, and the row of crashes that opens its breaker begins again.
     ///
     /// # Errors
-    /// As [`Host::reset`].
+    /// `ActorMissing`, `KindMissing`; `Elsewhere` if another process runs it; `Overloaded`; those of
+    /// the store.
     pub async fn reset(&self) -> Result<(), HostError> {
         self.host.reset(&self.id).await
     }
 
-    /// Removes it and everything stored of it.
+    /// Removes the actor and everything stored of it. Resumes a destroy that was interrupted.
     ///
     /// # Errors
-    /// As [`Host::destroy`].
+    /// `ActorMissing`; those of the store: call again to go on.
     pub async fn destroy(&self) -> Result<(), HostError> {
         self.host.destroy(&self.id).await
     }
 
-    /// What the store and this host know of it.
+    /// What the store and this host know of the actor.
     ///
     /// # Errors
-    /// As [`Host::info`].
+    /// `ActorMissing`, and those of the store.
     pub async fn info(&self) -> Result<ActorInfo, HostError> {
         self.host.info(&self.id).await
     }
 
-    /// Its database as of its last durable commit, as a plain SQLite file.
+    /// The actor's database as of its last durable commit, as a plain SQLite file.
     ///
     /// # Errors
-    /// As [`Host::export`].
+    /// `ActorMissing`, and those of the store.
     pub async fn export(&self) -> Result<Export, HostError> {
         self.host.export(&self.id).await
     }
 
-    /// Makes it of a plain SQLite file.
+    /// Makes the actor of a plain SQLite file, which is only read: with its WAL or hot journal beside
+    /// it, of any page size. Starts over where an earlier import of the actor did not finish.
+    /// `progress` receives each bounded commit. The actor is asleep afterwards.
     ///
     /// # Errors
-    /// As [`Host::import`].
+    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is wrong
+    /// with the file; those of the store: the same import starts over.
     pub async fn import(
         &self,
         file: &Path,
@@ -113,11 +124,76 @@ impl ActorHandle {
         self.host.import(&self.id, file, progress).await
     }
 
-    /// Checks every stored page and commit of it against its checksums.
+    /// Checks every stored page and commit of the actor against its checksums.
     ///
     /// # Errors
-    /// As [`Host::verify`].
+    /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
     pub async fn verify(&self) -> Result<VerifyReport, HostError> {
         self.host.verify(&self.id).await
+    }
+
+    /// Makes something go wrong for the actor: see [`Fault`]. For tests of actors and of their
+    /// callers.
+    ///
+    /// ```no_run
+    /// # async fn example(wasm: Vec<u8>) -> Result<(), stockade::CallError> {
+    /// use stockade::{ActorId, Fault, Host, HostConfig};
+    ///
+    /// let config = HostConfig::new("data").advanced(|settings| settings.with_faults_allowed(true));
+    /// let host = Host::start(config).await?;
+    /// host.deploy("counter", wasm, host.manifest()).await?;
+    /// let alice = host.actor(&ActorId::new("counter", "alice")?);
+    /// alice.call("increment", (5,)).await?;
+    ///
+    /// // The answer to the next commit is lost, and the caller hears a success all the same.
+    /// alice.fault(Fault::LostReply { count: 1 }).await?;
+    /// let reply = alice.call("increment", (5,)).await?;
+    /// assert_eq!(reply.to_json(), serde_json::json!({ "ok": 10 }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `FaultsNotAllowed` if the host was not started with them allowed: then nothing happens.
+    /// `InvalidFault`, `ActorMissing`, `Elsewhere`; `ActorAsleep` for a crash or a fence of an
+    /// actor that is not awake here; `Overloaded` if too many are armed; those of the store.
+    pub async fn fault(&self, fault: Fault) -> Result<FaultReport, HostError> {
+        self.host.fault(&self.id, fault).await
+    }
+
+    /// Takes back what was armed for the actor and has not fired; returns what that was.
+    ///
+    /// # Errors
+    /// `FaultsNotAllowed`, `ActorMissing`, and those of the store.
+    pub async fn clear_faults(&self) -> Result<Vec<Fault>, HostError> {
+        self.host.clear_faults(&self.id).await
+    }
+
+    /// A private place for a file that is to become the actor.
+    ///
+    /// # Errors
+    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
+    pub async fn intake(&self) -> Result<Intake, HostError> {
+        self.host.intake(&self.id).await
+    }
+
+    /// [`Self::import`] of a file that is in its place.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub async fn import_intake(
+        &self,
+        intake: Intake,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Imported, HostError> {
+        self.host.import_intake(&self.id, intake, progress).await
+    }
+
+    /// Bytes that a database of the actor's kind may have.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn database_bytes_max(&self) -> Result<u64, HostError> {
+        self.host.database_bytes_max(&self.id).await
     }
 }

@@ -15,21 +15,15 @@ use super::readings::{Reading, Readings};
 use crate::error::HostError;
 
 impl Host {
-    /// The actor's database as of its last durable commit, as a plain SQLite file.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store.
-    pub async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
+    /// [`ActorHandle::export`](super::ActorHandle::export).
+    pub(super) async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
         let store = Arc::clone(&self.inner.store);
         Export::begin(store, actor, state.row.db, &self.inner.readings).await
     }
 
-    /// Checks every stored page and commit of an actor against its checksums.
-    ///
-    /// # Errors
-    /// `ActorMissing`, and those of the store. Damage is in the report, not an error.
-    pub async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
+    /// [`ActorHandle::verify`](super::ActorHandle::verify).
+    pub(super) async fn verify(&self, actor: &ActorId) -> Result<VerifyReport, HostError> {
         let state = self.state(actor).await?;
         let report = verify(self.inner.store.as_ref(), state.row.db).await;
         report.map_err(|error| error.of(actor))

@@ -12,14 +12,8 @@ use crate::import::{self, Imported, Intake};
 use crate::limits::Limits;
 
 impl Host {
-    /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal
-    /// beside it, of any page size. Starts over where an earlier import of the actor did not
-    /// finish. `progress` hears of each bounded commit. The actor is asleep afterwards.
-    ///
-    /// # Errors
-    /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is
-    /// wrong with the file; those of the store: the same import starts over.
-    pub async fn import(
+    /// [`ActorHandle::import`](super::ActorHandle::import).
+    pub(super) async fn import(
         &self,
         actor: &ActorId,
         file: &Path,
@@ -32,22 +26,16 @@ impl Host {
         self.import_intake(actor, copied, progress).await
     }
 
-    /// A private place for a file that is to become `actor`.
-    ///
-    /// # Errors
-    /// `KindMissing`, `ImportExists`, those of the store and of the directory.
-    pub async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
+    /// [`ActorHandle::intake`](super::ActorHandle::intake).
+    pub(super) async fn intake(&self, actor: &ActorId) -> Result<Intake, HostError> {
         self.shared().kinds.kind(actor.kind()).await?;
         let free = check_free(self.inner.store.as_ref(), actor).await;
         free.map_err(|error| error.of(actor))?;
         Ok(Intake::new(&self.shared().scratch_dir)?)
     }
 
-    /// [`Host::import`] of a file that is in its place.
-    ///
-    /// # Errors
-    /// As [`Host::import`].
-    pub async fn import_intake(
+    /// [`ActorHandle::import_intake`](super::ActorHandle::import_intake).
+    pub(super) async fn import_intake(
         &self,
         actor: &ActorId,
         intake: Intake,
@@ -67,11 +55,8 @@ impl Host {
         imported.map_err(|error| error.of(actor))
     }
 
-    /// Bytes that a database of the actor's kind may have.
-    ///
-    /// # Errors
-    /// `KindMissing`, and those of the store.
-    pub async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
+    /// [`ActorHandle::database_bytes_max`](super::ActorHandle::database_bytes_max).
+    pub(super) async fn database_bytes_max(&self, actor: &ActorId) -> Result<u64, HostError> {
         Ok(self.limits(actor.kind()).await?.database_bytes_max)
     }
 }
@@ -90,7 +75,7 @@ async fn check_free(store: &dyn Store, actor: &ActorId) -> Result<(), HostError>
 /// that has no host.
 ///
 /// # Errors
-/// As [`Host::import`].
+/// As [`super::ActorHandle::import`].
 pub async fn import_into(
     depot: &Arc<Depot>,
     actor: &ActorId,

@@ -56,7 +56,7 @@ impl Host {
         }
         let dirs = config.make_directories()?;
         let store = open_store(&config, &dirs)?;
-        let faulting = config.allow_faults.then(|| with_faults(&store));
+        let faulting = config.advanced.allow_faults.then(|| with_faults(&store));
         let store = match &faulting {
             Some(faulting) => Arc::clone(faulting) as Arc<dyn Store>,
             None => store,
@@ -64,7 +64,7 @@ impl Host {
         if let Err(error) = import::sweep(&dirs.scratch) {
             tracing::warn!(%error, "cannot remove what interrupted imports have left");
         }
-        let (runtimes, ground, keeper) = match &config.ground {
+        let (runtimes, ground, keeper) = match &config.advanced.ground {
             Some(ground) => (None, ground.clone(), ground.runtime.clone()),
             None => {
                 let runtimes = Runtimes::start()?;
@@ -79,7 +79,7 @@ impl Host {
         let mut background = background(&router, &keeper, upkeep);
         let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
         background.spawn_on(watch, &keeper);
-        if config.ground.is_none() {
+        if config.advanced.ground.is_none() {
             background.spawn_on(room::watch_machine(router.clone()), &keeper);
         }
         let inner = Inner {
@@ -98,7 +98,7 @@ impl Host {
 }
 
 fn open_store(config: &HostConfig, dirs: &Directories) -> Result<Arc<dyn Store>, HostError> {
-    match &config.store {
+    match &config.advanced.store {
         Some(store) => Ok(Arc::clone(store)),
         None => Ok(Arc::new(open_embedded(&dirs.store, config.accept_loss)?)),
     }
@@ -143,10 +143,10 @@ async fn open_router(
         reservations: Reservations::default(),
         crashes: Crashes::default(),
         damaged: Damaged::new(config.limits.damaged_rest),
-        observer: config.observer.clone(),
+        observer: config.advanced.observer.clone(),
         spares: Arc::default(),
         log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
-        turns: if config.ground.is_none() { Turns::of(cores()) } else { Turns::default() },
+        turns: if config.advanced.ground.is_none() { Turns::of(cores()) } else { Turns::default() },
         scratch_dir: dirs.scratch,
         ground,
         faulting,

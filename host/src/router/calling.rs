@@ -14,9 +14,9 @@ use crate::actor::answers::{Answers, Pending};
 use crate::actor::call::CallEnd;
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::Exit;
-use stockade_depot::gate::Gate;
 use crate::sqlite::Meter;
 use crate::typed::Method;
+use stockade_depot::gate::Gate;
 
 /// Where the exit of a generation is told that was asked to end.
 type Done = oneshot::Sender<Option<Exit>>;

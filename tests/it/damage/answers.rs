@@ -69,10 +69,10 @@ async fn every_call_is_told_and_one_takeover_is_made_until_something_is_done() {
     let before = generation(&host, &actor).await;
     for _ in 0..5 {
         assert_corrupt(&scan(&host, &actor).await, &actor);
-        let read = host.host.sql(&actor, select("SELECT sum(amount) FROM item", false)).await;
+        let read = host.host.actor(&actor).sql(select("SELECT sum(amount) FROM item", false)).await;
         assert_corrupt(&read.unwrap_err(), &actor);
     }
-    let mut export = host.host.export(&actor).await.unwrap();
+    let mut export = host.host.actor(&actor).export().await.unwrap();
     let error = loop {
         match export.next().await {
             Ok(Some(_)) => {}
@@ -82,12 +82,12 @@ async fn every_call_is_told_and_one_takeover_is_made_until_something_is_done() {
     };
     assert_corrupt(&error.into(), &actor);
     assert_eq!(generation(&host, &actor).await, before + 1, "one look is enough");
-    host.host.reset(&actor).await.unwrap();
+    host.host.actor(&actor).reset().await.unwrap();
     let reset = generation(&host, &actor).await;
     assert_corrupt(&scan(&host, &actor).await, &actor);
     assert_corrupt(&scan(&host, &actor).await, &actor);
     assert_eq!(generation(&host, &actor).await, reset + 1, "a reset is one more look");
-    host.host.destroy(&actor).await.unwrap();
+    host.host.actor(&actor).destroy().await.unwrap();
     host.ok(&actor, "setup", json!([10])).await;
     assert_eq!(host.ok(&actor, "scan", json!([1])).await, json!(10));
     host.host.shutdown().await;
@@ -110,7 +110,7 @@ async fn damage_behind_a_commit_of_the_same_call_is_an_unknown_outcome() {
     let site = Site::new();
     let (host, actor) = damaged(&site, Duration::from_secs(60)).await;
     let both = "UPDATE item SET amount = amount + 1 WHERE id = 0; SELECT sum(amount) FROM item";
-    let error = host.host.sql(&actor, select(both, true)).await.unwrap_err();
+    let error = host.host.actor(&actor).sql(select(both, true)).await.unwrap_err();
     assert_eq!(error.code(), Code::StoreCorrupt, "{error}");
     assert_eq!(error.retry(), Retry::UnknownOutcome, "{error}");
     assert!(matches!(error.verdict, Some(Verdict::Committed | Verdict::NotCommitted)), "{error}");
@@ -202,11 +202,11 @@ async fn a_deploy_over_a_damaged_actor_and_an_import_beside_it_go_on() {
     let file = site.path().join("plain.sqlite");
     rusqlite::Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
     // An import never replaces an actor, damaged or not.
-    let over = host.host.import(&actor, &file, &mut |_| {}).await.unwrap_err();
+    let over = host.host.actor(&actor).import(&file, &mut |_| {}).await.unwrap_err();
     assert_eq!(over.code(), Code::ImportExists, "{over}");
-    host.host.destroy(&actor).await.unwrap();
-    host.host.import(&actor, &file, &mut |_| {}).await.unwrap();
-    let reply = host.host.call(&actor, "nothing", Arguments::Json(json!([]))).await;
+    host.host.actor(&actor).destroy().await.unwrap();
+    host.host.actor(&actor).import(&file, &mut |_| {}).await.unwrap();
+    let reply = host.host.actor(&actor).call("nothing", Arguments::Json(json!([]))).await;
     assert!(reply.is_ok(), "{reply:?}", reply = reply.err());
     host.host.shutdown().await;
 }

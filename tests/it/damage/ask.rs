@@ -87,7 +87,7 @@ fn last_question(actor: &ActorId) -> Question {
 async fn answer(host: &Host, actor: &ActorId, question: &Question) -> Answer {
     let answer = match (&question.call, question.name) {
         (Some((method, arguments)), _) => {
-            let reply = host.call(actor, method, Arguments::Json(arguments.clone())).await;
+            let reply = host.actor(actor).call(method, Arguments::Json(arguments.clone())).await;
             reply.map(|reply| reply.to_json())
         }
         (None, "export") => export(host, actor).await,
@@ -97,7 +97,7 @@ async fn answer(host: &Host, actor: &ActorId, question: &Question) -> Answer {
 }
 
 async fn export(host: &Host, actor: &ActorId) -> Result<Json, CallError> {
-    let mut export = host.export(actor).await?;
+    let mut export = host.actor(actor).export().await?;
     let (mut bytes, mut sum) = (0, 0_u64);
     while let Some(chunk) = export.next().await? {
         bytes += chunk.len();
@@ -116,7 +116,7 @@ async fn sql(host: &Host, actor: &ActorId) -> Result<Json, CallError> {
         write: false,
         rows_max: None,
     };
-    let reply = host.sql(actor, request).await?;
+    let reply = host.actor(actor).sql(request).await?;
     Ok(format!("{:?}", reply.rows).into())
 }
 

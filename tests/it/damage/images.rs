@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use stockade::limits::HostLimits;
 use stockade::{ActorId, Arguments, Host, HostConfig, Manifest};
 use stockade_tests::guest;
 use stockade_tests::host::actor;
@@ -39,16 +40,14 @@ pub(super) fn actors() -> Vec<ActorId> {
 
 /// A host over its own data directory.
 pub(super) async fn host(dir: &Path) -> Result<Host, stockade::HostError> {
-    let mut config = HostConfig::new(dir);
-    config.limits.actors_awake_max = 64;
     // No other host is there, and the host writes only what the test asks for.
-    config.lease = std::time::Duration::from_secs(600);
-    config.limits.upkeep_every = std::time::Duration::from_secs(600);
-    Host::start(config).await
+    let rest = std::time::Duration::from_secs(600);
+    let limits = HostLimits { actors_awake_max: 64, upkeep_every: rest, ..HostLimits::default() };
+    Host::start(HostConfig::new(dir).with_limits(limits).with_lease(rest)).await
 }
 
 async fn call(host: &Host, actor: &ActorId, method: &str, arguments: serde_json::Value) {
-    host.call(actor, method, Arguments::Json(arguments)).await.unwrap();
+    host.actor(actor).call(method, Arguments::Json(arguments)).await.unwrap();
 }
 
 /// Writes to every actor.

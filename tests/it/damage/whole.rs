@@ -100,9 +100,9 @@ async fn a_sound_store_is_sound_under_writes_and_destroys() {
             let mut calls = 0_u32;
             while !stop.load(Ordering::Relaxed) {
                 let actor = counter(calls % 12);
-                host.call(&actor, "increment", Arguments::Json(json!([1]))).await.unwrap();
+                host.actor(&actor).call("increment", Arguments::Json(json!([1]))).await.unwrap();
                 if calls.is_multiple_of(7) {
-                    host.destroy(&actor).await.unwrap();
+                    host.actor(&actor).destroy().await.unwrap();
                 }
                 calls += 1;
                 done.store(calls, Ordering::Relaxed);

@@ -125,7 +125,7 @@ async fn starts_that_do_not_end_are_ended() {
     for what in ["spin", "spin-in-sql", "grow"] {
         let hostile = actor(guest::HOSTILE_HOOKS, what);
         host.ok(&hostile, "curse", json!([what])).await;
-        host.host.stop(&hostile).await.unwrap();
+        host.host.actor(&hostile).stop().await.unwrap();
         let error = host.call(&hostile, "hello", json!([])).await.unwrap_err();
         assert!(matches!(error.cause, HostError::StartFailed { .. }), "{what}: {error:?}");
         assert_well(&host).await;
@@ -141,7 +141,7 @@ async fn a_huge_snapshot_is_missed_and_said_so() {
     let hostile = actor(guest::HOSTILE_HOOKS, "one");
     for (bytes, outcome) in [(1_000, "taken"), (1_001, "missed"), (60 << 20, "missed")] {
         host.call(&hostile, "hand-over", json!([bytes])).await.unwrap();
-        let exit = host.host.stop(&hostile).await.unwrap().expect("it was awake");
+        let exit = host.host.actor(&hostile).stop().await.unwrap().expect("it was awake");
         let snapshot = serde_json::to_value(&exit.snapshot).unwrap();
         assert_eq!(snapshot["outcome"], outcome, "{bytes}: {exit:?}");
         assert!(exit.sealed, "{bytes}: {exit:?}");
@@ -356,9 +356,9 @@ async fn imports_of_another_type_are_refused_with_the_linkers_words() {
         ("wasi:filesystem/preopens@0.2.0", r#"(export "zz" (func))"#, "`zz` has the wrong type"),
         ("wasi:cli/environment@0.2.0", r#"(export "get-environment" (func))"#, "get-environment"),
         ("wasi:cli/exit@0.2.0", r#"(export "exit" (func (param "status" u32)))"#, "exit"),
-        ("stockade:actor/log@0.1.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
+        ("stockade:actor/log@0.2.0", r#"(export "zz" (func (param "a" u32)))"#, "zz"),
         (
-            "stockade:actor/sqlite@0.1.0",
+            "stockade:actor/sqlite@0.2.0",
             r#"(type $limit (enum "sql-steps")) (export "limit" (type $l (eq $limit)))
                (export "open" (func (result $l)))"#,
             "open",

@@ -56,12 +56,20 @@ const UNREAD: [&str; 10] = [
 ];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 17] = [
     "",
     "docs",
     "docs/decisions",
     "docs/reference",
     "guest-sdk",
+    "guest-sdk/alloc",
+    "host",
+    "host/cli",
+    "host/componentize",
+    "host/depot",
+    "host/server",
+    "host/sqlite",
+    "host/vfs",
     "tests",
     "examples/catalog",
     "examples/counter",

@@ -53,7 +53,7 @@ impl Client {
         method: &str,
         arguments: Json,
     ) -> Option<Result<Reply, CallError>> {
-        self.hears(self.host.call(actor, method, Arguments::Json(arguments))).await
+        self.hears(self.host.actor(actor).call(method, Arguments::Json(arguments))).await
     }
 
     /// A transfer, sent again for as long as the host says that nothing was done.
@@ -122,7 +122,7 @@ impl Client {
 
     /// Ends the actor's generation, if it is awake here.
     pub async fn stop(self, actor: ActorId) {
-        let Some(answer) = self.hears(self.host.stop(&actor)).await else { return };
+        let Some(answer) = self.hears(self.host.actor(&actor).stop()).await else { return };
         match answer {
             Ok(Some(exit)) => self.say(&format!(
                 "ended generation {} of {actor}: {}, sealed {}",
@@ -137,7 +137,7 @@ impl Client {
     pub async fn destroy(self, actor: ActorId) {
         let destroying = self.judge.destroy_begins(&actor);
         self.say(&format!("destroys {actor}"));
-        let answer = self.hears(self.host.destroy(&actor)).await;
+        let answer = self.hears(self.host.actor(&actor).destroy()).await;
         let gone = matches!(answer, Some(Ok(())));
         if let Some(Err(error)) = &answer {
             self.say(&format!("does not destroy {actor}: {error}"));

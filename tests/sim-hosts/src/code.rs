@@ -34,8 +34,7 @@ pub fn provide(data_dir: &Path) {
 /// A host on threads of its own compiles it, as hosts do.
 fn compile() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = HostConfig::new(dir.path());
-    config.limits = limits();
+    let config = HostConfig::new(dir.path()).with_limits(limits());
     let deploy = move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {

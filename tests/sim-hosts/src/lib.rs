@@ -10,7 +10,7 @@
 //! ```
 //! Network, dice, log and the lock step of threads are those of `stockade-sim-depot`. Everything of
 //! the host is real: router, slots, hooks, gate, upkeep, shutdown. What is made up is what a host stands
-//! on (`host::Ground`): one runtime, chance from the seed, and each actor's task on a thread of its
+//! on (`internal::Ground`): one runtime, chance from the seed, and each actor's task on a thread of its
 //! own in lock step, since SQLite waits for pages inside a guest's call.
 //!
 //! The same seed gives the same bytes of log. Deadlines of guests run on the machine's clock; they

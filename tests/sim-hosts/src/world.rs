@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
-use stockade::host::Ground;
 use stockade::internal::Engine;
-use stockade::limits::Limits;
+use stockade::internal::Ground;
+use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};
 use stockade_depot::store::{PreviousEnd, TakenOver, TakeoverStep};
@@ -149,12 +149,12 @@ impl World {
         let dir = self.dir.join(format!("machine{place}"));
         std::fs::create_dir_all(&dir).unwrap();
         code::provide(&dir);
-        let mut config = HostConfig::new(dir);
-        config.limits = code::limits();
-        config.limits.upkeep_every = Duration::from_millis(300);
-        config.lease = LEASE;
-        config.advertised.clone_from(&life.name);
-        config.store = Some(Link::new(&self.network, life));
+        let limits = HostLimits { upkeep_every: Duration::from_millis(300), ..code::limits() };
+        let config = HostConfig::new(dir)
+            .with_limits(limits)
+            .with_lease(LEASE)
+            .with_advertised(&life.name)
+            .advanced(|settings| settings.with_store(Link::new(&self.network, life)));
         let (random, runtime, off) = (Arc::clone(&self.dice), Handle::current(), self.off);
         let life = Arc::clone(life);
         let around = move |task: BoxFuture<'static, ()>| -> BoxFuture<'static, ()> {
@@ -168,13 +168,13 @@ impl World {
                 }
             })
         };
-        config.ground = Some(Ground {
+        let ground = Ground {
             runtime: runtime.clone(),
             parker: Arc::new(BatonParker(runtime)),
             random: Random::new(move |bytes| random.fill(bytes)),
             around: Some(Arc::new(around)),
-        });
-        config
+        };
+        config.advanced(|settings| settings.with_ground(ground))
     }
 
     fn pick(&self, of: usize) -> usize {
@@ -350,11 +350,11 @@ impl World {
     /// All of its history, and a copy that stock SQLite reads.
     async fn is_sound(&self, client: &Client, actor: &ActorId) -> Result<(), String> {
         let words = |error: HostError| error.to_string();
-        let report = client.host.verify(actor).await.map_err(words)?;
+        let report = client.host.actor(actor).verify().await.map_err(words)?;
         if report.fault_count > 0 {
             return Err(format!("{:?}", report.faults));
         }
-        let mut export = client.host.export(actor).await.map_err(words)?;
+        let mut export = client.host.actor(actor).export().await.map_err(words)?;
         let path = self.dir.join(format!("{}.db", actor.key()));
         let mut bytes = Vec::new();
         while let Some(chunk) = export.next().await.map_err(words)? {

@@ -211,7 +211,7 @@ fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
 }
 
 async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
-    let info = gateway.host.info(&addressed(path)?).await?;
+    let info = gateway.host.actor(&addressed(path)?).info().await?;
     Ok(axum::Json(told::actor(&info)).into_response())
 }
 
@@ -219,7 +219,7 @@ async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
 async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
-    let exit = gateway.host.stop(&actor).await?;
+    let exit = gateway.host.actor(&actor).stop().await?;
     let told = json!({
         "actor": actor.to_string(),
         "was_awake": exit.is_some(),
@@ -232,7 +232,7 @@ async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
 async fn reset(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
-    gateway.host.reset(&actor).await?;
+    gateway.host.actor(&actor).reset().await?;
     Ok(axum::Json(json!({ "actor": actor.to_string(), "reset": true })).into_response())
 }
 
@@ -240,7 +240,7 @@ async fn reset(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
 async fn destroy(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
-    gateway.host.destroy(&actor).await?;
+    gateway.host.actor(&actor).destroy().await?;
     Ok(axum::Json(json!({ "actor": actor.to_string(), "destroyed": true })).into_response())
 }
 
@@ -272,7 +272,7 @@ async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: 
     let parameters = told::sql_parameters(&parameters)?;
     let rows_max = rows_max.map(|max| max.min(gateway.limits.admin_rows_max));
     let request = SqlRequest { sql, parameters, write, rows_max };
-    let reply = gateway.host.sql(&actor, request).await?;
+    let reply = gateway.host.actor(&actor).sql(request).await?;
     let mut response = axum::Json(told::sql_reply(&reply)).into_response();
     with_commit(&mut response, reply.generation, reply.txid);
     Ok(response)
@@ -281,7 +281,7 @@ async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: 
 /// Checks the actor's whole history against its hashes.
 async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
-    let report = gateway.host.verify(&addressed(path)?).await?;
+    let report = gateway.host.actor(&addressed(path)?).verify().await?;
     Ok(axum::Json(told::verified(&report)).into_response())
 }
 
@@ -295,7 +295,7 @@ async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body
     }
     let fault = serde_json::from_slice(&held.bytes)
         .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
-    let report = gateway.host.fault(&actor, fault).await?;
+    let report = gateway.host.actor(&actor).fault(fault).await?;
     Ok(axum::Json(told::fault_report(&actor, &fault, &report)).into_response())
 }
 
@@ -303,7 +303,7 @@ async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body
 async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     gateway.bodies.read(body).await?;
     let actor = addressed(path)?;
-    let cleared = gateway.host.clear_faults(&actor).await?;
+    let cleared = gateway.host.actor(&actor).clear_faults().await?;
     let cleared: Vec<Json> = cleared.iter().map(told::fault_on_purpose).collect();
     Ok(axum::Json(json!({ "actor": actor.to_string(), "cleared": cleared })).into_response())
 }
@@ -314,7 +314,7 @@ async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> An
 async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
     let actor = addressed(path)?;
     let room = gateway.admission.export()?;
-    let mut export = gateway.host.export(&actor).await?;
+    let mut export = gateway.host.actor(&actor).export().await?;
     let (bytes, txid) = (export.bytes(), export.txid);
     let first = export.next().await?;
     let rest = futures_util::stream::try_unfold((export, room), next_chunk);
@@ -338,8 +338,8 @@ async fn import(State(gateway): Shared, path: ActorPath, headers: HeaderMap, bod
             return Err(arguments::not_of_type(&words));
         }
         let room = gateway.admission.import()?;
-        let intake = gateway.host.intake(&actor).await?;
-        let max = gateway.host.database_bytes_max(&actor).await?;
+        let intake = gateway.host.actor(&actor).intake().await?;
+        let max = gateway.host.actor(&actor).database_bytes_max().await?;
         let file = intake.create().map_err(HostError::from)?;
         Ok((actor, room, intake, max, file))
     };
@@ -348,7 +348,7 @@ async fn import(State(gateway): Shared, path: ActorPath, headers: HeaderMap, bod
         Err(refusal) => return Ok(gateway.bodies.refuse(refusal, &headers, body).await),
     };
     gateway.bodies.spool(body, file, max).await?;
-    let imported = gateway.host.import_intake(&actor, intake, &mut |_| {}).await?;
+    let imported = gateway.host.actor(&actor).import_intake(intake, &mut |_| {}).await?;
     Ok(axum::Json(told::imported(&actor, &imported)).into_response())
 }
 

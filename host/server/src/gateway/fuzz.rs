@@ -87,7 +87,7 @@ fn bodies() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let limits = HostLimits { body_bytes_max: 12_000, ..HostLimits::default() };
     let host = runtime.block_on(async {
-        let config = HostConfig { limits: limits.clone(), ..HostConfig::new(dir.path()) };
+        let config = HostConfig::new(dir.path()).with_limits(limits.clone());
         let host = Host::start(config).await.expect("starts");
         let wasm = wat::parse_str(ECHO).expect("a component");
         let manifest = Manifest { methods: vec!["echo".to_owned()], ..Manifest::default() };

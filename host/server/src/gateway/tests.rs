@@ -33,7 +33,7 @@ async fn start_with(
     change: impl FnOnce(ServerConfig) -> ServerConfig,
 ) -> Running {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let host = HostConfig { limits, ..HostConfig::new(dir.path()) };
+    let host = HostConfig::new(dir.path()).with_limits(limits);
     let config = ServerConfig {
         host,
         listen: "127.0.0.1:0".to_owned(),
