@@ -16,11 +16,11 @@ pub enum Verdict {
     Committed,
     /// It was not applied and never will be.
     NotCommitted,
-    /// The store stayed away past the deadline: nobody knows.
+    /// The store stayed away past the deadline: the outcome is unknown.
     Indeterminate,
 }
 
-/// Why a session refuses. The first one is kept for ever.
+/// Why a session refuses. The first cause is kept and never changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// Another generation owns the database. A commit that ends so was not applied.
@@ -40,8 +40,8 @@ pub enum Cause {
     /// The database was destroyed.
     #[error("database {0} is gone")]
     Gone(DbId),
-    /// The store under the process has given up a part of itself, of this database or of others: the
-    /// whole process retires. What had not been sent is dropped.
+    /// The store under the process has given up a part of itself, of this database or of others:
+    /// the whole process retires. What had not been sent is dropped.
     #[error(transparent)]
     Failed(StoreFailure),
     /// The host closed the session.
@@ -51,7 +51,7 @@ pub enum Cause {
     #[error("sealed")]
     Sealed,
     /// `confirm` alone answers this: the store could not be asked in time. The session lives on,
-    /// but what waits for this confirmation must not be heard.
+    /// but the answers that wait for this confirmation must not leave.
     #[error("ownership not confirmed: {0}")]
     Unconfirmed(StoreError),
 }
@@ -84,7 +84,7 @@ impl Cause {
             }
             Self::Gone(_) => Reason::Destroyed,
             Self::Closed(reason) => *reason,
-            // Only a generation that goes to sleep is sealed while nobody revoked it.
+            // Only a generation that goes to sleep is sealed without having been revoked.
             Self::Sealed => Reason::Slept,
         }
     }
@@ -226,8 +226,8 @@ pub enum OpenError {
     /// The actor is being destroyed.
     #[error("the actor is being destroyed")]
     Destroying,
-    /// The store failed. After `Unknown` the step may have been applied: whoever looks next finds
-    /// a head that names an owner which does not run it, and may replace it.
+    /// The store failed. After `Unknown` the step may have been applied: the next caller that looks
+    /// finds a head whose named owner does not run it, and may replace that owner.
     #[error(transparent)]
     Store(StoreError),
 }

@@ -38,7 +38,7 @@ impl Depot {
         Self::with_random(store, node, limits, parker, runtime, Random::system())
     }
 
-    /// [`Depot::new`] with tokens and database ids from a source of one's own.
+    /// [`Depot::new`] with the given source of tokens and database ids.
     #[must_use]
     pub fn with_random(
         store: Arc<dyn Store>,
@@ -100,8 +100,8 @@ impl Depot {
     /// ghost. A lost answer is settled by the token of the attempt.
     ///
     /// # Errors
-    /// `Superseded`: the head is not what `state` says any more. The caller looks again, and must
-    /// judge anew before it tries anew.
+    /// `Superseded`: the head is not what `state` says any more. The caller reads the state again,
+    /// and judges it again before the next attempt.
     pub async fn take_over(
         &self,
         state: &ActorState,
@@ -122,8 +122,9 @@ impl Depot {
         inherit::inherit(&self.parts, state).await
     }
 
-    /// Tells the store that this process runs heirs that it has begun. Until then, or until its first
-    /// commit, anybody may take one over without asking whether its process lives.
+    /// Reports to the store that this process runs heirs that it has begun. Until then, or until
+    /// its first commit, any process may take an heir over without asking whether this process
+    /// lives.
     ///
     /// # Errors
     /// Those of the store, `Unknown` after the step deadline. Sending it again is harmless.
@@ -131,7 +132,7 @@ impl Depot {
         inherit::claim(&self.parts, heirs).await
     }
 
-    /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt
+    /// Removes an actor with everything that belongs to it. Continues where an earlier attempt
     /// stopped. Ends all sessions of the actor, wherever they run.
     ///
     /// # Errors
@@ -149,8 +150,8 @@ impl Depot {
 
     /// Makes an actor of the pages of a plain SQLite file: `page_count` pages from `source`, each
     /// of [`crate::PAGE_SIZE`]. Starts over where an earlier import of the actor did not finish.
-    /// Until the last step nobody can open it. Memory is bounded by
-    /// [`import::COMMIT_PAGES`] pages.
+    /// Until the last step no caller can open it. Memory is bounded by [`import::COMMIT_PAGES`]
+    /// pages.
     ///
     /// # Errors
     /// `Exists`: the actor is no unfinished import, and was not touched.

@@ -1,7 +1,7 @@
 //! Removing an actor: a takeover that marks it, then bounded steps until nothing is left.
 //!
 //! From the takeover on no session of the actor can do anything, and calls and creation are
-//! refused. An attempt that stops anywhere leaves the mark; the next one takes over and goes on.
+//! refused. An attempt that stops anywhere leaves the mark; the next one takes over and continues.
 //!
 //! Rule of `docs/protocol.md`: D10.
 

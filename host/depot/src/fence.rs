@@ -1,4 +1,4 @@
-//! The fence and the head: who may touch a database, as one value that the store compares.
+//! The fence and the head: the right to touch a database, as one value that the store compares.
 
 use std::cmp::Ordering;
 
@@ -17,10 +17,10 @@ pub struct Fence {
     pub token: Token,
 }
 
-/// The newest committed state of a database. The only truth about who owns it.
+/// The newest committed state of a database. The only truth about its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Who owns it, or owned it last.
+    /// The owner, or the last one.
     pub fence: Fence,
     /// The host process of the owner; [`NodeSession::NOBODY`] of an heir.
     pub owner: NodeSession,
@@ -62,15 +62,15 @@ impl Head {
         OwnerRow { fence: self.fence, txid: self.txid, sealed: self.sealed }
     }
 
-    /// Whether its owner was appointed by the seal of the generation before, and no process has told
-    /// yet that it runs it.
+    /// Whether its owner was appointed by the seal of the generation before, and no process has
+    /// reported yet that it runs it.
     #[must_use]
     pub fn is_heir(&self) -> bool {
         self.owner == NodeSession::NOBODY && !self.sealed
     }
 
-    /// Whether the generation before ended in order and none is known to run: whoever wants the
-    /// database may take it over, without asking whether a process lives.
+    /// Whether the generation before ended in order and none is known to run: any process may take
+    /// the database over, without asking whether another process lives.
     #[must_use]
     pub fn is_free(&self) -> bool {
         self.sealed || self.is_heir()
@@ -122,7 +122,7 @@ pub enum Standing {
     Ahead(HeadFenceMismatch),
     /// The fence holds, and the head has lost the commit.
     Behind(HeadFenceMismatch),
-    /// The fence was the last owner's, who has ended.
+    /// The fence was the last owner's, and that owner has ended.
     Sealed(HeadFenceMismatch),
     /// The head names another owner.
     Replaced(HeadFenceMismatch),
@@ -166,7 +166,7 @@ impl Standing {
 
 #[cfg(test)]
 impl Head {
-    /// Of a database with one page that nobody has sealed, for unit tests.
+    /// The head of an unsealed database with one page, for unit tests.
     pub(crate) fn sample(fence: Fence, txid: Txid) -> Self {
         Self {
             fence,

@@ -1,4 +1,4 @@
-//! The gate: nothing is heard before it is durable and still owned.
+//! The gate: no answer leaves before it is durable and its session still owns the database.
 //!
 //! An answer leaves when (a) every commit made before it is durable and (b) the store has confirmed
 //! the fence by an answer to a request that was sent after the call began. A durable commit of the

@@ -91,7 +91,8 @@ random_id! {
     DbId
 }
 random_id! {
-    /// Written into the head by one takeover attempt, or by one seal: tells who owns a generation.
+    /// Written into the head by one takeover attempt, or by one seal: identifies the owner of
+    /// a generation.
     Token
 }
 random_id! {
@@ -105,7 +106,7 @@ random_id! {
 }
 
 impl NodeSession {
-    /// No process: the owner of an heir that nobody has claimed yet.
+    /// No process: the owner of an heir that no process has claimed yet.
     pub const NOBODY: Self = Self([0; 16]);
 }
 

@@ -9,7 +9,7 @@
 //! commit rows        below the floor, last: while they are there, there is something to do
 //! ```
 //! Every step is bounded, carries its own condition, and may be sent by any process at any time: so
-//! trimming may stop anywhere, and whoever comes next goes on. A read of a state below the floor is
+//! trimming may stop anywhere, and the next process continues. A read of a state below the floor is
 //! refused in the snapshot that it reads; one at or above it loses nothing.
 
 use std::collections::HashMap;
@@ -36,10 +36,10 @@ pub struct Report {
 }
 
 /// Gives up what `keep` does not ask for, with `pause` between two steps, so that the store serves
-/// others meanwhile.
+/// other callers in between.
 ///
 /// # Errors
-/// Those of the store. What was done stays done; the next call goes on.
+/// Those of the store. What was done stays done; the next call continues.
 pub async fn trim(
     store: &dyn Store,
     db: DbId,
@@ -111,7 +111,7 @@ impl<'a> Sweep<'a> {
     /// Deletes what was found; how many rows of each database. Then the sweep is as new.
     ///
     /// # Errors
-    /// Those of the store. What was done stays done; the next sweep goes on.
+    /// Those of the store. What was done stays done; the next sweep continues.
     pub async fn finish(&mut self) -> Result<HashMap<DbId, u64>, StoreError> {
         let mut superseded = std::mem::take(&mut self.superseded);
         let floors = std::mem::take(&mut self.floors);

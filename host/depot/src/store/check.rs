@@ -1,13 +1,13 @@
 //! What a store finds when it checks itself: in bounded looks, beside traffic, and past damage.
 //!
 //! ```text
-//!  check(at) ──> findings, what can be listed, where to go on ──> check(next) ──> ... ──> no next
+//!  check(at) ──> findings, what can be listed, next place ──> check(next) ──> ... ──> no next
 //! ```
 
 use super::KindRow;
 use crate::id::{ActorId, DbId};
 
-/// Where a check goes on. Only the store that said it knows what it means.
+/// Where a check continues. Only the store that returned a position can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckAt {
     /// Which of the store's parts.
@@ -32,9 +32,9 @@ pub struct Checked {
     pub accepted: Vec<Finding>,
     /// Actors that were listed, with their databases.
     pub actors: Vec<(ActorId, DbId)>,
-    /// Kinds that were listed: whoever knows what settings are reads them.
+    /// Kinds that were listed: a caller that knows what settings are reads them.
     pub kinds: Vec<KindRow>,
-    /// Where to go on; `None`: everything was looked at.
+    /// Where to continue; `None`: everything was looked at.
     pub next: Option<CheckAt>,
 }
 

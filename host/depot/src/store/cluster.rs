@@ -61,8 +61,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// Kinds with a name after `after`, by name, at most `max` (bounded by
     /// [`super::LIST_ROWS_MAX`]).
     async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError>;
-    /// Removes a kind; its component stays. Whether there was one. Its version begins anew if it is
-    /// put again.
+    /// Removes a kind; its component stays. Returns whether there was one. If the kind is put
+    /// again, its version starts from the beginning.
     async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError>;
     /// Registers this process with its address, or moves its counter up: the sign of life that
     /// peers watch.

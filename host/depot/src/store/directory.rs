@@ -6,7 +6,7 @@ use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, Generation, Shard};
 
-/// What the directory knows about an actor. It says what exists, not who runs it.
+/// What the directory knows about an actor. It says what exists, not which process runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActorRow {
     /// Its name.
@@ -50,7 +50,7 @@ pub struct Counted {
     pub actors: u64,
     /// Pages of their databases.
     pub pages: u64,
-    /// The key to go on after; `None`: there is nothing after it.
+    /// The key to continue after; `None`: there is nothing after it.
     pub next: Option<String>,
 }
 

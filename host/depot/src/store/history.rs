@@ -30,7 +30,7 @@ pub struct History {
     pub oldest: Txid,
 }
 
-/// A page version that nobody can read any more.
+/// A page version that no read can reach any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Superseded {
     /// Whose it is.
@@ -54,7 +54,7 @@ pub struct Look {
 ///
 /// Versions are immutable: a read of a state below the floor is `HistoryGone`, checked in the
 /// snapshot of that read. Each step of retention carries its own condition: any process may send
-/// it at any time, again or at once.
+/// it at any time, again or immediately.
 #[async_trait]
 pub trait Versions: Send + Sync + 'static {
     /// Pages as of `at` with `pgno >= from`, ascending, at most `max` (bounded by

@@ -1,7 +1,8 @@
-//! What lies between a store and those who use it: faults, networks, records of what was asked.
+//! Middleware for a `Store`: fault injection, simulated networks, call recording.
 //!
-//! A layer meets every step as a [`Call`]: a value that it may apply at once, later, twice or never.
-//! So it says once what happens to a step, and a step that is new to [`Store`] passes through it.
+//! A layer gets every step as a [`Call`]: a value that it may apply immediately, later, twice or
+//! never. So it says once what happens to a step, and a step that is new to [`Store`] passes
+//! through it.
 //!
 //! ```text
 //! caller ── Store::commit(step) ──> Call ── Layer::through ──> apply ──> the store beneath
@@ -115,13 +116,13 @@ pub trait Layer: Send + Sync + 'static {
     /// The store, or the next layer.
     fn beneath(&self) -> &Arc<dyn Store>;
 
-    /// What becomes of a step, and what its caller hears.
+    /// What becomes of a step, and the answer that its caller gets.
     fn through<T: Send + 'static>(
         &self,
         call: Call<T>,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
 
-    /// What becomes of a confirmation, which is about many databases at once.
+    /// What becomes of a confirmation, which is about many databases at the same time.
     fn through_confirm(
         &self,
         fences: Vec<Fence>,

@@ -58,7 +58,7 @@ pub struct Staged {
     pub pages: u64,
 }
 
-/// Writes rows of the coming commit. Nobody sees them before that commit names their stage.
+/// Writes rows of the coming commit. No read sees them before that commit names their stage.
 #[derive(Clone, Debug)]
 pub struct StageStep {
     /// The owner.
@@ -87,7 +87,7 @@ pub struct Collected {
 pub struct CommitRow {
     /// Its number.
     pub txid: Txid,
-    /// Who made it.
+    /// The generation that made it.
     pub generation: Generation,
     /// Pages after it.
     pub page_count: PageCount,
@@ -108,23 +108,23 @@ pub trait Pages: Send + Sync + 'static {
     /// Pages as of `at`, at most [`super::READ_PAGES_MAX`], fence checked in the statement that
     /// returns them. A page without a visible row is `Corrupt`: callers ask only within the page
     /// count. A head below `at` is `Fenced`: the store has lost what the owner has seen. On the
-    /// embedded store the future is ready at once.
+    /// embedded store the future is ready immediately.
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
     /// Writes pages of the coming commit under a stage, in ascending chunks, with no other commit
     /// in flight. `Fenced` also if the txid is not `base`. A chunk that was written before is `Ok`
     /// and changes nothing; `Corrupt`, having done nothing, if it does not follow the one before.
     async fn stage(&self, step: StageStep) -> Result<(), StoreError>;
     /// Deletes some rows of stages that earlier generations left behind, in one bounded fenced
-    /// step. Such rows are invisible for ever, so nothing waits for this. Where nothing is left it
-    /// may answer without looking at the fence.
+    /// step. Such rows stay invisible, so nothing waits for this. Where nothing is left it may
+    /// answer without looking at the fence.
     async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError>;
     /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
     /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
     /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
-    /// [`Pages::commit`], for whoever wants to know sooner: a store whose own thread sees the step
-    /// become durable calls `durable` there, before this is `Ok`. Of any other end it tells
-    /// nothing. A store without such a thread, and whatever lies in front of one, never calls it.
+    /// [`Pages::commit`], for a caller that wants to know sooner: a store whose own thread sees the
+    /// step become durable calls `durable` there, before this is `Ok`. Of any other end it tells
+    /// nothing. A store without such a thread, and any layer in front of one, never calls it.
     async fn commit_and_tell(&self, step: CommitStep, durable: Durable) -> Result<(), StoreError> {
         drop(durable);
         self.commit(step).await

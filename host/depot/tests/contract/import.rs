@@ -1,4 +1,4 @@
-//! Import: a head that nobody opens until it is whole, and no other head is ever touched.
+//! Import: a head that cannot be opened until it is whole, and no other head is ever touched.
 
 use std::sync::Arc;
 
