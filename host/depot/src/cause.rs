@@ -1,4 +1,4 @@
-//! Why a session is dead, and what its operations answer: facts, for the caller to decide on.
+//! Why a session is dead, and what its operations answer: facts on which the caller decides.
 //!
 //! The cause of death is one thing, the verdict of one commit another: a session can die fenced
 //! although its last commit is durable.
@@ -9,12 +9,12 @@ use crate::id::{DbId, PageCount};
 use crate::reason::Reason;
 use crate::store::ActorState;
 
-/// What became of a commit.
+/// The verdict of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is durable.
+    /// The commit is durable.
     Committed,
-    /// It was not applied and never will be.
+    /// The commit was not applied and never will be.
     NotCommitted,
     /// The store stayed away past the deadline: the outcome is unknown.
     Indeterminate,
@@ -29,7 +29,7 @@ pub enum Cause {
     /// An accepted commit (or the seal) did not become durable.
     #[error("commit lost ({verdict:?}): {error}")]
     CommitLost {
-        /// What is known about it.
+        /// The verdict.
         verdict: Verdict,
         /// The last answer of the store.
         error: StoreError,
@@ -57,7 +57,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What this cause, as an answer of `durable`, says about the commit that was asked for.
+    /// The verdict on a commit that this cause gives, as an answer of `durable`.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -72,7 +72,7 @@ impl Cause {
         }
     }
 
-    /// The reason that the generation's handles are revoked with.
+    /// The reason with which the generation's handles are revoked.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -89,8 +89,8 @@ impl Cause {
         }
     }
 
-    /// Whether accepted commits are given up. A session that was closed or sealed is not fatally
-    /// dead: what it accepted runs to its verdict.
+    /// Whether accepted commits are given up. The death of a closed or sealed session is not fatal:
+    /// its accepted commits run to their verdict.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Closed(_) | Self::Sealed | Self::Unconfirmed(_) => false,
@@ -102,7 +102,7 @@ impl Cause {
         }
     }
 
-    /// The cause that a lost commit is.
+    /// The cause of a lost commit.
     pub(crate) fn of_lost(verdict: Verdict, error: StoreError) -> Self {
         match (verdict, error) {
             (Verdict::NotCommitted, StoreError::Fenced(mismatch)) => Self::Fenced(mismatch),
@@ -112,8 +112,8 @@ impl Cause {
         }
     }
 
-    /// The cause of death that an answer of the store is to a read or a confirmation; `None` if it
-    /// is not fatal.
+    /// The cause of death for an answer of the store to a read or a confirmation; `None` if the
+    /// answer is not fatal.
     pub(crate) fn of_answer(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::Fenced(mismatch) => Some(Self::Fenced(*mismatch)),
@@ -169,7 +169,7 @@ pub enum PrepareError {
     /// Over `database_pages_max`, or over what all databases of its kind may have together.
     #[error("database of {} pages is over the limit of {max}", .page_count.0)]
     DatabaseFull {
-        /// Pages that it would have.
+        /// Pages that the database would have.
         page_count: PageCount,
         /// What is allowed.
         max: u32,

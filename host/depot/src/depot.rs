@@ -1,4 +1,4 @@
-//! The depot of one process: a store, and what its sessions share.
+//! The depot of one process: a store, and the parts that its sessions share.
 
 use std::sync::Arc;
 
@@ -64,19 +64,19 @@ impl Depot {
         Arc::new(Self { parts: Arc::new(parts) })
     }
 
-    /// The store under it.
+    /// The store under the depot.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
     }
 
-    /// This run of this process: the owner that its takeovers write.
+    /// This run of this process: the owner that the depot's takeovers write.
     #[must_use]
     pub fn node(&self) -> NodeSession {
         self.parts.node
     }
 
-    /// What its sessions may do.
+    /// The limits of the depot's sessions.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
         &self.parts.limits
@@ -91,7 +91,7 @@ impl Depot {
     /// Makes an actor, owned by this process as generation 1.
     ///
     /// # Errors
-    /// `Exists` with what is there, or `Destroying`: nothing was changed.
+    /// `Exists` with the present state, or `Destroying`: nothing was changed.
     pub async fn create(&self, actor: &ActorId, component: Digest) -> Result<Opened, OpenError> {
         create::create(&self.parts, actor, component).await
     }
@@ -116,8 +116,8 @@ impl Depot {
     /// seal: two lives with one token would both own the database.
     ///
     /// # Errors
-    /// `Superseded`, `DatabaseMissing`: it is nobody's heir any more. The caller looks again, as
-    /// after [`Depot::take_over`].
+    /// `Superseded`, `DatabaseMissing`: the heir is gone or taken over. The caller reads the state
+    /// again, as after [`Depot::take_over`].
     pub async fn inherit(&self, state: ActorState) -> Result<Opened, OpenError> {
         inherit::inherit(&self.parts, state).await
     }
@@ -136,13 +136,13 @@ impl Depot {
     /// stopped. Ends all sessions of the actor, wherever they run.
     ///
     /// # Errors
-    /// `Superseded`: someone else took the actor over, or destroys it too. On any other error the
-    /// actor stays marked; the same call finishes it.
+    /// `Superseded`: another process took the actor over, or destroys it too. On any other error
+    /// the actor stays marked; the same call finishes it.
     pub async fn destroy(&self, state: &ActorState) -> Result<(), OpenError> {
         destroy::destroy(&self.parts, state).await
     }
 
-    /// Where its tokens, ids and the lengths of its pauses come from.
+    /// The source of the depot's tokens, ids and lengths of pauses.
     #[must_use]
     pub fn random(&self) -> &Random {
         &self.parts.random

@@ -22,7 +22,7 @@ pub struct Fence {
 pub struct Head {
     /// The owner, or the last one.
     pub fence: Fence,
-    /// The host process of the owner; [`NodeSession::NOBODY`] of an heir.
+    /// The host process of the owner; [`NodeSession::NOBODY`] for an heir.
     pub owner: NodeSession,
     /// The last commit.
     pub txid: Txid,
@@ -36,12 +36,12 @@ pub struct Head {
     pub origin: Origin,
     /// The oldest state that is kept, as a commit's number: see [`crate::retention`].
     pub floor: Txid,
-    /// Of a fork: whose pages it reads where it has none of its own, and as of which commit. Its
-    /// own commits count on from that one.
+    /// For a fork: the base whose pages it reads where it has none of its own, and as of which
+    /// commit. The fork's own commits count on from that one.
     pub base: Option<(DbId, Txid)>,
-    /// Whose database it is.
+    /// The actor that the database belongs to.
     pub name: NameHash,
-    /// What its chain starts from.
+    /// The start of the chain.
     pub start: Start,
 }
 
@@ -100,7 +100,7 @@ impl OwnerRow {
         }
     }
 
-    /// The fact that a step failed on this head.
+    /// The facts of a step that failed on this head.
     pub(crate) fn mismatch(&self, fence: &Fence, txid: Txid) -> HeadFenceMismatch {
         HeadFenceMismatch {
             db: fence.db,
@@ -129,7 +129,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// What a step needs that moves the head.
+    /// The condition of a step that moves the head.
     ///
     /// # Errors
     /// Anything but [`Standing::Current`].
@@ -143,7 +143,7 @@ impl Standing {
         }
     }
 
-    /// What a step needs that reads as of the commit.
+    /// The condition of a step that reads as of the commit.
     ///
     /// # Errors
     /// The fence does not hold, or the head has lost the commit.
@@ -184,7 +184,7 @@ impl Head {
     }
 }
 
-/// What the chain of a database starts from: see [`crate::chain`].
+/// The start of a database's chain: see [`crate::chain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Zeros: made before databases were bound to their names.
@@ -193,7 +193,7 @@ pub enum Start {
     Name,
 }
 
-/// How a database came to be.
+/// The origin of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Made empty by `create`.

@@ -5,7 +5,7 @@
 //! seal ──> head: generation + 1, the heir's token, no process           (one step)
 //!   ├── begun by the token's holder ─── head unmoved ──> owned, as of this answer
 //!   │                                └─ anything else ─> Superseded, by what is there
-//!   └── taken over by anyone else, like any head without an owner
+//!   └── taken over by any process, like any head without an owner
 //! ```
 //! A token is good for one life: a process that begins an heir gives up what it knows of it first.
 

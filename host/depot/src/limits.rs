@@ -100,15 +100,15 @@ impl Default for DepotLimits {
 /// Pages that many databases may have together.
 #[derive(Clone, Debug)]
 pub struct PageShare {
-    /// What they have, as far as this process knows.
+    /// The pages that they have, as far as this process knows.
     pub pages: Arc<Tally>,
-    /// What they may have. Transactions that are committed at the same moment may go over it
-    /// together.
+    /// The pages that they may have. Transactions that are committed at the same moment may exceed
+    /// it together.
     pub pages_max: u64,
 }
 
 impl PageShare {
-    /// Whether so many pages more are too many.
+    /// Whether `grown` more pages would be too many.
     pub(crate) fn is_over(&self, grown: u32) -> bool {
         self.pages.value().saturating_add(u64::from(grown)) > self.pages_max
     }

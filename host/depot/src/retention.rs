@@ -1,4 +1,4 @@
-//! What of a database's history may go, and how it goes (D10).
+//! Retention (D10): which parts of a database's history may go, and the order of their removal.
 //!
 //! ```text
 //! raise the floor    one statement: never above the head, the oldest pin, or a young commit
@@ -24,12 +24,12 @@ use crate::store::{History, Keep, Store, Superseded};
 /// Superseded rows above which a sweep is full: 3 MiB of memory.
 const SWEEP_ROWS_MAX: usize = 1 << 17;
 
-/// What trimming a database, or looking at it, did.
+/// The result of trimming a database, or of looking at it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The oldest state that can be read now.
     pub floor: Txid,
-    /// Rows looked at, at most: what it cost the store.
+    /// Rows looked at, at most: the cost for the store.
     pub looked: u64,
     /// Rows that were found and are gone.
     pub rows: u64,
@@ -102,13 +102,14 @@ impl<'a> Sweep<'a> {
         Ok(report)
     }
 
-    /// Whether it is time to [`Sweep::finish`]: it holds as much as it should.
+    /// Whether it is time to [`Sweep::finish`]: the sweep is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.superseded.len() >= SWEEP_ROWS_MAX
     }
 
-    /// Deletes what was found; how many rows of each database. Then the sweep is as new.
+    /// Deletes the rows that were found; returns how many of each database. The sweep is empty
+    /// then.
     ///
     /// # Errors
     /// Those of the store. What was done stays done; the next sweep continues.
@@ -138,7 +139,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Whether [`trim`] may find something to do. For a caller that has many to ask about.
+/// Whether [`trim`] may find something to do. For a caller with many databases.
 #[must_use]
 pub fn is_due(history: &History, keep: Keep) -> bool {
     has_remains(history) || history.head.0.saturating_sub(history.floor.0) > keep.commits_min

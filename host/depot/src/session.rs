@@ -76,14 +76,14 @@ pub struct Session {
     shared: Arc<Shared>,
 }
 
-/// What all clones of a session and its pump share.
+/// State that all clones of a session and its pump share.
 struct Shared {
     parts: Arc<Parts>,
     actor: ActorId,
     fence: Fence,
     component: Digest,
     cache: CacheGroup,
-    /// Whether its misses are a scan.
+    /// Whether the session's misses form a scan.
     ahead: Mutex<Ahead>,
     death: Death,
     pipeline: Mutex<Pipeline>,
@@ -98,9 +98,9 @@ struct Shared {
     patience: OnceLock<Patience>,
     /// Steps that the store has answered: the pipeline gets on.
     steps_done: AtomicU64,
-    /// The limits of its kind, if they are lower than the depot's.
+    /// The limits of the session's kind, if they are lower than the depot's.
     narrowed: OnceLock<DepotLimits>,
-    /// What it shares with other databases of its kind.
+    /// The pages that the databases of its kind may have together.
     share: OnceLock<PageShare>,
 }
 
@@ -145,13 +145,13 @@ impl Session {
         pump::collect_leftovers(&self.shared);
     }
 
-    /// What every step of this session carries.
+    /// The fence that every step of this session carries.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.shared.fence
     }
 
-    /// The limits it keeps.
+    /// The limits that apply to this session.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
         self.shared.limits()
@@ -360,12 +360,12 @@ impl fmt::Debug for Session {
 }
 
 impl Shared {
-    /// What it keeps to.
+    /// The limits that apply to this session.
     fn limits(&self) -> &DepotLimits {
         self.narrowed.get().unwrap_or_else(|| &self.parts.limits)
     }
 
-    /// For a step that is sent from now on.
+    /// The retry policy of a step that is sent from now on.
     fn retry(&self) -> Retry {
         Retry::new(self.limits().step_deadline, &self.parts.random)
     }

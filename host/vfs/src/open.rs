@@ -27,8 +27,8 @@ pub enum OpenError {
     Sqlite(rusqlite::Error),
 }
 
-/// An open database: SQLite's connection and what belongs to it. Has one owner; the [`Handle`] is
-/// for everyone else.
+/// An open database: SQLite's connection and what belongs to it. Has one owner; all other threads
+/// use the [`Handle`].
 ///
 /// Statements made with SQLite's C interface must be finalized before this is dropped.
 pub struct OpenDatabase {

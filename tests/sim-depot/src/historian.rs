@@ -70,7 +70,7 @@ impl Historian {
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
             Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
             Err(ExportError::Store(StoreError::DatabaseMissing(_))) if self.judge.may_end(db) => {}
-            // The head has moved backward in nobody's eyes: a state that was never there.
+            // No observer has seen the head move backward: a state that was never there.
             Err(ExportError::NoCommit { .. }) if !pinned => {}
             Err(error) => self.broken(at, &format!("{error}")),
         }

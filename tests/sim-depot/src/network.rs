@@ -164,7 +164,7 @@ struct Fate {
     request_ms: u64,
     again_ms: Option<u64>,
     answer_ms: Option<u64>,
-    /// When the caller learns that it will not hear anything.
+    /// When the caller learns that no answer will come.
     unknown_ms: Option<u64>,
 }
 

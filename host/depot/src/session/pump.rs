@@ -124,7 +124,7 @@ impl Drop for Abandoned<'_> {
 enum Work {
     Commit(CommitStep),
     Large(LargeCommit),
-    /// Only when there is nothing to send, and never while someone waits for the session's end:
+    /// Only when there is nothing to send, and never while a caller waits for the session's end:
     /// leftovers can wait for the next generation.
     Collect,
 }

@@ -1,4 +1,4 @@
-//! What a store finds when it checks itself: in bounded looks, beside traffic, and past damage.
+//! The results of a store's check of itself: in bounded looks, beside traffic, and past damage.
 //!
 //! ```text
 //!  check(at) ──> findings, what can be listed, next place ──> check(next) ──> ... ──> no next
@@ -12,14 +12,14 @@ use crate::id::{ActorId, DbId};
 pub struct CheckAt {
     /// Which of the store's parts.
     pub part: u32,
-    /// The key of the last row of it that was looked at; none: it begins.
+    /// The key of the last row that was looked at; empty: the part begins.
     pub after: Vec<String>,
 }
 
-/// What one look has found.
+/// The result of one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// What was looked at, in words.
+    /// The part that was looked at, in words.
     pub what: String,
     /// Parts that are done.
     pub done: u64,
@@ -45,17 +45,17 @@ pub struct Finding {
     pub file: Option<String>,
     /// The table that it is in, with its indexes.
     pub table: Option<String>,
-    /// Whose row it is.
+    /// The actor whose row it is.
     pub actor: Option<ActorId>,
     /// What is wrong, with page and row where they are known.
     pub what: String,
 }
 
-/// What became of the damage in one file.
+/// The result of the repair of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
     /// The file, as it is called in the store's directory.
     pub file: String,
-    /// Why it is as it was; `None`: it was made again, and is sound.
+    /// Why the file is as it was; `None`: it was made again, and is sound.
     pub failed: Option<String>,
 }

@@ -27,16 +27,16 @@ use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
 
-/// What a step is about.
+/// The subject of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The step.
     pub asked: Asked,
-    /// Whose database; `None`: of none, or of many.
+    /// The database; `None`: of none, or of many.
     pub db: Option<DbId>,
     /// The owner that a fenced step names, or that a takeover replaces; `None`: none, or many.
     pub fence: Option<Fence>,
-    /// The commit or state that it is about.
+    /// The commit or state that the step is about.
     pub txid: Option<Txid>,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for About {
 
 /// A step on its way to a store.
 pub struct Call<T> {
-    /// What it is about.
+    /// The subject of the step.
     pub about: About,
     apply: Arc<Apply<T>>,
 }
@@ -101,7 +101,7 @@ impl<T> Call<T> {
         Self { about, apply: Arc::new(apply) }
     }
 
-    /// Asks `store`. Nothing happens before the answer is polled.
+    /// Sends the step to `store`. Nothing happens before the answer is polled.
     #[must_use]
     pub fn apply(&self, store: &Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> {
         (self.apply)(Arc::clone(store))

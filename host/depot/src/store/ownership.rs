@@ -24,7 +24,7 @@ pub struct CreateStep {
     pub origin: Origin,
 }
 
-/// What became of a create.
+/// The result of a create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
     /// The caller owns generation 1.
@@ -68,7 +68,7 @@ pub enum PreviousEnd {
     Neutral,
 }
 
-/// What became of a takeover.
+/// The result of a takeover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakenOver {
     /// The caller owns `head.fence`.

@@ -52,7 +52,7 @@ pub struct CommitStep {
 /// Pages of a commit that were written before it, by [`Pages::stage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
-    /// What their rows are marked with.
+    /// The mark of their rows.
     pub stage: StageId,
     /// How many there are.
     pub pages: u64,
@@ -67,7 +67,8 @@ pub struct StageStep {
     pub base: Txid,
     /// Random value of this attempt.
     pub stage: StageId,
-    /// Counts the steps of the stage from 1, so that one that comes twice is written once.
+    /// Number of this step within the stage, from 1, so that a step that comes twice is written
+    /// once.
     pub chunk: u64,
     /// At least one page, ascending, above those of the chunk before.
     pub pages: Vec<(Pgno, PageBytes)>,
@@ -129,7 +130,7 @@ pub trait Pages: Send + Sync + 'static {
         drop(durable);
         self.commit(step).await
     }
-    /// Head and the commit row `txid`, read in one statement: what became of a commit.
+    /// Head and the commit row `txid`, read in one statement: the facts for a verdict.
     async fn verdict(
         &self,
         db: DbId,

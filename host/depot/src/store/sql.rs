@@ -465,7 +465,7 @@ pub(crate) fn fences(databases: usize) -> String {
 pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor, \
      c.db, c.txid FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
 
-/// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
+/// As [`read_many`], without a fence: (db, as of, page numbers from `?3`).
 pub(crate) fn read_at(pages: usize) -> String {
     with_list(
         "want (pgno)",

@@ -608,7 +608,7 @@ async fn trimming_looks_at_committed_rows_only() {
     assert_eq!(store.rows_of(db).await, Ok(5));
 }
 
-/// D3: the row of a young commit is somebody's verdict, whatever retention is asked for.
+/// D3: the row of a young commit is some caller's verdict, whatever retention is asked for.
 #[tokio::test]
 async fn young_commits_are_kept_whatever_is_asked() {
     let directory = tempfile::tempdir().unwrap();

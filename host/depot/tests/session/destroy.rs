@@ -155,7 +155,7 @@ async fn a_database_with_forks_is_refused_and_lives_on() {
 
 /// A create was sent, its answer did not come, and it was sent again; the actor lived and was
 /// destroyed. Then the first one arrives: the name is taken, but nothing of the old life comes
-/// back, and its session, which has not asked since, is nobody's owner.
+/// back, and its session, which has not asked since, owns nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_that_lands_after_a_destroy_brings_nothing_back() {
     let world = World::new();

@@ -179,7 +179,7 @@ impl History {
                 if self.checks.make(Variant::ImportOrigin) {
                     head(world).origin = Origin::Imported;
                 } else {
-                    // Open to everyone, and still marked as an import.
+                    // Open to all hosts, and still marked as an import.
                     head(world).origin = Origin::Native;
                 }
             }

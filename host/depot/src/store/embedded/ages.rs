@@ -42,7 +42,7 @@ type Sightings = Vec<Sighting>;
 pub(super) struct Ages {
     clock: Clock,
     sightings: Mutex<HashMap<DbId, Sightings>>,
-    /// When somebody's clock was last complained about.
+    /// When a clock was last reported as wrong.
     warned_ms: Mutex<Option<u64>>,
 }
 

@@ -127,7 +127,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// A file that is nobody's. `addresses` are those of its store.
+    /// A file that no process keeps. `addresses` are those of its store.
     pub(super) fn new(path: &Path, addresses: &Arc<Addresses>) -> Self {
         Self {
             path: path.to_owned(),

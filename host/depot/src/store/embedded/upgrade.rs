@@ -412,6 +412,6 @@ fn bind(head: &mut Vec<Value>, columns: &[&str], kind: Option<String>, key: Opti
         }
     }
     let actor = kind.zip(key).and_then(|(kind, key)| ActorId::existing(&kind, &key).ok());
-    // A head that no actor has is nobody's: no name has this hash.
+    // A head that no actor has is bound to zeros: no name has this hash.
     head.push(Value::Blob(actor.map_or([0; 16], |actor| actor.name_hash().0).to_vec()));
 }
