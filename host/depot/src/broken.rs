@@ -18,7 +18,7 @@ pub enum Variant {
     SealFence,
     /// A takeover replaces only the head that was judged.
     TakeoverCondition,
-    /// Only the owner is told that it owns.
+    /// Only the owner gets the answer that it owns.
     ConfirmFence,
     /// Only the owner stages pages.
     StageFence,
@@ -26,11 +26,11 @@ pub enum Variant {
     StageId,
     /// The seal waits for what was accepted.
     Join,
-    /// Nothing is heard before it is durable.
+    /// No answer leaves before it is durable.
     GateDurable,
-    /// Nothing is heard before ownership is confirmed.
+    /// No answer leaves before ownership is confirmed.
     GateConfirm,
-    /// After a lost answer the token tells who won a takeover, not the number.
+    /// After a lost answer the token tells which attempt won a takeover, not the number.
     Token,
     /// The commit row tells what became of a step that was sent.
     Resend,
@@ -38,7 +38,7 @@ pub enum Variant {
     NoHoles,
     /// A state below the floor is not read.
     Floor,
-    /// Cached pages outlive their session only if nobody committed since.
+    /// Cached pages outlive their session only if no commit came since.
     CacheTag,
     /// An heir begins only while the head is its own.
     HeirAsked,

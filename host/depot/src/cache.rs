@@ -7,17 +7,17 @@
 //!   txid: with a foreign commit in between, none of them is served.
 //! - P3: a group has one owner. When a new session opens, the group before it is emptied for good:
 //!   a former generation in the same process hits nothing and adds nothing.
-//! - P4: a fork without a commit of its own is its base as of where it was forked. If nothing of its
-//!   own is cached, its new group begins with copies out of the base's, provided that this one is
-//!   valid through that very txid. The base's group stays as it is, and its owner's.
+//! - P4: a fork without a commit of its own is its base as of where it was forked. If nothing of
+//!   its own is cached, its new group begins with copies out of the base's, provided that this one
+//!   is valid through that very txid. The base's group stays as it is, and its owner's.
 //!
 //! ```text
 //! hit:   one lock of the group, one clone of `Bytes`; no allocation
 //! full:  the group that was used longest ago loses its oldest pages first, 1/16 of the cache at a
 //!        time, so that looking for it is paid once per many pages
-//! ahead: pages that a scan will want next; the first hit tells, so that the scan goes on, and a
+//! ahead: pages that a scan will want next; the first hit tells, so that the scan continues, and a
 //!        long scan takes its pages out again as it passes
-//! fork:  shares the bytes with its base; both are charged, so whoever drops them first, the bound
+//! fork:  shares the bytes with its base; both are charged, so in any order of drops the bound
 //!        holds
 //! ```
 
@@ -150,7 +150,8 @@ impl Cache {
         None
     }
 
-    /// Copies of the base's pages, newest first, if `head` is that of a fork that has no other pages.
+    /// Copies of the base's pages, newest first, if `head` is that of a fork that has no other
+    /// pages.
     fn share(&self, groups: &Groups, head: &Head) -> Option<HashMap<Pgno, Entry>> {
         let (base, at) = head.base.filter(|(_, at)| *at == head.txid)?;
         let group = groups.get(&base)?;
@@ -204,7 +205,7 @@ impl Cache {
     fn leave(&self, group: Arc<Group>) {
         let mut groups = self.groups.lock();
         let ours = groups.get(&group.db).is_some_and(|other| Arc::ptr_eq(other, &group));
-        // Two: the map and `group`. A session that opens meanwhile needs the map's lock first.
+        // Two: the map and `group`. A session that opens now needs the map's lock first.
         if ours && Arc::strong_count(&group) == 2 {
             groups.remove(&group.db);
         }
@@ -273,7 +274,7 @@ impl CacheGroup {
         }
     }
 
-    /// [`CacheGroup::add_read`] of pages that nobody has asked for yet.
+    /// [`CacheGroup::add_read`] of pages that no read has asked for yet.
     pub(crate) fn add_ahead(&self, at: Txid, pages: Vec<(Pgno, PageBytes)>) {
         let used = self.tick();
         {
@@ -290,8 +291,8 @@ impl CacheGroup {
         self.cache.shrink();
     }
 
-    /// Keeps a page that was read as of `at`, unless a commit went by meanwhile: then it might be
-    /// older than what that commit wrote.
+    /// Keeps a page that was read as of `at`, unless a commit came in the meantime: then the page
+    /// might be older than what that commit wrote.
     pub(crate) fn add_read(&self, at: Txid, pgno: Pgno, bytes: PageBytes) {
         let used = self.tick();
         {

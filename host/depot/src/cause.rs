@@ -1,4 +1,4 @@
-//! Why a session is dead, and what its operations answer: facts, for the caller to decide on.
+//! Why a session is dead, and what its operations answer: facts on which the caller decides.
 //!
 //! The cause of death is one thing, the verdict of one commit another: a session can die fenced
 //! although its last commit is durable.
@@ -9,18 +9,18 @@ use crate::id::{DbId, PageCount};
 use crate::reason::Reason;
 use crate::store::ActorState;
 
-/// What became of a commit.
+/// The verdict of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is durable.
+    /// The commit is durable.
     Committed,
-    /// It was not applied and never will be.
+    /// The commit was not applied and never will be.
     NotCommitted,
-    /// The store stayed away past the deadline: nobody knows.
+    /// The store stayed away past the deadline: the outcome is unknown.
     Indeterminate,
 }
 
-/// Why a session refuses. The first one is kept for ever.
+/// Why a session refuses. The first cause is kept and never changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// Another generation owns the database. A commit that ends so was not applied.
@@ -29,7 +29,7 @@ pub enum Cause {
     /// An accepted commit (or the seal) did not become durable.
     #[error("commit lost ({verdict:?}): {error}")]
     CommitLost {
-        /// What is known about it.
+        /// The verdict.
         verdict: Verdict,
         /// The last answer of the store.
         error: StoreError,
@@ -40,8 +40,8 @@ pub enum Cause {
     /// The database was destroyed.
     #[error("database {0} is gone")]
     Gone(DbId),
-    /// The store under the process has given up a part of itself, of this database or of others: the
-    /// whole process retires. What had not been sent is dropped.
+    /// The store under the process has given up a part of itself, of this database or of others:
+    /// the whole process retires. What had not been sent is dropped.
     #[error(transparent)]
     Failed(StoreFailure),
     /// The host closed the session.
@@ -51,13 +51,13 @@ pub enum Cause {
     #[error("sealed")]
     Sealed,
     /// `confirm` alone answers this: the store could not be asked in time. The session lives on,
-    /// but what waits for this confirmation must not be heard.
+    /// but the answers that wait for this confirmation must not leave.
     #[error("ownership not confirmed: {0}")]
     Unconfirmed(StoreError),
 }
 
 impl Cause {
-    /// What this cause, as an answer of `durable`, says about the commit that was asked for.
+    /// The verdict on a commit that this cause gives, as an answer of `durable`.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -72,7 +72,7 @@ impl Cause {
         }
     }
 
-    /// The reason that the generation's handles are revoked with.
+    /// The reason with which the generation's handles are revoked.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -84,13 +84,13 @@ impl Cause {
             }
             Self::Gone(_) => Reason::Destroyed,
             Self::Closed(reason) => *reason,
-            // Only a generation that goes to sleep is sealed while nobody revoked it.
+            // Only a generation that goes to sleep is sealed without having been revoked.
             Self::Sealed => Reason::Slept,
         }
     }
 
-    /// Whether accepted commits are given up. A session that was closed or sealed is not fatally
-    /// dead: what it accepted runs to its verdict.
+    /// Whether accepted commits are given up. The death of a closed or sealed session is not fatal:
+    /// its accepted commits run to their verdict.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Closed(_) | Self::Sealed | Self::Unconfirmed(_) => false,
@@ -102,7 +102,7 @@ impl Cause {
         }
     }
 
-    /// The cause that a lost commit is.
+    /// The cause of a lost commit.
     pub(crate) fn of_lost(verdict: Verdict, error: StoreError) -> Self {
         match (verdict, error) {
             (Verdict::NotCommitted, StoreError::Fenced(mismatch)) => Self::Fenced(mismatch),
@@ -112,8 +112,8 @@ impl Cause {
         }
     }
 
-    /// The cause of death that an answer of the store is to a read or a confirmation; `None` if it
-    /// is not fatal.
+    /// The cause of death for an answer of the store to a read or a confirmation; `None` if the
+    /// answer is not fatal.
     pub(crate) fn of_answer(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::Fenced(mismatch) => Some(Self::Fenced(*mismatch)),
@@ -169,7 +169,7 @@ pub enum PrepareError {
     /// Over `database_pages_max`, or over what all databases of its kind may have together.
     #[error("database of {} pages is over the limit of {max}", .page_count.0)]
     DatabaseFull {
-        /// Pages that it would have.
+        /// Pages that the database would have.
         page_count: PageCount,
         /// What is allowed.
         max: u32,
@@ -226,8 +226,8 @@ pub enum OpenError {
     /// The actor is being destroyed.
     #[error("the actor is being destroyed")]
     Destroying,
-    /// The store failed. After `Unknown` the step may have been applied: whoever looks next finds
-    /// a head that names an owner which does not run it, and may replace it.
+    /// The store failed. After `Unknown` the step may have been applied: the next caller that looks
+    /// finds a head whose named owner does not run it, and may replace that owner.
     #[error(transparent)]
     Store(StoreError),
 }

@@ -1,5 +1,5 @@
 //! Batched confirmations: one question to the store answers "is this fence still mine" for many
-//! sessions at once.
+//! sessions at the same time.
 //!
 //! Invariant: an answer counts only for requests that were made before its question was sent. A
 //! request that arrives while a round is under way therefore waits for the next one.
@@ -8,8 +8,9 @@
 //! requests  a b      c d e            f
 //! rounds      [a b ....][c d e .........][f ...]
 //! ```
-//! The first to ask starts the rounds and polls them once: a store that answers at once (embedded)
-//! costs no task. A store that takes its time gets a task, which ends when nobody waits.
+//! The first request starts the rounds and polls them once: a store that answers immediately
+//! (embedded) costs no task. A store that takes its time gets a task, which ends when no request
+//! waits.
 //!
 //! Rule of `docs/protocol.md`: D12.
 
@@ -72,8 +73,7 @@ impl Confirmer {
             store: Arc::clone(store),
             runtime: runtime.clone(),
             random: random.clone(),
-            // Not longer than a read may take, so that a question that got lost holds up nobody
-            // for long.
+            // Not longer than a read may take, so that a lost question delays no request for long.
             round: limits.read_deadline,
             rounds: limits.step_deadline,
             queue: Mutex::default(),
@@ -106,7 +106,7 @@ impl Confirmer {
         !self.queue.lock().waiting.is_empty()
     }
 
-    /// Takes those who wait now. `None` ends the rounds.
+    /// Takes the requests that wait now. `None` ends the rounds.
     fn next_round(&self) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
         queue.waiting.retain(|request| !request.answer.is_closed());
@@ -119,7 +119,7 @@ impl Confirmer {
     }
 }
 
-/// Rounds until nobody waits.
+/// Runs rounds until no request waits.
 async fn run_rounds(confirmer: Arc<Confirmer>) {
     let mut abandoned = Abandoned(Some(&confirmer));
     let mut retry: Option<Retry> = None;
@@ -128,7 +128,7 @@ async fn run_rounds(confirmer: Arc<Confirmer>) {
         if again.is_empty() {
             retry = None;
             if confirmer.someone_waits() {
-                // Lets the first to ask go on, with the following rounds in a task.
+                // Lets the first request continue, with the following rounds in a task.
                 tokio::task::yield_now().await;
             }
             continue;
@@ -159,7 +159,7 @@ async fn run_round(confirmer: &Confirmer, round: Vec<Request>) -> Vec<Request> {
     for (request, answer) in round.into_iter().zip(answers) {
         match answer {
             Err(error) if is_transient(&error) && now < request.deadline => again.push(request),
-            // Nobody listens: that session died or its caller gave up.
+            // No receiver: that session died or its caller gave up.
             answer => drop(request.answer.send(answer)),
         }
     }
@@ -167,7 +167,7 @@ async fn run_round(confirmer: &Confirmer, round: Vec<Request>) -> Vec<Request> {
     again
 }
 
-/// Lets everyone go who waits for rounds that were dropped in the middle (runtime shutdown).
+/// Releases the requests that wait for rounds that were dropped in the middle (runtime shutdown).
 struct Abandoned<'a>(Option<&'a Confirmer>);
 
 impl Drop for Abandoned<'_> {

@@ -1,12 +1,12 @@
 //! Making an actor: the only way in which a database comes to exist.
 //!
-//! After a lost answer the directory tells: a database and a token that we have sent is the one we
-//! made; no row is "try again"; anything else exists and was made by someone else.
+//! After a lost answer the directory tells: a database and a token that this attempt has sent is
+//! its own; no row means "try again"; anything else exists and was made by another attempt.
 //!
-//! Its condition is that nothing is there, and a destroy makes that true again. So each time it is
-//! sent it names a new database: one that arrives when its actor was made, used and destroyed makes
-//! an empty one that nobody owns, and never brings back what sessions of the old one would take for
-//! theirs.
+//! The condition of the step is that the actor does not exist, and a destroy makes that true again.
+//! So each time the step is sent it names a new database: a step that arrives after its actor was
+//! made, used and destroyed makes an empty database without an owner, and never brings back one
+//! that sessions of the old actor would take for theirs.
 //!
 //! Rule of `docs/protocol.md`: D6.
 

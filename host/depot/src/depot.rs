@@ -1,4 +1,4 @@
-//! The depot of one process: a store, and what its sessions share.
+//! The depot of one process: a store, and the parts that its sessions share.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Depot {
         Self::with_random(store, node, limits, parker, runtime, Random::system())
     }
 
-    /// [`Depot::new`] with tokens and database ids from a source of one's own.
+    /// [`Depot::new`] with the given source of tokens and database ids.
     #[must_use]
     pub fn with_random(
         store: Arc<dyn Store>,
@@ -64,19 +64,19 @@ impl Depot {
         Arc::new(Self { parts: Arc::new(parts) })
     }
 
-    /// The store under it.
+    /// The store under the depot.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
     }
 
-    /// This run of this process: the owner that its takeovers write.
+    /// This run of this process: the owner that the depot's takeovers write.
     #[must_use]
     pub fn node(&self) -> NodeSession {
         self.parts.node
     }
 
-    /// What its sessions may do.
+    /// The limits of the depot's sessions.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
         &self.parts.limits
@@ -91,7 +91,7 @@ impl Depot {
     /// Makes an actor, owned by this process as generation 1.
     ///
     /// # Errors
-    /// `Exists` with what is there, or `Destroying`: nothing was changed.
+    /// `Exists` with the present state, or `Destroying`: nothing was changed.
     pub async fn create(&self, actor: &ActorId, component: Digest) -> Result<Opened, OpenError> {
         create::create(&self.parts, actor, component).await
     }
@@ -100,8 +100,8 @@ impl Depot {
     /// ghost. A lost answer is settled by the token of the attempt.
     ///
     /// # Errors
-    /// `Superseded`: the head is not what `state` says any more. The caller looks again, and must
-    /// judge anew before it tries anew.
+    /// `Superseded`: the head is not what `state` says any more. The caller reads the state again,
+    /// and judges it again before the next attempt.
     pub async fn take_over(
         &self,
         state: &ActorState,
@@ -116,14 +116,15 @@ impl Depot {
     /// seal: two lives with one token would both own the database.
     ///
     /// # Errors
-    /// `Superseded`, `DatabaseMissing`: it is nobody's heir any more. The caller looks again, as
-    /// after [`Depot::take_over`].
+    /// `Superseded`, `DatabaseMissing`: the heir is gone or taken over. The caller reads the state
+    /// again, as after [`Depot::take_over`].
     pub async fn inherit(&self, state: ActorState) -> Result<Opened, OpenError> {
         inherit::inherit(&self.parts, state).await
     }
 
-    /// Tells the store that this process runs heirs that it has begun. Until then, or until its first
-    /// commit, anybody may take one over without asking whether its process lives.
+    /// Reports to the store that this process runs heirs that it has begun. Until then, or until
+    /// its first commit, any process may take an heir over without asking whether this process
+    /// lives.
     ///
     /// # Errors
     /// Those of the store, `Unknown` after the step deadline. Sending it again is harmless.
@@ -131,17 +132,17 @@ impl Depot {
         inherit::claim(&self.parts, heirs).await
     }
 
-    /// Removes an actor with everything that belongs to it. Goes on where an earlier attempt
+    /// Removes an actor with everything that belongs to it. Continues where an earlier attempt
     /// stopped. Ends all sessions of the actor, wherever they run.
     ///
     /// # Errors
-    /// `Superseded`: someone else took the actor over, or destroys it too. On any other error the
-    /// actor stays marked; the same call finishes it.
+    /// `Superseded`: another process took the actor over, or destroys it too. On any other error
+    /// the actor stays marked; the same call finishes it.
     pub async fn destroy(&self, state: &ActorState) -> Result<(), OpenError> {
         destroy::destroy(&self.parts, state).await
     }
 
-    /// Where its tokens, ids and the lengths of its pauses come from.
+    /// The source of the depot's tokens, ids and lengths of pauses.
     #[must_use]
     pub fn random(&self) -> &Random {
         &self.parts.random
@@ -149,8 +150,8 @@ impl Depot {
 
     /// Makes an actor of the pages of a plain SQLite file: `page_count` pages from `source`, each
     /// of [`crate::PAGE_SIZE`]. Starts over where an earlier import of the actor did not finish.
-    /// Until the last step nobody can open it. Memory is bounded by
-    /// [`import::COMMIT_PAGES`] pages.
+    /// Until the last step no caller can open it. Memory is bounded by [`import::COMMIT_PAGES`]
+    /// pages.
     ///
     /// # Errors
     /// `Exists`: the actor is no unfinished import, and was not touched.

@@ -1,7 +1,7 @@
 //! Removing an actor: a takeover that marks it, then bounded steps until nothing is left.
 //!
 //! From the takeover on no session of the actor can do anything, and calls and creation are
-//! refused. An attempt that stops anywhere leaves the mark; the next one takes over and goes on.
+//! refused. An attempt that stops anywhere leaves the mark; the next one takes over and continues.
 //!
 //! Rule of `docs/protocol.md`: D10.
 
@@ -23,7 +23,7 @@ pub(crate) async fn destroy(parts: &Arc<Parts>, state: &ActorState) -> Result<()
         Ok(Won::Answered { head, .. } | Won::Learned(head)) => {
             delete(parts, state, head.fence).await?;
         }
-        // Finished by an attempt whose answer was lost, or by someone else.
+        // Finished by an attempt whose answer was lost, or by another process.
         Err(OpenError::DatabaseMissing(_)) => {}
         Err(error) => return Err(error),
     }
@@ -46,7 +46,7 @@ async fn delete(parts: &Parts, state: &ActorState, fence: Fence) -> Result<(), O
                     Some(now) if now.head.fence.db == fence.db => {
                         Err(OpenError::Superseded { winner: Box::new(now.head) })
                     }
-                    // The step that we did not hear of was the last one.
+                    // The step whose answer was lost was the last one.
                     None | Some(_) => {
                         tracing::debug!(%actor, %mismatch, "destroyed by another attempt");
                         Ok(())

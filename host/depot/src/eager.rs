@@ -4,8 +4,8 @@ use std::task::{Context, Waker};
 
 use tokio::runtime::Handle;
 
-/// Runs `work`: up to its first wait on the spot, the rest in a task. What a store answers at once,
-/// or takes from whoever asks, needs no thread of the runtime first.
+/// Runs `work`: up to its first wait on the calling thread, the rest in a task. A step that the
+/// store answers immediately, or on the caller's thread, needs no thread of the runtime first.
 pub(crate) fn run(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
     let _runtime = runtime.enter();
     let mut work = Box::pin(work);

@@ -17,11 +17,11 @@ use crate::id::{DbId, Generation, Token, Txid};
 pub struct HeadFenceMismatch {
     /// The database.
     pub db: DbId,
-    /// What the step carried.
+    /// The owner that the step carried.
     pub expected: (Generation, Token),
     /// The txid the step was built on.
     pub expected_txid: Txid,
-    /// What the head has.
+    /// The owner that the head names.
     pub actual: (Generation, Token),
     /// The head's txid.
     pub actual_txid: Txid,
@@ -80,7 +80,7 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// The word for it.
+    /// The word for the cause.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ pub enum StoreError {
     /// There is no such database. Only `create` makes one.
     #[error("database {0} does not exist")]
     DatabaseMissing(DbId),
-    /// Surely not applied. Sending the step again may succeed.
+    /// Certainly not applied. Sending the step again may succeed.
     #[error("store unavailable: {0}")]
     Unavailable(String),
     /// May have been applied. The verdict must be read before anything else is done.
@@ -136,7 +136,7 @@ pub enum StoreError {
     HistoryGone {
         /// The database.
         db: DbId,
-        /// What was asked for.
+        /// The commit that was asked for.
         txid: Txid,
         /// The oldest state that is kept.
         floor: Txid,
@@ -146,7 +146,7 @@ pub enum StoreError {
     NoCommit {
         /// The database.
         db: DbId,
-        /// What was asked for.
+        /// The commit that was asked for.
         txid: Txid,
     },
     /// Another database has this one as its base: it cannot be destroyed before that one.

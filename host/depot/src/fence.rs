@@ -1,4 +1,4 @@
-//! The fence and the head: who may touch a database, as one value that the store compares.
+//! The fence and the head: the right to touch a database, as one value that the store compares.
 
 use std::cmp::Ordering;
 
@@ -17,12 +17,12 @@ pub struct Fence {
     pub token: Token,
 }
 
-/// The newest committed state of a database. The only truth about who owns it.
+/// The newest committed state of a database. The only truth about its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Who owns it, or owned it last.
+    /// The owner, or the last one.
     pub fence: Fence,
-    /// The host process of the owner; [`NodeSession::NOBODY`] of an heir.
+    /// The host process of the owner; [`NodeSession::NOBODY`] for an heir.
     pub owner: NodeSession,
     /// The last commit.
     pub txid: Txid,
@@ -36,12 +36,12 @@ pub struct Head {
     pub origin: Origin,
     /// The oldest state that is kept, as a commit's number: see [`crate::retention`].
     pub floor: Txid,
-    /// Of a fork: whose pages it reads where it has none of its own, and as of which commit. Its
-    /// own commits count on from that one.
+    /// For a fork: the base whose pages it reads where it has none of its own, and as of which
+    /// commit. The fork's own commits count on from that one.
     pub base: Option<(DbId, Txid)>,
-    /// Whose database it is.
+    /// The actor that the database belongs to.
     pub name: NameHash,
-    /// What its chain starts from.
+    /// The start of the chain.
     pub start: Start,
 }
 
@@ -62,15 +62,15 @@ impl Head {
         OwnerRow { fence: self.fence, txid: self.txid, sealed: self.sealed }
     }
 
-    /// Whether its owner was appointed by the seal of the generation before, and no process has told
-    /// yet that it runs it.
+    /// Whether its owner was appointed by the seal of the generation before, and no process has
+    /// reported yet that it runs it.
     #[must_use]
     pub fn is_heir(&self) -> bool {
         self.owner == NodeSession::NOBODY && !self.sealed
     }
 
-    /// Whether the generation before ended in order and none is known to run: whoever wants the
-    /// database may take it over, without asking whether a process lives.
+    /// Whether the generation before ended in order and none is known to run: any process may take
+    /// the database over, without asking whether another process lives.
     #[must_use]
     pub fn is_free(&self) -> bool {
         self.sealed || self.is_heir()
@@ -100,7 +100,7 @@ impl OwnerRow {
         }
     }
 
-    /// The fact that a step failed on this head.
+    /// The facts of a step that failed on this head.
     pub(crate) fn mismatch(&self, fence: &Fence, txid: Txid) -> HeadFenceMismatch {
         HeadFenceMismatch {
             db: fence.db,
@@ -122,14 +122,14 @@ pub enum Standing {
     Ahead(HeadFenceMismatch),
     /// The fence holds, and the head has lost the commit.
     Behind(HeadFenceMismatch),
-    /// The fence was the last owner's, who has ended.
+    /// The fence was the last owner's, and that owner has ended.
     Sealed(HeadFenceMismatch),
     /// The head names another owner.
     Replaced(HeadFenceMismatch),
 }
 
 impl Standing {
-    /// What a step needs that moves the head.
+    /// The condition of a step that moves the head.
     ///
     /// # Errors
     /// Anything but [`Standing::Current`].
@@ -143,7 +143,7 @@ impl Standing {
         }
     }
 
-    /// What a step needs that reads as of the commit.
+    /// The condition of a step that reads as of the commit.
     ///
     /// # Errors
     /// The fence does not hold, or the head has lost the commit.
@@ -166,7 +166,7 @@ impl Standing {
 
 #[cfg(test)]
 impl Head {
-    /// Of a database with one page that nobody has sealed, for unit tests.
+    /// The head of an unsealed database with one page, for unit tests.
     pub(crate) fn sample(fence: Fence, txid: Txid) -> Self {
         Self {
             fence,
@@ -184,7 +184,7 @@ impl Head {
     }
 }
 
-/// What the chain of a database starts from: see [`crate::chain`].
+/// The start of a database's chain: see [`crate::chain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Zeros: made before databases were bound to their names.
@@ -193,7 +193,7 @@ pub enum Start {
     Name,
 }
 
-/// How a database came to be.
+/// The origin of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Made empty by `create`.

@@ -1,4 +1,4 @@
-//! The gate: nothing is heard before it is durable and still owned.
+//! The gate: no answer leaves before it is durable and its session still owns the database.
 //!
 //! An answer leaves when (a) every commit made before it is durable and (b) the store has confirmed
 //! the fence by an answer to a request that was sent after the call began. A durable commit of the
@@ -16,7 +16,7 @@ use crate::cause::{Cause, Verdict};
 use crate::id::Txid;
 use crate::session::{Mark, Session};
 
-/// Held by one call from its begin to its answer.
+/// Held by one call from its start to its answer.
 #[derive(Debug)]
 pub struct Gate {
     session: Session,
@@ -26,20 +26,20 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// To be made before the guest runs.
+    /// Called before the guest runs.
     #[must_use]
     pub fn enter(session: &Session) -> Self {
         Self { session: session.clone(), entered: session.mark(), confirmed: false }
     }
 
-    /// As `enter`, of the call that the generation was begun for: the takeover, or the look at the
-    /// head that a reserved one began with, was asked for after the call began.
+    /// As `enter`, for the call that the generation was begun for: the takeover, or the look at the
+    /// head that a reserved one began with, was requested after the call began.
     #[must_use]
     pub fn enter_first(session: &Session) -> Self {
         Self { confirmed: true, ..Self::enter(session) }
     }
 
-    /// To be asked when the guest has answered; its answer may leave when `Waiting::pass` is `Ok`.
+    /// Called when the guest has answered; the answer may leave when `Waiting::pass` is `Ok`.
     #[must_use]
     pub fn leave(self) -> Waiting {
         let left = self.session.mark();
@@ -79,7 +79,7 @@ impl Waiting {
         self.gate.session.cause()
     }
 
-    /// What became of the call's own writes; `None` if it handed over none. Waits for the verdict
+    /// The verdict on the call's own writes; `None` if it handed over none. Waits for the verdict
     /// of each, which comes at the pipeline's deadlines at the latest.
     pub async fn verdict(&self) -> Option<Verdict> {
         if !self.committed {

@@ -186,8 +186,8 @@ impl Report {
 
 /// Verifies page checksums, the chain over all commits that are kept, and that no page is missing.
 ///
-/// Commits that come while it runs are left for the next time, and those that retention gives up
-/// meanwhile are left out: it goes on with what is kept.
+/// Commits that come during the run are left for the next time, and those that retention gives up
+/// during the run are left out: the run continues with what is kept.
 ///
 /// # Errors
 /// `StoreError` if the store cannot answer. Damage is no error: it is in the report.
@@ -280,7 +280,7 @@ async fn verify_commit(
     let mut content = Content::new(report.db, row.generation, row.txid, row.page_count);
     let mut after = Pgno(0);
     loop {
-        // The store may answer without waiting; who shares this thread gets a turn all the same.
+        // The store may answer without waiting; other tasks of this thread get a turn all the same.
         tokio::task::yield_now().await;
         // A commit may have more pages than memory: a few at a time.
         match store.commit_pages(report.db, row.txid, after, READ_PAGES_MAX).await {

@@ -18,7 +18,7 @@ macro_rules! counter {
 }
 
 counter! {
-    /// One life of an actor. The store hands it out, it only ever rises; the first is 1.
+    /// One life of an actor. The store assigns generations, which only rise; the first is 1.
     Generation(u64)
 }
 counter! {
@@ -34,7 +34,7 @@ counter! {
     PageCount(u32)
 }
 counter! {
-    /// Which part of a store holds all rows of an actor.
+    /// The part of a store that holds all rows of an actor.
     Shard(u8)
 }
 
@@ -82,8 +82,8 @@ macro_rules! random_id {
 }
 
 random_id! {
-    /// What one attempt at a large commit marks its staged rows with: random, one per attempt, so
-    /// that rows of an attempt that was given up never pass for another's.
+    /// The random mark of the rows that one attempt at a large commit stages: one per attempt, so
+    /// that rows of an abandoned attempt never pass for another's.
     StageId
 }
 random_id! {
@@ -91,7 +91,8 @@ random_id! {
     DbId
 }
 random_id! {
-    /// Written into the head by one takeover attempt, or by one seal: tells who owns a generation.
+    /// Written into the head by one takeover attempt, or by one seal: identifies the owner of
+    /// a generation.
     Token
 }
 random_id! {
@@ -105,7 +106,7 @@ random_id! {
 }
 
 impl NodeSession {
-    /// No process: the owner of an heir that nobody has claimed yet.
+    /// No process: the owner of an heir that no process has claimed yet.
     pub const NOBODY: Self = Self([0; 16]);
 }
 
@@ -142,7 +143,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What users address: a kind (which component) and a key (which one).
+/// The address of an actor: a kind (its component) and a key (its name within the kind).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActorId {
     kind: String,

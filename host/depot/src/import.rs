@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! create, or take the import over that did not finish ─► empty what that one left ─► take over
-//! commit, commit, ... in bounded steps             head of origin `importing`: nobody opens it
+//! commit, commit, ... in bounded steps             head of origin `importing`: cannot be opened
 //! finish: one step, origin `imported`, sealed, floor at the head
 //! ```
 //! Every step that is no commit has the origin as a condition, so a head of another origin is never
 //! touched. Emptying and filling have a generation each: an emptying step that arrives late is
-//! fenced. An import that stops anywhere leaves a head that nobody opens; the next one starts over,
-//! and the one that it replaces, if it still runs, is fenced.
+//! fenced. An import that stops anywhere leaves a head that cannot be opened; the next one starts
+//! over, and the one that it replaces, if it still runs, is fenced.
 
 use std::io;
 use std::sync::Arc;
@@ -41,11 +41,11 @@ pub trait PageSource: Send {
 /// What an import made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Its head: sealed, so that the actor's first call takes it over at once.
+    /// Its head: sealed, so that the actor's first call takes it over immediately.
     pub head: Head,
 }
 
-/// Why an import did not finish. Nobody can open what it left; the same import starts over.
+/// Why an import did not finish. What it left cannot be opened; the same import starts over.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The actor exists and is no unfinished import. Nothing was changed.
@@ -110,8 +110,8 @@ async fn begin(
     take_over(parts, &ActorState { head: ours, ..*state }).await
 }
 
-/// Takes an import over, whoever runs it: who started this one knows what they want, and the fence
-/// ends the other.
+/// Takes over an import that another process may still run: the new import replaces it, and the
+/// fence ends the other one.
 async fn take_over(parts: &Parts, state: &ActorState) -> Result<Head, ImportError> {
     let step = TakeoverStep {
         actor: state.row.actor.clone(),
@@ -172,7 +172,7 @@ async fn fill(
     Ok(txid)
 }
 
-/// The last step. A lost answer is settled by the head: nobody else has our token.
+/// The last step. A lost answer is settled by the head: no other attempt has our token.
 async fn finish(parts: &Parts, fence: Fence, base: Txid) -> Result<Head, ImportError> {
     Ok(parts.retry().until_settled(&mut Finish { parts, fence, base }).await?)
 }
@@ -219,7 +219,7 @@ impl Settle for Finish<'_> {
     }
 }
 
-/// Whether a head is as the last step leaves it: sealed, with the fence that nobody else has.
+/// Whether a head is as the last step leaves it: sealed, with the fence that only this import has.
 fn is_finished(fence: Fence, base: Txid, head: &Head) -> bool {
     matches!(head.check(&fence, base), Standing::Sealed(_)) && head.origin == Origin::Imported
 }

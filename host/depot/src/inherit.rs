@@ -1,13 +1,13 @@
-//! How a process begins the heir that a seal of its own has appointed: it asks the store whether the
-//! head is still what that seal made of it, and writes nothing.
+//! How a process begins the heir that a seal of its own has appointed: it asks the store whether
+//! the head is still what that seal made of it, and writes nothing.
 //!
 //! ```text
-//! seal ──> head: generation + 1, the heir's token, nobody's process     (one step)
-//!   ├── begun by who knows the token ── head unmoved ──> owned, as of this answer
+//! seal ──> head: generation + 1, the heir's token, no process           (one step)
+//!   ├── begun by the token's holder ─── head unmoved ──> owned, as of this answer
 //!   │                                └─ anything else ─> Superseded, by what is there
-//!   └── taken over by anyone else, like any head without an owner
+//!   └── taken over by any process, like any head without an owner
 //! ```
-//! A token is good for one life: whoever begins an heir gives up what it knows of it first.
+//! A token is good for one life: a process that begins an heir gives up what it knows of it first.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) async fn claim(parts: &Parts, heirs: &[Fence]) -> Result<(), StoreErr
     parts.retry().ask(parts.store.claim(parts.node, heirs)).await
 }
 
-/// Whether nobody has taken the heir over, or begun it.
+/// Whether no process has taken the heir over, or begun it.
 fn is_unmoved(now: &Head, heir: &Head) -> bool {
     let is_owned = now.check(&heir.fence, heir.txid).lost().is_none();
     (is_owned && now.is_heir()) || broken::is_off(Variant::HeirAsked)

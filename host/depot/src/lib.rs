@@ -1,9 +1,9 @@
-//! The authority over actor databases: who owns one, which pages it has, what a commit may change.
+//! The authority over actor databases: their owners, their pages, and what a commit may change.
 //!
 //! ```text
 //!  depot     what a process calls
 //!  session   one generation's open database: pipeline of commits, page cache, first fatal cause
-//!  takeover  who becomes the next owner, and how a lost answer is settled
+//!  takeover  how the next owner is decided, and how a lost answer is settled
 //!  inherit   how the owner that a seal has appointed begins
 //!  parts     what sessions and steps of a process share;  gate   which answers may leave
 //!  confirm   batched "is this fence still mine"

@@ -7,9 +7,9 @@ use crate::page::PAGE_SIZE;
 use crate::tally::Tally;
 
 /// The longest that the first pause before a step is sent again may be; each further one may be
-/// twice as long. 2 ms: a store that was only busy is asked again at once.
+/// twice as long. 2 ms: a store that was only busy is asked again immediately.
 pub(crate) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(2);
-/// The longest pause. 100 ms: a store that is back is noticed at once, and one that stays away is
+/// The longest pause. 100 ms: a store that is back is noticed soon, and one that stays away is
 /// asked about one or two hundred times within `step_deadline`.
 pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
@@ -19,7 +19,8 @@ pub const COMMIT_BYTES_MAX: u64 = 128 << 20;
 
 /// Misses in ascending order before a scan is believed. 4: a wake looks at fewer.
 pub(crate) const SCAN_MISSES_MIN: u32 = 4;
-/// Pages of the first question of a scan, the wanted one included. 4: little is lost if it was none.
+/// Pages of the first question of a scan, the wanted one included. 4: little is lost if it was
+/// none.
 pub(crate) const SCAN_PAGES_MIN: u32 = 4;
 /// How far after the page before the next page of a scan may lie, before anything is read ahead. 4
 /// pages: leaves of one table, with pages of its indexes and inner pages between them.
@@ -30,8 +31,8 @@ pub(crate) const SCAN_STRAYS_MAX: u32 = 2;
 /// The part of the cache that one question may fill, and that one scan leaves pages in: an eighth,
 /// so that reading a large database once does not push out what others need.
 pub(crate) const SCAN_CACHE_PART: usize = 8;
-/// The part of the cache that a fork begins with at most, of its base's pages: an eighth, since they
-/// push out what others have used.
+/// The part of the cache that a fork begins with at most, of its base's pages: an eighth, since
+/// they push out what others have used.
 pub(crate) const FORK_CACHE_PART: usize = 8;
 
 /// What a depot allows its sessions.
@@ -52,23 +53,23 @@ pub struct DepotLimits {
     pub step_deadline: Duration,
     /// How long one page miss may take, retries included.
     pub read_deadline: Duration,
-    /// Pages that a takeover reads ahead, from page 1 on, in one answer of a store that is remote. 32
-    /// (128 KiB): a schema and its roots, since a table made early has its root early.
+    /// Pages that a takeover reads ahead, from page 1 on, in one answer of a store that is remote.
+    /// 32 (128 KiB): a schema and its roots, since a table made early has its root early.
     pub preload_pages_max: u32,
-    /// How long reading ahead may hold up a wake: as long as the first page would be waited for on a
-    /// healthy network. 100 ms.
+    /// How long reading ahead may hold up a wake: as long as the first page would be waited for on
+    /// a healthy network. 100 ms.
     pub preload_deadline: Duration,
     /// Most pages of one question to the store when pages are read in ascending order, the wanted
-    /// one included; also bounded by what a store answers at once and by an eighth of the cache. 64
+    /// one included; also bounded by the store's longest answer and by an eighth of the cache. 64
     /// (256 KiB): a scan waits for a network a 64th as often, and the store's reader is lent for a
     /// fraction of a millisecond. 0 or 1: nothing is read ahead.
     pub read_ahead_pages_max: u32,
-    /// Threads of the process that may wait inside SQLite at once: each is a blocked OS thread,
-    /// and the runtime has only so many.
+    /// Threads of the process that may wait inside SQLite at the same time: each is a blocked OS
+    /// thread, and the runtime has only so many.
     pub parked_reads_max: usize,
     /// Bytes of in-memory state that a seal may hand over.
     pub snapshot_bytes_max: u64,
-    /// Pages of one database: 16 GiB unless told otherwise.
+    /// Pages of one database: 16 GiB by default.
     pub database_pages_max: u32,
 }
 
@@ -99,15 +100,15 @@ impl Default for DepotLimits {
 /// Pages that many databases may have together.
 #[derive(Clone, Debug)]
 pub struct PageShare {
-    /// What they have, as far as this process knows.
+    /// The pages that they have, as far as this process knows.
     pub pages: Arc<Tally>,
-    /// What they may have. Transactions that are committed at the same moment may go over it
-    /// together.
+    /// The pages that they may have. Transactions that are committed at the same moment may exceed
+    /// it together.
     pub pages_max: u64,
 }
 
 impl PageShare {
-    /// Whether so many pages more are too many.
+    /// Whether `grown` more pages would be too many.
     pub(crate) fn is_over(&self, grown: u32) -> bool {
         self.pages.value().saturating_add(u64::from(grown)) > self.pages_max
     }

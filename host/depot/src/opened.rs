@@ -4,10 +4,10 @@ use crate::fence::Head;
 use crate::session::Session;
 use crate::store::Snapshot;
 
-/// A database that the caller has come to own.
+/// A database that the caller owns now.
 #[derive(Debug)]
 pub struct Opened {
-    /// The new generation's session.
+    /// The session of the new generation.
     pub session: Session,
     /// The head that made it.
     pub head: Head,
@@ -22,7 +22,7 @@ pub struct Opened {
 pub struct HandedOver {
     /// The state.
     pub snapshot: Snapshot,
-    /// Whether it belongs to the data as they are: the generation before this one made it with its
+    /// Whether the state matches the present data: the generation before this one made it with its
     /// seal, nothing was committed since, and it ran the same component.
     pub current: bool,
 }

@@ -1,7 +1,7 @@
 //! A page's bytes, the page size that every part agrees on, and how a page is kept in a row.
 //!
-//! A row has two columns for it; which page it is stands in the row's key, and the checksum covers
-//! that key, so that a row that was moved or overwritten is found as well as one that was damaged.
+//! A row has two columns for a page; the page's number stands in the row's key, and the checksum
+//! covers that key, so that a row that was moved or overwritten is found as well as a damaged one.
 //!
 //! ```text
 //! bytes   4096 bytes            the page as it is
@@ -32,7 +32,7 @@ pub type PageBytes = Bytes;
 /// then costs no unpacking.
 const PACKED_BYTES_MAX: usize = PAGE_SIZE - PAGE_SIZE / 8;
 
-/// A page as a row of the store has it.
+/// A page in the form of a row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRecord {
     /// The page, packed if that is shorter.
@@ -41,14 +41,14 @@ pub struct PageRecord {
     pub sum: [u8; 16],
 }
 
-/// What packs pages, one after the other: its memory is used again.
+/// Packs pages one after the other, with memory that is used again.
 pub(crate) struct Packer {
     table: CompressTable,
     room: [u8; get_maximum_output_size(PAGE_SIZE)],
 }
 
 impl Packer {
-    /// A packer that has seen nothing.
+    /// A packer with empty memory.
     pub(crate) fn new() -> Self {
         Self { table: CompressTable::small(), room: [0; get_maximum_output_size(PAGE_SIZE)] }
     }

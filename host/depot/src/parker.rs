@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-/// Waits for a future on the calling thread. Called by a session's `read` and `prepare`, only
-/// when the answer is not there at once; implementations must run `work` to its end before they
+/// Waits for a future on the calling thread. Called by a session's `read` and `prepare`, only when
+/// the answer is not there immediately; implementations must run `work` to its end before they
 /// return, with timers that work.
 pub trait Parker: Send + Sync + 'static {
     /// Returns when `work` is done.
@@ -24,7 +24,7 @@ impl Parker for TokioParker {
     }
 }
 
-/// How many threads may wait at once: each is an OS thread that the runtime does without.
+/// How many threads may wait at the same time: each is an OS thread that the runtime does without.
 #[derive(Debug)]
 pub(crate) struct Parking {
     places: AtomicUsize,

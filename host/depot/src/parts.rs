@@ -1,4 +1,4 @@
-//! What the steps and the sessions of one process share.
+//! The parts of a depot that the steps and the sessions of one process share.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// For a step that is sent from now on.
+    /// The retry policy of a step that is sent from now on.
     pub(crate) fn retry(&self) -> Retry {
         Retry::new(self.limits.step_deadline, &self.random)
     }

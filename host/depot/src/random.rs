@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::id::{DbId, NodeSession, Shard, StageId, Token};
 
-/// Where tokens, database ids and the lengths of pauses come from. Safety rests on it: two attempts must never draw the
-/// same token.
+/// Where tokens, database ids and the lengths of pauses come from. Safety rests on it: two attempts
+/// must never draw the same token.
 #[derive(Clone)]
 pub struct Random(Arc<Fill>);
 
@@ -17,7 +17,7 @@ pub struct Random(Arc<Fill>);
 type Fill = dyn Fn(&mut [u8]) -> Result<(), StoreError> + Send + Sync;
 
 impl Random {
-    /// A source of one's own: a simulation's.
+    /// A source of your own: a simulation's.
     pub fn new(fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |bytes| {
             fill(bytes);

@@ -1,4 +1,4 @@
-//! What of a database's history may go, and how it goes (D10).
+//! Retention (D10): which parts of a database's history may go, and the order of their removal.
 //!
 //! ```text
 //! raise the floor    one statement: never above the head, the oldest pin, or a young commit
@@ -9,7 +9,7 @@
 //! commit rows        below the floor, last: while they are there, there is something to do
 //! ```
 //! Every step is bounded, carries its own condition, and may be sent by any process at any time: so
-//! trimming may stop anywhere, and whoever comes next goes on. A read of a state below the floor is
+//! trimming may stop anywhere, and the next process continues. A read of a state below the floor is
 //! refused in the snapshot that it reads; one at or above it loses nothing.
 
 use std::collections::HashMap;
@@ -24,22 +24,22 @@ use crate::store::{History, Keep, Store, Superseded};
 /// Superseded rows above which a sweep is full: 3 MiB of memory.
 const SWEEP_ROWS_MAX: usize = 1 << 17;
 
-/// What trimming a database, or looking at it, did.
+/// The result of trimming a database, or of looking at it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The oldest state that can be read now.
     pub floor: Txid,
-    /// Rows looked at, at most: what it cost the store.
+    /// Rows looked at, at most: the cost for the store.
     pub looked: u64,
     /// Rows that were found and are gone.
     pub rows: u64,
 }
 
 /// Gives up what `keep` does not ask for, with `pause` between two steps, so that the store serves
-/// others meanwhile.
+/// other callers in between.
 ///
 /// # Errors
-/// Those of the store. What was done stays done; the next call goes on.
+/// Those of the store. What was done stays done; the next call continues.
 pub async fn trim(
     store: &dyn Store,
     db: DbId,
@@ -102,16 +102,17 @@ impl<'a> Sweep<'a> {
         Ok(report)
     }
 
-    /// Whether it is time to [`Sweep::finish`]: it holds as much as it should.
+    /// Whether it is time to [`Sweep::finish`]: the sweep is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.superseded.len() >= SWEEP_ROWS_MAX
     }
 
-    /// Deletes what was found; how many rows of each database. Then the sweep is as new.
+    /// Deletes the rows that were found; returns how many of each database. The sweep is empty
+    /// then.
     ///
     /// # Errors
-    /// Those of the store. What was done stays done; the next sweep goes on.
+    /// Those of the store. What was done stays done; the next sweep continues.
     pub async fn finish(&mut self) -> Result<HashMap<DbId, u64>, StoreError> {
         let mut superseded = std::mem::take(&mut self.superseded);
         let floors = std::mem::take(&mut self.floors);
@@ -138,7 +139,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Whether [`trim`] may find something to do. For a caller that has many to ask about.
+/// Whether [`trim`] may find something to do. For a caller with many databases.
 #[must_use]
 pub fn is_due(history: &History, keep: Keep) -> bool {
     has_remains(history) || history.head.0.saturating_sub(history.floor.0) > keep.commits_min

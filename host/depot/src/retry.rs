@@ -10,8 +10,8 @@
 //!                        ├─ may pass ──────> pause, send again
 //!                        └─ refused ───────> given up, as at the deadline
 //! ```
-//! Each pause is drawn between its half and its whole length: many who lose the same store at the
-//! same time do not come back at the same time.
+//! Each pause is drawn between its half and its whole length: many callers that lose the same store
+//! at the same time do not come back at the same time.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub(crate) struct Retry {
     deadline: Instant,
     /// The longest that the next pause may be.
     longest: Duration,
-    /// The next pause, once drawn: who was refused it is not given a shorter one.
+    /// The next pause, once drawn: a caller that was refused this pause gets no shorter one.
     drawn: Option<Duration>,
     /// Why the store was unavailable when it was asked last.
     before: Option<String>,
@@ -105,7 +105,7 @@ impl Retry {
         }
     }
 
-    /// Waits before the next attempt. `false` at once if that would be past the deadline.
+    /// Waits before the next attempt. `false` immediately if that would be past the deadline.
     pub(crate) async fn pause(&mut self) -> bool {
         let pause = self.drawn.unwrap_or_else(|| self.random.part_of(self.longest));
         self.drawn = Some(pause);

@@ -1,8 +1,8 @@
 //! A session: one generation's open database, as the VFS and the host see it.
 //!
 //! Invariants:
-//! - S1: what a session is told is what its owner wrote, in order: pages come from the newest of
-//!   collected, in flight, cache, store.
+//! - S1: the pages that a session returns are those that its owner wrote, in order: from the newest
+//!   of collected, in flight, cache, store.
 //! - S2: an accepted transaction becomes durable or the session dies. It cannot be taken back from
 //!   SQLite, so there is no third way.
 //! - S3: the first cause of death is kept, and nothing is served after it, cached pages included.
@@ -54,7 +54,7 @@ use ahead::Ahead;
 use death::Death;
 use pipeline::{MarkState, Pipeline, Written};
 
-/// A place in the order of accepted transactions: what has to be durable before something is heard.
+/// A place in the order of accepted transactions: what has to be durable before an answer leaves.
 /// The default is the place before the first. Marks of different sessions cannot be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub(crate) u64);
@@ -67,7 +67,7 @@ impl Mark {
     }
 }
 
-/// Whether a wait may go on.
+/// Whether a wait may continue.
 type Patience = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A generation's open database. Cloning is cheap and gives the same session.
@@ -76,30 +76,31 @@ pub struct Session {
     shared: Arc<Shared>,
 }
 
-/// What all clones of a session and its pump share.
+/// State that all clones of a session and its pump share.
 struct Shared {
     parts: Arc<Parts>,
     actor: ActorId,
     fence: Fence,
     component: Digest,
     cache: CacheGroup,
-    /// Whether its misses are a scan.
+    /// Whether the session's misses form a scan.
     ahead: Mutex<Ahead>,
     death: Death,
     pipeline: Mutex<Pipeline>,
-    /// Something changed: a step ended, the session died, or waits were interrupted. Who waits
+    /// Something changed: a step ended, the session died, or waits were interrupted. Every waiter
     /// looks again.
     news: Notify,
-    /// The session died: apart, so that a commit's news does not wake who waits for this alone.
+    /// The session died: apart, so that a commit's news does not wake the tasks that wait for this
+    /// alone.
     died: Notify,
     interrupts: AtomicU64,
-    /// Whether who waits in `read` or `prepare` may wait on.
+    /// Whether threads that wait in `read` or `prepare` may continue to wait.
     patience: OnceLock<Patience>,
     /// Steps that the store has answered: the pipeline gets on.
     steps_done: AtomicU64,
-    /// The limits of its kind, if they are lower than the depot's.
+    /// The limits of the session's kind, if they are lower than the depot's.
     narrowed: OnceLock<DepotLimits>,
-    /// What it shares with other databases of its kind.
+    /// The pages that the databases of its kind may have together.
     share: OnceLock<PageShare>,
 }
 
@@ -132,8 +133,8 @@ impl Session {
         }
     }
 
-    /// Reads the pages ahead that a wake asks for first, if the store is remote. Returns when they are
-    /// cached, or after `preload_deadline`; the session is dead if the store said so.
+    /// Reads the pages ahead that a wake asks for first, if the store is remote. Returns when they
+    /// are cached, or after `preload_deadline`; the session is dead if the store said so.
     pub(crate) async fn preload(&self) {
         self.shared.preload().await;
     }
@@ -144,13 +145,13 @@ impl Session {
         pump::collect_leftovers(&self.shared);
     }
 
-    /// What every step of this session carries.
+    /// The fence that every step of this session carries.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.shared.fence
     }
 
-    /// The limits it keeps.
+    /// The limits that apply to this session.
     #[must_use]
     pub fn limits(&self) -> &DepotLimits {
         self.shared.limits()
@@ -159,7 +160,7 @@ impl Session {
     /// Lowers the limits of this session; what is above the depot's own stays as it is. The first
     /// call counts, and belongs before the database is opened.
     pub fn narrow(&self, limits: SessionLimits) {
-        // A second call changes nothing: limits that somebody has read must not move.
+        // A second call changes nothing: limits that were read must not move.
         let _ = self.shared.narrowed.set(limits.within(&self.shared.parts.limits));
         if let Some(share) = limits.share {
             let _ = self.shared.share.set(share);
@@ -189,7 +190,7 @@ impl Session {
     /// committed. Waits while the pipeline is full.
     ///
     /// # Errors
-    /// Any: SQLite rolls the transaction back and the session goes on, unless it is `Dead`.
+    /// Any: SQLite rolls the transaction back and the session continues, unless it is `Dead`.
     pub fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
         self.shared.prepare(bytes, page_count)
     }
@@ -242,7 +243,7 @@ impl Session {
         self.shared.death.is_dead()
     }
 
-    /// The first cause, for ever.
+    /// The first cause; it never changes.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.shared.death.cause()
@@ -308,8 +309,8 @@ impl Session {
     }
 
     /// [`Session::seal`] without a snapshot, which appoints the next generation in the same step.
-    /// [`crate::Depot::inherit`] begins it from the head that this returns, unless the store has sealed
-    /// without an heir: see [`Head::is_heir`].
+    /// [`crate::Depot::inherit`] begins it from the head that this returns, unless the store has
+    /// sealed without an heir: see [`Head::is_heir`].
     ///
     /// # Errors
     /// As [`Session::seal`].
@@ -359,18 +360,18 @@ impl fmt::Debug for Session {
 }
 
 impl Shared {
-    /// What it keeps to.
+    /// The limits that apply to this session.
     fn limits(&self) -> &DepotLimits {
         self.narrowed.get().unwrap_or_else(|| &self.parts.limits)
     }
 
-    /// For a step that is sent from now on.
+    /// The retry policy of a step that is sent from now on.
     fn retry(&self) -> Retry {
         Retry::new(self.limits().step_deadline, &self.parts.random)
     }
 
-    /// Records a cause, the first one for ever, logs what is news, and wakes everyone who waits.
-    /// `during` names what found it.
+    /// Records a cause if it is the first, logs what is news, and wakes all waiters.
+    /// `during` names the operation that found the cause.
     fn die(&self, cause: Cause, during: &str) {
         let fatal = cause.is_fatal();
         let news = self.death.set(cause);
@@ -387,7 +388,7 @@ impl Shared {
     fn log(&self, cause: &Cause, during: &str) {
         let (actor, db, generation) = (&self.actor, self.fence.db, self.fence.generation);
         match cause {
-            // That the store has failed, or is full, is told once, not by each session.
+            // A failed or full store is logged once, not by each session.
             Cause::Closed(_)
             | Cause::Sealed
             | Cause::Unconfirmed(_)

@@ -7,17 +7,17 @@ use std::io;
 use crate::id::Pgno;
 use crate::page::PageBytes;
 
-/// Pages that a transaction has written, read back as often as they are needed until the
-/// transaction is durable or lost; then the source is dropped.
+/// Pages that a transaction has written, read back as often as needed until the transaction is
+/// durable or lost; then the source is dropped.
 ///
-/// Called from any thread, several at a time. What it answers never changes.
+/// Called from any thread, several at a time. The answers never change.
 pub trait LargePages: fmt::Debug + Send + Sync + 'static {
-    /// Which pages it has, each once, in any order.
+    /// The page numbers, each once, in any order.
     fn pgnos(&self) -> Vec<Pgno>;
-    /// One of them; `None` if it has no such page.
+    /// One page; `None` if the source has no such page.
     ///
     /// # Errors
-    /// Those of the file that it is in. A transaction that cannot be read back is lost.
+    /// Those of the file with the pages. A transaction that cannot be read back is lost.
     fn read(&self, pgno: Pgno) -> io::Result<Option<PageBytes>>;
 }
 

@@ -1,4 +1,4 @@
-//! Who becomes the next owner, and how a lost answer is settled.
+//! How the next owner is decided, and how a lost answer is settled.
 //!
 //! ```text
 //! step: generation + 1 and our token, if (generation, token) is what was judged replaceable
@@ -13,7 +13,7 @@
 //! `session/preload.rs`.
 //!
 //! An attempt never raises what it expects and the loser never adopts the winner's number: a
-//! generation number alone says nothing about who holds it.
+//! generation number alone says nothing about its owner.
 //!
 //! Rules of `docs/protocol.md`: D4, D5.
 
@@ -177,7 +177,7 @@ impl Settle for Attempt<'_> {
     }
 }
 
-/// Who owns a head, as seen by an attempt.
+/// The owner of a head, as seen by an attempt.
 enum Whose {
     Ours,
     StillReplaced,

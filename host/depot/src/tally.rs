@@ -4,16 +4,17 @@
 //! ```text
 //! value = what was counted last + what has changed here since that count began
 //! ```
-//! What others change between two counts is not in it, nor what was on its way when it was counted.
+//! Changes by other processes between two counts are missing, and so are changes in flight at the
+//! count.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Everything that has changed here, ever.
+    /// The sum of all changes made here.
     changed: AtomicI64,
-    /// What was counted, without what had changed here before that.
+    /// The last count, without the changes made here before that count.
     counted: AtomicI64,
 }
 
@@ -22,13 +23,13 @@ pub struct Tally {
 pub struct Mark(i64);
 
 impl Tally {
-    /// Adds a change; what the tally is then.
+    /// Adds a change; returns the new value.
     pub fn add(&self, change: i64) -> u64 {
         let changed = self.changed.fetch_add(change, Ordering::Relaxed).saturating_add(change);
         self.with(changed)
     }
 
-    /// What it is now.
+    /// The present value.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.with(self.changed.load(Ordering::Relaxed))
@@ -40,13 +41,13 @@ impl Tally {
         u64::try_from(value).unwrap_or(0)
     }
 
-    /// A count begins.
+    /// Begins a count.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark(self.changed.load(Ordering::Relaxed))
     }
 
-    /// The count that began at `mark` has come to `value`.
+    /// Ends the count that began at `mark`, with the result `value`.
     pub fn set(&self, mark: Mark, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         self.counted.store(value.saturating_sub(mark.0), Ordering::Relaxed);

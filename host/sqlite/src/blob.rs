@@ -8,7 +8,7 @@ use rusqlite::ffi as sys;
 use crate::Code;
 use crate::database::Database;
 
-/// One value of a row, open. Closed on drop, or by [`Blob::close`] to learn what closing says.
+/// An open value of a row. Closed on drop, or by [`Blob::close`] to learn the result of closing.
 pub struct Blob<'a> {
     raw: NonNull<sys::sqlite3_blob>,
     _database: &'a Database,
@@ -19,7 +19,7 @@ impl<'a> Blob<'a> {
         Self { raw, _database: database }
     }
 
-    /// Its length.
+    /// The length of the value in bytes.
     pub fn bytes(&self) -> usize {
         // SAFETY: the blob is open.
         usize::try_from(unsafe { sys::sqlite3_blob_bytes(self.raw.as_ptr()) }).unwrap_or(0)
@@ -57,7 +57,7 @@ impl<'a> Blob<'a> {
         }
     }
 
-    /// Closes it, which commits a write outside a transaction.
+    /// Closes the blob, which commits a write outside a transaction.
     pub fn close(self) -> Result<(), Code> {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: closed once, since drop does not run.

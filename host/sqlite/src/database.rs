@@ -1,7 +1,8 @@
 //! An open database: the connection that its statements and blobs share.
 //!
 //! - F1: a [`Statement`] or an open blob keeps its [`Database`] alive, so nothing outlives it.
-//! - It is not `Send`, as little as what shares it: all move together, in a [`crate::Whole`].
+//! - A database is not `Send`, nor is a statement or a blob: all of one connection move together,
+//!   in a [`crate::Whole`].
 
 use std::any::Any;
 use std::cell::Cell;
@@ -16,19 +17,19 @@ use crate::blob::Blob;
 use crate::function::{COUNTED, LOOK, Look, drop_look};
 use crate::statement::Statement;
 
-/// An open database. Closed when the last statement is gone.
+/// An open database. The connection closes when the last statement or blob is dropped.
 pub struct Database {
     /// SQLite is reached through `raw`.
     _connection: Connection,
     raw: NonNull<sys::sqlite3>,
-    /// Rows changed before the call in progress began. SQL functions read it: dropped after the
-    /// connection.
+    /// Rows changed before the call in progress began. SQL functions read the counts, so they are
+    /// dropped after the connection.
     counted: Box<Cell<u64>>,
-    /// What must outlive the connection.
+    /// Values that must outlive the connection.
     _kept: Box<dyn Any>,
 }
 
-/// What `prepare` made of the front of a text.
+/// The result of compiling the first statement of a text.
 pub struct Prepared {
     /// `None`: the text has only white space and comments.
     pub statement: Option<Statement>,
@@ -37,7 +38,7 @@ pub struct Prepared {
 }
 
 impl Database {
-    /// Takes a connection over; `kept` is dropped after it is closed.
+    /// Takes over a connection; `kept` is dropped after the connection is closed.
     #[must_use]
     pub fn new(connection: Connection, kept: impl Any) -> Rc<Self> {
         // SAFETY: the handle is used only while its owner is in `self`, and never closed here.
@@ -51,7 +52,7 @@ impl Database {
         })
     }
 
-    /// Lets the functions `changes()` and `total_changes()` count from the call's begin.
+    /// Makes the SQL functions `changes()` and `total_changes()` count from the start of the call.
     pub fn share_counts(&self) -> Result<(), Code> {
         let data = ptr::from_ref::<Cell<u64>>(&self.counted).cast_mut().cast::<c_void>();
         // SAFETY: the handle is open and the name ends in NUL; what is pointed to is in a box of
@@ -61,7 +62,7 @@ impl Database {
         if code == sys::SQLITE_OK { Ok(()) } else { Err(code) }
     }
 
-    /// A call has ended: what it counted and the rowid of its last insert are not the next one's.
+    /// Ends a call: its row counts and the rowid of its last insert do not reach the next call.
     pub fn count_from_zero(&self) {
         self.counted.set(self.total_changes());
         if self.last_insert_rowid() != 0 {
@@ -99,7 +100,7 @@ impl Database {
         Ok(Prepared { statement, tail })
     }
 
-    /// Sets the bound on columns; returns the one before. SQLite's own is the most.
+    /// Sets the bound on columns; returns the previous bound. SQLite's own bound is the most.
     pub fn set_columns_max(&self, columns: c_int) -> c_int {
         // SAFETY: the handle is open.
         unsafe { sys::sqlite3_limit(self.raw.as_ptr(), sys::SQLITE_LIMIT_COLUMN, columns) }
@@ -170,7 +171,7 @@ impl Database {
         unsafe { sys::sqlite3_interrupt(self.raw.as_ptr()) };
     }
 
-    /// SQLite's words for the last failure.
+    /// SQLite's message for the last failure.
     pub fn message(&self) -> String {
         // SAFETY: the handle is open; the text is copied before anything else is called.
         unsafe {
@@ -188,7 +189,7 @@ impl Database {
         u32::try_from(unsafe { sys::sqlite3_error_offset(self.raw.as_ptr()) }).ok()
     }
 
-    /// Pages handed over for commit since this was asked last.
+    /// Pages handed over for commit since the last call of this method.
     pub fn take_pages_written(&self) -> u64 {
         let which = sys::SQLITE_DBSTATUS_CACHE_WRITE;
         let (mut now, mut high) = (0, 0);
@@ -226,11 +227,11 @@ impl Database {
         }
     }
 
-    /// What functions of ours ask while they work long: whether to go on.
+    /// Sets the check that long-running SQL functions of ours make: whether to continue.
     pub fn set_look(&self, look: Look) -> Result<(), Code> {
         let data = Box::into_raw(Box::new(look)).cast::<c_void>();
         // SAFETY: the handle is open and the name ends in NUL; `drop_look` frees the box once, when
-        // the connection is closed, and at once if this fails.
+        // the connection is closed, or immediately if this call fails.
         let code = unsafe {
             sys::sqlite3_set_clientdata(self.raw.as_ptr(), LOOK.as_ptr(), data, Some(drop_look))
         };

@@ -1,6 +1,6 @@
 //! SQL functions of ours, as SQLite calls them.
 //!
-//! A panic of one does not cross the C boundary: the function fails.
+//! A panic of a function does not cross the C boundary: the function fails.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,15 +13,15 @@ use rusqlite::{Connection, ffi as sys};
 use crate::Code;
 use crate::raw::{UTF8, bytes, start_and_length};
 
-/// What a pattern over its limit fails with: an extended code of ours, where SQLite has none.
+/// The error of a pattern over its limit: an extended code of ours, where SQLite has none.
 pub const PATTERN_TOO_LONG: Code = sys::SQLITE_TOOBIG | (1 << 8);
 
-/// Whether work inside of SQLite may go on.
+/// Whether work inside of SQLite may continue.
 pub type Look = Box<dyn Fn() -> bool + Send>;
 
 /// The name under which a connection keeps its [`Look`].
 pub(crate) const LOOK: &CStr = c"stockade-look";
-/// The name under which it keeps how many rows were changed before the call.
+/// The name under which a connection keeps the number of rows changed before the call.
 pub(crate) const COUNTED: &CStr = c"stockade-counted";
 
 pub(crate) unsafe extern "C" fn drop_look(data: *mut c_void) {
@@ -40,12 +40,12 @@ pub struct Function {
 }
 
 impl Function {
-    /// Registers it under SQLite's own rules for overriding: same name and arity.
+    /// Registers the function under SQLite's own rules for overriding: same name and arity.
     pub fn register(&'static self, connection: &Connection) -> Result<(), Code> {
         self.register_as(connection, sys::SQLITE_DETERMINISTIC)
     }
 
-    /// As `register`, of one that is not pure: SQLite asks it each time.
+    /// Registers a function that is not pure: SQLite calls it each time.
     pub fn register_volatile(&'static self, connection: &Connection) -> Result<(), Code> {
         self.register_as(connection, 0)
     }
@@ -71,7 +71,7 @@ impl Function {
     }
 }
 
-/// What a function answers.
+/// The result of a function.
 pub enum Answer<'a> {
     /// NULL.
     Null,
@@ -115,36 +115,36 @@ pub struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// How many there are.
+    /// How many arguments there are.
     pub fn count(&self) -> usize {
         self.values.len()
     }
 
-    /// The type of one.
+    /// The type of an argument.
     pub fn kind(&self, index: usize) -> Kind {
         // SAFETY: SQLite gives live values for the time of the call.
         kind(unsafe { sys::sqlite3_value_type(self.values[index]) })
     }
 
-    /// The type after text that looks like a number has become one.
+    /// The type of an argument after text that looks like a number is converted.
     pub fn numeric_kind(&self, index: usize) -> Kind {
         // SAFETY: as above.
         kind(unsafe { sys::sqlite3_value_numeric_type(self.values[index]) })
     }
 
-    /// One as an integer.
+    /// An argument as an integer.
     pub fn integer(&self, index: usize) -> i64 {
         // SAFETY: as above.
         unsafe { sys::sqlite3_value_int64(self.values[index]) }
     }
 
-    /// One as a real.
+    /// An argument as a real.
     pub fn real(&self, index: usize) -> f64 {
         // SAFETY: as above.
         unsafe { sys::sqlite3_value_double(self.values[index]) }
     }
 
-    /// As text, converted if it is a number; `None` for NULL.
+    /// An argument as text, converted if it is a number; `None` for NULL.
     pub fn text(&self, index: usize) -> Option<&'a [u8]> {
         // SAFETY: as above. The pointer stays valid for the call: asking again for the same
         // representation converts nothing.
@@ -165,7 +165,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// Whether the call may go on: to be asked now and then by what may take long.
+    /// Whether the call may continue: long-running functions ask now and then.
     pub fn may_go_on(&self) -> bool {
         // SAFETY: the context is live and has an open connection; what it keeps under this name
         // comes from `set_look` and lives until the connection is closed.

@@ -1,27 +1,28 @@
-//! Memory that many databases share, and what each of them holds of it.
+//! Memory that many databases share, and the share that each of them holds.
 //!
 //! ```text
 //!  Pool: max | used        Share of a: 3 MiB     Share of b: 0     Share of c: 128 MiB
 //!                            Grains of linear memory, of SQLite's heap, of scratch in memory
 //! ```
-//! The first grain of each use is taken from nobody: it belongs to what every actor costs, which
-//! whoever opens it takes in one piece. So small actors never touch the pool's counter.
+//! The first grain of each use is not taken from the pool: it belongs to the fixed cost of an
+//! actor, which is taken in one piece when the actor is opened. So small actors never touch the
+//! pool's counter.
 //!
 //! Invariants:
-//! - No more is held than the pool has, whoever takes at the same time.
+//! - No more is held than the pool has, even when many threads take at the same time.
 //! - A share gives back all that it holds when it is dropped; grains give back what they cover.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Told when little is left, on the thread that takes: it must not block.
+/// Called when little is left, on the thread that takes: the callback must not block.
 pub type OnScarce = Box<dyn Fn() + Send + Sync>;
 
-/// A bound over the memory of all who hold a [`Share`] of it.
+/// A bound over the memory of all holders of a [`Share`].
 pub struct Pool {
     bytes_max: u64,
-    /// From so many bytes on somebody is told.
+    /// Bytes held from which on `on_scarce` is called.
     scarce_from: u64,
     used: AtomicU64,
     closed: AtomicBool,
@@ -29,8 +30,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `bytes_max` bytes. `on_scarce` is called when more than seven eighths are held, and
-    /// at every refusal.
+    /// A pool of `bytes_max` bytes. `on_scarce` is called when more than seven eighths are held,
+    /// and at every refusal.
     #[must_use]
     pub fn new(bytes_max: u64, on_scarce: OnScarce) -> Arc<Self> {
         let scarce_from = bytes_max / 8 * 7;
@@ -38,7 +39,7 @@ impl Pool {
         Arc::new(Self { bytes_max, scarce_from, used, closed, on_scarce })
     }
 
-    /// One without a bound.
+    /// A pool without a bound.
     #[must_use]
     pub fn unbounded() -> Arc<Self> {
         Self::new(u64::MAX, Box::new(|| {}))
@@ -56,23 +57,23 @@ impl Pool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether more is held than should be for long.
+    /// Whether more is held than the pool should hold for long.
     #[must_use]
     pub fn is_scarce(&self) -> bool {
         self.is_closed() || self.used() > self.scarce_from
     }
 
-    /// Gives nothing more until told otherwise, whatever is left.
+    /// Opens or closes the pool: a closed pool gives no memory, whatever is left.
     pub fn set_closed(&self, closed: bool) {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Tells that room is wanted.
+    /// Reports that memory is wanted.
     pub fn ring(&self) {
         (self.on_scarce)();
     }
 
-    /// Whether nothing is given at the moment.
+    /// Whether the pool is closed at the moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -100,7 +101,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// What one database and its guest hold.
+/// The memory of one database and its guest.
 #[derive(Debug)]
 pub struct Share {
     pool: Arc<Pool>,
@@ -114,7 +115,7 @@ impl Share {
         Arc::new(Self { pool: Arc::clone(pool), held: AtomicU64::new(0) })
     }
 
-    /// Takes bytes, or none. Whether it did.
+    /// Takes bytes, all or none. Returns whether they were taken.
     #[must_use]
     pub fn take(&self, bytes: u64) -> bool {
         let taken = bytes == 0 || self.pool.take(bytes);
@@ -131,13 +132,13 @@ impl Share {
         self.pool.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that it holds.
+    /// Bytes that the share holds.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// What it is a share of.
+    /// The pool of this share.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
@@ -150,12 +151,12 @@ impl Drop for Share {
     }
 }
 
-/// One use of a share, taken in grains of a fixed size, so that most growth asks nobody.
+/// One use of a share, taken in grains of a fixed size, so that most growth touches no pool.
 #[derive(Debug)]
 pub struct Grains {
     share: Arc<Share>,
     grain: u64,
-    /// What the use may come to before more is taken: a multiple of the grain.
+    /// The size that the use may reach before more is taken: a multiple of the grain.
     covered: AtomicU64,
 }
 
@@ -166,7 +167,8 @@ impl Grains {
         Self { share: Arc::clone(share), grain, covered: AtomicU64::new(grain) }
     }
 
-    /// Makes sure that a use of `bytes` is covered. Whether it is; if not, nothing was taken.
+    /// Makes sure that a use of `bytes` is covered. Returns whether it is; if not, nothing was
+    /// taken.
     #[must_use]
     pub fn cover(&self, bytes: u64) -> bool {
         bytes <= self.covered.load(Ordering::Relaxed) || self.take(bytes)
@@ -190,7 +192,7 @@ impl Grains {
         }
     }
 
-    /// Gives back the grains beyond what is used.
+    /// Gives back the grains beyond the bytes in use.
     pub fn settle(&self, used: u64) {
         let needed = used.div_ceil(self.grain).max(1).saturating_mul(self.grain);
         let covered = self.covered.load(Ordering::Relaxed);

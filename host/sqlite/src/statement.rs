@@ -14,14 +14,14 @@ use crate::Code;
 use crate::database::Database;
 use crate::raw::{UTF8, bytes, start_and_length, text};
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A row is there.
     Row,
-    /// It has ended.
+    /// The statement has ended.
     Done,
-    /// It has failed.
+    /// The statement has failed.
     Failed(Code),
 }
 
@@ -37,7 +37,7 @@ pub enum Column<'a> {
     Text(&'a [u8]),
     /// A blob.
     Blob(&'a [u8]),
-    /// SQLite had no memory to convert it.
+    /// SQLite had no memory to convert the value.
     NoMemory,
 }
 
@@ -54,7 +54,7 @@ impl Statement {
         Self { raw, held: Vec::new(), database }
     }
 
-    /// Goes on to the next row, or to the end.
+    /// Steps to the next row, or to the end.
     pub fn step(&mut self) -> Step {
         // SAFETY: the statement is live.
         match unsafe { sys::sqlite3_step(self.raw.as_ptr()) } {
@@ -64,13 +64,13 @@ impl Statement {
         }
     }
 
-    /// Whether it has begun a run that has not ended.
+    /// Whether a run has begun and not ended.
     pub fn is_running(&self) -> bool {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_stmt_busy(self.raw.as_ptr()) != 0 }
     }
 
-    /// Ends the run. The code repeats what the last step failed with, or what ending it came to.
+    /// Ends the run. The code repeats the failure of the last step, or is the result of ending.
     pub fn reset(&mut self) -> Code {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_reset(self.raw.as_ptr()) }
@@ -87,7 +87,7 @@ impl Statement {
     }
 
     /// Takes bytes that [`Self::bind_held_text`] and [`Self::bind_held_blob`] may point into.
-    /// Clears all bindings that may point into others.
+    /// Clears all bindings into bytes held before.
     pub fn hold(&mut self, bytes: Vec<u8>) {
         if !self.held.is_empty() {
             self.clear_bindings();
@@ -95,7 +95,7 @@ impl Statement {
         self.held = bytes;
     }
 
-    /// The bytes that it holds.
+    /// The held bytes.
     pub fn held(&self) -> &[u8] {
         &self.held
     }
@@ -180,15 +180,15 @@ impl Statement {
         }
     }
 
-    /// How many parameters it has.
+    /// How many parameters the statement has.
     pub fn parameter_count(&self) -> c_int {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_bind_parameter_count(self.raw.as_ptr()) }
     }
 
-    /// With its prefix; `None` for a parameter without a name.
+    /// The name of a parameter with its prefix; `None` for a parameter without a name.
     pub fn parameter_name(&self, position: c_int) -> Option<String> {
-        // SAFETY: the statement is live; the text is copied at once.
+        // SAFETY: the statement is live; the text is copied immediately.
         unsafe { text(sys::sqlite3_bind_parameter_name(self.raw.as_ptr(), position)) }
     }
 
@@ -207,7 +207,7 @@ impl Statement {
 
     /// The name of a column.
     pub fn column_name(&self, index: c_int) -> String {
-        // SAFETY: the statement is live; the text is copied at once.
+        // SAFETY: the statement is live; the text is copied immediately.
         unsafe { text(sys::sqlite3_column_name(self.raw.as_ptr(), index)) }.unwrap_or_default()
     }
 
@@ -250,23 +250,23 @@ impl Statement {
         }
     }
 
-    /// Whether it writes nothing to the database file.
+    /// Whether the statement writes nothing to the database file.
     pub fn is_readonly(&self) -> bool {
         // SAFETY: the statement is live.
         unsafe { sys::sqlite3_stmt_readonly(self.raw.as_ptr()) != 0 }
     }
 
-    /// Steps of the virtual machine since this was asked last.
+    /// Steps of the virtual machine since the last call of this method.
     pub fn take_steps(&mut self) -> u64 {
         self.status(sys::SQLITE_STMTSTATUS_VM_STEP, true)
     }
 
-    /// Bytes of memory that it uses, about.
+    /// Bytes of memory that the statement uses, about.
     pub fn memory_bytes(&mut self) -> u64 {
         self.status(sys::SQLITE_STMTSTATUS_MEMUSED, false)
     }
 
-    /// How often SQLite has compiled it again.
+    /// How often SQLite has recompiled the statement.
     pub fn recompiled(&mut self) -> u64 {
         self.status(sys::SQLITE_STMTSTATUS_REPREPARE, false)
     }

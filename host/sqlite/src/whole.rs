@@ -1,9 +1,10 @@
 //! All parts of one connection, which move between threads together.
 //!
-//! - F3: SQLite, opened without its own mutexes or with them, is entered by one thread at a time, so
-//!   a database, its statements and its blobs are on one thread at a time.
-//! - Parts are made inside, of what is `Send`; who uses them brings and takes what is `Send`. So none
-//!   of them gets out, or in. (A thread-local variable would be a way: nobody puts one there.)
+//! - F3: SQLite, opened without its own mutexes or with them, is entered by one thread at a time,
+//!   so a database, its statements and its blobs are on one thread at a time.
+//! - Parts are made inside, from values that are `Send`; a closure that uses them brings and takes
+//!   only values that are `Send`. So no part gets out, or in. (A thread-local variable would be a
+//!   way: no code puts a part there.)
 
 /// The parts of one connection, moved between threads only as a whole.
 pub struct Whole<T>(T);

@@ -14,7 +14,7 @@ use stockade_sqlite::vfs::{
 };
 use stockade_sqlite::{Code, Column, Database, Step, Whole};
 
-/// Files in memory; the next operation panics if it is told to.
+/// Files in memory; the next operation panics if the test has armed that.
 struct Memory;
 
 static PANICS: Mutex<Option<Operation>> = Mutex::new(None);

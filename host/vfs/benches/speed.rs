@@ -109,7 +109,7 @@ fn inserts(connection: &Connection) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Microseconds of one run: the tenth part of 1,000 is faster. Others who share the machine make the
+/// Microseconds of one run: the tenth part of 1,000 is faster. Other load on the machine makes the
 /// rest slower.
 fn tenth_of_1000(mut run: impl FnMut()) -> f64 {
     let mut took: Vec<_> = (0..1_000)

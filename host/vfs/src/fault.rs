@@ -55,7 +55,7 @@ pub enum Fault {
 
 impl From<ReadError> for Fault {
     /// `PastEnd` does not come here: the callers ask only within the page count, and the session
-    /// is told of the same count. Should it come all the same, the two disagree.
+    /// has the same count. If it comes all the same, the two disagree.
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Dead(cause) => Self::Dead(cause),

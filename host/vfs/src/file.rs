@@ -9,7 +9,7 @@ use crate::fault::Fault;
 
 /// A file as SQLite sees it. One thread at a time calls it: the one that runs the connection.
 pub(crate) trait OsFile: Sized {
-    /// What it belongs to; `None` while it is nobody's.
+    /// The database that the file belongs to; `None` while there is none.
     fn context(&self) -> Option<&Context>;
     /// Fills `out` from `offset`; what lies past the end is zeros and `ShortRead`.
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<(), FileError>;
@@ -30,7 +30,7 @@ pub(crate) trait OsFile: Sized {
 /// Why a file operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileError {
-    /// Read past the end. Not a failure: SQLite wants zeros and the news.
+    /// Read past the end. Not a failure: SQLite wants zeros and this report.
     ShortRead,
     /// A size or an offset that no file of ours can have.
     OutOfRange,

@@ -32,14 +32,14 @@ enum Life {
     Closed(Reason),
 }
 
-/// One database, from before it is opened until after it is closed. Shared by all who may end it.
+/// One database, from before it is opened until after it is closed. Shared by all that may end it.
 pub struct Handle {
     context: Arc<Context>,
     life: Mutex<Life>,
 }
 
 impl Handle {
-    /// The handle of a database that is about to be opened: whoever holds it can close it first.
+    /// The handle of a database that is about to be opened: any holder can close it first.
     #[must_use]
     pub fn new(session: Session, options: &VfsOptions) -> Arc<Self> {
         Arc::new(Self {
@@ -54,7 +54,8 @@ impl Handle {
         &self.context.session
     }
 
-    /// The first fault below SQLite since the last call, or death if the session died since.
+    /// The first fault below SQLite since the last call, or the cause of death if the session died
+    /// since.
     ///
     /// Called before a statement to forget what an earlier one left (one atomic operation if there
     /// is nothing), and after it failed to learn the cause. A statement may succeed and leave a
@@ -103,8 +104,8 @@ impl Handle {
     }
 
     /// Closes the session and ends the statement that runs. Idempotent, from any thread, before,
-    /// during and after `open`; the first reason stays. SQLite's memory is freed when the
-    /// connection is dropped by who owns it.
+    /// during and after `open`; the first reason stays. SQLite's memory is freed when the owner of
+    /// the connection drops it.
     pub fn close(&self, reason: Reason) {
         self.context.session.close(reason);
         let mut life = self.life.lock();
@@ -116,7 +117,7 @@ impl Handle {
         }
     }
 
-    /// Whether it may be opened.
+    /// Whether the database may be opened.
     pub(crate) fn may_open(&self) -> Result<(), HandleError> {
         match &*self.life.lock() {
             Life::NotOpen => Ok(()),
@@ -125,7 +126,7 @@ impl Handle {
         }
     }
 
-    /// `NotOpen -> Open`, unless it was closed meanwhile.
+    /// `NotOpen -> Open`, unless the handle was closed in the meantime.
     pub(crate) fn opened(&self, statement: InterruptHandle) -> Result<(), HandleError> {
         let mut life = self.life.lock();
         match *life {
@@ -156,7 +157,7 @@ mod tests {
         rusqlite::Connection::open_in_memory().unwrap().get_interrupt_handle()
     }
 
-    /// Closed after the last page was read for opening: nobody is given the connection.
+    /// Closed after the last page was read for opening: the caller gets no connection.
     #[test]
     fn what_was_closed_while_it_opened_is_not_open() {
         let test = TestContext::new(DepotLimits::default(), |_| ());

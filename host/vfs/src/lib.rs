@@ -1,7 +1,7 @@
 //! SQLite's file interface over a fenced depot session: one transaction, one depot commit.
 //!
 //! ```text
-//!  open       a connection with its settings, also before it is anybody's (seat: its file then);
+//!  open       a connection with its settings, also before it has a database (seat: its file);
 //!             handle: close, interrupt, typed causes
 //!  pragma     settings that may not change
 //!  vfs        what SQLite asks: translated, nothing is decided
@@ -13,8 +13,10 @@
 //!  stockade_depot::Session
 //! ```
 //!
-//! SQLite's side of it, heap and memory are in `stockade-sqlite`. Nothing here knows wasm. The dead flag is read at every file operation, but SQLite serves
-//! cached pages without one: who steps statements asks [`stockade_depot::Session::is_dead`] first.
+//! SQLite's side of the file interface, the heap and the memory pool are in `stockade-sqlite`.
+//! Nothing here knows wasm. The dead flag is read at every file operation, but SQLite serves cached
+//! pages without one: a caller that steps statements asks [`stockade_depot::Session::is_dead`]
+//! first.
 
 #![forbid(unsafe_code)]
 

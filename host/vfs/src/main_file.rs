@@ -180,8 +180,8 @@ impl MainFile {
         Ok(())
     }
 
-    /// From here on the transaction is on disk. It waits until the one before, if that was as large,
-    /// has left its file.
+    /// From here on the transaction is on disk. It waits until the one before, if that was as
+    /// large, has left its file.
     fn start_spill(&mut self) -> Result<(), FileError> {
         let context = Arc::clone(&self.context);
         let started = match (context.session.room_for_large(), self.transaction()) {
@@ -318,8 +318,8 @@ impl OsFile for MainFile {
             self.state = State::Refused;
             return Err(self.context.kill("a commit without its sync").into());
         };
-        // A session that is dead already drops it: SQLite should not report success, though nobody
-        // would hear it. If it dies from here on, the verdict tells.
+        // A session that is dead already drops the commit: SQLite should not report success, though
+        // no caller would get the report. If the session dies from here on, the verdict tells.
         let alive = self.context.alive();
         if !transaction.changes_nothing(self.base) {
             let count = transaction.count;

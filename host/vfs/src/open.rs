@@ -27,8 +27,8 @@ pub enum OpenError {
     Sqlite(rusqlite::Error),
 }
 
-/// An open database: SQLite's connection and what belongs to it. Has one owner; the [`Handle`] is
-/// for everyone else.
+/// An open database: SQLite's connection and what belongs to it. Has one owner; all other threads
+/// use the [`Handle`].
 ///
 /// Statements made with SQLite's C interface must be finalized before this is dropped.
 pub struct OpenDatabase {
@@ -44,8 +44,8 @@ pub struct SeatGuard {
     _handle: Arc<Handle>,
 }
 
-/// Opens the database of `session`. See [`open_with`] if somebody else must be able to close it
-/// before it is open.
+/// Opens the database of `session`. See [`open_with`] if another thread must be able to close the
+/// database before it is open.
 ///
 /// # Errors
 /// The session is dead or cannot be read, or its first page is not SQLite's.
@@ -56,14 +56,14 @@ pub fn open(session: Session, options: &VfsOptions) -> Result<OpenDatabase, Open
 /// Opens the database of a handle, once.
 ///
 /// # Errors
-/// As [`open`]; `Handle(Closed)` if it was closed before or meanwhile.
+/// As [`open`]; `Handle(Closed)` if it was closed before or in the meantime.
 pub fn open_with(handle: &Arc<Handle>) -> Result<OpenDatabase, OpenError> {
     handle.may_open()?;
     Spare::new().map_err(OpenError::Sqlite)?.settle(handle)
 }
 
-/// A connection of SQLite that is nobody's yet: what opening takes and does not depend on whose it
-/// will be is done. It serves one database, once.
+/// A SQLite connection without a database: the part of opening that does not depend on the database
+/// is done. The connection serves one database, once.
 pub struct Spare {
     // In this order, as in `OpenDatabase`.
     connection: Connection,
@@ -94,7 +94,7 @@ impl Spare {
         &self.connection
     }
 
-    /// Gives it the database of a handle, which opens once.
+    /// Gives the connection the database of a handle, which opens once.
     ///
     /// # Errors
     /// As [`open_with`].
@@ -105,7 +105,7 @@ impl Spare {
         if !self.lease.lend(context) {
             return Err(HandleError::Open.into());
         }
-        // SQLite reads lazily: these read the schema, so that whoever opens learns what is wrong.
+        // SQLite reads lazily: these read the schema, so that the caller learns what is wrong.
         let script = context.settings.script();
         let settled = self.lease.id().within(|| self.connection.execute_batch(&script));
         settled.map_err(|error| match handle.take_fault() {
@@ -147,7 +147,7 @@ impl OpenDatabase {
         (self.connection, SeatGuard { _lease: self.lease, _handle: self.handle })
     }
 
-    /// What others may hold.
+    /// The handle, which other threads may hold.
     #[must_use]
     pub fn handle(&self) -> &Arc<Handle> {
         &self.handle

@@ -19,8 +19,8 @@ pub struct VfsOptions {
     pub scratch_memory_bytes_max: u64,
     /// What that memory is taken from as well; a file that gets none moves to disk.
     pub memory: Option<Arc<Share>>,
-    /// Pages that SQLite caches. What a transaction changes beyond them is handed to us early and
-    /// counts against `commit_bytes_max` at once.
+    /// Pages that SQLite caches. Pages changed beyond them are handed to us early and count against
+    /// `commit_bytes_max` immediately.
     pub cache_pages: u32,
 }
 

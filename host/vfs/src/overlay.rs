@@ -39,7 +39,7 @@ pub(crate) enum Finished {
 }
 
 impl Overlay {
-    /// The last version written of a page.
+    /// The last version of a page that was written.
     pub(crate) fn get(&self, pgno: Pgno) -> io::Result<Option<PageBytes>> {
         match self.place(pgno).map(|place| &self.pages[place].1) {
             None => Ok(None),
@@ -69,7 +69,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// A page of zeros that nobody wrote: it costs no memory.
+    /// A page of zeros that was never written: it costs no memory.
     pub(crate) fn put_zeros(&mut self, pgno: Pgno) {
         if self.place(pgno).is_none() {
             self.push(pgno, Stored::Memory(PageBytes::from_static(&ZERO_PAGE)));

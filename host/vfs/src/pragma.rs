@@ -6,7 +6,7 @@
 
 use crate::options::VfsOptions;
 
-/// What a database is opened with, and stays with.
+/// The settings that a database is opened with and keeps.
 pub(crate) struct Settings {
     cache_pages: String,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Settings {
 /// A pragma, and the ways to write its value.
 type Fixed = (&'static str, &'static [&'static str]);
 
-/// What a connection gets before it has a database: SQLite reads none for these.
+/// The settings of a connection before it has a database: SQLite reads no database for these.
 const BEFORE: [Fixed; 7] = [
     ("page_size", &["4096"]),
     ("locking_mode", &["exclusive"]),
@@ -27,7 +27,7 @@ const BEFORE: [Fixed; 7] = [
     ("threads", &["0"]),
 ];
 
-/// What it gets with its database: SQLite reads the schema for these. None of them writes.
+/// The settings of a connection with its database: SQLite reads the schema for these. None writes.
 const WITH_DATABASE: [Fixed; 2] = [
     // Not MEMORY: see `main_file.rs`.
     ("journal_mode", &["persist"]),

@@ -100,7 +100,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.seat.file_is_open() {
-            // Somebody still holds a statement, so SQLite did not close. It may come back at any
+            // A statement is still held, so SQLite did not close. SQLite may use the file at any
             // time: the seat stays.
             tracing::error!(connection = self.name(), "connection was not closed");
             return;

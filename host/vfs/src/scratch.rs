@@ -18,8 +18,8 @@ use crate::file::{FileError, OsFile};
 use crate::options::VfsOptions;
 use stockade_sqlite::memory::Grains;
 
-/// What the scratch of a database takes of its memory's share at a time. 64 KiB: twice what an emptied
-/// file keeps.
+/// What the scratch of a database takes of its memory's share at a time. 64 KiB: twice what an
+/// emptied file keeps.
 const GRAIN_BYTES: u64 = 64 << 10;
 /// Memory that an emptied file keeps for its next contents: the journal of a small transaction.
 const KEPT_BYTES_MAX: usize = 32 << 10;
@@ -56,8 +56,8 @@ impl Budget {
         self.in_memory.load(Ordering::Relaxed)
     }
 
-    /// Only SQLite's thread charges; a large transaction that became durable is refunded by
-    /// another one, meanwhile.
+    /// Only SQLite's thread charges; in the meantime another thread may refund a large transaction
+    /// that became durable.
     pub(crate) fn charge(&self, bytes: u64) -> Result<(), Fault> {
         let used = self.used().saturating_add(bytes);
         if used > self.bytes_max {

@@ -1,4 +1,4 @@
-//! What a connection stands on: its main file is opened before it has a database, and gets one.
+//! The seat of a connection: its main file is opened before the connection has a database.
 //!
 //! The file is the same to SQLite before and after, its methods included: what stands behind it is
 //! ours, and changes as the contents of a file change that another process writes.
@@ -24,7 +24,7 @@ pub(crate) struct Seat {
     was_opened: AtomicBool,
     /// And has not closed it.
     is_open: AtomicBool,
-    /// Whose database it is; nobody's at first.
+    /// The database of the connection; unset at first.
     tenant: OnceLock<Arc<Context>>,
     /// The database, until the main file is used next.
     waiting: Mutex<Option<MainFile>>,
@@ -62,7 +62,7 @@ impl Seat {
 
 /// The main file of a connection, as SQLite has it open.
 pub(crate) struct SeatFile {
-    /// `None`: nobody's.
+    /// `None`: the connection has no database yet.
     main: Option<MainFile>,
     seat: Arc<Seat>,
 }

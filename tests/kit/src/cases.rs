@@ -1,14 +1,14 @@
 //! Runs the cases of a fuzz test, and says how to repeat one that fails. The generators know the
 //! formats; they are not guided by coverage.
 //!
-//! `SEED=n` repeats a case, `FUZZ_SECONDS=n` goes on for so long (`make fuzz`). Without it a fixed
-//! number of cases runs.
+//! `SEED=n` repeats a case, `FUZZ_SECONDS=n` runs cases for so long (`make fuzz`). Without it a
+//! fixed number of cases runs.
 
 use std::time::{Duration, Instant};
 
 use crate::random::Random;
 
-/// Longest that one case may take: a machine may be busy, a hang is for ever.
+/// Longest that one case may take: a machine may be busy, but a hang has no end.
 const CASE_MAX: Duration = Duration::from_secs(60);
 
 /// Runs cases, each from a seed of its own. `command` and `name` run the test again.

@@ -75,7 +75,7 @@ pub struct Owner {
     pub actor: ActorId,
     /// The generation's fence.
     pub fence: Fence,
-    /// The newest commit that was told to be applied.
+    /// The newest commit that was reported as applied.
     pub txid: Txid,
     /// Pages of the database as of that commit.
     pub page_count: PageCount,

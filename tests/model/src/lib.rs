@@ -11,7 +11,8 @@
 //! | [`history`] | D6, D10, D11 | readers' caches, verdicts |
 //!
 //! Read each in the order `mod.rs` (the state), `store.rs` where there is one (what an atomic step
-//! does), `actions.rs` (who does what, each with its rule), `properties.rs` (what must hold).
+//! does), `actions.rs` (the actions of each party, with their rules), `properties.rs` (the
+//! invariants).
 //!
 //! Every check that the product relies on can be switched off: a [`Variant`] is the machine without
 //! one of them. `tests/check` asserts that the whole machine has no counterexample and that every

@@ -3,7 +3,7 @@
 /// The protocol without one of its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Variant {
-    /// D1: pages are given to whoever asks.
+    /// D1: pages are given to any session that asks.
     ReadFence,
     /// D1: a read compares the txid as well, as if it were part of the ownership.
     ReadBound,
@@ -17,7 +17,7 @@ pub enum Variant {
     PreloadApart,
     /// D12: the store confirms every fence.
     ConfirmFence,
-    /// D7: chunks of a stage are written for whoever sends them.
+    /// D7: chunks of a stage are written for any session that sends them.
     StageFence,
     /// D7: staged rows carry no stage id; the coming txid alone makes them visible.
     StageId,

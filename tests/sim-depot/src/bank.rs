@@ -1,6 +1,6 @@
 //! What the actors of the simulation do to their databases: transfers, and work that makes a
 //! database grow, shrink and leave pages out. Each transaction writes its number into a ledger, so
-//! that whoever reads the ledger knows the whole history.
+//! the ledger holds the whole history.
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -26,9 +26,9 @@ pub enum Work {
     Setup,
     /// Money from one account to another.
     Transfer {
-        /// Who pays.
+        /// The account that pays.
         from: i64,
-        /// Who is paid.
+        /// The account that is paid.
         to: i64,
         /// How much.
         amount: i64,

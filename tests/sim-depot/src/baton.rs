@@ -1,13 +1,15 @@
 //! SQLite waits for pages inside its C frames, where nothing can suspend. So its work runs on a
-//! thread of its own, in lock step: whoever polls hands the baton over and waits until it is back.
+//! thread of its own, in lock step: the task that polls hands the baton over and waits until the
+//! baton is back.
 //!
 //! ```text
 //! simulation  ── poll ──> waits ............ Pending ── other tasks ── poll ──> waits ...... Ready
 //!                  │ baton               ▲                              │              ▲
 //! thread           └─> SQLite ── page miss: park                        └─> page ── done
 //! ```
-//! Exactly one of the two runs at any time, so a run stays the same for the same seed. A future that
-//! is dropped half way (its node crashed) lets its thread run out: waits end at once, unanswered.
+//! Exactly one of the two runs at any time, so a run stays the same for the same seed. A future
+//! that is dropped half way (its node crashed) lets its thread run out: waits end immediately,
+//! unanswered.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -42,14 +44,14 @@ thread_local! {
 impl Turn {
     fn pass(&self, baton: Baton) {
         let mut held = self.baton.lock();
-        // Nobody takes it any more: who gives it back goes on to its end.
+        // No task takes a dropped baton: the thread that gives it back runs to its end.
         if !matches!((&*held, &baton), (Baton::Dropped, Baton::Simulation)) {
             *held = baton;
         }
         self.moved.notify_all();
     }
 
-    /// The thread waits for its turn. `None`: nobody will come again.
+    /// The thread waits for its turn. `None`: no turn will come.
     fn wait_for_turn(&self) -> Option<Waker> {
         let mut baton = self.baton.lock();
         loop {
@@ -80,7 +82,7 @@ pub struct OnThread<T> {
     thread: Option<JoinHandle<T>>,
 }
 
-/// Runs `work` in lock step with whoever polls the answer, with `off` switched off in it.
+/// Runs `work` in lock step with the task that polls the answer; `off` is switched off in `work`.
 pub fn on_thread<T: Send + 'static>(
     off: Option<Variant>,
     work: impl FnOnce() -> T + Send + 'static,

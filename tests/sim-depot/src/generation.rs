@@ -97,7 +97,7 @@ impl Place {
     }
 
     /// Begins the heir that a seal of this node has appointed, creates the actor, or takes it over
-    /// from whoever has it.
+    /// from its owner.
     async fn win(&self) -> Option<Won> {
         let gone = self.judge.gone();
         let heir = self.heirs.lock().remove(&self.actor);
@@ -135,7 +135,7 @@ impl Place {
         match self.depot.inherit(heir).await {
             Ok(opened) => {
                 self.say(&format!("inherits {} generation {}", self.actor, fence.generation));
-                // Told now, later, or never.
+                // The store gets the claim now, later, or never.
                 if self.dice.percent(30) {
                     let _ = self.depot.store().claim(self.depot.node(), &[fence]).await;
                 }
@@ -232,8 +232,8 @@ impl Awake {
         self.place.judge.begin(&self.life, self.session.fence())
     }
 
-    /// The first call reads everything: what has won the fence confirms it. Only what passes the gate
-    /// counts.
+    /// The first call reads everything: what has won the fence confirms it. Only what passes the
+    /// gate counts.
     async fn first_look(
         &mut self,
         replaces: Option<Generation>,
@@ -297,7 +297,7 @@ impl Awake {
         });
     }
 
-    /// One transaction in a call. `heard`: somebody waits for the answer.
+    /// One transaction in a call. `heard`: a caller waits for the answer.
     async fn write(&mut self, op: Op, heard: bool) {
         let (began, gate) = (self.began(), Gate::enter(&self.session));
         self.place.judge.tries(&op);

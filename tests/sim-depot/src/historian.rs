@@ -1,4 +1,5 @@
-//! Who looks at the past while it is trimmed: gives up old history, pins and exports old states.
+//! The historian uses the past while it is trimmed: gives up old history, pins and exports old
+//! states.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Historian {
 
     /// Exports a state of the past, sometimes one that it has pinned.
     pub async fn export(self) {
-        // Before, while, or after somebody trims.
+        // Before, while, or after another task trims.
         tokio::time::sleep(Duration::from_millis(self.dice.below(150))).await;
         let Ok(Some(state)) = self.store.actor(&self.actor).await else { return };
         if state.head.origin == Origin::Importing {
@@ -69,14 +70,14 @@ impl Historian {
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
             Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
             Err(ExportError::Store(StoreError::DatabaseMissing(_))) if self.judge.may_end(db) => {}
-            // The head has moved backward in nobody's eyes: a state that was never there.
+            // No observer has seen the head move backward: a state that was never there.
             Err(ExportError::NoCommit { .. }) if !pinned => {}
             Err(error) => self.broken(at, &format!("{error}")),
         }
         self.unpin(db, at, &name, pinned).await;
     }
 
-    /// A long export goes on: what it reads later is what it would have read before, or gone.
+    /// A long export continues: later reads return the same pages as before, or "gone".
     async fn read_again(&self, db: DbId, at: Txid, bytes: &[u8], pinned: bool) {
         tokio::time::sleep(Duration::from_millis(self.dice.below(800))).await;
         match self.store.read_at(db, at, Pgno(1), 256).await {

@@ -1,20 +1,21 @@
-//! What must hold, from what clients hear: the promise of `docs/protocol.md`, with plain SQLite as
-//! the oracle of every state.
+//! Invariants over the answers that clients get: the promise of `docs/protocol.md`, with plain
+//! SQLite as the oracle of every state.
 //!
 //! - J1: what was acknowledged is in every later answer, in the same place of the history.
-//! - J2: what was told as not committed is never in any answer.
-//! - J3: an answer shows everything that had been heard before its call began.
+//! - J2: what was reported as not committed is never in any answer.
+//! - J3: an answer shows everything that clients had learned before its call began.
 //! - J4: a call that began when a newer generation was open is never answered.
-//! - J5: each state that is heard is the one that plain SQLite has after the same transactions.
+//! - J5: each state that a client gets is the one that plain SQLite has after the same
+//!   transactions.
 //! - J6: a generation is opened once, and replaces only what its opener had judged.
 //! - J7: a snapshot handed over as current is of the data as they are; one that was sealed is.
 //! - J8: a generation that was sealed in order has kept all it accepted, `stop` hook included.
-//! - J9: a state of the past is whole or told to be gone; what is pinned is whole.
-//! - J10: an actor gets another database only where somebody destroyed the one it had; from the
-//!   answer to that on nothing of it is served or opened, and no row of it is left.
+//! - J9: a state of the past is whole or reported as gone; what is pinned is whole.
+//! - J10: an actor gets another database only after a caller destroyed the one it had; from the
+//!   answer to that on nothing of the old database is served or opened, and no row of it is left.
 //! - J11: an imported database is all of what was imported, or not there.
 //!
-//! What is asked about is a *life*: an actor with one database. Its answers never show another's.
+//! The unit of judgement is a *life*: an actor with one database. Its answers never show another's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -42,9 +43,9 @@ pub struct Judge {
 struct Ends {
     /// The database that each actor was seen with last.
     now: BTreeMap<ActorId, DbId>,
-    /// Somebody has tried to destroy these.
+    /// A caller has tried to destroy these.
     tried: BTreeSet<DbId>,
-    /// Somebody was told that these are gone.
+    /// A caller got the answer that these are gone.
     gone: BTreeSet<DbId>,
 }
 
@@ -57,7 +58,7 @@ struct Truth {
     committed: Vec<i64>,
     refused: HashMap<i64, Verdict>,
     opened: BTreeMap<Generation, String>,
-    /// What the last heard seal handed over, and of which generation.
+    /// What the last acknowledged seal handed over, and of which generation.
     sealed: Option<(Generation, Vec<u8>)>,
 }
 
@@ -101,13 +102,13 @@ impl Judge {
         format!("{actor} {db}")
     }
 
-    /// An actor was found with a database by somebody who began to look when `gone` were gone.
+    /// A caller that began to look when `gone` were gone has found an actor with a database.
     pub fn found(&self, actor: &ActorId, db: DbId, gone: &[DbId]) {
         let mut ends = self.ends.lock();
         if gone.contains(&db) {
             self.journal.broken(&format!("{actor} is back with the destroyed {db}"));
         }
-        // Who looked for long may have found one that has ended meanwhile.
+        // A long look may have found a database that has ended in the meantime.
         if ends.tried.contains(&db) {
             return;
         }
@@ -117,17 +118,17 @@ impl Judge {
         }
     }
 
-    /// Somebody begins to destroy a database.
+    /// A caller begins to destroy a database.
     pub fn destroys(&self, db: DbId) {
         self.ends.lock().tried.insert(db);
     }
 
-    /// Whether somebody has tried to destroy a database.
+    /// Whether a caller has tried to destroy a database.
     pub fn may_end(&self, db: DbId) -> bool {
         self.ends.lock().tried.contains(&db)
     }
 
-    /// Somebody was told that a database is gone.
+    /// A caller got the answer that a database is gone.
     pub fn destroyed(&self, db: DbId) {
         self.ends.lock().gone.insert(db);
     }
@@ -192,7 +193,7 @@ impl Judge {
         self.ops.lock().insert(op.number, op.clone());
     }
 
-    /// Adds what was heard to what is known.
+    /// Adds what a client got to the known truth.
     fn learn(&self, truth: &mut Truth, ledger: &[i64]) -> Result<(), String> {
         if let Some(whole) =
             ledger.first().and_then(|first| self.imports.lock().get(first).cloned())
@@ -203,7 +204,7 @@ impl Judge {
         truth.learn(ledger, &self.ops.lock())
     }
 
-    /// An answer with the whole state was heard.
+    /// A client got an answer with the whole state.
     pub fn heard_state(&self, actor: &str, began: Began, state: &State) {
         self.with(actor, |truth| {
             began.may_be_heard()?;
@@ -230,12 +231,12 @@ impl Judge {
         });
     }
 
-    /// A caller was told that its transaction is committed, though its generation has ended.
+    /// A caller got the verdict "committed", though its generation has ended.
     pub fn told_committed(&self, actor: &str, ledger: &[i64]) {
         self.with(actor, |truth| self.learn(truth, ledger));
     }
 
-    /// A caller was told that its transaction is not committed, or that nobody knows.
+    /// A caller got the verdict "not committed", or "unknown".
     pub fn told_lost(&self, actor: &str, op: &Op, verdict: Verdict) {
         self.with(actor, |truth| {
             truth.refused.insert(op.number, verdict);
@@ -246,7 +247,7 @@ impl Judge {
         });
     }
 
-    /// A seal was heard: everything accepted is kept, and `state` was handed over, or nothing.
+    /// A seal was acknowledged: everything accepted is kept; `state` was handed over, or nothing.
     pub fn heard_seal(
         &self,
         actor: &str,
@@ -264,7 +265,8 @@ impl Judge {
         });
     }
 
-    /// What a new generation was handed over, seen beside its first heard state.
+    /// The state that a new generation was handed, seen beside the first state that a client got of
+    /// it.
     pub fn handed_over(
         &self,
         actor: &str,
@@ -345,7 +347,7 @@ impl Truth {
         Err(format!("version {version} is {ours:016x}, in plain SQLite it is {plain:016x}"))
     }
 
-    /// These transactions were heard to be committed.
+    /// A client has learned that these transactions are committed.
     fn learn(&mut self, ledger: &[i64], ops: &HashMap<i64, Op>) -> Result<(), String> {
         for (at, number) in ledger.iter().enumerate() {
             if let Some(known) = self.committed.get(at) {

@@ -4,7 +4,7 @@
 //! ```text
 //!  world       nodes, and a scheduler that starts, steals, cuts off, crashes and shuts down
 //!  generation  one life of an actor: calls behind the real gate, real SQLite over the real VFS
-//!  historian   trims, pins and exports the past meanwhile
+//!  historian   trims, pins and exports the past at the same time
 //!  reaper      destroys actors, and imports them
 //!  network     delays, reordering, doubles, losses, deaths: between depots and the real store
 //!  judge       what must hold, with plain SQLite as oracle

@@ -93,7 +93,8 @@ pub struct Life {
     pub name: String,
     dead: AtomicBool,
     cut_off: AtomicBool,
-    /// Counts down at everything that the node sends, has applied, or hears; it dies at zero.
+    /// Counts down at everything that the node sends, has applied, or receives; the node dies at
+    /// zero.
     dies_in: AtomicU64,
     death: Notify,
 }
@@ -163,7 +164,7 @@ struct Fate {
     request_ms: u64,
     again_ms: Option<u64>,
     answer_ms: Option<u64>,
-    /// When the caller learns that it will not hear anything.
+    /// When the caller learns that no answer will come.
     unknown_ms: Option<u64>,
 }
 
@@ -222,7 +223,7 @@ impl Link {
         Arc::new(Self { network: Arc::clone(network), life: Arc::clone(life) })
     }
 
-    /// Sends a step, and waits for what is heard of it.
+    /// Sends a step, and waits for its answer.
     async fn send<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
         self.event().await;
         let network = &self.network;
@@ -320,7 +321,8 @@ impl Layer for Link {
     async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
         let (network, asked) = (&self.network, call.about.asked);
         match asked {
-            // Who has pinned something takes its pin back, or the run would end with all of them.
+            // A task that has pinned a state takes its pin back, or the run would end with all of
+            // them.
             Asked::Unpin => return call.apply(&network.store).await,
             // Sessions leave it to their successors then: what was staged in vain stays for long.
             Asked::CollectStages

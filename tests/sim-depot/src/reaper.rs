@@ -1,4 +1,4 @@
-//! Who ends the life of an actor, or begins one from a file.
+//! The reaper ends the life of an actor, or begins one from a file.
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,7 +35,7 @@ impl Reaper {
         self.network.journal.say(&format!("{} {what}", self.node));
     }
 
-    /// Destroys whatever the actor has now. When it hears that it is gone, not a row is left.
+    /// Destroys the actor's present database. After the answer "gone" not a row is left.
     pub async fn destroy(self) {
         let Ok(Some(state)) = self.depot.store().actor(&self.actor).await else { return };
         let (judge, db) = (&self.network.judge, state.head.fence.db);

@@ -1,5 +1,6 @@
 //! A run: nodes over one store, and a scheduler that lets them start generations, steal actors from
-//! each other, lose their network, crash, and shut down, all from one seed and under a paused clock.
+//! each other, lose their network, crash, and shut down, all from one seed and under a paused
+//! clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ impl Node {
         Self { number, starts, life, depot, shutdown, heirs: Arc::default(), tasks }
     }
 
-    /// Ends as a killed process does: nothing it does is heard or sent any more.
+    /// Ends as a killed process does: nothing of the node reaches a client or the store any more.
     async fn crash(&mut self) {
         self.life.die();
         self.tasks.shutdown().await;
@@ -167,7 +168,7 @@ impl World {
         usize::try_from(self.dice.below(u64::try_from(of).unwrap())).unwrap()
     }
 
-    /// A node starts a generation of some actor, whoever has it now.
+    /// A node starts a generation of some actor, whichever node has the actor now.
     fn begin(&mut self, at: usize, actor: usize) {
         let node = &mut self.nodes[at];
         let place = Place {

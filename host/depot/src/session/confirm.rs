@@ -1,4 +1,4 @@
-//! Whether a session may still be heard: one request to the rounds of `crate::confirm`.
+//! Confirms that a session still owns its database: one request to the rounds of `crate::confirm`.
 //!
 //! Rule of `docs/protocol.md`: D12.
 

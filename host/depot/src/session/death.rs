@@ -1,4 +1,4 @@
-//! A session's end: the first cause, for ever, and one flag that tells of it with one load.
+//! The first cause of a session's end, which never changes, and an atomic flag for the fast path.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::cause::Cause;
 #[derive(Debug, Default)]
 pub(crate) struct Death {
     cause: OnceLock<(Cause, Instant)>,
-    /// Set after `cause`: who sees the flag finds the cause.
+    /// Set after `cause`: a thread that sees the flag finds the cause.
     dead: AtomicBool,
     /// A cause after which nothing more is sent. It may come after a first cause that is not fatal
     /// (closed, and then fenced while draining), which stays the first cause nevertheless.
@@ -39,8 +39,8 @@ impl Death {
     }
 
     /// Records a cause. Returns what is to be logged: the first cause, and the first fatal one that
-    /// follows a close, each once however many find it at the same time. What a sealed session
-    /// hears of its successor is no news.
+    /// follows a close, each once however many threads find it at the same time. A sealed session's
+    /// loss to its successor is no news.
     pub(crate) fn set(&self, cause: Cause) -> Option<Cause> {
         let first = self.cause.set((cause.clone(), Instant::now())).is_ok();
         let news = if cause.is_fatal() { !self.fatal.swap(true, Ordering::AcqRel) } else { first };

@@ -10,7 +10,8 @@
 //! - L2: `collected`, laid over `in_flight`, laid over the store as of `durable_txid`, has every
 //!   page from 1 to `page_count`: growth brings its missing pages as zeros (no holes).
 //! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what
-//!   lies above `collected_to` was dropped, because the session was dead, and never becomes durable.
+//!   lies above `collected_to` was dropped, because the session was dead, and never becomes
+//!   durable.
 //!
 //! Rule of `docs/protocol.md`: D8.
 
@@ -113,7 +114,7 @@ struct Collected {
     to: u64,
 }
 
-/// What is to be sent next. Its hashes are left for whoever sends it: they cost time and need no
+/// What is to be sent next. Its hashes are left for the sending thread: they cost time and need no
 /// lock. `chain` is the chain before it.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -144,7 +145,7 @@ pub(crate) struct Pipeline {
     in_flight: Option<Layer>,
     /// The last durable commit.
     pub(crate) durable_txid: Txid,
-    /// Hash over the history up to it: what the store's chain must go on from.
+    /// Hash over the history up to it: the value from which the store's chain must continue.
     chain: [u8; 32],
     accepted: u64,
     collected_to: u64,
@@ -221,8 +222,8 @@ impl Pipeline {
         newest_first.chain(&self.in_flight).find_map(|layer| layer.find(pgno))
     }
 
-    /// Counts a transaction that came too late. It has a mark, so that whoever waits for it learns
-    /// that it is lost.
+    /// Counts a transaction that came too late. It has a mark, so that a caller that waits for it
+    /// learns that it is lost.
     pub(crate) fn refuse(&mut self) {
         self.accepted += 1;
     }

@@ -20,7 +20,8 @@ use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::{Collected, CommitStep, Durable};
 use crate::tally::change;
 
-/// Pages that a publish sends at once: hashing and packing takes the guest's time, about 10 us each.
+/// Pages that a publish sends on the guest's thread: hashing and packing takes the guest's time,
+/// about 10 us each.
 const SENT_AT_ONCE_PAGES_MAX: usize = 8;
 
 /// See [`crate::Session::publish`].
@@ -52,8 +53,8 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
     }
     let pumping = pump(Arc::clone(shared));
     if is_small {
-        // The thread that publishes sends it, so that the store works on it while the guest goes
-        // on: a task may get no thread until the guest is done.
+        // The thread that publishes sends it, so that the store works on it while the guest
+        // continues: a task may get no thread until the guest is done.
         eager::run(&shared.parts.runtime, pumping);
     } else {
         shared.parts.runtime.spawn(pumping);
@@ -104,7 +105,7 @@ async fn pump(shared: Arc<Shared>) {
 }
 
 /// Ends the session if the pump is dropped in the middle: the runtime shuts down, or the pump
-/// panicked. Nobody must wait for a verdict that nobody will find.
+/// panicked. No caller must wait for a verdict that will never come.
 struct Abandoned<'a>(Option<&'a Shared>);
 
 impl Drop for Abandoned<'_> {
@@ -123,7 +124,7 @@ impl Drop for Abandoned<'_> {
 enum Work {
     Commit(CommitStep),
     Large(LargeCommit),
-    /// Only when there is nothing to send, and never while someone waits for the session's end:
+    /// Only when there is nothing to send, and never while a caller waits for the session's end:
     /// leftovers can wait for the next generation.
     Collect,
 }
@@ -144,7 +145,7 @@ async fn next_work(shared: &Shared) -> Option<Work> {
         }
         taken?
     };
-    // What was collected has left the pipeline: there is room for who waits in prepare.
+    // What was collected has left the pipeline: there is room for threads that wait in prepare.
     shared.news.notify_waiters();
     let (step, chain) = match taken {
         Taken::Small(step, chain) => (step, chain),
@@ -178,8 +179,8 @@ async fn collect(shared: &Shared) {
     }
 }
 
-/// Sends a step until there is a verdict. If the store tells of its success first, on a thread of
-/// its own, those who wait for it hear of it there.
+/// Sends a step until there is a verdict. If the store reports success earlier, on a thread of its
+/// own, the waiting callers learn it there.
 async fn settle_step(shared: &Arc<Shared>, step: &Arc<CommitStep>) -> StepEnd {
     let tell = || -> Durable {
         let (shared, step) = (Arc::clone(shared), Arc::clone(step));
@@ -188,8 +189,8 @@ async fn settle_step(shared: &Arc<Shared>, step: &Arc<CommitStep>) -> StepEnd {
     shared.settle_step(step, &tell).await
 }
 
-/// The step in flight is durable: from whoever knows it first. For others, and if it was judged
-/// lost meanwhile, it does nothing.
+/// Marks the step in flight as durable. The first report counts; later ones, and one of a step that
+/// was judged lost in the meantime, change nothing.
 fn durable(shared: &Shared, step: &CommitStep, large: Option<&Large>) {
     let txid = step.base.next();
     {

@@ -1,8 +1,8 @@
 //! One page: dead flag, collected, in flight, cache, store, in this order.
 //!
-//! A scan asks the store for the following pages in the same question. They obey its fence and txid;
-//! what a commit has overtaken is not kept, and damage among them is left to the read that needs
-//! the page.
+//! A scan asks the store for the following pages in the same question. They obey its fence and
+//! txid; what a commit has overtaken is not kept, and damage among them is left to the read that
+//! needs the page.
 //!
 //! Rule of `docs/protocol.md`: D1.
 
@@ -21,7 +21,7 @@ use crate::page::{PAGE_SIZE, PageBytes};
 use crate::retry::{Retry, is_transient};
 use crate::store::{PageVersion, PagesRead, READ_PAGES_MAX};
 
-/// How often a wait asks whether it may go on. 10 ms, the grain of every deadline of a guest.
+/// How often a wait asks whether it may continue. 10 ms, the grain of every deadline of a guest.
 const PATIENCE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 /// A page that is wanted, and pages that came with it.
@@ -104,7 +104,7 @@ impl Shared {
         self.judge(self.fetch(&[pgno], at)?, &[pgno], at)
     }
 
-    /// Asks the store. An answer that is there at once costs no parking.
+    /// Asks the store. An answer that is there immediately costs no parking.
     fn fetch(&self, pages: &[Pgno], at: Txid) -> Result<Answer, ReadError> {
         let mut first = self.parts.store.read(self.fence, at, pages);
         let answer = {

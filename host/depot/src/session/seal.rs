@@ -1,9 +1,9 @@
 //! The last step of a generation, under the same verdict rules as a commit.
 //!
 //! A lost answer is settled by the head: sealed with our generation and token is sealed by us,
-//! since nobody else has the token, and so is one with the token of our heir; ours and not sealed
-//! is sent again; anything else is fenced, and if a send may have been applied, nobody knows whether
-//! the snapshot was handed over. Nor does anybody once the head is gone.
+//! since no other session has the token, and so is one with the token of our heir; ours and not
+//! sealed is sent again; anything else is fenced, and if a send may have been applied, it is
+//! unknown whether the snapshot was handed over. The same is unknown once the head is gone.
 //!
 //! Rule of `docs/protocol.md`: D5.
 
@@ -134,21 +134,21 @@ fn judge(
     in_doubt: bool,
 ) -> Option<Result<Head, (Verdict, StoreError)>> {
     let Some(head) = head else {
-        // The snapshot went with the head: whether it was handed over cannot be told any more.
+        // The snapshot went with the head: whether it was handed over is unknown.
         return Some(Err((Verdict::Indeterminate, StoreError::DatabaseMissing(step.fence.db))));
     };
     match head.check(&step.fence, step.base) {
-        // Nobody else has either token.
+        // No other session has either token.
         Standing::Sealed(_) => Some(Ok(head)),
         Standing::Replaced(_) if is_of_heir(step, &head) => Some(Ok(head)),
-        // A seal leaves no row: once the next owner has come, nobody can tell whether this one
-        // was there before.
+        // A seal leaves no row: once the next owner has come, it is unknown whether this seal was
+        // there before.
         Standing::Replaced(mismatch) => Some(Err((verdict(in_doubt), mismatch.into()))),
         Standing::Current | Standing::Ahead(_) | Standing::Behind(_) => None,
     }
 }
 
-/// Who owns the head after this step, if it appoints somebody.
+/// The owner of the head after this step, if the seal appoints one.
 fn heir_of(step: &SealStep) -> Option<(Generation, Token)> {
     step.heir.map(|token| (step.fence.generation.next(), token))
 }

@@ -5,8 +5,8 @@
 //!   read back, hashed, sent: one chunk in memory at a time
 //! ```
 //! Nothing of it can be seen, or be durable, before the commit was sent. So up to there whatever
-//! goes wrong means *not committed*; from there on the rules of `verdict` hold, with the stage id as
-//! part of the bytes that are sent again. What was staged in vain stays until a later generation
+//! goes wrong means *not committed*; from there on the rules of `verdict` hold, with the stage id
+//! as part of the bytes that are sent again. What was staged in vain stays until a later generation
 //! collects it.
 //!
 //! Rule of `docs/protocol.md`: D7.
@@ -28,7 +28,7 @@ use crate::store::{CommitStep, StageStep, Staged};
 /// Pages of one step.
 type Chunk = Vec<(Pgno, PageBytes)>;
 
-/// What a transaction that cannot be read back is for who asked.
+/// The error for the caller of a transaction that cannot be read back.
 pub(super) fn lost(error: &io::Error) -> StoreError {
     StoreError::Unavailable(format!("read back a large transaction: {error}"))
 }
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-/// Why a dead session stages no further, as those are told who wait for the commit.
+/// Why a dead session stages no further, as the error of callers that wait for the commit.
 fn given_up(cause: Option<Cause>) -> StoreError {
     match cause {
         Some(Cause::Fenced(mismatch)) => StoreError::Fenced(mismatch),

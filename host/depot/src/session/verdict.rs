@@ -4,7 +4,7 @@
 //! send ── Ok ─────────────────────────────────────────────> committed
 //!   │ ├── Unavailable (surely not applied) ──> pause, send the same bytes again
 //!   │ └── Unknown, or Fenced when it was sent before ──> read head and commit row in one statement
-//!   │        ├── row with our generation and content ─────> committed, whoever owns the head now
+//!   │        ├── row with our generation and content ─────> committed, for any owner of the head
 //!   │        ├── no row, and the floor is above it ───────> indeterminate: the row may be trimmed
 //!   │        ├── the head is not ours ────────────────────> not committed, for good
 //!   │        └── the head is what the step expects ───────> send the same bytes again
@@ -12,9 +12,9 @@
 //! past the deadline: not committed if every send was refused for sure, else indeterminate
 //! ```
 //! A refusal alone says nothing about a step that was sent before: that step may have been applied
-//! and its reply lost. Told "fenced", its caller would run a committed call a second time. The same
-//! holds for a refusal that names ourselves as the owner: only our own step can have moved the
-//! head, so a copy of it has arrived before.
+//! and its reply lost. With the answer "fenced" its caller would run a committed call a second
+//! time. The same holds for a refusal that names ourselves as the owner: only our own step can have
+//! moved the head, so a copy of it has arrived before.
 //!
 //! Rule of `docs/protocol.md`: D3.
 
@@ -123,7 +123,7 @@ pub(super) fn may_be_applied(error: &StoreError) -> bool {
 fn judge(step: &CommitStep, head: Option<Head>, row: Option<CommitRow>) -> Option<StepEnd> {
     let (db, txid) = (step.fence.db, step.base.next());
     let Some(head) = head else {
-        // Head and rows went together: whether ours was among them cannot be told any more.
+        // Head and rows went together: whether ours was among them is unknown.
         return Some(lost(true, StoreError::DatabaseMissing(db)));
     };
     let standing = head.check(&step.fence, step.base);
@@ -177,7 +177,7 @@ mod tests {
         Head { owner: step.owner, ..Head::sample(step.fence, Txid(txid)) }
     }
 
-    /// Head and commit rows are removed together: nobody can say whether the commit was among them.
+    /// Head and commit rows are removed together: it is unknown whether the commit was among them.
     #[test]
     fn a_commit_of_a_database_that_is_gone_stays_in_doubt() {
         let settled = judge(&step(), None, None);

@@ -1,25 +1,25 @@
-//! What a store finds when it checks itself: in bounded looks, beside traffic, and past damage.
+//! The results of a store's check of itself: in bounded looks, beside traffic, and past damage.
 //!
 //! ```text
-//!  check(at) ──> findings, what can be listed, where to go on ──> check(next) ──> ... ──> no next
+//!  check(at) ──> findings, what can be listed, next place ──> check(next) ──> ... ──> no next
 //! ```
 
 use super::KindRow;
 use crate::id::{ActorId, DbId};
 
-/// Where a check goes on. Only the store that said it knows what it means.
+/// Where a check continues. Only the store that returned a position can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckAt {
     /// Which of the store's parts.
     pub part: u32,
-    /// The key of the last row of it that was looked at; none: it begins.
+    /// The key of the last row that was looked at; empty: the part begins.
     pub after: Vec<String>,
 }
 
-/// What one look has found.
+/// The result of one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// What was looked at, in words.
+    /// The part that was looked at, in words.
     pub what: String,
     /// Parts that are done.
     pub done: u64,
@@ -32,9 +32,9 @@ pub struct Checked {
     pub accepted: Vec<Finding>,
     /// Actors that were listed, with their databases.
     pub actors: Vec<(ActorId, DbId)>,
-    /// Kinds that were listed: whoever knows what settings are reads them.
+    /// Kinds that were listed: a caller that knows what settings are reads them.
     pub kinds: Vec<KindRow>,
-    /// Where to go on; `None`: everything was looked at.
+    /// Where to continue; `None`: everything was looked at.
     pub next: Option<CheckAt>,
 }
 
@@ -45,17 +45,17 @@ pub struct Finding {
     pub file: Option<String>,
     /// The table that it is in, with its indexes.
     pub table: Option<String>,
-    /// Whose row it is.
+    /// The actor whose row it is.
     pub actor: Option<ActorId>,
     /// What is wrong, with page and row where they are known.
     pub what: String,
 }
 
-/// What became of the damage in one file.
+/// The result of the repair of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
     /// The file, as it is called in the store's directory.
     pub file: String,
-    /// Why it is as it was; `None`: it was made again, and is sound.
+    /// Why the file is as it was; `None`: it was made again, and is sound.
     pub failed: Option<String>,
 }

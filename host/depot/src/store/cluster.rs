@@ -1,11 +1,11 @@
-//! What the processes on a store share: components, kinds, and each other.
+//! Rows that the processes on a store share: components, kinds, and the processes themselves.
 
 use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::id::{Digest, NodeSession};
 
-/// A kind: which component answers to a name.
+/// A kind: the component that answers to a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindRow {
     /// Its name.
@@ -21,17 +21,17 @@ pub struct KindRow {
 /// A registered process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRow {
-    /// Its life.
+    /// This run of the process.
     pub session: NodeSession,
-    /// Where it is reached.
+    /// The address where it is reached.
     pub address: String,
     /// Moves with each of its signs of life.
     pub counter: u64,
-    /// What runs there; `None`: a program that does not tell.
+    /// The program that runs there; `None`: a program that does not report it.
     pub process: Option<NodeProcess>,
 }
 
-/// What a registered process runs.
+/// The program of a registered process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProcess {
     /// Its number on its machine.
@@ -42,7 +42,7 @@ pub struct NodeProcess {
     pub formats: (i32, i32),
 }
 
-/// What is global, and never part of a fenced step.
+/// Global rows, which are never part of a fenced step.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
     /// Keeps a component. Writing the same digest again changes nothing.
@@ -61,8 +61,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// Kinds with a name after `after`, by name, at most `max` (bounded by
     /// [`super::LIST_ROWS_MAX`]).
     async fn kinds(&self, after: Option<&str>, max: usize) -> Result<Vec<KindRow>, StoreError>;
-    /// Removes a kind; its component stays. Whether there was one. Its version begins anew if it is
-    /// put again.
+    /// Removes a kind; its component stays. Returns whether there was one. If the kind is put
+    /// again, its version starts from the beginning.
     async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError>;
     /// Registers this process with its address, or moves its counter up: the sign of life that
     /// peers watch.

@@ -6,7 +6,7 @@ use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, Generation, Shard};
 
-/// What the directory knows about an actor. It says what exists, not who runs it.
+/// What the directory knows about an actor. It says what exists, not which process runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActorRow {
     /// Its name.
@@ -15,14 +15,14 @@ pub struct ActorRow {
     pub db: DbId,
     /// The component that its last generation ran.
     pub component: Digest,
-    /// What the operator wants of it.
+    /// The state that the operator wants.
     pub wanted: Wanted,
     /// Ends by trap in a row, as counted by takeovers: since the last orderly end, reset, new
     /// component or generation that had worked well.
     pub restarts: u32,
 }
 
-/// What the operator wants of an actor.
+/// The state that the operator wants of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// It may run.
@@ -46,11 +46,11 @@ pub struct ActorState {
 /// How many actors of a kind a part of a shard has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// So many.
+    /// The number of actors.
     pub actors: u64,
     /// Pages of their databases.
     pub pages: u64,
-    /// The key to go on after; `None`: there is nothing after it.
+    /// The key to continue after; `None`: there is nothing after it.
     pub next: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub trait Directory: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError>;
     /// Counts the actors of a kind in one shard with a key after `after`, at most
-    /// [`super::limits::COUNT_ROWS_MAX`]. What is on its way is not counted.
+    /// [`super::limits::COUNT_ROWS_MAX`]. Steps in flight are not counted.
     async fn count(&self, kind: &str, shard: Shard, after: &str) -> Result<Counted, StoreError>;
     /// Actors that are being destroyed, at most `max` (bounded by [`super::LIST_ROWS_MAX`]). Cheap,
     /// however many actors there are.

@@ -30,21 +30,22 @@ pub struct History {
     pub oldest: Txid,
 }
 
-/// A page version that nobody can read any more.
+/// A page version that no read can reach any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Superseded {
-    /// Whose it is.
+    /// The database.
     pub db: DbId,
-    /// Where the store keeps it. What lies close together costs least if it is deleted together.
+    /// The place in the store. Rows that lie close together cost least if they are deleted
+    /// together.
     pub place: i64,
 }
 
-/// What a look for superseded page versions has found.
+/// The result of a look for superseded page versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Rows looked at, at most.
     pub looked: u64,
-    /// What may go.
+    /// The versions that may go.
     pub superseded: Vec<Superseded>,
     /// The last row that was looked at; `None`: there is nothing after it.
     pub next: Option<VersionKey>,
@@ -54,7 +55,7 @@ pub struct Look {
 ///
 /// Versions are immutable: a read of a state below the floor is `HistoryGone`, checked in the
 /// snapshot of that read. Each step of retention carries its own condition: any process may send
-/// it at any time, again or at once.
+/// it at any time, again or immediately.
 #[async_trait]
 pub trait Versions: Send + Sync + 'static {
     /// Pages as of `at` with `pgno >= from`, ascending, at most `max` (bounded by
@@ -93,15 +94,17 @@ pub trait Versions: Send + Sync + 'static {
     /// What a committed row at or below the floor supersedes, or what lies beyond the page count as
     /// of the floor, among the next [`super::limits::TRIM_ROWS_MAX`] page versions after `after`.
     async fn superseded(&self, db: DbId, after: VersionKey) -> Result<Look, StoreError>;
-    /// Deletes those of `rows` that are superseded still; all of them are of one shard. How many.
+    /// Deletes those of `rows` that are superseded still; all of them are of one shard. Returns how
+    /// many.
     async fn trim_pages(&self, rows: Vec<Superseded>) -> Result<u64, StoreError>;
     /// Deletes at most [`super::limits::TRIM_ROWS_MAX`] commit rows below `below` and the floor,
-    /// oldest first. How many. They tell what is left to do, so they go when all page versions have
-    /// gone.
+    /// oldest first; returns how many. Commit rows tell what is left to do, so they go when all
+    /// page versions have gone.
     async fn trim_commits(&self, db: DbId, below: Txid) -> Result<u64, StoreError>;
     /// Keeps the floor at or below `txid`. `HistoryGone` if it is above already, `NoCommit` above
-    /// the head, `DatabaseMissing` also while it is being destroyed or imported. Twice is once.
+    /// the head, `DatabaseMissing` also while it is being destroyed or imported. The
+    /// same pin twice is one pin.
     async fn pin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
-    /// Removes a pin. One that is not there is no error.
+    /// Removes a pin. A missing pin is no error.
     async fn unpin(&self, db: DbId, txid: Txid, name: &str) -> Result<(), StoreError>;
 }

@@ -1,4 +1,4 @@
-//! A database that is filled from a file before anybody can open it.
+//! A database that is filled from a file before any caller can open it.
 
 use async_trait::async_trait;
 

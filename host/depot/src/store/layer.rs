@@ -1,7 +1,8 @@
-//! What lies between a store and those who use it: faults, networks, records of what was asked.
+//! Middleware for a `Store`: fault injection, simulated networks, call recording.
 //!
-//! A layer meets every step as a [`Call`]: a value that it may apply at once, later, twice or never.
-//! So it says once what happens to a step, and a step that is new to [`Store`] passes through it.
+//! A layer gets every step as a [`Call`]: a value that it may apply immediately, later, twice or
+//! never. So it says once what happens to a step, and a step that is new to [`Store`] passes
+//! through it.
 //!
 //! ```text
 //! caller ── Store::commit(step) ──> Call ── Layer::through ──> apply ──> the store beneath
@@ -26,16 +27,16 @@ use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
 
-/// What a step is about.
+/// The subject of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The step.
     pub asked: Asked,
-    /// Whose database; `None`: of none, or of many.
+    /// The database; `None`: of none, or of many.
     pub db: Option<DbId>,
     /// The owner that a fenced step names, or that a takeover replaces; `None`: none, or many.
     pub fence: Option<Fence>,
-    /// The commit or state that it is about.
+    /// The commit or state that the step is about.
     pub txid: Option<Txid>,
 }
 
@@ -75,7 +76,7 @@ impl fmt::Display for About {
 
 /// A step on its way to a store.
 pub struct Call<T> {
-    /// What it is about.
+    /// The subject of the step.
     pub about: About,
     apply: Arc<Apply<T>>,
 }
@@ -100,7 +101,7 @@ impl<T> Call<T> {
         Self { about, apply: Arc::new(apply) }
     }
 
-    /// Asks `store`. Nothing happens before the answer is polled.
+    /// Sends the step to `store`. Nothing happens before the answer is polled.
     #[must_use]
     pub fn apply(&self, store: &Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> {
         (self.apply)(Arc::clone(store))
@@ -115,13 +116,13 @@ pub trait Layer: Send + Sync + 'static {
     /// The store, or the next layer.
     fn beneath(&self) -> &Arc<dyn Store>;
 
-    /// What becomes of a step, and what its caller hears.
+    /// What becomes of a step, and the answer that its caller gets.
     fn through<T: Send + 'static>(
         &self,
         call: Call<T>,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
 
-    /// What becomes of a confirmation, which is about many databases at once.
+    /// What becomes of a confirmation, which is about many databases at the same time.
     fn through_confirm(
         &self,
         fences: Vec<Fence>,

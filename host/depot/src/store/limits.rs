@@ -14,7 +14,7 @@ pub const LIST_ROWS_MAX: usize = 1000;
 pub const COUNT_ROWS_MAX: usize = 10_000;
 /// Most bytes of the system's list of locks that are read: 4 MiB, some 50,000 locks.
 pub const LOCKS_BYTES_MAX: u64 = 4 << 20;
-/// How often it is told that another process keeps a store's file. A minute.
+/// How often the log says that another process keeps a store's file. A minute.
 pub const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Most bytes of handed-over in-memory state: it is read whole when the actor wakes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
@@ -34,16 +34,16 @@ pub const TRIM_ROWS_MAX: u32 = 1000;
 /// Most commits that the floor passes in one step.
 pub const FLOOR_COMMITS_MAX: u32 = 1000;
 /// The floor never passes a commit younger than this, whatever is asked for, by the time that has
-/// passed in the process that raises it: its row is the verdict
-/// of a caller that has not heard of it (D3). 30 s: above the longest step deadline.
+/// passed in the process that raises it: its row is the verdict for a caller that has not got it
+/// yet (D3). 30 s: above the longest step deadline.
 pub const COMMIT_ROWS_MS_MIN: u64 = 30_000;
 /// Most databases of one file whose commits' ages a process keeps. 65,536: some 15 MiB. Others are
 /// trimmed when they have been known for as long as their history is kept.
 pub const AGED_DATABASES_MAX: usize = 1 << 16;
-/// How far a commit's time may be from this machine's clock before that is told, in milliseconds. A
-/// minute: what history is kept for by default.
+/// How far a commit's time may be from this machine's clock before that is logged, in milliseconds.
+/// A minute: what history is kept for by default.
 pub const CLOCK_AWAY_MS: u64 = 60_000;
-/// How often that is told, in milliseconds. A minute.
+/// How often that is logged, in milliseconds. A minute.
 pub const CLOCK_AWAY_TOLD_EVERY_MS: u64 = 60_000;
 /// Most bytes of a pin's name.
 pub const PIN_NAME_BYTES_MAX: u64 = 256;
@@ -51,7 +51,8 @@ pub const PIN_NAME_BYTES_MAX: u64 = 256;
 pub const CLAIM_HEIRS_MAX: usize = 256;
 /// Most rows that one look of a check reads: about a millisecond, so that others get their turn.
 pub const CHECK_ROWS_MAX: usize = 256;
-/// Most things that the engine says of one file or table: a damaged inner page says one for each row.
+/// Most things that the engine says of one file or table: a damaged inner page says one for each
+/// row.
 pub const CHECK_FINDINGS_MAX: usize = 100;
 /// Steps of SQLite between two looks whether the log needs the room that a check holds: some 10 us.
 pub const CHECK_STEPS: std::ffi::c_int = 1000;
@@ -67,7 +68,7 @@ pub const MARKS_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait for another process that is opening the same store. 30 s: it reads logs and
 /// recovers them, which takes seconds for many large ones.
 pub const OPENING_WAIT: Duration = Duration::from_secs(30);
-/// How often it is looked at meanwhile. 5 ms: below what opening takes.
+/// How often the wait looks again. 5 ms: below what opening takes.
 pub const OPENING_PAUSE: Duration = Duration::from_millis(5);
 /// Most copies of damaged logs that are kept of one file. 8: each is as long as a log may be, and
 /// more of them than this are a disk that fails.

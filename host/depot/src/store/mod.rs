@@ -45,7 +45,7 @@ use async_trait::async_trait;
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::id::Shard;
 
-/// Another process that has kept a file of a store for itself, so that nobody else can write it.
+/// Another process that has kept a file of a store for itself, so that no other one can write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The file.
@@ -76,14 +76,14 @@ pub trait Store:
     /// How many shards the store has. Fixed when the store is made.
     fn shards(&self) -> u8;
 
-    /// Whether a read crosses a network, so that many pages in one answer cost about as much as one.
-    /// Asked at each takeover, to decide whether to read ahead.
+    /// Whether a read crosses a network, so that many pages in one answer cost about as much as
+    /// one. Asked at each takeover, to decide whether to read ahead.
     fn reads_are_remote(&self) -> bool {
         false
     }
 
     /// Looks at a bounded part of what the store keeps outside the histories of its databases, and
-    /// says what is wrong. Damage is no error and ends nothing: the answer tells where to go on.
+    /// says what is wrong. Damage is no error and ends nothing: the answer tells where to continue.
     /// Runs beside traffic; begin with `CheckAt::default()`.
     ///
     /// # Errors
@@ -94,20 +94,21 @@ pub trait Store:
     }
 
     /// Resolves once a part of the store is given up, with the first one: see
-    /// [`StoreError::Failed`]. Whoever stands on the store ends then, so that another process, or
-    /// the next start, serves what this one cannot. A store that gives nothing up never resolves.
+    /// [`StoreError::Failed`]. A process that stands on the store ends then, so that another
+    /// process, or the next start, serves what this one cannot. A store that gives nothing up never
+    /// resolves.
     async fn failed(&self) -> StoreFailure {
         std::future::pending().await
     }
 
-    /// Why guests' writes are refused now: see [`StoreError::Full`]. `None`: they are not. Asks
-    /// nobody.
+    /// Why guests' writes are refused now: see [`StoreError::Full`]. `None`: they are not. Does no
+    /// I/O.
     fn full(&self) -> Option<StoreFull> {
         None
     }
 
-    /// Another process that keeps a shard for itself: the last step that had to be written there was
-    /// refused because of it. `None`: nobody is known to. Asks nobody.
+    /// Another process that keeps a shard for itself: the last step that had to be written there
+    /// was refused because of it. `None`: no such process is known. Does no I/O.
     fn holder(&self, shard: Shard) -> Option<Holder> {
         let _ = shard;
         None

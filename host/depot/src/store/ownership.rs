@@ -1,4 +1,4 @@
-//! Who owns a database: made, taken over, confirmed, sealed.
+//! Ownership of a database: made, taken over, confirmed, sealed.
 
 use async_trait::async_trait;
 
@@ -24,7 +24,7 @@ pub struct CreateStep {
     pub origin: Origin,
 }
 
-/// What became of a create.
+/// The result of a create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
     /// The caller owns generation 1.
@@ -68,7 +68,7 @@ pub enum PreviousEnd {
     Neutral,
 }
 
-/// What became of a takeover.
+/// The result of a takeover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakenOver {
     /// The caller owns `head.fence`.
@@ -103,8 +103,8 @@ pub struct Snapshot {
 /// The last step of a generation. After it, every step of that generation is refused.
 ///
 /// With an `heir` it is the takeover of the next generation as well: the head then names that one,
-/// unsealed, with [`NodeSession::NOBODY`] for its process. Who knows the token may begin it, once,
-/// without another step; anyone else may take it over, like any other head without an owner.
+/// unsealed, with [`NodeSession::NOBODY`] for its process. A process that knows the token may begin
+/// it, once, without another step; any other one may take it over, like any head without an owner.
 #[derive(Clone, Debug)]
 pub struct SealStep {
     /// The owner.
@@ -115,7 +115,7 @@ pub struct SealStep {
     pub snapshot: Option<Vec<u8>>,
     /// The component that made the snapshot.
     pub component: Digest,
-    /// The token of the next generation. Only without a snapshot, which is for whoever takes over;
+    /// The token of the next generation. Only without a snapshot, which only a takeover reads;
     /// where stages are left to collect the store seals without it.
     pub heir: Option<Token>,
 }
@@ -131,7 +131,7 @@ pub trait Ownership: Send + Sync + 'static {
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError>;
     /// Raises the generation if the head is what `replaces` says. Works on sealed heads as well.
     /// Reads no pages: a preload is a second statement. `DatabaseMissing` also if the directory
-    /// gives the actor another database. A mark `Destroying` stays, whoever takes over.
+    /// gives the actor another database. A mark `Destroying` stays after any takeover.
     async fn take_over(&self, step: TakeoverStep) -> Result<TakenOver, StoreError>;
     /// For each fence whether it is still the owner's: `Ok`, or the mismatch, in the order given.
     /// One read per shard; a shard that cannot be read fails its own fences only.

@@ -52,13 +52,13 @@ pub struct CommitStep {
 /// Pages of a commit that were written before it, by [`Pages::stage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
-    /// What their rows are marked with.
+    /// The mark of their rows.
     pub stage: StageId,
     /// How many there are.
     pub pages: u64,
 }
 
-/// Writes rows of the coming commit. Nobody sees them before that commit names their stage.
+/// Writes rows of the coming commit. No read sees them before that commit names their stage.
 #[derive(Clone, Debug)]
 pub struct StageStep {
     /// The owner.
@@ -67,7 +67,8 @@ pub struct StageStep {
     pub base: Txid,
     /// Random value of this attempt.
     pub stage: StageId,
-    /// Counts the steps of the stage from 1, so that one that comes twice is written once.
+    /// Number of this step within the stage, from 1, so that a step that comes twice is written
+    /// once.
     pub chunk: u64,
     /// At least one page, ascending, above those of the chunk before.
     pub pages: Vec<(Pgno, PageBytes)>,
@@ -87,7 +88,7 @@ pub struct Collected {
 pub struct CommitRow {
     /// Its number.
     pub txid: Txid,
-    /// Who made it.
+    /// The generation that made it.
     pub generation: Generation,
     /// Pages after it.
     pub page_count: PageCount,
@@ -108,28 +109,28 @@ pub trait Pages: Send + Sync + 'static {
     /// Pages as of `at`, at most [`super::READ_PAGES_MAX`], fence checked in the statement that
     /// returns them. A page without a visible row is `Corrupt`: callers ask only within the page
     /// count. A head below `at` is `Fenced`: the store has lost what the owner has seen. On the
-    /// embedded store the future is ready at once.
+    /// embedded store the future is ready immediately.
     async fn read(&self, fence: Fence, at: Txid, pages: &[Pgno]) -> Result<PagesRead, StoreError>;
     /// Writes pages of the coming commit under a stage, in ascending chunks, with no other commit
     /// in flight. `Fenced` also if the txid is not `base`. A chunk that was written before is `Ok`
     /// and changes nothing; `Corrupt`, having done nothing, if it does not follow the one before.
     async fn stage(&self, step: StageStep) -> Result<(), StoreError>;
     /// Deletes some rows of stages that earlier generations left behind, in one bounded fenced
-    /// step. Such rows are invisible for ever, so nothing waits for this. Where nothing is left it
-    /// may answer without looking at the fence.
+    /// step. Such rows stay invisible, so nothing waits for this. Where nothing is left it may
+    /// answer without looking at the fence.
     async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError>;
     /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
     /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
     /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;
-    /// [`Pages::commit`], for whoever wants to know sooner: a store whose own thread sees the step
-    /// become durable calls `durable` there, before this is `Ok`. Of any other end it tells
-    /// nothing. A store without such a thread, and whatever lies in front of one, never calls it.
+    /// [`Pages::commit`], for a caller that wants to know sooner: a store whose own thread sees the
+    /// step become durable calls `durable` there, before this is `Ok`. Of any other end it tells
+    /// nothing. A store without such a thread, and any layer in front of one, never calls it.
     async fn commit_and_tell(&self, step: CommitStep, durable: Durable) -> Result<(), StoreError> {
         drop(durable);
         self.commit(step).await
     }
-    /// Head and the commit row `txid`, read in one statement: what became of a commit.
+    /// Head and the commit row `txid`, read in one statement: the facts for a verdict.
     async fn verdict(
         &self,
         db: DbId,

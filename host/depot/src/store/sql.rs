@@ -318,8 +318,8 @@ pub(crate) const SEAL: &str = concat!(
     head!("")
 );
 
-/// Not where stages are left: a takeover tells of them, and nobody tells an heir.
-/// (db, generation, token, txid; the heir's token, nobody)
+/// Not where stages are left: a takeover reports them, and an heir begins without a takeover.
+/// (db, generation, token, txid; the heir's token, `NOBODY`)
 pub(crate) const SEAL_FOR_HEIR: &str = concat!(
     "UPDATE head SET generation = generation + 1, token = ?5, owner = ?6 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
@@ -327,7 +327,7 @@ pub(crate) const SEAL_FOR_HEIR: &str = concat!(
     head!("")
 );
 
-/// (db, generation, token, owner; nobody)
+/// (db, generation, token, owner; `NOBODY`)
 pub(crate) const CLAIM: &str = "UPDATE head SET owner = ?4 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND sealed = 0 AND owner = ?5";
 
@@ -465,7 +465,7 @@ pub(crate) fn fences(databases: usize) -> String {
 pub(crate) const PAGE_COUNT_AT: &str = "SELECT h.txid, c.page_count, h.floor, \
      c.db, c.txid FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1";
 
-/// Like [`read_many`] for anyone: (db, as of, page numbers from `?3`).
+/// As [`read_many`], without a fence: (db, as of, page numbers from `?3`).
 pub(crate) fn read_at(pages: usize) -> String {
     with_list(
         "want (pgno)",
@@ -523,7 +523,8 @@ pub(crate) const ACTORS_OF_KIND: &str = concat!(
      ORDER BY a.key LIMIT ?3"
 );
 
-/// How many actors of a kind come after a key, at most so many, their pages, and the last one's key.
+/// How many actors of a kind come after a key, at most so many, their pages, and the last one's
+/// key.
 /// (kind, after, most)
 pub(crate) const COUNT: &str = "SELECT count(*), coalesce(sum(page_count), 0), max(key) FROM \
      (SELECT a.key AS key, h.page_count AS page_count FROM actor a JOIN head h ON h.db = a.db \
@@ -595,8 +596,9 @@ pub(crate) const NODES: &str = "SELECT session, address, counter, pid, version, 
 /// The same where the columns about what runs there are missing.
 pub(crate) const NODES_BEFORE: &str =
     "SELECT session, address, counter, NULL, NULL, NULL, NULL FROM node ORDER BY session";
-/// Columns that the first programs of this format do not know, and what makes them. Those insert and
-/// select by name, so they go on beside them, and can start again.
+/// Columns that the first programs of this format do not know, and the statements that make them.
+/// Those programs insert and select by name, so they continue beside the columns, and can start
+/// again.
 pub(crate) const NODE_COLUMNS: [(&str, &str); 4] = [
     ("pid", "ALTER TABLE node ADD COLUMN pid BIGINT"),
     ("version", "ALTER TABLE node ADD COLUMN version TEXT"),

@@ -13,7 +13,7 @@ use crate::retention::NOTHING;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// The time that passes for everybody, in milliseconds.
+/// The time that passes for every store, in milliseconds.
 type Passed = Arc<AtomicU64>;
 
 /// A store on a machine whose clock is wrong by so much, which may be changed.
@@ -99,8 +99,8 @@ async fn a_store_that_was_opened_now_knows_nothing_to_be_old() {
     assert_eq!(floor(&after, &owner).await, Txid(2));
 }
 
-/// Whoever meets a commit's time that is far from its own clock says so, once a minute. That it was
-/// met late says nothing about a clock.
+/// A store that finds a commit's time far from its own clock logs that, once a minute. That the
+/// commit was found late says nothing about a clock.
 #[tokio::test]
 async fn a_clock_that_is_away_is_told_once_a_minute() {
     let said = capture();

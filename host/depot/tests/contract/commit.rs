@@ -192,7 +192,7 @@ pub(crate) async fn success_is_told_at_most_once_and_nothing_else_is(store: Arc<
     assert_eq!(head.map(|head| head.txid), Some(Txid(1)));
     let of_success = told.load(Ordering::SeqCst);
     assert!(of_success <= 1);
-    // Applied before: refused, so not told.
+    // Applied before: refused, so no success is reported.
     let again = store.commit_and_tell(step, tell()).await;
     assert!(matches!(again, Err(StoreError::Fenced(_))), "{again:?}");
     let holes = owner.commit_step(&[(9, 1)], 9);

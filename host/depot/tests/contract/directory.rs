@@ -71,7 +71,7 @@ async fn destroy(owner: &Owner) -> u32 {
             Destroyed::More { rows } => assert!((1..=10_000).contains(&rows), "{rows}"),
             Destroyed::Gone => return steps,
         }
-        // Until the end the actor is there, so that nobody makes a new one beside it.
+        // Until the end the actor is there, so that no caller makes a new one beside it.
         assert!(owner.state().await.is_some());
         assert!(owner.store.rows_of(owner.fence.db).await.unwrap() >= 2);
     }
@@ -110,7 +110,7 @@ pub(crate) async fn destroy_wants_the_owner_and_the_mark(store: Arc<dyn Store>) 
     let condemned = condemn(&owner).await;
     let stale = store.destroy(&owner.actor, owner.fence).await;
     assert!(matches!(stale, Err(StoreError::Fenced(_))), "{stale:?}");
-    // The mark stays, whoever takes over next.
+    // The mark stays after any takeover.
     let next = condemned.successor().await;
     assert_eq!(next.state().await.unwrap().row.wanted, Wanted::Destroying);
 }

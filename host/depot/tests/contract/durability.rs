@@ -103,14 +103,14 @@ async fn two_stores_on_one_directory_fence_each_other() {
     for task in tasks {
         task.await.unwrap();
     }
-    // One closes; the other goes on.
+    // One closes; the other continues.
     here.close().await;
     new.commit(&[(1, 4)], 1).await;
 }
 
 const CHILD_DIRECTORY: &str = "STOCKADE_CONTRACT_DIRECTORY";
 
-/// Writes for ever into the directory it is given and says what was acknowledged. Without one it
+/// Writes without end into the directory it is given and says what was acknowledged. Without one it
 /// writes a little into a directory of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_writer_that_gets_killed() {
@@ -237,7 +237,8 @@ async fn the_log_stays_bounded_under_writers_that_never_pause() {
     assert!(largest <= bound, "the log grew to {largest} of {bound}; {written} were written");
 }
 
-/// An operator's forgotten transaction must not make the log grow; steps are refused, then go on.
+/// An operator's forgotten transaction must not make the log grow; steps are refused, then
+/// continue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stays_makes_steps_unavailable_not_the_log_endless() {
     let directory = tempfile::tempdir().unwrap();
@@ -317,7 +318,7 @@ async fn a_full_store_refuses_and_keeps_what_it_has() {
     assert!(owner.verify().await.is_sound());
     let many: Vec<(u32, u64)> = (1..=100).map(|pgno| (pgno, u64::from(pgno))).collect();
     assert!(full(&other.try_commit(&many, 100).await.unwrap_err()));
-    // Reads and confirmations go on.
+    // Reads and confirmations continue.
     assert_eq!(store.confirm(&[owner.fence]).await.unwrap(), [Ok(())]);
 }
 
@@ -420,7 +421,7 @@ async fn verify_names_what_is_wrong() {
     assert_eq!(faults, [Fault::Chain { txid: Txid(2) }, Fault::Chain { txid: Txid(3) }]);
     let (_, faults, _directory) = damage("UPDATE head SET chain = zeroblob(32)").await;
     assert_eq!(faults, [Fault::Head]);
-    // An old version that somebody lost: the head is whole, history is not.
+    // An old version that was lost: the head is whole, history is not.
     let (owner, faults, _directory) = damage("DELETE FROM page WHERE pgno = 2 AND txid = 2").await;
     assert_eq!(faults, [Fault::Content { txid: Txid(2) }]);
     assert_eq!(owner.read_one(3, 1).await.unwrap(), page(1, 3));
@@ -485,7 +486,7 @@ async fn a_staged_page_is_seen_once_its_commit_names_its_stage() {
     insert_page(&conn, db, 1, 2, b"mine", 50);
     insert_page(&conn, db, 1, 2, b"leftover", 60);
     insert_page(&conn, db, 2, 9, b"future", 70);
-    // The head moves to 2 by an ordinary commit: nobody named a stage.
+    // The head moves to 2 by an ordinary commit: no commit has named a stage.
     owner.commit(&[(2, 2)], 2).await;
     let both = [Pgno(1), Pgno(2)];
     let read = |at: u64| store.read(owner.fence, Txid(at), &both);
@@ -534,7 +535,7 @@ async fn pages_come_from_the_base_as_of_its_txid() {
     assert_eq!(at[1].bytes, page(2, 1));
     let outside = store.read(leaf.fence, leaf.txid, &[Pgno(4)]).await;
     assert!(matches!(outside, Err(StoreError::Corrupt(_))), "{outside:?}");
-    // Its head tells, whoever asks for it.
+    // Its head tells that to any reader.
     let base = Some((middle.fence.db, Txid(2)));
     assert_eq!((leaf.head().await.base, root.head().await.base), (base, None));
     // A ring of bases ends, too.
@@ -589,7 +590,8 @@ async fn trimming_looks_at_committed_rows_only() {
     trim(&owner, NOTHING).await;
     assert_eq!(owner.read_one(2, 1).await.unwrap(), page(1, 1));
     assert_eq!(owner.read_one(2, 2).await.unwrap(), page(2, 2));
-    // The commit in flight lands: its pages are there, and its row, which makes them visible, stays.
+    // The commit in flight lands: its pages are there, and its row, which makes them visible,
+    // stays.
     owner.commit(&[], 2).await;
     conn.execute("UPDATE \"commit\" SET stage = ?1 WHERE txid = 3", [&b"flying"[..]]).unwrap();
     for version in 4..=6 {
@@ -606,7 +608,7 @@ async fn trimming_looks_at_committed_rows_only() {
     assert_eq!(store.rows_of(db).await, Ok(5));
 }
 
-/// D3: the row of a young commit is somebody's verdict, whatever retention is asked for.
+/// D3: the row of a young commit is some caller's verdict, whatever retention is asked for.
 #[tokio::test]
 async fn young_commits_are_kept_whatever_is_asked() {
     let directory = tempfile::tempdir().unwrap();

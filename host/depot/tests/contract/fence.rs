@@ -1,4 +1,4 @@
-//! Whoever does not own the head is refused, in every step, and changes nothing.
+//! A session that does not own the head is refused, in every step, and changes nothing.
 
 use std::sync::Arc;
 

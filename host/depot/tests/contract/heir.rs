@@ -1,4 +1,4 @@
-//! A seal that appoints the next generation, and who may begin it.
+//! A seal that appoints the next generation, and the process that may begin it.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn appoints(owner: &Owner) -> (SealStep, Token) {
     (SealStep { heir: Some(heir), ..owner.seal_step(None) }, heir)
 }
 
-/// Seals `owner`; its heir, as who knows the token plays it.
+/// Seals `owner`; returns its heir, as a process that knows the token sees it.
 pub(crate) async fn heir_of(owner: &Owner) -> (Owner, Head) {
     let (step, token) = appoints(owner);
     let head = owner.store.seal(step).await.unwrap();

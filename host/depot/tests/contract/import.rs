@@ -1,4 +1,4 @@
-//! Import: a head that nobody opens until it is whole, and no other head is ever touched.
+//! Import: a head that cannot be opened until it is whole, and no other head is ever touched.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) async fn an_import_is_finished_in_one_step(store: Arc<dyn Store>) {
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     owner.commit(&[(3, 1)], 3).await;
     let db = owner.fence.db;
-    // Half a database is nobody's to keep.
+    // Half a database must not be kept.
     assert_eq!(store.pin(db, Txid(1), "p").await, Err(StoreError::DatabaseMissing(db)));
     assert!(matches!(store.finish_import(owner.fence, Txid(1)).await, Err(StoreError::Fenced(_))));
     assert_eq!(owner.head().await.origin, Origin::Importing);

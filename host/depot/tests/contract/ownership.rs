@@ -1,4 +1,4 @@
-//! Who owns a database: create, takeover, seal.
+//! Ownership of a database: create, takeover, seal.
 
 use std::sync::Arc;
 
@@ -157,7 +157,7 @@ pub(crate) async fn takeover_hands_the_snapshot_over(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     store.seal(owner.seal_step(Some(b"in memory"))).await.unwrap();
-    // It stays until the next seal: whoever takes over sees from which generation and txid it is.
+    // It stays until the next seal: each takeover sees from which generation and txid it is.
     for generation in 2..4 {
         let taken = store.take_over(owner.takeover_step()).await.unwrap();
         let TakenOver::Owned { head, snapshot: Some(snapshot), .. } = taken else {
@@ -176,7 +176,7 @@ pub(crate) async fn a_seal_without_snapshot_drops_the_older_one(store: Arc<dyn S
     store.seal(owner.seal_step(Some(b"old"))).await.unwrap();
     let owner = owner.successor().await;
     store.seal(owner.seal_step(None)).await.unwrap();
-    // Told after a restart as well: sealed by generation 2, without a snapshot.
+    // Known after a restart as well: sealed by generation 2, without a snapshot.
     for state in
         [owner.state().await.unwrap(), store.actors(None, None, 9).await.unwrap().remove(0)]
     {

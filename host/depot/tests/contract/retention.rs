@@ -109,7 +109,7 @@ pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
     }
 }
 
-/// What was superseded when somebody looked may be gone, and another row in its place.
+/// What was superseded at the time of a look may be gone, and another row in its place.
 pub(crate) async fn a_row_in_use_is_not_trimmed_whatever_is_told(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let db = owner.fence.db;
@@ -197,7 +197,8 @@ pub(crate) async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {
     assert_eq!(trim(&owner, NOTHING).await.floor, Txid(5));
 }
 
-/// Commits, trims, pins and reads at once: a read is the state that was asked for, or refused.
+/// Commits, trims, pins and reads at the same time: a read is the state that was asked for, or
+/// refused.
 pub(crate) async fn trimming_races_with_everything(store: Arc<dyn Store>) {
     const PAGES: u32 = 6;
     let mut owner = Owner::create(&store, "a").await;
@@ -288,7 +289,7 @@ pub(crate) async fn a_base_of_forks_is_not_destroyed(store: Arc<dyn Store>) {
     let TakenOver::Owned { head, .. } = store.take_over(step).await.unwrap() else {
         panic!("nobody stood in the way");
     };
-    // From the mark on nobody becomes its child.
+    // From the mark on no database becomes its child.
     assert_eq!(store.pin(db, Txid(1), &fork).await, Err(StoreError::DatabaseMissing(db)));
     let listed = store.destroying(10).await.unwrap();
     assert_eq!(listed.iter().map(|state| state.head.fence).collect::<Vec<_>>(), [head.fence]);

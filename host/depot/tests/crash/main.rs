@@ -3,7 +3,7 @@
 //! A fixed workload runs once, over a VFS that writes down every write, truncation, deletion and
 //! sync. Then for *every* n the files are put together as they may be found when the machine stops
 //! after the n-th operation; the ordinary store opens them, must find every acknowledged step
-//! whole, the one in progress whole or not at all, sound histories, and must go on working.
+//! whole, the one in progress whole or not at all, sound histories, and must continue to work.
 //!
 //! `SEED=n SEEDS=m` try other torn writes; a failure prints what to set. The WAL's index is never
 //! kept: it is memory.

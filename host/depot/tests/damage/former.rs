@@ -153,7 +153,7 @@ fn refused(directory: &Path) -> i32 {
     }
 }
 
-/// Everything is there, proved, and goes on.
+/// Everything is there, is proved, and continues to work.
 async fn check_converted(truth: &Truth, directory: TempDir) {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config(directory.path())).unwrap());
     let converted = Truth::of(directory, &store).await;
@@ -345,7 +345,7 @@ async fn what_is_strange_or_damaged_is_not_converted() {
     }
 }
 
-/// A head of a format that nobody has written is not taken for one of zeros.
+/// A head of a format that no program has written is not taken for one of zeros.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_formats_of_heads_stay_refused() {
     let truth = aged(2).await;

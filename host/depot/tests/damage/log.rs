@@ -49,7 +49,7 @@ async fn are_seen_by_readers_and_by_the_checkpoint() {
     let (mut seen, flips) = (0, 150);
     for _ in 0..flips {
         let bit = (LOG_HEADER_BYTES * 8) + random.below(frames * FRAME_BYTES * 8);
-        // Readers forget what they have read when somebody has written.
+        // Readers forget what they have read after a write.
         store.pin(truth.db(), Txid(3), "passing").await.unwrap();
         store.unpin(truth.db(), Txid(3), "passing").await.unwrap();
         flip(&log, bit);

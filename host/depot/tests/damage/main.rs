@@ -1,5 +1,5 @@
-//! Stores whose files are damaged: every call ends right or as `Corrupt`. Nobody is served another
-//! database's data, an older value or an empty database, and nobody else's database changes.
+//! Stores whose files are damaged: every call ends right or as `Corrupt`. No caller gets another
+//! database's data, an older value or an empty database, and no other database changes.
 //!
 //! `flips` turns bits of stopped stores, `pages` moves and cuts their pages, `log` turns bits of
 //! logs in use, `names` exchanges rows, `former` converts stores of older formats. `EVERY_BIT=1`

@@ -116,7 +116,7 @@ impl Truth {
         Self { directory, actors, kinds, component: (digest, wasm), files: Vec::new() }
     }
 
-    /// Keeps the files as they are now. Nobody has them open.
+    /// Keeps the files as they are now. No process has them open.
     pub(crate) fn stopped(mut self) -> Self {
         self.files = read_files(self.directory.path());
         self

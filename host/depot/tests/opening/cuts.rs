@@ -163,7 +163,8 @@ async fn an_older_log_is_refused() {
     }
 }
 
-/// A log from before it started over, put back in the same boot: its marks are those of the new one.
+/// A log from before it started over, put back in the same boot: its marks are those of the new
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_a_lap_before_is_refused() {
     let mut world = World::new().await;
@@ -184,7 +185,7 @@ async fn a_log_of_a_lap_before_is_refused() {
     }
 }
 
-/// Two stores that went on from one copy: salts and marks are the same, and the frames are not.
+/// Two stores that continued from one copy: salts and marks are the same, and the frames are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_a_twin_is_refused() {
     let mut world = World::new().await;

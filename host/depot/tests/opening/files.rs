@@ -163,8 +163,8 @@ async fn one_who_opens_beside_others_does_not_look() {
     let told = world.told().await;
     let second = crate::world::open(world.directory.path()).unwrap();
     assert!(found(&second, &told).await == told);
-    // What it would refuse if it looked: a checksum that nobody reads while the index is there, since
-    // the pages of that frame and of the next one have later versions.
+    // What it would refuse if it looked: a checksum that is not read while the index is there,
+    // since the pages of that frame and of the next one have later versions.
     let mut damaged = world.image();
     let log = damaged.get_mut("shard-00.db-wal").unwrap();
     let last = *crate::world::commits(log).last().unwrap();

@@ -1,4 +1,5 @@
-//! Marks of files: raised when they are written, told to the others, by any number of processes.
+//! Marks of files: raised when they are written, recorded by the others, by any number of
+//! processes.
 
 use std::path::Path;
 use std::sync::Arc;

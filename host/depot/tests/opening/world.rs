@@ -19,7 +19,7 @@ pub(crate) const FRAME: usize = 24 + 2048;
 /// The files of a store.
 pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 
-/// What callers were told: each actor and the whole database that it had then.
+/// What callers got: each actor and the whole database that it had then.
 pub(crate) type Told = Vec<(ActorId, Vec<u8>)>;
 
 /// A store whose logs are not copied into its files, and whose marks are raised by its first write
@@ -42,7 +42,7 @@ pub(crate) struct World {
 
 impl World {
     /// Some actors in each shard. Marks are raised once, of as many files as were written by then,
-    /// and none while a test goes on.
+    /// and none while a test runs.
     pub(crate) async fn new() -> Self {
         let world = Self::with(config).await;
         world.wait_for_marks(|now| {
@@ -136,7 +136,7 @@ fn is_known(now: &Marks, file: usize) -> bool {
 }
 
 /// What is there if the process with an open store is killed now. Files are copied one after the
-/// other, so no mark may be raised meanwhile.
+/// other, so no mark may be raised in the meantime.
 pub(crate) fn image_of(directory: &Path) -> Image {
     loop {
         let before = marks(directory);

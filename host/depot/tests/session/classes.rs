@@ -1,6 +1,6 @@
-//! Every place where a store can fail, and what the caller of the step may be told: before-durable
-//! is never a doubt, ambiguous is never a guess, after-durable is never called lost, and what only
-//! reads is asked again.
+//! Every place where a store can fail, and the answer that the caller of the step may get:
+//! before-durable is never a doubt, ambiguous is never a guess, after-durable is never called lost,
+//! and what only reads is asked again.
 //!
 //! Each point is walked through three scenes: the store fails once; another generation comes while
 //! it does; the store stays away until the deadline.
@@ -41,7 +41,7 @@ fn world(scene: Scene) -> World {
     }
 }
 
-/// Walks every point of a class in every scene, all at once, since they mostly wait.
+/// Walks every point of a class in every scene, all at the same time, since they mostly wait.
 async fn walk<F>(class: FaultClass, scene_of: impl Fn(Point, Scene) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -80,7 +80,7 @@ impl Stage {
         let next = match point.fault {
             Fault::Unavailable => Some(step),
             Fault::LostRequest | Fault::LostAnswer | Fault::Late => Some(asks),
-            // Refused the second time: a takeover knows itself and goes on, a commit asks.
+            // Refused the second time: a takeover knows itself and continues, a commit asks.
             Fault::Twice => match step {
                 Step::TakeOver => Some(step),
                 Step::Commit | Step::Seal => Some(asks),
@@ -101,7 +101,7 @@ impl Stage {
         self.outage = None;
     }
 
-    /// Waits for the fault, lets the rival in at the right moment, and lets the caller go on.
+    /// Waits for the fault, lets the rival in at the right moment, and lets the caller continue.
     async fn play(&self, scene: Scene, rival: impl Future<Output = ()>) {
         self.fault.fired().await;
         if let Some(hold) = &self.hold {
@@ -131,7 +131,7 @@ fn judge(point: Point, scene: Scene, told: Verdict, applied: bool) {
     }
     match (point.class, scene) {
         (_, Scene::Alone) => assert_eq!(told, Verdict::Committed, "{what}"),
-        // A seal may be sent again unasked: nobody else's can be taken for it.
+        // A seal may be sent again unasked: no other generation's can be taken for it.
         (FaultClass::Ambiguous, Scene::Away) if point.step == Step::Commit => {
             assert_eq!(told, Verdict::Indeterminate, "{what}");
         }
@@ -211,7 +211,8 @@ async fn seal(point: Point, scene: Scene, for_heir: bool) {
     assert_eq!(next.session.confirm().await, Ok(()), "{point:?}: a late seal ended another's life");
 }
 
-/// Whether an attempt owns the database now. It may have been told that it does, and have lost it.
+/// Whether an attempt owns the database now. It may have got the answer that it does, and have lost
+/// it.
 async fn holds(session: &Session) -> bool {
     session.confirm().await.is_ok()
 }
@@ -234,7 +235,7 @@ async fn take_over(point: Point, scene: Scene) {
     stage.end_outage();
     let what = format!("{point:?} {scene:?}: {told:?}");
     ownership(&world, point, scene, told.map(|opened| opened.session), rival, &what).await;
-    // A copy that comes late takes nothing from whoever owns it by then.
+    // A copy that comes late takes nothing from the owner at that time.
     let owner = world.take_over(&world.there).await.unwrap().session;
     stage.fault.deliver_if_any().await;
     assert!(holds(&owner).await, "{what}");
@@ -273,8 +274,8 @@ async fn create(point: Point, scene: Scene) {
     assert!(holds(&owner).await, "{what}");
 }
 
-/// At most one attempt holds the database, none holds it without having been told, and one that
-/// was told that it lost does not serve.
+/// At most one attempt holds the database, none holds it without having got that answer, and one
+/// that got the answer "lost" does not serve.
 async fn ownership(
     world: &World,
     point: Point,
@@ -293,7 +294,7 @@ async fn ownership(
             let rival = rival.expect("the rival came");
             assert!(holds(&rival).await && !ours, "{what}");
             let winner = match &told {
-                // Told before the rival came.
+                // Answered before the rival came.
                 Ok(_) => world.state().await.head,
                 Err(OpenError::Superseded { winner }) => (**winner).clone(),
                 Err(OpenError::Exists(state)) => state.head.clone(),
@@ -301,7 +302,7 @@ async fn ownership(
             };
             assert_eq!(winner.fence, rival.fence(), "the loser is told who won: {what}");
         }
-        // Sent again it is answered, whatever became of it before; else nobody was told anything.
+        // Sent again it is answered, whatever became of it before; else no attempt got an answer.
         Scene::Away => match told {
             Ok(_) => assert!(ours && point.fault != Fault::Unavailable, "{what}"),
             Err(OpenError::Store(_)) => {

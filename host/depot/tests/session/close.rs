@@ -17,7 +17,7 @@ const ROUNDS: u64 = 60;
 /// Far above what any round takes.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Threads close, commit, read and ask at once. What each is told must fit what the store has.
+/// Threads close, commit, read and ask at the same time. Each answer must fit what the store has.
 #[tokio::test(flavor = "multi_thread")]
 async fn close_races_with_everything() {
     let world = World::new();
@@ -112,7 +112,7 @@ async fn close_lets_a_commit_in_flight_run_to_its_verdict() {
     }
 }
 
-/// A seal and closes at the same time: sealed once, or told why not; nobody hangs.
+/// A seal and closes at the same time: sealed once, or an error that says why not; no call hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn close_races_with_the_seal() {
     let world = World::new();

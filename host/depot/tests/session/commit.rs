@@ -96,8 +96,8 @@ async fn a_store_that_surely_refuses_past_the_deadline_is_not_committed() {
     assert_eq!(world.state().await.head.txid, Txid(0));
 }
 
-/// The user saw: a healthy actor died although nobody had taken it over, because one reply of the
-/// store was lost and the resent commit was refused.
+/// The user saw: a healthy actor died although no other process had taken it over, because one
+/// reply of the store was lost and the resent commit was refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn healthy_owner_survives_lost_reply() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Twice] {
@@ -252,7 +252,7 @@ async fn first_fatal_cause_is_kept() {
     let first = old.confirm().await.unwrap_err();
     let Cause::Fenced(mismatch) = &first else { panic!("{first:?}") };
     assert_eq!(mismatch.actual_txid, Txid(1));
-    // The thief goes on, and is robbed as well: later refusals would name other heads.
+    // The thief continues, and is robbed as well: later refusals would name other heads.
     let again = world.take_over(&world.there).await.unwrap().session;
     again.durable(put(&again, &[(1, 3)], 2)).await.unwrap();
     old.close(Reason::Operator);

@@ -128,7 +128,7 @@ async fn a_destroy_that_is_cut_off_at_any_step_is_found_and_finished() {
             let listed = world.store.destroying(10).await.unwrap();
             let over = (step, fault) == (Step::Destroy, Fault::HoldAnswer) && nth == 2;
             match (step, fault) {
-                // It was not marked yet: it goes on as if nothing had been asked.
+                // It was not marked yet: it continues as if nothing had been asked.
                 (Step::TakeOver, Fault::Hold) => assert_eq!(listed, []),
                 _ => assert_eq!(listed.len(), usize::from(!over), "{what}"),
             }
@@ -154,8 +154,8 @@ async fn a_database_with_forks_is_refused_and_lives_on() {
 }
 
 /// A create was sent, its answer did not come, and it was sent again; the actor lived and was
-/// destroyed. Then the first one arrives: the name is taken, but nothing of the old life comes back,
-/// and its session, which has not asked since, is nobody's owner.
+/// destroyed. Then the first one arrives: the name is taken, but nothing of the old life comes
+/// back, and its session, which has not asked since, owns nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_that_lands_after_a_destroy_brings_nothing_back() {
     let world = World::new();
@@ -167,7 +167,7 @@ async fn a_create_that_lands_after_a_destroy_brings_nothing_back() {
     assert_eq!(world.store.rows_of(session.fence().db).await, Ok(0));
     let cause = session.confirm().await.unwrap_err();
     assert!(matches!(cause, Cause::Gone(_) | Cause::Fenced(_)), "{cause:?}");
-    // Whoever owns the empty one that came late: it is a ghost, and is taken over.
+    // The owner of the empty one that came late is a ghost, and is taken over.
     let next = world.take_over(&world.there).await.unwrap();
     assert_eq!(next.head.txid.0, 0);
 }

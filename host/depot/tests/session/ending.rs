@@ -95,7 +95,7 @@ async fn a_lost_answer_of_the_seal_is_settled_by_the_head() {
         session.durable(put(&session, &[(1, 1)], 1)).await.unwrap();
         let lost = world.store.arm(Step::Seal, 1, fault);
         let head = session.seal(Some(vec![1, 2, 3])).await;
-        // Twice: the answer that is heard is a refusal, but it names ourselves as the owner.
+        // Twice: the answer that arrives is a refusal, but it names ourselves as the owner.
         let head = head.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
         assert!(head.sealed, "{fault:?}");
         let opened = world.take_over(&world.there).await.unwrap();

@@ -78,7 +78,7 @@ async fn known_by_a_commit() {
 async fn known_by_a_confirmation() {
     let (world, session) = owner("fatal-by-confirm").await;
     lose(&world).await;
-    // Many ask at once: one of them is the first to know.
+    // Many ask at the same time: one of them is the first to know.
     let asking: Vec<_> = (0..16)
         .map(|_| {
             let session = session.clone();
@@ -103,7 +103,7 @@ async fn known_by_the_seal() {
 }
 
 /// Closed first, in order; its last commit then meets the next owner. The first cause stays, and
-/// the loss is told all the same.
+/// the loss is reported all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn known_after_a_close() {
     let (world, session) = owner("fatal-after-close").await;

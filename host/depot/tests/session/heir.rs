@@ -1,4 +1,4 @@
-//! Heirs: begun once, by who was told of them, and only while nobody else has come.
+//! Heirs: begun once, by a process that knows the token, and only while no other owner has come.
 
 use stockade_depot::store::ActorState;
 use stockade_depot::store::Ownership as _;
@@ -75,7 +75,7 @@ async fn an_heir_of_a_destroyed_actor_is_missing() {
 async fn an_heir_that_lives_loses_its_database_to_whoever_takes_it_over() {
     let world = World::new();
     let opened = world.here.inherit(asleep(&world).await).await.unwrap();
-    // Cached by now: what it is not told it could go on reading.
+    // Cached by now: an heir that does not learn of its loss could continue to read this page.
     assert_eq!(byte_of(&opened.session, 1), 7);
     let theirs = world.steal().await;
     assert!(opened.session.confirm().await.is_err());
@@ -96,7 +96,7 @@ async fn a_store_that_stumbles_is_asked_again() {
     drop(away);
 }
 
-/// An answer is lost, and the head tells whose it is: ours while the heir is nobody else's.
+/// An answer is lost, and the head tells whose it is: ours while no other owner has taken the heir.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_a_seal_is_settled_by_the_heir() {
     for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Unavailable, Fault::Twice] {

@@ -1,4 +1,4 @@
-//! Import: whatever breaks, a database is whole or nobody opens it.
+//! Import: whatever breaks, a database is whole or cannot be opened.
 
 use std::io;
 

@@ -136,7 +136,7 @@ async fn reading_ahead_that_hangs_does_not_hold_up_the_wake() {
 async fn pages_that_a_successor_has_changed_are_not_served() {
     let world = World::new();
     let (former, _armed) = wake_with(&world, Fault::HoldAnswer, async |_: &Armed| {
-        // Another generation of the same process writes before the answer is heard.
+        // Another generation of the same process writes before the answer arrives.
         let newer = world.steal().await;
         newer.durable(put(&newer, &[(1, 99)], u32::from(PAGES))).await.unwrap();
     })

@@ -1,5 +1,5 @@
-//! Many who want the same actor at once: one usable generation, whatever gets lost, and everyone
-//! else is told who won. Lost races are no news: nothing louder than debug.
+//! Many processes want the same actor at the same time: one usable generation, whatever gets lost,
+//! and all the others learn the winner. Lost races are no news: nothing louder than debug.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn process(world: &World, node: u8) -> Arc<Depot> {
     )
 }
 
-/// What starters were told.
+/// The answers that starters got.
 #[derive(Default)]
 struct Told {
     owners: Vec<Session>,
@@ -156,7 +156,8 @@ async fn sixteen_starters_have_one_owner() {
     assert!(loud.is_empty(), "{loud:?}");
 }
 
-/// First boot raced by first boot, and by those who have seen the actor already and take it over.
+/// First boot raced by first boot, and by processes that have seen the actor already and take it
+/// over.
 async fn many_boot(seed: u64) {
     let world = World::named(&format!("races-boot-{seed}"));
     let mut dice = Dice(seed);
@@ -202,7 +203,7 @@ async fn first_boots_race_and_one_is_usable() {
 }
 
 /// The condition of a takeover is never the txid: an owner that commits as fast as it can does not
-/// keep its successor out, and nothing that it was told is durable is missing afterwards.
+/// keep its successor out, and nothing that was reported to it as durable is missing afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_owner_cannot_starve_its_successor() {
     let world = World::new();
@@ -235,7 +236,7 @@ async fn a_busy_owner_cannot_starve_its_successor() {
     assert_eq!(opened.head.txid, last, "what was told durable is what the successor begins with");
 }
 
-/// An attempt that finds the store away, or busy, for ever gives up at its deadline: it neither
+/// An attempt that finds the store away, or busy, without end gives up at its deadline: it neither
 /// hangs nor asks more often than its pauses allow.
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_bounded() {

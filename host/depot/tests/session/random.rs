@@ -1,8 +1,8 @@
-//! Random owners, faults, takeovers and seals against a model of what each session was told.
+//! Random owners, faults, takeovers and seals against a model of the answers of each session.
 //!
 //! The model keeps, per txid, the pages that the commit of that number wrote, as its session sent
-//! them. At the end the store's history must be exactly the commits that some session was told are
-//! durable, plus none that was told "not committed". A failure prints its seed.
+//! them. At the end the store's history must be exactly the commits that some session got reported
+//! as durable, plus none that was reported as "not committed". A failure prints its seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -174,7 +174,7 @@ async fn life(seed: u64) {
                 }
             }
         }
-        // A former owner may go on as if nothing had happened.
+        // A former owner may continue as if nothing had happened.
         if let Some(ghost) = former.last_mut() {
             match dice.roll(6) {
                 0 => ghost.commit(&mut dice),
@@ -186,7 +186,7 @@ async fn life(seed: u64) {
     settle(&world, owner, former, armed, seed, takeovers).await;
 }
 
-/// Waits for all verdicts and compares the store with what the sessions were told.
+/// Waits for all verdicts and compares the store with the answers that sessions got.
 async fn settle(
     world: &World,
     owner: Owner,
@@ -206,7 +206,7 @@ async fn settle(
     for shot in armed {
         world.store.disarm(shot);
     }
-    // Each owner began with exactly what its predecessors were told is durable.
+    // Each owner began with exactly what was reported to its predecessors as durable.
     let generations: Vec<_> = told.values().collect();
     for pair in generations.windows(2) {
         let (((durable, sure), _), (_, after)) = (pair[0], pair[1]);
@@ -214,7 +214,7 @@ async fn settle(
             assert_eq!(&after.views[0].1, durable, "seed {seed}, {takeovers} takeovers");
         }
     }
-    // And the store has what the last one was told, for whoever comes next.
+    // And the store has what was reported to the last one, for its successor.
     let ((durable, sure), _) = generations.last().unwrap();
     let next = world.take_over(&world.there).await.unwrap().session;
     let after = Owner::open(next).unwrap();
@@ -249,7 +249,7 @@ async fn what_sessions_are_told_is_what_the_store_has() {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (1..=48).collect::<Vec<u64>>(),
     };
-    // The same seed rolls the same dice; a few lives at once, since they mostly wait.
+    // The same seed rolls the same dice; a few lives at the same time, since they mostly wait.
     for seeds in base.chunks(12) {
         let lives: Vec<_> = seeds
             .iter()

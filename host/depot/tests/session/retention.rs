@@ -11,8 +11,8 @@ use stockade_testkit::faulty_store::{Fault, Step};
 
 use crate::world::{World, limits, put};
 
-/// A frozen process hears nothing of its commit, is taken over, and asks when the row is trimmed:
-/// "no row" must not be told as "not committed".
+/// A frozen process gets no answer to its commit, is taken over, and asks when the row is trimmed:
+/// "no row" must not be reported as "not committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verdict_that_retention_has_passed_is_indeterminate() {
     let now = Arc::new(AtomicU64::new(1_000_000));

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::world::{COMPONENT, byte_of, limits, put};
 
-/// A runtime with one thread, which nobody lends it unless it is told to run something.
+/// A runtime of one thread, the caller's: its tasks run only while a test blocks on it.
 fn still() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -22,8 +22,8 @@ fn depot(directory: &std::path::Path, runtime: &Runtime) -> Arc<Depot> {
     Depot::new(store, NodeSession([1; 16]), limits(), parker, handle)
 }
 
-/// The guest has the only thread from its commit on: the commit is sent and known to be durable
-/// all the same, and whoever waits elsewhere hears of it. What comes next needs the runtime.
+/// The guest has the only thread from its commit on: the commit is sent and known to be durable all
+/// the same, and a task that waits elsewhere learns it. What comes next needs the runtime.
 #[test]
 fn a_commit_is_sent_and_heard_of_while_the_guest_has_every_thread() {
     let directory = tempfile::tempdir().unwrap();

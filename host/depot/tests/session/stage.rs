@@ -61,7 +61,7 @@ async fn a_large_transaction_is_one_commit() {
     hold.fired().await;
     assert_all(&session, 1, 19);
     assert_eq!(session.durable_txid(), Txid(0), "nothing is visible yet");
-    // What comes meanwhile is the next commit, on top of it; its growth brings zeros.
+    // What comes in the meantime is the next commit, on top of it; its growth brings zeros.
     put(&session, &[(2, 7)], 21);
     assert_eq!((byte_of(&session, 2), byte_of(&session, 3), byte_of(&session, 21)), (7, 1, 0));
     hold.release();
@@ -90,7 +90,7 @@ async fn few_pages_and_much_growth_are_staged_too() {
     assert_sound(&world, &session).await;
 }
 
-/// Whatever happens to one step, on its way or back: one commit, told as committed.
+/// Whatever happens to one step, on its way or back: one commit, reported as committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_and_repeated_steps_are_one_commit() {
     for step in [Step::Stage, Step::Commit] {

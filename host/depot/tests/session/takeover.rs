@@ -215,7 +215,7 @@ async fn a_snapshot_is_current_only_right_after_its_seal() {
     assert!(handed.current);
     assert_eq!(handed.snapshot.state, b"state");
 
-    // It ends without a seal: the one after it is told that the snapshot is old.
+    // It ends without a seal: its successor learns that the snapshot is old.
     opened.session.close(Reason::Trapped);
     let opened = world.take_over(&world.here).await.unwrap();
     assert!(opened.snapshot.is_none_or(|handed| !handed.current));

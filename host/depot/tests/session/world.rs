@@ -14,7 +14,7 @@ use stockade_depot::{
 use stockade_testkit::faulty_store::FaultyStore;
 use tokio::runtime::Handle;
 
-/// The component that every generation runs unless told otherwise.
+/// The component that every generation runs by default.
 pub(crate) const COMPONENT: Digest = Digest([7; 32]);
 
 pub(crate) struct World {
@@ -54,7 +54,7 @@ impl World {
         Self::over(EmbeddedStore::in_memory_with_clock(4, clock).unwrap(), limits)
     }
 
-    /// Over a store of one's own.
+    /// Over the given store.
     pub(crate) fn over(inner: EmbeddedStore, limits: DepotLimits) -> Self {
         let store = FaultyStore::new(Arc::new(inner));
         let depot = |node| {
@@ -103,7 +103,7 @@ impl World {
         depot.take_over(&state, COMPONENT, PreviousEnd::Neutral).await
     }
 
-    /// `depot` takes the actor over from whoever owns it.
+    /// `depot` takes the actor over from its owner.
     pub(crate) async fn take_over(&self, depot: &Arc<Depot>) -> Result<Opened, OpenError> {
         depot.take_over(&self.state().await, COMPONENT, PreviousEnd::Neutral).await
     }

@@ -1,4 +1,5 @@
-//! SQLite's allocator, over Rust's: each allocation knows its size and whom it is charged to.
+//! SQLite's allocator, over Rust's: each allocation knows its size and the account it is charged
+//! to.
 //!
 //! ```text
 //! | account: pointer or null | bytes | what SQLite sees ...
@@ -10,7 +11,8 @@
 //!   that a thread may keep such blocks and hand them out again: a connection of the store that
 //!   reads beside a writer drops its cache with every read, and the system's allocator is slow at
 //!   blocks of that size.
-//! - A4: below the floor of a thread's stack nothing is allocated, for whomever. Stacks grow down.
+//! - A4: below the floor of a thread's stack nothing is allocated, for any account. Stacks grow
+//!   down.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::{Cell, RefCell};
@@ -22,7 +24,7 @@ use rusqlite::ffi;
 
 use super::{Account, Refusal, STACK_BYTES_MAX};
 
-/// What stands before each allocation.
+/// The head before each allocation.
 #[repr(C, align(16))]
 struct Head {
     account: *const Account,
@@ -41,27 +43,27 @@ const LOOKASIDE_SLOTS: c_int = 16;
 const HEAD_BYTES: usize = size_of::<Head>();
 
 thread_local! {
-    /// Whom allocations of this thread are charged to.
+    /// The account that allocations of this thread are charged to.
     static CURRENT: Cell<*const Account> = const { Cell::new(ptr::null()) };
-    /// The address below which the stack is too deep for them; 0: there is none.
+    /// The address below which the stack is too deep for allocations; 0: no floor.
     static FLOOR: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Where the stack is, about.
+/// An address near the top of this thread's stack.
 #[inline]
 fn stack_address() -> usize {
     let here = 0_u8;
     (&raw const here).addr()
 }
 
-/// Whether the stack is too deep to go on (A4); noted with the account.
+/// Whether the stack is too deep to continue (A4); noted with the account.
 #[inline]
 fn is_too_deep() -> bool {
     if stack_address() >= FLOOR.get() {
         return false;
     }
     let account = CURRENT.get();
-    // SAFETY: as in `x_malloc`: whoever set a floor has lent the account.
+    // SAFETY: as in `x_malloc`: the caller that set a floor has lent the account.
     if let Some(account) = unsafe { account.as_ref() } {
         account.note(Refusal::Depth);
     }
@@ -78,7 +80,7 @@ pub(super) fn charged_to<T>(account: Option<&Arc<Account>>, work: impl FnOnce() 
             FLOOR.set(self.1);
         }
     }
-    // Work within work has the floor of the outer one. What nobody is charged for has none.
+    // Nested work has the floor of the outer work. Work that is charged to no account has none.
     let floor = match (account, FLOOR.get()) {
         (None, _) => 0,
         (Some(_), 0) => stack_address().saturating_sub(STACK_BYTES_MAX),
@@ -156,7 +158,7 @@ impl Drop for Kept {
             let layout = layout(bytes).expect("BUG: blocks of this layout are kept");
             for block in blocks {
                 // SAFETY: `keep` had it from `x_free`: allocated with the layout of its class, and
-                // nobody else's.
+                // owned by no other code.
                 unsafe { dealloc(*block, layout) };
             }
         }

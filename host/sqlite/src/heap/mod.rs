@@ -1,18 +1,20 @@
 //! How much of the process's memory SQLite may use for one database.
 //!
-//! SQLite bounds single values, not their sum: a text of 600 bytes can make it build expressions of
-//! gigabytes before anybody is asked, and a row may have 256 columns of 16 MiB. So SQLite allocates
-//! through us. What it allocates while a thread is [`Heap::within`] an account is charged to that
-//! account until it is freed, wherever that happens; over the limit SQLite gets no memory, rolls
-//! back what it did, and reports `SQLITE_NOMEM`. That bounds the time spent in such places as well.
+//! SQLite bounds single values, not their sum: a text of 600 bytes can make SQLite build
+//! expressions of gigabytes before any limit is checked, and a row may have 256 columns of 16 MiB.
+//! So SQLite allocates through us. Each allocation made while a thread is [`Heap::within`] an
+//! account is charged to that account until the allocation is freed, on any thread; over the limit
+//! SQLite gets no memory, rolls back its work, and reports `SQLITE_NOMEM`. That bounds the time
+//! spent in such places as well.
 //!
-//! Nobody else looks at the clock while SQLite works on one large value, so whoever owns the account
-//! is asked before each allocation of [`LARGE_BYTES`] and more whether the work may go on; if not,
-//! SQLite gets no memory and ends the statement.
+//! No other code looks at the clock while SQLite works on one large value, so the owner of the
+//! account is asked before each allocation of [`LARGE_BYTES`] and more whether the work may
+//! continue; if not, SQLite gets no memory and ends the statement.
 //!
 //! SQLite bounds the depth of one expression, not that of expressions that it puts into each other:
 //! subqueries, views and generated columns of a few KiB need megabytes of stack. It allocates on
-//! the way down, so an allocation from too deep a stack is refused as well: see [`STACK_BYTES_MAX`].
+//! the way down, so an allocation from too deep a stack is refused as well: see
+//! [`STACK_BYTES_MAX`].
 //!
 //! An account may take what it uses from a [`Share`] as well, in grains of [`GRAIN_BYTES`].
 //!
@@ -31,18 +33,19 @@ use crate::memory::{Grains, Share};
 /// usual actor, and worked on in tens of microseconds.
 pub const LARGE_BYTES: usize = 64 << 10;
 
-/// How deep the stack may be below [`Heap::within`] when SQLite allocates. 1 MiB: every statement at
-/// SQLite's own bounds on one expression, one compound SELECT or one chain of views or triggers
+/// How deep the stack may be below [`Heap::within`] when SQLite allocates. 1 MiB: every statement
+/// at SQLite's own bounds on one expression, one compound SELECT or one chain of views or triggers
 /// takes less (1,000 levels of `IN` take 640 KiB, the most).
 pub const STACK_BYTES_MAX: usize = 1 << 20;
 
-/// How much stack SQLite may use below [`Heap::within`], all told. An expression that was put
-/// together within [`STACK_BYTES_MAX`], a small frame for each level, is then translated with frames
-/// up to 3.2 times as large (measured over twelve forms of expressions: 3.3 MiB at most). 5 MiB is
-/// what whoever runs SQL must have left.
+/// How much stack SQLite may use below [`Heap::within`] in total. An expression that was put
+/// together within [`STACK_BYTES_MAX`], a small frame for each level, is then translated with
+/// frames up to 3.2 times as large (measured over twelve forms of expressions: 3.3 MiB at most). A
+/// thread that runs SQL must have 5 MiB left.
 pub const STACK_BYTES_NEEDED: usize = 5 << 20;
 
-/// What an account takes of its share at a time. 128 KiB: the connection of a usual actor has less.
+/// The bytes that an account takes of its share at a time. 128 KiB: the connection of a usual actor
+/// has less.
 pub const GRAIN_BYTES: u64 = 128 << 10;
 
 /// Why an allocation was refused, if not for the account's own bound.
@@ -58,20 +61,20 @@ pub enum Refusal {
 /// No [`Refusal`].
 const NOT_REFUSED: u8 = 0;
 
-/// Whether the work of an account may go on. Asked on the thread that works, inside of SQLite: it
-/// must not use the database.
+/// Whether the work of an account may continue. Asked on the thread that works, inside of SQLite:
+/// the callback must not use the database.
 pub type Ask = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The account of one database. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Heap(Arc<Account>);
 
-/// What is charged, and what may be.
+/// The bytes charged, and the bytes that may be.
 struct Account {
     used: AtomicUsize,
     max: usize,
     ask: Option<Ask>,
-    /// What `used` is taken from as well.
+    /// The share that `used` is taken from as well.
     grains: Option<Grains>,
     /// Why an allocation was refused last since `within` began, if it was not `max`.
     refusal: AtomicU8,
@@ -105,8 +108,8 @@ impl Heap {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Charges what SQLite allocates on this thread during `work`, and bounds the depth of its stack
-    /// from here. File operations are excepted from the charge.
+    /// Charges what SQLite allocates on this thread during `work`, and bounds the depth of its
+    /// stack from here. File operations are excepted from the charge.
     ///
     /// The stack has [`STACK_BYTES_NEEDED`] left.
     #[inline]
@@ -115,15 +118,15 @@ impl Heap {
         allocator::charged_to(Some(&self.0), work)
     }
 
-    /// Gives back what the share covers beyond what is used now, whole grains. To be called by whoever
-    /// works within it, between two works.
+    /// Gives back whole grains that the share covers beyond the bytes in use. The thread that works
+    /// within the account calls this between two works.
     pub fn settle(&self) {
         if let Some(grains) = &self.0.grains {
             grains.settle(self.used() as u64);
         }
     }
 
-    /// Why the last allocation was refused that was, if not for the account's own bound. Forgets it.
+    /// The reason of the last refused allocation, if not the account's own bound. Forgets it.
     #[must_use]
     pub fn take_refusal(&self) -> Option<Refusal> {
         let refusal = self.0.refusal.swap(NOT_REFUSED, Ordering::Relaxed);
@@ -136,7 +139,7 @@ impl Account {
         Self { used: AtomicUsize::new(0), max, ask, grains, refusal: AtomicU8::new(NOT_REFUSED) }
     }
 
-    /// `false` if it is too much, or the owner says no; nothing is charged then.
+    /// Returns `false` if the bytes are too many, or the owner refuses; then nothing is charged.
     fn charge(&self, bytes: usize) -> bool {
         if bytes >= LARGE_BYTES && self.ask.as_ref().is_some_and(|may_go_on| !may_go_on()) {
             return false;
@@ -169,13 +172,14 @@ impl Account {
     }
 }
 
-/// Makes SQLite allocate through us, for the whole process. To be called before anything uses
-/// SQLite; later calls do nothing. `false`: SQLite was in use already, so nothing will be charged.
+/// Makes SQLite allocate through us, for the whole process. To be called before any use of SQLite;
+/// later calls do nothing. Returns `false` if SQLite was in use already, so that nothing will be
+/// charged.
 pub fn install() -> bool {
     allocator::install()
 }
 
-/// Charges nobody during `work`: for what a file operation does on SQLite's behalf.
+/// Charges no account during `work`: for the work of a file operation on SQLite's behalf.
 #[inline]
 pub fn uncharged<T>(work: impl FnOnce() -> T) -> T {
     allocator::charged_to(None, work)

@@ -60,7 +60,7 @@ pub trait File: 'static {
     fn size(&mut self) -> Result<u64, Code>;
 
     /// The first half of a commit; also the last step of a rollback. Called before every sync, and
-    /// also when `synchronous=OFF` skips that one, on which nothing else hangs therefore.
+    /// also when `synchronous=OFF` skips the sync itself: nothing else relies on the sync.
     ///
     /// # Errors
     /// As the file has them.
@@ -72,17 +72,17 @@ pub trait File: 'static {
     /// As the file has them.
     fn publish(&mut self) -> Result<(), Code>;
 
-    /// A pragma is about to run. Both words are the guest's.
+    /// A pragma is about to run. Name and value are guest-controlled.
     ///
     /// # Errors
-    /// A sentence, which SQLite tells instead of running the pragma.
+    /// A sentence, which SQLite reports instead of running the pragma.
     fn pragma(&mut self, name: &str, value: Option<&str>) -> Result<(), String>;
 
-    /// A method of it has panicked. SQLite is told an I/O error of this operation.
+    /// A method of the file has panicked. SQLite gets an I/O error of this operation.
     fn panicked(&mut self, during: Operation);
 }
 
-/// What a file was asked for: SQLite has one I/O error code for each.
+/// The operation that a file was asked for: SQLite has one I/O error code for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A read.
@@ -100,7 +100,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Its I/O error.
+    /// SQLite's I/O error for the operation.
     #[must_use]
     pub fn io_error(self) -> Code {
         match self {
@@ -130,8 +130,8 @@ pub fn register<V: Vfs>() -> Result<&'static CStr, Code> {
         return Err(ffi::SQLITE_ERROR);
     }
     let vfs = Box::into_raw(Box::new(callbacks::vfs_over::<V>(host)));
-    // SAFETY: `vfs` comes from `Box::into_raw` and is never freed, as its name: valid for the life of
-    // the process (V1). The default VFS stays the default.
+    // SAFETY: `vfs` comes from `Box::into_raw` and is never freed, as its name: valid for the life
+    // of the process (V1). The default VFS stays the default.
     match unsafe { ffi::sqlite3_vfs_register(vfs, 0) } {
         ffi::SQLITE_OK => {
             registered.push(TypeId::of::<V>());

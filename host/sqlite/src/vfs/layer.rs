@@ -21,8 +21,8 @@ pub trait Layer: Send + Sync + 'static {
     /// What stands over a file.
     type File: LayerFile;
 
-    /// What is to stand over the file of this path; `None`: nothing. Whoever asks may still fail to
-    /// open it.
+    /// The layer's file over the file of this path; `None`: none. SQLite may still fail to open the
+    /// file afterwards.
     fn open(&self, path: &CStr, flags: c_int) -> Option<Self::File>;
 
     /// The file of this path is about to be deleted, and its directory synced if `durable`.
@@ -33,8 +33,8 @@ pub trait Layer: Send + Sync + 'static {
 
 /// What stands over an open file. The answers are SQLite's codes.
 pub trait LayerFile: 'static {
-    /// Whether the file shares memory with others: a database, not a log. It never maps memory, past
-    /// which bytes would go unseen. Asked once.
+    /// Whether the file shares memory with others: a database, not a log. It never maps memory,
+    /// past which bytes would go unseen. Asked once.
     fn shares_memory(&self) -> bool;
 
     /// Fills `into` from byte `at` on; what the file does not have is zeros and a short read.
@@ -57,8 +57,8 @@ pub trait LayerFile: 'static {
         below.sync(flags)
     }
 
-    /// Comes before what passes as it is: sizes, locks, controls. Another code than "ok" is the
-    /// answer.
+    /// Called before an operation that passes unchanged: sizes, locks, controls. Any code except
+    /// "ok" is the answer.
     fn before_passing(&mut self, below: &mut Below<'_>) -> Code {
         let _ = below;
         ffi::SQLITE_OK

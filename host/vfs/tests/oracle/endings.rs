@@ -47,7 +47,8 @@ fn a_fenced_session_fails_its_statements_with_the_mismatch() {
     db.within(|| db.connection().execute_batch(FILL)).unwrap();
     rig.settle(&old);
     let new = rig.take_over();
-    // The commit is accepted, since nobody knows yet; then it is refused, and with it the session.
+    // The commit is accepted, since the takeover is not known yet; then it is refused, and with it
+    // the session.
     db.within(|| db.connection().execute_batch("UPDATE t SET v = 'lost' WHERE id = 1")).unwrap();
     let verdict = rig.runtime.block_on(old.durable(old.mark()));
     assert!(matches!(verdict, Err(Cause::Fenced(_))), "{verdict:?}");

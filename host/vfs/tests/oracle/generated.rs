@@ -10,7 +10,7 @@ use stockade_vfs::Fault;
 use crate::pair::Pair;
 use crate::rig::quick_limits;
 
-/// How long a run goes on without `STEPS`, at most.
+/// How long a run continues without `STEPS`, at most.
 const TIME_MAX: Duration = Duration::from_secs(4);
 const STEPS: u64 = 1500;
 
@@ -145,7 +145,8 @@ impl Run {
             self.pair.plain().is_autocommit(),
             "step {step}: transaction state after {sql}"
         );
-        // In a transaction near the limit even a read may be refused: it makes SQLite's cache spill.
+        // In a transaction near the limit even a read may be refused: it makes SQLite's cache
+        // spill.
         let reads_are_safe = !self.small_commits || self.pair.ours().connection().is_autocommit();
         if self.random.one_in(60) && reads_are_safe {
             self.counts.compared += 1;

@@ -69,8 +69,8 @@ fn refused_explicit_commits_in_a_row_leave_nothing_behind() {
     }
 }
 
-/// SQLite leaves an empty transaction behind when the RELEASE that commits is refused: whoever runs
-/// statements has to end it.
+/// SQLite leaves an empty transaction behind when the RELEASE that commits is refused: the caller
+/// that runs statements has to end it.
 #[test]
 fn a_refused_release_rolls_back_and_leaves_an_empty_transaction() {
     let pair = Pair::new(small_commits(40), |o| o.cache_pages = 2000);
@@ -317,8 +317,7 @@ fn text(value: &rusqlite::types::Value) -> String {
     }
 }
 
-/// No other file opens through our VFS, and no write-ahead log, also where nobody set an
-/// authorizer.
+/// No other file opens through our VFS, and no write-ahead log, also where no authorizer is set.
 #[test]
 fn named_files_cannot_be_attached() {
     let pair = Pair::new(DepotLimits::default(), |_| ());

@@ -161,7 +161,7 @@ impl History {
                     actions.push(Action::DestroyerCrash);
                 }
             }
-            // Whoever finds the mark goes on, with a generation of its own.
+            // Any caller that finds the mark continues, with a generation of its own.
             Some(_) | None => actions.push(Action::BeginDestroy),
         }
     }
@@ -179,7 +179,7 @@ impl History {
                 if self.checks.make(Variant::ImportOrigin) {
                     head(world).origin = Origin::Imported;
                 } else {
-                    // Open to everyone, and still marked as an import.
+                    // Open to all hosts, and still marked as an import.
                     head(world).origin = Origin::Native;
                 }
             }
@@ -243,7 +243,8 @@ impl History {
             Action::EndDestroy => {
                 let db = current(world);
                 world.databases[db].head = None;
-                // Nobody can ask for it any more: worlds that differ in it only are the same.
+                // No caller can ask for the database any more: worlds that differ in it only are
+                // the same.
                 world.databases[db].written = [0; PAGES];
                 world.actor = None;
                 world.destroyer = None;

@@ -100,7 +100,7 @@ pub struct Database {
 /// The head row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
-    /// Who owns it.
+    /// The generation that owns it.
     pub generation: u8,
     /// The newest commit.
     pub txid: u8,
@@ -115,7 +115,7 @@ pub struct Head {
 pub enum Origin {
     /// Made empty.
     Native,
-    /// An import is under way: nobody opens it.
+    /// An import is under way: no caller opens the database.
     Importing,
     /// Made by an import that has ended.
     Imported,
@@ -173,7 +173,7 @@ impl Database {
             .all(|page| Self::newest(self.rows, page, at) == Self::newest(self.written, page, at))
     }
 
-    /// Commits that are held, whoever holds them.
+    /// Commits that any pin or fork holds.
     pub(crate) fn held(&self) -> Txids {
         self.pins | self.forks
     }

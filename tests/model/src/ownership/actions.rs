@@ -1,4 +1,4 @@
-//! Who does what, each action with the rule it follows.
+//! The actions of each party, with the rule that each follows.
 
 use super::store::{Answer, Leaves, Owner, Place, Step, heir_of};
 use super::{Ending, First, Flight, Gated, Heir, Host, Letter, Ownership, Session, World, Writes};
@@ -12,18 +12,18 @@ pub enum Action {
     TakeOver(usize),
     /// A host asks whether the heir that was appointed here still owns the head, and begins it.
     Inherit(usize),
-    /// D1: a page comes from the store, and only to the owner: the first one, and any that is missed
-    /// while a commit is in flight.
+    /// D1: a page comes from the store, and only to the owner: the first one, and any that is
+    /// missed while a commit is in flight.
     ReadPage(usize),
     /// A call begins, its guest runs and writes; COMMIT answers *accepted*.
     CallWrites(usize),
-    /// A call begins and its guest reads from SQLite's cache, which asks nobody.
+    /// A call begins and its guest reads from SQLite's cache, without a question to the store.
     CallReads(usize),
     /// D2: what was collected becomes the one commit in flight.
     SendCommit(usize),
     /// D12: the store is asked, after the call began, whether the fence still holds.
     Confirm(usize, usize),
-    /// The gate: an answer passes the gate and is heard.
+    /// The gate: an answer passes the gate and reaches its caller.
     Hear(usize, usize),
     /// The orderly end, steps 1 to 6: no more calls, SQL is revoked, the snapshot is taken.
     Stop(usize),
@@ -43,9 +43,9 @@ pub enum Action {
     Sync,
     /// The store dies: its open group and all requests in its queues are gone.
     StoreCrash,
-    /// An answer arrives at who waits for it.
+    /// An answer arrives at the host that waits for it.
     Deliver(usize),
-    /// Who waits for an answer stops waiting (`Unknown`) and asks for the verdict.
+    /// The host that waits for an answer stops waiting (`Unknown`) and asks for the verdict.
     TimeOut(usize),
     /// The same, with the store away until the deadline.
     GiveUp(usize),
@@ -294,8 +294,8 @@ impl Ownership {
         });
     }
 
-    /// The heir that was appointed here begins, if the head is still its own. It writes nothing, and
-    /// what was cached of the generation before it is still right.
+    /// The heir that was appointed here begins, if the head is still its own. It writes nothing,
+    /// and what was cached of the generation before it is still right.
     fn inherit(&self, world: &mut World, host: usize) {
         let Host::Waiting(heir) = world.hosts[host] else { return };
         let fenced = world.durable.owner != heir.owner;
@@ -313,7 +313,7 @@ impl Ownership {
         session.kept = (!self.checks.make(Variant::HeirOnce)).then_some(heir);
     }
 
-    /// D4: whose is the head? Our token, still what we replace, or somebody else's.
+    /// D4: whose is the head? Our token, still the one we replace, or another owner's.
     fn settle_attempt(&self, world: &mut World, host: usize, head: Owner) {
         let Host::Taking { replaces, token, sends, acknowledged } = world.hosts[host] else {
             return;
@@ -367,7 +367,8 @@ impl Ownership {
         session.cached = Some(cached | wrote);
         session.collected |= wrote;
         let waiting = session.collected | session.flight.map_or(0, |flight| flight.writes);
-        // Whatever its SQLite shows and the store does not have waits for a verdict, if all is well.
+        // Whatever its SQLite shows and the store does not have waits for a verdict, if all is
+        // well.
         let rests_on = waiting | (cached & !durable.all_writes());
         session.gated.push(Gated {
             wrote,
@@ -393,7 +394,7 @@ impl Ownership {
 
     // --- letters -------------------------------------------------------------------------------
 
-    /// The store executes a step. Without groups it is durable at once.
+    /// The store executes a step. Without groups the step is durable immediately.
     fn arrive(&self, world: &mut World, letter: usize) {
         let step = world.letters[letter].step;
         let mut books = world.open.take().unwrap_or_else(|| world.durable.clone());
@@ -469,7 +470,7 @@ impl Ownership {
         let owns = self.owns(&durable, session.owner);
         match (ours, owns) {
             (true, true) => committed(world, host),
-            // Committed, whoever owns the head now.
+            // Committed, whichever host owns the head now.
             (true, false) => {
                 committed(world, host);
                 die(world, host);
@@ -512,8 +513,8 @@ impl Ownership {
         }
     }
 
-    /// D5: sealed with our token, or owned by our heir, is sealed by us; ours and open is sent again;
-    /// else it is lost.
+    /// D5: sealed with our token, or owned by our heir, is sealed by us; ours and open is sent
+    /// again; else it is lost.
     fn settle_seal(&self, world: &mut World, host: usize) {
         let session = serving(world, host);
         let (owner, ending) = (session.owner, session.ending);
@@ -602,7 +603,7 @@ fn stop_waiting(world: &mut World, at: usize) -> Option<(usize, Step)> {
     host.map(|host| (host, step))
 }
 
-/// The host runs nothing any more, and nobody waits for its letters.
+/// The host runs nothing any more, and no longer waits for its letters.
 fn leave(world: &mut World, host: usize) {
     for letter in &mut world.letters {
         if letter.awaited == Some(host) {
@@ -635,7 +636,7 @@ fn committed(world: &mut World, host: usize) {
     release_dead(world, host);
 }
 
-/// The deadline has passed without a verdict. Whoever waits is told just that.
+/// The deadline has passed without a verdict. The waiting callers get just that.
 fn indeterminate(world: &mut World, host: usize) {
     let session = serving(world, host);
     let writes = session.flight.take().map_or(0, |flight| flight.writes);
@@ -643,7 +644,7 @@ fn indeterminate(world: &mut World, host: usize) {
     die(world, host);
 }
 
-/// Callers of these writes are told that they were not kept.
+/// Callers of these writes get the answer "not kept".
 fn refuse(world: &mut World, host: usize, writes: Writes) {
     let session = serving(world, host);
     let told: Writes = session
@@ -655,7 +656,7 @@ fn refuse(world: &mut World, host: usize, writes: Writes) {
     world.told.refused |= told;
 }
 
-/// The store has said that the database is somebody else's.
+/// The store has said that another owner has the database.
 fn fenced(world: &mut World, host: usize) {
     note_fence(world, host);
     die(world, host);
@@ -667,7 +668,7 @@ fn note_fence(world: &mut World, host: usize) {
     world.breaches.healthy_ended |= world.durable.owner == owner && !world.durable.sealed;
 }
 
-/// Fatal: what was not sent never is, reads are not heard, a commit in flight still gets its
+/// Fatal: unsent steps are never sent, reads reach no caller, a commit in flight still gets its
 /// verdict.
 fn die(world: &mut World, host: usize) {
     // Its verdict may have been the last thing that a dead session waited for.
@@ -679,7 +680,8 @@ fn die(world: &mut World, host: usize) {
     release_dead(world, host);
 }
 
-/// A dead session without a commit in flight: what is durable is told, then it is gone.
+/// A dead session without a commit in flight: durable writes are reported, then the session is
+/// gone.
 fn release_dead(world: &mut World, host: usize) {
     let session = serving(world, host);
     if !session.dead || session.flight.is_some() {
@@ -691,7 +693,7 @@ fn release_dead(world: &mut World, host: usize) {
     leave(world, host);
 }
 
-/// An answer is heard.
+/// An answer reaches its caller.
 fn hear(world: &mut World, host: usize, number: usize) {
     let durable = world.durable.all_writes();
     let gated = serving(world, host).gated.remove(number);

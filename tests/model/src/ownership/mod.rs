@@ -1,4 +1,5 @@
-//! Who owns a database, what becomes of commits, and who is heard (D1-D5, D12, the gate, the orderly end).
+//! Ownership of a database, the fate of commits, and the answers that reach callers (D1-D5, D12,
+//! the gate, the orderly end).
 //!
 //! One database, several hosts, one store. Steps travel as letters: a letter may arrive late, twice
 //! or never, and its answer may be lost. Reads of the head (judgement, verdict, confirmation) are
@@ -15,8 +16,8 @@
 //!            │          └── store crash ──> lost               │
 //!            └── sender stops waiting: it still arrives, some day, or never
 //! ```
-//! A call is one action: the guest runs, may write, and its answer waits in front of the gate. What
-//! callers have heard is kept outside of the hosts, as a client would.
+//! A call is one action: the guest runs, may write, and its answer waits in front of the gate. The
+//! answers that callers got are kept outside of the hosts, as a client would.
 
 mod actions;
 mod properties;
@@ -52,7 +53,7 @@ pub struct Size {
     pub seals: u8,
     /// Whether a generation that ends may appoint its heir.
     pub heirs: bool,
-    /// Times that the store dies with an open group. With none, every step is durable at once.
+    /// Times that the store dies with an open group. With none, every step is durable immediately.
     pub store_crashes: u8,
     /// How often one step is sent before its deadline.
     pub sends: u8,
@@ -84,7 +85,7 @@ pub struct World {
     pub letters: Vec<Letter>,
     /// The hosts.
     pub hosts: Vec<Host>,
-    /// What callers were told.
+    /// The answers that callers got.
     pub told: Told,
     /// Generations that a session has believed to own, as bits.
     pub held: u8,
@@ -101,7 +102,7 @@ pub struct Letter {
     pub step: Step,
     /// How far it came.
     pub place: Place,
-    /// The host that waits for its answer. `None`: nobody does any more.
+    /// The host that waits for its answer. `None`: none does any more.
     pub awaited: Option<usize>,
 }
 
@@ -182,7 +183,7 @@ pub struct Flight {
     pub doubt: bool,
 }
 
-/// An answer that nobody has heard yet.
+/// An answer that has not reached its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gated {
     /// The call's own write; 0 for a call that only reads.
@@ -216,12 +217,12 @@ pub enum Ending {
     },
 }
 
-/// What callers were told.
+/// The answers that callers got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Told {
     /// Writes that were acknowledged.
     pub committed: Writes,
-    /// Writes whose callers were told that they were not kept.
+    /// Writes whose callers got the answer "not kept".
     pub refused: Writes,
 }
 
@@ -230,7 +231,7 @@ pub struct Told {
 pub struct Breaches {
     /// Two sessions believed to own one generation.
     pub two_owners: bool,
-    /// A generation was replaced that nobody had judged.
+    /// A generation was replaced that no host had judged.
     pub unjudged: bool,
     /// A commit of a generation was applied under another one.
     pub foreign_commit: bool,

@@ -9,15 +9,15 @@ use super::{Ending, Host, Ownership, Size, World};
 pub mod names {
     /// No acknowledged commit is lost.
     pub const ACKNOWLEDGED_IS_KEPT: &str = "an acknowledged write is in the store";
-    /// No call is told `not committed` that was committed.
+    /// No call gets the answer `not committed` that was committed.
     pub const REFUSED_IS_NOT_KEPT: &str = "a write told as not committed is not in the store";
     /// A resend is one commit.
     pub const ONCE: &str = "a write is committed once";
-    /// Nothing is heard before it is durable.
+    /// No answer reaches its caller before it is durable.
     pub const HEARD_IS_DURABLE: &str = "an answer rests on durable commits only";
-    /// Nothing is heard that is not owned.
+    /// No answer of a former owner reaches its caller.
     pub const HEARD_IS_OWNED: &str = "nothing is heard of a generation fenced before the call";
-    /// An answer shows what others were told before it was asked for.
+    /// An answer shows what others were answered before its call.
     pub const HEARD_IS_FRESH: &str = "an answer shows all that was acknowledged before its call";
     /// One owner per (generation, token).
     pub const ONE_OWNER: &str = "a generation has one owner";
@@ -162,7 +162,7 @@ fn must_happen_to_heirs() -> Vec<Property<Ownership>> {
         Property::sometimes("an heir begins with commits", |_, world: &World| {
             world.hosts.iter().any(|host| match host {
                 Host::Serving(session) => {
-                    // Nobody but an heir begins with what was cached before.
+                    // No generation but an heir begins with pages cached before.
                     session.first.is_some() && session.cached.is_some() && session.durable > 0
                 }
                 Host::Idle | Host::Taking { .. } | Host::Waiting(_) => false,

@@ -3,7 +3,7 @@
 use super::{Breaches, Ownership, Writes};
 use crate::Variant;
 
-/// Who owns a database. Generation 0: there is no head yet.
+/// The owner of a database. Generation 0: there is no head yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// Only ever rises.
@@ -28,7 +28,7 @@ pub struct Books {
 /// A row of the commit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
-    /// Who made it.
+    /// The generation that made it.
     pub generation: u8,
     /// What it wrote: its content hash.
     pub writes: Writes,
@@ -37,7 +37,7 @@ pub struct Row {
 /// Stored in-memory state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
-    /// Who made it.
+    /// The generation that made it.
     pub generation: u8,
     /// The head's txid at its seal.
     pub txid: u8,
@@ -48,9 +48,9 @@ pub struct Snapshot {
 /// What a seal leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Leaves {
-    /// In-memory state, for whoever takes over.
+    /// In-memory state, for the successor.
     Snapshot(Writes),
-    /// The token of the next generation, for whoever knows it.
+    /// The token of the next generation, for the host that knows it.
     Heir(u8),
 }
 

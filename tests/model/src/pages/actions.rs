@@ -13,11 +13,12 @@ pub enum Action {
     Stage(Transaction),
     /// D7: all chunks are acknowledged, the commit row names the stage.
     CommitStage,
-    /// The transaction is rolled back. Nobody cleans up, and chunks may still be on their way.
+    /// The transaction is rolled back. Nothing is cleaned up, and chunks may still be on their way.
     GiveUpStage,
     /// D4: the next generation, on a node. What the former one staged is garbage.
     TakeOver(usize),
-    /// The same as one statement that waits for the head's lock and reads pages as they were before.
+    /// The same as one statement that waits for the head's lock and reads pages as they were
+    /// before.
     SendTakeOver(usize),
     /// D7: garbage is collected, some time.
     Collect,

@@ -1,8 +1,8 @@
 //! What a page is at a txid: staged commits, growth and shrinking, the page cache (D1, D7, D8).
 //!
-//! One database of two pages, taken over again and again by generations on two nodes. Who owns it
-//! and what becomes of a commit is settled (`ownership`), so takeovers and commits are one action
-//! here. What is late are the chunks of a stage and the answers to reads.
+//! One database of two pages, taken over again and again by generations on two nodes. Ownership and
+//! the fate of a commit are settled (`ownership`), so takeovers and commits are one action here.
+//! Only the chunks of a stage and the answers to reads are late.
 //!
 //! ```text
 //! transaction ── small ──> commit: head, commit row and page rows in one step

@@ -1,7 +1,7 @@
 //! The whole protocol has no counterexample, at the sizes of `sizes.rs`.
 //!
-//! States are told apart by 64-bit fingerprints: that two of them share one, and a state is missed,
-//! has a probability of about n² / 2^65 for n states, far below one in a million here.
+//! States are distinguished by 64-bit fingerprints: the probability that two of them share one, and
+//! a state is missed, is about n² / 2^65 for n states, far below one in a million here.
 
 use std::fmt::Debug;
 use std::hash::Hash;

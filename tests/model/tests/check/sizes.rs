@@ -30,8 +30,8 @@ impl Scale {
     }
 }
 
-/// Two hosts; every answer may be late or lost, every step may come twice; the store keeps each step
-/// at once.
+/// Two hosts; every answer may be late or lost, every step may come twice; the store keeps each
+/// step immediately.
 pub(crate) fn races(scale: Scale) -> ownership::Size {
     let more = scale.more();
     ownership::Size {

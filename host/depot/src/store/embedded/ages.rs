@@ -1,9 +1,9 @@
 //! How old the commits of a file's databases surely are: as old as this process has known them.
 //!
 //! Clocks of machines differ and jump, and commits are labelled by whichever process made them. So
-//! the age of a commit is never read from its label: it is the time that has passed here, on a clock
-//! that only goes forward, since this process made the commit or first saw it. A process that has
-//! just started knows nothing to be old.
+//! the age of a commit is never read from its label: it is the time that has passed here, on a
+//! clock that only goes forward, since this process made the commit or first saw it. A process that
+//! has just started knows nothing to be old.
 //!
 //! ```text
 //! sightings of a database   (txid 7, 10:00:00)  (txid 31, 10:00:08)  ...  (txid 90, 10:00:57)
@@ -22,10 +22,10 @@ use crate::store::limits::{
     AGED_DATABASES_MAX, CLOCK_AWAY_MS, CLOCK_AWAY_TOLD_EVERY_MS, COMMIT_ROWS_MS_MIN,
 };
 
-/// Sightings of one database beside the newest one. 8: an age is told to an eighth of it, about.
+/// Sightings of one database beside the newest one. 8: an age is known to an eighth of it, about.
 const SIGHTINGS_MAX: usize = 8;
-/// The least time between two of them, in milliseconds: the shortest age that is asked for, told to an
-/// eighth of it.
+/// The least time between two of them, in milliseconds: the shortest age that is asked for, known
+/// to an eighth of it.
 const SIGHTING_EVERY_MS: u64 = COMMIT_ROWS_MS_MIN / SIGHTINGS_MAX as u64;
 
 /// A commit, and when it was there.
@@ -42,7 +42,7 @@ type Sightings = Vec<Sighting>;
 pub(super) struct Ages {
     clock: Clock,
     sightings: Mutex<HashMap<DbId, Sightings>>,
-    /// When somebody's clock was last complained about.
+    /// When a clock was last reported as wrong.
     warned_ms: Mutex<Option<u64>>,
 }
 
@@ -133,8 +133,8 @@ fn entry(all: &mut HashMap<DbId, Sightings>, db: DbId) -> &mut Sightings {
     all.entry(db).or_default()
 }
 
-/// Adds a newest sighting. The one before stays if it is far enough from its own neighbour; of too many,
-/// one goes that leaves the smallest gap, and never the oldest.
+/// Adds a newest sighting. The one before stays if it is far enough from its own neighbour; of too
+/// many, one goes that leaves the smallest gap, and never the oldest.
 fn push(sightings: &mut Sightings, new: Sighting) {
     if let [.., before, last] = sightings[..]
         && last.steady_ms.saturating_sub(before.steady_ms) < SIGHTING_EVERY_MS
@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(ages.old_enough(DB, 0), None);
     }
 
-    /// A day of commits and rounds of trimming: few sightings, none too young, and none much older than it
-    /// has to be.
+    /// A day of commits and rounds of trimming: few sightings, none too young, and none much older
+    /// than it has to be.
     #[test]
     fn ages_are_told_in_bounded_memory() {
         let (ages, now) = ages();

@@ -1,7 +1,7 @@
-//! Who has a store open: what is looked at raw must not be in use by SQLite.
+//! Which processes have a store open: files that are read raw must not be in use by SQLite.
 //!
 //! ```text
-//! opening.lock   exclusive while somebody opens; the others wait in line
+//! opening.lock   exclusive while a process opens; the others wait in line
 //! store.lock     shared as long as the store is open; its text: the boot of the machine
 //!
 //! begin:  opening.lock ─► store.lock exclusive?  yes: alone   no: others have it open
@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Invariants:
-//! - files are read past SQLite only by one who is alone, and before SQLite opens them: closing any
-//!   descriptor of a file drops the locks that SQLite of the same process holds on it;
-//! - turning the exclusive lock into a shared one is not one step, but nobody else asks for the
-//!   exclusive one meanwhile, since that takes `opening.lock`.
+//! - files are read past SQLite only by a process that is alone, and before SQLite opens them:
+//!   closing any descriptor of a file drops the locks that SQLite of the same process holds on it;
+//! - turning the exclusive lock into a shared one is not one step, but no other process asks for
+//!   the exclusive one in between, since that takes `opening.lock`.
 //!
 //! The locks belong to open files, not to processes: two stores of one process see each other.
 
@@ -28,9 +28,9 @@ use super::open::OpenStoreError;
 use super::private;
 use crate::store::limits::{OPENING_PAUSE, OPENING_WAIT};
 
-/// The file that is locked by who opens the store.
+/// The file that is locked by a process that opens the store.
 const OPENING_LOCK: &str = "opening.lock";
-/// The file that everybody locks who has the store open.
+/// The file that is locked by every process that has the store open.
 pub(super) const STORE_LOCK: &str = "store.lock";
 /// Names the boot of a Linux machine; another one after each start of the kernel.
 const BOOT_FILE: &str = "/proc/sys/kernel/random/boot_id";
@@ -49,7 +49,7 @@ pub(super) struct Opening {
 /// A store that is open. Others know as long as it is there and not released.
 pub(super) struct Held(Mutex<Option<File>>);
 
-/// Takes the place in the line, and finds out who else has the store of a directory open.
+/// Takes the place in the line, and finds out whether others have the store of a directory open.
 ///
 /// # Errors
 /// `Opening` if another process does not get done, or an I/O error.
@@ -114,7 +114,7 @@ fn text(file: &mut File) -> std::io::Result<String> {
 }
 
 impl Opening {
-    /// Nobody else has the store open.
+    /// Whether no other process has the store open.
     pub(super) fn is_alone(&self) -> bool {
         self.alone
     }
@@ -141,7 +141,7 @@ impl Held {
         Self(Mutex::new(None))
     }
 
-    /// Every file is closed: the next one who opens is alone.
+    /// Every file is closed: the next process that opens is alone.
     pub(super) fn release(&self) {
         self.0.lock().take();
     }

@@ -9,8 +9,8 @@
 //! - Each look has a connection of its own, so that no cached page stands in for the disk's.
 //! - Rows are read by their numbers: a damaged index hides none of them, and rows that cannot be
 //!   read are left out, not the rest of the table.
-//! - A look is bounded in rows. `integrity_check` is not; it gives way to a log that must start over,
-//!   so the committer waits for it no longer than for any reader.
+//! - A look is bounded in rows. `integrity_check` is not; it gives way to a log that must start
+//!   over, so the committer waits for it no longer than for any reader.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
@@ -52,7 +52,7 @@ struct Look<'a> {
     found: Checked,
 }
 
-/// Looks at the part `at` and says where to go on.
+/// Looks at the part `at` and says where to continue.
 pub(super) fn check(files: &Files, at: &CheckAt) -> Checked {
     let parts = parts(files);
     let total = limits::len(parts.len());
@@ -108,7 +108,7 @@ impl Part {
 }
 
 impl Look<'_> {
-    /// Looks at a part of the file. Returns the row to go on after, unless the part is done.
+    /// Looks at a part of the file. Returns the row to continue after, unless the part is done.
     fn look(&mut self, part: Part) -> Read<Option<Vec<String>>> {
         let file = self.file;
         if part == Part::Engine {
@@ -138,7 +138,7 @@ impl Look<'_> {
         if whole.is_empty() {
             return Ok(());
         }
-        // Which table it is: told by asking for each, not by what is said.
+        // Which table it is: found by asking for each, not from the text of the finding.
         let mut any = false;
         let tables = self.file.read_apart(|conn| tables(conn)).unwrap_or_default();
         for table in tables {
@@ -294,8 +294,8 @@ impl Look<'_> {
         Ok(heads.last().map(|db| vec![hex::encode(db.0)]))
     }
 
-    /// Looks at the next rows of a table, at most `max`. A row that says nonsense is a finding; rows
-    /// that cannot be read at all are passed over.
+    /// Looks at the next rows of a table, at most `max`. A row that says nonsense is a finding;
+    /// rows that cannot be read at all are passed over.
     fn scan(
         &mut self,
         conn: &Connection,
@@ -367,8 +367,8 @@ fn listed(
     }
 }
 
-/// The row to go on after when the rows behind `after` cannot be read: found in some 120 looks, each
-/// of which walks down the table once. `None`: there is none.
+/// The row to continue after when the rows behind `after` cannot be read: found in some 120 looks,
+/// each of which walks down the table once. `None`: there is none.
 fn next_readable(statement: &mut rusqlite::Statement<'_>, after: i64) -> Read<Option<i64>> {
     let mut reads = |from: i64| -> Read<bool> {
         let row = statement.query_row(params![from, 1], |_| Ok(())).optional();
@@ -406,7 +406,8 @@ fn tables(conn: &Connection) -> Read<Vec<String>> {
     Ok(tables.into_iter().filter(|table| !table.starts_with("sqlite_")).collect())
 }
 
-/// What SQLite finds wrong in a file, or in one table of it with its indexes; nothing if it is sound.
+/// What SQLite finds wrong in a file, or in one table of it with its indexes; nothing if it is
+/// sound.
 fn integrity(file: &DataFile, table: Option<&str>) -> Read<Vec<String>> {
     for _ in 0..limits::CHECK_TRIES_MAX {
         let done = file.read_apart(|conn| {

@@ -1,4 +1,4 @@
-//! What an embedded store is told when it opens: where, and how much of everything.
+//! The configuration of an embedded store: its directory, and its limits.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock of one's own, which is both: a simulation's.
+    /// A clock of your own, which is both: a simulation's.
     pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         let now_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(now_ms);
         Self { steady_ms: Arc::clone(&now_ms), now_ms }
     }
 
-    /// A clock whose label of a moment and whose count of elapsed time differ, as a machine's do whose
-    /// clock is wrong or is set.
+    /// A clock whose label of a moment and whose count of elapsed time differ, as a machine's do
+    /// whose clock is wrong or is set.
     pub fn apart(
         now_ms: impl Fn() -> u64 + Send + Sync + 'static,
         steady_ms: impl Fn() -> u64 + Send + Sync + 'static,
@@ -76,8 +76,8 @@ pub struct EmbeddedConfig {
     pub queue_bytes_max: u64,
     /// How long a step waits for a place in a full queue before it is `Unavailable`.
     pub queue_wait: Duration,
-    /// The write-ahead log of a file never grows past this, one group and 256 KiB: the committer waits
-    /// for a checkpoint then.
+    /// The write-ahead log of a file never grows past this, one group and 256 KiB: the committer
+    /// waits for a checkpoint then.
     pub wal_bytes_max: u64,
     /// A background checkpoint starts when this much was written since the last one.
     pub wal_checkpoint_bytes: u64,
@@ -85,8 +85,8 @@ pub struct EmbeddedConfig {
     pub busy_wait: Duration,
     /// Most bytes of one file; `None`: what the disk has. Over it steps are refused: store full.
     pub file_bytes_max: Option<u64>,
-    /// Bytes that are kept free on the disk for what the store needs to go on when it is full, at most
-    /// an eighth of the disk. 0: nothing is kept.
+    /// Bytes that are kept free on the disk, so that a full store can continue its own work, at
+    /// most an eighth of the disk. 0: nothing is kept.
     pub reserve_bytes: u64,
     /// Most connections that read one file at a time.
     pub readers_max: usize,
@@ -103,9 +103,9 @@ pub struct EmbeddedConfig {
 }
 
 impl EmbeddedConfig {
-    /// Two shards unless told otherwise: on one disk a second file lets one group be written while
-    /// the other syncs. Measured with 64 writers on a busy 2-core machine: 3,500 commits/s with one
-    /// file, 5,400 with two, 6,600 with four, each of which costs two threads and its caches.
+    /// Two shards by default: on one disk a second file lets one group be written while the other
+    /// syncs. Measured with 64 writers on a busy 2-core machine: 3,500 commits/s with one file,
+    /// 5,400 with two, 6,600 with four, each of which costs two threads and its caches.
     pub const SHARDS: u8 = 2;
     /// Most shards: each costs two threads and a few connections.
     pub const SHARDS_MAX: u8 = 64;

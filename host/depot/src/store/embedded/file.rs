@@ -60,7 +60,7 @@ struct FileEngine {
 pub(super) struct LogOf(Arc<Wal>);
 
 impl LogOf {
-    /// Who reads for long gives way now.
+    /// Whether a long read should give way now.
     pub(super) fn wants_room(&self) -> bool {
         self.0.is_room_wanted()
     }
@@ -140,8 +140,8 @@ impl DataFile {
         found.map_err(|error| self.health.place(error))
     }
 
-    /// [`DataFile::read`] through a connection of its own, which has nothing cached: for long reads,
-    /// and for those that ask what is on the disk.
+    /// [`DataFile::read`] through a connection of its own, which has nothing cached: for long
+    /// reads, and for those that ask what is on the disk.
     pub(super) fn read_apart<T>(
         &self,
         read: impl FnOnce(&mut Connection) -> Result<T, StoreError>,

@@ -11,12 +11,12 @@
 //! A group of one has no savepoint: its refusal rolls the transaction back.
 //!
 //! Invariants:
-//! - nobody hears anything before COMMIT has returned, refusals included: they may rest on what an
-//!   earlier member of the same group wrote;
+//! - no caller gets an answer before COMMIT has returned, refusals included: they may rest on what
+//!   an earlier member of the same group wrote;
 //! - a COMMIT that fails for any reason but a lock or a full disk is `Unknown` for every member
 //!   that wrote, and the file must not be written again;
-//! - nor must it after a read or a write that the system refused, which is told before anything of
-//!   the group is.
+//! - nor must it after a read or a write that the system refused, which is reported before any
+//!   answer of the group.
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ pub(super) trait Member: Send {
 pub(super) enum Size {
     /// So many bytes of what guests keep, roughly: refused while the store is full.
     Grows(u64),
-    /// So many bytes, roughly, of what the store itself needs to go on, or to get smaller.
+    /// So many bytes, roughly, of what the store itself needs to continue, or to get smaller.
     Keeps(u64),
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Step<F, T> {
     size: Size,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
-    /// Told of success, before the answer is.
+    /// Called on success, before the answer is sent.
     durable: Option<Durable>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -140,7 +140,7 @@ pub(super) enum FileState {
     Failed(FailureCause),
 }
 
-/// Called with why the file must not be used again, before anybody is answered.
+/// Called with why the file must not be used again, before any caller is answered.
 pub(super) type GiveUp<'a> = &'a dyn Fn(FailureCause);
 
 /// Runs a group to its end and answers every member.
@@ -210,8 +210,8 @@ fn run_until_rollback(
     commit(conn, ran, give_up)
 }
 
-/// Runs the only member of a group. It needs no savepoint, for which SQLite would copy each page that
-/// it changes: the transaction is its own.
+/// Runs the only member of a group. It needs no savepoint, for which SQLite would copy each page
+/// that it changes: the transaction is its own.
 fn run_alone(
     conn: &Connection,
     mut member: Box<dyn Member>,
@@ -256,7 +256,8 @@ fn state_after(error: &StoreError, give_up: GiveUp<'_>) -> FileState {
     FileState::Failed(cause.clone())
 }
 
-/// The system refused what a member asked for: nothing of the group is kept, nor the file used again.
+/// The system refused what a member asked for: nothing of the group is kept, nor the file used
+/// again.
 fn failed(
     conn: &Connection,
     ran: Vec<Box<dyn Member>>,
@@ -333,7 +334,7 @@ mod tests {
         conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
     }
 
-    /// A step that inserts `x` with `bytes` of payload, then fails if told to.
+    /// A step that inserts `x` with `bytes` of payload, then fails with `fail` if there is one.
     fn insert(x: i64, bytes: i64, fail: Option<StoreError>) -> (Box<dyn Member>, Answer) {
         let (step, answer) = Step::new(Size::Grows(0), move |conn: &Connection, _| {
             conn.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", [x, bytes])?;

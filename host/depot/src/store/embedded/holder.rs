@@ -4,12 +4,12 @@
 //! 7: POSIX  ADVISORY  WRITE 4711 08:01:131077 120 120
 //!    kind             mode  pid  device:inode first last byte
 //! ```
-//! While a process writes a file it locks one byte of the log's index; one that is frozen then keeps
-//! it. Who waited in vain looks here, and says whom to wake or to kill.
+//! While a process writes a file it locks one byte of the log's index; a frozen process then keeps
+//! the lock. A step that waited in vain looks here, and names the process to wake or to kill.
 //!
 //! Invariants:
 //! - nothing of the store is opened, see `watch`;
-//! - where the system does not tell, nobody is named: a wrong name would be killed for it.
+//! - where the system does not tell, no process is named: a wrong name would be killed for it.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -28,10 +28,10 @@ use crate::store::limits::{HELD_TOLD_EVERY, LOCKS_BYTES_MAX};
 use crate::store::{Holder, NodeRow};
 
 const LOCKS_FILE: &str = "/proc/locks";
-/// How often the list is read: the system hands it out a page at a time and goes on by counting lines,
-/// so where others lock and unlock meanwhile, one reading may leave a lock out.
+/// How often the list is read: the system hands it out a page at a time and continues by counting
+/// lines, so where others lock and unlock at the same time, one reading may leave a lock out.
 const LOCKS_READS: usize = 4;
-/// The byte of a log's index that is locked by who writes the log.
+/// The byte of a log's index that is locked by a process that writes the log.
 const WRITE_LOCK: u64 = 120;
 
 /// A lock that is held.
@@ -46,7 +46,8 @@ struct Lock {
 }
 
 impl Lock {
-    /// A line of the system's list. `None`: one that waits, or whose process is not to be seen here.
+    /// A line of the system's list. `None`: one that waits, or whose process is not to be seen
+    /// here.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(3);
         let mode = words.next()?;
@@ -115,7 +116,7 @@ impl Addresses {
     }
 }
 
-/// Who keeps one file for itself.
+/// The process that keeps one file for itself.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
@@ -126,7 +127,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// A file that is nobody's. `addresses` are those of its store.
+    /// A file that no process keeps. `addresses` are those of its store.
     pub(super) fn new(path: &Path, addresses: &Arc<Addresses>) -> Self {
         Self {
             path: path.to_owned(),
@@ -137,7 +138,7 @@ impl Kept {
         }
     }
 
-    /// Who kept the file when a step was refused, if no step was done since.
+    /// The process that kept the file when a step was refused, if no step was done since.
     pub(super) fn holder(&self) -> Option<Holder> {
         self.by.lock().clone()
     }
@@ -150,7 +151,7 @@ impl Kept {
         }
     }
 
-    /// The same error of a step, with who is the cause if that is another process.
+    /// The same error of a step, with the process that is the cause if that is another one.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
         let StoreError::Unavailable(why) = error else { return error };
         let Some(pid) = writer(&self.path) else { return StoreError::Unavailable(why) };

@@ -66,7 +66,7 @@ pub(super) fn finish(conn: &Connection, fence: &Fence, base: Txid) -> Done<Head>
 
 /// Why a step of an import changed nothing: the head is another's, or no import.
 fn refused(conn: &Connection, fence: &Fence, base: Txid) -> StoreError {
-    // If the fence holds, it is the origin: a head that is no import is nobody's to import.
+    // If the fence holds, it is the origin: a head that is no import must not be imported into.
     head(conn, fence.db)
         .map_or_else(|error| error, |head| head.owner_row().mismatch(fence, base).into())
 }

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! -wal ─► log    \
-//! -shm ─► index   ─► judge ─► sound     SQLite goes on
+//! -shm ─► index   ─► judge ─► sound     SQLite continues
 //! .db  ─► mark   /           foreign   refused
 //!                             damaged   refused, or a copy is put aside and SQLite takes the rest
 //! ```
 //!
 //! Invariants:
-//! - only one who is alone looks (see `alone`);
+//! - only a process that is alone looks (see `alone`);
 //! - a log is synced before SQLite recovers it: what a killed process has written and not synced is
 //!   taken over by that, so it must be durable like everything that the log's index names;
 //! - nothing is changed before all logs of the store were looked at.
@@ -35,7 +35,7 @@ use crate::store::limits::DAMAGED_LOGS_MAX;
 const PAGE_SIZE_AT: usize = 16;
 const HEADER_READ_BYTES: usize = 18;
 
-/// A loss that is accepted: SQLite may go on with the file.
+/// A loss that is accepted: SQLite may continue with the file.
 #[derive(Clone, Debug)]
 pub(super) struct Accepted {
     pub(super) which: Which,
@@ -75,7 +75,7 @@ pub(super) fn look(
     Ok(accepted)
 }
 
-/// Whether all logs of a store that nobody uses are sound. Changes nothing.
+/// Whether all logs of a store that no process uses are sound. Changes nothing.
 ///
 /// # Errors
 /// As [`look`].
@@ -185,8 +185,8 @@ fn loss(damage: Damage) -> String {
     }
 }
 
-/// Copies a damaged log, and empties it if its file must go on without it. The name of the copy, if
-/// there was a log.
+/// Copies a damaged log, and empties it if its file must continue without it. Returns the name of
+/// the copy, if there was a log.
 fn put_aside(path: &Path, damage: Damage) -> Result<Option<String>, OpenStoreError> {
     let goes_alone = match damage.file {
         Bare::Before => false,

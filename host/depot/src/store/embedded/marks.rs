@@ -10,10 +10,10 @@
 //! ```
 //!
 //! Invariants:
-//! - a file's own mark is durable before it is told to another file, so after any crash no file has
+//! - a file's own mark is durable before another file records it, so after any crash no file has
 //!   seen more than there is;
 //! - marks grow by one in one transaction each, so several processes may raise them;
-//! - a file that nobody has written since its last mark is not written for it.
+//! - a file that was not written since its last mark is not written for it.
 //!
 //! A write is followed by marks within milliseconds if there were none for a period, else with the
 //! period. An orderly close raises them once more.
@@ -41,9 +41,9 @@ struct Open<'a> {
     seen: Vec<(u8, u64)>,
 }
 
-/// Checks that the files belong together, before anything is copied from a log into its file. One
-/// who is alone compares their marks, too, gives marks to files that have none yet, and writes down
-/// what was accepted to be lost.
+/// Checks that the files belong together, before anything is copied from a log into its file. A
+/// process that is alone compares their marks, too, gives marks to files that have none yet, and
+/// writes down what was accepted to be lost.
 ///
 /// # Errors
 /// `Foreign` for a file in the place of another, `RolledBack` for one that was further.

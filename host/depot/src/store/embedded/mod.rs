@@ -149,7 +149,7 @@ impl EmbeddedStore {
         Self::in_memory_with_clock(shards, Clock::system())
     }
 
-    /// [`EmbeddedStore::in_memory`] with a clock of one's own.
+    /// [`EmbeddedStore::in_memory`] with the given clock.
     ///
     /// # Errors
     /// If there are no shards, or no memory.

@@ -1,7 +1,7 @@
 //! What stands where a file of this format was expected: files of the formats before it.
 //!
-//! They have no stamps, so our VFS finds them damaged. Before that is told, the file is looked at
-//! as it is: no stamp was ever due where the header leaves no room for one.
+//! They have no stamps, so our VFS finds them damaged. Before that is reported, the file is looked
+//! at as it is: no stamp was ever due where the header leaves no room for one.
 
 use std::path::Path;
 

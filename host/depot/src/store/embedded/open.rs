@@ -64,7 +64,7 @@ pub enum OpenStoreError {
         /// What was asked for.
         asked: u8,
     },
-    /// A file of the store is gone. It is not made anew: it held data.
+    /// A file of the store is gone. It is not made again: it held data.
     #[error("{0} is missing: restore it from a backup, together with the whole directory")]
     Missing(PathBuf),
     /// A file belongs to another program, or to another store.
@@ -233,7 +233,8 @@ fn lay_out(global: &Path, config: &EmbeddedConfig) -> Result<Vec<PathBuf>, OpenS
     make_file(global, config, &new)?;
     let mut conn = connect(global, config)?;
     check_file(&conn, global)?;
-    // Of several processes that start at once, one makes the shards and the others wait here.
+    // Of several processes that start at the same time, one makes the shards and the others wait
+    // here.
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let store = meta(&step, META_STORE)?.ok_or_else(|| foreign(global, "it has no store id"))?;
     check_key(&step, global, &store, Which::GLOBAL)?;
@@ -255,7 +256,7 @@ pub(super) fn shard_path(directory: &Path, shard: u8) -> PathBuf {
     directory.join(Which::shard(shard).name())
 }
 
-/// The file whose name goes on after that of `path`, such as its log.
+/// The file whose name continues after that of `path`, such as its log.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -519,8 +520,8 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     failure::code(error) == Some(ErrorCode::DatabaseBusy)
 }
 
-/// Plans do not look at bound values. Otherwise SQLite, built with STAT4, compiles some statements
-/// anew whenever a value changes: that made the read of one page six times as slow.
+/// Plans do not look at bound values. Otherwise SQLite, built with STAT4, recompiles some
+/// statements whenever a value changes: that made the read of one page six times as slow.
 fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }

@@ -10,7 +10,7 @@ use super::open;
 use crate::error::StoreError;
 
 /// A bounded pool. The connection used last is used next: its statements are prepared. Its page
-/// cache is kept only while nobody writes: SQLite drops it once another connection has committed.
+/// cache is kept only while no commit comes: SQLite drops it once another connection has committed.
 pub(super) struct Readers {
     path: PathBuf,
     config: EmbeddedConfig,

@@ -1,5 +1,5 @@
-//! Makes a damaged file again from its rows, where every one of them can still be read: its indexes and
-//! its free pages are made, not copied.
+//! Makes a damaged file again from its rows, where every one of them can still be read: its indexes
+//! and its free pages are made, not copied.
 //!
 //! ```text
 //! each file   locked, its log copied into it ─► integrity_check ─ sound: left
@@ -8,7 +8,7 @@
 //! Invariants:
 //! - no row is changed and none is left out: a table with a row that cannot be read keeps its file;
 //! - a file is replaced by a rename, when the new one is whole, sound and synced;
-//! - nobody else has the store open: `global.db` is locked from first to last.
+//! - no other process has the store open: `global.db` is locked from first to last.
 
 use std::fs;
 use std::path::Path;
@@ -26,11 +26,11 @@ use super::vfs::Key;
 use crate::store::Repair;
 use crate::store::sql::check::SCHEMA;
 
-/// Makes the damaged files of a store that nobody has open again.
+/// Rebuilds the damaged files of a store that no process has open.
 ///
 /// # Errors
-/// If the store is in use, or its files cannot be opened at all. That a file cannot be made again is no
-/// error: it is told, and the file is as it was.
+/// If the store is in use, or its files cannot be opened at all. That a file cannot be made again
+/// is no error: it is reported, and the file is as it was.
 pub fn rebuild(config: &EmbeddedConfig) -> Result<Vec<Repair>, UpgradeError> {
     let path = upgrade::existing(config.directory.join(open::GLOBAL))?;
     let opening = alone::begin(&config.directory)?;
@@ -51,7 +51,7 @@ pub fn rebuild(config: &EmbeddedConfig) -> Result<Vec<Repair>, UpgradeError> {
     Ok(repairs)
 }
 
-/// A connection that nobody else can be beside, to a file that has everything in itself.
+/// A connection that excludes any other, to a file that has everything in itself.
 fn locked(path: &Path, config: &EmbeddedConfig) -> Result<Connection, UpgradeError> {
     let conn = open::plain(path, config, false)?;
     let locked = conn
@@ -103,7 +103,7 @@ fn write(
     upgrade::remove(&beside(&copy, "-journal"))?;
     let new = open::plain(&copy, config, true)?;
     open::prepare(&new, key)?;
-    // Nobody reads it before it is whole; then it is synced as a whole.
+    // No connection reads it before it is whole; then it is synced as a whole.
     new.execute_batch(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_spill = ON; \
          PRAGMA cache_size = -32768; BEGIN",

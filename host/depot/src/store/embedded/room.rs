@@ -1,4 +1,5 @@
-//! Room on the disk: a reserve for what keeps a store going, and who is refused without it.
+//! Room on the disk: a reserve for what keeps a store going, and the steps that are refused without
+//! it.
 //!
 //! ```text
 //! room      reserve held      guests' steps run if the disk can take them, and a checkpoint after
@@ -10,7 +11,8 @@
 //! directory the same. It is made again when there is room for it.
 //!
 //! Invariant: what a guest's step adds to log and database fits on the disk beside all that logs
-//! still owe to their databases. So a store that fills its disk by itself can always be checkpointed.
+//! still owe to their databases. So a store that fills its disk by itself can always be
+//! checkpointed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -57,8 +59,8 @@ struct State {
 }
 
 impl Room {
-    /// The room of a store that is about to be opened. On a full disk the reserve is given up before
-    /// the first file is opened, which may need room.
+    /// The room of a store that is about to be opened. On a full disk the reserve is given up
+    /// before the first file is opened, which may need room.
     pub(super) fn before_open(config: &EmbeddedConfig) -> Arc<Self> {
         let directory = config.directory.clone();
         let reserve = directory.join(RESERVE);
@@ -274,8 +276,8 @@ impl Tight {
         self.room.grant(self.growth(conn, bytes))
     }
 
-    /// Bytes that the disk has to give to a group that writes `bytes`, and to the checkpoints of all
-    /// that logs hold then. A database grows by what has no free page in it.
+    /// Bytes that the disk has to give to a group that writes `bytes`, and to the checkpoints of
+    /// all that logs hold then. A database grows by what has no free page in it.
     fn growth(&self, conn: &Connection, bytes: u64) -> u64 {
         let pragma = |name: &str| {
             let found = conn.query_row(name, [], |row| row.get::<_, i64>(0));

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! head.name     16 bytes, `ActorId::name_hash` of the actor that the database belongs to
-//! head.format   1: the chain starts from zeros; 2: from a hash of name and database (`chain::Start`);
-//!               anything else is of a later program, and is not served
+//! head.format   1: the chain starts from zeros; 2: from a hash of name and database
+//!               (`chain::Start`); anything else is of a later program, and is not served
 //! ```
 
 use rusqlite::Row;
@@ -34,8 +34,8 @@ fn out_of_range(what: &str) -> StoreError {
 }
 
 /// Refuses a row that is not the one that was asked for. An index leads to rows of `kind` and
-/// `snapshot` only; of tables that keep their rows in their key it cannot fail today, and states what
-/// their statements promise.
+/// `snapshot` only; of tables that keep their rows in their key it cannot fail today, and states
+/// what their statements promise.
 pub(super) fn asked<T: PartialEq>(what: &str, asked: &T, found: &T) -> Read<()> {
     if asked == found {
         return Ok(());
@@ -134,10 +134,10 @@ fn start(row: &Row<'_>, column: usize, db: DbId) -> Read<Start> {
     }
 }
 
-/// How many columns say who owns a head: those of `sql::fence!`, which are the first ones.
+/// How many columns name the owner of a head: those of `sql::fence!`, which are the first ones.
 pub(super) const OWNER_COLUMNS: usize = 6;
 
-/// Who owns a head, from the first columns.
+/// The owner of a head, from the first columns.
 pub(super) fn owner(row: &Row<'_>) -> Read<OwnerRow> {
     let db = db(row, 4)?;
     start(row, 5, db)?;
@@ -145,7 +145,7 @@ pub(super) fn owner(row: &Row<'_>) -> Read<OwnerRow> {
     Ok(OwnerRow { fence, txid: txid(row, 2)?, sealed: flag(row, 3)? })
 }
 
-/// Who owns the head of the database `of`.
+/// The owner of the head of the database `of`.
 pub(super) fn owner_of(row: &Row<'_>, of: DbId) -> Read<OwnerRow> {
     let owner = owner(row)?;
     asked("head", &of, &owner.fence.db)?;

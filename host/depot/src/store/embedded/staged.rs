@@ -7,7 +7,7 @@
 //! ```
 //! Invariants:
 //! - G1: a stage has a row in `stage`, or a commit row that names it, or no page rows at all.
-//! - G2: what has a row in `stage` is invisible. So collecting deletes only what nobody can see.
+//! - G2: what has a row in `stage` is invisible. So collecting deletes only what no read can see.
 //! - G3: rows of the generation that owns the head are not collected: it may still commit them.
 
 use rusqlite::{Connection, params};

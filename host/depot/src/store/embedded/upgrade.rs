@@ -10,8 +10,8 @@
 //! - a file is replaced by a rename, when the new one is whole and synced; so it is the old or the
 //!   new;
 //! - an old file has no log when it is replaced, which the new one would take for its own;
-//! - `global.db` comes last: as long as it is old, nobody opens the store, and the command, run
-//!   again, goes on with what is left.
+//! - `global.db` comes last: as long as it is old, no process opens the store, and the command, run
+//!   again, continues with what is left.
 
 use std::fs;
 use std::io;
@@ -79,7 +79,7 @@ fn by(users: &[u32]) -> String {
     if users.is_empty() { String::new() } else { format!(" by process{}", open::numbered(users)) }
 }
 
-/// The format of each file of a store, and who uses it.
+/// The format of each file of a store, and the processes that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formats {
     /// Each file and its format.
@@ -107,9 +107,9 @@ impl Formats {
     }
 }
 
-/// Looks at the formats of a store's files, and at its logs if nobody uses it. Writes nothing (but the
-/// index of a log that has the whole schema of a file of an older format), and takes no lock that keeps
-/// anybody from opening the store.
+/// Looks at the formats of a store's files, and at its logs if no process uses it. Writes nothing
+/// (but the index of a log that has the whole schema of a file of an older format), and takes no
+/// lock that keeps a process from opening the store.
 ///
 /// # Errors
 /// If a file is missing, damaged, or no file of a store; if a log has lost something.
@@ -153,13 +153,13 @@ fn nodes(global: &Connection) -> Result<Vec<NodeRow>, OpenStoreError> {
     Ok(nodes)
 }
 
-/// Converts what is of an older format; the files that were converted.
+/// Converts the files of an older format; returns the files that were converted.
 ///
 /// # Errors
-/// `UpgradeError`. The command may be given again, and goes on.
+/// `UpgradeError`. The command may be given again, and continues.
 pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     let global = existing(config.directory.join(open::GLOBAL))?;
-    // Nobody opens the store while this is held.
+    // No process opens the store while this is held.
     let opening = alone::begin(&config.directory)?;
     if !opening.is_alone() {
         return Err(in_use(&config.directory, config));
@@ -191,7 +191,7 @@ pub fn upgrade(config: &EmbeddedConfig) -> Result<Vec<PathBuf>, UpgradeError> {
     Ok(converted)
 }
 
-/// Somebody has the store open.
+/// The error for a store that another process has open.
 pub(super) fn in_use(path: &Path, config: &EmbeddedConfig) -> UpgradeError {
     let (path, global) = (path.to_owned(), config.directory.join(open::GLOBAL));
     let own = std::process::id();
@@ -212,8 +212,8 @@ fn open_as_it_is(path: &Path, config: &EmbeddedConfig) -> rusqlite::Result<Conne
     }
 }
 
-/// A file as it is without its log. One of an older format may have its schema in the log alone: then
-/// with it, for which SQLite makes the log's index.
+/// A file as it is without its log. One of an older format may have its schema in the log alone:
+/// then with it, for which SQLite makes the log's index.
 fn looked(path: &Path, config: &EmbeddedConfig) -> rusqlite::Result<Connection> {
     let bare = look::bare(path)?;
     if open::header(&bare, "application_id")? != 0 {
@@ -253,7 +253,7 @@ pub(super) fn shards(
     Ok(shards)
 }
 
-/// A file of an older format that nobody else can open.
+/// A file of an older format that no other process can open.
 struct Old {
     path: PathBuf,
     conn: Connection,
@@ -312,7 +312,7 @@ impl Old {
     fn write(&self, to: &Path, config: &EmbeddedConfig, new: &New<'_>) -> Result<(), UpgradeError> {
         let conn = open::plain(to, config, true)?;
         open::prepare(&conn, new.key)?;
-        // Nobody reads it before it is whole; then it is synced as a whole.
+        // No connection reads it before it is whole; then it is synced as a whole.
         conn.execute_batch(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_spill = ON; \
              PRAGMA cache_size = -32768; BEGIN",
@@ -403,8 +403,8 @@ fn copy_table(old: &Connection, new: &Connection, table: &str) -> Result<i64, Up
     Ok(count)
 }
 
-/// Binds a head to its name. Its chain starts from zeros, as it was made; a format that nobody has
-/// written stays what it is, and is refused.
+/// Binds a head to its name. Its chain starts from zeros, as it was made; a format that no program
+/// has written stays what it is, and is refused.
 fn bind(head: &mut Vec<Value>, columns: &[&str], kind: Option<String>, key: Option<String>) {
     for (value, column) in head.iter_mut().zip(columns) {
         if *column == "format" && matches!(value, Value::Integer(1 | 2)) {
@@ -412,6 +412,6 @@ fn bind(head: &mut Vec<Value>, columns: &[&str], kind: Option<String>, key: Opti
         }
     }
     let actor = kind.zip(key).and_then(|(kind, key)| ActorId::existing(&kind, &key).ok());
-    // A head that no actor has is nobody's: no name has this hash.
+    // A head that no actor has is bound to zeros: no name has this hash.
     head.push(Value::Blob(actor.map_or([0; 16], |actor| actor.name_hash().0).to_vec()));
 }

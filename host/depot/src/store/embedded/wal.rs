@@ -8,13 +8,13 @@
 //!   waits between two groups ◄───── done (or not: then the next steps are `Unavailable`)
 //! ```
 //!
-//! Passive checkpoints alone never catch a writer that does not pause: the log was seen to grow for
-//! ever. So the log's size is checked before each group, and the bound holds whoever else reads or
-//! writes the file.
+//! Passive checkpoints alone never catch a writer that does not pause: the log was seen to grow
+//! without end. So the log's size is checked before each group, and the bound holds whatever other
+//! process reads or writes the file.
 //!
-//! Between checkpoints the same thread looks whether the paths of the file still name it, and whether
-//! its disk has room (`watch`, `room`). If the log alone was removed, what it holds is copied into
-//! the database first: the log is open here still, and nobody else has it.
+//! Between checkpoints the same thread looks whether the paths of the file still name it, and
+//! whether its disk has room (`watch`, `room`). If the log alone was removed, what it holds is
+//! copied into the database first: the log is open here still, and no other process has it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub(super) struct Wal {
     bytes_max: u64,
     checkpoint_bytes: u64,
     frame_bytes: u64,
-    /// Frames in the log, told by the hook after each commit.
+    /// Frames in the log, reported by the hook after each commit.
     frames: AtomicU64,
     /// Frames that a checkpoint has copied already.
     copied: AtomicU64,
@@ -69,7 +69,7 @@ struct Orders {
 pub(super) enum Stop {
     /// Everything is copied and the log cut to nothing.
     Truncate,
-    /// At once: the next start finds the log.
+    /// Immediately: the next start finds the log.
     Leave,
 }
 
@@ -141,7 +141,7 @@ impl Wal {
         self.start_over()
     }
 
-    /// Whether who reads for long should give way.
+    /// Whether long reads should give way.
     pub(super) fn is_room_wanted(&self) -> bool {
         self.room_wanted.load(Ordering::Relaxed)
     }

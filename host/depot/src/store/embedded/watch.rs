@@ -1,10 +1,10 @@
 //! Whether the paths of an open file still name what is open.
 //!
-//! SQLite goes on with a file that was removed or replaced, and every commit goes where nobody finds
-//! it. So the names are compared with what was opened, now and then.
+//! SQLite continues with a file that was removed or replaced, and every commit goes where no
+//! process finds it. So the names are compared with what was opened, now and then.
 //!
-//! Invariant: nothing is opened here. To close a file drops all locks of the process on it, those of
-//! SQLite included.
+//! Invariant: nothing is opened here. To close a file drops all locks of the process on it, those
+//! of SQLite included.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -29,8 +29,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// What the paths of `file` name now, after it was opened and before anything else has happened.
-    /// One that names nothing yet is watched once it does.
+    /// What the paths of `file` name now, after it was opened and before anything else has
+    /// happened. One that names nothing yet is watched once it does.
     pub(super) fn new(file: &Path) -> Self {
         let log = beside(file, "-wal");
         let directory = file.parent().map(Path::to_owned);

@@ -124,7 +124,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         counter,
         i64::from(step.destroying),
     ];
-    // The actor has another database by now, or is gone: this one is nobody's to run.
+    // The actor has another database by now, or is gone: no caller may run this one.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
     rows::check_name(&taken, &step.actor)?;
@@ -144,7 +144,7 @@ pub(super) fn seal(conn: &Connection, step: &SealStep) -> Done<Head> {
     let owner = compared(conn, Variant::SealFence, step.fence)?;
     let (of, token) = (rows::to_sql(owner.generation.0)?, &owner.token.0[..]);
     let mut sealed = None;
-    // A snapshot is told to who takes over, and nobody tells an heir.
+    // A takeover reports the snapshot, and an heir begins without a takeover.
     if let Some(heir) = step.heir.filter(|_| step.snapshot.is_none()) {
         let fence = params![db, of, token, txid, &heir.0[..], NOBODY];
         sealed = one(conn, sql::SEAL_FOR_HEIR, fence, |row| rows::head(row, 0, step.fence.db))?;
@@ -167,7 +167,7 @@ fn drop_snapshot(conn: &Connection, db: DbId) -> Done<()> {
     dropped.map_or(Ok(()), |dropped| rows::asked("snapshot", &db, &dropped))
 }
 
-/// Writes who runs heirs, where they are still what the head says.
+/// Writes the process that runs heirs, where they are still what the head says.
 pub(super) fn claim(conn: &Connection, owner: NodeSession, heirs: &[Fence]) -> Done<()> {
     for Fence { db, generation, token } in heirs {
         let fence =

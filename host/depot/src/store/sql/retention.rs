@@ -2,8 +2,8 @@
 //!
 //! None is fenced: each carries its own condition on head and pins in the statement that writes.
 
-/// Whether the commit row `c` may go when it is below the floor: a staged commit's row is what makes
-/// its pages visible, so it stays as long as one of them does.
+/// Whether the commit row `c` may go when it is below the floor: a staged commit's row is what
+/// makes its pages visible, so it stays as long as one of them does.
 macro_rules! bare {
     () => {
         "(length(c.stage) = 0 OR NOT EXISTS (SELECT 1 FROM page g WHERE g.db = c.db \
@@ -47,7 +47,7 @@ pub(crate) const RAISE_FLOOR: &str = concat!(
 pub(crate) const TRIM_WINDOW: &str = "SELECT pgno, txid FROM page \
      WHERE db = ?1 AND (pgno, txid) > (?2, ?3) ORDER BY pgno, txid, stage LIMIT 1 OFFSET ?4";
 
-/// Whether nobody can read the row `p` of the head `h` any more.
+/// Whether no read can reach the row `p` of the head `h` any more.
 ///
 /// Either a *visible* row of the same page supersedes it at or below the floor, or the page lies
 /// beyond the page count as of the floor: a state that has it again has a newer row of it (no

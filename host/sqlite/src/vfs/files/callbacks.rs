@@ -132,7 +132,8 @@ unsafe extern "C" fn x_open<V: Vfs>(
             let methods: &'static ffi::sqlite3_io_methods = &Methods::<V::File>::ALL;
             let base = ffi::sqlite3_file { pMethods: methods };
             let body = Box::into_raw(Box::new(opened));
-            // SAFETY: `file` has room for an `OpenFile<_>` and holds no open file; SQLite aligns to 8.
+            // SAFETY: `file` has room for an `OpenFile<_>` and holds no open file; SQLite aligns to
+            // 8.
             unsafe { file.cast::<OpenFile<V::File>>().write(OpenFile { base, body }) };
             ffi::SQLITE_OK
         }
@@ -216,7 +217,7 @@ unsafe extern "C" fn x_file_size<F: File>(
     }
 }
 
-/// Nobody else has the file.
+/// No other connection has the file.
 unsafe extern "C" fn x_lock(_file: *mut ffi::sqlite3_file, _level: c_int) -> c_int {
     ffi::SQLITE_OK
 }

@@ -69,7 +69,7 @@ impl Below<'_> {
             return ffi::SQLITE_MISUSE;
         };
         // SAFETY: the file is open for as long as the method runs that made this; the method below
-        // fills as many bytes as it is told.
+        // fills as many bytes as the length says.
         unsafe { below!(self.file, xRead(into.as_mut_ptr().cast(), len, at)) }
     }
 
@@ -78,7 +78,7 @@ impl Below<'_> {
         let (Ok(len), Ok(at)) = (c_int::try_from(bytes.len()), i64::try_from(at)) else {
             return ffi::SQLITE_MISUSE;
         };
-        // SAFETY: as in `read`; the method below takes as many bytes as it is told.
+        // SAFETY: as in `read`; the method below takes as many bytes as the length says.
         unsafe { below!(self.file, xWrite(bytes.as_ptr().cast(), len, at)) }
     }
 
@@ -119,7 +119,7 @@ macro_rules! named {
 }
 
 unsafe extern "C" fn close<F>(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: the file is open, and nobody uses it after this.
+    // SAFETY: the file is open, and no code uses it after this.
     unsafe {
         drop(Box::from_raw((*file.cast::<OpenFile<F>>()).ours));
         below!(real::<F>(file), xClose())

@@ -6,16 +6,16 @@
 //! ```
 //!
 //! A sync that makes a file longer is a sync of its size as well, a step of the file system's
-//! journal more. So the file grows by many commits at once, in zeros: SQLite takes them for what an
-//! earlier lap of the log has left, and the next commits write over them.
+//! journal more. So the file grows by the size of many commits in one step, in zeros: SQLite takes
+//! them for what an earlier lap of the log has left, and the next commits write over them.
 //!
 //! Bytes wait here only while SQLite appends a commit, until it syncs it. Others look at a frame
 //! once the log's index names it, and that is after the sync.
 //!
 //! Invariant: nothing waits once the lock for writing is given back, or it would be written over
-//! what another process has committed meanwhile. So connections that write do not spill pages into
-//! the log before they commit (`cache_spill`), and what could not be written is forgotten: SQLite
-//! hears of it and gives the transaction up.
+//! what another process has committed in the meantime. So connections that write do not spill pages
+//! into the log before they commit (`cache_spill`), and what could not be written is forgotten:
+//! SQLite gets an error and gives the transaction up.
 
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ use std::ops::Range;
 /// page's at most. 128 KiB less one byte: SQLite's own files take no more in one call.
 const BYTES_MAX: usize = (128 << 10) - 1;
 
-/// By how much a log that has become longer grows at once. 256 KiB: about fifty commits are spared
-/// a tenth of a millisecond each or more, and one takes a whole one more.
+/// By how much a log that has become longer grows in one step. 256 KiB: about fifty commits are
+/// spared a tenth of a millisecond each or more, and one takes a whole one more.
 const GROWS_BY: u64 = 256 << 10;
 
 /// What a log grows by, a few times.

@@ -38,7 +38,7 @@ pub enum Place {
     Page(u64),
     /// A frame of a log, counted from 1.
     Frame(u64),
-    /// Not to be told apart from the rest of it.
+    /// Not distinguishable from the rest of it.
     File,
 }
 
