@@ -15,6 +15,8 @@
 //! - Exit codes: 0 done, 1 an error of actor or host, 2 wrong usage, 3 no server reached.
 
 mod actors;
+#[allow(unsafe_code, reason = "an allocator is")]
+mod allocator;
 mod call;
 mod client;
 mod completions;
@@ -253,7 +255,7 @@ fn from_environment(variable: &str) -> Option<String> {
 /// A call allocates on one thread and frees on another, a few dozen times. Only the program has
 /// this allocator: an embedder chooses its own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     let parsed = command().try_get_matches();
