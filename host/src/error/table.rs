@@ -1,11 +1,11 @@
 //! The table of every error that leaves the process: group, code, HTTP status, retry advice.
 //!
-//! Rows are stable: clients branch on `group.code` and `retry`. The test below pins each of them;
-//! adding a row is fine, changing one breaks somebody.
+//! Rows are stable: clients branch on `group.code` and `retry`. The test below pins each row:
+//! adding a row is compatible, changing one breaks clients.
 
 use serde::{Deserialize, Serialize};
 
-/// What the one who asked should do now.
+/// What the caller should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retry {
@@ -13,11 +13,11 @@ pub enum Retry {
     Retry,
     /// Nothing was done: ask again who owns the actor, then send it there.
     Reroute,
-    /// The same will fail again: change the request, the component or a limit.
+    /// The same request will fail again: change the request, the component or a limit.
     Fix,
-    /// It cannot succeed.
+    /// The request cannot succeed.
     Never,
-    /// Something may have been done, or was: look before sending it again.
+    /// The request may have taken effect: check before sending it again.
     UnknownOutcome,
 }
 
@@ -51,13 +51,13 @@ macro_rules! table {
             /// Every row, in the order of the table.
             pub const ALL: &[Self] = &[$( Self::$variant, )*];
 
-            /// Which part of the system answers.
+            /// The part of the system that answers.
             #[must_use]
             pub fn group(self) -> &'static str {
                 match self { $( Self::$variant => $group, )* }
             }
 
-            /// Stable within its group.
+            /// The name, stable within its group.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $( Self::$variant => $name, )* }

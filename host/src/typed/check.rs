@@ -1,4 +1,4 @@
-//! Component values handed in by an embedder, checked against the shape.
+//! Checks component values from an embedder against the shape.
 
 use wasmtime::component::Val;
 

@@ -1,4 +1,4 @@
-//! How large a method's results are, as the caller would count them.
+//! The size of a method's results, as the caller counts it.
 
 use wasmtime::component::Val;
 

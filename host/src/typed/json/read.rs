@@ -348,7 +348,8 @@ impl<'s, 'r> Seed<'s, 'r> {
     }
 }
 
-/// A name stands twice in an object. The last would count, and nobody would learn that the first
+/// A name stands twice in an object. The last would count, and no error would show that the first
+/// was dropped.
 /// does not.
 pub(in crate::typed) fn twice<E: Error>(name: &str) -> E {
     E::custom(format_args!("the name {:?} stands twice in an object", shortened(name, 80)))
