@@ -41,8 +41,8 @@ impl Crash {
     }
 }
 
-/// The text with its middle left out, if it is too long: an exception begins with its message, and a
-/// traceback ends with it.
+/// The text with its middle left out, if it is too long: an exception begins with its message, and
+/// a traceback ends with it.
 #[must_use]
 pub fn bounded(text: &str) -> String {
     if text.len() <= CRASH_TEXT_BYTES_MAX {

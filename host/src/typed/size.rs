@@ -101,8 +101,8 @@ mod tests {
         let record = Val::Record(vec![("name".to_owned(), Val::List(vec![pair.clone(), pair]))]);
         let values = [record, Val::Option(Some(Box::new(text)))];
         assert_eq!(data_bytes(&values), 2 * 12 + 5);
-        // The record, its list, two tuples of two, the option and what is in it; the name of the field;
-        // three texts.
+        // The record, its list, two tuples of two, the option and what is in it; the name of the
+        // field; three texts.
         let expected = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
         assert_eq!(memory_bytes(&values), expected as u64);
         let numbers = [Val::List(vec![Val::U16(1); 3])];

@@ -3,9 +3,9 @@
 //! Every function of every exported interface that belongs to a package is a method, and each other
 //! one that the kind's manifest names, except:
 //! - interfaces of `stockade:actor` and of WASI: the host calls those, callers do not;
-//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason, and
-//!   so is what is exported without a package: toolchains leave functions there (`init`) that only
-//!   they may call.
+//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason,
+//!   and so is what is exported without a package: toolchains leave functions there (`init`) that
+//!   only they may call.
 //!
 //! A method is found by its full name `ns:pkg/interface@1.0.0#function`, the same without version,
 //! `interface.function`, and `function`. A full name always means itself; a shorter one has to be

@@ -125,7 +125,7 @@ fn revoked_every_method_tells_the_reason() {
     }
 }
 
-/// Both at once: that the generation has ended is what the guest must know.
+/// Both at the same time: that the generation has ended is what the guest must know.
 #[test]
 fn revoked_comes_before_interrupted_and_not_open() {
     let both = |world: &mut World, things: &Things| {
@@ -147,7 +147,7 @@ fn interrupted_every_method_that_runs_sql_says_so_and_the_others_work() {
         (_, true) => Err(SqlError::Interrupted),
         (_, false) => Ok(()),
     });
-    // The call goes on to be interrupted; the next one is none the worse for it.
+    // The call is interrupted next; the call after that is unharmed.
     let (mut world, things) = hoard();
     interrupt(&mut world, &things);
     assert_eq!(world.run("UPDATE t SET v = v"), Err(SqlError::Interrupted));

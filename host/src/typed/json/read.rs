@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - The recursion follows the shape, never the JSON alone, so its depth is bounded by the type.
-//! - What does not fit is read to its end and thrown away: if the text is no JSON behind it, that is
-//!   told instead.
+//! - What does not fit is read to its end and thrown away: if the text behind it is no JSON, the
+//!   error says that instead.
 //! - A value takes room before it is made.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess};
@@ -42,7 +42,7 @@ impl<'r> Reading<'r> {
         self.failed.is_some()
     }
 
-    /// Something does not fit. The first that does not is told.
+    /// Records that something does not fit. The first such error is reported.
     pub(in crate::typed) fn fail<T>(&mut self, error: ArgumentError) -> Option<T> {
         self.failed.get_or_insert(error);
         None
