@@ -152,7 +152,7 @@ pub enum SqlLimit {
     Pages,
     /// Columns of a table, an index or a result, terms of ORDER BY or GROUP BY.
     Columns,
-    /// How deep expressions, subqueries, views and triggers are inside each other, all told.
+    /// Nesting depth of expressions, subqueries, views and triggers, counted together.
     Depth,
     /// Bytes of a pattern of LIKE or GLOB.
     PatternBytes,

@@ -114,7 +114,8 @@ fn replace<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     let (Some(text), Some(pattern)) = (arguments.text(0), arguments.text(1)) else {
         return Answer::Null;
     };
-    // SQLite takes a pattern that begins with U+0000 for an empty one, before it looks at the third.
+    // SQLite takes a pattern that begins with U+0000 for an empty one, before it reads the third
+    // argument.
     if pattern.first().is_none_or(|first| *first == 0) {
         return Answer::Text(Cow::Borrowed(text));
     }

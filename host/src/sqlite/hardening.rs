@@ -42,7 +42,7 @@ const SCHEMA_ROW_SLACK: u64 = 1 << 10;
 /// Bytes of one value: what the kind allows, and at least the longest row of the schema. Must be
 /// called before [`harden`].
 pub(super) fn value_bytes_max(connection: &Connection, limits: &Limits) -> rusqlite::Result<u64> {
-    // No row is longer than the least that every kind allows: no search is needed.
+    // No row is longer than the greatest limit of any kind: no search is needed.
     if limits.value_bytes_max >= VALUE_BYTES_MAX {
         return Ok(VALUE_BYTES_MAX);
     }
@@ -75,8 +75,9 @@ pub(super) fn harden(connection: &Connection, value_bytes_max: u64) -> rusqlite:
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
-        // One text is one plan: with STAT4 SQLite would look at bound values and compile a statement
-        // again, in the middle of a step, when they change. `LIKE ?` uses no index in exchange.
+        // One text is one plan: with STAT4 SQLite would look at bound values and compile a
+        // statement again, in the middle of a step, when they change. `LIKE ?` uses no index in
+        // exchange.
         (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         connection.set_db_config(switch, on)?;

@@ -6,7 +6,7 @@
 //!                                       objects dropped, counters to zero
 //! ```
 //! Invariants:
-//! - A call that has touched neither runs no statement for this.
+//! - A call that has touched neither settings nor temporary objects runs no statement for this.
 //! - Whether there is a temporary database, and whether it has changed, is asked of SQLite and not
 //!   remembered, so that no way of making something in it can be forgotten.
 //! - If something cannot be undone, the generation ends: it does not continue with what is left.
