@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! begin ── polled once, on the spot ──┬─ ready: nothing is left of it
-//!                                     └─ pending ── woken, by whomever ──> a task on its runtime
+//!                                     └─ pending ── woken ──> a task on its runtime
 //! ```
 //! A task from the start would wake a thread, only to find that it has to wait.
 //!

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!  enter ──> Guard ──> work ──> Guard::check ──> answer
-//!    │                             └─ revoked meanwhile: Revoked(reason), the work's answer is lost
+//!    │                             └─ revoked by now: Revoked(reason), the answer is lost
 //!    └─ revoked: Revoked(reason)
 //! ```
 

@@ -89,7 +89,7 @@ struct Inner {
     background: Mutex<JoinSet<()>>,
     readings: Readings,
     runtimes: Mutex<Option<Runtimes>>,
-    /// Set when the host has ended. Whoever comes meanwhile waits.
+    /// Set when the host has ended. Callers of `shutdown` wait until then.
     ended: OnceCell<ShutdownReport>,
 }
 
@@ -112,7 +112,7 @@ impl Host {
         self.inner.ready.load(Ordering::Acquire) && self.failure().is_none()
     }
 
-    /// Why this host takes no more calls although nobody has shut it down: a file of its store has
+    /// Why this host takes no more calls although it was not shut down: a file of its store has
     /// failed (see [`Host::failed`]). `None`: it has not.
     #[must_use]
     pub fn failure(&self) -> Option<StoreFailure> {
@@ -135,14 +135,14 @@ impl Host {
         self.inner.retired.done().await
     }
 
-    /// Whether callers over HTTP are told the last words of guests: see [`HostConfig::development`].
+    /// Whether callers over HTTP get the last words of guests: see [`HostConfig::development`].
     #[must_use]
     pub fn is_for_development(&self) -> bool {
         self.inner.config.development
     }
 
-    /// Why writes are refused now: the store has no room. Reads go on, and so does everything once
-    /// there is room. `None`: writes are not refused.
+    /// Why writes are refused now: the store has no room. Reads continue, and so does everything
+    /// once there is room. `None`: writes are not refused.
     #[must_use]
     pub fn full(&self) -> Option<StoreFull> {
         self.inner.store.full()

@@ -58,7 +58,8 @@ pub const FAULT_FOR_MS_MAX: u64 = 600_000;
 /// How long a process may show no sign of life before others take its actors over. 6 s: a machine
 /// that is short of memory or disk pauses that long.
 pub const LEASE: Duration = Duration::from_secs(6);
-/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two
+/// signs.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
@@ -70,16 +71,16 @@ pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
 // HTTP. The table of these is in docs/reference/http.md.
 
-/// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits, a
-/// flood does not. More is `request.head-too-large`.
+/// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits,
+/// a flood does not. More is `request.head-too-large`.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a request's head in HTTP/1. 100, likewise.
 pub const HEAD_FIELDS_MAX: usize = 100;
 /// Bytes of a request's path and query. 8 KiB: the longest names take 2. More is
 /// `request.uri-too-long`.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of a refused request's body that are read and thrown away, so that the connection lives on.
-/// 64 KiB: less than a new connection costs. After more the connection is closed.
+/// Bytes of a refused request's body that are read and thrown away, so that the connection lives
+/// on. 64 KiB: less than a new connection costs. After more the connection is closed.
 pub const DRAIN_BYTES_MAX: usize = 64 * 1024;
 /// How long that may take. 1 s: a body that was sent with its head is here by then.
 pub const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -131,8 +132,8 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
-    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
-    /// scan of the largest database by default.
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB:
+    /// a scan of the largest database by default.
     pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
@@ -150,8 +151,8 @@ pub struct Limits {
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
-    /// Bytes of a call's reply. 8 MiB. The host reads at most 128 MiB of values, at 40 bytes an element
-    /// of a list: a reply with more than 3.3 million elements is a trap.
+    /// Bytes of a call's reply. 8 MiB. The host reads at most 128 MiB of values, at 40 bytes an
+    /// element of a list: a reply with more than 3.3 million elements is a trap.
     pub reply_bytes_max: u64,
     /// Calls that wait for an actor. 256; more are `actor.overloaded`.
     pub mailbox_calls_max: u64,
@@ -275,9 +276,9 @@ impl TrapLimit {
 pub struct HostLimits {
     /// Actors awake at the same time, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,
-    /// Bytes of memory of all guests together: linear memories, SQLite, scratch. `None`: half of what
-    /// the machine, or the control group of the process, has. Idle actors sleep before anything is
-    /// refused.
+    /// Bytes of memory of all guests together: linear memories, SQLite, scratch. `None`: half of
+    /// what the machine, or the control group of the process, has. Idle actors sleep before
+    /// anything is refused.
     pub guest_bytes_max: Option<u64>,
     /// Bytes of linear memory that a kind may ask for at most. 1 GiB.
     pub memory_bytes_max: u64,
@@ -311,11 +312,11 @@ pub struct HostLimits {
     pub bodies_bytes_max: usize,
     /// How long a client may read nothing of an answer. 30 s, then the connection is reset.
     pub write_stall_max: Duration,
-    /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less fits
-    /// into a few packets anyway.
+    /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less
+    /// fits into a few packets anyway.
     pub compress_bytes_min: usize,
-    /// Connections of one listener. 4,096; for one more, the one that is idle for longest is closed, and
-    /// while none is idle more wait in the kernel's queue.
+    /// Connections of one listener. 4,096; for one more, the one that is idle for longest is
+    /// closed, and while none is idle more wait in the kernel's queue.
     pub connections_max: usize,
     /// Concurrent exports. 8: each one reads as fast as the store can.
     pub exports_max: usize,

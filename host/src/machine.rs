@@ -67,7 +67,7 @@ fn groups_of(text: &str, root: &Path) -> impl Iterator<Item = PathBuf> {
     all.into_iter()
 }
 
-/// A group that is bounded. Unused page cache of the group counts as available.
+/// A group that is bounded. Inactive page cache of the group counts as available.
 fn of_group(dir: &Path) -> Option<Memory> {
     let number = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u64>().ok();
     let either = |new: &str, old: &str| number(new).or_else(|| number(old));

@@ -2,9 +2,9 @@
 //! heaps, scratch that is not in files.
 //!
 //! ```text
-//!  a guest grows, an actor wakes ──> taken from the pool ──> goes on
+//!  a guest grows, an actor wakes ──> taken from the pool ──> continues
 //!                                        │ too little left
-//!                                        ├─> whoever can wait: bell ─> idle actors sleep, largest
+//!                                        ├─> a call can wait: bell ─> idle actors sleep, largest
 //!                                        │   first ─> taken after all, or refused after a while
 //!                                        └─> SQLite, which cannot wait: refused, bell
 //! ```

@@ -5,9 +5,9 @@
 //! statement continues here on a thread of its own until the poll ends.
 //!
 //! ```text
-//!  look ── first slice ── hand over ─────────── the statement goes on ── end
+//!  look ── first slice ── hand over ───────── the statement continues ── end
 //!                           │  worker's core ──> thread of the blocking pool: other actors run
-//!                           └─ not on a worker, or nobody there in time: stays, asks again
+//!                           └─ not on a worker, or no thread in time: stays, asks again
 //! ```
 //! `tokio::task::block_in_place` puts the core where a new thread finds it and takes it back when
 //! its closure returns, unless a thread has taken it: so the closure waits for a job of the same

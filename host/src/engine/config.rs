@@ -41,7 +41,8 @@ const CORE_INSTANCES_MAX: u32 = 64;
 /// Bytes of the engine's own data for one instance. 4 MiB: grows with functions and imports.
 const INSTANCE_BYTES_MAX: usize = 4 * MIB;
 
-/// Address space behind a memory without a pool, for its growth. 1 MiB: the engine's default is 2 GiB.
+/// Address space behind a memory without a pool, for its growth. 1 MiB: the engine's default is 2
+/// GiB.
 const GROWTH_BYTES: u64 = 1 << 20;
 
 /// The settings of a host's engine.

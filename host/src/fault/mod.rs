@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! crash        the live generation's instance dies, as by a trap           after-durable
-//! fence        somebody else takes the database over                       before-durable
+//! fence        another owner takes the database over                       before-durable
 //! lost-reply   the next commits are applied and their answers lost         ambiguous
 //! slow-store   steps of the store take longer                              read-only
 //! store-full   commits are refused: no room                                before-durable

@@ -8,7 +8,7 @@ use super::{ActorHandle, Host};
 use crate::error::HostError;
 use crate::router::request::Ending;
 
-/// How often a destroy starts again because calls have woken the actor meanwhile.
+/// How often a destroy starts again because calls have woken the actor in between.
 const DESTROY_ATTEMPTS: usize = 20;
 
 impl Host {
@@ -44,7 +44,7 @@ impl Host {
     /// Removes an actor and everything stored of it. Resumes a destroy that was interrupted.
     ///
     /// # Errors
-    /// `ActorMissing`; those of the store: call again to go on.
+    /// `ActorMissing`; those of the store: call again to continue.
     pub async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
         let router = &self.inner.router;
         let mut attempts = 0;

@@ -1,5 +1,5 @@
-//! A call in two halves: what its arguments are, which may take long and needs nobody, and the call.
-//! An operator's statements go the way of the second half.
+//! A call in two halves: its arguments are read, which may take long and touches no actor, then the
+//! call is made. An operator's statements go the way of the second half.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -129,14 +129,14 @@ impl Host {
         let request = Request { queued: Instant::now(), work };
         self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
-        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
+        // dropped: what is left was cut off in the middle, with an unknown outcome.
         heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
     }
 
     /// The runtime that a call's answer waits on, if that is not the host's.
     fn callers(&self) -> Option<Handle> {
         let here = self.inner.config.wait_on_callers.then(Handle::try_current)?.ok();
-        // One of a single thread runs only while somebody waits on it, who may stop.
+        // A runtime of a single thread runs only while a caller blocks on it, and that may end.
         here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
     }
 

@@ -29,9 +29,9 @@ pub struct HostConfig {
     /// How long a process may show no sign of life before others take its actors over.
     pub lease: Duration,
     /// Whether [`Host::fault`](super::Host::fault) may make actors fail on purpose. Never where it
-    /// matters: whoever reaches the operators' listener can do it then.
+    /// matters: any client that reaches the operators' listener can do it then.
     pub allow_faults: bool,
-    /// Whether callers over HTTP are told the last words of a guest that dies, and its frames. For
+    /// Whether callers over HTTP get the last words of a guest that dies, and its frames. For
     /// development: they are the guest's internals. The log and operators always have them.
     pub development: bool,
     /// Whether the embedded store opens although something of it is known to be lost. It is logged
@@ -42,10 +42,10 @@ pub struct HostConfig {
     /// A simulation's runtime and chance; `None`: threads of its own, and the machine's.
     pub ground: Option<Ground>,
     /// Whether an answer waits on the runtime that its call was made on, if that is one of several
-    /// threads, and leaves through one thread less. Only if nobody blocks those. The program does;
-    /// `false`: the host depends on no threads but its own.
+    /// threads, and leaves through one thread less. Only if no caller blocks those. The program
+    /// does; `false`: the host depends on no threads but its own.
     pub wait_on_callers: bool,
-    /// Who is told the steps of endings, as they are done.
+    /// The observer that gets the steps of endings, as they are done.
     pub observer: Option<Arc<dyn Observer>>,
 }
 

@@ -13,11 +13,11 @@ use crate::limits::FAULTS_ARMED_MAX;
 /// What a fault did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultReport {
-    /// It lies in wait for the actor's next steps.
+    /// It is armed for the actor's next steps.
     Armed,
     /// The generation has ended.
     Crashed(ExitInfo),
-    /// Somebody else owns the database; the generation does not know yet.
+    /// Another owner has the database; the generation does not know yet.
     Fenced {
         /// The generation that lost it.
         lost: Generation,
@@ -47,7 +47,7 @@ impl Host {
     /// let alice = ActorId::new("counter", "alice")?;
     /// host.call(&alice, "increment", Arguments::json("[5]")?).await?;
     ///
-    /// // The answer to the next commit is lost, and the caller hears a success all the same.
+    /// // The answer to the next commit is lost, and the caller gets a success all the same.
     /// host.fault(&alice, Fault::LostReply { count: 1 }).await?;
     /// let reply = host.call(&alice, "increment", Arguments::json("[5]")?).await?;
     /// assert_eq!(reply.to_json(), serde_json::json!({ "ok": 10 }));

@@ -14,7 +14,7 @@ use crate::limits::Limits;
 impl Host {
     /// Makes an actor of a plain SQLite file, which is only read: with its WAL or hot journal
     /// beside it, of any page size. Starts over where an earlier import of the actor did not
-    /// finish. `progress` hears of each bounded commit. The actor is asleep afterwards.
+    /// finish. `progress` is called for each bounded commit. The actor is asleep afterwards.
     ///
     /// # Errors
     /// `KindMissing`; `ImportExists`: nothing is imported over an actor; `Import` says what is

@@ -6,7 +6,7 @@
 //!  objects    each CREATE run again, then statements compiled that touch what it made, twice:
 //!             by a connection bound as a guest's is ── works ──────────────> fine
 //!                                                   └─ fails
-//!             by one that is bound by nothing ──────── fails as well ──────> broken, not our matter
+//!             by one that is bound by nothing ──────── fails as well ──────> broken anyway
 //!                                             └─────── works ──────────────> refused
 //! ```
 //! Both connections are in memory and have no rows. So whatever an actor is refused by its

@@ -1,7 +1,7 @@
 //! Compiled statements: those that guests hold, and those kept by their text for the next use.
 //!
 //! ```text
-//!  prepare ──> cache has the text? take it : compile ──> Slot (a guest's handle) ──> drop ──> cache
+//!  prepare ──> cache has the text? take it : compile ──> Slot (a guest's handle) ─> drop ─> cache
 //! ```
 //! A compiled statement has one user at a time, so two handles of one text are two statements.
 //! Their memory is counted: a guest that prepares statements without end gets `handles`.

@@ -7,7 +7,7 @@
 //! ```text
 //!  crash 1              the next call starts it immediately
 //!  crash 2 .. max - 1   calls wait: backoff, doubled by each crash
-//!  crash max ..         the breaker is open: calls are refused with `actor.crash-looping` until the
+//!  crash max ..         the breaker is open: calls are `actor.crash-looping` until the
 //!                       backoff is over; then one call is let through as a trial (half-open)
 //! ```
 //! One answered call proves a generation, so that a bad input that one caller sends cannot count

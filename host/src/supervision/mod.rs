@@ -5,7 +5,7 @@
 //!  ownership      wins the next fence ── reservations   what seals here have left
 //!                                     ├─ crashes        when a crashed actor may start
 //!                                     └─ damaged        that nothing can be read of it
-//!  exits          how the last life ended               recent   the bounded memory of all of them
+//!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
 
 pub mod crashes;
