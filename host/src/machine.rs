@@ -10,7 +10,7 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Amounts of memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// All of it.
+    /// Total memory.
     pub total: u64,
     /// Memory that can be used without swapping.
     pub available: u64,

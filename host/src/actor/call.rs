@@ -76,7 +76,7 @@ impl Generation {
         }
     }
 
-    /// Runs an operator's statements through the live session, while they are still asked for.
+    /// Runs an operator's statements through the live session, while their client waits.
     pub fn operator_sql(&mut self, statements: &Statements) -> Answer<OperatorRows> {
         let gate = Gate::enter(&self.session);
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Why an instance died, from what the engine, the session, the meter and the guest say of it.
+//! Why an instance died, according to the engine, the session, the meter and the guest.
 
 use std::sync::Arc;
 

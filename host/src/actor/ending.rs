@@ -134,7 +134,7 @@ const INTERRUPTED: &str = "the call in progress was interrupted";
 
 /// How the call in progress ended, if there was one.
 enum LastCall {
-    /// It was answered, its session died, or there was none.
+    /// The call was answered, its session died, or there was none.
     None,
     /// The call's time was cut short: the instance is dead, and the component is not at fault.
     Interrupted,

@@ -18,7 +18,7 @@ pub struct Exit {
     pub generation: Generation,
     /// Why its handles were revoked.
     pub reason: Reason,
-    /// What became of its in-memory state.
+    /// The outcome of the in-memory state.
     pub snapshot: SnapshotOutcome,
     /// Whether the store has accepted its seal.
     pub sealed: bool,
@@ -72,7 +72,7 @@ impl From<Exit> for Ended {
     }
 }
 
-/// What became of a generation's in-memory state.
+/// The outcome of a generation's in-memory state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum SnapshotOutcome {

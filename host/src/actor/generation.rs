@@ -65,7 +65,7 @@ pub struct Origin {
     pub turns: Turns,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
-    /// Its part of the memory of all guests.
+    /// The actor's part of the memory of all guests.
     pub memory: Part,
     /// The observer of the generation's end.
     pub observer: Option<Arc<dyn Observer>>,

@@ -1,8 +1,8 @@
 //! `stockade:actor/sqlite`: the guest's handles, and the one translation of errors to the WIT.
 //!
-//! What the handles do is in [`crate::sqlite`]; here they are counted, looked up and dropped. A
-//! handle that the guest does not have is a trap, everything else a typed error. Drops work after
-//! a revocation, and after the connection is gone.
+//! The handles' work is in [`crate::sqlite`]; here they are counted, looked up and dropped. A
+//! handle that the guest does not have is a trap, everything else a typed error. Drops work after a
+//! revocation, and after the connection is gone.
 
 use stockade_depot::{Mark, Reason};
 use wasmtime::component::Resource;

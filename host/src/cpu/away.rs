@@ -14,7 +14,6 @@
 //! queue, which starts no earlier than that thread. Should the core come back all the same, the
 //! next look tries again. Without a core the rest of the poll runs as after any long
 //! `block_in_place`.
-//! again. Without a core the rest of the poll runs as after any long `block_in_place`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -184,7 +184,7 @@ fn setting(engine: &wasmtime::Engine) -> String {
             self.0.update(bytes);
         }
         fn finish(&self) -> u64 {
-            0 // Nobody asks: the whole hash is taken below.
+            0 // Unused: the whole hash is taken below.
         }
     }
     let mut sha = Sha(Sha256::new());

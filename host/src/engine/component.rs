@@ -30,9 +30,9 @@ pub(super) struct Parts {
 /// Where the machine code came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was compiled in this process.
+    /// The component was compiled in this process.
     Compiled,
-    /// It came from the code cache.
+    /// The code came from the code cache.
     Cached,
 }
 

@@ -20,7 +20,7 @@ use crate::engine::error::EngineError;
 /// Ticks without a guest after which the ticker rests. 50: a busy host is not woken for each call.
 const REST_AFTER: u32 = 50;
 
-/// The running ticker. Dropping it ends the thread and waits for it.
+/// The running ticker. Dropping it ends the thread and waits for its end.
 #[derive(Debug)]
 pub(super) struct Ticker {
     pace: Pace,

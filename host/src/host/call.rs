@@ -1,5 +1,5 @@
-//! A call in two halves: its arguments are read, which may take long and touches no actor, then the
-//! call is made. An operator's statements go the way of the second half.
+//! A call in two halves: its arguments are checked, which may take long and needs no actor; then
+//! the call is made. An operator's statements go the way of the second half.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -299,7 +299,7 @@ fn end_reason(end: PreviousEnd) -> Reason {
     }
 }
 
-/// Whether the head may be replaced: free, a ghost of ours, or its owner's process is dead.
+/// Whether the head may be replaced: free, a ghost of this process, or its owner's process is dead.
 fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), HostError> {
     if state.row.wanted == Wanted::Destroying {
         return Err(HostError::Destroying { actor: actor.clone() });

@@ -78,7 +78,7 @@ fn side(
     }
 }
 
-/// What a component value is, for an error.
+/// The name of a component value, for an error.
 fn name_of(value: &Val) -> String {
     match value {
         Val::Bool(value) => format!("{value} (bool)"),

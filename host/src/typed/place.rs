@@ -16,7 +16,7 @@ pub struct ArgumentError {
     pub path: String,
     /// What fits there: a WIT type, or a sentence.
     pub expected: String,
-    /// What was sent.
+    /// The value that was sent.
     pub got: String,
     /// The text itself is at fault: it is not JSON, or an object has a name twice.
     pub malformed: bool,

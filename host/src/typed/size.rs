@@ -36,7 +36,7 @@ pub fn memory_bytes(values: &[Val]) -> u64 {
     values.iter().map(|value| VALUE_BYTES as u64 + parts_of(value)).fold(0, u64::saturating_add)
 }
 
-/// What a value takes beside itself.
+/// Bytes of a value's parts, beside the value itself.
 fn parts_of(value: &Val) -> u64 {
     let text = |text: &String| text.len() as u64;
     let payload = |payload: &Option<Box<Val>>| match payload {

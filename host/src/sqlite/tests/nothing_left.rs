@@ -116,7 +116,7 @@ impl World {
         print
     }
 
-    /// Does something, whatever comes of it, and ends the call.
+    /// Runs a text, with any outcome, and ends the call.
     fn does(&mut self, who: Who, sql: &str) -> Result<(), SqlError> {
         let done = match who {
             Who::Guest => self.connection.execute_script(sql),
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-/// The first line that differs is what matters.
+/// The first line that differs is shown.
 fn same(now: &str, before: &str, done: &str) {
     let differs = now.lines().zip(before.lines()).find(|(now, before)| now != before);
     assert_eq!(differs, None, "{done}");
