@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use stockade_depot::{Parker, Random, TokioParker};
 use tokio::runtime::Handle;
 
-/// Runs a host on one thread that a simulation steers. A host that serves callers has no such
-/// environment, and threads of its own.
+/// Runs a host on one thread that a simulation steers. A host that serves callers has `None`
+/// instead, and threads of its own.
 #[derive(Clone)]
 pub struct Ground {
     /// Runs guests, commits, and the host's own tasks.
