@@ -1,4 +1,4 @@
-//! Generated code for what guests import, and the types that it is told to use. Nothing else.
+//! Generated code for the guests' imports, and the types that the code uses. Nothing else.
 #![allow(missing_docs, unreachable_pub, reason = "generated; the documentation is in wit/")]
 
 use crate::sqlite::SqlError;
@@ -7,10 +7,10 @@ use crate::sqlite::SqlError;
 #[derive(Debug)]
 pub struct ConnectionHandle;
 
-/// What a call of `sqlite` that did not succeed comes to.
+/// The failure of a call of `sqlite`.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The guest is told.
+    /// The guest gets the error.
     Error(SqlError),
     /// The guest used a handle that it does not have, or the host broke its own rule.
     Trap(wasmtime::Error),

@@ -1,14 +1,14 @@
-//! Work that takes no thread until it is woken first; then it is a task.
+//! A future that is polled once inline and spawned only if it does not complete.
 //!
 //! ```text
 //! begin ── polled once, on the spot ──┬─ ready: nothing is left of it
-//!                                     └─ pending ── woken, by whomever ──> a task on its runtime
+//!                                     └─ pending ── woken ──> a task on its runtime
 //! ```
-//! A task from the start would wake a thread, for it to find that there is something to wait for.
+//! A task from the start would wake a thread, only to find that it has to wait.
 //!
 //! Invariants:
 //! - A wake that comes while the work is polled on the spot is not lost.
-//! - Dropped, it drops the work, or aborts the task that this has become.
+//! - Dropping an `Eager` drops the work, or aborts the task that the work has become.
 
 use std::mem;
 use std::pin::Pin;
@@ -21,27 +21,27 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-/// Ready when the work is done. Dropped before, it drops the work.
+/// Ready when the work is done. Dropping it earlier drops the work.
 pub struct Eager {
     work: Arc<Work>,
     ended: oneshot::Receiver<()>,
 }
 
-/// The work, as whoever wakes it knows it.
+/// The work, as its wakers hold it.
 struct Work {
     home: Handle,
     stage: Mutex<Stage>,
 }
 
 enum Stage {
-    /// Polled on the spot.
+    /// The first poll, inline.
     Begins {
-        /// It was woken meanwhile.
+        /// Whether the work was woken during the poll.
         woken: bool,
     },
-    /// Nobody has woken it.
+    /// The work waits to be woken.
     Waits(BoxFuture<'static, ()>),
-    /// It is about to become a task.
+    /// The work is about to become a task.
     Moves,
     /// A task, which may have ended.
     Runs(AbortHandle),
@@ -50,7 +50,7 @@ enum Stage {
 }
 
 impl Eager {
-    /// Polls the work once. `None`: it is done.
+    /// Polls the work once. `None`: the work is done.
     pub fn begin(home: Handle, work: impl Future<Output = ()> + Send + 'static) -> Option<Self> {
         let (ends, ended) = oneshot::channel();
         let mut future: BoxFuture<'static, ()> = Box::pin(async move {
@@ -71,7 +71,7 @@ impl Eager {
 }
 
 impl Work {
-    /// It waits, unless it was woken meanwhile: then it is given back.
+    /// Puts the work aside to wait, unless it was woken during the poll: then returns it.
     fn put_aside(&self, future: BoxFuture<'static, ()>) -> Option<BoxFuture<'static, ()>> {
         let mut stage = self.stage.lock();
         if let Stage::Begins { woken: false } = *stage {
@@ -82,19 +82,20 @@ impl Work {
         Some(future)
     }
 
-    /// What waited, now that it is woken.
+    /// Takes the waiting work when it is woken.
     fn woken(&self) -> Option<BoxFuture<'static, ()>> {
         let mut stage = self.stage.lock();
         match mem::replace(&mut *stage, Stage::Moves) {
             Stage::Waits(future) => return Some(future),
             Stage::Begins { .. } => *stage = Stage::Begins { woken: true },
-            // As a task it has a waker of its own.
+            // A task has a waker of its own.
             other @ (Stage::Moves | Stage::Runs(_) | Stage::Dropped) => *stage = other,
         }
         None
     }
 
-    /// Makes it a task. Without the lock: a runtime that has ended drops it, and that may wake.
+    /// Makes the work a task. Without the lock: a runtime that has ended drops the work, and that
+    /// may wake.
     fn run(&self, future: BoxFuture<'static, ()>) {
         let task = self.home.spawn(future).abort_handle();
         let mut stage = self.stage.lock();
@@ -123,7 +124,7 @@ impl Future for Eager {
 
 impl Drop for Eager {
     fn drop(&mut self) {
-        // What it holds is dropped without the lock: it may wake this again.
+        // The stage is dropped without the lock: dropping the work may wake this again.
         let stage = mem::replace(&mut *self.work.stage.lock(), Stage::Dropped);
         if let Stage::Runs(task) = &stage {
             task.abort();
@@ -143,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// A runtime, what wakes the work, and a receiver that hears whether it was done.
+    /// A runtime, the wakers of the work, and a receiver that learns whether the work was done.
     struct World {
         runtime: Runtime,
         news: Arc<Notify>,
@@ -151,7 +152,7 @@ mod tests {
     }
 
     fn begin() -> (World, Option<Eager>) {
-        // It runs only while it is waited for.
+        // The work runs only while it is waited for.
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let news = Arc::new(Notify::new());
         let (tell, done) = oneshot::channel();

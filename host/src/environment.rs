@@ -1,4 +1,4 @@
-//! What a host runs on: threads of its own, or what a simulation puts in their place.
+//! The environment of a host: its own threads, or those that a simulation supplies.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,32 +7,32 @@ use futures_util::future::BoxFuture;
 use stockade_depot::{Parker, Random, TokioParker};
 use tokio::runtime::Handle;
 
-/// Runs a host on one thread that somebody else steers: for simulations. A host that serves anybody
-/// has `None` of it, and threads of its own.
+/// Runs a host on one thread that a simulation steers. A host that serves callers has `None`
+/// instead, and threads of its own.
 #[derive(Clone)]
 pub struct Ground {
     /// Runs guests, commits, and the host's own tasks.
     pub runtime: Handle,
-    /// How SQL waits for what is not there at once.
+    /// How SQL waits for what is not available immediately.
     pub parker: Arc<dyn Parker>,
     /// Tokens, ids of databases, and this process's session.
     pub random: Random,
-    /// What the task of each actor is put into. It must poll it, or drop it: then the actor's
+    /// Wraps the task of each actor. The wrapper must poll the task, or drop it: then the actor's
     /// generation ends as in a killed process.
     pub around: Option<Arc<Around>>,
 }
 
-/// Puts a task into another one.
+/// Wraps a task in another one.
 pub type Around = dyn Fn(BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Send + Sync;
 
 impl Ground {
-    /// Threads of the machine's, and its chance.
+    /// The environment of a machine: its threads and its randomness.
     pub(crate) fn of(runtime: Handle) -> Self {
         let parker = Arc::new(TokioParker(runtime.clone()));
         Self { runtime, parker, random: Random::system(), around: None }
     }
 
-    /// Puts an actor's task where it runs.
+    /// Wraps an actor's task for where it runs.
     pub(crate) fn place(
         &self,
         task: impl Future<Output = ()> + Send + 'static,

@@ -2,13 +2,14 @@
 //! nothing in and lets no success out.
 //!
 //! Invariants:
-//! - The first reason stays; nothing heals.
+//! - The first reason stays; a revocation is final.
 //! - A call that entered before a revocation is answered `Revoked` when it checks on its way out.
-//! - `released` resolves when the last guard is gone, so what the guards used may be dropped.
+//! - `released` resolves when the last guard is gone, so the resources of the guards may be
+//!   dropped.
 //!
 //! ```text
 //!  enter ──> Guard ──> work ──> Guard::check ──> answer
-//!    │                             └─ revoked meanwhile: Revoked(reason), the work's answer is lost
+//!    │                             └─ revoked by now: Revoked(reason), the answer is lost
 //!    └─ revoked: Revoked(reason)
 //! ```
 
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stockade_depot::Reason;
 use tokio::sync::Notify;
 
-/// Low byte: the reason, 0 while alive. The rest counts guards.
+/// Low byte: the reason, 0 while not revoked. The rest counts guards.
 const REASON_MASK: u64 = 0xff;
 const ONE_GUARD: u64 = 0x100;
 
@@ -27,7 +28,7 @@ const ONE_GUARD: u64 = 0x100;
 #[error("revoked: {0}")]
 pub struct Revoked(pub Reason);
 
-/// What all handles of one generation hang on. Cloning shares it.
+/// The revocation scope of all handles of one generation. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Grip {
     inner: Arc<Inner>,
@@ -51,7 +52,7 @@ impl Grip {
     /// Lets a call in.
     ///
     /// # Errors
-    /// `Revoked` with the first reason, once it was revoked.
+    /// `Revoked` with the first reason, once the grip was revoked.
     #[inline]
     pub fn enter(&self) -> Result<Guard, Revoked> {
         let before = self.inner.state.fetch_add(ONE_GUARD, Ordering::AcqRel);
@@ -65,13 +66,13 @@ impl Grip {
         }
     }
 
-    /// Calls that came too late: after it was revoked.
+    /// Calls that came after the revocation.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.inner.refused.load(Ordering::Relaxed)
     }
 
-    /// Revokes it. The first reason wins; returns whether this was the first.
+    /// Revokes the grip. The first reason wins; returns whether this was the first.
     pub fn revoke(&self, reason: Reason) -> bool {
         let won = self
             .inner
@@ -84,14 +85,14 @@ impl Grip {
         won
     }
 
-    /// Why it was revoked, if it was. One atomic load.
+    /// Why the grip was revoked, if it was. One atomic load.
     #[inline]
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         reason_of(self.inner.state.load(Ordering::Acquire))
     }
 
-    /// Resolves when it is revoked and no guard is left.
+    /// Resolves when the grip is revoked and no guard is left.
     pub async fn released(&self) {
         loop {
             let notified = self.inner.released.notified();
@@ -107,7 +108,7 @@ impl Grip {
 }
 
 impl Guard {
-    /// To be asked on the way out, before success is reported.
+    /// Must be called on the way out, before success is reported.
     ///
     /// # Errors
     /// `Revoked` if the grip was revoked since the call entered.
@@ -131,7 +132,7 @@ impl Drop for Guard {
 
 #[inline]
 fn reason_of(state: u64) -> Option<Reason> {
-    // Nearly always: asked several times in every host call.
+    // Nearly always: called several times in every host call.
     if state & REASON_MASK == 0 {
         return None;
     }

@@ -90,7 +90,7 @@ struct Inner {
     background: Mutex<JoinSet<()>>,
     readings: Readings,
     runtimes: Mutex<Option<Runtimes>>,
-    /// Set when the host has ended. Whoever comes meanwhile waits.
+    /// Set when the host has ended. Callers of `shutdown` wait until then.
     ended: OnceCell<ShutdownReport>,
 }
 
@@ -113,7 +113,7 @@ impl Host {
         self.inner.ready.load(Ordering::Acquire) && self.failure().is_none()
     }
 
-    /// Why this host takes no more calls although nobody has shut it down: a file of its store has
+    /// Why this host takes no more calls although it was not shut down: a file of its store has
     /// failed (see [`Host::failed`]). `None`: it has not.
     #[must_use]
     pub fn failure(&self) -> Option<StoreFailure> {
@@ -143,8 +143,8 @@ impl Host {
         self.inner.config.development
     }
 
-    /// Why writes are refused now: the store has no room. Reads go on, and so does everything once
-    /// there is room. `None`: writes are not refused.
+    /// Why writes are refused now: the store has no room. Reads continue, and so does everything
+    /// once there is room. `None`: writes are not refused.
     #[must_use]
     pub fn full(&self) -> Option<StoreFull> {
         self.inner.store.full()

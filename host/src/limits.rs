@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine;
 
-/// Races for an actor's next generation that a start may lose before its caller is told
-/// `superseded`. 5: each lost one means that somebody else made progress.
+/// Races for an actor's next generation that a start may lose before its caller gets `superseded`.
+/// 5: each lost race means that another process made progress.
 pub const OWNERSHIP_ATTEMPTS_MAX: usize = 5;
 /// The longest pause after the first lost race; each further one may be twice as long. 2 ms: the
-/// winner's head is there at once, and four pauses are 30 ms together at most.
+/// winner's head is visible immediately, and four pauses are 30 ms together at most.
 pub const OWNERSHIP_PAUSE: Duration = Duration::from_millis(2);
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-/// Actors whose damage is remembered. 10,000: a few MiB; one that is forgotten costs a takeover.
+/// Actors whose damage is remembered. 10,000: a few MiB; a forgotten actor costs a takeover.
 pub const DAMAGED_ACTORS_MAX: usize = 10_000;
 
 /// The largest `value_bytes_max` of a kind. 16 MiB: C loops over one value cannot be interrupted.
 pub const VALUE_BYTES_MAX: u64 = 16 * MIB;
 /// Stack of the threads that run SQL and guests, in bytes. 8 MiB: what SQLite may need
-/// ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and who calls it.
+/// ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and its callers.
 pub const SQL_STACK_BYTES: usize = 8 << 20;
 const _: () = assert!(SQL_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
 
-/// Bytes of what is kept of a guest's last words, and of its frames. 4 KiB each: a traceback of
+/// Bytes that are kept of a guest's last words, and of its frames. 4 KiB each: a traceback of
 /// ordinary depth, and 10,000 exits are remembered.
 pub const CRASH_TEXT_BYTES_MAX: usize = 4 * 1024;
 
-/// How long the count of a kind with a quota rests, times what it took. 20: it takes a twentieth of
-/// one of the store's readers at most.
+/// How long the count of a kind with a quota stays valid, as a multiple of the time that it took.
+/// 20: counting takes a twentieth of one of the store's readers at most.
 pub const COUNT_REST: u32 = 20;
 /// Actors that one answer of a listing looks at, whatever it leaves out. 10,000: some 50 ms.
 pub const LIST_LOOKS_MAX: usize = 10_000;
 /// Actors that are looked at to sort or count them. 200,000: a second or two; more are listed in
 /// their order.
 pub const SORT_LOOKS_MAX: usize = 200_000;
-/// The largest share of the processor that a kind may have beside a kind with the least. 100: what
-/// has the least still gets a slice each 200 ms.
+/// The largest share of the processor that a kind may have beside a kind with the least. 100: the
+/// kind with the least still gets a slice each 200 ms.
 pub const CPU_WEIGHT_MAX: u64 = 100;
 
 /// Long statements that run or wait for a turn, each on a thread of its own; a kind has as many as
@@ -53,52 +53,54 @@ pub const FAULTS_ARMED_MAX: usize = 1_024;
 pub const FAULT_COUNT_MAX: u32 = 100;
 /// How long a slow step waits at most, in milliseconds. 5 s, half the deadline of a step.
 pub const FAULT_DELAY_MS_MAX: u64 = 5_000;
-/// How long a fault lasts at most, in milliseconds. 10 minutes: one that was forgotten ends.
+/// How long a fault lasts at most, in milliseconds. 10 minutes: a forgotten fault ends.
 pub const FAULT_FOR_MS_MAX: u64 = 600_000;
 /// How long a process may show no sign of life before others take its actors over. 6 s: a machine
 /// that is short of memory or disk pauses that long.
 pub const LEASE: Duration = Duration::from_secs(6);
-/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two signs.
+/// The shortest lease that may be set. 100 ms: with less a busy process looks dead between two
+/// signs.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
 /// machine that was frozen for a while is back by then, and registers again with its next sign.
 pub const SILENT_LEASES: u32 = 10;
-/// How long the program goes on telling callers and probes that its store has failed, before it
-/// ends. 2 s: whoever balances load asks about once a second.
+/// How long the program reports to callers and probes that its store has failed, before it ends. 2
+/// s: a load balancer asks about once a second.
 pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
 // HTTP. The table of these is in docs/reference/http.md.
 
-/// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits, a
-/// flood does not. More is `request.head-too-large`.
+/// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits,
+/// a flood does not. More is `request.head-too-large`.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a request's head in HTTP/1. 100, likewise.
 pub const HEAD_FIELDS_MAX: usize = 100;
 /// Bytes of a request's path and query. 8 KiB: the longest names take 2. More is
 /// `request.uri-too-long`.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of a refused request's body that are read and thrown away, so that the connection lives on.
-/// 64 KiB: less than a new connection costs. After more the connection is closed.
+/// Bytes of a refused request's body that are read and thrown away, so that the connection lives
+/// on. 64 KiB: less than a new connection costs. After more the connection is closed.
 pub const DRAIN_BYTES_MAX: usize = 64 * 1024;
-/// How long that may take. 1 s: what was sent with its head is here by then.
+/// How long that may take. 1 s: a body that was sent with its head is here by then.
 pub const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Requests of one HTTP/2 connection at once. 100, the least that RFC 9113 recommends.
+/// Concurrent requests of one HTTP/2 connection. 100, the least that RFC 9113 recommends.
 pub const STREAMS_MAX: u32 = 100;
 /// Bytes of one HTTP/2 frame. 16 KiB, the least that RFC 9113 allows.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes of request bodies on their way in one HTTP/2 connection, and in each stream of it. 256 KiB:
-/// beside `bodies_bytes_max`, as what an HTTP/1 connection has read ahead.
+/// Bytes of request bodies on their way in one HTTP/2 connection, and in each stream of it. 256
+/// KiB: beside `bodies_bytes_max`, like the bytes that an HTTP/1 connection has read ahead.
 pub const WINDOW_BYTES: u32 = 256 * 1024;
-/// Bytes of an answer that are handed to HTTP/2 at once; the rest waits for the client. 64 KiB.
+/// Bytes of an answer that are handed to HTTP/2 in one piece; the rest waits for the client. 64
+/// KiB.
 pub const PIECE_BYTES: usize = 64 * 1024;
-/// Requests by which those that an HTTP/2 client has taken back may exceed those that it has let
-/// end. 200: all of its streams, twice. Then the connection is cut.
+/// How far an HTTP/2 client's cancelled requests may outnumber those that it has let end. 200: all
+/// of its streams, twice. Then the connection is cut.
 pub const STREAMS_GIVEN_UP_MAX: usize = 200;
-/// HTTP/2 streams that a client has reset and nobody has looked at, and those that we have reset
-/// for its errors. 20 and 100.
+/// HTTP/2 streams that a client has reset and the host has not looked at, and those that the host
+/// has reset for the client's errors. 20 and 100.
 pub const STREAMS_RESET_MAX: (usize, usize) = (20, 100);
-/// Origins, and names of proxies, that a host may be told to allow. 1,000: each request compares.
+/// Origins, and names of proxies, that a host may allow. 1,000: each request compares.
 pub const ALLOWED_MAX: usize = 1_000;
 /// How long a browser may remember the answer to a preflight, in seconds. 600.
 pub const PREFLIGHT_AGE_S: u32 = 600;
@@ -130,8 +132,8 @@ pub struct Limits {
     pub rows_max: u64,
     /// Bytes of rows that one call may read. 1 GiB.
     pub row_bytes_max: u64,
-    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB: a
-    /// scan of the largest database by default.
+    /// Pages of its database that one call may read from outside SQLite's cache. 4 million, 16 GiB:
+    /// a scan of the largest database by default.
     pub pages_max: u64,
     /// Bytes of one batch of rows, or of one typed answer. 1 MiB: fits in caches.
     pub batch_bytes_max: u64,
@@ -149,8 +151,8 @@ pub struct Limits {
     pub scratch_bytes_max: u64,
     /// Bytes of a call's arguments. 8 MiB.
     pub payload_bytes_max: u64,
-    /// Bytes of a call's reply. 8 MiB. The host reads at most 128 MiB of values, at 40 bytes an element
-    /// of a list: a reply with more than 3.3 million elements is a trap.
+    /// Bytes of a call's reply. 8 MiB. The host reads at most 128 MiB of values, at 40 bytes an
+    /// element of a list: a reply with more than 3.3 million elements is a trap.
     pub reply_bytes_max: u64,
     /// Calls that wait for an actor. 256; more are `actor.overloaded`.
     pub mailbox_calls_max: u64,
@@ -160,37 +162,40 @@ pub struct Limits {
     /// scratch (see `scratch_bytes_max`) and time (see `call_time_ms`).
     pub commit_bytes_max: u64,
     /// Milliseconds for which a state of a database stays readable after it was replaced; at least
-    /// 30,000, since callers are told verdicts from the commit log. 60 s: twice that, and short
-    /// beside what an actor writes all day.
+    /// 30,000, since callers get verdicts from the commit log. 60 s: twice that, and short beside
+    /// what an actor writes all day.
     pub history_ms: u64,
-    /// Commits below the newest one that stay readable, however old. 16: enough to look at what a
+    /// Commits below the newest one that stay readable, however old. 16: enough to inspect what a
     /// bug has just done, little beside the data.
     pub history_commits_min: u64,
     /// Log lines of one call. 1,000.
     pub log_lines_max: u64,
     /// Bytes of one log line. 16 KiB.
     pub log_line_bytes_max: u64,
-    /// Bytes that one actor may log in a second. 1 MiB; what is more is dropped, and counted in the log.
+    /// Bytes that one actor may log in a second. 1 MiB; the excess is dropped, and counted in the
+    /// log.
     pub log_bytes_per_s: u64,
     /// Milliseconds without a call until an actor sleeps. 60 s.
     pub sleep_after_ms: u64,
-    /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug that
-    /// every call meets is told from a bad input that some meet.
+    /// Crashes in a row from which on calls are refused until the backoff is over. 5: a bug in
+    /// every call is distinguished from a bad input in some.
     pub crashes_max: u64,
     /// Milliseconds until the start after the second crash in a row; doubled by each further one.
-    /// 250: the fifth is followed by 2 s. After a first crash the next call starts it at once.
+    /// 250: the fifth is followed by 2 s. After a first crash the next call starts the actor
+    /// immediately.
     pub crash_backoff_ms: u64,
-    /// Most milliseconds between two starts of an actor that crashes. 60 s: what one caller breaks
-    /// is never kept from others for longer.
+    /// Most milliseconds between two starts of an actor that crashes. 60 s: a crash that one caller
+    /// causes keeps others out no longer.
     pub crash_backoff_ms_max: u64,
-    /// Actors of the kind, asleep or awake. 0: no quota. Above it calls that would create one more
-    /// are `actor.quota-reached`.
+    /// Actors of the kind, asleep or awake. 0: no quota. At the quota, calls that would create one
+    /// more are `actor.quota-reached`.
     pub actors_max: u64,
-    /// Bytes of the databases of all actors of the kind together, rounded down to pages. 0: no quota.
-    /// Above it creations are `actor.quota-reached`, and a database that would grow is `full`.
+    /// Bytes of the databases of all actors of the kind together, rounded down to pages. 0: no
+    /// quota. At the quota, creations are `actor.quota-reached`, and a database that would grow is
+    /// `full`.
     pub stored_bytes_max: u64,
-    /// Actors of the kind that may be created in a second, and as many at once. 0: no quota. More
-    /// are `actor.created-too-fast`.
+    /// Actors of the kind that may be created in a second, or in one burst. 0: no quota. More are
+    /// `actor.created-too-fast`.
     pub creates_per_s: u64,
 }
 
@@ -236,24 +241,24 @@ impl Default for Limits {
     }
 }
 
-/// A limit that ends a guest by a trap, because nobody can be told inside of it.
+/// A limit that ends a guest by a trap, because the guest cannot get an error inside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrapLimit {
     /// `memory_bytes_max`: a growth was refused in this call, and the guest did not survive it.
     Memory,
-    /// `guest_bytes_max` of the host: all guests together have it, and no idle one could be put to
-    /// sleep.
+    /// `guest_bytes_max` of the host: all guests together use it up, and no idle one could be put
+    /// to sleep.
     HostMemory,
     /// `table_elements_max`: likewise.
     TableElements,
-    /// Its stack: 2 MiB of wasm.
+    /// The stack of the guest: 2 MiB of wasm.
     Stack,
     /// Handles of WASI: streams and pollables.
     WasiHandles,
 }
 
 impl TrapLimit {
-    /// The word for it.
+    /// The word for the limit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -269,11 +274,11 @@ impl TrapLimit {
 /// Limits of one host process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostLimits {
-    /// Actors awake at once, before the map count of the machine lowers it. 20,000.
+    /// Actors awake at the same time, before the map count of the machine lowers it. 20,000.
     pub actors_awake_max: usize,
-    /// Bytes of memory of all guests together: linear memories, SQLite, scratch. `None`: half of what
-    /// the machine, or the control group of the process, has. Idle actors sleep before anything is
-    /// refused.
+    /// Bytes of memory of all guests together: linear memories, SQLite, scratch. `None`: half of
+    /// what the machine, or the control group of the process, has. Idle actors sleep before
+    /// anything is refused.
     pub guest_bytes_max: Option<u64>,
     /// Bytes of linear memory that a kind may ask for at most. 1 GiB.
     pub memory_bytes_max: u64,
@@ -281,54 +286,56 @@ pub struct HostLimits {
     pub table_elements_max: u64,
     /// Bytes of one commit that a kind may ask for at most. 1 GiB: half a minute of a slow disk.
     pub commit_bytes_max: u64,
-    /// Bytes of pages in one step of the store; larger commits are staged in steps of this size.
-    /// 4 MiB: what others wait for one step, and what a large transaction holds in memory.
+    /// Bytes of pages in one step of the store; larger commits are staged in steps of this size. 4
+    /// MiB: as long as others wait for one step, and as much as a large transaction holds in
+    /// memory.
     pub step_bytes_max: u64,
     /// Bytes of a component. 64 MiB: compiling one takes seconds already.
     pub component_bytes_max: u64,
     /// Bytes of an HTTP request's body, whatever the kind allows. 64 MiB, for deploys.
     pub body_bytes_max: usize,
-    /// Requests of callers that the gateway works on at once. 2,048; more are `host.overloaded`. A
-    /// kind gets no more when it has as many as are free: half of them at most.
+    /// Requests of callers that the gateway works on at the same time. 2,048; more are
+    /// `host.overloaded`. A kind gets no more when it has as many as are free: half of them at
+    /// most.
     pub requests_max: usize,
-    /// Requests of operators at once, whatever callers do. 64.
+    /// Concurrent requests of operators, whatever callers do. 64.
     pub operator_requests_max: usize,
-    /// How long a connection may be idle, reading a request's head may take, a TLS handshake, and a
-    /// body beside a slow but honest sender's
-    /// time (`body_rate_min`). 30 s.
+    /// How long a connection may be idle, and how long the head of a request, a TLS handshake, and
+    /// a body (beyond a slow but honest sender's time, `body_rate_min`) may take. 30 s.
     pub request_read_max: Duration,
     /// Bytes per second that a sender of a body is granted time for. 128 KiB: a bad line, not an
     /// attack.
     pub body_rate_min: u64,
-    /// Bytes of all request bodies in memory at once, and of what is made of them, beyond the 64 KiB
-    /// that each request has for itself. 256 MiB: one of the largest payloads as its largest values.
+    /// Bytes of all request bodies in memory at the same time, and of their values, beyond the 64
+    /// KiB that each request has for itself. 256 MiB: one of the largest payloads as its largest
+    /// values.
     pub bodies_bytes_max: usize,
     /// How long a client may read nothing of an answer. 30 s, then the connection is reset.
     pub write_stall_max: Duration,
-    /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less fits
-    /// into a few packets anyway.
+    /// The least bytes of an answer that is compressed, if the client takes `gzip`. 4 KiB: less
+    /// fits into a few packets anyway.
     pub compress_bytes_min: usize,
-    /// Connections of one listener. 4,096; for one more, the one that is idle for longest is closed, and
-    /// while none is idle more wait in the kernel's queue.
+    /// Connections of one listener. 4,096; for one more, the one that is idle for longest is
+    /// closed, and while none is idle more wait in the kernel's queue.
     pub connections_max: usize,
-    /// Exports at once. 8: each one reads as fast as the store can.
+    /// Concurrent exports. 8: each one reads as fast as the store can.
     pub exports_max: usize,
-    /// Imports at once. 2: each checks a whole database.
+    /// Concurrent imports. 2: each checks a whole database.
     pub imports_max: usize,
-    /// Checks of the whole store at once. 1: each reads all of it.
+    /// Concurrent checks of the whole store. 1: each reads all of it.
     pub checks_max: usize,
-    /// Lists that look at all actors, to sort or count them, at once. 2.
+    /// Concurrent lists that look at all actors, to sort or count them. 2.
     pub lists_max: usize,
     /// Pause between two rounds of upkeep: trimming history, finishing destroys. 5 s: history is
     /// kept for a minute.
     pub upkeep_every: Duration,
-    /// How long calls of an actor whose stored bytes were found damaged are answered without another
-    /// look. 60 s: each look is a takeover, a durable step, and finds the same.
+    /// How long calls of an actor whose stored bytes were found damaged are answered without
+    /// another read. 60 s: each read is a takeover, a durable step, and finds the same.
     pub damaged_rest: Duration,
     /// Period of the epoch ticker while guests run: the grain of every deadline of a guest, and how
-    /// long one that computes keeps a thread while others wait. 2 ms, as for SQL.
+    /// long a guest that computes keeps a thread while others wait. 2 ms, as for SQL.
     pub epoch_tick: Duration,
-    /// Bytes that all actors may log in a second. 8 MiB: the same is done with what is more.
+    /// Bytes that all actors may log in a second. 8 MiB: the excess is dropped and counted as well.
     pub log_bytes_per_s: u64,
     /// How long a shutdown waits for generations to end in order. 20 s.
     pub shutdown_max: Duration,

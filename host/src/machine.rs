@@ -7,17 +7,17 @@ const MEMINFO: &str = "/proc/meminfo";
 const CGROUP: &str = "/proc/self/cgroup";
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-/// What there is, in bytes.
+/// Amounts of memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// All of it.
+    /// Total memory.
     pub total: u64,
-    /// What can be had without swapping.
+    /// Memory that can be used without swapping.
     pub available: u64,
 }
 
-/// The least of the machine and of each group around this process, by what is available and by how
-/// much there is. `None` if the system does not say.
+/// The smallest of the machine and of each group around this process, by available memory and by
+/// total. `None` if the system reports none.
 #[must_use]
 pub(crate) fn memory() -> Option<Memory> {
     let machine = of_meminfo(&fs::read_to_string(MEMINFO).ok()?)?;
@@ -67,7 +67,7 @@ fn groups_of(text: &str, root: &Path) -> impl Iterator<Item = PathBuf> {
     all.into_iter()
 }
 
-/// A group that is bounded. What it has in the page cache and does not use can be had.
+/// A group that is bounded. Inactive page cache of the group counts as available.
 fn of_group(dir: &Path) -> Option<Memory> {
     let number = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u64>().ok();
     let either = |new: &str, old: &str| number(new).or_else(|| number(old));

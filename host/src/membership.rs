@@ -1,14 +1,15 @@
 //! Processes that share the store, and which of them are dead.
 //!
 //! A process shows that it lives in two ways: its counter in the store moves, and on one machine it
-//! holds a lock on a file of its own, which the kernel drops when it dies. A process is dead when its
-//! lock is free, or we watched its counter for the lease time on *our* monotonic clock and it did not
-//! move. Time in which we did not look (frozen, or the store was away) counts for nobody's death.
-//! Being wrong costs time, never safety: the fence decides who owns what.
+//! holds a lock on a file of its own, which the kernel drops when the process dies. A process is
+//! dead when its lock is free, or when this process watched the counter for the lease time on *its
+//! own* monotonic clock and the counter did not move. Time in which this process did not look
+//! (frozen, or the store was away) counts against no process. A wrong judgement costs time, never
+//! safety: the fence decides who owns what.
 //!
-//! A process whose store has failed resigns: it gives its lock back and shows no more signs of life,
-//! so that others serve its actors at once. A row without a lock file whose counter has not moved for
-//! [`SILENT_LEASES`] leases is removed.
+//! A process whose store has failed resigns: it releases its lock and shows no more signs of life,
+//! so that others serve its actors immediately. A row without a lock file whose counter has not
+//! moved for [`SILENT_LEASES`] leases is removed.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -34,7 +35,7 @@ pub struct Nodes {
     lock_dir: PathBuf,
     seen: Mutex<HashMap<NodeSession, Seen>>,
     looked: Mutex<Instant>,
-    /// Held for as long as this process shows that it lives.
+    /// Held as long as this process shows that it lives.
     lock: Mutex<Option<File>>,
 }
 
@@ -81,7 +82,7 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Shows that this process lives, and looks after the others. Never returns; dropped at the end.
+    /// Shows that this process lives, and watches the others. Never returns; dropped at the end.
     pub async fn keep(&self) {
         let mut period = tokio::time::interval(self.lease / 3);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -100,12 +101,12 @@ impl Nodes {
         }
     }
 
-    /// Shows no more signs of life, from now on: whoever asks takes this process for dead.
+    /// Shows no more signs of life from now on: other processes judge this process dead.
     pub fn resign(&self) {
         drop(self.lock.lock().take());
     }
 
-    /// Removes the row of this process, if the store takes that.
+    /// Removes the row of this process, if the store accepts that.
     pub async fn forget_own(&self) {
         if let Err(error) = self.store.node_gone(self.own).await {
             tracing::debug!(%error, "cannot remove the row of this process");
@@ -120,7 +121,7 @@ impl Nodes {
     pub async fn retire(&self) {
         match self.store.node_gone(self.own).await {
             Ok(()) => drop(std::fs::remove_file(lock_path(&self.lock_dir, self.own))),
-            // The lock file stays: it is free when this process has ended, and tells that.
+            // The lock file stays: it is free when this process has ended, which shows the end.
             Err(error) => tracing::warn!(%error, "cannot retire from the store"),
         }
     }
@@ -142,8 +143,8 @@ impl Nodes {
         (node.moved.elapsed() < self.lease).then(|| node.address.clone())
     }
 
-    /// Looks again before a process is taken for dead that was not seen yet, or not for a while: it
-    /// may have started a moment ago, or we may have been away.
+    /// Checks a process again before it is judged dead, if it was not seen yet, or not for a while:
+    /// it may have started a moment ago, or this process may have been frozen.
     ///
     /// # Errors
     /// Those of the store.
@@ -184,7 +185,7 @@ impl Nodes {
     }
 
     fn has_lock_file(&self, session: NodeSession) -> bool {
-        // What cannot be looked at may be there.
+        // A file that cannot be checked may exist.
         std::fs::exists(lock_path(&self.lock_dir, session)).unwrap_or(true)
     }
 

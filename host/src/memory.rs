@@ -1,15 +1,15 @@
-//! How much memory all guests of a host may take together: their linear memories, SQLite's heaps,
-//! scratch that is not in files.
+//! Bounds the memory that all guests of a host take together: their linear memories, SQLite's
+//! heaps, scratch that is not in files.
 //!
 //! ```text
-//!  a guest grows, an actor wakes ──> taken from the pool ──> goes on
+//!  a guest grows, an actor wakes ──> taken from the pool ──> continues
 //!                                        │ too little left
-//!                                        ├─> whoever can wait: bell ─> idle actors sleep, largest
+//!                                        ├─> a call can wait: bell ─> idle actors sleep, largest
 //!                                        │   first ─> taken after all, or refused after a while
 //!                                        └─> SQLite, which cannot wait: refused, bell
 //! ```
-//! From seven eighths on the bell rings for every growth, so that there is room when somebody comes
-//! who cannot wait.
+//! From seven eighths on the bell rings for every growth, so that there is room when a growth comes
+//! that cannot wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,17 +19,17 @@ use stockade_vfs::memory::{Pool, Share};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-/// What every awake actor takes: its instance, stack, connection and the first part of its memory.
+/// Memory of every awake actor: its instance, stack, connection and the first part of its memory.
 /// 256 KiB: twice what a small one was measured at.
 pub const ACTOR_BYTES: u64 = 256 << 10;
 
-/// The first part of a linear memory, which belongs to [`ACTOR_BYTES`], and what more is taken in. 2
-/// MiB: a guest of the SDK has 1.1, and touches a tenth of it.
+/// The first part of a linear memory, which belongs to [`ACTOR_BYTES`], and the grain of all growth
+/// beyond it. 2 MiB: a guest of the SDK has 1.1, and touches a tenth of it.
 pub const LINEAR_GRAIN_BYTES: u64 = 2 << 20;
 
-/// How long somebody who can wait is made to, until idle actors have gone to sleep.
+/// How long a request for memory waits until idle actors have gone to sleep.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is tried again meanwhile.
+/// How often such a request tries again.
 const TRY_EVERY: Duration = Duration::from_millis(2);
 
 /// The memory of all guests.
@@ -41,7 +41,7 @@ pub struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// A bound of `bytes_max` bytes.
+    /// A pool of `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Arc<Self> {
         let bell = Arc::new(Notify::new());
@@ -56,19 +56,19 @@ impl GuestMemory {
         Part { all: Arc::clone(self), share: Share::of(&self.pool) }
     }
 
-    /// What is told when something could not be had.
+    /// The name and size of the pool, for an error when memory runs out.
     #[must_use]
     pub fn overload(&self) -> (&'static str, u64) {
         ("bytes of the memory of all guests", self.pool.bytes_max())
     }
 
-    /// What is shared.
+    /// The shared pool.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// Tries until `take` says that it has taken, or for some seconds. Whether it has.
+    /// Tries for some seconds until `take` returns `true`. Returns whether it did.
     pub async fn taken(&self, take: impl Fn() -> bool) -> bool {
         if take() {
             return true;
@@ -89,23 +89,23 @@ impl GuestMemory {
         self.bell.notified().await;
     }
 
-    /// Whether somebody waits for room.
+    /// Whether a request waits for room.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 }
 
-/// An actor's part of it. Given back when the last clone is dropped.
+/// An actor's part of the memory. Given back when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// What it is a part of.
+    /// The memory of all guests.
     pub all: Arc<GuestMemory>,
-    /// What it holds.
+    /// The memory that the actor holds.
     pub share: Arc<Share>,
 }
 
-/// Somebody waits as long as this lives.
+/// A request that waits as long as this lives.
 struct Waits<'a>(&'a GuestMemory);
 
 impl<'a> Waits<'a> {

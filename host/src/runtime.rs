@@ -4,19 +4,19 @@ use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A runtime that is there until this is dropped, in whatever context that is.
+/// A runtime that lives until this is dropped, in any context.
 pub struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
-    /// Starts what `builder` describes.
+    /// Starts the runtime that `builder` describes.
     ///
     /// # Errors
-    /// The system has nothing left to make it of.
+    /// The system has no resources left for a runtime.
     pub fn start(builder: &mut Builder) -> io::Result<Self> {
         builder.build().map(Some).map(Self)
     }
 
-    /// To spawn on it.
+    /// A handle to spawn on the runtime.
     pub fn handle(&self) -> &Handle {
         self.0.as_ref().expect("BUG: it runs until the drop").handle()
     }

@@ -1,4 +1,4 @@
-//! One answer: what a guest's call left behind, and what is heard of it behind the gate.
+//! One answer: the outcome of a guest's call, and the reply that passes the gate.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,26 +11,26 @@ use crate::error::{CallError, HostError, damage};
 use crate::typed::Method;
 use stockade_depot::gate::Waiting;
 
-/// What a guest's call left behind, not yet heard.
+/// The outcome of a guest's call, not yet delivered.
 pub struct Answer<T> {
-    /// The value, or why there is none. The generation goes on.
+    /// The value, or why there is none. The generation continues.
     pub outcome: Result<T, HostError>,
-    /// What must happen before it may leave.
+    /// What must happen before the answer may leave.
     pub waiting: Waiting,
-    /// What it has cost, the gate excepted.
+    /// The cost of the call, the gate excepted.
     pub bill: Bill,
 }
 
 /// An answer that has passed the gate.
 #[derive(Debug)]
 pub struct Heard<T> {
-    /// What was answered.
+    /// The value.
     pub value: T,
-    /// The life that answered.
+    /// The generation that answered.
     pub generation: Generation,
-    /// The newest durable commit when it left.
+    /// The newest durable commit when the answer left.
     pub txid: Txid,
-    /// What it has cost.
+    /// The cost of the call.
     pub bill: Bill,
 }
 
@@ -43,7 +43,7 @@ pub struct Called {
 }
 
 impl<T> Answer<T> {
-    /// Waits in front of the gate. What it then is may be told.
+    /// Waits in front of the gate. Returns what may be reported then.
     pub async fn heard<U>(
         self,
         generation: Generation,
@@ -59,7 +59,7 @@ impl<T> Answer<T> {
             (Ok(txid), Ok(value)) => Ok(Heard { value: shape(value), generation, txid, bill }),
             (Ok(_), Err(error)) => {
                 let verdict = waiting.verdict().await;
-                // SQL only says that it was revoked.
+                // SQL reports only that it was revoked.
                 let damaged = waiting.cause().filter(|cause| damage(cause).is_some());
                 Err(damaged.map_or_else(
                     || CallError::new(error, verdict),

@@ -1,9 +1,10 @@
 //! Answers in front of the gate: what runs beside a generation's calls.
 //!
-//! One that cannot leave at once waits by itself (`crate::eager`), so that the next call runs while
-//! the former one's sync is under way. They belong to the generation, whatever runtime they end on
-//! (`reply.rs`), and are joined before it is sealed: after the seal nothing can be confirmed. They
-//! are not cancelled: each ends with its verdict, at the store's deadlines at the latest.
+//! An answer that cannot leave immediately waits by itself (`crate::eager`), so that the next call
+//! runs while the former call's sync is under way. Answers belong to the generation, whatever
+//! runtime they end on (`reply.rs`), and are joined before the generation is sealed: after the seal
+//! nothing can be confirmed. Answers are not cancelled: each ends with its verdict, at the store's
+//! deadlines at the latest.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::eager::Eager;
 use crate::error::CallError;
 use crate::typed::Method;
 
-/// The answers of one generation that are not heard yet. Dropping it drops them unheard.
+/// The answers of one generation that are not delivered yet. Dropping the value drops them.
 pub struct Answers {
     generation: Generation,
     waiting: FuturesUnordered<Eager>,
@@ -31,24 +32,24 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// None yet.
+    /// No answers.
     #[must_use]
     pub fn new(generation: Generation) -> Self {
         Self { generation, waiting: FuturesUnordered::new(), proven: Arc::default() }
     }
 
-    /// Whether a call of this generation was answered well, and heard.
+    /// Whether a call of this generation was answered well, and the answer was delivered.
     #[must_use]
     pub fn proven(&self) -> bool {
         self.proven.load(Ordering::Acquire)
     }
 
-    /// An operator vouches for it.
+    /// Marks the generation as proven: an operator vouches for it.
     pub fn prove(&self) {
         self.proven.store(true, Ordering::Release);
     }
 
-    /// Puts a call's answer in front of the gate. Once heard, it proves the generation.
+    /// Puts a call's answer in front of the gate. Once delivered, the answer proves the generation.
     pub fn call(&mut self, of: Pending, answer: Answer<Results>) {
         let Pending { queue_us, method, reply, .. } = of;
         let proven = Arc::clone(&self.proven);
@@ -59,9 +60,9 @@ impl Answers {
         self.release(queue_us, answer, shape, reply);
     }
 
-    /// Puts an answer in front of the gate; it leaves when it has passed. Asked once on the spot: a
-    /// read of a store that answers at once costs no task, and a write none before its session has
-    /// news.
+    /// Puts an answer in front of the gate; the answer leaves when the gate is passed. The gate is
+    /// polled once inline: a read of a store that answers immediately costs no task, and a write
+    /// costs none before its session has news.
     pub fn release<T: Send + 'static, U: Send + 'static>(
         &mut self,
         queue_us: u64,
@@ -91,7 +92,7 @@ impl Answers {
         }
     }
 
-    /// Forgets those that were heard.
+    /// Forgets the answers that were delivered.
     pub fn reap(&mut self) {
         while let Some(Some(())) = self.waiting.next().now_or_never() {}
     }
@@ -104,7 +105,7 @@ impl Answers {
         }
     }
 
-    /// Waits until every answer is heard or refused.
+    /// Waits until every answer is delivered or refused.
     pub async fn join(&mut self) {
         while self.waiting.next().await.is_some() {}
     }
@@ -112,12 +113,12 @@ impl Answers {
 
 /// A call whose answer is awaited: what its reply needs.
 pub struct Pending {
-    /// How long it was queued, in microseconds.
+    /// How long the call was queued, in microseconds.
     pub queue_us: u64,
     /// The method.
     pub method: Arc<Method>,
     /// Where the answer goes.
     pub reply: Reply<Called>,
-    /// Of its generation, should that end during the call.
+    /// The exit of its generation, should that end during the call.
     pub trace: Trace,
 }

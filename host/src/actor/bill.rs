@@ -1,4 +1,4 @@
-//! What a call has cost.
+//! The cost of a call.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::sqlite::Counts;
 
-/// What a call has cost. Reported with every reply.
+/// The cost of a call. Reported with every reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bill {
     /// Waiting for the actor, in microseconds: other calls, and its start.
@@ -30,7 +30,7 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Takes over what the SQL layer has counted.
+    /// Adds what the SQL layer has counted.
     pub fn add_counters(&mut self, counters: &Counts) {
         self.sql_steps = counters.sql_steps;
         self.rows_read = counters.rows_read;

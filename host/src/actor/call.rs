@@ -23,14 +23,14 @@ pub enum CallEnd {
     Answered(Answer<Results>),
     /// The instance is dead; the data is fine.
     Crashed {
-        /// What the caller is told once the commits have their verdict.
+        /// The error for the caller, once the commits have their verdict.
         answer: Answer<Results>,
         /// `Trapped` or `Budget`.
         reason: Reason,
-        /// How it died.
+        /// How the instance died.
         crash: Arc<Crash>,
     },
-    /// The session died: nothing may be heard.
+    /// The session died: no answer may be delivered.
     Fatal(Waiting),
 }
 
@@ -38,8 +38,8 @@ pub enum CallEnd {
 pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
 
 impl Generation {
-    /// Begins a call. It owns the generation until it has ended, so that the generation's end can
-    /// begin before the call's.
+    /// Begins a call. The call owns the generation until it has ended, so that the generation's end
+    /// can begin before the call's.
     pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>, gate: Gate) -> Running {
         Box::pin(async move {
             let end = self.call(&method, &arguments, gate).await;
@@ -47,7 +47,7 @@ impl Generation {
         })
     }
 
-    /// Runs a method. The answer is not heard until its gate was passed.
+    /// Runs a method. The answer is delivered only after its gate is passed.
     async fn call(&mut self, method: &Arc<Method>, arguments: &[Val], gate: Gate) -> CallEnd {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
@@ -76,7 +76,7 @@ impl Generation {
         }
     }
 
-    /// Runs an operator's statements through the live session, while they are still asked for.
+    /// Runs an operator's statements through the live session, while their client waits.
     pub fn operator_sql(&mut self, statements: &Statements) -> Answer<OperatorRows> {
         let gate = Gate::enter(&self.session);
         let begun = Instant::now();

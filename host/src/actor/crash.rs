@@ -1,4 +1,4 @@
-//! Why an instance died, from what the engine, the session, the meter and the guest say of it.
+//! Why an instance died, according to the engine, the session, the meter and the guest.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::error::{Crash, HostError, Retry};
 use crate::limits::TrapLimit;
 use crate::sqlite::Exhausted;
 
-/// Why an instance died that a fault has ended.
+/// The cause of death of an instance that an injected fault ended.
 pub const CRASHED_ON_PURPOSE: &str = "crashed on purpose, by a fault";
 
 impl Watch {
-    /// How the instance died that this watched. `last_words`: what it wrote last.
+    /// How the watched instance died. `last_words`: what the guest wrote last.
     pub(super) fn crash(&self, error: &Error, state: &State, last_words: &str) -> Crash {
         let limit = trap_limit(error, state);
         let (cause, retry) = if let Some(cause) = self.session.cause() {
@@ -37,8 +37,8 @@ impl Watch {
     }
 }
 
-/// What a call is told whose actor did not come to run: a fresh instance that meets a limit will meet
-/// it again.
+/// The error for a call whose actor did not start: a fresh instance that meets a limit meets the
+/// same limit again.
 pub(super) fn start_failed(message: String, crash: Arc<Crash>) -> HostError {
     let retry = match crash.limit {
         None | Some(TrapLimit::HostMemory) => crash.retry,
@@ -47,7 +47,7 @@ pub(super) fn start_failed(message: String, crash: Arc<Crash>) -> HostError {
     HostError::StartFailed { message, retry, crash: Some(crash) }
 }
 
-/// Whether the guest's own code has died, and not the host had no room for it.
+/// Whether the guest's own code has died, rather than the host lacked room for it.
 pub(super) fn is_guests_own(error: &Error) -> bool {
     error.downcast_ref::<Trap>().is_some() || exit_code(error).is_some()
 }
@@ -67,14 +67,14 @@ fn advice(limit: Option<TrapLimit>) -> Retry {
 }
 
 fn revoked(reason: Reason) -> String {
-    // Only a fault revokes a running guest so: a trap of its own is no revocation.
+    // Only a fault on purpose revokes a running guest so: a guest's own trap is no revocation.
     match reason {
         Reason::Trapped => CRASHED_ON_PURPOSE.to_owned(),
         _ => format!("revoked: {reason}"),
     }
 }
 
-/// The engine's or the host's own words, without frames and addresses.
+/// The engine's or the host's own text, without frames and addresses.
 fn words(error: &Error) -> String {
     match (error.downcast_ref::<Trap>(), exit_code(error)) {
         (Some(trap), _) => trap.to_string(),
@@ -94,7 +94,7 @@ fn trap_limit(error: &Error, state: &State) -> Option<TrapLimit> {
     state.refused()
 }
 
-/// The engine's list of frames without its first line, which says that it is one.
+/// The engine's list of frames without its first line, which is a heading.
 fn frames(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
     text.split_once('\n').map_or_else(String::new, |(_, frames)| frames.to_owned())

@@ -1,5 +1,5 @@
 //! The three ways a generation ends. Each is one function, its steps in the order that matters;
-//! the order is told step by step to whoever watches (see `actor::trace`).
+//! an observer gets the order step by step (see `actor::trace`).
 //!
 //! ```text
 //!  orderly   mailbox closed ─> call finished or interrupted ─> answers joined ─> `stop` hook
@@ -11,7 +11,7 @@
 //! - Nothing runs beside the hooks and the seal: the call has ended and the answers are joined.
 //! - SQL is revoked before the snapshot is taken, and the snapshot is stored by the seal itself.
 //! - After a fatal end or a crash no hook runs.
-//! - What the seal left is given away with the exit: whoever has it may begin the next generation.
+//! - The exit carries the state that the seal left: its owner may begin the next generation.
 //! - The exit is recorded once, by the caller, from the returned value.
 
 use std::sync::Arc;
@@ -32,17 +32,17 @@ use super::trace::{EndStep, Trace};
 use crate::error::{Crash, HostError, Retry};
 use crate::sqlite::Meter;
 
-/// What a generation does when its end begins.
+/// The work of a generation when its end begins.
 pub enum Doing {
-    /// Nothing.
+    /// Idle.
     Nothing(Generation),
-    /// It runs a call.
+    /// A call in progress.
     Call {
         /// The call, with the generation.
         running: Running,
-        /// Its budget.
+        /// The call's budget.
         meter: Meter,
-        /// Where its answer goes.
+        /// Where the call's answer goes.
         pending: Pending,
     },
 }
@@ -81,8 +81,8 @@ pub async fn orderly(
     Ended { exit: departure.end(snapshot, left.is_some(), proven), left }
 }
 
-/// Ends a generation whose session died. No hook runs, nothing more is heard: whoever waits is told
-/// the cause.
+/// Ends a generation whose session died. No hook runs and no answer is delivered: every waiting
+/// caller gets the cause.
 pub async fn fatal(generation: Generation, mut answers: Answers, cause: &Cause) -> Exit {
     let departure = Departure::of_dead(generation, cause.reason(), cause.to_string());
     departure.revoke_rest();
@@ -111,7 +111,8 @@ pub async fn crashed(
     departure.end(snapshot, false, proven)
 }
 
-/// Ends what did not come to run. Why, for its caller: its exit is made by who hears of it.
+/// Ends a generation that failed to start. Returns why, for its caller; the caller of this function
+/// makes the exit.
 pub async fn not_started(failed: NotStarted) -> HostError {
     let (generation, failure) = match failed {
         NotStarted::NoInstance(error) => return error,
@@ -121,21 +122,21 @@ pub async fn not_started(failed: NotStarted) -> HostError {
     let answers = Answers::new(generation.fence().generation);
     let crash = Arc::new(Crash::of(failure.message.as_str(), Retry::Fix));
     crashed(*generation, answers, Reason::Trapped, crash).await;
-    // The message may tell of what `start` had written: it is heard only if that was kept.
+    // The message may show what `start` had written: it is delivered only if that write was kept.
     match session.cause() {
         Some(Cause::Closed(_)) | None => failure.into(),
         Some(cause) => HostError::from(&cause),
     }
 }
 
-/// Why a call was ended that had not used up its own budget.
+/// Why a call was ended before its own budget was used up.
 const INTERRUPTED: &str = "the call in progress was interrupted";
 
 /// How the call in progress ended, if there was one.
 enum LastCall {
-    /// It was answered, its session died, or there was none.
+    /// The call was answered, its session died, or there was none.
     None,
-    /// Its time was cut short: the instance is dead, and it is not the component's fault.
+    /// The call's time was cut short: the instance is dead, and the component is not at fault.
     Interrupted,
     /// The instance died by itself.
     Crashed { reason: Reason, crash: Arc<Crash> },
@@ -190,17 +191,17 @@ impl Doing {
     }
 }
 
-/// Joins the answers in front of the gate; whether one of them has proved the generation.
+/// Joins the answers in front of the gate. Returns whether one of them has proved the generation.
 async fn join(answers: &mut Answers, trace: &Trace) -> bool {
     answers.join().await;
     trace.step(EndStep::AnswersJoined);
     answers.proven()
 }
 
-/// What a snapshot came to, and the state if there is one.
+/// The outcome of a snapshot, and the state if there is one.
 type Taken = (Option<Vec<u8>>, SnapshotOutcome);
 
-/// A generation on its way out: each step once, told when it is done.
+/// A generation on its way out: each step runs once and is reported when done.
 struct Departure {
     generation: Generation,
     reason: Reason,
@@ -243,7 +244,7 @@ impl Departure {
         self.told(EndStep::SqlRevoked);
     }
 
-    /// In-memory state; the guest can no longer touch SQL. What it gets for trying is recorded.
+    /// Takes the in-memory state; the guest can no longer touch SQL. Attempts are recorded.
     async fn snapshot(&mut self) -> Taken {
         let limits = self.generation.limits();
         let (time, bytes_max) =
@@ -300,7 +301,8 @@ impl Departure {
         let begins_here = matches!(self.reason, Reason::Slept | Reason::Operator);
         let sealed = seal(session, actor, component, *restarts, state, begins_here).await;
         if let Err(cause) = &sealed {
-            // Lost at its last step: that is why it ends, whatever was meant.
+            // The session was lost at the last step: that is the cause of the end, whatever was
+            // meant.
             if let SealError::Dead(cause) = cause
                 && cause.reason() == Reason::Fenced
             {
@@ -315,7 +317,7 @@ impl Departure {
         (snapshot, sealed.ok())
     }
 
-    /// Kills every handle that is left: all of them, where SQL was not revoked before.
+    /// Revokes every handle that is left: all of them, where SQL was not revoked before.
     fn revoke_rest(&self) {
         self.generation.revoke(self.reason);
         self.told(EndStep::Revoked);
@@ -327,7 +329,7 @@ impl Departure {
         self
     }
 
-    /// After a crash: what was accepted runs to its verdict, then the session takes nothing more.
+    /// After a crash: accepted commits run to their verdict, then the session takes nothing more.
     async fn settle_commits(&mut self) {
         let session = &self.generation.session;
         if let Err(cause) = session.durable(session.mark()).await {
@@ -345,7 +347,7 @@ impl Departure {
         }
     }
 
-    /// Drops the instance. What is left is the exit, for the router.
+    /// Drops the instance. Returns the exit, for the router.
     fn end(self, snapshot: SnapshotOutcome, sealed: bool, proven: bool) -> Exit {
         let Self { generation, reason, notes, crash, .. } = self;
         let (fence, trace) = (generation.fence(), generation.trace.clone());

@@ -12,17 +12,17 @@ use crate::error::Crash;
 /// How a generation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The history line it wrote.
+    /// The history line of the end.
     pub db: DbId,
-    /// Which life.
+    /// The generation that ended.
     pub generation: Generation,
     /// Why its handles were revoked.
     pub reason: Reason,
-    /// What became of its in-memory state.
+    /// The outcome of the in-memory state.
     pub snapshot: SnapshotOutcome,
     /// Whether the store has accepted its seal.
     pub sealed: bool,
-    /// Whether a call of it was answered well, and heard.
+    /// Whether a call of the generation was answered well, and the answer was delivered.
     pub proven: bool,
     /// What else an operator should know: a trap's text, a hook's error, the fatal cause.
     pub message: Option<String>,
@@ -31,13 +31,13 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Whether it is the end of this very life.
+    /// Whether this is the end of the given generation.
     #[must_use]
     pub fn is_of(&self, fence: &Fence) -> bool {
         (self.db, self.generation) == (fence.db, fence.generation)
     }
 
-    /// Writes the one record of the end into the log: a guest that died has its last words in it.
+    /// Writes the one log record of the end: of a guest that died with its last words.
     pub fn log(&self, actor: &ActorId) {
         let Self { generation, reason, sealed, snapshot, message, crash, .. } = self;
         let (generation, cause) = (generation.0, message.as_deref());
@@ -59,37 +59,37 @@ impl Exit {
 /// A generation that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// The exit.
     pub exit: Exit,
-    /// The actor as its seal left it, if it was sealed: from here its next generation may begin, once.
+    /// The actor as its seal left it, if sealed: its next generation may begin from here, once.
     pub left: Option<Box<ActorState>>,
 }
 
 impl From<Exit> for Ended {
-    /// Of one that was not sealed.
+    /// The end of a generation that was not sealed.
     fn from(exit: Exit) -> Self {
         Self { exit, left: None }
     }
 }
 
-/// What became of a generation's in-memory state.
+/// The outcome of a generation's in-memory state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum SnapshotOutcome {
     /// Handed over with the seal.
     Taken {
-        /// Its size.
+        /// The size of the state.
         bytes: usize,
-        /// SQL calls that the hook made after SQL was revoked: each was answered `revoked`, so what
-        /// it then handed over may be incomplete.
+        /// SQL calls that the hook made after SQL was revoked: each was answered `revoked`, so the
+        /// state handed over may be incomplete.
         #[serde(skip_serializing_if = "is_zero")]
         late_sql: u64,
     },
     /// The component has none, or had nothing to hand over.
     None,
-    /// There should have been one, and there is not.
+    /// A state was expected, and there is none.
     Missed {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -104,7 +104,7 @@ impl fmt::Display for SnapshotOutcome {
     }
 }
 
-/// Serde asks by reference.
+/// Takes a reference because serde asks by reference.
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -1,4 +1,4 @@
-//! A generation: made from a won fence, it runs calls one at a time until it is ended.
+//! A generation: made from a won fence, runs calls one at a time until its end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
 use crate::typed::{MethodTable, memory_bytes};
 
-/// From this much memory on, values keep the thread that hands them over. 1 MiB: a few milliseconds.
+/// From this much memory on, values keep the thread that hands them over. 1 MiB: a few
+/// milliseconds.
 const HEAVY_BYTES: u64 = 1 << 20;
 
 /// A deployed component, ready to make instances of.
@@ -28,59 +29,59 @@ const HEAVY_BYTES: u64 = 1 << 20;
 pub struct Program {
     /// The compiled component.
     pub component: Component,
-    /// Its methods, as its kind names them.
+    /// The component's methods, as its kind names them.
     pub methods: Arc<MethodTable>,
     /// Imports resolved once.
     pub pre: InstancePre<State>,
-    /// Moves the epoch while its guests run.
+    /// Moves the epoch while guests run.
     pub pace: Pace,
-    /// The limits of its kind.
+    /// The limits of the kind.
     pub limits: Arc<Limits>,
 }
 
-/// What a generation is made from.
+/// The inputs of a generation.
 pub struct Origin {
-    /// Whose life.
+    /// The actor.
     pub actor: ActorId,
     /// The won database.
     pub session: Session,
-    /// What to run.
+    /// The program to run.
     pub program: Arc<Program>,
-    /// The component that the takeover has written down: of a visit the one that ran last.
+    /// The component that the takeover has recorded; for a visit, the one that ran last.
     pub component: Digest,
-    /// Why.
+    /// The reason of the start.
     pub start_reason: StartReason,
     /// In-memory state of an earlier generation.
     pub snapshot: Option<HandedOver>,
-    /// The restart counter as its takeover has written it; zero of one that was reserved.
+    /// The restart counter as the takeover has written it; zero for a reserved generation.
     pub restarts: u32,
-    /// Whether the life before ended in order.
+    /// Whether the previous generation ended in order.
     pub ended_in_order: bool,
-    /// Where its connection to the database comes from.
+    /// The pool that the database connection comes from.
     pub spares: Arc<Spares>,
-    /// What all guests may log in a second.
+    /// The rate at which all guests together may log.
     pub log_rate: Arc<Rate>,
     /// Turns of long calls.
     pub turns: Turns,
     /// Where scratch files go.
     pub scratch_dir: PathBuf,
-    /// Its part of the memory of all guests.
+    /// The actor's part of the memory of all guests.
     pub memory: Part,
-    /// Who watches its end.
+    /// The observer of the generation's end.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// The snapshot that a generation was started from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartedFrom {
-    /// The generation that made it.
+    /// The generation that made the snapshot.
     pub generation: stockade_depot::Generation,
-    /// Whether it belongs to the data as they were: if not, the memory may be older than the
-    /// database.
+    /// Whether the snapshot belongs to the data as they were: if not, the memory may be older than
+    /// the database.
     pub current: bool,
 }
 
-/// One life of an actor. Owned by one task.
+/// One generation of an actor. Owned by one task.
 pub struct Generation {
     pub(super) actor: ActorId,
     pub(super) session: Session,
@@ -88,13 +89,13 @@ pub struct Generation {
     pub(super) store: Store<State>,
     pub(super) instance: Instance,
     pub(super) meter: Meter,
-    /// Revoked before the snapshot is taken.
+    /// Covers SQL: revoked before the snapshot is taken.
     pub(super) sql_grip: Grip,
-    /// Everything else.
+    /// Covers everything else.
     pub(super) grip: Grip,
-    /// Tells the steps of its end.
+    /// Reports the steps of the end.
     pub(super) trace: Trace,
-    /// The restart counter as its takeover has written it; zero of one that was reserved.
+    /// The restart counter as the takeover has written it; zero for a reserved generation.
     pub(super) restarts: u32,
     pub(super) started_from: Option<StartedFrom>,
     /// The newest call returned [`HEAVY_BYTES`]; the next one may as well.
@@ -102,55 +103,55 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The fence of this life.
+    /// The fence of this generation.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.session.fence()
     }
 
-    /// The component it runs.
+    /// The component of this generation.
     #[must_use]
     pub fn component(&self) -> &Component {
         &self.program.component
     }
 
-    /// Its open database.
+    /// The open database.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Its budget, to shorten a call in progress from outside.
+    /// The budget, to shorten a call in progress from outside.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// What revokes its handles at once: SQL's, and the rest.
+    /// The two grips that revoke all handles: SQL's, and the rest.
     #[must_use]
     pub fn grips(&self) -> [Grip; 2] {
         [self.sql_grip.clone(), self.grip.clone()]
     }
 
-    /// The snapshot it was started from, if one was handed over.
+    /// The snapshot that this generation was started from, if one was handed over.
     #[must_use]
     pub fn started_from(&self) -> Option<StartedFrom> {
         self.started_from
     }
 
-    /// Tells the steps of its end.
+    /// The trace that reports the steps of the end.
     #[must_use]
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Its methods.
+    /// The component's methods.
     #[must_use]
     pub fn methods(&self) -> &MethodTable {
         &self.program.methods
     }
 
-    /// The limits of its kind.
+    /// The limits of the kind.
     #[must_use]
     pub fn limits(&self) -> &Arc<Limits> {
         &self.program.limits
@@ -160,13 +161,13 @@ impl Generation {
         self.program.component.lifecycle()
     }
 
-    /// Revokes every handle at once.
+    /// Revokes every handle immediately.
     pub fn revoke(&self, reason: Reason) {
         self.sql_grip.revoke(reason);
         self.grip.revoke(reason);
     }
 
-    /// Gives the guest a fresh budget: to be called before each of its exports.
+    /// Gives the guest a fresh budget. Must be called before each of the guest's exports.
     pub(super) fn begin(&mut self, deadline: Instant) {
         self.meter.begin(&self.program.limits, deadline);
         self.store.data_mut().begin_call();
@@ -179,11 +180,12 @@ impl Generation {
         Watch { session, grip, meter, pace: self.program.pace.clone() }
     }
 
-    /// Ends what a call left open in SQLite, and takes back what it set and made in the connection:
-    /// to be called after each export, before the mark that its answer waits for is taken.
+    /// Ends what a call left open in SQLite, and undoes what the call set and made in the
+    /// connection. Must be called after each export, before the mark that its answer waits for is
+    /// taken.
     ///
     /// # Errors
-    /// That was not possible: the session is closed.
+    /// The cleanup was not possible: the session is closed.
     pub(super) fn finish(&mut self) -> Result<(), SqlError> {
         let left = self.store.data_mut().end_call()?;
         if left.rolled_back {
@@ -219,7 +221,7 @@ impl Generation {
         Ok(finished.map(|()| values))
     }
 
-    /// An export has ended, however: what it returned, and whether what it left could be ended.
+    /// Finishes an export, however it ended. Returns its value, and whether the cleanup succeeded.
     ///
     /// # Errors
     /// The instance died.
@@ -228,7 +230,7 @@ impl Generation {
         watch: &Watch,
         outcome: wasmtime::Result<T>,
     ) -> Result<(T, Result<(), SqlError>), Arc<Crash>> {
-        // Taken before they are logged as lines like others.
+        // Taken before they are logged as ordinary lines.
         let last_words = match &outcome {
             Ok(_) => String::new(),
             Err(_) => self.store.data().last_words(),

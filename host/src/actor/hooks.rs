@@ -33,19 +33,19 @@ enum HookError {
 
 /// How a hook of the guest ended.
 pub(super) enum HookEnd<T> {
-    /// It returned `ok`, or the component has no hooks.
+    /// The hook returned `ok`, or the component has no hooks.
     Done(T),
-    /// It returned `err` with this text, cut to its bound.
+    /// The hook returned `err` with this text, cut to its bound.
     Refused(String),
-    /// What it left open could not be ended.
+    /// What the hook left open could not be ended.
     Unfinished(SqlError),
-    /// It trapped, or ran into its deadline: the instance is dead.
+    /// The hook trapped, or ran into its deadline: the instance is dead.
     Died(Arc<Crash>),
 }
 
 /// Why a hook, and with it a start, has failed.
 pub struct HookFailure {
-    /// In words, naming the hook. The guest's, if it has answered.
+    /// The text, naming the hook. The guest's own text, if the hook answered.
     pub(super) message: String,
     retry: Retry,
     crash: Option<Arc<Crash>>,
@@ -56,7 +56,7 @@ impl HookEnd<()> {
     pub(super) fn failure(self, hook: &str) -> Option<HookFailure> {
         let (message, retry, crash) = match self {
             Self::Done(()) => return None,
-            // Its own verdict on its state: it will say the same again.
+            // The guest's own verdict on its state: a retry gets the same verdict.
             Self::Refused(text) => (format!("{hook} failed: {text}"), Retry::Fix, None),
             Self::Unfinished(error) => {
                 let HookFailure { message, retry, .. } = error.into();

@@ -1,4 +1,4 @@
-//! One life of an actor: a component instance, an open database, a fence.
+//! One generation of an actor: a component instance, an open database, a fence.
 //!
 //! ```text
 //!  start::start      ──> call* ──> ending::orderly ──> Exit

@@ -1,4 +1,4 @@
-//! Where an answer goes, and whose threads it waits on until it may.
+//! Where an answer goes, and which runtime the answer waits on.
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -6,19 +6,19 @@ use tokio::sync::oneshot;
 use super::answer::Heard;
 use crate::error::CallError;
 
-/// What a caller hears.
+/// What a caller gets.
 pub type Outcome<T> = Result<Heard<T>, CallError>;
 
 /// Where an answer goes.
 pub struct Reply<T> {
     caller: oneshot::Sender<Outcome<T>>,
-    /// The runtime that it waits on, if that is not the host's own.
+    /// The runtime that the answer waits on, if that is not the host's own.
     home: Option<Handle>,
 }
 
 impl<T> Reply<T> {
-    /// A reply, and where to hear it. `home`: the callers' runtime, if nobody blocks it. An answer that
-    /// waits there wakes its caller without a third thread.
+    /// A reply, and its receiver. `home`: the callers' runtime, if no caller blocks it. An answer
+    /// that waits there wakes its caller without a third thread.
     #[must_use]
     pub fn new(home: Option<Handle>) -> (Self, oneshot::Receiver<Outcome<T>>) {
         let (caller, heard) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! What a method has returned, and the memory that this takes until its caller has it.
+//! The results of a method, and the memory that they take until the caller has them.
 
 use std::sync::Arc;
 
@@ -9,21 +9,22 @@ use crate::error::HostError;
 use crate::memory::GuestMemory;
 use crate::typed::{data_bytes, memory_bytes};
 
-/// Bytes of memory that results may take whatever all guests have: 64 KiB, which ordinary ones need.
+/// Bytes of memory that results may take whatever all guests have: 64 KiB, enough for ordinary
+/// ones.
 const OWN_BYTES: u64 = 64 << 10;
 
 /// A method's results.
 pub struct Results {
     values: Vec<Val>,
-    /// `None`: they need none.
+    /// `None`: the results need none.
     room: Option<Arc<Share>>,
 }
 
 impl Results {
-    /// Results of a guest, which chooses how large they are.
+    /// Results of a guest, which controls their size.
     ///
     /// # Errors
-    /// `ReplyTooLarge`; `Overloaded` if all guests have too little memory left for it.
+    /// `ReplyTooLarge`; `Overloaded` if the guests' pool has too little memory left.
     pub fn bounded(
         values: Vec<Val>,
         bytes_max: u64,
@@ -45,7 +46,7 @@ impl Results {
         Err(HostError::Overloaded { what, max })
     }
 
-    /// The values, and what holds their room.
+    /// The values, and the share that holds their memory.
     pub fn into_parts(self) -> (Vec<Val>, Option<Arc<Share>>) {
         (self.values, self.room)
     }

@@ -1,18 +1,19 @@
-//! The last step of a life that ends in order: its head is sealed, and where this process will
-//! begin the next generation, that is reserved in the same step.
+//! The last step of a generation that ends in order: its head is sealed. If this process will begin
+//! the next generation, the same step reserves that generation.
 //!
 //! ```text
 //!  snapshot, or a crash is counted  ──> sealed: the next generation is won by a takeover
 //!  neither, and it will begin here  ──> reserved: the head names it, this process has its token
 //! ```
-//! Invariant: what is reserved needs no takeover to tell it anything, neither a snapshot nor that
-//! the counter of crashes begins again.
+//! Invariant: a reserved generation needs nothing that a takeover would write: no snapshot is
+//! handed on, and no crash counter is reset.
 
 use stockade_depot::store::{ActorRow, ActorState, Wanted};
 use stockade_depot::{ActorId, Digest, SealError, Session};
 
-/// Seals a life and says how it leaves the actor: nobody changes that without a higher generation.
-/// `restarts`: as its row has them. `begins_here`: this process will be asked for the next life.
+/// Seals a generation. Returns the state that it leaves: only a higher generation can change that.
+/// `restarts`: as the actor's row has them. `begins_here`: this process is asked for the next
+/// generation.
 ///
 /// # Errors
 /// As [`Session::seal`].

@@ -1,9 +1,8 @@
-//! How a generation comes to run: its instance is made, is handed the snapshot, and its `start`
-//! hook runs.
+//! The start of a generation: its instance is made, gets the snapshot, and runs the `start` hook.
 //!
-//! Invariant: of a start that fails the session is closed or the generation is handed back, to be
-//! ended by whoever asked (`ending::not_started`). Its head stays unsealed: the next attempt takes
-//! it over.
+//! Invariant: when a start fails, the session is closed or the generation is handed back, to be
+//! ended by the caller (`ending::not_started`). Its head stays unsealed: the next attempt takes it
+//! over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,11 +27,11 @@ use crate::sqlite::Meter;
 /// the guest. 128 MiB, as wasmtime's own default.
 const LIFTED_BYTES_MAX: usize = 128 << 20;
 
-/// Why a generation did not come to run.
+/// Why a generation failed to start.
 pub enum NotStarted {
     /// There is no instance, and the session is closed.
     NoInstance(HostError),
-    /// A hook failed. The generation is still to be ended.
+    /// A hook failed. The generation still has to be ended.
     Hook(Box<Generation>, HookFailure),
 }
 
@@ -42,7 +41,7 @@ impl From<HostError> for NotStarted {
     }
 }
 
-/// Makes the instance, hands it the snapshot, runs its `start` hook.
+/// Makes the instance, hands the snapshot over, runs the `start` hook.
 ///
 /// # Errors
 /// The component cannot be instantiated, or a hook fails.
@@ -118,7 +117,7 @@ async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, Ho
     })
 }
 
-/// Why there is no instance. What there was of it is dropped.
+/// Closes the session of a start that has no instance. Returns why.
 fn no_instance(
     watch: &Watch,
     store: Store<State>,
@@ -139,7 +138,7 @@ fn no_instance(
     (Reason::Trapped, start_failed(message, Arc::new(crash)))
 }
 
-/// Why a generation did not come to run: the session's cause if it had died by itself, and the
+/// Why a generation failed to start: the session's cause if the session had died by itself. The
 /// session is closed in any case.
 fn end_of_start(session: &Session, reason: Reason, error: HostError) -> HostError {
     let died = session.cause();

@@ -1,25 +1,25 @@
-//! An operator's statements, and how they are run while somebody asks for them.
+//! An operator's statements, and how they run while their client waits.
 
 use super::asker::Asker;
 use crate::sqlite::{Connection, OperatorRows, SqlError, Value};
 
-/// What an operator asks of an actor's database.
+/// The statements that an operator runs on an actor's database.
 pub struct Statements {
     /// One or more statements.
     pub sql: String,
     /// Parameters, of those statements that have any, in their order.
     pub parameters: Vec<Value>,
-    /// Whether they may write.
+    /// Whether the statements may write.
     pub write: bool,
     /// Most rows in the answer.
     pub rows_max: u64,
-    /// Whether somebody still waits for it.
+    /// Whether the client still waits for the answer.
     pub asker: Asker,
 }
 
 impl Statements {
-    /// Runs them on the connection of a generation, whose budget has begun; `None` if it is closed.
-    /// The caller ends the call.
+    /// Runs the statements on the connection of a generation, whose budget has begun; `None` if the
+    /// connection is closed. The caller ends the call.
     pub(super) fn run(
         &self,
         connection: Option<&mut Connection>,

@@ -1,7 +1,7 @@
-//! What an embedder may watch of endings: every step, told when it is done and in its order.
+//! Lets an embedder observe endings: every step is reported when done, in order.
 //!
-//! The order of the steps is a promise (see `actor::ending` and `Host::shutdown`), so there is a
-//! place to see it from outside: tests assert it there.
+//! The order of the steps is a promise (see `actor::ending` and `Host::shutdown`), so the order is
+//! visible from outside: tests assert it here.
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use stockade_depot::{ActorId, Generation};
 /// A step of a generation's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndStep {
-    /// It takes no call any more; what is queued and what arrives waits in the router.
+    /// The generation takes no more calls; what is queued and what arrives waits in the router.
     MailboxClosed,
     /// The call in progress has ended by itself.
     CallFinished,
     /// The call in progress was ended at the deadline that its generation's end gave it.
     CallInterrupted,
-    /// The answers that waited in front of the gate are heard or refused; nothing runs beside it.
+    /// The answers that waited in front of the gate are delivered or refused; nothing runs beside
+    /// it.
     AnswersJoined,
     /// The guest's `stop` hook has run, or there is none.
     StopHook,
@@ -51,10 +52,10 @@ pub enum ShutdownStep {
     StoreClosed,
 }
 
-/// Watches endings. Called inside the end that it watches: it must return at once.
+/// Observes endings. Called inside the end that it observes: must return immediately.
 pub trait Observer: Send + Sync + 'static {
-    /// A step of this generation's end is done. Steps of one generation come in their order;
-    /// generations of several actors may end at the same time.
+    /// A step of this generation's end is done. Steps of one generation come in order; generations
+    /// of several actors may end at the same time.
     fn ending(&self, actor: &ActorId, generation: Generation, step: EndStep) {
         let _ = (actor, generation, step);
     }
@@ -65,7 +66,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
-/// Tells the steps of one generation.
+/// Reports the steps of one generation.
 #[derive(Clone)]
 pub struct Trace {
     observer: Option<Arc<dyn Observer>>,

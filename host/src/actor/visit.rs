@@ -4,16 +4,16 @@
 //!  Visit::open ──> run ──> answer passes the gate ──> end: sealed, or left as it was found
 //! ```
 //! No instance is made and no hook runs, so that a row which makes `start` fail can be read and
-//! mended. The fence is won as for any life, and nothing is answered before it is durable and
-//! owned.
+//! repaired. The fence is won as for any generation, and nothing is answered before the fence is
+//! durable and owned.
 //!
 //! Invariants:
-//! - What was found asleep in order is asleep in order again, and the next life is `woken`; its
-//!   snapshot is handed on, current if nothing was committed.
+//! - An actor that was found asleep in order is asleep in order again, and the next generation is
+//!   `woken`; the snapshot is handed on, current if nothing was committed.
 //! - After a commit a snapshot from before stays and is older than the data. A seal would drop it,
-//!   so the head is left unsealed then: the next life is `recovered`.
-//! - What had not ended in order is left unsealed: neither the crash counter changes nor the next
-//!   life's start reason.
+//!   so the head is left unsealed then: the next generation is `recovered`.
+//! - An actor that had not ended in order is left unsealed: neither the crash counter nor the next
+//!   generation's start reason changes.
 
 use std::time::{Duration, Instant};
 
@@ -42,12 +42,12 @@ pub struct Visit {
     begun: Instant,
 }
 
-/// A visit as it found the actor; what is left of it when its statements have run.
+/// The state of the actor before a visit; what is left of the visit when its statements have run.
 pub struct Found {
     actor: ActorId,
     component: Digest,
     session: Session,
-    /// Everything that was committed before.
+    /// The newest commit before the visit.
     committed: Mark,
     snapshot: Option<HandedOver>,
     restarts: u32,
@@ -87,19 +87,19 @@ impl Visit {
         Ok(Self { found, connection, meter, grip, gate, begun })
     }
 
-    /// Its budget, to shorten it from outside.
+    /// The budget, to shorten the visit from outside.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// What ends its SQL from outside.
+    /// The grip that ends the visit's SQL from outside.
     #[must_use]
     pub fn grip(&self) -> &Grip {
         &self.grip
     }
 
-    /// Runs the statements and closes the database. The answer is not heard until its gate was
+    /// Runs the statements and closes the database. The answer is delivered only after its gate is
     /// passed; then the visit ends with [`Found::end`].
     #[must_use]
     pub fn run(self, statements: &Statements) -> (Found, Answer<OperatorRows>) {
@@ -115,7 +115,7 @@ impl Visit {
 }
 
 impl Found {
-    /// Whose life it is, to the store.
+    /// The fence of the visit.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.session.fence()
@@ -137,7 +137,7 @@ impl Found {
         }
     }
 
-    /// What was accepted runs to its verdict, then the session is closed, its head unsealed.
+    /// Accepted commits run to their verdict, then the session is closed, its head unsealed.
     async fn leave(self, error: Option<SealError>) -> Option<Ended> {
         let session = &self.session;
         if let Err(cause @ (Cause::CommitLost { .. } | Cause::Fenced(_))) =

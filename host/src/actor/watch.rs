@@ -1,4 +1,4 @@
-//! What ends a guest that runs, or waits, when it must not go on.
+//! Ends a guest that runs or waits, and must stop.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::engine::Pace;
 use crate::grip::Grip;
 use crate::sqlite::Meter;
 
-/// How often a guest that waits, inside the host or for its turn, is looked after. 10 ms: a tenth
-/// of what a lost fence may take to end it.
+/// How often a guest that waits, inside the host or for its turn, is checked. 10 ms: a tenth of the
+/// time that a lost fence may take to end the guest.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Whether a guest must not run on: its session is dead, it was revoked, or its time is up.
+/// Whether a guest must stop: its session is dead, its handles were revoked, or its time is up.
 #[derive(Clone)]
 pub(super) struct Watch {
     pub(super) session: Session,
@@ -28,7 +28,7 @@ impl Watch {
         self.session.is_dead() || self.grip.reason().is_some() || self.meter.past_deadline()
     }
 
-    /// At every epoch tick: stop a guest that must not run on, else give the thread back.
+    /// At every epoch tick: stops a guest that must stop, else gives the thread back.
     pub(super) fn at_every_tick(&self, store: &mut Store<State>) {
         let watch = self.clone();
         store.set_epoch_deadline(1);
@@ -38,9 +38,9 @@ impl Watch {
         });
     }
 
-    /// Runs the guest, unless it must not begin. No epoch reaches it while it waits, inside the
-    /// host (a sleep, a flush) or for its turn, so it is looked after from outside as well: then
-    /// its future is dropped, and with it the instance is dead.
+    /// Runs the guest, unless it must not begin. No epoch reaches the guest while it waits, inside
+    /// the host (a sleep, a flush) or for its turn, so it is checked from outside as well: then its
+    /// future is dropped, and with it the instance is dead.
     pub(super) async fn over<T>(
         &self,
         guest: impl Future<Output = wasmtime::Result<T>>,
@@ -55,7 +55,7 @@ impl Watch {
             }
         };
         tokio::select! {
-            // The guest first: one that never waits costs no timer.
+            // The guest first: a guest that never waits costs no timer.
             biased;
             done = self.meter.cpu().paced(guest) => done,
             () = waits_too_long => Err(wasmtime::Error::msg("stopped while it waited")),

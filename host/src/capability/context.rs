@@ -1,4 +1,4 @@
-//! `stockade:actor/context`: who the actor is, why it runs, what its call may still use.
+//! `stockade:actor/context`: which actor runs, why it was started, and what its call may still use.
 
 use super::State;
 use crate::bindings::stockade::actor::context::{self as wit, Budget, Error, Identity};
@@ -8,9 +8,9 @@ use crate::bindings::stockade::actor::context::{self as wit, Budget, Error, Iden
 pub enum StartReason {
     /// The actor did not exist before.
     Created,
-    /// A call woke it from sleep, or the host was started again.
+    /// A call woke the actor from sleep, or the host was started again.
     Woken,
-    /// The generation before it ended by trap, fence loss or a failure of its host.
+    /// The previous generation ended by trap, fence loss or a failure of its host.
     Recovered,
     /// A new component was deployed.
     Upgraded,
@@ -28,7 +28,7 @@ impl From<StartReason> for wit::StartReason {
 }
 
 impl State {
-    /// Everything here may be asked until the generation's grip is revoked.
+    /// Answers until the generation's grip is revoked.
     fn in_life<T>(&self, answer: impl FnOnce() -> T) -> Result<T, Error> {
         let refused = |revoked: crate::grip::Revoked| Error::Other(revoked.to_string());
         let guard = self.grip.enter().map_err(refused)?;

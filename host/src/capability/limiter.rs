@@ -1,8 +1,8 @@
-//! Linear memory and tables of a guest, over all its memories together, and its part of what all
-//! guests of the host may have.
+//! Bounds linear memory and tables of a guest, over all its memories together, and within the
+//! memory of all guests of the host.
 //!
-//! A refusal is not a trap: the guest's allocator sees that it cannot grow. Most then trap by
-//! themselves, so the refusal is remembered for whoever explains that trap.
+//! A refusal is not a trap: the guest's allocator sees that it cannot grow. Most guests then trap
+//! by themselves, so the refusal is remembered to explain that trap.
 
 use std::sync::Arc;
 
@@ -25,20 +25,20 @@ pub(super) struct Limiter {
     memory: Share,
     table: Share,
     all: Arc<GuestMemory>,
-    /// What it has of all.
+    /// The generation's share of all guests' memory.
     grains: Grains,
-    /// A growth in this call found no room among all guests.
+    /// Whether a growth in this call found no room among all guests.
     crowded_out: bool,
 }
 
-/// One resource: what is used, what is allowed.
+/// One resource: its use and its limit.
 #[derive(Debug)]
 struct Share {
     used: u64,
     max: u64,
-    /// The last growth, to be taken back if it fails after it was allowed.
+    /// The last growth, undone if it fails after it was allowed.
     last: u64,
-    /// What a refused growth in this call would have come to.
+    /// The size that a refused growth in this call asked for.
     refused: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Limiter {
         self.memory.used
     }
 
-    /// What was refused in the call in progress, in words.
+    /// The growth that was refused in the call in progress, in words.
     pub(super) fn refusal(&self) -> Option<String> {
         let words = |share: &Share, unit: &str| {
             let refused = share.refused?;
@@ -126,7 +126,8 @@ impl ResourceLimiterAsync for Limiter {
             return Ok(false);
         }
         let (used, grains) = (self.memory.used, &self.grains);
-        // Once in a call: an allocator that is refused tries again, and whoever reports that, too.
+        // Once in a call: an allocator that is refused tries again, and so does the code that
+        // reports it.
         let waits = !self.crowded_out;
         if grains.cover(used) || (waits && self.all.taken(|| grains.cover(used)).await) {
             return Ok(true);

@@ -3,8 +3,8 @@
 //! Everything in a line is guest-controlled: its length and the number of lines of a call are
 //! bounded, and control characters are escaped, so that a line cannot pose as another.
 //!
-//! Lines of stderr are held until something else is logged, the call ends, or there are too many: if
-//! the guest dies, they are its last words and stand in the one record of its crash.
+//! Lines of stderr are held until something else is logged, the call ends, or there are too many:
+//! if the guest dies, the held lines are its last words and stand in the one record of its crash.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -22,20 +22,20 @@ use crate::bindings::stockade::actor::log::{Error, Host, Level};
 use crate::grip::Grip;
 use crate::limits::{CRASH_TEXT_BYTES_MAX, Limits};
 
-/// What a field takes in a line beside its name and value: quotes, colon, comma. Without it a line
-/// of a million empty fields would have no length.
+/// Bytes of a field beside its name and value: quotes, colon, comma. Without them a line of a
+/// million empty fields would have no length.
 const FIELD_BYTES: usize = 6;
-/// What a line takes beside its message and fields: time, level, actor.
+/// Bytes of a line beside its message and fields: time, level, actor.
 const LINE_BYTES: usize = 100;
 
-/// Where the lines of one generation go, and how many it has left.
+/// The log of one generation, and how many lines are left.
 pub(super) struct Lines {
     actor: String,
     generation: Generation,
     grip: Grip,
     lines_max: u64,
     rate: Rate,
-    /// Of all actors.
+    /// The bucket of all actors.
     all: Arc<Rate>,
     line_bytes_max: u64,
     /// Lines of the call in progress.
@@ -46,8 +46,8 @@ pub(super) struct Lines {
     held: Mutex<Vec<u8>>,
 }
 
-/// The fields of a line: one value of its record, which whoever writes the log finds by its type. In
-/// the order given; a name may come twice. Everybody else sees one JSON object.
+/// The fields of a line: one value of its record, which a log writer finds by its type. In the
+/// order given; a name may come twice. Other subscribers see one JSON object.
 #[derive(Debug)]
 pub struct Fields(pub Vec<(String, String)>);
 
@@ -85,15 +85,15 @@ impl Lines {
         self.written.store(0, Ordering::Relaxed);
     }
 
-    /// Writes what is held, and what is left of a line that was not ended.
+    /// Writes the held lines, and a line that was not ended.
     pub(super) fn end_call(&self) {
         self.stdout.end(|line| self.output(Level::Info, line));
         self.stderr.end(|line| self.hold(line));
         self.release();
     }
 
-    /// A line of stderr. The oldest are logged once there are too many: what stays is longer than a
-    /// line and what is kept of last words.
+    /// Holds a line of stderr. The oldest are logged once there are too many: what stays is longer
+    /// than a line and than the last words that are kept.
     pub(super) fn hold(&self, line: &[u8]) {
         let kept = self.line_bytes_max().saturating_add(CRASH_TEXT_BYTES_MAX);
         let mut held = self.held.lock();
@@ -107,7 +107,7 @@ impl Lines {
         }
     }
 
-    /// Logs what is held.
+    /// Logs the held lines.
     fn release(&self) {
         self.emit_lines(&std::mem::take(&mut *self.held.lock()));
     }
@@ -118,7 +118,7 @@ impl Lines {
         }
     }
 
-    /// What the guest wrote last to stderr, instead of logging it line by line.
+    /// Takes what the guest wrote last to stderr, instead of logging it line by line.
     pub(super) fn last_words(&self) -> String {
         let mut held = std::mem::take(&mut *self.held.lock());
         self.stderr.end(|line| held.extend_from_slice(line));
@@ -136,7 +136,7 @@ impl Lines {
         self.emit_output(level, line);
     }
 
-    /// A line of stdout or stderr. Beyond the call's share it is dropped, and that is said once.
+    /// A line of stdout or stderr. Beyond the call's share it is dropped, and that is logged once.
     fn emit_output(&self, level: Level, line: &[u8]) {
         if self.grip.reason().is_some() {
             return;
@@ -169,7 +169,7 @@ impl Lines {
         if before < self.lines_max { Ok(()) } else { Err(before == self.lines_max) }
     }
 
-    /// Writes a line if it is not more than the actor, or all of them, may log in a second.
+    /// Writes a line, unless the actor or all actors together exceed their rate.
     fn emit(&self, level: Level, message: &str, fields: Option<&Fields>) {
         let bytes = LINE_BYTES + message.len() + fields.map_or(0, Fields::bytes);
         for (rate, whose) in [(&self.rate, "of this actor"), (&*self.all, "of all actors")] {
@@ -233,7 +233,7 @@ impl fmt::Display for Fields {
     }
 }
 
-/// So that it passes through `tracing` without losing its type.
+/// Lets the fields pass through `tracing` without losing their type.
 impl StdError for Fields {}
 
 /// Control characters (line feeds, terminal sequences) as escapes; tabs stay.

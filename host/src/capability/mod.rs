@@ -1,4 +1,4 @@
-//! What a guest can reach, one file per WIT interface, and the state behind it.
+//! The capabilities of a guest, one file per WIT interface, and the state behind them.
 //!
 //! ```text
 //!  sqlite   the database: guarded by its own grip, revoked first
@@ -40,37 +40,37 @@ pub use wasi::exit_code;
 /// Handles of WASI (streams, pollables, errors) that a guest may have beside its own.
 const WASI_HANDLES_MAX: usize = 1_000;
 
-/// Everything a generation's state is made from.
+/// The inputs of a generation's state.
 pub struct Birth {
-    /// Who the actor is.
+    /// The actor.
     pub actor: ActorId,
-    /// Which life this is.
+    /// The generation.
     pub generation: Generation,
-    /// What it runs.
+    /// The component.
     pub component: Digest,
-    /// Why it was started.
+    /// The reason of the start.
     pub start_reason: StartReason,
-    /// What it may use.
+    /// The limits of the kind.
     pub limits: Arc<Limits>,
-    /// Its open database.
+    /// The open database.
     pub session: Session,
-    /// Where its connection comes from.
+    /// The pool that the database connection comes from.
     pub spares: Arc<Spares>,
-    /// Where sorts and journals go that do not fit in memory.
+    /// The directory of sorts and journals that do not fit in memory.
     pub scratch_dir: PathBuf,
-    /// Its part of the memory of all guests.
+    /// The actor's part of the memory of all guests.
     pub memory: Part,
-    /// What all guests may log in a second.
+    /// The rate at which all guests together may log.
     pub log_rate: Arc<Rate>,
     /// Guards `sqlite`.
     pub sql_grip: Grip,
     /// Guards everything else.
     pub grip: Grip,
-    /// Budget and bill of its calls.
+    /// Budget and bill of the calls.
     pub meter: Meter,
 }
 
-/// What the store of one generation holds.
+/// The state in a generation's wasmtime store.
 pub struct State {
     actor: ActorId,
     generation: Generation,
@@ -148,24 +148,24 @@ impl State {
         }
     }
 
-    /// The hooks of the generation's begin have run: from here on a call leaves nothing in the
+    /// The start hooks of the generation have run: from here on a call leaves nothing in the
     /// connection but rows.
     ///
     /// # Errors
-    /// The database cannot be asked what it has of its own.
+    /// The connection cannot be asked for its own state.
     pub fn serve(&mut self) -> Result<(), SqlError> {
         self.sqlite.as_mut().map_or(Ok(()), Connection::serve)
     }
 
-    /// A call begins: its share of log lines starts anew. The meter is begun by the caller.
+    /// Begins a call: its share of log lines is full again. The caller begins the meter.
     pub fn begin_call(&mut self) {
         self.lines.begin_call();
         self.limiter.begin_call();
     }
 
-    /// A call has ended, however: a partial line of output is written, queries in progress are
-    /// ended, a transaction that is still open is rolled back, and what was set and made in the
-    /// connection is taken back. Must come before the mark that the reply waits for is taken.
+    /// Ends a call, however the guest ended: writes a partial line of output, ends queries in
+    /// progress, rolls back a transaction that is still open, and undoes what was set and made in
+    /// the connection. Must come before the mark that the reply waits for is taken.
     ///
     /// # Errors
     /// The connection is not as it was before the call: the generation has ended.
@@ -177,8 +177,8 @@ impl State {
         }
     }
 
-    /// What the guest wrote last to stderr in the call in progress, which has died in it: it is not
-    /// logged line by line any more. Guest-controlled, at most two lines and a few KiB.
+    /// Takes what the guest wrote last to stderr in the call that it died in: the lines are not
+    /// logged one by one any more. Guest-controlled, at most two lines and a few KiB.
     #[must_use]
     pub fn last_words(&self) -> String {
         self.lines.last_words()
@@ -189,7 +189,8 @@ impl State {
         &mut self.limiter
     }
 
-    /// What the limiter refused in the call in progress, in words: often the cause of a trap.
+    /// The growth that the limiter refused in the call in progress, in words: often the cause of a
+    /// trap.
     #[must_use]
     pub fn limiter_refusal(&self) -> Option<String> {
         self.limiter.refusal()
@@ -209,7 +210,7 @@ impl State {
 
     /// For the store: `store.set_hostcall_fuel(..)`. Bytes that one call of the guest may make the
     /// host copy: a packed argument and a statement, with as much again for typed values, which are
-    /// larger here than there.
+    /// larger in the host than in the guest.
     #[must_use]
     pub fn hostcall_bytes_max(&self) -> usize {
         let Limits { packed_bytes_max, statement_bytes_max, log_line_bytes_max, .. } =
@@ -241,7 +242,7 @@ impl WasiView for State {
 /// Everything that a component may import.
 ///
 /// # Errors
-/// Two definitions of one name, which would be a mistake here.
+/// Two definitions of one name, which is a mistake of the host.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

@@ -1,13 +1,13 @@
-//! How many bytes a second guests may log: each actor, and all of a host together.
+//! Bounds how many bytes a second guests may log: each actor, and all of a host together.
 //!
-//! A bucket holds the bytes of one second and is filled as time goes by. What does not fit is dropped,
-//! counted, and the count is told with the next line that fits, once a second at most.
+//! A bucket holds the bytes of one second and is refilled with time. A line that does not fit is
+//! dropped and counted; the count is logged with the next line that fits, once a second at most.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Between two tellings of what was dropped.
+/// Between two reports of the lines dropped.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// A bucket of bytes.
@@ -26,12 +26,13 @@ struct State {
     told: Option<Instant>,
 }
 
-/// What becomes of a line.
+/// The fate of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is written.
+    /// The line is written.
     Written,
-    /// It is dropped. So many were since this was told last; `None`: it was told a moment ago.
+    /// The line is dropped. The number of lines dropped since the last report; `None`: a report was
+    /// made a moment ago.
     Dropped(Option<u64>),
 }
 

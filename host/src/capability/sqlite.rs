@@ -1,8 +1,8 @@
 //! `stockade:actor/sqlite`: the guest's handles, and the one translation of errors to the WIT.
 //!
-//! What the handles do is in [`crate::sqlite`]; here they are counted, looked up and dropped. A
-//! handle that the guest does not have is a trap, everything else a typed error. Drops work after
-//! a revocation, and after the connection is gone.
+//! The handles' work is in [`crate::sqlite`]; here they are counted, looked up and dropped. A
+//! handle that the guest does not have is a trap, everything else a typed error. Drops work after a
+//! revocation, and after the connection is gone.
 
 use stockade_depot::{Mark, Reason};
 use wasmtime::component::Resource;
@@ -19,14 +19,15 @@ impl State {
     /// The connection, which may be gone.
     fn sql(&mut self) -> Result<&mut Connection, SqlError> {
         if self.sqlite.is_none() {
-            // It was revoked before it was closed; the grip counts who comes too late.
+            // The grip was revoked before the connection was closed; the grip counts calls that
+            // come too late.
             self.sql_grip.enter()?;
         }
         self.sqlite.as_mut().ok_or(SqlError::Revoked(Reason::Storage))
     }
 
-    /// Whether the guest may have one more handle. Asked before what it names is made; a revoked
-    /// generation is told that, however many it has.
+    /// Whether the guest may have one more handle. Checked before the handle's object is made; a
+    /// revoked generation gets `revoked`, however many handles it has.
     fn room(&mut self) -> Result<(), SqlError> {
         self.sql()?.mark()?;
         if self.handles < self.limits.handles_max {
@@ -61,7 +62,8 @@ impl State {
         Ok(self.sql()?)
     }
 
-    /// Waits without a guard, since a revocation waits for guards; the way out is checked instead.
+    /// Waits without a guard, since a revocation waits for guards; the grip is checked afterwards
+    /// instead.
     async fn durable(&mut self, mark: Mark) -> Result<stockade_depot::Txid, SqlError> {
         let session = self.sql()?.session().clone();
         let durable = session.durable(mark).await;
@@ -417,7 +419,7 @@ impl From<SqlError> for wit::Error {
     }
 }
 
-/// The cases that name no row are passed through before they get here; their words would remain.
+/// Cases that name no row are passed through before this function; their texts would remain.
 fn row_cause(error: SqlError) -> wit::RowCause {
     match error {
         SqlError::Constraint(failure) => wit::RowCause::Constraint(failure.into()),

@@ -16,10 +16,10 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 use super::log::Lines;
 use crate::bindings::stockade::actor::log::Level;
 
-/// Bytes that a guest may write at once.
+/// Bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 
-/// Random bytes that a guest may ask for at once. 64 KiB: they are made in one piece.
+/// Random bytes that a guest may ask for in one call. 64 KiB: they are made in one piece.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
 /// The code that a guest has exited with, if that is why it died.
@@ -40,14 +40,14 @@ pub(super) fn nothing_granted(lines: &Arc<Lines>) -> WasiCtx {
         .build()
 }
 
-/// The line that is being written. All streams of one kind share it.
+/// The unfinished line. All streams of one kind share it.
 #[derive(Default)]
 pub(super) struct Output {
     partial: Mutex<Vec<u8>>,
 }
 
 impl Output {
-    /// Adds bytes and hands out each line that is ended by them or has reached `line_bytes_max`.
+    /// Adds bytes and passes on each line that is ended by them or has reached `line_bytes_max`.
     pub(super) fn write(
         &self,
         mut bytes: &[u8],
@@ -74,7 +74,7 @@ impl Output {
         }
     }
 
-    /// Hands out what is left.
+    /// Passes on what is left.
     pub(super) fn end(&self, line: impl FnOnce(&[u8])) {
         let partial = std::mem::take(&mut *self.partial.lock());
         if !partial.is_empty() {

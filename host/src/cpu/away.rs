@@ -1,18 +1,19 @@
-//! Gives a thread back to its runtime while long SQL goes on on it.
+//! Gives a thread back to its runtime while a long SQL statement runs on it.
 //!
-//! SQL runs inline, on the worker that polls the actor's task. A worker that is busy for long is one
-//! that other actors do without, so after a first slice it is handed over to another thread, and
-//! the statement goes on here on a thread of its own until the poll ends.
+//! SQL runs inline, on the worker that polls the actor's task. Other actors cannot use a worker
+//! that is busy for long, so after a first slice its core is handed over to another thread, and the
+//! statement continues here on a thread of its own until the poll ends.
 //!
 //! ```text
-//!  look ── first slice ── hand over ─────────── the statement goes on ── end
+//!  look ── first slice ── hand over ───────── the statement continues ── end
 //!                           │  worker's core ──> thread of the blocking pool: other actors run
-//!                           └─ not on a worker, or nobody there in time: stays, asks again
+//!                           └─ not on a worker, or no thread in time: stays, asks again
 //! ```
 //! `tokio::task::block_in_place` puts the core where a new thread finds it and takes it back when
-//! its closure returns, if nobody has: so the closure waits for a job of the same queue, which
-//! starts no earlier than that thread. Should the core come back all the same, the next look tries
-//! again. Without a core the rest of the poll runs as after any long `block_in_place`.
+//! its closure returns, unless a thread has taken it: so the closure waits for a job of the same
+//! queue, which starts no earlier than that thread. Should the core come back all the same, the
+//! next look tries again. Without a core the rest of the poll runs as after any long
+//! `block_in_place`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,13 +25,13 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::limits::LONG_STATEMENTS_MAX;
 
-/// How often a statement that has left makes sure that the core did not come back to it.
+/// How often a statement that has left checks that the core did not come back to it.
 const LOOKS_AGAIN: Duration = Duration::from_millis(20);
 
-/// How long a hand-over may take. It waits for a thread of the pool to start, nothing else.
+/// How long a hand-over may take. It waits only for a thread of the pool to start.
 const HAND_OVER_MAX: Duration = Duration::from_millis(20);
 
-/// Who holds places, by kind. One for the process, as threads are.
+/// The places in use, by kind. One table for the process, as threads are.
 static PLACES: Mutex<Option<HashMap<Arc<str>, usize>>> = Mutex::new(None);
 
 /// A thread that has left its runtime.
@@ -48,15 +49,15 @@ struct Place(Arc<str>);
 pub(super) struct NoPlace;
 
 impl Away {
-    /// Leaves the runtime. `None`: there is none of several threads, or no thread was there to take over
-    /// in time.
+    /// Leaves the runtime. `None`: the runtime is not one of several threads, or no thread took
+    /// over in time.
     pub(super) fn go(kind: &Arc<str>, now: Instant) -> Result<Option<Self>, NoPlace> {
         let Some(runtime) = multi_threaded() else { return Ok(None) };
         let place = Place::take(kind).ok_or(NoPlace)?;
         Ok(hand_over(&runtime).then_some(Self { _place: place, checked: now }))
     }
 
-    /// Makes sure, now and then, that the core did not come back.
+    /// Checks now and then that the core did not come back.
     pub(super) fn check(&mut self, now: Instant) {
         if now.duration_since(self.checked) >= LOOKS_AGAIN
             && let Some(runtime) = multi_threaded()
@@ -67,14 +68,15 @@ impl Away {
     }
 }
 
-/// Waits on a thread that is away. Should the core have come back to it, others have it meanwhile.
+/// Waits on a thread that is away. Should the core have come back to the thread, others can use it
+/// during the wait.
 pub(super) fn blocking<T>(wait: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(wait)
 }
 
 impl Place {
-    /// A place for a long statement of `kind`, which may have as many as are free: so others always
-    /// find some.
+    /// Takes a place for a long statement of `kind`. A kind may have as many places as are free: so
+    /// others always find some.
     fn take(kind: &Arc<str>) -> Option<Self> {
         let mut places = PLACES.lock();
         let places = places.get_or_insert_default();
@@ -100,20 +102,20 @@ impl Drop for Place {
     }
 }
 
-/// The runtime, if it is one whose workers can be handed over. A `LocalSet` on such a runtime is not
-/// told apart; generations are spawned, and never run in one.
+/// The runtime, if its workers can be handed over. A `LocalSet` on such a runtime looks the same;
+/// generations are spawned, and never run in one.
 fn multi_threaded() -> Option<Handle> {
     Handle::try_current()
         .ok()
         .filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
-/// Hands this worker's core to another thread. `false`: no thread was there to take it in time.
+/// Hands this worker's core to another thread. `false`: no thread took the core in time.
 fn hand_over(runtime: &Handle) -> bool {
     let (started, starts) = mpsc::sync_channel(1);
     tokio::task::block_in_place(|| {
         runtime.spawn_blocking(move || {
-            // Nobody listens any more if it starts too late.
+            // A start that comes too late has no receiver any more.
             let _ = started.send(());
         });
         starts.recv_timeout(HAND_OVER_MAX).is_ok()
@@ -124,7 +126,7 @@ fn hand_over(runtime: &Handle) -> bool {
 mod tests {
     use super::*;
 
-    /// As many as are free, so the first kind has half, and there is always one left.
+    /// A kind gets as many as are free, so the first kind has half, and there is always one left.
     #[test]
     fn a_kind_may_hold_as_many_places_as_are_free() {
         let [a, b]: [Arc<str>; 2] = ["places-a", "places-b"].map(Arc::from);

@@ -6,8 +6,8 @@
 //!                                             └── slice used and others wait, or ────┘
 //!                                                 it waits for something else
 //! ```
-//! There are fewer turns than cores, so that however many calls are long, a core is left for what is
-//! short, for commits and for the gateway. Whose turn is next is in `rota.rs`.
+//! There are fewer turns than cores, so that however many calls are long, a core is left for short
+//! calls, for commits and for the gateway. `rota.rs` decides whose turn is next.
 //!
 //! Wasm is polled: it gives its turn back with each poll, an epoch tick at the latest, and is not
 //! polled again before it has the next one. SQL sits in C frames on the thread that polls: that
@@ -17,11 +17,12 @@
 //! Invariants:
 //! - C1: at most `cores - 1` turns, but one, are given at a time.
 //! - C2: a turn is held only while its guest is polled or its SQL runs.
-//! - C3: whoever ends, is dropped or gives up waiting keeps neither a turn nor a place in the rota.
+//! - C3: a guest that ends, is dropped or gives up waiting keeps neither a turn nor a place in the
+//!   rota.
 //! - C4: no thread of a runtime waits for a turn.
 //!
-//! Time is the clock's between two looks, so a call that reads missing pages for 4 ms is long, too.
-//! The processor's own time of a thread is a system call, at each look.
+//! Time is wall time between two looks, so a call that reads missing pages for 4 ms is long, too.
+//! The processor's own time of a thread would cost a system call at each look.
 
 mod away;
 mod rota;
@@ -41,14 +42,16 @@ use away::{Away, NoPlace};
 use turns::Ask;
 pub use turns::Turns;
 
-/// What a guest's export may use and still be short: two epoch ticks. 4 ms: a thousand statements.
+/// Time that a guest's export may use and still be short: two epoch ticks. 4 ms: a thousand
+/// statements.
 const SHORT: Duration = Duration::from_millis(4);
 
-/// How long SQL may keep a thread of the runtime: a hundred point queries, and little beside a network.
+/// How long SQL may keep a thread of the runtime. 2 ms: a hundred point queries, and little beside
+/// a network.
 const FIRST_SLICE: Duration = Duration::from_millis(2);
 
-/// How often SQL that waits for its turn looks whether it must end. 10 ms: a tenth of what a lost
-/// fence may take to end it.
+/// How often SQL that waits for its turn checks whether it must end. 10 ms: a tenth of the time
+/// that a lost fence may take to end it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The processor time of one generation. Cloning shares it. Without turns nothing is ever long.
@@ -65,43 +68,44 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     weight: u64,
-    /// Used by the export that runs, until `since`.
+    /// Time that the running export has used, until `since`.
     used: Duration,
-    /// When the poll began that runs, or went on after a wait.
+    /// When the running poll began, or continued after a wait.
     since: Option<Instant>,
-    /// The export's values take so long to hand over that its polls leave their runtime.
+    /// Whether the export's values take so long to hand over that its polls leave their runtime.
     is_heavy: bool,
-    /// The thread that polls has left its runtime.
+    /// Set when the polling thread has left its runtime.
     away: Option<Away>,
     /// A turn, or the wait for one.
     ask: Option<Ask>,
 }
 
 impl CpuTime {
-    /// That of a generation of `kind`.
+    /// The processor time of a generation of `kind`.
     #[must_use]
     pub fn new(turns: &Turns, kind: &str) -> Self {
         let (turns, kind) = (turns.clone(), Arc::from(kind));
         Self(Arc::new(Inner { turns, kind, state: Mutex::default() }))
     }
 
-    /// An export of the guest, or an operator's text, begins: it is short. `weight` is its kind's
-    /// share beside others.
+    /// Begins an export of the guest, or an operator's text: it is short. `weight` is the share of
+    /// its kind beside others.
     pub(crate) fn begin(&self, weight: u64) {
         self.pause();
         let mut state = self.0.state.lock();
         (state.weight, state.used, state.is_heavy) = (weight, Duration::ZERO, false);
     }
 
-    /// The export that has begun takes or returns megabytes. Handing values over is not interrupted
-    /// and takes tenths of a second, so each of its polls leaves the runtime first.
+    /// Marks the export that has begun as one that takes or returns megabytes. Handing values over
+    /// is not interrupted and takes tenths of a second, so each of its polls leaves the runtime
+    /// first.
     pub(crate) fn is_heavy(&self) {
         self.0.state.lock().is_heavy = true;
     }
 
     /// Polls `guest` when it may run.
     pub(crate) async fn paced<T>(&self, guest: impl Future<Output = T>) -> T {
-        // Also when it is dropped while it waits (C3).
+        // Also when the future is dropped while it waits (C3).
         let _pause = Pause(self);
         let mut guest = pin!(guest);
         std::future::poll_fn(|context| {
@@ -114,7 +118,7 @@ impl CpuTime {
         .await
     }
 
-    /// Whether the guest may be polled now; else it is woken when it may.
+    /// Whether the guest may be polled now; if not, its waker is woken when it may.
     fn resume(&self, context: &Context<'_>) -> bool {
         let state = &mut *self.0.state.lock();
         if state.used >= SHORT {
@@ -135,8 +139,8 @@ impl CpuTime {
         true
     }
 
-    /// Neither the guest runs from here on nor SQL beside its polls, an operator's or the host's: the turn
-    /// is given back.
+    /// From here on neither the guest runs nor SQL beside its polls, an operator's or the host's:
+    /// the turn is given back.
     pub(crate) fn pause(&self) {
         let mut state = self.0.state.lock();
         if let Some(since) = state.since.take() {
@@ -147,8 +151,8 @@ impl CpuTime {
         drop(given_back);
     }
 
-    /// From within SQL that may be long, about every 20 us. Waits here while others have their turns,
-    /// as long as `goes_on` says so. `false`: so many statements of its kind are long that this one
+    /// From within SQL that may be long, about every 20 us. Waits while others have their turns, as
+    /// long as `goes_on` allows. `false`: so many statements of this kind are long that this one
     /// cannot wait for a turn, and must end.
     pub(crate) fn look(&self, goes_on: impl Fn() -> bool) -> bool {
         let mut state = self.0.state.lock();
@@ -187,12 +191,13 @@ impl CpuTime {
         true
     }
 
-    /// Waits for a turn after the one `before`, on this thread, which is away. `None`: the statement must
-    /// not go on, and ends without one.
+    /// Waits for a turn after the one `before`, on this thread, which is away. `None`: the
+    /// statement must stop, and ends without a turn.
     fn wait(&self, before: Option<Ask>, weight: u64, goes_on: impl Fn() -> bool) -> Option<Ask> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut ask = self.0.turns.ask(&self.0.kind, weight, &waker)?;
-        // Given back only now: a kind that is not seen to wait would lose what it is behind.
+        // Given back only now: a kind without a waiting actor would lose the time that it is
+        // behind.
         drop(before);
         if ask.has_turn(&waker) {
             return Some(ask);

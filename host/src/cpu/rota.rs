@@ -1,9 +1,9 @@
-//! Whose turn is next: shared by kind in proportion to weights, then first come, first served.
+//! Decides whose turn is next: kinds share in proportion to weights, then first come, first served.
 //!
 //! Each kind has a *virtual time*: the time that its actors have used, divided by its weight. The
-//! waiting kind with the least of it is next. A kind that has not waited for a while begins at the
-//! virtual time of the newest turn, so that nobody saves turns up. An actor waits once at a time, so
-//! first come, first served is round robin among the actors of a kind.
+//! waiting kind with the least virtual time is next. A kind that has not waited for a while begins
+//! at the virtual time of the newest turn, so that no kind saves turns up. An actor waits once at a
+//! time, so first come, first served is round robin among the actors of a kind.
 //!
 //! Invariants:
 //! - R1: while a kind waits, it stands in `order` once, under its virtual time.
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use crate::limits::CPU_WEIGHT_MAX;
 
-/// Time that a turn is meant to take.
+/// The intended time of a turn.
 pub(super) const SLICE: Duration = Duration::from_millis(2);
 
-/// Who waits for a turn, by kind.
+/// The waiting actors, by kind.
 pub(super) struct Rota<T> {
     kinds: HashMap<Arc<str>, Kind<T>>,
-    /// Kinds that wait, by their virtual time.
+    /// Waiting kinds, by their virtual time.
     order: BTreeSet<(u64, Arc<str>)>,
     /// Virtual time of the newest turn.
     now: u64,
@@ -52,7 +52,7 @@ impl<T> Default for Rota<T> {
 }
 
 impl<T> Rota<T> {
-    /// Somebody of `kind` waits from now on.
+    /// Adds a waiting actor of `kind`.
     pub(super) fn push(&mut self, kind: &Arc<str>, weight: u64, who: T) {
         let now = self.now;
         let entry = self.kinds.entry(Arc::clone(kind)).or_insert_with(|| Kind {
@@ -69,7 +69,7 @@ impl<T> Rota<T> {
         self.waiting += 1;
     }
 
-    /// Whose turn begins now.
+    /// Begins the next turn. Returns its actor.
     pub(super) fn pop(&mut self) -> Option<(T, Begun)> {
         let (virtual_time, kind) = self.order.pop_first()?;
         let entry = self.kinds.get_mut(&kind).expect("BUG: R1");
@@ -85,7 +85,7 @@ impl<T> Rota<T> {
         Some((who, Begun { kind, charged }))
     }
 
-    /// A turn ends that took so long.
+    /// Ends a turn that took so long.
     pub(super) fn ended(&mut self, turn: Begun, took: Duration) {
         self.running -= 1;
         let entry = self.kinds.get_mut(&turn.kind).expect("BUG: kinds stay while turns run");
@@ -96,12 +96,12 @@ impl<T> Rota<T> {
             self.order.insert((entry.virtual_time, turn.kind));
         }
         if self.running == 0 && self.waiting == 0 {
-            // Nobody competes: what was used is forgotten.
+            // No kind competes: the time used is forgotten.
             self.kinds.clear();
         }
     }
 
-    /// The first who is meant waits no longer.
+    /// Removes the first waiting actor for which `is_meant` holds.
     pub(super) fn remove(&mut self, kind: &Arc<str>, is_meant: impl Fn(&T) -> bool) -> Option<T> {
         let entry = self.kinds.get_mut(kind)?;
         let at = entry.waiting.iter().position(is_meant)?;
@@ -113,12 +113,12 @@ impl<T> Rota<T> {
         who
     }
 
-    /// How many turns have begun and not ended.
+    /// Number of turns that have begun and not ended.
     pub(super) fn running(&self) -> usize {
         self.running
     }
 
-    /// How many wait.
+    /// Number of waiting actors.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
@@ -135,7 +135,8 @@ fn cost(took: Duration, weight: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Actors that want turns without end: whose each of `turns` was, with so many at the same time.
+    /// Actors that want turns without end: the actor of each of `turns`, with so many at the same
+    /// time.
     fn served(
         actors: &[(&str, u64, u32)],
         at_once: usize,
@@ -206,7 +207,7 @@ mod tests {
         assert!((98..=102).contains(&share), "{share} of 500 turns, each of four slices");
     }
 
-    /// Whose so many turns are. Each takes a slice, and who had it is back at once.
+    /// The actors of so many turns. Each turn takes a slice, and its actor is back immediately.
     fn turns(rota: &mut Rota<&'static str>, count: usize) -> Vec<&'static str> {
         let turn = |_| {
             let (who, begun) = rota.pop().expect("somebody waits");
@@ -222,11 +223,12 @@ mod tests {
         let mut rota = Rota::default();
         let [a, b]: [Arc<str>; 2] = ["a", "b"].map(Arc::from);
         let share = |turns: &[&str]| turns.iter().filter(|who| **who == "a").count();
-        // Somebody always runs or waits, so that nothing is forgotten.
+        // An actor always runs or waits, so that nothing is forgotten.
         rota.push(&b, 1, "b");
         rota.push(&b, 1, "b");
         turns(&mut rota, 100);
-        // `a` comes late: it has no hundred turns in hand. It may be one slice ahead, that of the newest.
+        // `a` comes late: it has no hundred turns in hand. It may be one slice ahead, that of the
+        // newest.
         rota.push(&a, 1, "a");
         let served = turns(&mut rota, 8);
         assert!((4..=5).contains(&share(&served)), "{served:?}");

@@ -1,4 +1,4 @@
-//! Guests of every sort on a real runtime: what may run at the same time, and who gets its turn.
+//! Guests of every sort on a real runtime: which may run at the same time, and which gets its turn.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -19,7 +19,7 @@ fn workers(threads: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(threads).enable_time().build().unwrap()
 }
 
-/// Who computes for long now, and the most there were.
+/// The guests that compute for long now, and the most there were.
 #[derive(Default)]
 struct Gauge {
     now: AtomicUsize,
@@ -147,14 +147,14 @@ fn one_core_has_one_turn() {
     check_turns(1, 1);
 }
 
-/// A turn that somebody has until this is dropped.
+/// A turn that is held until this is dropped.
 pub(crate) fn taken(turns: &Turns) -> impl Sized + use<> {
     let mut holder = turns.ask(&Arc::from("holder"), 1, Waker::noop()).unwrap();
     assert!(holder.has_turn(Waker::noop()));
     holder
 }
 
-/// It has used up what is short.
+/// Uses up what a short call may use.
 fn long(turns: &Turns) -> CpuTime {
     let cpu = CpuTime::new(turns, "long");
     cpu.begin(1);

@@ -1,4 +1,4 @@
-//! Turns, and who waits for one.
+//! The turns of a host, and the queue for them.
 
 use std::fmt;
 use std::mem;
@@ -11,19 +11,19 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::rota::{Begun, Rota, SLICE};
 
-/// The turns of a host. Cloning shares them. The default has none: who asks gets none, and needs none.
+/// The turns of a host. Cloning shares them. The default has no turns: every call runs without one.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Option<Arc<Inner>>);
 
 struct Inner {
-    /// How many at a time.
+    /// Number of turns at a time.
     at_once: usize,
     rota: Mutex<Rota<Arc<Place>>>,
-    /// Whether anybody waits.
+    /// Whether any guest waits.
     wanted: AtomicBool,
 }
 
-/// Whoever asked, as the rota knows it. Locked after the rota.
+/// A waiting guest, as the rota knows it. Locked after the rota.
 struct Place(Mutex<Stage>);
 
 enum Stage {
@@ -32,17 +32,17 @@ enum Stage {
     Left,
 }
 
-/// A turn, or the wait for one. Dropped, it is neither.
+/// A turn, or the wait for one. Dropping gives either up.
 pub(super) struct Ask {
     turns: Arc<Inner>,
     kind: Arc<str>,
     place: Arc<Place>,
-    /// When the turn was seen to be given.
+    /// When the turn was seen to be granted.
     since: Option<Instant>,
 }
 
 impl Turns {
-    /// Those of a machine with so many cores: one core is left to others, where there are more.
+    /// The turns of a machine with so many cores: one core is left to others, where there are more.
     #[must_use]
     pub fn of(cores: usize) -> Self {
         let at_once = cores.saturating_sub(1).max(1);
@@ -50,12 +50,12 @@ impl Turns {
         Self(Some(Arc::new(Inner { at_once, rota, wanted })))
     }
 
-    /// Whether there are turns that are waited for.
+    /// Whether there are turns to wait for.
     pub(super) fn are_shared(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Asks for a turn. `waker` is woken when it is given.
+    /// Asks for a turn. `waker` is woken when it is granted.
     pub(super) fn ask(&self, kind: &Arc<str>, weight: u64, waker: &Waker) -> Option<Ask> {
         let turns = Arc::clone(self.0.as_ref()?);
         let place = Arc::new(Place(Mutex::new(Stage::Waits(waker.clone()))));
@@ -67,7 +67,7 @@ impl Turns {
 }
 
 impl Inner {
-    /// Gives the turns that are free to those who are next.
+    /// Grants free turns to the next in the rota.
     fn give(&self, mut rota: MutexGuard<'_, Rota<Arc<Place>>>) {
         let mut woken = Vec::new();
         while rota.running() < self.at_once
@@ -85,7 +85,7 @@ impl Inner {
 }
 
 impl Ask {
-    /// Whether the turn was given. If not, `waker` is woken when it is.
+    /// Whether the turn was granted. If not, `waker` is woken when it is.
     pub(super) fn has_turn(&mut self, waker: &Waker) -> bool {
         match &mut *self.place.0.lock() {
             Stage::Waits(before) => before.clone_from(waker),

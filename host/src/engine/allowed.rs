@@ -1,17 +1,17 @@
-//! What the system allows this process at most, as `ulimit` sets it.
+//! The limits that the system sets for this process (`ulimit`).
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Where Linux tells the limits of this process.
+/// Where Linux reports the limits of this process.
 const LIMITS_FILE: &str = "/proc/self/limits";
-/// Where Linux tells how much address space this process has taken, in pages.
+/// Where Linux reports the address space of this process, in pages.
 const SIZES_FILE: &str = "/proc/self/statm";
 /// Where Linux lists the open descriptors of this process.
 const DESCRIPTORS_DIR: &str = "/proc/self/fd";
-/// Bytes of those pages. 4 KiB everywhere but on some ARM machines, where less is counted than used.
+/// Bytes of those pages. 4 KiB everywhere except on some ARM machines, where the count is too low.
 const SYSTEM_PAGE_BYTES: u64 = 4096;
 
-/// Bytes of address space that are left to this process (`ulimit -v`); `None`: as many as it wants.
+/// Bytes of address space that are left to this process (`ulimit -v`); `None`: no bound.
 #[must_use]
 pub fn address_space_left() -> Option<u64> {
     let max = limit("Max address space")?;
@@ -20,16 +20,16 @@ pub fn address_space_left() -> Option<u64> {
     Some(max.saturating_sub(pages.saturating_mul(SYSTEM_PAGE_BYTES)))
 }
 
-/// Bytes that a file may have which this process writes (`ulimit -f`); `None`: no bound.
+/// The greatest size of a file that this process writes (`ulimit -f`), in bytes; `None`: no bound.
 #[must_use]
 pub fn file_bytes_max() -> Option<u64> {
     limit("Max file size")
 }
 
-/// Lets this process have as many descriptors open as the system gives it at most (`ulimit -n`).
+/// Raises the number of descriptors to the greatest that the system allows (`ulimit -n`).
 pub fn raise_descriptors() {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    // Refused, the limit stays as it was.
+    // If the system refuses, the limit stays as it was.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 

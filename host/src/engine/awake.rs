@@ -1,9 +1,9 @@
-//! How many actors may be awake at once, from the memory maps and the address space that the system
-//! allows.
+//! How many actors may be awake at the same time, from the memory maps and the address space that
+//! the system allows.
 //!
-//! Each awake actor holds memory maps, and address space where there is no pool. At the system's limit
-//! even `malloc` can fail, and then the whole process aborts with every actor in it: so the cap is
-//! computed at start, not found out.
+//! Each awake actor holds memory maps, and address space where there is no pool. At the system's
+//! limit even `malloc` can fail, and then the whole process aborts with every actor in it: so the
+//! cap is computed at start, not found out.
 
 use std::fmt;
 
@@ -15,38 +15,39 @@ pub const MAPS_PER_ACTOR: usize = 4;
 /// Maps kept for everything else: libraries, threads, allocator, compiled code.
 const MAPS_RESERVED: u64 = 5_000;
 
-/// Address space that one awake actor takes without a pool: its stack, 6 MiB; its memory with room to
-/// grow, and SQLite's. 12 MiB: more than the examples need; one whose guest takes more finds less room.
+/// Address space of one awake actor without a pool: its stack, 6 MiB; its memory with room to grow,
+/// and SQLite's. 12 MiB: more than the examples need; an actor whose guest takes more finds less
+/// room.
 const ADDRESS_SPACE_PER_ACTOR: u64 = 12 << 20;
 
 /// Address space kept for everything else: stacks of threads, caches, compiled code. 1 GiB.
 const ADDRESS_SPACE_RESERVED: u64 = 1 << 30;
 
-/// Where Linux tells how many maps a process may have.
+/// Where Linux reports how many maps a process may have.
 const MAP_COUNT_FILE: &str = "/proc/sys/vm/max_map_count";
 
 /// Where Linux lists the maps of this process, one to a line.
 const MAPS_FILE: &str = "/proc/self/maps";
 
-/// The cap on awake actors, and where it comes from.
+/// The cap on awake actors, and the figures behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwakeCap {
-    /// Actors that may be awake at once; at least 1.
+    /// Actors that may be awake at the same time; at least 1.
     pub actors_max: usize,
-    /// What the configuration asks for.
+    /// The number in the configuration.
     pub configured: usize,
-    /// How many maps each takes.
+    /// Maps that each actor takes.
     pub maps_per_actor: usize,
-    /// Maps that the system allows this process to add; `None` if it does not say, and then nothing
-    /// is capped.
+    /// Maps that the system allows this process to add; `None` if the system does not report it,
+    /// and then nothing is capped.
     pub map_count_max: Option<u64>,
-    /// Bytes of address space that are left to this process, where that counts; `None`: it does not.
+    /// Bytes of address space left to this process, where that is bounded; `None`: it is not.
     pub address_space_left: Option<u64>,
 }
 
 #[cfg(test)]
-/// The cap for this machine, as a number, for a process that has nothing else in it. An engine
-/// that was made knows better: [`Engine::awake`](crate::engine::Engine::awake).
+/// The cap for this machine, as a number, for a process that runs nothing else. An engine that was
+/// made knows better: [`Engine::awake`](crate::engine::Engine::awake).
 #[must_use]
 pub fn actors_awake_max(configured: usize, maps_per_actor: usize) -> usize {
     AwakeCap::of_this_machine(configured, maps_per_actor).actors_max
@@ -59,8 +60,8 @@ impl AwakeCap {
         Self::new(configured, maps_per_actor, map_count_max())
     }
 
-    /// The cap for this process, whose maps of the moment are taken off: several hosts in one
-    /// process share what the system allows.
+    /// The cap for this process, with its present maps subtracted: several hosts in one process
+    /// share what the system allows.
     #[must_use]
     pub fn of_this_process(configured: usize, maps_per_actor: usize) -> Self {
         let used = std::fs::read(MAPS_FILE).unwrap_or_default();
@@ -135,7 +136,7 @@ impl fmt::Display for AwakeCap {
     }
 }
 
-/// What the system allows; `None` if it does not say.
+/// The limit that the system reports; `None` if it does not.
 fn map_count_max() -> Option<u64> {
     let text = std::fs::read_to_string(MAP_COUNT_FILE).ok()?;
     text.trim().parse().ok()

@@ -10,11 +10,12 @@
 //! ```
 //!
 //! The engine runs what is in such a file as machine code, and accepts flipped bytes. Hence:
-//! - K1: the directory is ours, and nobody else can write to it, or the host does not start;
+//! - K1: the directory belongs to this user, and no other user can write to it, or the host does
+//!   not start;
 //! - K2: code is used only if its hash fits, and the hash covers the file's name, so that one
 //!   component's code is never taken for another's;
-//! - K3: a file appears whole (written aside, then renamed) or not at all. It is not synced: a
-//!   file that a power cut damaged does not pass K2, and is compiled and written anew.
+//! - K3: a file appears whole (written aside, then renamed) or not at all. It is not synced: a file
+//!   that a power cut damaged does not pass K2, and is compiled and written again.
 //!
 //! The cache may be deleted at any time; several processes may share it.
 
@@ -40,7 +41,7 @@ const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct CodeCache {
     dir: Dir,
-    /// Names the engine's version and settings.
+    /// The engine's version and settings.
     setting: String,
     /// Makes names of unfinished files unique in this process.
     unfinished: AtomicU64,
@@ -57,7 +58,7 @@ impl VerifiedCode {
 }
 
 impl CodeCache {
-    /// Opens the directory, making it if it is missing, and takes other users' rights away.
+    /// Opens the directory, creating it if it is missing, and removes other users' rights.
     pub(super) fn open(path: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
         let failed = |source| EngineError::Cache { path: path.to_owned(), source };
         make_private(path).map_err(failed)?;
@@ -67,7 +68,7 @@ impl CodeCache {
         Ok(cache)
     }
 
-    /// The code of a component, if it is there and whole.
+    /// The code of a component, if it is in the cache and whole.
     pub(super) fn read(&self, digest: Digest) -> Option<VerifiedCode> {
         let name = self.name(digest);
         match self.read_file(&name) {
@@ -161,7 +162,7 @@ impl CodeCache {
     }
 }
 
-/// Makes the directory with rights for its owner only; leaves one that exists as it is.
+/// Creates the directory with rights for its owner only; leaves an existing one as it is.
 fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -175,7 +176,7 @@ fn hash(name: &str, code: &[u8]) -> [u8; HASH_BYTES] {
     hash.finalize().into()
 }
 
-/// A name for the engine's version, settings and target: code of one is no use to another.
+/// A name for the engine's version, settings and target: the code of one is useless for another.
 fn setting(engine: &wasmtime::Engine) -> String {
     struct Sha(Sha256);
     impl Hasher for Sha {
@@ -183,7 +184,7 @@ fn setting(engine: &wasmtime::Engine) -> String {
             self.0.update(bytes);
         }
         fn finish(&self) -> u64 {
-            0 // Nobody asks: the whole hash is taken below.
+            0 // Unused: the whole hash is taken below.
         }
     }
     let mut sha = Sha(Sha256::new());

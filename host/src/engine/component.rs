@@ -19,7 +19,7 @@ const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 #[derive(Clone)]
 pub struct Component(Arc<Parts>);
 
-/// What a [`Component`] holds.
+/// The contents of a [`Component`].
 pub(super) struct Parts {
     digest: Digest,
     wasm: wasmtime::component::Component,
@@ -30,9 +30,9 @@ pub(super) struct Parts {
 /// Where the machine code came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was compiled in this process.
+    /// The component was compiled in this process.
     Compiled,
-    /// It came from the code cache.
+    /// The code came from the code cache.
     Cached,
 }
 
@@ -61,7 +61,7 @@ impl Component {
         self.0.origin
     }
 
-    /// Checks a compiled component against what the host offers: one that comes from the cache was
+    /// Checks a compiled component against what the host offers: a component from the cache was
     /// compiled by a host that may have offered more.
     pub(super) fn inspect(
         digest: Digest,
@@ -101,7 +101,7 @@ impl fmt::Debug for Parts {
     }
 }
 
-/// Tells a component from the files that people send by mistake.
+/// Detects files that people send by mistake.
 pub(super) fn check_header(wasm: &[u8]) -> Result<(), ComponentError> {
     let Some(rest) = wasm.strip_prefix(MAGIC) else {
         let what = match wasm.first() {

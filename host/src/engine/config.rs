@@ -11,19 +11,20 @@ use crate::engine::offered::Offered;
 const MIB: usize = 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 
-/// Stack of guest code. 2 MiB: an interpreter in wasm takes some 1.3 KiB for each frame of what it
-/// runs, and programs recurse by the thousand. The engine has one such bound for all its guests.
+/// Stack of guest code. 2 MiB: an interpreter in wasm takes some 1.3 KiB for each frame of its
+/// program, and programs recurse by the thousand. The engine has one such bound for all its guests.
 const WASM_STACK_BYTES: usize = 2 * MIB;
 
 /// Stack of the fiber that runs a guest and the host calls it makes. 8 MiB leaves the host 6 MiB:
-/// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and who calls it. An overflow
-/// of the host's share kills the process. Untouched stack costs address space alone; what was
-/// touched is an actor's until it sleeps.
+/// what SQLite may need ([`stockade_vfs::heap::STACK_BYTES_NEEDED`]), and its callers. An overflow
+/// of the host's share kills the process. Untouched stack costs address space alone; touched pages
+/// are an actor's until it sleeps.
 const FIBER_STACK_BYTES: usize = 8 * MIB;
 
-/// What a stack keeps resident when its actor sleeps. 64 KiB: ordinary calls touch 40; giving back a
-/// page that was touched interrupts every other core, at each end of a life. The rest goes back to
-/// the system, or one deep recursion of each actor would stay in memory for ever.
+/// Bytes of a stack that stay resident when its actor sleeps. 64 KiB: ordinary calls touch 40;
+/// giving back a page that was touched interrupts every other core, at each end of a generation.
+/// The rest goes back to the system, or one deep recursion of each actor would stay in memory
+/// without end.
 const STACK_BYTES_KEPT: usize = 64 * 1024;
 const _: () =
     assert!(FIBER_STACK_BYTES - WASM_STACK_BYTES > stockade_vfs::heap::STACK_BYTES_NEEDED);
@@ -40,18 +41,19 @@ const CORE_INSTANCES_MAX: u32 = 64;
 /// Bytes of the engine's own data for one instance. 4 MiB: grows with functions and imports.
 const INSTANCE_BYTES_MAX: usize = 4 * MIB;
 
-/// Address space behind a memory without a pool, for its growth. 1 MiB: the engine's default is 2 GiB.
+/// Address space behind a memory without a pool, for its growth. 1 MiB: the engine's default is 2
+/// GiB.
 const GROWTH_BYTES: u64 = 1 << 20;
 
-/// What a host asks of its engine.
+/// The settings of a host's engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Where compiled code is kept; `None` compiles at every start. Must be private.
     pub cache_dir: Option<PathBuf>,
     /// How often the epoch moves: the grain of every deadline of a guest.
     pub epoch_tick: Duration,
-    /// Actors that may be awake at once; lowered to what the system's memory maps allow, see
-    /// [`Engine::awake`](crate::engine::Engine::awake). The pool adds some room for instances
+    /// Actors that may be awake at the same time; lowered to what the system's memory maps allow,
+    /// see [`Engine::awake`](crate::engine::Engine::awake). The pool adds some room for instances
     /// that are on their way out.
     pub instances_max: u32,
     /// The largest linear memory that any kind may ask for, in bytes.
@@ -60,7 +62,7 @@ pub struct EngineConfig {
     pub table_elements_max: u64,
     /// The largest component, in bytes.
     pub component_bytes_max: u64,
-    /// What components may import.
+    /// The interfaces that components may import.
     pub offered: Offered,
 }
 
@@ -99,19 +101,19 @@ impl Default for EngineConfig {
 pub enum Pool {
     /// A pool of 4 GiB slots: guest code needs no bounds checks.
     Wide {
-        /// How many slots.
+        /// Number of slots.
         slots: u32,
     },
     /// A pool of slots of the largest memory: guest code checks bounds against a constant.
     Narrow {
-        /// How many slots.
+        /// Number of slots.
         slots: u32,
     },
     /// Each instance maps its memory when it is made.
     OnDemand,
 }
 
-/// The engine with the best pool that this machine can make for `instances` at once.
+/// The engine with the best pool that this machine can make for `instances` at the same time.
 pub(super) fn build(
     config: &EngineConfig,
     instances: u32,
@@ -161,8 +163,8 @@ pub(super) fn settings(config: &EngineConfig, pool: Pool) -> Config {
             settings.allocation_strategy(pooling(config, slots));
         }
         Pool::OnDemand => {
-            // Memory is mapped as large as it is, and a little more, so that it is not moved with
-            // each page that it grows by.
+            // Memory is mapped at its size and a little more, so that it is not moved with each
+            // page that it grows by.
             settings
                 .memory_reservation(0)
                 .memory_reservation_for_growth(GROWTH_BYTES)

@@ -18,7 +18,7 @@ pub enum EngineError {
     /// The wasm engine refuses the settings, or this machine.
     #[error("the wasm engine cannot be made: {reason}")]
     Settings {
-        /// What it said.
+        /// The engine's reason.
         reason: String,
     },
     /// The cache directory cannot be made or opened.
@@ -26,10 +26,10 @@ pub enum EngineError {
     Cache {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Others can write to the cache directory, so the machine code in it cannot be trusted.
+    /// Other users can write to the cache directory, so the machine code in it cannot be trusted.
     #[error(
         "the code cache {} can be written by other users (mode {mode:o}); delete it, or give \
          another directory",
@@ -50,20 +50,20 @@ pub enum EngineError {
     /// The ticker's thread cannot be started.
     #[error("cannot start the epoch ticker: {source}")]
     Ticker {
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The bytes are not a component that this host can run. Nothing was changed; the same bytes
-/// will be refused again.
+/// The bytes are not a component that this host can run. Nothing was changed; the same bytes will
+/// be refused again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComponentError {
-    /// More bytes than the host takes.
+    /// The component is larger than the limit.
     #[error("the component has {bytes} bytes, over the limit of {max} (component_bytes_max)")]
     TooLarge {
-        /// Its size.
+        /// The component's size.
         bytes: u64,
         /// The limit.
         max: u64,
@@ -71,27 +71,27 @@ pub enum ComponentError {
     /// The bytes are not wasm at all.
     #[error("the file is not WebAssembly: it {what}")]
     NotWasm {
-        /// What it looks like.
+        /// What the file looks like.
         what: &'static str,
     },
     /// A core module that cannot become a component.
     #[error("the file is a core module, and no component can be made of it: {reason}")]
     CoreModule {
-        /// What it lacks, shortened.
+        /// What the module lacks, shortened.
         reason: String,
     },
-    /// The bytes have another digest than the one they came with.
+    /// The digest of the bytes is another than the one given with them.
     #[error("the component's bytes have digest {actual}, not {expected}")]
     OtherDigest {
-        /// The digest that was promised.
+        /// The digest that was given.
         expected: Digest,
         /// The digest of the bytes.
         actual: Digest,
     },
-    /// The component is not valid, or needs something the engine does not do.
+    /// The component is not valid, or needs something that the engine does not support.
     #[error("the component cannot be compiled: {reason}")]
     Invalid {
-        /// What the compiler said, shortened.
+        /// The compiler's error, shortened.
         reason: String,
     },
     /// The component imports what the host does not offer.
@@ -99,9 +99,9 @@ pub enum ComponentError {
     Imports {
         /// The imports, shortened and at most twenty.
         names: Vec<String>,
-        /// How many there are in all.
+        /// Number of such imports.
         count: usize,
-        /// What to do about it.
+        /// What to do about them.
         way_out: &'static str,
     },
     /// The component needs the asynchronous functions or types of the component model.
@@ -110,31 +110,31 @@ pub enum ComponentError {
          not run; build it synchronously (componentize-qjs: `--sync`; Rust: no `async` in its WIT)"
     )]
     Async,
-    /// The component is made of more parts than are looked at.
+    /// The component has more parts than the host reads.
     #[error("the component has more than {max} modules, components and instances")]
     TooManyParts {
-        /// How many are possible.
+        /// The limit.
         max: usize,
     },
-    /// The component imports by a right name what is of another type here.
+    /// The component imports an offered name with another type.
     #[error(
         "the component does not fit this host: {reason}; build it against the interfaces that this \
          host has"
     )]
     Link {
-        /// What the linker said, shortened.
+        /// The linker's error, shortened.
         reason: String,
     },
-    /// Nobody could call the component.
+    /// The component exports no method.
     #[error(
         "the component exports no method: no function of an interface of its own that callers can \
          reach{}; an interface is one of a package, and a manifest can name other functions", first_excluded(excluded.as_deref())
     )]
     NoMethod {
-        /// The first function that it exports and that is none, with the reason.
+        /// The first exported function that is no method, with the reason.
         excluded: Option<String>,
     },
-    /// A hook of the host is exported that this host does not know, or with other types.
+    /// The component exports a hook that this host does not know, or with other types.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     /// The component starts with more memory than its kind, or any kind, may have.
@@ -143,7 +143,7 @@ pub enum ComponentError {
          (memory_bytes_max)"
     )]
     Memory {
-        /// What it starts with.
+        /// The memory at the start.
         bytes: u64,
         /// The limit.
         max: u64,
@@ -154,7 +154,7 @@ pub enum ComponentError {
          (table_elements_max)"
     )]
     Table {
-        /// What it starts with.
+        /// The tables' elements at the start.
         elements: u64,
         /// The limit.
         max: u64,
@@ -162,7 +162,7 @@ pub enum ComponentError {
     /// The component has more linear memories than an instance may have.
     #[error("the component has {count} memories; at most {max} are possible")]
     Memories {
-        /// How many it has.
+        /// Number of memories.
         count: u64,
         /// The limit.
         max: u32,
@@ -173,22 +173,22 @@ pub enum ComponentError {
 }
 
 impl ComponentError {
-    /// From the compiler's error, with its causes.
+    /// Translates the compiler's error, with its causes.
     pub(super) fn invalid(error: &wasmtime::Error) -> Self {
         Self::Invalid { reason: reason(error) }
     }
 
-    /// From the error of whoever reads the bytes.
+    /// Translates the error of reading the bytes.
     pub(super) fn malformed(error: &impl Display) -> Self {
         Self::Invalid { reason: error.to_string().chars().take(TEXT_CHARS_MAX).collect() }
     }
 
-    /// From the error of whoever makes a component of it.
+    /// Translates the error of making a component from a core module.
     pub(super) fn core_module(error: &impl Display) -> Self {
         Self::CoreModule { reason: error.to_string().chars().take(TEXT_CHARS_MAX).collect() }
     }
 
-    /// From the linker's error, with its causes.
+    /// Translates the linker's error, with its causes.
     #[must_use]
     pub fn link(error: &wasmtime::Error) -> Self {
         Self::Link { reason: reason(error) }

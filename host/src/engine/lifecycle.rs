@@ -6,7 +6,7 @@ use wasmtime::component::{Component, ComponentExportIndex};
 use crate::typed::Shape;
 use crate::typed::{ShapeRoom, parameters, signature};
 
-/// What every hook interface of the host starts with.
+/// The prefix of every hook interface of the host.
 const PACKAGE: &str = "stockade:actor/";
 
 /// The interface and the version track that this host calls.
@@ -39,11 +39,11 @@ pub struct Lifecycle {
 /// The component's hooks are not the ones this host calls.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LifecycleError {
-    /// An interface of the host is exported that this host does not call. Ignoring it would leave
-    /// out what the author counts on.
+    /// The component exports an interface of the host that this host does not call. Ignoring the
+    /// export would leave out what the author counts on.
     #[error("the component exports `{interface}`, which this host does not call")]
     UnknownInterface {
-        /// Its name.
+        /// The interface's name.
         interface: String,
     },
     /// A hook has another type.

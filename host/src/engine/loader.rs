@@ -12,9 +12,10 @@ pub(super) fn load(
     engine: &wasmtime::Engine,
     code: VerifiedCode,
 ) -> wasmtime::Result<wasmtime::component::Component> {
-    // SAFETY: `deserialize` needs bytes that `Component::serialize` made and nobody changed.
-    // `VerifiedCode` is only made by `cache.rs`, from a file in a directory that it found to be
-    // ours and writable by nobody else, whose bytes have the SHA-256 that was written with them.
-    // The bytes are a private copy, so a later change of the file cannot reach them.
+    // SAFETY: `deserialize` needs bytes that `Component::serialize` made and that are unchanged.
+    // `VerifiedCode` is only made by `cache.rs`, from a file in a directory that was found to
+    // belong to this user and to be writable by no other, whose bytes have the SHA-256 that was
+    // written with them. The bytes are a private copy, so a later change of the file cannot reach
+    // them.
     unsafe { wasmtime::component::Component::deserialize(engine, code.bytes()) }
 }

@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - E1: a component is compiled at most once per digest and engine setting; damaged code is never
-//!   run, it is compiled anew.
+//!   run, the component is compiled again.
 //! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
 //! - E3: the epoch moves as long as a guest is running; guests cannot stop it.
 
@@ -59,10 +59,10 @@ pub struct Engine {
     awake: AwakeCap,
     config: EngineConfig,
     cache: Option<CodeCache>,
-    /// Components in use, by digest. The inner lock is held while one is loaded, so that two
-    /// callers of one digest compile it once.
+    /// Components in use, by digest. The inner lock is held during a load, so that two callers of
+    /// one digest compile it once.
     loaded: Mutex<HashMap<Digest, Arc<Mutex<Weak<Parts>>>>>,
-    /// Last, so that the epoch moves as long as anything of the engine is used.
+    /// Last, so that the epoch moves as long as any part of the engine is used.
     ticker: Ticker,
 }
 
@@ -104,7 +104,7 @@ impl Engine {
         &self.wasmtime
     }
 
-    /// What whoever runs guest code holds meanwhile, so that the epoch moves.
+    /// Held while guest code runs, so that the epoch moves.
     #[must_use]
     pub fn pace(&self) -> &Pace {
         self.ticker.pace()
@@ -116,7 +116,7 @@ impl Engine {
         self.pool
     }
 
-    /// How many actors may be awake at once, and why not more; `serve` prints it.
+    /// How many actors may be awake at the same time, and why not more; `serve` prints it.
     #[must_use]
     pub fn awake(&self) -> AwakeCap {
         self.awake
@@ -128,7 +128,7 @@ impl Engine {
         Digest(Sha256::digest(wasm).into())
     }
 
-    /// A component that needs no bytes: it is in use, or its compiled code is in the cache.
+    /// A component whose bytes are not needed: it is in use, or its compiled code is in the cache.
     ///
     /// Reads a file at most; `None` means that [`Engine::load`] has to compile it.
     #[must_use]
@@ -143,7 +143,7 @@ impl Engine {
         Some(component)
     }
 
-    /// The component with this digest and these bytes, compiled if it has to be.
+    /// The component with this digest and these bytes, compiled if necessary.
     ///
     /// Compiling takes from a tenth of a second to many: call it where blocking is allowed. A
     /// second caller with the same digest waits for the first.
@@ -178,7 +178,7 @@ impl Engine {
     /// Takes milliseconds for each megabyte: call it where blocking is allowed.
     ///
     /// # Errors
-    /// [`ComponentError`] says why there is none.
+    /// [`ComponentError`] names the reason.
     pub fn component_of(&self, wasm: Vec<u8>) -> Result<Vec<u8>, ComponentError> {
         self.check_size(&wasm)?;
         if stockade_componentize::form(&wasm) != Some(Form::Module) {
@@ -194,13 +194,13 @@ impl Engine {
         if bytes > max { Err(ComponentError::TooLarge { bytes, max }) } else { Ok(()) }
     }
 
-    /// Looks into a component's bytes without compiling them: whether they are one, and the host
-    /// offers what it imports and starts with.
+    /// Reads a component's bytes without compiling them: checks that they are a component, and that
+    /// the host offers what it imports and starts with.
     ///
     /// Takes milliseconds for each megabyte: call it where blocking is allowed.
     ///
     /// # Errors
-    /// [`ComponentError`] says what is wrong with it.
+    /// [`ComponentError`] names the problem.
     pub fn check(&self, wasm: &[u8]) -> Result<Needs, ComponentError> {
         self.check_size(wasm)?;
         component::check_header(wasm)?;
@@ -213,7 +213,7 @@ impl Engine {
         Ok(needs)
     }
 
-    /// Checks what can be checked before compiling.
+    /// The checks that are possible before compiling.
     fn admit(&self, digest: Digest, wasm: &[u8]) -> Result<(), ComponentError> {
         self.check(wasm)?;
         let actual = Self::digest(wasm);
@@ -242,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// The slot of a digest. Slots of components that nobody uses any more are dropped here.
+    /// The slot of a digest. Drops the slots of components that are no longer in use.
     fn slot(&self, digest: Digest) -> Arc<Mutex<Weak<Parts>>> {
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, slot| {

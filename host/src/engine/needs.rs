@@ -1,4 +1,4 @@
-//! What a component needs, read from its bytes: milliseconds, where compiling takes seconds.
+//! The needs of a component, read from its bytes: in milliseconds, where compiling takes seconds.
 //!
 //! ```text
 //!  component ─┬─ imports                            offered?
@@ -6,9 +6,9 @@
 //!             └─ instantiates ─┬─ modules ── memories and tables: what it starts with, all together
 //!                              └─ components ── the same
 //! ```
-//! It proves nothing: the compiler validates the component afterwards. What it cannot see (a module
-//! that comes out of an instance) counts as nothing, so a component may need more than is said here,
-//! and never less.
+//! The result proves nothing: the compiler validates the component afterwards. Parts that are
+//! invisible here (a module that comes out of an instance) count as nothing, so a component may
+//! need more than is reported here, and never less.
 
 use std::ops::AddAssign;
 
@@ -26,17 +26,17 @@ use crate::engine::error::ComponentError;
 /// each is a few bytes of the file.
 const ITEMS_MAX: usize = 100_000;
 
-/// What a component needs.
+/// The needs of a component.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// What it imports, by name.
+    /// The imports, by name.
     pub(super) imports: Vec<String>,
     /// Whether it needs functions or types that only run asynchronously.
     pub(super) is_async: bool,
     start: Start,
 }
 
-/// What an instance starts with.
+/// The memory and tables that an instance starts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Start {
     memories: u64,
@@ -56,9 +56,9 @@ impl AddAssign for Start {
 #[derive(Default)]
 struct Frame {
     is_module: bool,
-    /// Of what it instantiates; a module's own.
+    /// The sum of what it instantiates; a module's own.
     start: Start,
-    /// What an instance of each of its modules and components would start with, by index.
+    /// The start of an instance of each of its modules and components, by index.
     modules: Vec<Start>,
     components: Vec<Start>,
 }
@@ -67,7 +67,7 @@ impl Needs {
     /// Reads a component.
     ///
     /// # Errors
-    /// `Invalid` if the bytes do not read as one.
+    /// `Invalid` if the bytes are no component.
     pub(super) fn read(wasm: &[u8]) -> Result<Self, ComponentError> {
         let invalid = |error: wasmparser::Error| ComponentError::malformed(&error);
         let mut needs = Self::default();
@@ -84,10 +84,10 @@ impl Needs {
         Ok(needs)
     }
 
-    /// Whether an actor of a kind with these limits can start.
+    /// Checks that an actor of a kind with these limits can start.
     ///
     /// # Errors
-    /// `Memories`, `Memory` or `Table`, with what it needs.
+    /// `Memories`, `Memory` or `Table`, with the need.
     pub fn within(
         &self,
         memory_bytes_max: u64,
@@ -151,7 +151,7 @@ impl Needs {
             }
             Payload::ComponentExportSection(exports) => {
                 for export in exports {
-                    // What is exported has a second index.
+                    // An export has a second index.
                     let export = export?;
                     match export.kind {
                         ComponentExternalKind::Module => {
@@ -194,7 +194,7 @@ impl Needs {
     }
 }
 
-/// How much of [`ITEMS_MAX`] a payload takes.
+/// The part of [`ITEMS_MAX`] that a payload takes.
 fn count(payload: &Payload<'_>) -> u32 {
     match payload {
         Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => 1,
@@ -209,7 +209,7 @@ fn count(payload: &Payload<'_>) -> u32 {
     }
 }
 
-/// Guest-controlled index: what is not there counts as nothing.
+/// Guest-controlled index: a missing entry counts as nothing.
 fn at(starts: &[Start], index: u32) -> Start {
     usize::try_from(index).ok().and_then(|at| starts.get(at)).copied().unwrap_or_default()
 }
@@ -248,8 +248,7 @@ fn take_alias(alias: &ComponentAlias<'_>, frames: &mut [Frame]) {
     }
 }
 
-/// Whether a function between a component and its host or its modules is one that only an
-/// asynchronous host has.
+/// Whether a function between a component and its host or its modules needs an asynchronous host.
 fn is_async(function: &CanonicalFunction) -> bool {
     match function {
         CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
@@ -265,7 +264,7 @@ fn is_async(function: &CanonicalFunction) -> bool {
     }
 }
 
-/// Likewise of types. wasmparser bounds how deep they are.
+/// The same for types. wasmparser bounds their depth.
 fn is_async_type(ty: &ComponentType<'_>) -> bool {
     match ty {
         ComponentType::Func(ty) => ty.async_,
@@ -352,7 +351,7 @@ mod tests {
     #[test]
     fn parts_without_end_are_refused() {
         let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
-        // An empty component in a section of its own, as often as is too often.
+        // An empty component in a section of its own, one time too many.
         let nested = [&[4, 8][..], b"\0asm\x0d\0\x01\0"].concat();
         for _ in 0..=ITEMS_MAX {
             wasm.extend(&nested);

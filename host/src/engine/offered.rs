@@ -1,10 +1,10 @@
-//! What the host offers to components: the interfaces that they may import.
+//! The interfaces that the host offers to components.
 
 use crate::engine::error::ComponentError;
 
 /// Imports named in an error. 20: what a person reads.
 const IMPORTS_NAMED_MAX: usize = 20;
-/// Characters of each.
+/// Characters of each name.
 const IMPORT_CHARS_MAX: usize = 128;
 
 /// Interfaces by name and version track.
@@ -56,16 +56,16 @@ impl Offered {
         Self([ACTOR, WASI].concat())
     }
 
-    /// Only these, each as `ns:pkg/interface@track`, where the track is `0.2` or `1`.
+    /// Offers only these, each as `ns:pkg/interface@track`, where the track is `0.2` or `1`.
     #[must_use]
     pub fn only(interfaces: &[&'static str]) -> Self {
         Self(interfaces.to_vec())
     }
 
-    /// Whether a component may import all of `names`, which are guest-controlled.
+    /// Checks that a component may import all of `names`, which are guest-controlled.
     ///
     /// # Errors
-    /// `Imports` names those that it may not, and the way out.
+    /// `Imports` names the imports that are not offered, and the way out.
     pub(super) fn check<'n>(
         &self,
         names: impl Iterator<Item = &'n str>,

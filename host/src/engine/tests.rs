@@ -119,7 +119,7 @@ async fn the_epoch_rests_while_nobody_says_that_he_runs_and_wakes_for_who_does()
     let component = load(&engine, &wasm(LONG)).expect("it is fine");
     let begun = Instant::now();
     for _ in 0..3 {
-        // It rests some ticks after the last one ran; then it stays at rest.
+        // The ticker rests some ticks after the last guest ran; then it stays at rest.
         while ticks(&engine, &component).await > 0 {
             assert!(begun.elapsed() < Duration::from_secs(60), "it never rests");
         }
@@ -144,7 +144,7 @@ fn dropping_an_engine_at_rest_ends_its_ticker() {
 
 #[test]
 fn dropping_the_engine_ends_its_ticker() {
-    // With a tick of an hour, only a ticker that is told to end lets the drop return.
+    // With a tick of an hour, only a ticker that is asked to end lets the drop return.
     let config = EngineConfig { epoch_tick: Duration::from_secs(3_600), ..config() };
     let engine = Engine::new(config).expect("this machine can have an engine");
     drop(engine);
@@ -300,7 +300,7 @@ impl Cached {
         cached
     }
 
-    /// A new engine loads the component: from where?
+    /// Where a new engine loads the component from.
     fn start(&self) -> Origin {
         let config = EngineConfig { cache_dir: Some(self.dir.clone()), ..config() };
         let engine = Engine::new(config).expect("this machine can have an engine");

@@ -1,14 +1,14 @@
 //! Moves the engine's epoch at a steady pace while any guest runs: the grain of every guest's
-//! deadline, and of how long one keeps a thread from the others.
+//! deadline, and of how long one guest keeps a thread from the others.
 //!
 //! A thread of the system, not a task: a guest that never yields can hold every thread of a
-//! runtime, but not this one. While nobody runs, it rests: an idle host is left alone.
+//! runtime, but not this one. While no guest runs, the thread rests: an idle host is left alone.
 //!
 //! ```text
 //!  guest    running += 1 ─► resting? ── yes ─► wake the ticker
 //!  ticker   resting = true ─► running is still 0? ── yes ─► sleep until woken
 //! ```
-//! Each side writes first and looks at the other's word second, so one of them sees the other.
+//! Each side writes first and reads the other's flag second, so one of them sees the other.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,17 +17,17 @@ use std::time::Duration;
 
 use crate::engine::error::EngineError;
 
-/// Ticks without a guest after which it rests. 50: a busy host is not woken for each call.
+/// Ticks without a guest after which the ticker rests. 50: a busy host is not woken for each call.
 const REST_AFTER: u32 = 50;
 
-/// The running ticker. Dropping it ends the thread and waits for it.
+/// The running ticker. Dropping it ends the thread and waits for its end.
 #[derive(Debug)]
 pub(super) struct Ticker {
     pace: Pace,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What guests say of themselves: the epoch moves while one of them runs. Cloning shares it.
+/// The guests' side of the ticker: the epoch moves while one of them runs. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Pace(Arc<Shared>);
 
@@ -46,7 +46,7 @@ struct Shared {
 }
 
 impl Pace {
-    /// To be held while guest code may run.
+    /// The lease to hold while guest code may run.
     pub fn run(&self) -> Running {
         self.0.running.fetch_add(1, Ordering::SeqCst);
         if self.0.resting.load(Ordering::SeqCst) {
@@ -55,7 +55,7 @@ impl Pace {
         Running(self.clone())
     }
 
-    /// Whether the ticker sleeps until somebody runs.
+    /// Whether the ticker sleeps until a guest runs.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
         self.0.resting.load(Ordering::SeqCst)
@@ -75,7 +75,7 @@ impl Pace {
         self.0.running.load(Ordering::SeqCst) == 0
     }
 
-    /// Returns when a guest runs, or the ticker is to end.
+    /// Returns when a guest runs, or the ticker has to end.
     fn rest(&self) {
         self.0.resting.store(true, Ordering::SeqCst);
         while self.nobody_runs() && !self.ended() {
@@ -118,7 +118,7 @@ impl Ticker {
         Ok(Self { pace, thread: Some(thread) })
     }
 
-    /// What guests hold while they run.
+    /// The handle of guests.
     pub(super) fn pace(&self) -> &Pace {
         &self.pace
     }

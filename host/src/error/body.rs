@@ -1,4 +1,4 @@
-//! What a caller gets. The same shape for every error of every listener and command.
+//! The body of an error. The same shape for every error of every listener and command.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -8,10 +8,10 @@ use super::{Code, HostError, Retry};
 /// Longest message that leaves the process, in bytes: a guest can write parts of it.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// What a caller gets.
+/// The body of an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
-    /// Which part of the system answers: see [`Code`].
+    /// The part of the system that answers: see [`Code`].
     pub group: String,
     /// Stable within its group.
     pub code: String,
@@ -25,7 +25,7 @@ pub struct Body {
 }
 
 impl HostError {
-    /// What leaves the process.
+    /// The body of this error.
     #[must_use]
     pub fn body(&self) -> Body {
         Body { retry: self.retry(), ..self.code().body(bounded(self.to_string()), self.details()) }
@@ -47,7 +47,7 @@ impl Code {
     }
 }
 
-/// Parts of a message are written by guests: no longer than a screen, cut at a character.
+/// Cuts a message at a character, to at most a screen: guests write parts of messages.
 fn bounded(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let mut end = MESSAGE_BYTES_MAX;

@@ -1,9 +1,9 @@
-//! The error of a call: why it failed, and what became of the writes that it had handed over.
+//! The error of a call: the cause, and what became of the writes that the call had handed over.
 //!
-//! Invariant: the advice belongs to the call. Once a failed call has handed a commit to the store
-//! it is `unknown-outcome`, whatever the table says, because sending it again may do it twice. A
-//! full store alone is the table's `retry`: it refused the first commit of the call, so none was
-//! kept.
+//! Invariant: the advice belongs to the call. Once a failed call has handed a commit to the store,
+//! its advice is `unknown-outcome`, whatever the table says, because sending the call again may
+//! repeat its effects. Only a full store keeps the table's `retry`: it refused the first commit of
+//! the call, so none was kept.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::{Body, Code, HostError, Retry};
 #[error("{cause}")]
 #[non_exhaustive]
 pub struct CallError {
-    /// Why it failed: to be matched on.
+    /// The cause, to be matched on.
     pub cause: HostError,
-    /// What became of the writes that it had handed to the store; `None` if it handed over none.
+    /// What became of the writes that the call had handed to the store; `None` if there were none.
     pub verdict: Option<Verdict>,
 }
 
-/// Of a call that handed nothing over.
+/// The error of a call that handed nothing over.
 impl<E: Into<HostError>> From<E> for CallError {
     fn from(cause: E) -> Self {
         Self { cause: cause.into(), verdict: None }
@@ -31,24 +31,24 @@ impl<E: Into<HostError>> From<E> for CallError {
 }
 
 impl CallError {
-    /// Of a call that had begun.
+    /// The error of a call that had begun.
     pub(crate) fn new(cause: HostError, verdict: Option<Verdict>) -> Self {
         Self { cause, verdict }
     }
 
-    /// The same error; damage that nobody has a name for yet is this actor's.
+    /// The same error; damage without a known actor is attributed to this one.
     #[must_use]
     pub fn of(self, actor: &ActorId) -> Self {
         Self { cause: self.cause.of(actor), ..self }
     }
 
-    /// The row of its cause in the table.
+    /// The cause's row in the table.
     #[must_use]
     pub fn code(&self) -> Code {
         self.cause.code()
     }
 
-    /// What the caller should do now: the advice of its cause, unless the call had handed over a
+    /// What the caller should do now: the advice of the cause, unless the call had handed over a
     /// commit.
     #[must_use]
     pub fn retry(&self) -> Retry {
@@ -64,7 +64,7 @@ impl CallError {
         self.cause.retry_after()
     }
 
-    /// What leaves the process.
+    /// The body of this error.
     #[must_use]
     pub fn body(&self) -> Body {
         let mut body = Body { retry: self.retry(), ..self.cause.body() };
@@ -74,8 +74,7 @@ impl CallError {
         body
     }
 
-    /// What leaves the process where callers are the guest's authors: with what it said when it
-    /// died.
+    /// The body for callers who are the guest's authors: with the guest's last words.
     #[must_use]
     pub fn body_for_authors(&self) -> Body {
         let mut body = self.body();
@@ -87,7 +86,7 @@ impl CallError {
     }
 }
 
-/// The word in the body.
+/// The word for a verdict in the body.
 pub(super) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Committed => "committed",

@@ -1,4 +1,4 @@
-//! The row of the table that each error has, and when to try again.
+//! The row of the table for each error, and when to try again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::import::PlainError;
 use crate::sqlite::SqlError;
 
 impl HostError {
-    /// Its row in the table.
+    /// The error's row in the table.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -55,8 +55,8 @@ impl HostError {
         }
     }
 
-    /// What the caller should do now, where nothing of a call was handed over: the table's advice,
-    /// or what is known of this very failure.
+    /// What the caller should do now, if no commit was handed over: the table's advice, or that of
+    /// this particular failure.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
@@ -80,7 +80,8 @@ impl HostError {
 }
 
 impl Code {
-    /// How long to wait before trying again: a second where the host is busy, full or going.
+    /// How long to wait before trying again: a second where the host is busy, full or shutting
+    /// down.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         let passes = matches!(

@@ -1,39 +1,39 @@
-//! How a guest's instance died: what its callers may know, and what its author needs.
+//! How a guest's instance died: what callers may know, and what its author needs.
 //!
-//! Invariant: `cause` is the host's own words. Last words and frames are the guest's; they go to the
+//! Invariant: `cause` is the host's own text. Last words and frames are the guest's; they go to the
 //! log, to operators and to embedders, and to callers only where the host runs for development.
 
 use super::Retry;
 use crate::limits::{CRASH_TEXT_BYTES_MAX, TrapLimit};
 
-/// What stands where a text was cut.
+/// Marks the place where a text was cut.
 const CUT: &str = "\n[...]\n";
 
 /// How a guest's instance died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// Why, without anything that the guest has written.
+    /// The cause, without anything that the guest has written.
     pub cause: String,
-    /// The limit that the guest ran into, if that is why.
+    /// The limit that the guest exceeded, if that is the cause.
     pub limit: Option<TrapLimit>,
-    /// Whether the same may go well: `retry`, or `fix`.
+    /// Whether the same call may succeed: `retry`, or `fix`.
     pub retry: Retry,
     /// What the guest wrote last to stderr in the call or hook that it died in: the message of a
     /// panic, an exception with its stack. Guest-controlled.
     pub last_words: String,
-    /// Its frames, innermost first. The names are the guest's.
+    /// The guest's frames, innermost first. Names are guest-controlled.
     pub backtrace: String,
 }
 
 impl Crash {
-    /// A crash of which there is nothing but a cause.
+    /// A crash with a cause and nothing else.
     #[must_use]
     pub fn of(cause: impl Into<String>, retry: Retry) -> Self {
         let (last_words, backtrace) = (String::new(), String::new());
         Self { cause: bounded(&cause.into()), limit: None, retry, last_words, backtrace }
     }
 
-    /// The same with what the guest tells of it, cut to its bound.
+    /// Adds the guest's last words and frames, cut to their bounds.
     #[must_use]
     pub fn told(self, last_words: &str, backtrace: &str) -> Self {
         let (last_words, backtrace) = (bounded(last_words.trim()), bounded(backtrace));
@@ -41,8 +41,8 @@ impl Crash {
     }
 }
 
-/// The text with its middle left out, if it is too long: an exception begins with its message, and a
-/// traceback ends with it.
+/// The text with its middle left out, if it is too long: an exception begins with its message, and
+/// a traceback ends with it.
 #[must_use]
 pub fn bounded(text: &str) -> String {
     if text.len() <= CRASH_TEXT_BYTES_MAX {

@@ -127,7 +127,7 @@ fn actor_details(actor: &ActorId) -> Json {
     json!({ "kind": actor.kind(), "key": actor.key() })
 }
 
-/// Both fences without their tokens: a token is what makes an owner.
+/// Both fences without their tokens: a token grants ownership.
 fn fence_details(mismatch: &HeadFenceMismatch) -> Json {
     json!({
         "db": mismatch.db.to_string(),

@@ -1,4 +1,4 @@
-//! What the store and its sessions say, as errors of a host and of its calls.
+//! Translates failures of the store and its sessions into errors of the host and of calls.
 
 use stockade_depot::import::ImportError;
 use stockade_depot::{ActorId, Cause, OpenError, Reason, StoreError, Verdict};
@@ -17,7 +17,7 @@ impl From<StoreError> for HostError {
     }
 }
 
-/// Of work that had handed over no commit of its own when its session died.
+/// The error of work that had handed over no commit of its own when its session died.
 impl From<&Cause> for HostError {
     fn from(cause: &Cause) -> Self {
         of_death(cause, None)
@@ -26,14 +26,14 @@ impl From<&Cause> for HostError {
 
 impl CallError {
     /// The error of a call whose answer may not leave: its session has died. `verdict`: what became
-    /// of its own writes, `None` if it had none.
+    /// of the call's own writes, `None` if there were none.
     pub(crate) fn of_death(cause: &Cause, verdict: Option<Verdict>) -> Self {
         Self::new(of_death(cause, verdict), verdict)
     }
 }
 
 impl HostError {
-    /// Why no generation could be started.
+    /// Why no generation could begin.
     pub(crate) fn of_open(error: OpenError, actor: &ActorId) -> Self {
         match error {
             OpenError::Exists(_) | OpenError::Superseded { .. } => {
@@ -48,7 +48,7 @@ impl HostError {
 }
 
 impl HostError {
-    /// Why no actor was made of a file.
+    /// Why no actor was created from a file.
     pub(crate) fn of_import(failure: ImportFailure, actor: &ActorId) -> Self {
         match failure {
             ImportFailure::File(error) => Self::Import(error),
@@ -57,7 +57,7 @@ impl HostError {
                 Self::ImportExists { actor: actor.clone() }
             }
             ImportFailure::Store(ImportError::Open(error)) => Self::of_open(error, actor),
-            // Nobody is told of a part of an import: the whole of it can be done again.
+            // A part of an import is not reported: the whole import can be repeated.
             ImportFailure::Store(ImportError::Lost(cause)) => Self::from(&cause),
             ImportFailure::Store(ImportError::Io(error)) => Self::Import(PlainError::Unreadable {
                 verb: "read",
@@ -68,7 +68,7 @@ impl HostError {
     }
 }
 
-/// What a caller is told of a death: a commit of its own that was lost goes before the cause.
+/// The error that a caller gets for a death: a lost commit of the call goes before the cause.
 fn of_death(cause: &Cause, verdict: Option<Verdict>) -> HostError {
     if let Some(what) = damage(cause) {
         return HostError::corrupt(what.to_owned());
@@ -89,7 +89,7 @@ fn of_death(cause: &Cause, verdict: Option<Verdict>) -> HostError {
         }
         Cause::CommitLost { error, .. } => match verdict {
             Some(_) => HostError::CommitLost { cause: error.to_string() },
-            // Another call's commit: this one wrote nothing and may be repeated.
+            // Another call's commit was lost: this call wrote nothing and may be repeated.
             None => HostError::Ended { reason: Reason::Storage, cause: error.to_string() },
         },
         Cause::Unconfirmed(error) => match verdict {
@@ -102,7 +102,7 @@ fn of_death(cause: &Cause, verdict: Option<Verdict>) -> HostError {
     }
 }
 
-/// What is damaged, if that is the cause: the next generation meets it as well.
+/// The damage, if that is the cause: the next generation meets it as well.
 #[must_use]
 pub(crate) fn damage(cause: &Cause) -> Option<&str> {
     match cause {

@@ -1,7 +1,7 @@
-//! What can go wrong in a host, as facts, and how each of them leaves the process.
+//! Errors of a host, as facts, and how each of them leaves the process.
 //!
-//! - [`HostError`] is what callers inside the process match on; [`CallError`] is one with the
-//!   verdict of the call that it ended.
+//! - [`HostError`] is what callers inside the process match on; [`CallError`] adds the verdict on
+//!   the call that the error ended.
 //! - [`Code`] is the table of everything that leaves it: group, code, HTTP status, retry advice.
 //! - [`Body`] is the JSON that carries it.
 //!
@@ -39,8 +39,8 @@ pub(crate) use from_depot::damage;
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
 
-/// Why the host did not do what it was asked. What became of the writes of a call that had begun is
-/// in its [`CallError`].
+/// Why the host failed a request. [`CallError`] says what became of the writes of a call that had
+/// begun.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
@@ -50,13 +50,13 @@ pub enum HostError {
     /// Nothing was deployed under this name.
     #[error("kind {kind:?} is not deployed; deploy a component under this name first")]
     KindMissing {
-        /// The name.
+        /// The kind's name.
         kind: String,
     },
     /// No such actor. Only a method call creates one.
     #[error("actor {actor} does not exist; a method call would create it")]
     ActorMissing {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
     /// The component exports no such method.
@@ -68,17 +68,17 @@ pub enum HostError {
     /// The arguments are larger than the kind allows. The guest did not run.
     #[error("arguments of {bytes} bytes are over the limit of {max} (payload_bytes_max)")]
     PayloadTooLarge {
-        /// What was sent.
+        /// The size of the arguments.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         max: u64,
     },
     /// The method answered more than the kind allows. It has run.
     #[error("the reply of {bytes} bytes is over the limit of {max} (reply_bytes_max)")]
     ReplyTooLarge {
-        /// What the method answered.
+        /// The size of the reply.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         max: u64,
     },
     /// The settings of a kind cannot be used.
@@ -96,12 +96,12 @@ pub enum HostError {
     /// The fault needs a generation that is awake here. Nothing happened.
     #[error("actor {actor} is not awake here: call it first")]
     ActorAsleep {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
 
-    /// There is no room for the call: in the actor's mailbox, or among the awake actors. Then nothing
-    /// ran. Or for its reply, in the memory of all guests: then it has run.
+    /// No room for the call: in the actor's mailbox, or among the awake actors. Then nothing ran.
+    /// Or no room for its reply in the memory of all guests: then the call has run.
     #[error("overloaded: {what} at the limit of {max}")]
     Overloaded {
         /// What is full, in the plural.
@@ -109,26 +109,26 @@ pub enum HostError {
         /// Its limit.
         max: u64,
     },
-    /// The component trapped during the call. Its instance is gone, its data is fine.
+    /// The component trapped during the call. Its instance is gone, its data is intact.
     #[error("the component trapped: {}", .crash.cause)]
     Trapped {
-        /// How.
+        /// How the instance died.
         crash: Arc<Crash>,
     },
     /// The call used up an allowance.
     #[error("the call used up its budget of {}", .which.as_str())]
     BudgetExhausted {
-        /// Which allowance.
+        /// The budget that was used up.
         which: Exhausted,
     },
     /// `restore` or `start` of the component failed.
     #[error("the actor did not start: {message}")]
     StartFailed {
-        /// Why. What a hook has answered is written by the guest.
+        /// The reason. The text of a hook is guest-controlled.
         message: String,
-        /// Whether the same may go well.
+        /// Whether the same call may succeed.
         retry: Retry,
-        /// How the instance died, if that is why.
+        /// How the instance died, if it did.
         crash: Option<Arc<Crash>>,
     },
     /// The generation is ending and the call was not begun.
@@ -137,19 +137,20 @@ pub enum HostError {
     /// The actor is being destroyed: calls are refused until it is gone.
     #[error("actor {actor} is being destroyed")]
     Destroying {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
     /// The actor's database is being imported: calls are refused until it is complete.
     #[error("actor {actor} is being imported")]
     Importing {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
-    /// The generation ended while the call was in progress, or before its effects could be heard.
+    /// The generation ended while the call was in progress, or before its effects could be
+    /// confirmed.
     #[error("the generation ended ({reason}): {cause}")]
     Ended {
-        /// Why.
+        /// The reason of the end.
         reason: Reason,
         /// The first cause, in words.
         cause: String,
@@ -159,11 +160,11 @@ pub enum HostError {
     CrashLooping {
         /// Ends by trap in a row.
         restarts: u32,
-        /// When the next call may start it.
+        /// When the next call may start the actor, in milliseconds from now.
         retry_after_ms: u64,
     },
 
-    /// The actors of a kind have together what they may have. Nothing was created.
+    /// The actors of a kind have reached a quota together. Nothing was created.
     #[error(
         "kind {kind:?} has reached its quota: {what} is {max}, and {used} are used; destroy actors, \
          or deploy the kind with a higher one"
@@ -173,12 +174,12 @@ pub enum HostError {
         kind: String,
         /// The limit, as manifests name it.
         what: &'static str,
-        /// What there is.
+        /// The use.
         used: u64,
-        /// What may be.
+        /// The limit's value.
         max: u64,
     },
-    /// Actors of a kind are created faster than they may be. Nothing was created.
+    /// Actors of a kind are created faster than its quota allows. Nothing was created.
     #[error(
         "kind {kind:?} may get {max} actors a second (creates_per_s); the next one in \
          {retry_after_ms} ms"
@@ -186,9 +187,9 @@ pub enum HostError {
     CreatedTooFast {
         /// The kind.
         kind: String,
-        /// How many a second.
+        /// Creations allowed in a second.
         max: u64,
-        /// When the next one may come.
+        /// When the next creation may come, in milliseconds from now.
         retry_after_ms: u64,
     },
 
@@ -201,36 +202,37 @@ pub enum HostError {
     /// Another attempt to take the actor over won.
     #[error("another owner won the takeover of {actor}")]
     Superseded {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
     /// Another process runs the actor.
     #[error("actor {actor} runs in another process, at {address}")]
     Elsewhere {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
-        /// Where that process says it can be reached.
+        /// The address that the process has announced.
         address: String,
     },
-    /// A commit that the guest had made could not be kept, or is not known to be.
+    /// A commit of the guest could not be kept, or is not known to be kept.
     #[error("a commit of the call was lost: {cause}")]
     CommitLost {
-        /// Why, in words.
+        /// The reason, in words.
         cause: String,
     },
-    /// Stored bytes are damaged: those of an actor, or of what every actor of a kind needs. Nothing
-    /// that is asked again answers otherwise before an operator restores or repairs them.
+    /// Stored bytes are damaged: those of an actor, or of what every actor of a kind needs. No
+    /// retry succeeds before an operator restores or repairs the bytes.
     #[error("stored bytes{} are damaged: {what}", of_actor(.actor.as_ref()))]
     Corrupt {
-        /// Whose; `None`: not one actor's.
+        /// The actor; `None`: the damage is not in one actor.
         actor: Option<ActorId>,
         /// What is damaged, and where.
         what: String,
     },
-    /// The store has no room. Nothing of the call was kept; it may succeed once there is room.
+    /// The store has no room. Nothing of the call was kept; the call may succeed once there is
+    /// room.
     #[error("{full}; make room, then send it again")]
     StoreFull {
-        /// Where, and what is left.
+        /// The place that is full, and the room left.
         full: StoreFull,
     },
     /// The store refused or failed.
@@ -244,10 +246,10 @@ pub enum HostError {
         error: SqlError,
     },
 
-    /// A file cannot be imported. Nothing of it is left.
+    /// A file cannot be imported. Nothing of the import is left.
     #[error("cannot import the file: {0}")]
     Import(#[from] PlainError),
-    /// Actors of the kind exist. It was not removed.
+    /// Actors of the kind exist. The kind was not removed.
     #[error(
         "kind {kind:?} has actors, {actor} among them: destroy them first, or remove the kind with \
          its actors"
@@ -258,25 +260,25 @@ pub enum HostError {
         /// One of them.
         actor: ActorId,
     },
-    /// An import would replace what is there.
+    /// An import would replace an existing actor.
     #[error("actor {actor} exists; destroy it first, or import under another key")]
     ImportExists {
-        /// Its name.
+        /// The actor.
         actor: ActorId,
     },
 
-    /// The host takes no more work.
+    /// The host takes no more requests.
     #[error("the host is shutting down")]
     ShuttingDown,
-    /// A directory of the host cannot be made or used.
+    /// A directory of the host cannot be created or used.
     #[error("directory {}: {error}", path.display())]
     Directory {
-        /// Which one.
+        /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
-    /// The wasm engine cannot be made. The host does not start.
+    /// The wasm engine cannot be created. The host does not start.
     #[error("{0}")]
     Engine(String),
     /// The host itself failed. The text goes to the log, never to a caller.
@@ -297,13 +299,13 @@ impl From<EngineError> for HostError {
 }
 
 impl HostError {
-    /// Damage that nobody has a name for yet.
+    /// Damage that no actor is known for yet.
     #[must_use]
     pub fn corrupt(what: String) -> Self {
         Self::Corrupt { actor: None, what }
     }
 
-    /// The same error; damage that nobody has a name for yet is this actor's.
+    /// The same error; damage that no actor is known for yet is attributed to this one.
     #[must_use]
     pub fn of(self, actor: &ActorId) -> Self {
         match self {
@@ -314,7 +316,7 @@ impl HostError {
         }
     }
 
-    /// How the guest died, if that is why. Not for callers: see [`Crash`].
+    /// How the guest died, if it did. Not for callers: see [`Crash`].
     #[must_use]
     pub fn crash(&self) -> Option<&Arc<Crash>> {
         match self {

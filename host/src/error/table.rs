@@ -1,11 +1,11 @@
 //! The table of every error that leaves the process: group, code, HTTP status, retry advice.
 //!
-//! Rows are stable: clients branch on `group.code` and `retry`. The test below pins each of them;
-//! adding a row is fine, changing one breaks somebody.
+//! Rows are stable: clients branch on `group.code` and `retry`. The test below pins each row:
+//! adding a row is compatible, changing one breaks clients.
 
 use serde::{Deserialize, Serialize};
 
-/// What the one who asked should do now.
+/// What the caller should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retry {
@@ -13,11 +13,11 @@ pub enum Retry {
     Retry,
     /// Nothing was done: ask again who owns the actor, then send it there.
     Reroute,
-    /// The same will fail again: change the request, the component or a limit.
+    /// The same request will fail again: change the request, the component or a limit.
     Fix,
-    /// It cannot succeed.
+    /// The request cannot succeed.
     Never,
-    /// Something may have been done, or was: look before sending it again.
+    /// The request has or may have taken effect: check before sending it again.
     UnknownOutcome,
 }
 
@@ -51,19 +51,19 @@ macro_rules! table {
             /// Every row, in the order of the table.
             pub const ALL: &[Self] = &[$( Self::$variant, )*];
 
-            /// Which part of the system answers.
+            /// The part of the system that answers.
             #[must_use]
             pub fn group(self) -> &'static str {
                 match self { $( Self::$variant => $group, )* }
             }
 
-            /// Stable within its group.
+            /// The name, stable within its group.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $( Self::$variant => $name, )* }
             }
 
-            /// The HTTP status it is sent with.
+            /// The HTTP status of the answer.
             #[must_use]
             pub fn status(self) -> u16 {
                 match self { $( Self::$variant => $status, )* }
@@ -127,18 +127,20 @@ table! {
     InvalidFault:       "request" "invalid-fault"          422 Fix;
     /// The fault needs an actor that is awake here.
     ActorAsleep:        "request" "actor-asleep"           409 Fix;
-    /// Actors of the kind exist: it is not removed.
+    /// Actors of the kind exist: the kind is not removed.
     KindInUse:          "request" "kind-in-use"            409 Fix;
 
     /// The actor's mailbox, the room for awake actors, or the memory of all guests is full.
     ActorOverloaded:    "actor" "overloaded"               503 Retry;
-    /// The component trapped. `retry` if it ran out of memory or handles, which a new instance has.
+    /// The component trapped. `retry` if it ran out of memory or handles: a new instance has all of
+    /// them.
     Trapped:            "actor" "trapped"                  500 Fix;
     /// The call used up its budget.
     BudgetExhausted:    "actor" "budget-exhausted"         504 Fix;
     /// The method answered more than allowed.
     ReplyTooLarge:      "actor" "reply-too-large"          500 Fix;
-    /// `restore` or `start` failed. `retry` if it ran out of time, or the host of room.
+    /// `restore` or `start` failed. `retry` if the hook ran out of time, or the host ran out of
+    /// room.
     StartFailed:        "actor" "start-failed"             500 Fix;
     /// The generation is ending and the call was not begun.
     Stopping:           "actor" "stopping"                 503 Retry;
@@ -228,7 +230,7 @@ table! {
     /// Anything else SQLite reports.
     SqlOther:           "sql" "other"                      500 Never;
 
-    /// The host works on as many requests as it may.
+    /// The host has as many requests in progress as it allows.
     HostOverloaded:     "host" "overloaded"                503 Retry;
     /// The host takes no more work.
     ShuttingDown:       "host" "shutting-down"             503 Retry;

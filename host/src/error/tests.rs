@@ -80,7 +80,7 @@ fn damage_is_never_asked_for_again_and_names_whose_it_is() {
     assert_eq!(error.of(&other).body(), body, "who is named first stays named");
 }
 
-/// It refused the first commit of the call: nothing of the call was kept.
+/// A full store refused the first commit of the call: nothing of the call was kept.
 #[test]
 fn what_a_full_store_has_refused_is_sent_again() {
     for verdict in [None, Some(Verdict::NotCommitted)] {

@@ -1,4 +1,4 @@
-//! Which faults lie in wait, for whose database. Bounded; what is used up or over is dropped.
+//! The faults that are armed, by database. Bounded; faults that are used up or over are dropped.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,8 @@ pub struct Faults {
     cleared: Notify,
 }
 
-/// What lies in wait for one database. A fault of each sort; arming it again replaces it.
+/// The armed faults of one database. One fault of each sort; arming the same sort again replaces
+/// it.
 #[derive(Debug, Default)]
 struct Armed {
     lost_replies: u32,
@@ -32,12 +33,12 @@ struct Slow {
     delay: Duration,
     left: Option<u32>,
     until: Instant,
-    /// When the confirmation that is asked for now may be answered.
+    /// When the requested confirmation may be answered.
     confirm_at: Option<Instant>,
 }
 
 impl Armed {
-    /// Drops what is used up or over.
+    /// Drops faults that are used up or over.
     fn prune(&mut self, now: Instant) {
         self.slow.take_if(|slow| slow.until <= now || slow.left == Some(0));
         self.full_until.take_if(|until| *until <= now);
@@ -61,8 +62,8 @@ impl Armed {
 }
 
 impl Faults {
-    /// Arms a fault of the store for a database. `false`: the host has as many as it may.
-    /// `Crash` and `Fence` are not armed: they happen at once.
+    /// Arms a fault of the store for a database. `false`: the host has as many as it may. `Crash`
+    /// and `Fence` are not armed: they happen immediately.
     pub(super) fn arm(&self, db: DbId, fault: Fault) -> bool {
         let now = Instant::now();
         let until = |ms: u64| now + Duration::from_millis(ms);
@@ -89,7 +90,7 @@ impl Faults {
         true
     }
 
-    /// What lies in wait for a database, with what is left of it.
+    /// The armed faults of a database, with what is left of them.
     #[must_use]
     pub fn of(&self, db: DbId) -> Vec<Fault> {
         let now = Instant::now();
@@ -98,7 +99,7 @@ impl Faults {
         table.get(&db).map(|armed| armed.list(now)).unwrap_or_default()
     }
 
-    /// Takes back what has not fired, and lets go what is frozen or slowed down.
+    /// Removes the faults that have not fired, and releases steps that are frozen or slowed down.
     pub fn clear(&self, db: DbId) -> Vec<Fault> {
         let taken = self.of(db);
         self.table.lock().remove(&db);
@@ -115,7 +116,7 @@ impl Faults {
         self.until(db, Instant::now() + delay, |armed| armed.slow.is_some()).await;
     }
 
-    /// Waits until a moment, or until the fault that is waited for is cleared.
+    /// Waits until a moment, or until the awaited fault is cleared.
     async fn until(&self, db: DbId, moment: Instant, armed: impl Fn(&Armed) -> bool) {
         loop {
             let cleared = self.cleared.notified();
@@ -142,8 +143,9 @@ impl Faults {
         slow.take(Instant::now())
     }
 
-    /// Whether a confirmation of this database must wait: it is frozen, or slow and asked for less
-    /// than its delay ago. A round carries many actors' confirmations, so it cannot wait itself.
+    /// Whether a confirmation of this database must wait: it is frozen, or slow and requested less
+    /// than its delay ago. A round carries many actors' confirmations, so the round cannot wait
+    /// itself.
     pub(super) fn holds_confirmation(&self, db: DbId) -> bool {
         let now = Instant::now();
         let mut table = self.table.lock();
@@ -171,7 +173,7 @@ impl Faults {
         until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Whether the answer to a commit that was applied is to be lost.
+    /// Whether the answer to an applied commit is to be lost.
     pub(super) fn loses_reply(&self, db: DbId) -> bool {
         let mut table = self.table.lock();
         let Some(armed) = table.get_mut(&db) else { return false };
@@ -182,7 +184,7 @@ impl Faults {
 }
 
 impl Slow {
-    /// The delay of one more step, if it still has one.
+    /// The delay of one more step, if any is left.
     fn take(&mut self, now: Instant) -> Option<Duration> {
         if self.until <= now || self.left == Some(0) {
             return None;

@@ -1,20 +1,20 @@
-//! Faults on purpose: what an operator or a test can make happen to one actor, to see how its code
-//! and its callers take it.
+//! Faults on purpose: an operator or a test makes something go wrong for one actor, to see how its
+//! code and its callers react.
 //!
 //! Only a host that was started with faults allowed has any of this: without it the store is not
 //! wrapped and nothing can be armed.
 //!
 //! ```text
 //! crash        the live generation's instance dies, as by a trap           after-durable
-//! fence        somebody else takes the database over                       before-durable
+//! fence        another owner takes the database over                       before-durable
 //! lost-reply   the next commits are applied and their answers lost         ambiguous
 //! slow-store   steps of the store take longer                              read-only
 //! store-full   commits are refused: no room                                before-durable
 //! freeze       the store does not answer                                   before-durable
 //! ```
-//! `crash` and `fence` happen at once, to the generation that is awake. The others are armed: they
-//! lie in wait in the store's wrapper for steps of the actor's database, of this generation or the
-//! next, until they are used up, over, or cleared.
+//! `crash` and `fence` happen immediately, to the generation that is awake. The others are armed in
+//! the store's wrapper for steps of the actor's database, of this generation or the next, until
+//! they are used up, over, or cleared.
 
 mod armed;
 mod store;
@@ -26,21 +26,21 @@ use crate::limits::{FAULT_COUNT_MAX, FAULT_DELAY_MS_MAX, FAULT_FOR_MS_MAX};
 pub use armed::Faults;
 pub use store::FaultingStore;
 
-/// Something that is made to go wrong for one actor.
+/// A fault that is made to happen to one actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
     /// The live generation's instance dies, as by a trap. A call in progress is `actor.trapped`;
     /// commits run to their verdict, in-memory state is lost, the next call starts a generation.
     Crash,
-    /// Somebody else takes the database over. The live generation finds out at its next commit or
+    /// Another owner takes the database over. The live generation finds out at its next commit or
     /// confirmation and ends fatally: `depot.head-fence-mismatch`, also for calls that have queued
     /// up by then. The next generation recovers.
     Fence,
-    /// Commits are applied and their answers lost. Callers hear a success, a little later: the
-    /// commit row tells.
+    /// Commits are applied and their answers lost. Callers get a success, a little later: the
+    /// commit row proves it.
     LostReply {
-        /// How many commits. At most 100.
+        /// Number of commits. At most 100.
         #[serde(default = "once")]
         count: u32,
     },
@@ -50,25 +50,25 @@ pub enum Fault {
         /// How long each step waits, in milliseconds. At most 5,000.
         #[serde(default = "delay_ms")]
         delay_ms: u64,
-        /// How many steps; `None`: all of them while it lasts.
+        /// Number of steps; `None`: all of them while the fault lasts.
         #[serde(default)]
         count: Option<u32>,
-        /// How long it lasts, in milliseconds. At most 600,000.
+        /// How long the fault lasts, in milliseconds. At most 600,000.
         #[serde(default = "for_ms")]
         for_ms: u64,
     },
-    /// Commits are refused, as by a full disk. What the guest had committed is lost, so its
-    /// generation ends: `depot.full`. Reads go on.
+    /// Commits are refused, as by a full disk. The guest's commits are lost, so its generation
+    /// ends: `depot.full`. Reads continue.
     StoreFull {
-        /// How long it lasts, in milliseconds. At most 600,000.
+        /// How long the fault lasts, in milliseconds. At most 600,000.
         #[serde(default = "for_ms")]
         for_ms: u64,
     },
-    /// The store does not answer: reads, commits, confirmations and takeovers wait until it is
-    /// over. Past the host's deadlines calls fail, and a commit that was on its way is
+    /// The store does not answer: reads, commits, confirmations and takeovers wait until the fault
+    /// is over. Past the host's deadlines calls fail, and a commit that was on its way is
     /// indeterminate.
     Freeze {
-        /// How long it lasts, in milliseconds. At most 600,000.
+        /// How long the fault lasts, in milliseconds. At most 600,000.
         #[serde(default = "for_ms")]
         for_ms: u64,
     },
@@ -86,22 +86,22 @@ fn for_ms() -> u64 {
     10_000
 }
 
-/// Where a fault strikes, seen from the commit in whose way it is.
+/// Where a fault strikes, relative to the commit that it affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultClass {
     /// Before anything was applied: the commit is not made.
     BeforeDurable,
-    /// The commit may have been made, and the one who made it does not hear so.
+    /// The commit may have been made, and its caller gets no confirmation.
     Ambiguous,
-    /// After what was handed over: commits are kept.
+    /// After a commit was handed over: commits are kept.
     AfterDurable,
-    /// It takes away no commit and no answer.
+    /// The fault takes away no commit and no answer.
     ReadOnly,
 }
 
 impl FaultClass {
-    /// The word for it.
+    /// The word for the fault.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ impl FaultClass {
 }
 
 impl Fault {
-    /// The word for it.
+    /// The word for the place.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -127,7 +127,7 @@ impl Fault {
         }
     }
 
-    /// Where it strikes.
+    /// Where the fault strikes.
     #[must_use]
     pub fn class(&self) -> FaultClass {
         match self {
@@ -138,10 +138,10 @@ impl Fault {
         }
     }
 
-    /// Whether its numbers are within their bounds.
+    /// Checks that the fault's numbers are within their bounds.
     ///
     /// # Errors
-    /// Which one is not, and what it may be.
+    /// The number that is out of bounds, and its bounds.
     pub fn check(&self) -> Result<(), String> {
         let bounded = |name: &str, value: u64, max: u64| {
             if (1..=max).contains(&value) {

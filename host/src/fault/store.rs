@@ -1,8 +1,8 @@
-//! The store as an actor with armed faults meets it. In place only on hosts that allow faults.
+//! A store with faults in front of it. In place only on hosts that allow faults.
 //!
-//! Steps of databases without an armed fault pass as they are; so does everything that is no step
-//! of one database: the directory, kinds, components, processes, and history, so that operators
-//! can look at an actor whose store is frozen.
+//! Steps of databases without an armed fault pass unchanged; so does everything that is no step of
+//! one database: the directory, kinds, components, processes, and history, so that operators can
+//! inspect an actor whose store is frozen.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl FaultingStore {
         Self { inner, faults: Faults::default() }
     }
 
-    /// What is armed.
+    /// The faults that are armed.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -46,7 +46,7 @@ impl FaultingStore {
     }
 
     /// Takes a database over in the name of a process that does not exist, as another host would
-    /// do that judged its owner dead. `None`: the owner was another one meanwhile.
+    /// that judged its owner dead. `None`: the database has changed its owner since `state`.
     ///
     /// # Errors
     /// Those of the store.
@@ -116,7 +116,8 @@ impl Layer for FaultingStore {
     }
 }
 
-/// Whether a step waits while its database's store is slow or frozen. `Confirm` is about many.
+/// Whether a step waits while its database's store is slow or frozen. `Confirm` concerns many
+/// databases.
 fn meets_faults(asked: Asked) -> bool {
     match asked {
         Asked::TakeOver

@@ -8,7 +8,7 @@ use super::{ActorHandle, Host};
 use crate::error::HostError;
 use crate::router::request::Ending;
 
-/// How often a destroy starts again because calls have woken the actor meanwhile.
+/// How often a destroy starts again because calls have woken the actor in between.
 const DESTROY_ATTEMPTS: usize = 20;
 
 impl Host {

@@ -1,5 +1,5 @@
-//! A call in two halves: what its arguments are, which may take long and needs nobody, and the call.
-//! An operator's statements go the way of the second half.
+//! A call in two halves: its arguments are checked, which may take long and needs no actor; then
+//! the call is made. An operator's statements go the way of the second half.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -123,7 +123,7 @@ impl Host {
         let request = Request { queued: Instant::now(), work };
         self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
-        // dropped: what is left was cut off in the middle, and nobody knows what it has done.
+        // dropped: what is left was cut off in the middle, with an unknown outcome.
         heard.await.unwrap_or_else(|_| Err(self.cut_off())).map_err(|error| error.of(actor))
     }
 

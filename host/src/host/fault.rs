@@ -13,11 +13,11 @@ use crate::limits::FAULTS_ARMED_MAX;
 /// What a fault did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultReport {
-    /// It lies in wait for the actor's next steps.
+    /// It is armed for the actor's next steps.
     Armed,
     /// The generation has ended.
     Crashed(ExitInfo),
-    /// Somebody else owns the database; the generation does not know yet.
+    /// Another owner has the database; the generation does not know yet.
     Fenced {
         /// The generation that lost it.
         lost: Generation,

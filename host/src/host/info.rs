@@ -221,7 +221,7 @@ pub struct ActorInfo {
     /// Another process that keeps the file of its database from being written, see
     /// [`Store::holder`](stockade_depot::Store::holder).
     pub held_by: Option<Holder>,
-    /// Faults that lie in wait for it on this host, with what is left of them.
+    /// Faults that are armed for it on this host, with what is left of them.
     pub faults: Vec<Fault>,
 }
 

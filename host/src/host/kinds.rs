@@ -86,7 +86,7 @@ impl Host {
         Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
     }
 
-    /// What the actors of a kind have together. `None`: the kind has no quota, and nobody counts.
+    /// What the actors of a kind have together. `None`: the kind has no quota, and is not counted.
     ///
     /// # Errors
     /// `KindMissing`, and those of the store.
@@ -96,10 +96,11 @@ impl Host {
     }
 
     /// Removes a kind: nothing is called under its name any more, and its generations end in order,
-    /// here at once and in other processes on the store within a second. Refused while it has actors,
-    /// unless they are to be destroyed with it; that is resumed by the next try where it broke off.
+    /// here immediately and in other processes on the store within a second. Refused while it has
+    /// actors, unless they are to be destroyed with it; that is resumed by the next try where it
+    /// broke off.
     ///
-    /// An actor that another process creates before it hears of this stays, and is listed; it is
+    /// An actor that another process creates before it learns of this stays, and is listed; it is
     /// called again when the kind is deployed again. The component stays in the store.
     ///
     /// # Errors
@@ -129,7 +130,7 @@ impl Host {
             }
             for state in some {
                 match self.destroy(&state.row.actor).await {
-                    // Somebody else was faster.
+                    // Another process was faster.
                     Ok(()) | Err(HostError::ActorMissing { .. }) => destroyed += 1,
                     Err(error) => return Err(error),
                 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! in order   1,000 rows of the store at a time ─► those wanted, until the page is full or 10,000
-//!            were looked at; the next page goes on after the last one that was looked at
+//!            were looked at; the next page begins after the last one that was looked at
 //! sorted     all of them, 200,000 at most ─► the first ones by what they are sorted by
 //! ```
 //! What an actor does is known by this process only, so rows are looked at here; each answer looks at a
@@ -46,7 +46,7 @@ pub enum ActorOrder {
 pub struct ActorPage {
     /// They.
     pub actors: Vec<ActorInfo>,
-    /// Where to go on, though the page may not be full; `None`: there are no more.
+    /// Where the next page begins, though this one may not be full; `None`: there are no more.
     pub next: Option<ActorId>,
 }
 
@@ -215,7 +215,7 @@ impl<'a> Looking<'a> {
         Ok(Some(state))
     }
 
-    /// What is told of it, if it is wanted.
+    /// The row of an actor, if it is wanted.
     async fn wanted(&self, state: ActorState) -> Option<ActorInfo> {
         let info = self.host.info_of(state).await;
         self.query.status.is_none_or(|status| status == info.status).then_some(info)

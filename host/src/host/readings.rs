@@ -1,4 +1,4 @@
-//! Which databases are being read as of a commit, so that they are not trimmed meanwhile.
+//! Which databases are being read as of a commit, so that they are not trimmed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use stockade_depot::DbId;
 
 /// Databases that are being read as of a commit, and by how many. This host does not trim them
-/// meanwhile: a large export under writes would lose its state half way. Another process that
+/// during that: a large export under writes would lose its state half way. Another process that
 /// shares the store may, and then the export says `HistoryGone`.
 #[derive(Clone, Default)]
 pub(super) struct Readings(Arc<Mutex<HashMap<DbId, usize>>>);
@@ -18,7 +18,7 @@ impl Readings {
         Reading { readings: self.clone(), db }
     }
 
-    /// Whether somebody reads.
+    /// Whether the database is being read.
     pub(super) fn is_read(&self, db: DbId) -> bool {
         self.0.lock().contains_key(&db)
     }

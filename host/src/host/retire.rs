@@ -7,7 +7,7 @@
 //!   ─► lock file released, no more signs of life    other processes take the actors over
 //!   ─► `Host::failed` resolves                      the program, or the embedder, shuts down
 //! ```
-//! Invariant: a host that has failed never serves again. What its disk holds is known to nobody in
+//! Invariant: a host that has failed never serves again. What its disk holds is not known in
 //! this process; the next start reads it.
 
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Retired {
     failure: OnceLock<StoreFailure>,
-    /// Told when the host has retired.
+    /// Notified when the host has retired.
     done: Notify,
     is_done: OnceLock<()>,
 }

@@ -1,7 +1,7 @@
 //! Makes room in the memory of all guests: idle actors sleep, the largest first.
 //!
-//! Two things ask for it: whoever wants more than the pool has left, and the machine itself when its
-//! memory runs short, whoever has taken it. Then nothing more is given until there is some.
+//! Two things ask for it: a guest that needs more than the pool has left, and the machine when its
+//! memory runs short, whatever uses it. Then nothing more is given until there is some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,17 @@ use crate::router::Router;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long one ending may keep the next from beginning.
 const SLEEPS_WITHIN: Duration = Duration::from_millis(100);
-/// How often the machine is asked. 100 ms: two cores touch a few hundred megabytes meanwhile.
+/// How often the machine is asked. 100 ms: two cores touch a few hundred megabytes in that time.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How long whoever waits is given to take what was made free. Twice as long as between two tries.
+/// How long a waiting request may take to use what was made free. Twice the pause between two
+/// tries.
 const TAKEN_WITHIN: Duration = Duration::from_millis(4);
 /// The machine is short of memory when less than this part of it is available.
 const SHORT_PART: u64 = 16;
 /// But never while so many bytes are. 512 MiB.
 const NEVER_SHORT_BYTES: u64 = 512 << 20;
-/// While nobody waits, only actors that hold so much are put to sleep. 1 MiB: smaller ones wake more
-/// often than they help.
+/// While no request waits, only actors that hold so much are put to sleep. 1 MiB: smaller ones wake
+/// more often than they help.
 const WORTH_BYTES: u64 = ACTOR_BYTES + (1 << 20);
 
 /// Lets idle actors sleep whenever the bell rings.
@@ -38,7 +39,7 @@ pub(super) async fn make(router: Router) {
             }
             let evicted = tokio::time::timeout(SLEEPS_WITHIN, router.evict_largest(worth)).await;
             if evicted == Ok(true) {
-                // Whoever waits takes what was given back before the next is looked for.
+                // A waiting request takes what was given back before the next is looked for.
                 tokio::time::sleep(TAKEN_WITHIN).await;
             } else if evicted == Ok(false) {
                 if worth > 0 {

@@ -15,7 +15,7 @@ const STEP_WITHIN: Duration = Duration::from_secs(10);
 
 impl Host {
     /// Ends everything in order: intake, generations, background tasks, the store. Returns when the
-    /// host has ended, whoever ended it; one that is given up half way is finished by the next.
+    /// host has ended, by any caller; one that is given up half way is finished by the next.
     pub async fn shutdown(&self) -> ShutdownReport {
         *self.inner.ended.get_or_init(|| self.end()).await
     }

@@ -192,7 +192,7 @@ fn open_engine(limits: &HostLimits, cache_dir: PathBuf) -> Result<Engine, HostEr
 fn awake_max(limits: &HostLimits, engine: &Engine) -> usize {
     let cap = engine.awake();
     if cap.actors_max < limits.actors_awake_max {
-        // Nobody has asked for the default in particular.
+        // The default was not asked for in particular.
         if limits.actors_awake_max == HostLimits::default().actors_awake_max {
             tracing::info!(%cap, "fewer actors may be awake than the default");
         } else {

@@ -57,7 +57,7 @@ pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
 struct Upkeep {
     router: Router,
     readings: Readings,
-    /// The last of all actors that was looked at; `None`: the next round begins anew.
+    /// The last of all actors that was looked at; `None`: the next round begins with the first.
     after: Option<ActorId>,
     /// Databases that were looked at, until when they rest.
     rests: HashMap<DbId, Rest>,
@@ -83,7 +83,7 @@ impl Upkeep {
         self.router.shared().depot.store()
     }
 
-    /// Finishes what nobody works on any more: a destroy that is under way belongs to a process that
+    /// Finishes abandoned destroys: a destroy that is under way belongs to a process that
     /// lives, this one included.
     async fn finish_destroys(&self) {
         let shared = self.router.shared();

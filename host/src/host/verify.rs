@@ -5,8 +5,8 @@
 //!                             ├─> kinds ──> their settings read
 //!                             └─> actors ─> history: pages, commits, chain, head
 //! ```
-//! Damage ends nothing: what was found is told, and the check goes on with what can be read. It runs
-//! beside traffic, and what is destroyed meanwhile is no damage.
+//! Damage ends nothing: what was found is reported, and the check continues with what can be read.
+//! It runs beside traffic, and what is destroyed during it is no damage.
 
 use stockade_depot::history::{self, Report};
 use stockade_depot::store::{CheckAt, Checked, Finding, LIST_ROWS_MAX};
@@ -20,7 +20,7 @@ impl Host {
     /// Checks everything that the store keeps, its actors or those of `kind` among it.
     ///
     /// # Errors
-    /// The store does not answer at all. Damage is told, not an error.
+    /// The store does not answer at all. Damage is reported, not an error.
     pub async fn verify_all(
         &self,
         kind: Option<&str>,
@@ -77,7 +77,7 @@ impl Verified {
 /// Checks a store, and every actor in it or those of `kind`. Also for a command that has no host.
 ///
 /// # Errors
-/// The store does not answer at all. Damage is told, not an error.
+/// The store does not answer at all. Damage is reported, not an error.
 pub async fn verify_store(
     store: &dyn Store,
     kind: Option<&str>,

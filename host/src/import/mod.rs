@@ -1,5 +1,5 @@
-//! An actor out of a plain SQLite file: checked by stock SQLite (`plain.rs`), then committed page
-//! by page.
+//! Creates an actor from a plain SQLite file: checked by stock SQLite (`plain.rs`), then committed
+//! page by page.
 
 mod plain;
 
@@ -17,14 +17,14 @@ use plain::Plain;
 
 pub use plain::{Intake, PlainError, sweep};
 
-/// What an import made.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
     /// The new database.
     pub db: DbId,
-    /// Its newest commit.
+    /// The newest commit.
     pub txid: Txid,
-    /// Its pages.
+    /// The size in pages.
     pub page_count: PageCount,
 }
 
@@ -36,7 +36,7 @@ impl Imported {
     }
 }
 
-/// Why nothing was imported.
+/// Why an import failed. Nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportFailure {
     /// The file cannot be an actor's database.
@@ -45,15 +45,15 @@ pub enum ImportFailure {
     /// Work on the file did not end.
     #[error("work on a file: {0}")]
     Work(#[from] tokio::task::JoinError),
-    /// The store has not taken it.
+    /// The store has not accepted the import.
     #[error(transparent)]
     Store(#[from] ImportError),
 }
 
-/// Checks the file against the limits of its kind, then makes the actor of it.
+/// Checks the file against the limits of its kind, then creates the actor from it.
 ///
 /// # Errors
-/// The file is not fit, or the store has not taken it. Nothing of it is left.
+/// The file is unfit, or the store has not accepted it. Nothing of the import is left.
 pub async fn import(
     depot: &Arc<Depot>,
     actor: &ActorId,
@@ -69,17 +69,17 @@ pub async fn import(
     Ok(Imported { db: head.fence.db, txid: head.txid, page_count: head.page_count })
 }
 
-/// Work on files, off the runtime's threads.
+/// Runs work on files off the runtime's threads.
 ///
 /// # Errors
-/// Those of the work, or it did not end.
+/// Those of the work; an error of its own if the work did not end.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PlainError> + Send + 'static,
 ) -> Result<T, ImportFailure> {
     Ok(tokio::task::spawn_blocking(work).await??)
 }
 
-/// Reads pages off the runtime's threads. Empty while it reads, and after it was cut off.
+/// Reads pages off the runtime's threads. Empty during a read, and after a read was cut off.
 struct Pages(Option<Plain>);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! A user's plain SQLite file, made ready to be imported: on a private copy, by stock SQLite.
+//! Prepares a user's plain SQLite file for an import: on a private copy, by stock SQLite.
 //!
 //! ```text
 //!  FILE, FILE-wal, FILE-journal ─► copy in a directory of its own; FILE is only read
@@ -6,11 +6,11 @@
 //!       ─► UTF-8? page size 4096? (VACUUM INTO if not)   ─► integrity_check
 //!       ─► nothing that no actor can have (schema.rs)    ─► pages, in order
 //! ```
-//! The directory is locked while it is in use and removed when it is dropped. What a killed process
-//! leaves is found by [`sweep`]: its lock is free.
+//! The directory is locked while it is in use and removed when it is dropped. A directory that a
+//! killed process has left is found by [`sweep`]: its lock is free.
 //!
-//! The file is not trusted: it is opened with `trusted_schema` off and defensive, by a connection
-//! that has an actor's functions, memory and stack: what it takes to read the schema is bounded.
+//! The file is untrusted: a connection opens it with `trusted_schema` off and defensive, and with
+//! an actor's functions, memory and stack, so that reading the schema takes bounded resources.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -26,48 +26,48 @@ use stockade_vfs::heap::Heap;
 use crate::limits::{Limits, SQL_STACK_BYTES};
 use crate::sqlite::{HEAP_BYTES_MAX, Unfit, check_schema, register_functions};
 
-/// How the first bytes of every SQLite file read.
+/// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// How the directories of intakes begin.
+/// The prefix of the directories of imports.
 const PREFIX: &str = "import-";
-/// Lines of `PRAGMA integrity_check` that are told.
+/// Lines of `PRAGMA integrity_check` that an error quotes.
 const FAULTS_TOLD: usize = 10;
-/// A journal or WAL may be so many times as large as a database may be: both hold old and new
-/// versions of a page. More was not made by a database of that size.
+/// How many times as large as a database its journal or WAL may be: both hold old and new versions
+/// of a page. A larger one was not made by a database of that size.
 const LOG_SHARE: u64 = 4;
 
 /// Why a file cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlainError {
-    /// It cannot be read, or there is no room for a copy.
+    /// The file cannot be read, or there is no room for a copy.
     #[error("cannot {verb} {}: {why}", path.display())]
     Unreadable {
-        /// What was tried.
+        /// The operation that failed.
         verb: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
-    /// It is something else.
+    /// The file is no SQLite database.
     #[error("it is not a SQLite database (or it is encrypted): {0}")]
     NotSqlite(String),
-    /// SQLite finds it damaged.
+    /// SQLite finds the file damaged.
     #[error("it is damaged: {0}; repair it with `sqlite3 FILE .recover | sqlite3 NEW`")]
     Damaged(String),
-    /// It is a database that actors cannot have.
+    /// The file is a database that actors cannot have.
     #[error("{0}")]
     Unsupported(String),
-    /// Something wrote it while it was copied.
+    /// The file was written while it was copied.
     #[error("{} changed while it was copied; stop what writes it", .0.display())]
     Busy(PathBuf),
-    /// It is larger than the kind allows.
+    /// The file is larger than the kind allows.
     #[error("{bytes} bytes are over the limit of {max} (database_bytes_max)")]
     TooLarge {
-        /// Its bytes, as far as known.
+        /// The file's bytes, as far as known.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         max: u64,
     },
 }
@@ -78,7 +78,7 @@ fn unreadable(verb: &'static str, path: &Path, why: &impl ToString) -> PlainErro
     PlainError::Unreadable { verb, path: path.to_owned(), why: why.to_string() }
 }
 
-/// A private place for one file, and then the file.
+/// A private directory for one file, and then the file.
 pub struct Intake {
     dir: PathBuf,
     _lock: File,
@@ -86,7 +86,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An empty place below `scratch`.
+    /// Creates an empty directory below `scratch`.
     ///
     /// # Errors
     /// `Unreadable`.
@@ -101,7 +101,7 @@ impl Intake {
         Ok(Self { path: dir.join("database"), _lock: lock, dir })
     }
 
-    /// An empty file, to be filled by the caller.
+    /// Creates an empty file, to be filled by the caller.
     ///
     /// # Errors
     /// `Unreadable`.
@@ -109,12 +109,12 @@ impl Intake {
         private(&self.path).map_err(|error| unreadable("write", &self.path, &error))
     }
 
-    /// Copies a user's file with what lies beside it.
+    /// Copies a user's file with its journals.
     ///
     /// # Errors
-    /// `Unreadable`, `NotSqlite`, `TooLarge`, and `Busy` if it changes meanwhile.
+    /// `Unreadable`, `NotSqlite`, `TooLarge`, and `Busy` if the file changes during the copy.
     pub fn copy(&self, source: &Path, bytes_max: u64) -> Done<()> {
-        // SQLite looks for journals beside what a link points to.
+        // SQLite looks for journals beside the target of a link.
         let source = source.canonicalize().map_err(|error| unreadable("read", source, &error))?;
         check_magic(&source)?;
         let files = ["", "-wal", "-journal"].map(|suffix| with_suffix(&source, suffix));
@@ -140,8 +140,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Lets SQLite carry over the WAL or roll back the hot journal, so that the file is all there
-    /// is; returns it.
+    /// Lets SQLite carry over the WAL or roll back the hot journal, so that all data is in the
+    /// file. Returns the file's path.
     ///
     /// # Errors
     /// `NotSqlite`, `Damaged`.
@@ -149,7 +149,7 @@ impl Intake {
         self.open().map(|_| self.path.as_path())
     }
 
-    /// Makes the file what the database of an actor with such limits is, and checks it. Blocks.
+    /// Turns the file into the database of an actor with such limits, and checks it. Blocks.
     ///
     /// # Errors
     /// `NotSqlite`, `Damaged`, `Unsupported`, `TooLarge`.
@@ -209,7 +209,7 @@ impl Intake {
         Ok(Plain { file, page_count, _intake: plain })
     }
 
-    /// The file through stock SQLite, with nothing beside it any more.
+    /// Opens the file with stock SQLite, with no journals beside it.
     fn open(&self) -> Done<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags).map_err(told)?;
@@ -236,7 +236,7 @@ impl Drop for Intake {
     }
 }
 
-/// A checked file, to be read page by page.
+/// A checked file, read page by page.
 pub struct Plain {
     file: File,
     page_count: u32,
@@ -244,7 +244,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Its pages.
+    /// The number of pages.
     #[must_use]
     pub fn page_count(&self) -> u32 {
         self.page_count
@@ -253,7 +253,7 @@ impl Plain {
     /// The next `count` pages.
     ///
     /// # Errors
-    /// What the system says; a file that became shorter is `UnexpectedEof`.
+    /// The system's error; a file that became shorter is `UnexpectedEof`.
     pub fn read(&mut self, count: usize) -> io::Result<Vec<bytes::Bytes>> {
         let mut all = vec![0; count * PAGE_SIZE];
         self.file.read_exact(&mut all)?;
@@ -262,7 +262,7 @@ impl Plain {
     }
 }
 
-/// Removes what killed processes have left below `scratch`.
+/// Removes the directories that killed processes have left below `scratch`.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -280,7 +280,7 @@ pub fn sweep(scratch: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file that only we read.
+/// A new file that only this user may read.
 fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
@@ -306,7 +306,7 @@ fn check_magic(path: &Path) -> Done<()> {
     Err(PlainError::NotSqlite("its first bytes are not those of one".to_owned()))
 }
 
-/// What tells whether a file was written.
+/// Size and times of a file, compared to detect a write.
 #[derive(PartialEq, Eq)]
 struct Seen {
     bytes: u64,
@@ -325,14 +325,14 @@ fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> Done<T>
     conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(told)
 }
 
-/// What `PRAGMA integrity_check` says: it is `ok` alone, or what is wrong.
+/// The answer of `PRAGMA integrity_check`: `ok` alone, or the problems.
 fn integrity(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = conn.prepare(&format!("PRAGMA integrity_check({FAULTS_TOLD})"))?;
     let lines = statement.query_map([], |row| row.get(0))?;
     lines.collect()
 }
 
-/// What SQLite says about a file, as our cause.
+/// Translates SQLite's error about a file.
 fn told(error: rusqlite::Error) -> PlainError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => PlainError::NotSqlite(error.to_string()),
@@ -421,7 +421,7 @@ mod tests {
     fn a_hot_journal_is_rolled_back() {
         let dir = tempfile::tempdir().expect("directory");
         let (path, conn) = database(dir.path(), "PRAGMA cache_size = 5");
-        // A transaction that spilled into the file, and whose process died: as it was copied.
+        // A transaction that spilled into the file, and whose process died, as it was copied.
         conn.execute_batch("BEGIN; UPDATE t SET b = b || b || b; DELETE FROM t WHERE a > 3")
             .expect("spill");
         let copy = dir.path().join("crashed.sqlite");

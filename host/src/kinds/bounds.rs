@@ -1,38 +1,38 @@
-//! What a host bounds in the settings of a kind, and by how much.
+//! The bounds that a host sets on the settings of a kind.
 
 use crate::limits::{CPU_WEIGHT_MAX, HostLimits, Limits, VALUE_BYTES_MAX};
 use crate::typed::{shortened, similar};
 
-/// What one seal carries. 16 MiB.
+/// Size of a snapshot, which one seal carries. 16 MiB.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Each waiting call holds its arguments. 100,000.
 const MAILBOX_CALLS_MAX: u64 = 100_000;
 /// Each crash costs a start. 1,000 in a row.
 const CRASHES_MAX: u64 = 1_000;
-/// Longer than an operator should have to wait for an actor to try again. 1 h.
+/// No operator should wait longer for an actor to try again. 1 h.
 const CRASH_BACKOFF_MS_MAX: u64 = 3_600_000;
 
-/// A call, or a hook. One day: longer is a mistake, and no clock adds up to the end of time.
+/// A call, or a hook. One day: longer is a mistake, and sums of times stay far from overflow.
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// What crosses between guest and host in one piece, and is in memory of both. 64 MiB.
+/// A value that crosses between guest and host in one piece, and is in the memory of both. 64 MiB.
 const PIECE_BYTES_MAX: u64 = 64 << 20;
 /// Each handle is an entry of a table, and may be a compiled statement. 100,000.
 const HANDLES_MAX: u64 = 100_000;
 /// Lines of a call. 1 million.
 const LOG_LINES_MAX: u64 = 1_000_000;
-/// Creations in a second: more than any store does.
+/// Creations in a second: more than any store manages.
 pub(super) const CREATES_PER_S_MAX: u64 = 1_000_000;
 /// One line of the host's log. 1 MiB.
 pub const LOG_LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// What one actor logs in a second. 1 GiB: more than any disk takes.
+/// Log bytes of one actor in a second. 1 GiB: more than any disk takes.
 const LOG_BYTES_PER_S_MAX: u64 = 1 << 30;
 
 impl Limits {
-    /// Whether there is a limit of that name.
+    /// Checks that there is a limit of that name.
     ///
     /// # Errors
-    /// A sentence that names those it may be a misspelling of.
+    /// A sentence with the names that were possibly meant.
     pub fn known(name: &str) -> Result<(), String> {
         let all = serde_json::to_value(Self::default()).expect("BUG: limits are numbers");
         let all: Vec<&str> =
@@ -50,7 +50,7 @@ impl Limits {
         }
     }
 
-    /// These limits, none above what a host with such limits allows.
+    /// These limits, lowered to what the host's limits allow.
     #[must_use]
     pub fn within(mut self, host: &HostLimits) -> Self {
         for Bound { value, max, .. } in bounds(&mut self, host) {

@@ -1,4 +1,4 @@
-//! The settings of a kind: given at deploy time, kept in the store as JSON.
+//! The settings of a kind: given at deploy time, stored as JSON.
 
 use serde_json::{Value as Json, json};
 use stockade_depot::store::KindRow;
@@ -13,19 +13,19 @@ use crate::typed::bounds::FUNCTIONS_MAX;
 /// Names of methods, all together. 64 KiB.
 const METHODS_BYTES_MAX: usize = 64 << 10;
 
-/// Limits that the former version does not know: it reads no settings that have them. Where they
-/// stand at their defaults they are not stored, and its processes go on beside those of this one.
+/// Limits that the former version does not know: it reads no settings that have them. At their
+/// defaults they are not stored, so that its processes work on beside those of this version.
 const NEW_LIMITS: [&str; 5] =
     ["cpu_weight", "log_bytes_per_s", "actors_max", "stored_bytes_max", "creates_per_s"];
 
-/// Settings of a kind, given at deploy time and kept in the store as JSON.
+/// Settings of a kind, given at deploy time and stored as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Manifest {
-    /// Limits of its actors; those left out have the host's defaults.
+    /// Limits of the kind's actors; a limit left out has the host's default.
     pub limits: Limits,
     /// Exported functions that are methods although they belong to no interface of a package, each
-    /// by its full name: `ping`, `tools#ping`. Without it leftovers of a toolchain would be
+    /// by its full name: `ping`, `tools#ping`. Without the list, leftovers of a toolchain would be
     /// methods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
@@ -42,20 +42,20 @@ impl Manifest {
         Ok(stored)
     }
 
-    /// As the store keeps it.
+    /// The text that the store keeps.
     ///
     /// # Errors
-    /// `Manifest` if it has no form in JSON.
+    /// `Manifest` if the settings have no form in JSON.
     pub fn to_stored(&self) -> Result<String, HostError> {
         let text = self.stored().map(|stored| stored.to_string());
         text.map_err(|error| HostError::Manifest(error.to_string()))
     }
 
-    /// The manifest for a host with these limits. What stands at its default becomes as large as
-    /// the host allows at most; what was set to something else is taken as it is or refused.
+    /// The manifest for a host with these limits. A limit at its default is lowered to what the
+    /// host allows; a limit with another value is taken as it is or refused.
     ///
     /// # Errors
-    /// `Manifest` names the setting and what is possible.
+    /// `Manifest` names the setting and the allowed value.
     pub fn fitted(mut self, host: &HostLimits) -> Result<Self, HostError> {
         let mut defaults = Limits::default();
         let standing = bounds(&mut defaults, host).map(|bound| *bound.value);
@@ -68,10 +68,10 @@ impl Manifest {
         Ok(self)
     }
 
-    /// Whether a host with these limits can keep its promises.
+    /// Checks that a host with these limits can keep its promises.
     ///
     /// # Errors
-    /// `Manifest` names the setting and what is possible.
+    /// `Manifest` names the setting and the allowed value.
     pub fn check(&self, host: &HostLimits) -> Result<(), HostError> {
         if self.limits.creates_per_s > CREATES_PER_S_MAX {
             let (given, max) = (self.limits.creates_per_s, CREATES_PER_S_MAX);
@@ -97,11 +97,11 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether the component has the methods that are named, and any at all. A stored kind is not
-    /// asked: it runs as it did.
+    /// Checks that the component has the methods that are named, and has any at all. A stored kind
+    /// is not checked: it runs as before.
     ///
     /// # Errors
-    /// `Manifest` names the first that it does not have; `Component` if there is none.
+    /// `Manifest` names the first missing method; `Component` if there are no methods.
     pub fn check_methods(&self, methods: &MethodTable) -> Result<(), HostError> {
         for name in &self.methods {
             match methods.find(name) {
@@ -123,7 +123,7 @@ impl Manifest {
     }
 }
 
-/// The settings of a stored kind. Nobody who calls has sent them, so that they do not read is
+/// The settings of a stored kind. No caller has sent them, so settings that do not parse are
 /// damage.
 ///
 /// # Errors

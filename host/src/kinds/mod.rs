@@ -23,11 +23,11 @@ use manifest::{Manifest, row_manifest};
 /// A kind with its program.
 #[derive(Clone)]
 pub struct Kind {
-    /// As the store has it.
+    /// The row in the store.
     pub row: KindRow,
-    /// Its settings.
+    /// The kind's settings.
     pub manifest: Manifest,
-    /// Ready to run.
+    /// The program, ready to run.
     pub program: Arc<Program>,
 }
 
@@ -40,7 +40,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// No kind loaded yet.
+    /// No kinds loaded.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, engine: Arc<Engine>, linker: Linker<State>) -> Self {
         Self { store, engine, linker, loaded: RwLock::default() }
@@ -54,7 +54,7 @@ impl Kinds {
         Ok(Arc::clone(&self.kind(kind).await?.program))
     }
 
-    /// A kind, loaded if it was not.
+    /// A kind, loaded if it is not loaded yet.
     ///
     /// # Errors
     /// `KindMissing`; `Component` if its code cannot be loaded; those of the store.
@@ -80,11 +80,12 @@ impl Kinds {
         Ok(manifest.map(|manifest| Arc::new(manifest.limits)))
     }
 
-    /// The component in these bytes, looked into without being compiled: whether the host offers
-    /// what it imports, and the kind what it starts with.
+    /// Reads the component in these bytes without compiling it, and checks that the host offers
+    /// what the component imports, and that the kind allows the memory and tables that it starts
+    /// with.
     ///
     /// # Errors
-    /// `Component` says what is wrong with it.
+    /// `Component` names the problem.
     pub async fn check(&self, wasm: Vec<u8>, limits: &Limits) -> Result<Vec<u8>, HostError> {
         let engine = Arc::clone(&self.engine);
         let (memory, table) = (limits.memory_bytes_max, limits.table_elements_max);
@@ -97,10 +98,10 @@ impl Kinds {
         Ok(checked.map_err(|error| HostError::Internal(format!("check component: {error}")))??)
     }
 
-    /// Compiles a component without deploying it, to find out whether it would run.
+    /// Compiles a component without deploying it, to check that it would run.
     ///
     /// # Errors
-    /// `Component` says what is wrong with it.
+    /// `Component` names the problem.
     pub async fn program(
         &self,
         digest: Digest,
@@ -108,7 +109,7 @@ impl Kinds {
         manifest: &Manifest,
     ) -> Result<Arc<Program>, HostError> {
         let engine = Arc::clone(&self.engine);
-        // Compiling takes a tenth of a second: not on a thread that serves others.
+        // Compiling takes a tenth of a second, so it runs off the threads that serve others.
         let compiled = tokio::task::spawn_blocking(move || engine.load(digest, &wasm)).await;
         let component = compiled
             .map_err(|error| HostError::Internal(format!("compile component: {error}")))??;
@@ -147,7 +148,7 @@ impl Kinds {
         Ok(self.adopt(Kind { row, manifest, program }))
     }
 
-    /// Makes a loaded kind current, unless a newer one is.
+    /// Makes a loaded kind current, unless a newer version is.
     pub fn adopt(&self, kind: Kind) -> Arc<Kind> {
         let mut loaded = self.loaded.write();
         match loaded.get(&kind.row.kind) {
@@ -160,13 +161,13 @@ impl Kinds {
         }
     }
 
-    /// Forgets a kind that was removed: who needs it asks the store.
+    /// Forgets a kind that was removed: a later lookup asks the store.
     pub fn forget(&self, kind: &str) {
         self.loaded.write().remove(kind);
     }
 
-    /// Kinds that another process has deployed anew or removed since they were loaded here: loaded
-    /// again, or forgotten. One that cannot be loaded here is logged, and holds up no other.
+    /// Reloads or forgets kinds that another process has deployed again or removed since they were
+    /// loaded here. A kind that cannot be loaded here is logged, and holds up no other.
     ///
     /// # Errors
     /// Those of the store.
@@ -175,8 +176,8 @@ impl Kinds {
         let mut changed = Vec::new();
         for loaded in &loaded {
             let (known, kind) = (&loaded.row, loaded.row.kind.clone());
-            // Read after it was seen loaded: another row that is not newer is of another life of
-            // its name.
+            // Read after the kind was seen loaded: a different row with no newer version belongs to
+            // another kind of the same name, created after a removal.
             let row = self.store.kind(&kind).await?;
             if row.as_ref() == Some(known) {
                 continue;

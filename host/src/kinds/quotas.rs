@@ -1,5 +1,5 @@
-//! What all actors of a kind may have together: how many there are, what they store, how fast they
-//! come.
+//! Quotas of a kind: how many actors it may have, what they may store together, and how fast they
+//! may be created.
 //!
 //! ```text
 //! first need   counted in the store, while the call waits            exact
@@ -8,9 +8,10 @@
 //! ```
 //! A kind without quotas is not counted and costs three comparisons.
 //!
-//! Within one process no two creations go over a quota together. By how much it may be passed: by what
-//! other processes on the same store create and write between two counts (a round of upkeep, and twenty
-//! times as long as the count took), and by the transactions that are being committed at the moment.
+//! Within one process no two creations exceed a quota together. A quota may be exceeded by what
+//! other processes on the same store create and write between two counts (a round of upkeep, and
+//! twenty times as long as the count took), and by the transactions that are being committed at the
+//! moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,37 +27,38 @@ use tokio::time::Instant;
 use crate::error::HostError;
 use crate::limits::{COUNT_REST, Limits};
 
-/// How long a first count rests: who has waited for it is served by it.
+/// How long a first count stays valid: callers that waited for it use its result.
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// The quotas of all kinds that have some.
+/// The quotas of all kinds that have any.
 #[derive(Default)]
 pub struct Quotas {
     kinds: Mutex<HashMap<String, Arc<Quota>>>,
 }
 
-/// What the actors of one kind have together.
+/// What the actors of one kind have in use together.
 #[derive(Default)]
 struct Quota {
     actors: Tally,
     pages: Arc<Tally>,
-    /// Whether it was ever counted.
+    /// Whether the kind was ever counted.
     counted: AtomicBool,
-    /// Until when its count rests. One counts; the others wait only for the first count.
+    /// Until when the count stays valid. One caller counts; the others wait only for the first
+    /// count.
     rests: tokio::sync::Mutex<Option<Instant>>,
     rate: Mutex<Option<Rate>>,
 }
 
-/// What the actors of a kind have together, for people.
+/// What the actors of a kind have in use together, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// How many there are.
+    /// Number of actors.
     pub actors: u64,
     /// Bytes of their databases.
     pub stored_bytes: u64,
 }
 
-/// A place for an actor that is about to be created, given back unless it was.
+/// A place for an actor that is about to be created, returned unless the actor was created.
 pub struct Admission(Option<Arc<Quota>>);
 
 impl Admission {
@@ -76,15 +78,15 @@ impl Drop for Admission {
     }
 }
 
-/// Creations of the second that ends now.
+/// The bucket of creations.
 struct Rate {
     since: Instant,
-    /// In creations; refilled with time, never above those of one second.
+    /// In creations; refilled with time, never above the number for one second.
     left: f64,
 }
 
 impl Rate {
-    /// Takes one, or tells how long until there is one.
+    /// Takes one creation, or returns how long until there is one.
     fn take(rate: &mut Option<Self>, per_s: u64, now: Instant) -> Result<(), Duration> {
         // Far below what a float counts exactly: see the bounds of manifests.
         let per_s = per_s as f64;
@@ -102,7 +104,7 @@ fn bytes(pages: u64) -> u64 {
 }
 
 impl Quota {
-    /// Counts the actors of a kind, unless it was counted a moment ago.
+    /// Counts the actors of a kind, unless they were counted a moment ago.
     async fn count(
         &self,
         store: &dyn Store,
@@ -123,7 +125,7 @@ impl Quota {
                 (actors, pages) = (actors + found.actors, pages + found.pages);
                 let Some(next) = found.next else { break };
                 after = next;
-                // The store may answer without waiting; who shares this thread gets a turn.
+                // The store may answer without waiting; other tasks of this thread get a turn.
                 tokio::task::yield_now().await;
             }
         }
@@ -141,7 +143,7 @@ impl Quota {
 }
 
 impl Quotas {
-    /// The quota of a kind, counted. `None`: it has none.
+    /// The quota of a kind, counted. `None`: the kind has none.
     async fn of(
         &self,
         store: &dyn Store,
@@ -155,7 +157,7 @@ impl Quotas {
         let quota = Arc::clone(self.kinds.lock().entry(kind.to_owned()).or_default());
         let is_counted = quota.counted.load(Ordering::Acquire);
         if (*actors_max, *stored_bytes_max) != (0, 0) && !is_counted {
-            // Who waited for another's count finds it rested.
+            // A caller that waited for another's count finds a valid one.
             quota.count(store, kind, FIRST_REST).await?;
         }
         Ok(Some(quota))
@@ -164,7 +166,7 @@ impl Quotas {
     /// Lets an actor be created.
     ///
     /// # Errors
-    /// `QuotaReached`, `CreatedTooFast`; those of the store, if it had to be counted.
+    /// `QuotaReached`, `CreatedTooFast`; those of the store, if the kind had to be counted.
     pub async fn admit(
         &self,
         store: &dyn Store,
@@ -181,7 +183,7 @@ impl Quotas {
         if stored_bytes_max > 0 && stored >= stored_bytes_max {
             return Err(reached("stored_bytes_max", stored, stored_bytes_max));
         }
-        // Taken before it is compared: of two that come together one is too many.
+        // Taken before the comparison: of two creations at the same time one is too many.
         let actors = quota.actors.add(1);
         let admission = Admission(Some(Arc::clone(&quota)));
         if actors_max > 0 && actors > actors_max {
@@ -192,17 +194,17 @@ impl Quotas {
             taken.map_err(|wait| HostError::CreatedTooFast {
                 kind: kind.to_owned(),
                 max: creates_per_s,
-                // Rounded up: who comes back then is let in.
+                // Rounded up: a caller that comes back then is let in.
                 retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) + 1,
             })?;
         }
         Ok(admission)
     }
 
-    /// What a database shares with the others of its kind. `None`: nothing is bounded.
+    /// The share of a database in the quota of its kind. `None`: the kind has no quota.
     ///
     /// # Errors
-    /// Those of the store, if it had to be counted.
+    /// Those of the store, if the kind had to be counted.
     pub async fn share(
         &self,
         store: &dyn Store,
@@ -222,10 +224,10 @@ impl Quotas {
         }
     }
 
-    /// What the actors of a kind have together; `None`: nobody counts.
+    /// What the actors of a kind have in use together; `None`: the kind is not counted.
     ///
     /// # Errors
-    /// Those of the store, if it had to be counted.
+    /// Those of the store, if the kind had to be counted.
     pub async fn usage(
         &self,
         store: &dyn Store,
@@ -237,7 +239,7 @@ impl Quotas {
         Ok(quota.filter(|_| counted).map(|quota| quota.usage()))
     }
 
-    /// Counts again what has rested for long enough. Called by each round of upkeep.
+    /// Counts again the kinds whose count is old enough. Called by each round of upkeep.
     pub async fn recount(&self, store: &dyn Store, every: Duration) {
         let kinds: Vec<_> = self
             .kinds
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(take(125), Err(Duration::from_millis(125)));
         assert_eq!(take(250), Ok(()));
         assert_eq!(take(250), Err(Duration::from_millis(250)));
-        // Never more than those of a second, however long nobody came.
+        // Never more than the number for one second, however long no creation came.
         let admitted = (0..100).take_while(|_| take(60_000).is_ok()).count();
         assert_eq!(admitted, 4);
     }

@@ -1,5 +1,5 @@
-//! Bounds how many actors are awake: each costs memory, and memory maps, and at the machine's limit of
-//! either the whole process would end.
+//! Bounds how many actors are awake: each costs memory and memory maps, and at the machine's limit
+//! of either the whole process would end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::memory::{ACTOR_BYTES, GuestMemory, Part};
 
 /// How long a start waits for the actor that it displaces to fall asleep.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
-/// How often an idle actor is looked for while all are busy.
+/// How often an idle actor is sought while all are busy.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Admits actors up to a number, as far as there is memory.
@@ -22,14 +22,14 @@ pub struct Awake {
     memory: Arc<GuestMemory>,
 }
 
-/// The room of one actor. Held as long as it is awake.
+/// The place of one actor. Held as long as the actor is awake.
 pub struct Place {
     _permit: OwnedSemaphorePermit,
     memory: Part,
 }
 
 impl Place {
-    /// Its part of the memory of all guests.
+    /// The actor's part of the memory of all guests.
     #[must_use]
     pub fn memory(&self) -> &Part {
         &self.memory
@@ -37,13 +37,13 @@ impl Place {
 }
 
 impl Awake {
-    /// At most `max` actors awake, which share `memory`.
+    /// Admits at most `max` actors, which share `memory`.
     #[must_use]
     pub fn new(max: usize, memory: Arc<GuestMemory>) -> Self {
         Self { permits: Arc::new(Semaphore::new(max)), max, memory }
     }
 
-    /// What they share.
+    /// The memory that the actors share.
     #[must_use]
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory
@@ -55,7 +55,7 @@ impl Awake {
         self.max - self.permits.available_permits().min(self.max)
     }
 
-    /// Lets an actor wake. `make_room` asks an idle one to sleep, and says whether it did.
+    /// Lets an actor wake. `make_room` asks an idle actor to sleep, and returns whether it did.
     ///
     /// # Errors
     /// `Overloaded` if all places or all memory are taken and no idle actor made room.
@@ -83,7 +83,8 @@ impl Awake {
             while !make_room().await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            // One for each start: whoever waits in front takes the place, and makes one as well.
+            // One eviction for each start: the first in the queue takes the place, and each start
+            // makes one.
             std::future::pending::<Infallible>().await
         };
         tokio::select! {

@@ -1,5 +1,5 @@
-//! A call, from its gate to its end: what is asked of the slot meanwhile is done or refused, and
-//! what ends its generation ends the call as well.
+//! A call, from its gate to its end: orders that reach the slot during the call are carried out
+//! or refused, and an end of the generation ends the call as well.
 
 use std::sync::Arc;
 
@@ -18,11 +18,12 @@ use crate::sqlite::Meter;
 use crate::typed::Method;
 use stockade_depot::gate::Gate;
 
-/// Where the exit of a generation is told that was asked to end.
+/// Receives the exit of a generation that was asked to end.
 type Done = oneshot::Sender<Option<Exit>>;
 
 impl Slot {
-    /// Runs a call of the generation that is awake. `is_first`: it was begun for this call.
+    /// Runs a call of the generation that is awake. `is_first`: the generation was begun for this
+    /// call.
     pub(super) async fn call(
         &mut self,
         method: Arc<Method>,
@@ -40,13 +41,13 @@ impl Slot {
         let session = generation.session();
         let gate = if is_first { Gate::enter_first(session) } else { Gate::enter(session) };
         let mut running = generation.calling(method, values, gate);
-        // Who has asked for a crash meanwhile.
+        // Requesters of a crash during the call.
         let mut crash = None;
         let (generation, end) = loop {
             let control = tokio::select! {
                 biased;
-                // SQL keeps its thread until it is interrupted: the order that has cut it short may
-                // not have been heard yet, and it is what ends the call.
+                // SQL keeps its thread until it is interrupted: the order that cut the call short
+                // may not have arrived yet, and that order is what ends the call.
                 done = &mut running => match self.cut_short_by(&meter) {
                     Some(control) => {
                         running = Box::pin(std::future::ready(done));
@@ -78,15 +79,15 @@ impl Slot {
                 let live = self.live.insert(Live { generation, answers, awake });
                 live.answers.bounded(max).await;
                 if let Some(done) = crash {
-                    // It was answered before the guest could be stopped.
+                    // The call was answered before the guest could be stopped.
                     drop(done.send(self.crash(fence).await));
                 }
             }
             CallEnd::Crashed { answer, reason, crash: how } => {
                 self.handle.hide();
                 let exit = ending::crashed(generation, answers, reason, how).await;
-                // It passes the gate before anything takes the actor over, and is told after the
-                // crash was counted: whoever hears of it sees it.
+                // The answer passes the gate before the actor is taken over, and is sent after the
+                // crash was counted: a caller that has the answer sees the crash.
                 let Pending { queue_us, method, reply, .. } = pending;
                 let shape = |results| Called { method, results };
                 let heard = answer.heard(fence.generation, queue_us, shape).await;
@@ -105,7 +106,7 @@ impl Slot {
         }
     }
 
-    /// What is asked of the slot while a call runs. An ending is given back: the call ends with it.
+    /// Handles an order while a call runs. An order to end is returned: the call ends with it.
     fn order(
         &self,
         control: Control,
@@ -114,14 +115,14 @@ impl Slot {
         crash: &mut Option<Done>,
     ) -> Option<(Ending, Done)> {
         match control {
-            // It is not idle.
+            // The actor is not idle.
             Control::End { ending: Ending::Sleep, done } => drop(done.send(None)),
             Control::End { ending, done } => return Some((ending, done)),
             Control::Forgive { done } => {
                 answers.prove();
                 drop(done.send(Ok(())));
             }
-            // Its guest stops at the next tick, as by a trap. The first to ask is answered.
+            // The guest stops at the next tick, as by a trap. The first requester is answered.
             Control::Crash { fence: of, done } if of == fence && crash.is_none() => {
                 self.handle.revoke(Reason::Trapped);
                 *crash = Some(done);
@@ -131,8 +132,8 @@ impl Slot {
         None
     }
 
-    /// The next order, if one has brought the deadline of the call forward that has just ended: it
-    /// was sent before that.
+    /// The next order, if an order has brought forward the deadline of the call that has just
+    /// ended: it was sent before that.
     fn cut_short_by(&mut self, meter: &Meter) -> Option<Control> {
         meter.was_cut_short().then(|| self.endings.try_recv().ok()).flatten()
     }

@@ -1,4 +1,4 @@
-//! How others reach a slot, and what they may know of it.
+//! How other parts reach a slot, and the state of a slot that they may read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::actor::generation::StartedFrom;
 use crate::grip::Grip;
 use crate::sqlite::Meter;
 
-/// How others reach a slot.
+/// The senders of a slot.
 pub struct SlotHandle {
     /// Boxed: the queue of an awake actor has room for 32 from the first one on.
     pub(super) requests: mpsc::Sender<Box<Request>>,
@@ -21,27 +21,27 @@ pub struct SlotHandle {
     view: Mutex<View>,
 }
 
-/// What others may know of a slot.
+/// The public state of a slot.
 #[derive(Default)]
 struct View {
     live: Option<LiveView>,
-    /// Of the newest generation, while it ends as well.
+    /// The grips of the newest generation, also while that ends.
     grips: Option<[Grip; 2]>,
-    /// From before it starts until its end begins.
+    /// The session, from before the generation starts until its end begins.
     session: Option<Session>,
-    /// Of what runs now: a call, or an operator's statements.
+    /// The budget of what runs now: a call, or an operator's statements.
     running: Option<Meter>,
     idle_since: Option<Instant>,
-    /// What it holds of the memory of all guests.
+    /// The slot's part of the memory of all guests.
     memory: Option<Arc<Share>>,
 }
 
-/// What others may know of a generation.
+/// The public state of a generation.
 #[derive(Clone, Copy)]
 pub struct LiveView {
-    /// Which one.
+    /// The fence.
     pub fence: Fence,
-    /// The snapshot it was started from.
+    /// The snapshot that the generation was started from.
     pub started_from: Option<StartedFrom>,
 }
 
@@ -59,25 +59,26 @@ impl SlotHandle {
         self.view.lock().live
     }
 
-    /// Its fence.
+    /// The fence of that generation.
     #[must_use]
     pub fn fence(&self) -> Option<Fence> {
         self.view.lock().live.as_ref().map(|live| live.fence)
     }
 
-    /// Since when the generation that is awake here has had nothing to do.
+    /// Since when the generation that is awake here has been idle.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
         self.view.lock().idle_since
     }
 
-    /// Bytes of memory that it holds, if it is idle.
+    /// Bytes of memory that an idle generation holds.
     pub(super) fn idle_bytes(&self) -> Option<u64> {
         let view = self.view.lock();
         view.idle_since.and(view.memory.as_ref()).map(|share| share.held())
     }
 
-    /// It was chosen to make room: it is not offered again until it has worked and is idle anew.
+    /// Marks the slot as picked for eviction, so that it is not picked again before it is idle
+    /// again.
     pub(super) fn choose(&self) {
         self.view.lock().idle_since = None;
     }
@@ -89,7 +90,7 @@ impl SlotHandle {
         }
     }
 
-    /// Kills the handles of the generation that is awake or ends here, whatever it does.
+    /// Revokes the handles of the generation that is awake or ends here, whatever it does.
     pub(super) fn revoke(&self, reason: Reason) {
         for grip in self.view.lock().grips.iter().flatten() {
             grip.revoke(reason);
@@ -120,17 +121,17 @@ impl SlotHandle {
         (view.running, view.grips) = (Some(meter), Some([grip, Grip::default()]));
     }
 
-    /// What begins to run, or that nothing does any more.
+    /// Records the budget of what begins to run, or that nothing runs.
     pub(super) fn runs(&self, meter: Option<Meter>) {
         self.view.lock().running = meter;
     }
 
-    /// Since when there is nothing to do, or that there is something.
+    /// Records since when the slot is idle, or that it is busy.
     pub(super) fn idles(&self, since: Option<Instant>) {
         self.view.lock().idle_since = since;
     }
 
-    /// Its generation has come to its end: it is not awake any more.
+    /// The generation has ended: it is no longer awake.
     pub(super) fn hide(&self) {
         let mut view = self.view.lock();
         (view.live, view.idle_since, view.session, view.memory) = (None, None, None, None);

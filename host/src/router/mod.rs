@@ -1,7 +1,9 @@
-//! Actor -> its live generation. Holds what arrives while a generation starts or ends.
+//! Routes requests to the live generation of their actor. Holds requests while a generation starts
+//! or ends.
 //!
 //! Every actor that is awake, starting or ending has one *slot*: a task that owns the actor's
-//! generations one after the other, and a bounded queue in front of it. A sleeping actor has none.
+//! generations one after the other, and a bounded queue in front of the task. A sleeping actor has
+//! none.
 //!
 //! ```text
 //!  dispatch ──> slot of the actor (made if missing) ──> queue ──> task: start, call, gate, end
@@ -44,7 +46,7 @@ pub struct Router {
     slots: Arc<Slots>,
 }
 
-/// What is asked of all slots is asked of the table.
+/// Requests that concern all slots go to the table.
 impl Deref for Router {
     type Target = Slots;
 
@@ -76,7 +78,7 @@ impl Router {
             slot.requests.try_send(Box::new(request)).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => HostError::Overloaded {
                     what: "queued calls",
-                    // Of the queue as it was made, whatever was deployed since.
+                    // The size of the queue when it was made, whatever was deployed since.
                     max: slot.requests.max_capacity() as u64,
                 },
                 mpsc::error::TrySendError::Closed(_) => HostError::ShuttingDown,
@@ -84,7 +86,7 @@ impl Router {
         })
     }
 
-    /// Forgets the crashes of an actor, so that its next call starts it at once.
+    /// Forgets the crashes of an actor, so that its next call starts it immediately.
     ///
     /// # Errors
     /// `Overloaded` if too many orders wait already, `ShuttingDown`, `ActorMissing`, those of the
@@ -96,7 +98,7 @@ impl Router {
         forgiven.await.unwrap_or(Err(HostError::ShuttingDown))
     }
 
-    /// Ends the live generation of an actor. `None`: it was not awake here.
+    /// Ends the live generation of an actor. `None`: the actor was not awake here.
     ///
     /// # Errors
     /// `Overloaded` if too many endings wait already.
@@ -106,13 +108,13 @@ impl Router {
         if !order(&slot, Control::End { ending, done })? {
             return Ok(None);
         }
-        // After it was sent: a call that begins now is not the last one.
+        // After the order was sent: a call that begins now is not the last one.
         slot.hurry(ending.grace());
         Ok(ended.await.unwrap_or(None))
     }
 
-    /// Makes the live generation's instance die, as by a trap: a call in progress, too. `None`: it
-    /// was not awake here.
+    /// Makes the live generation's instance die, as by a trap, even during a call. `None`: the
+    /// actor was not awake here.
     ///
     /// # Errors
     /// `Overloaded` if too many endings wait already.
@@ -126,15 +128,15 @@ impl Router {
         Ok(ended.await.unwrap_or(None))
     }
 
-    /// Ends every live generation of a kind, several at a time; returns how many ended.
+    /// Ends every live generation of a kind, several at a time. Returns how many ended.
     pub async fn end_kind(&self, kind: &str, ending: Ending) -> usize {
         let actors = self.awake_actors(|actor| actor.kind() == kind);
         self.end_all(actors, ending).await
     }
 
-    /// Ends every generation in order, several at a time, and joins every slot. Those that have not
-    /// ended at the deadline are given up: their handles are revoked and their tasks aborted and
-    /// joined, their heads stay unsealed. Returns how many those were.
+    /// Ends every generation in order, several at a time, and joins every slot. Generations that
+    /// have not ended at the deadline are given up: their handles are revoked, their tasks aborted
+    /// and joined, and their heads stay unsealed. Returns how many were given up.
     pub async fn close(&self, deadline: Duration) -> usize {
         self.close_intake();
         let work = async {
@@ -183,7 +185,7 @@ impl Router {
     }
 }
 
-/// Sends an order to a slot. `false`: it has left, so it had no generation.
+/// Sends an order to a slot. `false`: the slot has left, so it had no generation.
 ///
 /// # Errors
 /// `Overloaded` if too many orders wait already.

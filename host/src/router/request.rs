@@ -1,4 +1,4 @@
-//! What is sent to an actor's slot.
+//! The messages to an actor's slot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use crate::typed::{Arguments, Method};
 
 /// Work for an actor.
 pub struct Request {
-    /// When it was queued.
+    /// When the request was queued.
     pub queued: Instant,
-    /// What.
+    /// The work.
     pub work: Work,
 }
 
-/// What an actor is asked to do.
+/// The work that is asked of an actor.
 pub enum Work {
     /// Run a method; creates the actor if it does not exist.
     Call {
@@ -32,16 +32,16 @@ pub enum Work {
         method: Arc<Method>,
         /// Arguments that fit the method's types.
         values: Vec<Val>,
-        /// What they were checked against.
+        /// The program that the arguments were checked against.
         program: Arc<Program>,
-        /// Name and arguments as they came, for a component deployed meanwhile.
+        /// Name and arguments as they came, for a component deployed in the meantime.
         original: (String, Arc<Arguments>),
         /// Where the answer goes.
         reply: Reply<Called>,
     },
     /// Run an operator's statements; never creates the actor.
     Sql {
-        /// Which.
+        /// The statements.
         statements: Statements,
         /// Where the answer goes.
         reply: Reply<OperatorRows>,
@@ -49,7 +49,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// Tells the caller that the work was not begun.
+    /// Answers the caller that the work was not begun.
     pub fn refuse(self, error: HostError) {
         match self {
             Self::Call { reply, .. } => reply.send(Err(error.into())),
@@ -58,13 +58,13 @@ impl Work {
     }
 }
 
-/// What a slot is asked to do, before any call that is queued.
+/// An order to a slot, handled before any call that is queued.
 pub enum Control {
     /// End its generation.
     End {
-        /// Why.
+        /// The reason.
         ending: Ending,
-        /// Answered when it has ended; `None` if there was none.
+        /// Answered when the generation has ended; `None` if there was none.
         done: oneshot::Sender<Option<Exit>>,
     },
     /// Forget the crashes of the actor.
@@ -72,17 +72,17 @@ pub enum Control {
         /// Answered when they are forgotten, durably unless a generation is awake.
         done: oneshot::Sender<Result<(), HostError>>,
     },
-    /// A fault on purpose: end this life as a trap would, and no other.
+    /// A fault on purpose: end this generation as a trap would, and no other.
     Crash {
-        /// Which life.
+        /// The generation.
         fence: Fence,
-        /// Answered when it has ended; `None` if it had before.
+        /// Answered when the generation has ended; `None` if it had ended before.
         done: oneshot::Sender<Option<Exit>>,
     },
 }
 
 impl Control {
-    /// Tells whoever asked that there is no generation.
+    /// Answers that there is no generation.
     pub fn refuse(self) {
         match self {
             Self::End { done, .. } | Self::Crash { done, .. } => drop(done.send(None)),
@@ -94,20 +94,20 @@ impl Control {
 /// Why a slot should end its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// To make room: only if it is idle.
+    /// To make room: only if the actor is idle.
     Sleep,
     /// An operator asked.
     Operator,
     /// A new component was deployed.
     Upgrade,
-    /// It is about to be destroyed.
+    /// The actor is about to be destroyed.
     Destroy,
     /// The host shuts down.
     Shutdown,
 }
 
 impl Ending {
-    /// The reason its handles are given.
+    /// The reason that the handles get.
     #[must_use]
     pub fn reason(self) -> Reason {
         match self {

@@ -9,9 +9,9 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
-//! An operator's statements for an actor that is asleep do not wake it (`actor::visit`).
-//! A generation that is ended during a call begins its end at once: its mailbox is closed, and the
-//! call has what time the ending leaves it (`actor::ending`).
+//! An operator's statements for an actor that is asleep do not wake it (`actor::visit`). A
+//! generation that is ended during a call begins its end immediately: its mailbox is closed, and
+//! the call has the time that the ending leaves it (`actor::ending`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(super) struct Slot {
     queue: mpsc::Receiver<Box<Request>>,
     pub(super) endings: mpsc::Receiver<Control>,
     pub(super) live: Option<Live>,
-    /// Whom the newest fatal end concerns as well: whoever was queued when its cause became known.
+    /// The newest fatal cause concerns every request that was queued when the cause became known.
     lost: Option<(Cause, Instant)>,
 }
 
@@ -50,11 +50,11 @@ pub(super) struct Slot {
 pub(super) struct Live {
     pub(super) generation: Generation,
     pub(super) answers: Answers,
-    /// Given back when the end was reported.
+    /// Released when the end was reported.
     pub(super) awake: Place,
 }
 
-/// What woke the slot.
+/// The event that woke the slot.
 enum Event {
     Request(Box<Request>),
     Control(Control),
@@ -76,7 +76,7 @@ impl Slot {
     pub(super) async fn run(mut self) {
         loop {
             if self.live.is_none() && self.slots.leave(&self.actor, &self.queue, &self.endings) {
-                // Whoever asks for an end after this finds the channel closed: it had none.
+                // A later order to end finds the channel closed: there is no generation.
                 self.endings.close();
                 while let Ok(control) = self.endings.try_recv() {
                     control.refuse();
@@ -94,7 +94,7 @@ impl Slot {
 
     async fn next(&mut self) -> Event {
         let Some(live) = &mut self.live else {
-            // `leave` refused, so something is queued.
+            // `leave` refused, so a request is queued.
             return tokio::select! {
                 biased;
                 Some(control) = self.endings.recv() => Event::Control(control),
@@ -125,8 +125,8 @@ impl Slot {
     pub(super) async fn control(&mut self, control: Control) {
         match control {
             Control::End { ending, done } => {
-                // To make room, only an idle actor is ended; it may have got work since it was
-                // chosen.
+                // To make room, only an idle actor is ended; the actor may have got work since it
+                // was chosen.
                 let busy = ending == Ending::Sleep && !self.queue.is_empty();
                 let exit = if busy { None } else { self.end(ending).await };
                 drop(done.send(exit));
@@ -136,7 +136,7 @@ impl Slot {
         }
     }
 
-    /// A fault on purpose, while no call runs. A life that has ended meanwhile is not the next one.
+    /// A fault on purpose, while no call runs. Other generations than `fence` are left alone.
     pub(super) async fn crash(&mut self, fence: Fence) -> Option<Exit> {
         self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
         let Live { generation, answers, awake } = self.take_live()?;
@@ -147,7 +147,8 @@ impl Slot {
         Some(exit)
     }
 
-    /// Forgets the actor's crashes: durably if it is not awake, else for what is awake.
+    /// Forgets the actor's crashes: durably if the actor is not awake, else for the generation that
+    /// is awake.
     async fn forgive(&mut self) -> Result<(), HostError> {
         match &self.live {
             Some(live) => {
@@ -163,7 +164,7 @@ impl Slot {
         if let Some(cause) = self.live.as_ref().and_then(|live| live.generation.session().cause()) {
             self.fatal(&cause).await;
         }
-        // Who asks after the loss was known is served by the next generation.
+        // A request that came after the loss was known is served by the next generation.
         if let Some((cause, since)) = &self.lost
             && queued <= *since
         {
@@ -176,14 +177,14 @@ impl Slot {
         }
         let mut is_first = false;
         loop {
-            // An operator's statements wake nobody.
+            // An operator's statements do not wake the actor.
             if let Work::Call { program, .. } = &work {
                 match self.awaken(program).await {
                     Ok(began) => is_first |= began,
                     Err(error) => return work.refuse(error),
                 }
             }
-            // An ending that came while it started does not wait for the call as well.
+            // An order to end that came during the start does not wait for the call as well.
             let Ok(control) = self.endings.try_recv() else { break };
             self.control(control).await;
             if let Some(refusal) = self.slots.refusal() {
@@ -213,7 +214,7 @@ impl Slot {
         }
     }
 
-    /// Runs an operator's statements on the database of an actor that is asleep, which stays so.
+    /// Runs an operator's statements on the database of an actor that is asleep and stays so.
     async fn visit(
         &mut self,
         statements: &Statements,
@@ -249,8 +250,8 @@ impl Slot {
         Some(exit)
     }
 
-    /// The session died. Whoever waits for an answer is told the cause, and so is whoever was
-    /// queued when it became known (see `serve`).
+    /// The session died. Every caller that waits for an answer gets the cause, and so does every
+    /// request that was queued when the cause became known (see `serve`).
     pub(super) async fn fatal(&mut self, cause: &Cause) {
         let Some(Live { generation, answers, awake }) = self.take_live() else { return };
         let since = generation.session().dead_since().unwrap_or_else(Instant::now);
@@ -261,7 +262,7 @@ impl Slot {
         drop(awake);
     }
 
-    /// The next life would meet it as well.
+    /// The next generation would meet the damage as well.
     pub(super) fn note_damage(&self, cause: Option<&Cause>) {
         if let Some(what) = cause.and_then(damage) {
             self.slots.shared().damaged.note(&self.actor, what);
@@ -273,7 +274,7 @@ impl Slot {
         self.live.take()
     }
 
-    /// Makes an exit known: to operators, and to the crash policy if it was one.
+    /// Reports an exit: to operators, and to the crash policy if it was a crash.
     pub(super) async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
         let shared = Arc::clone(self.slots.shared());
         let Ended { exit, left } = ended.into();
@@ -293,7 +294,7 @@ impl Slot {
 }
 
 impl Drop for Slot {
-    /// Only a task that was ended by force, or panicked, still has something queued: it was not
+    /// Only a task that was ended by force, or panicked, still has requests queued: they were not
     /// begun.
     fn drop(&mut self) {
         self.queue.close();

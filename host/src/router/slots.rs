@@ -1,8 +1,8 @@
-//! The slots that there are, and whether requests are taken. Every actor that is awake, starting or
-//! ending has one.
+//! The table of slots, and whether requests are taken. Every actor that is awake, starting or
+//! ending has a slot.
 //!
-//! Invariant: a slot leaves the table only while its queue is empty, and what is sent to a slot
-//! that is found here is sent under the table's lock.
+//! Invariant: a slot leaves the table only while its queue is empty, and a message to a slot of the
+//! table is sent under the table's lock.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use super::request::{Control, Ending, Request};
 use crate::error::HostError;
 use crate::supervision::Shared;
 
-/// How long aborted slots may take to let go. 5 s: they stop at their next tick or instruction of
+/// How long aborted slots may take to stop. 5 s: they stop at their next tick or instruction of
 /// SQLite.
 const ABORTED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,7 @@ enum Intake {
 }
 
 impl Intake {
-    /// What those hear who come now.
+    /// The error for requests that come now.
     fn refusal(&self) -> Option<HostError> {
         match self {
             Self::Open => None,
@@ -60,20 +60,20 @@ impl Intake {
 }
 
 impl Slots {
-    /// None yet.
+    /// An empty table.
     #[must_use]
     pub fn new(shared: Arc<Shared>, awake: Awake) -> Self {
         let table = Table { slots: HashMap::new(), tasks: JoinSet::new(), intake: Intake::Open };
         Self { shared, awake, table: Mutex::new(table) }
     }
 
-    /// What every slot works with.
+    /// The parts that every slot works with.
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// How many actors may be awake, and what they share.
+    /// The number of actors that may be awake, and the memory that they share.
     #[must_use]
     pub fn awake(&self) -> &Awake {
         &self.awake
@@ -87,10 +87,10 @@ impl Slots {
         self.awake.admit(|| self.evict_oldest()).await
     }
 
-    /// Sends something to the slot of an actor; to a new one, with its task, if it has none.
+    /// Sends a message to the slot of an actor; to a new one, with its task, if there is none.
     ///
     /// # Errors
-    /// Nothing is taken any more; those of `send`.
+    /// `ShuttingDown` or `Store` if requests are no longer taken; those of `send`.
     pub(super) fn send_to(
         &self,
         actor: &ActorId,
@@ -103,7 +103,8 @@ impl Slots {
         }
         let slot = match table.slots.get(actor) {
             Some(slot) if !slot.requests.is_closed() => Arc::clone(slot),
-            // None, or its task has panicked: its generation is a ghost that is taken over.
+            // There is none, or its task has panicked: its generation is a ghost that is taken
+            // over.
             _ => {
                 let (slot, task) = make();
                 table.tasks.spawn_on(task, &self.shared.ground.runtime);
@@ -114,7 +115,7 @@ impl Slots {
         send(&slot)
     }
 
-    /// Takes nothing more from now on.
+    /// Takes no more requests from now on.
     pub fn close_intake(&self) {
         let intake = &mut self.table.lock().intake;
         if let Intake::Open = intake {
@@ -122,15 +123,15 @@ impl Slots {
         }
     }
 
-    /// Ends every life fatally, those that start included, and takes nothing more: the store under
-    /// the host has failed.
+    /// Ends every generation fatally, those that start included, and takes no more requests: the
+    /// store under the host has failed.
     pub fn fail(&self, failure: &StoreFailure) {
         let slots: Vec<Arc<SlotHandle>> = {
             let mut table = self.table.lock();
             table.intake = Intake::Failed(failure.clone());
             table.slots.values().cloned().collect()
         };
-        // After the intake: a life that is not seen here finds it closed.
+        // After the intake is closed: a generation that is not seen here finds the intake closed.
         for slot in slots {
             slot.fail(failure);
         }
@@ -141,12 +142,12 @@ impl Slots {
     pub(super) async fn give_up(&self) -> usize {
         let unfinished = {
             let mut table = self.table.lock();
-            // First their handles: SQL that runs gives its thread back only when it is interrupted.
+            // The handles first: SQL that runs gives its thread back only when it is interrupted.
             for slot in table.slots.values() {
                 slot.revoke(Reason::Shutdown);
             }
             table.slots.clear();
-            // Those that have ended meanwhile are not given up.
+            // Slots that have ended in the meantime are not given up.
             while table.tasks.try_join_next().is_some() {}
             table.tasks.abort_all();
             table.tasks.len()
@@ -162,14 +163,14 @@ impl Slots {
         self.table.lock().slots.clear();
     }
 
-    /// Resolves when no slot is left. The tasks stay in the table: who gives up here must not abort
-    /// them.
+    /// Resolves when no slot is left. The tasks stay in the table: a caller that gives up waiting
+    /// must not abort them.
     pub(super) async fn joined(&self) {
         let next = || poll_fn(|context| self.table.lock().tasks.poll_join_next(context));
         while next().await.is_some() {}
     }
 
-    /// Why requests are not taken any more; `None`: they are.
+    /// Why requests are no longer taken; `None`: they are taken.
     #[must_use]
     pub fn refusal(&self) -> Option<HostError> {
         self.table.lock().intake.refusal()
@@ -185,12 +186,13 @@ impl Slots {
     pub fn awake_actors(&self, wanted: impl Fn(&ActorId) -> bool) -> Vec<ActorId> {
         let table = self.table.lock();
         let mut actors: Vec<ActorId> = table.slots.keys().filter(|a| wanted(a)).cloned().collect();
-        // In an order that the next run has as well.
+        // In an order that is the same in every run.
         actors.sort_unstable();
         actors
     }
 
-    /// Asks the least recently used idle actor to sleep, to make room for another. Whether it did.
+    /// Asks the least recently used idle actor to sleep, to make room for another. Returns whether
+    /// it did.
     async fn evict_oldest(&self) -> bool {
         self.evict(|slot| slot.idle_since().map(Reverse)).await
     }
@@ -206,7 +208,7 @@ impl Slots {
             let table = self.table.lock();
             let idle = table.slots.values().filter_map(|slot| Some((rank(slot)?, slot)));
             let chosen = idle.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, slot)| Arc::clone(slot));
-            // Under the lock, so that the next who asks finds another one.
+            // Under the lock, so that the next caller finds another one.
             chosen.inspect(|slot| slot.choose())
         };
         let Some(slot) = chosen else { return false };
@@ -215,7 +217,7 @@ impl Slots {
         asked.is_ok() && matches!(ended.await, Ok(Some(_)))
     }
 
-    /// Called by a slot that has no generation and would leave: removed only if nothing waits.
+    /// Removes a slot that has no generation, unless a request waits. Called by the slot itself.
     pub(super) fn leave(
         &self,
         actor: &ActorId,

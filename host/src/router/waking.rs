@@ -1,4 +1,4 @@
-//! How a slot comes to a generation: it wins one, waiting as long as the actor's crashes demand,
+//! How a slot gets a generation: the slot wins one, waiting as long as the actor's crashes demand,
 //! and starts it; or it opens the database alone, for an operator.
 
 use std::sync::Arc;
@@ -34,8 +34,8 @@ impl Slot {
         }
     }
 
-    /// Makes sure that a generation of the deployed component is awake. Returns whether it began
-    /// one.
+    /// Makes sure that a generation of the deployed component is awake. Returns whether one was
+    /// begun.
     pub(super) async fn awaken(&mut self, wanted: &Arc<Program>) -> Result<bool, HostError> {
         let shared = Arc::clone(self.slots.shared());
         if let Some(live) = &self.live {
@@ -52,7 +52,7 @@ impl Slot {
         self.begin(origin, awake).await.map(|()| true)
     }
 
-    /// Wins the next generation of the deployed component, when its crashes let it start.
+    /// Wins the next generation of the deployed component, once the actor's crashes let it start.
     async fn win(&mut self) -> Result<(Origin, Place), HostError> {
         let shared = Arc::clone(self.slots.shared());
         loop {
@@ -64,19 +64,19 @@ impl Slot {
                 Beginning::Won(origin) => return Ok((*origin, awake)),
                 Beginning::NotBefore(at) => at,
             };
-            // Its place is for others meanwhile.
+            // The place is free for others in the meantime.
             drop(awake);
             self.pause(at).await?;
         }
     }
 
-    /// Starts what was won.
+    /// Starts the generation that was won.
     async fn begin(&mut self, origin: Origin, awake: Place) -> Result<(), HostError> {
         let (fence, session) = (origin.session.fence(), origin.session.clone());
         let is_created = origin.start_reason == StartReason::Created;
         self.handle.starts(session.clone());
         if let Some(HostError::Store(StoreError::Failed(failure))) = self.slots.refusal() {
-            // It was won while the host was ending, which has not seen it.
+            // The generation was won while the host was ending, which has not seen it.
             session.fail(failure);
         }
         match start(origin).await {
@@ -91,7 +91,7 @@ impl Slot {
         }
     }
 
-    /// What was won did not come to run: its exit, and why, for the caller.
+    /// Handles a generation that was won and failed to start. Returns why, for the caller.
     async fn not_started(
         &mut self,
         failed: NotStarted,
@@ -103,7 +103,7 @@ impl Slot {
         self.note_damage(session.cause().as_ref());
         self.handle.hide();
         let reason = session.cause().map_or(Reason::Storage, |cause| cause.reason());
-        // Of a store that has failed nothing more is asked.
+        // A store that has failed is not asked again.
         let is_clear = matches!(error, HostError::StartFailed { .. } | HostError::StoreFull { .. });
         let is_gone =
             is_created && is_clear && ownership::take_back(&shared, &self.actor, fence).await;
@@ -124,8 +124,8 @@ impl Slot {
         error
     }
 
-    /// Waits until a crashed actor may start again. What is asked of the slot meanwhile is done,
-    /// and may end the wait: a reset, or the host's shutdown.
+    /// Waits until a crashed actor may start again. Orders to the slot are carried out during the
+    /// wait, and may end it: a reset, or the host's shutdown.
     async fn pause(&mut self, until: Instant) -> Result<(), HostError> {
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => Ok(()),
@@ -136,8 +136,8 @@ impl Slot {
         }
     }
 
-    /// The call's method and arguments for the component that runs now. It may be newer than the
-    /// one they were checked against.
+    /// The call's method and arguments for the component that runs now. That component may be newer
+    /// than the one they were checked against.
     pub(super) fn checked(
         &self,
         method: Arc<Method>,

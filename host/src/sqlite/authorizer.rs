@@ -1,14 +1,15 @@
-//! What SQL may do at all: lists of what is allowed, so that what a new SQLite adds is refused.
+//! What SQL may do: lists of what is allowed, so that what a new SQLite version adds is refused.
 //!
-//! SQLite asks while it compiles a statement, and again when a schema change makes it compile one
-//! in the middle of a step. Three things are known only here and noted for the caller: which rule
-//! refused, whether the statement controls transactions, and whether it alters a table.
+//! SQLite asks the authorizer while it compiles a statement, and again when a schema change makes
+//! it compile one in the middle of a step. Three facts are known only here and noted for the
+//! caller: the rule that refused, whether the statement controls transactions, and whether it
+//! alters a table.
 //!
 //! - ATTACH is refused, except the `ATTACH ''` that VACUUM runs while it steps.
 //! - Tables, indexes, triggers and views whose names begin with `_stockade` belong to the host.
-//! - Operators read everything but those, and write only when they say so.
-//! - Settings of the connection, and what a component began with in the temporary database, are
-//!   looked up in the [`Ledger`].
+//! - Operators read everything except those, and write only if they ask to.
+//! - Settings of the connection, and the objects that a component began with in the temporary
+//!   database, are looked up in the [`Ledger`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +22,10 @@ use super::ledger::{Ledger, Setting};
 use super::meter::Meter;
 use super::owner::Owner;
 
-/// Tables of the host begin with this, in any case of letters.
+/// Tables of the host begin with this prefix, in any case of letters.
 pub(super) const RESERVED: &str = "_stockade";
 
-/// Pragmas that only tell something; a value names what to tell about. Sorted.
+/// Pragmas that only report; a value names the object to report about. Sorted.
 const TELLING: [&str; 20] = [
     "collation_list",
     "compile_options",
@@ -66,8 +67,8 @@ const ASKED: [&str; 14] = [
     "trusted_schema",
 ];
 
-/// Pragmas of the guest's own concern that set something in the connection: what a call or an
-/// operator sets is taken back (`state.rs`). Each has one integer. Sorted.
+/// Pragmas of the guest's own concern that set something in the connection: a value that a call or
+/// an operator sets is restored (`state.rs`). Each has one integer. Sorted.
 const SET: [&str; 8] = [
     "analysis_limit",
     AUTO_VACUUM,
@@ -79,8 +80,8 @@ const SET: [&str; 8] = [
     "reverse_unordered_selects",
 ];
 
-/// Of those the one whose value is the database's: the connection keeps what the next VACUUM is to
-/// make of it, and does not tell.
+/// The one of those whose value is the database's: the connection keeps what the next VACUUM is to
+/// make of the database, and does not report that.
 pub(super) const AUTO_VACUUM: &str = "auto_vacuum";
 
 /// Pragmas that write into the database, as a row. Sorted.
@@ -280,17 +281,17 @@ pub(super) enum Asker {
 /// What was learned while a statement was compiled.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
-    /// What was refused first.
+    /// The first refusal.
     pub(super) denial: Option<String>,
-    /// It begins, ends or nests transactions.
+    /// The statement begins, ends or nests transactions.
     pub(super) controls_transactions: bool,
-    /// It alters a table: the new name is not shown to us.
+    /// The statement alters a table: the authorizer is not shown the new name.
     pub(super) alters: bool,
-    /// It sets a pragma whose value must be known before.
+    /// The statement sets a pragma whose value must be known before.
     pub(super) unknown: Option<&'static str>,
 }
 
-/// Judges SQL, and remembers what it saw. Cloning shares it.
+/// Judges SQL, and remembers what it saw. Cloning shares the memory.
 #[derive(Clone)]
 pub(super) struct Judge(Arc<Inner>);
 
@@ -307,9 +308,9 @@ struct Inner {
 struct State {
     asker: Asker,
     notes: Notes,
-    /// The statement that steps is a VACUUM: what it compiles is the schema as it is.
+    /// The statement that steps is a VACUUM: it compiles the schema as it is.
     vacuums: bool,
-    /// Questions so far.
+    /// Number of questions so far.
     asked: u32,
 }
 
@@ -319,13 +320,13 @@ impl Judge {
         Self(Arc::new(Inner { state, ledger, meter, owner, stepping }))
     }
 
-    /// Registers it with a connection.
+    /// Registers the authorizer with a connection.
     pub(super) fn install(&self, connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         let judge = self.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| judge.judge(&context)))
     }
 
-    /// To be called before a statement is compiled.
+    /// Must be called before a statement is compiled.
     pub(super) fn prepare(&self, asker: Asker) {
         *self.0.state.lock() = State { asker, ..State::default() };
     }
@@ -335,7 +336,7 @@ impl Judge {
         std::mem::take(&mut self.0.state.lock().notes)
     }
 
-    /// What is noted of the connection's settings.
+    /// The notes on the connection's settings.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.ledger.lock()
     }
@@ -353,14 +354,14 @@ impl Judge {
     }
 
     /// Views that use each other make a short text long to compile, where SQLite asks the progress
-    /// handler seldom; it asks us for every column and every SELECT, while it resolves names.
-    /// Refusing without a note reads as interrupted.
+    /// handler seldom; it asks the authorizer for every column and every SELECT, while it resolves
+    /// names. A refusal without a note reads as interrupted.
     ///
-    /// What comes after that asks nobody: putting the expressions of subqueries into each other, and
-    /// making code. Names that are used twice, each in the next, double there (30 of them took 25 s
-    /// and gigabytes); the memory that this needs ends it instead, at 128 MiB, after about a second.
-    /// Seen within memory, without a question: 0.1 s after 4,000 SELECTs, 0.4 s for 100 nested views
-    /// of 200 columns.
+    /// Later stages ask nothing: putting the expressions of subqueries into each other, and making
+    /// code. Names that are used twice, each in the next, double there (30 of them took 25 s and
+    /// gigabytes); the memory bound ends that instead, at 128 MiB, after about a second.
+    /// Seen within memory, without a question: 0.1 s after 4,000 SELECTs, 0.4 s for 100 nested
+    /// views of 200 columns.
     fn may_go_on(&self) -> bool {
         self.0.meter.take_turn(|| self.0.owner.is_alive());
         !self.0.meter.past_deadline() && self.0.meter.check().is_ok() && self.0.owner.is_alive()
@@ -451,12 +452,12 @@ impl State {
             // The file's name is an expression that is not a text.
             AuthAction::Unknown { code: SQLITE_ATTACH, .. } => Err("ATTACH".to_owned()),
             AuthAction::Unknown { code, .. } => Err(format!("action {code} of SQLite")),
-            // `AuthAction` may grow: what is not known is not allowed.
+            // `AuthAction` may grow: an unknown action is not allowed.
             _ => Err("an action that is not known here".to_owned()),
         }
     }
 
-    /// `temp`: it is asked of the temporary database, of which nothing can be set.
+    /// `temp`: the pragma names the temporary database, of which nothing can be set.
     fn pragma(&self, name: &str, has_value: bool, temp: bool) -> Result<(), String> {
         let lower = name.to_ascii_lowercase();
         let is_in = |list: &[&str]| list.binary_search(&lower.as_str()).is_ok();
@@ -468,7 +469,7 @@ impl State {
         if allowed { Ok(()) } else { Err(format!("pragma {}", shown(name))) }
     }
 
-    /// A setting that is allowed is noted, with the value that it has.
+    /// Notes a setting that is allowed, with its present value.
     fn setting(&mut self, context: &AuthContext<'_>, ledger: &Mutex<Ledger>) -> Result<(), String> {
         let AuthAction::Pragma { pragma_name: name, pragma_value: Some(_) } = context.action else {
             return Ok(());
@@ -485,7 +486,8 @@ impl State {
         }
     }
 
-    /// What a component began with in the temporary database stays as long as the generation.
+    /// The objects that a component began with in the temporary database stay as long as the
+    /// generation.
     fn temp(&self, context: &AuthContext<'_>, ledger: &Mutex<Ledger>) -> Result<(), String> {
         match context.action {
             AuthAction::CreateTempTable { table_name } => ledger.lock().make(table_name),
@@ -518,7 +520,7 @@ fn is_transaction_control(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Transaction { .. } | AuthAction::Savepoint { .. })
 }
 
-/// Whether a guest may do this while no statement steps; `Err` names it.
+/// Whether a guest may do this while no statement steps; `Err` names the action.
 pub(super) fn guest_may(context: &AuthContext<'_>) -> Result<(), String> {
     State::default().rule(context, false)
 }
@@ -530,8 +532,8 @@ pub(super) fn is_reserved(name: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED.as_bytes()))
 }
 
-/// Whether a text mentions a name of the host: enough to refuse an ALTER TABLE, whose new name the
-/// authorizer is not shown.
+/// Whether a text mentions a name of the host: enough to refuse an ALTER TABLE, whose new name is
+/// not shown to the authorizer.
 pub(super) fn mentions_reserved(text: &str) -> bool {
     text.as_bytes()
         .windows(RESERVED.len())

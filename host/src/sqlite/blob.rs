@@ -1,7 +1,7 @@
 //! Incremental access to one value of a row.
 //!
-//! SQLite's own handle stays open only for the time of one read or write: an open one would hold
-//! the write it made back from the commit, so that "accepted when the call returns" were false.
+//! SQLite's own handle stays open only for one read or write: an open handle would hold its write
+//! back from the commit, so that "accepted when the call returns" were false.
 
 use std::ffi::CString;
 
@@ -14,7 +14,7 @@ use super::value::Value;
 /// Most bytes of one read: 1 MiB.
 pub const BLOB_READ_BYTES_MAX: u64 = 1 << 20;
 
-/// Names one value of a row, with the size that it had when it was opened.
+/// Names one value of a row, with its size when it was opened.
 #[derive(Clone, Debug)]
 pub struct Blob {
     table: CString,
@@ -28,8 +28,8 @@ impl Connection {
     /// Opens a value. `table` and `column` are guest-controlled.
     ///
     /// # Errors
-    /// `Statement` if there is no such table, column or row, or the value is neither blob nor
-    /// text; `Denied` to write into what is not an ordinary table of the actor.
+    /// `Statement` if there is no such table, column or row, or the value is neither blob nor text;
+    /// `Denied` to write into a table that is not an ordinary table of the actor.
     pub fn open_blob(
         &mut self,
         table: &str,
@@ -53,7 +53,7 @@ impl Connection {
         })
     }
 
-    /// Its size in bytes, which is fixed.
+    /// The value's size in bytes, which is fixed.
     ///
     /// # Errors
     /// `NotOpen` if the row is gone or the value has changed its size or type.
@@ -106,7 +106,7 @@ impl Connection {
 }
 
 impl Core {
-    /// Works on the value as it was opened; `NotOpen` if it is not that any more.
+    /// Works on the value as it was opened; `NotOpen` if the value has changed.
     fn with_open<T>(
         &mut self,
         blob: &Blob,
@@ -119,7 +119,7 @@ impl Core {
         });
         match result {
             Ok(Some(value)) => Ok(value),
-            // SQLite's words for a row that is gone or a value that is no blob any more.
+            // SQLite's codes for a row that is gone or a value that is no longer a blob.
             Ok(None) | Err(SqlError::Statement(_)) => Err(SqlError::NotOpen),
             Err(error) => Err(error),
         }
@@ -148,8 +148,8 @@ impl Core {
         closed.map(|()| value)
     }
 
-    /// Whether blobs of it may be written: not the schema, not a shadow table, not the host's.
-    /// The authorizer is not asked when a blob is opened.
+    /// Whether blobs of the table may be written: not the schema, not a shadow table, not the
+    /// host's. The authorizer is not asked when a blob is opened.
     fn is_ordinary_table(&mut self, table: &str) -> Result<bool, SqlError> {
         let sqlites = |start: &[u8]| start.eq_ignore_ascii_case(b"sqlite_");
         if is_reserved(table) || table.as_bytes().get(..7).is_some_and(sqlites) {
@@ -157,7 +157,7 @@ impl Core {
         }
         let sql = "SELECT type = 'table' FROM pragma_table_list(?1) WHERE schema = 'main'";
         let rows = self.query(sql, &[Value::Text(table.to_owned())])?.rows;
-        // A table that does not exist is SQLite's to report.
+        // SQLite itself reports a table that does not exist.
         Ok(rows.first().is_none_or(|row| row.first() == Some(&Value::Integer(1))))
     }
 }

@@ -1,4 +1,4 @@
-//! The one connection of a generation, as its handles use it.
+//! The one connection of a generation, used by its handles.
 //!
 //! Invariants:
 //! - N1: every call enters the grip and asks the session first, and asks both again before it
@@ -7,8 +7,8 @@
 //! - N3: dropping handles always works, also after a revocation, and runs nothing but rollbacks.
 //! - N4: when a call of the guest has ended, no statement steps, no transaction is open, and the
 //!   connection is as it was when the call began (`state.rs`).
-//! - N5: between two calls on a handle no write that commits by itself is in progress, so nothing
-//!   that was accepted waits for a commit, and none fails unheard.
+//! - N5: between two calls on a handle no write that commits by itself is in progress, so no
+//!   accepted write waits for a commit, and no commit fails unreported.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -35,7 +35,7 @@ use super::value::Value;
 use crate::grip::Grip;
 use crate::limits::Limits;
 
-/// The one connection of a generation. It is used by one thread at a time.
+/// The one connection of a generation. Used by one thread at a time.
 pub struct Connection {
     core: Whole<Core>,
     owner: Owner,
@@ -44,15 +44,15 @@ pub struct Connection {
     id: ConnectionId,
 }
 
-/// Everything that shares the database, together (F3).
+/// All parts that share the database, together (F3).
 pub(super) struct Core {
     pub(super) slots: Slots,
     pub(super) cache: Cache,
     pub(super) stack: Stack,
-    /// What the component began with in the temporary database, if anything.
+    /// The objects that the component began with in the temporary database, if any.
     pub(super) made: Option<Made>,
     pub(super) runner: Runner,
-    /// Counts runs of statements, so that a cursor knows its own.
+    /// Counts runs of statements, so that a cursor knows its own run.
     pub(super) runs: u64,
     /// Bytes of values that are bound one by one.
     pub(super) bound_bytes: u64,
@@ -65,7 +65,7 @@ pub struct Interrupter {
     meter: Meter,
 }
 
-/// What a call left behind.
+/// What a call left open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
     /// A transaction was open and has been rolled back.
@@ -75,7 +75,7 @@ pub struct Leftovers {
 }
 
 impl Interrupter {
-    /// Ends the statement that runs now and everything else that the call in progress tries.
+    /// Ends the statement that runs now, and every later one of the call in progress.
     pub fn interrupt(&self) {
         self.meter.stop();
         // Fails only if nothing is open: then nothing runs.
@@ -110,8 +110,8 @@ impl Connection {
                 meter.look() && owner.is_alive()
             }
         };
-        // The schema is charged as it will be when SQLite reads it again. No call is under way yet
-        // that could be asked for.
+        // The schema is charged as if SQLite read it again. No call is in progress yet that could
+        // be charged.
         let is_open = Arc::new(AtomicBool::new(false));
         let asks = (Arc::clone(&is_open), look());
         let ask = Box::new(move || !asks.0.load(Ordering::Relaxed) || asks.1());
@@ -127,8 +127,8 @@ impl Connection {
             heap.within(|| id.within(|| hardening::value_bytes_max(connection, limits)));
         hardening::harden(connection, value_bytes_max.map_err(other)?).map_err(other)?;
         judge.install(connection).map_err(other)?;
-        // Without the owner: the session keeps this, and must not keep itself. It looks by itself
-        // whether it is dead.
+        // Without the owner: the session keeps this closure, and must not keep itself. The session
+        // checks by itself whether it is dead.
         let (waits_on, grip) = (meter.clone(), owner.grip().clone());
         session.wait_while(move || !waits_on.past_deadline() && grip.reason().is_none());
         let interrupts = look();
@@ -177,7 +177,8 @@ impl Connection {
         self.owner.session()
     }
 
-    /// Closes it: rolls back what is open and frees SQLite's memory. Dropping does the same.
+    /// Closes the connection: rolls back open transactions and frees SQLite's memory. Dropping does
+    /// the same.
     pub fn close(self) {}
 
     /// The component has begun: what it has set and made in the connection so far stays as long as
@@ -191,12 +192,12 @@ impl Connection {
         served
     }
 
-    /// A call of the guest, or an operator's text, has ended: ends queries in progress, rolls an
-    /// open transaction back and takes back what was set and made in the connection, so that what
-    /// is said next rests on commits alone. Works after a revocation too.
+    /// Ends a call of the guest, or an operator's text: ends queries in progress, rolls an open
+    /// transaction back and undoes what was set and made in the connection, so that the answer
+    /// rests on commits alone. Works after a revocation too.
     ///
     /// # Errors
-    /// `Revoked` if something cannot be taken back: the generation has ended then.
+    /// `Revoked` if something cannot be undone: the generation has ended then.
     pub fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
         let heap = self.heap.clone();
         let left = heap.within(|| self.with_core(Core::end_of_call));
@@ -277,7 +278,8 @@ impl Connection {
     /// Keeps the changes of a transaction.
     ///
     /// # Errors
-    /// As the WIT says. It is still open after a deferred foreign key failed, and after `Busy`.
+    /// As the WIT says. The transaction is still open after a deferred foreign key failed, and
+    /// after `Busy`.
     pub fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
         self.guarded(|core| core.commit(id))
     }
@@ -290,15 +292,16 @@ impl Connection {
         self.guarded(|core| core.rollback(id))
     }
 
-    /// The handle was dropped: rolls back if it is still open.
+    /// Rolls the transaction of a dropped handle back, if it is still open.
     pub fn drop_transaction(&mut self, id: TransactionId) {
-        // Ended already, or SQLite fails below a session that is dead: nothing is kept either way.
+        // The transaction has ended already, or SQLite fails below a dead session: nothing is kept
+        // either way.
         let _ = self.with_core(|core| core.rollback(id));
     }
 
     // --- durability ------------------------------------------------------------------------------
 
-    /// Everything accepted so far, to be waited for on the session.
+    /// The newest accepted write, to wait for on the session.
     ///
     /// # Errors
     /// `Revoked`.
@@ -340,7 +343,7 @@ impl Connection {
         answer
     }
 
-    /// Works on the parts, for what must work without a grip: drops, and the end of a call.
+    /// Works on the parts without a grip: for drops, and the end of a call.
     pub(super) fn with_core<T: Send>(&mut self, work: impl FnOnce(&mut Core) -> T + Send) -> T {
         let id = self.id;
         self.core.with(|core| id.within(|| work(core)))
@@ -357,7 +360,7 @@ pub struct RowSet {
 }
 
 impl Core {
-    /// Ends what the call has left open, and takes back what it has set and made.
+    /// Ends what the call has left open, and undoes what it has set and made.
     fn end_of_call(&mut self) -> Result<Leftovers, SqlError> {
         let mut left = Leftovers::default();
         let ended = self.end_runs(&mut left.queries);
@@ -373,7 +376,7 @@ impl Core {
         ended.and(taken_back).map(|()| left)
     }
 
-    /// Compiles a statement of the guest, or takes one that is kept.
+    /// Compiles a statement of the guest, or takes a kept one.
     #[inline]
     pub(super) fn compile(&mut self, sql: &str) -> Result<Compiled, SqlError> {
         if let Some(compiled) = self.cache.take(sql) {
@@ -458,7 +461,7 @@ impl Core {
         match result.and_then(|()| self.commit(transaction)) {
             Ok(()) => Ok(all),
             Err(error) => {
-                // `NotOpen` if SQLite has rolled it back already.
+                // `NotOpen` if SQLite has already rolled back.
                 let _ = self.rollback(transaction);
                 if is_inside && self.runner.database.is_autocommit() {
                     tracing::debug!(%error, "a batch took the transaction around it with it");
@@ -525,8 +528,8 @@ impl Core {
         Ok(())
     }
 
-    /// Ending a level has failed. If SQLite has rolled back for that, whoever asked hears it: the
-    /// level has ended; those around it are lost.
+    /// Ending a level has failed. If SQLite has rolled back because of that, the caller gets the
+    /// error: the level has ended; the levels around it are lost.
     fn ended_by_failure(&mut self, ending: &Ending) {
         if self.runner.database.is_autocommit() {
             self.stack.ended(ending);
@@ -551,8 +554,8 @@ impl Core {
         result
     }
 
-    /// Runs a statement of the host that controls transactions. It needs no allowance: a call that
-    /// has used up its budget can still roll back.
+    /// Runs a statement of the host that controls transactions. Such a statement needs no
+    /// allowance: a call that has used up its budget can still roll back.
     pub(super) fn control(&mut self, sql: &str) -> Result<(), SqlError> {
         let mut compiled = match self.cache.take(sql) {
             Some(compiled) => compiled,
@@ -597,7 +600,7 @@ impl Core {
     }
 }
 
-/// Moves the offset of a statement's failure to where it is in the whole text.
+/// Moves the offset of a statement's failure to its place in the whole text.
 pub(super) fn shifted(error: SqlError, by: usize) -> SqlError {
     match error {
         SqlError::Statement(mut failure) => {

@@ -1,8 +1,8 @@
-//! Why a call on the database failed: the cases of the WIT error one to one, and the one place
-//! where SQLite's codes become them.
+//! Why a call on the database failed: the cases of the WIT error one to one, and the one
+//! translation of SQLite's codes into them.
 //!
-//! The code decides what happened; SQLite's text only fills in names, and only where it cannot be
-//! read in two ways. A typed fault of the file layer replaces SQLite's code: see
+//! The code decides what happened; SQLite's text only fills in names, and only where the text is
+//! unambiguous. A typed fault of the file layer replaces SQLite's code: see
 //! [`super::owner::Owner`].
 
 use std::fmt;
@@ -21,7 +21,7 @@ pub enum SqlError {
     /// A write broke a rule of the schema. The same call will fail again.
     #[error("{}", .0.message)]
     Constraint(ConstraintFailure),
-    /// Another statement of this actor is in the way. Finish it and try again.
+    /// Another statement of this actor is in the way. Finish that one and try again.
     #[error("busy: another statement of this actor is in the way")]
     Busy,
     /// The host forbids this statement, pragma or function. The text names it.
@@ -39,7 +39,8 @@ pub enum SqlError {
          have (stored_bytes_max)"
     )]
     Full,
-    /// The transaction changed more than one commit may carry, in bytes. Nothing of it was kept.
+    /// The transaction changed more than one commit may carry, in bytes. Nothing of the transaction
+    /// was kept.
     #[error(
         "the transaction changes more than {0} bytes (commit_bytes_max); change less in each, or \
          deploy the kind with a higher limit; a database too large for VACUUM is exported, \
@@ -55,8 +56,8 @@ pub enum SqlError {
     /// SQLite rejected the statement. The same call will fail again.
     #[error("{}", .0.message)]
     Statement(StatementFailure),
-    /// The store did not answer in time, or the memory of all guests together is used up, or too many
-    /// long statements run. The same may succeed a little later.
+    /// The store did not answer in time, or the memory of all guests together is used up, or too
+    /// many long statements run. The same call may succeed a little later.
     #[error(
         "the store did not answer in time, or the host has no memory or threads left for its guests"
     )]
@@ -77,16 +78,16 @@ pub enum SqlError {
     Other(String),
 }
 
-/// Which rule of the schema a write broke, and where.
+/// The rule of the schema that a write broke, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConstraintFailure {
-    /// Which rule.
+    /// The rule.
     pub kind: ConstraintKind,
     /// The table, if SQLite names it.
     pub table: Option<String>,
     /// The columns, if SQLite names them.
     pub columns: Vec<String>,
-    /// SQLite's own words.
+    /// SQLite's own text.
     pub message: String,
 }
 
@@ -118,13 +119,13 @@ pub enum ConstraintKind {
 pub struct StatementFailure {
     /// SQLite's extended result code.
     pub code: i32,
-    /// SQLite's own words.
+    /// SQLite's own text.
     pub message: String,
     /// Byte offset in the statement's text, if known.
     pub offset: Option<u32>,
 }
 
-/// A limit of the host. The words are those of the WIT.
+/// A limit of the host. The names are those of the WIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqlLimit {
     /// Steps of SQLite's virtual machine in one call.
@@ -151,14 +152,14 @@ pub enum SqlLimit {
     Pages,
     /// Columns of a table, an index or a result, terms of ORDER BY or GROUP BY.
     Columns,
-    /// How deep expressions, subqueries, views and triggers are inside each other, all told.
+    /// Nesting depth of expressions, subqueries, views and triggers, counted together.
     Depth,
     /// Bytes of a pattern of LIKE or GLOB.
     PatternBytes,
 }
 
 impl SqlLimit {
-    /// The word for it.
+    /// The word for the limit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -179,7 +180,7 @@ impl SqlLimit {
         }
     }
 
-    /// Its number and unit, where every kind has the same.
+    /// The limit's number and unit, where every kind has the same.
     #[must_use]
     pub fn fixed(self) -> Option<(u64, &'static str)> {
         let count = |count: i32| u64::from(count.unsigned_abs());
@@ -218,7 +219,7 @@ impl From<Revoked> for SqlError {
 }
 
 impl SqlError {
-    /// A statement that is wrong in a way that SQLite does not see.
+    /// An error in a statement that SQLite does not see.
     pub(super) fn wrong_statement(message: &str, offset: Option<usize>) -> Self {
         Self::Statement(StatementFailure {
             code: sys::SQLITE_ERROR,
@@ -227,8 +228,8 @@ impl SqlError {
         })
     }
 
-    /// What SQLite's extended code means, when no typed fault explains it better. `denial` is what
-    /// the authorizer refused last, if it did.
+    /// Translates SQLite's extended code, when no typed fault explains the failure better.
+    /// `denial`: the authorizer's last refusal, if any.
     pub(super) fn of_code(
         code: i32,
         message: String,
@@ -284,7 +285,7 @@ fn constraint(code: i32, message: String) -> ConstraintFailure {
 }
 
 /// `t.a, t.b` as table and columns; `None` where a name has a dot or a comma of its own, since the
-/// text does not tell them apart, and for `index 'name'`.
+/// text is ambiguous then, and for `index 'name'`.
 fn table_and_columns(names: &str) -> Option<(String, Vec<String>)> {
     let mut table = None;
     let mut columns = Vec::new();

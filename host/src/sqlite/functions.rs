@@ -1,8 +1,8 @@
-//! SQL functions of our own, under SQLite's names and with SQLite's answers.
+//! SQL functions of the host, under SQLite's names and with SQLite's answers.
 //!
-//! `instr`, `replace`, `unhex`, the trims, LIKE and GLOB replace SQLite's, whose loops take quadratic
-//! time in C code that no progress handler can interrupt. The math functions are SQLite's optional ones, which a
-//! plain build leaves out.
+//! `instr`, `replace`, `unhex`, the trims, LIKE and GLOB replace SQLite's, whose loops take
+//! quadratic time in C code that no progress handler can interrupt. The math functions are SQLite's
+//! optional ones, which a plain build leaves out.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -13,13 +13,13 @@ use rusqlite::Connection;
 use super::pattern::{Text, glob, like};
 use stockade_sqlite::{Answer, Arguments, Code, Function, Kind};
 
-/// Registers all of them.
+/// Registers all functions.
 pub(crate) fn register(connection: &Connection) -> Result<(), Code> {
     FUNCTIONS.iter().try_for_each(|function| function.register(connection))?;
     COUNTERS.iter().try_for_each(|function| function.register_volatile(connection))
 }
 
-/// SQLite's count for the life of a connection, which outlives a call.
+/// Functions that count over the life of a connection, which outlives a call.
 static COUNTERS: [Function; 2] = [
     Function { name: c"changes", arity: 0, call: |a| Answer::Integer(a.changes().0) },
     Function { name: c"total_changes", arity: 0, call: |a| Answer::Integer(a.changes().1) },
@@ -114,7 +114,8 @@ fn replace<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     let (Some(text), Some(pattern)) = (arguments.text(0), arguments.text(1)) else {
         return Answer::Null;
     };
-    // SQLite takes a pattern that begins with U+0000 for an empty one, before it looks at the third.
+    // SQLite takes a pattern that begins with U+0000 for an empty one, before it reads the third
+    // argument.
     if pattern.first().is_none_or(|first| *first == 0) {
         return Answer::Text(Cow::Borrowed(text));
     }
@@ -232,8 +233,8 @@ impl<'a> Characters<'a> {
     }
 }
 
-/// The bytes that hexadecimal digits spell, in pairs; between pairs stand any characters of the second
-/// argument. NULL if there is anything else.
+/// The bytes that hexadecimal digits spell, in pairs; between pairs stand any characters of the
+/// second argument. NULL if there is anything else.
 fn unhex<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     let Some(text) = arguments.text(0) else { return Answer::Null };
     let mut passed = Passed::default();
@@ -244,7 +245,7 @@ fn unhex<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut out = Vec::with_capacity(text.len() / 2);
     let mut text = Text(text);
-    // U+0000 ends it, as the end does.
+    // U+0000 ends the text, as its end does.
     while text.peek() != 0 {
         let Some(high) = digit(text.peek()) else {
             if passed.has(text.next()) {
@@ -260,13 +261,13 @@ fn unhex<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     Answer::Blob(out)
 }
 
-/// A set of characters, as SQLite reads them. Making it and asking it take the same time whatever is
-/// in it.
+/// A set of characters, as SQLite reads them. Building the set and looking a character up take the
+/// same time for all contents.
 #[derive(Default)]
 struct Passed {
-    /// A bit for each of the characters that there are.
+    /// A bit for each character of Unicode.
     bits: Vec<u64>,
-    /// What broken text decodes to beyond them.
+    /// Numbers beyond Unicode that broken text decodes to.
     others: HashSet<u32>,
 }
 

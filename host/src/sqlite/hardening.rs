@@ -1,11 +1,11 @@
-//! What every connection is bound by before the first statement of a guest.
+//! The bounds of every connection before the first statement of a guest.
 //!
-//! Each number bounds something that SQLite does in C without asking anybody: the reason stands
-//! beside it, and all of them beside SQLite's own in `docs/reference/sqlite-limits.md`, which a test holds
-//! true. Those that a kind of actor may choose come from [`crate::limits::Limits`].
+//! Each number bounds work that SQLite does in C without asking the host: the reason stands beside
+//! it, and all of them stand beside SQLite's own in `docs/reference/sqlite-limits.md`, which a test
+//! keeps true. The numbers that a kind may choose come from [`crate::limits::Limits`].
 //!
 //! Invariant: SQLite reads a schema again whenever it likes (VACUUM, a rollback, ALTER), under the
-//! limits of the connection. So no limit here may be lower than what a schema can hold that was
+//! limits of the connection. So no limit here may be lower than the contents of a schema that was
 //! made or imported before:
 //! - the length of a statement is checked where a guest's text comes in ([`super::run`]), not here;
 //! - what one text may contain is bounded as in SQLite itself, but for columns;
@@ -19,9 +19,9 @@ use rusqlite::limits::Limit;
 use crate::limits::{Limits, VALUE_BYTES_MAX};
 
 /// Columns of a table, an index, a result, and terms of ORDER BY and GROUP BY. Half of SQLite's: a
-/// NATURAL JOIN of 64 tables compares all names with each other and asks nobody meanwhile, 1.2 s
-/// for 1,000 columns each and 5.5 s for 2,000; JOIN .. USING of them all takes 3 MiB of stack, and
-/// 5.9 MiB.
+/// NATURAL JOIN of 64 tables compares all names with each other without asking the host, 1.2 s for
+/// 1,000 columns each and 5.5 s for 2,000; JOIN .. USING of them all takes 3 MiB of stack, and 5.9
+/// MiB.
 pub(super) const COLUMNS_MAX: i32 = 1_000;
 /// Threads that help a statement. None: an actor has one.
 const HELPERS_MAX: i32 = 0;
@@ -34,15 +34,15 @@ pub(super) const PARAMETERS_MAX: i32 = 32_766;
 pub(super) const PATTERN_BYTES_MAX: i32 = 50_000;
 /// Memory that SQLite may allocate for one database: cache, schema, compiled statements, values.
 /// 128 MiB, as much as a guest has of its own; the largest row that is useful needs a few values of
-/// 16 MiB. It also bounds what compiling may take where SQLite asks nobody: about a second.
+/// 16 MiB. The bound also limits compiling where SQLite asks nothing: to about a second.
 pub(crate) const HEAP_BYTES_MAX: usize = 128 << 20;
 /// Bytes of a row of the schema beside its texts, and what ALTER may add to one.
 const SCHEMA_ROW_SLACK: u64 = 1 << 10;
 
-/// Bytes of one value: what the kind allows, and at least the longest row of the schema. To be
-/// asked before [`harden`].
+/// Bytes of one value: what the kind allows, and at least the longest row of the schema. Must be
+/// called before [`harden`].
 pub(super) fn value_bytes_max(connection: &Connection, limits: &Limits) -> rusqlite::Result<u64> {
-    // No row is longer than what every kind may have at most: nothing to look for.
+    // No row is longer than the greatest limit of any kind: no search is needed.
     if limits.value_bytes_max >= VALUE_BYTES_MAX {
         return Ok(VALUE_BYTES_MAX);
     }
@@ -75,8 +75,9 @@ pub(super) fn harden(connection: &Connection, value_bytes_max: u64) -> rusqlite:
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
-        // One text is one plan: with STAT4 SQLite would look at bound values and compile a statement
-        // again, in the middle of a step, when they change. `LIKE ?` uses no index in exchange.
+        // One text is one plan: with STAT4 SQLite would look at bound values and compile a
+        // statement again, in the middle of a step, when they change. `LIKE ?` uses no index in
+        // exchange.
         (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         connection.set_db_config(switch, on)?;

@@ -1,26 +1,26 @@
-//! What of a connection's state is not rows: noted while SQL is compiled, so that a call's share of
-//! it can be taken back (`state.rs`).
+//! State of a connection that is not rows: noted while SQL is compiled, so that a call's changes to
+//! it can be undone (`state.rs`).
 //!
 //! ```text
 //!  beginning  `restore`, `start`    what is set and made stays as long as the generation
 //!  serving    a call, an operator   a setting is noted, with its value before; what is made in
 //!                                   the temporary database is found when the call has ended
 //! ```
-//! The authorizer cannot ask for a value: it refuses a setting whose value is not known, the value
-//! is asked for, and the statement is compiled again.
+//! The authorizer cannot query a value: it refuses a setting whose value is not known, the value is
+//! queried, and the statement is compiled again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::authorizer::AUTO_VACUUM;
 
-/// Which settings have values that are known, and which were touched.
+/// The settings whose values are known, and those that were touched.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// What the component began with is complete.
+    /// Whether what the component began with is complete.
     serving: bool,
-    /// Values between calls, as far as they were asked for.
+    /// Values between calls, as far as they were queried.
     values: BTreeMap<&'static str, i64>,
-    /// Set since this was asked last.
+    /// Settings set since the last [`Ledger::take_touched`].
     touched: BTreeSet<&'static str>,
     /// Names of temporary objects that the component began with, in lower case.
     made: HashSet<String>,
@@ -29,14 +29,14 @@ pub(super) struct Ledger {
 /// Whether a setting may be set now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
-    /// It is noted.
+    /// The setting is noted.
     Noted,
-    /// Its value must be asked for first.
+    /// The setting's value must be queried first.
     Unknown,
 }
 
 impl Ledger {
-    /// A setting is about to be set.
+    /// Notes a setting that is about to be set.
     pub(super) fn set(&mut self, name: &'static str) -> Setting {
         if name == AUTO_VACUUM {
             self.touched.insert(name);
@@ -50,18 +50,19 @@ impl Ledger {
         Setting::Noted
     }
 
-    /// The value that a setting has between calls.
+    /// Records the value that a setting has between calls.
     pub(super) fn learn(&mut self, name: &'static str, value: i64) {
         self.values.insert(name, value);
     }
 
-    /// The settings that were touched, with what they were; without it where the database knows.
+    /// Takes the settings that were touched, with their values before; without a value where the
+    /// database keeps it.
     pub(super) fn take_touched(&mut self) -> Vec<(&'static str, Option<i64>)> {
         let touched = std::mem::take(&mut self.touched);
         touched.into_iter().map(|name| (name, self.values.get(name).copied())).collect()
     }
 
-    /// What the component began with is complete; `made` are its temporary objects.
+    /// Completes what the component began with; `made` are its temporary objects.
     pub(super) fn serve(&mut self, made: impl Iterator<Item = String>) {
         self.serving = true;
         self.made = made.map(|name| name.to_ascii_lowercase()).collect();
@@ -71,7 +72,7 @@ impl Ledger {
         self.serving
     }
 
-    /// Whether a temporary object may be dropped or altered: not what the component began with.
+    /// Whether a temporary object may be dropped or altered: not one that the component began with.
     pub(super) fn undo(&self, name: &str) -> Result<(), String> {
         if self.made.contains(&name.to_ascii_lowercase()) {
             let name: String = name.chars().take(80).collect();
@@ -81,8 +82,8 @@ impl Ledger {
     }
 
     /// Whether a table may be made in the temporary database. SQLite makes `sqlite_sequence` for
-    /// AUTOINCREMENT and lets nobody drop it; where the component began with nothing, it goes with
-    /// all the rest.
+    /// AUTOINCREMENT and forbids dropping it; where the component began with nothing, the table
+    /// goes with all the rest.
     pub(super) fn make(&self, name: &str) -> Result<(), String> {
         if !self.made.is_empty() && name.eq_ignore_ascii_case("sqlite_sequence") {
             return Err("AUTOINCREMENT in a temporary table after `start`".to_owned());

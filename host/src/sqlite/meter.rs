@@ -1,7 +1,8 @@
 //! The budget and the bill of the call in progress, shared by everything that works for it.
 //!
 //! Only the thread that runs the call counts; any thread may ask it to stop. An allowance that ran
-//! out stays so until the next call begins: a guest that catches the error gets it again.
+//! out stays so until the next call begins: a guest that catches the error gets the same error
+//! again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -16,14 +17,14 @@ use crate::limits::Limits;
 /// Instructions of SQLite's virtual machine between two looks at the meter: about 20 us.
 pub(super) const STEPS_PER_LOOK: u32 = 1000;
 
-/// Looks that the host's own work may take when a call has ended and its budget with it. 10,000: a
-/// second or two, enough to drop what a call could make.
+/// Looks that the host's own work may take when a call has ended and its budget is used up. 10,000:
+/// a second or two, enough to drop what a call could make.
 const GRACE_LOOKS: u64 = 10_000;
 
 /// Statements between two looks at the clock: reading it costs a tenth of a small statement.
 const STATEMENTS_PER_CLOCK: u64 = 64;
 
-/// The budget and the bill of the call in progress. Cloning shares it.
+/// The budget and the bill of the call in progress. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Arc<Inner>, CpuTime);
 
@@ -53,15 +54,15 @@ pub struct Remaining {
     pub time: Duration,
     /// Steps of SQLite's virtual machine.
     pub sql_steps: u64,
-    /// Rows that it may still read.
+    /// Rows that the call may still read.
     pub rows: u64,
-    /// Bytes of rows that it may still read.
+    /// Bytes of rows that the call may still read.
     pub row_bytes: u64,
-    /// Pages of the database that it may still read.
+    /// Pages of the database that the call may still read.
     pub pages: u64,
 }
 
-/// Which allowance of a call ran out.
+/// The allowance that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
     /// The deadline has passed.
@@ -77,7 +78,7 @@ pub enum Exhausted {
 }
 
 impl Exhausted {
-    /// The word for it.
+    /// The word for the allowance.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,11 +104,11 @@ impl Exhausted {
 #[derive(Debug, Default)]
 struct Inner {
     stop: AtomicBool,
-    /// It cannot wait for its turn: too many statements do.
+    /// Whether the call cannot wait for its turn: too many statements wait already.
     crowded: AtomicBool,
-    /// The deadline was brought forward since `begin`.
+    /// Whether the deadline was brought forward since `begin`.
     shortened: AtomicBool,
-    /// Looks for which a budget that has run out does not count.
+    /// Looks for which a used-up budget does not count.
     grace: AtomicU64,
     exhausted: AtomicU8,
     /// Written by `begin` alone.
@@ -159,7 +160,7 @@ impl Meter {
         self.1.begin(limits.cpu_weight);
     }
 
-    /// Brings the deadline of the call in progress forward; never back.
+    /// Brings the deadline of the call in progress forward; never moves it back.
     pub fn shorten(&self, deadline: Instant) {
         let mut current = self.0.deadline.lock();
         if current.is_none_or(|current| deadline < current) {
@@ -168,7 +169,8 @@ impl Meter {
         }
     }
 
-    /// Whether the call ran out of time because its deadline was brought forward: not its fault.
+    /// Whether the call ran out of time because its deadline was brought forward: not the call's
+    /// fault.
     #[must_use]
     pub fn was_cut_short(&self) -> bool {
         self.exhausted() == Some(Exhausted::Time) && self.0.shortened.load(Ordering::Relaxed)
@@ -185,7 +187,7 @@ impl Meter {
         past
     }
 
-    /// Asks running SQL to end now, and what follows in this call to end at once. Any thread.
+    /// Asks running SQL, and all later SQL of this call, to end immediately. From any thread.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
     }
@@ -227,7 +229,7 @@ impl Meter {
         }
     }
 
-    /// Which allowance ran out in this call; sticky until `begin`.
+    /// The allowance that ran out in this call; sticky until `begin`.
     #[must_use]
     pub fn exhausted(&self) -> Option<Exhausted> {
         match self.0.exhausted.load(Ordering::Relaxed) {
@@ -240,7 +242,8 @@ impl Meter {
         }
     }
 
-    /// To be asked before a statement runs. `true` once in many statements: time to look around.
+    /// Must be called before a statement runs. `true` once in many statements: time to check the
+    /// clock.
     #[inline]
     pub(super) fn start_statement(&self) -> Result<bool, SqlError> {
         let inner = &*self.0;
@@ -254,7 +257,7 @@ impl Meter {
         self.check().map(|()| clock)
     }
 
-    /// Whether the call may go on: neither stopped nor out of an allowance.
+    /// Whether the call may continue: neither stopped nor out of an allowance.
     #[inline]
     pub(super) fn check(&self) -> Result<(), SqlError> {
         let over = match self.exhausted() {
@@ -266,7 +269,7 @@ impl Meter {
         if get(&self.0.grace) > 0 { Ok(()) } else { Err(over) }
     }
 
-    /// Work of the host itself, when the call has ended: bounded on its own.
+    /// Runs work of the host itself after the call has ended, with a bound of its own.
     pub(super) fn with_grace<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.grace.store(GRACE_LOOKS, Ordering::Relaxed);
         let done = work();
@@ -274,7 +277,7 @@ impl Meter {
         done
     }
 
-    /// From within SQL that may be long: waits here while other long calls have their turns.
+    /// From within SQL that may be long: waits while other long calls have their turns.
     pub(super) fn take_turn(&self, is_alive: impl Fn() -> bool) {
         let goes_on = || is_alive() && !self.past_deadline() && self.check().is_ok();
         if !self.1.look(goes_on) {
@@ -282,7 +285,7 @@ impl Meter {
         }
     }
 
-    /// From the progress handler: counts, looks at the clock, and tells whether to go on.
+    /// From the progress handler: counts, checks the clock, and returns whether to continue.
     pub(super) fn look(&self) -> bool {
         let inner = &*self.0;
         let in_run = add(&inner.steps_in_run, u64::from(STEPS_PER_LOOK));
@@ -297,8 +300,8 @@ impl Meter {
         self.check().is_ok()
     }
 
-    /// A statement paused or ended after `steps`, as it counted itself. Work inside it that it does
-    /// not count (`VACUUM`) was seen by `look` alone.
+    /// Counts the steps of a statement that paused or ended. Inner work that the statement does not
+    /// count (`VACUUM`) was seen by `look` alone.
     #[inline]
     pub(super) fn ran(&self, steps: u64) {
         let inner = &*self.0;
@@ -307,7 +310,7 @@ impl Meter {
         add(&inner.sql_steps, steps.max(looked));
     }
 
-    /// A row was read.
+    /// Counts a row that was read.
     #[inline]
     pub(super) fn row(&self, bytes: usize) -> Result<(), SqlError> {
         let inner = &*self.0;
@@ -322,14 +325,14 @@ impl Meter {
         Ok(())
     }
 
-    /// Rows were written.
+    /// Counts rows that were written.
     #[inline]
     pub(super) fn wrote(&self, rows: u64) {
         add(&self.0.rows_written, rows);
     }
 
-    /// Pages of the database were read. Seen at the next look: the statement that read them goes on
-    /// until then.
+    /// Counts pages that were read from the database. Checked at the next look: the statement that
+    /// read them continues until then.
     #[inline]
     pub(super) fn pages_read(&self, pages: u64) {
         if pages > 0 && add(&self.0.pages_read, pages) > get(&self.0.pages_max) {
@@ -337,7 +340,7 @@ impl Meter {
         }
     }
 
-    /// Pages were handed over for commit.
+    /// Counts pages that were handed over for commit.
     pub(super) fn pages_written(&self, pages: u64) {
         add(&self.0.pages_written, pages);
     }
@@ -356,7 +359,7 @@ impl Meter {
             Exhausted::RowBytes => 4,
             Exhausted::Pages => 5,
         };
-        // The first one is what the call ended by.
+        // The first one is the cause of the call's end.
         let _ = self.0.exhausted.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

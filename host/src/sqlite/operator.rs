@@ -7,12 +7,12 @@ use super::error::SqlError;
 use super::statement::Compiled;
 use super::value::Value;
 
-/// What an operator's statements came to.
+/// The result of an operator's statements.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OperatorRows {
     /// Names of the columns of the last statement that has any.
     pub columns: Vec<String>,
-    /// Its rows, at most as many as asked for.
+    /// Their rows, at most as many as asked for.
     pub rows: Vec<Vec<Value>>,
     /// Rows changed by all statements.
     pub changes: u64,
@@ -21,9 +21,9 @@ pub struct OperatorRows {
 }
 
 impl Connection {
-    /// Runs one or several statements. Parameters go to the one statement that has any; with
-    /// several that have, to each in turn its share. Each commits by itself unless the text opens
-    /// a transaction, which it must also end.
+    /// Runs one or several statements. Parameters go to the one statement that has any; if several
+    /// have some, each in turn gets its share. Each statement commits by itself unless the text
+    /// opens a transaction, which the text must also end.
     ///
     /// # Errors
     /// As for guests; `Denied` for a write without `write`.
@@ -37,7 +37,7 @@ impl Connection {
         self.guarded(|core| {
             let was_open = !core.runner.database.is_autocommit();
             let result = core.run_operator(sql, parameters, write, rows_max);
-            // What guests have compiled is judged for guests again.
+            // Statements of guests are judged as a guest's again.
             core.runner.judge.prepare(Asker::Guest);
             if !was_open && !core.runner.database.is_autocommit() {
                 core.control("ROLLBACK")?;
@@ -107,7 +107,8 @@ impl Core {
         while runner.step(compiled)? {
             if rows.len() as u64 >= rows_max {
                 more = true;
-                // A write is run to its end, so that it is whole and its commit's failure is heard.
+                // A write is run to its end, so that it is whole and a failure of its commit is
+                // reported.
                 if compiled.readonly {
                     runner.finish(compiled)?;
                     break;

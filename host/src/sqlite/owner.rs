@@ -1,4 +1,4 @@
-//! Whether this generation still owns its database, and what the file layer says went wrong.
+//! Whether this generation still owns its database, and which fault the file layer reports.
 //!
 //! In exclusive mode SQLite serves cached pages without asking the VFS, so the question is asked
 //! here: before every statement, between batches, from the progress handler, on the way out.
@@ -13,13 +13,13 @@ use super::error::{SqlError, SqlLimit};
 use super::meter::Meter;
 use crate::grip::Grip;
 
-/// What ends all SQL of a generation: its grip and its session.
+/// The two causes that end all SQL of a generation: its grip and its session.
 #[derive(Clone)]
 pub(super) struct Owner {
     session: Session,
     handle: Arc<Handle>,
     grip: Grip,
-    /// The statement that runs has rolled a transaction back.
+    /// Whether the statement that runs has rolled a transaction back.
     rolled_back: Arc<AtomicBool>,
 }
 
@@ -29,12 +29,12 @@ impl Owner {
         Self { session: handle.session().clone(), handle: Arc::clone(handle), grip, rolled_back }
     }
 
-    /// From SQLite's hook: a transaction is rolled back.
+    /// From SQLite's hook: notes that a transaction is rolled back.
     pub(super) fn note_rollback(&self) {
         self.rolled_back.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one was rolled back since the statement began.
+    /// Whether a transaction was rolled back since the statement began.
     pub(super) fn has_rolled_back(&self) -> bool {
         self.rolled_back.load(Ordering::Relaxed)
     }
@@ -64,8 +64,8 @@ impl Owner {
         if self.is_alive() { Ok(()) } else { Err(self.revoked()) }
     }
 
-    /// A statement begins: forgets what an earlier one left. One that succeeded may leave a fault,
-    /// too, if it was a rollback.
+    /// Begins a statement: forgets what an earlier one left. A successful statement may leave a
+    /// fault, too, if it was a rollback.
     #[inline]
     pub(super) fn forget_fault(&self) {
         if let Some(fault) = self.handle.take_fault() {
@@ -76,8 +76,8 @@ impl Owner {
 
     /// A file operation that fails in the middle of a transaction leaves the tables right, but what
     /// FTS5 and its kind keep in memory may be from before the rollback: such a connection may call
-    /// its own tables malformed. So the generation ends, and the next one opens the database anew.
-    /// What was accepted before runs to its verdict, since the session is closed, not killed.
+    /// its own tables malformed. So the generation ends, and the next one opens the database again.
+    /// Commits accepted before run to their verdict, since the session is closed, not killed.
     #[cold]
     fn end_if_torn(&self, fault: &Fault, in_transaction: bool) {
         let tears = match fault {
@@ -99,7 +99,7 @@ impl Owner {
     }
 
     /// The typed fault behind SQLite's last error, if the file layer has one. `in_transaction`:
-    /// SQLite is inside of one after the error.
+    /// SQLite is inside a transaction after the error.
     pub(super) fn fault(&self, meter: &Meter, in_transaction: bool) -> Option<SqlError> {
         if !self.is_alive() {
             return Some(self.revoked());

@@ -8,8 +8,8 @@
 //!         | 0x03  u32 little-endian n, n bytes text, valid UTF-8
 //!         | 0x04  u32 little-endian n, n bytes blob
 //! ```
-//! Rows follow each other without separators. What is written here is valid UTF-8 where it says
-//! text, so that the SDK need not check again; what is read here is guest-controlled and checked.
+//! Rows follow each other without separators. Text written here is valid UTF-8, so that the SDK
+//! need not check again; bytes read here are guest-controlled and checked.
 
 use std::ops::Range;
 

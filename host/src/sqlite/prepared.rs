@@ -11,13 +11,13 @@ use super::run::{Batch, Changes};
 use super::statement::{CursorId, Run, Slot, StatementId};
 use super::value::Value;
 
-/// Values bound one by one stay in memory: together they may be this many packed arguments.
+/// Values bound one by one stay in memory: together they may take this many packed arguments.
 const BOUND_PER_PACKED: u64 = 4;
 
 /// A column of a statement's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnInfo {
-    /// Its name, or the text of its expression.
+    /// The column's name, or the text of its expression.
     pub name: String,
     /// The declared type, if it is a column of a table.
     pub declared_type: Option<String>,
@@ -35,10 +35,10 @@ impl Connection {
         })
     }
 
-    /// The handle was dropped: ends its query and keeps the compiled statement.
+    /// Ends the query of a dropped handle and keeps the compiled statement.
     pub fn drop_statement(&mut self, id: StatementId) {
         self.with_core(|core| {
-            // Nobody is left to be told.
+            // A drop cannot report an error.
             let _ = core.end_run(id);
             let Some(slot) = core.slots.remove(id) else { return };
             core.bound_bytes -= slot.bound.values().sum::<u64>();
@@ -46,7 +46,7 @@ impl Connection {
         });
     }
 
-    /// Binds a value by position, from 1. It stays until changed.
+    /// Binds a value by position, from 1. The value stays until changed.
     ///
     /// # Errors
     /// `InvalidArgument` without such a parameter, `Busy` while a query is in progress,
@@ -113,7 +113,7 @@ impl Connection {
     ///
     /// # Errors
     /// `LimitExceeded(RowBytes)` if the names are more than a batch, `Revoked`; those of
-    /// [`Self::prepare`] if the statement fits the schema no more.
+    /// [`Self::prepare`] if the statement no longer fits the schema.
     pub fn columns(&mut self, id: StatementId) -> Result<Vec<ColumnInfo>, SqlError> {
         self.guarded(|core| {
             let Core { slots, runner, .. } = core;
@@ -133,8 +133,8 @@ impl Connection {
         })
     }
 
-    /// Runs it to the end and drops its rows. `row` is one packed row for all parameters, or
-    /// nothing to use what was bound.
+    /// Runs the statement to the end and drops its rows. `row` is one packed row for all
+    /// parameters, or nothing to use what was bound.
     ///
     /// # Errors
     /// As the WIT says.
@@ -159,7 +159,7 @@ impl Connection {
         })
     }
 
-    /// Runs it once per packed row.
+    /// Runs the statement once per packed row.
     ///
     /// # Errors
     /// `RowFailed` names the row; rows before it took effect.
@@ -201,7 +201,7 @@ impl Connection {
         })
     }
 
-    /// Runs it and returns the first rows. `row` as in [`Self::execute_statement`].
+    /// Runs the statement and returns the first rows. `row` as in [`Self::execute_statement`].
     ///
     /// # Errors
     /// As the WIT says.
@@ -237,7 +237,7 @@ impl Connection {
         self.guarded(|core| core.end_run(id))
     }
 
-    /// Runs it; rows are read through the cursor.
+    /// Runs the statement; rows are read through the cursor.
     ///
     /// # Errors
     /// As the WIT says.
@@ -251,7 +251,7 @@ impl Connection {
     /// The next rows of a cursor.
     ///
     /// # Errors
-    /// `NotOpen` when it has ended.
+    /// `NotOpen` when the cursor has ended.
     pub fn cursor_next(&mut self, cursor: CursorId, bytes_max: u32) -> Result<Batch, SqlError> {
         self.guarded(|core| {
             if !core.is_running(cursor) {
@@ -261,11 +261,11 @@ impl Connection {
         })
     }
 
-    /// The handle was dropped: ends its query if it is still in progress.
+    /// Ends the query of a dropped handle if it is still in progress.
     pub fn drop_cursor(&mut self, cursor: CursorId) {
         self.with_core(|core| {
             if core.is_running(cursor) {
-                // Nobody is left to be told.
+                // A drop cannot report an error.
                 let _ = core.end_run(cursor.statement);
             }
         });
@@ -317,7 +317,8 @@ impl Core {
         Ok(self.runs)
     }
 
-    /// The next rows of the run in progress. It is over after the last rows, and after an error.
+    /// The next rows of the run in progress. The run is over after the last rows, and after an
+    /// error.
     #[inline]
     fn batch(&mut self, id: StatementId, bytes_max: u32) -> Result<Batch, SqlError> {
         let Self { slots, runner, .. } = self;
@@ -340,8 +341,8 @@ impl Core {
         batch
     }
 
-    /// The next rows of a write. One that commits by itself has ended when its first are handed
-    /// out.
+    /// The next rows of a write. A write that commits by itself has ended when its first rows are
+    /// handed out.
     fn batch_of_write(&mut self, id: StatementId, bytes_max: usize) -> Result<Batch, SqlError> {
         let kept = self.slots.rest_bytes();
         let Self { slots, runner, .. } = self;
@@ -372,7 +373,7 @@ impl Core {
         }
     }
 
-    /// Replaces what was bound by one packed row; no bytes at all keep it.
+    /// Replaces the bound values by one packed row; no bytes at all keep them.
     #[inline]
     fn bind_packed(&mut self, id: StatementId, row: Vec<u8>) -> Result<(), SqlError> {
         if row.is_empty() {
@@ -407,7 +408,7 @@ impl Core {
         Ok(())
     }
 
-    /// The values bound one by one are about to be replaced.
+    /// Prepares for replacing the values that were bound one by one.
     #[inline]
     fn forget_bound(&mut self, id: StatementId) {
         let Some(slot) = self.slots.get_mut(id) else { return };
@@ -435,7 +436,7 @@ fn parameter_named(slot: &Slot, name: &str) -> Option<c_int> {
     })
 }
 
-/// Names the row, for the errors that a row can cause. The others say nothing about it.
+/// Names the row, in the errors that a row can cause. Other errors do not concern the row.
 fn of_row(row: u64, error: SqlError) -> SqlError {
     match error {
         SqlError::Constraint(_)

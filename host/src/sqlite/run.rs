@@ -1,17 +1,17 @@
-//! Runs one statement: compile, bind, step, count, and say what went wrong.
+//! Runs one statement: compile, bind, step, count, and translate errors.
 //!
 //! ```text
 //!  prepare ──> bind ──> start ──> step* ──> finish
 //!                         │          └─ failed: typed error, statement reset
 //!                         └─ not ours any more, out of budget, or not now: nothing runs
 //! ```
-//! `start` and every batch ask whether the database is still ours, because SQLite's cache answers
-//! without asking the file layer.
+//! `start` and every batch check that the generation still owns the database, because SQLite's
+//! cache answers without asking the file layer.
 //!
 //! A write that returns rows has done all its work when SQLite hands out the first one, but commits
-//! only at its end, and holds back the commits of others until then. So one that commits by itself
-//! is run to its end and its rows are kept: no commit is pending between two calls of a
-//! guest, and none can fail where nobody is told.
+//! only at its end, and holds back other commits until then. So a write that commits by itself is
+//! run to its end and its rows are kept: no commit is pending between two calls of a guest, and
+//! none can fail where no caller gets the error.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -31,23 +31,23 @@ use super::value::Value;
 use crate::limits::Limits;
 use stockade_sqlite::{Code, Column, Database, Step};
 
-/// Rows in one piece, with what follows.
+/// Rows in one piece, and whether more follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The rows, packed.
     pub rows: Vec<u8>,
-    /// How many.
+    /// Number of rows.
     pub count: u32,
-    /// How many values each row has.
+    /// Number of values in each row.
     pub columns: u32,
-    /// Whether the statement has no more.
+    /// Whether the statement has no more rows.
     pub done: bool,
 }
 
-/// What a statement has done.
+/// The changes that a statement has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Rows inserted, updated or deleted by it, triggers and foreign keys not counted.
+    /// Rows that the statement inserted, updated or deleted, triggers and foreign keys not counted.
     pub rows: u64,
     /// Rowid of the last insert on this connection; 0 if there was none.
     pub last_insert_rowid: i64,
@@ -59,7 +59,7 @@ pub(super) struct Front {
     pub(super) compiled: Option<Compiled>,
     /// Where the rest begins.
     pub(super) tail: usize,
-    /// It alters a table.
+    /// Whether the statement alters a table.
     alters: bool,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Runner {
     pub(super) owner: Owner,
     pub(super) meter: Meter,
     pub(super) heap: Heap,
-    /// Counts what may have changed the schema: writes, and whatever controls transactions.
+    /// Counts possible changes of the schema: writes, and statements that control transactions.
     pub(super) changes: Cell<u64>,
     pub(super) bounds: Bounds,
 }
@@ -135,7 +135,7 @@ impl Runner {
         if asker != Asker::Host && is_vacuum_into(&sql[..prepared.tail]) {
             return Err(SqlError::Denied("VACUUM INTO".to_owned()));
         }
-        // What compiling cost is seen by the progress handler; it belongs to no statement.
+        // The progress handler has seen the cost of compiling; that cost belongs to no statement.
         self.meter.ran(0);
         let tail = prepared.tail;
         let compiled = prepared.statement.map(|mut raw| Compiled {
@@ -151,8 +151,8 @@ impl Runner {
         Ok(Front { compiled, tail, alters: notes.alters })
     }
 
-    /// What compiling failed with. SQLite has no code for a text with too many columns: it is one if
-    /// SQLite says anything else where more are allowed.
+    /// The error of a failed compilation. SQLite has no code for a text with too many columns: the
+    /// error is that if SQLite reports anything else where more columns are allowed.
     #[cold]
     fn compile_error(
         &self,
@@ -173,7 +173,7 @@ impl Runner {
             Err(again) => again == code && self.database.message() != failure.message,
         };
         self.database.set_columns_max(usual);
-        // Nobody hears of what the second attempt has asked for.
+        // The notes of the second attempt are not needed.
         self.judge.take_notes();
         if differs { SqlError::LimitExceeded(SqlLimit::Columns) } else { error }
     }
@@ -266,7 +266,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Binds all parameters to one packed row; no bytes at all mean what is bound already.
+    /// Binds all parameters to one packed row; no bytes at all keep what is bound.
     pub(super) fn bind_row(&self, compiled: &mut Compiled, row: Vec<u8>) -> Result<(), SqlError> {
         if row.is_empty() {
             return Ok(());
@@ -293,7 +293,7 @@ impl Runner {
 
     // --- run -----------------------------------------------------------------------------------
 
-    /// Whether a statement may run now. `within`: what handles of transactions mean for it.
+    /// Whether a statement may run now. `within`: the effect of open transaction handles on it.
     #[inline]
     pub(super) fn start(&self, compiled: &Compiled, within: Within) -> Result<(), SqlError> {
         self.owner.alive()?;
@@ -317,7 +317,7 @@ impl Runner {
         Ok(())
     }
 
-    /// The schema may be another one from here on.
+    /// Notes that the schema may have changed.
     pub(super) fn note_change(&self) {
         self.changes.set(self.changes.get() + 1);
     }
@@ -348,14 +348,14 @@ impl Runner {
     }
 
     /// When the RELEASE that commits is refused, SQLite rolls everything back but stays inside an
-    /// empty transaction, in which nothing that follows would be kept.
+    /// empty transaction, in which no later write would be kept.
     #[cold]
     fn leave_dropped_transaction(&self) {
         let dropped = self.owner.has_rolled_back()
             && !self.database.is_autocommit()
             && !self.database.is_in_use();
         if dropped && let Ok(mut rollback) = self.own("ROLLBACK") {
-            // Nothing is left that could fail; a dead session says so at the next call.
+            // This step has nothing left to fail; a dead session is reported at the next call.
             rollback.raw.step();
         }
     }
@@ -368,8 +368,8 @@ impl Runner {
     }
 
     /// Ends a run whose rows cannot be handed out. Of a write that commits by itself nothing is
-    /// kept: SQLite rolls back what is interrupted. That ends what else is in progress; the caller
-    /// ends it here as well if the answer is `true`.
+    /// kept: SQLite rolls an interrupted write back. That ends other runs in progress; the caller
+    /// must end them as well if the answer is `true`.
     #[must_use]
     pub(super) fn abandon(&self, compiled: &mut Compiled) -> bool {
         let writes = compiled.raw.is_running() && self.commits_by_itself(compiled);
@@ -377,7 +377,7 @@ impl Runner {
             self.database.interrupt();
             let _ = compiled.raw.step();
         }
-        // Its own end cannot be worse than what it is abandoned for.
+        // An error at the end cannot be worse than the cause of abandoning the run.
         let _ = self.finish(compiled);
         writes
     }
@@ -414,8 +414,8 @@ impl Runner {
         Ok(self.changes_since(before))
     }
 
-    /// What a write has done, given the total before it. SQLite's own count stays at the last write
-    /// that changed rows, so it is used only if the total moved.
+    /// The changes of a write, given the total before it. SQLite's own count stays at the last
+    /// write that changed rows, so it is used only if the total moved.
     #[inline]
     pub(super) fn changes_since(&self, before: u64) -> Changes {
         let rows =
@@ -435,7 +435,7 @@ impl Runner {
     ) -> Result<Batch, SqlError> {
         let bytes_max = bytes_max.min(self.bounds.batch_bytes_max);
         if !compiled.raw.is_running() {
-            // The first step looks whether it must be compiled again.
+            // The first step checks whether the statement must be compiled again.
             compiled.as_of = self.changes.get();
         }
         let mut rows = std::mem::take(&mut run.spilled);
@@ -450,12 +450,12 @@ impl Runner {
                 return Ok(Batch { rows, count, columns: columns.unsigned_abs(), done: true });
             }
             if count == 0 {
-                // A first step may have compiled it again, for another schema.
+                // A first step may have compiled the statement again, for another schema.
                 columns = compiled.raw.column_count();
             }
             let start = rows.len();
             if let Err(error) = self.push_row(compiled, columns, &mut rows) {
-                // The run's own end cannot be worse than this error.
+                // An error at the end cannot be worse than this error.
                 let _ = self.finish(compiled);
                 return Err(error);
             }
@@ -472,7 +472,7 @@ impl Runner {
     }
 
     /// Runs a write to its end, which commits it, and keeps its rows: at most `bytes_max` bytes.
-    /// After an error the caller abandons it.
+    /// After an error the caller abandons the run.
     pub(super) fn run_write(
         &self,
         compiled: &mut Compiled,
@@ -505,7 +505,7 @@ impl Runner {
         self.meter.row(rows.len() - start)
     }
 
-    /// The present row as values, at most `bytes_max` bytes; returns its bytes as well.
+    /// The present row as values, at most `bytes_max` bytes, and its bytes.
     pub(super) fn row_values(
         &self,
         compiled: &Compiled,
@@ -531,14 +531,14 @@ impl Runner {
         Ok((values, bytes))
     }
 
-    /// The same statement compiled for the schema as it is now, if that may be another one.
+    /// The same statement compiled for the present schema, if the schema may have changed.
     pub(super) fn as_of_now(&self, compiled: &Compiled) -> Result<Option<Compiled>, SqlError> {
-        // What steps has the columns of its rows.
+        // A running statement has the columns of its rows.
         if compiled.raw.is_running() || compiled.as_of == self.changes.get() {
             return Ok(None);
         }
-        // Without the meter: telling columns runs nothing, and works in a call that was stopped. If
-        // SQLite itself was interrupted it compiles nothing: what was known before holds.
+        // Without the meter: naming columns runs nothing, and works in a call that was stopped. If
+        // SQLite itself was interrupted it compiles nothing: the known columns hold.
         match self.compile(&compiled.sql, Asker::Guest, false) {
             Ok(now) => Ok(now.compiled),
             Err(SqlError::Interrupted) => Ok(None),
@@ -561,7 +561,7 @@ impl Runner {
 
     // --- what went wrong -----------------------------------------------------------------------
 
-    /// What the last call of SQLite failed with. Must be asked before the next call.
+    /// The error of SQLite's last call. Must be called before the next one.
     #[cold]
     pub(super) fn error(&self, code: Code) -> SqlError {
         self.error_of(code, self.judge.take_notes().denial)
@@ -613,8 +613,8 @@ fn value_of(column: &Column<'_>) -> Result<Value, SqlError> {
     })
 }
 
-/// Whether a text is `VACUUM .. INTO`, which SQLite asks nobody about before it steps. `INTO ''` would
-/// be allowed then, and do all its work for a file without a name.
+/// Whether a text is `VACUUM .. INTO`, for which SQLite does not ask the authorizer before it
+/// steps. `INTO ''` would be allowed then, and do all its work for a file without a name.
 fn is_vacuum_into(sql: &str) -> bool {
     let mut rest = sql;
     loop {

@@ -1,4 +1,4 @@
-//! What a file to be imported holds, tried under the rules that its actor will have.
+//! Checks the contents of a file to be imported, under the rules of its future actor.
 //!
 //! ```text
 //!  names      none of the host's
@@ -6,11 +6,11 @@
 //!  objects    each CREATE run again, then statements compiled that touch what it made, twice:
 //!             by a connection bound as a guest's is ── works ──────────────> fine
 //!                                                   └─ fails
-//!             by one that is bound by nothing ──────── fails as well ──────> broken, not our matter
+//!             by one that is bound by nothing ──────── fails as well ──────> broken anyway
 //!                                             └─────── works ──────────────> refused
 //! ```
 //! Both connections are in memory and have no rows. So whatever an actor is refused by its
-//! authorizer or its limits is refused here, without a list of it.
+//! authorizer or its limits is refused here, without a list of such things.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use super::authorizer::{guest_may, is_reserved};
 use super::{functions, hardening};
 use crate::limits::{Limits, VALUE_BYTES_MAX};
 
-/// Characters of a name or of SQLite's words in an error.
+/// Characters of a name or of SQLite's text in an error.
 const SHOWN_CHARS: usize = 200;
 
-/// Why a file's content was not checked, or is nothing for an actor.
+/// Why a file's content was not checked, or cannot belong to an actor.
 #[derive(Debug)]
 pub(crate) enum Unfit {
-    /// No actor can have it: a sentence.
+    /// No actor can have the content: a sentence.
     Unsupported(String),
     /// The file could not be read.
     Sqlite(rusqlite::Error),
@@ -44,10 +44,10 @@ impl From<rusqlite::Error> for Unfit {
 
 type Done<T> = Result<T, Unfit>;
 
-/// Whether an actor with such limits can have what is in `file`. Runs on a stack for SQL.
+/// Checks that an actor with such limits can have what is in `file`. Runs on a stack for SQL.
 ///
 /// # Errors
-/// `Unsupported` names the first thing that it cannot have.
+/// `Unsupported` names the first thing that an actor cannot have.
 pub(crate) fn check(file: &Connection, limits: &Limits) -> Done<()> {
     names(file)?;
     sizes(file, limits)?;
@@ -59,7 +59,7 @@ pub(crate) fn check(file: &Connection, limits: &Limits) -> Done<()> {
     pair.alter()
 }
 
-/// Names of the host, of whatever sort.
+/// Checks for names of the host, of any sort.
 fn names(file: &Connection) -> Done<()> {
     let mut rows = file.prepare("SELECT type, name, tbl_name FROM sqlite_schema")?;
     let mut rows = rows.query([])?;
@@ -95,15 +95,15 @@ fn sizes(file: &Connection, limits: &Limits) -> Done<()> {
     }
 }
 
-/// A thing of the schema. File-controlled.
+/// An object of the schema. File-controlled.
 struct Object {
     sort: String,
     name: String,
     sql: String,
 }
 
-/// All that have a text, in an order in which they can be made. Virtual tables come first: they make
-/// the tables that they keep their rows in, which exist then and fail for both.
+/// All objects that have a text, in an order in which they can be made. Virtual tables come first:
+/// they make the tables that they keep their rows in, which exist then and fail for both.
 fn objects(file: &Connection) -> Done<Vec<Object>> {
     let mut rows = file.prepare(
         "SELECT type, name, sql FROM sqlite_schema
@@ -121,10 +121,10 @@ fn objects(file: &Connection) -> Done<Vec<Object>> {
 struct Pair {
     /// Bound as a guest's connection.
     bound: Connection,
-    /// What it was denied last.
+    /// The last denial on that connection.
     denial: Arc<Mutex<Option<String>>>,
     heap: Heap,
-    /// Bound by nothing but SQLite, memory and stack: it sees what the other one refuses to look at.
+    /// Bound by nothing but SQLite, memory and stack: it reads what the other one refuses to read.
     free: Connection,
     free_heap: Heap,
 }
@@ -184,7 +184,7 @@ impl Pair {
         self.both(sort, name, &format!("UPDATE {quoted} SET {}", set.join(", ")), false)
     }
 
-    /// Those that can be set; none if it cannot be said.
+    /// The columns that can be set; none if that is unknown.
     fn columns(&self, name: &str) -> Vec<String> {
         let sql = "SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0";
         let columns = self.free.prepare(sql).and_then(|mut columns| {
@@ -205,7 +205,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Refuses what works for others and not for an actor.
+    /// Refuses what works on the free connection and not on the bound one.
     fn both(&self, sort: &str, name: &str, sql: &str, run: bool) -> Done<()> {
         let bound = self.heap.within(|| attempt(&self.bound, sql, run));
         let denial = self.denial.lock().take();
@@ -246,7 +246,7 @@ fn attempt(connection: &Connection, sql: &str, run: bool) -> rusqlite::Result<()
     Ok(())
 }
 
-/// A text of the schema; what is not UTF-8 in it is replaced.
+/// A text of the schema; bytes in it that are not UTF-8 are replaced.
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }

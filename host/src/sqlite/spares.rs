@@ -1,8 +1,8 @@
-//! Connections of SQLite that are opened before they are anybody's, so that a wake finds one.
+//! A small pool of pre-opened SQLite connections, so that a wake need not open one.
 //!
-//! Opening a connection and registering our functions takes longer than the look at the head that a
-//! wake waits for, and depends on nothing that the wake knows. A spare serves one generation and is
-//! closed with it; none is used twice.
+//! Opening a connection and registering the host's functions takes longer than the read of the head
+//! that a wake waits for, and depends on nothing that the wake knows. A spare serves one generation
+//! and is closed with it; none is used twice.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use super::error::SqlError;
 use super::functions;
 
-/// Spares that are kept. 8: they help who wakes alone. In a storm of wakes,
-/// which use all cores, it is the same work whoever does it.
+/// Spares that are kept. 8: they help a wake that comes alone. In a storm of wakes, which use all
+/// cores, the work is the same whichever task does it.
 const KEPT: usize = 8;
-/// How long those that were taken are collected before they are replaced. 2 ms: a wake is over by
-/// then, and a storm of them is not slowed by a task switch for each.
+/// How long taken spares are collected before they are replaced. 2 ms: a wake is over by then, and
+/// a storm of wakes is not slowed by a task switch for each.
 const REPLACED_AFTER: Duration = Duration::from_millis(2);
 
 /// Spares of one host. None are made before the first wake.
@@ -28,7 +28,7 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// A connection that has our functions and no database: a spare one, or a new one.
+    /// A connection that has the host's functions and no database: a spare one, or a new one.
     ///
     /// # Errors
     /// `Other`: SQLite has no memory.
@@ -38,7 +38,7 @@ impl Spares {
         spare.map_or_else(new, Ok)
     }
 
-    /// Keeps some ready. Never returns; dropped at the end.
+    /// Keeps some spares ready. Never returns; dropped at the end.
     pub async fn keep(&self) {
         loop {
             self.taken.notified().await;
@@ -51,7 +51,7 @@ impl Spares {
                         break;
                     }
                 }
-                // Who shares this thread gets a turn.
+                // Other tasks of this thread get a turn.
                 tokio::task::yield_now().await;
             }
         }
@@ -73,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Kept from the first wake on, replaced when they were taken, and never more than some.
+    /// Spares are kept from the first wake on, replaced when they were taken, and never more than
+    /// some.
     #[tokio::test]
     async fn some_are_ready_after_the_first_wake_and_again_after_a_storm() {
         let spares = Arc::new(Spares::default());

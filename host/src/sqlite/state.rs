@@ -1,4 +1,4 @@
-//! What a call leaves in the connection: nothing but rows.
+//! Undoes what a call changed in the connection: a call leaves nothing but rows.
 //!
 //! ```text
 //!  beginning (`restore`, `start`)  ──>  serve: what is set and made so far stays
@@ -6,10 +6,10 @@
 //!                                       objects dropped, counters to zero
 //! ```
 //! Invariants:
-//! - A call that has touched neither runs no statement for this.
+//! - A call that has touched neither settings nor temporary objects runs no statement for this.
 //! - Whether there is a temporary database, and whether it has changed, is asked of SQLite and not
 //!   remembered, so that no way of making something in it can be forgotten.
-//! - If something cannot be taken back, the generation ends: it does not go on with what is left.
+//! - If something cannot be undone, the generation ends: it does not continue with what is left.
 
 use std::collections::HashSet;
 
@@ -22,10 +22,10 @@ use super::run::Runner;
 use super::statement::Compiled;
 use stockade_sqlite::Column;
 
-/// What a component began with in the temporary database.
+/// The objects that a component began with in the temporary database.
 pub(super) struct Made {
     objects: HashSet<Object>,
-    /// SQLite's number for its content when it was looked at last.
+    /// SQLite's number for the contents, at the last check.
     version: u32,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Made {
 type Object = (String, String);
 
 impl Core {
-    /// What the component began with is complete: from here on calls leave nothing.
+    /// Completes what the component began with: from here on calls leave nothing.
     ///
     /// # Errors
     /// Those of reading the temporary schema.
@@ -47,11 +47,11 @@ impl Core {
         Ok(())
     }
 
-    /// A call has ended: no statement steps and no transaction is open. Takes back what it has set
-    /// and made.
+    /// Undoes what a call has set and made. The call has ended: no statement steps and no
+    /// transaction is open.
     ///
     /// # Errors
-    /// `Revoked`: it could not be, and the generation ends.
+    /// `Revoked`: the changes cannot be undone, and the generation ends.
     pub(super) fn take_back(&mut self) -> Result<(), SqlError> {
         if !self.runner.owner.is_alive() {
             return Ok(());
@@ -103,14 +103,14 @@ impl Runner {
         Ok(value)
     }
 
-    /// Asks for the value of a setting before it is set for the first time.
+    /// Queries the value of a setting before it is set for the first time.
     pub(super) fn learn(&self, name: &'static str) -> Result<(), SqlError> {
         let value = self.pragma_value(name)?;
         self.judge.ledger().learn(name, value);
         Ok(())
     }
 
-    /// Sets a setting to what it was before, or to what the database says.
+    /// Sets a setting to its value before the call, or to the database's.
     fn restore(&self, name: &'static str, before: Option<i64>) -> Result<(), SqlError> {
         debug_assert!(before.is_some() || name == AUTO_VACUUM);
         let value = before.map_or_else(|| self.pragma_value(name), Ok)?;
@@ -121,9 +121,9 @@ impl Runner {
         }
     }
 
-    /// Closes the temporary database, with all that is in it. SQLite does so when it is told to
-    /// keep it elsewhere, in constant time and without a walk over what it holds. 0 is "as
-    /// compiled", which is a file like 1: nothing is kept elsewhere in between.
+    /// Closes the temporary database with its contents. SQLite does so when its storage is set to
+    /// another place, in constant time and without a walk over the contents. 0 is "as compiled",
+    /// which is a file like 1: nothing is stored elsewhere in between.
     fn empty_temp(&self) -> Result<(), SqlError> {
         self.run_own("PRAGMA temp.temp_store = 0")?;
         self.run_own("PRAGMA temp_store = 1")?;
@@ -137,7 +137,7 @@ impl Runner {
     fn drop_all_but(&self, made: &mut Made) -> Result<(), SqlError> {
         let added = |object: &Object| !made.objects.contains(object);
         for (kind, name) in self.temp_objects()?.into_iter().filter(added) {
-            // What fell with another, or belongs to one that comes later, is gone at the end.
+            // Objects that fell with another, or belong to a later one, are gone at the end.
             let name = name.replace('"', "\"\"");
             let _ = self.run_own(&format!("DROP {kind} IF EXISTS temp.\"{name}\""));
         }
@@ -169,7 +169,7 @@ impl Runner {
         Ok(objects.into_iter().map(|(_, object)| object).collect())
     }
 
-    /// Runs a statement of the host to its end, compiled for this once.
+    /// Runs a statement of the host to its end, compiled for this one use.
     fn run_own(&self, sql: &str) -> Result<(), SqlError> {
         let mut compiled = self.own(sql)?;
         while self.step(&mut compiled)? {}
@@ -179,7 +179,7 @@ impl Runner {
     /// Compiles a statement of the host.
     pub(super) fn own(&self, sql: &str) -> Result<Compiled, SqlError> {
         let front = self.compile(sql, Asker::Host, true);
-        // What guests have compiled is judged for guests when it is compiled again.
+        // Statements of guests are judged as a guest's when they are compiled again.
         self.judge.prepare(Asker::Guest);
         Ok(front?.compiled.expect("BUG: the host's statements are statements"))
     }

@@ -1,10 +1,10 @@
 //! Compiled statements: those that guests hold, and those kept by their text for the next use.
 //!
 //! ```text
-//!  prepare ──> cache has the text? take it : compile ──> Slot (a guest's handle) ──> drop ──> cache
+//!  prepare ──> cache has the text? take it : compile ──> Slot (a guest's handle) ─> drop ─> cache
 //! ```
 //! A compiled statement has one user at a time, so two handles of one text are two statements.
-//! Their memory is counted: a guest that prepares for ever gets `handles`.
+//! Their memory is counted: a guest that prepares statements without end gets `handles`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_int;
@@ -12,25 +12,26 @@ use std::rc::Rc;
 
 use super::run::Batch;
 
-/// Statements that nobody holds but that are kept.
+/// Statements that are kept without a holder.
 const KEPT_MAX: usize = 64;
 /// Bytes of memory of all compiled statements of a connection, held and kept.
 pub(super) const COMPILED_BYTES_MAX: u64 = 64 << 20;
 
-/// A compiled statement and what is known about it.
+/// A compiled statement and its properties.
 pub(super) struct Compiled {
     pub(super) raw: stockade_sqlite::Statement,
     pub(super) sql: Rc<str>,
     pub(super) parameters: c_int,
-    /// It writes nothing to the database file.
+    /// Whether the statement writes nothing to the database file.
     pub(super) readonly: bool,
-    /// It begins, ends or nests transactions.
+    /// Whether the statement begins, ends or nests transactions.
     pub(super) controls_transactions: bool,
-    /// Bytes of memory when it was compiled.
+    /// Bytes of memory when the statement was compiled.
     pub(super) memory_bytes: u64,
     /// Bytes of the last batch of rows: the next one is likely to be as large.
     pub(super) batch_bytes: usize,
-    /// [`super::run::Runner::changes`] when SQLite compiled it last, or looked whether it must.
+    /// [`super::run::Runner::changes`] when SQLite last compiled the statement, or checked whether
+    /// it must.
     pub(super) as_of: u64,
 }
 
@@ -59,9 +60,9 @@ pub(super) struct Slot {
 /// A query in progress.
 pub(super) struct Run {
     pub(super) serial: u64,
-    /// Whether a cursor reads it, or `next` of the statement.
+    /// Whether a cursor reads the rows, or `next` of the statement.
     pub(super) by_cursor: bool,
-    /// Whether its parameters are a packed row, which is let go when it ends.
+    /// Whether the parameters are a packed row, which is released when the run ends.
     pub(super) packed: bool,
     /// A row that was read but did not fit into the last batch.
     pub(super) spilled: Vec<u8>,
@@ -73,9 +74,9 @@ pub(super) struct Run {
 #[derive(Default)]
 pub(super) struct Rest {
     pub(super) rows: Vec<u8>,
-    /// Where each row ends that is not handed out yet.
+    /// The end of each row that is not handed out yet.
     pub(super) ends: VecDeque<usize>,
-    /// How many values each row has.
+    /// Number of values in each row.
     pub(super) columns: u32,
     /// Where the rows begin that are not handed out yet.
     from: usize,
@@ -100,7 +101,8 @@ impl Rest {
     }
 }
 
-/// Queries in progress at once: each keeps a row, and the packed row of its parameters, in memory.
+/// Queries in progress at the same time: each keeps a row, and the packed row of its parameters, in
+/// memory.
 const RUNS_MAX: u32 = 32;
 
 /// The statements that guests hold.
@@ -138,7 +140,7 @@ impl Slots {
         }
     }
 
-    /// A query begins; `false` if too many are in progress.
+    /// Begins a query; `false` if too many are in progress.
     pub(super) fn begin_run(&mut self, id: StatementId, run: Run) -> bool {
         if self.runs >= RUNS_MAX {
             return false;
@@ -183,7 +185,7 @@ impl Slots {
     }
 }
 
-/// Compiled statements that nobody holds, by their text. The least recently used go first.
+/// Compiled statements without a holder, by their text. The least recently used go first.
 #[derive(Default)]
 pub(super) struct Cache {
     kept: HashMap<Rc<str>, Kept>,

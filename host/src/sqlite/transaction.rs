@@ -5,9 +5,10 @@
 //!   SAVEPOINT _1      level 1
 //!    SAVEPOINT _2     level 2     RELEASE or ROLLBACK TO of level 1 ends level 2 as well
 //! ```
-//! SQLite may roll everything back by itself after an error. The stack is *lost* then: what its
-//! handles' owner runs next would commit by itself, so nothing runs until they are closed. While it
-//! is not empty, SQL text cannot control transactions, so the stack and SQLite's agree.
+//! SQLite may roll everything back by itself after an error. The stack is *lost* then: the next
+//! statements of the handles' owner would commit by themselves, so none runs until the handles are
+//! closed. While the stack is not empty, SQL text cannot control transactions, so the stack and
+//! SQLite's agree.
 
 use super::error::SqlError;
 
@@ -16,7 +17,7 @@ use super::error::SqlError;
 pub enum TransactionMode {
     /// At the first read or write.
     Deferred,
-    /// At once, for writing.
+    /// Immediately, for writing.
     Immediate,
 }
 
@@ -35,18 +36,18 @@ struct Level {
 pub(super) struct Stack {
     levels: Vec<Level>,
     last: u64,
-    /// SQLite has rolled them back, and their handles are not closed yet.
+    /// Whether SQLite has rolled the transactions back, with their handles not closed yet.
     lost: bool,
 }
 
-/// What the handles of transactions mean for a statement.
+/// The effect of open transaction handles on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Within {
     /// No handle is open.
     Nothing,
-    /// It is inside of their transaction.
+    /// The statement runs inside their transaction.
     Open,
-    /// It was meant to be inside of one that SQLite has rolled back.
+    /// The statement was meant to run inside a transaction that SQLite has rolled back.
     Lost,
 }
 
@@ -66,18 +67,18 @@ impl Stack {
         }
     }
 
-    /// The call has ended: no handle of it means anything.
+    /// Forgets all handles: the call has ended.
     pub(super) fn clear(&mut self) {
         self.levels.clear();
         self.lost = false;
     }
 
-    /// SQLite has rolled back what the handles stand for.
+    /// SQLite has rolled back the transactions of the handles.
     pub(super) fn lose(&mut self) {
         self.lost = true;
     }
 
-    /// A handle is closed, and those inside it; `NotOpen` if there was nothing left to end.
+    /// Closes a handle and those inside it; `NotOpen` if there was nothing left to end.
     pub(super) fn close_lost(&mut self, id: TransactionId) -> Result<(), SqlError> {
         if self.lost {
             let level = self.find(id)?;
@@ -88,7 +89,7 @@ impl Stack {
         Ok(())
     }
 
-    /// What begins the next level; nothing is lost.
+    /// The statement that begins the next level; nothing is lost.
     pub(super) fn beginning(&self, mode: TransactionMode, autocommit: bool) -> String {
         match (autocommit, mode) {
             (true, TransactionMode::Deferred) => "BEGIN".to_owned(),
@@ -97,14 +98,14 @@ impl Stack {
         }
     }
 
-    /// The next level has begun.
+    /// Adds the next level, which has begun.
     pub(super) fn push(&mut self, is_savepoint: bool) -> TransactionId {
         self.last += 1;
         self.levels.push(Level { id: self.last, is_savepoint });
         TransactionId(self.last)
     }
 
-    /// What commits a level.
+    /// The statements that commit a level.
     pub(super) fn commit(&self, id: TransactionId) -> Result<Ending, SqlError> {
         let level = self.find(id)?;
         let statement = if self.levels[level].is_savepoint {
@@ -115,7 +116,7 @@ impl Stack {
         Ok(Ending { level, statements: vec![statement] })
     }
 
-    /// What rolls a level back.
+    /// The statements that roll a level back.
     pub(super) fn rollback(&self, id: TransactionId) -> Result<Ending, SqlError> {
         let level = self.find(id)?;
         let statements = if self.levels[level].is_savepoint {
@@ -127,7 +128,7 @@ impl Stack {
         Ok(Ending { level, statements })
     }
 
-    /// A level has ended, and those inside it.
+    /// Removes a level that has ended, and those inside it.
     pub(super) fn ended(&mut self, ending: &Ending) {
         self.levels.truncate(ending.level);
     }

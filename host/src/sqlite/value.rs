@@ -18,7 +18,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Bytes that it holds beside itself.
+    /// Bytes that the value holds beside itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match self {

@@ -1,24 +1,24 @@
 //! Crash policy: how soon an actor that crashed is started again, and when calls are refused.
 //!
 //! A crash is an end by trap or budget, `restore` and `start` included. Crashes are counted *in a
-//! row*: an orderly end, a reset, a new component, or one call that was answered and heard since
-//! the last start ends the row.
+//! row*: the row ends with an orderly end, a reset, a new component, or one call since the last
+//! start that was answered well and whose answer was delivered.
 //!
 //! ```text
-//!  crash 1              the next call starts it at once
+//!  crash 1              the next call starts it immediately
 //!  crash 2 .. max - 1   calls wait: backoff, doubled by each crash
-//!  crash max ..         the breaker is open: calls are refused with `actor.crash-looping` until the
+//!  crash max ..         the breaker is open: calls are `actor.crash-looping` until the
 //!                       backoff is over; then one call is let through as a trial (half-open)
 //! ```
 //! One answered call proves a generation, so that a bad input that one caller sends cannot count
-//! against the others for longer than the longest backoff. There is one trial at a time because an
-//! actor has one slot, and that runs one call at a time.
+//! against the others for longer than the longest backoff. Only one trial runs at a time, because
+//! an actor has one slot, and a slot runs one call at a time.
 //!
-//! The count is durable and has one writer, the takeover: it is told how the generation that it
-//! replaces has ended. What no takeover has written yet is kept here, with the time of the crash.
-//! When the breaker opens the count is written at once, by a takeover of its own, so that a restart
-//! of the host finds it open. The backoff of a crash that this process did not see begins with the
-//! process: clocks of two lives are not compared.
+//! The count is durable and has one writer, the takeover: the takeover gets the end of the
+//! generation that it replaces. What no takeover has written yet is kept here, with the time of the
+//! crash. When the breaker opens, the count is written immediately, by a takeover of its own, so
+//! that a restart of the host finds the breaker open. The backoff of a crash that this process did
+//! not see begins with the process: clocks of two processes are not compared.
 
 use std::time::{Duration, Instant};
 
@@ -29,13 +29,13 @@ use stockade_depot::{ActorId, DbId, Digest, Fence, Generation};
 use super::recent::Recent;
 use crate::limits::Limits;
 
-/// Actors whose last crash is remembered. 10,000: about 2 MiB; a forgotten one loses its backoff,
-/// and its last crash if it was not written yet.
+/// Actors whose last crash is remembered. 10,000: about 2 MiB; a forgotten actor loses its backoff,
+/// and its last crash if that was not written yet.
 const ACTORS_MAX: usize = 10_000;
 
 /// The last crash of each actor, as this process saw it.
 pub struct Crashes {
-    /// What stands for the time of a crash that this process did not see.
+    /// Stands for the time of a crash that this process did not see.
     begun: Instant,
     last: Mutex<Recent<Crash>>,
 }
@@ -46,29 +46,29 @@ struct Crash {
     db: DbId,
     generation: Generation,
     at: Instant,
-    /// What the next takeover has to count for it.
+    /// What the next takeover has to count for the crash.
     end: PreviousEnd,
 }
 
-/// How an actor stands with its crashes: what the next start must wait for, and count.
+/// The crash state of an actor: what the next start must wait for, and count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Crashes in a row, the last one included.
     pub crashes: u32,
     /// What a takeover now has to count.
     pub end: PreviousEnd,
-    /// When it may start; `None`: at any time.
+    /// When the actor may start; `None`: at any time.
     pub not_before: Option<Instant>,
     /// Whether calls are refused until then, instead of waiting.
     pub open: bool,
 }
 
 impl Standing {
-    /// Nothing stands against it.
+    /// No crash stands against the actor.
     const CLEAN: Self =
         Self { crashes: 0, end: PreviousEnd::Orderly, not_before: None, open: false };
 
-    /// How long its next start has to wait yet.
+    /// How long the next start still has to wait.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let wait = self.not_before?.saturating_duration_since(now);
@@ -83,13 +83,13 @@ impl Default for Crashes {
 }
 
 impl Crashes {
-    /// A generation has crashed. `proven`: it had answered a call well.
+    /// Notes the crash of a generation. `proven`: the generation had answered a call well.
     pub fn note(&self, actor: &ActorId, db: DbId, generation: Generation, proven: bool) {
         let end = if proven { PreviousEnd::FirstCrash } else { PreviousEnd::Crashed };
         self.last.lock().put(actor, Crash { db, generation, at: Instant::now(), end });
     }
 
-    /// A takeover by this process, without a life after it, has counted the last crash.
+    /// A takeover by this process that ran no generation has counted the last crash.
     pub fn counted(&self, actor: &ActorId, fence: &Fence) {
         if let Some(crash) = self.last.lock().get_mut(actor) {
             crash.generation = fence.generation;
@@ -97,7 +97,7 @@ impl Crashes {
         }
     }
 
-    /// Forgets what was seen of an actor.
+    /// Forgets the crashes of an actor.
     pub fn forget(&self, actor: &ActorId) {
         self.last.lock().forget(actor);
     }
@@ -108,8 +108,8 @@ impl Crashes {
         self.last.lock().get(actor).is_some()
     }
 
-    /// How the actor stands. `ended`: its last life ended in order. `component` is what its next
-    /// generation will run.
+    /// The crash state of an actor. `ended`: its last generation ended in order. `component`: what
+    /// its next generation runs.
     #[must_use]
     pub fn standing(
         &self,
@@ -125,7 +125,8 @@ impl Crashes {
         let seen = self.last.lock().get(&state.row.actor).copied();
         let seen = seen
             .filter(|seen| (seen.db, seen.generation) == (head.fence.db, head.fence.generation));
-        // A life that this process did not see end says nothing: its process died, or was replaced.
+        // A generation that this process did not see end counts for nothing: its process died, or
+        // it was replaced.
         let end = seen.map_or(PreviousEnd::Neutral, |seen| seen.end);
         let crashes = match end {
             PreviousEnd::Orderly => 0,
@@ -144,7 +145,7 @@ impl Crashes {
     }
 }
 
-/// How long after the last of `crashes` in a row the next start has to wait.
+/// The wait between the last of `crashes` in a row and the next start.
 fn backoff(crashes: u32, limits: &Limits) -> Duration {
     let Some(doublings) = crashes.checked_sub(2) else { return Duration::ZERO };
     let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! Actors whose stored bytes were found damaged. Their calls are answered from here for a while: each
-//! further look would be a takeover, which is a durable step, and would find the same.
+//! Actors whose stored bytes were found damaged. Their calls are answered from here for a while:
+//! each further read would be a takeover, which is a durable step, and would find the same damage.
 //!
 //! ```text
 //!  read finds damage ──> note ──> calls: `depot.corrupt`, no step ── rest over ──> one takeover
@@ -17,7 +17,7 @@ use crate::limits::DAMAGED_ACTORS_MAX;
 
 /// The newest damage of each actor.
 pub struct Damaged {
-    /// How long it is not looked at again.
+    /// How long a damaged actor is not read again.
     rest: Duration,
     found: Mutex<Recent<Found>>,
 }
@@ -34,14 +34,14 @@ impl Damaged {
         Self { rest, found: Mutex::new(Recent::new(DAMAGED_ACTORS_MAX)) }
     }
 
-    /// Damage was met. The oldest finding is forgotten where there are too many.
+    /// Notes damage of an actor. The oldest finding is forgotten where there are too many.
     pub fn note(&self, actor: &ActorId, what: &str) {
         let Some(until) = Instant::now().checked_add(self.rest) else { return };
         tracing::error!(%actor, what, "stored bytes are damaged");
         self.found.lock().put(actor, Found { what: what.to_owned(), until });
     }
 
-    /// What a call of the actor is answered without a look at the store; `None`: look.
+    /// The answer for a call of the actor without a read of the store; `None`: read the store.
     #[must_use]
     pub fn standing(&self, actor: &ActorId) -> Option<HostError> {
         let found = self.found.lock();
@@ -49,7 +49,7 @@ impl Damaged {
         Some(HostError::corrupt(found.what.clone()).of(actor))
     }
 
-    /// Something was done about it.
+    /// Forgets the damage of an actor: an operator has acted on it.
     pub fn forget(&self, actor: &ActorId) {
         self.found.lock().forget(actor);
     }

@@ -1,4 +1,4 @@
-//! How generations ended here: of the newest of each actor, bounded.
+//! The newest exit of each actor that ended here, bounded.
 
 use parking_lot::Mutex;
 use stockade_depot::{ActorId, Fence};
@@ -21,12 +21,12 @@ impl Default for Exits {
 }
 
 impl Exits {
-    /// Remembers how a generation has ended; an older one of the same actor is forgotten.
+    /// Records an exit in place of the actor's older one.
     pub fn record(&self, actor: &ActorId, exit: Exit) {
         self.newest.lock().put(actor, exit);
     }
 
-    /// Whether this very life has ended here.
+    /// Whether this generation has ended here.
     #[must_use]
     pub fn has_ended(&self, actor: &ActorId, fence: &Fence) -> bool {
         self.newest.lock().get(actor).is_some_and(|exit| exit.is_of(fence))

@@ -1,11 +1,11 @@
-//! What is known of the actors' lives beside the one that runs: who may begin the next, how the
-//! last one ended, and what follows from that.
+//! What is known of actors beside the generation that runs: who may begin the next generation, how
+//! the last one ended, and what follows from that.
 //!
 //! ```text
 //!  ownership      wins the next fence ── reservations   what seals here have left
 //!                                     ├─ crashes        when a crashed actor may start
 //!                                     └─ damaged        that nothing can be read of it
-//!  exits          how the last life ended               recent   the bounded memory of all of them
+//!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
 
 pub mod crashes;
@@ -34,50 +34,51 @@ use damaged::Damaged;
 use exits::Exits;
 use reservations::Reservations;
 
-/// What every slot works with.
+/// The parts that every slot works with.
 pub struct Shared {
     /// The authority over databases.
     pub depot: Arc<Depot>,
     /// Deployed kinds.
     pub kinds: Kinds,
-    /// What the actors of each may have together.
+    /// The quotas of the kinds.
     pub quotas: Quotas,
     /// Processes that share the store.
     pub nodes: Nodes,
-    /// How former generations ended.
+    /// The exits of former generations.
     pub exits: Exits,
-    /// What those that were sealed have left, and the next generations that they have reserved.
+    /// The states that sealed generations have left, and the next generations that they have
+    /// reserved.
     pub reservations: Reservations,
-    /// Which of them were crashes, and what follows from that.
+    /// The crashes among the exits, and the policy for them.
     pub crashes: Crashes,
     /// Actors that cannot be read.
     pub damaged: Damaged,
-    /// Who watches endings.
+    /// The observer of endings.
     pub observer: Option<Arc<dyn Observer>>,
-    /// Connections of SQLite that the next wakes find open.
+    /// SQLite connections opened ahead, for the next wakes.
     pub spares: Arc<Spares>,
-    /// What all guests may log in a second.
+    /// The rate at which all guests together may log.
     pub log_rate: Arc<Rate>,
     /// Turns of long calls.
     pub turns: Turns,
     /// Where scratch files go.
     pub scratch_dir: std::path::PathBuf,
-    /// Where guests run.
+    /// The environment in which guests run.
     pub ground: Ground,
     /// Faults on purpose; only on a host that allows them.
     pub faulting: Option<Arc<FaultingStore>>,
 }
 
 impl Shared {
-    /// Whether the life before the next one ended in order, as far as the head and this process
-    /// know. A reserved generation that is not claimed may never have begun.
+    /// Whether the generation before the next one ended in order, as far as the head and this
+    /// process know. A reserved generation that is not claimed may never have begun.
     #[must_use]
     pub fn ended_in_order(&self, state: &ActorState) -> bool {
         let ActorState { row, head, .. } = state;
         head.sealed || (head.is_heir() && !self.exits.has_ended(&row.actor, &head.fence))
     }
 
-    /// Looks after the process that runs this head, if one does, before it may be taken for dead.
+    /// Refreshes what is known of the process that owns this head, before it may be judged dead.
     ///
     /// # Errors
     /// Those of the store.

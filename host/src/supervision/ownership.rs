@@ -1,5 +1,6 @@
-//! How an actor's next generation comes to own its database: created, begun as it was reserved
-//! here, or taken over from one that was judged sealed, dead or a ghost.
+//! How an actor's next generation comes to own its database: the database is created, a reserved
+//! generation is begun, or the database is taken over from a generation that was judged sealed,
+//! dead or a ghost.
 //!
 //! The judgement is only about *when* to try. The store decides who wins.
 
@@ -17,29 +18,30 @@ use crate::error::HostError;
 use crate::limits::{OWNERSHIP_ATTEMPTS_MAX, OWNERSHIP_PAUSE};
 use crate::memory::Part;
 
-/// What came of an attempt to begin.
+/// The outcome of an attempt to begin a generation.
 pub enum Beginning {
     /// The fence is won.
     Won(Box<Origin>),
-    /// The actor has crashed and waits: nothing was done, try again then.
+    /// The actor has crashed and must wait: nothing was done, try again then.
     NotBefore(Instant),
 }
 
-/// What a generation is begun for.
+/// The purpose of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To run the component; the actor is created if it does not exist.
     Life,
-    /// For an operator's statements, without the component: its crashes do not stand against it.
+    /// To run an operator's statements, without the component: the actor's crashes do not stand
+    /// against it.
     Visit,
 }
 
 /// Wins a fence for the next generation, unless the actor's crashes or damage stand against it.
 ///
 /// # Errors
-/// `ActorMissing` if it does not exist and may not be created, `CrashLooping` while its breaker is
-/// open, `Elsewhere` if another live process owns it, `Superseded` if another took it first,
-/// `Destroying`, `Corrupt`, and those of the store.
+/// `ActorMissing` if the actor does not exist and may not be created, `CrashLooping` while its
+/// breaker is open, `Elsewhere` if another live process owns it, `Superseded` if another process
+/// took it first, `Destroying`, `Corrupt`, and those of the store.
 pub async fn begin(
     shared: &Arc<Shared>,
     actor: &ActorId,
@@ -65,11 +67,11 @@ async fn win(
     memory: Part,
 ) -> Result<Beginning, HostError> {
     let (store, limits) = (shared.depot.store().as_ref(), &program.limits);
-    // Before anything is won, since it may have to be counted.
+    // Before the fence is won, since the share may have to be counted.
     let share = shared.quotas.share(store, actor.kind(), limits).await?;
     let mut attempts = 0;
     let mut pause = OWNERSHIP_PAUSE;
-    // What a life that ended here has left is most often still so; if not, the store says it.
+    // The state cached at the last seal is usually current; if it is stale, the store rejects it.
     let mut left = shared.reservations.take(actor);
     let (opened, won) = loop {
         attempts += 1;
@@ -120,14 +122,14 @@ struct Attempt {
     of: Life,
 }
 
-/// What the life that was tried for begins with.
+/// The state that the attempted generation begins with.
 struct Life {
     component: Digest,
     start_reason: StartReason,
     ended_in_order: bool,
 }
 
-/// Makes the actor.
+/// Creates the actor.
 async fn create(shared: &Shared, actor: &ActorId, program: &Program) -> Result<Attempt, HostError> {
     let store = shared.depot.store().as_ref();
     let place = shared.quotas.admit(store, actor.kind(), &program.limits).await?;
@@ -140,8 +142,8 @@ async fn create(shared: &Shared, actor: &ActorId, program: &Program) -> Result<A
     Ok(Attempt { opened, of })
 }
 
-/// Follows the generation that the head names. The inner error: its crashes stand against that
-/// until then.
+/// Wins the generation that follows the head's. The inner error: the actor's crashes stand against
+/// that until then.
 async fn replace(
     shared: &Shared,
     actor: &ActorId,
@@ -163,7 +165,7 @@ async fn replace(
         (Some(_), Some(wait)) if standing.open => {
             return Err(HostError::CrashLooping {
                 restarts: standing.crashes,
-                // Rounded up: who comes back then is let in.
+                // Rounded up: a caller that comes back then is let in.
                 retry_after_ms: u64::try_from(wait.as_millis())
                     .unwrap_or(u64::MAX)
                     .saturating_add(1),
@@ -175,7 +177,7 @@ async fn replace(
     let start_reason = start_reason(state, program, ended_in_order);
     let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
     if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {
-        // It leaves no end of its own: the last crash stays the last one.
+        // This takeover leaves no end of its own: the last crash stays the last one.
         shared.crashes.counted(actor, &opened.head.fence);
     }
     Ok(Ok(Attempt { opened, of: Life { component, start_reason, ended_in_order } }))
@@ -209,9 +211,9 @@ fn origin(
     }
 }
 
-/// Removes an actor that a call has created and that could not start: nobody has heard of it. Only as
-/// its one life has left it, so that whoever took it over meanwhile, or made it again, keeps it.
-/// Returns whether it is gone.
+/// Removes an actor that a call has created and that could not start: no caller knows of it. The
+/// actor is removed only as its one generation has left it, so that a process that has taken it
+/// over or created it again since keeps it. Returns whether the actor is gone.
 pub async fn take_back(shared: &Arc<Shared>, actor: &ActorId, life: Fence) -> bool {
     let removed = async {
         let state = shared.depot.store().actor(actor).await.map_err(OpenError::Store)?;
@@ -229,8 +231,8 @@ pub async fn take_back(shared: &Arc<Shared>, actor: &ActorId, life: Fence) -> bo
     }
 }
 
-/// Forgets the crashes of an actor that is not awake: a takeover writes that, and no life follows
-/// it.
+/// Forgets the crashes of an actor that is not awake: a takeover writes that, and runs no
+/// generation.
 ///
 /// # Errors
 /// As `begin`.
@@ -238,7 +240,7 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
     for _ in 0..OWNERSHIP_ATTEMPTS_MAX {
         let state = shared.depot.store().actor(actor).await?;
         let state = state.ok_or_else(|| HostError::ActorMissing { actor: actor.clone() })?;
-        // Ended in order: the next takeover counts from zero by itself.
+        // The actor ended in order: the next takeover counts from zero by itself.
         if !state.head.is_free() {
             shared.meet_owner(&state.head).await?;
             judge(shared, actor, &state)?;
@@ -255,8 +257,8 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
     Err(HostError::Superseded { actor: actor.clone() })
 }
 
-/// After a crash: if the breaker is open now, writes the count at once, so that it holds whatever
-/// becomes of this process. If that fails, the next takeover counts it.
+/// After a crash: if the breaker is open now, writes the count immediately, so that the count
+/// survives the end of this process. If the write fails, the next takeover counts the crash.
 pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
     let written = async {
         let Some(state) = shared.depot.store().actor(actor).await? else { return Ok(()) };
@@ -278,7 +280,7 @@ pub async fn write_open_breaker(shared: &Arc<Shared>, actor: &ActorId) {
     }
 }
 
-/// A takeover that is there for its counter alone: no life follows it, the head stays unsealed.
+/// A takeover that only writes the counter: it runs no generation, and the head stays unsealed.
 async fn write(
     shared: &Arc<Shared>,
     state: &ActorState,
@@ -289,7 +291,7 @@ async fn write(
     Ok(opened.session.fence())
 }
 
-/// Why the session of a takeover without a life is closed.
+/// Why the session of a takeover without a generation is closed.
 fn end_reason(end: PreviousEnd) -> Reason {
     match end {
         PreviousEnd::Orderly | PreviousEnd::Neutral => Reason::Operator,
@@ -297,7 +299,7 @@ fn end_reason(end: PreviousEnd) -> Reason {
     }
 }
 
-/// Whether the head may be replaced: free, a ghost of ours, or its owner's process is dead.
+/// Whether the head may be replaced: free, a ghost of this process, or its owner's process is dead.
 fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), HostError> {
     if state.row.wanted == Wanted::Destroying {
         return Err(HostError::Destroying { actor: actor.clone() });

@@ -1,14 +1,14 @@
-//! A bounded memory of the newest actors that something happened to.
+//! A bounded memory of the newest actors for which something was recorded.
 //!
 //! Invariants:
 //! - No more actors than the bound are remembered; the one that came first is forgotten first.
-//! - An actor keeps its place when something happens to it again.
+//! - An actor keeps its place when its value is replaced.
 
 use std::collections::{HashMap, VecDeque};
 
 use stockade_depot::ActorId;
 
-/// The newest value of each actor, of at most so many.
+/// The newest value of each actor, up to a number of actors.
 pub struct Recent<V> {
     values: HashMap<ActorId, V>,
     /// In the order in which the actors came.
@@ -17,7 +17,7 @@ pub struct Recent<V> {
 }
 
 impl<V> Recent<V> {
-    /// Nothing yet; at most `max` actors.
+    /// An empty memory of at most `max` actors.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self { values: HashMap::new(), order: VecDeque::new(), max }

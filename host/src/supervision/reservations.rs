@@ -1,18 +1,20 @@
-//! What the seals of this process have left: actors as their next generation finds them, most of
-//! them with that generation reserved for this process (`Head::is_heir`).
+//! The states that the seals of this process have left: actors as their next generation finds them,
+//! most of them with that generation reserved for this process (`Head::is_heir`).
 //!
 //! ```text
 //!  sealed here ──> left ── taken by the next start ─┬─ reserved ──> begun ──> claimed
 //!                                                   └─ not reserved: a takeover
 //! ```
 //! Beginning a reserved generation writes nothing, so that a wake waits for no disk. Until its head
-//! names this process, another one that is asked for the actor takes it over without looking
-//! whether its owner lives: that costs this life, never data. So the store is told soon, of many
-//! together, and nobody waits; the first commit tells it as well.
+//! names this process, another process that is asked for the actor takes it over without checking
+//! whether its owner lives: that costs this generation, never data. So the reservation is claimed
+//! in the store soon, many together, and no caller waits for the claim; the first commit claims it
+//! as well.
 //!
 //! Invariants:
-//! - What a seal has left is given away once: a token is good for one life.
-//! - It may be out of date: others may have changed the actor since. Beginning from it fails then.
+//! - The state that a seal has left is given away once: a token is good for one generation.
+//! - The state may be stale: other processes may have changed the actor since. Beginning from it
+//!   fails then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,27 +27,27 @@ use tokio::sync::Notify;
 use super::recent::Recent;
 use crate::membership::Nodes;
 
-/// Actors of which it is remembered what their last seal here has left. 10,000: a few MiB.
+/// Actors whose state from their last seal here is remembered. 10,000: a few MiB.
 const ACTORS_MAX: usize = 10_000;
-/// How long claims are collected by a process that is alone. 1 s: most of a storm of wakes goes
-/// together. With others beside it, it tells at once.
+/// How long a process that is alone collects claims. 1 s: most of a storm of wakes goes together.
+/// With others beside it, a process claims immediately.
 const CLAIM_AFTER: Duration = Duration::from_secs(1);
-/// Claims that are kept while the store does not take them. 10,000; later ones are given up.
+/// Claims that are kept while the store does not accept them. 10,000; later ones are given up.
 const KEPT_MAX: usize = 10_000;
 
-/// What the seals of this process have left, and the reserved generations that have begun.
+/// The states that seals of this process have left, and the reserved generations that have begun.
 pub struct Reservations {
     left: Mutex<Recent<Left>>,
-    /// Those that the store has not been told of yet.
+    /// Begun generations that are not claimed in the store yet.
     begun: Mutex<Vec<Fence>>,
     news: Notify,
 }
 
-/// What the newest seal of an actor has left.
+/// The state that the newest seal of an actor has left.
 enum Left {
-    /// Nobody has asked for it.
+    /// No start has taken the state.
     Waits(Box<ActorState>),
-    /// A life has begun from it. The fence that it named.
+    /// A generation has begun from the state. The fence that the state named.
     Taken(Fence),
 }
 
@@ -58,7 +60,7 @@ pub enum Known {
 }
 
 impl Known {
-    /// What is known of it.
+    /// The state itself.
     #[must_use]
     pub fn state(&self) -> &ActorState {
         match self {
@@ -66,7 +68,7 @@ impl Known {
         }
     }
 
-    /// Whether the store may know better.
+    /// Whether the store may have a newer state.
     #[must_use]
     pub fn is_left(&self) -> bool {
         matches!(self, Self::Left(_))
@@ -84,14 +86,14 @@ impl Default for Reservations {
 }
 
 impl Reservations {
-    /// A life was sealed here.
+    /// Keeps the state that a seal has left.
     pub fn keep(&self, left: Box<ActorState>) {
         let actor = left.row.actor.clone();
         self.left.lock().put(&actor, Left::Waits(left));
     }
 
-    /// Gives away what the newest life has left, if that was sealed here: a second caller gets
-    /// nothing.
+    /// Takes the state of the newest generation that was sealed here. Returns `None` if there is
+    /// none or it was taken.
     #[must_use]
     pub fn take(&self, actor: &ActorId) -> Option<Known> {
         let mut all = self.left.lock();
@@ -105,7 +107,7 @@ impl Reservations {
     }
 
     /// Wins the next generation: begins it if it was reserved for this process and for `component`,
-    /// else by a takeover.
+    /// else takes the actor over.
     ///
     /// # Errors
     /// As [`Depot::inherit`] and [`Depot::take_over`].
@@ -130,15 +132,15 @@ impl Reservations {
         Ok(opened)
     }
 
-    /// Whether the head names a generation that has not begun, as far as is known here: what ended
-    /// is the one before it.
+    /// Whether the head names a generation that has not begun, as far as this process knows: what
+    /// ended is the generation before it.
     #[must_use]
     pub fn is_waiting(&self, actor: &ActorId, head: &Head) -> bool {
         head.is_heir() && !self.has_begun(actor, &head.fence)
     }
 
-    /// Whether a reserved generation has begun here: its predecessor's seal was taken, or a later
-    /// life was sealed.
+    /// Whether a reserved generation has begun here: its predecessor's state was taken, or a later
+    /// generation was sealed.
     fn has_begun(&self, actor: &ActorId, reserved: &Fence) -> bool {
         let (fence, is_over) = match self.left.lock().get(actor) {
             None => return false,
@@ -156,8 +158,8 @@ impl Reservations {
         }
     }
 
-    /// Tells the store which reserved generations this process runs. Never returns; dropped at the
-    /// end.
+    /// Claims in the store the reserved generations that this process runs. Never returns; dropped
+    /// at the end.
     pub async fn claim(&self, depot: &Depot, nodes: &Nodes) {
         loop {
             self.news.notified().await;
@@ -197,7 +199,7 @@ mod tests {
         ActorId::new("kind", "key").expect("a name")
     }
 
-    /// The actor with generation `generation` reserved for whoever has the token.
+    /// The actor with generation `generation` reserved for the holder of the token.
     fn asleep(generation: u64) -> Box<ActorState> {
         let db = DbId([1; 16]);
         let row = ActorRow {
@@ -223,8 +225,8 @@ mod tests {
         Box::new(ActorState { row, head, handed_over: None })
     }
 
-    /// Whoever asks after a life has begun from it gets nothing, also if the end of that life was
-    /// never recorded.
+    /// After a generation has begun from a state, a later caller gets nothing, even if the end of
+    /// that generation was never recorded.
     #[test]
     fn what_a_life_left_is_given_away_once() {
         let reservations = Reservations::default();

@@ -47,7 +47,7 @@ impl Arguments {
     /// Arguments as JSON text: `[5]` by position, `{"by": 5}` by name, `5` for a single parameter.
     ///
     /// # Errors
-    /// If the text is not JSON. Whether it fits the method is found out by the call.
+    /// If the text is not JSON. The call checks whether the arguments fit the method.
     pub fn json(text: &str) -> Result<Self, ArgumentError> {
         serde_json::from_str(text).map(Self::Json).map_err(json::malformed)
     }
@@ -195,7 +195,7 @@ impl Binder<'_, '_> {
                 _ => text,
             });
         }
-        // A syntax error is told of this argument, not of all of them.
+        // A syntax error is reported for this argument, not for all of them.
         let parsed = Parsed::of(word).map_err(|error| place.error(shape.brief(), error.got))?;
         match parsed.len() {
             1 => parsed.read(0, shape, place, &mut self.room),

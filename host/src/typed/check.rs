@@ -1,4 +1,4 @@
-//! Component values handed in by an embedder, checked against the shape.
+//! Checks component values from an embedder against the shape.
 
 use wasmtime::component::Val;
 
@@ -78,7 +78,7 @@ fn side(
     }
 }
 
-/// What a component value is, for an error.
+/// The name of a component value, for an error.
 fn name_of(value: &Val) -> String {
     match value {
         Val::Bool(value) => format!("{value} (bool)"),

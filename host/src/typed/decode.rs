@@ -1,4 +1,4 @@
-//! Component values into Rust values, through `serde`.
+//! Decodes component values into Rust values, through `serde`.
 //!
 //! ```text
 //!  bool, numbers, char, string    the same, if it fits      record          struct, or map
@@ -18,7 +18,7 @@ use serde::de::{
 };
 use wasmtime::component::Val;
 
-/// A result that does not have the Rust type it was asked for in.
+/// A result does not have the Rust type that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the method's result: {0}")]
 pub struct ResultError(String);

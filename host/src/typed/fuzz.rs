@@ -14,7 +14,7 @@ use crate::typed::place::{ArgumentError, Place, Room};
 use crate::typed::samples::{Dice, ECHO, component};
 use crate::typed::{Arguments, MethodTable, Parameter, json as json_layer};
 
-/// What the formats are made of, and where readers stumble.
+/// Pieces of the formats, and texts that readers may misread.
 const DICTIONARY: [&str; 44] = [
     "null",
     "true",
@@ -81,7 +81,7 @@ fn corpus() -> Vec<String> {
     vec![full.to_string(), json!({ "items": full[0] }).to_string(), wave, "[]".to_owned()]
 }
 
-/// Values have the shapes of their parameters and survive both notations; errors tell a place.
+/// Values have the shapes of their parameters and survive both notations; errors name a place.
 fn judge(found: Result<Vec<Val>, ArgumentError>, parameters: &[Parameter], sent: &str) -> bool {
     let values = match found {
         Ok(values) => values,
@@ -126,7 +126,7 @@ fn names(value: &Value) -> usize {
     }
 }
 
-/// One text in every notation; how many took it.
+/// One text in every notation. Returns how many notations accepted it.
 fn judge_text(text: &str, parameters: &[Parameter]) -> usize {
     let parsed = Arguments::json(text).and_then(|json| bind(&json, parameters));
     let json = bind(&Arguments::JsonText(text.to_owned().into()), parameters);

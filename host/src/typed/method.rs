@@ -80,8 +80,8 @@ impl Method {
         arguments::bind(arguments, &self.parameters, room)
     }
 
-    /// What a call returned, as JSON; `null` if the function has no result. A `result` stays
-    /// visible as `{"ok": ..}` or `{"err": ..}`: both are answers of the guest.
+    /// The value that a call returned, as JSON; `null` if the function has no result. A `result`
+    /// stays visible as `{"ok": ..}` or `{"err": ..}`: both are answers of the guest.
     #[must_use]
     pub fn to_json(&self, results: &[Val]) -> Value {
         match (results.first(), &self.result) {
@@ -90,13 +90,13 @@ impl Method {
         }
     }
 
-    /// What a call returned, as WAVE text; empty if the function has no result.
+    /// The value that a call returned, as WAVE text; empty if the function has no result.
     #[must_use]
     pub fn to_wave(&self, results: &[Val]) -> String {
         let Some(value) = results.first() else {
             return String::new();
         };
-        // WAVE lacks only types that no method has, so JSON is for a mistake of ours.
+        // WAVE lacks only types that no method has, so JSON is for a mistake of the host.
         value.to_wave().unwrap_or_else(|_| self.to_json(results).to_string())
     }
 }

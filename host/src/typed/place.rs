@@ -16,7 +16,7 @@ pub struct ArgumentError {
     pub path: String,
     /// What fits there: a WIT type, or a sentence.
     pub expected: String,
-    /// What was sent.
+    /// The value that was sent.
     pub got: String,
     /// The text itself is at fault: it is not JSON, or an object has a name twice.
     pub malformed: bool,
@@ -62,7 +62,7 @@ impl<'a> Place<'a> {
         Place { up: Some(self), step: Step::Index(index) }
     }
 
-    /// The error of this place.
+    /// The error at this place.
     pub(super) fn error(
         &self,
         expected: impl Into<String>,
@@ -121,7 +121,8 @@ impl Default for Room<'_> {
 }
 
 impl<'r> Room<'r> {
-    /// The same, where `shared` gives room that all calls share, so many bytes at a time, or does not.
+    /// The same, where `shared` grants room that all calls share, so many bytes at a time, or
+    /// refuses it.
     pub fn within(shared: &'r mut dyn FnMut(usize) -> bool) -> Self {
         Self { shared: Some(shared), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! How large a method's results are, as the caller would count them.
+//! The size of a method's results, as the caller counts it.
 
 use wasmtime::component::Val;
 
@@ -36,7 +36,7 @@ pub fn memory_bytes(values: &[Val]) -> u64 {
     values.iter().map(|value| VALUE_BYTES as u64 + parts_of(value)).fold(0, u64::saturating_add)
 }
 
-/// What a value takes beside itself.
+/// Bytes of a value's parts, beside the value itself.
 fn parts_of(value: &Val) -> u64 {
     let text = |text: &String| text.len() as u64;
     let payload = |payload: &Option<Box<Val>>| match payload {
@@ -101,8 +101,8 @@ mod tests {
         let record = Val::Record(vec![("name".to_owned(), Val::List(vec![pair.clone(), pair]))]);
         let values = [record, Val::Option(Some(Box::new(text)))];
         assert_eq!(data_bytes(&values), 2 * 12 + 5);
-        // The record, its list, two tuples of two, the option and what is in it; the name of the field;
-        // three texts.
+        // The record, its list, two tuples of two, the option and what is in it; the name of the
+        // field; three texts.
         let expected = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
         assert_eq!(memory_bytes(&values), expected as u64);
         let numbers = [Val::List(vec![Val::U16(1); 3])];

@@ -3,9 +3,9 @@
 //! Every function of every exported interface that belongs to a package is a method, and each other
 //! one that the kind's manifest names, except:
 //! - interfaces of `stockade:actor` and of WASI: the host calls those, callers do not;
-//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason, and
-//!   so is what is exported without a package: toolchains leave functions there (`init`) that only
-//!   they may call.
+//! - functions with a type that neither JSON nor WAVE can carry. They are listed with the reason,
+//!   and so is what is exported without a package: toolchains leave functions there (`init`) that
+//!   only they may call.
 //!
 //! A method is found by its full name `ns:pkg/interface@1.0.0#function`, the same without version,
 //! `interface.function`, and `function`. A full name always means itself; a shorter one has to be
@@ -41,19 +41,19 @@ pub struct Excluded {
     pub why: Unsupported,
 }
 
-/// No method has this name, or several have.
+/// No method has this name, or several methods have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownMethod {
     /// The name that was asked for, shortened if it is long.
     pub name: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: NotFound,
 }
 
-/// What is wrong with a method's name.
+/// Why a name finds no method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFound {
-    /// Nothing has this name.
+    /// No method has this name.
     NoSuch {
         /// Names that look alike, best first.
         similar: Vec<String>,
@@ -62,12 +62,12 @@ pub enum NotFound {
         /// How many methods there are.
         count: usize,
     },
-    /// Several methods have it.
+    /// Several methods have the name.
     Ambiguous {
         /// Longer names, one for each.
         candidates: Vec<String>,
     },
-    /// The component exports it, but it cannot be called from outside.
+    /// The component exports the function, but callers cannot reach it.
     Excluded {
         /// The reason.
         why: Unsupported,
@@ -80,11 +80,11 @@ pub enum NotFound {
 pub struct TooManyFunctions {
     /// How many it exports.
     pub count: usize,
-    /// How many are possible.
+    /// The limit.
     pub max: usize,
 }
 
-/// What a name leads to.
+/// The function that a name leads to.
 #[derive(Debug)]
 enum Found {
     Method(usize),
@@ -420,7 +420,7 @@ mod tests {
         check(&none, "add", "no method `add`: the component exports no methods");
     }
 
-    /// Anybody could call what a toolchain left for itself, and end the actor with it.
+    /// Any caller could run a function that a toolchain left for itself, and end the actor with it.
     #[test]
     fn what_belongs_to_no_package_is_a_method_only_if_it_is_named() {
         let left = r#"(component

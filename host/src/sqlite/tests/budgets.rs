@@ -113,8 +113,8 @@ fn compiling_is_interrupted_too() {
     assert_eq!(world.meter.exhausted(), Some(Exhausted::Time));
 }
 
-/// Each name is used twice in the next: SQLite would put 2^n copies into one expression, asking
-/// nobody meanwhile.
+/// Each name is used twice in the next: SQLite would put 2^n copies into one expression, without
+/// asking the host.
 fn doubling(levels: u32) -> String {
     let mut sql = "WITH c0(x) AS (SELECT a FROM t)".to_owned();
     for level in 1..=levels {
@@ -157,9 +157,9 @@ fn memory_of_values_is_bounded() {
     world.script("INSERT INTO f(f, rank) VALUES ('integrity-check', 1)");
 }
 
-/// SQLite's LIKE took 2.4 s for one such text and asked nobody. Here it is all that a statement
-/// does: nothing but the comparison can notice that the time is up, and a statement whose last work
-/// it was would have an answer.
+/// SQLite's LIKE took 2.4 s for one such text without asking the host. Here the comparison is all
+/// that a statement does: only the comparison can notice that the time is up, and a statement with
+/// such a comparison as its last work would have an answer.
 #[test]
 fn a_pattern_over_a_large_text_is_interrupted() {
     let mut world = World::new();
@@ -173,9 +173,9 @@ fn a_pattern_over_a_large_text_is_interrupted() {
     }
 }
 
-/// C code over large values asks nobody, and a thousand instructions may be a thousand of them. A
-/// statement of fewer, without a loop, is never asked at all: but for its large allocations it would
-/// have an answer after seconds.
+/// C code over large values asks nothing, and a thousand instructions may be a thousand such calls.
+/// A statement of fewer, without a loop, is never asked at all: but for its large allocations it
+/// would have an answer after seconds.
 #[test]
 fn work_on_large_values_is_interrupted() {
     let mut world = World::new();
@@ -191,7 +191,7 @@ fn work_on_large_values_is_interrupted() {
     assert_eq!(world.run("SELECT length(upper(hex(zeroblob(1000000))))"), Ok(0));
 }
 
-/// Values as SQLite makes them, whether anybody is given them or not; and rows of several that are
+/// Values as SQLite makes them, whether a caller gets them or not; and rows of several that are
 /// each small enough.
 #[test]
 fn values_and_rows_are_bounded_each() {
@@ -291,7 +291,7 @@ fn names_of_columns_are_bounded_like_rows() {
         let answer = world.connection.columns(id).map(drop);
         assert_eq!(answer.as_ref().err(), (!fits).then_some(&exceeded));
     }
-    // Declared types are as long as one likes, too.
+    // Declared types are of any length, too.
     world.script(&format!("CREATE TABLE t(a {name}, b {name})"));
     for (columns, fits) in [("a", true), ("a, b", false)] {
         let id = world.connection.prepare(&format!("SELECT {columns} FROM t")).unwrap();

@@ -1,4 +1,4 @@
-//! What SQLite says about a broken rule, and what of it guests are told.
+//! SQLite's reports of a broken rule, and what guests get of them.
 
 use super::World;
 use crate::sqlite::{ConstraintKind, SqlError};

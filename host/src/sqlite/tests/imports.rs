@@ -1,4 +1,4 @@
-//! What a file may hold that is to be an actor's database.
+//! What a file may hold that becomes an actor's database.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn whatever_stock_sqlite_makes_of_usual_things_is_taken() {
         "CREATE TABLE t(a); CREATE VIEW v AS SELECT a FROM t; CREATE TRIGGER g INSTEAD OF INSERT \
          ON v BEGIN INSERT INTO t VALUES (new.a); END"
             .to_owned(),
-        // Broken for everybody: it harms who uses it, here as there.
+        // Broken everywhere: its use fails, here as in stock SQLite.
         "CREATE VIEW v AS SELECT * FROM missing; CREATE TABLE t(a)".to_owned(),
     ] {
         assert_eq!(check(&schema, &Limits::default()), Ok(()), "{schema:.80}");

@@ -155,7 +155,7 @@ fn each_way_of_closing_a_handle_closes_it() {
     }
 }
 
-/// A batch tells that the transaction around it is gone; its own end is told by its error.
+/// A batch reports that the transaction around it is gone; its own error reports its own end.
 #[test]
 fn a_batch_tells_what_it_took_with_it() {
     for sql in ROLLBACKS {
@@ -174,7 +174,7 @@ fn a_batch_tells_what_it_took_with_it() {
 }
 
 /// As above, in a transaction that SQL text has begun: it has no handle, and only the batch can
-/// tell.
+/// report the loss.
 #[test]
 fn a_batch_in_a_transaction_of_text_tells_as_well() {
     let mut world = world();
@@ -206,7 +206,7 @@ fn an_interrupted_write_is_told_as_such_and_then_as_lost() {
     assert_eq!(world.integer("SELECT count(*) FROM t"), 0);
 }
 
-/// A commit that fails has told: the handle is closed by it, and those around it are lost.
+/// A failed commit has reported the loss: the handle is closed by it, and those around it are lost.
 #[test]
 fn a_commit_that_fails_closes_its_handle() {
     let limits = DepotLimits { commit_bytes_max: 1 << 16, ..DepotLimits::default() };

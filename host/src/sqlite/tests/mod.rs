@@ -39,7 +39,7 @@ use super::{Connection, Meter, Spares, SqlError, Value};
 use crate::grip::Grip;
 use crate::limits::Limits;
 
-/// A connection and what it lives on.
+/// A connection and the parts under it.
 struct World {
     connection: Connection,
     session: Session,

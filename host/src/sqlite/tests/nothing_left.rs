@@ -116,7 +116,7 @@ impl World {
         print
     }
 
-    /// Does something, whatever comes of it, and ends the call.
+    /// Runs a text, with any outcome, and ends the call.
     fn does(&mut self, who: Who, sql: &str) -> Result<(), SqlError> {
         let done = match who {
             Who::Guest => self.connection.execute_script(sql),
@@ -129,14 +129,15 @@ impl World {
     }
 }
 
-/// The first line that differs is what matters.
+/// The first line that differs is shown.
 fn same(now: &str, before: &str, done: &str) {
     let differs = now.lines().zip(before.lines()).find(|(now, before)| now != before);
     assert_eq!(differs, None, "{done}");
     assert_eq!(now, before, "{done}");
 }
 
-/// Every pragma of this SQLite, set to anything by anybody, is what it was when the call has ended.
+/// Every pragma of this SQLite, set to anything by any caller, has its old value when the call has
+/// ended.
 #[test]
 fn no_pragma_outlives_its_call() {
     for start in STARTS {
@@ -168,7 +169,7 @@ fn no_pragma_outlives_its_call() {
 #[test]
 fn what_a_vacuum_is_to_make_of_the_database_is_forgotten_with_the_call() {
     for who in [Who::Guest, Who::Writer] {
-        // One that has pages to move may be told in between, and keeps that in the database.
+        // One that has pages to move may be set in between, and keeps that in the database.
         for (sql, then) in [("PRAGMA auto_vacuum = 1", 1), ("EXPLAIN PRAGMA auto_vacuum = 2", 2)] {
             let mut world = world("PRAGMA auto_vacuum = FULL");
             world.does(who, sql).unwrap();
@@ -319,8 +320,8 @@ thread_local! {
     static STANDS_IN_THE_WAY: Cell<Option<Compiled>> = const { Cell::new(None) };
 }
 
-/// It does not go on with what it could not take back: a statement of the host itself is made to
-/// stand in the way.
+/// A generation does not continue with what it could not undo: a statement of the host itself is
+/// made to stand in the way.
 #[test]
 fn what_cannot_be_taken_back_ends_the_generation() {
     for start in STARTS {

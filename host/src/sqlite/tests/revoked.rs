@@ -44,7 +44,7 @@ fn old_generation_cannot_read_even_from_cache() {
     let cursor = world.connection.open_cursor(id, Vec::new()).unwrap();
     assert_eq!(world.connection.cursor_next(cursor, 1).unwrap().count, 1);
     let _new = world.take_over();
-    // Nobody has told this generation yet; the confirmation before a reply does.
+    // This generation has no news yet; the confirmation before a reply brings it.
     assert!(world.runtime.block_on(world.session.confirm()).is_err());
     let fenced = SqlError::Revoked(Reason::Fenced);
     assert_eq!(world.connection.cursor_next(cursor, 1).as_ref(), Err(&fenced));
@@ -61,7 +61,8 @@ fn old_generation_cannot_commit() {
     world.script("CREATE TABLE t(a)");
     world.runtime.block_on(world.session.durable(world.session.mark())).unwrap();
     let _new = world.take_over();
-    // Accepted, since nobody knows yet; it never becomes durable and everything after it fails.
+    // Accepted, since the loss is not known yet; the write never becomes durable and everything
+    // after it fails.
     let accepted = world.run("INSERT INTO t VALUES (1)");
     let mark = world.session.mark();
     assert!(world.runtime.block_on(world.session.durable(mark)).is_err(), "{accepted:?}");

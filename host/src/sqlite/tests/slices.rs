@@ -87,7 +87,7 @@ fn many_small_statements_leave_the_worker_too() {
     drop(store);
 }
 
-/// Where there is nothing to hand over to, a long statement just goes on.
+/// Where there is no thread to hand over to, a long statement just continues.
 #[test]
 fn one_thread_alone_runs_long_statements() {
     let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) \
@@ -98,8 +98,9 @@ fn one_thread_alone_runs_long_statements() {
     assert_eq!(world.integer(long), 300_000);
 }
 
-/// There is one turn, and somebody has it who does not give it back: whoever waits for it ends all the
-/// same when it is interrupted, revoked, without a session, or late; and goes on when it is given.
+/// There is one turn, and its holder does not give it back: a waiting statement ends all the same
+/// when it is interrupted, revoked, without a session, or late; and continues when it gets the
+/// turn.
 #[test]
 fn a_statement_that_waits_for_its_turn_ends_at_once() {
     let (runtime, turns) = (two_workers(), Turns::of(2));

@@ -1,5 +1,5 @@
-//! A file operation that fails inside a transaction ends the generation: what virtual tables keep in
-//! memory cannot be trusted after it. Nothing that was accepted is lost by that.
+//! A file operation that fails inside a transaction ends the generation: what virtual tables keep
+//! in memory cannot be trusted after it. Nothing that was accepted is lost by that.
 
 use std::time::Duration;
 

@@ -160,7 +160,7 @@ fn a_refused_release_leaves_no_transaction_behind() {
     assert_eq!(world.rows("SELECT a FROM t"), [[Value::Integer(1)], [Value::Integer(2)]]);
 }
 
-/// What SQLite refuses without rolling back can still be mended.
+/// What SQLite refuses without rolling back can still be repaired.
 #[test]
 fn a_release_that_can_be_mended_stays_open() {
     let mut world = world();

@@ -125,7 +125,7 @@ fn revoked_every_method_tells_the_reason() {
     }
 }
 
-/// Both at once: that the generation has ended is what the guest must know.
+/// Both at the same time: that the generation has ended is what the guest must know.
 #[test]
 fn revoked_comes_before_interrupted_and_not_open() {
     let both = |world: &mut World, things: &Things| {
@@ -140,14 +140,14 @@ fn revoked_comes_before_interrupted_and_not_open() {
 fn interrupted_every_method_that_runs_sql_says_so_and_the_others_work() {
     let interrupt = |world: &mut World, _: &Things| world.connection.interrupter().interrupt();
     check(interrupt, |name, runs| match (name, runs) {
-        // It tells how far it came: rows before took effect.
+        // `execute-many` reports how far it came: rows before took effect.
         ("statement.execute-many", _) => {
             Err(SqlError::RowFailed { row: 0, cause: Box::new(SqlError::Interrupted) })
         }
         (_, true) => Err(SqlError::Interrupted),
         (_, false) => Ok(()),
     });
-    // The call goes on to be interrupted; the next one is none the worse for it.
+    // The call is interrupted next; the call after that is unharmed.
     let (mut world, things) = hoard();
     interrupt(&mut world, &things);
     assert_eq!(world.run("UPDATE t SET v = v"), Err(SqlError::Interrupted));
@@ -156,7 +156,7 @@ fn interrupted_every_method_that_runs_sql_says_so_and_the_others_work() {
     assert_eq!(world.run("UPDATE t SET v = v"), Ok(3));
 }
 
-/// What a thing answers when it has ended and nothing else is wrong; the others do not mind.
+/// The answer of a thing that has ended while nothing else is wrong; the others are unaffected.
 #[test]
 fn not_open_is_what_ended_things_answer() {
     let end = |world: &mut World, things: &Things| {

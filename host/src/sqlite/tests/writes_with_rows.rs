@@ -1,5 +1,5 @@
-//! Writes that return rows: accepted when their first rows are there, and a commit that fails is
-//! told to who ran them.
+//! Writes that return rows: accepted when their first rows are there, and a failed commit is
+//! reported to the caller that ran them.
 
 use stockade_depot::{DepotLimits, Reason, Txid};
 use stockade_testkit::faulty_store::{Fault, Step};

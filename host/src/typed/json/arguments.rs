@@ -159,7 +159,7 @@ impl<'de> Read<'de> for Whole<'_, '_> {
 }
 
 impl Whole<'_, '_> {
-    /// What was sent, and what may be left out.
+    /// The arguments that were sent, with those that may be left out.
     fn complete(self, values: Vec<Option<Val>>) -> Option<Vec<Val>> {
         if self.reading.has_failed() {
             return None;

@@ -32,11 +32,11 @@ pub(super) use arguments::{malformed, of_text, of_value};
 pub(super) use read::{Reading, Seed};
 pub(super) use write::write;
 
-/// How reals are spelled that JSON has no number for, here and for SQL.
+/// The spelling of reals that JSON has no number for, here and for SQL.
 pub const INFINITY: &str = "inf";
 /// As [`INFINITY`], below zero.
 pub const MINUS_INFINITY: &str = "-inf";
-/// What is no number. SQL has none.
+/// The spelling of NaN. SQL has none.
 const NOT_A_NUMBER: &str = "nan";
 
 /// Integers up to this size are exact in every JSON reader: 2^53.

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - The recursion follows the shape, never the JSON alone, so its depth is bounded by the type.
-//! - What does not fit is read to its end and thrown away: if the text is no JSON behind it, that is
-//!   told instead.
+//! - What does not fit is read to its end and thrown away: if the text behind it is no JSON, the
+//!   error says that instead.
 //! - A value takes room before it is made.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess};
@@ -17,7 +17,7 @@ use crate::typed::bounds::QUOTE_CHARS_MAX;
 use crate::typed::place::{ArgumentError, Place, Room, shortened, similar};
 use crate::typed::shape::{Case, Field, Shape};
 
-/// The room that values take while they are read, and the first that did not fit.
+/// The room that values take during a read, and the first error.
 pub(in crate::typed) struct Reading<'r> {
     pub(in crate::typed) room: Room<'r>,
     failed: Option<ArgumentError>,
@@ -37,24 +37,24 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// Whether something did not fit: the rest is only looked through.
+    /// Whether something did not fit: the rest is only skipped.
     pub(in crate::typed) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Something does not fit. The first that does not is told.
+    /// Records that something does not fit. The first such error is reported.
     pub(in crate::typed) fn fail<T>(&mut self, error: ArgumentError) -> Option<T> {
         self.failed.get_or_insert(error);
         None
     }
 
-    /// Something does not fit, whatever is wrong with its parts.
+    /// Records that the whole does not fit, whatever is wrong with its parts.
     pub(in crate::typed) fn fail_whole<T>(&mut self, error: ArgumentError) -> Option<T> {
         self.failed = Some(error);
         None
     }
 
-    /// What could be read.
+    /// Keeps the value of a read, or its error.
     pub(in crate::typed) fn keep<T>(&mut self, read: Result<T, ArgumentError>) -> Option<T> {
         read.map_or_else(|error| self.fail(error), Some)
     }
@@ -140,12 +140,12 @@ impl<'s, 'r> Seed<'s, 'r> {
         self.reading.keep(taken).is_some()
     }
 
-    /// The same place as what an option has in it.
+    /// The place of an option's inner value: the same as the option's.
     fn inside(self, inner: &'s Shape) -> Self {
         Self { shape: inner, ..self }
     }
 
-    /// The value at `place`, which is in this one.
+    /// The seed of a part, at its own place.
     fn part<'p>(&'p mut self, shape: &'p Shape, place: &'p Place<'p>) -> Seed<'p, 'r> {
         Seed { shape, place, reading: self.reading }
     }
@@ -311,7 +311,7 @@ impl<'s, 'r> Seed<'s, 'r> {
         }))
     }
 
-    /// The only field of an object: `shape_of` knows its name, and the payload that it has.
+    /// The only field of an object: `shape_of` gives the payload of its name.
     fn only<'de, A: MapAccess<'de>>(
         &mut self,
         mut fields: A,
@@ -348,8 +348,8 @@ impl<'s, 'r> Seed<'s, 'r> {
     }
 }
 
-/// A name stands twice in an object. The last would count, and nobody would learn that the first
-/// does not.
+/// A name stands twice in an object. The last value would count, and no error would show that the
+/// first does not.
 pub(in crate::typed) fn twice<E: Error>(name: &str) -> E {
     E::custom(format_args!("the name {:?} stands twice in an object", shortened(name, 80)))
 }

@@ -1,4 +1,4 @@
-//! JSON values without parts as component values, and what a JSON value is called in an error.
+//! JSON values without parts as component values, and the names of JSON values in errors.
 
 use std::fmt;
 
@@ -114,7 +114,7 @@ impl Scalar<'_> {
     }
 }
 
-/// What it is, for an error: bounded, with the value itself if it is short.
+/// The value in words, for an error: bounded, with the value itself if that is short.
 impl fmt::Display for Scalar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,25 +126,25 @@ impl fmt::Display for Scalar<'_> {
     }
 }
 
-/// What fits a `list<u8>`.
+/// The forms of a `list<u8>`, for an error.
 pub(super) const BYTES: &str = "list<u8> (base64 or an array)";
 
-/// Whether `null` of it could be meant at two depths.
+/// Whether `null` of this shape could be meant at two depths.
 pub(super) fn is_nested_option(shape: &Shape) -> bool {
     matches!(shape, Shape::Option(inner) if matches!(**inner, Shape::Option(_)))
 }
 
-/// What fits an option of an option.
+/// The forms of an option of an option, for an error.
 pub(super) fn nested_option(shape: &Shape) -> String {
     format!("{}: null or {{\"some\": ..}}", shape.brief())
 }
 
-/// What an array is called in an error.
+/// The name of an array in an error.
 pub(in crate::typed) fn array(items: usize) -> String {
     format!("an array of {items}")
 }
 
-/// What an object is called in an error: its first names. `first` were read already.
+/// The name of an object in an error: its first names. `first` were read already.
 pub(in crate::typed) fn object<'de, A: MapAccess<'de>>(
     first: &[&str],
     mut rest: A,
@@ -169,10 +169,10 @@ pub(in crate::typed) fn object<'de, A: MapAccess<'de>>(
     })
 }
 
-/// What stands somewhere, whatever it is.
+/// A JSON value of any sort.
 pub(super) enum Found<'j> {
     Scalar(&'j Scalar<'j>),
-    /// An array or an object, by what it is called in an error.
+    /// An array or an object, by its name in an error.
     Parts(String),
 }
 
@@ -185,7 +185,7 @@ impl fmt::Display for Found<'_> {
     }
 }
 
-/// Reads a value and hands over what it is.
+/// Reads a value of any sort and passes it on.
 pub(super) struct Any<F>(pub(super) F);
 
 impl<'de, T, F: FnOnce(Found<'_>) -> T> DeserializeSeed<'de> for Any<F> {
@@ -212,22 +212,22 @@ impl<'de, T, F: FnOnce(Found<'_>) -> T> Read<'de> for Any<F> {
     }
 }
 
-/// What reads one JSON value, of whatever sort it is.
+/// Reads one JSON value, of any sort.
 pub(in crate::typed) trait Read<'de>: Sized {
-    /// What comes of it.
+    /// The result.
     type Value;
 
-    /// Of a value without parts.
+    /// Reads a value without parts.
     fn scalar(self, json: &Scalar<'_>) -> Self::Value;
 
-    /// Of an array, which is read to its end.
+    /// Reads an array, to its end.
     fn array<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error>;
 
-    /// Of an object, which is read to its end.
+    /// Reads an object, to its end.
     fn object<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error>;
 }
 
-/// Hands a JSON value to what reads it.
+/// Passes a JSON value to its reader.
 pub(in crate::typed) struct Visit<R>(pub(in crate::typed) R);
 
 impl<'de, R: Read<'de>> Visitor<'de> for Visit<R> {
@@ -270,7 +270,7 @@ impl<'de, R: Read<'de>> Visitor<'de> for Visit<R> {
     }
 }
 
-/// Reads a name of an object and hands it over.
+/// Reads a name of an object and passes it on.
 pub(in crate::typed) struct Name<F>(pub(in crate::typed) F);
 
 impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Name<F> {
@@ -293,7 +293,7 @@ impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Name<F> {
     }
 }
 
-/// Reads the rest of an array away; how many there were.
+/// Skips the rest of an array. Returns how many items there were.
 pub(in crate::typed) fn rest_of<'de, A: SeqAccess<'de>>(items: &mut A) -> Result<usize, A::Error> {
     let mut count = 0;
     while items.next_element::<IgnoredAny>()?.is_some() {

@@ -1,7 +1,7 @@
 //! Component values into JSON.
 //!
-//! Writing cannot fail for values of the shape, which the engine guarantees for results; a value
-//! of another shape is our own mistake and shows as `null`, loudly in tests.
+//! Writing cannot fail for values of the shape, which the engine guarantees for results; a value of
+//! another shape is a mistake of the host and shows as `null`, loudly in tests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
