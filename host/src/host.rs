@@ -136,7 +136,7 @@ impl Host {
         self.inner.retired.done().await
     }
 
-    /// Whether callers over HTTP are told the last words of guests: see
+    /// Whether callers over HTTP get the last words of guests: see
     /// [`HostConfig::with_development`].
     #[must_use]
     pub fn is_for_development(&self) -> bool {

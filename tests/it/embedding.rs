@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stockade::host::ActorStatus;
 use stockade::{Arguments, CallError, Host, HostConfig, HostError};
+use stockade_depot::Store;
 use stockade_depot::store::Ownership;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, actor};

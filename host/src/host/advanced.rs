@@ -43,7 +43,7 @@ impl Advanced {
     }
 
     /// Whether [`ActorHandle::fault`](super::ActorHandle::fault) may make actors fail on purpose.
-    /// Not for production: everybody who reaches the operators' listener can use it then. Default:
+    /// Not for production: every client of the operators' listener can then make actors fail. Default:
     /// `false`.
     pub fn with_faults_allowed(mut self, allow: bool) -> Self {
         self.allow_faults = allow;

@@ -131,7 +131,7 @@ impl Host {
     fn callers(&self) -> Option<Handle> {
         let wait_here = self.inner.config.advanced.wait_on_callers;
         let here = wait_here.then(Handle::try_current)?.ok();
-        // One of a single thread runs only while somebody waits on it, who may stop.
+        // A runtime of one thread runs only while a caller waits on it, and the caller may stop.
         here.filter(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
     }
 

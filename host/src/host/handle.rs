@@ -88,7 +88,7 @@ impl ActorHandle {
     /// Removes the actor and everything stored of it. Resumes a destroy that was interrupted.
     ///
     /// # Errors
-    /// `ActorMissing`; those of the store: call again to go on.
+    /// `ActorMissing`; those of the store: call again to continue.
     pub async fn destroy(&self) -> Result<(), HostError> {
         self.host.destroy(&self.id).await
     }
@@ -145,7 +145,7 @@ impl ActorHandle {
     /// let alice = host.actor(&ActorId::new("counter", "alice")?);
     /// alice.call("increment", (5,)).await?;
     ///
-    /// // The answer to the next commit is lost, and the caller hears a success all the same.
+    /// // The answer to the next commit is lost, and the caller gets a success all the same.
     /// alice.fault(Fault::LostReply { count: 1 }).await?;
     /// let reply = alice.call("increment", (5,)).await?;
     /// assert_eq!(reply.to_json(), serde_json::json!({ "ok": 10 }));
