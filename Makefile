@@ -32,10 +32,17 @@ help:
 	@echo 'make guests  builds the examples and the test guests'
 	@echo 'make setup   installs what building guests needs, if it is missing'
 
-# A C compiler for SQLite, an SQLite that is not ours for the demo, and what building guests needs.
+# Debian's package would start a server of its own: the tests start theirs, and nobody needs that one.
+INSTALL_POSTGRES := apt-get install -y --no-install-recommends postgresql-common \
+  && sed -ri 's/^\#?(create_main_cluster) .*$$/\1 = false/' /etc/postgresql-common/createcluster.conf \
+  && apt-get install -y --no-install-recommends postgresql-15
+
+# A C compiler for SQLite, an SQLite that is not ours for the demo, a PostgreSQL server for the tests,
+# and what building guests needs.
 setup:
 	@command -v cc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends build-essential; }
 	@command -v python3 >/dev/null || command -v sqlite3 >/dev/null || { apt-get update && apt-get install -y --no-install-recommends sqlite3; }
+	@test -x /usr/lib/postgresql/15/bin/initdb || { apt-get update && $(INSTALL_POSTGRES); }
 	@guest-sdk/toolchain/install.sh
 
 guests: setup

@@ -44,11 +44,12 @@ const DEPOT_LAYERS: &[&[&str]] = &[
 ];
 
 /// Packages and the packages of ours that each may depend on.
-const PACKAGES: [(&str, &[&str]); 11] = [
+const PACKAGES: [(&str, &[&str]); 12] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
     ("host/depot/Cargo.toml", &[]),
     ("host/vfs/Cargo.toml", &["stockade-depot"]),
+    ("host/postgres/Cargo.toml", &["stockade-depot"]),
     ("host/Cargo.toml", &["stockade-componentize", "stockade-depot", "stockade-vfs"]),
     ("host/server/Cargo.toml", &["stockade", "stockade-depot"]),
     ("host/cli/Cargo.toml", &["stockade", "stockade-depot", "stockade-server"]),
@@ -59,8 +60,9 @@ const PACKAGES: [(&str, &[&str]); 11] = [
 ];
 
 /// A library, and the only places of the host side whose code may name it.
-const WALLS: [(&str, &[&str]); 9] = [
+const WALLS: [(&str, &[&str]); 10] = [
     ("rusqlite", &["host/depot/src/store", "host/vfs", "host/src/sqlite", "host/cli"]),
+    ("tokio_postgres", &["host/postgres"]),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
     ("wasmtime_wasi", &["host/src/capability"]),

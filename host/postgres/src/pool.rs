@@ -1,0 +1,148 @@
+//! Connections that are lent to one step at a time.
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
+use stockade_depot::StoreError;
+
+use crate::connection::{Connection, Connector};
+use crate::failure::{self, Failure, Sent};
+use crate::limits;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    /// The server, or the way there.
+    Server(tokio_postgres::Error),
+    /// The process is going down.
+    Ending,
+}
+
+impl Manager for Connector {
+    type Type = Connection;
+    type Error = NotConnected;
+
+    async fn create(&self) -> Result<Connection, NotConnected> {
+        match self.connect().await {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) => Err(NotConnected::Ending),
+            Err(error) => Err(NotConnected::Server(error)),
+        }
+    }
+
+    async fn recycle(&self, lent: &mut Connection, _: &Metrics) -> RecycleResult<NotConnected> {
+        if lent.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
+    }
+}
+
+impl NotConnected {
+    /// What the depot is told.
+    pub(crate) fn told(&self, server: &str) -> StoreError {
+        match self {
+            Self::Server(error) => match Failure::of(error).told(Sent::Harmless, server) {
+                StoreError::Unavailable(what) => {
+                    StoreError::Unavailable(format!("connect to {server}: {what}"))
+                }
+                other => other,
+            },
+            Self::Ending => StoreError::Closed,
+        }
+    }
+}
+
+/// The connections of a store.
+pub(crate) struct Connections {
+    pool: Pool<Connector>,
+    max: usize,
+    server: String,
+}
+
+impl Connections {
+    /// At most `max`, none of them made yet.
+    ///
+    /// # Errors
+    /// If there is no runtime.
+    pub(crate) fn new(
+        connector: Connector,
+        max: usize,
+        server: String,
+    ) -> Result<Self, deadpool::managed::BuildError> {
+        let timeouts = Timeouts {
+            wait: Some(limits::POOL_WAIT),
+            create: Some(limits::CONNECT_DEADLINE),
+            recycle: Some(limits::CONNECT_DEADLINE),
+        };
+        let pool = Pool::builder(connector)
+            .max_size(max)
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build()?;
+        Ok(Self { pool, max, server })
+    }
+
+    /// A connection for one step.
+    pub(crate) async fn lend(&self) -> Result<Lent, StoreError> {
+        match self.pool.get().await {
+            Ok(object) => Ok(Lent { object: Some(object), is_sound: false }),
+            Err(PoolError::Backend(error)) => Err(error.told(&self.server)),
+            Err(PoolError::Closed) => Err(StoreError::Closed),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(StoreError::Unavailable(format!(
+                "all {} connections to {} were in use for {} s",
+                self.max,
+                self.server,
+                limits::POOL_WAIT.as_secs()
+            ))),
+            Err(
+                PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(_),
+            ) => Err(StoreError::Unavailable(format!(
+                "connect to {}: no answer in {} s",
+                self.server,
+                limits::CONNECT_DEADLINE.as_secs()
+            ))),
+        }
+    }
+
+    /// Lends no more, and closes those that are not lent.
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// A connection that is lent. Unless the step says that it has had every answer, it is closed.
+pub(crate) struct Lent {
+    object: Option<Object<Connector>>,
+    is_sound: bool,
+}
+
+impl Lent {
+    /// The connection.
+    pub(crate) fn get(&self) -> Option<&Connection> {
+        self.object.as_deref()
+    }
+
+    /// Every answer has come, and no transaction is open: others may have it.
+    pub(crate) fn give_back(mut self) {
+        self.is_sound = true;
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && !self.is_sound
+        {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// What an error said, for people.
+pub(crate) fn text(error: &NotConnected) -> String {
+    match error {
+        NotConnected::Server(error) => failure::text(error),
+        NotConnected::Ending => "the process is going down".into(),
+    }
+}
