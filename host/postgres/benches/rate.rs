@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench ends at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a bench waits on the clock")]
+#![allow(clippy::print_stdout, reason = "a bench reports")]
 
 #[path = "../tests/kit/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests")]

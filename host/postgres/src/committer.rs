@@ -21,11 +21,11 @@ use tokio::task::JoinHandle;
 
 use crate::commit::{Columns, PackedCommit};
 use crate::connection::{Connection, Connector, params};
-use crate::failure::{Failure, Sent};
+use crate::failure::{Failure, Sent, Stop};
 use crate::limits::{
     COMMITTERS, GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WRITE_DEADLINE,
 };
-use crate::link::{Link, Stop, Tries, write_on};
+use crate::link::{Link, Tries, write_on};
 use crate::pool::NotConnected;
 use crate::rows;
 use crate::sql::pages as sql;

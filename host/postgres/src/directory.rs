@@ -5,7 +5,8 @@ use stockade_depot::store::{ActorState, Counted, Destroyed, LIST_ROWS_MAX};
 use stockade_depot::{ActorId, DbId, Fence, Shard, StoreError, Txid};
 
 use crate::connection::params;
-use crate::link::{Stop, Transaction, in_transaction};
+use crate::failure::Stop;
+use crate::link::{Transaction, in_transaction};
 use crate::retention::check_forks;
 use crate::rows;
 use crate::sql::directory as sql;

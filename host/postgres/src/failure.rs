@@ -47,6 +47,21 @@ pub(crate) enum Failure {
     Refused(String),
 }
 
+/// Why a step ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Stop {
+    /// It was refused, for a reason that the depot is told.
+    Told(StoreError),
+    /// The server, or the way there.
+    Failed(Failure, Sent),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Told(error)
+    }
+}
+
 /// An error with its causes, which tokio-postgres leaves out.
 pub(crate) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {

@@ -6,7 +6,8 @@ use stockade_depot::{Fence, Head, StoreError, Txid};
 
 use crate::connection::params;
 use crate::directory::delete_rows;
-use crate::link::{Stop, Transaction, in_transaction};
+use crate::failure::Stop;
+use crate::link::{Transaction, in_transaction};
 use crate::rows::{self, Holder};
 use crate::sql::import as sql;
 use crate::store::{PgStore, head_in};

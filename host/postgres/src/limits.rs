@@ -47,3 +47,7 @@ pub const SHARDS: u8 = 16;
 pub const CONFIRM_FENCES_MAX: usize = 1000;
 /// Commits below which packing pages stays on the thread that has them: some 10 us a page.
 pub const INLINE_PAGES_MAX: usize = 256;
+
+// A verdict is asked for while its row is there.
+const _: () =
+    assert!(WRITE_DEADLINE.as_millis() < stockade_depot::store::limits::COMMIT_ROWS_MS_MIN as u128);

@@ -17,24 +17,9 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::{Error, Row};
 
 use crate::connection::{Connection, Params};
-use crate::failure::{Failure, Sent};
+use crate::failure::{Failure, Sent, Stop};
 use crate::limits;
 use crate::pool::{Connections, Lent};
-
-/// Why a step ended.
-#[derive(Clone, Debug)]
-pub(crate) enum Stop {
-    /// It was refused, for a reason that the depot is told.
-    Told(StoreError),
-    /// The server, or the way there.
-    Failed(Failure, Sent),
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Told(error)
-    }
-}
 
 /// The way to the server.
 pub(crate) struct Link {
@@ -207,11 +192,10 @@ impl Link {
         loop {
             let lent = self.lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
-            match write_on(connection, deadline, sql, params).await {
-                Ok(rows) => {
-                    lent.give_back();
-                    return Ok(rows);
-                }
+            let answer = write_on(connection, deadline, sql, params).await;
+            lent.settle(&answer);
+            match answer {
+                Ok(rows) => return Ok(rows),
                 Err(stop) => tries.again(self, stop).await?,
             }
         }
@@ -227,11 +211,10 @@ impl Link {
         loop {
             let lent = self.lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
-            match change_on(connection, sql, params).await {
-                Ok(changed) => {
-                    lent.give_back();
-                    return Ok(changed);
-                }
+            let answer = change_on(connection, sql, params).await;
+            lent.settle(&answer);
+            match answer {
+                Ok(changed) => return Ok(changed),
                 Err(stop) => tries.again(self, stop).await?,
             }
         }

@@ -18,9 +18,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};
-use crate::failure::{Failure, Sent};
+use crate::failure::{self, Failure, Sent, Stop};
 use crate::limits::{CONFIRM_FENCES_MAX, WRITE_DEADLINE};
-use crate::link::{Stop, Transaction, Tries, answer, in_transaction, unless_warned};
+use crate::link::{Transaction, Tries, answer, in_transaction, unless_warned};
 use crate::retention;
 use crate::rows::{self, HEAD_COLUMNS, Holder};
 use crate::sql::ownership as sql;
@@ -75,9 +75,10 @@ impl PgStore {
         loop {
             let lent = self.link.lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
-            match crate::link::write_on(connection, WRITE_DEADLINE, sql::CREATE, row).await {
+            let answer = crate::link::write_on(connection, WRITE_DEADLINE, sql::CREATE, row).await;
+            lent.settle(&answer);
+            match answer {
                 Ok(rows) => {
-                    lent.give_back();
                     return Ok(rows.into_iter().next());
                 }
                 Err(Stop::Failed(Failure::Taken(_), _)) => {
@@ -114,9 +115,10 @@ impl PgStore {
         loop {
             let lent = self.link.lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
-            match take_over_on(connection, step).await {
+            let answer = take_over_on(connection, step).await;
+            lent.settle(&answer);
+            match answer {
                 Ok(flight) => {
-                    lent.give_back();
                     return Ok(flight);
                 }
                 Err(stop) => tries.again(&self.link, stop).await?,
@@ -207,9 +209,10 @@ impl PgStore {
         loop {
             let lent = self.link.lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
-            match seal_for_heir_on(connection, fence, with_heir).await {
+            let answer = seal_for_heir_on(connection, fence, with_heir).await;
+            lent.settle(&answer);
+            match answer {
                 Ok(sealed) => {
-                    lent.give_back();
                     return Ok(sealed);
                 }
                 Err(stop) => tries.again(&self.link, stop).await?,
@@ -294,9 +297,12 @@ async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Fl
             connection.send(&first, &columns),
             connection.send(&second, name)
         );
-        Ok((taken?, after?))
+        // Whether the first was applied is known if it alone was answered, but not what goes with it.
+        Ok((taken?, after))
     };
     let (taken, after) = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
+    let after =
+        after.map_err(|error| Stop::Failed(Failure::Lost(failure::text(&error)), Sent::Write))?;
     unless_warned(connection, before, ())?;
     Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next() })
 }

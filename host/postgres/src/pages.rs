@@ -19,8 +19,9 @@ use tokio_postgres::Row;
 
 use crate::commit::{Packed, PackedCommit, check_step_bytes};
 use crate::connection::params;
+use crate::failure::Stop;
 use crate::limits::GROUPED_BYTES_MAX;
-use crate::link::{Stop, Transaction, in_transaction};
+use crate::link::{Transaction, in_transaction};
 use crate::rows::{self, HEAD_COLUMNS, Holder};
 use crate::sql::ownership::{HOLD, HOLD_AT};
 use crate::sql::pages as sql;

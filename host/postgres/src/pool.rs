@@ -7,7 +7,7 @@ use deadpool::managed::{
 use stockade_depot::StoreError;
 
 use crate::connection::{Connection, Connector};
-use crate::failure::{self, Failure, Sent};
+use crate::failure::{self, Failure, Sent, Stop};
 use crate::limits;
 
 /// Why there is no connection.
@@ -126,6 +126,13 @@ impl Lent {
     /// Every answer has come, and no transaction is open: others may have it.
     pub(crate) fn give_back(mut self) {
         self.is_sound = true;
+    }
+
+    /// The same after one statement by itself, unless it was given up.
+    pub(crate) fn settle<T>(self, answer: &Result<T, Stop>) {
+        if !matches!(answer, Err(Stop::Failed(Failure::Lost(_), _))) {
+            self.give_back();
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use stockade_depot::store::{FORK_PIN_PREFIX, History, Keep, Look, Superseded};
 use stockade_depot::{DbId, Limit, Origin, Pgno, StoreError, Txid};
 
 use crate::connection::params;
+use crate::failure::Stop;
 use crate::limits::PLACE_TXID_BITS;
-use crate::link::{Stop, Transaction, in_transaction};
+use crate::link::{Transaction, in_transaction};
 use crate::rows;
 use crate::sql::ownership::HEAD_LOCK;
 use crate::sql::retention as sql;

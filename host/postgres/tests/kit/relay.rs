@@ -97,7 +97,8 @@ async fn carry(mut client: TcpStream, server: SocketAddr, armed: Arc<AtomicU8>) 
                     }
                     Some(Cut::After) => {
                         server.write_all(bytes).await?;
-                        server.read(&mut down).await?;
+                        let answered = server.read(&mut down).await?;
+                        assert!(answered > 0, "the server answers");
                         return Ok(());
                     }
                 }

@@ -179,3 +179,36 @@ async fn a_pool_that_is_used_up_says_so() {
     .await;
     assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
 }
+
+/// What another process changes of a head that stays its owner's, while a group waits for it, is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_floor_in_flight_is_kept_by_a_group() {
+    let (owners, database) = owners(8).await;
+    let client = database.client().await;
+    let watcher = database.client().await;
+    let raised = owners[5].fence.db;
+    client.batch_execute("BEGIN").await.unwrap();
+    let raise = "UPDATE head SET floor = 1 WHERE db = $1";
+    client.execute(raise, &[&&raised.0[..]]).await.unwrap();
+    let holder = database.client().await;
+    let mut tasks = Vec::new();
+    behind(&holder, owners[0].fence, async || {
+        for (n, owner) in owners.iter().enumerate() {
+            let mut owner = owner.clone();
+            tasks.push(tokio::spawn(async move { owner.try_commit(&[(1, 2)], 2).await }));
+            if n == 0 {
+                crate::until_one_waits(&watcher, "Lock").await;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    })
+    .await;
+    crate::until_one_waits(&watcher, "Lock").await;
+    client.batch_execute("COMMIT").await.unwrap();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Ok(()));
+    }
+    let head = owners[5].head().await;
+    assert_eq!((head.txid, head.floor), (Txid(2), Txid(1)));
+    assert!(owners[5].verify().await.is_sound());
+}

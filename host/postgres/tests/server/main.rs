@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
+#![allow(clippy::print_stdout, reason = "a test tells what it has seen")]
 
 mod codes;
 mod groups;
