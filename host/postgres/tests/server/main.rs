@@ -16,6 +16,7 @@ mod opening;
 #[allow(dead_code, reason = "shared with the contract")]
 mod owner;
 mod races;
+mod sessions;
 mod tls;
 
 use std::sync::Arc;
