@@ -4,7 +4,8 @@
 //! test process ── pipe ── sh ── postgres        the pipe's end, however it comes, is the server's end
 //! ```
 //! The server refuses to run as root, so shell and server run as an unprivileged user. The shell stops
-//! it by the number of its own child, never by one that a file names, and removes the directory.
+//! it by the number of its own child, never by one that a file names, and removes the directory. What
+//! is removed need not be written: it ends at once.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -34,13 +35,16 @@ const SETTINGS: [&str; 9] = [
     "log_min_messages=warning",
     "password_encryption=scram-sha-256",
 ];
-/// Starts `$0` with the arguments behind the first one, which is the directory to remove in the end.
+/// Starts `$0` with the arguments behind the first one, which is the directory to remove in the end. A
+/// fast shutdown in the middle of a recovery may never end: then it ends at once.
 const SUPERVISE: &str = r#"directory=$1; shift
 "$0" "$@" </dev/null >>"$directory/log" 2>&1 & pid=$!
 echo $pid
 read end
-kill -INT $pid 2>/dev/null
+if [ "$end" = again ]; then kill -INT $pid; else kill -QUIT $pid; fi 2>/dev/null
+(sleep 20; kill -QUIT $pid) </dev/null >/dev/null 2>&1 & dog=$!
 wait $pid
+kill $dog 2>/dev/null
 [ "$end" = again ] || rm -rf "$directory""#;
 
 /// A database of a server.
@@ -126,7 +130,8 @@ impl Server {
         for setting in &self.settings {
             command.arg("-c").arg(setting);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // What ends the test's group of processes, like Ctrl-C, leaves the shell to its work.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut shell = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -187,7 +192,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        if let Some((mut shell, _)) = self.running.lock().unwrap().take() {
+            drop(shell.stdin.take());
+            let _ = shell.wait();
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
