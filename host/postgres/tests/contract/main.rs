@@ -37,9 +37,9 @@ use std::sync::Arc;
 
 use stockade_postgres::PgStore;
 
-/// A store of three shards in a database of its own.
+/// A store of three shards in a schema of its own.
 async fn store(options: &str) -> Arc<PgStore> {
-    let mut config = kit::config(&kit::server().database().await, options);
+    let mut config = kit::config(&kit::server().schema().await, options);
     config.shards = 3;
     config.clock = clock::clock();
     Arc::new(PgStore::open(&config).await.unwrap())

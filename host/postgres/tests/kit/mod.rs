@@ -17,12 +17,12 @@ pub(crate) fn server() -> &'static Server {
 
 /// A store in a database, over plain TCP; `more` is added to the address.
 pub(crate) fn config(database: &server::Database, more: &str) -> PgConfig {
-    at(database.port, &database.name, more)
+    at(database.port, database, more)
 }
 
-/// A store in a database behind a port.
-pub(crate) fn at(port: u16, name: &str, more: &str) -> PgConfig {
-    let user = server::USER;
+/// A store in a database behind another port.
+pub(crate) fn at(port: u16, database: &server::Database, more: &str) -> PgConfig {
+    let (user, name) = (&database.user, &database.name);
     let address = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable{more}");
     PgConfig::new(PgAddress::parse(&address).unwrap(), Password::none())
 }

@@ -51,6 +51,8 @@ kill $dog 2>/dev/null
 pub(crate) struct Database {
     pub(crate) port: u16,
     pub(crate) name: String,
+    /// Who the store signs in as.
+    pub(crate) user: String,
 }
 
 impl Database {
@@ -186,7 +188,19 @@ impl Server {
         let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let client = client(self.port, "postgres").await;
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        Database { port: self.port, name }
+        Database { port: self.port, name, user: USER.to_owned() }
+    }
+
+    /// A schema for a store, whose role looks nowhere else: a database would be hundreds of files.
+    pub(crate) async fn schema(&self) -> Database {
+        let user = format!("s{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let client = client(self.port, "postgres").await;
+        let made = format!(
+            "CREATE ROLE {user} LOGIN; ALTER ROLE {user} SET search_path = {user}; \
+             CREATE SCHEMA {user} AUTHORIZATION {user}"
+        );
+        client.batch_execute(&made).await.unwrap();
+        Database { port: self.port, name: "postgres".to_owned(), user }
     }
 }
 

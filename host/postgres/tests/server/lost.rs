@@ -28,7 +28,7 @@ async fn is_there(owner: &Owner, content: [u8; 32]) -> bool {
 async fn a_cut_leaves_the_outcome_unknown_and_a_verdict() {
     let database = kit::server().database().await;
     let relay = Relay::start(database.port).await;
-    let store = open(&kit::at(relay.port, &database.name, "")).await;
+    let store = open(&kit::at(relay.port, &database, "")).await;
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     for (version, when) in (2..).zip([Cut::Before, Cut::During, Cut::After]) {
@@ -61,7 +61,7 @@ async fn a_cut_leaves_the_outcome_unknown_and_a_verdict() {
 async fn a_cut_read_is_unavailable_and_a_cut_takeover_unknown() {
     let database = kit::server().database().await;
     let relay = Relay::start(database.port).await;
-    let mut settings = kit::at(relay.port, &database.name, "");
+    let mut settings = kit::at(relay.port, &database, "");
     settings.connections = 1;
     let store = open(&settings).await;
     let mut owner = Owner::create(&store, "a").await;

@@ -9,6 +9,7 @@ mod codes;
 mod groups;
 mod kept;
 #[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "shared with the contract")]
 mod kit;
 mod lost;
 mod opening;

@@ -70,7 +70,7 @@ async fn an_actor_goes_from_one_process_to_another() {
 async fn lost_answers_are_settled_by_their_verdicts() {
     let database = kit::server().database().await;
     let relay = Relay::start(database.port).await;
-    let store = open(&kit::at(relay.port, &database.name, "")).await;
+    let store = open(&kit::at(relay.port, &database, "")).await;
     let depot = depot(&store, 1, DepotLimits::default());
     let actor = ActorId::new("counter", "a").unwrap();
     let session = depot.create(&actor, COMPONENT).await.unwrap().session;
