@@ -76,7 +76,8 @@ pub enum Security {
 /// Where a store's server is. Its text has neither user nor password.
 #[derive(Clone)]
 pub struct PgAddress {
-    config: tokio_postgres::Config,
+    /// One for each host, in order.
+    hosts: Vec<tokio_postgres::Config>,
     security: Security,
     name: String,
 }
@@ -114,28 +115,23 @@ impl PgAddress {
             (Some("verify-full") | None, None) => return Err(AddressError::NoRoots),
             (Some(_), _) => return Err(AddressError::Mode),
         };
-        let mut config =
-            tokio_postgres::Config::from_str(&format!("postgres://{before}?{}", kept.join("&")))
+        let (user, place) = before.rsplit_once('@').unwrap_or(("", before));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        let one = |host: &str| {
+            let address = format!("postgres://{user}@{host}/{database}?{}", kept.join("&"));
+            let config = tokio_postgres::Config::from_str(&address)
                 .map_err(|error| AddressError::Malformed(crate::failure::text(&error)))?;
-        let is_whole = config.get_user().is_some() && config.get_dbname().is_some();
-        if !is_whole || config.get_hosts().is_empty() {
-            return Err(AddressError::Incomplete);
-        }
-        config.ssl_mode(match security {
-            Security::Disable => SslMode::Disable,
-            Security::Require | Security::VerifyFull { .. } => SslMode::Require,
-        });
-        if config.get_options().is_none() {
-            config.options(OPTIONS);
-        }
-        // A server that only reads cannot be a store's.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.application_name("stockade");
-        config.connect_timeout(limits::CONNECT_DEADLINE);
-        config.keepalives_idle(limits::KEEPALIVE_IDLE);
-        config.tcp_user_timeout(limits::WRITE_DEADLINE);
-        let name = name(&config);
-        Ok(Self { config, security, name })
+            let is_whole = config.get_user().is_some_and(|user| !user.is_empty())
+                && config.get_dbname().is_some_and(|name| !name.is_empty());
+            if is_whole && !config.get_hosts().is_empty() {
+                Ok(settled(config, &security))
+            } else {
+                Err(AddressError::Incomplete)
+            }
+        };
+        let hosts = hosts.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
+        let name = name(&hosts);
+        Ok(Self { hosts, security, name })
     }
 
     /// How the way there is secured.
@@ -144,13 +140,15 @@ impl PgAddress {
         &self.security
     }
 
-    /// How to connect, as whoever knows `password`.
-    pub(crate) fn config(&self, password: &Password) -> tokio_postgres::Config {
-        let mut config = self.config.clone();
+    /// How to connect to each host, as whoever knows `password`.
+    pub(crate) fn hosts(&self, password: &Password) -> Vec<tokio_postgres::Config> {
+        let mut hosts = self.hosts.clone();
         if let Some(secret) = &password.0 {
-            config.password(secret);
+            for host in &mut hosts {
+                host.password(secret);
+            }
         }
-        config
+        hosts
     }
 
     /// How connections are secured.
@@ -159,17 +157,38 @@ impl PgAddress {
     }
 }
 
+/// What holds for every host.
+fn settled(mut config: tokio_postgres::Config, security: &Security) -> tokio_postgres::Config {
+    config.ssl_mode(match security {
+        Security::Disable => SslMode::Disable,
+        Security::Require | Security::VerifyFull { .. } => SslMode::Require,
+    });
+    if config.get_options().is_none() {
+        config.options(OPTIONS);
+    }
+    // A server that only reads cannot be a store's.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.application_name("stockade");
+    config.keepalives_idle(limits::KEEPALIVE_IDLE);
+    config.tcp_user_timeout(limits::WRITE_DEADLINE);
+    config
+}
+
+/// Host and port.
+pub(crate) fn host_of(config: &tokio_postgres::Config) -> String {
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => format!("{host}:{port}"),
+        Some(Host::Unix(path)) => format!("{}:{port}", path.display()),
+        None => String::new(),
+    }
+}
+
 /// Hosts, ports and database.
-fn name(config: &tokio_postgres::Config) -> String {
-    let ports = config.get_ports();
-    let port = |at: usize| ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
-    let hosts: Vec<String> = (config.get_hosts().iter().enumerate())
-        .map(|(at, host)| match host {
-            Host::Tcp(host) => format!("{host}:{}", port(at)),
-            Host::Unix(path) => format!("{}:{}", path.display(), port(at)),
-        })
-        .collect();
-    format!("postgres://{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
+fn name(hosts: &[tokio_postgres::Config]) -> String {
+    let database = hosts.first().and_then(tokio_postgres::Config::get_dbname).unwrap_or_default();
+    let hosts: Vec<String> = hosts.iter().map(host_of).collect();
+    format!("postgres://{}/{database}", hosts.join(","))
 }
 
 impl fmt::Display for PgAddress {
@@ -263,11 +282,11 @@ mod tests {
         assert_eq!(address.to_string(), "postgres://db1:5433,db2:5434/store");
         let roots = PathBuf::from("/etc/ca.pem");
         assert_eq!(*address.security(), Security::VerifyFull { roots });
-        let target = address.config.get_target_session_attrs();
+        let target = address.hosts[1].get_target_session_attrs();
         assert_eq!(target, TargetSessionAttrs::ReadWrite);
-        assert_eq!(address.config.get_options(), Some(OPTIONS));
+        assert_eq!(address.hosts[0].get_options(), Some(OPTIONS));
         let own = PgAddress::parse("postgresql://a@h/d?sslmode=disable&options=-c%20jit%3Don");
-        assert_eq!(own.unwrap().config.get_options(), Some("-c jit=on"));
+        assert_eq!(own.unwrap().hosts[0].get_options(), Some("-c jit=on"));
     }
 
     #[test]
@@ -293,7 +312,7 @@ mod tests {
         assert_eq!(password.0.as_deref(), Some(&b"secret "[..]));
         assert_eq!(format!("{password:?}"), "Password(set)");
         let address = PgAddress::parse("postgres://u@h/d?sslmode=disable").unwrap();
-        assert!(!format!("{address:?} {:?}", address.config(&password)).contains("secret"));
+        assert!(!format!("{address:?} {:?}", address.hosts(&password)).contains("secret"));
         let missing = Password::from_variable("STOCKADE_NO_SUCH_VARIABLE").unwrap_err();
         assert!(missing.to_string().contains("STOCKADE_NO_SUCH_VARIABLE"));
     }

@@ -26,7 +26,6 @@ use crate::limits::{
     COMMITTERS, GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WRITE_DEADLINE,
 };
 use crate::link::{Link, Tries, write_on};
-use crate::pool::NotConnected;
 use crate::rows;
 use crate::sql::pages as sql;
 
@@ -187,7 +186,7 @@ impl Committer {
         loop {
             let connection = match self.connection.take().filter(|had| !had.is_closed()) {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => self.connector.connect().await.map_err(|error| Stop::Told(error.told()))?,
             };
             let now_ms = self.clock.now_ms();
             match send_on(&connection, commits, now_ms).await {
@@ -207,15 +206,6 @@ impl Committer {
                 }
             }
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, Stop> {
-        let connected = match self.connector.connect().await {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) => Err(NotConnected::Ending),
-            Err(error) => Err(NotConnected::Server(error)),
-        };
-        connected.map_err(|error| Stop::Told(error.told(self.link.server())))
     }
 }
 

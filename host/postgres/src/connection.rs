@@ -8,16 +8,20 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Statement};
 
-use crate::address::Security;
+use crate::address::{Security, host_of};
+use crate::failure::text;
+use crate::limits::CONNECT_DEADLINE;
 use crate::tls::Tls;
 
 /// A statement's parameters.
@@ -31,20 +35,29 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    /// Each host, with what it said or what became of the way there.
+    Hosts(String),
+    /// The process is going down.
+    Ending,
+}
+
 /// How connections are made.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    config: tokio_postgres::Config,
+    hosts: Vec<tokio_postgres::Config>,
     tls: Option<Tls>,
     /// Where connections live: callers come from runtimes that may end.
     runtime: Handle,
 }
 
 impl Connector {
-    /// Connections to a server, which live on this runtime.
-    pub(crate) fn new(config: tokio_postgres::Config, security: &Security, tls: Tls) -> Self {
+    /// Connections to the first host that writes, which live on this runtime.
+    pub(crate) fn new(hosts: Vec<tokio_postgres::Config>, security: &Security, tls: Tls) -> Self {
         let tls = (*security != Security::Disable).then_some(tls);
-        Self { config, tls, runtime: Handle::current() }
+        Self { hosts, tls, runtime: Handle::current() }
     }
 
     /// Where connections live.
@@ -52,25 +65,43 @@ impl Connector {
         &self.runtime
     }
 
-    /// Reaches a server that writes, and signs in. `None`: the runtime is going down.
-    pub(crate) async fn connect(&self) -> Result<Option<Connection>, Error> {
-        let (config, tls) = (self.config.clone(), self.tls.clone());
-        let runtime = self.runtime.clone();
+    /// How long it may take to ask every host.
+    pub(crate) fn deadline(&self) -> Duration {
+        CONNECT_DEADLINE * u32::try_from(self.hosts.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Reaches a host that writes, and signs in. A host that accepts and says nothing holds nobody up
+    /// for longer than one that is not there.
+    pub(crate) async fn connect(&self) -> Result<Connection, NotConnected> {
+        let this = self.clone();
         let connecting = self.runtime.spawn(async move {
-            match tls {
-                Some(tls) => {
-                    let (client, wire) = config.connect(tls).await?;
-                    Ok(Connection::over(&runtime, client, wire))
-                }
-                None => {
-                    let (client, wire) = config.connect(NoTls).await?;
-                    Ok(Connection::over(&runtime, client, wire))
+            let mut told = Vec::new();
+            for host in &this.hosts {
+                match timeout(CONNECT_DEADLINE, this.connect_to(host)).await {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error)) => told.push(format!("{}: {}", host_of(host), text(&error))),
+                    Err(_) => told.push(format!(
+                        "{}: no answer in {} s",
+                        host_of(host),
+                        CONNECT_DEADLINE.as_secs()
+                    )),
                 }
             }
+            Err(NotConnected::Hosts(told.join("; ")))
         });
-        match connecting.await {
-            Ok(connected) => connected.map(Some),
-            Err(_) => Ok(None),
+        connecting.await.unwrap_or(Err(NotConnected::Ending))
+    }
+
+    async fn connect_to(&self, host: &tokio_postgres::Config) -> Result<Connection, Error> {
+        match &self.tls {
+            Some(tls) => {
+                let (client, wire) = host.connect(tls.clone()).await?;
+                Ok(Connection::over(&self.runtime, client, wire))
+            }
+            None => {
+                let (client, wire) = host.connect(NoTls).await?;
+                Ok(Connection::over(&self.runtime, client, wire))
+            }
         }
     }
 }
@@ -182,7 +213,7 @@ where
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(error = crate::failure::text(&error), "connection ended");
+                tracing::debug!(error = text(&error), "connection ended");
                 break;
             }
         }

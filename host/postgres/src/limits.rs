@@ -18,8 +18,9 @@ pub const GROUPED_BYTES_MAX: u64 = 256 << 10;
 pub const QUEUE_COMMITS_MAX: usize = 1024;
 /// The longest wait for a free connection. 5 s: as long as a page miss may take.
 pub const POOL_WAIT: Duration = Duration::from_secs(5);
-/// The longest time for reaching a server and signing in.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest time for reaching one host and signing in. 2 s: the next host is asked within the time of
+/// a step.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest wait for the answer of a read.
 pub const READ_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest wait for the answer of a write; then its outcome is unknown. Below the age under which

@@ -6,29 +6,16 @@ use deadpool::managed::{
 };
 use stockade_depot::StoreError;
 
-use crate::connection::{Connection, Connector};
-use crate::failure::{self, Failure, Sent, Stop};
+use crate::connection::{Connection, Connector, NotConnected};
+use crate::failure::{Failure, Stop};
 use crate::limits;
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(crate) enum NotConnected {
-    /// The server, or the way there.
-    Server(tokio_postgres::Error),
-    /// The process is going down.
-    Ending,
-}
 
 impl Manager for Connector {
     type Type = Connection;
     type Error = NotConnected;
 
     async fn create(&self) -> Result<Connection, NotConnected> {
-        match self.connect().await {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) => Err(NotConnected::Ending),
-            Err(error) => Err(NotConnected::Server(error)),
-        }
+        self.connect().await
     }
 
     async fn recycle(&self, lent: &mut Connection, _: &Metrics) -> RecycleResult<NotConnected> {
@@ -38,14 +25,9 @@ impl Manager for Connector {
 
 impl NotConnected {
     /// What the depot is told.
-    pub(crate) fn told(&self, server: &str) -> StoreError {
+    pub(crate) fn told(self) -> StoreError {
         match self {
-            Self::Server(error) => match Failure::of(error).told(Sent::Harmless, server) {
-                StoreError::Unavailable(what) => {
-                    StoreError::Unavailable(format!("connect to {server}: {what}"))
-                }
-                other => other,
-            },
+            Self::Hosts(what) => StoreError::Unavailable(format!("connect to {what}")),
             Self::Ending => StoreError::Closed,
         }
     }
@@ -70,8 +52,8 @@ impl Connections {
     ) -> Result<Self, deadpool::managed::BuildError> {
         let timeouts = Timeouts {
             wait: Some(limits::POOL_WAIT),
-            create: Some(limits::CONNECT_DEADLINE),
-            recycle: Some(limits::CONNECT_DEADLINE),
+            create: Some(connector.deadline()),
+            recycle: Some(connector.deadline()),
         };
         let pool = Pool::builder(connector)
             .max_size(max)
@@ -85,7 +67,7 @@ impl Connections {
     pub(crate) async fn lend(&self) -> Result<Lent, StoreError> {
         match self.pool.get().await {
             Ok(object) => Ok(Lent { object: Some(object), is_sound: false }),
-            Err(PoolError::Backend(error)) => Err(error.told(&self.server)),
+            Err(PoolError::Backend(error)) => Err(error.told()),
             Err(PoolError::Closed) => Err(StoreError::Closed),
             Err(PoolError::Timeout(TimeoutType::Wait)) => Err(StoreError::Unavailable(format!(
                 "all {} connections to {} were in use for {} s",
@@ -97,11 +79,7 @@ impl Connections {
                 PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
                 | PoolError::NoRuntimeSpecified
                 | PoolError::PostCreateHook(_),
-            ) => Err(StoreError::Unavailable(format!(
-                "connect to {}: no answer in {} s",
-                self.server,
-                limits::CONNECT_DEADLINE.as_secs()
-            ))),
+            ) => Err(StoreError::Unavailable(format!("connect to {}: no answer", self.server))),
         }
     }
 
@@ -143,13 +121,5 @@ impl Drop for Lent {
         {
             drop(Object::take(object));
         }
-    }
-}
-
-/// What an error said, for people.
-pub(crate) fn text(error: &NotConnected) -> String {
-    match error {
-        NotConnected::Server(error) => failure::text(error),
-        NotConnected::Ending => "the process is going down".into(),
     }
 }

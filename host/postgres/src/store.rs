@@ -8,14 +8,14 @@ use stockade_depot::{DbId, Fence, Head, StoreError, Txid};
 
 use crate::address::{AddressError, Password, PgAddress};
 use crate::committer::Committers;
-use crate::connection::{Connector, params};
+use crate::connection::{Connector, NotConnected, params};
 use crate::failure::Stop;
 use crate::link::{Link, Transaction};
-use crate::pool::{Connections, NotConnected};
+use crate::pool::Connections;
 use crate::rows::{self, Holder};
 use crate::sql::cluster::{ECHO, ECHO_GONE};
 use crate::sql::ownership::HEAD;
-use crate::{committer, limits, pool, schema};
+use crate::{committer, limits, schema};
 
 /// How a store on a server works. Start from [`PgConfig::new`].
 #[derive(Clone, Debug)]
@@ -127,16 +127,14 @@ impl PgStore {
         }
         let server = config.address.to_string();
         let (security, tls) = (config.address.security(), config.address.tls()?);
-        let connector = Connector::new(config.address.config(&config.password), security, tls);
-        let unreachable = |error: &NotConnected| OpenPgError::Connect {
+        let connector = Connector::new(config.address.hosts(&config.password), security, tls);
+        let connection = connector.connect().await.map_err(|error| OpenPgError::Connect {
             server: server.clone(),
-            what: pool::text(error),
-        };
-        let connection = connector
-            .connect()
-            .await
-            .map_err(|error| unreachable(&NotConnected::Server(error)))?
-            .ok_or_else(|| unreachable(&NotConnected::Ending))?;
+            what: match error {
+                NotConnected::Hosts(what) => what,
+                NotConnected::Ending => "the process is going down".into(),
+            },
+        })?;
         let shards = schema::prepare(&connection, config.shards).await?;
         drop(connection);
         let connections =

@@ -167,6 +167,10 @@ async fn a_killed_process_of_the_server_loses_nothing() {
             ORDER BY backend_start LIMIT 1";
         let pid: i32 = client.query_one(asked, &[]).await.unwrap().get(0);
         server.kill(pid);
+        // The server ends every other process of its own, this connection's as well.
+        while !client.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     })
     .await;
 }

@@ -69,11 +69,15 @@ async fn a_server_that_only_reads_is_refused() {
     let options = "&options=-c%20default_transaction_read_only%3Don";
     let refused = PgStore::open(&config(&database, options)).await.map(drop).unwrap_err();
     assert!(matches!(refused, OpenPgError::Connect { .. }), "{refused:?}");
-    // Of several servers the one that writes is found, behind one that is not there.
+    // Of several servers the one that writes is found, behind one that is not there
+    // and one that accepts and says nothing.
     let gone = kit::server::free_port();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = silent.local_addr().unwrap().port();
     let (user, name, port) = (kit::server::USER, &database.name, database.port);
-    let several =
-        format!("postgres://{user}@127.0.0.1:{gone},127.0.0.1:{port}/{name}?sslmode=disable");
+    let several = format!(
+        "postgres://{user}@127.0.0.1:{gone},127.0.0.1:{mute},127.0.0.1:{port}/{name}?sslmode=disable"
+    );
     let config = PgConfig::new(PgAddress::parse(&several).unwrap(), Password::none());
     let store = open(&config).await;
     Owner::create(&store, "a").await;
