@@ -15,10 +15,10 @@ PUBLISHED := $(LIBRARIES) stockade-cli
 EXAMPLES := counter ledger catalog
 # The simulations, and the packages that unify features to those of the other suites: without them
 # wasmtime would be compiled again.
-SIMULATIONS := -p stockade-sim-depot -p stockade-sim-hosts -p stockade -p stockade-cli -p stockade-tests
+SIMULATIONS := -p stockade-sim-depot -p stockade-sim-hosts -p stockade -p stockade-cli -p stockade-postgres -p stockade-tests
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
+.PHONY: help tools setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
@@ -42,19 +42,28 @@ help:
 	@echo 'make packages  the archives of all published packages, without compiling them'
 	@echo 'make semver  the libraries beside BASELINE=commit, or the last release: what breaks users'
 	@echo 'make guests  builds the examples and the test guests'
-	@echo 'make setup   installs what building guests needs, if it is missing'
+	@echo 'make setup   installs what building guests and testing needs, if it is missing'
 
 # A C compiler for SQLite, an SQLite that is not ours for the demo, and what building guests needs.
-setup:
+tools:
 	@command -v cc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends build-essential; }
 	@command -v python3 >/dev/null || command -v sqlite3 >/dev/null || { apt-get update && apt-get install -y --no-install-recommends sqlite3; }
 	@guest-sdk/toolchain/install.sh
 
-guests: setup
+# Debian's package would start a server of its own: the tests start theirs, and that one is not needed.
+INSTALL_POSTGRES := apt-get install -y --no-install-recommends postgresql-common \
+  && sed -ri 's/^\#?(create_main_cluster) .*$$/\1 = false/' /etc/postgresql-common/createcluster.conf \
+  && apt-get install -y --no-install-recommends postgresql-15
+
+# A PostgreSQL server as well, for the tests.
+setup: tools
+	@test -x /usr/lib/postgresql/15/bin/initdb || { apt-get update && $(INSTALL_POSTGRES); }
+
+guests: tools
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
 demo: export STOCKADE_GUESTS := counter catalog
-demo: setup
+demo: tools
 	@echo '== Build: the program, with the profile of the tests, and the actors'
 	cargo build --locked --bin stockade --bin demo
 	cargo run --locked --quiet --bin demo
@@ -101,20 +110,20 @@ miri:
 
 soak: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
 soak: export ROUNDS ?= 100
-soak: setup
+soak: tools
 	cargo test --locked --no-run
 	cargo test --locked --test it frozen -- --nocapture
 
 # The release build, whose memory is what users see.
 soak-long: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade
 soak-long: export MINUTES ?= 60
-soak-long: setup
+soak-long: tools
 	cargo build --locked --release --bin stockade
 	cargo test --locked --test it steady -- --nocapture
 
 # Alone in its process: the memory of other tests would count as well.
 large: export MIB ?= 512
-large: setup
+large: tools
 	cargo test --locked --test it large::a_large -- --nocapture
 
 # Every moment of the fixed workload is in `make test`; this tries more ways to tear its writes.
@@ -126,7 +135,7 @@ crash:
 # Each seed damages one copy of a store in one place and sends every question to it; one line sums up.
 damage: export SEED := $(or $(SEED),1)
 damage: export SEEDS := $(or $(SEEDS),100)
-damage: setup
+damage: tools
 	cargo test --locked --test it damage::one_piece -- --nocapture
 
 # The last commit whose processes record nothing about themselves in the store. It is built with all
@@ -138,7 +147,7 @@ upgrade: CONTRACT := stockade:actor(/[a-z]+)?@
 upgrade: TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 upgrade: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
 upgrade: export STOCKADE_FORMER = $(TARGET)/former/$(FORMER)/stockade
-upgrade: setup
+upgrade: tools
 	@test -x $(STOCKADE_FORMER) || { \
 	  mkdir -p $(TARGET)/former/$(FORMER)/source; \
 	  git archive $(FORMER) | tar -x -C $(TARGET)/former/$(FORMER)/source; \
@@ -156,18 +165,18 @@ fuzz:
 	cargo test --locked --lib fuzz:: -- --nocapture --test-threads=1
 	cargo test --locked -p stockade-depot --test fuzz -- --nocapture --test-threads=1
 
-bench: setup
+bench: tools
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures
 
 # Minutes, and 10 GB of disk.
-bench-large: setup
+bench-large: tools
 	cargo bench --locked --bench figures -- large
 
 # Needs Node.js 20. The packages, pinned by their lock file, go to the build folder. Not `npm ci`: it
 # refuses a lock that names other platforms' packages without where they come from.
 bench-peers: PEERS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/peers
-bench-peers: setup
+bench-peers: tools
 	mkdir -p $(PEERS)
 	cp tests/bench/peers/package.json tests/bench/peers/package-lock.json $(PEERS)/
 	cd $(PEERS) && { npm ls --silent >/dev/null 2>&1 || npm install --no-save --omit=dev --ignore-scripts --no-audit --no-fund; }

@@ -49,12 +49,13 @@ const KIT: &str = "stockade-testkit";
 const WITH_CIRCLES: &[&str] = &["host/src"];
 
 /// Packages and the packages of ours that each may depend on. Tests of each may use the kit.
-const PACKAGES: [(&str, &[&str]); 13] = [
+const PACKAGES: [(&str, &[&str]); 14] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
     ("host/sqlite/Cargo.toml", &[]),
     ("host/depot/Cargo.toml", &["stockade-sqlite"]),
     ("host/vfs/Cargo.toml", &["stockade-depot", "stockade-sqlite"]),
+    ("host/postgres/Cargo.toml", &["stockade-depot"]),
     (
         "host/Cargo.toml",
         &["stockade-componentize", "stockade-depot", "stockade-sqlite", "stockade-vfs"],
@@ -78,7 +79,7 @@ const PACKAGES: [(&str, &[&str]); 13] = [
 ];
 
 /// A library, and the only places of the host side whose code may name it.
-const WALLS: [(&str, &[&str]); 9] = [
+const WALLS: [(&str, &[&str]); 10] = [
     (
         "rusqlite",
         &[
@@ -90,6 +91,7 @@ const WALLS: [(&str, &[&str]); 9] = [
             "host/cli",
         ],
     ),
+    ("tokio_postgres", &["host/postgres"]),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway"]),
     ("wasmtime_wasi", &["host/src/capability"]),
@@ -208,6 +210,7 @@ pub(super) fn package_offences() -> Vec<String> {
         "stockade-depot",
         "stockade-sdk",
         "stockade-server",
+        "stockade-postgres",
         KIT,
         "stockade-sqlite",
         "stockade-tests",

@@ -3,6 +3,7 @@
 //! - [`faulty_store`] wraps a store and fails its Nth step of a sort. Faults enter here only: the
 //!   VFS and SQLite are real.
 //! - [`mod@capture`] keeps what was logged.
+//! - [`contract`] has the cases that every store must pass.
 //! - [`owner`] is an owner of one database: a fence, and what its owner knows of the head.
 //! - [`random`] has the numbers that a seed repeats, [`cases`] runs generated cases and says how to
 //!   repeat one, [`mutated`] changes the inputs of a corpus.
@@ -22,6 +23,7 @@
 
 pub mod capture;
 pub mod cases;
+pub mod contract;
 pub mod faulty_store;
 pub mod mutated;
 pub mod owner;

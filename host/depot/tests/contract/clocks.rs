@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
 use stockade_depot::{EmbeddedStore, Store, Txid};
 use stockade_testkit::capture::capture;
+use stockade_testkit::contract::retention::NOTHING;
 use stockade_testkit::owner::Owner;
-
-use crate::retention::NOTHING;
 
 const HOUR_MS: i64 = 3_600_000;
 

@@ -15,11 +15,10 @@ use stockade_depot::page::PageRecord;
 use stockade_depot::store::Keep;
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, OpenStoreError, connection};
 use stockade_depot::{DbId, EmbeddedStore, Fence, Pgno, Shard, Store, StoreError, Txid};
+use stockade_testkit::contract::clock;
+use stockade_testkit::contract::heir::heir_of;
+use stockade_testkit::contract::retention::{NOTHING, trim};
 use stockade_testkit::owner::{NODE, Owner, actor_id, page};
-
-use crate::clock;
-use crate::heir::heir_of;
-use crate::retention::{NOTHING, trim};
 
 fn config(directory: &Path) -> EmbeddedConfig {
     let mut config = EmbeddedConfig::new(directory);

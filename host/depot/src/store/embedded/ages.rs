@@ -39,7 +39,7 @@ struct Sighting {
 type Sightings = Vec<Sighting>;
 
 /// The ages of one file's commits.
-pub(super) struct Ages {
+pub struct Ages {
     clock: Clock,
     sightings: Mutex<HashMap<DbId, Sightings>>,
     /// When a clock was last reported as wrong.
@@ -48,12 +48,13 @@ pub(super) struct Ages {
 
 impl Ages {
     /// Nothing is known yet.
-    pub(super) fn new(clock: Clock) -> Self {
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
         Self { clock, sightings: Mutex::default(), warned_ms: Mutex::default() }
     }
 
     /// This process makes commit `txid` of a database, labelled `time_ms`.
-    pub(super) fn committed(&self, db: DbId, txid: Txid, time_ms: u64) {
+    pub fn committed(&self, db: DbId, txid: Txid, time_ms: u64) {
         let steady_ms = self.clock.steady_ms();
         {
             let mut all = self.sightings.lock();
@@ -66,7 +67,7 @@ impl Ages {
     }
 
     /// The newest commit of a database is `head`, labelled `time_ms`.
-    pub(super) fn looked(&self, db: DbId, head: Txid, time_ms: u64) {
+    pub fn looked(&self, db: DbId, head: Txid, time_ms: u64) {
         let steady_ms = self.clock.steady_ms();
         let before = {
             let mut all = self.sightings.lock();
@@ -85,7 +86,7 @@ impl Ages {
 
     /// The newest commit of a database that is at least `age_ms` old; `None`: none is known to be.
     /// Sightings before it are given up: the floor that rises to it does not come back.
-    pub(super) fn old_enough(&self, db: DbId, age_ms: u64) -> Option<Txid> {
+    pub fn old_enough(&self, db: DbId, age_ms: u64) -> Option<Txid> {
         let now = self.clock.steady_ms();
         let mut all = self.sightings.lock();
         let sightings = all.get_mut(&db)?;
@@ -96,7 +97,7 @@ impl Ages {
     }
 
     /// The database is gone.
-    pub(super) fn forget(&self, db: DbId) {
+    pub fn forget(&self, db: DbId) {
         self.sightings.lock().remove(&db);
     }
 

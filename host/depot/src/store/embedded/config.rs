@@ -43,7 +43,10 @@ impl Clock {
         )
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    /// What a moment is labelled with: milliseconds since the Unix epoch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
         (self.now_ms)()
     }
 

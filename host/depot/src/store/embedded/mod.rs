@@ -49,10 +49,14 @@ mod write;
 use std::path::Path;
 use std::sync::Arc;
 
+#[doc(hidden)]
+pub use ages::Ages;
 pub use config::{Clock, EmbeddedConfig};
 pub use marks::Loss;
 pub use open::OpenStoreError;
 pub use rebuild::rebuild;
+#[doc(hidden)]
+pub use staged::{Run, old_count_min};
 pub use upgrade::{Formats, UpgradeError, formats, upgrade};
 pub use vfs::{Damage, Fault, Place};
 

@@ -26,14 +26,17 @@ type Done<T> = Result<T, StoreError>;
 
 /// Pages without a gap between them, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    from: u32,
-    last: u32,
+pub struct Run {
+    /// The first one.
+    pub from: u32,
+    /// The last one.
+    pub last: u32,
 }
 
 impl Run {
     /// The run that ends with the last of `pages`, which ascend.
-    pub(super) fn last_of(pages: &[(Pgno, PageRecord)]) -> Option<Self> {
+    #[must_use]
+    pub fn last_of(pages: &[(Pgno, PageRecord)]) -> Option<Self> {
         let last = pages.last()?.0.0;
         let mut from = last;
         for (pgno, _) in pages.iter().rev().skip(1) {
@@ -46,7 +49,8 @@ impl Run {
     }
 
     /// The run that ends with the last page, `pages` coming after those that end with `self`.
-    fn followed_by(self, pages: &[(Pgno, PageRecord)], run: Option<Self>) -> Self {
+    #[must_use]
+    pub fn followed_by(self, pages: &[(Pgno, PageRecord)], run: Option<Self>) -> Self {
         match (pages.first(), run) {
             (Some((first, _)), Some(run)) if run.from == first.0 && run.from == self.last + 1 => {
                 Self { from: self.from, last: run.last }
@@ -59,7 +63,8 @@ impl Run {
 
 /// The no-holes rule: with fewer pages than this before it, a commit whose last pages are `run`
 /// would leave a page without a row.
-pub(super) fn old_count_min(run: Option<Run>, page_count: PageCount) -> u32 {
+#[must_use]
+pub fn old_count_min(run: Option<Run>, page_count: PageCount) -> u32 {
     match run {
         Some(run) if run.last == page_count.0 => run.from - 1,
         Some(_) | None => page_count.0,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::owner::{NODE, Owner, page, token};
 use stockade_depot::store::{SealStep, TakenOver, limits};
 use stockade_depot::{
     DbId, Fence, Head, NodeSession, PageCount, Pgno, Store, StoreError, Token, Txid,
 };
-use stockade_testkit::owner::{NODE, Owner, page, token};
 
-use crate::stage::large;
+use super::stage::large;
 
 /// A seal that appoints an heir, with its token.
 fn appoints(owner: &Owner) -> (SealStep, Token) {
@@ -17,7 +17,7 @@ fn appoints(owner: &Owner) -> (SealStep, Token) {
 }
 
 /// Seals `owner`; returns its heir, as a process that knows the token sees it.
-pub(crate) async fn heir_of(owner: &Owner) -> (Owner, Head) {
+pub async fn heir_of(owner: &Owner) -> (Owner, Head) {
     let (step, token) = appoints(owner);
     let head = owner.store.seal(step).await.unwrap();
     assert_eq!(
@@ -31,7 +31,7 @@ fn is_fenced<T>(answer: Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Fenced(_)))
 }
 
-pub(crate) async fn a_seal_appoints_the_heir_in_its_own_step(store: Arc<dyn Store>) {
+pub async fn a_seal_appoints_the_heir_in_its_own_step(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let (mut heir, head) = heir_of(&owner).await;
@@ -54,7 +54,7 @@ pub(crate) async fn a_seal_appoints_the_heir_in_its_own_step(store: Arc<dyn Stor
     assert!(!head.is_free());
 }
 
-pub(crate) async fn an_heir_is_replaced_like_any_owner(store: Arc<dyn Store>) {
+pub async fn an_heir_is_replaced_like_any_owner(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let (mut heir, _) = heir_of(&owner).await;
@@ -69,7 +69,7 @@ pub(crate) async fn an_heir_is_replaced_like_any_owner(store: Arc<dyn Store>) {
     assert!(is_fenced(store.confirm(&[heir.fence]).await.unwrap().remove(0)));
 }
 
-pub(crate) async fn what_only_a_takeover_tells_is_left_to_one(store: Arc<dyn Store>) {
+pub async fn what_only_a_takeover_tells_is_left_to_one(store: Arc<dyn Store>) {
     let with_snapshot = Owner::create(&store, "snapshot").await;
     let (step, _) = appoints(&with_snapshot);
     let step = SealStep { snapshot: Some(b"state".to_vec()), ..step };
@@ -87,7 +87,7 @@ pub(crate) async fn what_only_a_takeover_tells_is_left_to_one(store: Arc<dyn Sto
     }
 }
 
-pub(crate) async fn a_claim_tells_who_runs_an_heir(store: Arc<dyn Store>) {
+pub async fn a_claim_tells_who_runs_an_heir(store: Arc<dyn Store>) {
     let mut heirs = Vec::new();
     for n in 0..limits::CLAIM_HEIRS_MAX + 2 {
         heirs.push(heir_of(&Owner::create(&store, &format!("actor {n}")).await).await.0);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::owner::{Owner, page};
 use stockade_depot::store::limits;
 use stockade_depot::{Limit, PAGE_SIZE, PageCount, Pgno, Store, StoreError, Txid};
-use stockade_testkit::owner::{Owner, page};
 
-pub(crate) async fn a_commit_moves_the_head_by_one(store: Arc<dyn Store>) {
+pub async fn a_commit_moves_the_head_by_one(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     for txid in 1..4 {
         let step = owner.commit_step(&[(1, txid), (2, txid)], 2);
@@ -26,7 +26,7 @@ pub(crate) async fn a_commit_moves_the_head_by_one(store: Arc<dyn Store>) {
     assert_eq!(owner.read_one(4, 2).await.unwrap(), page(2, 3));
 }
 
-pub(crate) async fn a_resent_commit_is_fenced_and_its_row_tells(store: Arc<dyn Store>) {
+pub async fn a_resent_commit_is_fenced_and_its_row_tells(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let step = owner.commit_step(&[(1, 1)], 1);
     owner.send(step.clone()).await.unwrap();
@@ -40,7 +40,7 @@ pub(crate) async fn a_resent_commit_is_fenced_and_its_row_tells(store: Arc<dyn S
     assert_eq!((head.map(|head| head.txid), row), (Some(Txid(1)), None));
 }
 
-pub(crate) async fn concurrent_resends_apply_once(store: Arc<dyn Store>) {
+pub async fn concurrent_resends_apply_once(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let step = owner.commit_step(&[(1, 2), (2, 2)], 2);
@@ -61,7 +61,7 @@ pub(crate) async fn concurrent_resends_apply_once(store: Arc<dyn Store>) {
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn a_commit_that_leaves_holes_changes_nothing(store: Arc<dyn Store>) {
+pub async fn a_commit_that_leaves_holes_changes_nothing(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let before = owner.everything().await;
@@ -75,7 +75,7 @@ pub(crate) async fn a_commit_that_leaves_holes_changes_nothing(store: Arc<dyn St
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn malformed_pages_are_refused(store: Arc<dyn Store>) {
+pub async fn malformed_pages_are_refused(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1), (3, 1)], 3).await;
     let before = owner.everything().await;
@@ -91,7 +91,7 @@ pub(crate) async fn malformed_pages_are_refused(store: Arc<dyn Store>) {
     assert_eq!(owner.everything().await, before);
 }
 
-pub(crate) async fn limits_are_refused_and_change_nothing(store: Arc<dyn Store>) {
+pub async fn limits_are_refused_and_change_nothing(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let before = owner.everything().await;
     let max = limits::COMMIT_BYTES_MAX;
@@ -110,7 +110,7 @@ pub(crate) async fn limits_are_refused_and_change_nothing(store: Arc<dyn Store>)
     assert_eq!(owner.everything().await, before);
 }
 
-pub(crate) async fn commits_of_many_actors_keep_apart(store: Arc<dyn Store>) {
+pub async fn commits_of_many_actors_keep_apart(store: Arc<dyn Store>) {
     let mut tasks = Vec::new();
     for n in 0..24 {
         let store = Arc::clone(&store);
@@ -134,7 +134,7 @@ pub(crate) async fn commits_of_many_actors_keep_apart(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn one_refused_among_many_stops_nobody(store: Arc<dyn Store>) {
+pub async fn one_refused_among_many_stops_nobody(store: Arc<dyn Store>) {
     let mut tasks = Vec::new();
     for n in 0..32_u64 {
         let store = Arc::clone(&store);
@@ -157,7 +157,7 @@ pub(crate) async fn one_refused_among_many_stops_nobody(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn times_rise(store: Arc<dyn Store>) {
+pub async fn times_rise(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     for version in 0..20 {
         owner.commit(&[(1, version)], 1).await;
@@ -167,7 +167,7 @@ pub(crate) async fn times_rise(store: Arc<dyn Store>) {
     assert!(rows.windows(2).all(|pair| pair[0].time_ms < pair[1].time_ms), "{rows:?}");
 }
 
-pub(crate) async fn a_large_commit_comes_back(store: Arc<dyn Store>) {
+pub async fn a_large_commit_comes_back(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let pages: Vec<(u32, u64)> = (1..=2000).map(|pgno| (pgno, 1)).collect();
     owner.commit(&pages, 2000).await;
@@ -177,7 +177,7 @@ pub(crate) async fn a_large_commit_comes_back(store: Arc<dyn Store>) {
     assert_eq!(owner.read_one(1, 1999).await.unwrap(), page(1999, 1));
 }
 
-pub(crate) async fn success_is_told_at_most_once_and_nothing_else_is(store: Arc<dyn Store>) {
+pub async fn success_is_told_at_most_once_and_nothing_else_is(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let told = Arc::new(AtomicUsize::new(0));
     let tell = || {

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::owner::{NODE, Owner, page, token};
 use stockade_depot::store::{Collected, CommitStep, StageStep, Staged, limits};
 use stockade_depot::{
     Generation, PageBytes, PageCount, Pgno, StageId, Store, StoreError, Txid, chain,
 };
-use stockade_testkit::owner::{NODE, Owner, page, token};
 
 /// Chunks of one stage: their pages, each with the value it gets.
 type Chunks = &'static [&'static [(u32, u64)]];
@@ -22,11 +22,7 @@ fn pages_of(pages: &[(u32, u64)]) -> Vec<(Pgno, PageBytes)> {
 }
 
 /// A commit of `chunks`, the last of which goes with the commit itself.
-pub(crate) fn large(
-    owner: &Owner,
-    chunks: &[&[(u32, u64)]],
-    count: u32,
-) -> (Vec<StageStep>, CommitStep) {
+pub fn large(owner: &Owner, chunks: &[&[(u32, u64)]], count: u32) -> (Vec<StageStep>, CommitStep) {
     let (fence, base, stage) = (owner.fence, owner.txid, fresh());
     let (rest, staged) = chunks.split_last().unwrap();
     let steps: Vec<StageStep> = (1..)
@@ -54,7 +50,7 @@ fn assert_corrupt(answer: Result<(), StoreError>) {
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
 }
 
-pub(crate) async fn a_staged_commit_is_one_commit(store: Arc<dyn Store>) {
+pub async fn a_staged_commit_is_one_commit(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1), (3, 1)], 3).await;
     for rest in [&[(6, 2), (7, 2)][..], &[]] {
@@ -91,7 +87,7 @@ pub(crate) async fn a_staged_commit_is_one_commit(store: Arc<dyn Store>) {
     assert_eq!(store.rows_of(owner.fence.db).await, Ok(3 + 6 + 4 + 3 + 2));
 }
 
-pub(crate) async fn staged_rows_are_invisible(store: Arc<dyn Store>) {
+pub async fn staged_rows_are_invisible(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let (export, rows) = (owner.export(None).await, owner.head().await);
@@ -118,7 +114,7 @@ pub(crate) async fn staged_rows_are_invisible(store: Arc<dyn Store>) {
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn every_stale_fence_is_refused(store: Arc<dyn Store>) {
+pub async fn every_stale_fence_is_refused(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let (abandoned, _) = large(&owner, &[&[(1, 5)], &[(2, 5)]], 2);
@@ -155,7 +151,7 @@ pub(crate) async fn every_stale_fence_is_refused(store: Arc<dyn Store>) {
     assert!(matches!(store.collect_stages(owner.fence).await, Err(StoreError::Fenced(_))));
 }
 
-pub(crate) async fn a_chunk_that_comes_twice_is_written_once(store: Arc<dyn Store>) {
+pub async fn a_chunk_that_comes_twice_is_written_once(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let (steps, commit) = large(&owner, &[&[(1, 1), (2, 1)], &[(3, 1)], &[(4, 1)], &[(5, 1)]], 5);
     assert_corrupt(store.stage(steps[1].clone()).await);
@@ -179,7 +175,7 @@ pub(crate) async fn a_chunk_that_comes_twice_is_written_once(store: Arc<dyn Stor
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn a_late_chunk_of_a_stage_that_was_given_up_is_harmless(store: Arc<dyn Store>) {
+pub async fn a_late_chunk_of_a_stage_that_was_given_up_is_harmless(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let chunks: [&[(u32, u64)]; 4] = [&[(1, 9)], &[(2, 9)], &[(3, 9)], &[(4, 9)]];
@@ -204,7 +200,7 @@ pub(crate) async fn a_late_chunk_of_a_stage_that_was_given_up_is_harmless(store:
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn a_staged_commit_that_leaves_holes_changes_nothing(store: Arc<dyn Store>) {
+pub async fn a_staged_commit_that_leaves_holes_changes_nothing(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let holes: [(Chunks, u32); 7] = [
@@ -237,7 +233,7 @@ pub(crate) async fn a_staged_commit_that_leaves_holes_changes_nothing(store: Arc
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn a_commit_names_what_was_staged(store: Arc<dyn Store>) {
+pub async fn a_commit_names_what_was_staged(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let (lost, of_predecessor) = large(&owner, &[&[(1, 2)], &[(2, 2)]], 2);
@@ -267,7 +263,7 @@ pub(crate) async fn a_commit_names_what_was_staged(store: Arc<dyn Store>) {
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn leftovers_are_collected_in_bounded_steps(store: Arc<dyn Store>) {
+pub async fn leftovers_are_collected_in_bounded_steps(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let pages: Vec<(u32, u64)> =
@@ -297,7 +293,7 @@ pub(crate) async fn leftovers_are_collected_in_bounded_steps(store: Arc<dyn Stor
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn what_may_still_be_committed_is_not_collected(store: Arc<dyn Store>) {
+pub async fn what_may_still_be_committed_is_not_collected(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let (lost, _) = large(&owner, &[&[(1, 8)], &[]], 1);
@@ -312,7 +308,7 @@ pub(crate) async fn what_may_still_be_committed_is_not_collected(store: Arc<dyn 
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn destroy_takes_leftovers_along(store: Arc<dyn Store>) {
+pub async fn destroy_takes_leftovers_along(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let (lost, _) = large(&owner, &[&[(1, 8)], &[(2, 8)], &[(3, 8)]], 3);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::owner::{COMPONENT, Owner, create_step};
 use stockade_depot::store::{Counted, Destroyed, TakenOver, Wanted};
 use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
-use stockade_testkit::owner::{COMPONENT, Owner, create_step};
 
 async fn list(
     store: &dyn Store,
@@ -17,7 +17,7 @@ async fn list(
     found.iter().map(|state| state.row.actor.to_string()).collect()
 }
 
-pub(crate) async fn actors_are_listed_in_order_over_all_shards(store: Arc<dyn Store>) {
+pub async fn actors_are_listed_in_order_over_all_shards(store: Arc<dyn Store>) {
     let mut due = Vec::new();
     for (kind, key) in [("b", "x"), ("a", "é"), ("a", "z"), ("c", "1"), ("a", "Z"), ("b", "w")] {
         for n in 0..4 {
@@ -78,7 +78,7 @@ async fn destroy(owner: &Owner) -> u32 {
     unreachable!("a destroy ends")
 }
 
-pub(crate) async fn destroy_leaves_nothing(store: Arc<dyn Store>) {
+pub async fn destroy_leaves_nothing(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let mut other = Owner::create(&store, "b").await;
     other.commit(&[(1, 1), (2, 1)], 2).await;
@@ -101,7 +101,7 @@ pub(crate) async fn destroy_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!(again.txid, Txid(0));
 }
 
-pub(crate) async fn destroy_wants_the_owner_and_the_mark(store: Arc<dyn Store>) {
+pub async fn destroy_wants_the_owner_and_the_mark(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let before = owner.everything().await;
@@ -115,7 +115,7 @@ pub(crate) async fn destroy_wants_the_owner_and_the_mark(store: Arc<dyn Store>) 
     assert_eq!(next.state().await.unwrap().row.wanted, Wanted::Destroying);
 }
 
-pub(crate) async fn a_destroy_is_finished_by_the_next_owner(store: Arc<dyn Store>) {
+pub async fn a_destroy_is_finished_by_the_next_owner(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let pages: Vec<(u32, u64)> = (1..=2500).map(|pgno| (pgno, 1)).collect();
     owner.commit(&pages, 2500).await;
@@ -128,7 +128,7 @@ pub(crate) async fn a_destroy_is_finished_by_the_next_owner(store: Arc<dyn Store
     assert_eq!(store.rows_of(second.fence.db).await, Ok(0));
 }
 
-pub(crate) async fn components_are_kept_by_digest(store: Arc<dyn Store>) {
+pub async fn components_are_kept_by_digest(store: Arc<dyn Store>) {
     // SHA-256 of "abc", from the standard.
     let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let digest = Digest(hex::decode(hex).unwrap().try_into().unwrap());
@@ -142,7 +142,7 @@ pub(crate) async fn components_are_kept_by_digest(store: Arc<dyn Store>) {
     assert_eq!(store.component(COMPONENT).await, Ok(None));
 }
 
-pub(crate) async fn kinds_count_their_deployments(store: Arc<dyn Store>) {
+pub async fn kinds_count_their_deployments(store: Arc<dyn Store>) {
     assert_eq!(store.kind("ledger").await, Ok(None));
     let first = store.put_kind("ledger", COMPONENT, "{}").await.unwrap();
     assert_eq!((first.version, first.component), (1, COMPONENT));
@@ -163,7 +163,7 @@ pub(crate) async fn kinds_count_their_deployments(store: Arc<dyn Store>) {
     assert_eq!(again.version, 1, "it begins anew");
 }
 
-pub(crate) async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
+pub async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
     let mut pages = 0;
     for (number, key) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let mut owner = Owner::create(&store, key).await;
@@ -185,7 +185,7 @@ pub(crate) async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
     assert_eq!(found, (5, pages));
 }
 
-pub(crate) async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
+pub async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     let (one, two) = (NodeSession([1; 16]), NodeSession([2; 16]));
     store.node_beat(one, "10.0.0.1:80").await.unwrap();
     store.node_beat(two, "10.0.0.2:80").await.unwrap();
@@ -201,7 +201,7 @@ pub(crate) async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     assert_eq!(store.nodes().await.unwrap().len(), 1);
 }
 
-pub(crate) async fn a_closed_store_says_so(store: Arc<dyn Store>) {
+pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     store.close().await;

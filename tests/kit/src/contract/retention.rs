@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::owner::{Owner, page};
 use stockade_depot::history::ExportError;
 use stockade_depot::retention::Sweep;
 use stockade_depot::store::{FORK_PIN_PREFIX, Keep, Superseded, TakenOver};
 use stockade_depot::{Pgno, Store, StoreError, Txid, history, retention};
-use stockade_testkit::owner::{Owner, page};
 
-use crate::clock;
+use super::clock;
 
 /// Nothing but the newest state and what a pin holds.
-pub(crate) const NOTHING: Keep = Keep { commits_min: 0, age_ms_min: 0 };
+pub const NOTHING: Keep = Keep { commits_min: 0, age_ms_min: 0 };
 
 /// Lets every commit so far be old, and trims.
-pub(crate) async fn trim(owner: &Owner, keep: Keep) -> retention::Report {
+pub async fn trim(owner: &Owner, keep: Keep) -> retention::Report {
     clock::pass();
     let (store, db) = (owner.store.as_ref(), owner.fence.db);
     retention::trim(store, db, keep, Duration::ZERO).await.unwrap()
@@ -30,7 +30,7 @@ fn gone<T: std::fmt::Debug>(result: Result<T, StoreError>, txid: u64) {
     }
 }
 
-pub(crate) async fn the_floor_stops_at_head_pin_and_kept_commits(store: Arc<dyn Store>) {
+pub async fn the_floor_stops_at_head_pin_and_kept_commits(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let db = owner.fence.db;
     assert_eq!(trim(&owner, NOTHING).await.floor, Txid(0));
@@ -54,7 +54,7 @@ pub(crate) async fn the_floor_stops_at_head_pin_and_kept_commits(store: Arc<dyn 
 }
 
 /// Random commits, all states exported; after each trim the kept ones are as they were.
-pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
+pub async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let (db, mut seed) = (owner.fence.db, 7_u64);
     let mut random = move |below: u32| {
@@ -110,7 +110,7 @@ pub(crate) async fn what_is_kept_reads_as_before(store: Arc<dyn Store>) {
 }
 
 /// What was superseded at the time of a look may be gone, and another row in its place.
-pub(crate) async fn a_row_in_use_is_not_trimmed_whatever_is_told(store: Arc<dyn Store>) {
+pub async fn a_row_in_use_is_not_trimmed_whatever_is_told(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let db = owner.fence.db;
     for version in 1..=5 {
@@ -141,7 +141,7 @@ pub(crate) async fn a_row_in_use_is_not_trimmed_whatever_is_told(store: Arc<dyn 
     assert_eq!(owner.export(None).await, states[1]);
 }
 
-pub(crate) async fn databases_are_trimmed_together(store: Arc<dyn Store>) {
+pub async fn databases_are_trimmed_together(store: Arc<dyn Store>) {
     let mut owners = Vec::new();
     for key in ["a", "b", "c", "d"] {
         let mut owner = Owner::create(&store, key).await;
@@ -172,7 +172,7 @@ pub(crate) async fn databases_are_trimmed_together(store: Arc<dyn Store>) {
     assert_eq!(sweep.finish().await.unwrap().len(), 0, "it is as new");
 }
 
-pub(crate) async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {
+pub async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let db = owner.fence.db;
     for version in 1..=5 {
@@ -199,7 +199,7 @@ pub(crate) async fn pins_are_checked_in_their_own_step(store: Arc<dyn Store>) {
 
 /// Commits, trims, pins and reads at the same time: a read is the state that was asked for, or
 /// refused.
-pub(crate) async fn trimming_races_with_everything(store: Arc<dyn Store>) {
+pub async fn trimming_races_with_everything(store: Arc<dyn Store>) {
     const PAGES: u32 = 6;
     let mut owner = Owner::create(&store, "a").await;
     let db = owner.fence.db;
@@ -273,7 +273,7 @@ pub(crate) async fn trimming_races_with_everything(store: Arc<dyn Store>) {
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn a_base_of_forks_is_not_destroyed(store: Arc<dyn Store>) {
+pub async fn a_base_of_forks_is_not_destroyed(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let (db, fork) = (owner.fence.db, format!("{FORK_PIN_PREFIX}child"));

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::owner::{COMPONENT, NODE, Owner, actor_id, create_step, token};
 use stockade_depot::chain::Start;
 use stockade_depot::store::{Created, PreviousEnd, TakenOver, Wanted, limits};
 use stockade_depot::{
     DbId, Digest, Generation, Limit, NodeSession, Origin, PageCount, Shard, Store, StoreError,
     Token, Txid,
 };
-use stockade_testkit::owner::{COMPONENT, NODE, Owner, actor_id, create_step, token};
 
-pub(crate) async fn create_makes_the_first_generation(store: Arc<dyn Store>) {
+pub async fn create_makes_the_first_generation(store: Arc<dyn Store>) {
     let step = create_step(store.as_ref(), "a");
     let Created::Made(head) = store.create(step.clone()).await.unwrap() else {
         panic!("a new actor exists already");
@@ -30,7 +30,7 @@ pub(crate) async fn create_makes_the_first_generation(store: Arc<dyn Store>) {
     assert_eq!((state.row.wanted, state.row.restarts), (Wanted::Present, 0));
 }
 
-pub(crate) async fn create_is_not_open(store: Arc<dyn Store>) {
+pub async fn create_is_not_open(store: Arc<dyn Store>) {
     assert_eq!(store.actor(&actor_id("a")).await.unwrap(), None);
     let owner = Owner::create(&store, "other").await;
     let mut step = owner.takeover_step();
@@ -41,7 +41,7 @@ pub(crate) async fn create_is_not_open(store: Arc<dyn Store>) {
     assert_eq!(store.actor(&actor_id("a")).await.unwrap(), None);
 }
 
-pub(crate) async fn create_tells_that_the_actor_exists(store: Arc<dyn Store>) {
+pub async fn create_tells_that_the_actor_exists(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let before = owner.everything().await;
@@ -54,7 +54,7 @@ pub(crate) async fn create_tells_that_the_actor_exists(store: Arc<dyn Store>) {
     assert_eq!(store.rows_of(step.db).await, Ok(0));
 }
 
-pub(crate) async fn create_keeps_the_shard(store: Arc<dyn Store>) {
+pub async fn create_keeps_the_shard(store: Arc<dyn Store>) {
     let mut step = create_step(store.as_ref(), "a");
     let right = step.db.shard();
     for shard in (0..store.shards()).chain([200]).map(Shard).filter(|shard| *shard != right) {
@@ -64,7 +64,7 @@ pub(crate) async fn create_keeps_the_shard(store: Arc<dyn Store>) {
     assert_eq!(store.actor(&step.actor).await.unwrap(), None);
 }
 
-pub(crate) async fn concurrent_creates_make_one_actor(store: Arc<dyn Store>) {
+pub async fn concurrent_creates_make_one_actor(store: Arc<dyn Store>) {
     let mut tasks = Vec::new();
     for _ in 0..16 {
         let (store, step) = (Arc::clone(&store), create_step(store.as_ref(), "a"));
@@ -81,7 +81,7 @@ pub(crate) async fn concurrent_creates_make_one_actor(store: Arc<dyn Store>) {
     assert!(seen.iter().all(|head| *head == made[0]));
 }
 
-pub(crate) async fn two_takeovers_have_one_winner(store: Arc<dyn Store>) {
+pub async fn two_takeovers_have_one_winner(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let (first, second) = (owner.takeover_step(), owner.takeover_step());
     let TakenOver::Owned { head, .. } = store.take_over(first.clone()).await.unwrap() else {
@@ -94,7 +94,7 @@ pub(crate) async fn two_takeovers_have_one_winner(store: Arc<dyn Store>) {
     assert_eq!(store.take_over(first).await.unwrap(), TakenOver::Moved(head));
 }
 
-pub(crate) async fn concurrent_takeovers_have_one_winner(store: Arc<dyn Store>) {
+pub async fn concurrent_takeovers_have_one_winner(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let mut tasks = Vec::new();
     for n in 0..16 {
@@ -114,7 +114,7 @@ pub(crate) async fn concurrent_takeovers_have_one_winner(store: Arc<dyn Store>) 
     assert_eq!(owner.head().await, owned[0]);
 }
 
-pub(crate) async fn a_busy_owner_cannot_hold_off_a_takeover(store: Arc<dyn Store>) {
+pub async fn a_busy_owner_cannot_hold_off_a_takeover(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let step = owner.takeover_step();
     for n in 0..5 {
@@ -127,7 +127,7 @@ pub(crate) async fn a_busy_owner_cannot_hold_off_a_takeover(store: Arc<dyn Store
     assert!(matches!(owner.try_commit(&[(1, 9)], 1).await, Err(StoreError::Fenced(_))));
 }
 
-pub(crate) async fn takeover_counts_restarts(store: Arc<dyn Store>) {
+pub async fn takeover_counts_restarts(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let ends = [
         (PreviousEnd::Crashed, 1),
@@ -153,7 +153,7 @@ pub(crate) async fn takeover_counts_restarts(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn takeover_hands_the_snapshot_over(store: Arc<dyn Store>) {
+pub async fn takeover_hands_the_snapshot_over(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     store.seal(owner.seal_step(Some(b"in memory"))).await.unwrap();
@@ -171,7 +171,7 @@ pub(crate) async fn takeover_hands_the_snapshot_over(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn a_seal_without_snapshot_drops_the_older_one(store: Arc<dyn Store>) {
+pub async fn a_seal_without_snapshot_drops_the_older_one(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     store.seal(owner.seal_step(Some(b"old"))).await.unwrap();
     let owner = owner.successor().await;
@@ -187,7 +187,7 @@ pub(crate) async fn a_seal_without_snapshot_drops_the_older_one(store: Arc<dyn S
     assert!(matches!(taken, TakenOver::Owned { snapshot: None, .. }), "{taken:?}");
 }
 
-pub(crate) async fn a_seal_keeps_the_txid_and_wants_the_head_it_knows(store: Arc<dyn Store>) {
+pub async fn a_seal_keeps_the_txid_and_wants_the_head_it_knows(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let early = owner.seal_step(Some(b"before the commit"));
     owner.commit(&[(1, 1)], 1).await;
@@ -199,7 +199,7 @@ pub(crate) async fn a_seal_keeps_the_txid_and_wants_the_head_it_knows(store: Arc
     assert_eq!(sealed.fence, before.fence);
 }
 
-pub(crate) async fn a_snapshot_over_the_limit_is_refused(store: Arc<dyn Store>) {
+pub async fn a_snapshot_over_the_limit_is_refused(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let mut step = owner.seal_step(None);
     let max = limits::SNAPSHOT_BYTES_MAX;
@@ -209,7 +209,7 @@ pub(crate) async fn a_snapshot_over_the_limit_is_refused(store: Arc<dyn Store>) 
     assert!(!owner.head().await.sealed);
 }
 
-pub(crate) async fn takeover_of_another_name_changes_nothing(store: Arc<dyn Store>) {
+pub async fn takeover_of_another_name_changes_nothing(store: Arc<dyn Store>) {
     let owner = Owner::create(&store, "a").await;
     let before = owner.everything().await;
     let mut step = owner.takeover_step();

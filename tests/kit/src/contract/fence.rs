@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::owner::{Owner, token};
 use stockade_depot::{DbId, Fence, Generation, HeadFenceMismatch, Pgno, Store, StoreError, Txid};
-use stockade_testkit::owner::{Owner, token};
 
 fn mismatch<T: std::fmt::Debug>(result: Result<T, StoreError>) -> HeadFenceMismatch {
     match result {
@@ -12,7 +12,7 @@ fn mismatch<T: std::fmt::Debug>(result: Result<T, StoreError>) -> HeadFenceMisma
     }
 }
 
-pub(crate) async fn old_generation_cannot_commit(store: Arc<dyn Store>) {
+pub async fn old_generation_cannot_commit(store: Arc<dyn Store>) {
     let mut old = Owner::create(&store, "a").await;
     old.commit(&[(1, 1)], 1).await;
     let new = old.successor().await;
@@ -27,7 +27,7 @@ pub(crate) async fn old_generation_cannot_commit(store: Arc<dyn Store>) {
     assert_eq!(new.everything().await, before);
 }
 
-pub(crate) async fn old_generation_cannot_read(store: Arc<dyn Store>) {
+pub async fn old_generation_cannot_read(store: Arc<dyn Store>) {
     let mut old = Owner::create(&store, "a").await;
     old.commit(&[(1, 1), (2, 1)], 2).await;
     let new = old.successor().await;
@@ -53,7 +53,7 @@ async fn check_refused(owner: &Owner, stale: &Owner, also_reads: bool) {
     assert_eq!(owner.everything().await, before);
 }
 
-pub(crate) async fn every_step_refuses_every_stale_fence(store: Arc<dyn Store>) {
+pub async fn every_step_refuses_every_stale_fence(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     owner = owner.successor().await;
@@ -74,7 +74,7 @@ pub(crate) async fn every_step_refuses_every_stale_fence(store: Arc<dyn Store>) 
     owner.commit(&[(1, 3)], 2).await;
 }
 
-pub(crate) async fn a_sealed_head_refuses_everything(store: Arc<dyn Store>) {
+pub async fn a_sealed_head_refuses_everything(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let head = store.seal(owner.seal_step(None)).await.unwrap();
@@ -83,11 +83,11 @@ pub(crate) async fn a_sealed_head_refuses_everything(store: Arc<dyn Store>) {
     check_refused(&owner, &owner, true).await;
     assert!(mismatch(store.read(owner.fence, owner.txid, &[Pgno(1)]).await).sealed);
     let next = owner.successor().await;
-    assert_eq!(next.read_one(1, 1).await.unwrap(), stockade_testkit::owner::page(1, 1));
+    assert_eq!(next.read_one(1, 1).await.unwrap(), crate::owner::page(1, 1));
     assert!(!next.head().await.sealed);
 }
 
-pub(crate) async fn confirm_tells_fences_apart(store: Arc<dyn Store>) {
+pub async fn confirm_tells_fences_apart(store: Arc<dyn Store>) {
     let mut owners = Vec::new();
     for key in ["a", "b", "c", "d", "e", "f"] {
         owners.push(Owner::create(&store, key).await);
@@ -110,7 +110,7 @@ pub(crate) async fn confirm_tells_fences_apart(store: Arc<dyn Store>) {
     assert_eq!(answers[7], Err(StoreError::DatabaseMissing(DbId([255; 16]))));
 }
 
-pub(crate) async fn confirm_takes_any_number(store: Arc<dyn Store>) {
+pub async fn confirm_takes_any_number(store: Arc<dyn Store>) {
     let mut fences = Vec::new();
     for n in 0..40 {
         fences.push(Owner::create(&store, &format!("actor {n}")).await.fence);
@@ -123,7 +123,7 @@ pub(crate) async fn confirm_takes_any_number(store: Arc<dyn Store>) {
     assert_eq!(store.confirm(&many).await.unwrap(), vec![Ok(()); 3000]);
 }
 
-pub(crate) async fn a_read_beyond_the_head_is_fenced(store: Arc<dyn Store>) {
+pub async fn a_read_beyond_the_head_is_fenced(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     // The owner has seen commit 2, the store has not: it lost one.
@@ -131,7 +131,7 @@ pub(crate) async fn a_read_beyond_the_head_is_fenced(store: Arc<dyn Store>) {
     assert_eq!((found.expected_txid, found.actual_txid), (Txid(2), Txid(1)));
 }
 
-pub(crate) async fn unknown_databases_are_missing(store: Arc<dyn Store>) {
+pub async fn unknown_databases_are_missing(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     for first in [0, 1, 250] {
@@ -151,7 +151,7 @@ pub(crate) async fn unknown_databases_are_missing(store: Arc<dyn Store>) {
     assert_eq!(owner.state().await.unwrap().head.fence, owner.fence);
 }
 
-pub(crate) async fn numbers_out_of_range_are_refused(store: Arc<dyn Store>) {
+pub async fn numbers_out_of_range_are_refused(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let before = owner.everything().await;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::owner::{Owner, actor_id, create_step};
 use stockade_depot::chain::Start;
 use stockade_depot::store::{Created, Emptied, TakenOver};
 use stockade_depot::{Origin, Store, StoreError, Txid};
-use stockade_testkit::owner::{Owner, actor_id, create_step};
 
 async fn importing(store: &Arc<dyn Store>, key: &str) -> Owner {
     let mut step = create_step(store.as_ref(), key);
@@ -23,7 +23,7 @@ async fn take_over(owner: &Owner) -> Owner {
     }
 }
 
-pub(crate) async fn an_import_is_finished_in_one_step(store: Arc<dyn Store>) {
+pub async fn an_import_is_finished_in_one_step(store: Arc<dyn Store>) {
     let mut owner = importing(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     owner.commit(&[(3, 1)], 3).await;
@@ -44,7 +44,7 @@ pub(crate) async fn an_import_is_finished_in_one_step(store: Arc<dyn Store>) {
     assert!(next.verify().await.is_sound());
 }
 
-pub(crate) async fn an_unfinished_import_is_emptied_in_bounded_steps(store: Arc<dyn Store>) {
+pub async fn an_unfinished_import_is_emptied_in_bounded_steps(store: Arc<dyn Store>) {
     let mut first = importing(&store, "a").await;
     let pages: Vec<(u32, u64)> = (1..=4500).map(|pgno| (pgno, 1)).collect();
     first.commit(&pages, 4500).await;
@@ -69,7 +69,7 @@ pub(crate) async fn an_unfinished_import_is_emptied_in_bounded_steps(store: Arc<
     assert!(third.verify().await.is_sound());
 }
 
-pub(crate) async fn no_other_head_is_touched_by_import(store: Arc<dyn Store>) {
+pub async fn no_other_head_is_touched_by_import(store: Arc<dyn Store>) {
     let mut native = Owner::create(&store, "native").await;
     native.commit(&[(1, 1)], 1).await;
     let mut imported = importing(&store, "imported").await;

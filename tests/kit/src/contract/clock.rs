@@ -8,7 +8,7 @@ use stockade_depot::store::limits::COMMIT_ROWS_MS_MIN;
 
 static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) fn clock() -> Clock {
+pub fn clock() -> Clock {
     Clock::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         u64::try_from(since.as_millis()).unwrap() + AHEAD_MS.load(Ordering::SeqCst)
@@ -17,6 +17,6 @@ pub(crate) fn clock() -> Clock {
 
 /// Makes every commit so far old enough to be trimmed, in all cases of the process. Commits that are
 /// faster than one in a millisecond run ahead of the clock, hence the second half.
-pub(crate) fn pass() {
+pub fn pass() {
     AHEAD_MS.fetch_add(2 * COMMIT_ROWS_MS_MIN, Ordering::SeqCst);
 }

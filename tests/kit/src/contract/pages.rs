@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::owner::{Owner, page};
 use stockade_depot::history::{self, ExportError, Progress};
 use stockade_depot::store::READ_PAGES_MAX;
 use stockade_depot::{Limit, PageBytes, Pgno, Store, StoreError, Txid};
-use stockade_testkit::owner::{Owner, page};
 
-pub(crate) async fn pages_come_as_of_a_txid(store: Arc<dyn Store>) {
+pub async fn pages_come_as_of_a_txid(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     owner.commit(&[(2, 2)], 2).await;
@@ -25,7 +25,7 @@ pub(crate) async fn pages_come_as_of_a_txid(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn pages_come_in_the_order_asked(store: Arc<dyn Store>) {
+pub async fn pages_come_in_the_order_asked(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     let all: Vec<(u32, u64)> = (1..=300).map(|pgno| (pgno, 1)).collect();
     owner.commit(&all, 300).await;
@@ -46,7 +46,7 @@ pub(crate) async fn pages_come_in_the_order_asked(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn a_page_outside_is_corrupt(store: Arc<dyn Store>) {
+pub async fn a_page_outside_is_corrupt(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     for pages in [&[0][..], &[2], &[u32::MAX], &[1, 2], &[1, 0]] {
@@ -58,7 +58,7 @@ pub(crate) async fn a_page_outside_is_corrupt(store: Arc<dyn Store>) {
     assert!(matches!(owner.read_one(0, 1).await, Err(StoreError::Corrupt(_))));
 }
 
-pub(crate) async fn too_many_pages_are_refused(store: Arc<dyn Store>) {
+pub async fn too_many_pages_are_refused(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let pages = vec![Pgno(1); READ_PAGES_MAX + 1];
@@ -68,7 +68,7 @@ pub(crate) async fn too_many_pages_are_refused(store: Arc<dyn Store>) {
     assert_eq!(most.pages.len(), READ_PAGES_MAX);
 }
 
-pub(crate) async fn cut_off_pages_never_come_back(store: Arc<dyn Store>) {
+pub async fn cut_off_pages_never_come_back(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1), (3, 1), (4, 1)], 4).await;
     owner.commit(&[(1, 2)], 2).await;
@@ -80,7 +80,7 @@ pub(crate) async fn cut_off_pages_never_come_back(store: Arc<dyn Store>) {
     assert!(owner.verify().await.is_sound());
 }
 
-pub(crate) async fn history_lists_what_was_written(store: Arc<dyn Store>) {
+pub async fn history_lists_what_was_written(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1), (3, 1)], 3).await;
     owner.commit(&[(2, 2)], 3).await;
@@ -113,7 +113,7 @@ pub(crate) async fn history_lists_what_was_written(store: Arc<dyn Store>) {
 }
 
 /// Random commits beside a model that keeps whole databases; every state is compared.
-pub(crate) async fn random_histories_read_as_the_model(store: Arc<dyn Store>) {
+pub async fn random_histories_read_as_the_model(store: Arc<dyn Store>) {
     for seed in 1..=6_u64 {
         let mut random = seed;
         let mut next = move |below: u32| {
@@ -157,7 +157,7 @@ pub(crate) async fn random_histories_read_as_the_model(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn export_is_the_database_as_of_any_txid(store: Arc<dyn Store>) {
+pub async fn export_is_the_database_as_of_any_txid(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     assert_eq!(owner.export(None).await, b"");
     let many: Vec<(u32, u64)> = (1..=600).map(|pgno| (pgno, 1)).collect();
@@ -179,7 +179,7 @@ pub(crate) async fn export_is_the_database_as_of_any_txid(store: Arc<dyn Store>)
     assert!(matches!(none, Err(ExportError::NoCommit { .. })), "{none:?}");
 }
 
-pub(crate) async fn verify_finds_a_written_database_sound(store: Arc<dyn Store>) {
+pub async fn verify_finds_a_written_database_sound(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     assert!(owner.verify().await.is_sound());
     owner.commit(&[(1, 1), (2, 1)], 2).await;

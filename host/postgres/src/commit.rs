@@ -1,0 +1,244 @@
+//! A commit as the server takes it: checked, its pages packed, columns in arrays.
+
+use stockade_depot::page::PageRecord;
+use stockade_depot::store::embedded::{Run, old_count_min};
+use stockade_depot::store::{CommitStep, Staged, limits};
+use stockade_depot::{DbId, Fence, Limit, NodeSession, PAGE_SIZE, PageBytes, PageCount, Pgno};
+use stockade_depot::{StoreError, Txid};
+use tokio_postgres::types::ToSql;
+
+use crate::limits::INLINE_PAGES_MAX;
+use crate::rows;
+
+/// No stage.
+const UNSTAGED: &[u8] = &[];
+
+/// Pages of one commit or chunk, each column by itself.
+pub(crate) struct Packed {
+    pub(crate) pages: Vec<(Pgno, PageRecord)>,
+    pub(crate) numbers: Vec<i64>,
+}
+
+impl Packed {
+    /// Packs pages for rows of `txid`.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are not ascending, each once, and of page size.
+    fn new(db: DbId, txid: Txid, pages: &[(Pgno, PageBytes)]) -> Result<Self, StoreError> {
+        let ascending = pages.first().is_none_or(|(first, _)| first.0 > 0)
+            && pages.is_sorted_by(|(before, _), (after, _)| before < after);
+        if !ascending {
+            let what = format!("commit {txid} of {db}: pages are not ascending");
+            return Err(StoreError::Corrupt(what));
+        }
+        let pack = |(pgno, bytes): &(Pgno, PageBytes)| {
+            Ok((*pgno, PageRecord::encode(db, *pgno, txid, bytes)?))
+        };
+        let pages = pages.iter().map(pack).collect::<Result<Vec<_>, StoreError>>()?;
+        let numbers = pages.iter().map(|(pgno, _)| i64::from(pgno.0)).collect();
+        Ok(Self { pages, numbers })
+    }
+
+    /// The same without holding up the threads of a runtime.
+    pub(crate) async fn packed(
+        db: DbId,
+        txid: Txid,
+        pages: Vec<(Pgno, PageBytes)>,
+    ) -> Result<Self, StoreError> {
+        if pages.len() <= INLINE_PAGES_MAX {
+            return Self::new(db, txid, &pages);
+        }
+        tokio::task::spawn_blocking(move || Self::new(db, txid, &pages))
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    pub(crate) fn sums(&self) -> Vec<&[u8]> {
+        self.pages.iter().map(|(_, page)| &page.sum[..]).collect()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<&[u8]> {
+        self.pages.iter().map(|(_, page)| &page.bytes[..]).collect()
+    }
+
+    /// What they weigh on the way.
+    pub(crate) fn weight(&self) -> u64 {
+        let row = |(_, page): &(Pgno, PageRecord)| page.bytes.len() + 64;
+        limits::len(self.pages.iter().map(row).sum::<usize>() + 256)
+    }
+}
+
+/// A commit whose pages are packed and checked.
+pub(crate) struct PackedCommit {
+    pub(crate) fence: Fence,
+    pub(crate) owner: NodeSession,
+    pub(crate) base: Txid,
+    pub(crate) txid: Txid,
+    pub(crate) page_count: PageCount,
+    pub(crate) chain: [u8; 32],
+    pub(crate) content: [u8; 32],
+    pub(crate) pages: Packed,
+    /// The last of `pages` that have no gap between them.
+    pub(crate) run: Option<Run>,
+    pub(crate) staged: Option<Staged>,
+}
+
+/// Refuses a step with too many pages.
+pub(crate) fn check_step_bytes(pages: usize) -> Result<(), StoreError> {
+    let bytes = limits::len(pages.saturating_mul(PAGE_SIZE));
+    limits::check(Limit::CommitBytes, bytes, limits::COMMIT_BYTES_MAX)
+}
+
+impl PackedCommit {
+    /// Checks and packs a commit.
+    ///
+    /// # Errors
+    /// `Refused` over a limit; `Corrupt` if the pages are not ascending, each once, within the count,
+    /// and of page size.
+    pub(crate) async fn new(step: CommitStep) -> Result<Self, StoreError> {
+        check_step_bytes(step.pages.len())?;
+        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
+        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
+        let db = step.fence.db;
+        let bad = |what: &str| StoreError::Corrupt(format!("commit of {db}: {what}"));
+        let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
+        rows::to_sql(txid.0)?;
+        rows::to_sql(step.fence.generation.0)?;
+        let pages = Packed::packed(db, txid, step.pages).await?;
+        if pages.pages.last().is_some_and(|(last, _)| last.0 > step.page_count.0) {
+            return Err(bad("pages above its count"));
+        }
+        let run = Run::last_of(&pages.pages);
+        Ok(Self {
+            fence: step.fence,
+            owner: step.owner,
+            base: step.base,
+            txid,
+            page_count: step.page_count,
+            chain: step.chain,
+            content: step.content,
+            pages,
+            run,
+            staged: step.staged,
+        })
+    }
+
+    /// The head's numbers before this commit, and its own: generation, txid, count, least old count.
+    pub(crate) fn numbers(&self, run: Option<Run>) -> Result<[i64; 4], StoreError> {
+        Ok([
+            rows::to_sql(self.fence.generation.0)?,
+            rows::to_sql(self.base.0)?,
+            i64::from(self.page_count.0),
+            i64::from(old_count_min(run, self.page_count)),
+        ])
+    }
+
+    /// The parameters of `sql::pages::COMMIT`, with the last pages without a gap as of `run`.
+    pub(crate) fn alone(&self, now_ms: u64, run: Option<Run>) -> Result<Alone<'_>, StoreError> {
+        let [generation, base, count, least] = self.numbers(run)?;
+        Ok(Alone {
+            numbers: [generation, base, count, rows::to_sql(now_ms)?, least],
+            blobs: [
+                &self.fence.db.0[..],
+                &self.fence.token.0[..],
+                &self.chain[..],
+                &self.owner.0[..],
+                &self.content[..],
+                self.staged.as_ref().map_or(UNSTAGED, |staged| &staged.stage.0[..]),
+            ],
+            pgnos: &self.pages.numbers,
+            sums: self.pages.sums(),
+            bytes: self.pages.bytes(),
+        })
+    }
+}
+
+/// The parameters of a commit that is sent alone.
+pub(crate) struct Alone<'a> {
+    numbers: [i64; 5],
+    blobs: [&'a [u8]; 6],
+    pgnos: &'a [i64],
+    sums: Vec<&'a [u8]>,
+    bytes: Vec<&'a [u8]>,
+}
+
+impl Alone<'_> {
+    /// In the order of the statement.
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+        let [generation, base, count, now, least] = &self.numbers;
+        let [db, token, chain, owner, content, stage] = &self.blobs;
+        [
+            db,
+            generation,
+            token,
+            base,
+            count,
+            chain,
+            now,
+            least,
+            owner,
+            content,
+            stage,
+            &self.pgnos,
+            &self.sums,
+            &self.bytes,
+        ]
+    }
+}
+
+/// The columns of a group of commits, in the order of `sql::pages::COMMIT_GROUP`.
+pub(crate) struct Columns<'a> {
+    pub(crate) dbs: Vec<&'a [u8]>,
+    pub(crate) generations: Vec<i64>,
+    pub(crate) tokens: Vec<&'a [u8]>,
+    pub(crate) bases: Vec<i64>,
+    pub(crate) counts: Vec<i64>,
+    pub(crate) chains: Vec<&'a [u8]>,
+    pub(crate) leasts: Vec<i64>,
+    pub(crate) owners: Vec<&'a [u8]>,
+    pub(crate) contents: Vec<&'a [u8]>,
+    pub(crate) page_dbs: Vec<&'a [u8]>,
+    pub(crate) pgnos: Vec<i64>,
+    pub(crate) sums: Vec<&'a [u8]>,
+    pub(crate) bytes: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    /// Of commits of databases that all differ.
+    pub(crate) fn of(group: impl Iterator<Item = &'a PackedCommit>) -> Result<Self, StoreError> {
+        let mut all = Self {
+            dbs: Vec::new(),
+            generations: Vec::new(),
+            tokens: Vec::new(),
+            bases: Vec::new(),
+            counts: Vec::new(),
+            chains: Vec::new(),
+            leasts: Vec::new(),
+            owners: Vec::new(),
+            contents: Vec::new(),
+            page_dbs: Vec::new(),
+            pgnos: Vec::new(),
+            sums: Vec::new(),
+            bytes: Vec::new(),
+        };
+        for commit in group {
+            let [generation, base, count, least] = commit.numbers(commit.run)?;
+            all.dbs.push(&commit.fence.db.0[..]);
+            all.generations.push(generation);
+            all.tokens.push(&commit.fence.token.0[..]);
+            all.bases.push(base);
+            all.counts.push(count);
+            all.chains.push(&commit.chain[..]);
+            all.leasts.push(least);
+            all.owners.push(&commit.owner.0[..]);
+            all.contents.push(&commit.content[..]);
+            for (pgno, page) in &commit.pages.pages {
+                all.page_dbs.push(&commit.fence.db.0[..]);
+                all.pgnos.push(i64::from(pgno.0));
+                all.sums.push(&page.sum[..]);
+                all.bytes.push(&page.bytes[..]);
+            }
+        }
+        Ok(all)
+    }
+}

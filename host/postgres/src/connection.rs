@@ -1,0 +1,221 @@
+//! One connection: its statements, prepared once, and the warnings that came on it.
+//!
+//! The server reports success with a warning when the wait for its standby was cancelled; the warning
+//! comes before the answer. So a statement that needs to know has the connection alone, and compares the
+//! number of warnings before with that after.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::error::Severity;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Statement};
+
+use crate::address::{Security, host_of};
+use crate::failure::text;
+use crate::limits::CONNECT_DEADLINE;
+use crate::tls::Tls;
+
+/// A statement's parameters.
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Parameters of any types.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        &[$(&$value as &(dyn tokio_postgres::types::ToSql + Sync)),*]
+    };
+}
+pub(crate) use params;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    /// Each host, with what it said or what became of the way there.
+    Hosts(String),
+    /// The process is going down.
+    Ending,
+}
+
+/// How connections are made.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    hosts: Vec<tokio_postgres::Config>,
+    tls: Option<Tls>,
+    /// Where connections live: callers come from runtimes that may end.
+    runtime: Handle,
+}
+
+impl Connector {
+    /// Connections to the first host that writes, which live on this runtime.
+    pub(crate) fn new(hosts: Vec<tokio_postgres::Config>, security: &Security, tls: Tls) -> Self {
+        let tls = (*security != Security::Disable).then_some(tls);
+        Self { hosts, tls, runtime: Handle::current() }
+    }
+
+    /// Where connections live.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// How long it may take to ask every host.
+    pub(crate) fn deadline(&self) -> Duration {
+        CONNECT_DEADLINE * u32::try_from(self.hosts.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Reaches a host that writes, and signs in. A host that accepts and says nothing costs no more
+    /// time than one that is not there.
+    pub(crate) async fn connect(&self) -> Result<Connection, NotConnected> {
+        let this = self.clone();
+        let connecting = self.runtime.spawn(async move {
+            let mut told = Vec::new();
+            for host in &this.hosts {
+                match timeout(CONNECT_DEADLINE, this.connect_to(host)).await {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error)) => told.push(format!("{}: {}", host_of(host), text(&error))),
+                    Err(_) => told.push(format!(
+                        "{}: no answer in {} s",
+                        host_of(host),
+                        CONNECT_DEADLINE.as_secs()
+                    )),
+                }
+            }
+            Err(NotConnected::Hosts(told.join("; ")))
+        });
+        connecting.await.unwrap_or(Err(NotConnected::Ending))
+    }
+
+    async fn connect_to(&self, host: &tokio_postgres::Config) -> Result<Connection, Error> {
+        match &self.tls {
+            Some(tls) => {
+                let (client, wire) = host.connect(tls.clone()).await?;
+                Ok(Connection::over(&self.runtime, client, wire))
+            }
+            None => {
+                let (client, wire) = host.connect(NoTls).await?;
+                Ok(Connection::over(&self.runtime, client, wire))
+            }
+        }
+    }
+}
+
+/// A connection to the server, which is closed when this is dropped.
+pub(crate) struct Connection {
+    client: Client,
+    warnings: Arc<AtomicU64>,
+    wire: JoinHandle<()>,
+    prepared: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Immediately, also if the server does not answer.
+        self.wire.abort();
+    }
+}
+
+impl Connection {
+    fn over<S, T>(runtime: &Handle, client: Client, wire: tokio_postgres::Connection<S, T>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let warnings = Arc::new(AtomicU64::new(0));
+        let wire = runtime.spawn(drive(wire, Arc::clone(&warnings)));
+        Self { client, warnings, wire, prepared: Mutex::default() }
+    }
+
+    /// Whether it is known to be gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// How many warnings have come.
+    pub(crate) fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::SeqCst)
+    }
+
+    /// The statement, prepared.
+    pub(crate) async fn prepared(&self, sql: &'static str) -> Result<Statement, Error> {
+        if let Some(statement) = self.prepared.lock().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.prepared.lock().insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Sends a prepared statement when it is first polled; all its rows.
+    pub(crate) async fn send(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        self.client.query(statement, params).await
+    }
+
+    /// Sends a prepared statement when it is first polled; how many rows it changed.
+    pub(crate) async fn send_counted(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<u64, Error> {
+        self.client.execute(statement, params).await
+    }
+
+    /// All rows of a statement.
+    pub(crate) async fn rows(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        let statement = self.prepared(sql).await?;
+        self.send(&statement, params).await
+    }
+
+    /// How many rows a statement has changed.
+    pub(crate) async fn execute(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<u64, Error> {
+        let statement = self.prepared(sql).await?;
+        self.send_counted(&statement, params).await
+    }
+
+    /// A text without parameters: transactions, and the schema.
+    pub(crate) async fn simple(&self, sql: &'static str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await
+    }
+}
+
+/// Carries a connection's bytes until it ends, and counts warnings.
+async fn drive<S, T>(mut wire: tokio_postgres::Connection<S, T>, warnings: Arc<AtomicU64>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // After an error requests would wait without end: the loop ends, and with it the connection.
+    while let Some(message) = poll_fn(|cx| wire.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) => {
+                if notice.parsed_severity() == Some(Severity::Warning) {
+                    warnings.fetch_add(1, Ordering::SeqCst);
+                    tracing::warn!(code = notice.code().code(), "server: {}", notice.message());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = text(&error), "connection ended");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The directory: what exists, how it is listed, and how it goes.
+
+use stockade_depot::store::limits::{self, DESTROY_ROWS_MAX};
+use stockade_depot::store::{ActorState, Counted, Destroyed, LIST_ROWS_MAX};
+use stockade_depot::{ActorId, DbId, Fence, Shard, StoreError, Txid};
+
+use crate::connection::params;
+use crate::failure::Stop;
+use crate::link::{Transaction, in_transaction};
+use crate::retention::check_forks;
+use crate::rows;
+use crate::sql::directory as sql;
+use crate::sql::ownership::HOLD;
+use crate::store::{PgStore, refusal_in};
+
+impl PgStore {
+    pub(crate) async fn list_actors(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<ActorState>, StoreError> {
+        let most = rows::limit(max.min(LIST_ROWS_MAX));
+        let (after_kind, after_key) = after.map_or(("", ""), |actor| (actor.kind(), actor.key()));
+        let found = match kind {
+            None => self.link.read(sql::ACTORS, params![after_kind, after_key, most]).await?,
+            Some(kind) => {
+                let after_key = match after_kind.cmp(kind) {
+                    std::cmp::Ordering::Less => "",
+                    std::cmp::Ordering::Equal => after_key,
+                    std::cmp::Ordering::Greater => return Ok(Vec::new()),
+                };
+                self.link.read(sql::ACTORS_OF_KIND, params![kind, after_key, most]).await?
+            }
+        };
+        found.iter().map(rows::actor).collect()
+    }
+
+    pub(crate) async fn count_actors(
+        &self,
+        kind: &str,
+        shard: Shard,
+        after: &str,
+    ) -> Result<Counted, StoreError> {
+        let max = limits::COUNT_ROWS_MAX;
+        let asked = params![kind, i64::from(shard.0), after, rows::limit(max)];
+        let Some(row) = self.link.read_row(sql::COUNT, asked).await? else {
+            return Ok(Counted::default());
+        };
+        let (actors, pages) = (rows::number(&row, 0)?, rows::number(&row, 1)?);
+        let last: Option<String> = rows::get(&row, 2)?;
+        Ok(Counted { actors, pages, next: last.filter(|_| actors >= limits::len(max)) })
+    }
+
+    pub(crate) async fn list_destroying(&self, max: usize) -> Result<Vec<ActorState>, StoreError> {
+        let most = rows::limit(max.min(LIST_ROWS_MAX));
+        let found = self.link.read(sql::DESTROYING, params![most]).await?;
+        found.iter().map(rows::actor).collect()
+    }
+
+    pub(crate) async fn destroy_actor(
+        &self,
+        actor: &ActorId,
+        fence: Fence,
+    ) -> Result<Destroyed, StoreError> {
+        let destroyed = in_transaction!(self.link, tx => destroy_in(&tx, actor, &fence));
+        if destroyed == Ok(Destroyed::Gone) {
+            self.ages.forget(fence.db);
+        }
+        destroyed
+    }
+
+    pub(crate) async fn count_rows(&self, db: DbId) -> Result<u64, StoreError> {
+        let row = self.link.read_row(sql::ROWS_OF, params![&db.0[..]]).await?;
+        row.map_or(Ok(0), |row| rows::number(&row, 0))
+    }
+}
+
+async fn destroy_in(tx: &Transaction, actor: &ActorId, fence: &Fence) -> Result<Destroyed, Stop> {
+    let (db, generation) = (&fence.db.0[..], rows::to_sql(fence.generation.0)?);
+    if tx.row(HOLD, params![db, generation, &fence.token.0[..]]).await?.is_none() {
+        return Err(refusal_in(tx, fence, Txid(0), "destroy").await);
+    }
+    let name = params![actor.kind(), actor.key(), db];
+    match tx.row(sql::ACTOR_WANTED, name).await? {
+        Some(row) if rows::flag(&row, 0)? => {}
+        Some(_) => {
+            let what = format!("{actor} is not being destroyed");
+            return Err(StoreError::Unavailable(what).into());
+        }
+        None => return Err(StoreError::DatabaseMissing(fence.db).into()),
+    }
+    check_forks(tx, fence.db).await?;
+    let rows = delete_rows(tx, fence.db).await?;
+    if rows >= u64::from(DESTROY_ROWS_MAX) {
+        return Ok(Destroyed::More { rows });
+    }
+    tx.change(sql::ACTOR_DELETE, name).await?;
+    tx.change(sql::HEAD_DELETE, params![db]).await?;
+    Ok(Destroyed::Gone)
+}
+
+/// Deletes at most [`DESTROY_ROWS_MAX`] rows of a database beside its head and actor, behind a lock of
+/// the head. How many.
+pub(crate) async fn delete_rows(tx: &Transaction, db: DbId) -> Result<u64, Stop> {
+    let mut rows = 0;
+    for delete in sql::DESTROY_ROWS {
+        let left = rows::to_sql(u64::from(DESTROY_ROWS_MAX) - rows)?;
+        rows += tx.change(delete, params![&db.0[..], left]).await?;
+        if rows >= u64::from(DESTROY_ROWS_MAX) {
+            break;
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,372 @@
+//! Who owns a database: create, takeover, confirm, seal, claim.
+//!
+//! ```text
+//! takeover   head raised, restart counted ─► then, in a snapshot of its own: state handed over, stages
+//!            both sent together on one connection: one flight
+//! ```
+//! Invariant: what a takeover hands over is read by a statement that begins after the head was moved.
+//! One statement for both would wait for a seal in flight and not see its snapshot.
+
+use std::collections::HashMap;
+
+use stockade_depot::chain::Start;
+use stockade_depot::store::{
+    ActorState, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep, limits,
+};
+use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, StoreError, Txid};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::connection::{Connection, Params, params};
+use crate::failure::{self, Failure, Sent, Stop};
+use crate::limits::{CONFIRM_FENCES_MAX, WRITE_DEADLINE};
+use crate::link::{Transaction, Tries, answer, in_transaction, unless_warned};
+use crate::retention;
+use crate::rows::{self, HEAD_COLUMNS, Holder};
+use crate::sql::ownership as sql;
+use crate::store::PgStore;
+
+/// No process.
+const NOBODY: &[u8] = &NodeSession::NOBODY.0;
+
+/// The answers of a takeover's two statements.
+struct Flight {
+    /// Head and restarts, if it was not refused.
+    taken: Option<Row>,
+    /// The head as it is then, and what goes with it.
+    after: Option<Row>,
+}
+
+impl PgStore {
+    pub(crate) async fn create_actor(&self, step: &CreateStep) -> Result<Created, StoreError> {
+        if step.actor.shard(self.shards) != step.db.shard() {
+            let what = format!("database id {} is not of the shard of {}", step.db, step.actor);
+            return Err(StoreError::Corrupt(what));
+        }
+        let (start, name) = (Start::Name, step.actor.name_hash());
+        let chain = start.chain(name, step.db);
+        let (shard, now) = (i64::from(step.db.shard().0), rows::to_sql(self.clock.now_ms())?);
+        let (origin, format) = (rows::origin_to_sql(step.origin), rows::start_to_sql(start));
+        let row = params![
+            step.actor.kind(),
+            step.actor.key(),
+            &step.db.0[..],
+            shard,
+            &step.component.0[..],
+            &step.token.0[..],
+            &step.owner.0[..],
+            &chain[..],
+            origin,
+            format,
+            now,
+            &name.0[..],
+        ];
+        match self.create_row(step.db, row).await? {
+            Some(row) => rows::head(&row, 0).map(Created::Made),
+            // Its owner may have destroyed it since.
+            None => self.find_actor(&step.actor).await?.map(Created::Exists).ok_or_else(|| {
+                StoreError::Unavailable(format!("{} came and went meanwhile", step.actor))
+            }),
+        }
+    }
+
+    async fn create_row(&self, db: DbId, row: Params<'_>) -> Result<Option<Row>, StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let lent = self.link.lend().await?;
+            let connection = lent.get().ok_or(StoreError::Closed)?;
+            let answer = crate::link::write_on(connection, WRITE_DEADLINE, sql::CREATE, row).await;
+            lent.settle(&answer);
+            match answer {
+                Ok(rows) => {
+                    return Ok(rows.into_iter().next());
+                }
+                Err(Stop::Failed(Failure::Taken(_), _)) => {
+                    return Err(StoreError::Corrupt(format!("database id {db} is in use")));
+                }
+                Err(stop) => tries.again(&self.link, stop).await?,
+            }
+        }
+    }
+
+    pub(crate) async fn find_actor(&self, of: &ActorId) -> Result<Option<ActorState>, StoreError> {
+        let found = self.link.read_row(sql::ACTOR, params![of.kind(), of.key()]).await?;
+        found.map(|row| rows::actor(&row)).transpose()
+    }
+
+    pub(crate) async fn take_actor_over(
+        &self,
+        step: &TakeoverStep,
+    ) -> Result<TakenOver, StoreError> {
+        if step.db.shard().0 >= self.shards {
+            return Err(StoreError::DatabaseMissing(step.db));
+        }
+        let flight = if step.destroying {
+            in_transaction!(self.link, tx => self.condemn(&tx, step))?
+        } else {
+            self.fly(step).await?
+        };
+        landed(step, &flight)
+    }
+
+    /// Both statements in one flight.
+    async fn fly(&self, step: &TakeoverStep) -> Result<Flight, StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let lent = self.link.lend().await?;
+            let connection = lent.get().ok_or(StoreError::Closed)?;
+            let answer = take_over_on(connection, step).await;
+            lent.settle(&answer);
+            match answer {
+                Ok(flight) => {
+                    return Ok(flight);
+                }
+                Err(stop) => tries.again(&self.link, stop).await?,
+            }
+        }
+    }
+
+    /// A takeover that marks the actor: forks are looked for behind a lock of the head.
+    async fn condemn(&self, tx: &Transaction, step: &TakeoverStep) -> Result<Flight, Stop> {
+        let db = &step.db.0[..];
+        tx.row(sql::HEAD_LOCK, params![db]).await?.ok_or(StoreError::DatabaseMissing(step.db))?;
+        let columns = Takeover::of(step)?;
+        let taken = tx.row(sql::TAKE_OVER, &columns.params()).await?;
+        if taken.is_some() {
+            retention::check_forks(tx, step.db).await?;
+            let name = params![step.actor.kind(), step.actor.key(), db];
+            tx.change(sql::ACTOR_CONDEMN, name).await?;
+        }
+        let after = params![db, step.actor.kind(), step.actor.key()];
+        Ok(Flight { taken, after: tx.row(sql::TAKEN_OVER, after).await? })
+    }
+
+    pub(crate) async fn confirm_fences(
+        &self,
+        fences: &[Fence],
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let mut answers = Vec::with_capacity(fences.len());
+        for part in fences.chunks(CONFIRM_FENCES_MAX) {
+            // One server has all shards: it speaks for all of them, or for none.
+            match self.confirm_some(part).await {
+                Ok(some) => answers.extend(some),
+                Err(error) => answers.extend(vec![Err(error); part.len()]),
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn confirm_some(
+        &self,
+        fences: &[Fence],
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let dbs: Vec<&[u8]> = fences.iter().map(|fence| &fence.db.0[..]).collect();
+        let mut holders: HashMap<DbId, Holder> = HashMap::new();
+        for row in self.link.read(sql::FENCES, params![dbs]).await? {
+            let (db, holder) = Holder::from_row(&row)?;
+            holders.insert(db, holder);
+        }
+        self.echo().await?;
+        let told = |fence: &Fence| {
+            let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            holder.check(fence, Txid(0))
+        };
+        Ok(fences.iter().map(told).collect())
+    }
+
+    pub(crate) async fn seal_head(&self, step: &SealStep) -> Result<Head, StoreError> {
+        let bytes = limits::len(step.snapshot.as_ref().map_or(0, Vec::len));
+        limits::check(Limit::SnapshotBytes, bytes, limits::SNAPSHOT_BYTES_MAX)?;
+        let db = &step.fence.db.0[..];
+        let token = &step.fence.token.0[..];
+        let generation = rows::to_sql(step.fence.generation.0)?;
+        let txid = rows::to_sql(step.base.0)?;
+        let fence = params![db, generation, token, txid];
+        let sealed = match (&step.snapshot, step.heir) {
+            (Some(state), _) => {
+                let row = params![db, generation, token, txid, &step.component.0[..], &state[..]];
+                self.link.write(sql::SEAL_WITH, row).await?.into_iter().next()
+            }
+            (None, None) => self.link.write(sql::SEAL, fence).await?.into_iter().next(),
+            (None, Some(heir)) => {
+                let with_heir = params![db, generation, token, txid, &heir.0[..], NOBODY];
+                self.seal_for_heir(fence, with_heir).await?
+            }
+        };
+        match sealed {
+            Some(row) => rows::head(&row, 0),
+            None => Err(self.refusal(&step.fence, step.base, "seal").await),
+        }
+    }
+
+    /// In one flight: the head is held, so that a stage that came while it was waited for is seen.
+    async fn seal_for_heir(
+        &self,
+        fence: Params<'_>,
+        with_heir: Params<'_>,
+    ) -> Result<Option<Row>, StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let lent = self.link.lend().await?;
+            let connection = lent.get().ok_or(StoreError::Closed)?;
+            let answer = seal_for_heir_on(connection, fence, with_heir).await;
+            lent.settle(&answer);
+            match answer {
+                Ok(sealed) => {
+                    return Ok(sealed);
+                }
+                Err(stop) => tries.again(&self.link, stop).await?,
+            }
+        }
+    }
+
+    pub(crate) async fn claim_heirs(
+        &self,
+        owner: NodeSession,
+        heirs: &[Fence],
+    ) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for some in heirs.chunks(limits::CLAIM_HEIRS_MAX) {
+            let (mut dbs, mut generations, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+            for heir in some {
+                dbs.push(&heir.db.0[..]);
+                generations.push(rows::to_sql(heir.generation.0)?);
+                tokens.push(&heir.token.0[..]);
+            }
+            let row = params![&owner.0[..], NOBODY, dbs, generations, tokens];
+            result = result.and(self.link.change(sql::CLAIM, row).await.map(drop));
+        }
+        result
+    }
+}
+
+/// The parameters of a takeover.
+struct Takeover<'a> {
+    numbers: [i64; 2],
+    blobs: [&'a [u8]; 5],
+    names: [&'a str; 2],
+    /// Hash of the name.
+    name: Vec<u8>,
+}
+
+impl<'a> Takeover<'a> {
+    fn of(step: &'a TakeoverStep) -> Result<Self, StoreError> {
+        let counter = match step.previous_end {
+            PreviousEnd::Orderly => 0,
+            PreviousEnd::Crashed => 1,
+            PreviousEnd::Neutral => 2,
+            PreviousEnd::FirstCrash => 3,
+        };
+        let (generation, token) = &step.replaces;
+        Ok(Self {
+            numbers: [rows::to_sql(generation.0)?, counter],
+            blobs: [
+                &step.db.0[..],
+                &token.0[..],
+                &step.token.0[..],
+                &step.owner.0[..],
+                &step.component.0[..],
+            ],
+            names: [step.actor.kind(), step.actor.key()],
+            name: step.actor.name_hash().0.to_vec(),
+        })
+    }
+
+    /// In the order of the statement.
+    fn params(&self) -> [&(dyn ToSql + Sync); 10] {
+        let [generation, counter] = &self.numbers;
+        let [db, replaced, token, owner, component] = &self.blobs;
+        let [kind, key] = &self.names;
+        [db, generation, replaced, token, owner, &self.name, kind, key, component, counter]
+    }
+}
+
+/// Both statements of a takeover, sent in their order before the first is answered.
+async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Flight, Stop> {
+    let columns = Takeover::of(step)?;
+    let columns = columns.params();
+    let name = params![&step.db.0[..], step.actor.kind(), step.actor.key()];
+    let prepare = connection.prepared(sql::TAKE_OVER);
+    let first = answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?;
+    let prepare = connection.prepared(sql::TAKEN_OVER);
+    let second = answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?;
+    let before = connection.warnings();
+    let flight = async {
+        let (taken, after) = tokio::join!(
+            biased;
+            connection.send(&first, &columns),
+            connection.send(&second, name)
+        );
+        // Whether the first was applied is known if it alone was answered, but not what goes with it.
+        Ok((taken?, after))
+    };
+    let (taken, after) = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
+    let after =
+        after.map_err(|error| Stop::Failed(Failure::Lost(failure::text(&error)), Sent::Write))?;
+    unless_warned(connection, before, ())?;
+    Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next() })
+}
+
+/// What the answers of a takeover mean.
+fn landed(step: &TakeoverStep, flight: &Flight) -> Result<TakenOver, StoreError> {
+    let after = flight.after.as_ref();
+    let now = after.map(|row| rows::head(row, 0)).transpose()?;
+    let Some(taken) = &flight.taken else {
+        let (Some(head), Some(row)) = (now, after) else {
+            return Err(StoreError::DatabaseMissing(step.db));
+        };
+        if (head.fence.generation, head.fence.token) != step.replaces {
+            return Ok(TakenOver::Moved(head));
+        }
+        // The actor has another database by now, or is gone: this one is not to be run.
+        if rows::number(row, HEAD_COLUMNS + 5)? == 0 {
+            return Err(StoreError::DatabaseMissing(step.db));
+        }
+        rows::check_name(&head, &step.actor)?;
+        return Err(StoreError::Unavailable(format!("{} changed meanwhile", step.db)));
+    };
+    let head = rows::head(taken, 0)?;
+    let restarts = rows::restarts(taken, HEAD_COLUMNS)?;
+    // Another process may have taken it over since: then nothing else is this owner's.
+    let (mut snapshot, mut leftovers) = (None, false);
+    if let Some(row) = after.filter(|_| now.is_some_and(|now| now.fence == head.fence)) {
+        snapshot = rows::snapshot(row, HEAD_COLUMNS)?;
+        leftovers = rows::number(row, HEAD_COLUMNS + 4)? > 0;
+    }
+    Ok(TakenOver::Owned { head, restarts, snapshot, leftovers })
+}
+
+/// A transaction whose statements are all sent before the first is answered.
+async fn seal_for_heir_on(
+    connection: &Connection,
+    fence: Params<'_>,
+    with_heir: Params<'_>,
+) -> Result<Option<Row>, Stop> {
+    let mut prepared = Vec::new();
+    for text in [sql::HOLD_AT, sql::SEAL_FOR_HEIR, sql::SEAL] {
+        let prepare = connection.prepared(text);
+        prepared.push(answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?);
+    }
+    let [hold, seal_for_heir, seal] = &prepared[..] else {
+        return Err(Stop::Told(StoreError::Closed));
+    };
+    let before = connection.warnings();
+    let flight = async {
+        let (begun, held, with, without, ended) = tokio::join!(
+            biased;
+            connection.simple("BEGIN"),
+            connection.send(hold, fence),
+            connection.send(seal_for_heir, with_heir),
+            // Refused by the fence if there is an heir.
+            connection.send(seal, fence),
+            connection.simple("COMMIT")
+        );
+        begun?;
+        held?;
+        let (with, without) = (with?, without?);
+        ended?;
+        Ok(with.into_iter().chain(without).next())
+    };
+    let sealed = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
+    unless_warned(connection, before, sealed)
+}

@@ -1,0 +1,34 @@
+//! Statements that are never part of a fenced step: components, kinds, nodes, the echo.
+
+statements! {
+    /// (digest, wasm)
+    COMPONENT_INSERT = "INSERT INTO component (digest, wasm) VALUES ($1, $2) \
+        ON CONFLICT (digest) DO NOTHING";
+    /// (digest)
+    COMPONENT = "SELECT c.wasm FROM component c WHERE c.digest = $1";
+    /// (name, component, manifest)
+    KIND_PUT = "INSERT INTO kind (name, component, manifest, version) VALUES ($1, $2, $3, 1) \
+        ON CONFLICT (name) DO UPDATE SET component = excluded.component, \
+        manifest = excluded.manifest, version = kind.version + 1 \
+        RETURNING name, component, manifest, version";
+    /// (name)
+    KIND = "SELECT k.name, k.component, k.manifest, k.version FROM kind k WHERE k.name = $1";
+    /// (after, most)
+    KINDS = "SELECT k.name, k.component, k.manifest, k.version FROM kind k WHERE k.name > $1 \
+        ORDER BY k.name LIMIT $2";
+    /// (name)
+    KIND_DELETE = "DELETE FROM kind WHERE name = $1";
+    /// (session, address, pid, version, oldest and newest schema)
+    NODE_BEAT = "INSERT INTO node (session, address, counter, pid, version, format_min, format_max) \
+        VALUES ($1, $2, 1, $3, $4, $5, $6) ON CONFLICT (session) DO UPDATE SET \
+        address = excluded.address, counter = node.counter + 1";
+    /// No parameters.
+    NODES = "SELECT n.session, n.address, n.counter, n.pid, n.version, n.format_min, n.format_max \
+        FROM node n ORDER BY n.session";
+    /// (session)
+    NODE_GONE = "DELETE FROM node WHERE session = $1";
+    /// A small write, whose answer proves that what was read before is on the standby. (who)
+    ECHO = "INSERT INTO echo (id, n) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET n = echo.n + 1";
+    /// (who)
+    ECHO_GONE = "DELETE FROM echo WHERE id = $1";
+}

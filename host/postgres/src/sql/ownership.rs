@@ -1,0 +1,112 @@
+//! Statements of ownership: create, takeover, confirm, seal, claim.
+
+statements! {
+    /// (db)
+    HEAD = concat!("SELECT ", head!("h."), " FROM head h WHERE h.db = $1");
+
+    /// Locks a head for the conditions of the statements after it. (db)
+    HEAD_LOCK = concat!("SELECT ", head!("h."), " FROM head h WHERE h.db = $1 FOR UPDATE");
+
+    /// Locks the head of a generation that holds it. (db, generation, token)
+    HOLD = "SELECT h.db FROM head h WHERE h.db = $1 AND h.generation = $2 AND h.token = $3 \
+        AND h.sealed = 0 FOR UPDATE";
+
+    /// The same of one that has not moved it. (db, generation, token, txid)
+    HOLD_AT = "SELECT h.db FROM head h WHERE h.db = $1 AND h.generation = $2 AND h.token = $3 \
+        AND h.txid = $4 AND h.sealed = 0 FOR UPDATE";
+
+    /// (kind, key)
+    ACTOR = concat!(actor!(), "WHERE a.kind = $1 AND a.key = $2");
+
+    /// No row: the actor exists. (kind, key, db, shard, component; token, owner, chain, origin, format,
+    /// now, name)
+    CREATE = concat!(
+        "WITH a AS (INSERT INTO actor (kind, key, db, shard, component, wanted, restarts) \
+         VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (kind, key) DO NOTHING RETURNING db), \
+         h AS (INSERT INTO head (db, generation, token, owner, txid, page_count, chain, sealed, \
+         origin, floor, format, time_ms, name) SELECT a.db, 1, $6::bytea, $7::bytea, 0, 0, \
+         $8::bytea, 0, $9::int8, 0, $10::int8, $11::int8, $12::bytea FROM a RETURNING ",
+        head!(""),
+        ") SELECT ",
+        head!("h."),
+        " FROM h"
+    );
+
+    /// Raises the generation, and counts the restart in the directory. No row: refused.
+    /// (db, generation, token; new token, new owner; name, kind, key; component, restarts: 0 = to
+    /// zero, 1 = one more, 2 = as it is, 3 = to one)
+    ///
+    /// The directory's row comes and goes with its head, so that it may be asked for here.
+    TAKE_OVER = concat!(
+        "WITH h AS (UPDATE head SET generation = generation + 1, token = $4, owner = $5, sealed = 0 \
+         WHERE db = $1 AND generation = $2 AND token = $3 AND name = $6 AND format <= 2 \
+         AND EXISTS (SELECT 1 FROM actor w WHERE w.kind = $7 AND w.key = $8 AND w.db = $1) \
+         RETURNING ",
+        head!(""),
+        "), a AS (UPDATE actor SET component = $9, restarts = CASE $10::int8 WHEN 0 THEN 0 \
+         WHEN 1 THEN restarts + 1 WHEN 3 THEN 1 ELSE restarts END WHERE kind = $7 AND key = $8 \
+         AND db = (SELECT h.db FROM h) RETURNING restarts) SELECT ",
+        head!("h."),
+        ", a.restarts FROM h CROSS JOIN a"
+    );
+
+    /// What the owner of a head gets after its takeover, in a snapshot of its own: the head, the
+    /// handed-over state or nulls, stages of earlier generations, whether the directory names the
+    /// database. (db, kind, key)
+    TAKEN_OVER = concat!(
+        "SELECT ",
+        head!("h."),
+        ", s.generation, s.txid, s.component, s.state, \
+         (SELECT count(*) FROM stage g WHERE g.db = h.db AND g.generation < h.generation), \
+         (SELECT count(*) FROM actor a WHERE a.kind = $2 AND a.key = $3 AND a.db = h.db) \
+         FROM head h LEFT JOIN snapshot s ON s.db = h.db WHERE h.db = $1"
+    );
+
+    /// (kind, key, db)
+    ACTOR_CONDEMN = "UPDATE actor SET wanted = 1 WHERE kind = $1 AND key = $2 AND db = $3";
+
+    /// Fences of databases. (dbs)
+    FENCES = concat!("SELECT ", fence!(), " FROM head h WHERE h.db = ANY ($1::bytea[])");
+
+    /// Seals, and drops the snapshot of an earlier seal. (db, generation, token, txid)
+    SEAL = concat!(
+        "WITH h AS (UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
+         AND txid = $4 AND sealed = 0 RETURNING ",
+        head!(""),
+        "), s AS (DELETE FROM snapshot WHERE db = (SELECT h.db FROM h)) SELECT ",
+        head!("h."),
+        " FROM h"
+    );
+
+    /// Seals and hands a state over. (db, generation, token, txid; component, state)
+    SEAL_WITH = concat!(
+        "WITH h AS (UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
+         AND txid = $4 AND sealed = 0 RETURNING ",
+        head!(""),
+        "), s AS (INSERT INTO snapshot (db, generation, txid, component, state) \
+         SELECT h.db, h.generation, h.txid, $5::bytea, $6::bytea FROM h ON CONFLICT (db) \
+         DO UPDATE SET generation = excluded.generation, txid = excluded.txid, \
+         component = excluded.component, state = excluded.state) SELECT ",
+        head!("h."),
+        " FROM h"
+    );
+
+    /// Seals for an heir, and drops the snapshot of an earlier seal. Not where stages are left: a
+    /// takeover reports them, and an heir does not ask. Behind [`HOLD_AT`].
+    /// (db, generation, token, txid; the heir's token, `NodeSession::NOBODY`)
+    SEAL_FOR_HEIR = concat!(
+        "WITH h AS (UPDATE head SET generation = generation + 1, token = $5, owner = $6 \
+         WHERE db = $1 AND generation = $2 AND token = $3 AND txid = $4 AND sealed = 0 \
+         AND NOT EXISTS (SELECT 1 FROM stage g WHERE g.db = $1) RETURNING ",
+        head!(""),
+        "), s AS (DELETE FROM snapshot WHERE db = (SELECT h.db FROM h)) SELECT ",
+        head!("h."),
+        " FROM h"
+    );
+
+    /// (owner, `NodeSession::NOBODY`; dbs, generations, tokens)
+    CLAIM = "WITH k AS (SELECT h.db FROM head h JOIN unnest($3::bytea[], $4::int8[], $5::bytea[]) \
+        AS s (db, generation, token) ON s.db = h.db WHERE h.generation = s.generation \
+        AND h.token = s.token AND h.sealed = 0 AND h.owner = $2 ORDER BY h.db FOR UPDATE OF h) \
+        UPDATE head SET owner = $1 FROM k WHERE head.db = k.db AND head.owner = $2";
+}

@@ -1,0 +1,173 @@
+//! The schema, and the row that says which one it is.
+//!
+//! The tables and columns are those of `stockade_depot`'s embedded store, but for `actor.shard` (all
+//! shards are in one table here), `echo`, and `stockade_schema`. Names of actors sort by their bytes.
+
+statements! {
+    /// Which schema is here, which program made it, and what it was made with.
+    CREATE_VERSION = r#"CREATE TABLE IF NOT EXISTS stockade_schema (
+        id      BIGINT NOT NULL PRIMARY KEY,
+        version BIGINT NOT NULL,
+        program TEXT   NOT NULL,
+        shards  BIGINT NOT NULL
+    )"#;
+    /// One row a database.
+    CREATE_HEAD = r#"CREATE TABLE IF NOT EXISTS head (
+        db         BYTEA  NOT NULL PRIMARY KEY,
+        generation BIGINT NOT NULL,
+        token      BYTEA  NOT NULL,
+        owner      BYTEA  NOT NULL,
+        txid       BIGINT NOT NULL,
+        page_count BIGINT NOT NULL,
+        chain      BYTEA  NOT NULL,
+        sealed     BIGINT NOT NULL,
+        origin     BIGINT NOT NULL,
+        floor      BIGINT NOT NULL,
+        format     BIGINT NOT NULL,
+        base_db    BYTEA,
+        base_txid  BIGINT,
+        time_ms    BIGINT NOT NULL,
+        name       BYTEA  NOT NULL
+    )"#;
+    /// Forks by their base.
+    CREATE_HEAD_BASE =
+        "CREATE INDEX IF NOT EXISTS head_base ON head (base_db) WHERE base_db IS NOT NULL";
+    /// Page versions.
+    CREATE_PAGE = r#"CREATE TABLE IF NOT EXISTS page (
+        db    BYTEA  NOT NULL,
+        pgno  BIGINT NOT NULL,
+        txid  BIGINT NOT NULL,
+        stage BYTEA  NOT NULL,
+        sum   BYTEA  NOT NULL,
+        bytes BYTEA  NOT NULL,
+        PRIMARY KEY (db, pgno, txid, stage)
+    )"#;
+    /// Rows of large commits.
+    CREATE_PAGE_STAGE = "CREATE INDEX IF NOT EXISTS page_stage ON page (db, stage, pgno) \
+        WHERE length(stage) > 0";
+    /// What was staged for commits that are not made yet.
+    CREATE_STAGE = r#"CREATE TABLE IF NOT EXISTS stage (
+        db         BYTEA  NOT NULL,
+        stage      BYTEA  NOT NULL,
+        txid       BIGINT NOT NULL,
+        generation BIGINT NOT NULL,
+        chunks     BIGINT NOT NULL,
+        pages      BIGINT NOT NULL,
+        run_from   BIGINT NOT NULL,
+        last       BIGINT NOT NULL,
+        PRIMARY KEY (db, stage)
+    )"#;
+    /// The commit log.
+    CREATE_COMMIT = r#"CREATE TABLE IF NOT EXISTS "commit" (
+        db         BYTEA  NOT NULL,
+        txid       BIGINT NOT NULL,
+        generation BIGINT NOT NULL,
+        page_count BIGINT NOT NULL,
+        content    BYTEA  NOT NULL,
+        chain      BYTEA  NOT NULL,
+        stage      BYTEA  NOT NULL,
+        time_ms    BIGINT NOT NULL,
+        PRIMARY KEY (db, txid)
+    )"#;
+    /// In-memory state that was handed over.
+    CREATE_SNAPSHOT = r#"CREATE TABLE IF NOT EXISTS snapshot (
+        db         BYTEA  NOT NULL PRIMARY KEY,
+        generation BIGINT NOT NULL,
+        txid       BIGINT NOT NULL,
+        component  BYTEA  NOT NULL,
+        state      BYTEA  NOT NULL
+    )"#;
+    /// What holds history.
+    CREATE_PIN = r#"CREATE TABLE IF NOT EXISTS pin (
+        db   BYTEA  NOT NULL,
+        txid BIGINT NOT NULL,
+        name TEXT COLLATE "C" NOT NULL,
+        PRIMARY KEY (db, txid, name)
+    )"#;
+    /// What exists.
+    CREATE_ACTOR = r#"CREATE TABLE IF NOT EXISTS actor (
+        kind      TEXT COLLATE "C" NOT NULL,
+        key       TEXT COLLATE "C" NOT NULL,
+        db        BYTEA  NOT NULL UNIQUE,
+        shard     BIGINT NOT NULL,
+        component BYTEA  NOT NULL,
+        wanted    BIGINT NOT NULL,
+        restarts  BIGINT NOT NULL,
+        next_due  BIGINT,
+        PRIMARY KEY (kind, key)
+    )"#;
+    /// Actors of one shard.
+    CREATE_ACTOR_SHARD =
+        "CREATE INDEX IF NOT EXISTS actor_shard ON actor (kind, shard, key)";
+    /// Actors with due work.
+    CREATE_ACTOR_DUE =
+        "CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL";
+    /// Actors that are being destroyed.
+    CREATE_ACTOR_DESTROYING =
+        "CREATE INDEX IF NOT EXISTS actor_destroying ON actor (kind, key) WHERE wanted = 1";
+    /// Processes.
+    CREATE_NODE = r#"CREATE TABLE IF NOT EXISTS node (
+        session    BYTEA  NOT NULL PRIMARY KEY,
+        address    TEXT   NOT NULL,
+        counter    BIGINT NOT NULL,
+        pid        BIGINT,
+        version    TEXT,
+        format_min BIGINT,
+        format_max BIGINT
+    )"#;
+    /// Components by digest.
+    CREATE_COMPONENT = r#"CREATE TABLE IF NOT EXISTS component (
+        digest BYTEA NOT NULL PRIMARY KEY,
+        wasm   BYTEA NOT NULL
+    )"#;
+    /// Kinds by name.
+    CREATE_KIND = r#"CREATE TABLE IF NOT EXISTS kind (
+        name      TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+        component BYTEA  NOT NULL,
+        manifest  TEXT   NOT NULL,
+        version   BIGINT NOT NULL
+    )"#;
+    /// What small writes are for that only prove that the standby follows.
+    CREATE_ECHO = r#"CREATE TABLE IF NOT EXISTS echo (
+        id BYTEA  NOT NULL PRIMARY KEY,
+        n  BIGINT NOT NULL
+    )"#;
+
+    /// The schema's row. No parameters.
+    VERSION = "SELECT v.version, v.program, v.shards FROM stockade_schema v WHERE v.id = 1";
+    /// The last step of making a schema: it is whole. (version, program, shards)
+    VERSION_PUT = "INSERT INTO stockade_schema (id, version, program, shards) \
+        VALUES (1, $1, $2, $3) ON CONFLICT (id) DO NOTHING";
+    /// The last step of a conversion. (from, to, program)
+    VERSION_RAISE = "UPDATE stockade_schema SET version = $2, program = $3 \
+        WHERE id = 1 AND version = $1";
+}
+
+/// What makes the schema of version 1, in order. Each may run again.
+pub(crate) const CREATE: [&str; 17] = [
+    CREATE_VERSION,
+    CREATE_HEAD,
+    CREATE_HEAD_BASE,
+    CREATE_PAGE,
+    CREATE_PAGE_STAGE,
+    CREATE_STAGE,
+    CREATE_COMMIT,
+    CREATE_SNAPSHOT,
+    CREATE_PIN,
+    CREATE_ACTOR,
+    CREATE_ACTOR_SHARD,
+    CREATE_ACTOR_DUE,
+    CREATE_ACTOR_DESTROYING,
+    CREATE_NODE,
+    CREATE_COMPONENT,
+    CREATE_KIND,
+    CREATE_ECHO,
+];
+
+/// What helps PostgreSQL and may be refused by others: pages are compressed already, and heads are
+/// updated in place.
+pub(crate) const TUNING: [&str; 3] = [
+    "ALTER TABLE page ALTER COLUMN bytes SET STORAGE EXTERNAL",
+    "ALTER TABLE component ALTER COLUMN wasm SET STORAGE EXTERNAL",
+    "ALTER TABLE head SET (fillfactor = 50)",
+];

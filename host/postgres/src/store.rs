@@ -1,0 +1,221 @@
+//! The store: opened, closed, and what its parts share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use stockade_depot::store::embedded::{Ages, Clock};
+use stockade_depot::{DbId, Fence, Head, StoreError, Txid};
+
+use crate::address::{AddressError, Password, PgAddress};
+use crate::committer::Committers;
+use crate::connection::{Connector, NotConnected, params};
+use crate::failure::Stop;
+use crate::link::{Link, Transaction};
+use crate::pool::Connections;
+use crate::rows::{self, Holder};
+use crate::sql::cluster::{ECHO, ECHO_GONE};
+use crate::sql::ownership::HEAD;
+use crate::{committer, limits, schema};
+
+/// How a store on a server works. Start from [`PgConfig::new`].
+#[derive(Clone, Debug)]
+pub struct PgConfig {
+    /// Where the server is.
+    pub address: PgAddress,
+    /// Who signs in.
+    pub password: Password,
+    /// Shards of a *new* store, 1 to [`limits::SHARDS_MAX`]. An existing one keeps its own.
+    pub shards: u8,
+    /// Most connections beside those of the committers.
+    pub connections: usize,
+    /// Connections that write groups of commits.
+    pub committers: usize,
+    /// Whether the server has a synchronous standby. Then a confirmation, and a verdict, is given only
+    /// once a small write that began after the look is on the standby as well: a server that came back
+    /// from a crash shows commits that no standby has.
+    pub has_standby: bool,
+    /// The clock of labels and ages.
+    pub clock: Clock,
+}
+
+impl PgConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(address: PgAddress, password: Password) -> Self {
+        Self {
+            address,
+            password,
+            shards: limits::SHARDS,
+            connections: limits::CONNECTIONS,
+            committers: committer::DEFAULT,
+            has_standby: false,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenPgError {
+    /// The address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No server could be reached, or none that writes, or it refused the sign-in.
+    #[error("connect to {server}: {what}")]
+    Connect {
+        /// Hosts, ports and database.
+        server: String,
+        /// Why.
+        what: String,
+    },
+    /// The number of shards is none that a store may have.
+    #[error("a store has 1 to {} shards, not {asked}", limits::SHARDS_MAX)]
+    Shards {
+        /// What was asked for.
+        asked: u8,
+    },
+    /// The schema is of a later program.
+    #[error(
+        "the store's schema has version {found}, this program ({}) serves version {}: run stockade \
+         {program} or a later one",
+        env!("CARGO_PKG_VERSION"),
+        schema::SCHEMA_VERSION
+    )]
+    Newer {
+        /// What is there.
+        found: i32,
+        /// The version of the program that made it.
+        program: String,
+    },
+    /// The row that tells the schema's version makes no sense.
+    #[error("the table stockade_schema is damaged, or not of this program")]
+    Damaged,
+    /// The server refused a statement.
+    #[error("server: {}", crate::failure::text(.0))]
+    Server(tokio_postgres::Error),
+    /// The system gives no random bytes.
+    #[error("random bytes: {0}")]
+    Random(String),
+}
+
+/// A store in a PostgreSQL server, or in one that speaks its wire.
+pub struct PgStore {
+    pub(crate) link: Arc<Link>,
+    pub(crate) committers: Committers,
+    pub(crate) ages: Ages,
+    pub(crate) clock: Clock,
+    pub(crate) shards: u8,
+    /// Whose small writes prove that the standby follows.
+    echo: Option<[u8; 16]>,
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PgStore({})", self.link.server())
+    }
+}
+
+impl PgStore {
+    /// Opens the store, and makes its schema if there is none. Its connections live on the runtime
+    /// that this is called on.
+    ///
+    /// # Errors
+    /// If no server can be reached that writes, or its schema cannot be served.
+    pub async fn open(config: &PgConfig) -> Result<Self, OpenPgError> {
+        if config.shards == 0 || config.shards > limits::SHARDS_MAX {
+            return Err(OpenPgError::Shards { asked: config.shards });
+        }
+        let server = config.address.to_string();
+        let (security, tls) = (config.address.security(), config.address.tls()?);
+        let connector = Connector::new(config.address.hosts(&config.password), security, tls);
+        let connection = connector.connect().await.map_err(|error| OpenPgError::Connect {
+            server: server.clone(),
+            what: match error {
+                NotConnected::Hosts(what) => what,
+                NotConnected::Ending => "the process is going down".into(),
+            },
+        })?;
+        let shards = schema::prepare(&connection, config.shards).await?;
+        drop(connection);
+        let connections =
+            Connections::new(connector.clone(), config.connections, server.clone()).map_err(
+                |error| OpenPgError::Connect { server: server.clone(), what: error.to_string() },
+            )?;
+        let link = Arc::new(Link::new(connections, server));
+        let committers = Committers::start(config.committers, &connector, &link, &config.clock);
+        let mut echo = [0; 16];
+        getrandom::fill(&mut echo).map_err(|error| OpenPgError::Random(error.to_string()))?;
+        Ok(Self {
+            link,
+            committers,
+            ages: Ages::new(config.clock.clone()),
+            clock: config.clock.clone(),
+            shards,
+            echo: config.has_standby.then_some(echo),
+        })
+    }
+
+    /// The head as it is.
+    pub(crate) async fn head(&self, db: DbId) -> Result<Head, StoreError> {
+        let found = self.link.read_row(HEAD, params![&db.0[..]]).await?;
+        found.map_or(Err(StoreError::DatabaseMissing(db)), |row| rows::head(&row, 0))
+    }
+
+    /// Why a fenced step changed nothing.
+    pub(crate) async fn refusal(&self, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
+        match self.head(fence.db).await {
+            Ok(head) => refused(&head, fence, base, otherwise),
+            Err(error) => error,
+        }
+    }
+
+    /// Returns once what was read before is on the standby, if there is to be one.
+    pub(crate) async fn echo(&self) -> Result<(), StoreError> {
+        let Some(who) = &self.echo else { return Ok(()) };
+        match self.link.change(ECHO, params![&who[..]]).await {
+            // No caller needs to know what became of it.
+            Err(StoreError::Unknown(what)) => Err(StoreError::Unavailable(what)),
+            other => other.map(drop),
+        }
+    }
+
+    /// Finishes what was accepted, and refuses everything after.
+    pub(crate) async fn end(&self) {
+        if let Some(who) = self.echo.as_ref().filter(|_| self.link.check_open().is_ok())
+            && let Err(error) = self.link.change(ECHO_GONE, params![&who[..]]).await
+        {
+            tracing::debug!(%error, "remove the echo");
+        }
+        self.committers.finish().await;
+        self.link.close();
+    }
+}
+
+/// Why a fenced step changed nothing, as the head says.
+fn refused(head: &Head, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
+    let holder = Holder::of(head);
+    if head.txid == base && holder.check(fence, base).is_ok() {
+        return StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db));
+    }
+    holder.mismatch(fence, base).into()
+}
+
+/// The head as a transaction sees it.
+pub(crate) async fn head_in(tx: &Transaction, db: DbId) -> Result<Head, Stop> {
+    let found = tx.row(HEAD, params![&db.0[..]]).await?;
+    Ok(found.map_or(Err(StoreError::DatabaseMissing(db)), |row| rows::head(&row, 0))?)
+}
+
+/// Why a step of this transaction changed nothing: the transaction asks, so that no second connection
+/// is waited for.
+pub(crate) async fn refusal_in(
+    tx: &Transaction,
+    fence: &Fence,
+    base: Txid,
+    otherwise: &str,
+) -> Stop {
+    match head_in(tx, fence.db).await {
+        Ok(head) => refused(&head, fence, base, otherwise).into(),
+        Err(stop) => stop,
+    }
+}
