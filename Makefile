@@ -13,9 +13,11 @@ LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize s
 PUBLISHED := $(LIBRARIES) stockade-cli
 
 EXAMPLES := counter ledger catalog
-# The simulations, and the packages that unify features to those of the other suites: without them
-# wasmtime would be compiled again.
-SIMULATIONS := -p stockade-sim-depot -p stockade-sim-hosts -p stockade -p stockade-cli -p stockade-postgres -p stockade-tests
+# The simulations, with all default members: features unify to those of the other suites, but for the
+# paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
+SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
+  stockade-componentize stockade-depot stockade-postgres stockade-sdk stockade-server \
+  stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
 .PHONY: help tools setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format

@@ -62,9 +62,9 @@ fn lasting(stand: &Stand) -> Duration {
 }
 
 /// Cores that long calls may have.
-fn turns() -> f64 {
+fn turns() -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    cores.saturating_sub(1).max(1) as f64
+    u32::try_from(cores).unwrap_or(u32::MAX).saturating_sub(1).max(1)
 }
 
 /// The same write on plain SQLite beside as many threads that never rest as there are turns: what the
@@ -72,7 +72,7 @@ fn turns() -> f64 {
 fn plain_neighbour(stand: &Stand, summary: &mut Summary, sort: &str) -> anyhow::Result<()> {
     let path = stand.dir.path().join("neighbour.db");
     let milliseconds = u64::try_from(lasting(stand).as_millis())?;
-    let p99_ms = |hogs: usize| {
+    let p99_ms = |hogs: u32| {
         let errand = json!({
             "path": path, "sync": "Full", "locking": "Exclusive",
             "hogs": hogs, "milliseconds": milliseconds,
@@ -81,7 +81,7 @@ fn plain_neighbour(stand: &Stand, summary: &mut Summary, sort: &str) -> anyhow::
     };
     let mut ratios = Vec::new();
     for _ in 0..if stand.quick { 1 } else { 3 } {
-        ratios.push(p99_ms(turns() as usize)? / p99_ms(0)?);
+        ratios.push(p99_ms(turns())? / p99_ms(0)?);
     }
     let made_from =
         format!("plain SQLite's update beside {} endless threads, before {sort}", turns());
@@ -141,7 +141,11 @@ async fn idle_cores(
     hogs.end().await;
     let made_from =
         format!("CPU of the process beside 8 long calls in {sort}, of {} cores", turns());
-    summary.add(&format!("hostile.idle_cores_used_{sort}"), used / wall / turns(), &made_from);
+    summary.add(
+        &format!("hostile.idle_cores_used_{sort}"),
+        used / wall / f64::from(turns()),
+        &made_from,
+    );
     Ok(())
 }
 
@@ -174,7 +178,7 @@ async fn fair_share(
         }
     }
     // One actor cannot use more than one core.
-    let fair = (1.0 / turns()).min(0.5);
+    let fair = (1.0 / f64::from(turns())).min(0.5);
     let made_from = format!("1 actor of a kind beside {GREEDY} of another, in {sort}");
     summary.add(&format!("hostile.fair_share_{sort}"), modest / all / fair, &made_from);
     Ok(())

@@ -60,8 +60,7 @@ fn shell_lines(text: &str) -> Vec<(usize, String)> {
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut found, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
     let mut quote = None;
-    let mut chars = line.chars().peekable();
-    while let Some(c) = chars.next() {
+    for c in line.chars() {
         match (quote, c) {
             (Some(open), _) if c == open => quote = None,
             (Some(_), _) => word.get_or_insert_default().push(c),

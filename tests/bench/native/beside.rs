@@ -25,7 +25,11 @@ pub fn run(native: &Native, errand: &Json) -> anyhow::Result<Json> {
     let over = AtomicBool::new(false);
     let took = thread::scope(|scope| {
         for _ in 0..errand.hogs {
-            scope.spawn(|| while !over.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         let took = updates(native, Duration::from_millis(errand.milliseconds));
         over.store(true, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use stockade::{ActorId, HostError};
+use stockade::{ActorId, CallError, HostError};
 use stockade_depot::{Generation, Verdict};
 use stockade_sim_depot::journal::Journal;
 
