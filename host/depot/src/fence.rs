@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::error::HeadFenceMismatch;
-use crate::id::{DbId, Generation, NameHash, NodeSession, PageCount, Token, Txid};
+use crate::error::{HeadFenceMismatch, StoreError};
+use crate::id::{ActorId, DbId, Generation, NameHash, NodeSession, PageCount, Token, Txid};
 
 /// Names one owner of one database. Every fenced step carries it; the store compares it inside the
 /// step.
@@ -56,6 +56,21 @@ impl Head {
     #[must_use]
     pub fn is_made_by(&self, db: DbId, token: Token) -> bool {
         self.fence.db == db && self.fence.token == token
+    }
+
+    /// Refuses a head that belongs to another actor, for drivers of stores.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn check_name(&self, actor: &ActorId) -> Result<(), StoreError> {
+        if self.name == actor.name_hash() {
+            return Ok(());
+        }
+        let what = format!(
+            "database {} is {actor}'s by the directory and another's by its head",
+            self.fence.db
+        );
+        Err(StoreError::Corrupt(what))
     }
 
     pub(crate) fn owner_row(&self) -> OwnerRow {

@@ -34,7 +34,7 @@ impl PgStore {
             }
             None => {
                 let head = self.head(step.db).await?;
-                rows::check_name(&head, &step.actor).map(|()| TakenOver::Moved(head))
+                head.check_name(&step.actor).map(|()| TakenOver::Moved(head))
             }
         }
     }

@@ -322,7 +322,7 @@ fn landed(step: &TakeoverStep, flight: &Flight) -> Result<TakenOver, StoreError>
         if rows::number(row, HEAD_COLUMNS + 5)? == 0 {
             return Err(StoreError::DatabaseMissing(step.db));
         }
-        rows::check_name(&head, &step.actor)?;
+        head.check_name(&step.actor)?;
         return Err(StoreError::Unavailable(format!("{} changed meanwhile", step.db)));
     };
     let head = rows::head(taken, 0)?;

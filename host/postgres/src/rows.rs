@@ -216,18 +216,6 @@ pub(crate) fn head(row: &Row, at: usize) -> Read<Head> {
     })
 }
 
-/// Refuses a head that belongs to another actor.
-pub(crate) fn check_name(head: &Head, actor: &ActorId) -> Read<()> {
-    if head.name == actor.name_hash() {
-        return Ok(());
-    }
-    let what = format!(
-        "database {} is {actor}'s by the directory and another's by its head",
-        head.fence.db
-    );
-    Err(StoreError::Corrupt(what))
-}
-
 /// A directory row, the head after it, and whose snapshot is kept.
 pub(crate) fn actor(row: &Row) -> Read<ActorState> {
     let (kind, key): (&str, &str) = (get(row, 0)?, get(row, 1)?);
@@ -241,7 +229,7 @@ pub(crate) fn actor(row: &Row) -> Read<ActorState> {
         restarts: small(row, 5)?,
     };
     let head = head(row, ACTOR_COLUMNS)?;
-    check_name(&head, &row_of.actor)?;
+    head.check_name(&row_of.actor)?;
     let handed_over: Option<i64> = get(row, ACTOR_COLUMNS + HEAD_COLUMNS)?;
     let handed_over = match handed_over {
         Some(_) => Some(Generation(number(row, ACTOR_COLUMNS + HEAD_COLUMNS)?)),

@@ -207,7 +207,7 @@ impl Generation {
     ) -> Result<Result<Vec<Val>, SqlError>, Arc<Crash>> {
         self.begin(deadline);
         if self.is_heavy || memory_bytes(arguments) >= HEAVY_BYTES {
-            self.meter.cpu().is_heavy();
+            self.meter.cpu().set_heavy();
         }
         let func: Func = self
             .instance

@@ -99,7 +99,7 @@ impl CpuTime {
     /// Marks the export that has begun as one that takes or returns megabytes. Handing values over
     /// is not interrupted and takes tenths of a second, so each of its polls leaves the runtime
     /// first.
-    pub(crate) fn is_heavy(&self) {
+    pub(crate) fn set_heavy(&self) {
         self.0.state.lock().is_heavy = true;
     }
 

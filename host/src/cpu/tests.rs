@@ -284,7 +284,7 @@ fn a_heavy_export_keeps_no_worker_from_others() {
     let (runtime, turns) = (workers(1), Turns::of(2));
     let (cpu, (answer, answers)) = (CpuTime::new(&turns, "kind"), mpsc::sync_channel(1));
     cpu.begin(1);
-    cpu.is_heavy();
+    cpu.set_heavy();
     let guest = async move { answers.recv_timeout(PATIENCE).is_ok() };
     let task = runtime.spawn(async move { cpu.paced(guest).await });
     runtime.spawn(async move { answer.send(()) });

@@ -170,9 +170,8 @@ fn verdict(in_doubt: bool) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::Start;
-    use crate::fence::{Fence, Origin};
-    use crate::id::{DbId, Digest, NameHash, NodeSession, PageCount, Shard, Txid};
+    use crate::fence::Fence;
+    use crate::id::{DbId, Digest, Shard, Txid};
 
     fn step() -> SealStep {
         let db = DbId::new(Shard(0), [1; 15]);
@@ -191,19 +190,7 @@ mod tests {
             generation: Generation(generation),
             token: Token([token; 16]),
         };
-        Head {
-            fence,
-            owner: NodeSession([9; 16]),
-            txid: Txid(5),
-            page_count: PageCount(1),
-            chain: [0; 32],
-            sealed,
-            origin: Origin::Native,
-            floor: Txid(0),
-            base: None,
-            name: NameHash([0; 16]),
-            start: Start::Name,
-        }
+        Head { sealed, ..Head::sample(fence, Txid(5)) }
     }
 
     fn check(head: Option<Head>, in_doubt: bool) -> Option<Result<(), Verdict>> {

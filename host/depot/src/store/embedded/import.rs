@@ -23,7 +23,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
         &step.owner.0[..],
     ];
     match one(conn, import::TAKE_OVER, fence, |row| rows::head(row, 0, step.db))? {
-        Some(head) => rows::check_name(&head, &step.actor).map(|()| TakenOver::Owned {
+        Some(head) => head.check_name(&step.actor).map(|()| TakenOver::Owned {
             head,
             restarts: 0,
             snapshot: None,

@@ -189,18 +189,6 @@ pub(super) fn head(row: &Row<'_>, at: usize, of: DbId) -> Read<Head> {
     })
 }
 
-/// Refuses a head that belongs to another actor.
-pub(super) fn check_name(head: &Head, actor: &ActorId) -> Read<()> {
-    if head.name == actor.name_hash() {
-        return Ok(());
-    }
-    let what = format!(
-        "database {} is {actor}'s by the directory and another's by its head",
-        head.fence.db
-    );
-    Err(StoreError::Corrupt(what))
-}
-
 /// The row of `actor`, as [`actor`] reads it.
 pub(super) fn actor_of(row: &Row<'_>, of: &ActorId) -> Read<ActorState> {
     let state = actor(row)?;
@@ -221,7 +209,7 @@ pub(super) fn actor(row: &Row<'_>) -> Read<ActorState> {
         restarts: small(row, 5)?,
     };
     let head = head(row, ACTOR_COLUMNS, row_of.db)?;
-    check_name(&head, &row_of.actor)?;
+    head.check_name(&row_of.actor)?;
     let last = ACTOR_COLUMNS + HEAD_COLUMNS;
     let handed_over = if is_null(row, last)? {
         None

@@ -127,7 +127,7 @@ pub(super) fn take_over(conn: &Connection, step: &TakeoverStep) -> Done<TakenOve
     // The actor has another database by now, or is gone: no caller may run this one.
     let restarts = one(conn, sql::ACTOR_TAKEN_OVER, actor, |row| rows::restarts(row, 0))?
         .ok_or(StoreError::DatabaseMissing(step.db))?;
-    rows::check_name(&taken, &step.actor)?;
+    taken.check_name(&step.actor)?;
     if step.destroying {
         retention::check_forks(conn, step.db)?;
     }
