@@ -69,7 +69,7 @@ impl Client {
                 Err(error) => error,
             };
             let (advice, verdict) = (error.retry(), error.verdict);
-            self.say(&format!("tells {number} of {actor}: {verdict:?}, {advice:?}: {error}"));
+            self.say(&format!("fails {number} of {actor}: {verdict:?}, {advice:?}: {error}"));
             self.judge.told(&actor, number, &error);
             if !matches!(advice, Retry::Retry | Retry::Reroute) || self.dice.percent(50) {
                 return;
@@ -110,7 +110,7 @@ impl Client {
         };
         let (generation, answer) = (reply.generation, reply.to_json());
         let Some(books) = answer.get("ok") else {
-            self.say(&format!("guest of {actor} cannot look: {}", answer["err"]));
+            self.say(&format!("guest of {actor} cannot read: {}", answer["err"]));
             return false;
         };
         let (ledger, balances) = (integers(&books["ledger"]), integers(&books["balances"]));

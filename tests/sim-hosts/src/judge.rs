@@ -149,7 +149,7 @@ impl Judge {
     pub fn refused(&self, actor: &ActorId, number: i64, error: &str) {
         self.with(actor, |truth| {
             if error.contains("UNIQUE") {
-                return Err(format!("{number} was sent again on advice, and was there already"));
+                return Err(format!("{number} was sent again on advice, and was already there"));
             }
             truth.refuse(number)
         });

@@ -302,7 +302,7 @@ impl World {
         if self.journal.is_broken() {
             return;
         }
-        self.journal.say("the network gets well");
+        self.journal.say("the network is repaired");
         self.network.calm.store(true, Ordering::SeqCst);
         for at in 0..MACHINES {
             self.machines[at].life.cut_off(false);
@@ -327,19 +327,19 @@ impl World {
             while !client.look(&actor).await {
                 looks += 1;
                 if looks == LOOKS_MAX {
-                    self.journal.broken(&format!("{actor} is not there in the end"));
+                    self.journal.broken(&format!("{actor} does not answer at the end"));
                     break;
                 }
                 sleep(LEASE).await;
             }
             if let Err(what) = self.is_sound(&client, &actor).await {
-                self.journal.broken(&format!("{actor} in the end: {what}"));
+                self.journal.broken(&format!("{actor} at the end: {what}"));
             }
         }
         let report = client.host.shutdown().await;
-        self.journal.say(&format!("the end: in order {}", report.orderly));
+        self.journal.say(&format!("the last host ended in order: {}", report.orderly));
         if !report.orderly {
-            self.journal.broken("a host that nothing disturbs does not end in order");
+            self.journal.broken("a host without faults does not end in order");
         }
         for actor in self.actors.clone() {
             let state = self.network.store.actor(&actor).await.unwrap();
