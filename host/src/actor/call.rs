@@ -42,13 +42,13 @@ impl Generation {
     /// can begin before the call's.
     pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>, gate: Gate) -> Running {
         Box::pin(async move {
-            let end = self.call(&method, &arguments, gate).await;
+            let end = self.call(&method, arguments, gate).await;
             (self, end)
         })
     }
 
     /// Runs a method. The answer is delivered only after its gate is passed.
-    async fn call(&mut self, method: &Arc<Method>, arguments: &[Val], gate: Gate) -> CallEnd {
+    async fn call(&mut self, method: &Arc<Method>, arguments: Vec<Val>, gate: Gate) -> CallEnd {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let results = method.results_len();
