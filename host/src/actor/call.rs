@@ -10,12 +10,12 @@ use wasmtime::component::Val;
 
 use super::answer::Answer;
 use super::bill::{Bill, micros};
-use super::generation::Generation;
+use super::generation::{Generation, HEAVY_BYTES};
 use super::results::Results;
 use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
-use crate::typed::Method;
+use crate::typed::{Method, memory_bytes};
 
 /// How a call left the generation.
 pub enum CallEnd {
@@ -52,7 +52,12 @@ impl Generation {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let results = method.results_len();
-        let outcome = self.run(method.export(), results, arguments, deadline).await;
+        let is_heavy = memory_bytes(&arguments) >= HEAVY_BYTES;
+        let outcome = self.run(method.export(), results, &arguments, is_heavy, deadline).await;
+        if is_heavy {
+            // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
+            tokio::task::spawn_blocking(|| drop(arguments));
+        }
         let bill = self.bill(begun);
         let waiting = gate.leave();
         if self.session.is_dead() {

@@ -22,7 +22,7 @@ use crate::typed::{MethodTable, memory_bytes};
 
 /// From this much memory on, values keep the thread that hands them over. 1 MiB: a few
 /// milliseconds.
-const HEAVY_BYTES: u64 = 1 << 20;
+pub(super) const HEAVY_BYTES: u64 = 1 << 20;
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -194,7 +194,8 @@ impl Generation {
         Ok(())
     }
 
-    /// Runs a method's export. The caller decides what a failure means.
+    /// Runs a method's export; `is_heavy`: with arguments of [`HEAVY_BYTES`] or more. The caller decides
+    /// what a failure means.
     ///
     /// # Errors
     /// The outer one: the instance died. The inner one: see `finish`.
@@ -202,11 +203,12 @@ impl Generation {
         &mut self,
         export: &ComponentExportIndex,
         results: usize,
-        arguments: Vec<Val>,
+        arguments: &[Val],
+        is_heavy: bool,
         deadline: Instant,
     ) -> Result<Result<Vec<Val>, SqlError>, Arc<Crash>> {
         self.begin(deadline);
-        if self.is_heavy || memory_bytes(&arguments) >= HEAVY_BYTES {
+        if self.is_heavy || is_heavy {
             self.meter.cpu().set_heavy();
         }
         let func: Func = self
@@ -215,14 +217,7 @@ impl Generation {
             .expect("BUG: methods come from this component");
         let mut values = vec![Val::Bool(false); results];
         let watch = self.watch();
-        let call = async {
-            let outcome = func.call_async(&mut self.store, &arguments, &mut values).await;
-            // In a poll of the export: those of a heavy one have left the runtime, and to free
-            // megabytes takes tens of milliseconds.
-            drop(arguments);
-            outcome
-        };
-        let outcome = watch.over(call).await;
+        let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
         self.is_heavy = memory_bytes(&values) >= HEAVY_BYTES;
         let ((), finished) = self.ended(&watch, outcome)?;
         Ok(finished.map(|()| values))
