@@ -9,8 +9,8 @@
 
 use stockade_depot::chain::Start;
 use stockade_depot::store::{
-    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, PageVersion, Snapshot,
-    Wanted,
+    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, PageVersion,
+    Snapshot, Wanted,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Generation, Head, HeadFenceMismatch, NameHash, NodeSession,

@@ -19,7 +19,8 @@ use crate::id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
 };
 use crate::store::{
-    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, Snapshot, Wanted,
+    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, Snapshot,
+    Wanted,
 };
 
 type Read<T> = Result<T, StoreError>;
