@@ -150,8 +150,10 @@ async fn attempted(
             tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
             sleep(pause).await;
             pause = (pause * 2).min(FORWARD_PAUSE_MAX);
-            // A process that had no room may have some.
-            attempts.refused.clear();
+            if pause == FORWARD_PAUSE_MAX {
+                // A process that refused a start a while ago may take one now.
+                attempts.refused.clear();
+            }
         }
     }
 }
