@@ -172,7 +172,12 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
     let callable = Ok(asked.callable.clone());
     let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held);
     // A call in this process ends by its own limits; a caller may be in more of a hurry.
-    match public::within(asked.headers, run).await {
+    let is_hasty = matches!(time_of(asked.headers), Ok(Some(_)));
+    let too_late = |_| Err(unanswered("this host", "the caller's time is over"));
+    let run = async {
+        if is_hasty { timeout_at(until, run).await.unwrap_or_else(too_late) } else { run.await }
+    };
+    match run.await {
         Ok(answer) => Ended::Answered(answer),
         // No other process would begin the actor.
         Err(refusal)
