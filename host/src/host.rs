@@ -29,9 +29,12 @@ mod import;
 mod info;
 mod kinds;
 mod listing;
+mod nodes;
+mod places;
 mod readings;
 mod retire;
 mod room;
+mod routing;
 mod runtimes;
 mod shutdown;
 mod start;
@@ -54,6 +57,7 @@ pub use crate::actor::trace::{EndStep, Observer, ShutdownStep};
 pub use crate::import::Imported;
 pub use crate::kinds::manifest::Manifest;
 pub use crate::kinds::quotas::Usage;
+pub use crate::membership::Peer;
 pub use crate::sqlite::Value as SqlValue;
 pub use advanced::Advanced;
 pub use call::{Callable, ReadyCall};
@@ -67,10 +71,13 @@ pub use info::{
 };
 pub use info::{SqlReply, SqlRequest};
 pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
+pub use nodes::{Drain, NodeInfo};
+pub use places::{Attempts, Place, Route};
 pub use verify::{Verified, VerifyNews, verify_store};
 
 use crate::router::Router;
 use crate::supervision::Shared;
+use places::Places;
 use readings::Readings;
 use retire::Retired;
 use runtimes::Runtimes;
@@ -89,6 +96,7 @@ struct Inner {
     retired: Arc<Retired>,
     background: Mutex<JoinSet<()>>,
     readings: Readings,
+    places: Places,
     runtimes: Mutex<Option<Runtimes>>,
     /// Set when the host has ended. Callers of `shutdown` wait until then.
     ended: OnceCell<ShutdownReport>,

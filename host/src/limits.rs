@@ -62,6 +62,28 @@ pub const LEASE: Duration = Duration::from_secs(6);
 /// signs.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
+/// The part of its lease before whose end a process takes no more calls, as a divisor: a quarter. A
+/// sign of life is due each third, so two may fail before.
+pub const LEASE_MARGIN_PART: u32 = 4;
+/// How long a call waits for a sign of life of its process when the lease nears its end. 500 ms: a
+/// store that works answers sooner, and the margin of the default lease is 1.5 s.
+pub const LEASE_RENEWED_WITHIN: Duration = Duration::from_millis(500);
+/// Takeovers from processes that have died that may be under way at the same time. 64: the wakes of
+/// a whole process's actors leave room in the store for the calls of all others.
+pub const RESCUES_MAX: usize = 64;
+
+/// Actors that a drain ends at the same time. 8: one that finishes a long call does not hold up the
+/// others, and their next starts elsewhere do not come all together.
+pub const DRAINED_AT_ONCE: usize = 8;
+/// Actors of other processes whose place is remembered. 10,000: a few MiB; the place of another one
+/// is read from the store.
+pub const PLACES_MAX: usize = 10_000;
+/// The load, in thousandths of an allowance, from which on a process passes new actors on to another
+/// one. 900: the rest is for the actors that it has.
+pub const LOAD_PERMILLE_MAX: u64 = 900;
+/// How much less the other one's load must be, in thousandths. 100: loads are some seconds old.
+pub const LOAD_PERMILLE_LESS: u64 = 100;
+
 /// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
 /// machine that was frozen for a while is back by then, and registers again with its next sign.
 pub const SILENT_LEASES: u32 = 10;
@@ -104,6 +126,49 @@ pub const STREAMS_RESET_MAX: (usize, usize) = (20, 100);
 pub const ALLOWED_MAX: usize = 1_000;
 /// How long a browser may remember the answer to a preflight, in seconds. 600.
 pub const PREFLIGHT_AGE_S: u32 = 600;
+
+// Between processes on one store. The table of these is in docs/reference/http.md, too.
+
+/// How long a caller may ask a host to wait, in `stockade-timeout-ms`. 1 hour: longer than any call.
+pub const CALLER_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// How long a call may wait for its actor beyond the time that the call and a start have. 30 s: calls
+/// before it in the queue, and a takeover after a lease.
+pub const FORWARD_SLACK: Duration = Duration::from_secs(30);
+/// The first pause before a call is tried again elsewhere; each further one is twice as long. 5 ms: a
+/// takeover.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(5);
+/// The longest such pause. 250 ms: a small part of a lease, and a few reads of the store a second.
+pub const FORWARD_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// Bytes of a call's body that are kept, so that the call can be tried again elsewhere. 512 KiB: the
+/// window of HTTP/2 and what is on its way, so all that can have left before the other side has
+/// checked the route. Beyond 64 KiB they count among `bodies_bytes_max`; without room there, or over
+/// the bound, the call is not tried again once they have left.
+pub const FORWARD_KEPT_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of another process's refusal that are read to decide what to do. 64 KiB: its message has at
+/// most 4.
+pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+/// Calls on their way to one other process. 1,024: half of the callers' requests that a host works
+/// on. More are `host.peer-unreachable`.
+pub const PEER_REQUESTS_MAX: usize = 1_024;
+/// Connections to one other process. 4: a connection runs on one thread of the other side.
+pub const PEER_CONNECTIONS: usize = 4;
+/// Concurrent requests of one connection between processes. 512: those of all connections together
+/// are more than `PEER_REQUESTS_MAX`.
+pub const PEER_STREAMS_MAX: u32 = 512;
+/// Connections that other processes may have to this one. 256: 64 processes.
+pub const PEER_CONNECTIONS_MAX: usize = 256;
+/// How long a connection to another process may take to be made. 2 s: one that is frozen is not
+/// waited for.
+pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long a connection to another process is used again after its last request. 20 s.
+pub const PEER_IDLE_MAX: Duration = Duration::from_secs(20);
+/// How long the other side keeps it. 60 s: longer, so that no request meets its end.
+pub const PEER_KEPT_MAX: Duration = Duration::from_secs(60);
+/// How often a process that owes answers is asked whether it is there. 5 s.
+pub const PEER_PING_EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to say so. 5 s: then the connection is closed, and the outcome of its calls
+/// is unknown.
+pub const PEER_PING_MAX: Duration = Duration::from_secs(5);
 
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Processes that share the store, and which of them are dead.
+//! Processes that share the store, what they report of themselves, and which of them are dead.
 //!
 //! A process shows that it lives in two ways: its counter in the store moves, and on one machine it
 //! holds a lock on a file of its own, which the kernel drops when the process dies. A process is
@@ -7,41 +7,85 @@
 //! (frozen, or the store was away) counts against no process. A wrong judgement costs time, never
 //! safety: the fence decides who owns what.
 //!
+//! The same clock bounds this process's own lease (`lease.rs`): it takes no calls before others can
+//! have judged it dead. Each sign of life carries a report (`load.rs`): addresses, load, and whether
+//! the process drains.
+//!
 //! A process whose store has failed resigns: it releases its lock and shows no more signs of life,
 //! so that others serve its actors immediately. A row without a lock file whose counter has not
 //! moved for [`SILENT_LEASES`] leases is removed.
+
+mod lease;
+pub mod load;
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stockade_depot::store::NodeRow;
+use stockade_depot::store::{NodeBeat, NodeLoad, NodeRow};
 use stockade_depot::{NodeSession, Store, StoreError};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::error::HostError;
 use crate::limits::SILENT_LEASES;
+use lease::Lease;
+use load::Gauge;
 
 /// The processes that share a store.
 pub struct Nodes {
     store: Arc<dyn Store>,
     own: NodeSession,
-    address: String,
-    lease: Duration,
+    announced: Announced,
     lock_dir: PathBuf,
     seen: Mutex<HashMap<NodeSession, Seen>>,
     looked: Mutex<Instant>,
+    lease: Lease,
+    gauge: OnceLock<Gauge>,
+    draining: watch::Sender<bool>,
+    /// Asks for a sign of life before the next one is due.
+    news: Notify,
     /// Held as long as this process shows that it lives.
     lock: Mutex<Option<File>>,
 }
 
+/// Where a process says that it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The address for callers.
+    pub address: String,
+    /// The address for other processes; `None`: it takes no calls from them.
+    pub peers: Option<String>,
+}
+
+/// Another process that takes calls from this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// This run of the process.
+    pub session: NodeSession,
+    /// Where it takes calls from other processes.
+    pub address: String,
+}
+
+/// A process as this one knows it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What the store has.
+    pub row: NodeRow,
+    /// How long its counter has not moved, as far as this process has seen.
+    pub silent: Duration,
+    /// Whether it is not known to be dead.
+    pub alive: bool,
+    /// Whether it is this process.
+    pub own: bool,
+}
+
 struct Seen {
-    address: String,
-    counter: u64,
+    row: NodeRow,
     moved: Instant,
 }
 
@@ -53,7 +97,7 @@ impl Nodes {
     pub async fn register(
         store: Arc<dyn Store>,
         own: NodeSession,
-        address: String,
+        announced: Announced,
         lease: Duration,
         lock_dir: &Path,
     ) -> Result<Self, HostError> {
@@ -67,38 +111,106 @@ impl Nodes {
         let lock = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
         let lock = lock.map_err(failed)?;
         lock.lock().map_err(failed)?;
-        store.node_beat(own, &address).await?;
         let nodes = Self {
             store,
             own,
-            address,
-            lease,
+            announced,
             lock_dir: lock_dir.to_owned(),
             seen: Mutex::default(),
             looked: Mutex::new(Instant::now()),
+            lease: Lease::new(lease),
+            gauge: OnceLock::new(),
+            draining: watch::Sender::new(false),
+            news: Notify::new(),
             lock: Mutex::new(Some(lock)),
         };
+        nodes.beat().await?;
         nodes.look().await?;
         Ok(nodes)
     }
 
+    /// What measures this process's load from now on. Before, it reports none.
+    pub fn measure(&self, gauge: Gauge) {
+        // Called once, by the start of the host.
+        drop(self.gauge.set(gauge));
+    }
+
+    /// The load of this process.
+    #[must_use]
+    pub fn load(&self) -> NodeLoad {
+        self.gauge.get().map(Gauge::load).unwrap_or_default()
+    }
+
+    /// This run of this process.
+    #[must_use]
+    pub fn own(&self) -> NodeSession {
+        self.own
+    }
+
+    /// Whether this process takes calls from others, and so may pass calls on to them.
+    #[must_use]
+    pub fn has_peers_address(&self) -> bool {
+        self.announced.peers.is_some()
+    }
+
+    /// Whether this process gives up its actors and takes no more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Begins or ends a drain, and reports it soon. Returns whether that was a change.
+    pub fn set_draining(&self, draining: bool) -> bool {
+        let changed = self.draining.send_replace(draining) != draining;
+        if changed {
+            self.news.notify_one();
+        }
+        changed
+    }
+
+    /// Resolves when this process drains.
+    pub async fn drain_begun(&self) {
+        // The sender lives as long as this.
+        drop(self.draining.subscribe().wait_for(|draining| *draining).await);
+    }
+
     /// Shows that this process lives, and watches the others. Never returns; dropped at the end.
     pub async fn keep(&self) {
-        let mut period = tokio::time::interval(self.lease / 3);
+        let mut period = tokio::time::interval(self.lease.time() / 3);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            period.tick().await;
+            tokio::select! { _ = period.tick() => {}, () = self.news.notified() => {} }
             if self.has_resigned() {
                 return std::future::pending().await;
             }
             let beat = async {
-                self.store.node_beat(self.own, &self.address).await?;
+                self.beat().await?;
                 self.look().await
             };
             if let Err(error) = beat.await {
                 tracing::warn!(%error, "cannot show that this process lives");
             }
         }
+    }
+
+    /// One sign of life. The lease counts from before it was sent.
+    async fn beat(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let Announced { address, peers } = self.announced.clone();
+        let beat = NodeBeat { address, peers, draining: self.is_draining(), load: self.load() };
+        self.store.node_beat(self.own, &beat).await?;
+        self.lease.beaten(begun);
+        Ok(())
+    }
+
+    /// Whether no other process can have judged this one dead, as far as the lease tells. Near its
+    /// end, tries a sign of life first, for a bounded time. Asked before each call begins.
+    pub async fn holds_lease(&self) -> bool {
+        // A process that comes later must watch the counter for a lease first.
+        if !self.lease.is_near_its_end() || self.is_alone() {
+            return true;
+        }
+        !self.has_resigned() && self.lease.renewed_by(|| self.beat()).await
     }
 
     /// Shows no more signs of life from now on: other processes judge this process dead.
@@ -135,12 +247,59 @@ impl Nodes {
     /// The address of a process that is not known to be dead.
     #[must_use]
     pub fn address_if_alive(&self, session: NodeSession) -> Option<String> {
+        self.if_alive(session).map(|row| row.address)
+    }
+
+    /// A process that is not known to be dead, if it takes calls from others.
+    #[must_use]
+    pub fn peer_if_alive(&self, session: NodeSession) -> Option<Peer> {
+        let address = self.if_alive(session)?.peers?;
+        Some(Peer { session, address })
+    }
+
+    fn if_alive(&self, session: NodeSession) -> Option<NodeRow> {
         if self.lock_is_free(session) {
             return None;
         }
         let seen = self.seen.lock();
         let node = seen.get(&session)?;
-        (node.moved.elapsed() < self.lease).then(|| node.address.clone())
+        (node.moved.elapsed() < self.lease.time()).then(|| node.row.clone())
+    }
+
+    /// Other processes that live, take calls from this one and do not drain, each with its load.
+    #[must_use]
+    pub fn takers(&self) -> Vec<(Peer, NodeLoad)> {
+        let sessions: Vec<NodeSession> = {
+            let seen = self.seen.lock();
+            let takes = seen.values().filter(|node| !node.row.draining && node.row.peers.is_some());
+            let mut sessions: Vec<_> = takes.map(|node| node.row.session).collect();
+            // In an order that is the same in every run.
+            sessions.sort_unstable();
+            sessions
+        };
+        let rows = sessions.into_iter().filter_map(|session| self.if_alive(session));
+        rows.filter_map(|row| {
+            let peer = Peer { session: row.session, address: row.peers? };
+            Some((peer, row.load.unwrap_or_default()))
+        })
+        .collect()
+    }
+
+    /// Every registered process, as the store has it now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn all(&self) -> Result<Vec<Known>, StoreError> {
+        self.look().await?;
+        let rows = self.store.nodes().await?;
+        let known = rows.into_iter().map(|row| {
+            let own = row.session == self.own;
+            let moved = self.seen.lock().get(&row.session).map(|node| node.moved.elapsed());
+            let silent = if own { self.lease.age() } else { moved.unwrap_or_default() };
+            let alive = own || self.if_alive(row.session).is_some();
+            Known { row, silent, alive, own }
+        });
+        Ok(known.collect())
     }
 
     /// Checks a process again before it is judged dead, if it was not seen yet, or not for a while:
@@ -155,22 +314,26 @@ impl Nodes {
 
     async fn look(&self) -> Result<(), StoreError> {
         let rows = self.store.nodes().await?;
-        let now = Instant::now();
-        let away = now - std::mem::replace(&mut *self.looked.lock(), now) >= self.lease;
+        let (now, lease) = (Instant::now(), self.lease.time());
+        let away = now - std::mem::replace(&mut *self.looked.lock(), now) >= lease;
         let mut dead = Vec::new();
         {
             let mut seen = self.seen.lock();
             seen.retain(|session, _| rows.iter().any(|row| row.session == *session));
-            for NodeRow { session, address, counter, .. } in rows {
+            for row in rows {
+                let session = row.session;
                 if session == self.own {
                     continue;
                 }
-                let fresh = || Seen { address: address.clone(), counter, moved: now };
-                let node = seen.entry(session).or_insert_with(fresh);
-                if away || node.counter != counter {
-                    *node = fresh();
+                let counter = row.counter;
+                let fresh = || Seen { row, moved: now };
+                match seen.get_mut(&session) {
+                    Some(node) if away || node.row.counter != counter => *node = fresh(),
+                    Some(_) => {}
+                    None => drop(seen.insert(session, fresh())),
                 }
-                let silent = node.moved.elapsed() >= self.lease * SILENT_LEASES;
+                let moved = seen.get(&session).map_or(now, |node| node.moved);
+                let silent = moved.elapsed() >= lease * SILENT_LEASES;
                 if self.lock_is_free(session) || (silent && !self.has_lock_file(session)) {
                     dead.push(session);
                 }

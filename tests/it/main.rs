@@ -37,6 +37,7 @@ mod large;
 mod last_words;
 mod lifecycle;
 mod listing;
+mod nodes;
 mod opening;
 mod overload;
 mod quotas;

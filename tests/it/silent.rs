@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use stockade_depot::store::Cluster;
+use stockade_depot::store::{Cluster, NodeBeat};
 use stockade_depot::{NodeSession, Store};
 use stockade_tests::host::Site;
 
@@ -17,7 +17,7 @@ async fn a_silent_row_without_a_lock_file_is_removed() {
     let store = site.open_store();
     let (silent, locked) = (NodeSession([1; 16]), NodeSession([2; 16]));
     for session in [silent, locked] {
-        store.node_beat(session, "gone").await.unwrap();
+        store.node_beat(session, &NodeBeat::at("gone")).await.unwrap();
     }
     // Its machine is this one, and it lives: it only does not beat.
     let nodes = site.path().join("host-0/nodes");

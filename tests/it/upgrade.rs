@@ -14,7 +14,19 @@ use stockade_depot::store::embedded::connection;
 use stockade_tests::guest;
 use stockade_tests::program::{self, Program};
 
-const COLUMNS: [&str; 4] = ["pid", "version", "format_min", "format_max"];
+const COLUMNS: [&str; 11] = [
+    "pid",
+    "version",
+    "format_min",
+    "format_max",
+    "peers",
+    "draining",
+    "awake",
+    "awake_max",
+    "bytes",
+    "bytes_max",
+    "cpu",
+];
 const FILES: [&str; 3] = ["global.db", "shard-00.db", "shard-01.db"];
 
 /// Exit code and document of a check; both names of the check give the same result, and change no

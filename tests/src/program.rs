@@ -67,6 +67,8 @@ pub struct Program {
     pub listen: String,
     /// `host:port` for operators.
     pub admin: String,
+    /// `host:port` for other programs on the same data, if it takes calls from them.
+    pub peers: Option<String>,
     agent: ureq::Agent,
     log: PathBuf,
 }
@@ -164,6 +166,7 @@ impl Program {
         Ok(Self {
             listen: address("listen")?,
             admin: address("admin")?,
+            peers: address("peers").ok(),
             child,
             agent,
             log: log_path,

@@ -12,6 +12,15 @@
 //! allow_host = ["chat.example"]
 //! allow_faults = false      # true: `stockade fault` works
 //! development = false       # true: callers get the last words of guests that die
+//! advertise = "10.0.0.1:7070"
+//!
+//! [peers]                    # other processes on the same store
+//! listen = "10.0.0.1:7072"
+//! advertise = "10.0.0.1:7072"
+//! cert = "/etc/stockade/one.pem"
+//! key = "/etc/stockade/one-key.pem"
+//! ca = "/etc/stockade/ca.pem"
+//! forward = true
 //!
 //! [host]                     # one process
 //! lease_ms = 6000
@@ -28,6 +37,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::failure::Failure;
+use super::peers::PeerSettings;
 use stockade::limits::{HostLimits, Limits};
 
 /// The settings of the file.
@@ -45,6 +55,8 @@ pub(super) struct Config {
     pub(super) allow_host: Vec<String>,
     pub(super) allow_faults: bool,
     pub(super) development: bool,
+    pub(super) advertise: Option<String>,
+    pub(super) peers: PeerSettings,
     pub(super) host: HostSettings,
     pub(super) limits: Limits,
 }

@@ -5,6 +5,8 @@
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
 //!  sql export import verify fault talk to the listener of operators     (--admin)
+//!  nodes drain
+//!  peer-keys                      makes files
 //!  export import verify --data-dir    work on the store itself, without a server
 //!  store check, store upgrade, serve --check-store    the same, whatever its format
 //! ```
@@ -30,8 +32,11 @@ mod fault;
 mod import;
 mod kinds;
 mod logging;
+mod nodes;
 mod offline;
 mod output;
+mod peer_keys;
+mod peers;
 mod prompt;
 mod record;
 mod rows;
@@ -168,6 +173,9 @@ enum Command {
     Verify(verify::Verify),
     Store(store::Store),
     Fault(fault::Inject),
+    Nodes(nodes::Nodes),
+    Drain(nodes::Drain),
+    PeerKeys(peer_keys::MakeKeys),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -318,6 +326,9 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Verify(verify) => verify.run(context),
         Command::Store(store) => store.run(context),
         Command::Fault(fault) => fault.run(context),
+        Command::Nodes(nodes) => nodes.run(context),
+        Command::Drain(drain) => drain.run(context),
+        Command::PeerKeys(keys) => keys.run(context),
         Command::Completions(completions) => completions.run(context),
         Command::Man(man) => man.run(context),
     }

@@ -14,6 +14,7 @@ use super::Context;
 use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
+use super::peers::PeerOptions;
 use stockade::host::{HostConfig, ShutdownReport};
 use stockade::limits::{ALLOWED_MAX, LEASE, LEASE_MIN, Limits};
 use stockade_server::InvalidName;
@@ -51,6 +52,8 @@ Examples:
   stockade serve --config stockade.toml
   stockade serve --limit call_time_ms=5000 --limit memory_bytes_max=64m
   stockade serve --data-dir ./data --lease-ms 2000    # beside another one on ./data
+  stockade serve --peers 10.0.0.1:7072 --peer-cert keys/one.pem --peer-key keys/one-key.pem \\
+    --peer-ca keys/ca.pem --listen 10.0.0.1:7070 --token-file token    # any node answers
   stockade serve --data-dir ./data --check-store      # would it be opened?
 
 A configuration file, each setting optional, the command line wins:
@@ -65,6 +68,12 @@ A configuration file, each setting optional, the command line wins:
   allow_host = [\"chat.example\"]
   allow_faults = false
   development = false
+  advertise = \"10.0.0.1:7070\"
+  [peers]
+  listen = \"10.0.0.1:7072\"
+  cert = \"/etc/stockade/one.pem\"
+  key = \"/etc/stockade/one-key.pem\"
+  ca = \"/etc/stockade/ca.pem\"
   [host]
   lease_ms = 6000
   requests_max = 2048
@@ -117,7 +126,9 @@ pub(super) struct Serve {
     /// in milliseconds [default: 6000]
     #[arg(long, value_name = "MS")]
     lease_ms: Option<u64>,
-    /// Write the addresses to this file, as JSON, once both listeners serve
+    #[command(flatten)]
+    peers: PeerOptions,
+    /// Write the addresses to this file, as JSON, once the listeners serve
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -211,6 +222,8 @@ impl Serve {
             tls: tls.transpose().map_err(|error| Failure::local(error.to_string()))?,
             origins: allowed("--allow-origin", &self.allow_origin, &file.allow_origin)?,
             hosts: allowed("--allow-host", &self.allow_host, &file.allow_host)?,
+            advertise: self.peers.advertise.clone().or(file.advertise),
+            peers: self.peers.peers(file.peers)?,
         })
     }
 
@@ -226,13 +239,14 @@ impl Serve {
         allow_faults: bool,
         addresses: Addresses,
     ) {
-        let Addresses { listen, admin, listen_tls, admin_tls } = addresses;
+        let Addresses { listen, admin, listen_tls, admin_tls, peers } = addresses;
         let document = json!({
             "event": "ready",
             "listen": listen.to_string(),
             "admin": admin.to_string(),
             "listen_tls": listen_tls,
             "admin_tls": admin_tls,
+            "peers": peers.map(|peers| peers.to_string()),
             "data_dir": data_dir.display().to_string(),
             "pid": std::process::id(),
             "faults_allowed": allow_faults,
@@ -243,9 +257,10 @@ impl Serve {
             let scheme = |tls| if tls { "https" } else { "http" };
             let (called, asked) = (scheme(listen_tls), scheme(admin_tls));
             let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
+            let peers = peers.map_or_else(String::new, |peers| format!("\n  peers      {peers}"));
             format!(
                 "stockade {version}\n  actors     {called}://{listen}\n  operators  \
-                 {asked}://{admin}\n  data       {data_dir}{faults}"
+                 {asked}://{admin}{peers}\n  data       {data_dir}{faults}"
             )
         };
         // The file first: a script that sees the line may rely on the file.
@@ -317,7 +332,9 @@ fn failure(error: ServerError) -> Failure {
         ServerError::Address { .. } => {
             Failure::usage(format!("{error}; write HOST:PORT, for example 127.0.0.1:7070"))
         }
-        ServerError::Unprotected(_) | ServerError::OneToken => Failure::usage(error.to_string()),
+        ServerError::Unprotected(_) | ServerError::OneToken | ServerError::NotReached(..) => {
+            Failure::usage(error.to_string())
+        }
         ServerError::Threads(_)
         | ServerError::TokenFile(_)
         | ServerError::AddressSpace { .. }

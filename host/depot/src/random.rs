@@ -66,6 +66,14 @@ impl Random {
         whole / 2 + (whole / 2).mul_f64(share)
     }
 
+    /// A number below `end`, which is not 0, at random; 0 where there is no randomness to be had.
+    #[must_use]
+    pub fn below(&self, end: usize) -> usize {
+        let Ok(drawn) = self.bytes() else { return 0 };
+        let end = u64::try_from(end.max(1)).unwrap_or(u64::MAX);
+        usize::try_from(u64::from_le_bytes(drawn) % end).unwrap_or(0)
+    }
+
     fn bytes<const N: usize>(&self) -> Result<[u8; N], StoreError> {
         let mut bytes = [0; N];
         (self.0)(&mut bytes)?;

@@ -1,7 +1,7 @@
 //! What all machines share and no fenced step touches: components, kinds, registered processes.
 
 use sha2::{Digest as _, Sha256};
-use stockade_depot::store::{KindRow, LIST_ROWS_MAX, NodeRow, limits};
+use stockade_depot::store::{KindRow, LIST_ROWS_MAX, NodeBeat, NodeRow, limits};
 use stockade_depot::{Digest, Limit, NodeSession, StoreError};
 
 use crate::connection::params;
@@ -71,10 +71,33 @@ impl PgStore {
         Ok(self.link.change(sql::KIND_DELETE, params![kind]).await? > 0)
     }
 
-    pub(crate) async fn beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
+    pub(crate) async fn beat(
+        &self,
+        session: NodeSession,
+        beat: &NodeBeat,
+    ) -> Result<(), StoreError> {
+        let NodeBeat { address, peers, draining, load } = beat;
         let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
         let schema = i64::from(SCHEMA_VERSION);
-        let row = params![&session.0[..], address, pid, version, schema, schema];
+        let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (awake, awake_max) = (bounded(load.awake), bounded(load.awake_max));
+        let (bytes, bytes_max) = (bounded(load.guest_bytes), bounded(load.guest_bytes_max));
+        let (draining, cpu) = (i64::from(*draining), bounded(load.cpu_permille));
+        let row = params![
+            &session.0[..],
+            address.as_str(),
+            pid,
+            version,
+            schema,
+            schema,
+            peers.as_deref(),
+            draining,
+            awake,
+            awake_max,
+            bytes,
+            bytes_max,
+            cpu
+        ];
         self.link.change(sql::NODE_BEAT, row).await.map(drop)
     }
 

@@ -9,8 +9,8 @@
 
 use stockade_depot::chain::Start;
 use stockade_depot::store::{
-    ActorRow, ActorState, CommitRow, History, KindRow, NodeProcess, NodeRow, PageVersion, Snapshot,
-    Wanted,
+    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, PageVersion,
+    Snapshot, Wanted,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Generation, Head, HeadFenceMismatch, NameHash, NodeSession,
@@ -319,6 +319,24 @@ pub(crate) fn node(row: &Row) -> Read<NodeRow> {
         let formats = (format(5)?, format(6)?);
         Some(NodeProcess { pid: small(row, 3)?, version: get(row, 4)?, formats })
     };
-    let session = NodeSession(bytes(row, 0)?);
-    Ok(NodeRow { session, address: get(row, 1)?, counter: number(row, 2)?, process })
+    let load = if is_null(row, 9)? {
+        None
+    } else {
+        Some(NodeLoad {
+            awake: number(row, 9)?,
+            awake_max: number(row, 10)?,
+            guest_bytes: number(row, 11)?,
+            guest_bytes_max: number(row, 12)?,
+            cpu_permille: number(row, 13)?,
+        })
+    };
+    Ok(NodeRow {
+        session: NodeSession(bytes(row, 0)?),
+        address: get(row, 1)?,
+        counter: number(row, 2)?,
+        process,
+        peers: get(row, 7)?,
+        draining: get::<Option<i64>>(row, 8)?.is_some_and(|draining| draining != 0),
+        load,
+    })
 }

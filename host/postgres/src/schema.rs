@@ -19,9 +19,9 @@ use crate::sql::schema as sql;
 use crate::store::OpenPgError;
 
 /// The version of the schema that this program makes and serves.
-pub const SCHEMA_VERSION: i32 = 1;
-/// What leads from each version to the next, the first one's first. None yet.
-const CONVERSIONS: [&[&str]; SCHEMA_VERSION as usize - 1] = [];
+pub const SCHEMA_VERSION: i32 = 2;
+/// What leads from each version to the next, the first one's first.
+const CONVERSIONS: [&[&str]; SCHEMA_VERSION as usize - 1] = [&sql::TO_2];
 
 /// Makes or converts the schema. Returns the store's number of shards.
 pub(crate) async fn prepare(connection: &Connection, shards: u8) -> Result<u8, OpenPgError> {

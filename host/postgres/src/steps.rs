@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use stockade_depot::store::{
     ActorState, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep, Created, Destroyed,
-    Directory, Emptied, History, Import, Keep, KindRow, Look, NodeRow, Ownership, PageVersion,
-    Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver, TakeoverStep, Versions,
+    Directory, Emptied, History, Import, Keep, KindRow, Look, NodeBeat, NodeRow, Ownership,
+    PageVersion, Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver, TakeoverStep,
+    Versions,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, Shard, Store, StoreError, StoreFull,
@@ -220,8 +221,8 @@ impl Cluster for PgStore {
         self.drop_kind(kind).await
     }
 
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        self.beat(session, address).await
+    async fn node_beat(&self, session: NodeSession, beat: &NodeBeat) -> Result<(), StoreError> {
+        self.beat(session, beat).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {

@@ -1,9 +1,11 @@
-//! HTTP in front of a host: one listener for callers of actors, one for operators.
+//! HTTP in front of a host: one listener for callers of actors, one for operators, and one for other
+//! processes on the same store.
 //!
 //! [`run`] is what `stockade serve` does. A program of your own starts a [`Server`], or puts the
 //! [`Gateways`]' routes behind its own listener.
 
 mod gateway;
+mod peers;
 mod server;
 
 pub use gateway::auth::{Access, InvalidToken, Token, is_loopback};
@@ -14,7 +16,8 @@ pub use gateway::{
     RESULT_HEADER, SQLITE_CONTENT_TYPE, Settings, Side, TXID_HEADER, Threads, WAVE_CONTENT_TYPE,
     WORDS_CONTENT_TYPE, end_of_check_to_json, imported_to_json, news_to_json, verified_to_json,
 };
+pub use peers::{PEER_NAME, PeerKeys, PeerKeysError};
 pub use server::{
-    Addresses, Ending, Server, ServerConfig, ServerError, TOKEN_FILE, TokenFileError,
+    Addresses, Ending, Peers, Server, ServerConfig, ServerError, TOKEN_FILE, TokenFileError,
     check_allowed, read_private, run, token_of,
 };

@@ -4,6 +4,7 @@
 //!  start     sockets bound (so that a taken port costs nothing) ─> host over its store ─> serving
 //!  run       until a signal, or until the store fails: then a while longer, so that callers and
 //!            probes learn of it
+//!  drain     after a signal, where others take actors over: actors are given up first, in order
 //!  shutdown  intake closes ─> host ends its generations, background work, store last
 //!            ─> answers in progress are written ─> done
 //! ```
@@ -26,10 +27,11 @@ use crate::gateway::auth::{Access, Token, is_loopback};
 use crate::gateway::origin::{HostName, Origin};
 use crate::gateway::tls::Tls;
 use crate::gateway::{Gateways, Listener, Settings, Side, Threads};
+use crate::peers::PeerKeys;
 use stockade::error::HostError;
 use stockade::host::{Host, HostConfig, ShutdownReport};
 use stockade::internal::allowed;
-use stockade::limits::{FAILED_TOLD, HostLimits};
+use stockade::limits::{FAILED_TOLD, HostLimits, PEER_CONNECTIONS_MAX, PEER_KEPT_MAX};
 
 /// The least address space with which threads and their allocator can start. 2 GiB: with 1.5 a
 /// thread cannot be made. The needs of actors are checked when the engine is made.
@@ -69,6 +71,24 @@ pub struct ServerConfig {
     pub origins: Vec<Origin>,
     /// Names under which proxies on this machine reach this host.
     pub hosts: Vec<HostName>,
+    /// `host:port` at which callers reach this host. `None`: where it listens.
+    pub advertise: Option<String>,
+    /// The listener for other processes on the store. `None`: calls of actors that run elsewhere are
+    /// refused with the address of their owner.
+    pub peers: Option<Peers>,
+}
+
+/// The settings of the listener for other processes on the store.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// `host:port`. Port 0: a free one.
+    pub listen: String,
+    /// `host:port` at which other processes reach it. `None`: where it listens.
+    pub advertise: Option<String>,
+    /// Certificate, key and authority: there is no plaintext.
+    pub keys: PeerKeys,
+    /// Whether this host passes calls on, too. It takes those of others in any case.
+    pub forward: bool,
 }
 
 /// The addresses of a server.
@@ -82,6 +102,8 @@ pub struct Addresses {
     pub listen_tls: bool,
     /// Whether the operators' listener speaks TLS.
     pub admin_tls: bool,
+    /// For other processes on the store.
+    pub peers: Option<SocketAddr>,
 }
 
 /// Why a server did not start.
@@ -112,6 +134,11 @@ pub enum ServerError {
     /// Callers and operators have the same token.
     #[error("callers and operators have the same token: whoever may call could destroy; give two")]
     OneToken,
+    /// Others cannot reach this host where it says.
+    #[error(
+        "others cannot reach this host at {0}: say at which address they do, with {1} HOST:PORT"
+    )]
+    NotReached(SocketAddr, &'static str),
     /// The data directory's token cannot be used.
     #[error(transparent)]
     TokenFile(#[from] TokenFileError),
@@ -176,7 +203,11 @@ pub struct Server {
     host: Host,
     listen: Listener,
     admin: Listener,
+    peers: Option<Listener>,
     addresses: Addresses,
+    /// Whether calls of actors that run elsewhere are passed on.
+    passes_on: bool,
+    give_away_max: Duration,
 }
 
 impl Server {
@@ -193,6 +224,10 @@ impl Server {
         let listen = bind(&listen).await?;
         let admin = bind(&admin).await?;
         let (called_at, asked_at) = (local(&listen)?, local(&admin)?);
+        let peers = match &config.peers {
+            Some(peers) => Some((bind(&peers.listen).await?, peers)),
+            None => None,
+        };
         if config.callers.is_none() && !is_loopback(called_at.ip()) {
             return Err(ServerError::Unprotected(called_at));
         }
@@ -206,7 +241,18 @@ impl Server {
         if config.callers.as_ref() == Some(&operators) {
             return Err(ServerError::OneToken);
         }
-        let host_config = host_config.with_advertised(called_at.to_string());
+        let advertised = match (&config.advertise, &peers) {
+            (Some(address), _) => address.clone(),
+            (None, Some(_)) => reached(called_at, "--advertise")?,
+            (None, None) => called_at.to_string(),
+        };
+        let mut host_config = host_config.with_advertised(advertised);
+        let peers_at = peers.as_ref().map(|(socket, _)| local(socket)).transpose()?;
+        if let (Some(at), Some((_, peers))) = (peers_at, &peers) {
+            let given = peers.advertise.clone();
+            let address = given.map_or_else(|| reached(at, "--advertise-peers"), Ok)?;
+            host_config = host_config.with_peers(address);
+        }
         let limits = host_config.limits().clone();
         let access = Access {
             callers: config.callers,
@@ -219,17 +265,28 @@ impl Server {
         warn_of_strangers(&access, &[(called_at, tls.is_some()), (asked_at, admin_tls.is_some())]);
         let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
         let host = Host::start(host_config).await?;
-        let gateways = Gateways::start(host.clone(), Settings { limits: limits.clone(), access });
-        let gateways = gateways.map_err(ServerError::Threads)?;
+        let forward = peers.as_ref().filter(|(_, peers)| peers.forward);
+        let forward = forward.map(|(_, peers)| peers.keys.clone());
+        let passes_on = forward.is_some();
+        let settings = Settings { limits: limits.clone(), access, forward };
+        let gateways = Gateways::start(host.clone(), settings).map_err(ServerError::Threads)?;
         let (listen_tls, admin_tls) = (tls, admin_tls);
         // Operators' requests may take long: they run on the runtime whose tasks can move between
         // threads.
-        let connections = connections(limits.connections_max);
+        let connections = connections(limits.connections_max, peers.is_some());
         let serve = |socket: TcpListener, side, tls: &Option<Tls>| {
             let address = local(&socket)?;
-            let connections_max = if side == Side::Public { connections.0 } else { connections.1 };
-            let limits = HostLimits { connections_max, ..limits.clone() };
-            let threads = (side == Side::Public).then(|| Arc::clone(&threads));
+            let limits = limits.clone();
+            let limits = match side {
+                Side::Public => HostLimits { connections_max: connections.0, ..limits },
+                Side::Admin => HostLimits { connections_max: connections.1, ..limits },
+                Side::Peer => HostLimits {
+                    connections_max: PEER_CONNECTIONS_MAX,
+                    request_read_max: PEER_KEPT_MAX,
+                    ..limits
+                },
+            };
+            let threads = (side != Side::Admin).then(|| Arc::clone(&threads));
             let router = gateways.router(side, address, tls.is_some());
             Listener::start(socket, router, &limits, threads, tls.clone())
                 .map_err(|error| ServerError::Listen { address, error })
@@ -239,10 +296,18 @@ impl Server {
             admin: asked_at,
             listen_tls: listen_tls.is_some(),
             admin_tls: admin_tls.is_some(),
+            peers: peers_at,
+        };
+        let peers = match peers {
+            Some((socket, peers)) => {
+                Some(serve(socket, Side::Peer, &Some(Tls::of_peers(&peers.keys)))?)
+            }
+            None => None,
         };
         let listen = serve(listen, Side::Public, &listen_tls)?;
         let admin = serve(admin, Side::Admin, &admin_tls)?;
-        Ok(Self { host, listen, admin, addresses })
+        let give_away_max = limits.shutdown_max;
+        Ok(Self { host, listen, admin, peers, addresses, passes_on, give_away_max })
     }
 
     /// The server's addresses.
@@ -259,15 +324,35 @@ impl Server {
 
     /// Shuts everything down in order.
     pub async fn shutdown(self) -> ShutdownReport {
+        let Self { host, listen, admin, peers, .. } = self;
         // 1. Intake: no new connection, no new request.
-        self.listen.stop_intake();
-        self.admin.stop_intake();
+        listen.stop_intake();
+        admin.stop_intake();
+        if let Some(peers) = &peers {
+            peers.stop_intake();
+        }
         // 2. The host: generations, background work, the store's writer last. Calls in progress
         //    get their answer or the reason why there is none.
-        let report = self.host.shutdown().await;
+        let report = host.shutdown().await;
         // 3. The remaining answers are written.
-        tokio::join!(self.listen.drained(DRAIN_MAX), self.admin.drained(DRAIN_MAX));
+        let peers = async {
+            if let Some(peers) = peers {
+                peers.drained(DRAIN_MAX).await;
+            }
+        };
+        tokio::join!(listen.drained(DRAIN_MAX), admin.drained(DRAIN_MAX), peers);
         report
+    }
+
+    /// Before a shutdown, where other processes take actors over: gives the actors up in order,
+    /// while calls are still taken and passed on. For `shutdown_max` at most.
+    async fn give_away(&self) {
+        if !self.passes_on || self.host.drain().await.is_err() {
+            return;
+        }
+        if tokio::time::timeout(self.give_away_max, self.host.drained()).await.is_err() {
+            tracing::warn!(awake = self.host.awake(), "actors are left: they end with the host");
+        }
     }
 }
 
@@ -309,8 +394,15 @@ where
     }
     tracing::info!("shutting down; a second signal ends the process at once");
     let second = signal();
+    let works = failure.is_none();
+    let ended = async {
+        if works {
+            server.give_away().await;
+        }
+        server.shutdown().await
+    };
     tokio::select! {
-        report = server.shutdown() => Ok(failure.map_or(Ending::Done(report), Ending::Failed)),
+        report = ended => Ok(failure.map_or(Ending::Done(report), Ending::Failed)),
         () = second => {
             tracing::warn!("second signal: not waiting any longer");
             Ok(Ending::Forced)
@@ -336,10 +428,13 @@ fn signal() -> impl Future<Output = ()> {
 }
 
 /// The limits on connections of callers and of operators: `max` each, less where descriptors are
-/// few, so that a caller never takes the descriptors of operators and of the store.
-fn connections(max: usize) -> (usize, usize) {
+/// few, so that a caller never takes the descriptors of operators, of peers and of the store.
+fn connections(max: usize, peers: bool) -> (usize, usize) {
     let left = allowed::descriptors_max().saturating_sub(allowed::descriptors_open());
-    let of_callers = left.saturating_sub(OPERATORS_DESCRIPTORS + STORE_DESCRIPTORS).max(1);
+    let of_peers = if peers { PEER_CONNECTIONS_MAX * 2 } else { 0 };
+    let of_peers = u64::try_from(of_peers).unwrap_or(u64::MAX);
+    let kept = OPERATORS_DESCRIPTORS + STORE_DESCRIPTORS + of_peers;
+    let of_callers = left.saturating_sub(kept).max(1);
     let bounded = |few: u64| usize::try_from(few).unwrap_or(usize::MAX).min(max);
     if bounded(of_callers) < max {
         tracing::warn!(
@@ -376,6 +471,14 @@ async fn bind(address: &str) -> Result<TcpListener, ServerError> {
         .map_err(|error| ServerError::Listen { address: resolved, error })
 }
 
+/// The address of a listener as others reach it, unless it listens on all addresses.
+fn reached(address: SocketAddr, option: &'static str) -> Result<String, ServerError> {
+    if address.ip().is_unspecified() {
+        return Err(ServerError::NotReached(address, option));
+    }
+    Ok(address.to_string())
+}
+
 fn local(socket: &TcpListener) -> Result<SocketAddr, ServerError> {
     socket.local_addr().map_err(|error| {
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -397,6 +500,8 @@ mod tests {
             tls: None,
             origins: Vec::new(),
             hosts: Vec::new(),
+            advertise: None,
+            peers: None,
         }
     }
 

@@ -41,6 +41,8 @@ impl HostError {
             Self::Fenced { .. } => Code::HeadFenceMismatch,
             Self::Superseded { .. } => Code::Superseded,
             Self::Elsewhere { .. } => Code::Elsewhere,
+            Self::Reroute { .. } => Code::Reroute,
+            Self::Starting { .. } => Code::Starting,
             Self::CommitLost { .. } => Code::CommitLost,
             Self::Corrupt { .. } => Code::StoreCorrupt,
             Self::StoreFull { .. } => Code::StoreFull,
@@ -49,6 +51,9 @@ impl HostError {
             Self::Import(error) => import_code(error),
             Self::ImportExists { .. } => Code::ImportExists,
             Self::ShuttingDown => Code::ShuttingDown,
+            Self::Draining => Code::Draining,
+            Self::LeaseLost => Code::LeaseLost,
+            Self::Alone => Code::Alone,
             Self::Directory { .. } => Code::Directory,
             Self::Engine(_) => Code::Engine,
             Self::Internal(_) => Code::Internal,
@@ -89,6 +94,9 @@ impl Code {
             Self::ActorOverloaded
                 | Self::HostOverloaded
                 | Self::ShuttingDown
+                | Self::Draining
+                | Self::LeaseLost
+                | Self::PeerUnreachable
                 | Self::StoreFull
                 | Self::StoreClosed
         );

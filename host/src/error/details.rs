@@ -18,10 +18,18 @@ impl HostError {
             | Self::ActorAsleep { actor }
             | Self::Destroying { actor }
             | Self::Importing { actor }
+            | Self::Starting { actor }
             | Self::Superseded { actor }
             | Self::ImportExists { actor } => actor_details(actor),
             Self::Elsewhere { actor, address } => {
                 json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
+            }
+            Self::Reroute { actor, runs, address } => {
+                let mut details = actor_details(actor);
+                details["address"] = address.as_deref().into();
+                details["db"] = runs.map(|(db, _)| db.to_string()).into();
+                details["generation"] = runs.map(|(_, generation)| generation.0).into();
+                details
             }
             Self::MethodMissing(unknown) => method_details(unknown),
             Self::Arguments(error) => {
@@ -78,6 +86,9 @@ impl HostError {
             | Self::Store(_)
             | Self::Import(_)
             | Self::ShuttingDown
+            | Self::Draining
+            | Self::LeaseLost
+            | Self::Alone
             | Self::Directory { .. }
             | Self::Engine(_)
             | Self::Internal(_) => json!({}),

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stockade_depot::id::InvalidActorId;
-use stockade_depot::{ActorId, HeadFenceMismatch, Reason, StoreError, StoreFull};
+use stockade_depot::{ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull};
 
 use crate::engine::{ComponentError, EngineError};
 use crate::import::PlainError;
@@ -213,6 +213,22 @@ pub enum HostError {
         /// The address that the process has announced.
         address: String,
     },
+    /// The generation that another process asked for is not the one that runs here.
+    #[error("this process does not run that generation of actor {actor}")]
+    Reroute {
+        /// The actor.
+        actor: ActorId,
+        /// The generation that runs here, if one does.
+        runs: Option<(DbId, Generation)>,
+        /// The address of the process that owns the actor, if that is known to be another one.
+        address: Option<String>,
+    },
+    /// A generation of the actor is about to begin or to end here.
+    #[error("a generation of actor {actor} is about to begin or to end here")]
+    Starting {
+        /// The actor.
+        actor: ActorId,
+    },
     /// A commit of the guest could not be kept, or is not known to be kept.
     #[error("a commit of the call was lost: {cause}")]
     CommitLost {
@@ -270,6 +286,15 @@ pub enum HostError {
     /// The host takes no more requests.
     #[error("the host is shutting down")]
     ShuttingDown,
+    /// The host gives up its actors and begins none.
+    #[error("the host drains: it begins no actors")]
+    Draining,
+    /// The host's last sign of life is too old: others may take its actors over.
+    #[error("the host could not show in time that it lives; it takes no calls until it has")]
+    LeaseLost,
+    /// No other process takes actors over.
+    #[error("no other process takes actors over; start one with --peers, and without a drain")]
+    Alone,
     /// A directory of the host cannot be created or used.
     #[error("directory {}: {error}", path.display())]
     Directory {

@@ -158,6 +158,11 @@ table! {
     CreatedTooFast:     "actor" "created-too-fast"         429 Retry;
     /// Another process runs the actor; the details have its address.
     Elsewhere:          "actor" "elsewhere"                421 Reroute;
+    /// A call that another process passed on names a generation that this process does not run.
+    /// Nothing was done.
+    Reroute:            "actor" "reroute"                  421 Reroute;
+    /// This process is about to begin or to end a generation of the actor. Nothing was done.
+    Starting:           "actor" "starting"                 503 Retry;
 
     /// Another generation owns the database.
     HeadFenceMismatch:  "depot" "head-fence-mismatch"      409 Reroute;
@@ -234,6 +239,19 @@ table! {
     HostOverloaded:     "host" "overloaded"                503 Retry;
     /// The host takes no more work.
     ShuttingDown:       "host" "shutting-down"             503 Retry;
+    /// The host gives up its actors and begins none. Nothing was done.
+    Draining:           "host" "draining"                  503 Reroute;
+    /// The host could not show in time that it lives: others may take its actors over. Nothing was
+    /// done.
+    LeaseLost:          "host" "lease-lost"                503 Retry;
+    /// No other process takes actors over: the host does not drain.
+    Alone:              "host" "alone"                     409 Fix;
+    /// The process that runs the actor was not reached. Nothing was done.
+    PeerUnreachable:    "host" "peer-unreachable"          503 Retry;
+    /// The caller's time was over before the call reached the actor. Nothing was done.
+    DeadlinePassed:     "host" "deadline-passed"           504 Retry;
+    /// The process that runs the actor was sent the call and has not answered: it may have run.
+    Unanswered:         "host" "unanswered"                504 UnknownOutcome;
     /// A directory of the host cannot be used: it did not start.
     Directory:          "host" "directory"                 500 Fix;
     /// The wasm engine cannot be made: the host did not start.
@@ -286,6 +304,8 @@ actor.crash-looping 503 retry
 actor.quota-reached 507 fix
 actor.created-too-fast 429 retry
 actor.elsewhere 421 reroute
+actor.reroute 421 reroute
+actor.starting 503 retry
 depot.head-fence-mismatch 409 reroute
 depot.superseded 409 reroute
 depot.commit-lost 503 unknown-outcome
@@ -322,6 +342,12 @@ sql.row-failed 409 unknown-outcome
 sql.other 500 never
 host.overloaded 503 retry
 host.shutting-down 503 retry
+host.draining 503 reroute
+host.lease-lost 503 retry
+host.alone 409 fix
+host.peer-unreachable 503 retry
+host.deadline-passed 504 retry
+host.unanswered 504 unknown-outcome
 host.directory 500 fix
 host.engine 500 fix
 core.internal 500 unknown-outcome

@@ -2,7 +2,7 @@
 //! the call is made. An operator's statements go the way of the second half.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Reason, Verdict};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -19,6 +19,7 @@ use crate::router::request::{self, Called, Heard, Request, Work};
 use crate::typed::{Arguments, Method, Room, data_bytes};
 
 /// A kind that can be called: its component as it was a moment ago.
+#[derive(Clone)]
 pub struct Callable(Arc<Program>);
 
 /// A method with arguments that fit it.
@@ -33,6 +34,12 @@ impl Callable {
     /// Bytes that a call's arguments may have.
     pub fn payload_bytes_max(&self) -> u64 {
         self.0.limits.payload_bytes_max
+    }
+
+    /// How long a call may take, with the start of its actor.
+    pub fn time_max(&self) -> Duration {
+        let limits = &self.0.limits;
+        Duration::from_millis(limits.call_time_ms.saturating_add(limits.start_time_ms))
     }
 
     /// Checks the arguments against the method's types. Takes as long as they are large, and their
@@ -120,6 +127,9 @@ impl Host {
         work: Work,
         heard: oneshot::Receiver<Result<T, CallError>>,
     ) -> Result<T, CallError> {
+        if !self.shared().nodes.holds_lease().await {
+            return Err(HostError::LeaseLost.into());
+        }
         let request = Request { queued: Instant::now(), work };
         self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is

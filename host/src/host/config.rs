@@ -37,6 +37,7 @@ pub struct HostConfig {
     pub(super) limits: HostLimits,
     pub(super) kind_defaults: Limits,
     pub(super) advertised: String,
+    pub(super) peers: Option<String>,
     pub(super) lease: Duration,
     pub(super) development: bool,
     pub(super) accept_loss: bool,
@@ -60,6 +61,7 @@ impl HostConfig {
             limits: HostLimits::default(),
             kind_defaults: Limits::default(),
             advertised: ADVERTISED.to_owned(),
+            peers: None,
             lease: LEASE,
             development: false,
             accept_loss: false,
@@ -85,6 +87,14 @@ impl HostConfig {
     /// process are given it. Default: `local`, for a process that is alone on its store.
     pub fn with_advertised(mut self, address: impl Into<String>) -> Self {
         self.advertised = address.into();
+        self
+    }
+
+    /// The address at which other processes on the store pass calls on to this process, which then
+    /// passes calls on to them. Default: none; what takes the calls is the embedder's, see
+    /// `stockade-server`.
+    pub fn with_peers(mut self, address: impl Into<String>) -> Self {
+        self.peers = Some(address.into());
         self
     }
 
@@ -145,6 +155,12 @@ impl HostConfig {
     #[must_use]
     pub fn advertised(&self) -> &str {
         &self.advertised
+    }
+
+    /// The address at which other processes pass calls on to this process.
+    #[must_use]
+    pub fn peers(&self) -> Option<&str> {
+        self.peers.as_deref()
     }
 
     /// How long a process may show no sign of life.
@@ -232,7 +248,7 @@ mod tests {
         assert_eq!(config.data_dir(), Path::new("data"));
         assert_eq!(config.limits(), &HostLimits::default());
         assert_eq!(config.kind_defaults(), &Limits::default());
-        assert_eq!(config.advertised(), "local");
+        assert_eq!((config.advertised(), config.peers()), ("local", None));
         assert_eq!(config.lease(), Duration::from_secs(6));
         assert!(!config.is_for_development() && !config.allows_faults() && !config.accept_loss);
         let Advanced { store, ground, wait_on_callers, observer, allow_faults } = config.advanced;
@@ -248,6 +264,7 @@ mod tests {
             .with_limits(limits.clone())
             .with_kind_defaults(kinds.clone())
             .with_advertised("here")
+            .with_peers("there")
             .with_lease(Duration::from_secs(7))
             .with_development(true)
             .with_accepted_loss(true)
@@ -255,6 +272,7 @@ mod tests {
             .advanced(|settings| settings.with_answers_on_callers(true));
         assert_eq!((config.limits(), config.kind_defaults()), (&limits, &kinds));
         assert_eq!((config.advertised(), config.lease()), ("here", Duration::from_secs(7)));
+        assert_eq!(config.peers(), Some("there"));
         assert!(config.is_for_development() && config.allows_faults() && config.accept_loss);
         assert!(config.advanced.wait_on_callers);
     }

@@ -15,10 +15,11 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use super::config::Directories;
+use super::places::Places;
 use super::readings::Readings;
 use super::retire::{self, Retired};
 use super::runtimes::Runtimes;
-use super::{Host, HostConfig, Inner, room, upkeep};
+use super::{Host, HostConfig, Inner, nodes, room, upkeep};
 use crate::capability;
 use crate::cpu::Turns;
 use crate::engine::{Engine, EngineConfig, Offered};
@@ -29,17 +30,19 @@ use crate::import;
 use crate::kinds::Kinds;
 use crate::kinds::quotas::Quotas;
 use crate::limits::HostLimits;
-use crate::membership::Nodes;
+use crate::membership::load::Gauge;
+use crate::membership::{Announced, Nodes};
 use crate::memory::GuestMemory;
 use crate::router::Router;
 use crate::router::admission::Awake;
 use crate::router::request::Ending;
 use crate::runtime::cores;
-use crate::supervision::Shared;
 use crate::supervision::crashes::Crashes;
 use crate::supervision::damaged::Damaged;
 use crate::supervision::exits::Exits;
+use crate::supervision::released::Released;
 use crate::supervision::reservations::Reservations;
+use crate::supervision::{Rescues, Shared};
 
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);
@@ -85,6 +88,7 @@ impl Host {
         let inner = Inner {
             background: Mutex::new(background),
             retired,
+            places: Places::default(),
             readings,
             router,
             store,
@@ -131,9 +135,9 @@ async fn open_router(
     let awake_max = awake_max(&config.limits, &engine);
     let linker = capability::linker(engine.wasmtime())
         .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
-    let advertised = config.advertised.clone();
+    let announced = Announced { address: config.advertised.clone(), peers: config.peers.clone() };
     let nodes =
-        Nodes::register(Arc::clone(store), node, advertised, config.lease, &dirs.nodes).await?;
+        Nodes::register(Arc::clone(store), node, announced, config.lease, &dirs.nodes).await?;
     let shared = Arc::new(Shared {
         depot,
         nodes,
@@ -143,6 +147,8 @@ async fn open_router(
         reservations: Reservations::default(),
         crashes: Crashes::default(),
         damaged: Damaged::new(config.limits.damaged_rest),
+        released: Released::default(),
+        rescues: Rescues::default(),
         observer: config.advanced.observer.clone(),
         spares: Arc::default(),
         log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
@@ -152,7 +158,11 @@ async fn open_router(
         faulting,
     });
     let memory = GuestMemory::new(config.limits.guest_bytes_max());
-    Ok(Router::new(shared, Awake::new(awake_max, memory)))
+    let awake = Awake::new(awake_max, memory);
+    // A simulation has no cores of its own.
+    let measured = config.advanced.ground.is_none().then(cores);
+    shared.nodes.measure(Gauge::new(awake.measure(), measured));
+    Ok(Router::new(shared, awake))
 }
 
 fn open_depot(
@@ -218,6 +228,7 @@ fn background(
     let shared = Arc::clone(router.shared());
     tasks.spawn_on(async move { shared.spares.keep().await }, keeper);
     tasks.spawn_on(room::make(router.clone()), keeper);
+    tasks.spawn_on(nodes::give_away(router.clone()), keeper);
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

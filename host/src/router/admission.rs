@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockade_depot::store::NodeLoad;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::HostError;
@@ -53,6 +54,21 @@ impl Awake {
     #[must_use]
     pub fn count(&self) -> usize {
         self.max - self.permits.available_permits().min(self.max)
+    }
+
+    /// What measures how many are awake and the memory that they have, without keeping a router.
+    #[must_use]
+    pub fn measure(&self) -> impl Fn() -> NodeLoad + Send + Sync + use<> {
+        let (permits, max, memory) =
+            (Arc::clone(&self.permits), self.max, Arc::clone(&self.memory));
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        move || NodeLoad {
+            awake: number(max.saturating_sub(permits.available_permits())),
+            awake_max: number(max),
+            guest_bytes: memory.pool().used(),
+            guest_bytes_max: memory.pool().bytes_max(),
+            cpu_permille: 0,
+        }
     }
 
     /// Lets an actor wake. `make_room` asks an idle actor to sleep, and returns whether it did.

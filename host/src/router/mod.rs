@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::exit::Exit;
 use crate::error::HostError;
-use crate::limits::Limits;
+use crate::limits::{DRAINED_AT_ONCE, Limits};
 use crate::supervision::Shared;
 use admission::Awake;
 use handle::SlotHandle;
@@ -150,14 +150,24 @@ impl Router {
         0
     }
 
+    /// Ends every live generation for a drain, a few at a time, in the order of their names. Returns
+    /// how many ended.
+    pub async fn give_away(&self) -> usize {
+        self.end_some(self.awake_actors(|_| true), Ending::Drain, DRAINED_AT_ONCE).await
+    }
+
     async fn end_all(&self, actors: Vec<ActorId>, ending: Ending) -> usize {
         // Bounded: each ending costs a sync, and a guest's hook may use a core.
         const AT_ONCE: usize = 64;
+        self.end_some(actors, ending, AT_ONCE).await
+    }
+
+    async fn end_some(&self, actors: Vec<ActorId>, ending: Ending, at_once: usize) -> usize {
         let mut ended = 0;
         let mut running = JoinSet::new();
         let mut waiting = actors.into_iter();
         loop {
-            while running.len() < AT_ONCE {
+            while running.len() < at_once {
                 let Some(actor) = waiting.next() else { break };
                 let router = self.clone();
                 running.spawn(async move { router.end(&actor, ending).await });

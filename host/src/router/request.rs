@@ -104,6 +104,8 @@ pub enum Ending {
     Destroy,
     /// The host shuts down.
     Shutdown,
+    /// The host gives its actors up to others.
+    Drain,
 }
 
 impl Ending {
@@ -115,7 +117,7 @@ impl Ending {
             Self::Operator => Reason::Operator,
             Self::Upgrade => Reason::Upgraded,
             Self::Destroy => Reason::Destroyed,
-            Self::Shutdown => Reason::Shutdown,
+            Self::Shutdown | Self::Drain => Reason::Shutdown,
         }
     }
 
@@ -123,7 +125,7 @@ impl Ending {
     #[must_use]
     pub fn grace(self) -> Option<Duration> {
         match self {
-            Self::Sleep | Self::Upgrade => None,
+            Self::Sleep | Self::Upgrade | Self::Drain => None,
             Self::Operator | Self::Destroy | Self::Shutdown => Some(Duration::from_secs(5)),
         }
     }

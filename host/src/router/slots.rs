@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use stockade_depot::{ActorId, Reason, StoreError, StoreFailure};
+use stockade_depot::{ActorId, DbId, Generation, Reason, StoreError, StoreFailure};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -31,6 +31,19 @@ pub struct Slots {
     shared: Arc<Shared>,
     awake: Awake,
     table: Mutex<Table>,
+}
+
+/// Whether a process runs a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Runs,
+    /// It runs this one of the actor.
+    Another(DbId, Generation),
+    /// It begins or ends one of the actor. That may be this one.
+    Busy,
+    /// It runs none of the actor, and is not about to.
+    Not,
 }
 
 struct Table {
@@ -180,6 +193,17 @@ impl Slots {
     #[must_use]
     pub fn slot(&self, actor: &ActorId) -> Option<Arc<SlotHandle>> {
         self.table.lock().slots.get(actor).cloned()
+    }
+
+    /// Whether this generation of an actor runs here.
+    #[must_use]
+    pub fn standing(&self, actor: &ActorId, db: DbId, generation: Generation) -> Standing {
+        let Some(slot) = self.slot(actor) else { return Standing::Not };
+        match slot.fence() {
+            Some(fence) if (fence.db, fence.generation) == (db, generation) => Standing::Runs,
+            Some(fence) => Standing::Another(fence.db, fence.generation),
+            None => Standing::Busy,
+        }
     }
 
     /// Actors that have a slot here.

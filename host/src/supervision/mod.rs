@@ -4,7 +4,8 @@
 //! ```text
 //!  ownership      wins the next fence ── reservations   what seals here have left
 //!                                     ├─ crashes        when a crashed actor may start
-//!                                     └─ damaged        that nothing can be read of it
+//!                                     ├─ damaged        that nothing can be read of it
+//!                                     └─ released       what a living owner does not run
 //!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
 
@@ -12,13 +13,15 @@ pub mod crashes;
 pub mod damaged;
 pub mod exits;
 pub mod ownership;
-mod recent;
+pub mod recent;
+pub mod released;
 pub mod reservations;
 
 use std::sync::Arc;
 
 use stockade_depot::store::ActorState;
 use stockade_depot::{Depot, Head, StoreError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::actor::trace::Observer;
 use crate::capability::Rate;
@@ -27,11 +30,13 @@ use crate::environment::Ground;
 use crate::fault::FaultingStore;
 use crate::kinds::Kinds;
 use crate::kinds::quotas::Quotas;
+use crate::limits::RESCUES_MAX;
 use crate::membership::Nodes;
 use crate::sqlite::Spares;
 use crashes::Crashes;
 use damaged::Damaged;
 use exits::Exits;
+use released::Released;
 use reservations::Reservations;
 
 /// The parts that every slot works with.
@@ -53,6 +58,10 @@ pub struct Shared {
     pub crashes: Crashes,
     /// Actors that cannot be read.
     pub damaged: Damaged,
+    /// Generations that their owner does not run although it lives.
+    pub released: Released,
+    /// Takeovers from processes that have died.
+    pub rescues: Rescues,
     /// The observer of endings.
     pub observer: Option<Arc<dyn Observer>>,
     /// SQLite connections opened ahead, for the next wakes.
@@ -67,6 +76,23 @@ pub struct Shared {
     pub ground: Ground,
     /// Faults on purpose; only on a host that allows them.
     pub faulting: Option<Arc<FaultingStore>>,
+}
+
+/// Bounds the takeovers from processes that have died: see [`RESCUES_MAX`].
+pub struct Rescues(Semaphore);
+
+impl Default for Rescues {
+    fn default() -> Self {
+        Self(Semaphore::new(RESCUES_MAX))
+    }
+}
+
+impl Rescues {
+    /// Room for one takeover, in the order of the requests.
+    pub async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.0.acquire().await.ok()
+    }
 }
 
 impl Shared {

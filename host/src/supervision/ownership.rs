@@ -175,6 +175,10 @@ async fn replace(
         (_, None) | (None, _) => {}
     }
     let start_reason = start_reason(state, program, ended_in_order);
+    // The owner is dead: its other actors may be called for at the same time.
+    let is_rescue =
+        !known.state().head.is_free() && known.state().head.owner != shared.depot.node();
+    let _room = if is_rescue { shared.rescues.room().await } else { None };
     let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
     if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {
         // This takeover leaves no end of its own: the last crash stays the last one.
@@ -299,7 +303,8 @@ fn end_reason(end: PreviousEnd) -> Reason {
     }
 }
 
-/// Whether the head may be replaced: free, a ghost of this process, or its owner's process is dead.
+/// Whether the head may be replaced: free, a ghost of this process, released by its owner, or its
+/// owner's process is dead.
 fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), HostError> {
     if state.row.wanted == Wanted::Destroying {
         return Err(HostError::Destroying { actor: actor.clone() });
@@ -307,6 +312,7 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
     // A head that names this process while its slot has no generation is a ghost.
     match shared.elsewhere(&state.head) {
         None => Ok(()),
+        Some(_) if shared.released.has(actor, &state.head.fence) => Ok(()),
         Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
     }
 }

@@ -106,6 +106,12 @@ impl Reservations {
         }
     }
 
+    /// Whether a start here would begin from what a seal here has left, without a look at the store.
+    #[must_use]
+    pub fn has(&self, actor: &ActorId) -> bool {
+        matches!(self.left.lock().get(actor), Some(Left::Waits(_)))
+    }
+
     /// Wins the next generation: begins it if it was reserved for this process and for `component`,
     /// else takes the actor over.
     ///

@@ -22,7 +22,7 @@ const HOST_LAYERS: &[&[&str]] = &[
 ];
 
 /// Layers of package `stockade-server`, likewise.
-const SERVER_LAYERS: &[&[&str]] = &[&["server"], &["gateway"]];
+const SERVER_LAYERS: &[&[&str]] = &[&["server"], &["gateway"], &["peers"]];
 
 /// Layers of package `stockade-depot`, top to bottom. Here no module names another of its layer.
 const DEPOT_LAYERS: &[&[&str]] = &[
@@ -93,7 +93,7 @@ const WALLS: [(&str, &[&str]); 10] = [
     ),
     ("tokio_postgres", &["host/postgres"]),
     ("lz4_flex", &["host/depot/src/page.rs"]),
-    ("axum", &["host/server/src/gateway"]),
+    ("axum", &["host/server/src/gateway", "host/server/src/peers"]),
     ("wasmtime_wasi", &["host/src/capability"]),
     ("wasmparser", &["host/src/engine", "host/componentize/src"]),
     (

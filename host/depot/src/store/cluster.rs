@@ -23,12 +23,67 @@ pub struct KindRow {
 pub struct NodeRow {
     /// This run of the process.
     pub session: NodeSession,
-    /// The address where it is reached.
+    /// The address where callers reach it.
     pub address: String,
     /// Moves with each of its signs of life.
     pub counter: u64,
     /// The program that runs there; `None`: a program that does not report it.
     pub process: Option<NodeProcess>,
+    /// The address where other processes reach it; `None`: it takes no calls from them.
+    pub peers: Option<String>,
+    /// Whether it gives up its actors and takes no more.
+    pub draining: bool,
+    /// Its load at its last sign of life; `None`: a program that does not report it.
+    pub load: Option<NodeLoad>,
+}
+
+/// What a process reports of itself with each sign of life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeBeat {
+    /// The address where callers reach it.
+    pub address: String,
+    /// The address where other processes reach it; `None`: it takes no calls from them.
+    pub peers: Option<String>,
+    /// Whether it gives up its actors and takes no more.
+    pub draining: bool,
+    /// Its load.
+    pub load: NodeLoad,
+}
+
+impl NodeBeat {
+    /// A report of an address and nothing else.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self { address: address.to_owned(), ..Self::default() }
+    }
+}
+
+/// How busy a process is, beside what it may use. A store keeps numbers up to `i64::MAX`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// Actors awake there.
+    pub awake: u64,
+    /// Actors that may be awake there.
+    pub awake_max: u64,
+    /// Bytes of memory that its guests have together.
+    pub guest_bytes: u64,
+    /// Bytes of memory that they may have together.
+    pub guest_bytes_max: u64,
+    /// Its use of the machine's cores in the last seconds, in thousandths of all of them.
+    pub cpu_permille: u64,
+}
+
+impl NodeLoad {
+    /// The largest part of an allowance that is used, in thousandths: memory, actors, or cores.
+    #[must_use]
+    pub fn permille(&self) -> u64 {
+        let part = |used: u64, max: u64| {
+            let thousandths = u128::from(used) * 1000 / u128::from(max.max(1));
+            u64::try_from(thousandths).unwrap_or(u64::MAX)
+        };
+        let memory = part(self.guest_bytes, self.guest_bytes_max);
+        memory.max(part(self.awake, self.awake_max)).max(self.cpu_permille)
+    }
 }
 
 /// The program of a registered process.
@@ -64,11 +119,31 @@ pub trait Cluster: Send + Sync + 'static {
     /// Removes a kind; its component stays. Returns whether there was one. If the kind is put
     /// again, its version starts from the beginning.
     async fn remove_kind(&self, kind: &str) -> Result<bool, StoreError>;
-    /// Registers this process with its address, or moves its counter up: the sign of life that
-    /// peers watch.
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError>;
+    /// Registers this process, or moves its counter up: the sign of life that peers watch. The
+    /// report replaces the former one.
+    async fn node_beat(&self, session: NodeSession, beat: &NodeBeat) -> Result<(), StoreError>;
     /// Registered processes.
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError>;
     /// Removes a process that has ended.
     async fn node_gone(&self, session: NodeSession) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scarcest_allowance_is_the_load() {
+        let idle = NodeLoad { awake_max: 10, guest_bytes_max: 100, ..NodeLoad::default() };
+        assert_eq!(idle.permille(), 0);
+        assert_eq!(NodeLoad { cpu_permille: 300, ..idle }.permille(), 300);
+        assert_eq!(NodeLoad { awake: 5, cpu_permille: 300, ..idle }.permille(), 500);
+        let large = NodeLoad { guest_bytes: u64::MAX, guest_bytes_max: u64::MAX, ..idle };
+        assert_eq!(large.permille(), 1000);
+        assert_eq!(
+            NodeLoad { awake: 1, ..NodeLoad::default() }.permille(),
+            1000,
+            "none is allowed"
+        );
+    }
 }

@@ -19,9 +19,9 @@ use futures_util::future::BoxFuture;
 
 use super::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
-    Created, Destroyed, Directory, Emptied, History, Holder, Import, Keep, KindRow, Look, NodeRow,
-    Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded, TakenOver,
-    TakeoverStep, VersionKey, Versions,
+    Created, Destroyed, Directory, Emptied, History, Holder, Import, Keep, KindRow, Look, NodeBeat,
+    NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded,
+    TakenOver, TakeoverStep, VersionKey, Versions,
 };
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
@@ -267,7 +267,7 @@ steps! {
         Kind = kind(kind: &str) -> Option<KindRow> [];
         Kinds = kinds(after: ?str, max: usize) -> Vec<KindRow> [];
         RemoveKind = remove_kind(kind: &str) -> bool [];
-        NodeBeat = node_beat(session: NodeSession, address: &str) -> () [];
+        NodeBeat = node_beat(session: NodeSession, beat: &NodeBeat) -> () [];
         Nodes = nodes() -> Vec<NodeRow> [];
         NodeGone = node_gone(session: NodeSession) -> () [];
     } with {}

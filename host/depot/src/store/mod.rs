@@ -22,7 +22,7 @@ mod pages;
 mod sql;
 
 pub use check::{CheckAt, Checked, Finding, Repair};
-pub use cluster::{Cluster, KindRow, NodeProcess, NodeRow};
+pub use cluster::{Cluster, KindRow, NodeBeat, NodeLoad, NodeProcess, NodeRow};
 pub use directory::{ActorRow, ActorState, Counted, Destroyed, Directory, Wanted};
 pub use history::{History, Keep, Look, Superseded, VersionKey, Versions};
 pub use import::{Emptied, Import};

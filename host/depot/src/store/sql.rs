@@ -126,7 +126,14 @@ CREATE TABLE IF NOT EXISTS node (
     pid        BIGINT,
     version    TEXT,
     format_min BIGINT,
-    format_max BIGINT
+    format_max BIGINT,
+    peers      TEXT,
+    draining   BIGINT,
+    awake      BIGINT,
+    awake_max  BIGINT,
+    bytes      BIGINT,
+    bytes_max  BIGINT,
+    cpu        BIGINT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS component (
     digest BLOB NOT NULL PRIMARY KEY,
@@ -587,23 +594,44 @@ pub(crate) const KIND: &str = "SELECT r.name, r.component, r.manifest, r.version
 pub(crate) const KINDS: &str = "SELECT r.name, r.component, r.manifest, r.version, k.name \
      FROM kind k JOIN kind r ON r.rowid = k.rowid WHERE k.name > ?1 ORDER BY k.name LIMIT ?2";
 pub(crate) const KIND_DELETE: &str = "DELETE FROM kind WHERE name = ?1";
-/// (session, address, pid, version, oldest and newest format)
+/// (session, address, pid, version, oldest and newest format, peers, draining, awake, awake_max,
+/// bytes, bytes_max, cpu)
 pub(crate) const NODE_BEAT: &str = "INSERT INTO node (session, address, counter, pid, version, \
-     format_min, format_max) VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6) ON CONFLICT (session) DO UPDATE SET \
-     address = excluded.address, counter = node.counter + 1";
+     format_min, format_max, peers, draining, awake, awake_max, bytes, bytes_max, cpu) \
+     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
+     ON CONFLICT (session) DO UPDATE SET address = excluded.address, counter = node.counter + 1, \
+     peers = excluded.peers, draining = excluded.draining, awake = excluded.awake, \
+     awake_max = excluded.awake_max, bytes = excluded.bytes, bytes_max = excluded.bytes_max, \
+     cpu = excluded.cpu";
 pub(crate) const NODES: &str = "SELECT session, address, counter, pid, version, format_min, \
-     format_max FROM node ORDER BY session";
-/// The same where the columns about what runs there are missing.
-pub(crate) const NODES_BEFORE: &str =
-    "SELECT session, address, counter, NULL, NULL, NULL, NULL FROM node ORDER BY session";
+     format_max, peers, draining, awake, awake_max, bytes, bytes_max, cpu FROM node \
+     ORDER BY session";
+
+/// [`NODES`] of a store in which some of the [`NODE_COLUMNS`] may be missing: those are null.
+pub(crate) fn nodes_with(has: impl Fn(&str) -> bool) -> String {
+    let mut sql = String::from("SELECT session, address, counter");
+    for (column, _) in NODE_COLUMNS {
+        let _ = write!(sql, ", {}", if has(column) { column } else { "NULL" });
+    }
+    sql.push_str(" FROM node ORDER BY session");
+    sql
+}
+
 /// Columns that the first programs of this format do not know, and the statements that make them.
 /// Those programs insert and select by name, so they continue beside the columns, and can start
 /// again.
-pub(crate) const NODE_COLUMNS: [(&str, &str); 4] = [
+pub(crate) const NODE_COLUMNS: [(&str, &str); 11] = [
     ("pid", "ALTER TABLE node ADD COLUMN pid BIGINT"),
     ("version", "ALTER TABLE node ADD COLUMN version TEXT"),
     ("format_min", "ALTER TABLE node ADD COLUMN format_min BIGINT"),
     ("format_max", "ALTER TABLE node ADD COLUMN format_max BIGINT"),
+    ("peers", "ALTER TABLE node ADD COLUMN peers TEXT"),
+    ("draining", "ALTER TABLE node ADD COLUMN draining BIGINT"),
+    ("awake", "ALTER TABLE node ADD COLUMN awake BIGINT"),
+    ("awake_max", "ALTER TABLE node ADD COLUMN awake_max BIGINT"),
+    ("bytes", "ALTER TABLE node ADD COLUMN bytes BIGINT"),
+    ("bytes_max", "ALTER TABLE node ADD COLUMN bytes_max BIGINT"),
+    ("cpu", "ALTER TABLE node ADD COLUMN cpu BIGINT"),
 ];
 pub(crate) const NODE_GONE: &str = "DELETE FROM node WHERE session = ?1";
 

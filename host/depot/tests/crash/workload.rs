@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig};
-use stockade_depot::store::{Destroyed, TakenOver};
+use stockade_depot::store::{Destroyed, NodeBeat, TakenOver};
 use stockade_depot::{Digest, EmbeddedStore, Store};
 use stockade_testkit::owner::{NODE, Owner};
 
@@ -78,7 +78,7 @@ pub(crate) async fn record() -> Recording {
 }
 
 async fn run(store: &Arc<dyn Store>, recorder: &mut Recorder) {
-    store.node_beat(NODE, "here").await.unwrap();
+    store.node_beat(NODE, &NodeBeat::at("here")).await.unwrap();
     recorder.done();
     let wasm: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
     let digest = Digest(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(&wasm)));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use stockade_depot::chain::Start;
 use stockade_depot::store::embedded::{EmbeddedConfig, OpenStoreError};
 use stockade_depot::store::{
-    ActorState, CommitRow, CreateStep, Created, History, KindRow, Look, PageVersion, StageStep,
-    TakenOver, Wanted,
+    ActorState, CommitRow, CreateStep, Created, History, KindRow, Look, NodeBeat, PageVersion,
+    StageStep, TakenOver, Wanted,
 };
 use stockade_depot::{
     DbId, Digest, EmbeddedStore, PageBytes, Pgno, Shard, StageId, Store, StoreError, Txid,
@@ -62,7 +62,7 @@ pub(crate) async fn fill(store: &Arc<dyn Store>) {
     for kind in ["ledger", "counter", "chat"] {
         store.put_kind(kind, digest, &format!("{{\"of\":\"{kind}\"}}")).await.unwrap();
     }
-    store.node_beat(NODE, "here").await.unwrap();
+    store.node_beat(NODE, &NodeBeat::at("here")).await.unwrap();
     for n in 0..ACTORS {
         let mut owner = Owner::create(store, &format!("actor {n:03}")).await;
         for version in 0..COMMITS {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 use stockade_depot::page::{PageRecord, decode};
+use stockade_depot::store::NodeBeat;
 use stockade_depot::store::embedded::{EmbeddedConfig, connection};
 use stockade_depot::{
     DbId, EmbeddedStore, PAGE_SIZE, PageBytes, Pgno, Store, StoreError, Txid, history,
@@ -99,7 +100,7 @@ async fn fill(directory: &Path) -> DbId {
     let mut other = Owner::create(&store, "b").await;
     other.commit(&[(1, 1)], 1).await;
     store.put_kind("ledger", owner::COMPONENT, "{}").await.unwrap();
-    store.node_beat(owner::NODE, "here").await.unwrap();
+    store.node_beat(owner::NODE, &NodeBeat::at("here")).await.unwrap();
     store.close().await;
     owner.fence.db
 }

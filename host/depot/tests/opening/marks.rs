@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stockade_depot::store::NodeBeat;
 use stockade_depot::store::embedded::EmbeddedConfig;
 use stockade_depot::{EmbeddedStore, Store};
 use stockade_testkit::owner::{NODE, Owner};
@@ -30,7 +31,7 @@ async fn a_store_that_is_not_written_raises_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), Duration::from_millis(1));
     for _ in 0..20 {
-        store.node_beat(NODE, "here").await.unwrap();
+        store.node_beat(NODE, &NodeBeat::at("here")).await.unwrap();
     }
     std::thread::sleep(Duration::from_millis(50));
     store.close().await;

@@ -18,12 +18,18 @@ statements! {
         ORDER BY k.name LIMIT $2";
     /// (name)
     KIND_DELETE = "DELETE FROM kind WHERE name = $1";
-    /// (session, address, pid, version, oldest and newest schema)
-    NODE_BEAT = "INSERT INTO node (session, address, counter, pid, version, format_min, format_max) \
-        VALUES ($1, $2, 1, $3, $4, $5, $6) ON CONFLICT (session) DO UPDATE SET \
-        address = excluded.address, counter = node.counter + 1";
+    /// (session, address, pid, version, oldest and newest schema, peers, draining, awake, awake_max,
+    /// bytes, bytes_max, cpu)
+    NODE_BEAT = "INSERT INTO node (session, address, counter, pid, version, format_min, format_max, \
+        peers, draining, awake, awake_max, bytes, bytes_max, cpu) \
+        VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+        ON CONFLICT (session) DO UPDATE SET \
+        address = excluded.address, counter = node.counter + 1, peers = excluded.peers, \
+        draining = excluded.draining, awake = excluded.awake, awake_max = excluded.awake_max, \
+        bytes = excluded.bytes, bytes_max = excluded.bytes_max, cpu = excluded.cpu";
     /// No parameters.
-    NODES = "SELECT n.session, n.address, n.counter, n.pid, n.version, n.format_min, n.format_max \
+    NODES = "SELECT n.session, n.address, n.counter, n.pid, n.version, n.format_min, n.format_max, \
+        n.peers, n.draining, n.awake, n.awake_max, n.bytes, n.bytes_max, n.cpu \
         FROM node n ORDER BY n.session";
     /// (session)
     NODE_GONE = "DELETE FROM node WHERE session = $1";

@@ -113,8 +113,29 @@ statements! {
         pid        BIGINT,
         version    TEXT,
         format_min BIGINT,
-        format_max BIGINT
+        format_max BIGINT,
+        peers      TEXT,
+        draining   BIGINT,
+        awake      BIGINT,
+        awake_max  BIGINT,
+        bytes      BIGINT,
+        bytes_max  BIGINT,
+        cpu        BIGINT
     )"#;
+    /// What processes report since version 2: where their peers reach them.
+    NODE_PEERS = "ALTER TABLE node ADD COLUMN IF NOT EXISTS peers TEXT";
+    /// Whether they give up their actors.
+    NODE_DRAINING = "ALTER TABLE node ADD COLUMN IF NOT EXISTS draining BIGINT";
+    /// Their actors that are awake.
+    NODE_AWAKE = "ALTER TABLE node ADD COLUMN IF NOT EXISTS awake BIGINT";
+    /// How many of these there may be.
+    NODE_AWAKE_MAX = "ALTER TABLE node ADD COLUMN IF NOT EXISTS awake_max BIGINT";
+    /// The memory of their guests.
+    NODE_BYTES = "ALTER TABLE node ADD COLUMN IF NOT EXISTS bytes BIGINT";
+    /// How much of it there may be.
+    NODE_BYTES_MAX = "ALTER TABLE node ADD COLUMN IF NOT EXISTS bytes_max BIGINT";
+    /// Their use of the cores.
+    NODE_CPU = "ALTER TABLE node ADD COLUMN IF NOT EXISTS cpu BIGINT";
     /// Components by digest.
     CREATE_COMPONENT = r#"CREATE TABLE IF NOT EXISTS component (
         digest BYTEA NOT NULL PRIMARY KEY,
@@ -143,7 +164,7 @@ statements! {
         WHERE id = 1 AND version = $1";
 }
 
-/// What makes the schema of version 1, in order. Each may run again.
+/// What makes the schema, in order. Each may run again.
 pub(crate) const CREATE: [&str; 17] = [
     CREATE_VERSION,
     CREATE_HEAD,
@@ -163,6 +184,11 @@ pub(crate) const CREATE: [&str; 17] = [
     CREATE_KIND,
     CREATE_ECHO,
 ];
+
+/// What leads from version 1 to version 2. Each may run again, and programs of version 1 that run
+/// beside it continue: they insert and select by name.
+pub(crate) const TO_2: [&str; 7] =
+    [NODE_PEERS, NODE_DRAINING, NODE_AWAKE, NODE_AWAKE_MAX, NODE_BYTES, NODE_BYTES_MAX, NODE_CPU];
 
 /// What helps PostgreSQL and may be refused by others: pages are compressed already, and heads are
 /// updated in place.

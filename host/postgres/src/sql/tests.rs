@@ -18,7 +18,8 @@ const NAMES: &str = "actor actor_destroying actor_due actor_shard base_db base_t
     component content counter db digest echo floor format format_max format_min generation head \
     head_base id kind last least manifest name n next_due node origin owner page page_count page_stage \
     pages pgno pid pin program restarts run_from sealed session shard shards snapshot stage state \
-    stockade_schema time_ms token txid u version wanted wasm address a d f g h k o p r s v w";
+    stockade_schema time_ms token txid u version wanted wasm address awake awake_max bytes_max cpu \
+    draining peers a d f g h k o p r s v w";
 /// Tables that a statement may change.
 const TABLES: [&str; 12] = [
     "actor",

@@ -1,7 +1,8 @@
 //! Opening: schemas of other programs, programs that start together, servers that do not write, passwords.
 
-use stockade_depot::{Store, StoreError};
-use stockade_postgres::{OpenPgError, Password, PgAddress, PgConfig, PgStore};
+use stockade_depot::store::NodeBeat;
+use stockade_depot::{NodeSession, Store, StoreError};
+use stockade_postgres::{OpenPgError, Password, PgAddress, PgConfig, PgStore, SCHEMA_VERSION};
 use stockade_testkit::owner::Owner;
 
 use crate::kit::{self, Server, config};
@@ -57,10 +58,36 @@ async fn a_newer_schema_is_refused_with_the_program_to_run() {
     client.batch_execute("UPDATE stockade_schema SET version = 0").await.unwrap();
     let damaged = PgStore::open(&config(&database, "")).await.map(drop).unwrap_err();
     assert!(matches!(damaged, OpenPgError::Damaged), "{damaged:?}");
-    client.batch_execute("UPDATE stockade_schema SET version = 1").await.unwrap();
+    let ours = format!("UPDATE stockade_schema SET version = {SCHEMA_VERSION}");
+    client.batch_execute(&ours).await.unwrap();
     let mut other = config(&database, "");
     other.shards = 5;
     assert_eq!(open(&other).await.shards(), shards, "a store keeps what it was made with");
+}
+
+/// A program of version 1 that runs when this one starts keeps its row, and the row reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_of_version_1_is_converted_beside_its_programs() {
+    let database = kit::server().database().await;
+    drop(open(&config(&database, "")).await);
+    let client = database.client().await;
+    let columns = ["peers", "draining", "awake", "awake_max", "bytes", "bytes_max", "cpu"];
+    let drops: Vec<String> =
+        columns.iter().map(|column| format!("ALTER TABLE node DROP COLUMN {column}")).collect();
+    let former = format!("{}; UPDATE stockade_schema SET version = 1", drops.join("; "));
+    client.batch_execute(&former).await.unwrap();
+    let insert = "INSERT INTO node (session, address, counter, pid, version, format_min, \
+        format_max) VALUES ($1, 'there:1', 4, 7, '0.2.0', 1, 1)";
+    client.execute(insert, &[&vec![9_u8; 16]]).await.unwrap();
+    let store = open(&config(&database, "")).await;
+    let row = client.query_one("SELECT version FROM stockade_schema", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), i64::from(SCHEMA_VERSION));
+    let nodes = store.nodes().await.unwrap();
+    assert_eq!((nodes[0].address.as_str(), nodes[0].counter), ("there:1", 4));
+    assert_eq!((&nodes[0].peers, nodes[0].draining, nodes[0].load), (&None, false, None));
+    store.node_beat(NodeSession([1; 16]), &NodeBeat::at("here:1")).await.unwrap();
+    let nodes = store.nodes().await.unwrap();
+    assert!(nodes[0].load.is_some() && nodes[1].load.is_none(), "{nodes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

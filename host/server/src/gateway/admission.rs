@@ -8,7 +8,8 @@
 //! ```
 //! So one kind holds at most half of the callers' room, two kinds hold a third each, and there is
 //! always room for another kind. Operators have room of their own: they can stop the actors that
-//! fill the callers' room.
+//! fill the callers' room. So do other processes, whose calls end here: two processes that pass
+//! calls on to each other never wait for each other's room.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,10 +24,8 @@ use stockade::limits::HostLimits;
 
 /// Room for work. A permit is held until the work is done.
 pub(super) struct Admission {
-    callers: Arc<Semaphore>,
-    callers_max: usize,
-    /// Running calls of each kind that has some.
-    kinds: Arc<Mutex<HashMap<String, usize>>>,
+    callers: Calls,
+    peers: Calls,
     operators: Arc<Semaphore>,
     operators_max: usize,
     exports: Arc<Semaphore>,
@@ -39,13 +38,26 @@ pub(super) struct Admission {
     lists_max: usize,
 }
 
+/// Room for calls, in which no kind takes all.
+struct Calls {
+    room: Arc<Semaphore>,
+    max: usize,
+    /// Running calls of each kind that has some.
+    kinds: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Calls {
+    fn new(max: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(max)), max, kinds: Arc::default() }
+    }
+}
+
 impl Admission {
     pub(super) fn new(limits: &HostLimits) -> Self {
-        let (callers_max, exports_max) = (limits.requests_max, limits.exports_max);
+        let exports_max = limits.exports_max;
         Self {
-            callers: Arc::new(Semaphore::new(callers_max)),
-            callers_max,
-            kinds: Arc::default(),
+            callers: Calls::new(limits.requests_max),
+            peers: Calls::new(limits.requests_max),
             operators: Arc::new(Semaphore::new(limits.operator_requests_max)),
             operators_max: limits.operator_requests_max,
             exports: Arc::new(Semaphore::new(exports_max)),
@@ -62,28 +74,30 @@ impl Admission {
     /// Room for one request until its answer is ready.
     pub(super) fn request(&self, side: Side) -> Result<OwnedSemaphorePermit, Refusal> {
         match side {
-            Side::Public => acquire(&self.callers, "requests", self.callers_max),
+            Side::Public => acquire(&self.callers.room, "requests", self.callers.max),
+            Side::Peer => acquire(&self.peers.room, "requests of others", self.peers.max),
             Side::Admin => acquire(&self.operators, "requests of operators", self.operators_max),
         }
     }
 
-    /// Room for one more call of a kind, inside the room of a caller's request.
-    pub(super) fn call(&self, kind: &str) -> Result<Call, Refusal> {
-        let free = self.callers.available_permits();
-        let mut kinds = self.kinds.lock();
+    /// Room for one more call of a kind, inside the room of a request by a caller or a peer.
+    pub(super) fn call(&self, side: Side, kind: &str) -> Result<Call, Refusal> {
+        let calls = if side == Side::Peer { &self.peers } else { &self.callers };
+        let free = calls.room.available_permits();
+        let mut kinds = calls.kinds.lock();
         match kinds.get_mut(kind) {
             Some(held) if *held > free => {
                 let message = format!(
                     "{held} requests of kind {kind:?} are under way, and {free} of {} are left for \
                      all others",
-                    self.callers_max
+                    calls.max
                 );
                 return Err(Refusal::new(Code::HostOverloaded, message));
             }
             Some(held) => *held += 1,
             None => drop(kinds.insert(kind.to_owned(), 1)),
         }
-        Ok(Call { kind: kind.to_owned(), kinds: Arc::clone(&self.kinds) })
+        Ok(Call { kind: kind.to_owned(), kinds: Arc::clone(&calls.kinds) })
     }
 
     /// Room for one export until its last byte is sent.
@@ -148,7 +162,7 @@ mod tests {
     fn flood(admission: &Admission, kind: &str) -> Vec<(OwnedSemaphorePermit, Call)> {
         let one = || {
             let request = admission.request(Side::Public).ok()?;
-            Some((request, admission.call(kind).ok()?))
+            Some((request, admission.call(Side::Public, kind).ok()?))
         };
         std::iter::from_fn(one).collect()
     }
@@ -164,7 +178,10 @@ mod tests {
         drop(first);
         assert_eq!(flood(&admission, "second").len(), 3, "what is free counts, not who had it");
         drop(second);
-        assert!(admission.kinds.lock().is_empty(), "nothing is kept of kinds without calls");
+        assert!(
+            admission.callers.kinds.lock().is_empty(),
+            "nothing is kept of kinds without calls"
+        );
     }
 
     #[test]
@@ -173,5 +190,6 @@ mod tests {
         let taken = admission.request(Side::Public);
         assert!(taken.is_ok() && admission.request(Side::Public).is_err());
         assert!(admission.request(Side::Admin).is_ok());
+        assert!(admission.request(Side::Peer).is_ok(), "others have theirs, too");
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Held {
 }
 
 /// The part of the shared memory that one body holds.
-struct Room {
+pub(super) struct Room {
     all: Arc<Semaphore>,
     bytes_max: usize,
     held: Option<OwnedSemaphorePermit>,
@@ -53,7 +53,7 @@ struct Room {
 
 impl Room {
     /// Takes room for this many more bytes.
-    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes = self.bytes.saturating_add(bytes);
         let shared = self.bytes.saturating_sub(OWN_BYTES);
         if shared > self.bytes_max {
@@ -130,6 +130,12 @@ impl Bodies {
         if goes_on { refusal } else { refusal.closing() }.into_response()
     }
 
+    /// Room of which nothing is taken yet.
+    pub(super) fn room(&self) -> Room {
+        let (all, bytes_max) = (Arc::clone(&self.room), self.bytes_max);
+        Room { all, bytes_max, held: None, bytes: 0, grains: 0 }
+    }
+
     /// Reads a body whole.
     ///
     /// # Errors
@@ -141,13 +147,7 @@ impl Bodies {
             return Err(self.too_large(body.size_hint().lower()));
         }
         let mut bytes = BytesMut::new();
-        let mut room = Room {
-            all: Arc::clone(&self.room),
-            bytes_max: self.bytes_max,
-            held: None,
-            bytes: 0,
-            grains: 0,
-        };
+        let mut room = self.room();
         loop {
             let earned = Duration::from_secs(to_u64(bytes.len()) / self.rate_min);
             let frame = timeout_at(begun + self.read_max + earned, body.frame()).await;

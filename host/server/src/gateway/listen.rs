@@ -38,8 +38,8 @@ use super::threads::{Seat, Threads};
 use super::tls::Tls;
 use super::wire::Wire;
 use stockade::limits::{
-    FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, HostLimits, PIECE_BYTES, STREAMS_MAX,
-    STREAMS_RESET_MAX, WINDOW_BYTES,
+    FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, HostLimits, PEER_STREAMS_MAX, PIECE_BYTES,
+    STREAMS_GIVEN_UP_MAX, STREAMS_MAX, STREAMS_RESET_MAX, WINDOW_BYTES,
 };
 
 /// Pause after a failed accept: without descriptors the next accept fails immediately, too.
@@ -70,6 +70,7 @@ impl Listener {
         tls: Option<Tls>,
     ) -> io::Result<Self> {
         let address = socket.local_addr()?;
+        let is_for_peers = tls.as_ref().is_some_and(Tls::is_for_peers);
         let (stop, stopped) = watch::channel(false);
         let accept = Accept {
             router,
@@ -80,6 +81,7 @@ impl Listener {
             connections: Arc::default(),
             read_max: limits.request_read_max,
             write_stall_max: limits.write_stall_max,
+            streams: Bounds::of(is_for_peers),
         };
         let mut accepting = JoinSet::new();
         accepting.spawn(accept.run(socket));
@@ -117,6 +119,35 @@ struct Accept {
     connections: Arc<Connections>,
     read_max: Duration,
     write_stall_max: Duration,
+    streams: Bounds,
+}
+
+/// Bounds on the requests of an HTTP/2 connection.
+#[derive(Clone, Copy)]
+struct Bounds {
+    streams_max: u32,
+    given_up_max: usize,
+    reset_max: (usize, usize),
+}
+
+impl Bounds {
+    /// Peers have proved who they are: many requests share a connection of theirs, and those that
+    /// callers give up end nothing.
+    fn of(is_for_peers: bool) -> Self {
+        if is_for_peers {
+            let reset_max = usize::try_from(PEER_STREAMS_MAX).unwrap_or(usize::MAX);
+            return Self {
+                streams_max: PEER_STREAMS_MAX,
+                given_up_max: usize::MAX,
+                reset_max: (reset_max, reset_max),
+            };
+        }
+        Self {
+            streams_max: STREAMS_MAX,
+            given_up_max: STREAMS_GIVEN_UP_MAX,
+            reset_max: STREAMS_RESET_MAX,
+        }
+    }
 }
 
 impl Accept {
@@ -208,8 +239,9 @@ impl Accept {
             stopped: self.stopped.clone(),
             read_max: self.read_max,
             stall_max: self.write_stall_max,
+            bounds: self.streams,
         };
-        let acceptor = self.tls.as_ref().map(Tls::acceptor);
+        let tls = self.tls.clone();
         async move {
             let _places = (permit, seat);
             let line = Arc::clone(known.line());
@@ -219,9 +251,11 @@ impl Accept {
                 Err(error) => return tracing::debug!(%error, "connection not taken"),
             };
             let spoken = async {
-                let Some(acceptor) = acceptor else { return spoken.serve(stream).await };
-                match tokio::time::timeout(spoken.read_max, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => spoken.serve(stream).await,
+                let Some(tls) = tls else { return spoken.serve(stream).await };
+                let accepted = tls.acceptor().accept(stream);
+                match tokio::time::timeout(spoken.read_max, accepted).await {
+                    Ok(Ok(stream)) if tls.admits(&stream) => spoken.serve(stream).await,
+                    Ok(Ok(_)) => tracing::warn!("a certificate without the name of peers: refused"),
                     Ok(Err(error)) => tracing::debug!(%error, "no TLS with this client"),
                     Err(_) => tracing::debug!("no TLS with this client in time"),
                 }
@@ -242,13 +276,15 @@ struct Spoken {
     stopped: watch::Receiver<bool>,
     read_max: Duration,
     stall_max: Duration,
+    bounds: Bounds,
 }
 
 impl Spoken {
     async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
-        let Self { line, routes, mut stopped, read_max, stall_max } = self;
+        let Self { line, routes, mut stopped, read_max, stall_max, bounds } = self;
         let stream = Patient::new(stream, stall_max);
-        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&line), read_max, stall_max));
+        let wire = Wire::new(stream, Arc::clone(&line), read_max, stall_max);
+        let stream = TokioIo::new(wire.with_given_up(bounds.given_up_max));
         let asked = Arc::clone(&line);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let turn = asked.begin(&mut request);
@@ -260,7 +296,7 @@ impl Spoken {
             }
         });
         let streams = Arc::<Mutex<JoinSet<()>>>::default();
-        let builder = builder(Streams(Arc::downgrade(&streams)));
+        let builder = builder(Streams(Arc::downgrade(&streams)), bounds);
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased;
@@ -283,17 +319,17 @@ impl Spoken {
 }
 
 /// Both versions with their bounds. [`Wire`] watches the times.
-fn builder(streams: Streams) -> auto::Builder<Streams> {
+fn builder(streams: Streams, bounds: Bounds) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .header_read_timeout(None)
         .max_headers(HEAD_FIELDS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
-    let (by_client, by_us) = STREAMS_RESET_MAX;
+    let (by_client, by_us) = bounds.reset_max;
     builder
         .http2()
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(bounds.streams_max)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW_BYTES)

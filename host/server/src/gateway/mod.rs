@@ -1,4 +1,4 @@
-//! HTTP in: two listeners that never share a port.
+//! HTTP in: up to three listeners that never share a port.
 //!
 //! ```text
 //!  public    POST /actors/{kind}/{key}/{method}      call a method; the first creates the actor
@@ -10,7 +10,9 @@
 //!            GET  /admin/actors/{kind}/{key}/export
 //!            POST /admin/verify?kind=                the whole store, reported line by line
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
-//!  both      GET  /health             GET /ready
+//!            GET  /admin/nodes        POST /admin/drain   GET: how far   DELETE: end
+//!  peers     POST /peers/actors/{kind}/{key}/{method}    a call that another process passes on
+//!  all       GET  /health             GET /ready
 //! ```
 //!
 //! Names are percent-encoded path segments; a key may hold an encoded `/`.
@@ -26,14 +28,18 @@ mod arguments;
 pub(crate) mod auth;
 mod body;
 mod compress;
+mod content;
+mod forward;
 mod guard;
 mod idle;
 mod json;
 mod line;
 mod listen;
 mod manifest;
+mod nodes;
 pub(crate) mod origin;
 mod patience;
+mod peer;
 mod public;
 mod readers;
 mod reply;
@@ -67,6 +73,8 @@ use origin::Origins;
 use readers::Readers;
 use reply::Refusal;
 
+use crate::peers::{Lines, PeerKeys};
+
 pub use arguments::{WAVE_CONTENT_TYPE, WORDS_CONTENT_TYPE};
 pub use json::{
     end_of_check as end_of_check_to_json, imported as imported_to_json, news as news_to_json,
@@ -97,6 +105,8 @@ pub enum Side {
     Public,
     /// Operators only.
     Admin,
+    /// Other processes on the store only.
+    Peer,
 }
 
 /// What the gateway needs in addition to the host.
@@ -106,9 +116,11 @@ pub struct Settings {
     pub limits: HostLimits,
     /// The accepted tokens and names.
     pub access: Access,
+    /// The keys with which calls are passed on to other processes. `None`: they are not passed on.
+    pub forward: Option<PeerKeys>,
 }
 
-/// Shared by both listeners.
+/// Shared by all listeners.
 pub(crate) struct Gateway {
     host: Host,
     limits: HostLimits,
@@ -116,9 +128,11 @@ pub(crate) struct Gateway {
     readers: Readers,
     admission: Admission,
     compressor: Compressor,
+    /// Connections to other processes, if calls are passed on.
+    lines: Option<Lines>,
 }
 
-/// The routes of both sides.
+/// The routes of all sides.
 #[derive(Clone)]
 pub struct Gateways {
     gateway: Arc<Gateway>,
@@ -130,19 +144,23 @@ impl Gateways {
     ///
     /// # Errors
     /// The system has no resources left for the threads that read large bodies.
+    ///
+    /// # Panics
+    /// With keys of peers, outside a tokio runtime: connections to peers belong to it.
     pub fn start(host: Host, settings: Settings) -> io::Result<Self> {
-        let Settings { limits, access } = settings;
+        let Settings { limits, access, forward } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
         let compressor = Compressor::new(&limits);
         let readers = Readers::start()?;
-        let gateway = Gateway { host, limits, bodies, readers, admission, compressor };
+        let lines = forward.map(Lines::new);
+        let gateway = Gateway { host, limits, bodies, readers, admission, compressor, lines };
         Ok(Self { gateway: Arc::new(gateway), access })
     }
 
     /// The routes of one side, for a listener at `address`, with or without TLS. Admin routes
     /// require the operators' token. Public routes require one of both tokens if there is a token
-    /// for callers.
+    /// for callers. Routes of peers require nothing: their listener has checked a certificate.
     pub fn router(&self, side: Side, address: SocketAddr, tls: bool) -> Router {
         let gateway = Arc::clone(&self.gateway);
         let access = self.access.clone();
@@ -152,8 +170,12 @@ impl Gateways {
         let origins = Origins(origins);
         let guard = Arc::new(Guard { side, access, origins, loopback, scheme, gateway });
         let (routes, elsewhere) = match side {
-            Side::Public => (public::routes(), ["/admin"].as_slice()),
-            Side::Admin => (admin::routes(), ["/actors", "/kinds"].as_slice()),
+            Side::Public => (public::routes(), ["/admin", "/peers"].as_slice()),
+            Side::Admin => {
+                let routes = admin::routes().merge(nodes::routes());
+                (routes, ["/actors", "/kinds", "/peers"].as_slice())
+            }
+            Side::Peer => (peer::routes(), ["/admin", "/actors", "/kinds"].as_slice()),
         };
         routes
             .fallback(async move |State(gateway): State<Arc<Gateway>>, request: Request| {
@@ -192,6 +214,10 @@ fn no_route(side: Side, elsewhere: &[&str], path: &str) -> Refusal {
         (true, Side::Public) => Refusal::new(
             Code::WrongListener,
             "this listener serves actors only; /admin is on the operators' listener",
+        ),
+        (true, Side::Peer) => Refusal::new(
+            Code::WrongListener,
+            "this listener serves other processes only; calls go to the public listener",
         ),
         (true, Side::Admin) => Refusal::new(
             Code::WrongListener,

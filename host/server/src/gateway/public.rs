@@ -11,10 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use stockade_depot::ActorId;
 
+use super::body::Held;
+use super::forward::{self, Asked};
 use super::reply::{self, Refusal};
-use super::{Gateway, arguments, json};
+use super::{Gateway, Side, arguments, json};
 use stockade::error::{Code, HostError};
-use stockade::internal::Room;
+use stockade::internal::{Callable, Room};
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
@@ -22,7 +24,8 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/kinds/{kind}", get(describe))
 }
 
-/// Calls a method; the first call of an actor creates it.
+/// Calls a method; the first call of an actor creates it. Where several processes share the store,
+/// the call goes to the one that owns the actor.
 async fn call(
     State(gateway): State<Arc<Gateway>>,
     path: Result<Path<(String, String, String)>, PathRejection>,
@@ -33,19 +36,49 @@ async fn call(
     let kind = named.as_ref().map_or("", |(actor, _)| actor.kind());
     let callable = gateway.host.callable(kind).await;
     // All calls to missing kinds share one room, whatever the names are.
-    let room = gateway.admission.call(callable.as_ref().map_or("", |_| kind));
+    let room = gateway.admission.call(Side::Public, callable.as_ref().map_or("", |_| kind));
     let _room = room.map_err(Refusal::closing)?;
+    if let (Some(lines), Ok((actor, method)), Ok(callable)) = (&gateway.lines, &named, &callable) {
+        let asked = Asked { actor, method, headers: &headers, callable };
+        return forward::call(&gateway, lines, &asked, body).await;
+    }
     // The body is read whole, so that the connection stays usable whatever else is wrong.
     let held = gateway.bodies.read(body).await?;
     let (actor, method) = named?;
+    within(&headers, here(&gateway, &actor, &method, &headers, callable, held)).await
+}
+
+/// Waits for an answer as long as the caller does, if it says how long.
+pub(super) async fn within(
+    headers: &HeaderMap,
+    answer: impl Future<Output = Result<Response, Refusal>>,
+) -> Result<Response, Refusal> {
+    match forward::time_of(headers)? {
+        None => answer.await,
+        Some(time) => tokio::time::timeout(time, answer)
+            .await
+            .unwrap_or_else(|_| Err(forward::unanswered("this host", "the caller's time is over"))),
+    }
+}
+
+/// Calls a method of an actor in this process.
+pub(super) async fn here(
+    gateway: &Gateway,
+    actor: &ActorId,
+    method: &str,
+    headers: &HeaderMap,
+    callable: Result<Callable, HostError>,
+    held: Held,
+) -> Result<Response, Refusal> {
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Checked before any of the body is parsed. The call itself reports a missing kind.
-    if let Some(max) = callable.as_ref().ok().map(|callable| callable.payload_bytes_max())
+    if let Some(max) = callable.as_ref().ok().map(Callable::payload_bytes_max)
         && bytes > max
     {
         return Err(HostError::PayloadTooLarge { bytes, max }.into());
     }
-    let wanted = arguments::wanted(&headers);
+    let wanted = arguments::wanted(headers);
+    let (headers, method) = (headers.clone(), method.to_owned());
     let read = move || {
         let mut held = held;
         let arguments = arguments::read(&headers, &mut held)?;
@@ -57,7 +90,7 @@ async fn call(
     // The memory of the body is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let (ready, _held) = gateway.readers.run(bytes, read).await?;
-    let reply = gateway.host.call_ready(&actor, ready).await;
+    let reply = gateway.host.call_ready(actor, ready).await;
     let reply =
         reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     let bytes = usize::try_from(reply.large_bytes()).unwrap_or(usize::MAX);
@@ -65,7 +98,7 @@ async fn call(
 }
 
 /// The actor and the method that a path names.
-fn named(
+pub(super) fn named(
     path: Result<Path<(String, String, String)>, PathRejection>,
 ) -> Result<(ActorId, String), Refusal> {
     let (kind, key, method) = segments(path)?;

@@ -9,7 +9,7 @@ use stockade_depot::{Generation, Txid};
 
 use super::arguments::{Form, WAVE_CONTENT_TYPE};
 use super::{BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER};
-use stockade::error::{Body, CallError, Code, HostError};
+use stockade::error::{Body, CallError, Code, HostError, Retry};
 use stockade::host::{Bill, Reply};
 
 /// An answer that is not a success.
@@ -41,6 +41,16 @@ impl Refusal {
     pub(super) fn of_field(code: Code, field: &HeaderName, message: &str) -> Self {
         let details = json!({ "header": field.as_str() });
         Self::new(code, format!("`{field}`: {message}")).with(details)
+    }
+
+    /// The row of the table.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What the caller is advised to do.
+    pub(super) fn advice(&self) -> Retry {
+        self.body.retry
     }
 
     /// Adds the facts by name.

@@ -43,6 +43,8 @@ async fn start_with(
         tls: None,
         origins: Vec::new(),
         hosts: Vec::new(),
+        advertise: None,
+        peers: None,
     };
     Running { server: Server::start(change(config)).await.expect("starts"), _dir: dir }
 }

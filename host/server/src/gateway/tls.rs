@@ -10,13 +10,20 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::peers::{PeerKeys, is_of_a_peer};
 
 /// Protocols that a client may choose from.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate with its key, read from their files.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    /// Whether only peers are let in.
+    peers_only: bool,
+}
 
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,11 +77,29 @@ impl Tls {
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
         let mut config = config.map_err(|error| TlsError::Unusable { certificate, key, error })?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), peers_only: false })
+    }
+
+    /// For the listener of peers: each presents a certificate of its own.
+    #[must_use]
+    pub fn of_peers(keys: &PeerKeys) -> Self {
+        Self { config: keys.server(), peers_only: true }
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0))
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// Whether the other side of a connection may speak. Its certificate's chain was checked in the
+    /// handshake; here its name is.
+    pub(super) fn admits<S>(&self, stream: &TlsStream<S>) -> bool {
+        let presented = stream.get_ref().1.peer_certificates();
+        !self.peers_only || presented.and_then(<[_]>::first).is_some_and(is_of_a_peer)
+    }
+
+    /// Whether only peers are let in.
+    pub(super) fn is_for_peers(&self) -> bool {
+        self.peers_only
     }
 }
 

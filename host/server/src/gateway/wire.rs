@@ -35,6 +35,8 @@ pub(super) struct Wire<S> {
     line: Arc<Line>,
     idle_max: Duration,
     stall_max: Duration,
+    /// How far cancelled requests may outnumber answers.
+    given_up_max: usize,
     /// Turns that had begun when hyper had nothing left to write.
     flushed: usize,
     /// Turns that had begun when `clock` was set.
@@ -47,8 +49,14 @@ pub(super) struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S, line: Arc<Line>, idle_max: Duration, stall_max: Duration) -> Self {
-        let (clock, own) = (None, None);
-        Self { stream, line, idle_max, stall_max, flushed: 0, seen: 0, clock, http2: false, own }
+        let (clock, own, given_up_max) = (None, None, STREAMS_GIVEN_UP_MAX);
+        let (flushed, seen, http2) = (0, 0, false);
+        Self { stream, line, idle_max, stall_max, given_up_max, flushed, seen, clock, http2, own }
+    }
+
+    /// With another bound on the requests that the client cancels.
+    pub(super) fn with_given_up(self, given_up_max: usize) -> Self {
+        Self { given_up_max, ..self }
     }
 
     /// HTTP/1: whether a head is late. The clock restarts with each turn.
@@ -66,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// HTTP/2: checks the connection, about as often as it may be idle. `Ok(true)`: the connection
     /// is over.
     fn look_after(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.line.given_up() > STREAMS_GIVEN_UP_MAX {
+        if self.line.given_up() > self.given_up_max {
             return Err(io::Error::other("too many requests were taken back"));
         }
         let pause = self.idle_max.min(self.stall_max);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::owner::{COMPONENT, Owner, create_step};
-use stockade_depot::store::{Counted, Destroyed, TakenOver, Wanted};
+use stockade_depot::store::{Counted, Destroyed, NodeBeat, NodeLoad, TakenOver, Wanted};
 use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
 
 async fn list(
@@ -187,15 +187,34 @@ pub async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
 
 pub async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     let (one, two) = (NodeSession([1; 16]), NodeSession([2; 16]));
-    store.node_beat(one, "10.0.0.1:80").await.unwrap();
-    store.node_beat(two, "10.0.0.2:80").await.unwrap();
-    store.node_beat(one, "10.0.0.1:81").await.unwrap();
+    let load = NodeLoad {
+        awake: 3,
+        awake_max: 20_000,
+        guest_bytes: 5 << 30,
+        guest_bytes_max: u64::MAX,
+        cpu_permille: 250,
+    };
+    store.node_beat(one, &NodeBeat::at("10.0.0.1:80")).await.unwrap();
+    store.node_beat(two, &NodeBeat::at("10.0.0.2:80")).await.unwrap();
+    let peers = Some("10.0.0.1:90".to_owned());
+    let news = NodeBeat { address: "10.0.0.1:81".to_owned(), peers, draining: true, load };
+    store.node_beat(one, &news).await.unwrap();
     let found = store.nodes().await.unwrap();
     let seen = found.iter().map(|node| (node.session, node.address.as_str(), node.counter));
     assert!(seen.eq([(one, "10.0.0.1:81", 2), (two, "10.0.0.2:80", 1)]), "{found:?}");
     let process = found[0].process.as_ref().unwrap();
     assert_eq!(process.pid, std::process::id());
     assert!(!process.version.is_empty() && process.formats.0 <= process.formats.1);
+    let largest = u64::try_from(i64::MAX).unwrap();
+    let kept = NodeLoad { guest_bytes_max: largest, ..load };
+    assert_eq!((&found[0].peers, found[0].draining), (&news.peers, true));
+    assert_eq!(found[0].load, Some(kept));
+    assert_eq!((&found[1].peers, found[1].draining), (&None, false));
+    assert_eq!(found[1].load, Some(NodeLoad::default()));
+    // Each report replaces the one before.
+    store.node_beat(one, &NodeBeat::at("10.0.0.1:81")).await.unwrap();
+    let found = store.nodes().await.unwrap();
+    assert_eq!((&found[0].peers, found[0].draining, found[0].counter), (&None, false, 3));
     store.node_gone(one).await.unwrap();
     store.node_gone(one).await.unwrap();
     assert_eq!(store.nodes().await.unwrap().len(), 1);
@@ -212,5 +231,8 @@ pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     assert_eq!(store.actor(&owner.actor).await, Err(StoreError::Closed));
     assert_eq!(store.confirm(&[owner.fence]).await, Ok(vec![Err(StoreError::Closed)]));
     assert_eq!(store.kinds(None, 9).await, Err(StoreError::Closed));
-    assert_eq!(store.node_beat(NodeSession([1; 16]), "").await, Err(StoreError::Closed));
+    assert_eq!(
+        store.node_beat(NodeSession([1; 16]), &NodeBeat::default()).await,
+        Err(StoreError::Closed)
+    );
 }

@@ -19,7 +19,8 @@ use crate::id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
 };
 use crate::store::{
-    ActorRow, ActorState, CommitRow, History, KindRow, NodeProcess, NodeRow, Snapshot, Wanted,
+    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, Snapshot,
+    Wanted,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -311,6 +312,23 @@ pub(super) fn node(row: &Row<'_>) -> Read<NodeRow> {
             Some(NodeProcess { pid, version: row.get(4)?, formats })
         }
     };
-    let session = NodeSession(bytes(row, 0)?);
-    Ok(NodeRow { session, address: row.get(1)?, counter: number(row, 2)?, process })
+    let load = match row.get::<_, Option<i64>>(9)? {
+        None => None,
+        Some(_) => Some(NodeLoad {
+            awake: number(row, 9)?,
+            awake_max: number(row, 10)?,
+            guest_bytes: number(row, 11)?,
+            guest_bytes_max: number(row, 12)?,
+            cpu_permille: number(row, 13)?,
+        }),
+    };
+    Ok(NodeRow {
+        session: NodeSession(bytes(row, 0)?),
+        address: row.get(1)?,
+        counter: number(row, 2)?,
+        process,
+        peers: row.get(7)?,
+        draining: row.get::<_, Option<i64>>(8)?.is_some_and(|draining| draining != 0),
+        load,
+    })
 }

@@ -20,8 +20,8 @@ use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
     Created, Destroyed, Directory, Durable, Emptied, History, Holder, Import, Keep, KindRow, Look,
-    NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded,
-    TakenOver, TakeoverStep, VersionKey, Versions, sql,
+    NodeBeat, NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store,
+    Superseded, TakenOver, TakeoverStep, VersionKey, Versions, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -422,12 +422,29 @@ impl Cluster for EmbeddedStore {
         self.files.global.write(SMALL, work).await
     }
 
-    async fn node_beat(&self, session: NodeSession, address: &str) -> Result<(), StoreError> {
-        let address = address.to_owned();
+    async fn node_beat(&self, session: NodeSession, beat: &NodeBeat) -> Result<(), StoreError> {
+        let NodeBeat { address, peers, draining, load } = beat.clone();
         let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
+        let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (awake, awake_max) = (bounded(load.awake), bounded(load.awake_max));
+        let (bytes, bytes_max) = (bounded(load.guest_bytes), bounded(load.guest_bytes_max));
+        let cpu = bounded(load.cpu_permille);
         let work = move |conn: &_, _| {
-            let formats = (sql::FORMAT, sql::FORMAT);
-            let params = params![&session.0[..], address, pid, version, formats.0, formats.1];
+            let params = params![
+                &session.0[..],
+                address,
+                pid,
+                version,
+                sql::FORMAT,
+                sql::FORMAT,
+                peers,
+                draining,
+                awake,
+                awake_max,
+                bytes,
+                bytes_max,
+                cpu
+            ];
             write::statement(conn, sql::NODE_BEAT, params)
         };
         self.files.global.write_quietly(SMALL, work).await

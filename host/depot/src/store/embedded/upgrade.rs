@@ -141,10 +141,14 @@ fn users<'a>(config: &EmbeddedConfig, files: impl Iterator<Item = &'a PathBuf>) 
 }
 
 fn nodes(global: &Connection) -> Result<Vec<NodeRow>, OpenStoreError> {
-    let tells = open::has_column(global, "node", "format_max")?;
-    let sql = if tells { sql::NODES } else { sql::NODES_BEFORE };
+    let mut known = Vec::new();
+    for (column, _) in sql::NODE_COLUMNS {
+        if open::has_column(global, "node", column)? {
+            known.push(column);
+        }
+    }
     let mut nodes = Vec::new();
-    let mut select = global.prepare(sql)?;
+    let mut select = global.prepare(&sql::nodes_with(|column| known.contains(&column)))?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         // One that does not read says nothing about the store's format.

@@ -1,0 +1,25 @@
+//! How processes on one store reach each other.
+//!
+//! ```text
+//!  gateway of a process that does not own the actor
+//!     │ route, deadline, body                     keys    who may speak: mutual TLS, one authority
+//!     └──> pool ──> line ──> TLS, HTTP/2 ──────>  the owner's listener for peers
+//!           │        one connection               route   what is asked for, as header fields
+//!           └ a bounded number of connections and of requests for each peer
+//! ```
+//!
+//! Invariants:
+//! - There is no plaintext: both sides have a certificate of the same authority.
+//! - A failure says whether anything can have reached the other side.
+
+mod failure;
+mod keys;
+mod line;
+mod pool;
+mod route;
+
+pub(crate) use failure::Failure;
+pub(crate) use keys::is_of_a_peer;
+pub use keys::{PEER_NAME, PeerKeys, PeerKeysError};
+pub(crate) use pool::Lines;
+pub(crate) use route::{ROUTE_HEADER, TIMEOUT_HEADER, read_route, read_timeout, write_route};

@@ -1,0 +1,165 @@
+//! Finds the process that a call goes to, and checks the routes of calls that others pass on:
+//! `places.rs` has the picture.
+
+use stockade_depot::{ActorId, DbId, Generation, NodeSession};
+
+use super::Host;
+use super::places::{Attempts, Place, Route};
+use crate::error::HostError;
+use crate::limits::{LOAD_PERMILLE_LESS, LOAD_PERMILLE_MAX};
+use crate::membership::Peer;
+use crate::router::slots::Standing;
+
+impl Host {
+    /// Whether this process passes calls on to others, and takes calls from them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        let nodes = &self.shared().nodes;
+        nodes.has_peers_address() && (nodes.is_draining() || !nodes.is_alone())
+    }
+
+    /// Where a call of the actor goes. Asks the store only if neither this process nor an earlier
+    /// call knows.
+    ///
+    /// # Errors
+    /// Those of the store.
+    #[doc(hidden)]
+    pub async fn place(&self, actor: &ActorId, attempts: &Attempts) -> Result<Place, HostError> {
+        let shared = self.shared();
+        if !self.has_peers() || self.inner.router.slot(actor).is_some() {
+            return Ok(Place::Here);
+        }
+        let known = self.inner.places.get(actor);
+        if let Some((session, route)) = known
+            && let Some(peer) = shared.nodes.peer_if_alive(session)
+        {
+            return Ok(Place::There { peer, route });
+        }
+        let draining = shared.nodes.is_draining();
+        if !draining && shared.reservations.has(actor) {
+            return Ok(Place::Here);
+        }
+        let Some(state) = self.inner.store.actor(actor).await? else {
+            return Ok(self.place_to_start(None, attempts));
+        };
+        let head = &state.head;
+        let of_head = (head.fence.db, head.fence.generation);
+        if head.is_free() {
+            return Ok(self.place_to_start(None, attempts));
+        }
+        if head.owner == shared.depot.node() {
+            // It crashed here: no slot has it.
+            let start = || self.place_to_start(Some(of_head), attempts);
+            return Ok(if draining { start() } else { Place::Here });
+        }
+        if shared.released.has(actor, &head.fence) {
+            return Ok(self.place_to_start(Some(of_head), attempts));
+        }
+        shared.meet_owner(head).await?;
+        if let Some(peer) = shared.nodes.peer_if_alive(head.owner) {
+            let route = Route::Run { db: of_head.0, generation: of_head.1 };
+            self.inner.places.put(actor, peer.session, route);
+            return Ok(Place::There { peer, route });
+        }
+        // The owner is dead, or it takes no calls from others: then the start here says so.
+        let is_dead = shared.elsewhere(head).is_none();
+        Ok(if is_dead { self.place_to_start(None, attempts) } else { Place::Here })
+    }
+
+    /// Where an actor starts that no process owns: here, unless this process drains or is over its
+    /// share; then at the less loaded of two others drawn at random.
+    fn place_to_start(&self, released: Option<(DbId, Generation)>, attempts: &Attempts) -> Place {
+        let shared = self.shared();
+        let draining = shared.nodes.is_draining();
+        let own = shared.nodes.load().permille();
+        // Another one that refused is as full as this one.
+        if !draining && (own < LOAD_PERMILLE_MAX || !attempts.refused.is_empty()) {
+            return Place::Here;
+        }
+        let mut takers = shared.nodes.takers();
+        takers.retain(|(peer, _)| !attempts.refused.contains(&peer.session));
+        let mut draw = || {
+            (!takers.is_empty())
+                .then(|| takers.swap_remove(shared.ground.random.below(takers.len())))
+        };
+        let drawn = [draw(), draw()];
+        let least = drawn.into_iter().flatten().min_by_key(|(_, load)| load.permille());
+        match least {
+            Some((peer, load)) if draining || load.permille() + LOAD_PERMILLE_LESS <= own => {
+                Place::There { peer, route: Route::Start { released } }
+            }
+            Some(_) | None => Place::Here,
+        }
+    }
+
+    /// Whether a call that another process passes on may begin here. Asked before its body is read.
+    ///
+    /// # Errors
+    /// `Reroute` if the route is not of this process or of what it runs, `Starting` if what it runs
+    /// is about to change, `Draining` for a start while it drains.
+    #[doc(hidden)]
+    pub fn check_route(
+        &self,
+        actor: &ActorId,
+        to: NodeSession,
+        route: Route,
+    ) -> Result<(), HostError> {
+        let shared = self.shared();
+        let reroute = |runs| {
+            let address = self.inner.places.get(actor);
+            let address = address.and_then(|(node, _)| shared.nodes.address_if_alive(node));
+            Err(HostError::Reroute { actor: actor.clone(), runs, address })
+        };
+        if to != shared.depot.node() {
+            return reroute(None);
+        }
+        match route {
+            Route::Start { .. } if shared.nodes.is_draining() => Err(HostError::Draining),
+            Route::Start { released } => {
+                if let Some((db, generation)) = released {
+                    shared.released.note(actor, db, generation);
+                }
+                Ok(())
+            }
+            Route::Run { db, generation } => {
+                match self.inner.router.standing(actor, db, generation) {
+                    Standing::Runs => Ok(()),
+                    Standing::Another(db, generation) => reroute(Some((db, generation))),
+                    // A takeover under way must not look like none.
+                    Standing::Busy => Err(HostError::Starting { actor: actor.clone() }),
+                    Standing::Not => reroute(None),
+                }
+            }
+        }
+    }
+
+    /// Records the answer of another process that does not run a generation: `runs` is the one that
+    /// it runs; without one, this process may take the actor over.
+    #[doc(hidden)]
+    pub fn was_rerouted(
+        &self,
+        actor: &ActorId,
+        peer: &Peer,
+        route: Route,
+        runs: Option<(DbId, Generation)>,
+    ) {
+        match (runs, route) {
+            (Some((db, generation)), _) => {
+                let route = Route::Run { db, generation };
+                self.inner.places.put(actor, peer.session, route);
+            }
+            (None, Route::Run { db, generation }) => {
+                self.inner.places.forget(actor);
+                self.shared().released.note(actor, db, generation);
+            }
+            (None, Route::Start { .. }) => self.inner.places.forget(actor),
+        }
+    }
+
+    /// Forgets where an actor was: its process was not reached, or it has moved.
+    #[doc(hidden)]
+    pub fn forget_place(&self, actor: &ActorId) {
+        self.inner.places.forget(actor);
+    }
+}
