@@ -39,6 +39,7 @@ mod lifecycle;
 mod listing;
 mod opening;
 mod overload;
+mod postgres;
 mod quotas;
 mod relocation;
 mod report;
