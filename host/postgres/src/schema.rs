@@ -49,6 +49,11 @@ async fn try_prepare(connection: &Connection, shards: u8) -> Result<u8, OpenPgEr
     }
 }
 
+/// The version of the schema that is there, and the program that made it.
+pub(crate) async fn found(connection: &Connection) -> Result<Option<(i32, String)>, OpenPgError> {
+    Ok(version(connection).await?.map(|(version, program, _)| (version, program)))
+}
+
 /// Version, program and shards, if the schema is whole.
 async fn version(connection: &Connection) -> Result<Option<(i32, String, u8)>, OpenPgError> {
     let found = match connection.rows(sql::VERSION, &[]).await {

@@ -50,6 +50,7 @@ const FOLDERS: [&str; 18] = [
     "host/cli",
     "host/componentize",
     "host/depot",
+    "host/postgres",
     "host/server",
     "host/sqlite",
     "host/vfs",
