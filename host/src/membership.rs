@@ -198,7 +198,7 @@ impl Nodes {
             is_away = shown.is_err();
             if is_away {
                 // A store that is back gets the sign before others miss it.
-                period.reset_after(self.lease / 12);
+                period.reset_after(self.lease.time() / 12);
             }
         }
     }
