@@ -13,7 +13,9 @@ use stockade_depot::chain::Start;
 use stockade_depot::store::{
     ActorState, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep, limits,
 };
-use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, StoreError, Txid};
+use stockade_depot::{
+    ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, StoreError, Txid,
+};
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};
