@@ -9,7 +9,7 @@ DENY_VERSION := 0.20.2
 SEMVER_VERSION := 0.51.0
 
 # In the order of dependencies; `tests/it/tidy/packages.rs` compares docs/releasing.md with the manifests.
-LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade stockade-server stockade-alloc stockade-sdk
+LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade-postgres stockade stockade-server stockade-alloc stockade-sdk
 PUBLISHED := $(LIBRARIES) stockade-cli
 
 EXAMPLES := counter ledger catalog

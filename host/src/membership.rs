@@ -178,6 +178,7 @@ impl Nodes {
     pub async fn keep(&self) {
         let mut period = tokio::time::interval(self.lease.time() / 3);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_away = false;
         loop {
             tokio::select! { _ = period.tick() => {}, () = self.news.notified() => {} }
             if self.has_resigned() {
@@ -187,8 +188,17 @@ impl Nodes {
                 self.beat().await?;
                 self.look().await
             };
-            if let Err(error) = beat.await {
-                tracing::warn!(%error, "cannot show that this process lives");
+            let shown = beat.await;
+            match &shown {
+                Ok(()) if is_away => tracing::info!("the store answers again"),
+                Ok(()) => {}
+                Err(error) if is_away => tracing::debug!(%error, "still no sign of life"),
+                Err(error) => tracing::warn!(%error, "cannot show that this process lives"),
+            }
+            is_away = shown.is_err();
+            if is_away {
+                // A store that is back gets the sign before others miss it.
+                period.reset_after(self.lease.time() / 12);
             }
         }
     }

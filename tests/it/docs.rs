@@ -97,7 +97,7 @@ fn prepares(command: &str) -> bool {
 #[test]
 fn the_readme_runs_as_it_is_printed() {
     let readme = read("README.md");
-    let served = blocks(&readme, "console", "$ stockade serve");
+    let served = blocks(&readme, "console", "$ stockade serve & sleep 1");
     assert_eq!(served.len(), 2, "the first block, and \"Run it\"");
     for block in served {
         let (mut reader, mut ran) = (Some(Reader::new(guest::COUNTER)), 0);

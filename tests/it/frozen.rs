@@ -1,6 +1,6 @@
-//! Two real programs over one data directory. The owner of an actor is killed or frozen in the
-//! middle of calls, the other program takes over, the frozen one continues: nothing acknowledged is
-//! lost, and the loser acknowledges nothing.
+//! Two real programs over one store: a data directory here, a server in `postgres::nodes`. The owner
+//! of an actor is killed or frozen in the middle of calls, the other program takes over, the frozen
+//! one continues: nothing acknowledged is lost, and the loser acknowledges nothing.
 //!
 //! Three kinds of rounds, all under writers and readers that follow the hosts' advice:
 //! - *nap*: the owner is frozen inside a call that has read and waits; the winner acknowledges
@@ -42,18 +42,27 @@ const WRITERS: usize = 3;
 const READERS: usize = 1;
 const ACTOR: &str = "witness/one";
 
+/// Where a program of the pair serves.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// Its data directory.
+    pub(crate) data: PathBuf,
+    /// The address of the store, if the data directory has none.
+    pub(crate) store: Option<String>,
+}
+
 /// The two programs.
 struct Pair {
-    data: PathBuf,
+    places: [Place; 2],
     programs: Mutex<[Option<Program>; 2]>,
     addresses: Mutex<[String; 2]>,
 }
 
 impl Pair {
-    fn start(data: PathBuf) -> Self {
-        let programs = [serve(&data), serve(&data)];
-        let addresses = programs.each_ref().map(|program| program.listen.clone());
-        Self { data, programs: Mutex::new(programs.map(Some)), addresses: Mutex::new(addresses) }
+    fn start(places: [Place; 2]) -> Self {
+        let programs = places.each_ref().map(serve);
+        let addresses = Mutex::new(programs.each_ref().map(|program| program.listen.clone()));
+        Self { places, programs: Mutex::new(programs.map(Some)), addresses }
     }
 
     fn address(&self, host: usize) -> String {
@@ -76,17 +85,19 @@ impl Pair {
     }
 
     fn restart(&self, host: usize) {
-        let program = serve(&self.data);
+        let program = serve(&self.places[host]);
         self.addresses.lock().unwrap()[host] = program.listen.clone();
         self.programs.lock().unwrap()[host] = Some(program);
     }
 }
 
-fn serve(data: &std::path::Path) -> Program {
+fn serve(place: &Place) -> Program {
     // The clock does not stop for a frozen process: its call must outlive the freeze to be refused
     // by the gate, and by nothing else.
     let lease = LEASE_MS.to_string();
-    Program::serve_with(data, &["--lease-ms", &lease, "--limit", "call_time_ms=300000"]).unwrap()
+    let mut flags = vec!["--lease-ms", &lease, "--limit", "call_time_ms=300000"];
+    flags.extend(place.store.iter().flat_map(|store| ["--store", store]));
+    Program::serve_with(&place.data, &flags).unwrap()
 }
 
 /// What all threads of a run share.
@@ -226,6 +237,13 @@ struct Tally {
 
 #[test]
 fn killed_and_frozen_owners_lose_nothing_and_are_not_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place { data: dir.path().join("data"), store: None };
+    survive([place.clone(), place]);
+}
+
+/// Runs the rounds with a program at each place.
+pub(crate) fn survive(places: [Place; 2]) {
     let number =
         |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = number("SEED").unwrap_or_else(|| u64::from(std::process::id()) | 1);
@@ -237,8 +255,7 @@ fn killed_and_frozen_owners_lose_nothing_and_are_not_heard() {
         Duration::from_millis((random >> 33) % most)
     };
 
-    let dir = tempfile::tempdir().unwrap();
-    let pair = Pair::start(dir.path().join("data"));
+    let pair = Pair::start(places);
     pair.with(0, |program| program.deploy("witness", &guest::LIFECYCLE_WITNESS.wasm().unwrap()))
         .unwrap();
     let run = Arc::new(Run { pair, told: Told::default(), stop: AtomicBool::new(false) });
@@ -325,7 +342,8 @@ fn load_round(run: &Arc<Run>, tally: &mut Tally) {
     *(if overtaken { &mut tally.takeovers } else { &mut tally.blocked }) += 1;
 }
 
-/// Killed anywhere: the lock that it held is immediately free, so this needs no lease.
+/// Killed anywhere. In one data directory the lock that it held is immediately free, so no lease has
+/// to run out.
 fn kill_round(run: &Arc<Run>, tally: &mut Tally) {
     let (host, old) = run.owner();
     run.pair.kill(host);
@@ -341,7 +359,7 @@ fn kill_round(run: &Arc<Run>, tally: &mut Tally) {
 fn a_write_lock_held_elsewhere_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let program = serve(&data);
+    let program = serve(&Place { data: data.clone(), store: None });
     program.deploy("witness", &guest::LIFECYCLE_WITNESS.wasm().unwrap()).unwrap();
     let note = |id: u64| program.call(ACTOR, "note", &json!([id])).unwrap();
     assert_eq!(note(1).status, 200);

@@ -40,6 +40,7 @@ mod listing;
 mod nodes;
 mod opening;
 mod overload;
+mod postgres;
 mod quotas;
 mod relocation;
 mod report;

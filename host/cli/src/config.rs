@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! data_dir = "/var/lib/stockade"
+//! store = "postgres://stockade@db1:5432,db2:5432/stockade?sslrootcert=/etc/stockade/ca.pem"
+//! store_password_file = "/etc/stockade/store-password"
 //! listen = "127.0.0.1:7070"
 //! admin = "127.0.0.1:7071"
 //! token_file = "/etc/stockade/token"              # of callers
@@ -45,6 +47,8 @@ use stockade::limits::{HostLimits, Limits};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) data_dir: Option<PathBuf>,
+    pub(super) store: Option<String>,
+    pub(super) store_password_file: Option<PathBuf>,
     pub(super) listen: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) token_file: Option<PathBuf>,
@@ -92,8 +96,19 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::file("read the configuration", path, &error))?;
-        toml::from_str(&text).map_err(|error| Failure::file("read the configuration", path, &error))
+        toml::from_str(&text)
+            .map_err(|error| Failure::file("read the configuration", path, &wrong(&error, &text)))
     }
+}
+
+/// What is wrong. The line is left out if it has an address, which may hold a password.
+fn wrong(error: &toml::de::Error, text: &str) -> String {
+    let shown = error.to_string();
+    if !shown.contains("://") {
+        return shown;
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 impl HostSettings {
@@ -153,5 +168,8 @@ mod tests {
     fn misspelled_settings_are_named() {
         let failure = check("[host]\nrequest_max = 5\n").expect_err("unknown");
         assert!(failure.body.message.contains("request_max"), "{}", failure.body.message);
+        let failure = check("\nstore = [\"postgres://u:secret@h/d\"]\n").expect_err("no text");
+        let message = &failure.body.message;
+        assert!(message.contains("line 2: ") && !message.contains("secret"), "{message}");
     }
 }

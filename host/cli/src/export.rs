@@ -20,7 +20,7 @@ use stockade_depot::history::{self, ExportError};
 use super::Context;
 use super::client::Client;
 use super::failure::Failure;
-use super::offline::Offline;
+use super::offline::{Offline, Place};
 use super::output::bytes;
 use super::target::Target;
 use stockade::error::HostError;
@@ -41,7 +41,8 @@ const FAULTS_TOLD: usize = 10;
 Examples:
   stockade export counter/alice alice.sqlite
   stockade export counter/alice alice.sqlite --force
-  stockade export counter/alice alice.sqlite --data-dir ./data      without a server")]
+  stockade export counter/alice alice.sqlite --data-dir ./data      without a server
+  stockade export counter/alice alice.sqlite --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'")]
 pub(super) struct Export {
     /// The actor, KIND/KEY
     actor: Target,
@@ -50,9 +51,8 @@ pub(super) struct Export {
     /// Replace OUT if it exists
     #[arg(long, short)]
     force: bool,
-    /// Read the store in this directory instead of asking a server
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Export {
@@ -62,8 +62,8 @@ impl Export {
             return Err(Failure::file("write", &self.out, &why));
         }
         let mut partial = Partial::create(&self.out)?;
-        let (length, txid) = match &self.data_dir {
-            Some(dir) => self.offline(context, dir, &mut partial)?,
+        let (length, txid) = match self.place.open()? {
+            Some(offline) => self.offline(context, &offline, &mut partial)?,
             None => self.download(context, &context.admin()?, &mut partial)?,
         };
         let bar = context.output.progress(None, "{spinner} PRAGMA integrity_check ({elapsed})");
@@ -130,10 +130,9 @@ impl Export {
     fn offline(
         &self,
         context: &Context,
-        dir: &Path,
+        offline: &Offline,
         partial: &mut Partial,
     ) -> Result<(u64, u64), Failure> {
-        let offline = Offline::open(dir)?;
         let state = offline.actor(&self.actor.0)?;
         let page = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
         let total = u64::from(state.head.page_count.0) * page;

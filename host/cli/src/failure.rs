@@ -71,6 +71,11 @@ impl Failure {
         Self::client("file", message, Retry::Fix, FAILED)
     }
 
+    /// The store of `--store` cannot be opened. `message` names it.
+    pub(super) fn no_store(message: String, retry: Retry) -> Self {
+        Self::client("no-store", message, retry, FAILED)
+    }
+
     /// The result is damaged.
     pub(super) fn damaged(message: String) -> Self {
         Self::client("damaged", message, Retry::Never, FAILED)
@@ -116,6 +121,7 @@ mod tests {
             (Failure::broke_off("a", &"m"), "broke-off", Retry::UnknownOutcome, 1),
             (Failure::strange_answer("a", &"m"), "strange-answer", Retry::Fix, 1),
             (Failure::file("read", path, &"m"), "file", Retry::Fix, 1),
+            (Failure::no_store("m".to_owned(), Retry::Retry), "no-store", Retry::Retry, 1),
             (Failure::damaged("m".to_owned()), "damaged", Retry::Never, 1),
             (Failure::local("m".to_owned()), "local", Retry::Fix, 1),
         ] {

@@ -15,13 +15,12 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value as Json;
 use stockade_depot::history::Progress;
-use stockade_depot::store::Cluster as _;
-use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, PAGE_SIZE, Store, TokioParker};
+use stockade_depot::{ActorId, Depot, DepotLimits, NodeSession, PAGE_SIZE, TokioParker};
 
 use super::Context;
 use super::client::Client;
 use super::failure::Failure;
-use super::offline::{Offline, failure};
+use super::offline::{Offline, Place, failure};
 use super::output::{bytes, cell};
 use super::target::{Target, segment};
 use stockade::Intake;
@@ -48,17 +47,21 @@ pub(super) struct Import {
     actor: Target,
     /// The database
     file: PathBuf,
-    /// Write the store in this directory instead of asking a server
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Import {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let actor = &self.actor.0;
         ActorId::new(actor.kind(), actor.key()).map_err(HostError::from)?;
-        let document = match &self.data_dir {
-            Some(dir) => self.offline(context, dir)?,
+        if self.place.is_named() {
+            // Before anything uses SQLite: the memory that the file can make SQLite use is bounded
+            // here as in a server.
+            stockade::internal::install_heap();
+        }
+        let document = match self.place.open()? {
+            Some(offline) => self.offline(context, &offline)?,
             None => self.upload(context, &context.admin()?)?,
         };
         context.output.result(&document, told)?;
@@ -80,11 +83,7 @@ impl Import {
         answer?.json()
     }
 
-    fn offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
-        // Before anything uses SQLite: the memory that the file can make SQLite use is bounded here
-        // as in a server.
-        stockade::internal::install_heap();
-        let offline = Offline::open(dir)?;
+    fn offline(&self, context: &Context, offline: &Offline) -> Result<Json, Failure> {
         let actor = &self.actor.0;
         let kind = actor.kind().to_owned();
         let row = offline.runtime.block_on(offline.store.kind(&kind)).map_err(failure)?;
@@ -93,7 +92,7 @@ impl Import {
             .map_err(|error| HostError::Manifest(error.to_string()))?;
         let limits = manifest.limits;
         let intake = self.copy(&std::env::temp_dir(), limits.database_bytes_max)?;
-        let depot = depot(&offline)?;
+        let depot = depot(offline)?;
         let bar = context.output.progress(None, CHECKING);
         let page = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
         let counted = bar.clone();
@@ -121,7 +120,7 @@ fn depot(offline: &Offline) -> Result<Arc<Depot>, Failure> {
     getrandom::fill(&mut node).map_err(|error| Failure::local(format!("random bytes: {error}")))?;
     let handle = offline.runtime.handle().clone();
     let parker = Arc::new(TokioParker(handle.clone()));
-    let store = Arc::clone(&offline.store) as Arc<dyn Store>;
+    let store = Arc::clone(&offline.store);
     Ok(Depot::new(store, NodeSession(node), DepotLimits::default(), parker, handle))
 }
 

@@ -7,7 +7,7 @@
 //!  sql export import verify fault talk to the listener of operators     (--admin)
 //!  nodes drain
 //!  peer-keys                      makes files
-//!  export import verify --data-dir    work on the store itself, without a server
+//!  export import verify with --data-dir or --store    work on the store itself, without a server
 //!  store check, store upgrade, serve --check-store    the same, whatever its format
 //! ```
 //!
@@ -19,6 +19,7 @@
 mod actors;
 #[allow(unsafe_code, reason = "an allocator is")]
 mod allocator;
+mod backend;
 mod call;
 mod client;
 mod completions;
@@ -47,6 +48,7 @@ mod store;
 mod target;
 mod verify;
 
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -243,12 +245,17 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let mut file = std::fs::File::open(path).map_err(failed)?;
     file.read_to_string(&mut text).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    warn_of_readers(path, &file.metadata().map_err(failed)?, "token");
+    Ok(text)
+}
+
+/// Warns of a file with a secret that others can read.
+fn warn_of_readers(path: &Path, found: &Metadata, secret: &str) {
+    let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         let (path, mode) = (path.display(), format!("{mode:o}"));
-        tracing::warn!(%path, mode, "others can read the token: chmod 600");
+        tracing::warn!(%path, mode, "others can read the {secret}: chmod 600");
     }
-    Ok(text)
 }
 
 /// The given address, else the environment's, else the default of `serve`.

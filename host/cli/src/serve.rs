@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::runtime::Builder;
 
 use super::Context;
+use super::backend::{Backend, StoreArgs};
 use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
@@ -55,9 +56,13 @@ Examples:
   stockade serve --peers 10.0.0.1:7072 --peer-cert keys/one.pem --peer-key keys/one-key.pem \\
     --peer-ca keys/ca.pem --listen 10.0.0.1:7070 --token-file token    # any node answers
   stockade serve --data-dir ./data --check-store      # would it be opened?
+  stockade serve --store 'postgres://stockade@db1,db2/stockade?sslrootcert=ca.pem' \
+    --store-password-file store-password
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
+  store = \"postgres://stockade@db1,db2/stockade?sslrootcert=/etc/stockade/ca.pem\"
+  store_password_file = \"/etc/stockade/store-password\"
   listen = \"127.0.0.1:7070\"
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
@@ -84,6 +89,8 @@ pub(super) struct Serve {
     /// The data directory; made if missing [default: stockade-data]
     #[arg(long, env = super::DATA_DIR_VARIABLE, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -133,13 +140,25 @@ pub(super) struct Serve {
     ready_file: Option<PathBuf>,
 }
 
+/// What is announced beside the addresses.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    data_dir: &'a Path,
+    /// `None`: it is in the data directory.
+    store: Option<&'a str>,
+    allow_faults: bool,
+}
+
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         if self.check_store {
             let file = Config::read(self.config.as_deref())?;
-            return super::store::check(context, &self.data_dir(file.data_dir));
+            return match self.store.of_server(file.store, file.store_password_file)? {
+                Some(backend) => backend.check(context),
+                None => super::store::check(context, &self.data_dir(file.data_dir)),
+            };
         }
-        let config = self.server_config(context)?;
+        let (mut config, backend) = self.server_config(context)?;
         stockade_server::check_allowed().map_err(failure)?;
         let data_dir = config.host.data_dir().to_owned();
         let allow_faults = config.host.allows_faults();
@@ -152,7 +171,19 @@ impl Serve {
             // A file that a killed process has left must not be taken for this one.
             drop(std::fs::remove_file(path));
         }
-        let announced = |addresses| self.announce(context, &data_dir, allow_faults, addresses);
+        if let Some(backend) = &backend {
+            match backend.handed_to(config.host, &runtime) {
+                Ok(host) => config.host = host,
+                Err(failure) => {
+                    // The name of a host may still be asked for.
+                    runtime.shutdown_background();
+                    return Err(failure);
+                }
+            }
+        }
+        let store = backend.map(|backend| backend.to_string());
+        let about = About { data_dir: &data_dir, store: store.as_deref(), allow_faults };
+        let announced = |addresses| self.announce(context, about, addresses);
         let ending = runtime.block_on(stockade_server::run(config, announced));
         if let Some(path) = &self.ready_file {
             // The file exists only while the addresses serve.
@@ -180,7 +211,11 @@ impl Serve {
         }
     }
 
-    fn server_config(&self, context: &Context) -> Result<ServerConfig, Failure> {
+    /// What to serve, and the store if it is not in the data directory.
+    fn server_config(
+        &self,
+        context: &Context,
+    ) -> Result<(ServerConfig, Option<Backend>), Failure> {
         let file = Config::read(self.config.as_deref())?;
         let pick = |given: &Option<String>, file: Option<String>, default: &str| {
             given.clone().or(file).unwrap_or_else(|| default.to_owned())
@@ -194,6 +229,11 @@ impl Serve {
             (None, Some(path)) => Some(super::read_token(path)?),
             _ => context.admin_token()?,
         };
+        let backend = self.store.of_server(file.store, file.store_password_file)?;
+        if backend.is_some() && self.accept_loss {
+            let what = "--accept-loss is for a store in the data directory, not for --store";
+            return Err(Failure::usage(what));
+        }
         let tls = (self.tls_cert.clone().or(file.tls_cert), self.tls_key.clone().or(file.tls_key));
         let tls = match tls {
             (Some(certificate), Some(key)) => Some(Tls::read(&certificate, &key)),
@@ -213,7 +253,7 @@ impl Serve {
             .advanced(|settings| {
                 settings.with_faults_allowed(allow_faults).with_answers_on_callers(true)
             });
-        Ok(ServerConfig {
+        let config = ServerConfig {
             host,
             listen: pick(&self.listen, file.listen, super::LISTEN),
             admin: pick(&admin, file.admin, super::ADMIN),
@@ -224,7 +264,8 @@ impl Serve {
             hosts: allowed("--allow-host", &self.allow_host, &file.allow_host)?,
             advertise: self.peers.advertise.clone().or(file.advertise),
             peers: self.peers.peers(file.peers)?,
-        })
+        };
+        Ok((config, backend))
     }
 
     fn data_dir(&self, configured: Option<PathBuf>) -> PathBuf {
@@ -232,13 +273,8 @@ impl Serve {
         given.unwrap_or_else(|| PathBuf::from(DATA_DIR))
     }
 
-    fn announce(
-        &self,
-        context: &Context,
-        data_dir: &Path,
-        allow_faults: bool,
-        addresses: Addresses,
-    ) {
+    fn announce(&self, context: &Context, about: About<'_>, addresses: Addresses) {
+        let About { data_dir, store, allow_faults } = about;
         let Addresses { listen, admin, listen_tls, admin_tls, peers } = addresses;
         let document = json!({
             "event": "ready",
@@ -248,6 +284,7 @@ impl Serve {
             "admin_tls": admin_tls,
             "peers": peers.map(|peers| peers.to_string()),
             "data_dir": data_dir.display().to_string(),
+            "store": store,
             "pid": std::process::id(),
             "faults_allowed": allow_faults,
         });
@@ -258,9 +295,10 @@ impl Serve {
             let (called, asked) = (scheme(listen_tls), scheme(admin_tls));
             let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
             let peers = peers.map_or_else(String::new, |peers| format!("\n  peers      {peers}"));
+            let store = store.map(|store| format!("\n  store      {store}")).unwrap_or_default();
             format!(
                 "stockade {version}\n  actors     {called}://{listen}\n  operators  \
-                 {asked}://{admin}{peers}\n  data       {data_dir}{faults}"
+                 {asked}://{admin}{peers}\n  data       {data_dir}{store}{faults}"
             )
         };
         // The file first: a script that sees the line may rely on the file.

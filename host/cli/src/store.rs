@@ -1,4 +1,4 @@
-//! `stockade store`: the format of a data directory's store, and its conversion.
+//! `stockade store`: the format of a store, and the conversion of one in a data directory.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,14 +11,16 @@ use stockade_depot::store::embedded::{
 };
 
 use super::Context;
+use super::backend::StoreArgs;
 use super::failure::Failure;
 use super::output::{cell, table};
 
-/// The store in a data directory: its format, and its conversion to this program's
+/// A store: its format, and the conversion of one in a data directory to this program's
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   stockade store check --data-dir ./data
+  stockade store check --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'
   stockade store upgrade --data-dir ./data     after every process was stopped, and a backup made")]
 pub(super) struct Store {
     #[command(subcommand)]
@@ -31,15 +33,32 @@ enum Action {
     /// changes nothing
     ///
     /// Reads the format of each file and, if no process has the store open, checks its logs. Also
-    /// `stockade serve --check-store`.
+    /// `stockade serve --check-store`. With --store it reads the version of the schema.
     ///
     /// Exits with 0 if the store would be opened as it is; with 1 if it is refused: of an older
-    /// format (to be converted), of a later one, damaged, or missing.
-    Check(Of),
-    /// Convert a store of an older format; after an interruption, the same command continues
+    /// format (to be converted), of a later one, damaged, or missing. An empty database, and a schema
+    /// of an earlier version, are opened: `stockade serve` makes or converts the schema itself.
+    Check(Checked),
+    /// Convert a store in a data directory of an older format; after an interruption, the same
+    /// command continues
     ///
     /// Refused while a process serves the store. An older program cannot open the store afterwards.
+    /// A store of --store is converted by the first `stockade serve` of a later program.
     Upgrade(Of),
+}
+
+#[derive(Args)]
+struct Checked {
+    /// The data directory of `stockade serve`
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "store",
+        required_unless_present = "store"
+    )]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Args)]
@@ -52,7 +71,11 @@ struct Of {
 impl Store {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         match &self.action {
-            Action::Check(of) => check(context, &of.data_dir),
+            Action::Check(of) => match (of.store.named()?, &of.data_dir) {
+                (Some(backend), _) => backend.check(context),
+                (None, Some(data_dir)) => check(context, data_dir),
+                (None, None) => Err(Failure::usage("give --data-dir or --store")),
+            },
             Action::Upgrade(of) => convert(context, &of.data_dir),
         }
     }
@@ -92,7 +115,7 @@ pub(super) fn check(context: &Context, data_dir: &Path) -> Result<ExitCode, Fail
 }
 
 /// A process that is registered in the store.
-fn process(node: &NodeRow) -> Json {
+pub(super) fn process(node: &NodeRow) -> Json {
     let process = node.process.as_ref();
     json!({
         "address": node.address,
@@ -102,12 +125,16 @@ fn process(node: &NodeRow) -> Json {
     })
 }
 
-fn text(document: &Json) -> String {
+/// What a check has found, for people.
+pub(super) fn text(document: &Json) -> String {
     let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
     let header = ["file", "format"].map(str::to_owned).to_vec();
     let rows =
         list("files").iter().map(|it| vec![cell(&it["file"]), cell(&it["format"])]).collect();
-    let mut text = table(header, rows);
+    let mut text = match document.get("store") {
+        Some(store) => cell(store),
+        None => table(header, rows),
+    };
     let users: Vec<String> = list("used_by").iter().map(Json::to_string).collect();
     if !users.is_empty() {
         text.push_str(&format!("\nin use by process {}", users.join(", ")));
@@ -122,8 +149,18 @@ fn text(document: &Json) -> String {
     }
     let ours = &document["reads"];
     text.push_str(&match document["verdict"].as_str() {
+        Some("newer") if document.get("store").is_some() => format!(
+            "\nof format {}: this program reads format {ours}; run stockade {} or a later one",
+            cell(&document["format"]),
+            cell(&document["made_by"])
+        ),
         Some("newer") => format!(
             "\nwritten by a later program: this one reads format {ours}, and cannot go back"
+        ),
+        Some("empty") => "\nholds no store: `stockade serve` makes it".to_owned(),
+        Some("converts") => format!(
+            "\nof format {}: `stockade serve` converts it to format {ours}",
+            cell(&document["format"])
         ),
         Some("older") => format!(
             "\nthis program reads format {ours}: stop every process, make a backup, run \

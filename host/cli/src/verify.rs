@@ -2,7 +2,7 @@
 //! rebuilt.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,7 +14,7 @@ use stockade_depot::store::Repair;
 use super::Context;
 use super::client::Client;
 use super::failure::Failure;
-use super::offline::Offline;
+use super::offline::{Offline, Place};
 use super::output::{cell, table};
 use super::target::{KindName, Target, segment};
 use stockade::error::Body;
@@ -39,6 +39,7 @@ Examples:
   stockade verify --all
   stockade verify --all --kind counter
   stockade verify --all --data-dir ./data      without a server
+  stockade verify --all --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'
   stockade verify --all --repair --data-dir ./data
 
 --repair makes a damaged file of a stopped server again from its rows, where every one of them can
@@ -56,12 +57,11 @@ pub(super) struct Verify {
     /// Of the actors, only those of this kind
     #[arg(long, requires = "all")]
     kind: Option<KindName>,
-    /// Rebuild damaged files from their rows, and check once more
+    /// Rebuild damaged files of a data directory from their rows, and check once more
     #[arg(long, requires = "all", requires = "data_dir")]
     repair: bool,
-    /// Read the store in this directory instead of asking a server
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Verify {
@@ -71,11 +71,14 @@ impl Verify {
                 "name an actor, KIND/KEY, or give --all for the whole store",
             ));
         }
-        let document = match (&self.actor, &self.data_dir) {
-            (Some(actor), Some(dir)) => one_offline(context, dir, actor)?,
-            (Some(actor), None) => one(context, &context.admin()?, actor)?,
-            (None, Some(dir)) => self.all_offline(context, dir)?,
-            (None, None) => self.all_online(context, &context.admin()?)?,
+        let document = match (&self.actor, self.place.data_dir()) {
+            (None, Some(dir)) if self.repair => self.all_repaired(context, dir)?,
+            (actor, _) => match (actor, self.place.open()?) {
+                (Some(actor), Some(offline)) => one_offline(context, &offline, actor)?,
+                (Some(actor), None) => one(context, &context.admin()?, actor)?,
+                (None, Some(offline)) => self.all_offline(context, &offline)?,
+                (None, None) => self.all_online(context, &context.admin()?)?,
+            },
         };
         let ok = document["ok"] == true;
         context.output.result(&document, told)?;
@@ -98,9 +101,10 @@ impl Verify {
         Err(Failure::broke_off(client.address(), &"the check has no end"))
     }
 
-    fn all_offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
-        let first = self.check_offline(context, dir);
-        if !self.repair || first.as_ref().is_ok_and(|document| document["ok"] == true) {
+    fn all_repaired(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
+        let check = || self.all_offline(context, &Offline::open(dir)?);
+        let first = check();
+        if first.as_ref().is_ok_and(|document| document["ok"] == true) {
             return first;
         }
         let repairs = Offline::repair(dir)?;
@@ -109,14 +113,13 @@ impl Verify {
             .map(|Repair { file, failed }| json!({ "file": file, "failed": failed }))
             .collect();
         // A file that does not even open afterwards is reported as such.
-        let mut document = self.check_offline(context, dir)?;
+        let mut document = check()?;
         document["repairs"] = repairs.into();
         document["found_before"] = first.map_or(Json::Null, |mut first| first["findings"].take());
         Ok(document)
     }
 
-    fn check_offline(&self, context: &Context, dir: &Path) -> Result<Json, Failure> {
-        let offline = Offline::open(dir)?;
+    fn all_offline(&self, context: &Context, offline: &Offline) -> Result<Json, Failure> {
         let mut all = All::new(context);
         let mut tell = |news: VerifyNews| drop(all.hear(&news_to_json(&news)));
         let check = verify_store(offline.store.as_ref(), self.kind.as_deref(), &mut tell);
@@ -135,8 +138,7 @@ fn one(context: &Context, client: &Client, actor: &Target) -> Result<Json, Failu
     Ok(of_one(actor, report?))
 }
 
-fn one_offline(context: &Context, dir: &Path, actor: &Target) -> Result<Json, Failure> {
-    let offline = Offline::open(dir)?;
+fn one_offline(context: &Context, offline: &Offline, actor: &Target) -> Result<Json, Failure> {
     let state = offline.actor(&actor.0)?;
     let bar = context.output.progress(Some(0), BAR);
     let told = bar.clone();

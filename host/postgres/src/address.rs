@@ -1,10 +1,11 @@
 //! Where the server is, how the way there is secured, and who signs in.
 //!
 //! ```text
-//! postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=MODE&sslrootcert=FILE&target_session_attrs=read-write
+//! postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=MODE&sslrootcert=FILE&standby=yes
 //! ```
 //! The password never stands in the address: what is typed there ends up in histories, process lists
-//! and logs. It comes from an environment variable or from a file.
+//! and logs. It comes from an environment variable or from a file. `standby` is a property of the
+//! server, so it travels with the address: no process of a store forgets it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,11 @@ use crate::limits;
 use crate::tls::Tls;
 
 /// What PostgreSQL is asked for where the address has no `options` of its own: plans that do not
-/// change with the values, and that never look at whole tables.
-const OPTIONS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
+/// change with the values, and that never look at whole tables; and that a transaction ends which a
+/// machine that is frozen or gone has left open, since others wait for its locks. 3 s: they get
+/// through within [`limits::WRITE_DEADLINE`].
+const OPTIONS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off \
+    -c idle_in_transaction_session_timeout=3000";
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum AddressError {
     /// It names an unknown `sslmode`.
     #[error("sslmode must be disable, require or verify-full")]
     Mode,
+    /// It says of the standby what means nothing.
+    #[error("standby must be yes or no")]
+    Standby,
     /// `verify-full`, which is meant where nothing is said, needs authorities to trust.
     #[error(
         "sslmode=verify-full needs sslrootcert=FILE, the certificates of the server's authorities \
@@ -79,6 +86,7 @@ pub struct PgAddress {
     /// One for each host, in order.
     hosts: Vec<tokio_postgres::Config>,
     security: Security,
+    has_standby: bool,
     name: String,
 }
 
@@ -92,19 +100,24 @@ impl PgAddress {
             .strip_prefix("postgres://")
             .or_else(|| address.strip_prefix("postgresql://"))
             .ok_or(AddressError::Scheme)?;
-        let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if before.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        // A password may hold any sign, a question mark too: it reaches to the last `@`.
+        if rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err(AddressError::Password);
         }
-        let (mut mode, mut roots, mut kept) = (None, None, Vec::new());
+        let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (mut mode, mut roots, mut has_standby, mut kept) = (None, None, false, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=').unwrap_or((pair, "")) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (percent_decode_str(name).decode_utf8_lossy().as_ref(), value) {
                 ("password", _) => return Err(AddressError::Password),
                 ("sslmode", value) => mode = Some(value),
                 ("sslrootcert", value) => {
                     let path = percent_decode_str(value).decode_utf8_lossy();
                     roots = Some(PathBuf::from(path.as_ref()));
                 }
+                ("standby", "yes") => has_standby = true,
+                ("standby", "no") => has_standby = false,
+                ("standby", _) => return Err(AddressError::Standby),
                 _ => kept.push(pair),
             }
         }
@@ -131,13 +144,19 @@ impl PgAddress {
         };
         let hosts = hosts.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
         let name = name(&hosts);
-        Ok(Self { hosts, security, name })
+        Ok(Self { hosts, security, has_standby, name })
     }
 
     /// How the way there is secured.
     #[must_use]
     pub fn security(&self) -> &Security {
         &self.security
+    }
+
+    /// Whether the server has a synchronous standby (`standby=yes`).
+    #[must_use]
+    pub fn has_standby(&self) -> bool {
+        self.has_standby
     }
 
     /// How to connect to each host, with `password`.
@@ -287,6 +306,9 @@ mod tests {
         assert_eq!(address.hosts[0].get_options(), Some(OPTIONS));
         let own = PgAddress::parse("postgresql://a@h/d?sslmode=disable&options=-c%20jit%3Don");
         assert_eq!(own.unwrap().hosts[0].get_options(), Some("-c jit=on"));
+        assert!(!address.has_standby());
+        let followed = PgAddress::parse("postgres://a@h/d?sslmode=disable&standby=yes").unwrap();
+        assert!(followed.has_standby());
     }
 
     #[test]
@@ -297,7 +319,15 @@ mod tests {
             refused("postgres://u@h/d?sslmode=disable&password=secret"),
             AddressError::Password
         );
+        for hidden in [
+            "postgres://u:se?cret@h/d?sslmode=disable",
+            "postgres://u:se/c@ret@h/d?sslmode=disable",
+            "postgres://u@h/d?sslmode=disable&pass%77ord=secret",
+        ] {
+            assert_eq!(refused(hidden), AddressError::Password, "{hidden}");
+        }
         assert_eq!(refused("postgres://u@h/d?sslmode=prefer"), AddressError::Mode);
+        assert_eq!(refused("postgres://u@h/d?sslmode=disable&standby=on"), AddressError::Standby);
         assert_eq!(refused("postgres://u@h/d"), AddressError::NoRoots);
         assert_eq!(refused("postgres://u@h?sslmode=disable"), AddressError::Incomplete);
         let unknown = refused("postgres://u@h/d?sslmode=disable&colour=red");

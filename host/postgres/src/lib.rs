@@ -42,4 +42,4 @@ mod tls;
 
 pub use address::{AddressError, Password, PasswordError, PgAddress, Security};
 pub use schema::SCHEMA_VERSION;
-pub use store::{OpenPgError, PgConfig, PgStore};
+pub use store::{Found, OpenPgError, PgConfig, PgStore};

@@ -21,6 +21,10 @@ pub const POOL_WAIT: Duration = Duration::from_secs(5);
 /// The longest time for reaching one host and signing in. 2 s: the next host is asked within the time of
 /// a step.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest time for the schema when a store is opened: looked at, made or converted. 30 s: making
+/// it is some 30 statements, beside other programs that make it some seconds. Then the start ends with
+/// an error, and the next one continues.
+pub const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest wait for the answer of a read.
 pub const READ_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest wait for the answer of a write; then its outcome is unknown. Below the age under which
@@ -46,8 +50,6 @@ pub const SHARDS_MAX: u8 = 64;
 pub const SHARDS: u8 = 16;
 /// Fences in one question.
 pub const CONFIRM_FENCES_MAX: usize = 1000;
-/// Commits below which packing pages stays on the thread that has them: some 10 us a page.
-pub const INLINE_PAGES_MAX: usize = 256;
 
 // A verdict is asked for while its row is there.
 const _: () =

@@ -49,6 +49,11 @@ async fn try_prepare(connection: &Connection, shards: u8) -> Result<u8, OpenPgEr
     }
 }
 
+/// The version of the schema that is there, and the program that made it.
+pub(crate) async fn found(connection: &Connection) -> Result<Option<(i32, String)>, OpenPgError> {
+    Ok(version(connection).await?.map(|(version, program, _)| (version, program)))
+}
+
 /// Version, program and shards, if the schema is whole.
 async fn version(connection: &Connection) -> Result<Option<(i32, String, u8)>, OpenPgError> {
     let found = match connection.rows(sql::VERSION, &[]).await {
@@ -60,7 +65,7 @@ async fn version(connection: &Connection) -> Result<Option<(i32, String, u8)>, O
     let numbers = || {
         let version = i32::try_from(rows::number(row, 0).ok()?).ok()?;
         let shards = u8::try_from(rows::number(row, 2).ok()?).ok().filter(|count| *count > 0)?;
-        Some((version, rows::get::<String>(row, 1).ok()?, shards))
+        Some((version, rows::text(row, 1).ok()??, shards))
     };
     numbers().map(Some).ok_or(OpenPgError::Damaged)
 }

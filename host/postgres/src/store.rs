@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use stockade_depot::store::NodeRow;
 use stockade_depot::store::embedded::{Ages, Clock};
 use stockade_depot::{DbId, Fence, Head, StoreError, Txid};
+use tokio::time::timeout;
 
 use crate::address::{AddressError, Password, PgAddress};
 use crate::committer::Committers;
-use crate::connection::{Connector, NotConnected, params};
+use crate::connection::{Connection, Connector, NotConnected, params};
 use crate::failure::Stop;
 use crate::link::{Link, Transaction};
 use crate::pool::Connections;
-use crate::rows::{self, Holder};
-use crate::sql::cluster::{ECHO, ECHO_GONE};
+use crate::rows;
+use crate::sql::cluster::{ECHO, ECHO_GONE, NODES};
 use crate::sql::ownership::HEAD;
 use crate::{committer, limits, schema};
 
@@ -32,7 +34,8 @@ pub struct PgConfig {
     pub committers: usize,
     /// Whether the server has a synchronous standby. Then a confirmation, and a verdict, is given only
     /// once a small write that began after the look is on the standby as well: a server that came back
-    /// from a crash shows commits that no standby has.
+    /// from a crash shows commits that no standby has. [`PgConfig::new`] takes it from the address
+    /// (`standby=yes`).
     pub has_standby: bool,
     /// The clock of labels and ages.
     pub clock: Clock,
@@ -43,12 +46,12 @@ impl PgConfig {
     #[must_use]
     pub fn new(address: PgAddress, password: Password) -> Self {
         Self {
+            has_standby: address.has_standby(),
             address,
             password,
             shards: limits::SHARDS,
             connections: limits::CONNECTIONS,
             committers: committer::DEFAULT,
-            has_standby: false,
             clock: Clock::system(),
         }
     }
@@ -87,6 +90,16 @@ pub enum OpenPgError {
         /// The version of the program that made it.
         program: String,
     },
+    /// The server was reached, and did not answer in time while the schema was looked at, made or
+    /// converted.
+    #[error("the schema in {server} was not ready within {} s", limits::OPEN_DEADLINE.as_secs())]
+    Late {
+        /// Hosts, ports and database.
+        server: String,
+    },
+    /// A row that a look needs is damaged, or of a later program.
+    #[error("{0}")]
+    Row(StoreError),
     /// The row that tells the schema's version makes no sense.
     #[error("the table stockade_schema is damaged, or not of this program")]
     Damaged,
@@ -117,7 +130,8 @@ impl fmt::Debug for PgStore {
 
 impl PgStore {
     /// Opens the store, and makes its schema if there is none. Its connections live on the runtime
-    /// that this is called on.
+    /// that this is called on. Takes at most [`limits::CONNECT_DEADLINE`] for each host of the
+    /// address, and [`limits::OPEN_DEADLINE`] for the schema.
     ///
     /// # Errors
     /// If no server can be reached that writes, or its schema cannot be served.
@@ -125,17 +139,10 @@ impl PgStore {
         if config.shards == 0 || config.shards > limits::SHARDS_MAX {
             return Err(OpenPgError::Shards { asked: config.shards });
         }
+        let (connector, connection) = connect(config).await?;
         let server = config.address.to_string();
-        let (security, tls) = (config.address.security(), config.address.tls()?);
-        let connector = Connector::new(config.address.hosts(&config.password), security, tls);
-        let connection = connector.connect().await.map_err(|error| OpenPgError::Connect {
-            server: server.clone(),
-            what: match error {
-                NotConnected::Hosts(what) => what,
-                NotConnected::Ending => "the process is going down".into(),
-            },
-        })?;
-        let shards = schema::prepare(&connection, config.shards).await?;
+        let prepared = schema::prepare(&connection, config.shards);
+        let shards = in_time(&server, prepared).await?;
         drop(connection);
         let connections =
             Connections::new(connector.clone(), config.connections, server.clone()).map_err(
@@ -153,6 +160,16 @@ impl PgStore {
             shards,
             echo: config.has_standby.then_some(echo),
         })
+    }
+
+    /// Looks whether the store would be opened, and which processes are registered in it. Changes
+    /// nothing, and makes no schema. Takes as long as [`PgStore::open`] at most.
+    ///
+    /// # Errors
+    /// As [`PgStore::open`], but for a schema of a later program: that is an answer.
+    pub async fn look(config: &PgConfig) -> Result<Found, OpenPgError> {
+        let (_, connection) = connect(config).await?;
+        in_time(&config.address.to_string(), look(&connection)).await
     }
 
     /// The head as it is.
@@ -191,13 +208,57 @@ impl PgStore {
     }
 }
 
+/// What is found in a database that may hold a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The version of the schema, and the program that made it; `None`: there is none, and the first
+    /// start makes it.
+    pub schema: Option<(i32, String)>,
+    /// Processes that are registered, of a schema that this program serves.
+    pub nodes: Vec<NodeRow>,
+}
+
+/// The first connection, and how others are made.
+async fn connect(config: &PgConfig) -> Result<(Connector, Connection), OpenPgError> {
+    let (security, tls) = (config.address.security(), config.address.tls()?);
+    let connector = Connector::new(config.address.hosts(&config.password), security, tls);
+    let connection = connector.connect().await.map_err(|error| OpenPgError::Connect {
+        server: config.address.to_string(),
+        what: match error {
+            NotConnected::Hosts(what) => what,
+            NotConnected::Ending => "the process is going down".into(),
+        },
+    })?;
+    Ok((connector, connection))
+}
+
+/// What becomes of `work` with the schema, if that is ready in time.
+async fn in_time<T>(
+    server: &str,
+    work: impl Future<Output = Result<T, OpenPgError>>,
+) -> Result<T, OpenPgError> {
+    let late = || OpenPgError::Late { server: server.to_owned() };
+    timeout(limits::OPEN_DEADLINE, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn look(connection: &Connection) -> Result<Found, OpenPgError> {
+    let schema = schema::found(connection).await?;
+    let is_served = schema.as_ref().is_some_and(|(version, _)| *version == schema::SCHEMA_VERSION);
+    let nodes = if is_served {
+        let rows = connection.rows(NODES, &[]).await.map_err(OpenPgError::Server)?;
+        rows.iter().map(rows::node).collect::<Result<_, _>>().map_err(OpenPgError::Row)?
+    } else {
+        Vec::new()
+    };
+    Ok(Found { schema, nodes })
+}
+
 /// Why a fenced step changed nothing, as the head says.
 fn refused(head: &Head, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
-    let holder = Holder::of(head);
-    if head.txid == base && holder.check(fence, base).is_ok() {
-        return StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db));
+    match head.check(fence, base).at() {
+        Ok(()) => StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db)),
+        Err(mismatch) => mismatch.into(),
     }
-    holder.mismatch(fence, base).into()
 }
 
 /// The head as a transaction sees it.

@@ -54,7 +54,8 @@ pub(super) struct Directories {
 
 impl HostConfig {
     /// Every setting at its default, everything kept in `data_dir`: in its directories `store`,
-    /// `code`, `nodes` and `scratch`. The start makes those that are missing, with mode 0700.
+    /// `code`, `nodes` and `scratch`. The start makes those that are missing, with mode 0700; a host
+    /// with another store ([`Advanced::with_store`]) has no directory `store`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -188,13 +189,9 @@ impl HostConfig {
             nodes: self.data_dir.join("nodes"),
             scratch: self.data_dir.join("scratch"),
         };
-        for dir in [
-            &self.data_dir,
-            &directories.store,
-            &directories.code,
-            &directories.nodes,
-            &directories.scratch,
-        ] {
+        let own_store = self.advanced.store.is_none().then_some(&directories.store);
+        let others = [&directories.code, &directories.nodes, &directories.scratch];
+        for dir in [&self.data_dir].into_iter().chain(own_store).chain(others) {
             make_private(dir)?;
             check_writable(dir)?;
         }

@@ -232,15 +232,21 @@ fn background(
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);
+        let mut is_away = false;
         loop {
             period.tick().await;
             match router.shared().kinds.refresh().await {
                 Ok(changed) => {
+                    is_away = false;
                     for kind in changed {
                         router.end_kind(&kind, Ending::Upgrade).await;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "cannot look for newly deployed kinds"),
+                Err(error) if is_away => tracing::debug!(%error, "still no news of kinds"),
+                Err(error) => {
+                    is_away = true;
+                    tracing::warn!(%error, "cannot look for newly deployed kinds");
+                }
             }
         }
     };

@@ -10,14 +10,18 @@
 //! save each other work. A database that costs much to look through is looked at less often: its
 //! pause is a multiple of what the last look cost. Those in which little had to go wait for a round
 //! that takes all of them along, since neighbours on the disk go at the price of one.
+//!
+//! Of a store that is remote each question is a flight, and every process asks: the heads of a list
+//! say already which of its databases have nothing to trim, and an actor that is awake is asked
+//! about once in the time of such a round.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_depot::retention::{self, Sweep};
-use stockade_depot::store::{Keep, LIST_ROWS_MAX, Store};
-use stockade_depot::{ActorId, DbId, OpenError};
+use stockade_depot::store::{History, Keep, LIST_ROWS_MAX, Store};
+use stockade_depot::{ActorId, DbId, Head, OpenError, StoreError};
 use tokio::time::Instant;
 
 use super::readings::Readings;
@@ -40,8 +44,9 @@ const FEW_ROWS_ROUNDS: u32 = 12;
 
 /// Runs for as long as the host.
 pub(super) async fn keep(router: Router, readings: Readings, every: Duration) {
-    let mut upkeep =
-        Upkeep { router, readings, after: None, rests: HashMap::new(), rounds_left: 0 };
+    let rest_remote = every * FEW_ROWS_ROUNDS;
+    let (after, rests) = (None, HashMap::new());
+    let mut upkeep = Upkeep { router, readings, after, rests, rounds_left: 0, rest_remote };
     let mut period = tokio::time::interval(every);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -63,6 +68,8 @@ struct Upkeep {
     rests: HashMap<DbId, Rest>,
     /// Rounds until the next one that looks at all of them.
     rounds_left: u32,
+    /// How long a database of a remote store rests that had nothing to trim.
+    rest_remote: Duration,
 }
 
 /// What one round has looked at.
@@ -122,24 +129,29 @@ impl Upkeep {
         for actor in self.router.awake_actors(|_| true) {
             let fence = self.router.slot(&actor).and_then(|slot| slot.fence());
             if let Some(fence) = fence {
-                self.look(&mut round, &actor, fence.db, &mut policies).await?;
+                self.look(&mut round, &actor, fence.db, None, &mut policies).await?;
             }
         }
         let listed = store.actors(None, self.after.as_ref(), LIST_ROWS_MAX).await?;
         self.after = listed.last().map(|state| state.row.actor.clone());
         for state in listed {
-            self.look(&mut round, &state.row.actor, state.head.fence.db, &mut policies).await?;
+            let (actor, head) = (&state.row.actor, &state.head);
+            // Beside the floor, rows of an interrupted trim may be left: a round of all looks.
+            let known = (store.reads_are_remote() && !all).then_some(head);
+            self.look(&mut round, actor, head.fence.db, known, &mut policies).await?;
         }
         self.finish(&mut round).await;
         Ok(())
     }
 
-    /// Looks what of a database may go; deletes what was found when that is much.
+    /// Looks what of a database may go; deletes what was found when that is much. A `head` that is
+    /// known and says that nothing may go is believed.
     async fn look(
         &mut self,
         round: &mut Round<'_>,
         actor: &ActorId,
         db: DbId,
+        head: Option<&Head>,
         policies: &mut HashMap<String, Keep>,
     ) -> Result<(), HostError> {
         if self.rests.contains_key(&db) || self.readings.is_read(db) {
@@ -154,8 +166,14 @@ impl Upkeep {
                 keep
             }
         };
+        if head.is_some_and(|head| !retention::is_due(&as_of(head), keep)) {
+            return Ok(());
+        }
+        let is_remote = self.store().reads_are_remote();
         let due = match self.store().history(db).await {
             Ok(history) => history.is_some_and(|it| retention::is_due(&it, keep)),
+            // A server that is away answers for none of them.
+            Err(error @ StoreError::Unavailable(_)) if is_remote => return Err(error.into()),
             // One that is damaged holds up no other.
             Err(error) => {
                 tracing::debug!(%actor, %db, %error, "history not looked at");
@@ -163,6 +181,10 @@ impl Upkeep {
             }
         };
         if !due {
+            if is_remote {
+                let until = Instant::now() + self.rest_remote;
+                self.rests.insert(db, Rest { until, few: false });
+            }
             // The store may answer without waiting; who shares this thread gets a turn all the same.
             tokio::task::yield_now().await;
             return Ok(());
@@ -195,6 +217,11 @@ impl Upkeep {
             Err(error) => tracing::debug!(%error, "history not trimmed"),
         }
     }
+}
+
+/// A history as its head shows it: trimmed up to the floor.
+fn as_of(head: &Head) -> History {
+    History { head: head.txid, floor: head.floor, oldest: head.floor }
 }
 
 /// What a kind keeps.

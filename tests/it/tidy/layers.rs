@@ -61,7 +61,10 @@ const PACKAGES: [(&str, &[&str]); 14] = [
         &["stockade-componentize", "stockade-depot", "stockade-sqlite", "stockade-vfs"],
     ),
     ("host/server/Cargo.toml", &["stockade", "stockade-depot"]),
-    ("host/cli/Cargo.toml", &["stockade", "stockade-depot", "stockade-server"]),
+    (
+        "host/cli/Cargo.toml",
+        &["stockade", "stockade-depot", "stockade-postgres", "stockade-server"],
+    ),
     ("guest-sdk/Cargo.toml", &[]),
     ("tests/model/Cargo.toml", &[]),
     ("tests/sim-depot/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
@@ -79,7 +82,7 @@ const PACKAGES: [(&str, &[&str]); 14] = [
 ];
 
 /// A library, and the only places of the host side whose code may name it.
-const WALLS: [(&str, &[&str]); 10] = [
+const WALLS: [(&str, &[&str]); 11] = [
     (
         "rusqlite",
         &[
@@ -92,6 +95,7 @@ const WALLS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("tokio_postgres", &["host/postgres"]),
+    ("stockade_postgres", &["host/postgres", "host/cli/src/backend.rs", "host/cli/src/backend"]),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway", "host/server/src/peers"]),
     ("wasmtime_wasi", &["host/src/capability"]),

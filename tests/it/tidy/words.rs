@@ -45,7 +45,7 @@ const UNUSUAL: [(&str, &str); 28] = [
 const UNREAD: [&str; 3] = ["tests/sim-hosts", "tests/bench", "tests/guests"];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 17] = [
+const FOLDERS: [&str; 18] = [
     "",
     "docs",
     "docs/decisions",
@@ -56,6 +56,7 @@ const FOLDERS: [&str; 17] = [
     "host/cli",
     "host/componentize",
     "host/depot",
+    "host/postgres",
     "host/server",
     "host/sqlite",
     "host/vfs",

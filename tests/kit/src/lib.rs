@@ -5,6 +5,7 @@
 //! - [`mod@capture`] keeps what was logged.
 //! - [`contract`] has the cases that every store must pass.
 //! - [`owner`] is an owner of one database: a fence, and what its owner knows of the head.
+//! - [`postgres`] starts a PostgreSQL server for the process that asks.
 //! - [`random`] has the numbers that a seed repeats, [`cases`] runs generated cases and says how to
 //!   repeat one, [`mutated`] changes the inputs of a corpus.
 //!
@@ -27,4 +28,5 @@ pub mod contract;
 pub mod faulty_store;
 pub mod mutated;
 pub mod owner;
+pub mod postgres;
 pub mod random;

@@ -18,6 +18,8 @@ pub(crate) enum Cut {
     During,
     /// When the server has answered, before the client has the answer.
     After,
+    /// As soon as the server has it, and nothing is closed: the machine of the client is frozen.
+    Silence,
 }
 
 const NEVER: u8 = 0;
@@ -28,11 +30,13 @@ impl Cut {
             Self::Before => 1,
             Self::During => 2,
             Self::After => 3,
+            Self::Silence => 4,
         }
     }
 
     fn of(code: u8) -> Option<Self> {
-        [Self::Before, Self::During, Self::After].into_iter().find(|cut| cut.code() == code)
+        let all = [Self::Before, Self::During, Self::After, Self::Silence];
+        all.into_iter().find(|cut| cut.code() == code)
     }
 }
 
@@ -94,6 +98,10 @@ async fn carry(mut client: TcpStream, server: SocketAddr, armed: Arc<AtomicU8>) 
                     Some(Cut::During) => {
                         server.write_all(bytes).await?;
                         return Ok(());
+                    }
+                    Some(Cut::Silence) => {
+                        server.write_all(bytes).await?;
+                        return std::future::pending().await;
                     }
                     Some(Cut::After) => {
                         server.write_all(bytes).await?;

@@ -1,51 +1,12 @@
-//! A PostgreSQL server in a directory of its own, on a free port of the loopback interface.
-//!
-//! ```text
-//! test process ── pipe ── sh ── postgres        the pipe's end, however it comes, is the server's end
-//! ```
-//! The server refuses to run as root, so shell and server run as an unprivileged user. The shell stops
-//! it by the number of its own child, never by one that a file names, and removes the directory. What
-//! is removed need not be written: it ends immediately.
+//! The server of the test kit, with connections past the store.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
+use std::path::Path;
 
+use stockade_testkit::postgres;
 use tokio_postgres::NoTls;
 
-/// Where Debian's package has its programs.
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
-/// The role that owns the server.
-pub(crate) const USER: &str = "stockade";
-/// Small, but as durable as any.
-const SETTINGS: [&str; 9] = [
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "shared_buffers=32MB",
-    "max_connections=100",
-    "fsync=on",
-    "synchronous_commit=on",
-    "max_wal_size=256MB",
-    "log_min_messages=warning",
-    "password_encryption=scram-sha-256",
-];
-/// Starts `$0` with the arguments behind the first one, which is the directory to remove in the end. A
-/// fast shutdown in the middle of a recovery may never end: then it is stopped immediately.
-const SUPERVISE: &str = r#"directory=$1; shift
-"$0" "$@" </dev/null >>"$directory/log" 2>&1 & pid=$!
-echo $pid
-read end
-if [ "$end" = again ]; then kill -INT $pid; else kill -QUIT $pid; fi 2>/dev/null
-(sleep 20; kill -QUIT $pid) </dev/null >/dev/null 2>&1 & dog=$!
-wait $pid
-kill $dog 2>/dev/null
-[ "$end" = again ] || rm -rf "$directory""#;
+pub(crate) use postgres::{USER, free_port};
 
 /// A database of a server.
 pub(crate) struct Database {
@@ -63,129 +24,30 @@ impl Database {
 }
 
 /// A running server. It ends when this is dropped, and when the process ends.
-pub(crate) struct Server {
-    directory: PathBuf,
-    pub(crate) port: u16,
-    settings: Vec<String>,
-    user: Option<(u32, u32)>,
-    running: Mutex<Option<(Child, u32)>>,
-    databases: AtomicU32,
+pub(crate) struct Server(postgres::Server);
+
+impl Deref for Server {
+    type Target = postgres::Server;
+
+    fn deref(&self) -> &postgres::Server {
+        &self.0
+    }
 }
 
 impl Server {
     /// A new server with more settings, `name=value` each.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        Self::prepare(settings, |_| {})
+        Self(postgres::Server::start(settings))
     }
 
     /// The same, whose data directory is shown to `with` first.
     pub(crate) fn prepare(settings: &[&str], with: impl FnOnce(&Path)) -> Self {
-        assert!(
-            Path::new(PROGRAMS).join("postgres").exists(),
-            "no server: `make setup` installs Debian's postgresql-15"
-        );
-        let directory = tempfile::Builder::new().prefix("stockade-pg-").tempdir().unwrap().keep();
-        let user = unprivileged();
-        if let Some((uid, gid)) = user {
-            chown(&directory, Some(uid), Some(gid)).unwrap();
-        }
-        let data = directory.join("data");
-        let made = as_user(Command::new(Path::new(PROGRAMS).join("initdb")), user)
-            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"])
-            .arg(format!("--username={USER}"))
-            .arg("--pgdata")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        with(&data);
-        if let Some((uid, gid)) = user {
-            for file in std::fs::read_dir(&data).unwrap() {
-                chown(file.unwrap().path(), Some(uid), Some(gid)).unwrap();
-            }
-        }
-        let mut all: Vec<String> = SETTINGS.map(str::to_owned).to_vec();
-        all.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let (running, databases) = (Mutex::default(), AtomicU32::new(0));
-        let mut server = Self { directory, port: 0, settings: all, user, running, databases };
-        // Another process may take the port before the server does.
-        for _ in 0..5 {
-            server.port = free_port();
-            if server.run() {
-                return server;
-            }
-        }
-        panic!("the server does not start: {}", server.log());
-    }
-
-    /// What it has written.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
-    /// Starts the server in its directory. Whether it answers.
-    fn run(&self) -> bool {
-        let mut command = as_user(Command::new("/bin/sh"), self.user);
-        command.arg("-c").arg(SUPERVISE).arg(Path::new(PROGRAMS).join("postgres"));
-        command.arg(&self.directory).arg("-D").arg(self.directory.join("data"));
-        command.arg("-p").arg(self.port.to_string());
-        for setting in &self.settings {
-            command.arg("-c").arg(setting);
-        }
-        // What ends the test's group of processes, like Ctrl-C, leaves the shell to its work.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shell = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let pid = line.trim().parse().unwrap();
-        *self.running.lock().unwrap() = Some((shell, pid));
-        let answers = self.wait();
-        if !answers {
-            self.stop();
-        }
-        answers
-    }
-
-    /// Waits until the server answers.
-    fn wait(&self) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(30) {
-            let port = self.port.to_string();
-            let asked = Command::new(Path::new(PROGRAMS).join("pg_isready"))
-                .args(["-q", "-h", "127.0.0.1", "-p", &port])
-                .status();
-            if asked.unwrap().success() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
-    /// Stops it fast: it ends its connections. It can be started again.
-    pub(crate) fn stop(&self) {
-        let running = self.running.lock().unwrap().take();
-        if let Some((mut shell, _)) = running {
-            // The shell may be gone, with the server.
-            let _ = shell.stdin.take().unwrap().write_all(b"again\n");
-            shell.wait().unwrap();
-        }
-    }
-
-    /// Starts it again on the same port.
-    pub(crate) fn again(&self) {
-        assert!(self.run(), "the server does not come back: {}", self.log());
-    }
-
-    /// Ends a process of the server as a crash does. `pid` is one that the server has reported.
-    pub(crate) fn kill(&self, pid: i32) {
-        let killed = Command::new("/bin/kill").args(["-KILL", &pid.to_string()]).status().unwrap();
-        assert!(killed.success());
+        Self(postgres::Server::prepare(settings, with))
     }
 
     /// A new, empty database.
     pub(crate) async fn database(&self) -> Database {
-        let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let name = format!("t{}", self.number());
         let client = client(self.port, "postgres").await;
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         Database { port: self.port, name, user: USER.to_owned() }
@@ -193,7 +55,7 @@ impl Server {
 
     /// A schema for a store, whose role looks nowhere else: a database would be hundreds of files.
     pub(crate) async fn schema(&self) -> Database {
-        let user = format!("s{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let user = format!("s{}", self.number());
         let client = client(self.port, "postgres").await;
         let made = format!(
             "CREATE ROLE {user} LOGIN; ALTER ROLE {user} SET search_path = {user}; \
@@ -204,49 +66,10 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some((mut shell, _)) = self.running.lock().unwrap().take() {
-            drop(shell.stdin.take());
-            let _ = shell.wait();
-        }
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
 /// A connection past the store.
 pub(crate) async fn client(port: u16, database: &str) -> tokio_postgres::Client {
     let address = format!("postgres://{USER}@127.0.0.1:{port}/{database}");
     let (client, connection) = tokio_postgres::connect(&address, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
-}
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn as_user(mut command: Command, user: Option<(u32, u32)>) -> Command {
-    if let Some((uid, gid)) = user {
-        command.uid(uid).gid(gid);
-    }
-    command.current_dir("/");
-    command
-}
-
-/// The user that the server runs as, if this process is root: `postgres`, or else `nobody`.
-fn unprivileged() -> Option<(u32, u32)> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
-    if uids.split_whitespace().nth(1) != Some("0") {
-        return None;
-    }
-    let users = std::fs::read_to_string("/etc/passwd").unwrap();
-    let of = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    Some(of("postgres").or_else(|| of("nobody")).expect("no unprivileged user"))
 }

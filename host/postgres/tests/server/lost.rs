@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stockade_depot::{Store, StoreError, Txid};
 use stockade_testkit::owner::{Owner, page};
@@ -78,6 +78,29 @@ async fn a_cut_read_is_unavailable_and_a_cut_takeover_unknown() {
     let sent = store.take_over(step.clone()).await;
     assert!(matches!(sent, Err(StoreError::Unknown(_))), "{sent:?}");
     assert_eq!(owner.head().await.fence.token, step.token, "the head tells that it is ours");
+}
+
+/// A process that is frozen in the middle of a transaction keeps its connections, and holds a head.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_holds_a_head_for_less_time_than_others_wait() {
+    let database = kit::server().database().await;
+    let relay = Relay::start(database.port).await;
+    let frozen = open(&kit::at(relay.port, &database, "")).await;
+    let store = open(&config(&database, "")).await;
+    let mut owner = Owner::create(&store, "a").await;
+    owner.commit(&[(1, 1)], 1).await;
+    let db = owner.fence.db;
+    relay.cut(Cut::Silence);
+    let pinning = tokio::spawn(async move { frozen.pin(db, Txid(1), "p").await });
+    while !relay.has_cut() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = Instant::now();
+    owner.commit(&[(1, 2)], 1).await;
+    let waited = begun.elapsed();
+    assert!(waited > Duration::from_secs(1), "the head was not held: {waited:?}");
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+    pinning.abort();
 }
 
 /// What one writer knows when it has stopped.

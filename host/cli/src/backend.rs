@@ -1,0 +1,194 @@
+//! Where the store is: in the data directory, or where an address says.
+//!
+//! ```text
+//!  --store SCHEME://..    ──> Backend ──> open ──> the host, or a command without a server
+//!  no --store             ──> the embedded store, in the data directory
+//! ```
+//! Each scheme is one arm of the functions here, and one file of `backend/`. The packages below the
+//! program know none of them.
+//!
+//! Invariant: no text repeats an address, since it may hold a password. A store is named by what it
+//! says of itself: host, port and database.
+
+mod postgres;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::Value as Json;
+use stockade::HostConfig;
+use stockade_depot::Store;
+use stockade_postgres::PgConfig;
+use tokio::runtime::Runtime;
+
+use super::Context;
+use super::failure::Failure;
+
+/// The variable with the address of the store, for `serve`.
+const STORE_VARIABLE: &str = "STOCKADE_STORE";
+/// The variable with the password of the store's user.
+const PASSWORD_VARIABLE: &str = "STOCKADE_STORE_PASSWORD";
+/// What is said of an address without a known scheme.
+const UNKNOWN: &str = "--store: the address must begin with postgres:// or postgresql://; without \
+    --store the data directory keeps the store";
+
+// Options that say which store is meant. Without a doc comment: clap would take it for the text of
+// every command that has them.
+#[derive(Args)]
+pub(super) struct StoreArgs {
+    /// The store at this address, instead of one in the data directory:
+    /// postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE. Never with
+    /// a password
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<String>,
+    /// File with the password of the store's user; without it STOCKADE_STORE_PASSWORD is used
+    #[arg(long, value_name = "FILE")]
+    store_password_file: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Whether the command line names a store.
+    pub(super) fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// The store that the command line names; `None`: it names none.
+    pub(super) fn named(&self) -> Result<Option<Backend>, Failure> {
+        self.or(None, None)
+    }
+
+    /// The store of a server: named on the command line, in the environment, or in the file with
+    /// settings.
+    pub(super) fn of_server(
+        &self,
+        address: Option<String>,
+        password_file: Option<PathBuf>,
+    ) -> Result<Option<Backend>, Failure> {
+        self.or(super::from_environment(STORE_VARIABLE).or(address), password_file)
+    }
+
+    fn or(
+        &self,
+        address: Option<String>,
+        password_file: Option<PathBuf>,
+    ) -> Result<Option<Backend>, Failure> {
+        let password_file = self.store_password_file.clone().or(password_file);
+        match self.store.clone().or(address) {
+            Some(address) => Backend::read(&address, password_file.as_deref()).map(Some),
+            None if password_file.is_some() => {
+                Err(Failure::usage("--store-password-file belongs to --store"))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// A store beyond the data directory.
+pub(super) enum Backend {
+    /// In a PostgreSQL server.
+    Postgres(Box<PgConfig>),
+}
+
+impl Backend {
+    /// Reads an address.
+    fn read(address: &str, password_file: Option<&Path>) -> Result<Self, Failure> {
+        match address.split_once("://").map(|(scheme, _)| scheme) {
+            Some("postgres" | "postgresql") => {
+                Ok(Self::Postgres(Box::new(postgres::read(address, password_file)?)))
+            }
+            Some(_) | None => Err(Failure::usage(UNKNOWN)),
+        }
+    }
+
+    /// Opens the store; an empty one is made. What it keeps running lives on the runtime that this
+    /// is called on.
+    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        match self {
+            Self::Postgres(config) => postgres::open(config).await,
+        }
+    }
+
+    /// Opens a store that is there, for a command: nothing is made.
+    pub(super) async fn open_made(&self) -> Result<Arc<dyn Store>, Failure> {
+        match self {
+            Self::Postgres(config) => postgres::open_made(config).await,
+        }
+    }
+
+    /// Whether `stockade serve` would open the store, and which processes serve it. Changes nothing.
+    async fn look(&self) -> Result<Json, Failure> {
+        match self {
+            Self::Postgres(config) => postgres::look(config).await,
+        }
+    }
+
+    /// Reports what [`Backend::look`] has found.
+    pub(super) fn check(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let document = super::offline::on_a_runtime(self.look())?;
+        context.output.result(&document, super::store::text)?;
+        Ok(ExitCode::from(u8::from(document["ok"] != true)))
+    }
+
+    /// A host's settings with this store, opened on the runtime that serves.
+    pub(super) fn handed_to(
+        &self,
+        host: HostConfig,
+        runtime: &Runtime,
+    ) -> Result<HostConfig, Failure> {
+        let own = host.data_dir().join("store");
+        if std::fs::read_dir(&own).is_ok_and(|mut files| files.next().is_some()) {
+            let (path, store) = (own.display(), self);
+            tracing::warn!(%path, %store, "the store in the data directory is not used");
+        }
+        let store = runtime.block_on(self.open())?;
+        Ok(host.advanced(|settings| settings.with_store(store)))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(config) => config.address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(address: &str) -> String {
+        Backend::read(address, None).map(|_| ()).expect_err("refused").body.message.clone()
+    }
+
+    #[test]
+    fn an_address_without_a_known_scheme_is_refused_with_those_that_exist() {
+        for address in ["", "host:5432", "mysql://u:secret@h/d", "u:secret@h", "secret://h/d"] {
+            let why = refused(address);
+            assert!(why.contains("postgres:// or postgresql://"), "{why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
+        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", None).expect("read");
+        assert_eq!(read.to_string(), "postgres://h:1,i:5432/d");
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_with_what_to_do() {
+        for address in
+            ["postgres://u:secret@h/d?sslmode=disable", "postgres://u@h/d?password=secret"]
+        {
+            let why = refused(address);
+            assert!(!why.contains("secret"), "{why}");
+            assert!(why.contains("--store-password-file") && why.contains(PASSWORD_VARIABLE));
+        }
+    }
+
+    #[test]
+    fn a_password_file_belongs_to_a_store() {
+        let alone = StoreArgs { store: None, store_password_file: Some("p".into()) };
+        assert!(alone.named().is_err());
+    }
+}
