@@ -11,6 +11,7 @@
 
 mod api;
 mod calls;
+mod cluster;
 mod crashes;
 mod crowded;
 mod damage;
@@ -52,6 +53,7 @@ mod silent;
 mod sql;
 mod sqlite;
 mod steady;
+mod sweep;
 mod tidy;
 mod tight;
 mod typed;
