@@ -1,7 +1,6 @@
 //! `stockade nodes` and `stockade drain`: the processes that share a store, and the drain of one.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value as Json;
@@ -10,9 +9,6 @@ use super::Context;
 use super::client::Client;
 use super::failure::Failure;
 use super::output::{bytes, cell, table};
-
-/// How often a drain is asked how far it is. 200 ms.
-const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// List the processes that share the store
 ///
@@ -34,7 +30,8 @@ impl Nodes {
 }
 
 fn text(document: &Json) -> String {
-    let header = ["", "address", "peers", "version", "awake", "memory", "cpu", "lease age", "state"];
+    let header =
+        ["", "address", "peers", "version", "awake", "memory", "cpu", "lease age", "state"];
     let nodes = document["nodes"].as_array().map_or(&[][..], Vec::as_slice);
     table(header.map(str::to_owned).to_vec(), nodes.iter().map(row).collect())
 }
@@ -112,8 +109,7 @@ fn wait(context: &Context, client: &Client, begun: Json) -> Result<Json, Failure
     let bar = context.output.progress(Some(total), "{bar:40} {pos} of {len} actors given up");
     let mut document = begun;
     while document["draining"] == true && document["awake"] != 0 {
-        std::thread::sleep(ASK_EVERY);
-        document = client.get("/admin/drain")?.json()?;
+        document = client.get("/admin/drain?wait_ms=500")?.json()?;
         bar.set_position(total.saturating_sub(document["awake"].as_u64().unwrap_or(0)));
     }
     bar.finish_and_clear();

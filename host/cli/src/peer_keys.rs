@@ -76,7 +76,10 @@ impl MakeKeys {
 fn check_name(name: &str) -> Result<(), Failure> {
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with(['.', '-']);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if !fits || !name.bytes().all(plain) || matches!(name, "ca" | "ca-key") || name.ends_with("-key")
+    if !fits
+        || !name.bytes().all(plain)
+        || matches!(name, "ca" | "ca-key")
+        || name.ends_with("-key")
     {
         return Err(Failure::usage(format!(
             "{name:?} is no name of a process: 1 to 64 letters, digits, '-', '_' or '.', not `ca`, \
@@ -162,8 +165,12 @@ mod tests {
 
     fn read(dir: &Path, name: &str, key: &str) -> Result<PeerKeys, String> {
         let at = |file: String| dir.join(file);
-        PeerKeys::read(&at(format!("{name}.pem")), &at(format!("{key}-key.pem")), &at("ca.pem".into()))
-            .map_err(|error| error.to_string())
+        PeerKeys::read(
+            &at(format!("{name}.pem")),
+            &at(format!("{key}-key.pem")),
+            &at("ca.pem".into()),
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]

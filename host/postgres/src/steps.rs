@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use stockade_depot::store::{
     ActorState, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep, Created, Destroyed,
-    Directory, Emptied, History, Import, Keep, KindRow, Look, NodeBeat, NodeRow, Ownership, PageVersion,
-    Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver, TakeoverStep, Versions,
+    Directory, Emptied, History, Import, Keep, KindRow, Look, NodeBeat, NodeRow, Ownership,
+    PageVersion, Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver, TakeoverStep,
+    Versions,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, Shard, Store, StoreError, StoreFull,

@@ -24,9 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stockade_depot::id::InvalidActorId;
-use stockade_depot::{
-    ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull,
-};
+use stockade_depot::{ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull};
 
 use crate::engine::{ComponentError, EngineError};
 use crate::import::PlainError;

@@ -37,12 +37,12 @@ use crate::router::Router;
 use crate::router::admission::Awake;
 use crate::router::request::Ending;
 use crate::runtime::cores;
-use crate::supervision::{Rescues, Shared};
 use crate::supervision::crashes::Crashes;
 use crate::supervision::damaged::Damaged;
 use crate::supervision::exits::Exits;
 use crate::supervision::released::Released;
 use crate::supervision::reservations::Reservations;
+use crate::supervision::{Rescues, Shared};
 
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);

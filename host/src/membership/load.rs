@@ -33,10 +33,7 @@ struct Cpu {
 impl Gauge {
     /// A gauge that takes all but the use of the cores from `held`. `cores`: how many there are;
     /// `None`: their use counts as none.
-    pub fn new(
-        held: impl Fn() -> NodeLoad + Send + Sync + 'static,
-        cores: Option<usize>,
-    ) -> Self {
+    pub fn new(held: impl Fn() -> NodeLoad + Send + Sync + 'static, cores: Option<usize>) -> Self {
         let cores = cores.map(|cores| u64::try_from(cores).unwrap_or(u64::MAX).max(1));
         Self { held: Box::new(held), cores, cpu: Mutex::default() }
     }
@@ -52,7 +49,8 @@ impl Gauge {
         let mut cpu = self.cpu.lock();
         let now = Instant::now();
         let due = cpu.last.is_none_or(|(at, _)| now - at >= MEASURED_OVER);
-        if due && let Some(ticks) = ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default())
+        if due
+            && let Some(ticks) = ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default())
         {
             if let Some((at, before)) = cpu.last {
                 cpu.permille = permille(ticks.saturating_sub(before), now - at, cores);

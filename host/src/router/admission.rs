@@ -58,8 +58,9 @@ impl Awake {
 
     /// What measures how many are awake and the memory that they have, without keeping a router.
     #[must_use]
-    pub fn measure(&self) -> impl Fn() -> NodeLoad + Send + Sync + 'static {
-        let (permits, max, memory) = (Arc::clone(&self.permits), self.max, Arc::clone(&self.memory));
+    pub fn measure(&self) -> impl Fn() -> NodeLoad + Send + Sync + use<> {
+        let (permits, max, memory) =
+            (Arc::clone(&self.permits), self.max, Arc::clone(&self.memory));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         move || NodeLoad {
             awake: number(max.saturating_sub(permits.available_permits())),

@@ -179,10 +179,6 @@ impl Slot {
         loop {
             // An operator's statements do not wake the actor.
             if let Work::Call { program, .. } = &work {
-                // The requester may ask another process.
-                if self.live.is_none() && self.slots.shared().nodes.is_draining() {
-                    return work.refuse(HostError::Draining);
-                }
                 match self.awaken(program).await {
                     Ok(began) => is_first |= began,
                     Err(error) => return work.refuse(error),

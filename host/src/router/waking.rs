@@ -56,6 +56,10 @@ impl Slot {
     async fn win(&mut self) -> Result<(Origin, Place), HostError> {
         let shared = Arc::clone(self.slots.shared());
         loop {
+            // The requester may ask another process.
+            if shared.nodes.is_draining() {
+                return Err(HostError::Draining);
+            }
             let program = shared.kinds.current(self.actor.kind()).await?;
             let awake = self.slots.admit().await?;
             let memory = awake.memory().clone();

@@ -176,7 +176,8 @@ async fn replace(
     }
     let start_reason = start_reason(state, program, ended_in_order);
     // The owner is dead: its other actors may be called for at the same time.
-    let is_rescue = !known.state().head.is_free() && known.state().head.owner != shared.depot.node();
+    let is_rescue =
+        !known.state().head.is_free() && known.state().head.owner != shared.depot.node();
     let _room = if is_rescue { shared.rescues.room().await } else { None };
     let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
     if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {

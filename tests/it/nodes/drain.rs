@@ -48,7 +48,8 @@ impl Load {
             self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         for actor in 0..ACTORS {
             let answered: u64 = counts.iter().map(|counts| counts[actor]).sum();
-            let value = cluster.call(node, &actor.to_string(), "get", &json!([])).body["ok"].clone();
+            let value =
+                cluster.call(node, &actor.to_string(), "get", &json!([])).body["ok"].clone();
             assert_eq!(value, json!(answered), "counter/{actor}");
         }
     }
@@ -112,9 +113,7 @@ fn a_node_that_no_other_relieves_does_not_drain() {
     assert_eq!((cluster.awake(0), cluster.awake(1)), (1, 0));
     cluster.take(0).kill().unwrap();
     // The only one left begins nothing until its drain is ended, and says so in time.
-    until("the killed node is known to be dead", || {
-        super::nodes_of(cluster.node(1)).len() == 1
-    });
+    until("the killed node is known to be dead", || super::nodes_of(cluster.node(1)).len() == 1);
     let refused = cluster.call(1, "b", "increment", &json!([1]));
     assert_eq!((refused.status, code(&refused).as_str()), (503, "host.draining"), "{refused:?}");
     assert_eq!(cluster.node(1).admin_delete("/admin/drain").unwrap().status, 200);

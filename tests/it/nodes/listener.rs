@@ -145,9 +145,11 @@ async fn each_listener_refuses_what_belongs_to_the_others() {
     let own = (keys.join("one.pem"), keys.join("one-key.pem"));
     let address = peers_of(program);
     let ask = |request: &str| {
-        let (address, keys, own, request) = (address.clone(), keys.clone(), own.clone(), line(request));
+        let (address, keys, own, request) =
+            (address.clone(), keys.clone(), own.clone(), line(request));
         async move {
-            let answer = ask(&address, &keys.join("ca.pem"), Some((&own.0, &own.1)), &request).await;
+            let answer =
+                ask(&address, &keys.join("ca.pem"), Some((&own.0, &own.1)), &request).await;
             read(&answer.unwrap())
         }
     };
@@ -160,7 +162,8 @@ async fn each_listener_refuses_what_belongs_to_the_others() {
     assert_eq!(ask("GET /other").await, (404, "request.no-route".to_owned()));
 
     let path = "/peers/actors/counter/a/increment";
-    let public = program.post_raw(&format!("http://{}{path}", program.listen), "application/json", b"[1]");
+    let public =
+        program.post_raw(&format!("http://{}{path}", program.listen), "application/json", b"[1]");
     let public = public.unwrap();
     assert_eq!((public.status, code(&public).as_str()), (421, "request.wrong-listener"));
     let admin = program.admin_post(path, &json!([1])).unwrap();

@@ -64,9 +64,7 @@ fn calls_through_others_survive_a_killed_owner_and_none_runs_twice() {
         });
         std::thread::sleep(Duration::from_millis(100));
         cluster.take(other).kill().unwrap();
-        until("the first node answers", || {
-            cluster.call(0, "a", "get", &json!([])).status == 200
-        });
+        until("the first node answers", || cluster.call(0, "a", "get", &json!([])).status == 200);
         cluster.add(&[]);
         cluster.meet();
     }
@@ -124,7 +122,8 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
 
 /// A call with a time in its head.
 fn hasty(url: &str, ms: &str) -> HttpReply {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let token = format!("Bearer {}", stockade_tests::program::ADMIN_TOKEN);
     let request = agent.post(url).header("authorization", token).header("stockade-timeout-ms", ms);
     let mut answer = request.send_json(json!([1])).unwrap();

@@ -39,7 +39,8 @@ fn a_stale_route_is_found_again_within_the_call() {
 fn an_actor_that_crashed_at_its_owner_begins_where_it_is_asked_for() {
     let cluster = Cluster::start(2);
     cluster.node(0).deploy("trap", &guest::LIFECYCLE_TRAP.wasm().unwrap()).unwrap();
-    let call = |node: usize, method: &str| cluster.node(node).call("trap/a", method, &json!([])).unwrap();
+    let call =
+        |node: usize, method: &str| cluster.node(node).call("trap/a", method, &json!([])).unwrap();
     assert_eq!(call(0, "write").body["ok"], 1);
     assert_eq!(call(1, "write").body["ok"], 2);
     let trapped = call(1, "trap-now");

@@ -140,6 +140,10 @@ mod tests {
         assert_eq!(NodeLoad { awake: 5, cpu_permille: 300, ..idle }.permille(), 500);
         let large = NodeLoad { guest_bytes: u64::MAX, guest_bytes_max: u64::MAX, ..idle };
         assert_eq!(large.permille(), 1000);
-        assert_eq!(NodeLoad { awake: 1, ..NodeLoad::default() }.permille(), 1000, "none is allowed");
+        assert_eq!(
+            NodeLoad { awake: 1, ..NodeLoad::default() }.permille(),
+            1000,
+            "none is allowed"
+        );
     }
 }

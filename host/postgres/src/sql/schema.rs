@@ -187,15 +187,8 @@ pub(crate) const CREATE: [&str; 17] = [
 
 /// What leads from version 1 to version 2. Each may run again, and programs of version 1 that run
 /// beside it continue: they insert and select by name.
-pub(crate) const TO_2: [&str; 7] = [
-    NODE_PEERS,
-    NODE_DRAINING,
-    NODE_AWAKE,
-    NODE_AWAKE_MAX,
-    NODE_BYTES,
-    NODE_BYTES_MAX,
-    NODE_CPU,
-];
+pub(crate) const TO_2: [&str; 7] =
+    [NODE_PEERS, NODE_DRAINING, NODE_AWAKE, NODE_AWAKE_MAX, NODE_BYTES, NODE_BYTES_MAX, NODE_CPU];
 
 /// What helps PostgreSQL and may be refused by others: pages are compressed already, and heads are
 /// updated in place.

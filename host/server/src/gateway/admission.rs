@@ -178,7 +178,10 @@ mod tests {
         drop(first);
         assert_eq!(flood(&admission, "second").len(), 3, "what is free counts, not who had it");
         drop(second);
-        assert!(admission.callers.kinds.lock().is_empty(), "nothing is kept of kinds without calls");
+        assert!(
+            admission.callers.kinds.lock().is_empty(),
+            "nothing is kept of kinds without calls"
+        );
     }
 
     #[test]

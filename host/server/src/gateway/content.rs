@@ -6,7 +6,7 @@
 //!               └────> Sending (next attempt): what is kept, then the rest
 //! ```
 //! Invariants:
-//! - One attempt sends at a time. What an attempt has taken and not all kept cannot be sent again.
+//! - One attempt sends: the newest. What an attempt has taken and not all kept cannot be sent again.
 //! - An attempt is *whole* once it has given its end away. Before that, no process can have begun
 //!   the call.
 
@@ -33,13 +33,16 @@ struct Kept {
     bytes: usize,
     /// What is kept holds this much of the memory of all bodies.
     room: Room,
-    /// Something was sent and not kept.
-    torn: bool,
+    /// Attempts so far.
+    attempts: usize,
+    /// The attempt that has sent something that was not kept.
+    torn_by: Option<usize>,
 }
 
 /// One attempt to send a body.
 pub(super) struct Sending {
     kept: Arc<Mutex<Kept>>,
+    attempt: usize,
     next: usize,
     whole: Arc<AtomicBool>,
 }
@@ -47,32 +50,43 @@ pub(super) struct Sending {
 impl Content {
     /// A body that has not been read.
     pub(super) fn new(body: Body, room: Room) -> Self {
-        let (parts, bytes, torn) = (Vec::new(), 0, false);
-        Self(Arc::new(Mutex::new(Kept { rest: Some(body), parts, bytes, room, torn })))
+        let (parts, bytes, attempts, torn_by) = (Vec::new(), 0, 0, None);
+        let kept = Kept { rest: Some(body), parts, bytes, room, attempts, torn_by };
+        Self(Arc::new(Mutex::new(kept)))
     }
 
-    /// One more attempt, and whether it has given its end away.
+    /// One more attempt, and whether it has given its end away. An earlier attempt fails from now
+    /// on.
     pub(super) fn sending(&self) -> (Sending, Arc<AtomicBool>) {
         let whole = Arc::<AtomicBool>::default();
+        let attempt = {
+            let mut kept = self.0.lock();
+            kept.attempts += 1;
+            kept.attempts
+        };
         let (kept, next) = (Arc::clone(&self.0), 0);
-        (Sending { kept, next, whole: Arc::clone(&whole) }, whole)
+        (Sending { kept, attempt, next, whole: Arc::clone(&whole) }, whole)
+    }
+
+    /// Whether all of the body has come.
+    pub(super) fn is_read(&self) -> bool {
+        self.0.lock().rest.as_ref().is_none_or(|rest| rest.is_end_stream())
     }
 
     /// Whether all that was sent can be sent again.
     pub(super) fn can_be_sent_again(&self) -> bool {
-        !self.0.lock().torn
+        self.0.lock().torn_by.is_none()
     }
 }
 
 impl Kept {
     fn keep(&mut self, part: &Bytes) {
         let bytes = self.bytes.saturating_add(part.len());
-        if self.torn {
+        if self.torn_by.is_some() {
             return;
         }
         if bytes > FORWARD_KEPT_BYTES_MAX || self.room.take(part.len()).is_err() {
-            // The parts that are being sent now are not needed again.
-            self.torn = true;
+            self.torn_by = Some(self.attempts);
             return;
         }
         self.bytes = bytes;
@@ -90,6 +104,11 @@ impl HttpBody for Sending {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         let kept = &mut *this.kept.lock();
+        let torn_before = kept.torn_by.is_some_and(|attempt| attempt != this.attempt);
+        if kept.attempts != this.attempt || torn_before {
+            let error = std::io::Error::other("another attempt sends the body");
+            return Poll::Ready(Some(Err(axum::Error::new(error))));
+        }
         if let Some(part) = kept.parts.get(this.next) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(part.clone()))));
@@ -103,14 +122,14 @@ impl HttpBody for Sending {
                 None => kept.rest = None,
                 Some(Err(error)) => {
                     // What has come is not the caller's whole body, and never will be.
-                    kept.torn = true;
+                    kept.torn_by = Some(this.attempt);
                     return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(frame)) => {
                     // A call has no use for trailers.
                     let Ok(part) = frame.into_data() else { continue };
                     kept.keep(&part);
-                    if !kept.torn {
+                    if kept.torn_by.is_none() {
                         this.next += 1;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(part))));
@@ -121,8 +140,8 @@ impl HttpBody for Sending {
 
     fn is_end_stream(&self) -> bool {
         let kept = self.kept.lock();
-        let given = self.next >= kept.parts.len() || kept.torn;
-        let ended = given && kept.rest.as_ref().is_none_or(|rest| rest.is_end_stream());
+        let ended = self.next >= kept.parts.len()
+            && kept.rest.as_ref().is_none_or(|rest| rest.is_end_stream());
         if ended {
             self.whole.store(true, Ordering::Release);
         }
@@ -133,7 +152,8 @@ impl HttpBody for Sending {
         let kept = self.kept.lock();
         let waiting: usize = kept.parts.iter().skip(self.next).map(Bytes::len).sum();
         let waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
-        let rest = kept.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
+        let rest =
+            kept.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper.saturating_add(waiting));
@@ -195,6 +215,21 @@ mod tests {
         assert!(content.can_be_sent_again(), "one part fits");
         assert_eq!(all(first).await, part.len(), "the rest is passed on all the same");
         assert!(!content.can_be_sent_again());
+        let (next, whole) = content.sending();
+        assert!(next.collect().await.is_err() && !whole.load(Ordering::Acquire), "a part is gone");
+    }
+
+    #[tokio::test]
+    async fn the_newest_attempt_sends_alone() {
+        let parts = ["abc", "de"].map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
+        let content = content(Body::from_stream(stream::iter(parts)));
+        let (mut first, _) = content.sending();
+        assert!(first.frame().await.is_some());
+        let (second, _) = content.sending();
+        assert!(first.collect().await.is_err());
+        assert!(!content.is_read());
+        assert_eq!(all(second).await, 5);
+        assert!(content.is_read());
     }
 
     #[tokio::test]

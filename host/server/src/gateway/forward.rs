@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, Request, Response as Answer, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response as Answer, header};
 use axum::response::Response;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -99,16 +99,36 @@ pub(super) async fn call(
         Ok(time) => time.unwrap_or_else(|| asked.callable.time_max() + FORWARD_SLACK),
         Err(refusal) => return Ok(gateway.bodies.refuse(refusal, asked.headers, body).await),
     };
-    let until = Instant::now() + time;
     let content = Content::new(body, gateway.bodies.room());
+    let answered = attempted(gateway, lines, asked, &content, Instant::now() + time).await;
+    // A connection whose request was not read to its end cannot be used again.
+    match answered {
+        answered if content.is_read() => answered,
+        Err(refusal) => Err(refusal.closing()),
+        Ok(mut answer) => {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok(answer)
+        }
+    }
+}
+
+/// Attempts, one after the other, until one ends with something for the caller.
+async fn attempted(
+    gateway: &Gateway,
+    lines: &Lines<Sending>,
+    asked: &Asked<'_>,
+    content: &Content,
+    until: Instant,
+) -> Result<Response, Refusal> {
     let (mut attempts, mut pause) = (Attempts::default(), FORWARD_PAUSE);
     loop {
         let place = timeout_at(until, gateway.host.place(asked.actor, &attempts)).await;
-        let place = place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
+        let place =
+            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
         let ended = match place? {
-            Place::Here => here(gateway, asked, &content, until).await,
+            Place::Here => here(gateway, asked, content, until).await,
             Place::There { peer, route } => {
-                let ended = there(gateway, lines, asked, &content, &peer, route, until).await;
+                let ended = there(gateway, lines, asked, content, &peer, route, until).await;
                 if let (Route::Start { .. }, Ended::NotDone { .. }) = (route, &ended) {
                     attempts.refused.push(peer.session);
                 }
@@ -121,11 +141,11 @@ pub(super) async fn call(
             Ended::NotDone { refusal, now } => (refusal, now),
         };
         if !content.can_be_sent_again() {
-            return Err(refusal.closing());
+            return Err(refusal);
         }
         if !now {
             if Instant::now() + pause >= until {
-                return Err(refusal.closing());
+                return Err(refusal);
             }
             tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
             sleep(pause).await;
@@ -144,7 +164,7 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
         Ok(Err(refusal)) => return Ended::Refused(refusal),
         Err(_) => {
             let words = "the caller's time was over before its body had come";
-            return Ended::Refused(Refusal::new(Code::DeadlinePassed, words).closing());
+            return Ended::Refused(Refusal::new(Code::DeadlinePassed, words));
         }
     };
     let callable = Ok(asked.callable.clone());
@@ -152,6 +172,12 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
     // A call in this process ends by its own limits; a caller may be in more of a hurry.
     match public::within(asked.headers, run).await {
         Ok(answer) => Ended::Answered(answer),
+        // No other process would begin the actor.
+        Err(refusal)
+            if refusal.code() == Code::Draining && gateway.host.drain_status().takers == 0 =>
+        {
+            Ended::Refused(refusal)
+        }
         Err(refusal) if is_moved(refusal.code(), refusal.advice()) => Ended::not_done(refusal),
         Err(refusal) => Ended::Refused(refusal),
     }
@@ -216,12 +242,10 @@ fn request(
     let (kind, key) = (segment(asked.actor.kind()), segment(asked.actor.key()));
     let method = segment(asked.method);
     let left = until.saturating_duration_since(Instant::now()).as_millis();
-    let mut request = Request::post(format!(
-        "https://{}/peers/actors/{kind}/{key}/{method}",
-        peer.address
-    ))
-    .header(ROUTE_HEADER, write_route(peer.session, &route))
-    .header(TIMEOUT_HEADER, u64::try_from(left).unwrap_or(u64::MAX));
+    let mut request =
+        Request::post(format!("https://{}/peers/actors/{kind}/{key}/{method}", peer.address))
+            .header(ROUTE_HEADER, write_route(peer.session, &route))
+            .header(TIMEOUT_HEADER, u64::try_from(left).unwrap_or(u64::MAX));
     for field in OF_CALL {
         if let Some(value) = asked.headers.get(&field) {
             request = request.header(field, value);

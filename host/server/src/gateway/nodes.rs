@@ -1,18 +1,24 @@
 //! The admin routes about processes: which ones share the store, and the drain of this one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::Gateway;
 use super::reply::Refusal;
-use stockade::error::HostError;
+use stockade::error::{Code, HostError};
 use stockade::host::{Drain, NodeInfo};
+
+/// How long an answer waits for the end of a drain at most. 1 s: clients show progress.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 type Answer = Result<Response, Refusal>;
 type Shared = State<Arc<Gateway>>;
@@ -62,8 +68,24 @@ async fn drain(State(gateway): Shared, body: Body) -> Answer {
     Ok(told(gateway.host.drain().await?))
 }
 
-async fn status(State(gateway): Shared) -> Response {
-    told(gateway.host.drain_status())
+/// How long the answer may wait for the end of a drain.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn status(
+    State(gateway): Shared,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> Answer {
+    let Query(StatusQuery { wait_ms }) =
+        query.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
+    let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
+    // Whether it has ended is in the answer.
+    drop(tokio::time::timeout(wait, gateway.host.drained()).await);
+    Ok(told(gateway.host.drain_status()))
 }
 
 async fn stop_draining(State(gateway): Shared, body: Body) -> Answer {

@@ -109,7 +109,7 @@ where
     pub(super) fn send(
         &self,
         request: Request<B>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + Send + 'static {
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + Send + use<B> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         let busy = Busy(Arc::clone(&self.busy));
         *self.used.lock() = Instant::now();

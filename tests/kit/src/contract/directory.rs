@@ -231,5 +231,8 @@ pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     assert_eq!(store.actor(&owner.actor).await, Err(StoreError::Closed));
     assert_eq!(store.confirm(&[owner.fence]).await, Ok(vec![Err(StoreError::Closed)]));
     assert_eq!(store.kinds(None, 9).await, Err(StoreError::Closed));
-    assert_eq!(store.node_beat(NodeSession([1; 16]), &NodeBeat::default()).await, Err(StoreError::Closed));
+    assert_eq!(
+        store.node_beat(NodeSession([1; 16]), &NodeBeat::default()).await,
+        Err(StoreError::Closed)
+    );
 }
