@@ -20,6 +20,7 @@ mod edge;
 mod embedding;
 mod endings;
 mod failed;
+mod failover;
 mod fairness;
 mod fatal;
 mod fault;

@@ -6,6 +6,7 @@
 //! - [`mod@program`] starts the real `stockade`, to be killed and started again.
 //! - [`node`] starts several of them over one store, with keys and fixed addresses; [`wire`] is a
 //!   caller with one connection, [`tally`] what callers know of a counter.
+//! - [`net`] makes networks of machines out of namespaces, whose packets can be dropped and delayed.
 //! - [`recorder`] notes the steps of endings in the order in which a host does them.
 //!
 //! What other packages need as well, stores with faults first of all, is in `stockade-testkit`.
@@ -20,6 +21,7 @@
 
 pub mod guest;
 pub mod host;
+pub mod net;
 pub mod node;
 pub mod program;
 pub mod recorder;
