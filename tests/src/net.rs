@@ -31,7 +31,7 @@ for ns in "$@"; do
   ip netns del "$ns"
 done 2>/dev/null
 nft delete table netdev "$bridge" 2>/dev/null
-ip link del "$bridge" 2>/dev/null"#;
+for link in $(ls "/sys/class/net/$bridge/brif") "$bridge"; do ip link del "$link"; done 2>/dev/null"#;
 
 /// A network. It ends when it is dropped, and when the process ends.
 pub struct Net {
