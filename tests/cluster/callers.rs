@@ -37,13 +37,13 @@ pub(crate) struct Report {
 }
 
 impl Callers {
-    /// Begins actors at their owner, then calls each through another node.
-    pub(crate) fn start(owner: &str, through: &[&str]) -> Result<Self> {
+    /// Begins actors of these names at their owner, then calls each through another node.
+    pub(crate) fn start(name: &str, owner: &str, through: &[&str]) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut actors, mut threads) = (Vec::new(), Vec::new());
         let mut at_owner = Wire::to(owner, SLACK);
         for (at, node) in through.iter().cycle().take(AT_EACH * through.len()).enumerate() {
-            let name = format!("counter/caller-{}", at + 1);
+            let name = format!("counter/{name}-{}", at + 1);
             number(&at_owner.call(&name, "get", &json!([]), TIME))?;
             let actor = Arc::new(Actor { name, tally: Tally::default() });
             let (shared, stop, node) = (Arc::clone(&actor), Arc::clone(&stop), (*node).to_owned());
@@ -55,7 +55,11 @@ impl Callers {
     }
 
     /// Waits until each caller has an answer of a call that began after `killed`; how long that took.
-    pub(crate) fn answered_after(&self, killed: Instant, within: Duration) -> Result<Vec<Duration>> {
+    pub(crate) fn answered_after(
+        &self,
+        killed: Instant,
+        within: Duration,
+    ) -> Result<Vec<Duration>> {
         let mut waits = Vec::new();
         for actor in &self.actors {
             waits.push(loop {
@@ -78,7 +82,7 @@ impl Callers {
             thread.join().map_err(|_| anyhow!("a caller failed"))?;
         }
         let (mut names, mut lines, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-        for Actor { name, tally } in self.actors.iter().map(AsRef::as_ref) {
+        for Actor { name, tally } in self.actors.iter().map(|actor| &**actor) {
             let (found, counts) = (value(at, name)?, tally.counts());
             lines.push(format!(
                 "{name}: acknowledged {}, found {found}; outcome unknown to its caller: {}, not done: {}",

@@ -1,5 +1,6 @@
 //! `make cluster`: three nodes over a PostgreSQL primary with a synchronous standby, all on this
-//! machine, and the counter demo across a kill of the owner, shown step by step with the real programs.
+//! machine, and the counter demo across a kill of the owner, and then of the primary, shown step by step
+//! with the real programs.
 //!
 //! ```text
 //!  callers ──> two, three ──> one ✗      any node answers; after the kill the others take over
@@ -50,7 +51,9 @@ fn main() -> Result<()> {
         std::thread::Builder::new().name("story".into()).spawn(move || {
             let _ = send.send(tell(&shared));
         })?;
-        let asked = async { tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} } };
+        let asked = async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        };
         tokio::pin!(asked);
         tokio::select! {
             told = told => told.context("the story broke off")??,
@@ -100,28 +103,16 @@ fn tell(stage: &Stage) -> Result<()> {
     shown(&["nodes"], ["--admin", &two.admin])?;
 
     step("Kill its owner with SIGKILL, while callers count through the two others");
-    let callers = Callers::start(&one.listen, &[&two.listen, &three.listen])?;
+    let callers = Callers::start("caller", &one.listen, &[&two.listen, &three.listen])?;
     std::thread::sleep(BEFORE);
-    let id = stage.kill(stage::NAMES[0])?;
     let killed = Instant::now();
+    let id = stage.kill(stage::NAMES[0])?;
     say(&format!("$ kill -KILL {id}                    node one, which owns all of these actors"));
-    let waits = callers.answered_after(killed, ANSWERED_WITHIN)?;
-    std::thread::sleep(Duration::from_millis(500));
-    let report = callers.end(killed, &two.listen)?;
-    for (name, wait) in report.names.iter().zip(waits) {
-        let ms = wait.as_millis();
-        say(&format!("{name}: its caller has the next answer {ms} ms after the kill"));
-    }
     say(&format!(
         "lease {} ms: for so long the others cannot know whether a silent node is dead",
         stage::LEASE.as_millis()
     ));
-
-    step("Nothing that was acknowledged is lost, and nothing is there twice");
-    for line in &report.lines {
-        say(line);
-    }
-    ensure!(report.faults.is_empty(), "{}", report.faults.join("\n"));
+    compared(callers, killed, &two.listen)?;
     shown(&["call", "counter/alice", "get"], ["--server", &three.listen])?;
     let alice = callers::value(&three.listen, "counter/alice")?;
     ensure!(alice == 42, "counter/alice is {alice}");
@@ -133,6 +124,16 @@ fn tell(stage: &Stage) -> Result<()> {
     shown(&["nodes"], ["--admin", &one.admin])?;
     shown(&["verify", "--all"], ["--admin", &one.admin])?;
     shown(&["call", "counter/alice", "increment", "1"], ["--server", &one.listen])?;
+
+    step("Kill the primary of the store as well, and promote its standby: it answers alone then");
+    let callers = Callers::start("later", &one.listen, &[&two.listen, &three.listen])?;
+    std::thread::sleep(BEFORE);
+    let killed = Instant::now();
+    stage.promote()?;
+    let ms = killed.elapsed().as_millis();
+    say(&format!("killed, and postgres://127.0.0.1:{standby} promoted after {ms} ms"));
+    compared(callers, killed, &two.listen)?;
+    shown(&["verify", "--all"], ["--admin", &one.admin])?;
     say(&format!("All of it held. {:.0} s.", begun.elapsed().as_secs_f64()));
 
     step("Try it yourself");
@@ -141,6 +142,24 @@ fn tell(stage: &Stage) -> Result<()> {
     say(&format!("$ stockade call counter/alice get --server {}", two.listen));
     say(&format!("$ stockade nodes --admin {}", two.admin));
     say(&format!("$ stockade drain --admin {}", one.admin));
+    Ok(())
+}
+
+/// Waits until each caller has an answer again, ends the calls, and shows what the callers know beside
+/// what is there.
+fn compared(callers: Callers, killed: Instant, at: &str) -> Result<()> {
+    let waits = callers.answered_after(killed, ANSWERED_WITHIN)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let report = callers.end(killed, at)?;
+    for (name, wait) in report.names.iter().zip(waits) {
+        let ms = wait.as_millis();
+        say(&format!("{name}: its caller has the next answer {ms} ms after the kill"));
+    }
+    say("Nothing that was acknowledged is lost, and nothing is there twice:");
+    for line in &report.lines {
+        say(line);
+    }
+    ensure!(report.faults.is_empty(), "{}", report.faults.join("\n"));
     Ok(())
 }
 
@@ -160,7 +179,7 @@ fn say(text: &str) {
 fn shown(arguments: &[&str], at: [&str; 2]) -> Result<()> {
     let all: Vec<&str> = arguments.iter().copied().chain(at).collect();
     let path = guest::COUNTER.path().unwrap_or_default();
-    let words = all.iter().map(|word| if *word == path { "counter.wasm" } else { word });
+    let words = all.iter().map(|word| if *word == path { "counter.wasm" } else { *word });
     say(&format!("$ stockade {}", words.collect::<Vec<_>>().join(" ")));
     let (code, out, error) = program::run(&all)?;
     for line in out.lines() {

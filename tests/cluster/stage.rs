@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use stockade_testkit::postgres::{Server, USER};
 use stockade_tests::node::{self, Node, Shared};
 use stockade_tests::program::Addresses;
@@ -117,6 +117,16 @@ impl Stage {
             node.kill()?;
             ensure!(node.program().is_none(), "it runs");
             Ok(id)
+        })
+    }
+
+    /// Kills the primary, with all of its processes, and promotes the standby, which waits for no other.
+    pub(crate) fn promote(&self) -> Result<()> {
+        self.with(|running| {
+            let [primary, standby] = &running.servers[..] else { bail!("no standby") };
+            primary.kill_all();
+            standby.promote();
+            Ok(())
         })
     }
 

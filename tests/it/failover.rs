@@ -54,7 +54,9 @@ fn three_nodes_survive_what_befalls_one_of_them() {
         let (answered, silent) = actors.all_answered(begun, &stage.entries(event, victim));
         stage.end(event, victim);
         let over = answered.saturating_sub(LEASE);
-        println!("{event:?} of {victim}: all answered {answered:?} after it, {over:?} over the lease");
+        println!(
+            "{event:?} of {victim}: all answered {answered:?} after it, {over:?} over the lease"
+        );
         seconds.insert(format!("{event:?}"), json!(over.as_secs_f64()));
         if over > OVER_LEASE_MAX {
             faults.push(format!("{event:?} of {victim}: {over:?} over the lease"));

@@ -100,9 +100,8 @@ fn judge(victim: Victim, seen: &[Seen]) -> Vec<String> {
         if probe.at >= ANSWERED_AFTER && !called.known.is_done() {
             faults.push(format!("not answered after lease + 3 s: {probe}"));
         }
-        let is_new = |other: &&Seen| {
-            (other.at, other.way, other.age) == (probe.at, probe.way, Age::New)
-        };
+        let is_new =
+            |other: &&Seen| (other.at, other.way, other.age) == (probe.at, probe.way, Age::New);
         let works = seen.iter().find(is_new).is_some_and(|new| new.called.known.is_done());
         if works && !called.known.is_done() {
             faults.push(format!("a new key works, an old one fails: {probe}"));

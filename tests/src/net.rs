@@ -73,12 +73,14 @@ impl Net {
         let bridge = format!("sk{pid:x}n{number}");
         let unlike = pid.wrapping_add(number.wrapping_mul(7_919));
         let prefix = format!("10.{}.{}", 64 + unlike % 128, unlike / 128 % 250);
-        let machines: Vec<Machine> = (11..).zip(names).map(|(last, name)| Machine {
-            namespace: format!("{bridge}-{name}"),
-            address: format!("{prefix}.{last}"),
-            outside: format!("{bridge}v{last}"),
-        })
-        .collect();
+        let machines: Vec<Machine> = (11..)
+            .zip(names)
+            .map(|(last, name)| Machine {
+                namespace: format!("{bridge}-{name}"),
+                address: format!("{prefix}.{last}"),
+                outside: format!("{bridge}v{last}"),
+            })
+            .collect();
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", TAKE_DOWN, "sh", &bridge]);
         shell.args(machines.iter().map(|machine| &machine.namespace));
@@ -139,9 +141,8 @@ impl Net {
             )
         };
         let anew = format!("add table netdev {table}\n");
-        let empty = |device: &str| {
-            format!("{}flush chain netdev {table} {outside}\n", chain(device, &[]))
-        };
+        let empty =
+            |device: &str| format!("{}flush chain netdev {table} {outside}\n", chain(device, &[]));
         nft(&[], &format!("{anew}{}{}", empty(outside), chain(outside, out)))?;
         let inside = ["ip", "netns", "exec", namespace];
         nft(&inside, &format!("{anew}{}{}", empty("eth0"), chain("eth0", arriving)))

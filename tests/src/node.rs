@@ -38,7 +38,7 @@ impl Shared {
     pub fn make_keys(&self, names: &[&str]) -> anyhow::Result<()> {
         let keys = self.dir.join("keys");
         let dir = keys.to_str().context("a path that can be an argument")?;
-        let (code, _, error) = program::run(&[&["peer-keys", dir], names].concat())?;
+        let (code, _, error) = program::run(&[&["peer-keys", dir][..], names].concat())?;
         ensure!(code == 0, "stockade peer-keys: {error}");
         Ok(())
     }

@@ -106,7 +106,8 @@ impl Wire {
     ) -> Result<Answer, Known> {
         if !self.is_open() {
             let stream = connect(&self.address, until);
-            let stream = stream.map_err(|error| Known::NotDone(format!("no connection: {error}")))?;
+            let stream =
+                stream.map_err(|error| Known::NotDone(format!("no connection: {error}")))?;
             self.stream = Some(BufReader::new(stream));
         }
         let stream = self.stream.as_mut().expect("it was made just now");

@@ -129,9 +129,8 @@ impl Actors {
 fn keep_calling(number: usize, all: &All, nodes: &[String], stop: &AtomicBool) {
     let mut random = Random::new(u64::try_from(number).unwrap() + 1);
     let mut wires: Vec<Wire> = nodes.iter().map(|node| Wire::to(node, SLACK)).collect();
-    let mut below = |count: usize| {
-        usize::try_from(random.below(u64::try_from(count).unwrap())).unwrap()
-    };
+    let mut below =
+        |count: usize| usize::try_from(random.below(u64::try_from(count).unwrap())).unwrap();
     while !stop.load(Ordering::Relaxed) {
         let count = all.read().len();
         if count > 0 {

@@ -153,11 +153,8 @@ impl Stage {
     }
 
     fn filter(&self, event: Event, victim: usize) {
-        let own = Ports {
-            listen: LISTEN,
-            peers: PEERS,
-            store: self.ways[victim].store.address.port(),
-        };
+        let own =
+            Ports { listen: LISTEN, peers: PEERS, store: self.ways[victim].store.address.port() };
         let others = self.ways.iter().enumerate().filter(|(node, _)| *node != victim);
         let others: Vec<u16> = others.map(|(_, ways)| ways.peers.address.port()).collect();
         let (out, arriving) = event.dropped(&own, &others);

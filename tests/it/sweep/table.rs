@@ -43,7 +43,8 @@ pub(super) fn of(victim: Victim, seen: &[Seen], restarted: Duration, load: &Load
         let _ = write!(text, "| {} ms |", at.as_millis());
         for (way, age) in &columns {
             let is_it = |probe: &&Seen| (probe.at, probe.way, probe.age) == (at, *way, *age);
-            let cell = seen.iter().find(is_it).map_or_else(String::new, |probe| cell(&probe.called));
+            let cell =
+                seen.iter().find(is_it).map_or_else(String::new, |probe| cell(&probe.called));
             let _ = write!(text, " {cell} |");
         }
         text.push('\n');
