@@ -105,8 +105,8 @@ fn tell(stage: &Stage) -> Result<()> {
     step("Kill its owner with SIGKILL, while callers count through the two others");
     let callers = Callers::start("caller", &one.listen, &[&two.listen, &three.listen])?;
     std::thread::sleep(BEFORE);
-    let killed = Instant::now();
     let id = stage.kill(stage::NAMES[0])?;
+    let killed = Instant::now();
     say(&format!("$ kill -KILL {id}                    node one, which owns all of these actors"));
     say(&format!(
         "lease {} ms: for so long the others cannot know whether a silent node is dead",
@@ -128,8 +128,7 @@ fn tell(stage: &Stage) -> Result<()> {
     step("Kill the primary of the store as well, and promote its standby: it answers alone then");
     let callers = Callers::start("later", &one.listen, &[&two.listen, &three.listen])?;
     std::thread::sleep(BEFORE);
-    let killed = Instant::now();
-    stage.promote()?;
+    let killed = stage.promote()?;
     let ms = killed.elapsed().as_millis();
     say(&format!("killed, and postgres://127.0.0.1:{standby} promoted after {ms} ms"));
     compared(callers, killed, &two.listen)?;

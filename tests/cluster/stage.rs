@@ -4,7 +4,7 @@
 //! which may come at any time, finds everything, and nothing starts behind it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use stockade_testkit::postgres::{Server, USER};
@@ -121,12 +121,14 @@ impl Stage {
     }
 
     /// Kills the primary, with all of its processes, and promotes the standby, which waits for no other.
-    pub(crate) fn promote(&self) -> Result<()> {
+    /// When the primary was gone.
+    pub(crate) fn promote(&self) -> Result<Instant> {
         self.with(|running| {
             let [primary, standby] = &running.servers[..] else { bail!("no standby") };
             primary.kill_all();
+            let killed = Instant::now();
             standby.promote();
-            Ok(())
+            Ok(killed)
         })
     }
 
