@@ -26,7 +26,7 @@ pub(super) struct Lease {
     /// Before the last accepted sign of life was sent.
     beaten: Mutex<Instant>,
     /// Of the requests that find the lease near its end, one tries to renew it. When the last
-    /// attempt ended.
+    /// attempt failed.
     renewing: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -64,16 +64,17 @@ impl Lease {
     {
         // The lock is async: it is held over a step of the store, so that one request tries.
         let waited = timeout(LEASE_RENEWED_WITHIN * 2, self.renewing.lock()).await;
-        let Ok(mut tried) = waited else { return false };
+        let Ok(mut failed) = waited else { return false };
         if !self.is_near_its_end() {
             return true;
         }
-        if tried.is_some_and(|tried| tried.elapsed() < LEASE_RENEWED_WITHIN) {
+        if failed.is_some_and(|failed| failed.elapsed() < LEASE_RENEWED_WITHIN) {
             return false;
         }
-        let renewed = timeout(LEASE_RENEWED_WITHIN, beat()).await;
-        *tried = Some(Instant::now());
-        matches!(renewed, Ok(Ok(()))) && !self.is_near_its_end()
+        // A sign of life that the store has just taken is enough, however short the lease is.
+        let renewed = matches!(timeout(LEASE_RENEWED_WITHIN, beat()).await, Ok(Ok(())));
+        *failed = (!renewed).then(Instant::now);
+        renewed
     }
 }
 

@@ -30,7 +30,8 @@ impl Layer for Mute {
 
     async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
         if call.about.asked == Asked::NodeBeat && self.mute.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return Err(StoreError::Unavailable("mute".to_owned()));
         }
         call.apply(&self.beneath).await
     }

@@ -51,17 +51,10 @@ fn calls_through_others_survive_a_killed_owner_and_none_runs_twice() {
     for _ in 0..3 {
         // The other node takes the actor, then dies.
         let other = cluster.nodes.len() - 1;
-        let stopped = |node: usize| {
-            let path = "/admin/actors/counter/a/stop";
-            cluster.node(node).admin_post(path, &json!({})).unwrap().status == 200
-        };
-        until("the other node owns the actor", || {
-            cluster.call(other, "a", "get", &json!([]));
-            cluster.awake(other) == 1 || {
-                stopped(0);
-                false
-            }
-        });
+        let drain = cluster.node(0).admin_post("/admin/drain", &json!({})).unwrap();
+        assert_eq!(drain.status, 200, "{drain:?}");
+        until("the other node owns the actor", || cluster.awake(other) == 1);
+        cluster.node(0).admin_delete("/admin/drain").unwrap();
         std::thread::sleep(Duration::from_millis(100));
         cluster.take(other).kill().unwrap();
         until("the first node answers", || cluster.call(0, "a", "get", &json!([])).status == 200);
@@ -101,7 +94,7 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
     cluster.node(0).freeze().unwrap();
     let url = format!("http://{}/actors/counter/a/increment", cluster.node(1).listen);
     let begun = Instant::now();
-    let hasty: HttpReply = hasty(&url, "700");
+    let hasty = hasty(&url, "700", &json!([1]));
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!([503, 504].contains(&hasty.status), "{hasty:?}");
     let is_unknown = code(&hasty) == "host.unanswered";
@@ -121,15 +114,20 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
 }
 
 /// A call with a time in its head.
-fn hasty(url: &str, ms: &str) -> HttpReply {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+fn hasty(url: &str, ms: &str, arguments: &Json) -> HttpReply {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.build().into();
     let token = format!("Bearer {}", stockade_tests::program::ADMIN_TOKEN);
     let request = agent.post(url).header("authorization", token).header("stockade-timeout-ms", ms);
-    let mut answer = request.send_json(json!([1])).unwrap();
+    let mut answer = request.send_json(arguments).unwrap();
+    let number = |name: &str| {
+        let value = answer.headers().get(name)?.to_str().ok()?;
+        value.parse().ok()
+    };
+    let (generation, txid) = (number("stockade-generation"), number("stockade-txid"));
     let status = answer.status().as_u16();
     let body: Json = answer.body_mut().read_json().unwrap_or_default();
-    HttpReply { status, body, generation: None, txid: None, bill: None }
+    HttpReply { status, body, generation, txid, bill: None }
 }
 
 #[test]
@@ -139,10 +137,10 @@ fn a_time_that_does_not_read_is_refused() {
     for node in [0, 1] {
         let url = format!("http://{}/actors/counter/a/increment", cluster.node(node).listen);
         for wrong in ["soon", "-1", "1.5"] {
-            let refused = hasty(&url, wrong);
+            let refused = hasty(&url, wrong, &json!([1]));
             assert_eq!((refused.status, code(&refused).as_str()), (400, "request.malformed"));
         }
-        assert_eq!(hasty(&url, "30000").status, 200);
+        assert_eq!(hasty(&url, "30000", &json!([1])).status, 200);
     }
 }
 
@@ -171,8 +169,9 @@ fn a_forwarded_answer_of_a_fenced_generation_is_never_given() {
         cluster.node(owner).freeze().unwrap();
         let begun = Instant::now();
         let mut taken = None;
+        let url = format!("http://{}/actors/witness/w/note", cluster.node(2).listen);
         while taken.is_none() && begun.elapsed() < Duration::from_secs(8) {
-            let answer = call(2, "note", json!([round * 10 + 9]));
+            let answer = hasty(&url, "1500", &json!([round * 10 + 9]));
             taken = (answer.status == 200).then_some(answer);
         }
         cluster.node(owner).resume().unwrap();

@@ -36,10 +36,10 @@ use stockade::internal::Callable;
 use stockade::limits::{FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK, REFUSAL_BYTES_MAX};
 
 /// Fields of a call that its arguments and its answer depend on.
-const OF_CALL: [HeaderName; 2] = [header::CONTENT_TYPE, header::ACCEPT];
+static OF_CALL: [HeaderName; 2] = [header::CONTENT_TYPE, header::ACCEPT];
 
 /// Fields of an answer that its caller gets.
-const OF_ANSWER: [HeaderName; 7] = [
+static OF_ANSWER: [HeaderName; 7] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::RETRY_AFTER,
@@ -91,7 +91,7 @@ pub(super) fn unanswered(address: &str, why: &str) -> Refusal {
 /// Calls a method where its actor is.
 pub(super) async fn call(
     gateway: &Gateway,
-    lines: &Lines<Sending>,
+    lines: &Lines,
     asked: &Asked<'_>,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -115,7 +115,7 @@ pub(super) async fn call(
 /// Attempts, one after the other, until one ends with something for the caller.
 async fn attempted(
     gateway: &Gateway,
-    lines: &Lines<Sending>,
+    lines: &Lines,
     asked: &Asked<'_>,
     content: &Content,
     until: Instant,
@@ -150,8 +150,10 @@ async fn attempted(
             tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
             sleep(pause).await;
             pause = (pause * 2).min(FORWARD_PAUSE_MAX);
-            // A process that had no room may have some.
-            attempts.refused.clear();
+            if pause == FORWARD_PAUSE_MAX {
+                // A process that refused a start a while ago may take one now.
+                attempts.refused.clear();
+            }
         }
     }
 }
@@ -170,7 +172,12 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
     let callable = Ok(asked.callable.clone());
     let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held);
     // A call in this process ends by its own limits; a caller may be in more of a hurry.
-    match public::within(asked.headers, run).await {
+    let is_hasty = matches!(time_of(asked.headers), Ok(Some(_)));
+    let too_late = |_| Err(unanswered("this host", "the caller's time is over"));
+    let run = async {
+        if is_hasty { timeout_at(until, run).await.unwrap_or_else(too_late) } else { run.await }
+    };
+    match run.await {
         Ok(answer) => Ended::Answered(answer),
         // No other process would begin the actor.
         Err(refusal)
@@ -186,7 +193,7 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
 /// One attempt in another process.
 async fn there(
     gateway: &Gateway,
-    lines: &Lines<Sending>,
+    lines: &Lines,
     asked: &Asked<'_>,
     content: &Content,
     peer: &Peer,
@@ -227,7 +234,7 @@ fn request(
     route: Route,
     body: Sending,
     until: Instant,
-) -> Result<Request<Sending>, Refusal> {
+) -> Result<Request<Body>, Refusal> {
     let segment = |text: &str| -> String {
         // All bytes but letters and digits are encoded: the other side decodes them again.
         text.bytes().fold(String::new(), |mut encoded, byte| {
@@ -246,12 +253,12 @@ fn request(
         Request::post(format!("https://{}/peers/actors/{kind}/{key}/{method}", peer.address))
             .header(ROUTE_HEADER, write_route(peer.session, &route))
             .header(TIMEOUT_HEADER, u64::try_from(left).unwrap_or(u64::MAX));
-    for field in OF_CALL {
-        if let Some(value) = asked.headers.get(&field) {
+    for field in &OF_CALL {
+        if let Some(value) = asked.headers.get(field) {
             request = request.header(field, value);
         }
     }
-    request.body(body).map_err(|error| {
+    request.body(Body::new(body)).map_err(|error| {
         let words = format!("the process that owns the actor has no valid address: {error}");
         Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": peer.address }))
     })
@@ -261,9 +268,9 @@ fn request(
 fn passed_on(answer: Answer<Body>) -> Response {
     let (mut parts, body) = answer.into_parts();
     let mut fields = HeaderMap::new();
-    for field in OF_ANSWER {
-        if let Some(value) = parts.headers.remove(&field) {
-            fields.insert(field, value);
+    for field in &OF_ANSWER {
+        if let Some(value) = parts.headers.remove(field) {
+            fields.insert(field.clone(), value);
         }
     }
     let mut response = Response::new(body);

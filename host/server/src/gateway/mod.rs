@@ -67,7 +67,6 @@ use admission::Admission;
 use auth::Access;
 use body::Bodies;
 use compress::Compressor;
-use content::Sending;
 use guard::Guard;
 use origin::Origins;
 use readers::Readers;
@@ -129,7 +128,7 @@ pub(crate) struct Gateway {
     admission: Admission,
     compressor: Compressor,
     /// Connections to other processes, if calls are passed on.
-    lines: Option<Lines<Sending>>,
+    lines: Option<Lines>,
 }
 
 /// The routes of all sides.

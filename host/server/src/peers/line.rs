@@ -11,8 +11,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use axum::body::Body;
 use axum::http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,8 +32,8 @@ use stockade::limits::{
 };
 
 /// An open connection.
-pub(super) struct Line<B> {
-    send: SendRequest<B>,
+pub(super) struct Line {
+    send: SendRequest<Body>,
     /// Requests on their way.
     busy: Arc<AtomicUsize>,
     used: Mutex<Instant>,
@@ -49,12 +50,7 @@ impl Drop for Busy {
     }
 }
 
-impl<B> Line<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Line {
     /// Connects to `host:port`. The connection belongs to the runtime `home`.
     ///
     /// # Errors
@@ -108,8 +104,8 @@ where
     /// `Lost`, or `NotSent` if the peer has surely not read the request.
     pub(super) fn send(
         &self,
-        request: Request<B>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + Send + use<B> {
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + Send + use<> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         let busy = Busy(Arc::clone(&self.busy));
         *self.used.lock() = Instant::now();
@@ -120,7 +116,8 @@ where
             answered.map_err(|mut error| {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                let why =
+                    error.source().map_or_else(|| error.to_string(), |source| source.to_string());
                 if unsent || is_unread(&error) { Failure::NotSent(why) } else { Failure::Lost(why) }
             })
         }
@@ -137,25 +134,20 @@ fn is_unread(error: &hyper::Error) -> bool {
     error.is_remote() && (refused || error.is_go_away())
 }
 
-type Connected<B> = (
-    SendRequest<B>,
+type Connected = (
+    SendRequest<Body>,
     hyper::client::conn::http2::Connection<
         TokioIo<tokio_rustls::client::TlsStream<TcpStream>>,
-        B,
+        Body,
         Streams,
     >,
 );
 
-async fn connect<B>(
+async fn connect(
     address: &str,
     connector: TlsConnector,
     streams: Streams,
-) -> io::Result<Connected<B>>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> io::Result<Connected> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let stream = connector.connect(peer_name(), stream).await?;

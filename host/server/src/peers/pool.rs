@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -27,21 +28,21 @@ use stockade::limits::{PEER_CONNECTIONS, PEER_REQUESTS_MAX, PEER_STREAMS_MAX};
 const FAILED_FOR: Duration = Duration::from_millis(100);
 
 /// The connections to all peers.
-pub(crate) struct Lines<B> {
+pub(crate) struct Lines {
     keys: PeerKeys,
     home: Handle,
-    peers: Mutex<HashMap<String, Arc<OfPeer<B>>>>,
+    peers: Mutex<HashMap<String, Arc<OfPeer>>>,
 }
 
 /// The connections to one address.
-struct OfPeer<B> {
+struct OfPeer {
     room: Arc<Semaphore>,
-    lines: Mutex<Vec<Arc<Line<B>>>>,
+    lines: Mutex<Vec<Arc<Line>>>,
     /// Of the requests that need a connection, one makes it. When the last attempt failed, and why.
     connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
-impl<B> Default for OfPeer<B> {
+impl Default for OfPeer {
     fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
@@ -51,12 +52,7 @@ impl<B> Default for OfPeer<B> {
     }
 }
 
-impl<B> Lines<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lines {
     /// No connection yet. Those that are made belong to the present runtime.
     pub(crate) fn new(keys: PeerKeys) -> Self {
         Self { keys, home: Handle::current(), peers: Mutex::default() }
@@ -70,7 +66,7 @@ where
     pub(crate) async fn send(
         &self,
         address: &str,
-        request: Request<B>,
+        request: Request<Body>,
         until: Instant,
     ) -> Result<Response<Incoming>, Failure> {
         let peer = self.peer(address);
@@ -86,7 +82,7 @@ where
         answered.unwrap_or_else(|_| Err(Failure::Lost(no_answer())))
     }
 
-    fn peer(&self, address: &str) -> Arc<OfPeer<B>> {
+    fn peer(&self, address: &str) -> Arc<OfPeer> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(address) {
             return Arc::clone(peer);
@@ -100,7 +96,7 @@ where
     }
 
     /// A connection that takes one more request.
-    async fn line(&self, peer: &OfPeer<B>, address: &str) -> Result<Arc<Line<B>>, String> {
+    async fn line(&self, peer: &OfPeer, address: &str) -> Result<Arc<Line>, String> {
         if let Some(line) = peer.open_line() {
             return Ok(line);
         }
@@ -128,14 +124,9 @@ where
     }
 }
 
-impl<B> OfPeer<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl OfPeer {
     /// The open connection with the fewest requests, unless it is worth making another one.
-    fn open_line(&self) -> Option<Arc<Line<B>>> {
+    fn open_line(&self) -> Option<Arc<Line>> {
         let mut lines = self.lines.lock();
         lines.retain(|line| line.is_open());
         let least = lines.iter().min_by_key(|line| line.busy())?;
