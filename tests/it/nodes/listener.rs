@@ -1,6 +1,6 @@
 //! The listener of peers: who may connect, and what is asked where.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn peers_of(program: &Program) -> String {
 async fn ask(
     address: &str,
     authority: &Path,
-    own: Option<(&Path, &Path)>,
+    own: Option<&(PathBuf, PathBuf)>,
     request: &str,
 ) -> std::io::Result<String> {
     let mut stream = connect(address, authority, own).await?;
@@ -40,7 +40,7 @@ async fn ask(
 async fn connect(
     address: &str,
     authority: &Path,
-    own: Option<(&Path, &Path)>,
+    own: Option<&(PathBuf, PathBuf)>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
@@ -81,7 +81,7 @@ async fn only_peers_are_let_in() {
     let authority = keys.join("ca.pem");
     let health = line("GET /health");
     let own = (keys.join("one.pem"), keys.join("one-key.pem"));
-    let peer = ask(&address, &authority, Some((&own.0, &own.1)), &health).await.unwrap();
+    let peer = ask(&address, &authority, Some(&own), &health).await.unwrap();
     assert!(peer.starts_with("HTTP/1.1 200"), "{peer}");
 
     let refused = |answer: std::io::Result<String>| match answer {
@@ -94,9 +94,9 @@ async fn only_peers_are_let_in() {
     let others = cluster.dir.path().join("others");
     make_keys(&others, &["one"]);
     let other = (others.join("one.pem"), others.join("one-key.pem"));
-    refused(ask(&address, &authority, Some((&other.0, &other.1)), &health).await);
+    refused(ask(&address, &authority, Some(&other), &health).await);
     // The other side is checked as well: to one who trusts another authority, it is no peer.
-    assert!(connect(&address, &others.join("ca.pem"), Some((&other.0, &other.1))).await.is_err());
+    assert!(connect(&address, &others.join("ca.pem"), Some(&other)).await.is_err());
     // Of an authority that is trusted, for something else.
     let foreign = cluster.dir.path().join("foreign");
     let (files, serving) = foreign_peers(&foreign);
@@ -107,9 +107,9 @@ async fn only_peers_are_let_in() {
     let at = |name: &str| foreign.join(name);
     let peer = (at("peer.pem"), at("peer-key.pem"));
     let web = (at("web.pem"), at("web-key.pem"));
-    let good = ask(&address, &files, Some((&peer.0, &peer.1)), &health).await.unwrap();
+    let good = ask(&address, &files, Some(&peer), &health).await.unwrap();
     assert!(good.starts_with("HTTP/1.1 200"), "{good}");
-    refused(ask(&address, &files, Some((&web.0, &web.1)), &health).await);
+    refused(ask(&address, &files, Some(&web), &health).await);
     // Without TLS.
     let mut plain = TcpStream::connect(&address).await.unwrap();
     plain.write_all(health.as_bytes()).await.unwrap();
@@ -119,7 +119,7 @@ async fn only_peers_are_let_in() {
 }
 
 /// Files of an authority that signs a peer and a web server, and flags to serve as the peer.
-fn foreign_peers(dir: &Path) -> (std::path::PathBuf, Vec<String>) {
+fn foreign_peers(dir: &Path) -> (PathBuf, Vec<String>) {
     std::fs::create_dir_all(dir).unwrap();
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -148,8 +148,7 @@ async fn each_listener_refuses_what_belongs_to_the_others() {
         let (address, keys, own, request) =
             (address.clone(), keys.clone(), own.clone(), line(request));
         async move {
-            let answer =
-                ask(&address, &keys.join("ca.pem"), Some((&own.0, &own.1)), &request).await;
+            let answer = ask(&address, &keys.join("ca.pem"), Some(&own), &request).await;
             read(&answer.unwrap())
         }
     };

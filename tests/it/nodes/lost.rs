@@ -192,8 +192,7 @@ fn a_forwarded_answer_of_a_fenced_generation_is_never_given() {
                 let path = "/admin/actors/witness/w/stop";
                 cluster.node(node).admin_post(path, &json!({})).unwrap();
             }
-            let _ = call(0, "ids", json!([]));
-            cluster.awake(0) == 1
+            call(0, "ids", json!([])).status == 200 && cluster.awake(0) == 1
         });
         if cut > 1 {
             break;
