@@ -20,10 +20,11 @@ SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc sto
   stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help tools setup guests demo test simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
+.PHONY: help tools setup guests demo cluster test restart-sweep failover simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
+	@echo 'make cluster three nodes over a PostgreSQL primary with a standby, here; the owner is killed; Ctrl-C ends all, ONCE=1 at the end'
 	@echo 'make test    every test'
 	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
 	@echo 'make fuzz    generated (not coverage-guided) records, rows, arguments, bodies and SQL, FUZZ_SECONDS=n each (60)'
@@ -33,6 +34,8 @@ help:
 	@echo 'make asan    SQLite and the packages that call it, under the address sanitizer'
 	@echo 'make miri    the unsafe code that does without SQLite, in Miri (needs a nightly toolchain with it)'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
+	@echo 'make restart-sweep  kills node, entry node and store, and calls old and new actors at each moment from then on, up to SWEEP_SECONDS=n (12); writes target/restart-sweep/'
+	@echo 'make failover  as root: three nodes in network namespaces are killed, frozen, cut off, slowed and made to lose packets, ACTORS=n (10000); writes target/failover.json'
 	@echo 'make soak-long  MINUTES=n (60) of everything at the same time; memory, threads and descriptors stay the same'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
 	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
@@ -57,9 +60,12 @@ INSTALL_POSTGRES := apt-get install -y --no-install-recommends postgresql-common
   && sed -ri 's/^\#?(create_main_cluster) .*$$/\1 = false/' /etc/postgresql-common/createcluster.conf \
   && apt-get install -y --no-install-recommends postgresql-15
 
-# A PostgreSQL server as well, for the tests.
+# A PostgreSQL server as well, for the tests, and what puts nodes into namespaces of the network.
 setup: tools
 	@test -x /usr/lib/postgresql/15/bin/initdb || { apt-get update && $(INSTALL_POSTGRES); }
+	@{ test -x /usr/sbin/nft && test -x /usr/sbin/ip; } || { \
+	  apt-get update && apt-get install -y --no-install-recommends iproute2 nftables; \
+	}
 
 guests: tools
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
@@ -69,6 +75,13 @@ demo: tools
 	@echo '== Build: the program, with the profile of the tests, and the actors'
 	cargo build --locked --bin stockade --bin demo
 	cargo run --locked --quiet --bin demo
+
+# The profile and the actors of the demo: what one has built, the other reuses.
+cluster: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+cluster: export STOCKADE_GUESTS := counter catalog
+cluster: setup
+	cargo build --locked --bin stockade --bin cluster
+	cargo run --locked --quiet --bin cluster
 
 # The suites start the real program. It is built along with the tests, from the same features; a
 # build of its own would compile everything twice.
@@ -117,6 +130,20 @@ soak: export ROUNDS ?= 100
 soak: tools
 	cargo test --locked --no-run
 	cargo test --locked --test it frozen -- --nocapture
+
+# A sweep is alone on its machine: moments are 250 ms apart.
+restart-sweep: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+restart-sweep: export SWEEP_SECONDS ?= 12
+restart-sweep: setup
+	cargo test --locked --no-run
+	cargo test --locked --test it sweep:: -- --nocapture --test-threads=1
+
+# The release build: thousands of actors come back within seconds.
+failover: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade
+failover: export ACTORS ?= 10000
+failover: setup
+	cargo build --locked --release --bin stockade
+	cargo test --locked --test it failover:: -- --nocapture
 
 # The release build, whose memory is what users see.
 soak-long: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade

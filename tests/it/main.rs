@@ -11,6 +11,7 @@
 
 mod api;
 mod calls;
+mod cluster;
 mod crashes;
 mod crowded;
 mod damage;
@@ -19,6 +20,7 @@ mod edge;
 mod embedding;
 mod endings;
 mod failed;
+mod failover;
 mod fairness;
 mod fatal;
 mod fault;
@@ -52,6 +54,7 @@ mod silent;
 mod sql;
 mod sqlite;
 mod steady;
+mod sweep;
 mod tidy;
 mod tight;
 mod typed;

@@ -4,6 +4,9 @@
 //!   each test that needs a guest fails with that message; no test is skipped.
 //! - [`host`] starts hosts in this process: several over one store, each with faults of its own.
 //! - [`mod@program`] starts the real `stockade`, to be killed and started again.
+//! - [`node`] starts several of them over one store, with keys and fixed addresses; [`wire`] is a
+//!   caller with one connection, [`tally`] what callers know of a counter.
+//! - [`net`] makes networks of machines out of namespaces, whose packets can be dropped and delayed.
 //! - [`recorder`] notes the steps of endings in the order in which a host does them.
 //!
 //! What other packages need as well, stores with faults first of all, is in `stockade-testkit`.
@@ -18,8 +21,12 @@
 
 pub mod guest;
 pub mod host;
+pub mod net;
+pub mod node;
 pub mod program;
 pub mod recorder;
+pub mod tally;
+pub mod wire;
 
 /// The programs in documents, compiled.
 #[cfg(doctest)]

@@ -73,6 +73,27 @@ pub struct Program {
     log: PathBuf,
 }
 
+/// Where a server listens, `host:port` each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For callers.
+    pub listen: String,
+    /// For operators.
+    pub admin: String,
+    /// For other programs on the same store, if it takes calls from them.
+    pub peers: Option<String>,
+}
+
+impl Addresses {
+    /// The flags with which a server listens there.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let peers = self.peers.as_ref().map(|peers| ["--peers", peers]);
+        let own = [["--listen", &self.listen], ["--admin", &self.admin]];
+        own.into_iter().chain(peers).flatten().map(str::to_owned).collect()
+    }
+}
+
 /// An answer of the server.
 #[derive(Clone, Debug)]
 pub struct HttpReply {
@@ -130,7 +151,8 @@ impl Program {
         Self::serve_by(command, data_dir, flags)
     }
 
-    /// Starts a server by another command: another program, or one that starts `stockade`.
+    /// Starts a server by another command: another program, or one that starts `stockade`. It listens on
+    /// free ports, unless the flags name addresses ([`Addresses::flags`]).
     ///
     /// # Errors
     /// As [`Program::serve`].
@@ -146,8 +168,14 @@ impl Program {
         if !command.get_envs().any(|(name, _)| name == ADMIN_TOKEN_VARIABLE) {
             command.env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN);
         }
+        command.arg("serve");
+        for listener in ["--listen", "--admin"] {
+            if !flags.contains(&listener) {
+                command.args([listener, "127.0.0.1:0"]);
+            }
+        }
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
+            .arg("--data-dir")
             .arg(data_dir)
             .arg("--ready-file")
             .arg(&ready)
@@ -171,6 +199,13 @@ impl Program {
             agent,
             log: log_path,
         })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        let (listen, admin) = (self.listen.clone(), self.admin.clone());
+        Addresses { listen, admin, peers: self.peers.clone() }
     }
 
     /// Its process id.

@@ -73,7 +73,9 @@ impl Head {
         Err(StoreError::Corrupt(what))
     }
 
-    pub(crate) fn owner_row(&self) -> OwnerRow {
+    /// What steps are compared with, for drivers of stores.
+    #[must_use]
+    pub fn owner_row(&self) -> OwnerRow {
         OwnerRow { fence: self.fence, txid: self.txid, sealed: self.sealed }
     }
 
@@ -93,16 +95,20 @@ impl Head {
 }
 
 /// The part of a head that a step is compared with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OwnerRow {
-    pub(crate) fence: Fence,
-    pub(crate) txid: Txid,
-    pub(crate) sealed: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRow {
+    /// The owner's fence.
+    pub fence: Fence,
+    /// The newest commit.
+    pub txid: Txid,
+    /// Whether the owner has ended.
+    pub sealed: bool,
 }
 
 impl OwnerRow {
     /// See [`Head::check`].
-    pub(crate) fn check(&self, fence: &Fence, txid: Txid) -> Standing {
+    #[must_use]
+    pub fn check(&self, fence: &Fence, txid: Txid) -> Standing {
         let mismatch = self.mismatch(fence, txid);
         if self.fence != *fence {
             return Standing::Replaced(mismatch);
@@ -116,7 +122,8 @@ impl OwnerRow {
     }
 
     /// The facts of a step that failed on this head.
-    pub(crate) fn mismatch(&self, fence: &Fence, txid: Txid) -> HeadFenceMismatch {
+    #[must_use]
+    pub fn mismatch(&self, fence: &Fence, txid: Txid) -> HeadFenceMismatch {
         HeadFenceMismatch {
             db: fence.db,
             expected: (fence.generation, fence.token),

@@ -56,7 +56,7 @@ pub mod tally;
 pub use cause::{Cause, OpenError, PrepareError, ReadError, SealError, Verdict};
 pub use depot::Depot;
 pub use error::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
-pub use fence::{Fence, Head, Origin, Standing};
+pub use fence::{Fence, Head, Origin, OwnerRow, Standing};
 pub use id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Shard, StageId,
     Token, Txid,

@@ -2,12 +2,11 @@
 
 use stockade_depot::page::PageRecord;
 use stockade_depot::store::embedded::{Run, old_count_min};
+use stockade_depot::store::packed::{self, INLINE_PAGES_MAX, check_commit, pack};
 use stockade_depot::store::{CommitStep, Staged, limits};
-use stockade_depot::{DbId, Fence, Limit, NodeSession, PAGE_SIZE, PageBytes, PageCount, Pgno};
-use stockade_depot::{StoreError, Txid};
+use stockade_depot::{DbId, Fence, NodeSession, PageBytes, PageCount, Pgno, StoreError, Txid};
 use tokio_postgres::types::ToSql;
 
-use crate::limits::INLINE_PAGES_MAX;
 use crate::rows;
 
 /// No stage.
@@ -20,37 +19,22 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs pages for rows of `txid`.
+    fn of(pages: Vec<(Pgno, PageRecord)>) -> Self {
+        let numbers = pages.iter().map(|(pgno, _)| i64::from(pgno.0)).collect();
+        Self { pages, numbers }
+    }
+
+    /// Packs pages for rows of `txid`, without holding up the threads of a runtime.
     ///
     /// # Errors
     /// `Corrupt` if they are not ascending, each once, and of page size.
-    fn new(db: DbId, txid: Txid, pages: &[(Pgno, PageBytes)]) -> Result<Self, StoreError> {
-        let ascending = pages.first().is_none_or(|(first, _)| first.0 > 0)
-            && pages.is_sorted_by(|(before, _), (after, _)| before < after);
-        if !ascending {
-            let what = format!("commit {txid} of {db}: pages are not ascending");
-            return Err(StoreError::Corrupt(what));
-        }
-        let pack = |(pgno, bytes): &(Pgno, PageBytes)| {
-            Ok((*pgno, PageRecord::encode(db, *pgno, txid, bytes)?))
-        };
-        let pages = pages.iter().map(pack).collect::<Result<Vec<_>, StoreError>>()?;
-        let numbers = pages.iter().map(|(pgno, _)| i64::from(pgno.0)).collect();
-        Ok(Self { pages, numbers })
-    }
-
-    /// The same without holding up the threads of a runtime.
     pub(crate) async fn packed(
         db: DbId,
         txid: Txid,
         pages: Vec<(Pgno, PageBytes)>,
     ) -> Result<Self, StoreError> {
-        if pages.len() <= INLINE_PAGES_MAX {
-            return Self::new(db, txid, &pages);
-        }
-        tokio::task::spawn_blocking(move || Self::new(db, txid, &pages))
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+        let is_long = pages.len() > INLINE_PAGES_MAX;
+        Ok(Self::of(off_thread(is_long, move || pack(db, txid, &pages)).await?))
     }
 
     pub(crate) fn sums(&self) -> Vec<&[u8]> {
@@ -68,6 +52,18 @@ impl Packed {
     }
 }
 
+/// Does work on this thread, or on one that may block if it is long.
+async fn off_thread<T: Send + 'static>(
+    is_long: bool,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    if !is_long {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+}
+
 /// A commit whose pages are packed and checked.
 pub(crate) struct PackedCommit {
     pub(crate) fence: Fence,
@@ -83,12 +79,6 @@ pub(crate) struct PackedCommit {
     pub(crate) staged: Option<Staged>,
 }
 
-/// Refuses a step with too many pages.
-pub(crate) fn check_step_bytes(pages: usize) -> Result<(), StoreError> {
-    let bytes = limits::len(pages.saturating_mul(PAGE_SIZE));
-    limits::check(Limit::CommitBytes, bytes, limits::COMMIT_BYTES_MAX)
-}
-
 impl PackedCommit {
     /// Checks and packs a commit.
     ///
@@ -96,30 +86,22 @@ impl PackedCommit {
     /// `Refused` over a limit; `Corrupt` if the pages are not ascending, each once, within the count,
     /// and of page size.
     pub(crate) async fn new(step: CommitStep) -> Result<Self, StoreError> {
-        check_step_bytes(step.pages.len())?;
-        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
-        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
-        let db = step.fence.db;
-        let bad = |what: &str| StoreError::Corrupt(format!("commit of {db}: {what}"));
-        let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
-        rows::to_sql(txid.0)?;
-        rows::to_sql(step.fence.generation.0)?;
-        let pages = Packed::packed(db, txid, step.pages).await?;
-        if pages.pages.last().is_some_and(|(last, _)| last.0 > step.page_count.0) {
-            return Err(bad("pages above its count"));
-        }
-        let run = Run::last_of(&pages.pages);
+        check_commit(&step)?;
+        let is_long = step.pages.len() > INLINE_PAGES_MAX;
+        let commit = off_thread(is_long, move || packed::PackedCommit::new(&step)).await?;
+        rows::to_sql(commit.txid.0)?;
+        rows::to_sql(commit.fence.generation.0)?;
         Ok(Self {
-            fence: step.fence,
-            owner: step.owner,
-            base: step.base,
-            txid,
-            page_count: step.page_count,
-            chain: step.chain,
-            content: step.content,
-            pages,
-            run,
-            staged: step.staged,
+            fence: commit.fence,
+            owner: commit.owner,
+            base: commit.base,
+            txid: commit.txid,
+            page_count: commit.page_count,
+            chain: commit.chain,
+            content: commit.content,
+            pages: Packed::of(commit.pages),
+            run: commit.run,
+            staged: commit.staged,
         })
     }
 

@@ -17,11 +17,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Statement};
 
 use crate::address::{Security, host_of};
 use crate::failure::text;
 use crate::limits::CONNECT_DEADLINE;
+use crate::rows::Row;
 use crate::tls::Tls;
 
 /// A statement's parameters.
@@ -158,7 +159,8 @@ impl Connection {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
-        self.client.query(statement, params).await
+        let rows = self.client.query(statement, params).await?;
+        Ok(rows.into_iter().map(Row::from).collect())
     }
 
     /// Sends a prepared statement when it is first polled; how many rows it changed.

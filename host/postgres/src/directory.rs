@@ -48,7 +48,7 @@ impl PgStore {
             return Ok(Counted::default());
         };
         let (actors, pages) = (rows::number(&row, 0)?, rows::number(&row, 1)?);
-        let last: Option<String> = rows::get(&row, 2)?;
+        let last = rows::text(&row, 2)?;
         Ok(Counted { actors, pages, next: last.filter(|_| actors >= limits::len(max)) })
     }
 

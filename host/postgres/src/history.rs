@@ -59,7 +59,7 @@ impl PgStore {
         for row in self.link.read(sql::COMMITS, asked).await? {
             rows::check_floor(&row, 0, db, Txid(after.0.saturating_add(1)))?;
             if !rows::is_null(&row, 1)? {
-                found.push(rows::commit(&row, 1)?);
+                found.push(rows::commit(&row, 1, db)?);
             }
         }
         Ok(found)

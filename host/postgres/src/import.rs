@@ -8,7 +8,7 @@ use crate::connection::params;
 use crate::directory::delete_rows;
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
-use crate::rows::{self, Holder};
+use crate::rows;
 use crate::sql::import as sql;
 use crate::store::{PgStore, head_in};
 
@@ -57,7 +57,7 @@ impl PgStore {
         match self.link.write(sql::IMPORT_FINISH, row).await?.first() {
             Some(row) => rows::head(row, 0),
             // Where the fence holds, it is the origin: a head that is no import is not imported into.
-            None => Err(Holder::of(&self.head(fence.db).await?).mismatch(&fence, base).into()),
+            None => Err(self.head(fence.db).await?.owner_row().mismatch(&fence, base).into()),
         }
     }
 }
@@ -67,7 +67,7 @@ async fn empty(tx: &Transaction, fence: &Fence) -> Result<Emptied, Stop> {
     let holder = params![db, generation, &fence.token.0[..]];
     let Some(row) = tx.row(sql::IMPORT_HOLD, holder).await? else {
         let head = head_in(tx, fence.db).await?;
-        return Err(StoreError::from(Holder::of(&head).mismatch(fence, Txid(0))).into());
+        return Err(StoreError::from(head.owner_row().mismatch(fence, Txid(0))).into());
     };
     if delete_rows(tx, fence.db).await? >= u64::from(DESTROY_ROWS_MAX) {
         return Ok(Emptied::More);

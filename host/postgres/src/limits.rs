@@ -50,8 +50,6 @@ pub const SHARDS_MAX: u8 = 64;
 pub const SHARDS: u8 = 16;
 /// Fences in one question.
 pub const CONFIRM_FENCES_MAX: usize = 1000;
-/// Commits below which packing pages stays on the thread that has them: some 10 us a page.
-pub const INLINE_PAGES_MAX: usize = 256;
 
 // A verdict is asked for while its row is there.
 const _: () =

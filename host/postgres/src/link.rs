@@ -14,12 +14,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use stockade_depot::{StoreError, StoreFull};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Error;
 
 use crate::connection::{Connection, Params};
 use crate::failure::{Failure, Sent, Stop};
 use crate::limits;
 use crate::pool::{Connections, Lent};
+use crate::rows::Row;
 
 /// The way to the server.
 pub(crate) struct Link {

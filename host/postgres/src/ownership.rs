@@ -13,8 +13,9 @@ use stockade_depot::chain::Start;
 use stockade_depot::store::{
     ActorState, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep, limits,
 };
-use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, StoreError, Txid};
-use tokio_postgres::Row;
+use stockade_depot::{
+    ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, StoreError, Txid,
+};
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};
@@ -22,7 +23,7 @@ use crate::failure::{self, Failure, Sent, Stop};
 use crate::limits::{CONFIRM_FENCES_MAX, WRITE_DEADLINE};
 use crate::link::{Transaction, Tries, answer, in_transaction, unless_warned};
 use crate::retention;
-use crate::rows::{self, HEAD_COLUMNS, Holder};
+use crate::rows::{self, HEAD_COLUMNS, Row};
 use crate::sql::ownership as sql;
 use crate::store::PgStore;
 
@@ -161,15 +162,15 @@ impl PgStore {
         fences: &[Fence],
     ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let dbs: Vec<&[u8]> = fences.iter().map(|fence| &fence.db.0[..]).collect();
-        let mut holders: HashMap<DbId, Holder> = HashMap::new();
+        let mut owners: HashMap<DbId, OwnerRow> = HashMap::new();
         for row in self.link.read(sql::FENCES, params![dbs]).await? {
-            let (db, holder) = Holder::from_row(&row)?;
-            holders.insert(db, holder);
+            let owner = rows::owner(&row)?;
+            owners.insert(owner.fence.db, owner);
         }
         self.echo().await?;
-        let told = |fence: &Fence| {
-            let holder = holders.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
-            holder.check(fence, Txid(0))
+        let told = |fence: &Fence| -> Result<(), StoreError> {
+            let owner = owners.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            Ok(owner.check(fence, Txid(0)).at_or_after()?)
         };
         Ok(fences.iter().map(told).collect())
     }

@@ -15,21 +15,20 @@ use stockade_depot::store::{
     limits,
 };
 use stockade_depot::{DbId, Fence, Head, Limit, Pgno, StoreError, Txid};
-use tokio_postgres::Row;
 
-use crate::commit::{Packed, PackedCommit, check_step_bytes};
+use crate::commit::{Packed, PackedCommit};
 use crate::connection::params;
 use crate::failure::Stop;
 use crate::limits::GROUPED_BYTES_MAX;
 use crate::link::{Transaction, in_transaction};
-use crate::rows::{self, HEAD_COLUMNS, Holder};
+use crate::rows::{self, OWNER_COLUMNS, Row};
 use crate::sql::ownership::{HOLD, HOLD_AT};
 use crate::sql::pages as sql;
 use crate::store::{PgStore, refusal_in};
 
 /// Columns of a fenced read after those of the fence: base (two), page number, version (three),
 /// floor. A read without a fence has the same from 0 on.
-const BASE: usize = Holder::COLUMNS;
+const BASE: usize = OWNER_COLUMNS;
 
 /// What a statement found for some pages of one database.
 #[derive(Default)]
@@ -95,15 +94,15 @@ impl PgStore {
             }
         };
         let first = rows.first().ok_or(StoreError::DatabaseMissing(fence.db))?;
-        let (_, holder) = Holder::from_row(first)?;
-        holder.check(&fence, at)?;
+        let owner = rows::owner(first)?;
+        owner.check(&fence, at).at_or_after()?;
         rows::check_floor(first, BASE + 6, fence.db, at)?;
         let mut found = Found { base: rows::base(first, BASE)?, ..Found::default() };
         for row in &rows {
             found.add(row, BASE, fence.db)?;
         }
         let pages = self.in_order(fence.db, at, pages, found).await?;
-        Ok(PagesRead { head_txid: holder.txid, pages })
+        Ok(PagesRead { head_txid: owner.txid, pages })
     }
 
     /// Pages of any database as of `at`, in the order asked for.
@@ -250,11 +249,8 @@ impl PgStore {
             return Ok((None, None));
         };
         self.echo().await?;
-        let head = rows::head(&row, 0)?;
-        if rows::is_null(&row, HEAD_COLUMNS)? {
-            return Ok((Some(head), None));
-        }
-        Ok((Some(head), Some(rows::commit(&row, HEAD_COLUMNS)?)))
+        let (head, commit) = rows::verdict(&row, db, txid)?;
+        Ok((Some(head), commit))
     }
 }
 

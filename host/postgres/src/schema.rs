@@ -65,7 +65,7 @@ async fn version(connection: &Connection) -> Result<Option<(i32, String, u8)>, O
     let numbers = || {
         let version = i32::try_from(rows::number(row, 0).ok()?).ok()?;
         let shards = u8::try_from(rows::number(row, 2).ok()?).ok().filter(|count| *count > 0)?;
-        Some((version, rows::get::<String>(row, 1).ok()?, shards))
+        Some((version, rows::text(row, 1).ok()??, shards))
     };
     numbers().map(Some).ok_or(OpenPgError::Damaged)
 }

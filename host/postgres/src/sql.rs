@@ -1,8 +1,9 @@
 //! Every statement that is sent to the server, and the schema.
 //!
-//! The tables are those of the embedded store. The texts are not: the same question in SQLite's words
-//! makes PostgreSQL fetch every version of a page. What CockroachDB and YugabyteDB do not run is kept
-//! out by a list of words (`tests`): no locks but rows', no session state, no news by `NOTIFY`.
+//! The tables are those of the embedded store, and so are the lists of columns and the rules that stand in
+//! its `sql_*!` macros. The texts are not: the same question in SQLite's words makes PostgreSQL fetch
+//! every version of a page. What CockroachDB and YugabyteDB do not run is kept out by a list of words
+//! (`tests`): no locks but rows', no session state, no news by `NOTIFY`.
 //!
 //! Rules that the text of a statement keeps:
 //! - a fenced step carries the fence in the statement that writes, which changes or locks the head
@@ -24,77 +25,16 @@ macro_rules! statements {
     };
 }
 
-/// The columns of a head, in the order that every statement returns them.
-macro_rules! head {
-    ($t:literal) => {
-        concat!(
-            $t,
-            "db, ",
-            $t,
-            "generation, ",
-            $t,
-            "token, ",
-            $t,
-            "owner, ",
-            $t,
-            "txid, ",
-            $t,
-            "page_count, ",
-            $t,
-            "chain, ",
-            $t,
-            "sealed, ",
-            $t,
-            "origin, ",
-            $t,
-            "floor, ",
-            $t,
-            "base_db, ",
-            $t,
-            "base_txid, ",
-            $t,
-            "name, ",
-            $t,
-            "format"
-        )
-    };
-}
-/// The columns that tell whether a fence holds, and of which database.
-macro_rules! fence {
-    () => {
-        "h.generation, h.token, h.txid, h.sealed, h.db, h.format"
-    };
-}
 /// An actor with its head and whose snapshot is kept.
 macro_rules! actor {
     () => {
         concat!(
-            "SELECT a.kind, a.key, a.db, a.component, a.wanted, a.restarts, ",
-            head!("h."),
+            "SELECT ",
+            stockade_depot::sql_actor!(),
+            ", ",
+            stockade_depot::sql_head!("h."),
             ", s.generation FROM actor a JOIN head h ON h.db = a.db \
              LEFT JOIN snapshot s ON s.db = a.db "
-        )
-    };
-}
-/// The columns of a commit row.
-macro_rules! commit {
-    () => {
-        "c.txid, c.generation, c.page_count, c.content, c.chain, c.time_ms"
-    };
-}
-/// Whether the page row `$p` may be seen.
-macro_rules! visible {
-    ($p:literal) => {
-        concat!(
-            "(length(",
-            $p,
-            ".stage) = 0 OR EXISTS (SELECT 1 FROM \"commit\" s WHERE s.db = ",
-            $p,
-            ".db AND s.txid = ",
-            $p,
-            ".txid AND s.stage = ",
-            $p,
-            ".stage))"
         )
     };
 }

@@ -14,7 +14,7 @@ use crate::connection::{Connection, Connector, NotConnected, params};
 use crate::failure::Stop;
 use crate::link::{Link, Transaction};
 use crate::pool::Connections;
-use crate::rows::{self, Holder};
+use crate::rows;
 use crate::sql::cluster::{ECHO, ECHO_GONE, NODES};
 use crate::sql::ownership::HEAD;
 use crate::{committer, limits, schema};
@@ -255,11 +255,10 @@ async fn look(connection: &Connection) -> Result<Found, OpenPgError> {
 
 /// Why a fenced step changed nothing, as the head says.
 fn refused(head: &Head, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
-    let holder = Holder::of(head);
-    if head.txid == base && holder.check(fence, base).is_ok() {
-        return StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db));
+    match head.check(fence, base).at() {
+        Ok(()) => StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db)),
+        Err(mismatch) => mismatch.into(),
     }
-    holder.mismatch(fence, base).into()
 }
 
 /// The head as a transaction sees it.

@@ -6,8 +6,14 @@
 //! The server refuses to run as root, so shell and server run as an unprivileged user. The shell stops
 //! it by the number of its own child, never by one that a file names, and removes the directory. What
 //! is removed need not be written: it ends immediately.
+//!
+//! [`standby`] makes one server a copy of another that follows it, and promotes it; [`line`] is a way
+//! to a server that takes time, and counts how often it is gone.
 
 #![allow(clippy::disallowed_methods, reason = "a test may wait for another process")]
+
+pub mod line;
+pub mod standby;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -58,14 +64,15 @@ pub struct Server {
     databases: AtomicU32,
 }
 
-impl Server {
-    /// A new server with more settings, `name=value` each.
-    pub fn start(settings: &[&str]) -> Self {
-        Self::prepare(settings, |_| {})
-    }
+/// A folder for a server that does not run yet.
+struct Place {
+    directory: PathBuf,
+    user: Option<(u32, u32)>,
+}
 
-    /// The same, whose data directory is shown to `with` first.
-    pub fn prepare(settings: &[&str], with: impl FnOnce(&Path)) -> Self {
+impl Place {
+    /// A new folder, which belongs to the user that the server runs as.
+    fn new() -> Self {
         assert!(
             Path::new(PROGRAMS).join("postgres").exists(),
             "no server: `make setup` installs Debian's postgresql-15"
@@ -75,8 +82,47 @@ impl Server {
         if let Some((uid, gid)) = user {
             chown(&directory, Some(uid), Some(gid)).unwrap();
         }
-        let data = directory.join("data");
-        let made = as_user(Command::new(Path::new(PROGRAMS).join("initdb")), user)
+        Self { directory, user }
+    }
+
+    /// The data directory.
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// A program of the package, which runs as the server's user.
+    fn program(&self, name: &str) -> Command {
+        as_user(Command::new(Path::new(PROGRAMS).join(name)), self.user)
+    }
+
+    /// The server of a data directory that is complete: on this port, or on a free one.
+    fn launch(self, port: Option<u16>, settings: Vec<String>) -> Server {
+        let (running, databases) = (Mutex::default(), AtomicU32::new(0));
+        let Self { directory, user } = self;
+        let mut server = Server { directory, port: 0, settings, user, running, databases };
+        // Another process may take a free port before the server does.
+        for _ in 0..5 {
+            server.port = port.unwrap_or_else(free_port);
+            if server.run() {
+                return server;
+            }
+        }
+        panic!("the server does not start: {}", server.log());
+    }
+}
+
+impl Server {
+    /// A new server with more settings, `name=value` each.
+    pub fn start(settings: &[&str]) -> Self {
+        Self::prepare(settings, |_| {})
+    }
+
+    /// The same, whose data directory is shown to `with` first.
+    pub fn prepare(settings: &[&str], with: impl FnOnce(&Path)) -> Self {
+        let place = Place::new();
+        let data = place.data();
+        let made = place
+            .program("initdb")
             .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"])
             .arg(format!("--username={USER}"))
             .arg("--pgdata")
@@ -85,23 +131,19 @@ impl Server {
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         with(&data);
-        if let Some((uid, gid)) = user {
+        if let Some((uid, gid)) = place.user {
             for file in std::fs::read_dir(&data).unwrap() {
                 chown(file.unwrap().path(), Some(uid), Some(gid)).unwrap();
             }
         }
-        let mut all: Vec<String> = SETTINGS.map(str::to_owned).to_vec();
-        all.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let (running, databases) = (Mutex::default(), AtomicU32::new(0));
-        let mut server = Self { directory, port: 0, settings: all, user, running, databases };
-        // Another process may take the port before the server does.
-        for _ in 0..5 {
-            server.port = free_port();
-            if server.run() {
-                return server;
-            }
-        }
-        panic!("the server does not start: {}", server.log());
+        let all = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned());
+        place.launch(None, all.collect())
+    }
+
+    /// A program of the package, which runs as the server's user, and the data directory.
+    fn program(&self, name: &str) -> (Command, PathBuf) {
+        let program = Command::new(Path::new(PROGRAMS).join(name));
+        (as_user(program, self.user), self.directory.join("data"))
     }
 
     /// What it has written.
@@ -158,6 +200,26 @@ impl Server {
         }
     }
 
+    /// Ends the server and all of its processes as the loss of its machine does. It can be started
+    /// again.
+    pub fn kill_all(&self) {
+        let running = self.running.lock().unwrap().take();
+        let (mut shell, pid) = running.expect("the server runs");
+        // While it is stopped none of its processes is waited for, so that no other process gets one
+        // of their numbers.
+        signal("-STOP", &[pid]);
+        while state(pid).is_none_or(|(state, _)| state != 'T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut pids = children(pid);
+        pids.push(pid);
+        signal("-KILL", &pids);
+        let _ = shell.stdin.take().unwrap().write_all(b"again\n");
+        shell.wait().unwrap();
+        // The next process with its number would pass for this server.
+        let _ = std::fs::remove_file(self.directory.join("data/postmaster.pid"));
+    }
+
     /// Starts it again on the same port.
     pub fn again(&self) {
         assert!(self.run(), "the server does not come back: {}", self.log());
@@ -165,8 +227,7 @@ impl Server {
 
     /// Ends a process of the server as a crash does. `pid` is one that the server has reported.
     pub fn kill(&self, pid: i32) {
-        let killed = Command::new("/bin/kill").args(["-KILL", &pid.to_string()]).status().unwrap();
-        assert!(killed.success());
+        signal("-KILL", &[u32::try_from(pid).unwrap()]);
     }
 
     /// A number that no other database or role of this server has.
@@ -202,6 +263,27 @@ impl Drop for Server {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Sends a signal to processes that the caller knows to be there.
+fn signal(signal: &str, pids: &[u32]) {
+    let pids = pids.iter().map(u32::to_string);
+    let sent = Command::new("/bin/kill").arg(signal).args(pids).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The state of a process, as the system's letter, and its parent.
+fn state(pid: u32) -> Option<(char, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// The processes that one has started and not waited for.
+fn children(of: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid| state(*pid).is_some_and(|(_, parent)| parent == of)).collect()
 }
 
 /// A port that is free now.

@@ -18,7 +18,9 @@ mod import;
 pub mod layer;
 pub mod limits;
 mod ownership;
+pub mod packed;
 mod pages;
+pub mod rows;
 mod sql;
 
 pub use check::{CheckAt, Checked, Finding, Repair};

@@ -197,8 +197,10 @@ pub(crate) const COLUMN_EXISTS: &str = "SELECT 1 FROM pragma_table_info(?1) WHER
 pub(crate) const TABLE_EXISTS: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
 
-/// The columns of a head, in the order that every statement returns them.
-macro_rules! head {
+/// The columns of a head behind `$t`, in the order that [`crate::store::rows::head`] reads them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_head {
     ($t:literal) => {
         concat!(
             $t,
@@ -232,20 +234,28 @@ macro_rules! head {
         )
     };
 }
-/// The columns that tell whether a fence holds, and of which database.
-macro_rules! fence {
+/// The columns that tell whether a fence holds, and of which database, for
+/// [`crate::store::rows::owner`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_owner {
     () => {
         "h.generation, h.token, h.txid, h.sealed, h.db, h.format"
     };
 }
-/// The columns of a directory row, which come before those of its head.
-macro_rules! actor {
+/// The columns of a directory row, which come before those of its head, for
+/// [`crate::store::rows::actor`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_actor {
     () => {
         "a.kind, a.key, a.db, a.component, a.wanted, a.restarts"
     };
 }
-/// The columns of a commit row.
-macro_rules! commit {
+/// The columns of a commit row, for [`crate::store::rows::commit`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_commit {
     () => {
         "c.db, c.txid, c.generation, c.page_count, c.content, c.chain, c.time_ms"
     };
@@ -261,7 +271,9 @@ macro_rules! snapshot {
     };
 }
 /// Whether the page row `$p` may be seen.
-macro_rules! visible {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_visible {
     ($p:literal) => {
         concat!(
             "(length(",
@@ -283,7 +295,7 @@ pub(crate) mod retention;
 
 // --- ownership -----------------------------------------------------------------------------------
 
-pub(crate) const HEAD: &str = concat!("SELECT ", head!(""), " FROM head WHERE db = ?1");
+pub(crate) const HEAD: &str = concat!("SELECT ", sql_head!(""), " FROM head WHERE db = ?1");
 
 /// (kind, key, db, component)
 pub(crate) const ACTOR_INSERT: &str = "INSERT INTO actor (kind, key, db, component, wanted, \
@@ -297,9 +309,9 @@ pub(crate) const HEAD_INSERT: &str = "INSERT INTO head (db, generation, token, o
 /// (kind, key)
 pub(crate) const ACTOR: &str = concat!(
     "SELECT ",
-    actor!(),
+    sql_actor!(),
     ", ",
-    head!("h."),
+    sql_head!("h."),
     snapshot!(),
     "WHERE a.kind = ?1 AND a.key = ?2"
 );
@@ -308,7 +320,7 @@ pub(crate) const ACTOR: &str = concat!(
 pub(crate) const TAKE_OVER: &str = concat!(
     "UPDATE head SET generation = generation + 1, token = ?4, owner = ?5, sealed = 0 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 RETURNING ",
-    head!("")
+    sql_head!("")
 );
 
 /// (kind, key, db; component, restarts: 0 = to zero, 1 = one more, 2 = as it is, 3 = to one;
@@ -322,7 +334,7 @@ pub(crate) const ACTOR_TAKEN_OVER: &str = "UPDATE actor SET component = ?4, \
 pub(crate) const SEAL: &str = concat!(
     "UPDATE head SET sealed = 1 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 RETURNING ",
-    head!("")
+    sql_head!("")
 );
 
 /// Not where stages are left: a takeover reports them, and an heir begins without a takeover.
@@ -331,7 +343,7 @@ pub(crate) const SEAL_FOR_HEIR: &str = concat!(
     "UPDATE head SET generation = generation + 1, token = ?5, owner = ?6 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 \
      AND NOT EXISTS (SELECT 1 FROM stage s WHERE s.db = ?1) RETURNING ",
-    head!("")
+    sql_head!("")
 );
 
 /// (db, generation, token, owner; `NOBODY`)
@@ -352,13 +364,13 @@ pub(crate) const SNAPSHOT_INSERT: &str = "INSERT INTO snapshot (db, generation, 
 /// The fence stands in the join: with another owner in the head the row has no page.
 pub(crate) const READ_ONE: &str = concat!(
     "SELECT ",
-    fence!(),
+    sql_owner!(),
     ", h.base_db, h.base_txid, ?2, p.txid, p.sum, p.bytes, h.floor \
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND h.generation = ?4 AND h.token = ?5 AND h.sealed = 0 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
      AND v.pgno = ?2 AND v.txid <= ?3 AND ",
-    visible!("v"),
+    sql_visible!("v"),
     " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
@@ -372,13 +384,13 @@ pub(crate) fn read_many(pages: usize) -> String {
         pages,
         concat!(
             "SELECT ",
-            fence!(),
+            sql_owner!(),
             ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND h.generation = ?3 AND h.token = ?4 AND h.sealed = 0 \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
              AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
-            visible!("v"),
+            sql_visible!("v"),
             " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
         ),
     )
@@ -393,7 +405,7 @@ pub(crate) const READ_BASE: &str = concat!(
      FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = ?2 \
      AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
      AND v.pgno = ?2 AND v.txid <= ?3 AND ",
-    visible!("v"),
+    sql_visible!("v"),
     " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
 );
 
@@ -440,16 +452,16 @@ pub(crate) const STAGE_ROWS_DELETE: &str = concat!(
     "DELETE FROM page WHERE db = ?1 AND (pgno, txid, stage) IN \
      (SELECT p.pgno, p.txid, p.stage FROM page p WHERE p.db = ?1 AND p.stage = ?2 \
      AND length(p.stage) > 0 AND NOT ",
-    visible!("p"),
+    sql_visible!("p"),
     " ORDER BY p.pgno LIMIT ?3)"
 );
 
 /// Head, then the commit row or nulls. (db, txid)
 pub(crate) const VERDICT: &str = concat!(
     "SELECT ",
-    head!("h."),
+    sql_head!("h."),
     ", ",
-    commit!(),
+    sql_commit!(),
     " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = ?2 WHERE h.db = ?1"
 );
 
@@ -460,7 +472,7 @@ pub(crate) fn fences(databases: usize) -> String {
         "BLOB",
         1,
         databases,
-        concat!("SELECT ", fence!(), " FROM want w JOIN head h ON h.db = w.db"),
+        concat!("SELECT ", sql_owner!(), " FROM want w JOIN head h ON h.db = w.db"),
     )
 }
 
@@ -484,7 +496,7 @@ pub(crate) fn read_at(pages: usize) -> String {
              FROM head h CROSS JOIN want w LEFT JOIN page p ON p.db = h.db AND p.pgno = w.pgno \
              AND (p.txid, p.stage) = (SELECT v.txid, v.stage FROM page v WHERE v.db = h.db \
              AND v.pgno = w.pgno AND v.txid <= ?2 AND ",
-            visible!("v"),
+            sql_visible!("v"),
             " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) WHERE h.db = ?1"
         ),
     )
@@ -493,7 +505,7 @@ pub(crate) fn read_at(pages: usize) -> String {
 /// The floor, then a commit or nulls. (db, after, most)
 pub(crate) const COMMITS: &str = concat!(
     "SELECT h.floor, ",
-    commit!(),
+    sql_commit!(),
     " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid > ?2 WHERE h.db = ?1 \
      ORDER BY c.txid LIMIT ?3"
 );
@@ -502,7 +514,7 @@ pub(crate) const COMMITS: &str = concat!(
 pub(crate) const COMMIT_PAGES: &str = concat!(
     "SELECT h.floor, p.pgno, p.stage, p.sum, p.bytes FROM head h LEFT JOIN page p \
      ON p.db = h.db AND p.txid = ?2 AND p.pgno > ?3 AND ",
-    visible!("p"),
+    sql_visible!("p"),
     " WHERE h.db = ?1 ORDER BY p.pgno, p.stage LIMIT ?4"
 );
 
@@ -511,9 +523,9 @@ pub(crate) const COMMIT_PAGES: &str = concat!(
 /// (kind, key, most)
 pub(crate) const ACTORS: &str = concat!(
     "SELECT ",
-    actor!(),
+    sql_actor!(),
     ", ",
-    head!("h."),
+    sql_head!("h."),
     snapshot!(),
     "WHERE (a.kind, a.key) > (?1, ?2) \
      ORDER BY a.kind, a.key LIMIT ?3"
@@ -522,9 +534,9 @@ pub(crate) const ACTORS: &str = concat!(
 /// (kind, key, most)
 pub(crate) const ACTORS_OF_KIND: &str = concat!(
     "SELECT ",
-    actor!(),
+    sql_actor!(),
     ", ",
-    head!("h."),
+    sql_head!("h."),
     snapshot!(),
     "WHERE a.kind = ?1 AND a.key > ?2 \
      ORDER BY a.key LIMIT ?3"
@@ -540,9 +552,9 @@ pub(crate) const COUNT: &str = "SELECT count(*), coalesce(sum(page_count), 0), m
 /// Actors that are being destroyed. (most)
 pub(crate) const DESTROYING: &str = concat!(
     "SELECT ",
-    actor!(),
+    sql_actor!(),
     ", ",
-    head!("h."),
+    sql_head!("h."),
     snapshot!(),
     "WHERE a.wanted = 1 ORDER BY a.kind, a.key LIMIT ?1"
 );

@@ -1,5 +1,7 @@
 //! Statements of history. Each carries the floor, so that what is checked is as old as what is read.
 
+use stockade_depot::{sql_commit, sql_visible};
+
 statements! {
     /// Page count as of a commit, and the head's txid and floor. (db, as of)
     PAGE_COUNT_AT = "SELECT h.txid, c.page_count, h.floor FROM head h \
@@ -8,7 +10,7 @@ statements! {
     /// The floor, then a commit or nulls. (db, after, most)
     COMMITS = concat!(
         "SELECT h.floor, ",
-        commit!(),
+        sql_commit!(),
         " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid > $2 WHERE h.db = $1 \
          ORDER BY c.txid LIMIT $3"
     );
@@ -17,7 +19,7 @@ statements! {
     COMMIT_PAGES = concat!(
         "SELECT h.floor, p.pgno, p.sum, p.bytes FROM head h LEFT JOIN page p \
          ON p.db = h.db AND p.txid = $2 AND p.pgno > $3 AND ",
-        visible!("p"),
+        sql_visible!("p"),
         " WHERE h.db = $1 ORDER BY p.pgno, p.stage LIMIT $4"
     );
 }

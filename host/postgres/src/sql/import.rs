@@ -1,18 +1,20 @@
 //! Statements of an import (D11). Each that changes a head carries `origin = 1` (importing) as a
 //! condition, so no head of another origin is touched by import code, whatever its caller believes.
 
+use stockade_depot::sql_head;
+
 statements! {
     /// (db, generation, token; new token, new owner; name)
     IMPORT_TAKE_OVER = concat!(
         "UPDATE head SET generation = generation + 1, token = $4, owner = $5, sealed = 0 \
          WHERE db = $1 AND generation = $2 AND token = $3 AND origin = 1 AND name = $6 RETURNING ",
-        head!("")
+        sql_head!("")
     );
 
     /// Locks the head of an import. (db, generation, token)
     IMPORT_HOLD = concat!(
         "SELECT ",
-        head!("h."),
+        sql_head!("h."),
         " FROM head h WHERE h.db = $1 AND h.generation = $2 AND h.token = $3 AND h.sealed = 0 \
          AND h.origin = 1 FOR UPDATE"
     );
@@ -26,6 +28,6 @@ statements! {
     IMPORT_FINISH = concat!(
         "UPDATE head SET origin = 2, sealed = 1, floor = txid WHERE db = $1 AND generation = $2 \
          AND token = $3 AND txid = $4 AND sealed = 0 AND origin = 1 RETURNING ",
-        head!("")
+        sql_head!("")
     );
 }

@@ -1,11 +1,13 @@
 //! Statements of ownership: create, takeover, confirm, seal, claim.
 
+use stockade_depot::{sql_head, sql_owner};
+
 statements! {
     /// (db)
-    HEAD = concat!("SELECT ", head!("h."), " FROM head h WHERE h.db = $1");
+    HEAD = concat!("SELECT ", sql_head!("h."), " FROM head h WHERE h.db = $1");
 
     /// Locks a head for the conditions of the statements after it. (db)
-    HEAD_LOCK = concat!("SELECT ", head!("h."), " FROM head h WHERE h.db = $1 FOR UPDATE");
+    HEAD_LOCK = concat!("SELECT ", sql_head!("h."), " FROM head h WHERE h.db = $1 FOR UPDATE");
 
     /// Locks the head of a generation that holds it. (db, generation, token)
     HOLD = "SELECT h.db FROM head h WHERE h.db = $1 AND h.generation = $2 AND h.token = $3 \
@@ -26,9 +28,9 @@ statements! {
          h AS (INSERT INTO head (db, generation, token, owner, txid, page_count, chain, sealed, \
          origin, floor, format, time_ms, name) SELECT a.db, 1, $6::bytea, $7::bytea, 0, 0, \
          $8::bytea, 0, $9::int8, 0, $10::int8, $11::int8, $12::bytea FROM a RETURNING ",
-        head!(""),
+        sql_head!(""),
         ") SELECT ",
-        head!("h."),
+        sql_head!("h."),
         " FROM h"
     );
 
@@ -42,11 +44,11 @@ statements! {
          WHERE db = $1 AND generation = $2 AND token = $3 AND name = $6 AND format <= 2 \
          AND EXISTS (SELECT 1 FROM actor w WHERE w.kind = $7 AND w.key = $8 AND w.db = $1) \
          RETURNING ",
-        head!(""),
+        sql_head!(""),
         "), a AS (UPDATE actor SET component = $9, restarts = CASE $10::int8 WHEN 0 THEN 0 \
          WHEN 1 THEN restarts + 1 WHEN 3 THEN 1 ELSE restarts END WHERE kind = $7 AND key = $8 \
          AND db = (SELECT h.db FROM h) RETURNING restarts) SELECT ",
-        head!("h."),
+        sql_head!("h."),
         ", a.restarts FROM h CROSS JOIN a"
     );
 
@@ -55,7 +57,7 @@ statements! {
     /// database. (db, kind, key)
     TAKEN_OVER = concat!(
         "SELECT ",
-        head!("h."),
+        sql_head!("h."),
         ", s.generation, s.txid, s.component, s.state, \
          (SELECT count(*) FROM stage g WHERE g.db = h.db AND g.generation < h.generation), \
          (SELECT count(*) FROM actor a WHERE a.kind = $2 AND a.key = $3 AND a.db = h.db) \
@@ -66,15 +68,15 @@ statements! {
     ACTOR_CONDEMN = "UPDATE actor SET wanted = 1 WHERE kind = $1 AND key = $2 AND db = $3";
 
     /// Fences of databases. (dbs)
-    FENCES = concat!("SELECT ", fence!(), " FROM head h WHERE h.db = ANY ($1::bytea[])");
+    FENCES = concat!("SELECT ", sql_owner!(), " FROM head h WHERE h.db = ANY ($1::bytea[])");
 
     /// Seals, and drops the snapshot of an earlier seal. (db, generation, token, txid)
     SEAL = concat!(
         "WITH h AS (UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
          AND txid = $4 AND sealed = 0 RETURNING ",
-        head!(""),
+        sql_head!(""),
         "), s AS (DELETE FROM snapshot WHERE db = (SELECT h.db FROM h)) SELECT ",
-        head!("h."),
+        sql_head!("h."),
         " FROM h"
     );
 
@@ -82,12 +84,12 @@ statements! {
     SEAL_WITH = concat!(
         "WITH h AS (UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
          AND txid = $4 AND sealed = 0 RETURNING ",
-        head!(""),
+        sql_head!(""),
         "), s AS (INSERT INTO snapshot (db, generation, txid, component, state) \
          SELECT h.db, h.generation, h.txid, $5::bytea, $6::bytea FROM h ON CONFLICT (db) \
          DO UPDATE SET generation = excluded.generation, txid = excluded.txid, \
          component = excluded.component, state = excluded.state) SELECT ",
-        head!("h."),
+        sql_head!("h."),
         " FROM h"
     );
 
@@ -98,9 +100,9 @@ statements! {
         "WITH h AS (UPDATE head SET generation = generation + 1, token = $5, owner = $6 \
          WHERE db = $1 AND generation = $2 AND token = $3 AND txid = $4 AND sealed = 0 \
          AND NOT EXISTS (SELECT 1 FROM stage g WHERE g.db = $1) RETURNING ",
-        head!(""),
+        sql_head!(""),
         "), s AS (DELETE FROM snapshot WHERE db = (SELECT h.db FROM h)) SELECT ",
-        head!("h."),
+        sql_head!("h."),
         " FROM h"
     );
 

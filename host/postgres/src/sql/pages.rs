@@ -1,32 +1,34 @@
 //! Statements of pages and commits.
 
+use stockade_depot::{sql_commit, sql_head, sql_owner, sql_visible};
+
 statements! {
     /// Columns: fence, base, then the page, then the floor. (db, pgno, as of, generation, token)
     ///
     /// The fence stands in the join: with another owner in the head the row has no page.
     READ_ONE = concat!(
         "SELECT ",
-        fence!(),
+        sql_owner!(),
         ", h.base_db, h.base_txid, $2::int8, p.txid, p.sum, p.bytes, h.floor \
          FROM head h LEFT JOIN page p ON p.db = h.db AND p.pgno = $2 \
          AND h.generation = $4 AND h.token = $5 AND h.sealed = 0 \
          AND p.txid = (SELECT v.txid FROM page v WHERE v.db = $1 AND v.pgno = $2 \
          AND v.txid <= $3 AND ",
-        visible!("v"),
+        sql_visible!("v"),
         " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) AND ",
-        visible!("p"),
+        sql_visible!("p"),
         " WHERE h.db = $1"
     );
 
     /// The same for several pages. (db, as of, generation, token, page numbers)
     READ_MANY = concat!(
         "SELECT ",
-        fence!(),
+        sql_owner!(),
         ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
          FROM head h CROSS JOIN unnest($5::int8[]) AS w (pgno) LEFT JOIN LATERAL \
          (SELECT v.txid, v.sum, v.bytes FROM page v WHERE v.db = $1 AND v.pgno = w.pgno \
          AND v.txid <= $2 AND ",
-        visible!("v"),
+        sql_visible!("v"),
         " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) p \
          ON h.generation = $3 AND h.token = $4 AND h.sealed = 0 WHERE h.db = $1"
     );
@@ -37,7 +39,7 @@ statements! {
          FROM head h CROSS JOIN unnest($3::int8[]) AS w (pgno) LEFT JOIN LATERAL \
          (SELECT v.txid, v.sum, v.bytes FROM page v WHERE v.db = $1 AND v.pgno = w.pgno \
          AND v.txid <= $2 AND ",
-        visible!("v"),
+        sql_visible!("v"),
         " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) p ON TRUE WHERE h.db = $1"
     );
 
@@ -111,16 +113,16 @@ statements! {
         "DELETE FROM page WHERE db = $1 AND (pgno, txid, stage) IN \
          (SELECT p.pgno, p.txid, p.stage FROM page p WHERE p.db = $1 AND p.stage = $2 \
          AND length(p.stage) > 0 AND NOT ",
-        visible!("p"),
+        sql_visible!("p"),
         " ORDER BY p.pgno LIMIT $3)"
     );
 
     /// Head, then the commit row or nulls. (db, txid)
     VERDICT = concat!(
         "SELECT ",
-        head!("h."),
+        sql_head!("h."),
         ", ",
-        commit!(),
+        sql_commit!(),
         " FROM head h LEFT JOIN \"commit\" c ON c.db = h.db AND c.txid = $2 WHERE h.db = $1"
     );
 }

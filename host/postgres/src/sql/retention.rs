@@ -1,13 +1,6 @@
 //! Statements of retention (D10): the floor, what trimming deletes, pins.
 
-/// Whether the commit row `c` may go when it is below the floor: a staged commit's row is what makes
-/// its pages visible, so it stays as long as one of them does.
-macro_rules! bare {
-    () => {
-        "(length(c.stage) = 0 OR NOT EXISTS (SELECT 1 FROM page g WHERE g.db = c.db \
-         AND g.stage = c.stage AND length(g.stage) > 0))"
-    };
-}
+use stockade_depot::{sql_bare, sql_superseded};
 
 /// The commit that the floor may rise to: among the next `$4` commits the newest one that is old
 /// enough, leaves enough commits, and is not above a pin.
@@ -20,31 +13,11 @@ macro_rules! candidate {
     };
 }
 
-/// Whether no reader can reach the row `p` of the head `h` any more.
-///
-/// Either a *visible* row of the same page supersedes it at or below the floor, or the page lies
-/// beyond the page count as of the floor: a state that has it again has a newer row of it (no
-/// holes). A staged row of a commit in flight is above the head, so above the floor.
-///
-/// Safe in the snapshot of any statement: once true, it stays true of the row.
-macro_rules! superseded {
-    () => {
-        concat!(
-            "p.txid <= h.floor AND (p.txid < (SELECT w.txid FROM page w WHERE w.db = p.db \
-             AND w.pgno = p.pgno AND w.txid <= h.floor AND ",
-            visible!("w"),
-            " ORDER BY w.txid DESC LIMIT 1) \
-             OR p.pgno > (SELECT c.page_count FROM \"commit\" c WHERE c.db = p.db \
-             AND c.txid = h.floor))"
-        )
-    };
-}
-
 statements! {
     /// Head, floor, and the oldest commit row that trimming can still delete. (db)
     HISTORY = concat!(
         "SELECT h.txid, h.floor, (SELECT c.txid FROM \"commit\" c WHERE c.db = h.db AND ",
-        bare!(),
+        sql_bare!(),
         " ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = $1"
     );
 
@@ -71,7 +44,7 @@ statements! {
     SUPERSEDED = concat!(
         "SELECT p.pgno, p.txid FROM head h JOIN page p ON p.db = h.db WHERE h.db = $1 \
          AND (p.pgno, p.txid) > ($2, $3) AND (p.pgno, p.txid) <= ($4, $5) AND ",
-        superseded!()
+        sql_superseded!()
     );
 
     /// Deletes rows that are superseded still. (dbs, page numbers, txids)
@@ -80,7 +53,7 @@ statements! {
          FROM unnest($1::bytea[], $2::int8[], $3::int8[]) AS u (db, pgno, txid) \
          JOIN head h ON h.db = u.db \
          JOIN page p ON p.db = u.db AND p.pgno = u.pgno AND p.txid = u.txid WHERE ",
-        superseded!(),
+        sql_superseded!(),
         ")"
     );
 
@@ -89,7 +62,7 @@ statements! {
         "DELETE FROM \"commit\" WHERE db = $1 AND txid IN \
          (SELECT c.txid FROM \"commit\" c JOIN head h ON h.db = c.db WHERE c.db = $1 AND c.txid < $2 \
          AND c.txid < h.floor AND ",
-        bare!(),
+        sql_bare!(),
         " ORDER BY c.txid LIMIT $3)"
     );
 

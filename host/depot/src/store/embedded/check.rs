@@ -186,7 +186,7 @@ impl Look<'_> {
     }
 
     fn nodes(&mut self, conn: &Connection) -> Read<Option<Vec<String>>> {
-        read::all(conn, store_sql::NODES, [], rows::node).map(|_| None)
+        read::all(conn, store_sql::NODES, [], |row| rows::node(row)).map(|_| None)
     }
 
     fn losses(&mut self, conn: &Connection) -> Read<Option<Vec<String>>> {

@@ -242,7 +242,7 @@ pub(super) fn confirm(conn: &Connection, fences: &[Fence]) -> Read<Vec<Read<()>>
         let known = part.iter().map(|fence| Value::Blob(fence.db.0.to_vec()));
         let fill = std::iter::repeat_n(Value::Null, len - part.len());
         let owners: HashMap<DbId, OwnerRow> =
-            all(conn, sql, params_from_iter(known.chain(fill)), rows::owner)?
+            all(conn, sql, params_from_iter(known.chain(fill)), |row| rows::owner(row))?
                 .into_iter()
                 .map(|owner| (owner.fence.db, owner))
                 .collect();

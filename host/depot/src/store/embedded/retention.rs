@@ -15,7 +15,7 @@ use crate::store::{FORK_PIN_PREFIX, History, Keep, Look, Superseded};
 type Done<T> = Result<T, StoreError>;
 
 pub(super) fn history(conn: &Connection, db: DbId) -> Done<Option<History>> {
-    one(conn, sql::HISTORY, [&db.0[..]], rows::history)
+    one(conn, sql::HISTORY, [&db.0[..]], |row| rows::history(row))
 }
 
 pub(super) fn raise_floor(conn: &Connection, db: DbId, keep: Keep, ages: &Ages) -> Done<History> {

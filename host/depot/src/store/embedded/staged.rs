@@ -13,13 +13,14 @@
 use rusqlite::{Connection, params};
 
 use super::rows;
-use super::write::{compared, execute, insert_pages, one, pack, refusal};
+use super::write::{compared, execute, insert_pages, one, refusal};
 use crate::broken::Variant;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::id::{PageCount, Pgno, Txid};
 use crate::page::PageRecord;
 use crate::store::limits::{self, COLLECT_ROWS_MAX};
+use crate::store::packed::pack;
 use crate::store::{Collected, StageStep, Staged, sql};
 
 type Done<T> = Result<T, StoreError>;

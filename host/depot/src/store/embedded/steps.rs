@@ -9,14 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::group::Size;
 use super::staged::PackedChunk;
-use super::write::{self, PackedCommit};
+use super::write;
 use super::{EmbeddedStore, check, import, read, retention, rows, staged};
 use crate::error::{Limit, StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
-use crate::page::PAGE_SIZE;
-use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
+use crate::store::packed::{INLINE_PAGES_MAX, PackedCommit, check_commit, check_step_bytes};
 use crate::store::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
     Created, Destroyed, Directory, Durable, Emptied, History, Holder, Import, Keep, KindRow, Look,
@@ -451,7 +450,8 @@ impl Cluster for EmbeddedStore {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        let nodes = self.files.global.read(|conn| read::all(conn, sql::NODES, [], rows::node))?;
+        let nodes = |conn: &_| read::all(conn, sql::NODES, [], |row| rows::node(row));
+        let nodes = self.files.global.read(nodes)?;
         self.files.addresses.learn(&nodes);
         Ok(nodes)
     }
@@ -468,9 +468,7 @@ impl EmbeddedStore {
         step: CommitStep,
         durable: Option<Durable>,
     ) -> Result<(), StoreError> {
-        check_step_bytes(step.pages.len())?;
-        let (count, count_max) = (step.page_count.0, limits::DATABASE_PAGES_MAX);
-        limits::check(Limit::DatabasePages, count.into(), count_max.into())?;
+        check_commit(&step)?;
         let file = self.shard_of(step.fence.db)?;
         let (db, txid) = (step.fence.db, step.base.next());
         let packed = if step.pages.len() > INLINE_PAGES_MAX && file.is_file() {
@@ -480,7 +478,7 @@ impl EmbeddedStore {
         } else {
             PackedCommit::new(&step)?
         };
-        let bytes = packed.bytes();
+        let bytes = write::bytes_of(&packed.pages);
         let ages = Arc::clone(file.ages());
         let work = move |conn: &_, now_ms| {
             let time_ms = write::commit(conn, &packed, now_ms)?;
@@ -543,12 +541,6 @@ impl EmbeddedStore {
         }
         Err(StoreError::Corrupt(format!("page {pgno} of {db} as of txid {at} has no row")))
     }
-}
-
-/// Refuses a step with too many pages.
-fn check_step_bytes(pages: usize) -> Result<(), StoreError> {
-    let bytes = limits::len(pages.saturating_mul(PAGE_SIZE));
-    limits::check(Limit::CommitBytes, bytes, limits::COMMIT_BYTES_MAX)
 }
 
 fn verify_component(digest: Digest, wasm: &[u8]) -> Result<(), StoreError> {

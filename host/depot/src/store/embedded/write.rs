@@ -7,18 +7,18 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::retention;
 use super::rows;
-use super::staged::{self, Run};
+use super::staged;
 use crate::broken::{self, Variant};
 use crate::chain::Start;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
-use crate::id::{ActorId, DbId, NodeSession, PageCount, Pgno, Txid};
-use crate::page::{Packer, PageBytes, PageRecord};
-use crate::parallel;
+use crate::id::{ActorId, DbId, NodeSession, Pgno, Txid};
+use crate::page::PageRecord;
 use crate::store::limits::DESTROY_ROWS_MAX;
+use crate::store::packed::PackedCommit;
 use crate::store::{
-    CommitStep, CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot, Staged,
-    TakenOver, TakeoverStep, Wanted, sql,
+    CreateStep, Created, Destroyed, KindRow, PreviousEnd, SealStep, Snapshot, TakenOver,
+    TakeoverStep, Wanted, sql,
 };
 
 type Done<T> = Result<T, StoreError>;
@@ -175,78 +175,6 @@ pub(super) fn claim(conn: &Connection, owner: NodeSession, heirs: &[Fence]) -> D
         execute(conn, sql::CLAIM, fence)?;
     }
     Ok(())
-}
-
-/// A commit whose pages are packed and checked, so that the committer only writes.
-pub(super) struct PackedCommit {
-    fence: Fence,
-    owner: NodeSession,
-    base: Txid,
-    txid: Txid,
-    page_count: PageCount,
-    chain: [u8; 32],
-    content: [u8; 32],
-    pages: Vec<(Pgno, PageRecord)>,
-    /// The last of `pages` that have no gap between them.
-    run: Option<Run>,
-    staged: Option<Staged>,
-}
-
-impl PackedCommit {
-    /// Packs the pages.
-    ///
-    /// # Errors
-    /// `Corrupt` if the pages are not ascending, each once, within the count, and of page size.
-    pub(super) fn new(step: &CommitStep) -> Done<Self> {
-        let bad = |what: &str| {
-            StoreError::Corrupt(format!("commit {} of {}: {what}", step.base.next(), step.fence.db))
-        };
-        let txid = Txid(step.base.0.checked_add(1).ok_or_else(|| bad("txid is out of range"))?);
-        let pages =
-            pack(step.fence.db, txid, &step.pages).and_then(|pages| match pages.last() {
-                Some((last, _)) if last.0 > step.page_count.0 => Err(bad("pages above its count")),
-                Some(_) | None => Ok(pages),
-            })?;
-        let run = Run::last_of(&pages);
-        Ok(Self {
-            fence: step.fence,
-            owner: step.owner,
-            base: step.base,
-            txid,
-            page_count: step.page_count,
-            chain: step.chain,
-            content: step.content,
-            pages,
-            run,
-            staged: step.staged,
-        })
-    }
-
-    /// What it writes, roughly.
-    pub(super) fn bytes(&self) -> u64 {
-        bytes_of(&self.pages)
-    }
-}
-
-/// Packs pages for rows of `txid`.
-///
-/// # Errors
-/// `Corrupt` if they are not ascending, each once, and of page size.
-pub(super) fn pack(
-    db: DbId,
-    txid: Txid,
-    pages: &[(Pgno, PageBytes)],
-) -> Done<Vec<(Pgno, PageRecord)>> {
-    let ascending = pages.first().is_none_or(|(first, _)| first.0 > 0)
-        && pages.is_sorted_by(|(before, _), (after, _)| before < after);
-    if !ascending {
-        let what = format!("commit {txid} of {db}: pages are not ascending");
-        return Err(StoreError::Corrupt(what));
-    }
-    let packed = parallel::map(pages, Packer::new, |packer, pgno, bytes| {
-        Ok((pgno, packer.pack(db, pgno, txid, bytes)?))
-    });
-    packed.into_iter().collect()
 }
 
 /// What a step with these pages writes, roughly.

@@ -5,7 +5,7 @@
 pub(crate) const TAKE_OVER: &str = concat!(
     "UPDATE head SET generation = generation + 1, token = ?4, owner = ?5, sealed = 0 \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND origin = 1 RETURNING ",
-    head!("")
+    sql_head!("")
 );
 
 /// Locks the head of an import. (db, generation, token)
@@ -22,5 +22,5 @@ pub(crate) const FINISH: &str = concat!(
     "UPDATE head SET origin = 2, sealed = 1, floor = txid \
      WHERE db = ?1 AND generation = ?2 AND token = ?3 AND txid = ?4 AND sealed = 0 AND origin = 1 \
      RETURNING ",
-    head!("")
+    sql_head!("")
 );

@@ -4,7 +4,9 @@
 
 /// Whether the commit row `c` may go when it is below the floor: a staged commit's row is what
 /// makes its pages visible, so it stays as long as one of them does.
-macro_rules! bare {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_bare {
     () => {
         "(length(c.stage) = 0 OR NOT EXISTS (SELECT 1 FROM page g WHERE g.db = c.db \
          AND g.stage = c.stage AND length(g.stage) > 0))"
@@ -14,7 +16,7 @@ macro_rules! bare {
 /// Head, floor, and the oldest commit row that trimming can still delete. (db)
 pub(crate) const HISTORY: &str = concat!(
     "SELECT h.txid, h.floor, (SELECT c.txid FROM \"commit\" c WHERE c.db = h.db AND ",
-    bare!(),
+    sql_bare!(),
     " ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = ?1"
 );
 
@@ -52,12 +54,16 @@ pub(crate) const TRIM_WINDOW: &str = "SELECT pgno, txid FROM page \
 /// Either a *visible* row of the same page supersedes it at or below the floor, or the page lies
 /// beyond the page count as of the floor: a state that has it again has a newer row of it (no
 /// holes). A staged row of a commit in flight is above the head, so above the floor.
-macro_rules! superseded {
+///
+/// Safe in the snapshot of any statement: once true, it stays true of the row.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_superseded {
     () => {
         concat!(
             "p.txid <= h.floor AND (p.txid < (SELECT w.txid FROM page w WHERE w.db = p.db \
              AND w.pgno = p.pgno AND w.txid <= h.floor AND ",
-            visible!("w"),
+            $crate::sql_visible!("w"),
             " ORDER BY w.txid DESC LIMIT 1) \
              OR p.pgno > (SELECT c.page_count FROM \"commit\" c WHERE c.db = p.db \
              AND c.txid = h.floor))"
@@ -69,7 +75,7 @@ macro_rules! superseded {
 pub(crate) const SUPERSEDED: &str = concat!(
     "SELECT p.rowid FROM head h JOIN page p ON p.db = h.db WHERE h.db = ?1 \
      AND (p.pgno, p.txid) > (?2, ?3) AND (p.pgno, p.txid) <= (?4, ?5) AND ",
-    superseded!()
+    sql_superseded!()
 );
 
 /// Deletes a row if it is superseded still. (db, where)
@@ -78,7 +84,7 @@ pub(crate) const SUPERSEDED: &str = concat!(
 pub(crate) const TRIM_PAGE: &str = concat!(
     "DELETE FROM page WHERE rowid IN (SELECT p.rowid FROM page p JOIN head h ON h.db = p.db \
      WHERE p.rowid = ?2 AND p.db = ?1 AND ",
-    superseded!(),
+    sql_superseded!(),
     ")"
 );
 
@@ -87,7 +93,7 @@ pub(crate) const TRIM_COMMITS: &str = concat!(
     "DELETE FROM \"commit\" WHERE db = ?1 AND txid IN \
      (SELECT c.txid FROM \"commit\" c JOIN head h ON h.db = c.db WHERE c.db = ?1 AND c.txid < ?2 \
      AND c.txid < h.floor AND ",
-    bare!(),
+    sql_bare!(),
     " ORDER BY c.txid LIMIT ?3)"
 );
 

@@ -1,0 +1,83 @@
+//! Three nodes on machines of a network, under load, and everything that can befall a machine: killed,
+//! frozen past its lease, cut from the store, from its peers, from its callers, slow, with a bad line;
+//! and the engine of the store restarted.
+//!
+//! ```text
+//!  callers ──> relay ──> one, two, three ──> relay ──> primary ──> standby
+//!                          └── relay ──┘               every commit is on both
+//! ```
+//! For each of these: actors are begun at each node, it happens to one of them, and every actor there is
+//! must be answered again, by any node, within lease + 3 s. Then it is over, and the next begins. All
+//! calls add 1 and are recorded by their callers (`Tally`): what was acknowledged is there, nothing is
+//! there twice, and no node that has lost an actor acknowledges anything.
+//!
+//! `ACTORS=n` sets how many there are in the end (`make failover`: 10,000, with the release build); what
+//! was measured is written to `failover.json` in the build folder, and printed.
+
+mod calls;
+mod events;
+mod stage;
+
+use std::time::Duration;
+
+use serde_json::json;
+use stockade_tests::net;
+use stockade_tests::node::target;
+
+use calls::Actors;
+use events::EVENTS;
+use stage::Stage;
+
+/// The lease of all nodes.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long after the lease every actor is answered again.
+const OVER_LEASE_MAX: Duration = Duration::from_secs(3);
+/// Actors in the end in `make test`.
+const ACTORS: usize = 128;
+
+#[test]
+fn three_nodes_survive_what_befalls_one_of_them() {
+    if !net::is_allowed() {
+        println!("SKIPPED: this process is not root, and only root makes network namespaces.");
+        return;
+    }
+    let actors = std::env::var("ACTORS").map_or(ACTORS, |text| text.parse().unwrap());
+    let mut stage = Stage::start();
+    let mut actors = Actors::new(actors);
+    let load = actors.load(&stage.callers());
+    let mut seconds = serde_json::Map::new();
+    let mut faults = Vec::new();
+    for (number, event) in EVENTS.into_iter().enumerate() {
+        let victim = number % stage.count();
+        actors.begin_more(EVENTS.len(), &stage.callers());
+        let begun = stage.begin(event, victim);
+        let (answered, silent) = actors.all_answered(begun, &stage.entries(event, victim));
+        stage.end(event, victim);
+        let over = answered.saturating_sub(LEASE);
+        println!(
+            "{event:?} of {victim}: all answered {answered:?} after it, {over:?} over the lease"
+        );
+        seconds.insert(format!("{event:?}"), json!(over.as_secs_f64()));
+        if over > OVER_LEASE_MAX {
+            faults.push(format!("{event:?} of {victim}: {over:?} over the lease"));
+        }
+        faults.extend(silent.into_iter().map(|actor| format!("{event:?}: {actor} is silent")));
+    }
+    load.end();
+    faults.extend(actors.compare(&stage.callers()));
+    let most = seconds.values().filter_map(serde_json::Value::as_f64).fold(0.0, f64::max);
+    let counts = actors.counts();
+    let report = json!({
+        "failover.seconds_over_lease": most,
+        "lease_ms": LEASE.as_millis(),
+        "actors": actors.count(),
+        "acknowledged": counts.acknowledged,
+        "unknown": counts.unknown,
+        "not_done": counts.not_done,
+        "seconds_over_lease": seconds,
+    });
+    let report = serde_json::to_string_pretty(&report).unwrap();
+    std::fs::write(target().unwrap().join("failover.json"), &report).unwrap();
+    println!("{report}");
+    assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), stage.autopsy());
+}

@@ -1,0 +1,174 @@
+//! The actors, the load on them, and the question whether each of them answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use serde_json::json;
+use stockade_testkit::random::Random;
+use stockade_tests::tally::{Counts, Tally};
+use stockade_tests::wire::{Called, Known, Wire};
+
+/// Callers that call any actor at any node, all the time.
+const CALLERS: usize = 4;
+/// Callers that ask each actor once, at most.
+const ASKING: usize = 128;
+/// How long such a caller waits before it turns to another node.
+const HASTY: Duration = Duration::from_millis(1_500);
+/// How long it asks at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much longer than the server a caller waits.
+const SLACK: Duration = Duration::from_secs(2);
+
+struct Actor {
+    name: String,
+    tally: Tally,
+}
+
+impl Actor {
+    fn call(&self, wire: &mut Wire, time: Duration) -> Called {
+        let before = self.tally.begin();
+        let called = wire.call(&self.name, "increment", &json!([1]), time);
+        self.tally.end(before, &called);
+        called
+    }
+}
+
+type All = Arc<RwLock<Vec<Arc<Actor>>>>;
+
+/// The actors that were begun so far.
+pub(super) struct Actors {
+    most: usize,
+    all: All,
+}
+
+impl Actors {
+    /// None yet, and `most` in the end.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, all: All::default() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.read().len()
+    }
+
+    /// How all calls ended.
+    pub(super) fn counts(&self) -> Counts {
+        let all = self.all.read();
+        all.iter().map(|actor| actor.tally.counts()).fold(Counts::default(), Counts::and)
+    }
+
+    /// Begins one of so many parts of the actors, each of them at one of the nodes in turn.
+    pub(super) fn begin_more(&mut self, parts: usize, nodes: &[String]) {
+        let begun = self.count();
+        let new = (begun..(begun + self.most.div_ceil(parts)).min(self.most)).map(|number| {
+            Arc::new(Actor { name: format!("counter/a{number}"), tally: Tally::default() })
+        });
+        let new: Vec<Arc<Actor>> = new.collect();
+        for_each(&new, |number, actor| {
+            let mut wire = Wire::to(&nodes[number % nodes.len()], SLACK);
+            let called = actor.call(&mut wire, PATIENCE);
+            assert!(called.known.is_done(), "{}: {called:?}", actor.name);
+        });
+        self.all.write().extend(new);
+    }
+
+    /// Asks every actor at these nodes, one after the other, until it answers. When the last one has,
+    /// counted from `begun`; and those that have not.
+    pub(super) fn all_answered(&self, begun: Instant, nodes: &[String]) -> (Duration, Vec<String>) {
+        let all = self.all.read().clone();
+        let (last, silent) = (Mutex::new(begun), Mutex::new(Vec::new()));
+        for_each(&all, |number, actor| {
+            for attempt in number.. {
+                let mut wire = Wire::to(&nodes[attempt % nodes.len()], SLACK);
+                if actor.call(&mut wire, HASTY).known.is_done() {
+                    let mut last = last.lock();
+                    *last = (*last).max(Instant::now());
+                    return;
+                }
+                if begun.elapsed() > PATIENCE {
+                    return silent.lock().push(actor.name.clone());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        (last.into_inner() - begun, silent.into_inner())
+    }
+
+    /// Callers that never end by themselves.
+    pub(super) fn load(&self, nodes: &[String]) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = (0..CALLERS).map(|number| {
+            let (stop, all, nodes) = (Arc::clone(&stop), Arc::clone(&self.all), nodes.to_owned());
+            let builder = Builder::new().name(format!("caller {number}"));
+            builder.spawn(move || keep_calling(number, &all, &nodes, &stop)).unwrap()
+        });
+        Load { callers: callers.collect(), stop }
+    }
+
+    /// What is wrong with the counters in the end.
+    pub(super) fn compare(&self, nodes: &[String]) -> Vec<String> {
+        let all = self.all.read().clone();
+        let faults = Mutex::new(Vec::new());
+        for_each(&all, |number, Actor { name, tally }| {
+            let mut wire = Wire::to(&nodes[number % nodes.len()], SLACK);
+            let called = wire.call(name, "get", &json!([]), PATIENCE);
+            let wrong = match called.known {
+                Known::Done(value) => tally.faults(value.as_u64().unwrap()),
+                other => vec![format!("{other:?}")],
+            };
+            faults.lock().extend(wrong.iter().map(|fault| format!("{name}: {fault}")));
+        });
+        faults.into_inner()
+    }
+}
+
+/// Calls any actor at any node, over one connection to each.
+fn keep_calling(number: usize, all: &All, nodes: &[String], stop: &AtomicBool) {
+    let mut random = Random::new(u64::try_from(number).unwrap() + 1);
+    let mut wires: Vec<Wire> = nodes.iter().map(|node| Wire::to(node, SLACK)).collect();
+    let mut below =
+        |count: usize| usize::try_from(random.below(u64::try_from(count).unwrap())).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let count = all.read().len();
+        if count > 0 {
+            let actor = Arc::clone(&all.read()[below(count)]);
+            let node = below(wires.len());
+            actor.call(&mut wires[node], HASTY);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Callers at work.
+pub(super) struct Load {
+    callers: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    pub(super) fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for caller in self.callers {
+            caller.join().unwrap();
+        }
+    }
+}
+
+/// Does something with each actor, many at the same time.
+fn for_each(actors: &[Arc<Actor>], act: impl Fn(usize, &Actor) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..ASKING.min(actors.len()) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(actor) = actors.get(number) else { return };
+                    act(number, actor);
+                }
+            });
+        }
+    });
+}
