@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stockade_depot::store::embedded::Run;
+use stockade_depot::store::packed::check_step_bytes;
 use stockade_depot::store::{
     Collected, CommitRow, CommitStep, PageVersion, PagesRead, READ_PAGES_MAX, StageStep, Staged,
     limits,
