@@ -13,9 +13,7 @@ use stockade_depot::chain::Start;
 use stockade_depot::store::{
     ActorState, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep, limits,
 };
-use stockade_depot::{
-    ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, StoreError, Txid,
-};
+use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, StoreError, Txid};
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};

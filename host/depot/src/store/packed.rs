@@ -5,7 +5,7 @@
 use crate::error::{Limit, StoreError};
 use crate::fence::Fence;
 use crate::id::{DbId, NodeSession, PageCount, Pgno, Txid};
-use crate::page::{PAGE_SIZE, PageBytes, PageRecord, Packer};
+use crate::page::{PAGE_SIZE, Packer, PageBytes, PageRecord};
 use crate::parallel;
 use crate::store::embedded::Run;
 use crate::store::limits::{self, COMMIT_BYTES_MAX, DATABASE_PAGES_MAX};

@@ -253,8 +253,7 @@ pub fn actor(row: &impl StoredRow) -> Result<ActorState, StoreError> {
     asked("head", &row_of.db, &head.fence.db)?;
     head.check_name(&row_of.actor)?;
     let last = ACTOR_COLUMNS + HEAD_COLUMNS;
-    let handed_over =
-        if row.is_null(last)? { None } else { Some(Generation(number(row, last)?)) };
+    let handed_over = if row.is_null(last)? { None } else { Some(Generation(number(row, last)?)) };
     Ok(ActorState { row: row_of, head, handed_over })
 }
 

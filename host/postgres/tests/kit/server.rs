@@ -6,7 +6,7 @@ use std::path::Path;
 use stockade_testkit::postgres;
 use tokio_postgres::NoTls;
 
-pub(crate) use postgres::{USER, free_port};
+pub(crate) use postgres::USER;
 
 /// A database of a server.
 pub(crate) struct Database {

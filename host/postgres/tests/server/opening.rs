@@ -98,7 +98,7 @@ async fn a_server_that_only_reads_is_refused() {
     assert!(matches!(refused, OpenPgError::Connect { .. }), "{refused:?}");
     // Of several servers the one that writes is found, behind one that is not there
     // and one that accepts and says nothing.
-    let gone = kit::server::free_port();
+    let gone = stockade_testkit::postgres::free_port();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = silent.local_addr().unwrap().port();
     let (user, name, port) = (kit::server::USER, &database.name, database.port);
