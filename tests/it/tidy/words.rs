@@ -39,7 +39,7 @@ const UNUSUAL: [(&str, &str); 28] = [
 ];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 18] = [
+const FOLDERS: [&str; 19] = [
     "",
     "docs",
     "docs/decisions",

@@ -239,7 +239,8 @@ async fn what_a_group_appends_is_one_write() {
                     groups += waiting;
                     waiting = 0;
                 }
-                _ => assert_eq!(waiting, 0, "{log}: written and not synced"),
+                // Other threads work on other files at the same time.
+                op => assert!(waiting == 0 || op.file() != log, "{log}: written and not synced"),
             }
         }
         assert!(groups > 5, "{log}: {groups}");
