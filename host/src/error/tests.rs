@@ -41,10 +41,10 @@ fn advice_is_the_crashs_only_if_nothing_was_handed_over() {
 #[test]
 fn no_error_with_a_verdict_advises_to_send_again() {
     let mismatch = HeadFenceMismatch {
-        db: stockade_depot::DbId([0; 16]),
-        expected: (stockade_depot::Generation(1), stockade_depot::Token([1; 16])),
+        db: DbId([0; 16]),
+        expected: (Generation(1), stockade_depot::Token([1; 16])),
         expected_txid: stockade_depot::Txid(1),
-        actual: (stockade_depot::Generation(2), stockade_depot::Token([2; 16])),
+        actual: (Generation(2), stockade_depot::Token([2; 16])),
         actual_txid: stockade_depot::Txid(1),
         sealed: false,
     };
