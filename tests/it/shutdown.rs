@@ -420,7 +420,8 @@ fn the_programs_deadline_is_a_setting() {
     }
     server.signal("TERM").unwrap();
     let answer = holding.join().unwrap();
-    assert_eq!((answer.status, &answer.body["retry"]), (503, &json!("unknown-outcome")));
+    let seen = (answer.status, &answer.body["retry"]);
+    assert_eq!(seen, (503, &json!("unknown-outcome")), "{answer:?}\n{}", server.autopsy());
     assert_eq!(Arc::into_inner(server).unwrap().exit_code().unwrap(), 1);
     let server = Program::serve(&data).unwrap();
     assert_eq!(show(&server)["sealed"], false);
