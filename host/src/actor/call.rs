@@ -15,7 +15,7 @@ use super::results::Results;
 use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
-use crate::typed::Method;
+use crate::typed::{Method, Size};
 
 /// How a call left the generation.
 pub enum CallEnd {
@@ -88,9 +88,9 @@ impl Generation {
         Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }
     }
 
-    fn bounded(&self, values: Vec<Val>) -> Result<Results, HostError> {
+    fn bounded(&self, (values, size): (Vec<Val>, Size)) -> Result<Results, HostError> {
         let memory = self.store.data().guest_memory();
-        Results::bounded(values, self.program.limits.reply_bytes_max, memory)
+        Results::bounded(values, size, self.program.limits.reply_bytes_max, memory)
     }
 
     fn bill(&self, begun: Instant) -> Bill {
