@@ -41,6 +41,15 @@ impl Readers {
 }
 
 #[cfg(test)]
+impl Readers {
+    /// All permits: nothing large is parsed or written while they are held.
+    pub(super) fn all(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let count = u32::try_from(self.0.available_permits()).expect("few");
+        self.0.try_acquire_many(count).expect("none is taken")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::thread;
 
