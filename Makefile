@@ -73,6 +73,8 @@ demo: tools
 # The suites start the real program. It is built along with the tests, from the same features; a
 # build of its own would compile everything twice.
 test: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+# Many tests wait for clocks and for other processes: one test more than there are cores keeps them busy.
+test: export NEXTEST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --locked --no-fail-fast && cargo test --locked --doc --no-fail-fast; \

@@ -96,6 +96,6 @@ pub mod internal {
     pub use crate::environment::{Around, Ground};
     pub use crate::host::{Callable, ReadyCall};
     pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
-    pub use crate::runtime::{OwnRuntime, cores};
+    pub use crate::runtime::{OwnRuntime, cores, lower_priority};
     pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};
 }

@@ -4,6 +4,10 @@ use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// The nice value of threads whose work may wait. 10: beside busy threads of the usual priority such a
+/// thread gets a tenth of a core.
+const LOW: i32 = 10;
+
 /// A runtime that lives until this is dropped, in any context.
 pub struct OwnRuntime(Option<Runtime>);
 
@@ -28,6 +32,15 @@ impl Drop for OwnRuntime {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Gives the calling thread a low priority (nice 10), for work that may wait for other work.
+/// Irrevocable without privileges, so only for threads that do nothing else.
+pub fn lower_priority() {
+    // On Linux no process means the calling thread alone.
+    if let Err(error) = rustix::process::setpriority_process(None, LOW) {
+        tracing::debug!(%error, "a thread keeps its priority");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Bytes that reach the disk for each byte of a changed page, history kept and trimmed.
+//! Bytes written to the disk for each byte of a changed page, with history kept and trimmed.
 //!
-//! A child measures it: what a process writes is counted by the kernel, and nothing else must write
-//! there. So that more than the history is written in a few seconds, the store's clock and the
-//! upkeep run ten times as fast as time does.
+//! A child measures the figure: the kernel counts the writes of a process, and nothing else may
+//! write in that process. The store's clock and the upkeep run ten times as fast as real time, so
+//! that the writers outlast the retention of history within seconds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::summary::{Summary, median, quantile};
 use crate::wake::id;
 
 const ACTORS: u32 = 64;
-/// How much faster than time the store's clock and the upkeep run.
+/// How much faster than real time the store's clock and the upkeep run.
 const FASTER: u32 = 10;
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
@@ -34,8 +34,8 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         ("store.write_amplification", "touch", "rows of text and numbers"),
         ("store.write_amplification_random", "wide-touch", "pages of random bytes"),
     ] {
-        // History is 60 s: a fifth more, then what is measured. A window is as long as the rounds of
-        // the upkeep in which all databases are trimmed are apart.
+        // Seconds of real time. The store's clock runs ten times as fast: history of 60 s begins to
+        // be trimmed after 6 s. A window contains one round of the upkeep that trims all databases.
         let (warm_up, window, windows) = if stand.quick { (1, 1, 1) } else { (8, 6, 5) };
         let figures = child::run(&json!({
             "errand": "amplify", "dir": stand.dir.path().join(method), "method": method,
@@ -55,7 +55,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What all writers have done.
+/// Counts of all writers.
 #[derive(Default)]
 struct Done {
     commits: AtomicU64,
@@ -64,7 +64,8 @@ struct Done {
     over: AtomicBool,
 }
 
-/// Updates single rows of all actors until it is told, and counts.
+/// The errand of the child: updates single rows of all actors for the given time. Returns the
+/// figures.
 pub async fn errand(errand: &Json) -> anyhow::Result<Json> {
     let dir = Path::new(errand["dir"].as_str().context("dir")?);
     let method = errand["method"].as_str().context("method")?;
@@ -135,7 +136,7 @@ async fn write(
     Ok(())
 }
 
-/// The writers, with tables for `method`; the rows of each.
+/// Makes the writing actors with the table for `method`. Returns the number of rows of each.
 async fn make_actors(host: &Host, dir: &Path, method: &str) -> anyhow::Result<u64> {
     let file = dir.join("wide.db");
     make_wide(&file, 1)?;
@@ -151,10 +152,10 @@ async fn make_actors(host: &Host, dir: &Path, method: &str) -> anyhow::Result<u6
     Ok(if method == "wide-touch" { ROWS_PER_MIB } else { crate::native::ROWS.into() })
 }
 
-/// A host whose store's clock and upkeep run faster than time.
+/// Starts a host whose store's clock and upkeep run faster than real time.
 async fn host_in_a_hurry(dir: &Path) -> anyhow::Result<Host> {
     std::fs::create_dir_all(dir)?;
-    // Before anything uses SQLite.
+    // Must come before the first use of SQLite.
     stockade_vfs::heap::install();
     let (since, begun) = (SystemTime::now().duration_since(UNIX_EPOCH)?, Instant::now());
     let mut files = EmbeddedConfig::new(dir.join("files"));
@@ -170,7 +171,7 @@ async fn host_in_a_hurry(dir: &Path) -> anyhow::Result<Host> {
     Ok(Host::start(config).await?)
 }
 
-/// Bytes that this process has caused to be written to the disk, pages of 4 KiB counted whole.
+/// Bytes that this process has written to the disk, in whole pages of 4 KiB.
 fn written_bytes() -> anyhow::Result<f64> {
     let io = std::fs::read_to_string("/proc/self/io")?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));

@@ -1,8 +1,8 @@
-//! Errands in a process of their own: nothing is cached there, and nothing that the bench did before
-//! has taken memory or written.
+//! Errands: parts of the bench that run in a process of their own, without caches, memory or writes
+//! of earlier parts.
 //!
-//! The child is this same program, told by a variable of its environment what to do. The last line
-//! that it prints are its figures.
+//! The child is this same program. A variable of its environment holds its errand, and the last
+//! line of its output holds its figures.
 
 use std::process::{Command, Stdio};
 
@@ -15,7 +15,7 @@ use crate::{amplify, wake};
 /// The errand of a child, as JSON.
 const ERRAND: &str = "STOCKADE_BENCH_ERRAND";
 
-/// Runs an errand; its figures.
+/// Runs an errand in a child. Returns its figures.
 pub fn run(errand: &Json) -> anyhow::Result<Json> {
     let output = Command::new(std::env::current_exe()?)
         .env(ERRAND, errand.to_string())
@@ -28,7 +28,7 @@ pub fn run(errand: &Json) -> anyhow::Result<Json> {
     Ok(serde_json::from_str(text.lines().last().unwrap_or_default())?)
 }
 
-/// What this process was started for, if it is a child.
+/// The errand of this process, if it is a child.
 pub fn errand() -> anyhow::Result<Option<Json>> {
     match std::env::var(ERRAND) {
         Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
@@ -36,7 +36,7 @@ pub fn errand() -> anyhow::Result<Option<Json>> {
     }
 }
 
-/// Does it.
+/// Runs the errand of this process, and prints its figures.
 pub async fn serve(errand: &Json) -> anyhow::Result<()> {
     let figures = match errand["errand"].as_str() {
         Some("cold") => wake::cold(errand).await?,
@@ -48,13 +48,13 @@ pub async fn serve(errand: &Json) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A count of an errand.
+/// Reads a count from an errand.
 pub fn count(from: &Json, name: &str) -> anyhow::Result<u32> {
     let count = from[name].as_u64().and_then(|count| u32::try_from(count).ok());
     count.with_context(|| format!("{name} in {from}"))
 }
 
-/// A number of an errand or of its figures.
+/// Reads a number from an errand or from its figures.
 pub fn number(from: &Json, name: &str) -> anyhow::Result<f64> {
     from[name].as_f64().with_context(|| format!("{name} in {from}"))
 }

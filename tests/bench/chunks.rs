@@ -1,9 +1,9 @@
-//! The package index in pieces, the same for both sides.
+//! Cuts the package index into chunks, the same for both sides.
 
-/// Text of one call and of one native transaction.
+/// Most bytes of one call, and of one native transaction.
 const CHUNK_BYTES: usize = 2 << 20;
 
-/// Pieces of whole records.
+/// Chunks of whole records.
 pub fn chunks_of(text: &str) -> Vec<&str> {
     let mut chunks = Vec::new();
     let mut rest = text;

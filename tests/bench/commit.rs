@@ -1,4 +1,4 @@
-//! Durable commits: the disk alone, one actor, and 64 actors at once.
+//! Durable commits: the disk alone, one actor, and 64 actors in parallel.
 
 use std::fs::File;
 use std::io::Write;
@@ -70,7 +70,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds of each append + fdatasync.
+/// Appends 4 KiB and calls `fdatasync`, again and again. Returns the milliseconds of each.
 fn fdatasyncs(dir: &Path, lasting: Duration) -> anyhow::Result<Vec<f64>> {
     let mut file = File::create(dir.join("fdatasync"))?;
     let page = [7u8; 4096];

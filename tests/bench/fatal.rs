@@ -1,4 +1,4 @@
-//! How soon a generation that has lost its database is silent.
+//! How soon a generation that has lost its database ends: from the loss to the caller's error.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use stockade_tests::host::{Site, actor};
 use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
-/// Its name, kind, method and arguments.
+/// A guest that does not end by itself: name, kind, method and arguments.
 type Endless = (&'static str, Guest, &'static str, fn() -> Json);
 
-/// A guest that writes and then never ends by itself: in wasm, in SQL, waiting in the host.
+/// Guests that write and then do not end by themselves: in wasm, in SQL, and in a wait of the host.
 const ENDLESS: [Endless; 3] = [
     ("loop", guest::HOSTILE_WAIT, "write-and-spin", || json!([1])),
     ("sql", guest::HOSTILE_LOOP, "spin-in-sql", || json!([])),
@@ -56,7 +56,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         }
     }
     let made_from = format!(
-        "{} losses, p50 {:.2} ms: store may answer `Fenced` -> the call's caller is told",
+        "{} losses, p50 {:.2} ms: from the release of the held commit to the caller's error",
         took.len(),
         median(took.clone())
     );

@@ -1,7 +1,8 @@
-//! What a commit and a wake cost as a database grows, and as a store fills with actors.
+//! How the cost of a commit and of a wake grows with the size of a database, and with the number of
+//! actors in a store.
 //!
-//! Small and large take turns in every round; a ratio is the median over the rounds of the ratio of
-//! a round's medians.
+//! Each round measures the small and the large side in turn. A ratio is the median over the rounds
+//! of the ratio of a round's medians.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,14 +27,15 @@ pub const ROWS_PER_MIB: u64 = 256 * 3;
 /// Actors of the small store.
 const FEW: u32 = 100;
 
-/// Milliseconds.
+/// Medians of one side in one round, in milliseconds.
 struct Pace {
     commit: f64,
-    /// Of an actor that fell asleep in this process, but for the first part of `by_actors`.
+    /// Wakes of actors that fell asleep in this process; in the first part of `by_actors`, in
+    /// another process.
     wake: f64,
 }
 
-/// Actors that have not lived in a process yet.
+/// Numbers of the actors that have not been awake in this process.
 struct Asleep(Vec<u32>);
 
 impl Asleep {
@@ -53,7 +55,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow::Resu
     let large = imported(stand, "large", mib).await?;
     let mut dice = Dice(1);
     let mut rounds = Vec::new();
-    // One more round than counted: the first warms both sides.
+    // One round more than are counted: the first round warms both sides.
     for _ in 0..=stand.rounds() {
         let one = pace_of_size(&stand.host, &small, ROWS_PER_MIB, &mut dice).await?;
         let other = pace_of_size(&stand.host, &large, mib * ROWS_PER_MIB, &mut dice).await?;
@@ -63,8 +65,8 @@ pub async fn run(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow::Resu
     Ok(())
 }
 
-/// A few actors in a store of their own beside `many` in the stand's directory, whose host was shut
-/// down.
+/// Compares a store of a few actors with the store of `many` in the stand's directory. The stand's
+/// host must be shut down.
 pub async fn by_actors(stand: &Stand, summary: &mut Summary, many: u32) -> anyhow::Result<()> {
     let few = FEW.min(many);
     let one = host_in(stand.dir.path().join("few")).await?;
@@ -90,7 +92,7 @@ pub async fn by_actors(stand: &Stand, summary: &mut Summary, many: u32) -> anyho
     Ok(())
 }
 
-/// Ratios and exponents of rounds, whose first does not count.
+/// Adds the ratios and exponents of the rounds. The first round does not count.
 fn add(summary: &mut Summary, name: &str, mut rounds: Vec<(Pace, Pace)>, factor: f64) {
     if rounds.len() > 1 {
         rounds.remove(0);
@@ -129,7 +131,8 @@ async fn pace_of_size(
     Ok(Pace { commit: median(commits), wake: median(wakes) })
 }
 
-/// Actors that fell asleep in another process, and then the same ones again.
+/// The pace of actors that fell asleep in another process, and of the same actors after they fell
+/// asleep in this one.
 async fn pace_among(
     host: &Host,
     asleep: &mut Asleep,
@@ -165,14 +168,15 @@ async fn ms(
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
-/// A host beside others in this process.
+/// Starts one of several hosts in this process.
 async fn host_in(dir: PathBuf) -> anyhow::Result<Host> {
-    // Room for those that are awake at once, of what address space and memory maps there are.
+    // Few actors are awake at the same time. Both hosts share the address space and the memory maps
+    // of the process.
     let limits = HostLimits { actors_awake_max: 512, ..HostLimits::default() };
     Ok(Host::start(HostConfig::new(dir).with_limits(limits)).await?)
 }
 
-/// An actor with the table `wide` in a database of `mib`, from a plain file.
+/// Imports a plain file with the table `wide` of `mib` MiB. Returns the actor.
 pub async fn imported(stand: &Stand, name: &str, mib: u64) -> anyhow::Result<ActorId> {
     let path = stand.dir.path().join(format!("{name}.db"));
     make_wide(&path, mib)?;
@@ -181,7 +185,8 @@ pub async fn imported(stand: &Stand, name: &str, mib: u64) -> anyhow::Result<Act
     Ok(actor)
 }
 
-/// A plain file with the table `wide`: ids from 0, a number, and a body that does not compress.
+/// Makes a plain file with the table `wide`: ids from 0, a number, and a body that does not
+/// compress.
 pub fn make_wide(path: &Path, mib: u64) -> anyhow::Result<()> {
     let conn = Connection::open(path)?;
     conn.execute_batch(
@@ -196,7 +201,7 @@ pub fn make_wide(path: &Path, mib: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same numbers in every run.
+/// Random numbers, the same in every run.
 pub struct Dice(pub u64);
 
 impl Dice {

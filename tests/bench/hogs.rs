@@ -1,5 +1,5 @@
-//! Long calls beside others: what a good actor notices of them, what they get of the processor, and
-//! how kinds share it.
+//! Long calls beside other calls: how they slow a well-behaved actor, how much of the processor
+//! they get, and how kinds share it.
 
 use std::time::{Duration, Instant};
 
@@ -14,28 +14,28 @@ use crate::process::cpu_us;
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
-/// An endless loop, in wasm and in SQL; the same with an end; and the names of their figures.
+/// For wasm and for SQL: the name in figures, an endless loop, and the method of a loop that ends.
 const SORTS: [(&str, Means, &str); 2] = [
     ("wasm", ("spin", || json!([])), "work"),
     ("sql", ("spin-in-sql", || json!([])), "work-in-sql"),
 ];
 
-/// What the good actor is asked, and the names of the figures.
+/// The figures of the well-behaved actor, and the method that each measures.
 const METHODS: [(&str, &str); 2] = [("neighbour", "update"), ("neighbour_read", "point")];
 
-/// Of one method, in milliseconds.
+/// The p99 of one method in each round, in milliseconds.
 #[derive(Default)]
 struct Measured {
     alone: Vec<f64>,
     attacked: Vec<f64>,
 }
 
-/// Until each of 128 calls has used what is short.
+/// How long it takes until each of 128 calls has used up its time as a short call.
 const WARM: Duration = Duration::from_secs(1);
-/// Longer than a call that ends by itself.
+/// A deadline that calls with an end do not reach.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Actors of the greedy kind, beside one of the other.
+/// Actors of the greedy kind, beside one actor of the modest kind.
 const GREEDY: usize = 16;
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
@@ -56,19 +56,19 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long one phase takes.
+/// The duration of one phase.
 fn lasting(stand: &Stand) -> Duration {
     Duration::from_millis(if stand.quick { 300 } else { 1_500 })
 }
 
-/// Cores that long calls may have.
+/// Cores that long calls may use: as many as there are turns.
 fn turns() -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     u32::try_from(cores).unwrap_or(u32::MAX).saturating_sub(1).max(1)
 }
 
-/// The same write on plain SQLite beside as many threads that never rest as there are turns: what the
-/// kernel alone takes from a neighbour on this machine, right before ours is asked.
+/// The same write on plain SQLite, beside one busy thread for each turn, right before ours is
+/// measured: the slowdown that the kernel's scheduler alone causes on this machine.
 fn plain_neighbour(stand: &Stand, summary: &mut Summary, sort: &str) -> anyhow::Result<()> {
     let path = stand.dir.path().join("neighbour.db");
     let milliseconds = u64::try_from(lasting(stand).as_millis())?;
@@ -105,7 +105,7 @@ async fn neighbours(
                 to.alone.push(p99_ms(stand, &neighbour, method.1, lasting(stand)).await?);
             }
             let attack = Attack::begin(&stand.host, &vec![attack; hogs]);
-            // Until they are long.
+            // Until the calls are long.
             tokio::time::sleep(WARM).await;
             for (method, to) in METHODS.iter().zip(&mut measured) {
                 to.attacked.push(p99_ms(stand, &neighbour, method.1, lasting(stand)).await?);
@@ -126,7 +126,7 @@ async fn neighbours(
     Ok(())
 }
 
-/// What long calls get of the cores that they may have and nobody else wants.
+/// How much long calls use of the cores that they may use, while nothing else runs.
 async fn idle_cores(
     stand: &Stand,
     summary: &mut Summary,
@@ -149,7 +149,7 @@ async fn idle_cores(
     Ok(())
 }
 
-/// One actor of a kind beside many of another: what it gets done, of what would be its half.
+/// One actor of a kind beside many of another kind: the work that it gets done, over its fair half.
 async fn fair_share(
     stand: &Stand,
     summary: &mut Summary,

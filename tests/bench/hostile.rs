@@ -14,8 +14,9 @@ use crate::summary::{Summary, median, quantile};
 /// A method and its arguments.
 pub type Means = (&'static str, fn() -> Json);
 
-/// What attacks, all at once: as many loops and statements without end as a small machine has
-/// threads for guests, growth of memory, a flood of lines, a pattern over large texts, handles.
+/// The attacks, all at the same time: as many loops and statements without end as a small machine
+/// has threads for guests, growth of memory, a flood of log lines, patterns over large texts, and
+/// leaked handles.
 const ATTACKS: [Means; 8] = [
     ("spin", || json!([])),
     ("spin", || json!([])),
@@ -30,7 +31,7 @@ const ATTACKS: [Means; 8] = [
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     stand.deploy("sql", "sqlite_bench").await?;
     let mut manifest = Manifest::default();
-    // Short, so that starts and ends of generations are part of the attack.
+    // A short deadline, so that starts and ends of generations are part of the attack.
     manifest.limits.call_time_ms = 2_000;
     let wasm = stockade_tests::guest("hostile_loop")?;
     stand.host.deploy("hostile_loop", wasm, manifest).await?;
@@ -60,7 +61,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The 99th percentile of one call after the other, in milliseconds.
+/// Calls the neighbour again and again. Returns the 99th percentile in milliseconds.
 pub async fn p99_ms(
     stand: &Stand,
     neighbour: &ActorId,
@@ -76,8 +77,8 @@ pub async fn p99_ms(
     Ok(quantile(took, 0.99))
 }
 
-/// Hostile calls, one after the other for each sort, each of an actor of its own: none waits for
-/// another, nor for its own restart.
+/// Hostile calls: one loop for each method, and a new actor for each call. No call waits for
+/// another, or for a restart.
 pub struct Attack {
     over: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
@@ -99,7 +100,7 @@ impl Attack {
                     else {
                         return;
                     };
-                    // Refused or ended is what should happen to most of them.
+                    // Most of these calls should be refused or ended.
                     drop(host.actor(&actor).call(method, Arguments::Json(arguments())).await);
                     calls.fetch_add(1, Ordering::Relaxed);
                     drop(host.actor(&actor).stop().await);
@@ -109,7 +110,7 @@ impl Attack {
         Self { over, calls, attackers }
     }
 
-    /// Waits until their last calls have ended; how many there were.
+    /// Waits until the last calls have ended. Returns the number of calls.
     pub async fn end(mut self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         while self.attackers.join_next().await.is_some() {}

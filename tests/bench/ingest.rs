@@ -1,4 +1,4 @@
-//! Debian's package index into tables and a full-text index: the `catalog` example beside the very
+//! Reads Debian's package index into tables and a full-text index: the `catalog` example beside the
 //! same parser and statements in rusqlite.
 
 use std::process::Command;
@@ -15,8 +15,8 @@ use crate::native;
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
-/// Calls on their way at a time, as with any client that streams: the next transaction runs while the
-/// one before becomes durable. Native waits for its disk, since its one thread does all.
+/// Calls in flight, as with any client that streams: one transaction runs while the former becomes
+/// durable. The native side has one thread, which waits for the disk.
 const CALLS: usize = 2;
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
@@ -39,7 +39,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         }
         let path = stand.dir.path().join(format!("native-{round}.db"));
         let figures = native::run(&json!({ "text": file, "path": path, "chunks": chunks.len() }))?;
-        ensure!(figures["records"] == records, "guest took in {records} records, native {figures}");
+        ensure!(figures["records"] == records, "the guest has {records} records, native {figures}");
         native_s.push(number(&figures, "seconds")?);
     }
     let sides = [
@@ -49,7 +49,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     for (name, guest_s, calls) in sides {
         let ratios = guest_s.iter().zip(&native_s).map(|(guest, native)| guest / native).collect();
         let made_from = format!(
-            "{records} records, {calls} calls on their way, guest {:.2} s, native {:.2} s (WAL, FULL)",
+            "{records} records, {calls} calls in flight, guest {:.2} s, native {:.2} s (WAL, FULL)",
             median(guest_s.clone()),
             median(native_s.clone())
         );
@@ -58,7 +58,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends all chunks in order, so many calls at a time; the records that were taken in.
+/// Sends all chunks in order, with `calls` calls in flight. Returns the number of records.
 async fn ingest(
     stand: &Stand,
     actor: &ActorId,

@@ -1,5 +1,5 @@
-//! `make bench-large`: one database of a GiB beside the same in plain SQLite, and a store of 100,000
-//! actors.
+//! `make bench-large`: one database of 1 GiB beside the same file in plain SQLite, and a store of
+//! 100,000 actors.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     growth::by_actors(&actors, summary, many).await
 }
 
-/// One after the other on both sides, in rounds; the median of the rounds' ratios.
+/// Measures both sides in turn. A figure is the median of the rounds' ratios.
 async fn beside_plain(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow::Result<()> {
     stand.deploy("sql", "sqlite_bench").await?;
     let path = stand.dir.path().join("plain.db");
@@ -81,7 +81,7 @@ async fn beside_plain(stand: &Stand, summary: &mut Summary, mib: u64) -> anyhow:
     Ok(())
 }
 
-/// Opens the file and reads one row: what a wake does beside taking the database over.
+/// Opens the file and reads one row: the work of a wake without the takeover.
 fn plain_open(path: &Path, row: u64) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let conn = Connection::open(path)?;
@@ -112,7 +112,7 @@ fn plain_scan(path: &Path) -> anyhow::Result<(Duration, i64)> {
     Ok((begun.elapsed(), bytes))
 }
 
-/// To a file, synced.
+/// Exports the actor's database into a file, synced.
 async fn export(stand: &Stand, actor: &ActorId, path: &Path) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let mut export = stand.host.actor(actor).export().await?;
@@ -126,7 +126,7 @@ async fn export(stand: &Stand, actor: &ActorId, path: &Path) -> anyhow::Result<D
     Ok(took)
 }
 
-/// SQLite's own way to copy a database that is in use; synced.
+/// Copies the file by SQLite's backup, which works on a database in use; synced.
 fn plain_backup(from: &Path, to: &Path) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let (from, mut copy) = (Connection::open(from)?, Connection::open(to)?);
@@ -138,7 +138,7 @@ fn plain_backup(from: &Path, to: &Path) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// The closest that plain SQLite has to looking at checksums.
+/// Checks the file by `quick_check`, the closest that plain SQLite has to a check of checksums.
 fn plain_check(path: &Path) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let conn = Connection::open(path)?;

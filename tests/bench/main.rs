@@ -1,7 +1,7 @@
 //! `make bench`: measures, prints, and writes `target/bench/summary.json`, one flat object.
 //!
-//! Every ratio has both sides in this run, in turn, and is the median over its rounds. What is
-//! counted and how both sides are set is in README.md beside this file.
+//! Both sides of a ratio are measured in this run, in turn. A ratio is the median over its rounds.
+//! README.md beside this file says what each figure counts, and the settings of both sides.
 //!
 //! `STOCKADE_BENCH_QUICK=1` runs each part once on little data: for the tests of the bench itself.
 
@@ -35,18 +35,18 @@ use anyhow::Context;
 use stand::Stand;
 use summary::Summary;
 
-/// As the program does.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is measured, in this order.
+/// The parts of the bench, in their order.
 const PARTS: [&str; 12] = [
     "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "memory", "growth", "amplify",
     "ingest", LARGE,
 ];
-/// `make bench-large`: minutes, and gigabytes of disk.
+/// The part of `make bench-large`: it takes minutes, and gigabytes of disk.
 const LARGE: &str = "large";
-/// The large database of `growth`.
+/// MiB of the large database of `growth`.
 const GROWN_MIB: u64 = 256;
 
 fn main() -> anyhow::Result<()> {
@@ -54,14 +54,14 @@ fn main() -> anyhow::Result<()> {
     if let Some(errand) = child::errand()? {
         return runtime.block_on(child::serve(&errand));
     }
-    // The harness of `cargo bench` passes flags; only a filter is of use here.
+    // `cargo bench` passes flags as well; only a filter is used here.
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let quick = std::env::var_os("STOCKADE_BENCH_QUICK").is_some();
     let mut summary = Summary::default();
     runtime.block_on(async {
-        // `cargo bench --bench figures -- PART` runs one of them.
+        // `cargo bench --bench figures -- PART` runs one part.
         for part in PARTS {
-            // What takes long runs only if it is asked for.
+            // The large part runs only on request.
             if filter.as_deref().map_or(part == LARGE, |wanted| wanted != part) {
                 continue;
             }

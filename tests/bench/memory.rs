@@ -1,4 +1,4 @@
-//! Memory of a host with nothing loaded. That of awake actors is looked at by `wake`.
+//! Memory of a host with nothing deployed. `wake` measures the memory of awake actors.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the program in its release build and reads its resident memory when it is ready.
+/// Starts the program in its release build, and reads its resident memory one second after it is
+/// ready.
 fn idle_host_kib(stand: &Stand) -> anyhow::Result<f64> {
     let program = stockade_tests::program()?;
     let ready = stand.dir.path().join("ready.json");
@@ -41,14 +42,14 @@ fn idle_host_kib(stand: &Stand) -> anyhow::Result<f64> {
     kib
 }
 
-/// Resident memory of a process.
+/// Resident memory of a process in KiB.
 pub fn rss_kib(process: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
     Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
 }
 
-/// Memory maps of this process.
+/// The number of memory maps of this process.
 pub fn maps() -> anyhow::Result<usize> {
     Ok(std::fs::read_to_string("/proc/self/maps")?.lines().count())
 }

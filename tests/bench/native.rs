@@ -1,4 +1,4 @@
-//! The native side of a ratio, which is a program of its own: see `native/main.rs`.
+//! Runs the native side of a ratio, a program of its own: see `native/main.rs`.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,13 +8,13 @@ use serde_json::{Value as Json, json};
 
 use crate::child::number;
 
-/// Rows of the table that point queries, scans and updates work on, on both sides.
+/// Rows of the table of point queries, scans and updates, on both sides.
 pub const ROWS: u32 = 10_000;
 
-/// How much is synced at a commit, and who else may open the file, as the program names them.
+/// The native program's settings `Sync` and `Locking`, by their names.
 pub type Settings = (&'static str, &'static str);
 
-/// Seconds of one loop.
+/// Runs one loop of the native program. Returns its seconds.
 pub fn seconds(
     path: &Path,
     (sync, locking): Settings,
@@ -27,10 +27,10 @@ pub fn seconds(
     number(&run(&errand)?, "seconds")
 }
 
-/// The program's figures.
+/// Runs the native program. Returns its figures.
 pub fn run(errand: &Json) -> anyhow::Result<Json> {
     let output = Command::new(env!("CARGO_BIN_EXE_native")).arg(errand.to_string()).output();
     let output = output.context("start the native side")?;
     ensure!(output.status.success(), "{errand}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).context("what the native side has printed")
+    serde_json::from_slice(&output.stdout).context("read the figures of the native side")
 }

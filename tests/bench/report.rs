@@ -1,5 +1,5 @@
-//! `target/bench/report.html`: every figure of the last runs beside what it should reach. One page
-//! that needs nothing from outside; made of `summary.json` and `peers.json`, and of nothing else.
+//! `target/bench/report.html`: every figure of the last runs beside its goal. The page is made from
+//! `summary.json` and `peers.json` alone, and needs no other file.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-/// The files a report is made of.
+/// The files from which the report is made.
 const SOURCES: [&str; 2] = ["summary.json", "peers.json"];
 
-/// What a figure should reach.
+/// The goal of a figure.
 #[derive(Clone, Copy)]
 enum Reach {
     AtMost(f64),
@@ -18,7 +18,8 @@ enum Reach {
 }
 use Reach::{AtLeast, AtMost};
 
-/// In the order of the page. What each counts is in README.md beside this file.
+/// The figures with a goal, in the order of the page. README.md beside this file says what each
+/// counts.
 const FIGURES: [(&str, Reach); 38] = [
     ("sql.point.guest_over_native", AtMost(0.5)),
     ("sql.point.guest_over_exclusive", AtMost(2.2)),
@@ -60,15 +61,15 @@ const FIGURES: [(&str, Reach); 38] = [
     ("store.growth.wake_again_10000_over_100_actors", AtMost(1.5)),
 ];
 
-/// Half the width of a bar's room, in pixels, and how many times the reach that is.
+/// Half the width of the column of bars, in pixels, and the factor of the goal that it stands for.
 const HALF: f64 = 110.0;
 const HALF_TIMES: f64 = 16.0;
 
-/// Writes the report of what lies in the folder of figures.
+/// Writes the report of the figures in `dir`.
 pub fn write(dir: &Path) -> anyhow::Result<()> {
     let mut figures = Map::new();
     for source in SOURCES {
-        // One of the two benches may not have run yet; what is missing is told in the page.
+        // One of the two benches may not have run yet: the page says how many figures are missing.
         let Ok(text) = std::fs::read_to_string(dir.join(source)) else { continue };
         let read: Map<String, Value> =
             serde_json::from_str(&text).with_context(|| format!("read {source}"))?;
@@ -77,7 +78,7 @@ pub fn write(dir: &Path) -> anyhow::Result<()> {
     std::fs::write(dir.join("report.html"), page(&figures)).context("write report.html")
 }
 
-/// The whole page.
+/// The HTML of the page.
 pub fn page(figures: &Map<String, Value>) -> String {
     let mut rows = String::new();
     for (name, reach) in FIGURES {
@@ -92,7 +93,7 @@ pub fn page(figures: &Map<String, Value>) -> String {
     for (name, value) in figures {
         if FIGURES.iter().all(|(known, _)| known != name) {
             let (name, value) = (escaped(name), escaped(&value.to_string()));
-            // Writing to a string does not fail.
+            // A write to a string does not fail.
             let _ = writeln!(others, "<tr><td>{name}</td><td class=n>{value}</td></tr>");
         }
     }
@@ -100,12 +101,14 @@ pub fn page(figures: &Map<String, Value>) -> String {
         "<!doctype html>\n<html lang=en><meta charset=utf-8>\
          <meta name=viewport content=\"width=device-width\"><title>Stockade: figures</title>\n\
          <style>{STYLE}</style>\n<h1>Stockade: figures</h1>\n\
-         <p>{met} of {measured} reach what they should; {missing} were not measured. A bar to the right is beyond that, to the left \
-         short of it; each line is twice as far as the one before. Made by <code>make bench</code> \
-         and <code>make bench-peers</code>; what is counted and how both sides are set is in \
-         <code>tests/bench/README.md</code>.</p>\n\
-         <table><tr><th>figure<th class=n>measured<th class=n>reach<th>short of it | beyond<th>met</tr>\n{rows}\
-         </table>\n<h2>What they were made from</h2>\n<table><tr><th>figure<th class=n>measured</tr>\n\
+         <p>{met} of {measured} reach their goal; {missing} were not measured. A bar to the right \
+         is better than the goal, a bar to the left is short of it; from each line to the next is \
+         a factor of two. Made by <code>make bench</code> and <code>make bench-peers</code>. \
+         <code>tests/bench/README.md</code> says what each figure counts, and how both sides are \
+         set.</p>\n\
+         <table><tr><th>figure<th class=n>measured<th class=n>goal<th>short of it | better<th>met\
+         </tr>\n{rows}\
+         </table>\n<h2>Other figures</h2>\n<table><tr><th>figure<th class=n>measured</tr>\n\
          {others}</table>\n</html>\n"
     )
 }
@@ -133,7 +136,7 @@ fn row(name: &str, reach: Reach, value: Option<f64>) -> String {
 }
 
 impl Reach {
-    /// How many times better than asked: 1 just reaches it, less falls short.
+    /// How many times better than the goal: 1 is the goal itself, less is short of it.
     fn beyond(self, value: f64) -> f64 {
         match self {
             AtMost(most) => most / value,
@@ -149,7 +152,7 @@ impl Reach {
     }
 }
 
-/// A bar from the middle, which is the reach itself; as long as the logarithm of the factor.
+/// A bar from the middle, which is the goal. Its length is the logarithm of the factor.
 fn bar(beyond: f64) -> String {
     let unit = HALF / HALF_TIMES.log2();
     let length = (beyond.log2() * unit).clamp(-HALF, HALF);

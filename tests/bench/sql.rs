@@ -1,4 +1,4 @@
-//! SQL from inside a guest beside the same SQL in rusqlite.
+//! SQL inside a guest beside the same SQL in rusqlite.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::native::{self, Settings};
 use crate::stand::Stand;
 use crate::summary::{Summary, median};
 
-/// A native side: its settings, and the figure that compares with it.
+/// A native side: the figure of the comparison, and the native settings.
 type Against = (&'static str, Settings);
 
-/// One loop of the guest, and whom it is compared with.
+/// One loop of the guest, and the native sides that it is compared with.
 struct Workload {
     method: &'static str,
     count: u32,
@@ -61,7 +61,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         let count = stand.scaled(count);
         let mut sides: Vec<Vec<f64>> = vec![Vec::new(); against.len()];
         let mut guest_us = Vec::new();
-        // One more round than counted: the first warms the guest.
+        // One round more than are counted: the first round warms the guest.
         for round in 0..=stand.rounds() {
             let counted = round > 0 || stand.quick;
             stand.call(&actor, "clear", json!([])).await?;

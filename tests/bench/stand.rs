@@ -1,4 +1,4 @@
-//! What every part of the bench stands on: a host on the embedded store in a fresh directory.
+//! The set-up of every part of the bench: a host on the embedded store in an empty directory.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 pub struct Stand {
     /// The host.
     pub host: Host,
-    /// Its directory, and room for native databases beside it.
+    /// The directory of the host's data directory and of native databases.
     pub dir: TempDir,
-    /// Little data, one round.
+    /// Whether the run is short: little data, one round.
     pub quick: bool,
 }
 
@@ -26,7 +26,7 @@ impl Stand {
         Ok(Self { host, dir, quick })
     }
 
-    /// The data directory of the host: for another one, after it was shut down.
+    /// The data directory of the host. Another host may use it after the host was shut down.
     pub fn host_dir(&self) -> PathBuf {
         self.dir.path().join("host")
     }
@@ -38,7 +38,7 @@ impl Stand {
         Ok(())
     }
 
-    /// Calls a method with JSON arguments; how long it took, with the answer.
+    /// Calls a method with JSON arguments. Returns the duration and the answer.
     pub async fn call(
         &self,
         actor: &ActorId,
@@ -50,12 +50,12 @@ impl Stand {
         Ok((begun.elapsed(), reply))
     }
 
-    /// Rounds of a comparison.
+    /// The number of rounds of a comparison.
     pub fn rounds(&self) -> usize {
         if self.quick { 1 } else { 7 }
     }
 
-    /// `full`, or a hundredth of it for a quick run.
+    /// `full`, or a hundredth of it in a quick run.
     pub fn scaled(&self, full: u32) -> u32 {
         if self.quick { (full / 100).max(1) } else { full }
     }

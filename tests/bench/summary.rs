@@ -1,4 +1,4 @@
-//! The figures: collected, printed, written as one flat JSON object.
+//! Collects the figures, prints them, and writes them as one flat JSON object.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -6,22 +6,21 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-/// Named numbers in the order they were measured.
+/// The figures in the order of their measurement.
 #[derive(Default)]
 pub struct Summary {
     figures: Map<String, Value>,
 }
 
 impl Summary {
-    /// Adds a figure and prints it with what it was made from.
+    /// Adds a figure, and prints it with `made_from`, a description of its parts.
     pub fn add(&mut self, name: &str, value: f64, made_from: &str) {
         let rounded = (value * 1000.0).round() / 1000.0;
         say(&format!("{name:42} {rounded:>12}   {made_from}"));
         self.figures.insert(name.to_owned(), rounded.into());
     }
 
-    /// Writes `target/bench/<file>`. Figures of an earlier run that this one did not measure are not
-    /// kept: a file never mixes runs.
+    /// Writes `target/bench/<file>`, which then has figures of this run only.
     pub fn write(self, file: &str) -> anyhow::Result<()> {
         let dir = figures_dir();
         std::fs::create_dir_all(&dir)?;
@@ -32,21 +31,21 @@ impl Summary {
     }
 }
 
-/// One line to the terminal.
+/// Prints one line.
 pub fn say(line: &str) {
     let mut text = String::new();
-    // Writing to a string and to a terminal that has gone away: neither is worth failing for.
+    // A write to a string does not fail, and a closed terminal must not stop the bench.
     let _ = writeln!(text, "{line}");
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// The middle value.
+/// The median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Value below which `share` of all lie.
+/// The value below which `share` of all values are.
 pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
@@ -54,12 +53,12 @@ pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// Where figures and their report are written.
+/// The folder of the figures and their report.
 pub fn figures_dir() -> PathBuf {
     target_dir().join("bench")
 }
 
-/// Where cargo builds.
+/// The target folder of cargo.
 pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)

@@ -1,4 +1,5 @@
-//! An actor whose owner is dead, its head unsealed: from the call that takes it over to its reply.
+//! The takeover of an actor whose owner has died and whose head is unsealed: from the call to its
+//! reply.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
         old.host.actor(&id(n)).call("setup", setup).await?;
     }
     ensure!(old.host.awake() > actors as usize, "an orphan fell asleep: its head is sealed");
-    // The first one waits until the owner is judged dead; its kind is compiled then, too.
+    // The first takeover waits until the owner is judged dead, and compiles the kind.
     new.take_over_and_call(&id(0), "point", json!([1])).await?;
     let mut took = Vec::new();
     for n in 1..=actors {
@@ -33,7 +34,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
             let asked = Instant::now();
             match new.host.actor(&orphan).call("point", Arguments::Json(json!([1]))).await {
                 Ok(_) => break asked.elapsed(),
-                // Its owner's beat came in between: it is not yet judged dead again.
+                // The owner renewed its lease in the meantime, and is not judged dead again yet.
                 Err(CallError { cause: HostError::Elsewhere { .. }, .. })
                     if begun.elapsed() < Duration::from_secs(20) =>
                 {

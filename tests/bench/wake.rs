@@ -1,8 +1,8 @@
-//! Sleeping actors: one that is woken, ten thousand that are woken at once, and what they take while
-//! they are awake.
+//! Wakes of sleeping actors: one after the other, ten thousand in a storm, and the memory that
+//! awake actors take.
 //!
-//! All are made and put to sleep by one process and woken by another, so that no page is cached
-//! but by the operating system.
+//! One process makes the actors and puts them to sleep, another process wakes them: only the
+//! operating system has cached pages of them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::process::cpu_us;
 use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
-/// Rows with which a database is somewhat over 1 MiB.
+/// Rows of a database of somewhat over 1 MiB.
 const ROWS_OF_1_MIB: u32 = 40_000;
-/// Rows of the databases of a storm: three pages.
+/// Rows of a database of three pages, as in a storm.
 const ROWS_OF_SMALL: u32 = 10;
-/// Processes that wake what others have put to sleep; the figures are their medians.
+/// Processes that each wake all the actors. The figures are the medians of these processes.
 const PROCESSES: usize = 5;
-/// Calls at a time.
+/// Calls in flight.
 const AT_ONCE: usize = 256;
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     let in_processes = stand.rounds().min(PROCESSES);
     let cold = Medians::of(in_processes, &json!({ "errand": "cold", "dir": dir, "actors": cold }))?;
     let made_from = format!(
-        "asleep -> reply of its first SQL call, database of {:.2} MiB, none of it in our caches",
+        "asleep -> reply of the first SQL call, database of {:.2} MiB, none of it in our caches",
         bytes as f64 / f64::from(1 << 20)
     );
     summary.add("wake.cold_ms_p50", cold.get("p50")?, &made_from);
@@ -78,7 +78,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What several processes have answered to one errand.
+/// The figures of several processes for one errand.
 struct Medians(Vec<Json>);
 
 impl Medians {
@@ -91,7 +91,7 @@ impl Medians {
     }
 }
 
-/// Makes actors with tables of `rows` rows, and puts them to sleep.
+/// Makes `count` actors with tables of `rows` rows, and puts them to sleep.
 pub async fn make_sleepers(host: &Host, name: &str, count: u32, rows: u32) -> anyhow::Result<()> {
     let make = |i| async move {
         let actor = id(name, i)?;
@@ -102,7 +102,7 @@ pub async fn make_sleepers(host: &Host, name: &str, count: u32, rows: u32) -> an
     stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Wakes one after the other; then once more, after it has put them to sleep itself.
+/// The errand `cold`: wakes the actors one by one, puts them to sleep, and wakes them again.
 pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
     let actors = count(errand, "actors")?;
@@ -125,14 +125,14 @@ pub async fn cold(errand: &Json) -> anyhow::Result<Json> {
     }))
 }
 
-/// Wakes many at once, and looks at what they take; then wakes them once more, after it has put them
-/// to sleep itself.
+/// The errand `storm`: wakes the actors in parallel, measures their memory, puts them to sleep, and
+/// wakes them again.
 pub async fn storm(errand: &Json) -> anyhow::Result<Json> {
     let host = host_of(errand).await?;
     let actors = count(errand, "actors")?;
     let before = rss_kib("self")?;
     let first = wake_all(&host, actors).await?;
-    // Idle, and what was put off has been done.
+    // Until the host is idle and has done its deferred work.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let awake = host.awake();
     ensure!(awake > actors as usize, "{awake} of {actors} are awake");
@@ -169,7 +169,7 @@ async fn wake_all(host: &Host, actors: u32) -> anyhow::Result<Storm> {
     Ok(Storm { per_s, cpu_us: (cpu_us("self")? - cpu) / f64::from(actors) })
 }
 
-/// Calls an actor that is asleep; how long the answer took.
+/// Calls a sleeping actor. Returns the milliseconds until its answer.
 pub async fn woken_ms(host: &Host, actor: &ActorId) -> anyhow::Result<f64> {
     let begun = Instant::now();
     host.actor(actor).call("point", Arguments::Json(json!([1]))).await?;
@@ -181,7 +181,7 @@ pub fn id(name: &str, number: u32) -> anyhow::Result<ActorId> {
     Ok(ActorId::new("sql", &format!("{name}-{number}"))?)
 }
 
-/// A host in the directory of an errand. Its kind is loaded: an actor that was not there is awake.
+/// Starts a host in the directory of an errand. A call to a new actor has loaded the kind.
 async fn host_of(errand: &Json) -> anyhow::Result<Host> {
     let dir = errand["dir"].as_str().context("dir")?;
     let host = Host::start(HostConfig::new(Path::new(dir))).await?;

@@ -219,7 +219,8 @@ impl Server {
         warn_of_strangers(&access, &[(called_at, tls.is_some()), (asked_at, admin_tls.is_some())]);
         let threads = Arc::new(Threads::start().map_err(ServerError::Threads)?);
         let host = Host::start(host_config).await?;
-        let gateways = Gateways::new(host.clone(), Settings { limits: limits.clone(), access });
+        let gateways = Gateways::start(host.clone(), Settings { limits: limits.clone(), access });
+        let gateways = gateways.map_err(ServerError::Threads)?;
         let (listen_tls, admin_tls) = (tls, admin_tls);
         // Operators' requests may take long: they run on the runtime whose tasks can move between
         // threads.

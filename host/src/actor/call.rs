@@ -10,7 +10,7 @@ use wasmtime::component::Val;
 
 use super::answer::Answer;
 use super::bill::{Bill, micros};
-use super::generation::Generation;
+use super::generation::{Generation, HEAVY_BYTES};
 use super::results::Results;
 use super::statements::Statements;
 use crate::error::{Crash, HostError};
@@ -42,17 +42,22 @@ impl Generation {
     /// can begin before the call's.
     pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>, gate: Gate) -> Running {
         Box::pin(async move {
-            let end = self.call(&method, &arguments, gate).await;
+            let end = self.call(&method, arguments, gate).await;
             (self, end)
         })
     }
 
     /// Runs a method. The answer is delivered only after its gate is passed.
-    async fn call(&mut self, method: &Arc<Method>, arguments: &[Val], gate: Gate) -> CallEnd {
+    async fn call(&mut self, method: &Arc<Method>, arguments: Vec<Val>, gate: Gate) -> CallEnd {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let results = method.results_len();
-        let outcome = self.run(method.export(), results, arguments, deadline).await;
+        let is_heavy = Size::of(&arguments).memory >= HEAVY_BYTES;
+        let outcome = self.run(method.export(), results, &arguments, is_heavy, deadline).await;
+        if is_heavy {
+            // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
+            tokio::task::spawn_blocking(|| drop(arguments));
+        }
         let bill = self.bill(begun);
         let waiting = gate.leave();
         if self.session.is_dead() {

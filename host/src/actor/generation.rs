@@ -22,7 +22,7 @@ use crate::typed::{MethodTable, Size};
 
 /// From this much memory on, values keep the thread that hands them over. 1 MiB: a few
 /// milliseconds.
-const HEAVY_BYTES: u64 = 1 << 20;
+pub(super) const HEAVY_BYTES: u64 = 1 << 20;
 
 /// A deployed component, ready to make instances of.
 #[derive(Clone)]
@@ -194,8 +194,8 @@ impl Generation {
         Ok(())
     }
 
-    /// Runs a method's export, and returns its values with their size. The caller decides what a
-    /// failure means.
+    /// Runs a method's export, and returns its values with their size; `is_heavy`: with arguments of
+    /// [`HEAVY_BYTES`] or more. The caller decides what a failure means.
     ///
     /// # Errors
     /// The outer one: the instance died. The inner one: see `finish`.
@@ -204,10 +204,11 @@ impl Generation {
         export: &ComponentExportIndex,
         results: usize,
         arguments: &[Val],
+        is_heavy: bool,
         deadline: Instant,
     ) -> Result<Result<(Vec<Val>, Size), SqlError>, Arc<Crash>> {
         self.begin(deadline);
-        if self.is_heavy || Size::of(arguments).memory >= HEAVY_BYTES {
+        if self.is_heavy || is_heavy {
             self.meter.cpu().set_heavy();
         }
         let func: Func = self

@@ -103,9 +103,9 @@ fn way_out(missing: &[&str]) -> &'static str {
     } else if any(|name| name.starts_with("wasi:") && name.contains("@0.3.")) {
         "build it for WASI 0.2, synchronously (componentize-qjs: `--sync`)"
     } else if any(|name| name.starts_with("stockade:actor/")) {
-        "build it against the `stockade:actor` of this host, version 0.1"
+        "build it against `stockade:actor@0.2`, the version of this host"
     } else {
-        "the host offers `stockade:actor` 0.1 and WASI 0.2 without HTTP; build it without the rest"
+        "the host offers `stockade:actor@0.2` and WASI 0.2 without HTTP; build it without the rest"
     }
 }
 
@@ -147,5 +147,13 @@ mod tests {
         }
         assert!(Offered::only(&["a:b/c@1"]).has("a:b/c@1.7.0"));
         assert!(!Offered::only(&["a:b/c@1"]).has("a:b/c@2.0.0"));
+    }
+    #[test]
+    fn words_name_the_version_that_is_offered() {
+        let (_, track) = ACTOR[0].split_once('@').expect("a track");
+        for missing in ["stockade:actor/sqlite@9.0.0", "env"] {
+            let words = way_out(&[missing]);
+            assert!(words.contains(&format!("stockade:actor@{track}")), "{words}");
+        }
     }
 }

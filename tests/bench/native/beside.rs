@@ -1,5 +1,5 @@
-//! Synced updates of plain SQLite beside threads that never rest: what the kernel alone takes from a
-//! good neighbour.
+//! Synced updates of plain SQLite beside busy threads: the slowdown that the kernel's scheduler
+//! alone causes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,16 +10,16 @@ use serde_json::{Value as Json, json};
 
 use crate::Native;
 
-/// What is asked, as JSON.
+/// The errand, from JSON.
 #[derive(Deserialize)]
 struct Errand {
-    /// Threads that never rest.
+    /// Busy threads.
     hogs: usize,
-    /// How long the updates go on.
+    /// The duration of the updates.
     milliseconds: u64,
 }
 
-/// The 99th percentile of one update after the other.
+/// Updates rows one after the other. Returns the 99th percentile.
 pub fn run(native: &Native, errand: &Json) -> anyhow::Result<Json> {
     let errand = Errand::deserialize(errand)?;
     let over = AtomicBool::new(false);

@@ -1,6 +1,6 @@
-//! The package index in rusqlite: the parser and the statements of the `catalog` example.
+//! The package index in rusqlite, with the parser and the statements of the `catalog` example.
 
-// The other side of the bench, another binary, cuts its input by the same file.
+// The bench, another binary, uses the same source file to cut its input.
 #[path = "../chunks.rs"]
 mod chunks;
 
@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use crate::{Locking, Native, Sync};
 use chunks::chunks_of;
 
-/// Takes it in, chunk by chunk.
+/// Reads the file of the errand in, one transaction for each chunk.
 pub fn run(errand: &Json) -> anyhow::Result<Json> {
     let text = std::fs::read_to_string(errand["text"].as_str().context("a text")?)?;
     let mut chunks = chunks_of(&text);

@@ -1,13 +1,13 @@
-//! The other side of every SQL ratio: rusqlite on a file, WAL, statements cached.
+//! The native side of every SQL ratio: rusqlite on a file, WAL, statements cached.
 //!
-//! A program of its own, so that nothing of ours is in it: in a host's process SQLite allocates through
-//! the host's accounts, and the bench allocates as `stockade` does. Its one argument says what to do,
-//! as JSON; what it prints are its figures.
+//! The native side is a program of its own, without parts of Stockade: in a host's process SQLite
+//! allocates through the host's accounts, and the bench has the allocator of `stockade`. The one
+//! argument is the errand as JSON; the output is the figures.
 
 #![allow(
     unreachable_pub,
     clippy::print_stdout,
-    reason = "it answers on its output, and has the guest's own files in it"
+    reason = "the figures go to standard output; files are shared with the other binaries"
 )]
 
 mod beside;
@@ -32,28 +32,29 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows of the table that point queries, scans and updates work on.
+/// Rows of the table of point queries, scans and updates.
 const ROWS: u32 = 10_000;
 
-/// How much is synced at a commit.
+/// SQLite's setting `synchronous`.
 #[derive(Clone, Copy, Deserialize)]
 enum Sync {
-    /// Nothing.
+    /// No sync.
     Off,
-    /// Every commit.
+    /// A sync at every commit.
     Full,
 }
 
-/// Who else may open the file meanwhile.
+/// SQLite's setting `locking_mode`.
 #[derive(Clone, Copy, Deserialize)]
 enum Locking {
-    /// Anybody: SQLite's default. Each transaction takes and gives back locks.
+    /// Other processes may open the file: each transaction takes and releases locks. The default.
     Normal,
-    /// Nobody, as with an actor's database: locks are kept, and the WAL's index is plain memory.
+    /// No other process may open the file, as with an actor's database: locks are kept, and the
+    /// WAL's index is plain memory.
     Exclusive,
 }
 
-/// One loop, the second of two: the first one warms the process.
+/// Runs a loop twice and measures the second run: the first run warms the process.
 fn loops(errand: &Json) -> anyhow::Result<Json> {
     let path = Path::new(errand["path"].as_str().context("a path")?);
     let sync = Sync::deserialize(&errand["sync"])?;
@@ -104,12 +105,12 @@ impl Native {
         Ok(Self { connection })
     }
 
-    /// The connection, for workloads of their own.
+    /// The connection, for other workloads.
     fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    /// The table of the guest's `setup`, filled the same.
+    /// Makes the tables of the guest's `setup`, with the same rows.
     fn setup(&mut self) -> anyhow::Result<()> {
         self.connection.execute_batch(include_str!("../../guests/sqlite_bench/src/schema.sql"))?;
         let transaction = self.connection.transaction()?;
@@ -123,7 +124,7 @@ impl Native {
         Ok(())
     }
 
-    /// Point queries by key.
+    /// Reads rows by key.
     fn point(&self, count: u32) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let mut sum = 0i64;
@@ -150,7 +151,7 @@ impl Native {
         Ok(begun.elapsed())
     }
 
-    /// Autocommit updates.
+    /// Updates rows by key, each autocommitted.
     fn update(&self, count: u32) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         for i in 0..i64::from(count) {
@@ -165,7 +166,7 @@ impl Native {
         Ok(self.connection.execute_batch("DELETE FROM bulk")?)
     }
 
-    /// Inserts in one transaction.
+    /// Inserts rows in one transaction.
     fn insert(&mut self, count: u32) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let transaction = self.connection.transaction()?;
@@ -180,7 +181,7 @@ impl Native {
     }
 }
 
-/// The statements of the guest, to the letter.
+/// The statements of the guest `sqlite_bench`, to the letter.
 const INSERT_ITEM: &str = "INSERT INTO item (id, name, amount) VALUES (?1, ?2, ?3)";
 const SELECT_POINT: &str = "SELECT amount FROM item WHERE id = ?1";
 const SELECT_ALL: &str = "SELECT id, name, amount FROM item";

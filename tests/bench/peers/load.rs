@@ -1,7 +1,7 @@
-//! The client of both sides: HTTP/1.1 over connections that stay open, one thread, nothing else.
+//! The client of all sides: HTTP/1.1 on one thread, over connections that stay open.
 //!
-//! It shares the machine's cores with the server it measures, so it does as little as it can: a
-//! request is bytes made beforehand, an answer is parsed only as far as its length.
+//! The client shares the machine's cores with the measured server, so it does little: the bytes of
+//! a request are made beforehand, and only the head of an answer is parsed.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Most bytes of an answer, and how many headers it may have.
+/// Most bytes and most headers of an answer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 32;
 
@@ -25,10 +25,10 @@ pub struct Connection {
     bytes: Vec<u8>,
 }
 
-/// What was answered.
+/// An answer of the server.
 #[derive(Debug)]
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     headers: Vec<(String, String)>,
     /// The whole body.
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header by its name in lower case.
+    /// The header with this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str())
@@ -66,7 +66,8 @@ impl Connection {
         Ok(Answer { status, headers, body })
     }
 
-    /// Sends a request and takes its whole answer: status, where the body begins, where it ends.
+    /// Sends a request and reads the whole answer. Returns its status, and where its body begins
+    /// and ends.
     async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, usize, usize)> {
         self.stream.write_all(request).await?;
         self.bytes.clear();
@@ -89,7 +90,7 @@ impl Connection {
     }
 }
 
-/// The bytes of a call: to the letter the same for all sides but for the path.
+/// The bytes of a call. Between the sides only the path differs.
 fn request(address: SocketAddr, path: &str, argument: u32) -> Vec<u8> {
     let body = format!("[{argument}]");
     format!(
@@ -100,16 +101,16 @@ fn request(address: SocketAddr, path: &str, argument: u32) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a load has measured.
+/// The measurements of a load.
 pub struct Measured {
-    /// Answers a second.
+    /// Answers per second.
     pub per_s: f64,
-    /// Milliseconds of each, from the request's first byte to the answer's last.
+    /// Milliseconds of each call, from the request's first byte to the answer's last.
     pub ms: Vec<f64>,
 }
 
-/// One connection for each path, each of them one call after the other with `[1]`, for so long.
-/// Every answer must be `{"ok":<a number>}`.
+/// Opens one connection for each path and calls on each, one call after the other with `[1]`, for
+/// the given time. Fails unless every answer is `{"ok":<a number>}`.
 pub async fn run(
     address: SocketAddr,
     paths: &[String],

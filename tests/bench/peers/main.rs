@@ -1,12 +1,12 @@
-//! `make bench-peers`: the same actor, calls, client and disk for us and for the peers, in turn.
-//! Writes `target/bench/peers.json`, one flat object, and the report.
+//! `make bench-peers`: measures Stockade and the peers in turn, with the same actor, calls, client
+//! and disk. Writes `target/bench/peers.json`, one flat object, and the report.
 //!
-//! A *turn* is one side alone on the machine: started over a fresh directory, actors made, warmed,
-//! measured, killed. A round is a turn of ours and one of the peer; a ratio is the median over the
-//! rounds of the ratio of a round. What is counted, how both sides are set and what would make it
-//! unfair is in ../README.md.
+//! A *turn* has one side alone on the machine: it is started in an empty directory, its actors are
+//! made, it is warmed, measured and killed. A round is a turn of ours and a turn of the peer; a
+//! ratio is the median over the rounds of the ratio of a round. ../README.md says what each figure
+//! counts, the settings of the sides, and what would make a figure unfair.
 //!
-//! `STOCKADE_BENCH_QUICK=1` runs each once, briefly.
+//! `STOCKADE_BENCH_QUICK=1` runs one short round of each.
 
 #![allow(
     unreachable_pub,
@@ -15,7 +15,7 @@
 )]
 
 mod load;
-// Those with a path are the files of `make bench`, which is another binary.
+// The modules with a path are source files of `make bench`, another binary.
 #[path = "../process.rs"]
 mod process;
 #[path = "../report.rs"]
@@ -35,12 +35,12 @@ use summary::{Summary, median, quantile};
 
 /// Connections, each with an actor of its own.
 const CONNECTIONS: usize = 32;
-/// Rows of their tables: the actor's methods spread over ids below this.
+/// Rows of an actor's table. The actor's methods use ids below this.
 const ROWS: u32 = 10_000;
-/// Rows of a sleeper's table: a database of 1 MiB.
+/// Rows of a sleeping actor's table, so that its database has 1 MiB.
 const SLEEPER_ROWS: u32 = 36_600;
 
-/// How much is measured.
+/// The amount of work of a run.
 #[derive(Clone, Copy)]
 struct Scale {
     rounds: usize,
@@ -69,14 +69,14 @@ const QUICK: Scale = Scale {
 fn main() -> anyhow::Result<()> {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let scale = if std::env::var_os("STOCKADE_BENCH_QUICK").is_some() { QUICK } else { FULL };
-    // One thread: the client must leave the machine to the server.
+    // One thread, to leave the other cores to the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // `cargo bench --bench peers -- alone` runs ours only, to be looked at with a profiler.
+    // `cargo bench --bench peers -- alone` runs our side only, for a profiler.
     if filter.as_deref() == Some("alone") {
         return runtime.block_on(turn(Who::Stockade, Scale { sleepers: 0, ..scale })).map(drop);
     }
     let mut summary = Summary::default();
-    // `cargo bench --bench peers -- PEER` runs one of them.
+    // `cargo bench --bench peers -- PEER` runs one peer.
     for peer in ["workerd", "rivet"] {
         if filter.as_deref().is_none_or(|wanted| wanted == peer) {
             let compared = runtime.block_on(async {
@@ -110,8 +110,8 @@ async fn workerd(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
     compare("read", "per_s", &format!("one-row reads, {at_once}"), |t| t.read_per_s);
     compare("write_p50", "ms", "latency of one connection's writes", |t| t.write_p50_ms);
     compare("write_p99", "ms", "the same", |t| t.write_p99_ms);
-    compare("write_cpu", "us", "the server's CPU time of one write, at once", |t| t.write_cpu_us);
-    compare("read_cpu", "us", "the server's CPU time of one read, at once", |t| t.read_cpu_us);
+    compare("write_cpu", "us", "server CPU time of one write, 32 clients", |t| t.write_cpu_us);
+    compare("read_cpu", "us", "server CPU time of one read, 32 clients", |t| t.read_cpu_us);
     let client = ours.iter().map(|turn| turn.client_cpu_us).collect();
     summary.add("http.client_cpu_us", median(client), "the client's, of one of our writes");
     let wakes = |turns: &[Turn]| turns.iter().map(|turn| turn.wake_ms).collect::<Vec<_>>();
@@ -145,7 +145,7 @@ async fn rivet(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What one side did in one turn.
+/// The figures of one side in one turn.
 struct Turn {
     write_per_s: f64,
     read_per_s: f64,
@@ -154,7 +154,7 @@ struct Turn {
     write_cpu_us: f64,
     read_cpu_us: f64,
     client_cpu_us: f64,
-    /// Not a number if there were no sleepers.
+    /// NaN if there were no sleeping actors.
     wake_ms: f64,
 }
 
@@ -163,7 +163,7 @@ async fn turn(who: Who, scale: Scale) -> anyhow::Result<Turn> {
     let side = Side::start(who, &dir.path().join("side")).await?;
     let turn = measure(&side, scale).await.with_context(|| format!("{who:?}, {:?}", dir.path()));
     if turn.is_err() {
-        // Its logs and databases are evidence.
+        // The logs and databases of a failed turn are kept.
         drop(dir.keep());
     }
     let turn = turn?;
@@ -221,12 +221,12 @@ async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
     })
 }
 
-/// Wakes each sleeper once; milliseconds, p50. Fails if one of them was not asleep.
+/// Wakes each sleeping actor once. Returns the median in milliseconds. Fails if an actor was awake.
 async fn wake(side: &Side, sleepers: &[String], idle_since: Instant) -> anyhow::Result<f64> {
-    // Peers look for idle actors once in a while: half as long again.
+    // Peers look for idle actors at intervals, so the wait is longer by half.
     let asleep = Duration::from_millis(SLEEP_AFTER_MS * 3 / 2);
     tokio::time::sleep(asleep.saturating_sub(idle_since.elapsed())).await;
-    // A fresh one: servers close what was idle for seconds.
+    // A new connection: servers close connections that were idle for seconds.
     let mut connection = Connection::open(side.address).await?;
     let mut ms = Vec::new();
     for path in sleepers {
@@ -235,9 +235,9 @@ async fn wake(side: &Side, sleepers: &[String], idle_since: Instant) -> anyhow::
         ms.push(begun.elapsed().as_secs_f64() * 1e3);
         ensure!(answer.status == 200, "wake {path}: {answer:?}");
         let slept = match side.who {
-            // Its second life.
+            // The actor's second generation.
             Who::Stockade => answer.header("stockade-generation") == Some("2"),
-            // The first call of its life.
+            // The first call since the object was constructed.
             _ => connection.call(&format!("{path}calls"), 0).await?.body == "{\"ok\":1}",
         };
         ensure!(slept, "{path} was awake: {answer:?}");

@@ -1,10 +1,10 @@
-// The actor of tests/guests/sqlite_bench for Rivet: the same statements and answers. Joins the
-// engine whose endpoint is in RIVET_ENDPOINT.
+// The actor of tests/guests/sqlite_bench for Rivet, with the same statements and answers. RIVET_ENDPOINT
+// is the endpoint of the engine.
 
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-// Packages are installed in the build folder, where this is started from, not beside this file.
+// The packages are in the build folder, the working directory, not beside this file.
 const require = createRequire(`${process.cwd()}/`);
 const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 const [{ actor, setup }, { db }] = await Promise.all([load("rivetkit"), load("rivetkit/db")]);

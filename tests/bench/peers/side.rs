@@ -1,5 +1,5 @@
-//! The three sides: how each is started on a free port over a fresh directory, and where its actors
-//! are.
+//! The three sides: starts each on a free port in an empty directory, and knows the paths of its
+//! actors.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -13,13 +13,13 @@ use stockade_tests::program::Program;
 
 use super::load::Connection;
 
-/// How long a side may take until it answers.
+/// How long a side may take from its start to its first answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Idle actors fall asleep after this, in milliseconds: what workerd has built in.
+/// Milliseconds without a call after which an actor falls asleep. workerd has this value built in.
 pub const SLEEP_AFTER_MS: u64 = 10_000;
 
-/// Who is measured.
+/// A measured side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Stockade,
@@ -40,7 +40,7 @@ enum Processes {
 }
 
 impl Side {
-    /// Ids of its processes.
+    /// The ids of the side's processes.
     pub fn processes(&self) -> Vec<u32> {
         match &self.processes {
             Processes::Ours(program) => vec![program.id()],
@@ -61,7 +61,7 @@ impl Side {
         .with_context(|| format!("start {who:?}"))
     }
 
-    /// Makes an actor with a table of so many rows; the path of its methods.
+    /// Makes an actor with a table of `rows` rows. Returns the path of its methods.
     pub async fn make(
         &self,
         connection: &mut Connection,
@@ -79,7 +79,7 @@ impl Side {
         ensure!(answer.status == 200, "make {key}: {answer:?}");
         Ok(match self.who {
             Who::Stockade | Who::Workerd => format!("/actors/bench/{key}/"),
-            // By its id it is reached in half the time, since nothing has to be looked up.
+            // A call by the actor's id takes half the time, since it needs no look-up.
             Who::Rivet => {
                 let id = answer.header("x-rivet-actor").context("an actor's id")?;
                 format!("/gateway/{id}/request/")
@@ -88,7 +88,7 @@ impl Side {
     }
 }
 
-/// The program in its release build, with its defaults, but for when actors fall asleep.
+/// Starts the program in its release build, with default settings except for `sleep_after_ms`.
 fn stockade(dir: &Path) -> anyhow::Result<Side> {
     let program = Program::serve(&dir.join("data"))?;
     let manifest = json!({ "limits": { "sleep_after_ms": SLEEP_AFTER_MS } });
@@ -111,7 +111,7 @@ async fn workerd(dir: &Path) -> anyhow::Result<Side> {
     side.ready("first").await
 }
 
-/// The engine with its file-system backend, and a process of Node.js with the actor.
+/// Starts the engine with its file-system backend, and a process of Node.js with the actor.
 async fn rivet(dir: &Path) -> anyhow::Result<Side> {
     let program = in_node("require('@rivetkit/engine-cli').getEnginePath()")?;
     let (guard, peers, metrics) = (free_address()?, free_address()?, free_address()?);
@@ -125,7 +125,7 @@ async fn rivet(dir: &Path) -> anyhow::Result<Side> {
         "guard": at(guard), "api_peer": at(peers), "metrics": at(metrics),
         "file_system": { "path": dir.join("engine") },
         "telemetry": { "enabled": false },
-        // Else it starts no actors while the machine is busy, with whatever.
+        // Without this setting the engine starts no actors while the machine is busy.
         "runtime": { "worker_load_shedding_curve": [[0, 1000], [1000, 999]] },
         "topology": { "datacenter_label": 1, "datacenters": { "default": center } },
     });
@@ -171,7 +171,7 @@ impl Side {
     }
 }
 
-/// A process of ours that does not outlive its owner.
+/// A process that is killed when this value is dropped.
 struct Killed(Child);
 
 impl Killed {
@@ -190,17 +190,17 @@ impl Drop for Killed {
     }
 }
 
-/// A port that is free now, on loopback.
+/// An address on loopback with a free port.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Where this file's neighbours lie: configuration and actors of the peers.
+/// The folder of this file, which has the configuration and the actors of the peers.
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers")
 }
 
-/// Where `make bench-peers` has installed the packages.
+/// The folder in which `make bench-peers` has installed the packages.
 fn packages() -> anyhow::Result<PathBuf> {
     let dir = crate::summary::target_dir().join("peers");
     let missing = "the peers are not installed: run `make bench-peers`";
@@ -208,7 +208,7 @@ fn packages() -> anyhow::Result<PathBuf> {
     Ok(dir.canonicalize()?)
 }
 
-/// A value that only the packages know: the path of their program for this machine.
+/// Evaluates an expression in Node.js: each package knows the path of its program for this machine.
 fn in_node(expression: &str) -> anyhow::Result<PathBuf> {
     let mut node = Command::new("node");
     let output = node.args(["-p", expression]).current_dir(packages()?).output();

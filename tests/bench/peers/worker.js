@@ -1,4 +1,4 @@
-// The actor of tests/guests/sqlite_bench for workerd: the same routes, statements and answers.
+// The actor of tests/guests/sqlite_bench for workerd, with the same routes, statements and answers.
 
 import { DurableObject } from "cloudflare:workers";
 
@@ -42,12 +42,12 @@ export class Bench extends DurableObject {
     return changed;
   }
 
-  // Calls of this life before this one: 0 right after a wake.
+  // Calls since the construction of the object, without this one: 0 right after a wake.
   calls() {
     return this.#calls;
   }
 
-  // Ends this life, as an eviction would.
+  // Destroys the object, as an eviction does.
   abort() {
     this.ctx.abort("put to sleep by the bench");
   }

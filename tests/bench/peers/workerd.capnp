@@ -1,7 +1,7 @@
 using Workerd = import "/workerd/workerd.capnp";
 
-# Durable Objects with SQLite on the local disk. Where the disk lies and which port it is, the bench
-# says on the command line.
+# Durable Objects with SQLite on the local disk. The bench sets the directory and the port on the
+# command line.
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),

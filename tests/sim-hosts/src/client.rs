@@ -1,5 +1,5 @@
-//! A client of one host: asks it something, and tells the judge what it hears. A client whose host
-//! dies hears nothing.
+//! A client of one host: it calls the host and reports each answer to the judge. A client whose
+//! host dies gets no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use tokio::time::sleep;
 
 use crate::judge::{Began, Books, Heard, Judge, Transfer};
 
-/// How often one transfer is sent, where the host advises it.
+/// How often a transfer is sent at most, if the host advises to send it again.
 const SENDS_MAX: usize = 4;
 
-/// Somebody who talks to one host.
+/// A client of one host.
 #[derive(Clone)]
 pub struct Client {
     /// The host.
     pub host: Host,
-    /// Its life.
+    /// The life of the host's process.
     pub life: Arc<Life>,
-    /// What must hold.
+    /// Checks the answers.
     pub judge: Arc<Judge>,
-    /// What happened.
+    /// The log of the run.
     pub journal: Arc<Journal>,
-    /// Chance.
+    /// The run's random numbers.
     pub dice: Arc<Dice>,
 }
 
 impl Client {
-    /// Waits for an answer. `None`: the host is dead.
+    /// Waits for an answer. `None`: the host has died.
     async fn hears<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -56,7 +56,7 @@ impl Client {
         self.hears(self.host.actor(actor).call(method, Arguments::Json(arguments))).await
     }
 
-    /// A transfer, sent again for as long as the host says that nothing was done.
+    /// Sends a transfer, and sends it again while the host answers that nothing was done.
     pub async fn transfer(self, actor: ActorId, transfer: Transfer) {
         let Transfer { number, source, target, amount } = transfer;
         self.judge.tries(&actor, transfer);
@@ -69,12 +69,12 @@ impl Client {
                 Err(error) => error,
             };
             let (advice, verdict) = (error.retry(), error.verdict);
-            self.say(&format!("tells {number} of {actor}: {verdict:?}, {advice:?}: {error}"));
+            self.say(&format!("fails {number} of {actor}: {verdict:?}, {advice:?}: {error}"));
             self.judge.told(&actor, number, &error);
             if !matches!(advice, Retry::Retry | Retry::Reroute) || self.dice.percent(50) {
                 return;
             }
-            // Sent again on its advice: it must not come to be there twice.
+            // The host advised to send it again, so the ledger must not have the transfer twice.
             self.judge.tries_again(&actor, number);
             sleep(Duration::from_millis(self.dice.between(1, 100))).await;
         }
@@ -96,7 +96,7 @@ impl Client {
         self.judge.heard(actor, began, &heard, Some(number));
     }
 
-    /// Reads everything of an actor. Whether it was heard.
+    /// Reads the whole state of an actor. Returns whether the guest answered.
     pub async fn look(&self, actor: &ActorId) -> bool {
         let began = self.judge.begin(actor);
         let Some(answer) = self.call(actor, "look", json!([])).await else { return false };
@@ -110,7 +110,7 @@ impl Client {
         };
         let (generation, answer) = (reply.generation, reply.to_json());
         let Some(books) = answer.get("ok") else {
-            self.say(&format!("guest of {actor} cannot look: {}", answer["err"]));
+            self.say(&format!("guest of {actor} cannot read: {}", answer["err"]));
             return false;
         };
         let (ledger, balances) = (integers(&books["ledger"]), integers(&books["balances"]));
@@ -133,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Destroys the actor. What was there before must never be seen again.
+    /// Destroys the actor. No later answer may show its former state.
     pub async fn destroy(self, actor: ActorId) {
         let destroying = self.judge.destroy_begins(&actor);
         self.say(&format!("destroys {actor}"));

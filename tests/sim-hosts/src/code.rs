@@ -1,4 +1,5 @@
-//! The guest of the simulation, and its compiled code: made once for all runs of the process.
+//! The guest of the simulation and its compiled code, which is made once for all runs of the
+//! process.
 
 use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
@@ -8,19 +9,19 @@ use stockade::{Host, HostConfig, Manifest};
 use stockade_tests::guest;
 use tempfile::TempDir;
 
-/// The kind that runs it.
+/// The kind of the simulated actors.
 pub const KIND: &str = "bank";
 
 static COMPILED: OnceLock<TempDir> = OnceLock::new();
 static WASM: LazyLock<Vec<u8>> = LazyLock::new(|| guest::LIFECYCLE_BANK.wasm().unwrap());
 
-/// Its component, as it was when it was first asked for.
+/// The component of the guest. The file is read once, so that all runs have the same bytes.
 #[must_use]
 pub fn wasm() -> Vec<u8> {
     WASM.clone()
 }
 
-/// Puts the compiled code where a host with this directory finds it.
+/// Copies the compiled code into `data_dir`, where a host finds it.
 pub fn provide(data_dir: &Path) {
     let compiled = COMPILED.get_or_init(compile);
     let (from, to) = (compiled.path().join("code"), data_dir.join("code"));
@@ -31,7 +32,7 @@ pub fn provide(data_dir: &Path) {
     }
 }
 
-/// A host on threads of its own compiles it, as hosts do.
+/// Compiles the guest by a real host on threads of its own. Returns the host's directory.
 fn compile() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let config = HostConfig::new(dir.path()).with_limits(limits());
@@ -48,7 +49,8 @@ fn compile() -> TempDir {
     dir
 }
 
-/// Limits of every host here: compiled code is for one setting of the engine.
+/// Limits of every simulated host. They are the same for all, since compiled code fits one setting
+/// of the engine only.
 #[must_use]
 pub fn limits() -> HostLimits {
     HostLimits {

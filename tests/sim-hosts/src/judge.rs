@@ -1,15 +1,17 @@
-//! What must hold, from what clients hear. A *life* of an actor is what lies between two destroys;
-//! the first transfer that its ledger has names it.
+//! Invariants over the answers that clients get. A *life* of an actor is the time between two
+//! destroys; the first transfer of its ledger names it.
 //!
-//! - W1: what was acknowledged is in every later answer of its life, in the same place.
-//! - W2: what was told as not committed, or as not begun, is in no answer, unless it was sent again.
-//! - W3: an answer shows everything of its life that had been heard before its call began.
-//! - W4: when a generation was heard, no older one answers a call that begins later.
-//! - W5: balances are those of the transfers in the ledger, one after the other.
-//! - W6: a life ends only where somebody destroys the actor, and is not seen by calls that begin
-//!   when the destroy was acknowledged, or when the next life was heard.
-//! - W7: a snapshot that a guest is handed over as current agrees with its database.
-//! - W8: what a host advises to send again is not there twice; no task of a host panics.
+//! - W1: an acknowledged transfer is in every later answer of its life, in the same place.
+//! - W2: a transfer that was reported as not committed or not begun is in no answer, unless it was
+//!   sent again.
+//! - W3: an answer shows everything of its life that clients knew before the call began.
+//! - W4: after an answer of one generation, no older generation answers a call that begins later.
+//! - W5: balances are those after the transfers of the ledger, in its order.
+//! - W6: a life ends only by a destroy. Calls do not see it if they begin after the destroy was
+//!   acknowledged, or after an answer showed the next life.
+//! - W7: a snapshot that a guest gets as current agrees with its database.
+//! - W8: a transfer that was sent again on a host's advice is not in the ledger twice; no task of a
+//!   host panics.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,51 +21,51 @@ use stockade::{ActorId, CallError, HostError};
 use stockade_depot::{Generation, Verdict};
 use stockade_sim_depot::journal::Journal;
 
-/// As the guest has them.
+/// Accounts of an actor, as many as the guest makes.
 pub const ACCOUNTS: i64 = 8;
 const OPENING_BALANCE: i64 = 100;
 
 /// One transfer.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {
-    /// Its number; no two are the same.
+    /// The number of the transfer, unique in a run.
     pub number: i64,
-    /// Who pays.
+    /// The account that pays.
     pub source: i64,
-    /// Who is paid.
+    /// The account that is paid.
     pub target: i64,
-    /// How much.
+    /// The amount that is moved.
     pub amount: i64,
 }
 
-/// What an answer shows of an actor.
+/// The state of an actor in an answer.
 #[derive(Clone, Debug)]
 pub struct Books {
-    /// Numbers of its transfers. Below zero: of a `stop` hook.
+    /// Numbers of the transfers in order. A number below zero was written by a `stop` hook.
     pub ledger: Vec<i64>,
-    /// What each account holds, if the answer tells.
+    /// The balance of each account, if the answer has it.
     pub balances: Option<Vec<i64>>,
 }
 
-/// An answer.
+/// An answer that a client got.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    /// Who answers.
+    /// The generation that answered.
     pub generation: Generation,
-    /// What it shows.
+    /// The state in the answer.
     pub books: Books,
 }
 
-/// What was known when a call began.
+/// What clients knew when a call began.
 #[derive(Clone, Debug, Default)]
 pub struct Began {
     current: Option<i64>,
-    /// Of each life: how many transfers were heard, and the newest generation.
+    /// For each life: the count of its known transfers, and its newest known generation.
     lives: BTreeMap<i64, (usize, Generation)>,
     over: HashSet<i64>,
 }
 
-/// What clients know, for each actor.
+/// What all clients know together about each actor.
 pub struct Judge {
     journal: Arc<Journal>,
     truths: Mutex<BTreeMap<String, Truth>>,
@@ -77,22 +79,22 @@ struct Truth {
     current: Option<i64>,
     /// Lives that calls must not see any more.
     over: HashSet<i64>,
-    /// Destroys that somebody waits for.
+    /// Destroys that have begun and have no answer yet.
     destroys: usize,
 }
 
 #[derive(Default)]
 struct Life {
     ledger: Vec<i64>,
-    /// Balances after so many transfers.
+    /// The balances after each transfer of `ledger`.
     balances: Vec<Vec<i64>>,
     newest: Generation,
-    /// Somebody has tried to destroy it.
+    /// A client has tried to destroy the actor in this life.
     may_end: bool,
 }
 
 impl Judge {
-    /// Knows nothing yet.
+    /// A judge that knows nothing yet. It reports broken invariants to `journal`.
     #[must_use]
     pub fn new(journal: &Arc<Journal>) -> Arc<Self> {
         Arc::new(Self { journal: Arc::clone(journal), truths: Mutex::default() })
@@ -110,7 +112,7 @@ impl Judge {
         })
     }
 
-    /// A call begins.
+    /// Records what is known at the beginning of a call.
     pub fn begin(&self, actor: &ActorId) -> Began {
         self.with(actor, |truth| {
             let known = |life: &Life| (life.ledger.len(), life.newest);
@@ -122,7 +124,7 @@ impl Judge {
         })
     }
 
-    /// A transfer is about to be sent.
+    /// Records a transfer that is about to be sent.
     pub fn tries(&self, actor: &ActorId, transfer: Transfer) {
         self.with(actor, |truth| {
             truth.tried.insert(transfer.number, transfer);
@@ -130,7 +132,7 @@ impl Judge {
         });
     }
 
-    /// A transfer of which nothing was done is about to be sent again.
+    /// Records that a transfer is about to be sent again, since nothing of it was done.
     pub fn tries_again(&self, actor: &ActorId, number: i64) {
         self.with(actor, |truth| {
             truth.refused.remove(&number);
@@ -138,32 +140,32 @@ impl Judge {
         });
     }
 
-    /// An answer was heard, to `own` if it was that transfer's.
+    /// Checks an answer. `own`: the number of the transfer that it answers, if it answers one.
     pub fn heard(&self, actor: &ActorId, began: &Began, heard: &Heard, own: Option<i64>) {
         self.with(actor, |truth| truth.heard(began, heard, own));
     }
 
-    /// The guest could not run a transfer: nothing of it was kept.
+    /// Records that the guest refused a transfer: nothing of it may be kept.
     pub fn refused(&self, actor: &ActorId, number: i64, error: &str) {
         self.with(actor, |truth| {
             if error.contains("UNIQUE") {
-                return Err(format!("{number} was sent again on advice, and was there already"));
+                return Err(format!("{number} was sent again on advice, and was already there"));
             }
             truth.refuse(number)
         });
     }
 
-    /// The host has told an error in place of an answer to a transfer.
+    /// Records the host's error for a transfer.
     pub fn told(&self, actor: &ActorId, number: i64, error: &CallError) {
         self.told_nothing(actor, error);
         self.with(actor, |truth| match error.verdict {
-            // It handed over nothing.
+            // No verdict: the call handed no writes to the store.
             None | Some(Verdict::NotCommitted) => truth.refuse(number),
             Some(Verdict::Committed | Verdict::Indeterminate) => Ok(()),
         });
     }
 
-    /// The host has told an error.
+    /// Checks whether an error of the host names a broken promise (W7, W8).
     pub fn told_nothing(&self, actor: &ActorId, error: &CallError) {
         let text = error.to_string();
         if text.contains("SNAPSHOT OF OTHER DATA") || matches!(error.cause, HostError::Internal(_))
@@ -172,7 +174,8 @@ impl Judge {
         }
     }
 
-    /// Somebody begins to destroy the actor. Whom it ends, if it ends somebody.
+    /// Records that a client begins to destroy the actor. Returns the lives that end if the destroy
+    /// succeeds.
     pub fn destroy_begins(&self, actor: &ActorId) -> HashSet<i64> {
         self.with(actor, |truth| {
             truth.destroys += 1;
@@ -183,7 +186,8 @@ impl Judge {
         })
     }
 
-    /// The destroy has its answer, or never will.
+    /// Records the end of a destroy, whose answer came or can no longer come. `gone`: the host
+    /// acknowledged it.
     pub fn destroy_ends(&self, actor: &ActorId, destroying: HashSet<i64>, gone: bool) {
         self.with(actor, |truth| {
             truth.destroys -= 1;
@@ -199,7 +203,7 @@ impl Truth {
     fn refuse(&mut self, number: i64) -> Result<(), String> {
         self.refused.insert(number);
         match self.lives.values().any(|life| life.ledger.contains(&number)) {
-            true => Err(format!("{number} was told as not committed, and is there")),
+            true => Err(format!("{number} was reported as not committed, and is there")),
             false => Ok(()),
         }
     }
@@ -210,11 +214,11 @@ impl Truth {
         self.lives_on(began, name)?;
         let (known, newest) = began.lives.get(&name).copied().unwrap_or_default();
         if *generation < newest {
-            return Err(format!("generation {generation} answers after {newest} was heard"));
+            return Err(format!("generation {generation} answers after generation {newest} did"));
         }
         let before = books.ledger.len() - usize::from(own.is_some());
         if before < known {
-            return Err(format!("version {before} was shown, {known} was heard before"));
+            return Err(format!("version {before} is shown, version {known} was shown before"));
         }
         if own.is_some_and(|own| books.ledger.last() != Some(&own)) {
             return Err(format!("the last of {:?} should be {own:?}", books.ledger));
@@ -225,13 +229,14 @@ impl Truth {
         Ok(())
     }
 
-    /// No transfer: it must be a new life, or the first.
+    /// An answer without transfers must be of the actor's first life or of a new one.
     fn is_empty(&self, began: &Began) -> Result<(), String> {
         let lost = began.current.filter(|name| !self.lives[name].may_end);
-        lost.map_or(Ok(()), |name| Err(format!("life {name} is empty, and nobody destroyed it")))
+        lost.map_or(Ok(()), |name| Err(format!("life {name} is empty, and no client destroyed it")))
     }
 
-    /// The life that was shown is the one that was known, or follows on it.
+    /// The life in an answer must be a known one that is not over, or the successor of the current
+    /// one.
     fn lives_on(&mut self, began: &Began, name: i64) -> Result<(), String> {
         if began.over.contains(&name) {
             return Err(format!("life {name} is shown after it was destroyed"));
@@ -241,7 +246,7 @@ impl Truth {
         }
         if let Some(former) = self.current {
             if !self.lives[&former].may_end {
-                return Err(format!("life {name} replaces {former}, which nobody destroyed"));
+                return Err(format!("life {name} replaces {former}, which no client destroyed"));
             }
             self.over.insert(former);
         }
@@ -265,7 +270,7 @@ impl Truth {
             let opening = || vec![OPENING_BALANCE; usize::try_from(ACCOUNTS).unwrap()];
             let mut balances = life.balances.last().cloned().unwrap_or_else(opening);
             if *number > 0 {
-                let nobody = || format!("{number} is nobody's");
+                let nobody = || format!("no client sent {number}");
                 let Transfer { source, target, amount, .. } =
                     *self.tried.get(number).ok_or_else(nobody)?;
                 balances[usize::try_from(source).unwrap()] -= amount;
@@ -277,7 +282,7 @@ impl Truth {
             life.ledger.push(*number);
             life.balances.push(balances);
             if self.refused.contains(number) {
-                return Err(format!("{number} was told as not committed, and is there"));
+                return Err(format!("{number} was reported as not committed, and is there"));
             }
         }
         let ours = &life.balances[books.ledger.len() - 1];

@@ -30,18 +30,19 @@ use crate::judge::{ACCOUNTS, Judge, Transfer};
 
 const MACHINES: usize = 2;
 const STEPS: u64 = 80;
-/// A host that shows no sign of life for so long is taken for dead: cut off, it is, and goes on.
+/// How long a host may fail to renew its lease before others take it for dead. A host that is cut
+/// off for longer is judged dead while it continues to run.
 const LEASE: Duration = Duration::from_millis(400);
-/// Longer than any message is on its way, any deadline of a step, and a shutdown.
+/// Longer than the delay of any message, the deadline of any step, and any shutdown.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How long a start may take: its messages may be lost without a word.
+/// How long the start of a host may take. Its messages may be lost without an error.
 const START_WITHIN: Duration = Duration::from_secs(3);
-/// How often the host at the end of a run looks for an actor. A lease lies between two looks.
+/// How often the last host of a run calls an actor until it answers, one lease apart.
 const LOOKS_MAX: usize = 8;
-/// No deadline of a guest strikes: they run on the machine's clock.
+/// A deadline of guests that never expires: these deadlines run on the machine's clock.
 const NEVER_MS: u64 = 3_600_000;
 
-/// Runs one seed, with a rule switched off.
+/// Runs one seed. `off`: the rule that is switched off.
 #[must_use]
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
     let _off = Off::new(off);
@@ -75,7 +76,7 @@ struct World {
     off: Option<Variant>,
 }
 
-/// Where a host runs, and how often one was started.
+/// A machine with its host, and how often a host was started on it.
 struct Machine {
     number: usize,
     starts: u64,
@@ -85,7 +86,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Ends as a killed process does: nothing it does is heard or sent any more.
+    /// Ends the host as a killed process ends: no message leaves or reaches it any more.
     async fn crash(&mut self) {
         self.life.die();
         self.host = None;
@@ -117,11 +118,11 @@ impl World {
         world
     }
 
-    /// A host of its own on a machine. It may fail to start: the store may not answer.
+    /// Starts a host on a machine. The start may fail, since the store may not answer.
     async fn start(&self, number: usize, starts: u64) -> Machine {
         let dice = &self.dice;
         let name = format!("host{number}.{starts}");
-        // The one that looks at the end of a run lives.
+        // The host that checks the end of a run does not die.
         let dies = number < MACHINES && dice.percent(40);
         let dies_in = if dies { dice.between(20, 600) } else { 0 };
         let life = Life::new(name.clone(), dies_in);
@@ -240,7 +241,8 @@ impl World {
                 self.machines[at].clients.spawn(shut_down(client));
             }
             80..=87 => {
-                // It wakes, sleeps, lives elsewhere or not, and is asked for where it slept.
+                // The actor wakes and sleeps here, perhaps lives on the other machine, and is then
+                // called here again.
                 let elsewhere = self.client(self.pick(MACHINES)).filter(|_| self.dice.percent(50));
                 let transfer = self.transfer();
                 self.machines[at].clients.spawn(async move {
@@ -271,7 +273,7 @@ impl World {
         }
     }
 
-    /// Somebody who judges nothing takes the actor over, and does nothing with it.
+    /// Takes the actor over without judging its owner dead, and does nothing with it.
     async fn steal(&self, actor: &ActorId) {
         let store = &self.network.store;
         let Some(state) = store.actor(actor).await.unwrap() else { return };
@@ -295,12 +297,12 @@ impl World {
         }
     }
 
-    /// The network gets well, everything on its way arrives, and a new host finds the truth.
+    /// Repairs the network, lets every message arrive, and checks all actors from a new host.
     async fn settle(&mut self) {
         if self.journal.is_broken() {
             return;
         }
-        self.journal.say("the network gets well");
+        self.journal.say("the network is repaired");
         self.network.calm.store(true, Ordering::SeqCst);
         for at in 0..MACHINES {
             self.machines[at].life.cut_off(false);
@@ -320,24 +322,24 @@ impl World {
             return self.journal.broken("no host starts over a good network");
         };
         for actor in self.actors.clone() {
-            // Owners that have died are alive to it until they were seen to be dead.
+            // Until the leases of dead owners have ended, the new host takes them for alive.
             let mut looks = 0;
             while !client.look(&actor).await {
                 looks += 1;
                 if looks == LOOKS_MAX {
-                    self.journal.broken(&format!("{actor} is not there in the end"));
+                    self.journal.broken(&format!("{actor} does not answer at the end"));
                     break;
                 }
                 sleep(LEASE).await;
             }
             if let Err(what) = self.is_sound(&client, &actor).await {
-                self.journal.broken(&format!("{actor} in the end: {what}"));
+                self.journal.broken(&format!("{actor} at the end: {what}"));
             }
         }
         let report = client.host.shutdown().await;
-        self.journal.say(&format!("the end: in order {}", report.orderly));
+        self.journal.say(&format!("the last host ended in order: {}", report.orderly));
         if !report.orderly {
-            self.journal.broken("a host that nothing disturbs does not end in order");
+            self.journal.broken("a host without faults does not end in order");
         }
         for actor in self.actors.clone() {
             let state = self.network.store.actor(&actor).await.unwrap();
@@ -347,7 +349,7 @@ impl World {
         }
     }
 
-    /// All of its history, and a copy that stock SQLite reads.
+    /// Checks the actor's whole history, and an exported copy with stock SQLite.
     async fn is_sound(&self, client: &Client, actor: &ActorId) -> Result<(), String> {
         let words = |error: HostError| error.to_string();
         let report = client.host.actor(actor).verify().await.map_err(words)?;
@@ -370,7 +372,7 @@ impl World {
     }
 }
 
-/// The host ends in order, whatever is under way, and its process with it.
+/// Shuts the host down in order, with calls still running, and then ends its process.
 async fn shut_down(client: Client) {
     client.journal.say(&format!("{} shuts down", client.life.name));
     let report = client.host.shutdown().await;
@@ -379,7 +381,7 @@ async fn shut_down(client: Client) {
     client.life.die();
 }
 
-/// The guest is in the store before any host looks.
+/// Puts the guest and its kind into the store before the first host starts.
 async fn deploy(store: &dyn Store) {
     let wasm = code::wasm();
     let digest = Engine::digest(&wasm);

@@ -102,7 +102,7 @@ fn bodies() {
         origins: Vec::new(),
         hosts: Vec::new(),
     };
-    let gateways = Gateways::new(host.clone(), Settings { limits, access });
+    let gateways = Gateways::start(host.clone(), Settings { limits, access }).expect("threads");
     let at = "127.0.0.1:7070".parse().expect("an address");
     let [public, admin] = [Side::Public, Side::Admin]
         .map(|side| TowerToHyperService::new(gateways.router(side, at, false)));

@@ -42,6 +42,7 @@ pub(crate) mod tls;
 mod wellformed;
 mod wire;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -126,15 +127,17 @@ pub struct Gateways {
 
 impl Gateways {
     /// Puts the gateway in front of a host.
-    #[must_use]
-    pub fn new(host: Host, settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// The system has no resources left for the threads that read large bodies.
+    pub fn start(host: Host, settings: Settings) -> io::Result<Self> {
         let Settings { limits, access } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
         let compressor = Compressor::new(&limits);
-        let readers = Readers::new();
+        let readers = Readers::start()?;
         let gateway = Gateway { host, limits, bodies, readers, admission, compressor };
-        Self { gateway: Arc::new(gateway), access }
+        Ok(Self { gateway: Arc::new(gateway), access })
     }
 
     /// The routes of one side, for a listener at `address`, with or without TLS. Admin routes

@@ -1,4 +1,5 @@
-//! Hooks that do not end or hand over too much, and WASI handles that are never dropped.
+//! Hooks that do not end or return snapshots that are too large, and WASI handles that are never
+//! dropped.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 

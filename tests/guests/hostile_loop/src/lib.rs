@@ -1,4 +1,4 @@
-//! Spends more than it may: time, memory, SQL work, rows, handles, log lines, scratch space.
+//! Exceeds each limit: time, memory, SQL work, rows, handles, log lines, scratch space.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -16,7 +16,7 @@ use bindings::exports::tests::hostile_loop::hostile::Guest;
 use bindings::stockade::actor::log::{self, Level};
 use bindings::stockade::actor::sqlite::{self, Connection, TransactionMode, Value};
 
-/// Counts for ever.
+/// Counts without end.
 const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) ";
 const MEGABYTE: u32 = 1024 * 1024;
 
@@ -168,8 +168,8 @@ impl Guest for Actor {
 
     fn match_large_texts(bytes: u32) -> Result<(), String> {
         let text = "a".repeat(usize::try_from(bytes).unwrap_or(0));
-        // One row, and the text of it is made once: nothing large is allocated while it is compared
-        // and few instructions pass, so nobody but the comparison can notice how long it takes.
+        // One row, whose text is made once: SQLite allocates nothing large and runs few
+        // instructions beside the comparisons, so only LIKE and GLOB can notice how long they take.
         let compared = |n| format!("t LIKE (?2 || {n}) OR t GLOB (?3 || {n})");
         let all: Vec<_> = (0..20).map(compared).collect();
         let sql = format!("SELECT {} FROM (SELECT ?1 || 'a' AS t LIMIT 1)", all.join(" OR "));
@@ -179,7 +179,8 @@ impl Guest for Actor {
     }
 
     fn work_on_large_values() -> Result<(), String> {
-        // Few steps a row, so SQLite itself asks seldom; one row's values at a time, so memory lasts.
+        // Few steps for each row, so SQLite seldom calls the progress handler. The values of one
+        // row at a time, so memory suffices.
         query(
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) \
              SELECT max(length(upper(hex(zeroblob(8000000 - n))))) FROM c",
@@ -335,7 +336,7 @@ impl Guest for Actor {
     }
 }
 
-/// Makes a handle of a sort and forgets it.
+/// Opens a handle of the named type and never drops it.
 fn leak_one(sort: &str) -> Result<(), String> {
     let db = open()?;
     match sort {

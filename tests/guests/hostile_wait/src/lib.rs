@@ -1,4 +1,4 @@
-//! Waits inside the host, where no epoch reaches a guest, and misbehaves after it has written.
+//! Waits inside the host, where no epoch interrupts a guest, and misbehaves after a write.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -66,7 +66,7 @@ impl Wait for Actor {
             for n in 0..200_000_u32 {
                 std::hint::black_box(n);
             }
-            // A guest that will not hear: every refusal is swallowed.
+            // The guest ignores every error.
             let _swallowed = Self::count();
         }
     }
@@ -116,13 +116,13 @@ impl Lifecycle for Actor {
     }
 }
 
-/// A sign of life that its host sees.
+/// Writes a line to the log, from which a test sees that the guest still runs.
 fn beat() {
     say("beat");
 }
 
 fn say(line: &str) {
-    // Refused when too many or revoked: it goes on.
+    // The host refuses lines over its limit, and all lines after a revoke. The guest continues.
     let _swallowed = log::write(Level::Info, line, &[]);
 }
 

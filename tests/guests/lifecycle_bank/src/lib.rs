@@ -1,5 +1,5 @@
-//! A bank that keeps the number of every transfer, for a judge that replays them. Its memory is how
-//! many there are: a snapshot that is called current must agree with the database.
+//! A bank that keeps the number of every transfer, for a judge that replays the transfers. Its
+//! memory is their count: a snapshot that is handed over as current must agree with the database.
 
 use core::cell::Cell;
 
@@ -9,13 +9,13 @@ use stockade_sdk::{Connection, Error, Result, context};
 
 stockade_alloc::install!();
 
-/// Each transfer leaves a page of its own, so that databases grow and starts have pages to miss.
+/// Each transfer fills a page of its own, so databases grow and starts have cache misses.
 const PADDING_BYTES: i64 = 3000;
 const ACCOUNTS: i64 = 8;
 const OPENING_BALANCE: i64 = 100;
 
 thread_local! {
-    /// Transfers in the database, as far as this life has seen them.
+    /// Transfers in the database, as far as this generation knows.
     static COUNT: Cell<i64> = const { Cell::new(0) };
 }
 
@@ -58,7 +58,7 @@ impl Lifecycle for Bank {
     }
 
     fn stop() -> lifecycle::Result {
-        // Some ends have a last write, some have none; an empty bank stays empty.
+        // Half of the ends have a last write. An empty bank stays empty.
         if COUNT.get() % 2 == 1 {
             let generation = i64::try_from(context::identity()?.generation)?;
             enter(&Connection::open()?, -generation)?;
@@ -67,7 +67,7 @@ impl Lifecycle for Bank {
         Ok(())
     }
 
-    /// Half of the time there is nothing to hand over, so that the next generation is an heir.
+    /// Only some ends have a snapshot: without one, the seal may appoint an heir.
     fn snapshot() -> lifecycle::Result<Option<Vec<u8>>> {
         let count = COUNT.get();
         Ok((count % 4 == 0).then(|| count.to_le_bytes().to_vec()))

@@ -1,4 +1,4 @@
-//! In-memory state that survives sleep by a snapshot, and hooks that can be told to misbehave.
+//! In-memory state that survives sleep by a snapshot, and hooks that misbehave on request.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -122,7 +122,7 @@ impl Lifecycle for Actor {
     }
 
     fn snapshot() -> Result<Option<Vec<u8>>, Error> {
-        // SQL is revoked by now: a snapshot that could still write would not be sealed with it.
+        // SQL is revoked before `snapshot`: the seal would not contain a write of this hook.
         let late = match note("snapshot") {
             Ok(()) => return Err(Error::Other("SQL still works in snapshot".into())),
             Err(late) => late,
@@ -145,7 +145,7 @@ fn spin() -> ! {
     }
 }
 
-/// Makes the tables and notes the start; what `start` shall do.
+/// Makes the tables and records the start in the diary. Returns what `start` has to do.
 fn begin_life() -> Result<String, String> {
     let db = open()?;
     db.execute_script(
@@ -162,7 +162,7 @@ fn begin_life() -> Result<String, String> {
     }
 }
 
-/// What `start` of a first generation does, if its key says so: `unborn-trap`.
+/// What `start` has to do in an actor's first generation: the end of a key such as `unborn-trap`.
 fn unborn() -> Result<Option<String>, String> {
     let why = context::get_start_reason().map_err(|error| format!("{error:?}"))?;
     let key = context::get_identity().map_err(|error| format!("{error:?}"))?.key;

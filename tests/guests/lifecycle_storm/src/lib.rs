@@ -1,4 +1,4 @@
-//! Holds a cursor and a wait on a clock open while its host shuts down.
+//! Holds a cursor open and waits on a clock while its host shuts down.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 

@@ -1,4 +1,4 @@
-//! Writes, and traps where it is told.
+//! Writes, and traps at chosen places.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 

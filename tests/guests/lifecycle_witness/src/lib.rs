@@ -1,4 +1,4 @@
-//! Writes down what callers were told, and waits in the middle of a read.
+//! Stores ids, by which a test finds acknowledged writes again, and waits between two reads.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Keeps one handle of every sort in its memory and uses them when they should be dead.
+//! Keeps one handle of every type in its memory and uses them after they were revoked.
 //!
-//! What a dead generation saw reaches nobody by a reply: it is handed over in the snapshot and told
-//! by the next generation.
+//! No reply of an ending generation reaches a caller. So its results are handed over in the
+//! snapshot, and the next generation returns them.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -23,7 +23,7 @@ use bindings::stockade::actor::sqlite::{
     self, Blob, Connection, Cursor, Statement, Transaction, TransactionMode, Value,
 };
 
-/// One handle of every sort, and statements for each use.
+/// One handle of every type, and statements for each use.
 struct Handles {
     db: Connection,
     idle: Statement,
@@ -127,7 +127,7 @@ impl Handles {
         Ok(Self { db, idle, stepping, _owner: owner, named, cursor, transaction, blob })
     }
 
-    /// Every function of the interface that an old handle can reach.
+    /// Calls every function of the interface that a kept handle can reach.
     fn use_all(&self) -> Vec<String> {
         let Self { db, idle, stepping, named, cursor, transaction, blob, .. } = self;
         vec![

@@ -1,4 +1,4 @@
-//! Every way a statement can be refused, as its own case of `error`.
+//! Each reason for which a statement is refused, and the case of `error` for it.
 
 use crate::bindings::stockade::actor::sqlite::{Connection, Error, Value};
 use crate::{Doing, Outcome, Scenario, ensure, integer, refused, same, script};
@@ -52,7 +52,7 @@ fn constraint(db: &Connection, sql: &str, kind: &str, table: &str, columns: &[&s
     }
 }
 
-/// A text that is its own debug text.
+/// A text whose debug text is the text itself, without quotes.
 struct Word(String);
 
 impl std::fmt::Debug for Word {
@@ -78,7 +78,7 @@ fn statement_failures(db: &Connection) -> Outcome {
         Err(Error::Statement(failure)) => same("offset", failure.offset, Some(7))?,
         other => return Err(format!("{other:?}")),
     }
-    // More parameters than the statement has, and fewer: the rest are NULL or refused, never read.
+    // More values than the statement has parameters.
     refused(
         "a parameter too many",
         db.query("SELECT ?", &[Value::Null, Value::Null]),
@@ -111,7 +111,7 @@ fn denied(db: &Connection) -> Outcome {
             format_args!("{sql}: {answer:?}"),
         )?;
     }
-    // What is harmless stays allowed.
+    // Harmless statements are allowed.
     script(db, "VACUUM; PRAGMA foreign_keys = ON; ANALYZE; REINDEX")?;
     same("integrity", text(db, "PRAGMA integrity_check")?, "ok")
 }

@@ -1,4 +1,4 @@
-//! Uses every function of the sqlite interface, in scenarios that assert inside the guest.
+//! Calls every function of the sqlite interface, in scenarios that assert inside the guest.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -11,7 +11,7 @@ mod bindings {
 }
 mod blobs;
 mod errors;
-// Written against the type `Value` that the bindings generate, which each guest has of its own.
+// A source file, not a package: it uses the type `Value` of the guest's own generated bindings.
 #[path = "../../sqlite_types/src/packed.rs"]
 mod packed;
 mod statements;
@@ -20,9 +20,9 @@ mod transactions;
 use bindings::exports::tests::sqlite_api::scenarios::Guest;
 use bindings::stockade::actor::sqlite::{self, Connection, Error, Value};
 
-/// A scenario: its name and what runs it.
+/// A scenario: its name and its function.
 type Scenario = (&'static str, fn(&Connection) -> Outcome);
-/// What a scenario reports.
+/// The result of a scenario: what differed, if anything.
 type Outcome = Result<(), String>;
 
 struct Actor;
@@ -44,7 +44,7 @@ fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     statements::ALL.iter().chain(transactions::ALL).chain(blobs::ALL).chain(errors::ALL)
 }
 
-/// Adds what was being done to an error.
+/// Names the failed action in an error.
 trait Doing<T> {
     fn doing(self, what: &str) -> Result<T, String>;
 }
@@ -59,13 +59,13 @@ fn ensure(holds: bool, what: impl std::fmt::Display) -> Outcome {
     if holds { Ok(()) } else { Err(what.to_string()) }
 }
 
-/// Two answers that must be the same, by their text.
+/// Two values must be the same, compared by their debug texts.
 fn same(what: &str, found: impl std::fmt::Debug, expected: impl std::fmt::Debug) -> Outcome {
     let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
     ensure(found == expected, format_args!("{what}: {found}, expected {expected}"))
 }
 
-/// An error is expected: its text must contain a word.
+/// The answer must be an error whose text contains `word`.
 fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>, word: &str) -> Outcome {
     match answer {
         Ok(value) => Err(format!("{what} worked: {value:?}, expected {word}")),
@@ -76,7 +76,7 @@ fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>, word: &str)
     }
 }
 
-/// The one integer that a query answers.
+/// The result of a query that returns one integer.
 fn integer(db: &Connection, sql: &str) -> Result<i64, String> {
     let set = db.query(sql, &[]).doing(sql)?;
     match set.rows.as_slice() {

@@ -112,7 +112,7 @@ fn execute_many(db: &Connection) -> Outcome {
     same("counted", integer(db, "SELECT count(*) FROM t")?, 5000)?;
     same("none", insert.execute_many(&[]).doing("no rows")?.rows, 0)?;
 
-    // Row 2 is taken already: the rows before it took effect, the error names the row.
+    // Row 2 has a key that exists: the rows before it took effect, and the error names the row.
     let clash: Vec<u8> = [6001, 6002, 7, 6003]
         .into_iter()
         .flat_map(|at| pack(&[Value::Integer(at), Value::Null]))
@@ -121,7 +121,7 @@ fn execute_many(db: &Connection) -> Outcome {
     refused("a row that clashes", error, "row: 2")?;
     same("rows before it", integer(db, "SELECT count(*) FROM t WHERE a > 6000")?, 2)?;
 
-    // Malformed at the second row.
+    // The second row is malformed.
     let mut broken = pack(&[Value::Integer(9001), Value::Null]);
     broken.push(1);
     refused("a row cut short", insert.execute_many(&broken), "InvalidArgument")?;
@@ -289,7 +289,7 @@ fn half_read_write(db: &Connection) -> Outcome {
     same("one that was", integer(db, "SELECT count(*) FROM t")?, 4000)
 }
 
-/// A table `numbers(n)` of 0 up to `count`.
+/// Makes a table `numbers(n)` with `count` rows, from 0 on.
 fn numbers(db: &Connection, count: i64) -> Outcome {
     script(
         db,

@@ -113,7 +113,7 @@ fn deferred_constraint(db: &Connection) -> Outcome {
     script_inside(db, "INSERT INTO c VALUES (7)")?;
     refused("the parent is missing", transaction.commit(), "ForeignKey")?;
     script_inside(db, "INSERT INTO p VALUES (7)")?;
-    transaction.commit().doing("it may be mended")?;
+    transaction.commit().doing("commit after the parent is there")?;
     same("kept", integer(db, "SELECT count(*) FROM c")?, 1)
 }
 
@@ -145,7 +145,7 @@ fn lost_transaction(db: &Connection) -> Outcome {
     drop(outer);
     same("nothing kept", sum(db)?, 0)?;
     insert(db, 3)?;
-    // A batch tells that it took the transaction around it with it.
+    // A batch that rolls back the transaction around it fails with `not-open`.
     let outer = db.begin(TransactionMode::Immediate).doing("begin")?;
     insert(db, 4)?;
     let batch = db.run_batch(&[("INSERT OR ROLLBACK INTO t VALUES (3)".into(), vec![])]);
@@ -155,7 +155,7 @@ fn lost_transaction(db: &Connection) -> Outcome {
     same("only what committed by itself", sum(db)?, 3)
 }
 
-/// Whatever is tried beside a transaction that SQLite has rolled back.
+/// Nothing runs beside the handle of a transaction that SQLite has rolled back.
 fn nothing_runs(db: &Connection) -> Outcome {
     refused("execute", db.execute("INSERT INTO t VALUES (9)", &[]), "NotOpen")?;
     refused("query", db.query("SELECT 1", &[]).map(|_| ()), "NotOpen")?;
@@ -174,7 +174,7 @@ fn rollback_ends_cursors(db: &Connection) -> Outcome {
     let cursor = select.open_cursor(&[]).doing("open")?;
     cursor.next(1).doing("next")?;
     transaction.rollback().doing("rollback")?;
-    // A rollback that changed the schema ends the reads that were under way.
+    // A rollback that changes the schema ends the open cursors.
     ensure(cursor.next(1).is_err(), "the cursor outlived the rollback")?;
     same("usable again", sum(db)?, 6)
 }

@@ -1,6 +1,6 @@
 //! The loops that the bench measures, written as an actor's author would write them.
 //!
-//! The statements are those of `tests/bench/native.rs`, to the letter.
+//! The statements are those of `tests/bench/native/main.rs`, to the letter.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -21,7 +21,7 @@ const INSERT_BULK: &str = "INSERT INTO bulk (id, name, amount) VALUES (?1, ?2, ?
 const TOUCH_WIDE: &str = "UPDATE wide SET n = n + 1 WHERE id = ?1";
 const SELECT_WIDE: &str = "SELECT n FROM wide WHERE id = ?1";
 const SCAN_WIDE: &str = "SELECT sum(length(body) + n * 0) FROM wide";
-/// Rows that ids are spread over, as on the native side.
+/// Ids are spread over this many rows, as on the native side.
 const ROWS: i64 = 10_000;
 
 struct Actor;

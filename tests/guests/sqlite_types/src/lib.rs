@@ -1,4 +1,4 @@
-//! Values that go into SQLite come out bit-exact, whichever way they are read.
+//! Values come out of SQLite as they went in, to the bit, by every way of reading.
 
 #![allow(unsafe_code, missing_docs, reason = "the component ABI is written by wit-bindgen")]
 
@@ -53,7 +53,7 @@ impl Guest for Actor {
             .map_err(words)?;
         let made = db.execute("INSERT INTO t(v) VALUES (?1)", &[Value::Blob(bytes)]);
         let id = Value::Integer(made.map_err(words)?.last_insert_rowid);
-        // One row always fits a batch, however small the batch.
+        // A batch has at least one row, even one larger than the requested size.
         let statement = db.prepare("SELECT v FROM t WHERE id = ?1").map_err(words)?;
         let batch = statement.query(&pack(&[id]), 1).map_err(words)?;
         match unpack(&batch.rows)?.as_slice() {
@@ -74,7 +74,8 @@ fn words(error: sqlite::Error) -> String {
     format!("{error:?}")
 }
 
-/// The one value of a query, read typed, packed by statement, packed by cursor, and bound before.
+/// The result of a query that returns one value: read typed, packed by statement, packed by cursor,
+/// and with a parameter bound beforehand. Fails if these differ.
 fn read_every_way(db: &Connection, sql: &str, parameter: Value) -> Result<Value, String> {
     let row = pack(std::slice::from_ref(&parameter));
     let set = db.query(sql, &[parameter.clone()]).map_err(words)?;
@@ -99,7 +100,7 @@ fn read_every_way(db: &Connection, sql: &str, parameter: Value) -> Result<Value,
     Ok(typed)
 }
 
-/// Equal to the bit: NaN is itself, 0.0 is not -0.0.
+/// Whether two values are equal to the bit: NaN equals itself, 0.0 differs from -0.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,

@@ -1,9 +1,9 @@
-//! The packed row format of `sqlite.wit`, written again from its text alone: a second reader of the
-//! format finds what two ends sharing one implementation would agree on by mistake.
+//! A second implementation of the packed row format, made from the text of `sqlite.wit` alone. It
+//! finds mistakes that two ends with one implementation would share.
 
 use crate::bindings::stockade::actor::sqlite::Value;
 
-/// One row.
+/// Packs one row.
 pub(crate) fn pack(row: &[Value]) -> Vec<u8> {
     let mut out = Vec::new();
     for value in row {
@@ -31,7 +31,7 @@ fn with_length(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend(bytes);
 }
 
-/// All values of all rows, in order.
+/// Unpacks the values of all rows, in order.
 pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Value>, String> {
     let mut values = Vec::new();
     while let Some((tag, rest)) = packed.split_first() {

@@ -23,7 +23,7 @@ fn ran<T>(value: T) -> T {
 
 struct Actor;
 
-/// Echo methods, all alike.
+/// Methods that return their argument.
 macro_rules! echoes {
     ($($name:ident: $type:ty),* $(,)?) => {
         $(fn $name(v: $type) -> $type {

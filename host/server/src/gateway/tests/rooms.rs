@@ -1,5 +1,5 @@
-//! Rooms of the gateway: work that takes long has room of its own, and what is large waits for a
-//! permit.
+//! Rooms of the gateway: work that takes long has room of its own, and what is large has threads of
+//! its own.
 
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -71,9 +71,9 @@ const COUNTS: &str = r#"(component
       (canon lift (core func $i "large") (memory $i "mem")))
     (func (export "count") (result u32) (canon lift (core func $i "count"))))"#;
 
-/// With all permits taken, a large reply waits for one, and a small one does not.
+/// While all threads for it are busy, a large reply waits, and a small one does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_reply_is_written_with_a_permit_beside_the_connections_thread() {
+async fn a_large_reply_is_written_beside_the_connections_thread() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let host = Host::start(HostConfig::new(dir.path())).await.expect("starts");
     let methods = ["large", "count"].map(str::to_owned).to_vec();
@@ -88,7 +88,7 @@ async fn a_large_reply_is_written_with_a_permit_beside_the_connections_thread() 
         hosts: Vec::new(),
     };
     let limits = HostLimits::default();
-    let gateways = Gateways::new(host.clone(), Settings { limits, access });
+    let gateways = Gateways::start(host.clone(), Settings { limits, access }).expect("threads");
     let at = "127.0.0.1:7070".parse().expect("an address");
     let service = TowerToHyperService::new(gateways.router(Side::Public, at, false));
     let call = |method: &str| {
@@ -99,7 +99,7 @@ async fn a_large_reply_is_written_with_a_permit_beside_the_connections_thread() 
             body.collect().await.expect("a whole body").to_bytes()
         }
     };
-    let permits = gateways.gateway.readers.all();
+    let busy = gateways.gateway.readers.all();
     let large = tokio::spawn(call("large"));
     let small = async {
         while call("count").await != "1" {}
@@ -108,10 +108,10 @@ async fn a_large_reply_is_written_with_a_permit_beside_the_connections_thread() 
             call("count").await;
         }
     };
-    timeout(PATIENCE, small).await.expect("small replies need no permit");
+    timeout(PATIENCE, small).await.expect("small replies need no such thread");
     assert!(!large.is_finished(), "it was written on its connection's thread");
-    drop(permits);
-    let reply = timeout(PATIENCE, large).await.expect("there are permits").expect("no panic");
+    drop(busy);
+    let reply = timeout(PATIENCE, large).await.expect("threads are free").expect("no panic");
     assert_eq!(reply.len(), 2 + 6000 / 3 * 4, "base64 between quotes");
     host.shutdown().await;
 }
