@@ -1,13 +1,17 @@
 //! Long calls run in turns, and end immediately while they wait for one; short calls are answered
 //! beside them.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use stockade::limits::Limits;
 use stockade::{ActorId, Arguments, CallError, Fault, HostError};
+use stockade_testkit::capture::capture;
 use stockade_testkit::faulty_store::{Fault as StoreFault, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 
 /// The longest time, on a busy machine, for anything that does not wait for its turn.
@@ -181,4 +185,39 @@ async fn kinds_share_by_their_weights() {
     let (heavy, light) = (heavy.iter().sum::<u64>(), light.iter().sum::<u64>());
     assert!(heavy > 2 * light, "4 to 1 became {heavy} to {light}");
     host.host.shutdown().await;
+}
+
+/// The guests of this host have one thread. Another task runs while a guest that takes or returns
+/// megabytes has that thread; the guest has it until the line that it logs is written.
+#[test]
+fn a_call_that_takes_or_returns_megabytes_leaves_its_thread_to_others() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (ran, runs) = mpsc::channel();
+    for (word, actor) in [("fields=", "lifecycle_trap/takes"), ("xxxxx", "hostile_loop/returns")] {
+        let (ran, others) = (ran.clone(), runtime.handle().clone());
+        capture().when(&[word, actor], move || {
+            let (other, runs) = mpsc::channel();
+            others.spawn(async move { other.send(()) });
+            ran.send((actor, runs.recv_timeout(PATIENCE).is_ok())).unwrap();
+        });
+    }
+    runtime.block_on(async {
+        let site = Site::new();
+        let host = site.host().on(runtime.handle()).start().await;
+        let of_a_megabyte = |limits: &mut Limits| {
+            (limits.log_line_bytes_max, limits.log_bytes_per_s) = (1 << 20, 1 << 20);
+        };
+        host.deploy_with(guest::LIFECYCLE_TRAP, of_a_megabyte).await;
+        host.deploy(guest::HOSTILE_LOOP).await;
+        // Each field takes three values of the engine, and has two bytes of text.
+        let takes = actor(guest::LIFECYCLE_TRAP, "takes");
+        host.ok(&takes, "log", json!(["", vec![("a", "b"); 10_000]])).await;
+        assert_eq!(runs.recv_timeout(PATIENCE), Ok(("lifecycle_trap/takes", true)));
+        // A guest that has returned megabytes will do so again.
+        let returns = actor(guest::HOSTILE_LOOP, "returns");
+        host.call(&returns, "answer", json!([100_000])).await.unwrap();
+        host.call(&returns, "flood-log", json!([1, 5])).await.unwrap();
+        assert_eq!(runs.recv_timeout(PATIENCE), Ok(("hostile_loop/returns", true)));
+        host.host.shutdown().await;
+    });
 }

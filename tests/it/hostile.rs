@@ -144,6 +144,14 @@ async fn replies_and_payloads_are_bounded() {
         matches!(answer, Err(CallError { cause: HostError::ReplyTooLarge { .. }, .. })),
         "{answer:?}"
     );
+    for (bytes, is_refused) in [(1_000, false), (1_001, true)] {
+        let answer = stand.spend("leak", json!(["x".repeat(bytes)])).await;
+        let refused = |error: &CallError| match error.cause {
+            HostError::PayloadTooLarge { bytes: found, max } => (found, max) == (1_001, 1_000),
+            _ => false,
+        };
+        assert_eq!(answer.as_ref().is_err_and(refused), is_refused, "{bytes}: {answer:?}");
+    }
     stand.host.host.shutdown().await;
 }
 

@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::host::ExitInfo;
+use stockade::internal::Ground;
 use stockade::limits::{HostLimits, Limits};
 use stockade::{ActorId, Arguments, CallError, Host, HostConfig, HostError, Manifest};
 use stockade_depot::store::embedded::{Clock, EmbeddedConfig, EmbeddedStore};
+use stockade_depot::{Random, TokioParker};
 use stockade_testkit::faulty_store::FaultyStore;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use crate::guest::Guest;
 use crate::recorder::Recorder;
@@ -47,6 +50,7 @@ pub struct HostBuilder<'a> {
     allow_faults: bool,
     clock: Option<Clock>,
     recorder: Option<Arc<Recorder>>,
+    runtime: Option<Handle>,
 }
 
 /// A running host.
@@ -97,13 +101,14 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        let (clock, recorder) = (None, None);
+        let (clock, recorder, runtime) = (None, None, None);
         HostBuilder {
             site: self,
             lease: PATIENT,
             limits: limits(),
             clock,
             recorder,
+            runtime,
             allow_faults: false,
         }
     }
@@ -111,13 +116,14 @@ impl Site {
     /// A host that takes over every actor that it is called for, also from hosts that are alive.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        let (clock, recorder) = (None, None);
+        let (clock, recorder, runtime) = (None, None, None);
         HostBuilder {
             site: self,
             lease: HASTY,
             limits: limits(),
             clock,
             recorder,
+            runtime,
             allow_faults: false,
         }
     }
@@ -162,6 +168,13 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// Runs the host on this runtime, its guests included.
+    #[must_use]
+    pub fn on(mut self, runtime: &Handle) -> Self {
+        self.runtime = Some(runtime.clone());
+        self
+    }
+
     /// Starts the host.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
@@ -181,6 +194,11 @@ impl HostBuilder<'_> {
         if let Some(recorder) = self.recorder {
             recorder.watch(&store);
             config = config.advanced(|settings| settings.with_observer(recorder));
+        }
+        if let Some(runtime) = self.runtime {
+            let (parker, random) = (Arc::new(TokioParker(runtime.clone())), Random::system());
+            let ground = Ground { runtime, parker, random, around: None };
+            config = config.advanced(|settings| settings.with_ground(ground));
         }
         TestHost { host: Host::start(config).await.unwrap(), store }
     }

@@ -15,7 +15,7 @@ use super::results::Results;
 use super::statements::Statements;
 use crate::error::{Crash, HostError};
 use crate::sqlite::OperatorRows;
-use crate::typed::{Method, memory_bytes};
+use crate::typed::{Method, Size};
 
 /// How a call left the generation.
 pub enum CallEnd {
@@ -52,7 +52,7 @@ impl Generation {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let results = method.results_len();
-        let is_heavy = memory_bytes(&arguments) >= HEAVY_BYTES;
+        let is_heavy = Size::of(&arguments).memory >= HEAVY_BYTES;
         let outcome = self.run(method.export(), results, &arguments, is_heavy, deadline).await;
         if is_heavy {
             // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
@@ -93,9 +93,9 @@ impl Generation {
         Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }
     }
 
-    fn bounded(&self, values: Vec<Val>) -> Result<Results, HostError> {
+    fn bounded(&self, (values, size): (Vec<Val>, Size)) -> Result<Results, HostError> {
         let memory = self.store.data().guest_memory();
-        Results::bounded(values, self.program.limits.reply_bytes_max, memory)
+        Results::bounded(values, size, self.program.limits.reply_bytes_max, memory)
     }
 
     fn bill(&self, begun: Instant) -> Bill {

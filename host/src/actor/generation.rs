@@ -18,7 +18,7 @@ use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::memory::Part;
 use crate::sqlite::{Meter, Spares, SqlError};
-use crate::typed::{MethodTable, memory_bytes};
+use crate::typed::{MethodTable, Size};
 
 /// From this much memory on, values keep the thread that hands them over. 1 MiB: a few
 /// milliseconds.
@@ -194,8 +194,8 @@ impl Generation {
         Ok(())
     }
 
-    /// Runs a method's export; `is_heavy`: with arguments of [`HEAVY_BYTES`] or more. The caller decides
-    /// what a failure means.
+    /// Runs a method's export, and returns its values with their size; `is_heavy`: with arguments of
+    /// [`HEAVY_BYTES`] or more. The caller decides what a failure means.
     ///
     /// # Errors
     /// The outer one: the instance died. The inner one: see `finish`.
@@ -206,7 +206,7 @@ impl Generation {
         arguments: &[Val],
         is_heavy: bool,
         deadline: Instant,
-    ) -> Result<Result<Vec<Val>, SqlError>, Arc<Crash>> {
+    ) -> Result<Result<(Vec<Val>, Size), SqlError>, Arc<Crash>> {
         self.begin(deadline);
         if self.is_heavy || is_heavy {
             self.meter.cpu().set_heavy();
@@ -218,9 +218,10 @@ impl Generation {
         let mut values = vec![Val::Bool(false); results];
         let watch = self.watch();
         let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
-        self.is_heavy = memory_bytes(&values) >= HEAVY_BYTES;
+        let size = Size::of(&values);
+        self.is_heavy = size.memory >= HEAVY_BYTES;
         let ((), finished) = self.ended(&watch, outcome)?;
-        Ok(finished.map(|()| values))
+        Ok(finished.map(|()| (values, size)))
     }
 
     /// Finishes an export, however it ended. Returns its value, and whether the cleanup succeeded.

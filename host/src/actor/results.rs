@@ -7,7 +7,7 @@ use wasmtime::component::Val;
 
 use crate::error::HostError;
 use crate::memory::GuestMemory;
-use crate::typed::{data_bytes, memory_bytes};
+use crate::typed::Size;
 
 /// Bytes of memory that results may take whatever all guests have: 64 KiB, enough for ordinary
 /// ones.
@@ -21,20 +21,20 @@ pub struct Results {
 }
 
 impl Results {
-    /// Results of a guest, which controls their size.
+    /// Results of a guest, which controls their `size`.
     ///
     /// # Errors
     /// `ReplyTooLarge`; `Overloaded` if the guests' pool has too little memory left.
     pub fn bounded(
         values: Vec<Val>,
+        size: Size,
         bytes_max: u64,
         memory: &Arc<GuestMemory>,
     ) -> Result<Self, HostError> {
-        let bytes = data_bytes(&values);
-        if bytes > bytes_max {
-            return Err(HostError::ReplyTooLarge { bytes, max: bytes_max });
+        if size.data > bytes_max {
+            return Err(HostError::ReplyTooLarge { bytes: size.data, max: bytes_max });
         }
-        let more = memory_bytes(&values).saturating_sub(OWN_BYTES);
+        let more = size.memory.saturating_sub(OWN_BYTES);
         if more == 0 {
             return Ok(Self { values, room: None });
         }
@@ -59,16 +59,20 @@ mod tests {
     #[test]
     fn large_results_take_room_until_they_are_gone() {
         let memory = GuestMemory::new(10 << 20);
-        let bytes = |count| vec![Val::List(vec![Val::U8(1); count])];
-        let small = Results::bounded(bytes(1_000), 1 << 30, &memory);
+        let bounded = |count, bytes_max| {
+            let values = vec![Val::List(vec![Val::U8(1); count])];
+            let size = Size::of(&values);
+            Results::bounded(values, size, bytes_max, &memory)
+        };
+        let small = bounded(1_000, 1 << 30);
         assert_eq!(memory.pool().used(), 0, "an ordinary one takes none");
-        let large = Results::bounded(bytes(200_000), 1 << 30, &memory);
+        let large = bounded(200_000, 1 << 30);
         assert!(large.is_ok() && memory.pool().used() > 5 << 20);
-        let refused = Results::bounded(bytes(200_000), 1 << 30, &memory);
+        let refused = bounded(200_000, 1 << 30);
         assert!(matches!(refused, Err(HostError::Overloaded { .. })));
         drop((small, large));
         assert_eq!(memory.pool().used(), 0);
-        let refused = Results::bounded(bytes(11), 10, &memory);
+        let refused = bounded(11, 10);
         assert!(matches!(refused, Err(HostError::ReplyTooLarge { bytes: 11, max: 10, .. })));
     }
 }

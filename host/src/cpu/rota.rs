@@ -241,6 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn turns_that_run_at_the_same_time_are_shared_as_well() {
+        let served = served(&[("a", 1, 4), ("b", 1, 4)], 4, 4, |_| SLICE);
+        assert_eq!(of(&served, "a").len(), 2);
+    }
+
+    #[test]
+    fn time_that_was_used_while_no_other_kind_was_there_is_forgotten() {
+        let mut rota = Rota::default();
+        let [a, b]: [Arc<str>; 2] = ["a", "b"].map(Arc::from);
+        rota.push(&a, 1, "a");
+        let (_, begun) = rota.pop().expect("it waits");
+        rota.ended(begun, SLICE * 100);
+        rota.push(&b, 1, "b");
+        rota.push(&a, 1, "a");
+        let served = turns(&mut rota, 8);
+        assert_eq!(served.iter().filter(|who| **who == "a").count(), 4);
+    }
+
+    #[test]
     fn who_is_taken_out_gets_no_turn() {
         let mut rota = Rota::default();
         let a: Arc<str> = Arc::from("a");

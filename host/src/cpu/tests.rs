@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::limits::CPU_WEIGHT_MAX;
 
 /// Longer than anything takes that is not held up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -149,7 +150,11 @@ fn one_core_has_one_turn() {
 
 /// A turn that is held until this is dropped.
 pub(crate) fn taken(turns: &Turns) -> impl Sized + use<> {
-    let mut holder = turns.ask(&Arc::from("holder"), 1, Waker::noop()).unwrap();
+    taken_by(turns, &Arc::from("holder"))
+}
+
+fn taken_by(turns: &Turns, kind: &Arc<str>) -> impl Sized + use<> {
+    let mut holder = turns.ask(kind, 1, Waker::noop()).unwrap();
     assert!(holder.has_turn(Waker::noop()));
     holder
 }
@@ -195,6 +200,28 @@ fn a_guest_that_waits_for_something_else_has_no_turn_meanwhile() {
         assert!(begun.elapsed() < PATIENCE);
     }
     task.abort();
+}
+
+/// A turn that has used its slice is given back after the next one was asked for: a kind that is
+/// behind keeps its place, and its statement continues instead of waiting for a kind that is ahead.
+#[test]
+fn a_statement_of_a_kind_that_is_behind_gets_the_next_turn_as_well() {
+    let (runtime, turns) = (workers(2), Turns::of(3));
+    let (behind, ahead) = (CpuTime::new(&turns, "behind"), Arc::from("ahead"));
+    behind.begin(CPU_WEIGHT_MAX);
+    behind.0.state.lock().used = SHORT;
+    let task = runtime.spawn(async move {
+        assert!(behind.resume(&Context::from_waker(Waker::noop())), "the first of two turns");
+        // The same time counts for a hundred times as much where the weight is 1.
+        let second = taken_by(&turns, &ahead);
+        compute(10 * SHORT);
+        drop(second);
+        let _second = taken(&turns);
+        let mut waits = turns.ask(&ahead, 1, Waker::noop()).unwrap();
+        assert!(behind.look(|| false));
+        (behind.has_turn(), waits.has_turn(Waker::noop()))
+    });
+    assert_eq!(runtime.block_on(task).unwrap(), (true, false));
 }
 
 #[test]

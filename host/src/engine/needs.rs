@@ -326,6 +326,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_component_starts_with_is_within_its_bounds_or_refused_by_name() {
+        let needs = |memories: u64| {
+            let start = Start { memories, memory_bytes: 10, table_elements: 20 };
+            Needs { start, ..Needs::default() }
+        };
+        let max = u64::from(MEMORIES_MAX);
+        assert_eq!(needs(max).within(10, 20), Ok(()));
+        let too_many = ComponentError::Memories { count: max + 1, max: MEMORIES_MAX };
+        assert_eq!(needs(max + 1).within(10, 20), Err(too_many));
+        let too_large = ComponentError::Memory { bytes: 10, max: 9 };
+        assert_eq!(needs(max).within(9, 20), Err(too_large));
+        let too_long = ComponentError::Table { elements: 20, max: 19 };
+        assert_eq!(needs(max).within(10, 19), Err(too_long));
+    }
+
+    #[test]
     fn only_the_outermost_imports_are_the_hosts() {
         let text = r#"(component
             (import "a:b/c@1.0.0" (instance))

@@ -16,7 +16,7 @@ use crate::actor::generation::Program;
 use crate::actor::statements::Statements;
 use crate::error::{CallError, HostError};
 use crate::router::request::{self, Called, Heard, Request, Work};
-use crate::typed::{Arguments, Method, Room, data_bytes};
+use crate::typed::{Arguments, Method, Room, Size};
 
 /// A kind that can be called: its component as it was a moment ago.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Callable {
     ) -> Result<ReadyCall, HostError> {
         let found = Arc::clone(self.0.methods.find(method)?);
         let values = found.arguments_within(&arguments, room)?;
-        let (bytes, max) = (data_bytes(&values), self.payload_bytes_max());
+        let (bytes, max) = (Size::of(&values).data, self.payload_bytes_max());
         if bytes > max {
             return Err(HostError::PayloadTooLarge { bytes, max });
         }

@@ -139,12 +139,51 @@ pub fn row_manifest(row: &KindRow) -> Result<Manifest, HostError> {
 mod tests {
     use super::*;
 
+    /// The limits that the former version reads.
+    const FORMER_LIMITS: [&str; 30] = [
+        "batch_bytes_max",
+        "call_time_ms",
+        "commit_bytes_max",
+        "crash_backoff_ms",
+        "crash_backoff_ms_max",
+        "crashes_max",
+        "database_bytes_max",
+        "handles_max",
+        "history_commits_min",
+        "history_ms",
+        "log_line_bytes_max",
+        "log_lines_max",
+        "mailbox_calls_max",
+        "memory_bytes_max",
+        "packed_bytes_max",
+        "pages_max",
+        "payload_bytes_max",
+        "reply_bytes_max",
+        "row_bytes_max",
+        "rows_max",
+        "scratch_bytes_max",
+        "sleep_after_ms",
+        "snapshot_bytes_max",
+        "snapshot_time_ms",
+        "sql_steps_max",
+        "start_time_ms",
+        "statement_bytes_max",
+        "stop_time_ms",
+        "table_elements_max",
+        "value_bytes_max",
+    ];
+
     #[test]
     fn settings_that_a_former_version_knows_are_stored_as_it_knows_them() {
         let mut manifest = Manifest::default();
         manifest.limits.call_time_ms = 7;
         let stored = manifest.to_stored().expect("JSON");
-        assert!(NEW_LIMITS.iter().all(|name| !stored.contains(name)), "{stored}");
+        let settings: Json = serde_json::from_str(&stored).expect("JSON");
+        assert_eq!(settings.as_object().map(|settings| settings.len()), Some(1), "{stored}");
+        let limits = settings["limits"].as_object().expect("limits");
+        let mut names: Vec<&str> = limits.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, FORMER_LIMITS);
         assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
         manifest.limits.actors_max = 5;
         let stored = manifest.to_stored().expect("JSON");

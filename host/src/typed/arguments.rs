@@ -290,6 +290,8 @@ mod tests {
         check_json(&list, json!({"b": "x", "a": 1}), "1; \"x\"; none");
         check_json(&list, json!([1]), "b: expected string, got nothing: the argument is missing");
         check_json(&list, json!([-1, "x"]), "a: expected u32, got -1 (number)");
+        // The first that does not fit.
+        check_json(&list, json!({"a": -1, "notes": 1}), "a: expected u32, got -1 (number)");
         check_json(
             &list,
             json!({"a": 1, "b": "x", "notes": 1}),

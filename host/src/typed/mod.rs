@@ -42,7 +42,7 @@ pub use place::Room;
 pub(crate) use place::{shortened, similar};
 pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
-pub use size::{data_bytes, memory_bytes};
+pub use size::Size;
 pub(crate) use table::parameters;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wasmtime::Store;
 use wasmtime::component::{Linker, Val};
 
-use crate::typed::bounds::QUOTE_CHARS_MAX;
+use crate::typed::bounds::{QUOTE_CHARS_MAX, VALUE_BYTES};
 use crate::typed::check::check;
 use crate::typed::example::example;
 use crate::typed::place::{ArgumentError, Place, Room};
@@ -353,4 +353,16 @@ fn hostile_input_is_refused_in_time() {
     let few = Value::String("A".repeat(40));
     read_json_within(&few, &shape, Room::within(&mut shared)).expect("they fit");
     assert!(left < 2_000, "what is made takes room: {left} bytes are left");
+
+    // A value without parts takes room as well.
+    let takes = |json: Value, of: Shape| {
+        let shape = Shape::List(Box::new(of));
+        let fits = |values: &usize| {
+            read_json_within(&json, &shape, Room::of(values * VALUE_BYTES)).is_ok()
+        };
+        (0..10).find(fits)
+    };
+    assert_eq!(takes(json!([[], [], []]), Shape::List(Box::new(Shape::S32))), Some(4));
+    let empty = Shape::Result { ok: None, err: None };
+    assert_eq!(takes(json!([{"ok": null}, {"err": null}]), empty), Some(3));
 }

@@ -1,93 +1,82 @@
-//! The size of a method's results, as the caller counts it.
+//! The size of values: as the caller counts it, and in the host's memory.
 
 use wasmtime::component::Val;
 
 use crate::typed::bounds::VALUE_BYTES;
 
-/// Bytes of the data in `values`: strings and lists by their length, everything else by its size
-/// in the component's memory, roughly. Field and case names are not counted.
-#[must_use]
-pub fn data_bytes(values: &[Val]) -> u64 {
-    values.iter().map(of).fold(0, u64::saturating_add)
+/// Bytes of a name in the host's memory, beside its text.
+const NAME_BYTES: usize = size_of::<String>();
+
+/// Bytes of values, counted in two ways by one walk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes of data: strings and lists by their length, everything else by its size in the
+    /// component's memory, roughly. Field and case names are not counted.
+    pub data: u64,
+    /// Bytes of the host's memory, which are more: a `list<u8>` has a value of the engine for each
+    /// byte.
+    pub memory: u64,
 }
 
-fn of(value: &Val) -> u64 {
-    match value {
-        Val::Bool(_) | Val::S8(_) | Val::U8(_) => 1,
-        Val::S16(_) | Val::U16(_) => 2,
-        Val::S32(_) | Val::U32(_) | Val::Float32(_) | Val::Char(_) | Val::Enum(_) => 4,
-        Val::S64(_) | Val::U64(_) | Val::Float64(_) => 8,
-        Val::String(text) => text.len() as u64,
-        Val::List(items) => of_list(items, data_bytes, of),
-        Val::Tuple(items) => data_bytes(items),
-        Val::Record(fields) => fields.iter().map(|(_, v)| of(v)).fold(0, u64::saturating_add),
-        Val::Variant(_, payload) | Val::Option(payload) => of_payload(payload.as_deref()),
-        Val::Result(Ok(payload) | Err(payload)) => of_payload(payload.as_deref()),
-        Val::Flags(names) => names.len() as u64,
-        // Not in the signature of any method: see `table`.
-        _ => 0,
+impl Size {
+    /// The size of `values`.
+    #[must_use]
+    pub fn of(values: &[Val]) -> Self {
+        let mut size = Self::default();
+        values.iter().for_each(|value| size.add(value));
+        size
     }
-}
 
-/// Bytes that `values` take in the host's memory, which is more: a `list<u8>` has a value of the
-/// engine for each byte.
-#[must_use]
-pub fn memory_bytes(values: &[Val]) -> u64 {
-    values.iter().map(|value| VALUE_BYTES as u64 + parts_of(value)).fold(0, u64::saturating_add)
-}
+    fn take(&mut self, data: usize, memory: usize) {
+        self.data = self.data.saturating_add(data as u64);
+        self.memory = self.memory.saturating_add(memory as u64);
+    }
 
-/// Bytes of a value's parts, beside the value itself.
-fn parts_of(value: &Val) -> u64 {
-    let text = |text: &String| text.len() as u64;
-    let payload = |payload: &Option<Box<Val>>| match payload {
-        Some(payload) => memory_bytes(std::slice::from_ref(&**payload)),
-        None => 0,
-    };
-    match value {
-        Val::String(value) | Val::Enum(value) => text(value),
-        Val::List(items) => of_list(items, memory_bytes, |_| VALUE_BYTES as u64),
-        Val::Tuple(items) => memory_bytes(items),
-        Val::Record(fields) => {
-            let field = |(name, value): &(String, Val)| {
-                (size_of::<String>() + VALUE_BYTES) as u64 + text(name) + parts_of(value)
-            };
-            fields.iter().map(field).fold(0, u64::saturating_add)
+    fn add(&mut self, value: &Val) {
+        // What the value takes itself, and what its parts take.
+        self.take(scalar(value).unwrap_or(0), VALUE_BYTES);
+        match value {
+            Val::Enum(case) => self.take(4, case.len()),
+            Val::String(text) => self.take(text.len(), text.len()),
+            Val::List(items) => match items.first().and_then(scalar) {
+                // There may be millions of them, all of one size.
+                Some(data) => self.take(
+                    data.saturating_mul(items.len()),
+                    VALUE_BYTES.saturating_mul(items.len()),
+                ),
+                None => items.iter().for_each(|item| self.add(item)),
+            },
+            Val::Tuple(items) => items.iter().for_each(|item| self.add(item)),
+            Val::Record(fields) => fields.iter().for_each(|(name, value)| {
+                self.take(0, NAME_BYTES + name.len());
+                self.add(value);
+            }),
+            Val::Variant(case, payload) => {
+                self.take(1, case.len());
+                payload.iter().for_each(|value| self.add(value));
+            }
+            Val::Option(payload) | Val::Result(Ok(payload) | Err(payload)) => {
+                self.take(1, 0);
+                payload.iter().for_each(|value| self.add(value));
+            }
+            Val::Flags(names) => {
+                names.iter().for_each(|name| self.take(1, NAME_BYTES + name.len()));
+            }
+            // A scalar, or not in the signature of any method: see `table`.
+            _ => {}
         }
-        Val::Variant(name, value) => text(name) + payload(value),
-        Val::Option(value) | Val::Result(Ok(value) | Err(value)) => payload(value),
-        Val::Flags(names) => names.iter().map(|name| size_of::<String>() as u64 + text(name)).sum(),
-        _ => 0,
     }
 }
 
-/// A list with elements of a fixed size is not walked: there may be millions of them.
-fn of_list(items: &[Val], walk: impl Fn(&[Val]) -> u64, each: impl Fn(&Val) -> u64) -> u64 {
-    match items.first() {
-        Some(first) if is_scalar(first) => each(first).saturating_mul(items.len() as u64),
-        _ => walk(items),
+/// Bytes of a value of fixed size in the component's memory.
+fn scalar(value: &Val) -> Option<usize> {
+    match value {
+        Val::Bool(_) | Val::S8(_) | Val::U8(_) => Some(1),
+        Val::S16(_) | Val::U16(_) => Some(2),
+        Val::S32(_) | Val::U32(_) | Val::Float32(_) | Val::Char(_) => Some(4),
+        Val::S64(_) | Val::U64(_) | Val::Float64(_) => Some(8),
+        _ => None,
     }
-}
-
-fn is_scalar(value: &Val) -> bool {
-    matches!(
-        value,
-        Val::Bool(_)
-            | Val::S8(_)
-            | Val::U8(_)
-            | Val::S16(_)
-            | Val::U16(_)
-            | Val::S32(_)
-            | Val::U32(_)
-            | Val::S64(_)
-            | Val::U64(_)
-            | Val::Float32(_)
-            | Val::Float64(_)
-            | Val::Char(_)
-    )
-}
-
-fn of_payload(payload: Option<&Val>) -> u64 {
-    payload.map_or(0, of).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -100,12 +89,16 @@ mod tests {
         let pair = Val::Tuple(vec![text.clone(), Val::U64(1)]);
         let record = Val::Record(vec![("name".to_owned(), Val::List(vec![pair.clone(), pair]))]);
         let values = [record, Val::Option(Some(Box::new(text)))];
-        assert_eq!(data_bytes(&values), 2 * 12 + 5);
         // The record, its list, two tuples of two, the option and what is in it; the name of the
         // field; three texts.
-        let expected = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
-        assert_eq!(memory_bytes(&values), expected as u64);
+        let memory = 10 * VALUE_BYTES + size_of::<String>() + 4 + 3 * 4;
+        assert_eq!(Size::of(&values), Size { data: 2 * 12 + 5, memory: memory as u64 });
         let numbers = [Val::List(vec![Val::U16(1); 3])];
-        assert_eq!((data_bytes(&numbers), memory_bytes(&numbers)), (6, 4 * VALUE_BYTES as u64));
+        assert_eq!(Size::of(&numbers), Size { data: 6, memory: 4 * VALUE_BYTES as u64 });
+        let flags = [Val::Flags(vec!["read".to_owned()]), Val::Enum("red".to_owned())];
+        let memory = 2 * VALUE_BYTES + size_of::<String>() + 4 + 3;
+        assert_eq!(Size::of(&flags), Size { data: 1 + 4, memory: memory as u64 });
+        let case = [Val::Variant("case".to_owned(), None)];
+        assert_eq!(Size::of(&case), Size { data: 1, memory: VALUE_BYTES as u64 + 4 });
     }
 }

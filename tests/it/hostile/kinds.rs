@@ -154,8 +154,17 @@ async fn a_huge_snapshot_is_missed_and_said_so() {
 async fn components_that_need_too_much_are_refused() {
     let site = Site::new();
     let host = host(&site).await;
-    let memories = (0..5).map(|_| "(core instance (instantiate $m))").collect::<String>();
-    let many = format!("(component (core module $m (memory 1)) {memories})");
+    let memories = |count: usize| {
+        let instances = "(core instance (instantiate $m))".repeat(count);
+        format!(
+            "(component (core module $m (memory 1) {RUNS}) (core instance $i (instantiate $m))
+               {instances}
+               (func (export \"run\") (result s32) (canon lift (core func $i \"run\"))))"
+        )
+    };
+    deploy(&host, &memories(3), |_| {}).await.unwrap();
+    assert_eq!(call(&host).await.unwrap(), json!(7), "four memories");
+    let many = memories(4);
     let instances = (0..2_000).map(|_| "(core instance (instantiate $m))").collect::<String>();
     let crowd = format!("(component (core module $m) {instances})");
     let large = "(component (core module $m (memory 30000)) (core instance (instantiate $m)))";

@@ -22,14 +22,24 @@ pub struct Line {
 }
 
 /// All lines since [`capture`] was first called.
+#[derive(Clone, Default)]
+pub struct Capture {
+    lines: Arc<Mutex<Vec<Line>>>,
+    acts: Arc<Mutex<Vec<Act>>>,
+}
+
+/// What is done when a line has all of some words.
 #[derive(Clone)]
-pub struct Capture(Arc<Mutex<Vec<Line>>>);
+struct Act {
+    words: Vec<String>,
+    act: Arc<dyn Fn() + Send + Sync>,
+}
 
 /// Starts to keep log lines, once for the process.
 pub fn capture() -> Capture {
     static KEPT: OnceLock<Capture> = OnceLock::new();
     KEPT.get_or_init(|| {
-        let capture = Capture(Arc::default());
+        let capture = Capture::default();
         let set = tracing::subscriber::set_global_default(Keeper(capture.clone()));
         set.expect("the process has no other subscriber");
         capture
@@ -41,8 +51,15 @@ impl Capture {
     /// Lines that have all of `words`, in order.
     #[must_use]
     pub fn lines(&self, words: &[&str]) -> Vec<Line> {
-        let lines = self.0.lock();
+        let lines = self.lines.lock();
         lines.iter().filter(|line| words.iter().all(|w| line.text.contains(w))).cloned().collect()
+    }
+
+    /// Runs `act` for each later line that has all of `words`, on the thread that logs the line and
+    /// before that thread continues.
+    pub fn when(&self, words: &[&str], act: impl Fn() + Send + Sync + 'static) {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.acts.lock().push(Act { words, act: Arc::new(act) });
     }
 
     /// Lines of `warn` or `error` that have all of `words`.
@@ -75,7 +92,11 @@ impl Subscriber for Keeper {
         event.record(&mut words);
         let level = *event.metadata().level();
         let text = format!("{}{}", words.message, words.fields);
-        self.0.0.lock().push(Line { level, text });
+        let acts = self.0.acts.lock().clone();
+        let meant = |act: &Act| act.words.iter().all(|word| text.contains(word));
+        let acts: Vec<Act> = acts.into_iter().filter(meant).collect();
+        self.0.lines.lock().push(Line { level, text });
+        acts.iter().for_each(|act| (act.act)());
     }
 
     fn enter(&self, _: &Id) {}

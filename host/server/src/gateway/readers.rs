@@ -51,6 +51,24 @@ impl Readers {
 }
 
 #[cfg(test)]
+impl Readers {
+    /// Keeps all threads busy until the returned values are dropped.
+    pub(super) fn all(&self) -> Vec<std::sync::mpsc::Sender<()>> {
+        let busy = |_| {
+            let (until, end) = std::sync::mpsc::channel::<()>();
+            let (started, starts) = std::sync::mpsc::channel();
+            self.0.handle().spawn(async move {
+                drop(started.send(()));
+                drop(end.recv());
+            });
+            starts.recv().expect("it runs");
+            until
+        };
+        (0..self.0.handle().metrics().num_workers()).map(busy).collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::thread;
 

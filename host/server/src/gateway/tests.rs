@@ -2,6 +2,7 @@
 
 mod heads;
 mod pages;
+mod rooms;
 
 use std::sync::Arc;
 use std::time::Duration;

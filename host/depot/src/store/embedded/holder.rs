@@ -28,8 +28,9 @@ use crate::store::limits::{HELD_TOLD_EVERY, LOCKS_BYTES_MAX};
 use crate::store::{Holder, NodeRow};
 
 const LOCKS_FILE: &str = "/proc/locks";
-/// How often the list is read: the system hands it out a page at a time and continues by counting
-/// lines, so where others lock and unlock at the same time, one reading may leave a lock out.
+/// How often the list is read for a lock that it does not show: the system hands it out a page at a
+/// time and continues by counting lines, so where others lock and unlock at the same time, one
+/// reading may leave a lock out.
 const LOCKS_READS: usize = 4;
 /// The byte of a log's index that is locked by a process that writes the log.
 const WRITE_LOCK: u64 = 120;
@@ -72,8 +73,9 @@ impl Lock {
     }
 }
 
-/// The locks of this machine, some of them more than once.
-fn locks() -> Vec<Lock> {
+/// The locks of this machine, of one reading after the other, each read when it is asked for: some
+/// locks come more than once.
+fn locks() -> impl Iterator<Item = Lock> {
     locks_of(|| {
         let mut text = String::new();
         let file = File::open(LOCKS_FILE).ok()?;
@@ -81,9 +83,9 @@ fn locks() -> Vec<Lock> {
     })
 }
 
-fn locks_of(mut read: impl FnMut() -> Option<String>) -> Vec<Lock> {
-    let texts: Vec<String> = (0..LOCKS_READS).filter_map(|_| read()).collect();
-    texts.iter().flat_map(|text| text.lines()).filter_map(Lock::parse).collect()
+fn locks_of(mut read: impl FnMut() -> Option<String>) -> impl Iterator<Item = Lock> {
+    let texts = (0..LOCKS_READS).filter_map(move |_| read());
+    texts.flat_map(|text| text.lines().filter_map(Lock::parse).collect::<Vec<_>>())
 }
 
 /// Another process that keeps the file at `path` from being written.
@@ -92,13 +94,14 @@ fn writer(path: &Path) -> Option<u32> {
     let keeps = |lock: &Lock| {
         lock.exclusive && (lock.first..=lock.last).contains(&WRITE_LOCK) && lock.is_of(&index)
     };
-    locks().into_iter().filter(keeps).map(|lock| lock.pid).find(|pid| *pid != std::process::id())
+    locks().filter(keeps).map(|lock| lock.pid).find(|pid| *pid != std::process::id())
 }
 
-/// The processes that have a lock on one of these files, each once.
+/// The processes that have a lock on one of these files, each once. All readings count: there may
+/// be several such processes.
 pub(super) fn users(paths: &[PathBuf]) -> Vec<u32> {
     let of_these = |lock: &Lock| paths.iter().any(|path| lock.is_of(path));
-    let mut users: Vec<u32> = locks().into_iter().filter(of_these).map(|lock| lock.pid).collect();
+    let mut users: Vec<u32> = locks().filter(of_these).map(|lock| lock.pid).collect();
     users.sort_unstable();
     users.dedup();
     users
@@ -225,14 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_one_reading_leaves_out_is_found() {
+    fn a_lock_that_readings_leave_out_is_found_and_then_nothing_more_is_read() {
         let line = "7: POSIX  ADVISORY  WRITE 4711 fe:00:131077 120 120";
-        let mut readings = 0;
-        let found = locks_of(|| {
-            readings += 1;
-            Some(if readings == LOCKS_READS { line.to_owned() } else { String::new() })
-        });
-        assert_eq!(found, [Lock::parse(line).unwrap()]);
-        assert!(readings > 1);
+        for shown_from in 1..=4 {
+            let mut readings = 0;
+            let read = || {
+                readings += 1;
+                Some(if readings < shown_from { String::new() } else { line.to_owned() })
+            };
+            assert_eq!(locks_of(read).next(), Lock::parse(line));
+            assert_eq!(readings, shown_from);
+        }
     }
 }
