@@ -49,7 +49,7 @@ impl Hogs {
     }
 }
 
-async fn stand(set: impl FnOnce(&mut stockade::limits::Limits)) -> (Site, TestHost) {
+async fn stand(set: impl FnOnce(&mut Limits)) -> (Site, TestHost) {
     let site = Site::new();
     let host = site.host().allow_faults().start().await;
     host.deploy_with(guest::HOSTILE_LOOP, set).await;

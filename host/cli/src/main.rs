@@ -163,7 +163,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Deploy(deploy::Deploy),
     Call(call::Call),
     Kinds(kinds::Kinds),

@@ -57,7 +57,6 @@ impl Awake {
     }
 
     /// What measures how many are awake and the memory that they have, without keeping a router.
-    #[must_use]
     pub fn measure(&self) -> impl Fn() -> NodeLoad + Send + Sync + use<> {
         let (permits, max, memory) =
             (Arc::clone(&self.permits), self.max, Arc::clone(&self.memory));

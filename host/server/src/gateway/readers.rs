@@ -58,8 +58,8 @@ impl Readers {
             let (until, end) = std::sync::mpsc::channel::<()>();
             let (started, starts) = std::sync::mpsc::channel();
             self.0.handle().spawn(async move {
-                drop(started.send(()));
-                drop(end.recv());
+                let _ = started.send(());
+                let _ = end.recv();
             });
             starts.recv().expect("it runs");
             until
