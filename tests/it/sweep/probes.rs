@@ -11,10 +11,10 @@ use stockade_tests::tally::Tally;
 use stockade_tests::wire::{Called, Known, Wire};
 
 use super::stage::{BRIEF_MS, Stage};
-use super::{ANSWERED_AFTER, SLACK, STEP, TIME};
+use super::{ANSWERED_AFTER, PATIENCE, SLACK, STEP, TIME};
 
 /// How long actors may take to fall asleep.
-const ASLEEP_WITHIN: Duration = Duration::from_secs(30);
+const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Which actor a probe calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ fn wire(address: &str) -> Wire {
 /// A call that must succeed; its value, if that is a number.
 fn done(wire: &mut Wire, actor: &str, method: &str) -> u64 {
     let arguments = if method == "get" { json!([]) } else { json!([1]) };
-    let called = wire.call(actor, method, &arguments, TIME);
+    let called = wire.call(actor, method, &arguments, PATIENCE);
     match called.known {
         Known::Done(value) => value.as_u64().unwrap(),
         other => panic!("{actor} {method}: {other:?}"),
