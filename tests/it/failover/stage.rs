@@ -1,5 +1,7 @@
 //! The machines, the nodes on them, the relays between them, and the servers of the store.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,7 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let token = dir.path().join("token");
         std::fs::write(&token, "callers-of-the-tests").unwrap();
+        std::fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
         let net = Net::new(&NAMES).unwrap();
         let relay = |to: &str| Relay::start(&net.gateway(), to).unwrap();
         let way = |address: &str| Ways {

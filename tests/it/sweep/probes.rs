@@ -2,6 +2,7 @@
 //! saw.
 
 use std::fmt;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,10 +11,10 @@ use stockade_tests::tally::Tally;
 use stockade_tests::wire::{Called, Known, Wire};
 
 use super::stage::{BRIEF_MS, Stage};
-use super::{ANSWERED_AFTER, SLACK, STEP, TIME};
+use super::{ANSWERED_AFTER, PATIENCE, SLACK, STEP, TIME};
 
 /// How long actors may take to fall asleep.
-const ASLEEP_WITHIN: Duration = Duration::from_secs(30);
+const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Which actor a probe calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +69,11 @@ impl fmt::Display for Seen {
 pub(super) struct Plan(Vec<Probe>);
 
 impl Plan {
-    /// Probes at every step until `last`, and one behind the time from which all are answered.
+    /// Probes at every step until `last`, and those of one more moment, from which on all are answered.
     pub(super) fn new(last: Duration) -> Self {
         let steps = u32::try_from(last.as_millis() / STEP.as_millis()).unwrap();
         let mut moments: Vec<Duration> = (0..=steps).map(|step| STEP * step).collect();
-        if last < ANSWERED_AFTER {
-            moments.push(ANSWERED_AFTER);
-        }
+        moments.push(ANSWERED_AFTER.max(last + STEP));
         let probes = moments.iter().flat_map(|at| {
             WAYS.into_iter().flat_map(move |way| AGES.into_iter().map(move |age| (*at, way, age)))
         });
@@ -113,22 +112,19 @@ impl Plan {
         }
     }
 
-    /// Kills, restarts, and sends each probe at its moment. Also returns when the victim served again.
+    /// Kills, restarts, and sends each probe at its moment, those of the last one when the victim
+    /// serves again. Also returns when that was.
     pub(super) fn run(&self, stage: &mut Stage) -> (Vec<Seen>, Duration) {
         let entry = stage.entry().to_owned();
+        let (steps, last) = self.0.split_at(self.0.len() - AGES.len() * WAYS.len());
         let killed = stage.kill();
         std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .0
-                .iter()
-                .map(|probe| {
-                    let (name, entry) = (format!("probe {:?}", probe.at), entry.as_str());
-                    let build = std::thread::Builder::new().name(name);
-                    build.spawn_scoped(scope, move || probe.send(entry, killed)).unwrap()
-                })
-                .collect();
+            let send = |probe, at| Probe::spawn(probe, scope, &entry, killed, at);
+            let mut threads: Vec<_> = steps.iter().map(|probe| send(probe, probe.at)).collect();
             stage.restart();
             let restarted = killed.elapsed();
+            let at = restarted + STEP;
+            threads.extend(last.iter().map(|probe| send(probe, probe.at.max(at))));
             (threads.into_iter().map(|thread| thread.join().unwrap()).collect(), restarted)
         })
     }
@@ -152,14 +148,26 @@ impl Probe {
         Self { at, way, age, actor, tally: Tally::default(), wire: Mutex::new(wire("")) }
     }
 
-    fn send(&self, entry: &str, killed: Instant) -> Seen {
-        let Self { at, way, age, actor, wire: own, .. } = self;
-        std::thread::sleep((killed + *at).saturating_duration_since(Instant::now()));
+    /// Sends it at its moment, in a thread.
+    fn spawn<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        entry: &'env str,
+        killed: Instant,
+        at: Duration,
+    ) -> ScopedJoinHandle<'scope, Seen> {
+        let build = Builder::new().name(format!("probe {at:?}"));
+        build.spawn_scoped(scope, move || self.send(entry, killed, at)).unwrap()
+    }
+
+    fn send(&self, entry: &str, killed: Instant, at: Duration) -> Seen {
+        let Self { way, age, actor, wire: own, .. } = self;
+        std::thread::sleep((killed + at).saturating_duration_since(Instant::now()));
         let mut fresh = wire(entry);
         let mut own = own.lock();
         let wire = if *way == Way::Same { &mut *own } else { &mut fresh };
         let called = wire.call(actor, "increment", &json!([1]), TIME);
-        Seen { at: *at, way: *way, age: *age, called }
+        Seen { at, way: *way, age: *age, called }
     }
 }
 
@@ -170,7 +178,7 @@ fn wire(address: &str) -> Wire {
 /// A call that must succeed; its value, if that is a number.
 fn done(wire: &mut Wire, actor: &str, method: &str) -> u64 {
     let arguments = if method == "get" { json!([]) } else { json!([1]) };
-    let called = wire.call(actor, method, &arguments, TIME);
+    let called = wire.call(actor, method, &arguments, PATIENCE);
     match called.known {
         Known::Done(value) => value.as_u64().unwrap(),
         other => panic!("{actor} {method}: {other:?}"),

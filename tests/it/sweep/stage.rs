@@ -13,10 +13,10 @@ use stockade_tests::tally::{Counts, Tally};
 use stockade_tests::wire::{Known, Wire};
 use tempfile::TempDir;
 
-use super::{LEASE, SLACK, TIME};
+use super::{LEASE, PATIENCE, SLACK, TIME};
 
 /// Callers that never pause for long.
-const WRITERS: usize = 4;
+const WRITERS: usize = 3;
 /// Counters of each.
 const COUNTERS: usize = 2;
 /// How long an idle connection lives: from the first warm key to the last probe.
@@ -122,7 +122,7 @@ impl Stage {
     /// The value of a counter.
     pub(super) fn value(&self, actor: &str) -> u64 {
         let mut wire = Wire::to(self.entry(), SLACK);
-        let called = wire.call(actor, "get", &json!([]), TIME);
+        let called = wire.call(actor, "get", &json!([]), PATIENCE);
         match &called.known {
             Known::Done(value) => value.as_u64().unwrap(),
             other => panic!("{actor}: {other:?}\n{}", self.autopsy()),
@@ -134,7 +134,7 @@ impl Stage {
         // Every second one begins at the owner, the others where they are called.
         let mut at_owner = Wire::to(&self.owner.at().listen, SLACK);
         for writer in 0..WRITERS {
-            let called = at_owner.call(&counter(writer, 0), "get", &json!([]), TIME);
+            let called = at_owner.call(&counter(writer, 0), "get", &json!([]), PATIENCE);
             assert!(called.known.is_done(), "{called:?}");
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -161,7 +161,7 @@ fn write(writer: usize, entry: &str, stop: &AtomicBool) -> Vec<(String, Tally)> 
             let before = tally.begin();
             let called = wire.call(actor, "increment", &json!([1]), TIME);
             tally.end(before, &called);
-            let pause = if called.known.is_done() { 5 } else { 50 };
+            let pause = if called.known.is_done() { 10 } else { 50 };
             std::thread::sleep(Duration::from_millis(pause));
         }
     }
@@ -197,7 +197,7 @@ impl Loaded {
         });
         let mut faults: Vec<String> = faults.collect();
         let counts = self.counts();
-        if counts.acknowledged < 20 {
+        if counts.acknowledged < 10 {
             faults.push(format!("hardly a load: {counts:?}"));
         }
         if counts.silent > 0 {
