@@ -141,12 +141,6 @@ impl Nodes {
         self.gauge.get().map(Gauge::load).unwrap_or_default()
     }
 
-    /// This run of this process.
-    #[must_use]
-    pub fn own(&self) -> NodeSession {
-        self.own
-    }
-
     /// Whether this process takes calls from others, and so may pass calls on to them.
     #[must_use]
     pub fn has_peers_address(&self) -> bool {

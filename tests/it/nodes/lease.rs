@@ -56,7 +56,8 @@ async fn a_process_that_cannot_show_that_it_lives_begins_no_calls() {
     let wasm = guest::COUNTER.wasm().unwrap();
     host.deploy("counter", wasm, Manifest::default()).await.unwrap();
     let actor = ActorId::new("counter", "a").unwrap();
-    let increment = || host.actor(&actor).call("increment", Arguments::Json(json!([1])));
+    let handle = host.actor(&actor);
+    let increment = || handle.call("increment", Arguments::Json(json!([1])));
     increment().await.unwrap();
 
     // Alone, it needs no lease: a process that comes later watches for one first.
