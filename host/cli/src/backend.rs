@@ -151,7 +151,7 @@ impl Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Postgres(config) => config.address.fmt(f),
+            Self::Postgres(config) => fmt::Display::fmt(&config.address, f),
         }
     }
 }

@@ -42,7 +42,7 @@ Examples:
   stockade export counter/alice alice.sqlite
   stockade export counter/alice alice.sqlite --force
   stockade export counter/alice alice.sqlite --data-dir ./data      without a server
-  stockade export counter/alice alice.sqlite --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'")]
+  stockade export counter/alice alice.sqlite --store ADDRESS        likewise, the store there")]
 pub(super) struct Export {
     /// The actor, KIND/KEY
     actor: Target,

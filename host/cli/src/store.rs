@@ -20,7 +20,7 @@ use super::output::{cell, table};
 #[command(after_long_help = "\
 Examples:
   stockade store check --data-dir ./data
-  stockade store check --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'
+  stockade store check --store ADDRESS         the store at this address
   stockade store upgrade --data-dir ./data     after every process was stopped, and a backup made")]
 pub(super) struct Store {
     #[command(subcommand)]

@@ -39,7 +39,7 @@ Examples:
   stockade verify --all
   stockade verify --all --kind counter
   stockade verify --all --data-dir ./data      without a server
-  stockade verify --all --store 'postgres://stockade@db/stockade?sslrootcert=ca.pem'
+  stockade verify --all --store ADDRESS        likewise, the store at this address
   stockade verify --all --repair --data-dir ./data
 
 --repair makes a damaged file of a stopped server again from its rows, where every one of them can
@@ -58,7 +58,7 @@ pub(super) struct Verify {
     #[arg(long, requires = "all")]
     kind: Option<KindName>,
     /// Rebuild damaged files of a data directory from their rows, and check once more
-    #[arg(long, requires = "all", requires = "data_dir")]
+    #[arg(long, requires = "all", requires = "data_dir", conflicts_with = "store")]
     repair: bool,
     #[command(flatten)]
     place: Place,

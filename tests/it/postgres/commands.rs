@@ -63,7 +63,7 @@ fn what_is_for_a_data_directory_says_so() {
     let data = stage.data("one");
     let data = data.to_str().unwrap();
     usage(&["serve", "--data-dir", data, "--accept-loss", "--store", &address], "--accept-loss");
-    usage(&["verify", "--all", "--repair", "--store", &address], "--data-dir");
+    usage(&["verify", "--all", "--repair", "--store", &address], "--repair");
     usage(&["store", "upgrade", "--store", &address], "--data-dir");
     usage(&["store", "check"], "--data-dir");
     usage(&["store", "check", "--data-dir", data, "--store", &address], "--store");

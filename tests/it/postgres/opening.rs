@@ -89,7 +89,7 @@ fn a_schema_that_is_not_ready_in_time_ends_the_start() {
     let server = shared();
     std::thread::scope(|scope| {
         let database = &stage.database;
-        let locked = "BEGIN; LOCK TABLE stockade_schema; SELECT pg_sleep(40)";
+        let locked = "BEGIN; LOCK TABLE stockade_schema; SELECT pg_sleep(33)";
         let holder = scope.spawn(move || server.sql(database, locked));
         std::thread::sleep(Duration::from_millis(500));
         let begun = Instant::now();

@@ -73,9 +73,11 @@ pub(super) async fn open_made(config: &PgConfig) -> Result<Arc<dyn Store>, Failu
 /// Why the store is not open. Each text names host, port and database.
 fn failure(config: &PgConfig, error: &OpenPgError) -> Failure {
     let retry = match error {
-        OpenPgError::Connect { .. } | OpenPgError::Late { .. } | OpenPgError::Server(_) => {
-            Retry::Retry
+        // These name the server themselves.
+        OpenPgError::Connect { .. } | OpenPgError::Late { .. } => {
+            return Failure::no_store(format!("cannot open the store: {error}"), Retry::Retry);
         }
+        OpenPgError::Server(_) => Retry::Retry,
         OpenPgError::Address(_)
         | OpenPgError::Shards { .. }
         | OpenPgError::Newer { .. }
