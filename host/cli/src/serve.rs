@@ -201,10 +201,7 @@ impl Serve {
     }
 
     /// What to serve, and the store if it is not in the data directory.
-    fn server_config(
-        &self,
-        context: &Context,
-    ) -> Result<(ServerConfig, Option<Backend>), Failure> {
+    fn server_config(&self, context: &Context) -> Result<(ServerConfig, Option<Backend>), Failure> {
         let file = Config::read(self.config.as_deref())?;
         let pick = |given: &Option<String>, file: Option<String>, default: &str| {
             given.clone().or(file).unwrap_or_else(|| default.to_owned())

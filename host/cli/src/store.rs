@@ -50,12 +50,7 @@ enum Action {
 #[derive(Args)]
 struct Checked {
     /// The data directory of `stockade serve`
-    #[arg(
-        long,
-        value_name = "DIR",
-        conflicts_with = "store",
-        required_unless_present = "store"
-    )]
+    #[arg(long, value_name = "DIR", conflicts_with = "store", required_unless_present = "store")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,

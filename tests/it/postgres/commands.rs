@@ -13,8 +13,8 @@ fn commands_without_a_server_work_on_the_store() {
     deploy_counter(&program);
     add(&program, "a", 5);
     add(&program, "b", 1);
-    let sleeping = |key| program.admin_post(&format!("/admin/actors/counter/{key}/stop"), &json!({}));
-    assert_eq!(sleeping("a").unwrap().status, 200);
+    let slept = program.admin_post("/admin/actors/counter/a/stop", &json!({})).unwrap();
+    assert_eq!(slept.status, 200, "{slept:?}");
 
     // Beside the program that serves.
     let all = done(&["verify", "--all", "--store", &address]);
