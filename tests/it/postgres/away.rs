@@ -25,6 +25,15 @@ struct Ledger {
     longest_ms: AtomicU64,
 }
 
+/// Ends the writers, also when the test fails: their scope waits for them.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Adds until the end, and records each answer.
 fn write(program: &Program, key: usize, ledger: &Ledger, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
@@ -68,6 +77,7 @@ fn a_server_that_restarts_under_load_loses_nothing_that_was_acknowledged() {
     let ledgers: Vec<Ledger> = (0..WRITERS).map(|_| Ledger::default()).collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ending = Ending(&stop);
         for (key, ledger) in ledgers.iter().enumerate() {
             let (program, stop) = (&program, &stop);
             scope.spawn(move || write(program, key, ledger, stop));
@@ -84,7 +94,6 @@ fn a_server_that_restarts_under_load_loses_nothing_that_was_acknowledged() {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     for (key, ledger) in ledgers.iter().enumerate() {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
