@@ -68,7 +68,7 @@ const COUNTS: &str = r#"(component
       (func (export "count") (result i32) (global.get $n)))
     (core instance $i (instantiate $m))
     (func (export "large") (result (list u8))
-      (canon lift (core func $i "large") (memory $i "mem")))
+      (canon lift (core func $i "large") (memory (core memory $i "mem"))))
     (func (export "count") (result u32) (canon lift (core func $i "count"))))"#;
 
 /// While all threads for it are busy, a large reply waits, and a small one does not.
