@@ -7,12 +7,10 @@
 //! it by the number of its own child, never by one that a file names, and removes the directory. What
 //! is removed need not be written: it ends immediately.
 //!
-//! [`standby`] makes one server a copy of another that follows it, and promotes it; [`mod@line`] is a way
-//! to a server that takes time, and counts how often it is gone.
+//! [`standby`] makes one server a copy of another that follows it, and promotes it.
 
 #![allow(clippy::disallowed_methods, reason = "a test may wait for another process")]
 
-pub mod line;
 pub mod standby;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -22,6 +22,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response as Answer
 use axum::response::Response;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 use stockade_depot::{ActorId, DbId, Generation};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -235,17 +236,8 @@ fn request(
     body: Sending,
     until: Instant,
 ) -> Result<Request<Body>, Refusal> {
-    let segment = |text: &str| -> String {
-        // All bytes but letters and digits are encoded: the other side decodes them again.
-        text.bytes().fold(String::new(), |mut encoded, byte| {
-            if byte.is_ascii_alphanumeric() {
-                encoded.push(char::from(byte));
-            } else {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-            encoded
-        })
-    };
+    // The other side decodes the names again.
+    let segment = |name| utf8_percent_encode(name, NON_ALPHANUMERIC);
     let (kind, key) = (segment(asked.actor.kind()), segment(asked.actor.key()));
     let method = segment(asked.method);
     let left = until.saturating_duration_since(Instant::now()).as_millis();
