@@ -28,13 +28,19 @@ impl Watch {
         self.session.is_dead() || self.grip.reason().is_some() || self.meter.past_deadline()
     }
 
-    /// At every epoch tick: stops a guest that must stop, else gives the thread back.
+    /// At every epoch tick: stops a guest that must stop, else gives the thread back, unless the
+    /// thread is the guest's own and its turn goes on.
     pub(super) fn at_every_tick(&self, store: &mut Store<State>) {
         let watch = self.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            let over = watch.is_over();
-            Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+            Ok(if watch.is_over() {
+                UpdateDeadline::Interrupt
+            } else if watch.meter.cpu().continues() {
+                UpdateDeadline::Continue(1)
+            } else {
+                UpdateDeadline::Yield(1)
+            })
         });
     }
 

@@ -12,7 +12,7 @@
 //! Wasm is polled: it gives its turn back with each poll, an epoch tick at the latest, and is not
 //! polled again before it has the next one. SQL sits in C frames on the thread that polls: that
 //! thread first leaves its runtime (`away.rs`) and then waits for turns itself, from within the
-//! progress handler.
+//! progress handler. Wasm that continues on such a thread uses the rest of the turn.
 //!
 //! Invariants:
 //! - C1: at most `cores - 1` turns, but one, are given at a time.
@@ -149,6 +149,15 @@ impl CpuTime {
         let given_back = (state.ask.take(), state.away.take());
         drop(state);
         drop(given_back);
+    }
+
+    /// Whether wasm continues at an epoch tick: its thread is away, so that others do not wait for
+    /// it, and its turn has time left. Else a turn that was granted within a poll would end as soon
+    /// as its statement does, and the only actor of a kind would fall behind the many of another.
+    pub(crate) fn continues(&self) -> bool {
+        let state = self.0.state.lock();
+        let has_time = |turn: &Ask| turn.has_time(Instant::now());
+        state.away.is_some() && state.ask.as_ref().is_some_and(has_time)
     }
 
     /// From within SQL that may be long, about every 20 us. Waits while others have their turns, as

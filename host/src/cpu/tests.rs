@@ -224,6 +224,30 @@ fn a_statement_of_a_kind_that_is_behind_gets_the_next_turn_as_well() {
     assert_eq!(runtime.block_on(task).unwrap(), (true, false));
 }
 
+/// Wasm after a statement that was granted a turn uses the rest of that turn; a turn that wasm was
+/// granted ends at a tick, since its thread is a worker.
+#[test]
+fn wasm_uses_up_the_turn_of_its_statement_and_no_more() {
+    let (runtime, turns) = (workers(2), Turns::of(2));
+    let cpu = long(&turns);
+    let task = runtime.spawn(async move {
+        assert!(cpu.resume(&Context::from_waker(Waker::noop())));
+        assert!(!cpu.continues(), "on a worker");
+        compute(FIRST_SLICE);
+        // The thread may be held up on a busy machine.
+        let continues = (0..100).any(|_| {
+            assert!(cpu.look(|| true));
+            drop(cpu.0.state.lock().ask.take());
+            assert!(cpu.look(|| true), "the next turn");
+            cpu.continues()
+        });
+        assert!(continues, "away, with a new turn");
+        compute(2 * super::rota::SLICE);
+        assert!(!cpu.continues(), "the slice is used up");
+    });
+    runtime.block_on(task).unwrap();
+}
+
 #[test]
 fn who_is_dropped_or_gives_up_while_it_waits_leaves_nothing() {
     let (runtime, turns) = (workers(2), Turns::of(2));

@@ -97,8 +97,12 @@ impl Ask {
 
     /// Whether the turn has taken its slice and others wait.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.turns.wanted.load(Ordering::Relaxed)
-            && self.since.is_none_or(|since| now.saturating_duration_since(since) >= SLICE)
+        self.turns.wanted.load(Ordering::Relaxed) && !self.has_time(now)
+    }
+
+    /// Whether the turn was granted and has not taken its slice.
+    pub(super) fn has_time(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < SLICE)
     }
 }
 
