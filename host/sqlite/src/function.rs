@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use rusqlite::{Connection, ffi as sys};
 
@@ -126,10 +126,22 @@ impl<'a> Arguments<'a> {
         kind(unsafe { sys::sqlite3_value_type(self.values[index]) })
     }
 
-    /// The type of an argument after text that looks like a number is converted.
+    /// The type of an argument after text that looks like a number is converted. The argument stays
+    /// what it is.
     pub fn numeric_kind(&self, index: usize) -> Kind {
-        // SAFETY: as above.
-        kind(unsafe { sys::sqlite3_value_numeric_type(self.values[index]) })
+        let before = self.kind(index);
+        if before != Kind::Text {
+            return before;
+        }
+        // SAFETY: as above. The conversion would end what `bytes` has returned, so it is made in a
+        // copy; there is none without memory.
+        unsafe {
+            let copy = sys::sqlite3_value_dup(self.values[index]);
+            let after =
+                if copy.is_null() { before } else { kind(sys::sqlite3_value_numeric_type(copy)) };
+            sys::sqlite3_value_free(copy);
+            after
+        }
     }
 
     /// An argument as an integer.
@@ -144,24 +156,20 @@ impl<'a> Arguments<'a> {
         unsafe { sys::sqlite3_value_double(self.values[index]) }
     }
 
-    /// An argument as text, converted if it is a number; `None` for NULL.
-    pub fn text(&self, index: usize) -> Option<&'a [u8]> {
-        // SAFETY: as above. The pointer stays valid for the call: asking again for the same
-        // representation converts nothing.
+    /// The bytes of a blob, of text, or of a number as text; `None` for NULL.
+    pub fn bytes(&self, index: usize) -> Option<&'a [u8]> {
+        let value = self.values[index];
+        // SAFETY: as above. The pointer stays valid for the call: each value is only ever asked for
+        // one representation, and asking again for the same one converts nothing. (Of a blob, text
+        // may be a copy with a zero at its end.)
         unsafe {
-            let from = sys::sqlite3_value_text(self.values[index]);
-            let length = sys::sqlite3_value_bytes(self.values[index]);
-            (!from.is_null()).then(|| bytes(from, length))
-        }
-    }
-
-    /// The bytes of a blob, or of text, without changing its type.
-    pub fn blob(&self, index: usize) -> &'a [u8] {
-        // SAFETY: as above.
-        unsafe {
-            let from = sys::sqlite3_value_blob(self.values[index]).cast::<u8>();
-            let length = sys::sqlite3_value_bytes(self.values[index]);
-            bytes(from, length)
+            let from = if self.kind(index) == Kind::Blob {
+                // An empty one is nowhere.
+                sys::sqlite3_value_blob(value).cast::<u8>()
+            } else {
+                NonNull::new(sys::sqlite3_value_text(value).cast_mut())?.as_ptr().cast_const()
+            };
+            Some(bytes(from, sys::sqlite3_value_bytes(value)))
         }
     }
 

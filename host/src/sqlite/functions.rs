@@ -82,11 +82,7 @@ fn instr<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
         return Answer::Null;
     }
     let is_text = !(left == Kind::Blob && right == Kind::Blob);
-    let bytes = |index, kind| match kind {
-        Kind::Blob => arguments.blob(index),
-        _ => arguments.text(index).unwrap_or_default(),
-    };
-    let (haystack, needle) = (bytes(0, left), bytes(1, right));
+    let [haystack, needle] = [0, 1].map(|index| arguments.bytes(index).unwrap_or_default());
     Answer::Integer(position(haystack, needle, is_text))
 }
 
@@ -111,7 +107,7 @@ fn is_continuation(byte: u8) -> bool {
 
 /// Every occurrence of the second argument in the first, from the left, becomes the third.
 fn replace<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
-    let (Some(text), Some(pattern)) = (arguments.text(0), arguments.text(1)) else {
+    let (Some(text), Some(pattern)) = (arguments.bytes(0), arguments.bytes(1)) else {
         return Answer::Null;
     };
     // SQLite takes a pattern that begins with U+0000 for an empty one, before it reads the third
@@ -119,7 +115,7 @@ fn replace<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
     if pattern.first().is_none_or(|first| *first == 0) {
         return Answer::Text(Cow::Borrowed(text));
     }
-    let Some(by) = arguments.text(2) else { return Answer::Null };
+    let Some(by) = arguments.bytes(2) else { return Answer::Null };
     let length_max = arguments.length_max();
     let mut out = Vec::with_capacity(text.len());
     let mut from = 0;
@@ -143,11 +139,11 @@ enum Ends {
 }
 
 fn trim<'a>(arguments: &Arguments<'a>, ends: Ends) -> Answer<'a> {
-    let Some(text) = arguments.text(0) else { return Answer::Null };
+    let Some(text) = arguments.bytes(0) else { return Answer::Null };
     let characters = if arguments.count() == 1 {
         b" "
     } else {
-        match arguments.text(1) {
+        match arguments.bytes(1) {
             Some(characters) => characters,
             None => return Answer::Null,
         }
@@ -236,10 +232,10 @@ impl<'a> Characters<'a> {
 /// The bytes that hexadecimal digits spell, in pairs; between pairs stand any characters of the
 /// second argument. NULL if there is anything else.
 fn unhex<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
-    let Some(text) = arguments.text(0) else { return Answer::Null };
+    let Some(text) = arguments.bytes(0) else { return Answer::Null };
     let mut passed = Passed::default();
     if arguments.count() == 2 {
-        let Some(characters) = arguments.text(1) else { return Answer::Null };
+        let Some(characters) = arguments.bytes(1) else { return Answer::Null };
         passed.add(characters);
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

@@ -22,7 +22,7 @@ pub(super) fn like<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
         return Answer::PatternTooLong;
     }
     if arguments.count() == 3 {
-        let Some(escape) = arguments.text(2) else { return Answer::Null };
+        let Some(escape) = arguments.bytes(2) else { return Answer::Null };
         let mut rest = Text(before_nul(escape));
         rules.other = rest.next();
         if rules.other == 0 || rest.peek() != 0 {
@@ -46,12 +46,12 @@ pub(super) fn glob<'a>(arguments: &Arguments<'a>) -> Answer<'a> {
 }
 
 fn is_too_long(arguments: &Arguments<'_>) -> bool {
-    let pattern = arguments.text(0).unwrap_or_default();
+    let pattern = arguments.bytes(0).unwrap_or_default();
     pattern.len() > arguments.pattern_bytes_max()
 }
 
 fn answer<'a>(arguments: &Arguments<'a>, rules: Rules) -> Answer<'a> {
-    let (Some(pattern), Some(text)) = (arguments.text(0), arguments.text(1)) else {
+    let (Some(pattern), Some(text)) = (arguments.bytes(0), arguments.bytes(1)) else {
         return Answer::Null;
     };
     let look = || arguments.may_go_on();
