@@ -170,7 +170,8 @@ damage: tools
 	cargo test --locked --test it damage::one_piece -- --nocapture
 
 # The last commit whose processes record nothing about themselves in the store. It is built with all
-# of its default members, in the same target folder, so that dependencies are not compiled again.
+# of its default members, in the same target folder, with the versions of dependencies and the
+# profiles of today, so that dependencies are not compiled again.
 # Its contract had the number 0.1 and differs by the name of one record, which the actors of these
 # tests do not use: it is built to offer that contract as 0.2, so that both run one component.
 upgrade: FORMER ?= b36e898
@@ -183,7 +184,10 @@ upgrade: tools
 	  mkdir -p $(TARGET)/former/$(FORMER)/source; \
 	  git archive $(FORMER) | tar -x -C $(TARGET)/former/$(FORMER)/source; \
 	  grep -rlE '$(CONTRACT)0\.1' $(TARGET)/former/$(FORMER)/source | xargs -r sed -Ei 's#($(CONTRACT)0\.)1#\12#g'; \
-	  (cd $(TARGET)/former/$(FORMER)/source && CARGO_TARGET_DIR=$(TARGET) cargo build --locked); \
+	  sed -i '/^\[profile\./,$$d' $(TARGET)/former/$(FORMER)/source/Cargo.toml; \
+	  sed -n '/^\[profile\./,$$p' Cargo.toml >> $(TARGET)/former/$(FORMER)/source/Cargo.toml; \
+	  cp Cargo.lock $(TARGET)/former/$(FORMER)/source/; \
+	  (cd $(TARGET)/former/$(FORMER)/source && CARGO_TARGET_DIR=$(TARGET) cargo build); \
 	  cp $(TARGET)/debug/stockade $(STOCKADE_FORMER); \
 	}
 	cargo build --locked

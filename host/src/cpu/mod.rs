@@ -97,10 +97,11 @@ impl CpuTime {
     }
 
     /// Marks the export that has begun as one that takes or returns megabytes. Handing values over
-    /// is not interrupted and takes tenths of a second, so each of its polls leaves the runtime
-    /// first.
+    /// is not interrupted and takes tenths of a second, so the export is long from the begin, and
+    /// each of its polls leaves the runtime first.
     pub(crate) fn set_heavy(&self) {
-        self.0.state.lock().is_heavy = true;
+        let mut state = self.0.state.lock();
+        (state.is_heavy, state.used) = (true, SHORT);
     }
 
     /// Polls `guest` when it may run.

@@ -341,3 +341,17 @@ fn a_heavy_export_keeps_no_worker_from_others() {
     runtime.spawn(async move { answer.send(()) });
     assert!(runtime.block_on(task).unwrap(), "the other task did not run meanwhile");
 }
+
+/// However many megabytes arrive at the same time, a core is left to others.
+#[test]
+fn a_heavy_export_waits_for_a_turn() {
+    let turns = Turns::of(2);
+    let holder = taken(&turns);
+    let cpu = CpuTime::new(&turns, "kind");
+    cpu.begin(1);
+    cpu.set_heavy();
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(!cpu.resume(context));
+    drop(holder);
+    assert!(cpu.resume(context));
+}
