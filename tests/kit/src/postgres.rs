@@ -93,6 +93,28 @@ impl Place {
         as_user(Command::new(Path::new(PROGRAMS).join(name)), self.user)
     }
 
+    /// Makes an empty data directory.
+    fn init(&self) {
+        let made = self
+            .program("initdb")
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"])
+            .arg(format!("--username={USER}"))
+            .arg("--pgdata")
+            .arg(self.data())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Makes the user that the server runs as the owner of the data directory.
+    fn give_to_user(&self) {
+        if let Some((uid, gid)) = self.user {
+            let owner = format!("{uid}:{gid}");
+            let given = Command::new("chown").args(["-R", &owner]).arg(self.data()).status();
+            assert!(given.unwrap().success());
+        }
+    }
+
     /// The server of a data directory that is complete: on this port, or on a free one.
     fn launch(self, port: Option<u16>, settings: Vec<String>) -> Server {
         let (running, databases) = (Mutex::default(), AtomicU32::new(0));
@@ -118,22 +140,9 @@ impl Server {
     /// The same, whose data directory is shown to `with` first.
     pub fn prepare(settings: &[&str], with: impl FnOnce(&Path)) -> Self {
         let place = Place::new();
-        let data = place.data();
-        let made = place
-            .program("initdb")
-            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"])
-            .arg(format!("--username={USER}"))
-            .arg("--pgdata")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        with(&data);
-        if let Some((uid, gid)) = place.user {
-            for file in std::fs::read_dir(&data).unwrap() {
-                chown(file.unwrap().path(), Some(uid), Some(gid)).unwrap();
-            }
-        }
+        copy(&template(), &place.data());
+        with(&place.data());
+        place.give_to_user();
         let all = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned());
         place.launch(None, all.collect())
     }
@@ -261,6 +270,29 @@ impl Drop for Server {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The data directory that servers begin with a copy of, since making one takes a second. It lies
+/// beside the program of the tests and is made by the first of them.
+fn template() -> PathBuf {
+    let template = std::env::current_exe().unwrap().with_file_name("postgresql-15-data");
+    if !template.exists() {
+        let place = Place::new();
+        place.init();
+        let made = tempfile::tempdir_in(template.parent().unwrap()).unwrap();
+        copy(&place.data(), &made.path().join("data"));
+        std::fs::remove_dir_all(&place.directory).unwrap();
+        // Another process may have been faster.
+        let renamed = std::fs::rename(made.path().join("data"), &template);
+        assert!(renamed.is_ok() || template.exists(), "{renamed:?}");
+    }
+    template
+}
+
+/// Copies a directory with all that belongs to it.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.unwrap().success());
 }
 
 /// Sends a signal to processes that the caller knows to be there.
