@@ -1,7 +1,9 @@
 //! Making an actor: the only way in which a database comes to exist.
 //!
-//! After a lost answer the directory tells: a database and a token that this attempt has sent is
-//! its own; no row means "try again"; anything else exists and was made by another attempt.
+//! After a lost answer the directory tells: no row, or a database and a token that this attempt has
+//! sent, means "send again"; anything else exists and was made by another attempt. The next send is
+//! answered with what exists, which counts: what is only read may be of a server that came back from
+//! a crash, with commits that its standby does not have.
 //!
 //! The condition of the step is that the actor does not exist, and a destroy makes that true again.
 //! So each time the step is sent it names a new database: a step that arrives after its actor was
@@ -96,7 +98,7 @@ impl Settle for Attempt<'_> {
     }
 
     fn seen(&mut self, seen: Option<ActorState>, _: &StoreError) -> Option<Self::End> {
-        seen.map(|state| exists(&self.sent, state))
+        seen.filter(|state| !is_ours(&self.sent, state)).map(|state| exists(&self.sent, state))
     }
 
     fn given_up(&mut self, error: StoreError) -> Self::End {
@@ -104,11 +106,15 @@ impl Settle for Attempt<'_> {
     }
 }
 
+/// Whether what is there was made by what this attempt has sent.
+fn is_ours(sent: &[(DbId, Token)], state: &ActorState) -> bool {
+    sent.iter().any(|(db, token)| state.head.is_made_by(*db, *token))
+}
+
 /// What is there: made by what this attempt has sent, or not.
 fn exists(sent: &[(DbId, Token)], state: ActorState) -> Result<Head, OpenError> {
-    let ours = sent.iter().any(|(db, token)| state.head.is_made_by(*db, *token));
     match state.row.wanted {
-        Wanted::Present if ours && !state.head.sealed => Ok(state.head),
+        Wanted::Present if is_ours(sent, &state) && !state.head.sealed => Ok(state.head),
         Wanted::Present => Err(OpenError::Exists(Box::new(state))),
         Wanted::Destroying => Err(OpenError::Destroying),
     }

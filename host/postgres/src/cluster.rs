@@ -21,7 +21,7 @@ impl PgStore {
         limits::check(Limit::ComponentBytes, bytes, limits::COMPONENT_BYTES_MAX)?;
         verify_component(digest, wasm)?;
         let row = params![&digest.0[..], wasm];
-        self.link.write_within(COMPONENT_DEADLINE, sql::COMPONENT_INSERT, row).await.map(drop)
+        self.link.change_within(COMPONENT_DEADLINE, sql::COMPONENT_INSERT, row).await.map(drop)
     }
 
     pub(crate) async fn find_component(
@@ -45,8 +45,8 @@ impl PgStore {
         let bytes = limits::len(manifest.len());
         limits::check(Limit::ManifestBytes, bytes, limits::MANIFEST_BYTES_MAX)?;
         let row = params![kind, &component.0[..], manifest];
-        match self.link.write(sql::KIND_PUT, row).await?.first() {
-            Some(row) => rows::kind(row),
+        match self.link.write_row(sql::KIND_PUT, row).await? {
+            Some(row) => rows::kind(&row),
             None => Err(StoreError::Corrupt(format!("kind {kind} was not written"))),
         }
     }

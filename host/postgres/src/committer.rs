@@ -21,21 +21,25 @@ use tokio::task::JoinHandle;
 
 use crate::commit::{Columns, PackedCommit};
 use crate::connection::{Connection, Connector, params};
+use crate::echo::look_on;
+use crate::exchange::write_on;
 use crate::failure::{Failure, Sent, Stop};
 use crate::limits::{
     COMMITTERS, GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WRITE_DEADLINE,
 };
-use crate::link::{Link, Tries, write_on};
+use crate::link::{Link, Tries};
+use crate::refusal::{LEAVES_HOLES, refused};
 use crate::rows;
+use crate::sql::ownership::FENCES;
 use crate::sql::pages as sql;
 
-/// What became of a commit: the time that it is labelled with, or `None`: refused.
-pub(crate) type Moved = Option<u64>;
+/// What became of a commit: the time that it is labelled with, or why it was refused.
+type Moved = Result<u64, StoreError>;
 
 /// A commit on its way.
 struct Member {
     commit: Arc<PackedCommit>,
-    answer: oneshot::Sender<Result<Moved, StoreError>>,
+    answer: oneshot::Sender<Moved>,
 }
 
 /// The committers of a store.
@@ -69,7 +73,7 @@ impl Committers {
     }
 
     /// Commits, along with whatever else is there.
-    pub(crate) async fn commit(&self, commit: Arc<PackedCommit>) -> Result<Moved, StoreError> {
+    pub(crate) async fn commit(&self, commit: Arc<PackedCommit>) -> Moved {
         let queue = {
             let queues = self.queues.lock();
             let at = usize::from(commit.fence.db.0[15]) % queues.len().max(1);
@@ -168,20 +172,24 @@ impl Committer {
         self.reply(group, answers);
     }
 
-    fn reply(&self, group: Vec<Member>, moved: Result<HashMap<DbId, u64>, Stop>) {
-        let moved = moved.map_err(|stop| self.link.told(stop));
+    fn reply(&self, group: Vec<Member>, moved: Result<HashMap<DbId, Moved>, Stop>) {
+        let mut moved = moved.map_err(|stop| self.link.told(stop));
         if moved.is_ok() {
             self.link.has_room();
         }
         for member in group {
-            let of_member = moved.as_ref().map(|moved| moved.get(&member.commit.fence.db).copied());
+            let of_member = match &mut moved {
+                Ok(moved) => moved.remove(&member.commit.fence.db),
+                Err(error) => Some(Err(error.clone())),
+            };
+            let lost = || Err(StoreError::Unknown("the group lost the commit".into()));
             // The caller may have gone.
-            let _ = member.answer.send(of_member.map_err(StoreError::clone));
+            let _ = member.answer.send(of_member.unwrap_or_else(lost));
         }
     }
 
     /// Sends a group until it was not rolled back because of another transaction.
-    async fn send(&mut self, commits: &[Arc<PackedCommit>]) -> Result<HashMap<DbId, u64>, Stop> {
+    async fn send(&mut self, commits: &[Arc<PackedCommit>]) -> Result<HashMap<DbId, Moved>, Stop> {
         let mut tries = Tries::default();
         loop {
             let connection = match self.connection.take().filter(|had| !had.is_closed()) {
@@ -190,7 +198,19 @@ impl Committer {
             };
             let now_ms = self.clock.now_ms();
             match send_on(&connection, commits, now_ms).await {
-                Ok(moved) => {
+                Ok(mut moved) => {
+                    let refused = commits.iter().filter(|of| !moved.contains_key(&of.fence.db));
+                    let refused: Vec<&PackedCommit> = refused.map(AsRef::as_ref).collect();
+                    match refusals(&connection, &refused).await {
+                        Ok(refusals) => moved.extend(refusals),
+                        Err(stop) => {
+                            // Surely not applied: the next try finds out why.
+                            let error = self.link.told(stop);
+                            moved
+                                .extend(refused.iter().map(|of| (of.fence.db, Err(error.clone()))));
+                            return Ok(moved);
+                        }
+                    }
                     self.connection = Some(connection);
                     return Ok(moved);
                 }
@@ -209,17 +229,38 @@ impl Committer {
     }
 }
 
-/// Sends a group as one statement.
+/// Why commits of a group were refused, on the connection that refused them.
+async fn refusals(
+    connection: &Connection,
+    refused: &[&PackedCommit],
+) -> Result<HashMap<DbId, Moved>, Stop> {
+    if refused.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let dbs: Vec<&[u8]> = refused.iter().map(|commit| &commit.fence.db.0[..]).collect();
+    let mut owners = HashMap::new();
+    for row in look_on(connection, (FENCES, params![dbs])).await? {
+        let owner = rows::owner(&row)?;
+        owners.insert(owner.fence.db, owner);
+    }
+    let why = |commit: &PackedCommit| match owners.get(&commit.fence.db) {
+        Some(now) => refused(now, &commit.fence, commit.base, LEAVES_HOLES),
+        None => StoreError::DatabaseMissing(commit.fence.db),
+    };
+    Ok(refused.iter().map(|commit| (commit.fence.db, Err(why(commit)))).collect())
+}
+
+/// Sends a group as one statement. What it answers nothing for was refused.
 async fn send_on(
     connection: &Connection,
     commits: &[Arc<PackedCommit>],
     now_ms: u64,
-) -> Result<HashMap<DbId, u64>, Stop> {
+) -> Result<HashMap<DbId, Moved>, Stop> {
     let mut moved = HashMap::new();
     if let [commit] = commits {
         let alone = commit.alone(now_ms, commit.run)?;
         for row in write_on(connection, WRITE_DEADLINE, sql::COMMIT, &alone.params()).await? {
-            moved.insert(commit.fence.db, read(rows::number(&row, 0))?);
+            moved.insert(commit.fence.db, Ok(read(rows::number(&row, 0))?));
         }
         return Ok(moved);
     }
@@ -242,7 +283,7 @@ async fn send_on(
         all.bytes,
     ];
     for row in write_on(connection, WRITE_DEADLINE, sql::COMMIT_GROUP, params).await? {
-        moved.insert(read(rows::db(&row, 0))?, read(rows::number(&row, 1))?);
+        moved.insert(read(rows::db(&row, 0))?, Ok(read(rows::number(&row, 1))?));
     }
     Ok(moved)
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -49,16 +49,36 @@ pub(crate) enum NotConnected {
 #[derive(Clone)]
 pub(crate) struct Connector {
     hosts: Vec<tokio_postgres::Config>,
+    /// The host that is asked first.
+    first: Arc<AtomicUsize>,
     tls: Option<Tls>,
+    has_standby: bool,
+    /// The row that the next connection's echoes write. Rows are shared by all processes of a store:
+    /// there are at most 65,536 of them.
+    echo_row: Arc<AtomicU16>,
     /// Where connections live: callers come from runtimes that may end.
     runtime: Handle,
 }
 
 impl Connector {
-    /// Connections to the first host that writes, which live on this runtime.
-    pub(crate) fn new(hosts: Vec<tokio_postgres::Config>, security: &Security, tls: Tls) -> Self {
+    /// Connections to the first host that writes, which live on this runtime. `has_standby`: what is
+    /// read on them is proved.
+    ///
+    /// # Errors
+    /// If the system gives no random bytes.
+    pub(crate) fn new(
+        hosts: Vec<tokio_postgres::Config>,
+        security: &Security,
+        tls: Tls,
+        has_standby: bool,
+    ) -> Result<Self, getrandom::Error> {
         let tls = (*security != Security::Disable).then_some(tls);
-        Self { hosts, tls, runtime: Handle::current() }
+        // Somewhere: two connections that write one row wait for each other.
+        let mut row = [0; 2];
+        getrandom::fill(&mut row)?;
+        let echo_row = Arc::new(AtomicU16::new(u16::from_be_bytes(row)));
+        let runtime = Handle::current();
+        Ok(Self { hosts, first: Arc::default(), tls, has_standby, echo_row, runtime })
     }
 
     /// Where connections live.
@@ -71,15 +91,20 @@ impl Connector {
         CONNECT_DEADLINE * u32::try_from(self.hosts.len() + 1).unwrap_or(u32::MAX)
     }
 
-    /// Reaches a host that writes, and signs in. A host that accepts and says nothing costs no more
-    /// time than one that is not there.
+    /// Reaches a host that writes, and signs in: the one that was reached last, or the one behind it
+    /// if that left a statement without an answer. A host that accepts and says nothing costs no
+    /// more time than one that is not there.
     pub(crate) async fn connect(&self) -> Result<Connection, NotConnected> {
         let this = self.clone();
         let connecting = self.runtime.spawn(async move {
             let mut told = Vec::new();
-            for host in &this.hosts {
-                match timeout(CONNECT_DEADLINE, this.connect_to(host)).await {
-                    Ok(Ok(connection)) => return Ok(connection),
+            let (first, count) = (this.first.load(Ordering::Relaxed), this.hosts.len());
+            for (at, host) in this.hosts.iter().enumerate().cycle().skip(first).take(count) {
+                match timeout(CONNECT_DEADLINE, this.connect_to(at, host)).await {
+                    Ok(Ok(connection)) => {
+                        this.first.store(at, Ordering::Relaxed);
+                        return Ok(connection);
+                    }
                     Ok(Err(error)) => told.push(format!("{}: {}", host_of(host), text(&error))),
                     Err(_) => told.push(format!(
                         "{}: no answer in {} s",
@@ -93,18 +118,44 @@ impl Connector {
         connecting.await.unwrap_or(Err(NotConnected::Ending))
     }
 
-    async fn connect_to(&self, host: &tokio_postgres::Config) -> Result<Connection, Error> {
-        match &self.tls {
+    async fn connect_to(
+        &self,
+        at: usize,
+        host: &tokio_postgres::Config,
+    ) -> Result<Connection, Error> {
+        let warnings = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&warnings);
+        let (client, wire) = match &self.tls {
             Some(tls) => {
                 let (client, wire) = host.connect(tls.clone()).await?;
-                Ok(Connection::over(&self.runtime, client, wire))
+                (client, self.runtime.spawn(drive(wire, counted)))
             }
             None => {
                 let (client, wire) = host.connect(NoTls).await?;
-                Ok(Connection::over(&self.runtime, client, wire))
+                (client, self.runtime.spawn(drive(wire, counted)))
             }
-        }
+        };
+        let next = (at + 1) % self.hosts.len();
+        Ok(Connection {
+            client,
+            warnings,
+            wire,
+            prepared: Mutex::default(),
+            echo_row: self.echo_row.fetch_add(1, Ordering::Relaxed).to_be_bytes(),
+            has_standby: self.has_standby,
+            order: Order { first: Arc::clone(&self.first), at, next, is_done: false.into() },
+        })
     }
+}
+
+/// The order in which hosts are asked, as a connection changes it.
+struct Order {
+    first: Arc<AtomicUsize>,
+    /// The host of the connection.
+    at: usize,
+    /// The host behind it.
+    next: usize,
+    is_done: AtomicBool,
 }
 
 /// A connection to the server, which is closed when this is dropped.
@@ -113,24 +164,37 @@ pub(crate) struct Connection {
     warnings: Arc<AtomicU64>,
     wire: JoinHandle<()>,
     prepared: Mutex<HashMap<&'static str, Statement>>,
+    echo_row: [u8; 2],
+    has_standby: bool,
+    order: Order,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let Order { first, at, next, is_done } = &self.order;
+        // Given up although it is open: the server has not answered. Others may have noticed.
+        if !self.client.is_closed() && !is_done.load(Ordering::Relaxed) {
+            let _ = first.compare_exchange(*at, *next, Ordering::Relaxed, Ordering::Relaxed);
+        }
         // Immediately, also if the server does not answer.
         self.wire.abort();
     }
 }
 
 impl Connection {
-    fn over<S, T>(runtime: &Handle, client: Client, wire: tokio_postgres::Connection<S, T>) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let warnings = Arc::new(AtomicU64::new(0));
-        let wire = runtime.spawn(drive(wire, Arc::clone(&warnings)));
-        Self { client, warnings, wire, prepared: Mutex::default() }
+    /// Closes it when nothing is asked on it any more.
+    pub(crate) fn done(self) {
+        self.order.is_done.store(true, Ordering::Relaxed);
+    }
+
+    /// The row that echoes on this connection write.
+    pub(crate) fn echo_row(&self) -> [u8; 2] {
+        self.echo_row
+    }
+
+    /// Whether the server has a synchronous standby.
+    pub(crate) fn has_standby(&self) -> bool {
+        self.has_standby
     }
 
     /// Whether it is known to be gone.

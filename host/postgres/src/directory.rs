@@ -7,11 +7,12 @@ use stockade_depot::{ActorId, DbId, Fence, Shard, StoreError, Txid};
 use crate::connection::params;
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
+use crate::refusal::refusal_in;
 use crate::retention::check_forks;
 use crate::rows;
 use crate::sql::directory as sql;
 use crate::sql::ownership::HOLD;
-use crate::store::{PgStore, refusal_in};
+use crate::store::PgStore;
 
 impl PgStore {
     pub(crate) async fn list_actors(
@@ -71,7 +72,7 @@ impl PgStore {
     }
 
     pub(crate) async fn count_rows(&self, db: DbId) -> Result<u64, StoreError> {
-        let row = self.link.read_row(sql::ROWS_OF, params![&db.0[..]]).await?;
+        let row = self.link.look_row(sql::ROWS_OF, params![&db.0[..]]).await?;
         row.map_or(Ok(0), |row| rows::number(&row, 0))
     }
 }

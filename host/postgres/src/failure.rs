@@ -24,6 +24,8 @@ use tokio_postgres::error::{Severity, SqlState};
 pub(crate) enum Sent {
     /// It writes nothing, or its transaction was surely not asked to commit.
     Harmless,
+    /// It has written nothing, and what it read does not count yet: the whole is done again.
+    Look,
     /// It writes.
     Write,
 }

@@ -6,11 +6,14 @@ use stockade_depot::{Fence, Head, StoreError, Txid};
 
 use crate::connection::params;
 use crate::directory::delete_rows;
+use crate::echo::Wrote;
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
+use crate::refusal::{head_in, head_of};
 use crate::rows;
 use crate::sql::import as sql;
-use crate::store::{PgStore, head_in};
+use crate::sql::ownership::HEAD;
+use crate::store::PgStore;
 
 impl PgStore {
     pub(crate) async fn take_import_over(
@@ -27,13 +30,14 @@ impl PgStore {
             &step.owner.0[..],
             &name.0[..],
         ];
-        match self.link.write(sql::IMPORT_TAKE_OVER, row).await?.first() {
-            Some(row) => {
-                let head = rows::head(row, 0)?;
+        let head = (HEAD, params![&step.db.0[..]]);
+        match self.link.write_or_look((sql::IMPORT_TAKE_OVER, row), head).await? {
+            Wrote::Row(row) => {
+                let head = rows::head(&row, 0)?;
                 Ok(TakenOver::Owned { head, restarts: 0, snapshot: None, leftovers: false })
             }
-            None => {
-                let head = self.head(step.db).await?;
+            Wrote::Nothing(row) => {
+                let head = head_of(row, step.db)?;
                 head.check_name(&step.actor).map(|()| TakenOver::Moved(head))
             }
         }
@@ -54,10 +58,13 @@ impl PgStore {
             &fence.token.0[..],
             rows::to_sql(base.0)?,
         ];
-        match self.link.write(sql::IMPORT_FINISH, row).await?.first() {
-            Some(row) => rows::head(row, 0),
+        let head = (HEAD, params![&fence.db.0[..]]);
+        match self.link.write_or_look((sql::IMPORT_FINISH, row), head).await? {
+            Wrote::Row(row) => rows::head(&row, 0),
             // Where the fence holds, it is the origin: a head that is no import is not imported into.
-            None => Err(self.head(fence.db).await?.owner_row().mismatch(&fence, base).into()),
+            Wrote::Nothing(row) => {
+                Err(head_of(row, fence.db)?.owner_row().mismatch(&fence, base).into())
+            }
         }
     }
 }

@@ -27,6 +27,12 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest wait for the answer of a read.
 pub const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest wait for a look that must count, and for the small write that proves it. 2 s: a server
+/// whose standby was promoted never answers, and the next one is asked within the time of a step.
+pub const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// How often such a look is tried, each time on another connection. 3: 6 s, some more than a read may
+/// take.
+pub const LOOKS_MAX: u32 = 3;
 /// The longest wait for the answer of a write; then its outcome is unknown. Below the age under which
 /// no commit row is trimmed.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);

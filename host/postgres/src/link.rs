@@ -4,23 +4,59 @@
 //! read           a lost connection: once more on another; then unavailable
 //! write          one statement, by itself: lost, late or warned of: unknown
 //! transaction    before COMMIT is sent: surely not applied; after it: as a write
+//! look           what was read and is answered from: see `echo`
 //! 40001, 40P01   tried again, in each of them
 //! ```
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use stockade_depot::{StoreError, StoreFull};
-use tokio::time::{sleep, timeout};
-use tokio_postgres::Error;
+use tokio::time::sleep;
 
 use crate::connection::{Connection, Params};
+use crate::echo::{Asked, Wrote, change_on, look_on, prove_on, write_or_look_on};
+use crate::exchange::{answer, unless_warned, write_on};
 use crate::failure::{Failure, Sent, Stop};
 use crate::limits;
 use crate::pool::{Connections, Lent};
 use crate::rows::Row;
+
+/// Runs `$work`, which returns `Result<_, Stop>`, on one connection, as often as its failures allow.
+macro_rules! on_one {
+    ($link:expr, $connection:ident => $work:expr) => {{
+        let mut tries = crate::link::Tries::default();
+        loop {
+            let lent = $link.lend().await?;
+            let $connection = lent.get().ok_or(stockade_depot::StoreError::Closed)?;
+            let answer = $work.await;
+            lent.settle(&answer);
+            match answer {
+                Ok(value) => break Ok::<_, stockade_depot::StoreError>(value),
+                Err(stop) => tries.again(&$link, stop).await?,
+            }
+        }
+    }};
+}
+pub(crate) use on_one;
+
+/// Runs `$work`, which returns `Result<_, Stop>`, in a transaction `$tx`, as often as it is rolled back
+/// because of another.
+macro_rules! in_transaction {
+    ($link:expr, $tx:ident => $work:expr) => {{
+        let mut tries = crate::link::Tries::default();
+        loop {
+            let $tx = $link.begin().await?;
+            let done = $work.await;
+            match $tx.end(done).await {
+                Ok(value) => break Ok::<_, stockade_depot::StoreError>(value),
+                Err(stop) => tries.again(&$link, stop).await?,
+            }
+        }
+    }};
+}
+pub(crate) use in_transaction;
 
 /// The way to the server.
 pub(crate) struct Link {
@@ -32,32 +68,23 @@ pub(crate) struct Link {
     is_closed: AtomicBool,
 }
 
-/// Waits for an answer, no longer than `deadline`.
-pub(crate) async fn answer<T>(
-    deadline: Duration,
-    sent: Sent,
-    statement: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Stop> {
-    match timeout(deadline, statement).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Stop::Failed(Failure::of(&error), sent)),
-        Err(_) => {
-            let what = format!("no answer in {} s", deadline.as_secs_f32());
-            Err(Stop::Failed(Failure::Lost(what), sent))
-        }
-    }
-}
-
 /// How often a step has been tried.
 #[derive(Default)]
-pub(crate) struct Tries(u32);
+pub(crate) struct Tries {
+    conflicts: u32,
+    looks: u32,
+}
 
 impl Tries {
     /// Pauses before the next try, or tells why there is none.
     pub(crate) async fn again(&mut self, link: &Link, stop: Stop) -> Result<(), StoreError> {
         match stop {
-            Stop::Failed(Failure::Conflict(_), _) if self.0 < limits::CONFLICT_TRIES_MAX => {
+            Stop::Failed(Failure::Conflict(_), _) if self.are_left() => {
                 self.pause().await;
+                Ok(())
+            }
+            Stop::Failed(Failure::Lost(_), Sent::Look) if self.looks + 1 < limits::LOOKS_MAX => {
+                self.looks += 1;
                 Ok(())
             }
             other => Err(link.told(other)),
@@ -66,13 +93,13 @@ impl Tries {
 
     /// Longer each time.
     pub(crate) async fn pause(&mut self) {
-        sleep(Duration::from_millis(1 << self.0.min(10))).await;
-        self.0 += 1;
+        sleep(Duration::from_millis(1 << self.conflicts.min(10))).await;
+        self.conflicts += 1;
     }
 
     /// Whether it may be tried again.
     pub(crate) fn are_left(&self) -> bool {
-        self.0 < limits::CONFLICT_TRIES_MAX
+        self.conflicts < limits::CONFLICT_TRIES_MAX
     }
 }
 
@@ -173,52 +200,62 @@ impl Link {
         }
     }
 
-    /// Rows of one statement that writes, a transaction by itself.
-    pub(crate) async fn write(
+    /// The first row of one statement that always writes one, a transaction by itself.
+    pub(crate) async fn write_row(
         &self,
         sql: &'static str,
         params: Params<'_>,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.write_within(limits::WRITE_DEADLINE, sql, params).await
+    ) -> Result<Option<Row>, StoreError> {
+        let deadline = limits::WRITE_DEADLINE;
+        let rows = on_one!(self, connection => write_on(connection, deadline, sql, params))?;
+        Ok(rows.into_iter().next())
     }
 
-    /// The same with another deadline.
-    pub(crate) async fn write_within(
-        &self,
-        deadline: Duration,
-        sql: &'static str,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let lent = self.lend().await?;
-            let connection = lent.get().ok_or(StoreError::Closed)?;
-            let answer = write_on(connection, deadline, sql, params).await;
-            lent.settle(&answer);
-            match answer {
-                Ok(rows) => return Ok(rows),
-                Err(stop) => tries.again(self, stop).await?,
-            }
-        }
-    }
-
-    /// How many rows one statement has changed, a transaction by itself.
+    /// How many rows one statement has changed, a transaction by itself. That it found none counts.
     pub(crate) async fn change(
         &self,
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let lent = self.lend().await?;
-            let connection = lent.get().ok_or(StoreError::Closed)?;
-            let answer = change_on(connection, sql, params).await;
-            lent.settle(&answer);
-            match answer {
-                Ok(changed) => return Ok(changed),
-                Err(stop) => tries.again(self, stop).await?,
-            }
-        }
+        self.change_within(limits::WRITE_DEADLINE, sql, params).await
+    }
+
+    /// The same with another deadline.
+    pub(crate) async fn change_within(
+        &self,
+        deadline: Duration,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<u64, StoreError> {
+        on_one!(self, connection => change_on(connection, deadline, (sql, params)))
+    }
+
+    /// Rows that count: see [`crate::echo`].
+    pub(crate) async fn look(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        on_one!(self, connection => look_on(connection, (sql, params)))
+    }
+
+    /// The first row of such a look.
+    pub(crate) async fn look_row(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self.look(sql, params).await?.into_iter().next())
+    }
+
+    /// One statement that writes, a transaction by itself, or the look that tells why it changed
+    /// nothing.
+    pub(crate) async fn write_or_look(
+        &self,
+        write: Asked<'_>,
+        look: Asked<'_>,
+    ) -> Result<Wrote, StoreError> {
+        on_one!(self, connection => write_or_look_on(connection, write, look))
     }
 
     /// A transaction, which begins with its first statement.
@@ -226,41 +263,6 @@ impl Link {
         let lent = self.lend().await?;
         Ok(Transaction { lent, has_begun: AtomicBool::new(false) })
     }
-}
-
-/// Success that came with a warning is none: the server gave up waiting for its standby.
-pub(crate) fn unless_warned<T>(connection: &Connection, before: u64, answer: T) -> Result<T, Stop> {
-    if connection.warnings() == before {
-        return Ok(answer);
-    }
-    let what = "the server warned of the commit: its standby may not have it".into();
-    Err(Stop::Failed(Failure::Lost(what), Sent::Write))
-}
-
-/// One statement that writes, on this connection.
-pub(crate) async fn write_on(
-    connection: &Connection,
-    deadline: Duration,
-    sql: &'static str,
-    params: Params<'_>,
-) -> Result<Vec<Row>, Stop> {
-    let statement = answer(deadline, Sent::Harmless, connection.prepared(sql)).await?;
-    let before = connection.warnings();
-    let rows = answer(deadline, Sent::Write, connection.send(&statement, params)).await?;
-    unless_warned(connection, before, rows)
-}
-
-async fn change_on(
-    connection: &Connection,
-    sql: &'static str,
-    params: Params<'_>,
-) -> Result<u64, Stop> {
-    let deadline = limits::WRITE_DEADLINE;
-    let statement = answer(deadline, Sent::Harmless, connection.prepared(sql)).await?;
-    let before = connection.warnings();
-    let sent = connection.send_counted(&statement, params);
-    let changed = answer(deadline, Sent::Write, sent).await?;
-    unless_warned(connection, before, changed)
 }
 
 /// A transaction. Dropped without [`Transaction::end`], its connection is closed, and nothing of it is
@@ -312,7 +314,8 @@ impl Transaction {
         answer(limits::WRITE_DEADLINE, Sent::Harmless, work).await
     }
 
-    /// Commits what was `done`, or takes it back.
+    /// Commits what was `done`, which proves what was read as well: a transaction locks a row first.
+    /// Or takes it back; a refusal counts then.
     pub(crate) async fn end<T>(self, done: Result<T, Stop>) -> Result<T, Stop> {
         let connection = self.connection()?;
         let ended = match done {
@@ -320,7 +323,7 @@ impl Transaction {
                 let before = connection.warnings();
                 let commit = connection.simple("COMMIT");
                 answer(limits::WRITE_DEADLINE, Sent::Write, commit).await?;
-                unless_warned(connection, before, value)
+                unless_warned(connection, before, Sent::Write, value)
             }
             Err(Stop::Failed(failure @ Failure::Lost(_), sent)) => {
                 return Err(Stop::Failed(failure, sent));
@@ -330,6 +333,9 @@ impl Transaction {
                 if answer(limits::READ_DEADLINE, Sent::Harmless, back).await.is_err() {
                     return Err(stop);
                 }
+                if matches!(stop, Stop::Told(_)) {
+                    prove_on(connection).await?;
+                }
                 Err(stop)
             }
         };
@@ -337,20 +343,3 @@ impl Transaction {
         ended
     }
 }
-
-/// Runs `$work`, which returns `Result<_, Stop>`, in a transaction `$tx`, as often as it is rolled back
-/// because of another.
-macro_rules! in_transaction {
-    ($link:expr, $tx:ident => $work:expr) => {{
-        let mut tries = crate::link::Tries::default();
-        loop {
-            let $tx = $link.begin().await?;
-            let done = $work.await;
-            match $tx.end(done).await {
-                Ok(value) => break Ok::<_, stockade_depot::StoreError>(value),
-                Err(stop) => tries.again(&$link, stop).await?,
-            }
-        }
-    }};
-}
-pub(crate) use in_transaction;

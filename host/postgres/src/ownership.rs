@@ -17,12 +17,15 @@ use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, S
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};
+use crate::echo::{Asked, Wrote, look_on, prove_on, write_or_look_on};
+use crate::exchange::{answer, unless_warned};
 use crate::failure::{self, Failure, Sent, Stop};
 use crate::limits::{CONFIRM_FENCES_MAX, WRITE_DEADLINE};
-use crate::link::{Transaction, Tries, answer, in_transaction, unless_warned};
+use crate::link::{Transaction, in_transaction, on_one};
+use crate::refusal::refusal;
 use crate::retention;
 use crate::rows::{self, HEAD_COLUMNS, Row};
-use crate::sql::ownership as sql;
+use crate::sql::ownership::{self as sql, HEAD};
 use crate::store::PgStore;
 
 /// No process.
@@ -60,36 +63,26 @@ impl PgStore {
             now,
             &name.0[..],
         ];
-        match self.create_row(step.db, row).await? {
-            Some(row) => rows::head(&row, 0).map(Created::Made),
-            // Its owner may have destroyed it since.
-            None => self.find_actor(&step.actor).await?.map(Created::Exists).ok_or_else(|| {
-                StoreError::Unavailable(format!("{} came and went meanwhile", step.actor))
-            }),
-        }
-    }
-
-    async fn create_row(&self, db: DbId, row: Params<'_>) -> Result<Option<Row>, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let lent = self.link.lend().await?;
-            let connection = lent.get().ok_or(StoreError::Closed)?;
-            let answer = crate::link::write_on(connection, WRITE_DEADLINE, sql::CREATE, row).await;
-            lent.settle(&answer);
-            match answer {
-                Ok(rows) => {
-                    return Ok(rows.into_iter().next());
-                }
-                Err(Stop::Failed(Failure::Taken(_), _)) => {
-                    return Err(StoreError::Corrupt(format!("database id {db} is in use")));
-                }
-                Err(stop) => tries.again(&self.link, stop).await?,
+        let name = params![step.actor.kind(), step.actor.key()];
+        let made = on_one!(self.link, connection => create_on(connection, step.db, row, name))?;
+        match made {
+            Wrote::Row(row) => rows::head(&row, 0).map(Created::Made),
+            Wrote::Nothing(Some(row)) => rows::actor(&row).map(Created::Exists),
+            // Its owner has destroyed it since.
+            Wrote::Nothing(None) => {
+                Err(StoreError::Unavailable(format!("{} came and went meanwhile", step.actor)))
             }
         }
     }
 
+    /// An actor that is there is reported as it was read: what is done about it has conditions of
+    /// its own. That there is none counts.
     pub(crate) async fn find_actor(&self, of: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        let found = self.link.read_row(sql::ACTOR, params![of.kind(), of.key()]).await?;
+        let name = params![of.kind(), of.key()];
+        let mut found = self.link.read_row(sql::ACTOR, name).await?;
+        if found.is_none() {
+            found = self.link.look_row(sql::ACTOR, name).await?;
+        }
         found.map(|row| rows::actor(&row)).transpose()
     }
 
@@ -103,26 +96,9 @@ impl PgStore {
         let flight = if step.destroying {
             in_transaction!(self.link, tx => self.condemn(&tx, step))?
         } else {
-            self.fly(step).await?
+            on_one!(self.link, connection => take_over_on(connection, step))?
         };
         landed(step, &flight)
-    }
-
-    /// Both statements in one flight.
-    async fn fly(&self, step: &TakeoverStep) -> Result<Flight, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let lent = self.link.lend().await?;
-            let connection = lent.get().ok_or(StoreError::Closed)?;
-            let answer = take_over_on(connection, step).await;
-            lent.settle(&answer);
-            match answer {
-                Ok(flight) => {
-                    return Ok(flight);
-                }
-                Err(stop) => tries.again(&self.link, stop).await?,
-            }
-        }
     }
 
     /// A takeover that marks the actor: forks are looked for behind a lock of the head.
@@ -161,11 +137,10 @@ impl PgStore {
     ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let dbs: Vec<&[u8]> = fences.iter().map(|fence| &fence.db.0[..]).collect();
         let mut owners: HashMap<DbId, OwnerRow> = HashMap::new();
-        for row in self.link.read(sql::FENCES, params![dbs]).await? {
+        for row in self.link.look(sql::FENCES, params![dbs]).await? {
             let owner = rows::owner(&row)?;
             owners.insert(owner.fence.db, owner);
         }
-        self.echo().await?;
         let told = |fence: &Fence| -> Result<(), StoreError> {
             let owner = owners.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
             Ok(owner.check(fence, Txid(0)).at_or_after()?)
@@ -181,41 +156,23 @@ impl PgStore {
         let generation = rows::to_sql(step.fence.generation.0)?;
         let txid = rows::to_sql(step.base.0)?;
         let fence = params![db, generation, token, txid];
+        let head = (HEAD, params![db]);
         let sealed = match (&step.snapshot, step.heir) {
             (Some(state), _) => {
                 let row = params![db, generation, token, txid, &step.component.0[..], &state[..]];
-                self.link.write(sql::SEAL_WITH, row).await?.into_iter().next()
+                self.link.write_or_look((sql::SEAL_WITH, row), head).await?
             }
-            (None, None) => self.link.write(sql::SEAL, fence).await?.into_iter().next(),
+            (None, None) => self.link.write_or_look((sql::SEAL, fence), head).await?,
             (None, Some(heir)) => {
                 let with_heir = params![db, generation, token, txid, &heir.0[..], NOBODY];
-                self.seal_for_heir(fence, with_heir).await?
+                on_one!(self.link, connection => {
+                    seal_for_heir_on(connection, fence, with_heir, head)
+                })?
             }
         };
         match sealed {
-            Some(row) => rows::head(&row, 0),
-            None => Err(self.refusal(&step.fence, step.base, "seal").await),
-        }
-    }
-
-    /// In one flight: the head is held, so that a stage that came while it was waited for is seen.
-    async fn seal_for_heir(
-        &self,
-        fence: Params<'_>,
-        with_heir: Params<'_>,
-    ) -> Result<Option<Row>, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let lent = self.link.lend().await?;
-            let connection = lent.get().ok_or(StoreError::Closed)?;
-            let answer = seal_for_heir_on(connection, fence, with_heir).await;
-            lent.settle(&answer);
-            match answer {
-                Ok(sealed) => {
-                    return Ok(sealed);
-                }
-                Err(stop) => tries.again(&self.link, stop).await?,
-            }
+            Wrote::Row(row) => rows::head(&row, 0),
+            Wrote::Nothing(row) => Err(refusal(row, &step.fence, step.base, "seal")),
         }
     }
 
@@ -280,6 +237,22 @@ impl<'a> Takeover<'a> {
     }
 }
 
+/// Makes an actor, or looks at the one that is there.
+async fn create_on(
+    connection: &Connection,
+    db: DbId,
+    row: Params<'_>,
+    name: Params<'_>,
+) -> Result<Wrote, Stop> {
+    let made = write_or_look_on(connection, (sql::CREATE, row), (sql::ACTOR, name)).await;
+    made.map_err(|stop| match stop {
+        Stop::Failed(Failure::Taken(_), _) => {
+            Stop::Told(StoreError::Corrupt(format!("database id {db} is in use")))
+        }
+        other => other,
+    })
+}
+
 /// Both statements of a takeover, sent in their order before the first is answered.
 async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Flight, Stop> {
     let columns = Takeover::of(step)?;
@@ -302,7 +275,10 @@ async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Fl
     let (taken, after) = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
     let after =
         after.map_err(|error| Stop::Failed(Failure::Lost(failure::text(&error)), Sent::Write))?;
-    unless_warned(connection, before, ())?;
+    unless_warned(connection, before, Sent::Write, ())?;
+    if taken.is_empty() {
+        prove_on(connection).await?;
+    }
     Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next() })
 }
 
@@ -335,12 +311,14 @@ fn landed(step: &TakeoverStep, flight: &Flight) -> Result<TakenOver, StoreError>
     Ok(TakenOver::Owned { head, restarts, snapshot, leftovers })
 }
 
-/// A transaction whose statements are all sent before the first is answered.
+/// A transaction whose statements are all sent before the first is answered: the head is held, so
+/// that a stage that came while it was waited for is seen.
 async fn seal_for_heir_on(
     connection: &Connection,
     fence: Params<'_>,
     with_heir: Params<'_>,
-) -> Result<Option<Row>, Stop> {
+    head: Asked<'_>,
+) -> Result<Wrote, Stop> {
     let mut prepared = Vec::new();
     for text in [sql::HOLD_AT, sql::SEAL_FOR_HEIR, sql::SEAL] {
         let prepare = connection.prepared(text);
@@ -367,5 +345,8 @@ async fn seal_for_heir_on(
         Ok(with.into_iter().chain(without).next())
     };
     let sealed = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
-    unless_warned(connection, before, sealed)
+    match unless_warned(connection, before, Sent::Write, sealed)? {
+        Some(row) => Ok(Wrote::Row(row)),
+        None => Ok(Wrote::Nothing(look_on(connection, head).await?.into_iter().next())),
+    }
 }

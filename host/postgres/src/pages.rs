@@ -19,13 +19,15 @@ use stockade_depot::{DbId, Fence, Head, Limit, Pgno, StoreError, Txid};
 
 use crate::commit::{Packed, PackedCommit};
 use crate::connection::params;
+use crate::echo::Wrote;
 use crate::failure::Stop;
 use crate::limits::GROUPED_BYTES_MAX;
 use crate::link::{Transaction, in_transaction};
+use crate::refusal::{LEAVES_HOLES, refusal, refusal_in};
 use crate::rows::{self, OWNER_COLUMNS, Row};
-use crate::sql::ownership::{HOLD, HOLD_AT};
+use crate::sql::ownership::{HEAD, HOLD, HOLD_AT};
 use crate::sql::pages as sql;
-use crate::store::{PgStore, refusal_in};
+use crate::store::PgStore;
 
 /// Columns of a fenced read after those of the fence: base (two), page number, version (three),
 /// floor. A read without a fence has the same from 0 on.
@@ -81,19 +83,19 @@ impl PgStore {
         limits::check(Limit::PagesPerRead, asked, max)?;
         let (db, token) = (&fence.db.0[..], &fence.token.0[..]);
         let (at_sql, generation) = (rows::to_sql(at.0)?, rows::to_sql(fence.generation.0)?);
-        let rows = match pages {
-            // Of none, the head alone: there is no page 0.
-            [] | [_] => {
-                let pgno = i64::from(pages.first().map_or(0, |pgno| pgno.0));
-                let one = params![db, pgno, at_sql, generation, token];
-                self.link.read(sql::READ_ONE, one).await?
-            }
-            _ => {
-                let numbers: Vec<i64> = pages.iter().map(|pgno| i64::from(pgno.0)).collect();
-                let many = params![db, at_sql, generation, token, numbers];
-                self.link.read(sql::READ_MANY, many).await?
-            }
-        };
+        let numbers: Vec<i64> = pages.iter().map(|pgno| i64::from(pgno.0)).collect();
+        // Of none, the head alone: there is no page 0.
+        let first = numbers.first().copied().unwrap_or(0);
+        let one = params![db, first, at_sql, generation, token];
+        let many = params![db, at_sql, generation, token, numbers];
+        let (sql, asked) =
+            if pages.len() > 1 { (sql::READ_MANY, many) } else { (sql::READ_ONE, one) };
+        let mut rows = self.link.read(sql, asked).await?;
+        let owner = rows.first().map(rows::owner).transpose()?;
+        if owner.is_none_or(|owner| owner.check(&fence, at).at_or_after().is_err()) {
+            // A refusal ends a generation: it must count.
+            rows = self.link.look(sql, asked).await?;
+        }
         let first = rows.first().ok_or(StoreError::DatabaseMissing(fence.db))?;
         let owner = rows::owner(first)?;
         owner.check(&fence, at).at_or_after()?;
@@ -169,29 +171,29 @@ impl PgStore {
     pub(crate) async fn commit_pages_of(&self, step: CommitStep) -> Result<(), StoreError> {
         self.link.check_open()?;
         let commit = Arc::new(PackedCommit::new(step).await?);
-        let (fence, base) = (commit.fence, commit.base);
-        let moved = if commit.staged.is_some() {
-            in_transaction!(self.link, tx => self.commit_staged(&tx, &commit))
+        let moved = if let Some(named) = &commit.staged {
+            in_transaction!(self.link, tx => self.commit_staged(&tx, &commit, named))
         } else if commit.pages.weight() > GROUPED_BYTES_MAX {
             self.commit_alone(&commit).await
         } else {
             self.committers.commit(Arc::clone(&commit)).await
         };
-        match moved? {
-            Some(time_ms) => {
-                self.ages.committed(fence.db, commit.txid, time_ms);
-                Ok(())
-            }
-            None => Err(self.refusal(&fence, base, "a commit that leaves holes").await),
-        }
+        self.ages.committed(commit.fence.db, commit.txid, moved?);
+        Ok(())
     }
 
-    async fn commit_alone(&self, commit: &PackedCommit) -> Result<Option<u64>, StoreError> {
+    async fn commit_alone(&self, commit: &PackedCommit) -> Result<u64, StoreError> {
         let alone = commit.alone(self.clock.now_ms(), commit.run)?;
-        let moved = self.link.write(sql::COMMIT, &alone.params()).await?;
-        self.link.has_room();
-        // It is committed, whatever its label is.
-        moved.first().map(|row| rows::number(row, 0)).transpose().map_err(unknown)
+        let head = params![&commit.fence.db.0[..]];
+        let (write, look) = ((sql::COMMIT, &alone.params()[..]), (HEAD, head));
+        match self.link.write_or_look(write, look).await? {
+            Wrote::Row(row) => {
+                self.link.has_room();
+                // It is committed, whatever its label is.
+                rows::number(&row, 0).map_err(unknown)
+            }
+            Wrote::Nothing(row) => Err(refusal(row, &commit.fence, commit.base, LEAVES_HOLES)),
+        }
     }
 
     /// A commit that names a stage: after this its rows are the commit's.
@@ -199,16 +201,16 @@ impl PgStore {
         &self,
         tx: &Transaction,
         commit: &PackedCommit,
-    ) -> Result<Option<u64>, Stop> {
-        let Some(named) = &commit.staged else { return Ok(None) };
+        named: &Staged,
+    ) -> Result<u64, Stop> {
         let fence = &commit.fence;
         hold(tx, fence, commit.base).await?;
         let run = take_stage(tx, commit, named).await?;
         let alone = commit.alone(self.clock.now_ms(), Some(run))?;
         match tx.row(sql::COMMIT, &alone.params()).await? {
-            Some(row) => Ok(Some(rows::number(&row, 0)?)),
+            Some(row) => Ok(rows::number(&row, 0)?),
             None => {
-                let what = format!("a commit that leaves holes of {} refused", fence.db);
+                let what = format!("{LEAVES_HOLES} of {} refused", fence.db);
                 Err(StoreError::Corrupt(what).into())
             }
         }
@@ -246,10 +248,9 @@ impl PgStore {
         txid: Txid,
     ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
         let asked = params![&db.0[..], rows::to_sql(txid.0)?];
-        let Some(row) = self.link.read_row(sql::VERDICT, asked).await? else {
+        let Some(row) = self.link.look_row(sql::VERDICT, asked).await? else {
             return Ok((None, None));
         };
-        self.echo().await?;
         let (head, commit) = rows::verdict(&row, db, txid)?;
         Ok((Some(head), commit))
     }

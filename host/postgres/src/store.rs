@@ -3,20 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use stockade_depot::StoreError;
 use stockade_depot::store::NodeRow;
 use stockade_depot::store::embedded::{Ages, Clock};
-use stockade_depot::{DbId, Fence, Head, StoreError, Txid};
 use tokio::time::timeout;
 
 use crate::address::{AddressError, Password, PgAddress};
 use crate::committer::Committers;
-use crate::connection::{Connection, Connector, NotConnected, params};
-use crate::failure::Stop;
-use crate::link::{Link, Transaction};
+use crate::connection::{Connection, Connector, NotConnected};
+use crate::link::Link;
 use crate::pool::Connections;
 use crate::rows;
-use crate::sql::cluster::{ECHO, ECHO_GONE, NODES};
-use crate::sql::ownership::HEAD;
+use crate::sql::cluster::NODES;
 use crate::{committer, limits, schema};
 
 /// How a store on a server works. Start from [`PgConfig::new`].
@@ -32,10 +30,11 @@ pub struct PgConfig {
     pub connections: usize,
     /// Connections that write groups of commits.
     pub committers: usize,
-    /// Whether the server has a synchronous standby. Then a confirmation, and a verdict, is given only
-    /// once a small write that began after the look is on the standby as well: a server that came back
-    /// from a crash shows commits that no standby has. [`PgConfig::new`] takes it from the address
-    /// (`standby=yes`).
+    /// Whether the server has a synchronous standby. Then what is answered from rows that were read,
+    /// as a confirmation or a verdict, is given only once a small write that came after the look is on
+    /// the standby as well: a server that came back from a crash shows commits that no standby has,
+    /// and one whose standby was promoted shows owners that were replaced. [`PgConfig::new`] takes it
+    /// from the address (`standby=yes`).
     pub has_standby: bool,
     /// The clock of labels and ages.
     pub clock: Clock,
@@ -118,8 +117,6 @@ pub struct PgStore {
     pub(crate) ages: Ages,
     pub(crate) clock: Clock,
     pub(crate) shards: u8,
-    /// Whose small writes prove that the standby follows.
-    echo: Option<[u8; 16]>,
 }
 
 impl fmt::Debug for PgStore {
@@ -143,22 +140,19 @@ impl PgStore {
         let server = config.address.to_string();
         let prepared = schema::prepare(&connection, config.shards);
         let shards = in_time(&server, prepared).await?;
-        drop(connection);
+        connection.done();
         let connections =
             Connections::new(connector.clone(), config.connections, server.clone()).map_err(
                 |error| OpenPgError::Connect { server: server.clone(), what: error.to_string() },
             )?;
         let link = Arc::new(Link::new(connections, server));
         let committers = Committers::start(config.committers, &connector, &link, &config.clock);
-        let mut echo = [0; 16];
-        getrandom::fill(&mut echo).map_err(|error| OpenPgError::Random(error.to_string()))?;
         Ok(Self {
             link,
             committers,
             ages: Ages::new(config.clock.clone()),
             clock: config.clock.clone(),
             shards,
-            echo: config.has_standby.then_some(echo),
         })
     }
 
@@ -172,37 +166,8 @@ impl PgStore {
         in_time(&config.address.to_string(), look(&connection)).await
     }
 
-    /// The head as it is.
-    pub(crate) async fn head(&self, db: DbId) -> Result<Head, StoreError> {
-        let found = self.link.read_row(HEAD, params![&db.0[..]]).await?;
-        found.map_or(Err(StoreError::DatabaseMissing(db)), |row| rows::head(&row, 0))
-    }
-
-    /// Why a fenced step changed nothing.
-    pub(crate) async fn refusal(&self, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
-        match self.head(fence.db).await {
-            Ok(head) => refused(&head, fence, base, otherwise),
-            Err(error) => error,
-        }
-    }
-
-    /// Returns once what was read before is on the standby, if there is to be one.
-    pub(crate) async fn echo(&self) -> Result<(), StoreError> {
-        let Some(who) = &self.echo else { return Ok(()) };
-        match self.link.change(ECHO, params![&who[..]]).await {
-            // No caller needs to know what became of it.
-            Err(StoreError::Unknown(what)) => Err(StoreError::Unavailable(what)),
-            other => other.map(drop),
-        }
-    }
-
     /// Finishes what was accepted, and refuses everything after.
     pub(crate) async fn end(&self) {
-        if let Some(who) = self.echo.as_ref().filter(|_| self.link.check_open().is_ok())
-            && let Err(error) = self.link.change(ECHO_GONE, params![&who[..]]).await
-        {
-            tracing::debug!(%error, "remove the echo");
-        }
         self.committers.finish().await;
         self.link.close();
     }
@@ -221,7 +186,9 @@ pub struct Found {
 /// The first connection, and how others are made.
 async fn connect(config: &PgConfig) -> Result<(Connector, Connection), OpenPgError> {
     let (security, tls) = (config.address.security(), config.address.tls()?);
-    let connector = Connector::new(config.address.hosts(&config.password), security, tls);
+    let hosts = config.address.hosts(&config.password);
+    let connector = Connector::new(hosts, security, tls, config.has_standby)
+        .map_err(|error| OpenPgError::Random(error.to_string()))?;
     let connection = connector.connect().await.map_err(|error| OpenPgError::Connect {
         server: config.address.to_string(),
         what: match error {
@@ -251,32 +218,4 @@ async fn look(connection: &Connection) -> Result<Found, OpenPgError> {
         Vec::new()
     };
     Ok(Found { schema, nodes })
-}
-
-/// Why a fenced step changed nothing, as the head says.
-fn refused(head: &Head, fence: &Fence, base: Txid, otherwise: &str) -> StoreError {
-    match head.check(fence, base).at() {
-        Ok(()) => StoreError::Corrupt(format!("{otherwise} of {} refused", fence.db)),
-        Err(mismatch) => mismatch.into(),
-    }
-}
-
-/// The head as a transaction sees it.
-pub(crate) async fn head_in(tx: &Transaction, db: DbId) -> Result<Head, Stop> {
-    let found = tx.row(HEAD, params![&db.0[..]]).await?;
-    Ok(found.map_or(Err(StoreError::DatabaseMissing(db)), |row| rows::head(&row, 0))?)
-}
-
-/// Why a step of this transaction changed nothing: the transaction asks, so that no second connection
-/// is waited for.
-pub(crate) async fn refusal_in(
-    tx: &Transaction,
-    fence: &Fence,
-    base: Txid,
-    otherwise: &str,
-) -> Stop {
-    match head_in(tx, fence.db).await {
-        Ok(head) => refused(&head, fence, base, otherwise).into(),
-        Err(stop) => stop,
-    }
 }

@@ -123,11 +123,13 @@ pub struct SealStep {
 /// The steps of ownership.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
-    /// Makes directory row and head, or tells that the actor exists. Of all steps it alone must not
-    /// be applied a second time for once that it was sent: after a destroy it would bring the id of
-    /// a destroyed database back.
+    /// Makes directory row and head, or tells that the actor exists, which is then as durable as an
+    /// acknowledged step. Of all steps it alone must not be applied a second time for once that it
+    /// was sent: after a destroy it would bring the id of a destroyed database back.
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError>;
-    /// Directory row and head of an actor, read in one statement. `None`: no such actor.
+    /// Directory row and head of an actor, read in one statement. `None`: no such actor. An actor
+    /// that is there may be shown before that is durable: what is done about it needs a step of its
+    /// own, or a confirmation.
     async fn actor(&self, actor: &ActorId) -> Result<Option<ActorState>, StoreError>;
     /// Raises the generation if the head is what `replaces` says. Works on sealed heads as well.
     /// Reads no pages: a preload is a second statement. `DatabaseMissing` also if the directory

@@ -33,8 +33,6 @@ statements! {
         FROM node n ORDER BY n.session";
     /// (session)
     NODE_GONE = "DELETE FROM node WHERE session = $1";
-    /// A small write, whose answer proves that what was read before is on the standby. (who)
+    /// A small write, whose answer proves what was read before on the connection. (row)
     ECHO = "INSERT INTO echo (id, n) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET n = echo.n + 1";
-    /// (who)
-    ECHO_GONE = "DELETE FROM echo WHERE id = $1";
 }

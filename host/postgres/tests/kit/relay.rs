@@ -1,9 +1,10 @@
-//! A TCP relay in front of a server, which cuts connections at a chosen moment of a statement.
+//! A TCP relay in front of a server, which cuts connections at a chosen moment of a statement, and
+//! turns new ones away.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +45,7 @@ impl Cut {
 pub(crate) struct Relay {
     pub(crate) port: u16,
     armed: Arc<AtomicU8>,
+    is_shut: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -59,14 +61,22 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let armed = Arc::new(AtomicU8::new(NEVER));
-        let told = Arc::clone(&armed);
+        let is_shut = Arc::new(AtomicBool::new(false));
+        let (told, shut) = (Arc::clone(&armed), Arc::clone(&is_shut));
         let task = tokio::spawn(async move {
             let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server, Arc::clone(&told)));
+                if !shut.load(Ordering::SeqCst) {
+                    tokio::spawn(carry(client, server, Arc::clone(&told)));
+                }
             }
         });
-        Self { port: own, armed, task }
+        Self { port: own, armed, is_shut, task }
+    }
+
+    /// Whether new connections are closed from now on. Those that are there stay.
+    pub(crate) fn shut(&self, is_shut: bool) {
+        self.is_shut.store(is_shut, Ordering::SeqCst);
     }
 
     /// Cuts the connection that sends the next prepared statement.

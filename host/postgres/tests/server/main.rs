@@ -13,6 +13,7 @@ mod kept;
 mod kit;
 mod lost;
 mod opening;
+mod promoted;
 mod races;
 mod sessions;
 mod tls;
