@@ -232,12 +232,12 @@ impl Committer {
 /// Why commits of a group were refused, on the connection that refused them.
 async fn refusals(
     connection: &Connection,
-    refused: &[&PackedCommit],
+    commits: &[&PackedCommit],
 ) -> Result<HashMap<DbId, Moved>, Stop> {
-    if refused.is_empty() {
+    if commits.is_empty() {
         return Ok(HashMap::new());
     }
-    let dbs: Vec<&[u8]> = refused.iter().map(|commit| &commit.fence.db.0[..]).collect();
+    let dbs: Vec<&[u8]> = commits.iter().map(|commit| &commit.fence.db.0[..]).collect();
     let mut owners = HashMap::new();
     for row in look_on(connection, (FENCES, params![dbs])).await? {
         let owner = rows::owner(&row)?;
@@ -247,7 +247,7 @@ async fn refusals(
         Some(now) => refused(now, &commit.fence, commit.base, LEAVES_HOLES),
         None => StoreError::DatabaseMissing(commit.fence.db),
     };
-    Ok(refused.iter().map(|commit| (commit.fence.db, Err(why(commit)))).collect())
+    Ok(commits.iter().map(|commit| (commit.fence.db, Err(why(commit)))).collect())
 }
 
 /// Sends a group as one statement. What it answers nothing for was refused.

@@ -6,7 +6,7 @@ use stockade_depot::{Fence, Head, StoreError, Txid};
 
 use crate::connection::params;
 use crate::directory::delete_rows;
-use crate::echo::Wrote;
+use crate::echo::{Asked, Wrote};
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
 use crate::refusal::{head_in, head_of};
@@ -30,7 +30,7 @@ impl PgStore {
             &step.owner.0[..],
             &name.0[..],
         ];
-        let head = (HEAD, params![&step.db.0[..]]);
+        let head: Asked<'_> = (HEAD, params![&step.db.0[..]]);
         match self.link.write_or_look((sql::IMPORT_TAKE_OVER, row), head).await? {
             Wrote::Row(row) => {
                 let head = rows::head(&row, 0)?;
@@ -58,7 +58,7 @@ impl PgStore {
             &fence.token.0[..],
             rows::to_sql(base.0)?,
         ];
-        let head = (HEAD, params![&fence.db.0[..]]);
+        let head: Asked<'_> = (HEAD, params![&fence.db.0[..]]);
         match self.link.write_or_look((sql::IMPORT_FINISH, row), head).await? {
             Wrote::Row(row) => rows::head(&row, 0),
             // Where the fence holds, it is the origin: a head that is no import is not imported into.

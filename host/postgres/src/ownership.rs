@@ -156,7 +156,7 @@ impl PgStore {
         let generation = rows::to_sql(step.fence.generation.0)?;
         let txid = rows::to_sql(step.base.0)?;
         let fence = params![db, generation, token, txid];
-        let head = (HEAD, params![db]);
+        let head: Asked<'_> = (HEAD, params![db]);
         let sealed = match (&step.snapshot, step.heir) {
             (Some(state), _) => {
                 let row = params![db, generation, token, txid, &step.component.0[..], &state[..]];

@@ -185,8 +185,8 @@ impl PgStore {
     async fn commit_alone(&self, commit: &PackedCommit) -> Result<u64, StoreError> {
         let alone = commit.alone(self.clock.now_ms(), commit.run)?;
         let head = params![&commit.fence.db.0[..]];
-        let (write, look) = ((sql::COMMIT, &alone.params()[..]), (HEAD, head));
-        match self.link.write_or_look(write, look).await? {
+        let columns = alone.params();
+        match self.link.write_or_look((sql::COMMIT, &columns), (HEAD, head)).await? {
             Wrote::Row(row) => {
                 self.link.has_room();
                 // It is committed, whatever its label is.
