@@ -32,7 +32,7 @@ struct Unheard {
 /// Both servers, and the way to the primary.
 struct Torn {
     _primary: Server,
-    promoted: Server,
+    promoted: stockade_testkit::postgres::Server,
     relay: Relay,
     database: Database,
     unheard: Unheard,
