@@ -227,7 +227,7 @@ async fn steps_that_find_nothing_to_do_do_it(torn: &Torn) {
 async fn an_owner_is_not_refused(torn: &Torn) {
     let rightful = owner(&torn.there, TAKEN).await;
     let mut own = Owner { store: torn.store(1).await, ..rightful.clone() };
-    assert_eq!(own.read_one(1, 1).await, Ok(page(1, 1)));
+    assert!(own.read_one(1, 1).await.is_ok_and(|read| read == page(1, 1)));
     // A committer's connection is one to the primary only while the way is open.
     own.store = torn.store(1).await;
     torn.relay.shut(false);
