@@ -29,7 +29,7 @@ impl Watch {
     }
 
     /// At every epoch tick: stops a guest that must stop, else gives the thread back, unless the
-    /// thread is the guest's own and its turn goes on.
+    /// thread is the guest's own and its turn continues.
     pub(super) fn at_every_tick(&self, store: &mut Store<State>) {
         let watch = self.clone();
         store.set_epoch_deadline(1);
