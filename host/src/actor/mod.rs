@@ -17,6 +17,7 @@ pub mod call;
 pub mod crash;
 pub mod ending;
 pub mod exit;
+pub mod floor;
 pub mod generation;
 pub mod hooks;
 pub mod reply;

@@ -99,6 +99,21 @@ impl Visit {
         &self.grip
     }
 
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.found.session
+    }
+
+    /// Closes the database; nothing was run.
+    #[must_use]
+    pub fn leave(self) -> Found {
+        let Self { found, connection, grip, .. } = self;
+        grip.revoke(Reason::Operator);
+        connection.close();
+        found
+    }
+
     /// Runs the statements and closes the database. The answer is delivered only after its gate is
     /// passed; then the visit ends with [`Found::end`].
     #[must_use]

@@ -41,6 +41,7 @@ impl HostError {
             Self::Fenced { .. } => Code::HeadFenceMismatch,
             Self::Superseded { .. } => Code::Superseded,
             Self::Elsewhere { .. } => Code::Elsewhere,
+            Self::Behind { .. } => Code::Behind,
             Self::Reroute { .. } => Code::Reroute,
             Self::Starting { .. } => Code::Starting,
             Self::CommitLost { .. } => Code::CommitLost,
@@ -92,6 +93,7 @@ impl Code {
         let passes = matches!(
             self,
             Self::ActorOverloaded
+                | Self::Behind
                 | Self::HostOverloaded
                 | Self::ShuttingDown
                 | Self::Draining

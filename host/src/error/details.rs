@@ -24,6 +24,12 @@ impl HostError {
             Self::Elsewhere { actor, address } => {
                 json!({ "kind": actor.kind(), "key": actor.key(), "address": address })
             }
+            Self::Behind { actor, txid, txid_min } => {
+                let mut details = actor_details(actor);
+                details["txid"] = txid.0.into();
+                details["txid_min"] = txid_min.0.into();
+                details
+            }
             Self::Reroute { actor, runs, address } => {
                 let mut details = actor_details(actor);
                 details["address"] = address.as_deref().into();

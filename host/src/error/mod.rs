@@ -24,7 +24,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stockade_depot::id::InvalidActorId;
-use stockade_depot::{ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull};
+use stockade_depot::{
+    ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull, Txid,
+};
 
 use crate::engine::{ComponentError, EngineError};
 use crate::import::PlainError;
@@ -212,6 +214,16 @@ pub enum HostError {
         actor: ActorId,
         /// The address that the process has announced.
         address: String,
+    },
+    /// The actor's newest commit is before the one that the request asks for. Nothing was done.
+    #[error("actor {actor} is as of commit {txid}; the request asks for {txid_min} or a later one")]
+    Behind {
+        /// The actor.
+        actor: ActorId,
+        /// Its newest commit.
+        txid: Txid,
+        /// The commit that was asked for.
+        txid_min: Txid,
     },
     /// The generation that another process asked for is not the one that runs here.
     #[error("this process does not run that generation of actor {actor}")]

@@ -158,6 +158,8 @@ table! {
     CreatedTooFast:     "actor" "created-too-fast"         429 Retry;
     /// Another process runs the actor; the details have its address.
     Elsewhere:          "actor" "elsewhere"                421 Reroute;
+    /// The actor's newest commit is before the one that the request asks for. Nothing was done.
+    Behind:             "actor" "behind"                   503 Retry;
     /// A call that another process passed on names a generation that this process does not run.
     /// Nothing was done.
     Reroute:            "actor" "reroute"                  421 Reroute;
@@ -304,6 +306,7 @@ actor.crash-looping 503 retry
 actor.quota-reached 507 fix
 actor.created-too-fast 429 retry
 actor.elsewhere 421 reroute
+actor.behind 503 retry
 actor.reroute 421 reroute
 actor.starting 503 retry
 depot.head-fence-mismatch 409 reroute

@@ -17,7 +17,7 @@ impl Host {
         let exit = self.inner.router.end(actor, Ending::Operator).await?;
         if exit.is_none() {
             let head = self.state(actor).await?.head;
-            if let Some(address) = self.shared().elsewhere(&head) {
+            if let Some(address) = self.shared().runs_elsewhere(actor, &head) {
                 return Err(HostError::Elsewhere { actor: actor.clone(), address });
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Reason, Verdict};
+use stockade_depot::{ActorId, Reason, Txid, Verdict};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
@@ -28,6 +28,15 @@ pub struct ReadyCall {
     values: Vec<Val>,
     program: Arc<Program>,
     original: (String, Arc<Arguments>),
+    txid_min: Txid,
+}
+
+impl ReadyCall {
+    /// The same call, whose answer must not be older than this commit.
+    #[must_use]
+    pub fn at_least(self, txid_min: Txid) -> Self {
+        Self { txid_min, ..self }
+    }
 }
 
 impl Callable {
@@ -60,7 +69,8 @@ impl Callable {
             return Err(HostError::PayloadTooLarge { bytes, max });
         }
         let original = (method.to_owned(), Arc::new(arguments));
-        Ok(ReadyCall { method: found, values, program: self.0, original })
+        let txid_min = Txid(0);
+        Ok(ReadyCall { method: found, values, program: self.0, original, txid_min })
     }
 }
 
@@ -80,20 +90,21 @@ impl Host {
         actor: &ActorId,
         method: &str,
         arguments: Arguments,
+        txid_min: Txid,
     ) -> Result<Reply, CallError> {
         let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::default())?;
-        self.call_ready(actor, ready).await
+        self.call_ready(actor, ready.at_least(txid_min)).await
     }
 
     /// The second half of [`ActorHandle::call`](super::ActorHandle::call).
     #[doc(hidden)]
     pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
-        let ReadyCall { method, values, program, original } = ready;
+        let ReadyCall { method, values, program, original, txid_min } = ready;
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());
         let work = Work::Call { method, values, program, original, reply };
         let Heard { value, generation, txid, bill } =
-            self.hear(&limits, actor, work, heard).await?;
+            self.hear(&limits, actor, txid_min, work, heard).await?;
         let Called { method, results } = value;
         let (values, room) = results.into_parts();
         Ok(Reply { method, values, generation, txid, bill, room })
@@ -104,6 +115,7 @@ impl Host {
         &self,
         actor: &ActorId,
         request: SqlRequest,
+        txid_min: Txid,
     ) -> Result<SqlReply, CallError> {
         let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
@@ -115,7 +127,7 @@ impl Host {
         let _present = asker.present();
         let statements = Statements { sql, parameters, write, rows_max, asker };
         let work = Work::Sql { statements, reply };
-        let heard = self.hear(&limits, actor, work, heard).await?;
+        let heard = self.hear(&limits, actor, txid_min, work, heard).await?;
         Ok(SqlReply::of(heard))
     }
 
@@ -124,13 +136,14 @@ impl Host {
         &self,
         limits: &crate::limits::Limits,
         actor: &ActorId,
+        txid_min: Txid,
         work: Work,
         heard: oneshot::Receiver<Result<T, CallError>>,
     ) -> Result<T, CallError> {
         if !self.shared().nodes.holds_lease().await {
             return Err(HostError::LeaseLost.into());
         }
-        let request = Request { queued: Instant::now(), work };
+        let request = Request { queued: Instant::now(), txid_min, work };
         self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
         // dropped: what is left was cut off in the middle, with an unknown outcome.

@@ -43,7 +43,7 @@ impl Host {
         let store = self.faulting()?;
         fault.check().map_err(HostError::InvalidFault)?;
         let state = self.state(actor).await?;
-        if let Some(address) = self.shared().elsewhere(&state.head) {
+        if let Some(address) = self.shared().runs_elsewhere(actor, &state.head) {
             return Err(HostError::Elsewhere { actor: actor.clone(), address });
         }
         let asleep = || HostError::ActorAsleep { actor: actor.clone() };

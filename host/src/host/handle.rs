@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use stockade_depot::ActorId;
 use stockade_depot::history::Progress;
+use stockade_depot::{ActorId, Txid};
 
 use super::Host;
 use super::fault::FaultReport;
@@ -29,11 +29,31 @@ use crate::typed::IntoArguments;
 pub struct ActorHandle {
     host: Host,
     id: ActorId,
+    txid_min: Txid,
 }
 
 impl ActorHandle {
     pub(super) fn new(host: Host, id: ActorId) -> Self {
-        Self { host, id }
+        Self { host, id, txid_min: Txid(0) }
+    }
+
+    /// The same actor, whose calls, statements and exports are never answered as of an older commit
+    /// than this one, whichever process answered with it: they are refused as `Behind`, before
+    /// anything runs. An actor that does not exist is not created. One that was destroyed counts from
+    /// 1 when it is created again.
+    ///
+    /// ```no_run
+    /// # async fn read(host: stockade::Host, other: stockade::Host) -> Result<(), stockade::CallError> {
+    /// let alice = stockade::ActorId::new("counter", "alice")?;
+    /// let written = host.actor(&alice).call("increment", (5,)).await?;
+    /// let read = other.actor(&alice).at_least(written.txid).call("get", ()).await?;
+    /// assert!(read.txid >= written.txid);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn at_least(&self, txid: Txid) -> Self {
+        Self { txid_min: txid, ..self.clone() }
     }
 
     /// The actor's name.
@@ -48,14 +68,14 @@ impl ActorHandle {
     ///
     /// # Errors
     /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`,
-    /// `Overloaded`. From the run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store:
+    /// `Overloaded`, `Behind`. From the run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store:
     /// `Fenced`, `CommitLost`. What to do is [`CallError::retry`].
     pub async fn call(
         &self,
         method: &str,
         arguments: impl IntoArguments,
     ) -> Result<Reply, CallError> {
-        self.host.call(&self.id, method, arguments.into_arguments()?).await
+        self.host.call(&self.id, method, arguments.into_arguments()?, self.txid_min).await
     }
 
     /// Runs an operator's statements through the actor's live session; if it sleeps, on its
@@ -64,7 +84,7 @@ impl ActorHandle {
     /// # Errors
     /// `ActorMissing` (never creates), `Sql`, and those of [`Self::call`].
     pub async fn sql(&self, request: SqlRequest) -> Result<SqlReply, CallError> {
-        self.host.sql(&self.id, request).await
+        self.host.sql(&self.id, request, self.txid_min).await
     }
 
     /// Ends the actor's generation in order. `None`: it was asleep.
@@ -106,7 +126,7 @@ impl ActorHandle {
     /// # Errors
     /// `ActorMissing`, and those of the store.
     pub async fn export(&self) -> Result<Export, HostError> {
-        self.host.export(&self.id).await
+        self.host.export(&self.id, self.txid_min).await
     }
 
     /// Makes the actor of a plain SQLite file, which is only read: with its WAL or hot journal beside

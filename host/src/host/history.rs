@@ -16,10 +16,19 @@ use crate::error::HostError;
 
 impl Host {
     /// [`ActorHandle::export`](super::ActorHandle::export).
-    pub(super) async fn export(&self, actor: &ActorId) -> Result<Export, HostError> {
+    pub(super) async fn export(
+        &self,
+        actor: &ActorId,
+        txid_min: Txid,
+    ) -> Result<Export, HostError> {
         let state = self.state(actor).await?;
         let store = Arc::clone(&self.inner.store);
-        Export::begin(store, actor, state.row.db, &self.inner.readings).await
+        let export = Export::begin(store, actor, state.row.db, &self.inner.readings).await?;
+        let txid = export.txid;
+        if txid < txid_min {
+            return Err(HostError::Behind { actor: actor.clone(), txid, txid_min });
+        }
+        Ok(export)
     }
 
     /// [`ActorHandle::verify`](super::ActorHandle::verify).

@@ -251,7 +251,7 @@ impl ActorInfo {
             ActorStatus::Asleep
         } else if live.is_some() {
             ActorStatus::Awake
-        } else if shared.elsewhere(&head).is_some() {
+        } else if shared.runs_elsewhere(&row.actor, &head).is_some() {
             ActorStatus::Elsewhere
         } else if open {
             ActorStatus::CrashLooping

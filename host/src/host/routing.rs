@@ -10,6 +10,17 @@ use crate::limits::{LOAD_PERMILLE_LESS, LOAD_PERMILLE_MAX};
 use crate::membership::Peer;
 use crate::router::slots::Standing;
 
+/// Who owns an actor, as far as this process knows.
+enum Owner {
+    /// This process; or one that lives and takes no calls from others, which a start here finds
+    /// out.
+    This,
+    /// Another one, which is asked for this.
+    Peer { peer: Peer, route: Route },
+    /// No process that lives. `released`: what the head still names.
+    Nobody { released: Option<(DbId, Generation)> },
+}
+
 impl Host {
     /// Whether this process passes calls on to others, and takes calls from them.
     #[doc(hidden)]
@@ -26,45 +37,66 @@ impl Host {
     /// Those of the store.
     #[doc(hidden)]
     pub async fn place(&self, actor: &ActorId, attempts: &Attempts) -> Result<Place, HostError> {
+        Ok(match self.owner(actor).await? {
+            Owner::This => Place::Here,
+            Owner::Peer { peer, route } => Place::There { peer, route },
+            Owner::Nobody { released } => self.place_to_start(released, attempts),
+        })
+    }
+
+    /// Where an operator's order goes: to the process that owns the actor; if there is none, to
+    /// this one, since an order begins no generation.
+    ///
+    /// # Errors
+    /// Those of the store.
+    #[doc(hidden)]
+    pub async fn place_of_order(&self, actor: &ActorId) -> Result<Place, HostError> {
+        Ok(match self.owner(actor).await? {
+            Owner::Peer { peer, route } => Place::There { peer, route },
+            Owner::This | Owner::Nobody { .. } => Place::Here,
+        })
+    }
+
+    async fn owner(&self, actor: &ActorId) -> Result<Owner, HostError> {
         let shared = self.shared();
         if !self.has_peers() || self.inner.router.slot(actor).is_some() {
-            return Ok(Place::Here);
+            return Ok(Owner::This);
         }
         let known = self.inner.places.get(actor);
         if let Some((session, route)) = known
             && let Some(peer) = shared.nodes.peer_if_alive(session)
         {
-            return Ok(Place::There { peer, route });
+            return Ok(Owner::Peer { peer, route });
         }
         let draining = shared.nodes.is_draining();
         if !draining && shared.reservations.has(actor) {
-            return Ok(Place::Here);
+            return Ok(Owner::This);
         }
         let Some(state) = self.inner.store.actor(actor).await? else {
-            return Ok(self.place_to_start(None, attempts));
+            return Ok(Owner::Nobody { released: None });
         };
         let head = &state.head;
         let of_head = (head.fence.db, head.fence.generation);
         if head.is_free() {
-            return Ok(self.place_to_start(None, attempts));
+            return Ok(Owner::Nobody { released: None });
         }
         if head.owner == shared.depot.node() {
             // It crashed here: no slot has it.
-            let start = || self.place_to_start(Some(of_head), attempts);
-            return Ok(if draining { start() } else { Place::Here });
+            let released = Some(of_head);
+            return Ok(if draining { Owner::Nobody { released } } else { Owner::This });
         }
         if shared.released.has(actor, &head.fence) {
-            return Ok(self.place_to_start(Some(of_head), attempts));
+            return Ok(Owner::Nobody { released: Some(of_head) });
         }
         shared.meet_owner(head).await?;
         if let Some(peer) = shared.nodes.peer_if_alive(head.owner) {
             let route = Route::Run { db: of_head.0, generation: of_head.1 };
             self.inner.places.put(actor, peer.session, route);
-            return Ok(Place::There { peer, route });
+            return Ok(Owner::Peer { peer, route });
         }
         // The owner is dead, or it takes no calls from others: then the start here says so.
         let is_dead = shared.elsewhere(head).is_none();
-        Ok(if is_dead { self.place_to_start(None, attempts) } else { Place::Here })
+        Ok(if is_dead { Owner::Nobody { released: None } } else { Owner::This })
     }
 
     /// Where an actor starts that no process owns: here, unless this process drains or is over its
@@ -132,6 +164,21 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// Whether an operator's order that another process passes on is for this process: it runs the
+    /// actor, or is about to begin or to end a generation of it. Asked before its body is read.
+    ///
+    /// # Errors
+    /// `Reroute`.
+    #[doc(hidden)]
+    pub fn check_order(&self, actor: &ActorId, to: NodeSession) -> Result<(), HostError> {
+        // An order goes to the slot, which also takes it while a start waits.
+        let is_here = to == self.shared().depot.node() && self.inner.router.slot(actor).is_some();
+        if is_here {
+            return Ok(());
+        }
+        Err(HostError::Reroute { actor: actor.clone(), runs: None, address: None })
     }
 
     /// Records the answer of another process that does not run a generation: `runs` is the one that

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Fence, Reason};
+use stockade_depot::{Fence, Reason, Txid};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
@@ -20,6 +20,8 @@ use crate::typed::{Arguments, Method};
 pub struct Request {
     /// When the request was queued.
     pub queued: Instant,
+    /// The commit that the answer must not be older than.
+    pub txid_min: Txid,
     /// The work.
     pub work: Work,
 }

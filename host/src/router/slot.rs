@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Cause, Fence, Reason};
+use stockade_depot::{ActorId, Cause, Fence, Reason, Txid};
 use tokio::sync::mpsc;
 
 use super::admission::Place;
@@ -28,6 +28,7 @@ use crate::actor::bill::micros;
 use crate::actor::crash::CRASHED_ON_PURPOSE;
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::{Ended, Exit};
+use crate::actor::floor::reached;
 use crate::actor::generation::Generation;
 use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
@@ -160,7 +161,7 @@ impl Slot {
     }
 
     async fn serve(&mut self, request: Box<Request>) {
-        let Request { queued, work, .. } = *request;
+        let Request { queued, txid_min, work } = *request;
         if let Some(cause) = self.live.as_ref().and_then(|live| live.generation.session().cause()) {
             self.fatal(&cause).await;
         }
@@ -179,7 +180,7 @@ impl Slot {
         loop {
             // An operator's statements do not wake the actor.
             if let Work::Call { program, .. } = &work {
-                match self.awaken(program).await {
+                match self.awaken(program, txid_min).await {
                     Ok(began) => is_first |= began,
                     Err(error) => return work.refuse(error),
                 }
@@ -190,6 +191,11 @@ impl Slot {
             if let Some(refusal) = self.slots.refusal() {
                 return work.refuse(refusal);
             }
+        }
+        if let Some(live) = &self.live
+            && let Err(error) = reached(live.generation.session(), &self.actor, txid_min).await
+        {
+            return work.refuse(error);
         }
         match work {
             Work::Call { method, values, program, original, reply } => {
@@ -204,7 +210,7 @@ impl Slot {
             Work::Sql { statements, reply } => {
                 let queue_us = micros(queued.elapsed());
                 let Some(live) = &mut self.live else {
-                    return self.visit(&statements, queued, reply).await;
+                    return self.visit(&statements, txid_min, queued, reply).await;
                 };
                 self.handle.runs(Some(live.generation.meter().clone()));
                 let answer = live.generation.operator_sql(&statements);
@@ -218,6 +224,7 @@ impl Slot {
     async fn visit(
         &mut self,
         statements: &Statements,
+        txid_min: Txid,
         queued: Instant,
         reply: Reply<OperatorRows>,
     ) {
@@ -225,6 +232,13 @@ impl Slot {
             Ok(opened) => opened,
             Err(error) => return reply.send(Err(error.into())),
         };
+        if let Err(error) = reached(visit.session(), &self.actor, txid_min).await {
+            if let Some(ended) = visit.leave().end().await {
+                self.record(ended).await;
+            }
+            drop(awake);
+            return reply.send(Err(error.into()));
+        }
         let queue_us = micros(queued.elapsed());
         self.handle.is_visited(visit.meter().clone(), visit.grip().clone());
         let (found, answer) = visit.run(statements);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use stockade_depot::{Reason, Session, StoreError};
+use stockade_depot::{Reason, Session, StoreError, Txid};
 use wasmtime::component::Val;
 
 use super::admission::Place;
@@ -35,8 +35,12 @@ impl Slot {
     }
 
     /// Makes sure that a generation of the deployed component is awake. Returns whether one was
-    /// begun.
-    pub(super) async fn awaken(&mut self, wanted: &Arc<Program>) -> Result<bool, HostError> {
+    /// begun. `txid_min`: what the requester asks for; no actor is created for that.
+    pub(super) async fn awaken(
+        &mut self,
+        wanted: &Arc<Program>,
+        txid_min: Txid,
+    ) -> Result<bool, HostError> {
         let shared = Arc::clone(self.slots.shared());
         if let Some(live) = &self.live {
             let running = live.generation.component().digest();
@@ -48,13 +52,14 @@ impl Slot {
             }
             self.end(Ending::Upgrade).await;
         }
-        let (origin, awake) = self.win().await?;
+        let (origin, awake) = self.win(txid_min).await?;
         self.begin(origin, awake).await.map(|()| true)
     }
 
     /// Wins the next generation of the deployed component, once the actor's crashes let it start.
-    async fn win(&mut self) -> Result<(Origin, Place), HostError> {
+    async fn win(&mut self, txid_min: Txid) -> Result<(Origin, Place), HostError> {
         let shared = Arc::clone(self.slots.shared());
+        let purpose = Purpose::Life { txid_min };
         loop {
             // The requester may ask another process.
             if shared.nodes.is_draining() {
@@ -63,7 +68,7 @@ impl Slot {
             let program = shared.kinds.current(self.actor.kind()).await?;
             let awake = self.slots.admit().await?;
             let memory = awake.memory().clone();
-            let begun = ownership::begin(&shared, &self.actor, program, Purpose::Life, memory);
+            let begun = ownership::begin(&shared, &self.actor, program, purpose, memory);
             let at = match begun.await? {
                 Beginning::Won(origin) => return Ok((*origin, awake)),
                 Beginning::NotBefore(at) => at,

@@ -20,7 +20,7 @@ pub mod reservations;
 use std::sync::Arc;
 
 use stockade_depot::store::ActorState;
-use stockade_depot::{Depot, Head, StoreError};
+use stockade_depot::{ActorId, Depot, Head, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::actor::trace::Observer;
@@ -125,5 +125,11 @@ impl Shared {
             return None;
         }
         self.nodes.address_if_alive(head.owner)
+    }
+
+    /// The same, unless that process has said that it does not run the generation.
+    #[must_use]
+    pub fn runs_elsewhere(&self, actor: &ActorId, head: &Head) -> Option<String> {
+        self.elsewhere(head).filter(|_| !self.released.has(actor, &head.fence))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, Digest, Fence, OpenError, Opened, Reason, SessionLimits};
+use stockade_depot::{ActorId, Digest, Fence, OpenError, Opened, Reason, SessionLimits, Txid};
 
 use super::Shared;
 use super::reservations::Known;
@@ -30,7 +30,11 @@ pub enum Beginning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To run the component; the actor is created if it does not exist.
-    Life,
+    Life {
+        /// The commit that the requester asks for. An actor that does not exist has none, and is not
+        /// created for such a request.
+        txid_min: Txid,
+    },
     /// To run an operator's statements, without the component: the actor's crashes do not stand
     /// against it.
     Visit,
@@ -39,7 +43,7 @@ pub enum Purpose {
 /// Wins a fence for the next generation, unless the actor's crashes or damage stand against it.
 ///
 /// # Errors
-/// `ActorMissing` if the actor does not exist and may not be created, `CrashLooping` while its
+/// `ActorMissing` or `Behind` if the actor does not exist and may not be created, `CrashLooping` while its
 /// breaker is open, `Elsewhere` if another live process owns it, `Superseded` if another process
 /// took it first, `Destroying`, `Corrupt`, and those of the store.
 pub async fn begin(
@@ -84,7 +88,14 @@ async fn win(
             None if purpose == Purpose::Visit => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
-            None => create(shared, actor, &program).await?,
+            None => {
+                if let Purpose::Life { txid_min } = purpose
+                    && txid_min > Txid(0)
+                {
+                    return Err(HostError::Behind { actor: actor.clone(), txid: Txid(0), txid_min });
+                }
+                create(shared, actor, &program).await?
+            }
             Some(known) => match replace(shared, actor, known, &program, purpose).await? {
                 Ok(attempt) => attempt,
                 Err(not_before) => return Ok(Beginning::NotBefore(not_before)),
@@ -154,7 +165,7 @@ async fn replace(
     let state = known.state();
     let component = match purpose {
         Purpose::Visit => state.row.component,
-        Purpose::Life => program.component.digest(),
+        Purpose::Life { .. } => program.component.digest(),
     };
     shared.meet_owner(&state.head).await?;
     judge(shared, actor, state)?;
@@ -310,9 +321,8 @@ fn judge(shared: &Shared, actor: &ActorId, state: &ActorState) -> Result<(), Hos
         return Err(HostError::Destroying { actor: actor.clone() });
     }
     // A head that names this process while its slot has no generation is a ghost.
-    match shared.elsewhere(&state.head) {
+    match shared.runs_elsewhere(actor, &state.head) {
         None => Ok(()),
-        Some(_) if shared.released.has(actor, &state.head.fence) => Ok(()),
         Some(address) => Err(HostError::Elsewhere { actor: actor.clone(), address }),
     }
 }

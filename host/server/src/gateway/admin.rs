@@ -12,16 +12,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::forward::{self, Given};
+use super::orders::Order;
 use super::public::segments;
-use super::reply::{Refusal, with_commit};
-use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, json as told, manifest};
+use super::reply::Refusal;
+use super::{Gateway, SQLITE_CONTENT_TYPE, TXID_HEADER, arguments, floor, json as told, manifest};
 use stockade::error::{Code, HostError};
-use stockade::host::{ActorOrder, ActorQuery, ActorStatus, Export, Manifest, SqlRequest};
+use stockade::host::{ActorOrder, ActorQuery, ActorStatus, Export, Manifest};
 
 /// How many kinds one answer lists unless the request asks for fewer or more.
 const LIST_KINDS: usize = 100;
@@ -45,14 +48,17 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/admin/kinds/{kind}", get(kind).put(deploy).delete(remove_kind))
         .route("/admin/actors", get(actors))
         .route("/admin/verify", post(check::verify_all))
-        .route("/admin/actors/{kind}/{key}", get(actor).delete(destroy))
-        .route("/admin/actors/{kind}/{key}/stop", post(stop))
-        .route("/admin/actors/{kind}/{key}/reset", post(reset))
-        .route("/admin/actors/{kind}/{key}/sql", post(sql))
+        .route("/admin/actors/{kind}/{key}", get(order(Order::Info)).delete(order(Order::Destroy)))
+        .route("/admin/actors/{kind}/{key}/stop", post(order(Order::Stop)))
+        .route("/admin/actors/{kind}/{key}/reset", post(order(Order::Reset)))
+        .route("/admin/actors/{kind}/{key}/sql", post(order(Order::Sql)))
         .route("/admin/actors/{kind}/{key}/export", get(export))
         .route("/admin/actors/{kind}/{key}/import", post(import))
         .route("/admin/actors/{kind}/{key}/verify", post(verify))
-        .route("/admin/actors/{kind}/{key}/fault", post(fault).delete(clear_faults))
+        .route(
+            "/admin/actors/{kind}/{key}/fault",
+            post(order(Order::Fault)).delete(order(Order::ClearFaults)),
+        )
 }
 
 /// Which kinds to list.
@@ -210,72 +216,19 @@ fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     Ok(query)
 }
 
-async fn actor(State(gateway): Shared, path: ActorPath) -> Answer {
-    let info = gateway.host.actor(&addressed(path)?).info().await?;
-    Ok(axum::Json(told::actor(&info)).into_response())
-}
-
-/// Ends the actor's generation in order; the next call starts a new one.
-async fn stop(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
-    gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    let exit = gateway.host.actor(&actor).stop().await?;
-    let told = json!({
-        "actor": actor.to_string(),
-        "was_awake": exit.is_some(),
-        "exit": exit.as_ref().map(told::exit),
-    });
-    Ok(axum::Json(told).into_response())
-}
-
-/// Forgets the actor's crashes; the next call starts a generation immediately.
-async fn reset(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
-    gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    gateway.host.actor(&actor).reset().await?;
-    Ok(axum::Json(json!({ "actor": actor.to_string(), "reset": true })).into_response())
-}
-
-/// Destroys the actor and everything it has stored.
-async fn destroy(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
-    gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    gateway.host.actor(&actor).destroy().await?;
-    Ok(axum::Json(json!({ "actor": actor.to_string(), "destroyed": true })).into_response())
-}
-
-/// An operator's statements.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SqlBody {
-    /// One statement or several.
-    sql: String,
-    /// Parameters of the last statement, by position.
-    #[serde(default)]
-    parameters: Vec<Json>,
-    /// Whether the statements may write.
-    #[serde(default)]
-    write: bool,
-    /// The most rows in the answer.
-    rows_max: Option<u64>,
-}
-
-/// Runs SQL through the actor's live session; read-only unless asked. Never creates an actor.
-async fn sql(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
-    let held = gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    if !arguments::is_of_type(&headers, "application/json") {
-        return Err(arguments::not_of_type("statements are sent as application/json"));
+/// The handler of an order: the process that owns the actor carries it out.
+fn order(
+    order: Order,
+) -> impl Fn(Shared, ActorPath, HeaderMap, Body) -> BoxFuture<'static, Answer> + Clone + Send + 'static
+{
+    move |State(gateway), path, headers, body| {
+        Box::pin(async move {
+            let held = gateway.bodies.read(body).await?;
+            let (actor, headers) = (addressed(path)?, &headers);
+            forward::order(&gateway, &Given { order, actor: &actor, headers, body: &held.bytes })
+                .await
+        })
     }
-    let SqlBody { sql, parameters, write, rows_max } = serde_json::from_slice(&held.bytes)
-        .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
-    let parameters = told::sql_parameters(&parameters)?;
-    let rows_max = rows_max.map(|max| max.min(gateway.limits.admin_rows_max));
-    let request = SqlRequest { sql, parameters, write, rows_max };
-    let reply = gateway.host.actor(&actor).sql(request).await?;
-    let mut response = axum::Json(told::sql_reply(&reply)).into_response();
-    with_commit(&mut response, reply.generation, reply.txid);
-    Ok(response)
 }
 
 /// Checks the actor's whole history against its hashes.
@@ -285,36 +238,14 @@ async fn verify(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
     Ok(axum::Json(told::verified(&report)).into_response())
 }
 
-/// Makes the actor fail on purpose, if the host allows faults: the body is a
-/// [`Fault`](stockade::fault::Fault).
-async fn fault(State(gateway): Shared, path: ActorPath, headers: HeaderMap, body: Body) -> Answer {
-    let held = gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    if !arguments::is_of_type(&headers, "application/json") {
-        return Err(arguments::not_of_type("a fault is sent as application/json"));
-    }
-    let fault = serde_json::from_slice(&held.bytes)
-        .map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))?;
-    let report = gateway.host.actor(&actor).fault(fault).await?;
-    Ok(axum::Json(told::fault_report(&actor, &fault, &report)).into_response())
-}
-
-/// Clears the faults that have not fired.
-async fn clear_faults(State(gateway): Shared, path: ActorPath, body: Body) -> Answer {
-    gateway.bodies.read(body).await?;
-    let actor = addressed(path)?;
-    let cleared = gateway.host.actor(&actor).clear_faults().await?;
-    let cleared: Vec<Json> = cleared.iter().map(told::fault_on_purpose).collect();
-    Ok(axum::Json(json!({ "actor": actor.to_string(), "cleared": cleared })).into_response())
-}
-
 /// Streams the actor's database as a plain SQLite file of the announced length. The first bytes are
 /// read before the status is sent, so an actor that cannot be read is refused. If the file cannot
 /// be read to its end, the connection is reset: a client never takes a part for the whole.
-async fn export(State(gateway): Shared, path: ActorPath) -> Answer {
+async fn export(State(gateway): Shared, path: ActorPath, headers: HeaderMap) -> Answer {
     let actor = addressed(path)?;
+    let floor = floor::of(&headers)?;
     let room = gateway.admission.export()?;
-    let mut export = gateway.host.actor(&actor).export().await?;
+    let mut export = gateway.host.actor(&actor).at_least(floor).export().await?;
     let (bytes, txid) = (export.bytes(), export.txid);
     let first = export.next().await?;
     let rest = futures_util::stream::try_unfold((export, room), next_chunk);

@@ -12,6 +12,7 @@
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!            GET  /admin/nodes        POST /admin/drain   GET: how far   DELETE: end
 //!  peers     POST /peers/actors/{kind}/{key}/{method}    a call that another process passes on
+//!            POST /peers/operators/{kind}/{key}/{order}  an operator's order, likewise
 //!  all       GET  /health             GET /ready
 //! ```
 //!
@@ -29,6 +30,7 @@ pub(crate) mod auth;
 mod body;
 mod compress;
 mod content;
+mod floor;
 mod forward;
 mod guard;
 mod idle;
@@ -37,6 +39,7 @@ mod line;
 mod listen;
 mod manifest;
 mod nodes;
+mod orders;
 pub(crate) mod origin;
 mod patience;
 mod peer;
@@ -91,7 +94,8 @@ pub const MANIFEST_HEADER: &str = "stockade-manifest";
 pub const SQLITE_CONTENT_TYPE: &str = "application/vnd.sqlite3";
 /// Reply header: the generation that answered.
 pub const GENERATION_HEADER: &str = "stockade-generation";
-/// Reply header: the newest durable commit at the time when the answer left.
+/// Reply header: the newest durable commit at the time when the answer left. Request header: the
+/// commit that the answer must not be older than.
 pub const TXID_HEADER: &str = "stockade-txid";
 /// Reply header: the cost of the call, `name=number` pairs with `;` between them.
 pub const BILL_HEADER: &str = "stockade-bill";

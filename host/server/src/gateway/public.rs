@@ -14,7 +14,7 @@ use stockade_depot::ActorId;
 use super::body::Held;
 use super::forward::{self, Asked};
 use super::reply::{self, Refusal};
-use super::{Gateway, Side, arguments, json};
+use super::{Gateway, Side, arguments, floor, json};
 use stockade::error::{Code, HostError};
 use stockade::internal::{Callable, Room};
 
@@ -77,7 +77,7 @@ pub(super) async fn here(
     {
         return Err(HostError::PayloadTooLarge { bytes, max }.into());
     }
-    let wanted = arguments::wanted(headers);
+    let (wanted, floor) = (arguments::wanted(headers), floor::of(headers)?);
     let (headers, method) = (headers.clone(), method.to_owned());
     let read = move || {
         let mut held = held;
@@ -90,7 +90,7 @@ pub(super) async fn here(
     // The memory of the body is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let (ready, _held) = gateway.readers.run(bytes, read).await?;
-    let reply = gateway.host.call_ready(actor, ready).await;
+    let reply = gateway.host.call_ready(actor, ready.at_least(floor)).await;
     let reply =
         reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     let bytes = usize::try_from(reply.large_bytes()).unwrap_or(usize::MAX);

@@ -1,0 +1,197 @@
+//! Calls of actors that may run in another process: found, passed on, and tried again where nothing
+//! has happened.
+//!
+//! ```text
+//!  place? ── here ──> run ────────────────────────────┬─> an answer, or an error that stays one
+//!    ^  └── there ──> route, time left, body ─────────┤
+//!    │                                                ├─> may have run: `host.unanswered`
+//!    └── pause <── nothing was done: moved, starting, ┘
+//!                  drains, not reached
+//! ```
+//! Invariants:
+//! - A call is sent again only if nothing of it can have reached the actor: by the advice of the
+//!   error table, or because the whole request had not left.
+//! - A call that was passed on is not passed on again.
+//! - Every wait ends with the caller's time.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use stockade_depot::ActorId;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::content::Content;
+use super::super::reply::Refusal;
+use super::super::{Gateway, TXID_HEADER, floor, public};
+use super::answers::{is_moved, txid_of};
+use super::attempt::{Ended, Target, unanswered};
+use super::time_of;
+use crate::peers::{Lane, Lines, Protocol};
+use stockade::error::Code;
+use stockade::host::{Attempts, Place, Route};
+use stockade::internal::Callable;
+use stockade::limits::{FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK};
+
+/// Fields of a call that its arguments and its answer depend on.
+static OF_CALL: [HeaderName; 3] =
+    [header::CONTENT_TYPE, header::ACCEPT, HeaderName::from_static(TXID_HEADER)];
+
+/// A call, as it was asked for.
+pub(in super::super) struct Asked<'a> {
+    pub(in super::super) actor: &'a ActorId,
+    pub(in super::super) method: &'a str,
+    pub(in super::super) headers: &'a HeaderMap,
+    pub(in super::super) callable: &'a Callable,
+}
+
+/// Calls a method where its actor is.
+pub(in super::super) async fn call(
+    gateway: &Gateway,
+    lines: &Lines,
+    asked: &Asked<'_>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = time_of(asked.headers).and_then(|time| floor::of(asked.headers).map(|_| time));
+    let time = match read {
+        Ok(time) => time.unwrap_or_else(|| asked.callable.time_max() + FORWARD_SLACK),
+        Err(refusal) => return Ok(gateway.bodies.refuse(refusal, asked.headers, body).await),
+    };
+    let content = Content::new(body, gateway.bodies.room());
+    let answered = attempted(gateway, lines, asked, &content, Instant::now() + time).await;
+    // A connection whose request was not read to its end cannot be used again.
+    match answered {
+        answered if content.is_read() => answered,
+        Err(refusal) => Err(refusal.closing()),
+        Ok(mut answer) => {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok(answer)
+        }
+    }
+}
+
+/// Attempts, one after the other, until one ends with something for the caller.
+async fn attempted(
+    gateway: &Gateway,
+    lines: &Lines,
+    asked: &Asked<'_>,
+    content: &Content,
+    until: Instant,
+) -> Result<Response, Refusal> {
+    let (mut attempts, mut pause) = (Attempts::default(), FORWARD_PAUSE);
+    loop {
+        let place = timeout_at(until, gateway.host.place(asked.actor, &attempts)).await;
+        let place =
+            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
+        let ended = match place? {
+            Place::Here => here(gateway, asked, content, until).await,
+            Place::There { peer, route } => {
+                let target = Target { actor: asked.actor, peer: &peer, route };
+                let ended = there(gateway, lines, asked, content, target, until).await;
+                if let (Route::Start { .. }, Ended::NotDone { .. }) = (route, &ended) {
+                    attempts.refused.push(peer.session);
+                }
+                ended
+            }
+        };
+        let (refusal, now) = match ended {
+            Ended::Answered(answer) => return Ok(answer),
+            Ended::Refused(refusal) => return Err(refusal),
+            Ended::NotDone { refusal, now } => (refusal, now),
+        };
+        if !content.can_be_sent_again() {
+            return Err(refusal);
+        }
+        if !now {
+            if Instant::now() + pause >= until {
+                return Err(refusal);
+            }
+            tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
+            sleep(pause).await;
+            pause = (pause * 2).min(FORWARD_PAUSE_MAX);
+            if pause == FORWARD_PAUSE_MAX {
+                // A process that refused a start a while ago may take one now.
+                attempts.refused.clear();
+            }
+        }
+    }
+}
+
+/// One attempt in this process.
+async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: Instant) -> Ended {
+    let (sending, _) = content.sending();
+    let held = match timeout_at(until, gateway.bodies.read(Body::new(sending))).await {
+        Ok(Ok(held)) => held,
+        Ok(Err(refusal)) => return Ended::Refused(refusal),
+        Err(_) => {
+            let words = "the caller's time was over before its body had come";
+            return Ended::Refused(Refusal::new(Code::DeadlinePassed, words));
+        }
+    };
+    let callable = Ok(asked.callable.clone());
+    let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held);
+    // A call in this process ends by its own limits; a caller may be in more of a hurry.
+    let is_hasty = matches!(time_of(asked.headers), Ok(Some(_)));
+    let too_late = |_| Err(unanswered("this host", "the caller's time is over"));
+    let run = async {
+        if is_hasty { timeout_at(until, run).await.unwrap_or_else(too_late) } else { run.await }
+    };
+    match run.await {
+        Ok(answer) => Ended::Answered(answer),
+        // No other process would begin the actor.
+        Err(refusal)
+            if refusal.code() == Code::Draining && gateway.host.drain_status().takers == 0 =>
+        {
+            Ended::Refused(refusal)
+        }
+        Err(refusal) if is_moved(refusal.code(), refusal.advice()) => Ended::not_done(refusal),
+        Err(refusal) => Ended::Refused(refusal),
+    }
+}
+
+/// One attempt in another process.
+async fn there(
+    gateway: &Gateway,
+    lines: &Lines,
+    asked: &Asked<'_>,
+    content: &Content,
+    target: Target<'_>,
+    until: Instant,
+) -> Ended {
+    let way = match lines.way(&target.peer.address, Lane::Calls, until).await {
+        Ok(way) => way,
+        Err(failure) => return target.failed(gateway, failure, false),
+    };
+    let protocol = way.protocol();
+    let (sending, whole) = content.sending();
+    let mut request = target.head("actors", asked.method, until);
+    for field in &OF_CALL {
+        if let Some(value) = asked.headers.get(field) {
+            request = request.header(field, value);
+        }
+    }
+    let request = match request.body(Body::new(sending)) {
+        Ok(request) => request,
+        Err(error) => return Ended::Refused(target.no_address(&error)),
+    };
+    let whole = || whole.load(Ordering::Acquire);
+    let ended = target.send(gateway, way, request, whole, until).await;
+    match ended {
+        // A process of a former version does not look at the floor.
+        Ended::Answered(answer) if protocol < Protocol::Floors => checked(asked, target, answer),
+        ended => ended,
+    }
+}
+
+/// An answer of a process that does not know the commit which its caller asks for.
+fn checked(asked: &Asked<'_>, target: Target<'_>, answer: Response) -> Ended {
+    let floor = floor::of(asked.headers).unwrap_or_default();
+    match txid_of(&answer) {
+        Some(txid) if txid < floor => {
+            let why = format!("its answer is as of commit {txid}, before {floor}");
+            Ended::Refused(unanswered(&target.peer.address, &why))
+        }
+        Some(_) | None => Ended::Answered(answer),
+    }
+}

@@ -1,0 +1,135 @@
+//! Orders of operators: carried out by the process that owns the actor.
+//!
+//! ```text
+//!  owner? ── here, or none ──> carried out here ──┬─> an answer, or an error that stays one
+//!    ^  └── there ──> route, order, body ─────────┤
+//!    │                                            ├─> may have been carried out: `host.unanswered`
+//!    └── pause <── nothing was done: moved, ──────┘
+//!                  starting, not reached
+//! ```
+//! Invariants:
+//! - An order is given again only if nothing of it can have been carried out.
+//! - An order that only looks never waits for long: without its owner it is answered as this process
+//!   sees the actor.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::Response;
+use bytes::Bytes;
+use stockade_depot::ActorId;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::orders::{Order, carry_out};
+use super::super::reply::Refusal;
+use super::super::{Gateway, TXID_HEADER};
+use super::answers::is_moved;
+use super::attempt::{Ended, Target};
+use super::time_of;
+use crate::peers::{Lane, Lines, Protocol};
+use stockade::error::Code;
+use stockade::host::Place;
+use stockade::limits::{
+    FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK, LOOK_FORWARDED_WITHIN, ORDER_FORWARDED_WITHIN,
+};
+
+/// Fields of an order that its answer depends on.
+static OF_ORDER: [HeaderName; 2] =
+    [header::CONTENT_TYPE, HeaderName::from_static(TXID_HEADER)];
+
+/// How often this process may find that the actor runs in a process which takes no orders from
+/// others. Twice: it may have moved in between.
+const ELSEWHERE_MAX: usize = 2;
+
+/// An order, as it was given.
+pub(in super::super) struct Given<'a> {
+    pub(in super::super) order: Order,
+    pub(in super::super) actor: &'a ActorId,
+    pub(in super::super) headers: &'a HeaderMap,
+    pub(in super::super) body: &'a Bytes,
+}
+
+/// Has an order carried out where its actor is.
+pub(in super::super) async fn order(
+    gateway: &Gateway,
+    given: &Given<'_>,
+) -> Result<Response, Refusal> {
+    let Some(lines) = &gateway.lines else { return here(gateway, given).await };
+    let (begun, looks) = (Instant::now(), given.order.only_looks());
+    let most = if looks { LOOK_FORWARDED_WITHIN } else { ORDER_FORWARDED_WITHIN };
+    let until = begun + time_of(given.headers)?.unwrap_or(most);
+    let tried_until = until.min(begun + FORWARD_SLACK);
+    let (mut pause, mut elsewhere) = (FORWARD_PAUSE, 0);
+    loop {
+        let place = timeout_at(tried_until, gateway.host.place_of_order(given.actor)).await;
+        let place =
+            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
+        let ended = match place? {
+            Place::Here => match here(gateway, given).await {
+                Err(refusal) if is_moved(refusal.code(), refusal.advice()) => {
+                    elsewhere += usize::from(refusal.code() == Code::Elsewhere);
+                    if elsewhere > ELSEWHERE_MAX {
+                        return Err(refusal);
+                    }
+                    Ended::not_done(refusal)
+                }
+                answered => return answered,
+            },
+            Place::There { peer, route } => {
+                let target = Target { actor: given.actor, peer: &peer, route };
+                there(gateway, lines, given, target, until).await
+            }
+        };
+        let (refusal, now) = match ended {
+            Ended::Answered(answer) => return Ok(answer),
+            Ended::NotDone { .. } | Ended::Refused(_) if looks => return here(gateway, given).await,
+            Ended::Refused(refusal) => return Err(refusal),
+            Ended::NotDone { refusal, now } => (refusal, now),
+        };
+        if !now {
+            if Instant::now() + pause >= tried_until {
+                return Err(refusal);
+            }
+            tracing::debug!(actor = %given.actor, order = given.order.name(), ?refusal, "again");
+            sleep(pause).await;
+            pause = (pause * 2).min(FORWARD_PAUSE_MAX);
+        }
+    }
+}
+
+async fn here(gateway: &Gateway, given: &Given<'_>) -> Result<Response, Refusal> {
+    let Given { order, actor, headers, body } = given;
+    carry_out(gateway, *order, actor, headers, body).await
+}
+
+/// One attempt in another process.
+async fn there(
+    gateway: &Gateway,
+    lines: &Lines,
+    given: &Given<'_>,
+    target: Target<'_>,
+    until: Instant,
+) -> Ended {
+    let way = match lines.way(&target.peer.address, Lane::Orders, until).await {
+        Ok(way) => way,
+        Err(failure) => return target.failed(gateway, failure, false),
+    };
+    if way.protocol() < Protocol::Orders {
+        // A process of a former version takes none: the order ends with its address, as ever.
+        return match here(gateway, given).await {
+            Ok(answer) => Ended::Answered(answer),
+            Err(refusal) => Ended::Refused(refusal),
+        };
+    }
+    let mut request = target.head("operators", given.order.name(), until);
+    for field in &OF_ORDER {
+        if let Some(value) = given.headers.get(field) {
+            request = request.header(field, value);
+        }
+    }
+    let request = match request.body(Body::from(given.body.clone())) {
+        Ok(request) => request,
+        Err(error) => return Ended::Refused(target.no_address(&error)),
+    };
+    // A small body leaves with its head.
+    target.send(gateway, way, request, || true, until).await
+}
