@@ -72,6 +72,13 @@ pub const LEASE_RENEWED_WITHIN: Duration = Duration::from_millis(500);
 /// a whole process's actors leave room in the store for the calls of all others.
 pub const RESCUES_MAX: usize = 64;
 
+/// Such takeovers that may begin in a second. 4,000: the actors of a full process are back within 5
+/// s, and the steps of their wakes do not come all together. Those that a call waits for come before
+/// those of a sweep.
+pub const RESCUES_PER_S: u32 = 4_000;
+/// How often a sweep looks whether it may take an actor over. 20 ms: it has no caller.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
 /// Actors that a drain ends at the same time. 8: one that finishes a long call does not hold up the
 /// others, and their next starts elsewhere do not come all together.
 pub const DRAINED_AT_ONCE: usize = 8;
@@ -150,6 +157,15 @@ pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Calls on their way to one other process. 1,024: half of the callers' requests that a host works
 /// on. More are `host.peer-unreachable`.
 pub const PEER_REQUESTS_MAX: usize = 1_024;
+/// Orders of operators on their way to one other process, beside those calls. 64, as many as a host
+/// works on for its own operators.
+pub const PEER_ORDERS_MAX: usize = 64;
+/// How long an operator's order may take at the process that owns the actor. 10 minutes: destroying a
+/// large database takes minutes, and an owner that answers no ping is given up sooner.
+pub const ORDER_FORWARDED_WITHIN: Duration = Duration::from_secs(600);
+/// How long an order that only looks waits for the owner, before it is answered as the process that
+/// was asked sees the actor. 3 s: longer than a connection may take to be made.
+pub const LOOK_FORWARDED_WITHIN: Duration = Duration::from_secs(3);
 /// Connections to one other process. 4: a connection runs on one thread of the other side.
 pub const PEER_CONNECTIONS: usize = 4;
 /// Concurrent requests of one connection between processes. 512: those of all connections together

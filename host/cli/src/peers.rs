@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::failure::Failure;
-use stockade_server::{PeerKeys, Peers};
+use stockade_server::{PeerKeys, PeerProtocol, Peers};
 
 /// Options about other processes on the same store.
 #[derive(Args)]
@@ -34,6 +34,9 @@ pub(super) struct PeerOptions {
     /// `actor.elsewhere` [default: on]
     #[arg(long, value_name = "on|off")]
     forward: Option<Switch>,
+    /// Speak no newer version of the protocol between processes than this one
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    peer_protocol: Option<u8>,
 }
 
 /// A setting that is on or off.
@@ -76,7 +79,13 @@ impl PeerOptions {
             (None, _) => return Err(Failure::usage("--peer-cert and the like need --peers")),
         };
         let keys = PeerKeys::read(&cert, &key, &ca);
-        let keys = keys.map_err(|error| Failure::local(error.to_string()))?;
+        let mut keys = keys.map_err(|error| Failure::local(error.to_string()))?;
+        if let Some(number) = self.peer_protocol {
+            let protocol = PeerProtocol::numbered(number).ok_or_else(|| {
+                Failure::usage("--peer-protocol is the number of a version that this program speaks")
+            })?;
+            keys = keys.up_to(protocol);
+        }
         let advertise = self.advertise_peers.clone().or(file.advertise);
         Ok(Some(Peers { listen, advertise, keys, forward: forward.unwrap_or(true) }))
     }

@@ -109,6 +109,9 @@ impl Upkeep {
             if shared.meet_owner(head).await.is_err() || shared.elsewhere(head).is_some() {
                 continue;
             }
+            // Its process has died: the calls of its other actors come first.
+            let is_rescue = shared.is_anothers(head);
+            let _place = if is_rescue { Some(shared.rescues.for_sweep().await) } else { None };
             match shared.depot.destroy(&state).await {
                 Ok(()) => tracing::info!(%actor, "finished an interrupted destroy"),
                 Err(OpenError::Superseded { .. }) => {

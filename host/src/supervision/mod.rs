@@ -5,7 +5,8 @@
 //!  ownership      wins the next fence ── reservations   what seals here have left
 //!                                     ├─ crashes        when a crashed actor may start
 //!                                     ├─ damaged        that nothing can be read of it
-//!                                     └─ released       what a living owner does not run
+//!                                     ├─ released       what a living owner does not run
+//!                                     └─ rescues        how fast dead processes' actors are taken
 //!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
 
@@ -15,13 +16,13 @@ pub mod exits;
 pub mod ownership;
 pub mod recent;
 pub mod released;
+pub mod rescues;
 pub mod reservations;
 
 use std::sync::Arc;
 
 use stockade_depot::store::ActorState;
 use stockade_depot::{ActorId, Depot, Head, StoreError};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::actor::trace::Observer;
 use crate::capability::Rate;
@@ -30,13 +31,13 @@ use crate::environment::Ground;
 use crate::fault::FaultingStore;
 use crate::kinds::Kinds;
 use crate::kinds::quotas::Quotas;
-use crate::limits::RESCUES_MAX;
 use crate::membership::Nodes;
 use crate::sqlite::Spares;
 use crashes::Crashes;
 use damaged::Damaged;
 use exits::Exits;
 use released::Released;
+use rescues::Rescues;
 use reservations::Reservations;
 
 /// The parts that every slot works with.
@@ -78,23 +79,6 @@ pub struct Shared {
     pub faulting: Option<Arc<FaultingStore>>,
 }
 
-/// Bounds the takeovers from processes that have died: see [`RESCUES_MAX`].
-pub struct Rescues(Semaphore);
-
-impl Default for Rescues {
-    fn default() -> Self {
-        Self(Semaphore::new(RESCUES_MAX))
-    }
-}
-
-impl Rescues {
-    /// Room for one takeover, in the order of the requests.
-    pub async fn room(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.0.acquire().await.ok()
-    }
-}
-
 impl Shared {
     /// Whether the generation before the next one ended in order, as far as the head and this
     /// process know. A reserved generation that is not claimed may never have begun.
@@ -110,6 +94,12 @@ impl Shared {
     /// Those of the store.
     pub async fn meet_owner(&self, head: &Head) -> Result<(), StoreError> {
         if head.is_free() { Ok(()) } else { self.nodes.meet(head.owner).await }
+    }
+
+    /// Whether the head names another process, whatever has become of it.
+    #[must_use]
+    pub fn is_anothers(&self, head: &Head) -> bool {
+        !head.is_free() && head.owner != self.depot.node()
     }
 
     /// Whether no process but this one can run the head's generation.

@@ -187,9 +187,8 @@ async fn replace(
     }
     let start_reason = start_reason(state, program, ended_in_order);
     // The owner is dead: its other actors may be called for at the same time.
-    let is_rescue =
-        !known.state().head.is_free() && known.state().head.owner != shared.depot.node();
-    let _room = if is_rescue { shared.rescues.room().await } else { None };
+    let is_rescue = shared.is_anothers(&known.state().head);
+    let _place = if is_rescue { shared.rescues.for_call().await } else { None };
     let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
     if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {
         // This takeover leaves no end of its own: the last crash stays the last one.
@@ -259,6 +258,8 @@ pub async fn forgive(shared: &Arc<Shared>, actor: &ActorId) -> Result<(), HostEr
         if !state.head.is_free() {
             shared.meet_owner(&state.head).await?;
             judge(shared, actor, &state)?;
+            let is_rescue = shared.is_anothers(&state.head);
+            let _place = if is_rescue { shared.rescues.for_call().await } else { None };
             match write(shared, &state, PreviousEnd::Orderly).await {
                 Ok(_) => {}
                 Err(OpenError::Superseded { .. }) => continue,

@@ -9,7 +9,8 @@
 //! So one kind holds at most half of the callers' room, two kinds hold a third each, and there is
 //! always room for another kind. Operators have room of their own: they can stop the actors that
 //! fill the callers' room. So do other processes, whose calls end here: two processes that pass
-//! calls on to each other never wait for each other's room.
+//! calls on to each other never wait for each other's room. Orders of operators that others pass on
+//! have as much room again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Admission {
     callers: Calls,
     peers: Calls,
     operators: Arc<Semaphore>,
+    /// Orders of operators that other processes pass on.
+    orders: Arc<Semaphore>,
     operators_max: usize,
     exports: Arc<Semaphore>,
     exports_max: usize,
@@ -59,6 +62,7 @@ impl Admission {
             callers: Calls::new(limits.requests_max),
             peers: Calls::new(limits.requests_max),
             operators: Arc::new(Semaphore::new(limits.operator_requests_max)),
+            orders: Arc::new(Semaphore::new(limits.operator_requests_max)),
             operators_max: limits.operator_requests_max,
             exports: Arc::new(Semaphore::new(exports_max)),
             exports_max,
@@ -78,6 +82,11 @@ impl Admission {
             Side::Peer => acquire(&self.peers.room, "requests of others", self.peers.max),
             Side::Admin => acquire(&self.operators, "requests of operators", self.operators_max),
         }
+    }
+
+    /// Room for one order that another process passes on, until its answer is ready.
+    pub(super) fn order(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        acquire(&self.orders, "orders of others", self.operators_max)
     }
 
     /// Room for one more call of a kind, inside the room of a request by a caller or a peer.
@@ -190,6 +199,8 @@ mod tests {
         let taken = admission.request(Side::Public);
         assert!(taken.is_ok() && admission.request(Side::Public).is_err());
         assert!(admission.request(Side::Admin).is_ok());
-        assert!(admission.request(Side::Peer).is_ok(), "others have theirs, too");
+        let calls = admission.request(Side::Peer);
+        assert!(calls.is_ok() && admission.request(Side::Peer).is_err(), "others have theirs, too");
+        assert!(admission.order().is_ok(), "and operators who come by them");
     }
 }

@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::auth::{Access, is_loopback};
 use super::origin::{Origins, is_preflight, preflight};
@@ -72,8 +73,28 @@ pub(super) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    let room = guard.gateway.admission.request(guard.side);
+    within(&guard, room, request, next).await
+}
+
+/// The same for an operator's order that another process passes on.
+pub(super) async fn admit_order(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let room = guard.gateway.admission.order();
+    within(&guard, room, request, next).await
+}
+
+async fn within(
+    guard: &Guard,
+    room: Result<OwnedSemaphorePermit, Refusal>,
+    request: Request,
+    next: Next,
+) -> Response {
     let takes_gzip = compress::takes_gzip(request.headers());
-    match guard.gateway.admission.request(guard.side) {
+    match room {
         Ok(_room) => {
             let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
             let answered = answered.unwrap_or_else(|_| {

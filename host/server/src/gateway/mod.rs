@@ -179,14 +179,20 @@ impl Gateways {
                 let routes = admin::routes().merge(nodes::routes());
                 (routes, ["/actors", "/kinds", "/peers"].as_slice())
             }
-            Side::Peer => (peer::routes(), ["/admin", "/actors", "/kinds"].as_slice()),
+            Side::Peer => (peer::calls(), ["/admin", "/actors", "/kinds"].as_slice()),
+        };
+        let routes = routes.route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit));
+        let routes = if side == Side::Peer {
+            let admit = from_fn_with_state(Arc::clone(&guard), guard::admit_order);
+            routes.merge(peer::orders().route_layer(admit))
+        } else {
+            routes
         };
         routes
             .fallback(async move |State(gateway): State<Arc<Gateway>>, request: Request| {
                 let refusal = no_route(side, elsewhere, request.uri().path());
                 refuse(&gateway, refusal, request).await
             })
-            .route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit))
             // Probes are answered however busy the host is.
             .route("/health", get(health))
             .route("/ready", get(ready))

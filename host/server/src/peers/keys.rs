@@ -18,16 +18,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
+use super::protocol::Protocol;
+
 /// The DNS name that the certificate of every peer has.
 pub const PEER_NAME: &str = "peer.stockade.internal";
-/// The protocol that peers speak.
-const PROTOCOL: &[u8] = b"h2";
-
 /// A process's certificate and key, and the authority of its peers.
 #[derive(Clone)]
 pub struct PeerKeys {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    protocol: Protocol,
 }
 
 /// Why peers' keys cannot be used.
@@ -93,14 +93,28 @@ impl PeerKeys {
             .map(|config| config.with_client_cert_verifier(verifier))
             .and_then(|config| config.with_single_cert(chain.clone(), secret.clone_key()));
         let mut server = server.map_err(|error| unusable(error.to_string()))?;
-        server.alpn_protocols = vec![PROTOCOL.to_vec()];
         let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map(|config| config.with_root_certificates(roots))
             .and_then(|config| config.with_client_auth_cert(chain, secret));
         let mut client = client.map_err(|error| unusable(error.to_string()))?;
-        client.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        let protocol = Protocol::NEWEST;
+        (server.alpn_protocols, client.alpn_protocols) = (protocol.names(), protocol.names());
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), protocol })
+    }
+
+    /// The same keys for a process that speaks no newer version than this one: for tests of mixed
+    /// versions, and for a cluster in which a newer one makes trouble.
+    #[must_use]
+    pub fn up_to(mut self, protocol: Protocol) -> Self {
+        Arc::make_mut(&mut self.server).alpn_protocols = protocol.names();
+        Arc::make_mut(&mut self.client).alpn_protocols = protocol.names();
+        Self { protocol, ..self }
+    }
+
+    /// The newest version that is spoken.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// For the listener.

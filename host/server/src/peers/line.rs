@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
 use super::keys::{PeerKeys, peer_name};
+use super::protocol::Protocol;
 use stockade::limits::{
     FRAME_BYTES_MAX, PEER_CONNECT_MAX, PEER_IDLE_MAX, PEER_PING_EVERY, PEER_PING_MAX, WINDOW_BYTES,
 };
@@ -34,6 +35,7 @@ use stockade::limits::{
 /// An open connection.
 pub(super) struct Line {
     send: SendRequest<Body>,
+    protocol: Protocol,
     /// Requests on their way.
     busy: Arc<AtomicUsize>,
     used: Mutex<Instant>,
@@ -67,8 +69,8 @@ impl Line {
         let connection = async move {
             let connected = timeout(PEER_CONNECT_MAX, connect(&address, connector, streams)).await;
             let why = match connected {
-                Ok(Ok((send, connection))) => {
-                    if opened.send(Ok(send)).is_ok()
+                Ok(Ok((send, connection, protocol))) => {
+                    if opened.send(Ok((send, protocol))).is_ok()
                         && let Err(error) = connection.await
                     {
                         tracing::debug!(%address, %error, "connection to a peer ended");
@@ -81,9 +83,15 @@ impl Line {
             drop(opened.send(Err(why)));
         };
         tasks.lock().spawn_on(connection, home);
-        let send = open.await.unwrap_or_else(|_| Err("the host ends".to_owned()))?;
+        let open = open.await.unwrap_or_else(|_| Err("the host ends".to_owned()));
+        let (send, protocol) = open?;
         let used = Mutex::new(Instant::now());
-        Ok(Self { send, busy: Arc::default(), used, _tasks: tasks })
+        Ok(Self { send, protocol, busy: Arc::default(), used, _tasks: tasks })
+    }
+
+    /// The version of the protocol that both sides speak.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Whether requests may be sent. A connection that was not used for a while is not: the other
@@ -141,6 +149,7 @@ type Connected = (
         Body,
         Streams,
     >,
+    Protocol,
 );
 
 async fn connect(
@@ -151,10 +160,11 @@ async fn connect(
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let stream = connector.connect(peer_name(), stream).await?;
-    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(io::Error::other("the other side does not speak HTTP/2"));
-    }
-    Builder::new(streams)
+    let protocol = Protocol::agreed(stream.get_ref().1.alpn_protocol());
+    let protocol = protocol.ok_or_else(|| {
+        io::Error::other("the other side speaks no version of the protocol between peers")
+    })?;
+    let (send, connection) = Builder::new(streams)
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -163,7 +173,8 @@ async fn connect(
         .keep_alive_timeout(PEER_PING_MAX)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(io::Error::other)
+        .map_err(io::Error::other)?;
+    Ok((send, connection, protocol))
 }
 
 /// Spawns the tasks of a connection where it lives. They end with the connection's value, which

@@ -10,16 +10,19 @@
 //!
 //! Invariants:
 //! - There is no plaintext: both sides have a certificate of the same authority.
+//! - Both sides speak the newest version of the protocol that both know.
 //! - A failure says whether anything can have reached the other side.
 
 mod failure;
 mod keys;
 mod line;
 mod pool;
+mod protocol;
 mod route;
 
 pub(crate) use failure::Failure;
 pub(crate) use keys::is_of_a_peer;
 pub use keys::{PEER_NAME, PeerKeys, PeerKeysError};
-pub(crate) use pool::Lines;
+pub(crate) use pool::{Lane, Lines, Way};
+pub use protocol::Protocol;
 pub(crate) use route::{ROUTE_HEADER, TIMEOUT_HEADER, read_route, read_timeout, write_route};

@@ -16,13 +16,14 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::keys::PeerKeys;
 use super::line::Line;
-use stockade::limits::{PEER_CONNECTIONS, PEER_REQUESTS_MAX, PEER_STREAMS_MAX};
+use super::protocol::Protocol;
+use stockade::limits::{PEER_CONNECTIONS, PEER_ORDERS_MAX, PEER_REQUESTS_MAX, PEER_STREAMS_MAX};
 
 /// How long a failed attempt to connect counts for requests that waited for it. 100 ms.
 const FAILED_FOR: Duration = Duration::from_millis(100);
@@ -34,9 +35,26 @@ pub(crate) struct Lines {
     peers: Mutex<HashMap<String, Arc<OfPeer>>>,
 }
 
+/// What a request to a peer is for. Each kind has room of its own: operators reach the actors that
+/// fill the room of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// A call.
+    Calls,
+    /// An order of an operator.
+    Orders,
+}
+
+/// A connection that takes a request, with the room for it.
+pub(crate) struct Way {
+    line: Arc<Line>,
+    _room: OwnedSemaphorePermit,
+}
+
 /// The connections to one address.
 struct OfPeer {
     room: Arc<Semaphore>,
+    orders: Arc<Semaphore>,
     lines: Mutex<Vec<Arc<Line>>>,
     /// Of the requests that need a connection, one makes it. When the last attempt failed, and why.
     connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
@@ -46,6 +64,7 @@ impl Default for OfPeer {
     fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
+            orders: Arc::new(Semaphore::new(PEER_ORDERS_MAX)),
             lines: Mutex::new(Vec::new()),
             connecting: tokio::sync::Mutex::default(),
         }
@@ -58,28 +77,29 @@ impl Lines {
         Self { keys, home: Handle::current(), peers: Mutex::default() }
     }
 
-    /// Sends a request to the peer at `address`; resolves with the head of its answer.
+    /// A connection to the peer at `address` for one request.
     ///
     /// # Errors
-    /// `NotSent` and `Lost`, as said there. When the time is over: `Lost` once a connection has the
-    /// request.
-    pub(crate) async fn send(
+    /// `NotSent`: there is none before the time is over, or too many requests are on their way.
+    pub(crate) async fn way(
         &self,
         address: &str,
-        request: Request<Body>,
+        lane: Lane,
         until: Instant,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Way, Failure> {
         let peer = self.peer(address);
-        let Ok(_room) = Arc::clone(&peer.room).try_acquire_owned() else {
-            let words = format!("{PEER_REQUESTS_MAX} requests to it are on their way already");
+        let (room, max) = match lane {
+            Lane::Calls => (&peer.room, PEER_REQUESTS_MAX),
+            Lane::Orders => (&peer.orders, PEER_ORDERS_MAX),
+        };
+        let Ok(room) = Arc::clone(room).try_acquire_owned() else {
+            let words = format!("{max} requests to it are on their way already");
             return Err(Failure::NotSent(words));
         };
         let too_late = || "no connection before the caller's time was over".to_owned();
         let line = timeout_at(until, self.line(&peer, address)).await;
         let line = line.unwrap_or_else(|_| Err(too_late())).map_err(Failure::NotSent)?;
-        let answered = timeout_at(until, line.send(request)).await;
-        let no_answer = || "no answer before the caller's time was over".to_owned();
-        answered.unwrap_or_else(|_| Err(Failure::Lost(no_answer())))
+        Ok(Way { line, _room: room })
     }
 
     fn peer(&self, address: &str) -> Arc<OfPeer> {
@@ -121,6 +141,27 @@ impl Lines {
                 Err(why)
             }
         }
+    }
+}
+
+impl Way {
+    /// The version of the protocol that both sides speak.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.line.protocol()
+    }
+
+    /// Sends a request; resolves with the head of its answer.
+    ///
+    /// # Errors
+    /// `NotSent` and `Lost`, as said there. When the time is over: `Lost`.
+    pub(crate) async fn send(
+        self,
+        request: Request<Body>,
+        until: Instant,
+    ) -> Result<Response<Incoming>, Failure> {
+        let answered = timeout_at(until, self.line.send(request)).await;
+        let no_answer = || "no answer before the caller's time was over".to_owned();
+        answered.unwrap_or_else(|_| Err(Failure::Lost(no_answer())))
     }
 }
 

@@ -179,7 +179,7 @@ async fn there(
     let ended = target.send(gateway, way, request, whole, until).await;
     match ended {
         // A process of a former version does not look at the floor.
-        Ended::Answered(answer) if protocol < Protocol::Floors => checked(asked, target, answer),
+        Ended::Answered(answer) if protocol < Protocol::Orders => checked(asked, target, answer),
         ended => ended,
     }
 }
