@@ -76,8 +76,6 @@ pub const RESCUES_MAX: usize = 64;
 /// s, and the steps of their wakes do not come all together. Those that a call waits for come before
 /// those of a sweep.
 pub const RESCUES_PER_S: u32 = 4_000;
-/// How often a sweep looks whether it may take an actor over. 20 ms: it has no caller.
-pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Actors that a drain ends at the same time. 8: one that finishes a long call does not hold up the
 /// others, and their next starts elsewhere do not come all together.

@@ -3,11 +3,14 @@
 
 mod answers;
 mod drain;
+mod floor;
 mod lease;
 mod listener;
 mod lost;
+mod orders;
 mod placement;
 mod routes;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -127,6 +130,24 @@ fn peer_flags(keys: &Path, name: &str) -> [String; 6] {
         "--peer-ca".to_owned(),
         at("ca.pem".to_owned()),
     ]
+}
+
+/// A POST as an operator, with fields of its own in its head.
+fn post(url: &str, fields: &[(&str, &str)], body: &Json) -> HttpReply {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.timeout_global(Some(PATIENCE)).build().into();
+    let token = format!("Bearer {}", program::ADMIN_TOKEN);
+    let request = agent.post(url).header("authorization", token);
+    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let mut answer = request.send_json(body).unwrap();
+    let number = |name: &str| {
+        let value = answer.headers().get(name)?.to_str().ok()?;
+        value.parse().ok()
+    };
+    let (generation, txid) = (number("stockade-generation"), number("stockade-txid"));
+    let status = answer.status().as_u16();
+    let body: Json = answer.body_mut().read_json().unwrap_or_default();
+    HttpReply { status, body, generation, txid, bill: None }
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {

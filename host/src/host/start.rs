@@ -42,7 +42,8 @@ use crate::supervision::damaged::Damaged;
 use crate::supervision::exits::Exits;
 use crate::supervision::released::Released;
 use crate::supervision::reservations::Reservations;
-use crate::supervision::{Rescues, Shared};
+use crate::supervision::Shared;
+use crate::supervision::rescues::Rescues;
 
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);

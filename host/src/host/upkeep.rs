@@ -111,7 +111,10 @@ impl Upkeep {
             }
             // Its process has died: the calls of its other actors come first.
             let is_rescue = shared.is_anothers(head);
-            let _place = if is_rescue { Some(shared.rescues.for_sweep().await) } else { None };
+            let place = if is_rescue { shared.rescues.for_sweep() } else { None };
+            if is_rescue && place.is_none() {
+                return;
+            }
             match shared.depot.destroy(&state).await {
                 Ok(()) => tracing::info!(%actor, "finished an interrupted destroy"),
                 Err(OpenError::Superseded { .. }) => {

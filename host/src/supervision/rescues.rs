@@ -3,10 +3,10 @@
 //!
 //! ```text
 //!  calls  ──> a place, in their order ──> their turn: one after the other, 1 s / RESCUES_PER_S apart
-//!  sweeps ──> look every SWEEP_PAUSE: is there a place, and no call waits for one or for its turn?
+//!  sweeps ──> is there a place, and no call that waits? ── no ──> in the next round
 //! ```
 //! Invariants:
-//! - A sweep never makes a call wait longer than for one turn.
+//! - A sweep waits for nothing, and makes a call wait for one turn at most.
 //! - A call that is given up while it waits wastes one turn at most.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use crate::limits::{RESCUES_MAX, RESCUES_PER_S, SWEEP_PAUSE};
+use crate::limits::{RESCUES_MAX, RESCUES_PER_S};
 
 /// Bounds the takeovers from processes that have died.
 pub struct Rescues {
@@ -94,17 +94,13 @@ impl Rescues {
         place
     }
 
-    /// A place for one takeover that no caller waits for.
-    pub async fn for_sweep(&self) -> SemaphorePermit<'_> {
-        loop {
-            if let Some(place) = self.for_sweep_now(Instant::now()) {
-                return place;
-            }
-            sleep(SWEEP_PAUSE).await;
-        }
+    /// A place for one takeover that no caller waits for. `None`: a call waits for a place or has the
+    /// turn; the sweep leaves the actor to its next round.
+    pub fn for_sweep(&self) -> Option<SemaphorePermit<'_>> {
+        self.for_sweep_at(Instant::now())
     }
 
-    fn for_sweep_now(&self, now: Instant) -> Option<SemaphorePermit<'_>> {
+    fn for_sweep_at(&self, now: Instant) -> Option<SemaphorePermit<'_>> {
         if self.waiting.load(Ordering::Acquire) > 0 {
             return None;
         }
@@ -160,16 +156,20 @@ mod tests {
         let mut next = Box::pin(rescues.for_call());
         assert!(next.as_mut().now_or_never().is_none(), "there is no place");
         let later = || Instant::now() + Duration::from_secs(60);
-        assert!(rescues.for_sweep_now(later()).is_none(), "nor one for a sweep");
+        assert!(rescues.for_sweep_at(later()).is_none(), "nor one for a sweep");
         places.pop();
-        assert!(rescues.for_sweep_now(later()).is_none(), "it is that of the call which waits");
+        assert!(rescues.for_sweep_at(later()).is_none(), "it is that of the call which waits");
         let place = next.await.expect("a place");
         places.pop();
-        assert!(rescues.for_sweep_now(later()).is_some(), "no call waits");
+        assert!(rescues.for_sweep_at(later()).is_some(), "no call waits");
         drop(place);
         // One that is given up while it waits leaves nothing behind.
         drop(places);
-        let waits = rescues.for_call();
+        let all = u32::try_from(RESCUES_MAX).expect("few");
+        let _all = rescues.places.acquire_many(all).await;
+        let mut waits = Box::pin(rescues.for_call());
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(rescues.waiting.load(Ordering::Acquire), 1);
         drop(waits);
         assert_eq!(rescues.waiting.load(Ordering::Acquire), 0);
     }

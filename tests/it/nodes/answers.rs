@@ -62,6 +62,10 @@ fn a_node_that_does_not_pass_calls_on_names_the_owner() {
     assert_eq!((elsewhere.status, code(&elsewhere).as_str()), (421, "actor.elsewhere"));
     assert_eq!(elsewhere.body["details"]["address"], json!(cluster.node(0).listen));
     assert_eq!(elsewhere.body["retry"], "reroute");
+    // Nor orders of operators.
+    let stop = cluster.node(other).admin_post("/admin/actors/counter/a/stop", &json!({})).unwrap();
+    assert_eq!((stop.status, code(&stop).as_str()), (421, "actor.elsewhere"));
+    assert_eq!(stop.body["details"]["address"], json!(cluster.node(0).listen));
     // It takes calls that others pass on.
     cluster.increment(other, "b");
     assert_eq!(cluster.increment(0, "b"), 2);
@@ -89,14 +93,4 @@ fn nodes_are_listed_with_what_they_report() {
     }
     let (status, out, _) = program::run(&["--admin", &admin, "nodes"]).unwrap();
     assert!(status == 0 && out.contains(&cluster.node(0).listen), "{out}");
-}
-
-/// What is of the operators stays at the node that was asked: it names the owner.
-#[test]
-fn operators_are_told_where_an_actor_is() {
-    let cluster = Cluster::start(2);
-    cluster.increment(0, "a");
-    let stop = cluster.node(1).admin_post("/admin/actors/counter/a/stop", &json!({})).unwrap();
-    assert_eq!((stop.status, code(&stop).as_str()), (421, "actor.elsewhere"));
-    assert_eq!(stop.body["details"]["address"], json!(cluster.node(0).listen));
 }

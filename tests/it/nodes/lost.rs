@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use stockade_tests::guest;
 use stockade_tests::program::HttpReply;
 
-use super::{Cluster, LEASE_MS, caller, code, until};
+use super::{Cluster, LEASE_MS, caller, code, post, until};
 
 /// What a thread of callers has seen.
 #[derive(Debug, Default)]
@@ -115,19 +115,7 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
 
 /// A call with a time in its head.
 fn hasty(url: &str, ms: &str, arguments: &Json) -> HttpReply {
-    let config = ureq::Agent::config_builder().http_status_as_error(false);
-    let agent: ureq::Agent = config.build().into();
-    let token = format!("Bearer {}", stockade_tests::program::ADMIN_TOKEN);
-    let request = agent.post(url).header("authorization", token).header("stockade-timeout-ms", ms);
-    let mut answer = request.send_json(arguments).unwrap();
-    let number = |name: &str| {
-        let value = answer.headers().get(name)?.to_str().ok()?;
-        value.parse().ok()
-    };
-    let (generation, txid) = (number("stockade-generation"), number("stockade-txid"));
-    let status = answer.status().as_u16();
-    let body: Json = answer.body_mut().read_json().unwrap_or_default();
-    HttpReply { status, body, generation, txid, bill: None }
+    post(url, &[("stockade-timeout-ms", ms)], arguments)
 }
 
 #[test]
