@@ -138,7 +138,8 @@ fn post(url: &str, fields: &[(&str, &str)], body: &Json) -> HttpReply {
     let agent: ureq::Agent = config.timeout_global(Some(PATIENCE)).build().into();
     let token = format!("Bearer {}", program::ADMIN_TOKEN);
     let request = agent.post(url).header("authorization", token);
-    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request =
+        fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let mut answer = request.send_json(body).unwrap();
     let number = |name: &str| {
         let value = answer.headers().get(name)?.to_str().ok()?;

@@ -82,7 +82,9 @@ impl PeerOptions {
         let mut keys = keys.map_err(|error| Failure::local(error.to_string()))?;
         if let Some(number) = self.peer_protocol {
             let protocol = PeerProtocol::numbered(number).ok_or_else(|| {
-                Failure::usage("--peer-protocol is the number of a version that this program speaks")
+                Failure::usage(
+                    "--peer-protocol is the number of a version that this program speaks",
+                )
             })?;
             keys = keys.up_to(protocol);
         }

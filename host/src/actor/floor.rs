@@ -15,11 +15,7 @@ use crate::error::HostError;
 ///
 /// # Errors
 /// `Behind`; `Fenced` and the like if the session has lost its database.
-pub async fn reached(
-    session: &Session,
-    actor: &ActorId,
-    txid_min: Txid,
-) -> Result<(), HostError> {
+pub async fn reached(session: &Session, actor: &ActorId, txid_min: Txid) -> Result<(), HostError> {
     if session.durable_txid() >= txid_min {
         return Ok(());
     }

@@ -37,13 +37,13 @@ use crate::router::Router;
 use crate::router::admission::Awake;
 use crate::router::request::Ending;
 use crate::runtime::cores;
+use crate::supervision::Shared;
 use crate::supervision::crashes::Crashes;
 use crate::supervision::damaged::Damaged;
 use crate::supervision::exits::Exits;
 use crate::supervision::released::Released;
-use crate::supervision::reservations::Reservations;
-use crate::supervision::Shared;
 use crate::supervision::rescues::Rescues;
+use crate::supervision::reservations::Reservations;
 
 /// How often kinds deployed by other processes are looked for.
 const KINDS_EVERY: Duration = Duration::from_secs(1);

@@ -92,7 +92,11 @@ async fn win(
                 if let Purpose::Life { txid_min } = purpose
                     && txid_min > Txid(0)
                 {
-                    return Err(HostError::Behind { actor: actor.clone(), txid: Txid(0), txid_min });
+                    return Err(HostError::Behind {
+                        actor: actor.clone(),
+                        txid: Txid(0),
+                        txid_min,
+                    });
                 }
                 create(shared, actor, &program).await?
             }

@@ -124,7 +124,10 @@ pub(super) fn preflight() -> Response {
     let fixed = |text| HeaderValue::from_static(text);
     let headers: [(HeaderName, HeaderValue); 4] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST")),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, fixed("authorization, content-type, accept, stockade-txid, stockade-timeout-ms")),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            fixed("authorization, content-type, accept, stockade-txid, stockade-timeout-ms"),
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_AGE_S)),
         (header::VARY, fixed("access-control-request-method, access-control-request-headers")),
     ];

@@ -64,9 +64,8 @@ async fn order(
 ) -> Result<Response, Refusal> {
     let (kind, key, name) = public::segments(path).map_err(Refusal::closing)?;
     let actor = ActorId::existing(&kind, &key).map_err(HostError::from)?;
-    let order = Order::named(&name).ok_or_else(|| {
-        Refusal::new(Code::NoRoute, format!("no order {name:?}")).closing()
-    })?;
+    let order = Order::named(&name)
+        .ok_or_else(|| Refusal::new(Code::NoRoute, format!("no order {name:?}")).closing())?;
     let (to, _) = route_of(&headers)?;
     let checked = gateway.host.check_order(&actor, to);
     checked.map_err(|error| Refusal::from(error).closing())?;

@@ -54,7 +54,12 @@ pub(super) fn unanswered(address: &str, why: &str) -> Refusal {
 
 impl Target<'_> {
     /// The head of a request to the other process, at `room` of its listener.
-    pub(super) fn head(&self, room: &str, name: &str, until: Instant) -> axum::http::request::Builder {
+    pub(super) fn head(
+        &self,
+        room: &str,
+        name: &str,
+        until: Instant,
+    ) -> axum::http::request::Builder {
         // The other side decodes the names again.
         let segment = |name| utf8_percent_encode(name, NON_ALPHANUMERIC);
         let (kind, key) = (segment(self.actor.kind()), segment(self.actor.key()));

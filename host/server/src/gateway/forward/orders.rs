@@ -33,8 +33,7 @@ use stockade::limits::{
 };
 
 /// Fields of an order that its answer depends on.
-static OF_ORDER: [HeaderName; 2] =
-    [header::CONTENT_TYPE, HeaderName::from_static(TXID_HEADER)];
+static OF_ORDER: [HeaderName; 2] = [header::CONTENT_TYPE, HeaderName::from_static(TXID_HEADER)];
 
 /// How often this process may find that the actor runs in a process which takes no orders from
 /// others. Twice: it may have moved in between.
@@ -81,7 +80,9 @@ pub(in super::super) async fn order(
         };
         let (refusal, now) = match ended {
             Ended::Answered(answer) => return Ok(answer),
-            Ended::NotDone { .. } | Ended::Refused(_) if looks => return here(gateway, given).await,
+            Ended::NotDone { .. } | Ended::Refused(_) if looks => {
+                return here(gateway, given).await;
+            }
             Ended::Refused(refusal) => return Err(refusal),
             Ended::NotDone { refusal, now } => (refusal, now),
         };
