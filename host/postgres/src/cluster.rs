@@ -79,10 +79,8 @@ impl PgStore {
         let NodeBeat { address, peers, draining, load } = beat;
         let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
         let schema = i64::from(SCHEMA_VERSION);
-        let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (awake, awake_max) = (bounded(load.awake), bounded(load.awake_max));
-        let (bytes, bytes_max) = (bounded(load.guest_bytes), bounded(load.guest_bytes_max));
-        let (draining, cpu) = (i64::from(*draining), bounded(load.cpu_permille));
+        let [awake, awake_max, bytes, bytes_max, cpu] = load.columns();
+        let draining = i64::from(*draining);
         let row = params![
             &session.0[..],
             address.as_str(),

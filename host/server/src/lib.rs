@@ -6,6 +6,7 @@
 
 mod gateway;
 mod peers;
+mod pem;
 mod server;
 
 pub use gateway::auth::{Access, InvalidToken, Token, is_loopback};
@@ -17,6 +18,7 @@ pub use gateway::{
     WORDS_CONTENT_TYPE, end_of_check_to_json, imported_to_json, news_to_json, verified_to_json,
 };
 pub use peers::{PEER_NAME, PeerKeys, PeerKeysError, Protocol as PeerProtocol};
+pub use pem::PemError;
 pub use server::{
     Addresses, Ending, Peers, Server, ServerConfig, ServerError, TOKEN_FILE, TokenFileError,
     check_allowed, read_private, run, token_of,

@@ -53,7 +53,7 @@ impl Awake {
     /// Actors awake now.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.max - self.permits.available_permits().min(self.max)
+        taken(&self.permits, self.max)
     }
 
     /// What measures how many are awake and the memory that they have, without keeping a router.
@@ -62,7 +62,7 @@ impl Awake {
             (Arc::clone(&self.permits), self.max, Arc::clone(&self.memory));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         move || NodeLoad {
-            awake: number(max.saturating_sub(permits.available_permits())),
+            awake: number(taken(&permits, max)),
             awake_max: number(max),
             guest_bytes: memory.pool().used(),
             guest_bytes_max: memory.pool().bytes_max(),
@@ -110,4 +110,9 @@ impl Awake {
             }
         }
     }
+}
+
+/// How many of `max` permits are given out.
+fn taken(permits: &Semaphore, max: usize) -> usize {
+    max.saturating_sub(permits.available_permits())
 }

@@ -22,7 +22,7 @@ const HOST_LAYERS: &[&[&str]] = &[
 ];
 
 /// Layers of package `stockade-server`, likewise.
-const SERVER_LAYERS: &[&[&str]] = &[&["server"], &["gateway"], &["peers"]];
+const SERVER_LAYERS: &[&[&str]] = &[&["server"], &["gateway"], &["peers"], &["pem"]];
 
 /// Layers of package `stockade-depot`, top to bottom. Here no module names another of its layer.
 const DEPOT_LAYERS: &[&[&str]] = &[

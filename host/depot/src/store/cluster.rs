@@ -84,6 +84,14 @@ impl NodeLoad {
         let memory = part(self.guest_bytes, self.guest_bytes_max);
         memory.max(part(self.awake, self.awake_max)).max(self.cpu_permille)
     }
+
+    /// Its columns in the order of the fields, each as large as an engine's integer may be.
+    #[must_use]
+    pub fn columns(&self) -> [i64; 5] {
+        let Self { awake, awake_max, guest_bytes, guest_bytes_max, cpu_permille } = *self;
+        [awake, awake_max, guest_bytes, guest_bytes_max, cpu_permille]
+            .map(|number| i64::try_from(number).unwrap_or(i64::MAX))
+    }
 }
 
 /// The program of a registered process.

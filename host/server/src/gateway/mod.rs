@@ -46,6 +46,7 @@ mod peer;
 mod public;
 mod readers;
 mod reply;
+mod spoken;
 mod threads;
 pub(crate) mod tls;
 mod wellformed;

@@ -1,18 +1,16 @@
 //! TLS: the certificate that a listener presents.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::peers::{PeerKeys, is_of_a_peer};
+use crate::pem::{self, PemError};
 
 /// Protocols that a client may choose from.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -28,19 +26,9 @@ pub struct Tls {
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file cannot be read, or is not PEM.
-    #[error("read the {what} from {}: {error}", .path.display())]
-    Unread {
-        /// Which of the two files.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        error: pem::Error,
-    },
-    /// There is no certificate in the file.
-    #[error("{} has no certificate: expected PEM, `BEGIN CERTIFICATE`", .0.display())]
-    NoCertificate(PathBuf),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The certificate and the key do not belong together, or cannot be used.
     #[error("use {} with the key in {}: {error}", certificate.display(), key.display())]
     Unusable {
@@ -59,18 +47,8 @@ impl Tls {
     /// # Errors
     /// `TlsError` names the file.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let unread = |what, path: &Path| {
-            let path = path.to_owned();
-            move |error| TlsError::Unread { what, path, error }
-        };
-        let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-            .and_then(|found| found.collect())
-            .map_err(unread("certificate", certificate))?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(certificate.to_owned()));
-        }
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(unread("key", key))?;
-        warn_if_open(key);
+        let chain = pem::certificates("certificate", certificate)?;
+        let secret = pem::key("key", key)?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, secret));
@@ -106,17 +84,5 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tls(..)")
-    }
-}
-
-/// A key that others can read is accepted, since mounted secrets often are readable, but with a
-/// warning.
-fn warn_if_open(key: &Path) {
-    let mode = std::fs::metadata(key).map(|file| file.permissions().mode() & 0o7777);
-    if let Ok(mode) = mode
-        && mode & 0o077 != 0
-    {
-        let (path, mode) = (key.display(), format!("{mode:o}"));
-        tracing::warn!(%path, mode, "others can read the key: chmod 600");
     }
 }

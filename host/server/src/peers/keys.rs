@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
 use super::protocol::Protocol;
+use crate::pem::{self, PemError};
 
 /// The DNS name that the certificate of every peer has.
 pub const PEER_NAME: &str = "peer.stockade.internal";
@@ -33,19 +33,9 @@ pub struct PeerKeys {
 /// Why peers' keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerKeysError {
-    /// The file cannot be read, or is not PEM.
-    #[error("read the {what} from {}: {error}", .path.display())]
-    Unread {
-        /// Which of the files.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        error: pem::Error,
-    },
-    /// There is no certificate in the file.
-    #[error("{} has no certificate: expected PEM, `BEGIN CERTIFICATE`", .0.display())]
-    NoCertificate(PathBuf),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The certificate is not one of a peer.
     #[error(
         "{} is no certificate of a peer: it lacks the name {PEER_NAME}; `stockade peer-keys` makes \
@@ -68,17 +58,14 @@ impl PeerKeys {
     /// # Errors
     /// `PeerKeysError` names the file.
     pub fn read(certificate: &Path, key: &Path, authority: &Path) -> Result<Self, PeerKeysError> {
-        let chain = certificates("certificate of this peer", certificate)?;
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-            let (what, path) = ("key of this peer", key.to_owned());
-            PeerKeysError::Unread { what, path, error }
-        })?;
+        let chain = pem::certificates("certificate of this peer", certificate)?;
+        let secret = pem::key("key of this peer", key)?;
         if !chain.first().is_some_and(is_of_a_peer) {
             return Err(PeerKeysError::NoPeer(certificate.to_owned()));
         }
         let unusable = |why: String| PeerKeysError::Unusable { path: certificate.to_owned(), why };
         let mut roots = RootCertStore::empty();
-        for root in certificates("authority of peers", authority)? {
+        for root in pem::certificates("authority of peers", authority)? {
             roots.add(root).map_err(|error| unusable(error.to_string()))?;
         }
         let roots = Arc::new(roots);
@@ -143,14 +130,4 @@ pub(super) fn peer_name() -> ServerName<'static> {
 pub(crate) fn is_of_a_peer(certificate: &CertificateDer<'_>) -> bool {
     ParsedCertificate::try_from(certificate)
         .is_ok_and(|parsed| verify_server_name(&parsed, &peer_name()).is_ok())
-}
-
-fn certificates(
-    what: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, PeerKeysError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(|found| found.collect())
-        .map_err(|error| PeerKeysError::Unread { what, path: path.to_owned(), error })?;
-    if found.is_empty() { Err(PeerKeysError::NoCertificate(path.to_owned())) } else { Ok(found) }
 }

@@ -424,10 +424,7 @@ impl Cluster for EmbeddedStore {
     async fn node_beat(&self, session: NodeSession, beat: &NodeBeat) -> Result<(), StoreError> {
         let NodeBeat { address, peers, draining, load } = beat.clone();
         let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
-        let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (awake, awake_max) = (bounded(load.awake), bounded(load.awake_max));
-        let (bytes, bytes_max) = (bounded(load.guest_bytes), bounded(load.guest_bytes_max));
-        let cpu = bounded(load.cpu_permille);
+        let [awake, awake_max, bytes, bytes_max, cpu] = load.columns();
         let work = move |conn: &_, _| {
             let params = params![
                 &session.0[..],
