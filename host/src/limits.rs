@@ -89,6 +89,17 @@ pub const LOAD_PERMILLE_MAX: u64 = 900;
 /// How much less the other one's load must be, in thousandths. 100: loads are some seconds old.
 pub const LOAD_PERMILLE_LESS: u64 = 100;
 
+/// How often a process looks whether it has more actors than its share. 5 s: loads are seconds old.
+pub const REBALANCE_EVERY: Duration = Duration::from_secs(5);
+/// How far over its share a process must be before it hands actors over, in thousandths of the share.
+/// 250: to move an actor costs a life of it.
+pub const REBALANCE_MARGIN_PERMILLE: u64 = 250;
+/// The least such margin, in actors. 32: a few more or less are no load.
+pub const REBALANCE_ACTORS_MIN: u64 = 32;
+/// How long an actor that was handed over begins elsewhere, also if it is asked for here. 60 s: by then
+/// others have reported what they have.
+pub const HANDED_FOR: Duration = Duration::from_secs(60);
+
 /// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
 /// machine that was frozen for a while is back by then, and registers again with its next sign.
 pub const SILENT_LEASES: u32 = 10;
@@ -414,6 +425,10 @@ pub struct HostLimits {
     /// Period of the epoch ticker while guests run: the grain of every deadline of a guest, and how
     /// long a guest that computes keeps a thread while others wait. 2 ms, as for SQL.
     pub epoch_tick: Duration,
+    /// Actors that a process hands over to others in a minute, while it has more than its share of
+    /// those that are awake. 600: a full process has its share within ten minutes, and one wake in a
+    /// tenth of a second costs nobody anything. 0: none.
+    pub handed_over_per_min: u64,
     /// Bytes that all actors may log in a second. 8 MiB: the excess is dropped and counted as well.
     pub log_bytes_per_s: u64,
     /// How long a shutdown waits for generations to end in order. 20 s.
@@ -457,6 +472,7 @@ impl Default for HostLimits {
             upkeep_every: Duration::from_secs(5),
             damaged_rest: Duration::from_secs(60),
             epoch_tick: Duration::from_millis(2),
+            handed_over_per_min: 600,
             log_bytes_per_s: 8 * MIB,
             shutdown_max: Duration::from_secs(20),
             admin_rows_max: 10_000,

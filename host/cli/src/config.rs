@@ -87,6 +87,7 @@ pub(super) struct HostSettings {
     epoch_tick_ms: Option<u64>,
     shutdown_max_ms: Option<u64>,
     log_bytes_per_s: Option<u64>,
+    handed_over_per_min: Option<u64>,
     pub(super) lease_ms: Option<u64>,
 }
 
@@ -124,6 +125,7 @@ impl HostSettings {
         set(&mut limits.body_rate_min, self.body_rate_min);
         set(&mut limits.compress_bytes_min, self.compress_bytes_min);
         set(&mut limits.log_bytes_per_s, self.log_bytes_per_s);
+        set(&mut limits.handed_over_per_min, self.handed_over_per_min);
         set(&mut limits.requests_max, self.requests_max);
         set(&mut limits.operator_requests_max, self.operator_requests_max);
         set(&mut limits.connections_max, self.connections_max);

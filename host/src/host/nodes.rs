@@ -1,6 +1,7 @@
-//! The processes that share the store, for operators; and the drain of this one.
+//! The processes that share the store, for operators; the drain of this one, and its share.
 //!
 //! ```text
+//!  more than its share ──> the coldest actors end in order; for a while they begin elsewhere
 //!  drain ──> reported with the next sign of life ──> awake actors end in order, a few at a time
 //!        └─> no actor begins here                ──> their next calls begin elsewhere
 //! ```
@@ -9,11 +10,14 @@ use std::time::Duration;
 
 use stockade_depot::NodeSession;
 use stockade_depot::store::NodeLoad;
+use tokio::time::Instant;
 
 use super::Host;
 use crate::error::HostError;
+use crate::limits::REBALANCE_EVERY;
 use crate::membership::Known;
 use crate::router::Router;
+use crate::supervision::balance::Balance;
 
 /// How often a drain looks for actors that are awake. 100 ms: one that was about to start.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -128,6 +132,31 @@ impl Host {
         while self.shared().nodes.is_draining() && self.awake() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+/// Hands actors over to others while this process has more than its share. Runs for as long as the
+/// host.
+pub(super) async fn balance(router: Router, per_min: u64) {
+    let mut balance = Balance::new(per_min);
+    let mut period = tokio::time::interval(REBALANCE_EVERY);
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        let shared = router.shared();
+        let nodes = &shared.nodes;
+        if !nodes.has_peers_address() || nodes.is_draining() || nodes.is_alone() {
+            continue;
+        }
+        let others: Vec<NodeLoad> = nodes.takers().into_iter().map(|(_, load)| load).collect();
+        let due = balance.due(Instant::now(), &nodes.load(), &others);
+        if due == 0 {
+            continue;
+        }
+        let given = router.hand_over(usize::try_from(due).unwrap_or(usize::MAX)).await;
+        balance.gave(Instant::now(), u64::try_from(given.len()).unwrap_or(u64::MAX));
+        let (given, awake) = (given.len(), router.awake().count());
+        tracing::info!(given, awake, "actors handed over: others have fewer");
     }
 }
 

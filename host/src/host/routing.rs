@@ -40,7 +40,10 @@ impl Host {
         Ok(match self.owner(actor).await? {
             Owner::This => Place::Here,
             Owner::Peer { peer, route } => Place::There { peer, route },
-            Owner::Nobody { released } => self.place_to_start(released, attempts),
+            Owner::Nobody { released } => match self.place_near(actor, released, attempts).await {
+                Some(place) => place,
+                None => self.place_by_load(actor, released, attempts),
+            },
         })
     }
 
@@ -69,7 +72,8 @@ impl Host {
             return Ok(Owner::Peer { peer, route });
         }
         let draining = shared.nodes.is_draining();
-        if !draining && shared.reservations.has(actor) {
+        let stays = !draining && !shared.handed.has(actor);
+        if stays && shared.reservations.has(actor) {
             return Ok(Owner::This);
         }
         let Some(state) = self.inner.store.actor(actor).await? else {
@@ -99,14 +103,39 @@ impl Host {
         Ok(if is_dead { Owner::Nobody { released: None } } else { Owner::This })
     }
 
-    /// Where an actor starts that no process owns: here, unless this process drains or is over its
-    /// share; then at the less loaded of two others drawn at random.
-    fn place_to_start(&self, released: Option<(DbId, Generation)>, attempts: &Attempts) -> Place {
+    /// At the process that owns the actor which the settings of the kind name, if that is another
+    /// one that lives, does not drain, is not over its share, and has not refused.
+    async fn place_near(
+        &self,
+        actor: &ActorId,
+        released: Option<(DbId, Generation)>,
+        attempts: &Attempts,
+    ) -> Option<Place> {
         let shared = self.shared();
-        let draining = shared.nodes.is_draining();
-        let own = shared.nodes.load().permille();
+        let other = shared.kinds.kind(actor.kind()).await.ok()?.manifest.near(actor)?;
+        // A store that does not answer is found out by the start itself.
+        let Owner::Peer { peer, .. } = self.owner(&other).await.ok()? else { return None };
+        let takers = shared.nodes.takers();
+        let (_, load) = takers.iter().find(|(taker, _)| taker.session == peer.session)?;
+        let takes =
+            load.permille() < LOAD_PERMILLE_MAX && !attempts.refused.contains(&peer.session);
+        takes.then_some(Place::There { peer, route: Route::Start { released } })
+    }
+
+    /// Where an actor starts that no process owns: here, unless this process drains, is over its
+    /// share or has handed the actor over; then at the less loaded of two others drawn at random.
+    fn place_by_load(
+        &self,
+        actor: &ActorId,
+        released: Option<(DbId, Generation)>,
+        attempts: &Attempts,
+    ) -> Place {
+        let shared = self.shared();
+        let (draining, handed) = (shared.nodes.is_draining(), shared.handed.has(actor));
+        let own_load = shared.nodes.load();
+        let own = own_load.permille();
         // Another one that refused is as full as this one.
-        if !draining && (own < LOAD_PERMILLE_MAX || !attempts.refused.is_empty()) {
+        if !draining && ((own < LOAD_PERMILLE_MAX && !handed) || !attempts.refused.is_empty()) {
             return Place::Here;
         }
         let mut takers = shared.nodes.takers();
@@ -118,7 +147,11 @@ impl Host {
         let drawn = [draw(), draw()];
         let least = drawn.into_iter().flatten().min_by_key(|(_, load)| load.permille());
         match least {
-            Some((peer, load)) if draining || load.permille() + LOAD_PERMILLE_LESS <= own => {
+            Some((peer, load))
+                if draining
+                    || load.permille() + LOAD_PERMILLE_LESS <= own
+                    || (handed && load.has_fewer_awake(&own_load)) =>
+            {
                 Place::There { peer, route: Route::Start { released } }
             }
             Some(_) | None => Place::Here,

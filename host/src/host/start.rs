@@ -41,6 +41,7 @@ use crate::supervision::Shared;
 use crate::supervision::crashes::Crashes;
 use crate::supervision::damaged::Damaged;
 use crate::supervision::exits::Exits;
+use crate::supervision::handed::Handed;
 use crate::supervision::released::Released;
 use crate::supervision::rescues::Rescues;
 use crate::supervision::reservations::Reservations;
@@ -81,6 +82,8 @@ impl Host {
         let retired = Arc::<Retired>::default();
         let upkeep = upkeep::keep(router.clone(), readings.clone(), config.limits.upkeep_every);
         let mut background = background(&router, &keeper, upkeep);
+        let per_min = config.limits.handed_over_per_min;
+        background.spawn_on(nodes::balance(router.clone(), per_min), &keeper);
         let watch = retire::on_failure(router.clone(), Arc::clone(&store), Arc::clone(&retired));
         background.spawn_on(watch, &keeper);
         if config.advanced.ground.is_none() {
@@ -149,6 +152,7 @@ async fn open_router(
         crashes: Crashes::default(),
         damaged: Damaged::new(config.limits.damaged_rest),
         released: Released::default(),
+        handed: Handed::default(),
         rescues: Rescues::default(),
         observer: config.advanced.observer.clone(),
         spares: Arc::default(),

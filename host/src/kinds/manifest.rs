@@ -1,6 +1,7 @@
 //! The settings of a kind: given at deploy time, stored as JSON.
 
 use serde_json::{Value as Json, json};
+use stockade_depot::ActorId;
 use stockade_depot::store::KindRow;
 
 use super::bounds::{Bound, CREATES_PER_S_MAX, bounds};
@@ -29,7 +30,15 @@ pub struct Manifest {
     /// methods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
+    /// Where an actor begins that no process owns: at the process that owns the actor of this kind
+    /// with the same key, `KIND/{key}`, if that process lives and is not over its share. Processes of
+    /// former versions read no settings that have this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
 }
+
+/// What stands for the key in `near`.
+const OF_KEY: &str = "/{key}";
 
 impl Manifest {
     fn stored(&self) -> serde_json::Result<Json> {
@@ -40,6 +49,14 @@ impl Manifest {
             });
         }
         Ok(stored)
+    }
+
+    /// The actor next to which this one begins, if the settings name one.
+    #[must_use]
+    pub fn near(&self, actor: &ActorId) -> Option<ActorId> {
+        let kind = self.near.as_ref()?.strip_suffix(OF_KEY)?;
+        let other = ActorId::existing(kind, actor.key()).ok()?;
+        (other != *actor).then_some(other)
     }
 
     /// The text that the store keeps.
@@ -83,6 +100,13 @@ impl Manifest {
         for Bound { name, value, max } in bounds(&mut limits, host) {
             if *value == 0 || *value > max {
                 let text = format!("limits.{name} is {value}; this host allows 1 to {max}");
+                return Err(HostError::Manifest(text));
+            }
+        }
+        if let Some(near) = &self.near {
+            let kind = near.strip_suffix(OF_KEY);
+            if kind.is_none_or(|kind| ActorId::new(kind, "key").is_err()) {
+                let text = format!("near is {near:?}; possible is KIND{OF_KEY}, as room{OF_KEY}");
                 return Err(HostError::Manifest(text));
             }
         }
@@ -189,6 +213,29 @@ mod tests {
         let stored = manifest.to_stored().expect("JSON");
         assert!(stored.contains("\"actors_max\":5") && !stored.contains("cpu_weight"), "{stored}");
         assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest);
+    }
+
+    #[test]
+    fn an_actor_is_near_the_one_of_another_kind_with_its_key() {
+        let manifest = |near: &str| Manifest { near: Some(near.to_owned()), ..Manifest::default() };
+        let actor = ActorId::new("player", "a/{key}").expect("a name");
+        let near = |text: &str| manifest(text).near(&actor).map(|other| other.to_string());
+        assert_eq!(near("room/{key}").as_deref(), Some("room/a/{key}"));
+        assert_eq!(near("player/{key}"), None, "itself");
+        assert_eq!(Manifest::default().near(&actor), None);
+        let host = HostLimits::default();
+        assert!(manifest("room/{key}").fitted(&host).is_ok());
+        for wrong in
+            ["", "room", "room/", "room/b", "{key}", "/{key}", "Room/{key}", "room/{key}/x"]
+        {
+            let refused = manifest(wrong).fitted(&host).expect_err(wrong);
+            assert!(refused.to_string().contains("near"), "{refused}");
+            assert_eq!(near(wrong).filter(|_| wrong != "Room/{key}"), None, "{wrong}");
+        }
+        let stored = manifest("room/{key}").to_stored().expect("JSON");
+        let read: Manifest = serde_json::from_str(&stored).expect("reads");
+        assert_eq!(read, manifest("room/{key}"));
+        assert!(!Manifest::default().to_stored().expect("JSON").contains("near"));
     }
 
     #[test]

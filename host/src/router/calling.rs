@@ -116,7 +116,7 @@ impl Slot {
     ) -> Option<(Ending, Done)> {
         match control {
             // The actor is not idle.
-            Control::End { ending: Ending::Sleep, done } => drop(done.send(None)),
+            Control::End { ending, done } if ending.spares_the_busy() => drop(done.send(None)),
             Control::End { ending, done } => return Some((ending, done)),
             Control::Forgive { done } => {
                 answers.prove();

@@ -153,27 +153,44 @@ impl Router {
     /// Ends every live generation for a drain, a few at a time, in the order of their names. Returns
     /// how many ended.
     pub async fn give_away(&self) -> usize {
-        self.end_some(self.awake_actors(|_| true), Ending::Drain, DRAINED_AT_ONCE).await
+        self.end_some(self.awake_actors(|_| true), Ending::Drain, DRAINED_AT_ONCE).await.len()
+    }
+
+    /// Ends so many idle generations at most, those that have been idle for longest, a few at a time.
+    /// Returns the actors whose generation ended.
+    pub async fn hand_over(&self, count: usize) -> Vec<ActorId> {
+        let handed = &self.shared().handed;
+        let coldest = self.slots.coldest(count);
+        // Before they end: a call that comes then begins elsewhere.
+        for actor in &coldest {
+            handed.note(actor);
+        }
+        let ended = self.end_some(coldest.clone(), Ending::HandOver, DRAINED_AT_ONCE).await;
+        for actor in coldest.iter().filter(|actor| !ended.contains(actor)) {
+            handed.forget(actor);
+        }
+        ended
     }
 
     async fn end_all(&self, actors: Vec<ActorId>, ending: Ending) -> usize {
         // Bounded: each ending costs a sync, and a guest's hook may use a core.
         const AT_ONCE: usize = 64;
-        self.end_some(actors, ending, AT_ONCE).await
+        self.end_some(actors, ending, AT_ONCE).await.len()
     }
 
-    async fn end_some(&self, actors: Vec<ActorId>, ending: Ending, at_once: usize) -> usize {
-        let mut ended = 0;
+    /// Returns the actors whose generation ended.
+    async fn end_some(&self, actors: Vec<ActorId>, ending: Ending, at_once: usize) -> Vec<ActorId> {
+        let mut ended = Vec::new();
         let mut running = JoinSet::new();
         let mut waiting = actors.into_iter();
         loop {
             while running.len() < at_once {
                 let Some(actor) = waiting.next() else { break };
                 let router = self.clone();
-                running.spawn(async move { router.end(&actor, ending).await });
+                running.spawn(async move { (router.end(&actor, ending).await, actor) });
             }
             match running.join_next().await {
-                Some(Ok(Ok(Some(_)))) => ended += 1,
+                Some(Ok((Ok(Some(_)), actor))) => ended.push(actor),
                 Some(_) => {}
                 None => return ended,
             }

@@ -108,6 +108,8 @@ pub enum Ending {
     Shutdown,
     /// The host gives its actors up to others.
     Drain,
+    /// The host has more actors than its share: only if the actor is idle.
+    HandOver,
 }
 
 impl Ending {
@@ -119,15 +121,21 @@ impl Ending {
             Self::Operator => Reason::Operator,
             Self::Upgrade => Reason::Upgraded,
             Self::Destroy => Reason::Destroyed,
-            Self::Shutdown | Self::Drain => Reason::Shutdown,
+            Self::Shutdown | Self::Drain | Self::HandOver => Reason::Shutdown,
         }
+    }
+
+    /// Whether only an idle actor is ended.
+    #[must_use]
+    pub fn spares_the_busy(self) -> bool {
+        matches!(self, Self::Sleep | Self::HandOver)
     }
 
     /// How long a call in progress may still run; `None`: as long as its own budget lasts.
     #[must_use]
     pub fn grace(self) -> Option<Duration> {
         match self {
-            Self::Sleep | Self::Upgrade | Self::Drain => None,
+            Self::Sleep | Self::Upgrade | Self::Drain | Self::HandOver => None,
             Self::Operator | Self::Destroy | Self::Shutdown => Some(Duration::from_secs(5)),
         }
     }

@@ -126,9 +126,9 @@ impl Slot {
     pub(super) async fn control(&mut self, control: Control) {
         match control {
             Control::End { ending, done } => {
-                // To make room, only an idle actor is ended; the actor may have got work since it
+                // To make room or to hand over, only an idle actor is ended; the actor may have got work since it
                 // was chosen.
-                let busy = ending == Ending::Sleep && !self.queue.is_empty();
+                let busy = ending.spares_the_busy() && !self.queue.is_empty();
                 let exit = if busy { None } else { self.end(ending).await };
                 drop(done.send(exit));
             }

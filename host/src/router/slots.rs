@@ -215,6 +215,16 @@ impl Slots {
         actors
     }
 
+    /// Actors that are idle here, those that have been for longest first; so many at most.
+    pub(super) fn coldest(&self, count: usize) -> Vec<ActorId> {
+        let table = self.table.lock();
+        let idle = table.slots.iter();
+        let idle = idle.filter_map(|(actor, slot)| Some((slot.idle_since()?, actor)));
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_unstable();
+        idle.into_iter().take(count).map(|(_, actor)| actor.clone()).collect()
+    }
+
     /// Asks the least recently used idle actor to sleep, to make room for another. Returns whether
     /// it did.
     async fn evict_oldest(&self) -> bool {

@@ -6,13 +6,17 @@
 //!                                     ├─ crashes        when a crashed actor may start
 //!                                     ├─ damaged        that nothing can be read of it
 //!                                     ├─ released       what a living owner does not run
+//!                                     ├─ handed         what begins elsewhere for a while
 //!                                     └─ rescues        how fast dead processes' actors are taken
+//!  balance        how many actors are handed over
 //!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
 
+pub mod balance;
 pub mod crashes;
 pub mod damaged;
 pub mod exits;
+pub mod handed;
 pub mod ownership;
 pub mod recent;
 pub mod released;
@@ -36,6 +40,7 @@ use crate::sqlite::Spares;
 use crashes::Crashes;
 use damaged::Damaged;
 use exits::Exits;
+use handed::Handed;
 use released::Released;
 use rescues::Rescues;
 use reservations::Reservations;
@@ -61,6 +66,8 @@ pub struct Shared {
     pub damaged: Damaged,
     /// Generations that their owner does not run although it lives.
     pub released: Released,
+    /// Actors that were handed over to others.
+    pub handed: Handed,
     /// Takeovers from processes that have died.
     pub rescues: Rescues,
     /// The observer of endings.

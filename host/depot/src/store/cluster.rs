@@ -85,6 +85,13 @@ impl NodeLoad {
         memory.max(part(self.awake, self.awake_max)).max(self.cpu_permille)
     }
 
+    /// Whether a smaller part of the actors that may be awake there are, than elsewhere.
+    #[must_use]
+    pub fn has_fewer_awake(&self, other: &Self) -> bool {
+        let own = u128::from(self.awake) * u128::from(other.awake_max);
+        own < u128::from(other.awake) * u128::from(self.awake_max)
+    }
+
     /// Its columns in the order of the fields, each as large as an engine's integer may be.
     #[must_use]
     pub fn columns(&self) -> [i64; 5] {

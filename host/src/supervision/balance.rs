@@ -1,0 +1,140 @@
+//! How many actors this process hands over to others: so many that it has its share, and a bounded
+//! number in any minute.
+//!
+//! ```text
+//!  share = all that are awake, in proportion to how many may be
+//!                                  margin
+//!  ├───────────────────────────┼───────────┤ more: hands over down to its share, coldest first
+//!  0                         share
+//! ```
+//! Invariants:
+//! - In any minute at most as many are handed over as the limit says.
+//! - What was handed over in the last minute counts as awake, since it may not be called yet: else
+//!   each round would find a smaller share, and idle actors would be put to sleep for nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use stockade_depot::store::NodeLoad;
+use tokio::time::Instant;
+
+use crate::limits::{REBALANCE_ACTORS_MIN, REBALANCE_EVERY, REBALANCE_MARGIN_PERMILLE};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The rule, with what was handed over in the last minute.
+#[derive(Debug)]
+pub struct Balance {
+    per_min: u64,
+    given: VecDeque<(Instant, u64)>,
+}
+
+impl Balance {
+    /// At most `per_min` actors in any minute.
+    #[must_use]
+    pub fn new(per_min: u64) -> Self {
+        Self { per_min, given: VecDeque::new() }
+    }
+
+    /// How many actors to hand over now. `others`: the processes that would take them.
+    pub fn due(&mut self, now: Instant, own: &NodeLoad, others: &[NodeLoad]) -> u64 {
+        while self.given.front().is_some_and(|(at, _)| now - *at >= MINUTE) {
+            self.given.pop_front();
+        }
+        // One that does not say how many it may have has no share.
+        let others = others.iter().filter(|load| load.awake_max > 0);
+        let (awake, awake_max) = others.fold((own.awake, own.awake_max), |(awake, max), load| {
+            (awake.saturating_add(load.awake), max.saturating_add(load.awake_max))
+        });
+        let given: u64 = self.given.iter().map(|(_, count)| count).sum();
+        let all = u128::from(awake.saturating_add(given)) * u128::from(own.awake_max);
+        let share = u64::try_from(all / u128::from(awake_max.max(1))).unwrap_or(u64::MAX);
+        let margin = (share / 1000 * REBALANCE_MARGIN_PERMILLE
+            + share % 1000 * REBALANCE_MARGIN_PERMILLE / 1000)
+            .max(REBALANCE_ACTORS_MIN);
+        if own.awake <= share.saturating_add(margin) {
+            return 0;
+        }
+        // Spread over the minute.
+        let rounds = MINUTE.as_secs() / REBALANCE_EVERY.as_secs().max(1);
+        let at_once = self.per_min.div_ceil(rounds.max(1));
+        (own.awake - share).min(at_once).min(self.per_min.saturating_sub(given))
+    }
+
+    /// Records how many were handed over.
+    pub fn gave(&mut self, now: Instant, count: u64) {
+        if count > 0 {
+            self.given.push_back((now, count));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(awake: u64) -> NodeLoad {
+        NodeLoad { awake, awake_max: 20_000, ..NodeLoad::default() }
+    }
+
+    /// The clock stands still unless the test moves it.
+    #[test]
+    fn one_that_joins_gets_actors_a_bounded_number_a_minute_until_shares_are_even() {
+        let begun = Instant::now();
+        let mut balance = Balance::new(600);
+        let (mut own, mut joined, mut handed) = (6_000, 0, 0);
+        let mut minutes = vec![0_u64; 10];
+        for round in 0..120_u64 {
+            let now = begun + REBALANCE_EVERY * u32::try_from(round).expect("few");
+            let due = balance.due(now, &load(own), &[load(joined)]);
+            balance.gave(now, due);
+            own -= due;
+            handed += due;
+            minutes[usize::try_from(round / 12).expect("few")] += due;
+            // They are called there a minute later: until then they count as given.
+            if round >= 12 {
+                joined = handed - minutes[usize::try_from(round / 12).expect("few")];
+            }
+        }
+        assert!(minutes.iter().all(|given| *given <= 600), "{minutes:?}");
+        assert_eq!(minutes[0], 600, "{minutes:?}");
+        assert!(own <= 3_000 + 750 + 600 && own >= 2_000, "{own} are left");
+        assert_eq!(minutes.last(), Some(&0), "{minutes:?}");
+    }
+
+    #[test]
+    fn few_more_than_the_share_stay() {
+        let now = Instant::now();
+        let due = |own: u64, others: &[NodeLoad]| Balance::new(600).due(now, &load(own), others);
+        assert_eq!(due(20, &[load(0)]), 0, "few actors are worth no move");
+        assert_eq!(due(60, &[load(0)]), 0);
+        assert!(due(80, &[load(0)]) > 0);
+        assert_eq!(due(1_200, &[load(1_000)]), 0, "within the margin");
+        assert!(due(2_000, &[load(1_000)]) > 0);
+        assert_eq!(due(5_000, &[]), 0, "there is no other one");
+        assert_eq!(due(5_000, &[NodeLoad::default()]), 0, "nor one that says what it may have");
+        assert_eq!(due(100, &[load(5_000)]), 0, "the other one has more");
+        // In proportion to how many may be awake.
+        let small = NodeLoad { awake: 0, awake_max: 20, ..NodeLoad::default() };
+        assert_eq!(due(5_000, &[small]), 0, "its share is small");
+    }
+
+    #[test]
+    fn actors_that_are_not_called_are_not_put_to_sleep_for_nothing() {
+        let begun = Instant::now();
+        let mut balance = Balance::new(10_000);
+        let mut own = 1_000;
+        for round in 0..12_u32 {
+            let now = begun + REBALANCE_EVERY * round;
+            let due = balance.due(now, &load(own), &[load(0)]);
+            balance.gave(now, due);
+            own -= due;
+        }
+        assert_eq!(own, 500, "half of them, although the others have none awake");
+    }
+
+    #[test]
+    fn without_a_number_nothing_moves() {
+        assert_eq!(Balance::new(0).due(Instant::now(), &load(9_000), &[load(0)]), 0);
+    }
+}
