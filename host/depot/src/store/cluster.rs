@@ -85,7 +85,7 @@ impl NodeLoad {
         memory.max(part(self.awake, self.awake_max)).max(self.cpu_permille)
     }
 
-    /// Whether a smaller part of the actors that may be awake there are, than elsewhere.
+    /// Whether a smaller part of the actors that may be awake is awake there than elsewhere.
     #[must_use]
     pub fn has_fewer_awake(&self, other: &Self) -> bool {
         let own = u128::from(self.awake) * u128::from(other.awake_max);
