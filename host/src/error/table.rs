@@ -391,12 +391,4 @@ core.internal 500 unknown-outcome
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
     }
-
-    #[test]
-    fn words_of_advice_are_those_of_the_body() {
-        for code in Code::ALL {
-            let word = serde_json::to_value(code.retry()).expect("serializes");
-            assert_eq!(word, code.retry().as_str());
-        }
-    }
 }

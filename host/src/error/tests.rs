@@ -131,3 +131,11 @@ fn a_body_reads_back_as_it_was_written() {
         r#"{"group":"actor","code":"crash-looping","message":"the actor is crash-looping: 3 restarts; next try in 800 ms","retry":"retry","details":{"restarts":3,"retry_after_ms":800}}"#
     );
 }
+
+#[test]
+fn words_of_advice_are_those_of_the_body() {
+    for code in Code::ALL {
+        let word = serde_json::to_value(code.retry()).expect("serializes");
+        assert_eq!(word, code.retry().as_str());
+    }
+}

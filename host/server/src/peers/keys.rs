@@ -27,7 +27,6 @@ pub const PEER_NAME: &str = "peer.stockade.internal";
 pub struct PeerKeys {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
-    protocol: Protocol,
 }
 
 /// Why peers' keys cannot be used.
@@ -79,15 +78,14 @@ impl PeerKeys {
             .with_protocol_versions(&versions)
             .map(|config| config.with_client_cert_verifier(verifier))
             .and_then(|config| config.with_single_cert(chain.clone(), secret.clone_key()));
-        let mut server = server.map_err(|error| unusable(error.to_string()))?;
+        let server = server.map_err(|error| unusable(error.to_string()))?;
         let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map(|config| config.with_root_certificates(roots))
             .and_then(|config| config.with_client_auth_cert(chain, secret));
-        let mut client = client.map_err(|error| unusable(error.to_string()))?;
-        let protocol = Protocol::NEWEST;
-        (server.alpn_protocols, client.alpn_protocols) = (protocol.names(), protocol.names());
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), protocol })
+        let client = client.map_err(|error| unusable(error.to_string()))?;
+        let keys = Self { server: Arc::new(server), client: Arc::new(client) };
+        Ok(keys.up_to(Protocol::NEWEST))
     }
 
     /// The same keys for a process that speaks no newer version than this one: for tests of mixed
@@ -96,12 +94,7 @@ impl PeerKeys {
     pub fn up_to(mut self, protocol: Protocol) -> Self {
         Arc::make_mut(&mut self.server).alpn_protocols = protocol.names();
         Arc::make_mut(&mut self.client).alpn_protocols = protocol.names();
-        Self { protocol, ..self }
-    }
-
-    /// The newest version that is spoken.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
+        self
     }
 
     /// For the listener.

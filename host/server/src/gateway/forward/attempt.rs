@@ -46,7 +46,7 @@ pub(super) struct Target<'a> {
 }
 
 /// The refusal of a request that may have been acted on.
-pub(super) fn unanswered(address: &str, why: &str) -> Refusal {
+pub(in super::super) fn unanswered(address: &str, why: &str) -> Refusal {
     let words = format!("{address} was sent the request and has not answered: {why}");
     let details = json!({ "address": address, "verdict": "indeterminate" });
     Refusal::new(Code::Unanswered, words).with(details)
