@@ -427,7 +427,7 @@ pub struct HostLimits {
     pub epoch_tick: Duration,
     /// Actors that a process hands over to others in a minute, while it has more than its share of
     /// those that are awake. 600: a full process has its share within ten minutes, and one wake in a
-    /// tenth of a second costs nobody anything. 0: none.
+    /// tenth of a second costs hardly anything. 0: none.
     pub handed_over_per_min: u64,
     /// Bytes that all actors may log in a second. 8 MiB: the excess is dropped and counted as well.
     pub log_bytes_per_s: u64,

@@ -30,7 +30,7 @@ pub struct Rescues {
 #[derive(Debug)]
 struct Pace {
     apart: Duration,
-    /// The first moment that is nobody's turn.
+    /// The first moment that is no one's turn.
     free: Option<Instant>,
 }
 
@@ -46,7 +46,7 @@ impl Pace {
         turn
     }
 
-    /// A turn that begins now, if nobody else's does.
+    /// A turn that begins now, if no other one does.
     fn turn_now(&mut self, now: Instant) -> bool {
         let is_free = self.free.is_none_or(|free| free <= now);
         if is_free {

@@ -1,4 +1,4 @@
-//! `stockade-txid` of a request: no answer is older than that commit, whoever gives it.
+//! `stockade-txid` of a request: no answer is older than that commit, whichever node gives it.
 
 use serde_json::{Value as Json, json};
 use stockade::{ActorId, HostError, Txid};

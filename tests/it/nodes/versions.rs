@@ -1,5 +1,5 @@
 //! A cluster is upgraded one node after the other, under load: versions of the protocol between nodes
-//! are mixed meanwhile.
+//! are mixed in the meantime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
