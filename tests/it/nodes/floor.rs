@@ -121,8 +121,7 @@ fn a_commit_is_there_after_a_takeover() {
 async fn an_owner_of_the_past_asks_the_store_before_it_answers() {
     let (site, old) = Site::hosting(guest::COUNTER).await;
     let actor = ActorId::new("counter", "a").unwrap();
-    let increment = |by: i64| old.host.actor(&actor).call("increment", (by,));
-    let first = increment(1).await.unwrap();
+    let first = old.host.actor(&actor).call("increment", (1,)).await.unwrap();
     let usurper = site.usurper().start().await;
     let newer = loop {
         let answer = usurper.host.actor(&actor).call("increment", (1,)).await;

@@ -126,12 +126,12 @@ fn a_former_version_is_asked_for_what_it_knows() {
     cluster.meet();
     assert_eq!((cluster.increment(0, "a"), cluster.increment(new, "a")), (1, 2));
     assert_eq!((cluster.increment(new, "b"), cluster.increment(0, "b")), (1, 2));
-    let stop = |node: usize, key: &str| {
+    let stop = |cluster: &Cluster, node: usize, key: &str| {
         let path = format!("/admin/actors/counter/{key}/stop");
         cluster.node(node).admin_post(&path, &json!({})).unwrap()
     };
     for (node, key, owner) in [(new, "a", 0), (0, "b", new)] {
-        let refused = stop(node, key);
+        let refused = stop(&cluster, node, key);
         assert_eq!((refused.status, code(&refused).as_str()), (421, "actor.elsewhere"));
         assert_eq!(refused.body["details"]["address"], json!(cluster.node(owner).listen));
     }
@@ -142,7 +142,7 @@ fn a_former_version_is_asked_for_what_it_knows() {
     // Two new ones pass orders on.
     let newer = cluster.add(&[]);
     cluster.meet();
-    assert_eq!(stop(newer, "b").body["was_awake"], true);
+    assert_eq!(stop(&cluster, newer, "b").body["was_awake"], true);
     let caller = caller();
     let at = cluster.node(newer).listen.clone();
     let value = caller.call(&at, "counter/a", "get", &json!([])).unwrap();
