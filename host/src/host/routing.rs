@@ -10,6 +10,15 @@ use crate::limits::{LOAD_PERMILLE_LESS, LOAD_PERMILLE_MAX};
 use crate::membership::Peer;
 use crate::router::slots::Standing;
 
+/// What a seal in this process has left of an actor. It may have lived elsewhere since.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// A start here begins with it, which finds out.
+    Tried,
+    /// Nothing starts here: the head says where the actor is.
+    Compared,
+}
+
 /// Who owns an actor, as far as this process knows.
 enum Owner {
     /// This process; or one that lives and takes no calls from others, which a start here finds
@@ -37,7 +46,7 @@ impl Host {
     /// Those of the store.
     #[doc(hidden)]
     pub async fn place(&self, actor: &ActorId, attempts: &Attempts) -> Result<Place, HostError> {
-        Ok(match self.owner(actor).await? {
+        Ok(match self.owner(actor, Left::Tried).await? {
             Owner::This => Place::Here,
             Owner::Peer { peer, route } => Place::There { peer, route },
             Owner::Nobody { released } => match self.place_near(actor, released, attempts).await {
@@ -54,13 +63,13 @@ impl Host {
     /// Those of the store.
     #[doc(hidden)]
     pub async fn place_of_order(&self, actor: &ActorId) -> Result<Place, HostError> {
-        Ok(match self.owner(actor).await? {
+        Ok(match self.owner(actor, Left::Compared).await? {
             Owner::Peer { peer, route } => Place::There { peer, route },
             Owner::This | Owner::Nobody { .. } => Place::Here,
         })
     }
 
-    async fn owner(&self, actor: &ActorId) -> Result<Owner, HostError> {
+    async fn owner(&self, actor: &ActorId, left: Left) -> Result<Owner, HostError> {
         let shared = self.shared();
         if !self.has_peers() || self.inner.router.slot(actor).is_some() {
             return Ok(Owner::This);
@@ -73,7 +82,7 @@ impl Host {
         }
         let draining = shared.nodes.is_draining();
         let stays = !draining && !shared.handed.has(actor);
-        if stays && shared.reservations.has(actor) {
+        if stays && left == Left::Tried && shared.reservations.has(actor) {
             return Ok(Owner::This);
         }
         let Some(state) = self.inner.store.actor(actor).await? else {
@@ -114,7 +123,9 @@ impl Host {
         let shared = self.shared();
         let other = shared.kinds.kind(actor.kind()).await.ok()?.manifest.near(actor)?;
         // A store that does not answer is found out by the start itself.
-        let Owner::Peer { peer, .. } = self.owner(&other).await.ok()? else { return None };
+        let Owner::Peer { peer, .. } = self.owner(&other, Left::Compared).await.ok()? else {
+            return None;
+        };
         let takers = shared.nodes.takers();
         let (_, load) = takers.iter().find(|(taker, _)| taker.session == peer.session)?;
         let takes =

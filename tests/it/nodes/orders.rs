@@ -63,6 +63,12 @@ fn an_order_is_carried_out_by_the_owner_whoever_is_asked() {
     assert_eq!((visited.status, &visited.body["rows"]), (200, &json!([[3]])), "{visited:?}");
     assert_eq!((cluster.awake(0), cluster.awake(1), cluster.awake(2)), (0, 0, 0));
     assert_eq!(cluster.increment(0, "a"), 4);
+    // What the visit has left at the second node is older than the life at the first.
+    let shown = info(&cluster, 1, "counter/a");
+    assert_eq!((shown.status, &shown.body["state"]), (200, &json!("awake")), "{shown:?}");
+    let stopped = order(&cluster, 1, "counter/a", "stop", &json!({}));
+    assert_eq!((stopped.status, &stopped.body["was_awake"]), (200, &json!(true)), "{stopped:?}");
+    assert_eq!(cluster.increment(0, "a"), 5);
 
     let destroyed = cluster.node(1).admin_delete("/admin/actors/counter/a").unwrap();
     assert_eq!((destroyed.status, &destroyed.body["destroyed"]), (200, &json!(true)));
