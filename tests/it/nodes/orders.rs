@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use stockade_tests::guest;
 use stockade_tests::program::HttpReply;
 
-use super::{Cluster, code, post, until};
+use super::{Cluster, LEASE_MS, code, post, until};
 
 /// An order with a body, at a node's operators' listener.
 fn order(cluster: &Cluster, node: usize, actor: &str, what: &str, body: &Json) -> HttpReply {
@@ -186,7 +186,15 @@ fn an_order_for_a_frozen_owner_ends_in_time() {
     // After the lease the order is carried out where it is given.
     until("the order is carried out", || {
         let read = sql(&cluster, 1, "SELECT value FROM counter", false);
-        read.status == 200 && read.body["rows"] == json!([[1]])
+        if read.body["group"] == "depot" {
+            // It was frozen in the middle of a write, and keeps the lock of a file.
+            cluster.node(0).resume().unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+            cluster.node(0).freeze().unwrap();
+            std::thread::sleep(Duration::from_millis(LEASE_MS + 500));
+        }
+        assert!(read.status != 200 || read.body["rows"] == json!([[1]]), "{read:?}");
+        read.status == 200
     });
     cluster.node(0).resume().unwrap();
     assert_eq!(cluster.increment(1, "a"), 2);
