@@ -43,9 +43,9 @@ fn no_error_with_a_verdict_advises_to_send_again() {
     let mismatch = HeadFenceMismatch {
         db: DbId([0; 16]),
         expected: (Generation(1), stockade_depot::Token([1; 16])),
-        expected_txid: stockade_depot::Txid(1),
+        expected_txid: Txid(1),
         actual: (Generation(2), stockade_depot::Token([2; 16])),
-        actual_txid: stockade_depot::Txid(1),
+        actual_txid: Txid(1),
         sealed: false,
     };
     let cause = || "cause".to_owned();
