@@ -242,7 +242,7 @@ fn wasm_uses_up_the_turn_of_its_statement_and_no_more() {
             cpu.continues()
         });
         assert!(continues, "away, with a new turn");
-        compute(2 * super::rota::SLICE);
+        compute(2 * rota::SLICE);
         assert!(!cpu.continues(), "the slice is used up");
     });
     runtime.block_on(task).unwrap();

@@ -68,6 +68,7 @@ pub(super) fn runs_of(details: &Json) -> Option<(DbId, Generation)> {
 #[cfg(test)]
 mod tests {
     use stockade::error::HostError;
+    use stockade_depot::ActorId;
 
     use super::*;
 
