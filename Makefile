@@ -20,7 +20,7 @@ SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc sto
   stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help tools setup guests demo cluster test restart-sweep failover simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
+.PHONY: help tools setup guests demo cluster test restart-sweep failover promote simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
@@ -36,6 +36,7 @@ help:
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
 	@echo 'make restart-sweep  kills node, entry node and store, and calls old and new actors at each moment from then on, up to SWEEP_SECONDS=n (12); writes target/restart-sweep/'
 	@echo 'make failover  as root: three nodes in network namespaces are killed, frozen, cut off, slowed and made to lose packets, ACTORS=n (10000); writes target/failover.json'
+	@echo 'make promote  kills a PostgreSQL primary under load and promotes a standby, ROUNDS=n times (30)'
 	@echo 'make soak-long  MINUTES=n (60) of everything at the same time; memory, threads and descriptors stay the same'
 	@echo 'make bench   measures; writes target/bench/summary.json and report.html'
 	@echo 'make bench-large  1 GiB beside plain SQLite, 100,000 actors; writes target/bench/large.json'
@@ -144,6 +145,10 @@ failover: export ACTORS ?= 10000
 failover: setup
 	cargo build --locked --release --bin stockade
 	cargo test --locked --test it failover:: -- --nocapture
+
+promote: export ROUNDS ?= 30
+promote: setup
+	cargo test --locked -p stockade-postgres --test promotion -- --nocapture
 
 # The release build, whose memory is what users see.
 soak-long: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade

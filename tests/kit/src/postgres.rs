@@ -227,6 +227,11 @@ impl Server {
         let _ = std::fs::remove_file(self.directory.join("data/postmaster.pid"));
     }
 
+    /// Whether it runs, as far as what was done to it tells.
+    pub fn is_running(&self) -> bool {
+        self.running.lock().unwrap().is_some()
+    }
+
     /// Starts it again on the same port.
     pub fn again(&self) {
         assert!(self.run(), "the server does not come back: {}", self.log());

@@ -1,5 +1,6 @@
 //! What tests of this package share: a server of their own, and a way to it that can be cut.
 
+pub(crate) mod authority;
 pub(crate) mod relay;
 pub(crate) mod server;
 

@@ -1,23 +1,13 @@
 //! TLS with an authority of our own.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use stockade_postgres::{AddressError, OpenPgError, Password, PgAddress, PgConfig, PgStore};
 use stockade_testkit::owner::Owner;
 
 use crate::kit::Server;
+use crate::kit::authority::Authority;
 use crate::kit::server::USER;
-
-/// An authority, written to a file.
-fn authority(file: &Path) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(file, issuer.pem()).unwrap();
-    issuer
-}
 
 async fn opened(port: u16, name: &str, host: &str, more: &str) -> Result<PgStore, OpenPgError> {
     let address = format!("postgres://{USER}@{host}:{port}/{name}?{more}");
@@ -28,16 +18,10 @@ async fn opened(port: u16, name: &str, host: &str, more: &str) -> Result<PgStore
 async fn the_server_proves_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, other) = (directory.path().join("ca.pem"), directory.path().join("other.pem"));
-    let issuer = authority(&ours);
-    authority(&other);
+    let issuer = Authority::new(&ours);
+    Authority::new(&other);
     let server = Server::prepare(&["ssl=on"], |data| {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        std::fs::write(data.join("server.crt"), certificate.pem()).unwrap();
-        let file = data.join("server.key");
-        std::fs::write(&file, key.serialize_pem()).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        issuer.sign_for(data);
         let rules = "host postgres all 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 trust\n";
         std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
     });
