@@ -3,6 +3,7 @@
 //! ```text
 //!  store     PgStore: open, close; steps: the depot's traits, forwarded
 //!  ownership, pages, history, retention, import, directory, cluster   one file per part of the store
+//!  along     pages that came with a takeover
 //!  committer commits of many actors in one statement;  commit  one commit's columns
 //!  link      steps: deadlines, retries, and the outcome that is known of them
 //!  exchange  one statement on one connection;  echo   what was read counts once a write after it was acknowledged by the same server
@@ -21,6 +22,7 @@
 //! one as well. Rules of `docs/protocol.md`: D1 to D6, D10, D12.
 
 mod address;
+mod along;
 mod cluster;
 mod commit;
 mod committer;

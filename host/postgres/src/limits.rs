@@ -54,6 +54,13 @@ pub const PLACE_TXID_BITS: u32 = 39;
 pub const SHARDS_MAX: u8 = 64;
 /// Shards of a new store. They cost nothing here, and are what actors are moved by between servers.
 pub const SHARDS: u8 = 16;
+/// Pages that come along with a takeover: as many as a session reads first
+/// (`DepotLimits::preload_pages_max`). 128 KiB.
+pub const ALONG_PAGES: i64 = 32;
+/// Sets of such pages that wait for their read. 64: what is woken at the same time, 8 MiB at most.
+pub const ALONG_MAX: usize = 64;
+/// How long they wait. 1 s, less than the answer of a read may take.
+pub const ALONG_AGE_MAX: Duration = Duration::from_secs(1);
 /// Fences in one question.
 pub const CONFIRM_FENCES_MAX: usize = 1000;
 

@@ -1,8 +1,8 @@
 //! Who owns a database: create, takeover, confirm, seal, claim.
 //!
 //! ```text
-//! takeover   head raised, restart counted ─► then, in a snapshot of its own: state handed over, stages
-//!            both sent together on one connection: one flight
+//! takeover   head raised, restart counted ─► then, in snapshots of their own: state handed over,
+//!            stages ─► first pages                 all sent together on one connection: one flight
 //! ```
 //! Invariant: what a takeover hands over is read by a statement that begins after the head was moved.
 //! One statement for both would wait for a seal in flight and not see its snapshot.
@@ -20,23 +20,27 @@ use crate::connection::{Connection, Params, params};
 use crate::echo::{Asked, Wrote, look_on, prove_on, write_or_look_on};
 use crate::exchange::{answer, unless_warned};
 use crate::failure::{self, Failure, Sent, Stop};
-use crate::limits::{CONFIRM_FENCES_MAX, WRITE_DEADLINE};
+use crate::limits::{ALONG_PAGES, CONFIRM_FENCES_MAX, WRITE_DEADLINE};
 use crate::link::{Transaction, in_transaction, on_one};
+use crate::pages::first_pages;
 use crate::refusal::refusal;
 use crate::retention;
 use crate::rows::{self, HEAD_COLUMNS, Row};
 use crate::sql::ownership::{self as sql, HEAD};
+use crate::sql::pages::READ_FIRST;
 use crate::store::PgStore;
 
 /// No process.
 const NOBODY: &[u8] = &NodeSession::NOBODY.0;
 
-/// The answers of a takeover's two statements.
+/// The answers of a takeover's statements.
 struct Flight {
     /// Head and restarts, if it was not refused.
     taken: Option<Row>,
     /// The head as it is then, and what goes with it.
     after: Option<Row>,
+    /// The first pages, for the owner that it made.
+    first: Vec<Row>,
 }
 
 impl PgStore {
@@ -98,7 +102,16 @@ impl PgStore {
         } else {
             on_one!(self.link, connection => take_over_on(connection, step))?
         };
-        landed(step, &flight)
+        let taken = landed(step, &flight)?;
+        if let TakenOver::Owned { head, .. } = &taken {
+            // Damage among them is left to the read that needs the page.
+            if let Ok(Some(pages)) = first_pages(&flight.first, step.db)
+                && !pages.is_empty()
+            {
+                self.along.keep(head.fence, head.txid, pages);
+            }
+        }
+        Ok(taken)
     }
 
     /// A takeover that marks the actor: forks are looked for behind a lock of the head.
@@ -113,7 +126,7 @@ impl PgStore {
             tx.change(sql::ACTOR_CONDEMN, name).await?;
         }
         let after = params![db, step.actor.kind(), step.actor.key()];
-        Ok(Flight { taken, after: tx.row(sql::TAKEN_OVER, after).await? })
+        Ok(Flight { taken, after: tx.row(sql::TAKEN_OVER, after).await?, first: Vec::new() })
     }
 
     pub(crate) async fn confirm_fences(
@@ -253,7 +266,7 @@ async fn create_on(
     })
 }
 
-/// Both statements of a takeover, sent in their order before the first is answered.
+/// The statements of a takeover, sent in their order before the first is answered.
 async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Flight, Stop> {
     let columns = Takeover::of(step)?;
     let columns = columns.params();
@@ -262,24 +275,31 @@ async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Fl
     let first = answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?;
     let prepare = connection.prepared(sql::TAKEN_OVER);
     let second = answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?;
+    let prepare = connection.prepared(READ_FIRST);
+    let third = answer(WRITE_DEADLINE, Sent::Harmless, prepare).await?;
+    // Refused like any read, if the first was.
+    let generation = rows::to_sql(step.replaces.0.next().0)?;
+    let pages: Vec<i64> = (1..=ALONG_PAGES).collect();
+    let read = params![&step.db.0[..], generation, &step.token.0[..], pages];
     let before = connection.warnings();
     let flight = async {
-        let (taken, after) = tokio::join!(
+        let (taken, after, pages) = tokio::join!(
             biased;
             connection.send(&first, &columns),
-            connection.send(&second, name)
+            connection.send(&second, name),
+            connection.send(&third, read)
         );
         // Whether the first was applied is known if it alone was answered, but not what goes with it.
-        Ok((taken?, after))
+        Ok((taken?, after, pages.unwrap_or_default()))
     };
-    let (taken, after) = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
+    let (taken, after, first) = answer(WRITE_DEADLINE, Sent::Write, flight).await?;
     let after =
         after.map_err(|error| Stop::Failed(Failure::Lost(failure::text(&error)), Sent::Write))?;
     unless_warned(connection, before, Sent::Write, ())?;
     if taken.is_empty() {
         prove_on(connection).await?;
     }
-    Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next() })
+    Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next(), first })
 }
 
 /// What the answers of a takeover mean.

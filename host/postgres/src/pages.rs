@@ -33,6 +33,18 @@ use crate::store::PgStore;
 /// floor. A read without a fence has the same from 0 on.
 const BASE: usize = OWNER_COLUMNS;
 
+/// The pages of [`sql::READ_FIRST`], if the database has all of them itself.
+pub(crate) fn first_pages(rows: &[Row], db: DbId) -> Result<Option<Vec<PageVersion>>, StoreError> {
+    let mut pages = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(page) = rows::version(row, BASE + 3, db, rows::pgno(row, BASE + 2)?)? else {
+            return Ok(None);
+        };
+        pages.push(page);
+    }
+    Ok(Some(pages))
+}
+
 /// What a statement found for some pages of one database.
 #[derive(Default)]
 struct Found {
@@ -81,6 +93,9 @@ impl PgStore {
     ) -> Result<PagesRead, StoreError> {
         let (asked, max) = (limits::len(pages.len()), limits::len(READ_PAGES_MAX));
         limits::check(Limit::PagesPerRead, asked, max)?;
+        if let Some(read) = self.along.take(&fence, at, pages) {
+            return self.link.check_open().map(|()| read);
+        }
         let (db, token) = (&fence.db.0[..], &fence.token.0[..]);
         let (at_sql, generation) = (rows::to_sql(at.0)?, rows::to_sql(fence.generation.0)?);
         let numbers: Vec<i64> = pages.iter().map(|pgno| i64::from(pgno.0)).collect();

@@ -9,6 +9,7 @@ use stockade_depot::store::embedded::{Ages, Clock};
 use tokio::time::timeout;
 
 use crate::address::{AddressError, Password, PgAddress};
+use crate::along::Along;
 use crate::committer::Committers;
 use crate::connection::{Connection, Connector, NotConnected};
 use crate::link::Link;
@@ -114,6 +115,7 @@ pub enum OpenPgError {
 pub struct PgStore {
     pub(crate) link: Arc<Link>,
     pub(crate) committers: Committers,
+    pub(crate) along: Along,
     pub(crate) ages: Ages,
     pub(crate) clock: Clock,
     pub(crate) shards: u8,
@@ -150,6 +152,7 @@ impl PgStore {
         Ok(Self {
             link,
             committers,
+            along: Along::default(),
             ages: Ages::new(config.clock.clone()),
             clock: config.clock.clone(),
             shards,

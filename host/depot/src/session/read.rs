@@ -17,6 +17,7 @@ use super::stage::lost;
 use crate::cause::{Cause, ReadError};
 use crate::error::StoreError;
 use crate::id::{Pgno, Txid};
+use crate::limits::REMOTE_AHEAD;
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::retry::{Retry, is_transient};
 use crate::store::{PageVersion, PagesRead, READ_PAGES_MAX};
@@ -69,7 +70,10 @@ impl Shared {
     /// The pages after `pgno` that the store is asked for as well: none, unless this is a scan.
     /// Only pages that are neither collected nor in flight as of `at`: the store has those.
     fn ahead_of(&self, pgno: Pgno, at: Txid) -> Vec<Pgno> {
-        let max = usize::try_from(self.limits().read_ahead_pages_max).unwrap_or(usize::MAX);
+        let mut max = usize::try_from(self.limits().read_ahead_pages_max).unwrap_or(usize::MAX);
+        if self.parts.store.reads_are_remote() {
+            max = max.saturating_mul(REMOTE_AHEAD);
+        }
         let max = max.min(READ_PAGES_MAX).min(self.cache.scan_pages_max());
         let window = self.ahead.lock().miss(pgno, u32::try_from(max).unwrap_or(u32::MAX));
         if window < 2 {

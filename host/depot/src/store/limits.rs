@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::{Limit, StoreError};
 pub use crate::limits::COMMIT_BYTES_MAX;
 
-/// Most pages in one read step: 1 MiB.
-pub const READ_PAGES_MAX: usize = 256;
+/// Most pages in one read step: 2 MiB.
+pub const READ_PAGES_MAX: usize = 512;
 /// Most rows in one page of a listing: an answer stays well below 1 MiB.
 pub const LIST_ROWS_MAX: usize = 1000;
 /// Most actors that one look of a count passes: some 10 ms of a reader.

@@ -33,6 +33,20 @@ statements! {
          ON h.generation = $3 AND h.token = $4 AND h.sealed = 0 WHERE h.db = $1"
     );
 
+    /// The same for the first pages as of the head, for an owner that does not know its txid yet.
+    /// (db, generation, token, page numbers)
+    READ_FIRST = concat!(
+        "SELECT ",
+        sql_owner!(),
+        ", h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \
+         FROM head h JOIN unnest($4::int8[]) AS w (pgno) ON w.pgno <= h.page_count \
+         LEFT JOIN LATERAL (SELECT v.txid, v.sum, v.bytes FROM page v WHERE v.db = $1 \
+         AND v.pgno = w.pgno AND v.txid <= h.txid AND ",
+        sql_visible!("v"),
+        " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) p ON TRUE \
+         WHERE h.db = $1 AND h.generation = $2 AND h.token = $3 AND h.sealed = 0"
+    );
+
     /// The same for anyone: what a base, or history, answers never changes. (db, as of, page numbers)
     READ_AT = concat!(
         "SELECT h.base_db, h.base_txid, w.pgno, p.txid, p.sum, p.bytes, h.floor \

@@ -62,7 +62,7 @@ pub async fn too_many_pages_are_refused(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
     let pages = vec![Pgno(1); READ_PAGES_MAX + 1];
-    let refused = StoreError::Refused { limit: Limit::PagesPerRead, actual: 257, max: 256 };
+    let refused = StoreError::Refused { limit: Limit::PagesPerRead, actual: 513, max: 512 };
     assert_eq!(store.read(owner.fence, Txid(1), &pages).await, Err(refused));
     let most = store.read(owner.fence, Txid(1), &pages[1..]).await.unwrap();
     assert_eq!(most.pages.len(), READ_PAGES_MAX);
@@ -160,8 +160,8 @@ pub async fn random_histories_read_as_the_model(store: Arc<dyn Store>) {
 pub async fn export_is_the_database_as_of_any_txid(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     assert_eq!(owner.export(None).await, b"");
-    let many: Vec<(u32, u64)> = (1..=600).map(|pgno| (pgno, 1)).collect();
-    owner.commit(&many, 600).await;
+    let many: Vec<(u32, u64)> = (1..=1200).map(|pgno| (pgno, 1)).collect();
+    owner.commit(&many, 1200).await;
     owner.commit(&[(2, 2)], 3).await;
     assert_eq!(owner.export(None).await, [page(1, 1), page(2, 2), page(3, 1)].concat());
     let mut first = Vec::new();
@@ -170,9 +170,9 @@ pub async fn export_is_the_database_as_of_any_txid(store: Arc<dyn Store>) {
     history::export(store.as_ref(), owner.fence.db, Some(Txid(1)), &mut first, &mut progress)
         .await
         .unwrap();
-    assert_eq!(first.len(), 600 * 4096);
-    assert_eq!(first[599 * 4096..], page(600, 1)[..]);
-    assert_eq!(seen, [(0, 600), (256, 600), (512, 600), (600, 600)]);
+    assert_eq!(first.len(), 1200 * 4096);
+    assert_eq!(first[1199 * 4096..], page(1200, 1)[..]);
+    assert_eq!(seen, [(0, 1200), (512, 1200), (1024, 1200), (1200, 1200)]);
     assert_eq!(owner.export(Some(0)).await, b"");
     let db = owner.fence.db;
     let none = history::export(store.as_ref(), db, Some(Txid(3)), &mut first, &mut |_| {}).await;

@@ -266,8 +266,7 @@ pub async fn a_commit_names_what_was_staged(store: Arc<dyn Store>) {
 pub async fn leftovers_are_collected_in_bounded_steps(store: Arc<dyn Store>) {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1)], 1).await;
-    let pages: Vec<(u32, u64)> =
-        (1..=u32::try_from(limits::READ_PAGES_MAX).unwrap() * 10).map(|pgno| (pgno, 2)).collect();
+    let pages: Vec<(u32, u64)> = (1..=2560).map(|pgno| (pgno, 2)).collect();
     let (steps, commit) = large(&owner, &[&pages, &[]], 2560);
     stage_all(&store, &steps).await;
     owner.send(commit).await.unwrap();

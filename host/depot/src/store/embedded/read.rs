@@ -22,7 +22,7 @@ type Read<T> = Result<T, StoreError>;
 
 /// Lengths of the lists that statements are made for; a list is filled up to the next one, so that
 /// few statements are prepared.
-const LISTS: [usize; 4] = [4, 16, 64, 256];
+const LISTS: [usize; 5] = [4, 16, 64, 256, 512];
 
 /// Columns of a fenced read after those of the fence: base (two), page number, version (three),
 /// floor.
