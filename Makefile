@@ -16,7 +16,7 @@ EXAMPLES := counter ledger catalog
 # The simulations, with all default members: features unify to those of the other suites, but for the
 # paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
 SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
-  stockade-componentize stockade-depot stockade-postgres stockade-sdk stockade-server \
+  stockade-componentize stockade-depot stockade-figures-pg stockade-postgres stockade-sdk stockade-server \
   stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 

@@ -23,6 +23,7 @@ mod ingest;
 mod large;
 mod memory;
 mod native;
+mod pg;
 mod process;
 mod report;
 mod sql;
@@ -40,9 +41,9 @@ use summary::Summary;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts of the bench, in their order.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "memory", "growth", "amplify",
-    "ingest", LARGE,
+    "ingest", "pg", LARGE,
 ];
 /// The part of `make bench-large`: it takes minutes, and gigabytes of disk.
 const LARGE: &str = "large";
@@ -77,6 +78,7 @@ fn main() -> anyhow::Result<()> {
                 "memory" => memory::run(&stand, &mut summary).await,
                 "growth" => growth::run(&stand, &mut summary, GROWN_MIB).await,
                 "amplify" => amplify::run(&stand, &mut summary).await,
+                "pg" => pg::run(&stand, &mut summary).await,
                 LARGE => large::run(&stand, &mut summary).await,
                 _ => ingest::run(&stand, &mut summary).await,
             }

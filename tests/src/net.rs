@@ -12,8 +12,6 @@
 //! it down again, by the names that were made here, however this process ends; before, it kills what
 //! still runs in these namespaces.
 
-mod relay;
-
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
 
-pub use relay::Relay;
+pub use stockade_testkit::relay::Relay;
 
 /// Takes a network down: `$1` is the bridge, the others are the namespaces. The table of a namespace goes
 /// with it, those of this machine have the name of the bridge.

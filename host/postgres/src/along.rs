@@ -72,7 +72,8 @@ mod tests {
 
     fn pages(pgnos: &[u32]) -> Vec<PageVersion> {
         let bytes = PageBytes::from(vec![0; PAGE_SIZE]);
-        let page = |pgno: &u32| PageVersion { pgno: Pgno(*pgno), txid: Txid(3), bytes: bytes.clone() };
+        let page =
+            |pgno: &u32| PageVersion { pgno: Pgno(*pgno), txid: Txid(3), bytes: bytes.clone() };
         pgnos.iter().map(page).collect()
     }
 

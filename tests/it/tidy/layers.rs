@@ -49,7 +49,7 @@ const KIT: &str = "stockade-testkit";
 const WITH_CIRCLES: &[&str] = &["host/src"];
 
 /// Packages and the packages of ours that each may depend on. Tests of each may use the kit.
-const PACKAGES: [(&str, &[&str]); 14] = [
+const PACKAGES: [(&str, &[&str]); 15] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
     ("host/sqlite/Cargo.toml", &[]),
@@ -69,12 +69,14 @@ const PACKAGES: [(&str, &[&str]); 14] = [
     ("tests/model/Cargo.toml", &[]),
     ("tests/sim-depot/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
     ("tests/kit/Cargo.toml", &["stockade-depot"]),
+    ("tests/figures-pg/Cargo.toml", &["stockade-depot", "stockade-postgres", "stockade-testkit"]),
     (
         "tests/Cargo.toml",
         &[
             "stockade",
             "stockade-componentize",
             "stockade-depot",
+            "stockade-figures-pg",
             "stockade-testkit",
             "stockade-vfs",
         ],
@@ -212,6 +214,7 @@ pub(super) fn package_offences() -> Vec<String> {
         "stockade-alloc",
         "stockade-componentize",
         "stockade-depot",
+        "stockade-figures-pg",
         "stockade-sdk",
         "stockade-server",
         "stockade-postgres",

@@ -30,3 +30,4 @@ pub mod mutated;
 pub mod owner;
 pub mod postgres;
 pub mod random;
+pub mod relay;

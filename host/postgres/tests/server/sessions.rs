@@ -13,14 +13,14 @@ use crate::kit;
 use crate::kit::relay::{Cut, Relay};
 use crate::open;
 
-const COMPONENT: Digest = Digest([7; 32]);
+pub(crate) const COMPONENT: Digest = Digest([7; 32]);
 
-fn depot(store: &Arc<dyn Store>, node: u8, limits: DepotLimits) -> Arc<Depot> {
+pub(crate) fn depot(store: &Arc<dyn Store>, node: u8, limits: DepotLimits) -> Arc<Depot> {
     let parker = Arc::new(TokioParker(Handle::current()));
     Depot::new(Arc::clone(store), NodeSession([node; 16]), limits, parker, Handle::current())
 }
 
-fn put(session: &Session, pages: &[(u32, u8)], page_count: u32) {
+pub(crate) fn put(session: &Session, pages: &[(u32, u8)], page_count: u32) {
     let bytes = u64::try_from(pages.len() * PAGE_SIZE).unwrap();
     session.prepare(bytes, PageCount(page_count)).unwrap();
     let page = |byte| PageBytes::from(vec![byte; PAGE_SIZE]);
@@ -29,7 +29,7 @@ fn put(session: &Session, pages: &[(u32, u8)], page_count: u32) {
 }
 
 #[track_caller]
-fn assert_reads(session: &Session, due: &[(u32, u8)]) {
+pub(crate) fn assert_reads(session: &Session, due: &[(u32, u8)]) {
     for (pgno, byte) in due {
         assert_eq!(session.read(Pgno(*pgno)).unwrap(), vec![*byte; PAGE_SIZE], "page {pgno}");
     }

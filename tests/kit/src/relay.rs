@@ -1,4 +1,5 @@
-//! A way to a server on which each byte takes a time that can be changed.
+//! A way to a server on which each byte takes a time that can be changed, and on which flights are
+//! counted: how often a client that has had its answer speaks again.
 //!
 //! ```text
 //! client ──> reader ── chunks, each with the moment at which it is due ──> writer ──> server
@@ -6,14 +7,15 @@
 //! ```
 //! The kernel here delays no packets, so threads do it.
 
-use std::io::{Read as _, Write as _};
+#![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
+
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use parking_lot::Mutex;
 
 /// What one direction of a connection may hold back, in chunks.
@@ -25,6 +27,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 struct Shared {
     to: SocketAddr,
     one_way_ms: AtomicU64,
+    flights: AtomicU64,
     is_over: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
@@ -42,12 +45,13 @@ impl Relay {
     ///
     /// # Errors
     /// There is no such address here.
-    pub fn start(ip: &str, to: &str) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(format!("{ip}:0")).context("bind a relay")?;
+    pub fn start(ip: &str, to: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(format!("{ip}:0"))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            to: to.parse().context("an address")?,
+            to: to.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
             one_way_ms: AtomicU64::new(0),
+            flights: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             streams: Mutex::default(),
         });
@@ -69,6 +73,12 @@ impl Relay {
     pub fn slow(&self, one_way: Duration) {
         let ms = u64::try_from(one_way.as_millis()).unwrap_or(u64::MAX);
         self.shared.one_way_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// How often a client has spoken after its server had, over all connections.
+    #[must_use]
+    pub fn flights(&self) -> u64 {
+        self.shared.flights.load(Ordering::SeqCst)
     }
 }
 
@@ -98,20 +108,36 @@ impl Shared {
             streams.retain(|stream| stream.peer_addr().is_ok());
             streams.extend([one, other]);
         }
-        let pairs = [(client, &server), (&server, client)];
-        for (from, to) in pairs {
+        let is_answered = Arc::new(AtomicBool::new(true));
+        let pairs = [(client, &server, true), (&server, client, false)];
+        for (from, to, is_client) in pairs {
             if let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) {
-                self.one_direction(from, to);
+                self.one_direction(from, to, is_client, Arc::clone(&is_answered));
             }
         }
     }
 
-    fn one_direction(self: &Arc<Self>, mut from: TcpStream, mut to: TcpStream) {
+    /// A client's question begins a flight if the server has answered since the last one.
+    fn count(&self, is_client: bool, is_answered: &AtomicBool) {
+        let was_answered = is_answered.swap(!is_client, Ordering::SeqCst);
+        if is_client && was_answered {
+            self.flights.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn one_direction(
+        self: &Arc<Self>,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        is_client: bool,
+        is_answered: Arc<AtomicBool>,
+    ) {
         let (due, held) = mpsc::sync_channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
         let shared = Arc::clone(self);
         let reads = Builder::new().name("relay".into()).spawn(move || {
             let mut chunk = vec![0; CHUNK_BYTES];
             while let Ok(read @ 1..) = from.read(&mut chunk) {
+                shared.count(is_client, &is_answered);
                 let one_way = Duration::from_millis(shared.one_way_ms.load(Ordering::SeqCst));
                 if due.send((Instant::now() + one_way, chunk[..read].to_vec())).is_err() {
                     break;
