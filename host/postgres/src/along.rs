@@ -42,8 +42,18 @@ impl Along {
 
     /// The answer of a read, if all of its pages came along. They are not kept any longer.
     pub(crate) fn take(&self, fence: &Fence, at: Txid, wanted: &[Pgno]) -> Option<PagesRead> {
+        self.take_as_of(Instant::now(), fence, at, wanted)
+    }
+
+    fn take_as_of(
+        &self,
+        now: Instant,
+        fence: &Fence,
+        at: Txid,
+        wanted: &[Pgno],
+    ) -> Option<PagesRead> {
         let mut sets = self.0.lock();
-        sets.retain(|set| set.came.elapsed() < ALONG_AGE_MAX);
+        sets.retain(|set| now.saturating_duration_since(set.came) < ALONG_AGE_MAX);
         let found = sets.iter().position(|set| set.fence == *fence)?;
         let Set { mut read, .. } = sets.remove(found)?;
         drop(sets);
@@ -85,8 +95,8 @@ mod tests {
         assert_eq!(got, is_there.then_some(wanted));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn pages_are_given_once_to_whom_they_were_read_for() {
+    #[test]
+    fn pages_are_given_once_to_whom_they_were_read_for() {
         let along = Along::default();
         along.keep(fence(2), Txid(3), pages(&[1, 2, 3]));
         check(&along, fence(1), 3, &[1], false);
@@ -99,11 +109,12 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn they_are_bounded_in_number_and_time() {
+    #[test]
+    fn they_are_bounded_in_number_and_time() {
         let along = Along::default();
         along.keep(fence(2), Txid(3), pages(&[1]));
-        tokio::time::advance(ALONG_AGE_MAX).await;
+        let late = Instant::now() + ALONG_AGE_MAX;
+        assert!(along.take_as_of(late, &fence(2), Txid(3), &[Pgno(1)]).is_none());
         check(&along, fence(2), 3, &[1], false);
         for generation in 1..=1 + ALONG_MAX as u64 {
             along.keep(fence(generation), Txid(3), pages(&[1]));
