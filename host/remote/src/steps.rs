@@ -185,6 +185,16 @@ impl About {
         }
     }
 
+    /// Whether its success shows that the store has room, to a client of a server that does not say so.
+    pub(crate) fn makes_room_certain(self) -> bool {
+        self.carries == Carries::Pages
+    }
+
+    /// Whether its answer may be much longer than its message.
+    pub(crate) fn answers_long(self) -> bool {
+        self.carries == Carries::Component && self.effect == Effect::Read
+    }
+
     /// How long its answer is waited for.
     pub(crate) fn deadline(self) -> Duration {
         match (self.carries, self.effect) {

@@ -1,0 +1,207 @@
+//! One step from its value to its answer: over the line that is open, within its deadline.
+//!
+//! ```text
+//! ask ──> line open? ── no: one caller opens it, the others wait for the same outcome
+//!          │ message in parts, answer in parts, deadline
+//!          ├─ an answer ──────────────> the value, or the store's error as it is
+//!          ├─ certainly not sent ─────> Unavailable
+//!          └─ anything else ──────────> Unavailable for a read, Unknown for a write
+//! ```
+//! Invariants:
+//! - Nothing is sent twice from here: whether a step may be sent again is for the depot (D3).
+//! - What is unknown is never called lost or applied.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use prost::Message;
+use stockade_depot::{StoreError, StoreFull};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::handshake::{Refusal, RefusalCode};
+use crate::line::{Answer, Line, NotOpen, Unanswered};
+use crate::proto::{self, Step};
+use crate::steps::{About, Effect, about};
+use crate::store::RemoteConfig;
+use crate::wire::{Malformed, Wire};
+
+/// The way to a server.
+pub(crate) struct Exchange {
+    config: RemoteConfig,
+    home: Handle,
+    shards: u8,
+    closed: AtomicBool,
+    full: Mutex<Option<StoreFull>>,
+    /// Held while a line is opened, so that one caller does it: the others wait for the outcome.
+    line: tokio::sync::Mutex<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    open: Option<Arc<Line>>,
+    /// The last attempt that failed: when it ended, and why.
+    failed: Option<(Instant, NotOpen)>,
+}
+
+impl Exchange {
+    /// With the first line, which has told how many shards there are.
+    pub(crate) fn new(config: RemoteConfig, home: Handle, first: Line) -> Self {
+        let shards = first.shards;
+        let lines = Lines { open: Some(Arc::new(first)), failed: None };
+        Self {
+            config,
+            home,
+            shards,
+            closed: AtomicBool::new(false),
+            full: Mutex::default(),
+            line: tokio::sync::Mutex::new(lines),
+        }
+    }
+
+    /// Sends a step; resolves with what the store answers.
+    ///
+    /// # Errors
+    /// Those of the store; `Unavailable` if the step was certainly not applied, `Unknown` if it may
+    /// have been.
+    pub(crate) async fn ask<M, T>(&self, step: Step, message: impl Message) -> Result<T, StoreError>
+    where
+        M: Message + Default,
+        T: Wire<M>,
+    {
+        let known = about(step).ok_or_else(|| StoreError::Unavailable("no such step".to_owned()))?;
+        let bytes = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
+        if bytes > known.bytes_max() {
+            let max = known.bytes_max();
+            let what = format!("a step of {bytes} bytes is over the limit of {max}");
+            return Err(StoreError::Unavailable(what));
+        }
+        let line = self.line().await?;
+        let deadline = Instant::now() + known.deadline();
+        let message = message.encode_to_vec().into();
+        let answered = timeout_at(deadline, line.send(step, known, message, deadline)).await;
+        match answered {
+            Ok(Ok(answer)) => self.read(known, answer),
+            Ok(Err(Unanswered::NotSent(why))) => Err(StoreError::Unavailable(why)),
+            Ok(Err(Unanswered::Lost(why))) => Err(unanswered(known, why)),
+            Err(_) => Err(unanswered(known, format!("no answer within {:?}", known.deadline()))),
+        }
+    }
+
+    /// Why the store takes no writes of guests, as far as its answers have told.
+    pub(crate) fn full(&self) -> Option<StoreFull> {
+        self.full.lock().clone()
+    }
+
+    /// Refuses everything after.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // Steps that are on their way keep their line.
+        self.line.lock().await.open = None;
+    }
+
+    fn read<M, T>(&self, known: About, answer: Answer) -> Result<T, StoreError>
+    where
+        M: Message + Default,
+        T: Wire<M>,
+    {
+        let Answer { failed, message, full } = answer;
+        let malformed = |malformed: Malformed| unanswered(known, malformed.to_string());
+        let read = if failed {
+            let error = proto::StoreError::decode(message).map_err(|_| Malformed::Message);
+            let error: StoreError = error.and_then(Wire::take).map_err(malformed)?;
+            Err(match error {
+                // The server's process ends, not this one: its store will be there again.
+                StoreError::Closed => {
+                    StoreError::Unavailable("the node with the store shuts down".to_owned())
+                }
+                error => error,
+            })
+        } else {
+            let message = M::decode(message).map_err(|_| Malformed::Message);
+            Ok(message.and_then(Wire::take).map_err(malformed)?)
+        };
+        match (full, &read) {
+            (Some(full), _) => *self.full.lock() = full,
+            (None, Err(StoreError::Full(full))) => *self.full.lock() = Some(full.clone()),
+            (None, Ok(_)) if known.makes_room_certain() => *self.full.lock() = None,
+            (None, _) => {}
+        }
+        read
+    }
+
+    /// The line that is open, or a new one.
+    async fn line(&self) -> Result<Arc<Line>, StoreError> {
+        let begun = Instant::now();
+        self.check_open()?;
+        let mut lines = self.line.lock().await;
+        self.check_open()?;
+        if let Some(line) = lines.open.as_ref().filter(|line| line.is_open()) {
+            return Ok(Arc::clone(line));
+        }
+        // The attempt that this caller has waited for.
+        if let Some((ended, why)) = lines.failed.as_ref().filter(|(ended, _)| *ended > begun) {
+            let _ = ended;
+            return Err(away(why));
+        }
+        lines.open = None;
+        match self.open().await {
+            Ok(line) => {
+                if lines.failed.take().is_some() {
+                    tracing::info!(store = %self.config.address, "the store is back");
+                }
+                let line = Arc::new(line);
+                lines.open = Some(Arc::clone(&line));
+                Ok(line)
+            }
+            Err(why) => {
+                // Once for each cause, not for each step.
+                if lines.failed.as_ref().is_none_or(|(_, before)| *before != why) {
+                    tracing::warn!(store = %self.config.address, why = %why, "no store");
+                }
+                let error = away(&why);
+                lines.failed = Some((Instant::now(), why));
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Line, NotOpen> {
+        let line = connect(&self.config, &self.home).await?;
+        if line.shards != self.shards {
+            let what = format!(
+                "the store has {} shards now and had {}: it is another store",
+                line.shards, self.shards
+            );
+            let refusal = Refusal::new(RefusalCode::Shards, &what);
+            line.leave(&refusal).await;
+            return Err(NotOpen::Refused(refusal));
+        }
+        Ok(line)
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::SeqCst) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+}
+
+/// Opens a line on the runtime where it lives, whatever runtime asks.
+pub(crate) async fn connect(config: &RemoteConfig, home: &Handle) -> Result<Line, NotOpen> {
+    let (config, at) = (config.clone(), home.clone());
+    // Dropped with its caller: the attempt ends by its deadlines.
+    let opened = home.spawn(async move { Line::open(&config, at).await }).await;
+    opened.unwrap_or_else(|_| Err(NotOpen::Away("the host ends".to_owned())))
+}
+
+fn away(why: &NotOpen) -> StoreError {
+    StoreError::Unavailable(why.to_string())
+}
+
+/// What is known of a step whose answer did not come whole.
+fn unanswered(known: About, why: String) -> StoreError {
+    match known.effect {
+        Effect::Read => StoreError::Unavailable(why),
+        Effect::Write => StoreError::Unknown(why),
+    }
+}
