@@ -201,7 +201,8 @@ impl Nodes {
     async fn beat(&self) -> Result<(), StoreError> {
         let begun = Instant::now();
         let Announced { address, peers } = self.announced.clone();
-        let beat = NodeBeat { address, peers, draining: self.is_draining(), load: self.load() };
+        let (draining, load) = (self.is_draining(), self.load());
+        let beat = NodeBeat { address, peers, draining, load, program: None };
         self.store.node_beat(self.own, &beat).await?;
         self.lease.beaten(begun);
         Ok(())

@@ -76,8 +76,9 @@ impl PgStore {
         session: NodeSession,
         beat: &NodeBeat,
     ) -> Result<(), StoreError> {
-        let NodeBeat { address, peers, draining, load } = beat;
-        let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
+        let NodeBeat { address, peers, draining, load, program: _ } = beat;
+        let (pid, version) = beat.program();
+        let pid = i64::from(pid);
         let schema = i64::from(SCHEMA_VERSION);
         let [awake, awake_max, bytes, bytes_max, cpu] = load.columns();
         let draining = i64::from(*draining);
@@ -85,7 +86,7 @@ impl PgStore {
             &session.0[..],
             address.as_str(),
             pid,
-            version,
+            version.as_str(),
             schema,
             schema,
             peers.as_deref(),

@@ -48,6 +48,18 @@ pub struct NodeBeat {
     pub draining: bool,
     /// Its load.
     pub load: NodeLoad,
+    /// The program that reports; `None`: the one in which the store is open. Another one reaches
+    /// the store through that one.
+    pub program: Option<NodeProgram>,
+}
+
+/// A program that uses the store of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeProgram {
+    /// Its process's number on its machine.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
 }
 
 impl NodeBeat {
@@ -55,6 +67,15 @@ impl NodeBeat {
     #[must_use]
     pub fn at(address: &str) -> Self {
         Self { address: address.to_owned(), ..Self::default() }
+    }
+
+    /// Number and version of the program that reports.
+    #[must_use]
+    pub fn program(&self) -> (u32, String) {
+        self.program.clone().map_or_else(
+            || (std::process::id(), env!("CARGO_PKG_VERSION").to_owned()),
+            |program| (program.pid, program.version),
+        )
     }
 }
 

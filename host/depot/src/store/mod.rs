@@ -24,7 +24,7 @@ pub mod rows;
 mod sql;
 
 pub use check::{CheckAt, Checked, Finding, Repair};
-pub use cluster::{Cluster, KindRow, NodeBeat, NodeLoad, NodeProcess, NodeRow};
+pub use cluster::{Cluster, KindRow, NodeBeat, NodeLoad, NodeProcess, NodeProgram, NodeRow};
 pub use directory::{ActorRow, ActorState, Counted, Destroyed, Directory, Wanted};
 pub use history::{History, Keep, Look, Superseded, VersionKey, Versions};
 pub use import::{Emptied, Import};

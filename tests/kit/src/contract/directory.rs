@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::owner::{COMPONENT, Owner, create_step};
-use stockade_depot::store::{Counted, Destroyed, NodeBeat, NodeLoad, TakenOver, Wanted};
+use stockade_depot::store::{Counted, Destroyed, NodeBeat, NodeLoad, NodeProgram, TakenOver, Wanted};
 use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
 
 async fn list(
@@ -197,7 +197,8 @@ pub async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     store.node_beat(one, &NodeBeat::at("10.0.0.1:80")).await.unwrap();
     store.node_beat(two, &NodeBeat::at("10.0.0.2:80")).await.unwrap();
     let peers = Some("10.0.0.1:90".to_owned());
-    let news = NodeBeat { address: "10.0.0.1:81".to_owned(), peers, draining: true, load };
+    let address = "10.0.0.1:81".to_owned();
+    let news = NodeBeat { address, peers, draining: true, load, program: None };
     store.node_beat(one, &news).await.unwrap();
     let found = store.nodes().await.unwrap();
     let seen = found.iter().map(|node| (node.session, node.address.as_str(), node.counter));
@@ -215,6 +216,14 @@ pub async fn nodes_come_beat_and_go(store: Arc<dyn Store>) {
     store.node_beat(one, &NodeBeat::at("10.0.0.1:81")).await.unwrap();
     let found = store.nodes().await.unwrap();
     assert_eq!((&found[0].peers, found[0].draining, found[0].counter), (&None, false, 3));
+    // A program that reaches the store through another one.
+    let program = Some(NodeProgram { pid: 4711, version: "9.9.9".to_owned() });
+    let three = NodeSession([3; 16]);
+    store.node_beat(three, &NodeBeat { program, ..NodeBeat::default() }).await.unwrap();
+    let through = store.nodes().await.unwrap().pop().unwrap().process.unwrap();
+    assert_eq!((through.pid, through.version.as_str()), (4711, "9.9.9"));
+    assert_eq!(through.formats, found[0].process.as_ref().unwrap().formats);
+    store.node_gone(three).await.unwrap();
     store.node_gone(one).await.unwrap();
     store.node_gone(one).await.unwrap();
     assert_eq!(store.nodes().await.unwrap().len(), 1);

@@ -422,8 +422,8 @@ impl Cluster for EmbeddedStore {
     }
 
     async fn node_beat(&self, session: NodeSession, beat: &NodeBeat) -> Result<(), StoreError> {
-        let NodeBeat { address, peers, draining, load } = beat.clone();
-        let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
+        let (pid, version) = beat.program();
+        let NodeBeat { address, peers, draining, load, program: _ } = beat.clone();
         let [awake, awake_max, bytes, bytes_max, cpu] = load.columns();
         let work = move |conn: &_, _| {
             let params = params![
