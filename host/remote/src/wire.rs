@@ -9,6 +9,8 @@
 mod errors;
 mod records;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -52,11 +52,11 @@ impl Relay {
             armed: AtomicU8::new(NEVER),
             slow_ms: AtomicU64::new(0),
         });
-        let (mut tasks, told) = (JoinSet::new(), Arc::clone(&shared));
+        let (mut tasks, given) = (JoinSet::new(), Arc::clone(&shared));
         tasks.spawn(async move {
             let mut carried = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let shared = Arc::clone(&told);
+                let shared = Arc::clone(&given);
                 carried.spawn(async move { drop(carry(client, &shared).await) });
             }
         });
