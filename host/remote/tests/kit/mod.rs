@@ -1,7 +1,9 @@
 //! What tests of this package share: keys, a served store, and a way to it that can be cut.
 
+pub(crate) mod raw;
 pub(crate) mod relay;
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,8 +97,17 @@ impl Served {
 
 /// Serves a store on a port; 0: a free one.
 pub(crate) async fn serve(store: Arc<dyn Store>, config: &ServeConfig, port: u16) -> StoreServer {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-    StoreServer::start(listener, store, config).unwrap()
+    try_serve(store, config, port).await.unwrap()
+}
+
+/// The same, unless another process has the port.
+pub(crate) async fn try_serve(
+    store: Arc<dyn Store>,
+    config: &ServeConfig,
+    port: u16,
+) -> io::Result<StoreServer> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    StoreServer::start(listener, store, config)
 }
 
 pub(crate) fn at(port: u16, keys: ClientKeys) -> RemoteConfig {
