@@ -10,10 +10,11 @@
 //! Invariant: no text repeats an address, since it may hold a password. A store is named by what it
 //! says of itself: host, port and database.
 
+mod files;
 mod postgres;
+mod remote;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,31 +23,33 @@ use serde_json::Value as Json;
 use stockade::HostConfig;
 use stockade_depot::Store;
 use stockade_postgres::PgConfig;
+use stockade_remote::RemoteConfig;
 use tokio::runtime::Runtime;
 
 use super::Context;
 use super::failure::Failure;
+pub(super) use files::StoreFiles;
+pub(super) use remote::{Shared, StoreListener};
 
 /// The variable with the address of the store, for `serve`.
 const STORE_VARIABLE: &str = "STOCKADE_STORE";
 /// The variable with the password of the store's user.
 const PASSWORD_VARIABLE: &str = "STOCKADE_STORE_PASSWORD";
 /// What is said of an address without a known scheme.
-const UNKNOWN: &str = "--store: the address must begin with postgres:// or postgresql://; without \
-    --store the data directory keeps the store";
+const UNKNOWN: &str = "--store: the address must begin with stockade://, postgres:// or \
+    postgresql://; without --store the data directory keeps the store";
 
 // Options that say which store is meant. Without a doc comment: clap would take it for the text of
 // every command that has them.
 #[derive(Args)]
 pub(super) struct StoreArgs {
     /// The store at this address, instead of one in the data directory:
-    /// postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE. Never with
-    /// a password
+    /// postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE, or
+    /// stockade://HOST:PORT, where another node serves its store. Never with a password
     #[arg(long, value_name = "ADDRESS")]
     store: Option<String>,
-    /// File with the password of the store's user; without it STOCKADE_STORE_PASSWORD is used
-    #[arg(long, value_name = "FILE")]
-    store_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: StoreFiles,
 }
 
 impl StoreArgs {
@@ -57,31 +60,37 @@ impl StoreArgs {
 
     /// The store that the command line names; `None`: it names none.
     pub(super) fn named(&self) -> Result<Option<Backend>, Failure> {
-        self.or(None, None)
+        Self::read(self.store.clone(), &self.files, true)
+    }
+
+    /// The files of a server: named on the command line, else in the file with settings.
+    pub(super) fn files(&self, configured: StoreFiles) -> StoreFiles {
+        self.files.or(configured)
     }
 
     /// The store of a server: named on the command line, in the environment, or in the file with
-    /// settings.
+    /// settings. Keys may be those of its own listener, if it has one.
     pub(super) fn of_server(
         &self,
         address: Option<String>,
-        password_file: Option<PathBuf>,
+        files: &StoreFiles,
+        has_listener: bool,
     ) -> Result<Option<Backend>, Failure> {
-        self.or(super::from_environment(STORE_VARIABLE).or(address), password_file)
+        let named = self.store.clone().or_else(|| super::from_environment(STORE_VARIABLE));
+        Self::read(named.or(address), files, !has_listener)
     }
 
-    fn or(
-        &self,
+    fn read(
         address: Option<String>,
-        password_file: Option<PathBuf>,
+        files: &StoreFiles,
+        keys_need_one: bool,
     ) -> Result<Option<Backend>, Failure> {
-        let password_file = self.store_password_file.clone().or(password_file);
-        match self.store.clone().or(address) {
-            Some(address) => Backend::read(&address, password_file.as_deref()).map(Some),
-            None if password_file.is_some() => {
-                Err(Failure::usage("--store-password-file belongs to --store"))
-            }
-            None => Ok(None),
+        match address {
+            Some(address) => Backend::read(&address, files).map(Some),
+            None => match files.given(keys_need_one) {
+                Some(option) => Err(Failure::usage(format!("{option} belongs to --store"))),
+                None => Ok(None),
+            },
         }
     }
 }
@@ -90,15 +99,19 @@ impl StoreArgs {
 pub(super) enum Backend {
     /// In a PostgreSQL server.
     Postgres(Box<PgConfig>),
+    /// On another node.
+    Remote(Box<RemoteConfig>),
 }
 
 impl Backend {
     /// Reads an address.
-    fn read(address: &str, password_file: Option<&Path>) -> Result<Self, Failure> {
+    fn read(address: &str, files: &StoreFiles) -> Result<Self, Failure> {
         match address.split_once("://").map(|(scheme, _)| scheme) {
             Some("postgres" | "postgresql") => {
+                let password_file = files.store_password_file.as_deref();
                 Ok(Self::Postgres(Box::new(postgres::read(address, password_file)?)))
             }
+            Some("stockade") => Ok(Self::Remote(Box::new(remote::read(address, files)?))),
             Some(_) | None => Err(Failure::usage(UNKNOWN)),
         }
     }
@@ -108,6 +121,7 @@ impl Backend {
     pub(super) async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         match self {
             Self::Postgres(config) => postgres::open(config).await,
+            Self::Remote(config) => remote::open(config).await,
         }
     }
 
@@ -115,6 +129,7 @@ impl Backend {
     pub(super) async fn open_made(&self) -> Result<Arc<dyn Store>, Failure> {
         match self {
             Self::Postgres(config) => postgres::open_made(config).await,
+            Self::Remote(config) => remote::open(config).await,
         }
     }
 
@@ -122,6 +137,7 @@ impl Backend {
     async fn look(&self) -> Result<Json, Failure> {
         match self {
             Self::Postgres(config) => postgres::look(config).await,
+            Self::Remote(config) => remote::look(config).await,
         }
     }
 
@@ -152,6 +168,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres(config) => fmt::Display::fmt(&config.address, f),
+            Self::Remote(config) => fmt::Display::fmt(&config.address, f),
         }
     }
 }
@@ -161,17 +178,17 @@ mod tests {
     use super::*;
 
     fn refused(address: &str) -> String {
-        Backend::read(address, None).map(|_| ()).expect_err("refused").body.message.clone()
+        Backend::read(address, &StoreFiles::default()).map(|_| ()).expect_err("refused").body.message.clone()
     }
 
     #[test]
     fn an_address_without_a_known_scheme_is_refused_with_those_that_exist() {
         for address in ["", "host:5432", "mysql://u:secret@h/d", "u:secret@h", "secret://h/d"] {
             let why = refused(address);
-            assert!(why.contains("postgres:// or postgresql://"), "{why}");
+            assert!(why.contains("stockade://, postgres:// or postgresql://"), "{why}");
             assert!(!why.contains("secret"), "{why}");
         }
-        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", None).expect("read");
+        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", &StoreFiles::default()).expect("read");
         assert_eq!(read.to_string(), "postgres://h:1,i:5432/d");
     }
 
@@ -187,8 +204,45 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_belongs_to_a_store() {
-        let alone = StoreArgs { store: None, store_password_file: Some("p".into()) };
-        assert!(alone.named().is_err());
+    fn a_store_of_another_node_needs_what_opens_it() {
+        for (files, word) in [
+            (StoreFiles::default(), "--store-ca"),
+            (StoreFiles { store_ca: Some("ca".into()), ..StoreFiles::default() }, "--store-token"),
+            (
+                StoreFiles {
+                    store_ca: Some("ca".into()),
+                    store_cert: Some("c".into()),
+                    ..StoreFiles::default()
+                },
+                "belong together",
+            ),
+        ] {
+            let why = Backend::read("stockade://h:1", &files).map(|_| ()).expect_err("refused");
+            assert!(why.body.message.contains(word), "{}", why.body.message);
+            let why = StoreListener::read("h:1", &files).map(|_| ()).expect_err("refused");
+            assert!(why.body.message.contains("--store-c") || word == "belong together");
+        }
+        let why = refused("stockade://u:secret@h:1");
+        assert!(why.contains("--store-token-file") && !why.contains("secret"), "{why}");
+    }
+
+    #[test]
+    fn files_belong_to_a_store() {
+        let file = || Some("p".into());
+        for (files, option) in [
+            (
+                StoreFiles { store_password_file: file(), ..StoreFiles::default() },
+                "--store-password-file",
+            ),
+            (StoreFiles { store_token_file: file(), ..StoreFiles::default() }, "--store-token-file"),
+            (StoreFiles { store_ca: file(), ..StoreFiles::default() }, "--store-ca"),
+        ] {
+            let is_password = files.store_password_file.is_some();
+            let alone = StoreArgs { store: None, files: files.clone() };
+            let why = alone.named().map(|_| ()).expect_err("alone");
+            assert!(why.body.message.contains(option), "{}", why.body.message);
+            // The listener of a server has keys as well.
+            assert_eq!(alone.of_server(None, &files, true).is_err(), is_password, "{option}");
+        }
     }
 }

@@ -4,6 +4,11 @@
 //! data_dir = "/var/lib/stockade"
 //! store = "postgres://stockade@db1:5432,db2:5432/stockade?sslrootcert=/etc/stockade/ca.pem"
 //! store_password_file = "/etc/stockade/store-password"
+//! store_token_file = "/etc/stockade/store-token"   # store = "stockade://..", or serve_store
+//! store_cert = "/etc/stockade/one.pem"
+//! store_key = "/etc/stockade/one-key.pem"
+//! store_ca = "/etc/stockade/ca.pem"
+//! serve_store = "10.0.0.1:7073"
 //! listen = "127.0.0.1:7070"
 //! admin = "127.0.0.1:7071"
 //! token_file = "/etc/stockade/token"              # of callers
@@ -38,6 +43,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::backend::StoreFiles;
 use super::failure::Failure;
 use super::peers::PeerSettings;
 use stockade::limits::{HostLimits, Limits};
@@ -48,7 +54,12 @@ use stockade::limits::{HostLimits, Limits};
 pub(super) struct Config {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) store: Option<String>,
-    pub(super) store_password_file: Option<PathBuf>,
+    store_password_file: Option<PathBuf>,
+    store_token_file: Option<PathBuf>,
+    store_cert: Option<PathBuf>,
+    store_key: Option<PathBuf>,
+    store_ca: Option<PathBuf>,
+    pub(super) serve_store: Option<String>,
     pub(super) listen: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) token_file: Option<PathBuf>,
@@ -99,6 +110,17 @@ impl Config {
             .map_err(|error| Failure::file("read the configuration", path, &error))?;
         toml::from_str(&text)
             .map_err(|error| Failure::file("read the configuration", path, &wrong(&error, &text)))
+    }
+
+    /// The files that open a store, or the listener of this one.
+    pub(super) fn store_files(&self) -> StoreFiles {
+        StoreFiles {
+            store_password_file: self.store_password_file.clone(),
+            store_token_file: self.store_token_file.clone(),
+            store_cert: self.store_cert.clone(),
+            store_key: self.store_key.clone(),
+            store_ca: self.store_ca.clone(),
+        }
     }
 }
 

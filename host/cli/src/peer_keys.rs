@@ -22,6 +22,7 @@ use serde_json::{Value as Json, json};
 use super::Context;
 use super::failure::Failure;
 use super::output::cell;
+use stockade_remote::STORE_NAME;
 use stockade_server::PEER_NAME;
 
 /// The name of the authority, in its certificate.
@@ -30,6 +31,9 @@ const AUTHORITY: &str = "stockade peers";
 const NAME_BYTES_MAX: usize = 64;
 
 /// Make the keys with which processes on one store prove to each other who they are
+///
+/// A certificate of a peer opens the calls of others (--peers) and their store (--serve-store); with
+/// --store-only it opens a store and nothing else.
 ///
 /// Makes a private authority in DIR, if there is none, and a certificate with its key for each NAME.
 /// Copy to each machine the authority's certificate (ca.pem), and its own certificate and key. Keep
@@ -46,6 +50,9 @@ pub(super) struct MakeKeys {
     dir: PathBuf,
     /// Names of processes: letters, digits, '-', '_' and '.' [default: node]
     names: Vec<String>,
+    /// Make certificates that open a store (--serve-store, --store stockade://) and nothing else
+    #[arg(long)]
+    store_only: bool,
 }
 
 impl MakeKeys {
@@ -60,7 +67,7 @@ impl MakeKeys {
         let mut written = Vec::new();
         let issuer = authority(&self.dir, &mut written)?;
         for name in names {
-            let (certificate, key) = peer(name, &issuer).map_err(failed)?;
+            let (certificate, key) = peer(name, &issuer, roles(self.store_only)).map_err(failed)?;
             put(&self.dir.join(format!("{name}.pem")), &certificate, 0o644, &mut written)?;
             put(&self.dir.join(format!("{name}-key.pem")), &key, 0o600, &mut written)?;
         }
@@ -116,9 +123,19 @@ fn authority_params() -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
+/// The names that say what a certificate is for.
+fn roles(store_only: bool) -> &'static [&'static str] {
+    if store_only { &[STORE_NAME] } else { &[PEER_NAME, STORE_NAME] }
+}
+
 /// A certificate and its key.
-fn peer(name: &str, issuer: &Issuer<'_, KeyPair>) -> Result<(String, String), rcgen::Error> {
-    let mut params = CertificateParams::new(vec![PEER_NAME.to_owned()])?;
+fn peer(
+    name: &str,
+    issuer: &Issuer<'_, KeyPair>,
+    roles: &[&str],
+) -> Result<(String, String), rcgen::Error> {
+    let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+    let mut params = CertificateParams::new(roles)?;
     params.distinguished_name = named(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
@@ -156,7 +173,7 @@ mod tests {
         let issuer = authority(dir, &mut written)?;
         for name in names {
             check_name(name)?;
-            let (certificate, key) = peer(name, &issuer).map_err(failed)?;
+            let (certificate, key) = peer(name, &issuer, roles(false)).map_err(failed)?;
             put(&dir.join(format!("{name}.pem")), &certificate, 0o644, &mut written)?;
             put(&dir.join(format!("{name}-key.pem")), &key, 0o600, &mut written)?;
         }

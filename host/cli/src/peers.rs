@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::backend::StoreFiles;
 use super::failure::Failure;
 use stockade_server::{PeerKeys, PeerProtocol, Peers};
 
@@ -59,6 +60,16 @@ pub(super) struct PeerSettings {
 }
 
 impl PeerOptions {
+    /// The keys of this process for the others, which may serve for a store as well.
+    pub(super) fn files(&self, file: &PeerSettings) -> StoreFiles {
+        StoreFiles {
+            store_cert: self.peer_cert.clone().or_else(|| file.cert.clone()),
+            store_key: self.peer_key.clone().or_else(|| file.key.clone()),
+            store_ca: self.peer_ca.clone().or_else(|| file.ca.clone()),
+            ..StoreFiles::default()
+        }
+    }
+
     /// The listener for other processes; the command line wins over the file.
     pub(super) fn peers(&self, file: PeerSettings) -> Result<Option<Peers>, Failure> {
         let files = (

@@ -1,6 +1,7 @@
 //! `stockade serve`: runs a host.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -11,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::runtime::Builder;
 
 use super::Context;
-use super::backend::{Backend, StoreArgs};
+use super::backend::{Backend, Shared, StoreArgs, StoreFiles, StoreListener};
 use super::config::Config;
 use super::deploy::limit;
 use super::failure::Failure;
@@ -58,11 +59,20 @@ Examples:
   stockade serve --data-dir ./data --check-store      # would it be opened?
   stockade serve --store 'postgres://stockade@db1,db2/stockade?sslrootcert=ca.pem' \
     --store-password-file store-password
+  stockade serve --data-dir ./data --serve-store 10.0.0.1:7073 --store-cert keys/one.pem \\
+    --store-key keys/one-key.pem --store-ca keys/ca.pem    # other nodes use this store
+  stockade serve --store stockade://10.0.0.1:7073 --store-cert keys/two.pem \\
+    --store-key keys/two-key.pem --store-ca keys/ca.pem    # one that does
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
   store = \"postgres://stockade@db1,db2/stockade?sslrootcert=/etc/stockade/ca.pem\"
   store_password_file = \"/etc/stockade/store-password\"
+  store_token_file = \"/etc/stockade/store-token\"
+  store_cert = \"/etc/stockade/one.pem\"
+  store_key = \"/etc/stockade/one-key.pem\"
+  store_ca = \"/etc/stockade/ca.pem\"
+  serve_store = \"10.0.0.1:7073\"
   listen = \"127.0.0.1:7070\"
   admin = \"127.0.0.1:7071\"
   token_file = \"/etc/stockade/token\"
@@ -91,6 +101,11 @@ pub(super) struct Serve {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
+    /// Listen here for nodes without a disk of their own, which use the store of this data directory:
+    /// they start with --store stockade://HOST:PORT. Needs --store-cert, --store-key and --store-ca;
+    /// with --peers, those of --peers are used unless others are given
+    #[arg(long, value_name = "HOST:PORT")]
+    serve_store: Option<String>,
     /// Listen here for callers of actors; port 0 is a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -146,19 +161,34 @@ struct About<'a> {
     data_dir: &'a Path,
     /// `None`: it is in the data directory.
     store: Option<&'a str>,
+    /// Where other nodes reach the store of this one.
+    store_served: Option<SocketAddr>,
     allow_faults: bool,
+}
+
+/// What a server is started with.
+struct Settings {
+    config: ServerConfig,
+    /// The store, if it is not in the data directory.
+    backend: Option<Backend>,
+    /// The listener for nodes that use the store of the data directory.
+    listener: Option<StoreListener>,
 }
 
 impl Serve {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         if self.check_store {
             let file = Config::read(self.config.as_deref())?;
-            return match self.store.of_server(file.store, file.store_password_file)? {
+            let files = self.store_files(&file);
+            let serves = self.serve_store.is_some()
+                || file.serve_store.is_some()
+                || self.peers.files(&file.peers).store_ca.is_some();
+            return match self.store.of_server(file.store, &files, serves)? {
                 Some(backend) => backend.check(context),
                 None => super::store::check(context, &self.data_dir(file.data_dir)),
             };
         }
-        let (mut config, backend) = self.server_config(context)?;
+        let Settings { mut config, backend, listener } = self.settings(context)?;
         stockade_server::check_allowed().map_err(failure)?;
         let data_dir = config.host.data_dir().to_owned();
         let allow_faults = config.host.allows_faults();
@@ -181,8 +211,15 @@ impl Serve {
                 }
             }
         }
+        let mut shared = None;
+        if let Some(listener) = listener {
+            let (host, started) = listener.start(config.host, self.accept_loss, &runtime)?;
+            (config.host, shared) = (host, Some(started));
+        }
         let store = backend.map(|backend| backend.to_string());
-        let about = About { data_dir: &data_dir, store: store.as_deref(), allow_faults };
+        let store_served = shared.as_ref().map(Shared::address);
+        let about =
+            About { data_dir: &data_dir, store: store.as_deref(), store_served, allow_faults };
         let announced = |addresses| self.announce(context, about, addresses);
         let ending = runtime.block_on(stockade_server::run(config, announced));
         if let Some(path) = &self.ready_file {
@@ -191,6 +228,9 @@ impl Serve {
         }
         match ending.map_err(failure)? {
             Ending::Done(report) => {
+                if let Some(shared) = shared {
+                    runtime.block_on(shared.close());
+                }
                 let ShutdownReport { orderly, unfinished, took } = report;
                 tracing::info!(orderly, unfinished, ?took, "shut down");
                 Ok(ExitCode::from(u8::from(!orderly)))
@@ -211,8 +251,13 @@ impl Serve {
         }
     }
 
-    /// What to serve, and the store if it is not in the data directory.
-    fn server_config(&self, context: &Context) -> Result<(ServerConfig, Option<Backend>), Failure> {
+    /// The files for a store; those for peers serve as well.
+    fn store_files(&self, file: &Config) -> StoreFiles {
+        self.store.files(file.store_files()).or(self.peers.files(&file.peers))
+    }
+
+    /// What to serve.
+    fn settings(&self, context: &Context) -> Result<Settings, Failure> {
         let file = Config::read(self.config.as_deref())?;
         let pick = |given: &Option<String>, file: Option<String>, default: &str| {
             given.clone().or(file).unwrap_or_else(|| default.to_owned())
@@ -226,7 +271,19 @@ impl Serve {
             (None, Some(path)) => Some(super::read_token(path)?),
             _ => context.admin_token()?,
         };
-        let backend = self.store.of_server(file.store, file.store_password_file)?;
+        let files = self.store_files(&file);
+        let has_peer_keys = self.peers.files(&file.peers).store_ca.is_some();
+        let listen_for_store = self.serve_store.clone().or(file.serve_store);
+        let keys_are_used = has_peer_keys || listen_for_store.is_some();
+        let backend = self.store.of_server(file.store, &files, keys_are_used)?;
+        let listener = match (&listen_for_store, &backend) {
+            (Some(_), Some(_)) => {
+                let what = "--serve-store is for a store in the data directory, not for --store";
+                return Err(Failure::usage(what));
+            }
+            (Some(listen), None) => Some(StoreListener::read(listen, &files)?),
+            (None, _) => None,
+        };
         if backend.is_some() && self.accept_loss {
             let what = "--accept-loss is for a store in the data directory, not for --store";
             return Err(Failure::usage(what));
@@ -262,7 +319,7 @@ impl Serve {
             advertise: self.peers.advertise.clone().or(file.advertise),
             peers: self.peers.peers(file.peers)?,
         };
-        Ok((config, backend))
+        Ok(Settings { config, backend, listener })
     }
 
     fn data_dir(&self, configured: Option<PathBuf>) -> PathBuf {
@@ -271,7 +328,7 @@ impl Serve {
     }
 
     fn announce(&self, context: &Context, about: About<'_>, addresses: Addresses) {
-        let About { data_dir, store, allow_faults } = about;
+        let About { data_dir, store, store_served, allow_faults } = about;
         let Addresses { listen, admin, listen_tls, admin_tls, peers } = addresses;
         let document = json!({
             "event": "ready",
@@ -282,6 +339,7 @@ impl Serve {
             "peers": peers.map(|peers| peers.to_string()),
             "data_dir": data_dir.display().to_string(),
             "store": store,
+            "store_served": store_served.map(|address| address.to_string()),
             "pid": std::process::id(),
             "faults_allowed": allow_faults,
         });
@@ -293,9 +351,12 @@ impl Serve {
             let faults = if allow_faults { "\n  faults     ALLOWED" } else { "" };
             let peers = peers.map_or_else(String::new, |peers| format!("\n  peers      {peers}"));
             let store = store.map(|store| format!("\n  store      {store}")).unwrap_or_default();
+            let served = store_served
+                .map(|address| format!("\n  store for  stockade://{address}"))
+                .unwrap_or_default();
             format!(
                 "stockade {version}\n  actors     {called}://{listen}\n  operators  \
-                 {asked}://{admin}{peers}\n  data       {data_dir}{store}{faults}"
+                 {asked}://{admin}{peers}\n  data       {data_dir}{store}{served}{faults}"
             )
         };
         // The file first: a script that sees the line may rely on the file.

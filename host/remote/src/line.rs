@@ -86,7 +86,10 @@ pub(crate) struct Answer {
 /// A greeted connection.
 pub(crate) struct Line {
     send: SendRequest<Body>,
-    version: u32,
+    /// What was agreed on.
+    pub(crate) version: u32,
+    /// The version of the program that serves.
+    pub(crate) program: String,
     /// Shards of the store.
     pub(crate) shards: u8,
     _tasks: Tasks,
@@ -105,10 +108,10 @@ impl Line {
         });
         let send = connected.map_err(|error| NotOpen::Away(error.to_string()))?;
         let greeted = timeout(GREETING_DEADLINE, greet(config, client(&send))).await;
-        let (version, shards) = greeted.unwrap_or_else(|_| {
+        let Agreed { version, program, shards } = greeted.unwrap_or_else(|_| {
             Err(NotOpen::Away(format!("no greeting within {GREETING_DEADLINE:?}")))
         })?;
-        Ok(Self { send, version, shards, _tasks: tasks })
+        Ok(Self { send, version, program, shards, _tasks: tasks })
     }
 
     /// Whether steps may be sent.
@@ -216,7 +219,7 @@ async fn connect(config: &RemoteConfig, starter: Starter) -> io::Result<SendRequ
 async fn greet(
     config: &RemoteConfig,
     mut client: StoreClient<Sender>,
-) -> Result<(u32, u8), NotOpen> {
+) -> Result<Agreed, NotOpen> {
     let hello = proto::Hello {
         terms: Some(config.terms.put()),
         token: config.token.as_ref().map(|token| token.text().to_owned()),
@@ -239,19 +242,26 @@ async fn greet(
     Err(NotOpen::Refused(refusal))
 }
 
-fn agreed(config: &RemoteConfig, accepted: proto::Accepted) -> Result<(u32, u8), Refusal> {
+/// What a greeting has brought.
+struct Agreed {
+    version: u32,
+    program: String,
+    shards: u8,
+}
+
+fn agreed(config: &RemoteConfig, accepted: proto::Accepted) -> Result<Agreed, Refusal> {
     let malformed =
         || Refusal::new(RefusalCode::Malformed, "the answer to the greeting cannot be read");
     let proto::Accepted { version, terms, shards } = accepted;
     let theirs = Terms::take(terms).ok_or_else(malformed)?;
     let agreed = config.terms.agree(&theirs)?;
+    let program = shown(&theirs.program);
     if version != Some(agreed) {
-        let program = shown(&theirs.program);
         let what = format!("program {program} speaks another version than was agreed on");
         return Err(Refusal::new(RefusalCode::Version, &what));
     }
     let shards = shards.and_then(|shards| u8::try_from(shards).ok()).filter(|shards| *shards > 0);
-    Ok((agreed, shards.ok_or_else(malformed)?))
+    Ok(Agreed { version: agreed, program, shards: shards.ok_or_else(malformed)? })
 }
 
 /// What sends requests on a connection.

@@ -75,6 +75,7 @@ pub enum OpenRemoteError {
 pub struct RemoteStore {
     exchange: Exchange,
     shards: u8,
+    agreed: (u32, String),
 }
 
 impl std::fmt::Debug for RemoteStore {
@@ -101,8 +102,15 @@ impl RemoteStore {
                 OpenRemoteError::Refused { store: store.clone(), refusal }
             }
         })?;
-        let shards = first.shards;
-        Ok(Self { exchange: Exchange::new(config, home, first), shards })
+        let (shards, agreed) = (first.shards, (first.version, first.program.clone()));
+        Ok(Self { exchange: Exchange::new(config, home, first), shards, agreed })
+    }
+
+    /// The version of the protocol that the first connection agreed on, and the version of the program
+    /// that serves the store.
+    #[must_use]
+    pub fn agreed(&self) -> (u32, &str) {
+        (self.agreed.0, &self.agreed.1)
     }
 
     /// In bounded questions; one that is not answered fails its own fences only.
