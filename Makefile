@@ -9,24 +9,25 @@ DENY_VERSION := 0.20.2
 SEMVER_VERSION := 0.51.0
 
 # In the order of dependencies; `tests/it/tidy/packages.rs` compares docs/releasing.md with the manifests.
-LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade-postgres stockade stockade-server stockade-alloc stockade-sdk
+LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade-postgres stockade-remote stockade stockade-server stockade-alloc stockade-sdk
 PUBLISHED := $(LIBRARIES) stockade-cli
 
 EXAMPLES := counter ledger catalog
 # The simulations, with all default members: features unify to those of the other suites, but for the
 # paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
 SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
-  stockade-componentize stockade-depot stockade-figures-pg stockade-postgres stockade-sdk stockade-server \
+  stockade-componentize stockade-depot stockade-figures-pg stockade-postgres stockade-remote stockade-sdk stockade-server \
   stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help tools setup guests demo cluster test restart-sweep failover promote simulate model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
+.PHONY: help tools setup guests demo cluster test restart-sweep failover promote simulate simulate-fleet model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
 	@echo 'make cluster three nodes over a PostgreSQL primary with a standby, here; the owner is killed; Ctrl-C ends all, ONCE=1 at the end'
 	@echo 'make test    every test'
 	@echo 'make simulate  SEEDS=n seeds (1000) of the simulation, from FROM on; SEED=k repeats one'
+	@echo 'make simulate-fleet  100 nodes with 100,000 actors, ten nodes lost at the same time, SEED=n; writes target/fleet.json'
 	@echo 'make fuzz    generated (not coverage-guided) records, rows, arguments, bodies and SQL, FUZZ_SECONDS=n each (60)'
 	@echo 'make crash   more torn disks: SEEDS=n from SEED=m on'
 	@echo 'make damage  flips, cuts, swaps, ages and deletes files of a store: SEEDS=n (100) from SEED=m on'
@@ -96,11 +97,16 @@ test: setup
 	  cargo test --locked --no-fail-fast; \
 	fi
 	cargo test --locked --no-fail-fast -p stockade-model
-	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts
+	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts --test fleet
 
 simulate: export SEEDS ?= 1000
 simulate:
 	cargo test --locked $(SIMULATIONS) --test sim --test hosts every_promise -- --nocapture
+
+# Some minutes and some GiB, on one thread: hosts as they are, guests in Rust.
+simulate-fleet: export FLEET := large
+simulate-fleet:
+	cargo test --locked $(SIMULATIONS) --test fleet a_report -- --nocapture
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:

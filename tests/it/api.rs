@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use crate::tidy::source::root;
 
 /// The files with exports, and the path under which users find them.
-const HOMES: [(&str, &str); 12] = [
+const HOMES: [(&str, &str); 13] = [
     ("guest-sdk/src/lib.rs", "stockade_sdk"),
     ("host/depot/src/lib.rs", "stockade_depot"),
     ("host/postgres/src/lib.rs", "stockade_postgres"),
+    ("host/remote/src/lib.rs", "stockade_remote"),
     ("host/server/src/lib.rs", "stockade_server"),
     ("host/src/error/mod.rs", "stockade::error"),
     ("host/src/fault/mod.rs", "stockade::fault"),

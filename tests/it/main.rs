@@ -45,6 +45,7 @@ mod overload;
 mod postgres;
 mod quotas;
 mod relocation;
+mod remote;
 mod report;
 mod retention;
 mod revoke;

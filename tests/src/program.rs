@@ -69,6 +69,8 @@ pub struct Program {
     pub admin: String,
     /// `host:port` for other programs on the same data, if it takes calls from them.
     pub peers: Option<String>,
+    /// `host:port` for nodes that use its store, if it serves that.
+    pub store_served: Option<String>,
     agent: ureq::Agent,
     log: PathBuf,
 }
@@ -195,6 +197,7 @@ impl Program {
             listen: address("listen")?,
             admin: address("admin")?,
             peers: address("peers").ok(),
+            store_served: address("store_served").ok(),
             child,
             agent,
             log: log_path,

@@ -352,7 +352,7 @@ impl Serve {
             let peers = peers.map_or_else(String::new, |peers| format!("\n  peers      {peers}"));
             let store = store.map(|store| format!("\n  store      {store}")).unwrap_or_default();
             let served = store_served
-                .map(|address| format!("\n  store for  stockade://{address}"))
+                .map(|address| format!("\n  serves     stockade://{address}"))
                 .unwrap_or_default();
             format!(
                 "stockade {version}\n  actors     {called}://{listen}\n  operators  \

@@ -31,7 +31,7 @@ pub(super) fn documents_in(folder: &str) -> Vec<String> {
 
 /// The documents of users. Records of decisions and the changelog describe former states.
 fn documents() -> Vec<String> {
-    let packages = ["componentize", "depot", "postgres", "vfs", "server", "cli"];
+    let packages = ["componentize", "depot", "postgres", "remote", "vfs", "server", "cli"];
     let packages = packages.map(|it| format!("host/{it}"));
     let folders = ["", "docs", "docs/reference", "guest-sdk", "guest-sdk/alloc", "host"];
     let folders = folders.map(str::to_owned).into_iter().chain(packages);

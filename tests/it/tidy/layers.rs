@@ -56,6 +56,7 @@ const PACKAGES: [(&str, &[&str]); 15] = [
     ("host/depot/Cargo.toml", &["stockade-sqlite"]),
     ("host/vfs/Cargo.toml", &["stockade-depot", "stockade-sqlite"]),
     ("host/postgres/Cargo.toml", &["stockade-depot"]),
+    ("host/remote/Cargo.toml", &["stockade-depot"]),
     (
         "host/Cargo.toml",
         &["stockade-componentize", "stockade-depot", "stockade-sqlite", "stockade-vfs"],
@@ -63,7 +64,14 @@ const PACKAGES: [(&str, &[&str]); 15] = [
     ("host/server/Cargo.toml", &["stockade", "stockade-depot"]),
     (
         "host/cli/Cargo.toml",
-        &["stockade", "stockade-depot", "stockade-postgres", "stockade-server"],
+        &[
+            "stockade",
+            "stockade-depot",
+            "stockade-postgres",
+        "stockade-remote",
+            "stockade-remote",
+            "stockade-server",
+        ],
     ),
     ("guest-sdk/Cargo.toml", &[]),
     ("tests/model/Cargo.toml", &[]),
@@ -84,7 +92,7 @@ const PACKAGES: [(&str, &[&str]); 15] = [
 ];
 
 /// A library, and the only places of the host side whose code may name it.
-const WALLS: [(&str, &[&str]); 11] = [
+const WALLS: [(&str, &[&str]); 14] = [
     (
         "rusqlite",
         &[
@@ -98,6 +106,17 @@ const WALLS: [(&str, &[&str]); 11] = [
     ),
     ("tokio_postgres", &["host/postgres"]),
     ("stockade_postgres", &["host/postgres", "host/cli/src/backend.rs", "host/cli/src/backend"]),
+    ("tonic", &["host/remote"]),
+    ("prost", &["host/remote"]),
+    (
+        "stockade_remote",
+        &[
+            "host/remote",
+            "host/cli/src/backend.rs",
+            "host/cli/src/backend",
+            "host/cli/src/peer_keys.rs",
+        ],
+    ),
     ("lz4_flex", &["host/depot/src/page.rs"]),
     ("axum", &["host/server/src/gateway", "host/server/src/peers"]),
     ("wasmtime_wasi", &["host/src/capability"]),

@@ -39,7 +39,7 @@ const UNUSUAL: [(&str, &str); 28] = [
 ];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 19] = [
+const FOLDERS: [&str; 20] = [
     "",
     "docs",
     "docs/decisions",
@@ -51,6 +51,7 @@ const FOLDERS: [&str; 19] = [
     "host/componentize",
     "host/depot",
     "host/postgres",
+    "host/remote",
     "host/server",
     "host/sqlite",
     "host/vfs",

@@ -1,0 +1,276 @@
+//! Programs over the store of another one: one has the disk (`--serve-store`), the others use it
+//! (`--store stockade://`), and the one with the disk is killed and started again under load.
+//!
+//! ```text
+//!  callers ── HTTP ──> two, three ── TLS ──> one: stockade serve --serve-store
+//!                      no store of their own       └─ its data directory has the store
+//! ```
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use stockade_tests::guest;
+use stockade_tests::program::{Program, run};
+
+const WRITERS: usize = 6;
+/// The longest that a call may take: the limit of a call by default.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// How soon calls succeed once the store is back: a loaded machine, and a lease of its former process.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
+const TOKEN: &str = "the-token-of-this-store";
+
+/// Keys, data directories, and the port of the store.
+struct Stage {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys").display().to_string();
+        for arguments in [&["peer-keys", &keys, "--store-only", "one", "two", "three"][..]] {
+            let (code, _, error) = run(arguments).unwrap();
+            assert_eq!(code, 0, "{error}");
+        }
+        std::fs::write(dir.path().join("token"), TOKEN).unwrap();
+        // The same after each restart.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { dir, port }
+    }
+
+    fn data(&self, node: &str) -> PathBuf {
+        self.dir.path().join(node)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn address(&self) -> String {
+        format!("stockade://127.0.0.1:{}", self.port)
+    }
+
+    fn keys(&self, node: &str) -> Vec<String> {
+        let of = |end: &str| self.file(&format!("keys/{node}{end}"));
+        let files = [of(".pem"), of("-key.pem"), self.file("keys/ca.pem")];
+        let options = ["--store-cert", "--store-key", "--store-ca"].map(str::to_owned);
+        options.into_iter().zip(files).flat_map(<[String; 2]>::from).collect()
+    }
+
+    /// The options that lead to the store, with the keys of this node.
+    fn store(&self, node: &str) -> Vec<String> {
+        [vec!["--store".to_owned(), self.address()], self.keys(node)].concat()
+    }
+
+    fn start(&self, node: &str, flags: &[String]) -> Program {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Program::serve_with(&self.data(node), &flags).unwrap()
+    }
+
+    /// The node with the disk.
+    fn serve(&self, more: &[&str]) -> Program {
+        let listen = vec!["--serve-store".to_owned(), format!("127.0.0.1:{}", self.port)];
+        let more = more.iter().map(|flag| (*flag).to_owned()).collect();
+        self.start("one", &[listen, self.keys("one"), more].concat())
+    }
+
+    /// A node without one.
+    fn join(&self, node: &str) -> Program {
+        self.start(node, &self.store(node))
+    }
+}
+
+/// Adds to a counter; its value.
+fn add(program: &Program, key: &str, by: i64) -> i64 {
+    let answer = program.call(&format!("counter/{key}"), "increment", &json!([by])).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", program.autopsy());
+    answer.body["ok"].as_i64().unwrap()
+}
+
+/// What a command prints with `--json`; it must succeed.
+fn done(arguments: &[String]) -> Json {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--json"]).collect();
+    let (code, out, err) = run(&arguments).unwrap();
+    assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn words(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|it| (*it).to_owned()).collect()
+}
+
+#[test]
+fn nodes_without_a_disk_use_the_store_of_another() {
+    let stage = Stage::new();
+    let one = stage.serve(&["--store-token-file", &stage.file("token")]);
+    assert_eq!(one.store_served.as_deref(), Some(&*format!("127.0.0.1:{}", stage.port)));
+    let two = stage.join("two");
+    two.deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    assert_eq!((add(&two, "a", 5), add(&two, "a", 5)), (5, 10));
+    assert!(!stage.data("two").join("store").exists(), "it has a store of its own");
+    // The node with the disk serves as well, and knows who uses its store.
+    assert_eq!(add(&one, "b", 1), 1);
+    let listed = one.admin_get("/admin/nodes").unwrap();
+    let pids: Vec<&Json> =
+        listed.body["nodes"].as_array().unwrap().iter().map(|node| &node["pid"]).collect();
+    assert!(pids.contains(&&json!(two.id())) && pids.contains(&&json!(one.id())), "{pids:?}");
+    // Commands without a server, by certificate and by token.
+    let checked = done(&[words(&["store", "check"]), stage.store("two")].concat());
+    assert_eq!((&checked["verdict"], &checked["ok"]), (&json!("opens"), &json!(true)), "{checked}");
+    let by_token = words(&[
+        "verify",
+        "--all",
+        "--store",
+        &stage.address(),
+        "--store-ca",
+        &stage.file("keys/ca.pem"),
+        "--store-token-file",
+        &stage.file("token"),
+    ]);
+    assert_eq!(done(&by_token)["ok"], true);
+    two.stop().unwrap();
+    // Another node, with nothing of the first one's: the actor is where it was.
+    let three = stage.join("three");
+    assert_eq!(add(&three, "a", 1), 11);
+    three.stop().unwrap();
+    one.stop().unwrap();
+}
+
+#[test]
+fn a_node_that_the_store_does_not_believe_says_why() {
+    let stage = Stage::new();
+    let _one = stage.serve(&["--store-token-file", &stage.file("token")]);
+    std::fs::write(stage.file("other"), "another-token-than-that").unwrap();
+    let arguments = words(&[
+        "store",
+        "check",
+        "--store",
+        &stage.address(),
+        "--store-ca",
+        &stage.file("keys/ca.pem"),
+        "--store-token-file",
+        &stage.file("other"),
+        "--json",
+    ]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (code, _, error) = run(&arguments).unwrap();
+    let error: Json = serde_json::from_str(&error).unwrap();
+    assert_eq!((code, &error["code"]), (1, &json!("no-store")), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("token") && message.contains(&stage.address()), "{message}");
+    assert!(!message.contains("another-token-than-that"), "{message}");
+}
+
+/// What one writer knows about its counter.
+#[derive(Default)]
+struct Ledger {
+    acknowledged: AtomicU64,
+    unknown: AtomicU64,
+    refused: AtomicU64,
+    longest_ms: AtomicU64,
+}
+
+/// Ends the writers, also when the test fails: their scope waits for them.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Adds until the end, and records each answer.
+fn write(program: &Program, key: usize, ledger: &Ledger, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let answer = program.call(&format!("counter/{key}"), "increment", &json!([1])).unwrap();
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap();
+        ledger.longest_ms.fetch_max(took, Ordering::Relaxed);
+        let count = match (answer.status, answer.body["retry"].as_str()) {
+            (200, None) if answer.body.get("ok").is_some() => &ledger.acknowledged,
+            // The guest got an error of its database: the answer is the guest's own.
+            (200, None) => &ledger.unknown,
+            (_, Some("retry")) => &ledger.refused,
+            (_, Some("unknown-outcome")) => &ledger.unknown,
+            _ => panic!("{answer:?}"),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if answer.status != 200 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn value(program: &Program, key: &str) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let answer = program.call(&format!("counter/{key}"), "get", &json!([])).unwrap();
+        if answer.status == 200 {
+            return answer.body["ok"].as_u64().unwrap();
+        }
+        assert!(begun.elapsed() < BACK_WITHIN, "{answer:?}\n{}", program.autopsy());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn acknowledged(ledgers: &[Ledger]) -> Vec<u64> {
+    ledgers.iter().map(|ledger| ledger.acknowledged.load(Ordering::Relaxed)).collect()
+}
+
+/// SIGKILL of the node with the disk, three times, while two nodes write to their own actors.
+#[test]
+fn a_store_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
+    let stage = Stage::new();
+    let mut one = stage.serve(&[]);
+    let nodes = [stage.join("two"), stage.join("three")];
+    nodes[0].deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    let ledgers: Vec<Ledger> = (0..WRITERS).map(|_| Ledger::default()).collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ending = Ending(&stop);
+        for (key, ledger) in ledgers.iter().enumerate() {
+            let (program, stop) = (&nodes[key % nodes.len()], &stop);
+            scope.spawn(move || write(program, key, ledger, stop));
+        }
+        for away in [0, 1, 3] {
+            std::thread::sleep(Duration::from_millis(700));
+            one.kill().unwrap();
+            std::thread::sleep(Duration::from_secs(away));
+            one = stage.serve(&[]);
+            let (before, back) = (acknowledged(&ledgers), Instant::now());
+            while acknowledged(&ledgers).iter().zip(&before).any(|(now, before)| now == before) {
+                assert!(
+                    back.elapsed() < BACK_WITHIN,
+                    "no writes after {away} s away\n{}\n{}",
+                    nodes[0].autopsy(),
+                    nodes[1].autopsy()
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    for (key, ledger) in ledgers.iter().enumerate() {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (acknowledged, unknown) = (of(&ledger.acknowledged), of(&ledger.unknown));
+        let found = value(&nodes[key % nodes.len()], &key.to_string());
+        println!(
+            "counter/{key}: {acknowledged} acknowledged, {unknown} unknown, {} refused, {found} \
+             found, {} ms at most",
+            of(&ledger.refused),
+            of(&ledger.longest_ms)
+        );
+        assert!((acknowledged..=acknowledged + unknown).contains(&found), "counter/{key}");
+        assert!(acknowledged > 3, "hardly a write");
+        assert!(Duration::from_millis(of(&ledger.longest_ms)) < CALL_MAX);
+    }
+    let checked = words(&["verify", "--all", "--admin", &nodes[0].admin]);
+    assert_eq!(done(&checked)["ok"], true);
+    for node in nodes {
+        node.stop().unwrap();
+    }
+    one.stop().unwrap();
+}
