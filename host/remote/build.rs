@@ -1,5 +1,7 @@
 //! Compiles the protocol, without a compiler of the system.
 
+#![allow(clippy::print_stdout, reason = "how a build script speaks with cargo")]
+
 use std::error::Error;
 
 const PROTO: &str = "proto/remote.proto";

@@ -141,8 +141,7 @@ impl Exchange {
             return Ok(Arc::clone(line));
         }
         // The attempt that this caller has waited for.
-        if let Some((ended, why)) = lines.failed.as_ref().filter(|(ended, _)| *ended > begun) {
-            let _ = ended;
+        if let Some((_, why)) = lines.failed.as_ref().filter(|(ended, _)| *ended > begun) {
             return Err(away(why));
         }
         lines.open = None;

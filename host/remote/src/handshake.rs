@@ -58,15 +58,15 @@ impl Terms {
 
     /// The newest version that both sides speak.
     pub(crate) fn agree(&self, theirs: &Self) -> Result<u32, Refusal> {
-        for (side, terms, other) in [("", theirs, self), (" asking", self, theirs)] {
+        for (terms, other) in [(theirs, self), (self, theirs)] {
             let lacks = |field: &&str| !terms.carries.iter().any(|carried| carried == field);
             if let Some(field) = FENCE_FIELDS.iter().find(lacks) {
                 let (program, other) = (shown(&terms.program), shown(&other.program));
                 return Err(Refusal::new(
                     RefusalCode::Fence,
                     &format!(
-                        "the{side} program {program} does not carry {field}, without which an old \
-                         owner could write; {other} needs it"
+                        "program {program} does not carry {field}, without which an old owner could \
+                         write; program {other} needs it"
                     ),
                 ));
             }

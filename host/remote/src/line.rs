@@ -170,10 +170,8 @@ fn unanswered(status: &Status) -> Unanswered {
     let mut source = status.source();
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<SendError>() {
-            return match error.sent {
-                true => Unanswered::Lost(error.why.clone()),
-                false => Unanswered::NotSent(error.why.clone()),
-            };
+            let why = error.why.clone();
+            return if error.sent { Unanswered::Lost(why) } else { Unanswered::NotSent(why) };
         }
         source = error.source();
     }

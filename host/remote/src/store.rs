@@ -23,7 +23,7 @@ use crate::handshake::{Refusal, Terms};
 use crate::keys::ClientKeys;
 use crate::limits::{CLAIM_FENCES_MAX, CONFIRM_FENCES_MAX};
 use crate::line::NotOpen;
-use crate::proto;
+use crate::proto::{self, Step};
 use crate::steps::each_step;
 use crate::token::StoreToken;
 use crate::wire::Wire;
@@ -118,8 +118,8 @@ impl RemoteStore {
         let mut confirmed = Vec::with_capacity(fences.len());
         for some in fences.chunks(CONFIRM_FENCES_MAX) {
             let message = proto::Confirm { fences: some.to_vec().put() };
-            let asked = self.exchange.ask::<proto::Confirmed, Confirmed>;
-            match asked(proto::Step::Confirm, message).await {
+            let asked = self.exchange.ask::<proto::Confirmed, Confirmed>(Step::Confirm, message);
+            match asked.await {
                 Ok(answers) if answers.len() == some.len() => confirmed.extend(answers),
                 Ok(_) => {
                     let what = "an answer with another number of fences".to_owned();
@@ -136,7 +136,7 @@ impl RemoteStore {
         for some in heirs.chunks(CLAIM_FENCES_MAX) {
             let message = proto::Claim { owner: owner.put(), heirs: some.to_vec().put() };
             result =
-                result.and(self.exchange.ask::<proto::Done, ()>(proto::Step::Claim, message).await);
+                result.and(self.exchange.ask::<proto::Done, ()>(Step::Claim, message).await);
         }
         result
     }
@@ -147,7 +147,7 @@ impl RemoteStore {
         let program = beat.program.clone().or(Some(NodeProgram { pid, version }));
         let beat = NodeBeat { program, ..beat.clone() };
         let message = proto::NodeBeatStep { session: session.put(), beat: beat.put() };
-        self.exchange.ask::<proto::Done, ()>(proto::Step::NodeBeat, message).await
+        self.exchange.ask::<proto::Done, ()>(Step::NodeBeat, message).await
     }
 }
 
@@ -192,7 +192,7 @@ macro_rules! client {
                 $($(let $arg = <$lent>::to_owned($arg);)?
                 $(let $arg = $arg.map(<$maybe>::to_owned);)?)*
                 let message = proto::$message { $($arg: Wire::put($arg)),* };
-                self.exchange.ask::<proto::$reply, $answer>(proto::Step::$asked, message).await
+                self.exchange.ask::<proto::$reply, $answer>(Step::$asked, message).await
             })*
 
             $($own)*
