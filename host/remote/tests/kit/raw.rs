@@ -5,7 +5,7 @@
 
 pub(crate) mod proto {
     //! The messages, as the package compiles them for itself.
-    #![allow(missing_docs, unreachable_pub, unused_qualifications, dead_code)]
+    #![allow(missing_docs, unreachable_pub, unused_qualifications, dead_code, reason = "generated")]
     tonic::include_proto!("stockade.remote");
 }
 
