@@ -178,7 +178,12 @@ mod tests {
     use super::*;
 
     fn refused(address: &str) -> String {
-        Backend::read(address, &StoreFiles::default()).map(|_| ()).expect_err("refused").body.message.clone()
+        Backend::read(address, &StoreFiles::default())
+            .map(|_| ())
+            .expect_err("refused")
+            .body
+            .message
+            .clone()
     }
 
     #[test]
@@ -188,7 +193,8 @@ mod tests {
             assert!(why.contains("stockade://, postgres:// or postgresql://"), "{why}");
             assert!(!why.contains("secret"), "{why}");
         }
-        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", &StoreFiles::default()).expect("read");
+        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", &StoreFiles::default())
+            .expect("read");
         assert_eq!(read.to_string(), "postgres://h:1,i:5432/d");
     }
 
@@ -234,7 +240,10 @@ mod tests {
                 StoreFiles { store_password_file: file(), ..StoreFiles::default() },
                 "--store-password-file",
             ),
-            (StoreFiles { store_token_file: file(), ..StoreFiles::default() }, "--store-token-file"),
+            (
+                StoreFiles { store_token_file: file(), ..StoreFiles::default() },
+                "--store-token-file",
+            ),
             (StoreFiles { store_ca: file(), ..StoreFiles::default() }, "--store-ca"),
         ] {
             let is_password = files.store_password_file.is_some();

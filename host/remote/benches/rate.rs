@@ -69,7 +69,8 @@ async fn main() {
     let [low, middle, high] = quartiles(ratios);
     println!("remote.commit_over_embedded {middle:.2} ({low:.2} to {high:.2})");
     let rounds = if is_test { 10 } else { 500 };
-    let ms = |direct: Duration, through: Duration| (through.as_secs_f64() - direct.as_secs_f64()) * 1e3;
+    let ms =
+        |direct: Duration, through: Duration| (through.as_secs_f64() - direct.as_secs_f64()) * 1e3;
     let (commit, read) = alone(&mut here[0], &mut there[0], rounds).await;
     println!("one writer: {commit:?} and {read:?}, directly and through (medians)");
     println!("remote.commit_extra_ms {:.3}", ms(commit.0, commit.1));
@@ -148,7 +149,7 @@ async fn wake() -> u64 {
     let mut owner = Owner::create(&store, "a").await;
     owner.commit(&[(1, 1), (2, 1)], 2).await;
     let all = || Step::ALL.into_iter().map(|step| counted.calls(step)).sum::<u64>();
-    let parker = Arc::new(TokioParker::new(Handle::current()));
+    let parker = Arc::new(TokioParker(Handle::current()));
     let (limits, runtime) = (DepotLimits::default(), Handle::current());
     let depot = Depot::new(Arc::clone(&store), NodeSession([7; 16]), limits, parker, runtime);
     let before = all();

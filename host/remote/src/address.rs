@@ -89,7 +89,8 @@ mod tests {
             let read = RemoteAddress::parse(text).expect(text);
             assert_eq!(read.to_string(), shown);
         }
-        for text in ["one:7", "stockade://", "stockade://a:0", "stockade://a:b", "stockade://::1:7"] {
+        for text in ["one:7", "stockade://", "stockade://a:0", "stockade://a:b", "stockade://::1:7"]
+        {
             assert_eq!(RemoteAddress::parse(text), Err(AddressError::Form), "{text}");
         }
         for text in ["stockade://u:secret@h:1", "stockade://h/path", "stockade://h?token=x"] {

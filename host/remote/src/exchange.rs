@@ -70,7 +70,8 @@ impl Exchange {
         M: Message + Default,
         T: Wire<M>,
     {
-        let known = about(step).ok_or_else(|| StoreError::Unavailable("no such step".to_owned()))?;
+        let known =
+            about(step).ok_or_else(|| StoreError::Unavailable("no such step".to_owned()))?;
         let bytes = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
         if bytes > known.bytes_max() {
             let max = known.bytes_max();
@@ -85,7 +86,10 @@ impl Exchange {
             Ok(Ok(answer)) => self.read(known, answer),
             Ok(Err(Unanswered::NotSent(why))) => Err(StoreError::Unavailable(why)),
             Ok(Err(Unanswered::Lost(why))) => Err(unanswered(known, why)),
-            Err(_) => Err(unanswered(known, format!("no answer within {:?}", known.deadline()))),
+            Err(_) => {
+                self.doubt(&line).await;
+                Err(unanswered(known, format!("no answer within {:?}", known.deadline())))
+            }
         }
     }
 
@@ -129,6 +133,15 @@ impl Exchange {
             (None, _) => {}
         }
         read
+    }
+
+    /// Takes a line that was silent for too long out of use: the next step gets another one, without
+    /// waiting for the signs of life. Steps that are on their way keep it.
+    async fn doubt(&self, line: &Arc<Line>) {
+        let mut lines = self.line.lock().await;
+        if lines.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, line)) {
+            lines.open = None;
+        }
     }
 
     /// The line that is open, or a new one.

@@ -59,7 +59,7 @@ impl Terms {
     /// The newest version that both sides speak.
     pub(crate) fn agree(&self, theirs: &Self) -> Result<u32, Refusal> {
         for (terms, other) in [(theirs, self), (self, theirs)] {
-            let lacks = |field: &&str| !terms.carries.iter().any(|carried| carried == field);
+            let lacks = |field: &&&str| !terms.carries.iter().any(|carried| carried == **field);
             if let Some(field) = FENCE_FIELDS.iter().find(lacks) {
                 let (program, other) = (shown(&terms.program), shown(&other.program));
                 return Err(Refusal::new(

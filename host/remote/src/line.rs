@@ -147,7 +147,8 @@ impl Line {
         let first = proto::RequestPart { head: Some(head), data: parts.next().unwrap_or_default() };
         let rest = parts.map(|data| proto::RequestPart { head: None, data });
         let request = stream::iter(std::iter::once(first).chain(rest));
-        let replies = client(&self.send).step(request).await.map_err(|status| unanswered(&status))?;
+        let replies =
+            client(&self.send).step(request).await.map_err(|status| unanswered(&status))?;
         let lost = |broken: Broken| Unanswered::Lost(broken.to_string());
         let mut replies = replies.into_inner().boxed();
         let first = replies.next().await.ok_or_else(|| lost(Broken::Length))?;
@@ -214,10 +215,7 @@ async fn connect(config: &RemoteConfig, starter: Starter) -> io::Result<SendRequ
 }
 
 /// Agrees with the server: the version, and the shards of its store.
-async fn greet(
-    config: &RemoteConfig,
-    mut client: StoreClient<Sender>,
-) -> Result<Agreed, NotOpen> {
+async fn greet(config: &RemoteConfig, mut client: StoreClient<Sender>) -> Result<Agreed, NotOpen> {
     let hello = proto::Hello {
         terms: Some(config.terms.put()),
         token: config.token.as_ref().map(|token| token.text().to_owned()),

@@ -12,14 +12,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use prost::Message;
-use stockade_depot::store::{NodeBeat, Store};
-use stockade_depot::{
-    ActorId, DbId, Digest, Fence, NodeSession, Pgno, Shard, StoreError, Txid,
-};
 use stockade_depot::store::{
     CheckAt, CommitStep, CreateStep, Keep, SealStep, StageStep, Superseded, TakeoverStep,
     VersionKey,
 };
+use stockade_depot::store::{NodeBeat, Store};
+use stockade_depot::{ActorId, DbId, Digest, Fence, NodeSession, Pgno, Shard, StoreError, Txid};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -86,7 +84,10 @@ impl Service {
             return Err(Refusal::new(RefusalCode::Access, what));
         }
         let theirs = Terms::take(hello.terms).ok_or_else(|| {
-            Refusal::new(RefusalCode::Malformed, "the greeting does not say what the program can do")
+            Refusal::new(
+                RefusalCode::Malformed,
+                "the greeting does not say what the program can do",
+            )
         })?;
         let version = self.terms.agree(&theirs)?;
         if *peer.version.get_or_init(|| version) != version {
@@ -198,7 +199,10 @@ impl Replied {
     }
 
     /// In parts; the bytes are held until the last one is taken.
-    fn parts(self, full: Option<proto::StoreFull>) -> BoxStream<'static, Result<proto::ReplyPart, Status>> {
+    fn parts(
+        self,
+        full: Option<proto::StoreFull>,
+    ) -> BoxStream<'static, Result<proto::ReplyPart, Status>> {
         let Self { failed, message, held } = self;
         let bytes = Some(u64::try_from(message.len()).unwrap_or(u64::MAX));
         let mut head = Some(proto::ReplyHead { bytes, failed: Some(failed), full });

@@ -135,8 +135,7 @@ impl RemoteStore {
         let mut result = Ok(());
         for some in heirs.chunks(CLAIM_FENCES_MAX) {
             let message = proto::Claim { owner: owner.put(), heirs: some.to_vec().put() };
-            result =
-                result.and(self.exchange.ask::<proto::Done, ()>(Step::Claim, message).await);
+            result = result.and(self.exchange.ask::<proto::Done, ()>(Step::Claim, message).await);
         }
         result
     }

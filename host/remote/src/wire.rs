@@ -7,7 +7,7 @@
 //!   missing.
 
 mod errors;
-mod records;
+mod rows;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -68,7 +68,7 @@ const PACKAGES: [(&str, &[&str]); 15] = [
             "stockade",
             "stockade-depot",
             "stockade-postgres",
-        "stockade-remote",
+            "stockade-remote",
             "stockade-remote",
             "stockade-server",
         ],

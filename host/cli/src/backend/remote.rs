@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stockade::HostConfig;
 use stockade::error::{HostError, Retry};
-use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_depot::Store;
+use stockade_depot::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use stockade_remote::{
     ClientKeys, KeysError, NEWEST_VERSION, OpenRemoteError, RemoteAddress, RemoteConfig,
     RemoteStore, ServeConfig, ServerKeys, StoreServer, StoreToken,

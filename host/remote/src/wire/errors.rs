@@ -1,8 +1,6 @@
 //! Errors of the store as messages: each crosses with its facts, none becomes a text.
 
-use stockade_depot::{
-    FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull,
-};
+use stockade_depot::{FailureCause, HeadFenceMismatch, Limit, StoreError, StoreFailure, StoreFull};
 
 use super::{Malformed, Wire, mandatory, one_of, records, words};
 use crate::proto;
@@ -106,4 +104,3 @@ impl Wire<proto::StoreError> for StoreError {
         })
     }
 }
-

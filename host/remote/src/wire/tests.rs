@@ -288,12 +288,8 @@ fn values() -> Vec<Sample> {
         actor: Some(actor()),
         what: "damaged".into(),
     };
-    let snapshot = Snapshot {
-        generation: Generation(5),
-        txid: Txid(6),
-        component: DIGEST,
-        state: Vec::new(),
-    };
+    let snapshot =
+        Snapshot { generation: Generation(5), txid: Txid(6), component: DIGEST, state: Vec::new() };
     let owned = TakenOver::Owned {
         head: head(),
         restarts: 1,
@@ -311,8 +307,7 @@ fn values() -> Vec<Sample> {
         next: Some(check_at()),
     };
     let pages_read = PagesRead { head_txid: Txid(6), pages: vec![page()] };
-    let look =
-        Look { looked: 3, superseded: vec![superseded()], next: Some((Pgno(1), Txid(2))) };
+    let look = Look { looked: 3, superseded: vec![superseded()], next: Some((Pgno(1), Txid(2))) };
     let history = History { head: Txid(6), floor: Txid(0), oldest: Txid(1) };
     let mut all = vec![
         of::<proto::ActorId, _>("ActorId", &actor()),
@@ -352,7 +347,10 @@ fn values() -> Vec<Sample> {
         of::<proto::PageList, _>("PageList", &vec![page()]),
         of::<proto::Collected, _>("Collected", &Collected { rows: 0, more: true }),
         of::<proto::Facts, (Option<_>, Option<_>)>("Facts", &(Some(head()), Some(row()))),
-        of::<proto::Facts, (Option<_>, Option<_>)>("Facts.none", &(None::<Head>, None::<CommitRow>)),
+        of::<proto::Facts, (Option<_>, Option<_>)>(
+            "Facts.none",
+            &(None::<Head>, None::<CommitRow>),
+        ),
         of::<proto::CommitList, _>("CommitList", &vec![row()]),
         of::<proto::HistoryRow, _>("HistoryRow", &history),
         of::<proto::HistoryFound, _>("HistoryFound", &Some(history)),
@@ -380,7 +378,9 @@ fn values() -> Vec<Sample> {
         of::<proto::StageStep, _>("StageStep", &stage()),
     ];
     let numbered = errors().into_iter().enumerate();
-    all.extend(numbered.map(|(n, error)| of::<proto::StoreError, _>(&format!("StoreError.{n}"), &error)));
+    all.extend(
+        numbered.map(|(n, error)| of::<proto::StoreError, _>(&format!("StoreError.{n}"), &error)),
+    );
     all
 }
 
@@ -456,8 +456,7 @@ fn golden_bytes_of_every_message() {
         std::fs::write(golden(), lines.concat()).unwrap();
     }
     let kept = std::fs::read_to_string(golden()).unwrap();
-    let kept: BTreeMap<&str, &str> =
-        kept.lines().filter_map(|line| line.split_once(' ')).collect();
+    let kept: BTreeMap<&str, &str> = kept.lines().filter_map(|line| line.split_once(' ')).collect();
     assert_eq!(kept.len(), samples.len(), "a message is new or gone: UPDATE_GOLDEN=1");
     for Sample { name, bytes, value, read } in &samples {
         assert_eq!(kept[name.as_str()], hex::encode(bytes), "{name}");
@@ -474,11 +473,8 @@ fn every_message_of_the_protocol_has_a_sample() {
         .filter_map(|rest| rest.split([' ', '{']).next())
         .collect();
     let samples = samples();
-    let have: BTreeSet<&str> = samples
-        .iter()
-        .filter_map(|it| it.name.split('.').next())
-        .chain(WITHIN)
-        .collect();
+    let have: BTreeSet<&str> =
+        samples.iter().filter_map(|it| it.name.split('.').next()).chain(WITHIN).collect();
     assert_eq!(all, have);
 }
 

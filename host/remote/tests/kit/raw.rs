@@ -40,8 +40,14 @@ use proto::welcome;
 const PROTOCOL: &[u8] = b"stockade-store";
 
 /// A request: announced length, and parts that need not be that long.
-pub(crate) fn request(version: u32, step: i32, bytes: u64, data: &[&[u8]]) -> Vec<proto::RequestPart> {
-    let head = proto::RequestHead { version: Some(version), step, bytes: Some(bytes), wait_ms: None };
+pub(crate) fn request(
+    version: u32,
+    step: i32,
+    bytes: u64,
+    data: &[&[u8]],
+) -> Vec<proto::RequestPart> {
+    let head =
+        proto::RequestHead { version: Some(version), step, bytes: Some(bytes), wait_ms: None };
     let mut parts: Vec<proto::RequestPart> = data
         .iter()
         .map(|data| proto::RequestPart { head: None, data: Bytes::copy_from_slice(data) })

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use stockade_depot::Store;
 use stockade_depot::store::SealStep;
-use stockade_remote::{
-    FENCE_FIELDS, OpenRemoteError, RefusalCode, RemoteStore, Terms,
-};
+use stockade_remote::{FENCE_FIELDS, OpenRemoteError, RefusalCode, RemoteStore, Terms};
 use stockade_testkit::capture::capture;
 use stockade_testkit::owner::{Owner, page};
 

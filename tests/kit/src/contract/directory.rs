@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::owner::{COMPONENT, Owner, create_step};
-use stockade_depot::store::{Counted, Destroyed, NodeBeat, NodeLoad, NodeProgram, TakenOver, Wanted};
+use stockade_depot::store::{
+    Counted, Destroyed, NodeBeat, NodeLoad, NodeProgram, TakenOver, Wanted,
+};
 use stockade_depot::{ActorId, Digest, NodeSession, Pgno, Shard, Store, StoreError, Txid};
 
 async fn list(
