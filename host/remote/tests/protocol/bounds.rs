@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stockade_depot::store::limits::COMPONENT_BYTES_MAX;
 use stockade_depot::store::{CommitStep, Superseded};
-use stockade_depot::{DbId, Digest, Limit, PAGE_SIZE, PageCount, Pgno, Store, StoreError};
+use stockade_depot::{DbId, Digest, Limit, PAGE_SIZE, PageCount, Pgno, StoreError};
 use stockade_remote::limits::{MESSAGE_BYTES_MAX, PART_BYTES_MAX, PART_HEAD_BYTES_MAX};
 use stockade_testkit::owner::Owner;
 
