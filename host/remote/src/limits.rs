@@ -33,8 +33,12 @@ pub const HELD_BYTES_MAX: u64 = 1 << 30;
 
 /// Connections of a server: more than one store of this kind serves.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Steps on their way on one connection. 1024: what two thousand awake actors ask for together.
-pub const STREAMS_MAX: u32 = 1024;
+/// Steps that a client has on their way on one connection. 512: what a thousand awake actors ask for
+/// together. Further ones wait.
+pub const STREAMS_MAX: u32 = 512;
+/// Streams that a server takes on one connection. Twice as many: it may know later than the client that
+/// one has ended.
+pub const SERVER_STREAMS_MAX: u32 = 2 * STREAMS_MAX;
 /// Fences in one question.
 pub const CONFIRM_FENCES_MAX: usize = 1000;
 /// Fences of heirs in one claim, for the same reason.

@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use stockade_depot::StoreFull;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tonic::Status;
@@ -36,7 +37,7 @@ use crate::keys::{STORE_NAME, is_protocol, store_name};
 use crate::limits::{
     CONNECT_DEADLINE, CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, GREETING_BYTES_MAX,
     GREETING_DEADLINE, PART_BYTES_MAX, PART_HEAD_BYTES_MAX, PING_EVERY, PING_MAX,
-    STREAM_WINDOW_BYTES,
+    STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::proto::store_client::StoreClient;
 use crate::proto::{self, Step, welcome};
@@ -86,6 +87,8 @@ pub(crate) struct Answer {
 /// A greeted connection.
 pub(crate) struct Line {
     send: SendRequest<Body>,
+    /// Steps that may be on their way.
+    streams: Semaphore,
     /// What was agreed on.
     pub(crate) version: u32,
     /// The version of the program that serves.
@@ -111,7 +114,8 @@ impl Line {
         let Agreed { version, program, shards } = greeted.unwrap_or_else(|_| {
             Err(NotOpen::Away(format!("no greeting within {GREETING_DEADLINE:?}")))
         })?;
-        Ok(Self { send, version, program, shards, _tasks: tasks })
+        let streams = Semaphore::new(usize::try_from(STREAMS_MAX).unwrap_or(usize::MAX));
+        Ok(Self { send, streams, version, program, shards, _tasks: tasks })
     }
 
     /// Whether steps may be sent.
@@ -135,6 +139,8 @@ impl Line {
         message: Bytes,
         deadline: Instant,
     ) -> Result<Answer, Unanswered> {
+        let ends = |_| Unanswered::NotSent("the connection ends".to_owned());
+        let _stream = self.streams.acquire().await.map_err(ends)?;
         let waits = deadline.saturating_duration_since(Instant::now()).as_millis();
         let wait_ms = u64::try_from(waits).unwrap_or(u64::MAX);
         let head = proto::RequestHead {
@@ -278,6 +284,16 @@ impl SendError {
     }
 }
 
+/// Whether the protocol says that the other side has not looked at the request: it refused the
+/// stream, or is going away and names this one as not taken (RFC 9113, 8.7).
+fn is_unread(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
+}
+
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -299,8 +315,9 @@ impl Service<Request<Body>> for Sender {
         let sending = self.0.try_send_request(request);
         Box::pin(async move {
             sending.await.map_err(|mut error| {
-                let sent = error.take_message().is_none();
-                SendError::of(&error.into_error(), sent)
+                let unsent = error.take_message().is_some();
+                let error = error.into_error();
+                SendError::of(&error, !unsent && !is_unread(&error))
             })
         })
     }

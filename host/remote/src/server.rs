@@ -30,7 +30,8 @@ use crate::handshake::Terms;
 use crate::keys::{ServerKeys, is_for_a_store, is_protocol};
 use crate::limits::{
     CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, FRAME_BYTES_MAX, GREETING_DEADLINE,
-    PART_BYTES_MAX, PART_HEAD_BYTES_MAX, PING_EVERY, PING_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    PART_BYTES_MAX, PART_HEAD_BYTES_MAX, PING_EVERY, PING_MAX, SERVER_STREAMS_MAX,
+    STREAM_WINDOW_BYTES,
 };
 use crate::proto::store_server::StoreServer as Routes;
 use crate::service::{Peer, Service};
@@ -194,7 +195,7 @@ async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(SERVER_STREAMS_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_MAX)
         .serve_connection(TokioIo::new(stream), service);
