@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_cut_is_put_together() {
         for length in [0, 1, PART_BYTES_MAX, PART_BYTES_MAX + 1, 3 * PART_BYTES_MAX + 7] {
-            let message: Bytes = (0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
+            let message: Bytes = (0..=u8::MAX).cycle().take(length).collect::<Vec<_>>().into();
             let parts = cut(message.clone());
             assert!(parts.iter().all(|part| part.len() <= PART_BYTES_MAX), "{length}");
             let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();

@@ -2,9 +2,11 @@
 //! used, and a program that cannot carry a fence is refused by the other with a reason that both log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use stockade_depot::Store;
 use stockade_depot::store::SealStep;
+use stockade_depot::store::layer::{Asked, Call, Layer};
+use stockade_depot::{Store, StoreError, StoreFull};
 use stockade_remote::{FENCE_FIELDS, OpenRemoteError, RefusalCode, RemoteStore, Terms};
 use stockade_testkit::capture::capture;
 use stockade_testkit::owner::{Owner, page};
@@ -132,4 +134,70 @@ async fn a_client_that_leaves_says_why_in_the_servers_log() {
     let client = raw::Client::certified(served.server.address(), &served.keys).await;
     client.leave("because-of-this-test").await;
     assert_eq!(log.lines(&["a client refuses this server", "because-of-this-test"]).len(), 1);
+}
+
+/// What version 2 adds to a request: a step that could begin only after its caller has given up is not
+/// begun. In version 1 the field means nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_whose_caller_waits_no_longer_is_not_begun() {
+    let served = served().await;
+    for (version, refused) in [(1, false), (2, true)] {
+        let client = raw::Client::certified(served.server.address(), &served.keys).await;
+        client.greet(&[version], None).await.unwrap();
+        let mut parts = raw::request(version, 37, 0, &[]);
+        parts[0].head.as_mut().unwrap().wait_ms = Some(0);
+        if refused {
+            assert!(client.refused(&parts).await.contains("waits no longer"));
+        } else {
+            assert!(!client.step(&parts).await.unwrap().0);
+        }
+        parts[0].head.as_mut().unwrap().wait_ms = Some(10_000);
+        assert!(!client.step(&parts).await.unwrap().0);
+    }
+}
+
+/// A store without room, behind the protocol.
+struct FullStore(Arc<dyn Store>, AtomicBool);
+
+impl Layer for FullStore {
+    fn beneath(&self) -> &Arc<dyn Store> {
+        &self.0
+    }
+
+    async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
+        match (self.full_beneath(), call.about.asked) {
+            (Some(full), Asked::Commit) => Err(StoreError::Full(full)),
+            _ => call.apply(&self.0).await,
+        }
+    }
+
+    fn full_beneath(&self) -> Option<StoreFull> {
+        let is_full = self.1.load(Ordering::SeqCst);
+        is_full.then(|| StoreFull { path: "store".into(), free_bytes: 7 })
+    }
+}
+
+/// What version 2 adds to a reply: each says whether the store has room. In version 1 only a refused
+/// commit does, and the next one that is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_is_known_to_be_full() {
+    for version in [1, 2] {
+        let behind = Arc::new(FullStore(embedded(), AtomicBool::new(false)));
+        let served = kit::Served::start(Arc::clone(&behind) as _, Terms::ours()).await;
+        let mut config = served.config();
+        config.terms = terms(&[version]);
+        let store = kit::open(config).await;
+        let mut owner = Owner::create(&store, "a").await;
+        assert_eq!(store.full(), None);
+        behind.1.store(true, Ordering::SeqCst);
+        let full = behind.full_beneath();
+        store.nodes().await.unwrap();
+        assert_eq!(store.full(), full.clone().filter(|_| version == 2), "version {version}");
+        let refused = owner.try_commit(&[(1, 1)], 1).await;
+        assert_eq!(refused, Err(StoreError::Full(full.clone().unwrap())));
+        assert_eq!(store.full(), full);
+        behind.1.store(false, Ordering::SeqCst);
+        owner.commit(&[(1, 1)], 1).await;
+        assert_eq!(store.full(), None);
+    }
 }
