@@ -64,28 +64,35 @@ pub(crate) fn check(bytes: u64, max: u64) -> Result<usize, Broken> {
     usize::try_from(bytes).map_err(|_| Broken::TooLong { bytes, max })
 }
 
-/// Puts a message of `bytes` bytes together, of which `first` has come.
+/// Puts a message of `bytes` bytes together, of which `first` has come, and reads the stream to its
+/// end: one that is dropped before is a reset on the connection, and many of them end it.
 pub(crate) async fn join(
     bytes: usize,
     first: Bytes,
     mut rest: impl Stream<Item = Result<Bytes, Status>> + Unpin,
 ) -> Result<Bytes, Broken> {
-    if first.len() > bytes {
+    let whole = if first.len() == bytes {
+        first
+    } else {
+        // Room is made as it comes, not as it is announced.
+        let mut whole = BytesMut::from(first);
+        while whole.len() < bytes {
+            let part = rest.next().await.ok_or(Broken::Length)?.map_err(Broken::Stream)?;
+            if part.is_empty() {
+                return Err(Broken::Length);
+            }
+            whole.extend_from_slice(&part);
+        }
+        whole.freeze()
+    };
+    if whole.len() > bytes {
         return Err(Broken::Length);
     }
-    if first.len() == bytes {
-        return Ok(first);
+    match rest.next().await {
+        None => Ok(whole),
+        Some(Ok(_)) => Err(Broken::Length),
+        Some(Err(status)) => Err(Broken::Stream(status)),
     }
-    // Room is made as it comes, not as it is announced.
-    let mut whole = BytesMut::from(first);
-    while whole.len() < bytes {
-        let part = rest.next().await.ok_or(Broken::Length)?.map_err(Broken::Stream)?;
-        if part.is_empty() || whole.len() + part.len() > bytes {
-            return Err(Broken::Length);
-        }
-        whole.extend_from_slice(&part);
-    }
-    Ok(whole.freeze())
 }
 
 #[cfg(test)]
@@ -113,7 +120,14 @@ mod tests {
 
     #[tokio::test]
     async fn another_length_than_announced_is_refused() {
-        for parts in [&[&b"abc"[..]][..], &[b"a", b"bc", b""], &[b"ab", b"c", b"de"], &[b"abcde"]] {
+        for parts in [
+            &[&b"abc"[..]][..],
+            &[b"a", b"bc", b""],
+            &[b"ab", b"c", b"de"],
+            &[b"abcde"],
+            &[b"abcd", b""],
+            &[b"ab", b"cd", b"e"],
+        ] {
             assert!(matches!(joined(4, parts).await, Err(Broken::Length)), "{parts:?}");
         }
         assert!(matches!(check(11, 10), Err(Broken::TooLong { bytes: 11, max: 10 })));

@@ -28,6 +28,8 @@ pub(crate) enum Cut {
 }
 
 const NEVER: u8 = 0;
+/// How long both sides say nothing once a step was answered.
+const QUIET: Duration = Duration::from_millis(500);
 
 struct Shared {
     server: SocketAddr,
@@ -79,6 +81,19 @@ impl Relay {
     }
 }
 
+/// Carries the rest of a step to the server, and nothing of its answer to the client, until both are
+/// silent.
+async fn swallow(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
+    let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => server.write_all(&up[..read?]).await?,
+            read = server.read(&mut down) => assert!(read? > 0, "the server answers"),
+            () = tokio::time::sleep(QUIET) => return Ok(()),
+        }
+    }
+}
+
 async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut server = TcpStream::connect(shared.server).await?;
     client.set_nodelay(true)?;
@@ -99,16 +114,13 @@ async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
                 if cut == Cut::During as u8 {
                     return Ok(());
                 }
+                if cut == Cut::Silence as u8 || cut == Cut::After as u8 {
+                    swallow(&mut client, &mut server).await?;
+                }
                 if cut == Cut::Silence as u8 {
                     return std::future::pending().await;
                 }
                 if cut == Cut::After as u8 {
-                    // The whole step has come: what the server says now is its answer, after
-                    // frames of flow control.
-                    let quiet = Duration::from_millis(500);
-                    while let Ok(read) = tokio::time::timeout(quiet, server.read(&mut down)).await {
-                        assert!(read? > 0, "the server answers");
-                    }
                     return Ok(());
                 }
             }
