@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use stockade_depot::{Parker, Random, TokioParker};
+use stockade_depot::{Parker, Random, Session, TokioParker};
 use tokio::runtime::Handle;
 
 /// Runs a host on one thread that a simulation steers. A host that serves callers has `None`
@@ -20,7 +20,24 @@ pub struct Ground {
     /// Wraps the task of each actor. The wrapper must poll the task, or drop it: then the actor's
     /// generation ends as in a killed process.
     pub around: Option<Arc<Around>>,
+    /// Runs the methods of all actors in place of wasm instances, for simulations of more actors than
+    /// one process can have instances of. `None`: guests are wasm.
+    pub native: Option<Arc<dyn Native>>,
 }
+
+/// A guest in Rust. It has no SQL and no hooks: its state is in the pages of the session.
+pub trait Native: Send + Sync {
+    /// Runs a method with one number, and returns a number. What it publishes in the session is what
+    /// the call has written. It must not wait.
+    ///
+    /// # Errors
+    /// A page is not here: the call ends as one whose SQL could not read, and the actor lives on.
+    fn run(&self, session: &Session, method: &str, number: u64) -> Result<u64, PageAway>;
+}
+
+/// A page that a guest in Rust needs is not cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageAway;
 
 /// Wraps a task in another one.
 pub type Around = dyn Fn(BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Send + Sync;
@@ -29,7 +46,7 @@ impl Ground {
     /// The environment of a machine: its threads and its randomness.
     pub(crate) fn of(runtime: Handle) -> Self {
         let parker = Arc::new(TokioParker(runtime.clone()));
-        Self { runtime, parker, random: Random::system(), around: None }
+        Self { runtime, parker, random: Random::system(), around: None, native: None }
     }
 
     /// Wraps an actor's task for where it runs.
@@ -46,6 +63,9 @@ impl Ground {
 
 impl fmt::Debug for Ground {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ground").field("around", &self.around.is_some()).finish_non_exhaustive()
+        f.debug_struct("Ground")
+            .field("around", &self.around.is_some())
+            .field("native", &self.native.is_some())
+            .finish_non_exhaustive()
     }
 }

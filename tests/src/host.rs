@@ -197,7 +197,7 @@ impl HostBuilder<'_> {
         }
         if let Some(runtime) = self.runtime {
             let (parker, random) = (Arc::new(TokioParker(runtime.clone())), Random::system());
-            let ground = Ground { runtime, parker, random, around: None };
+            let ground = Ground { runtime, parker, random, around: None, native: None };
             config = config.advanced(|settings| settings.with_ground(ground));
         }
         TestHost { host: Host::start(config).await.unwrap(), store }

@@ -51,9 +51,8 @@ impl Generation {
     async fn call(&mut self, method: &Arc<Method>, arguments: Vec<Val>, gate: Gate) -> CallEnd {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
-        let results = method.results_len();
         let is_heavy = Size::of(&arguments).memory >= HEAVY_BYTES;
-        let outcome = self.run(method.export(), results, &arguments, is_heavy, deadline).await;
+        let outcome = self.run(method, &arguments, is_heavy, deadline).await;
         if is_heavy {
             // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
             tokio::task::spawn_blocking(|| drop(arguments));
@@ -87,15 +86,14 @@ impl Generation {
         let begun = Instant::now();
         let limits = Arc::clone(&self.program.limits);
         self.meter.begin(&limits, begun + Duration::from_millis(limits.call_time_ms));
-        let rows = statements.run(self.store.data_mut().sqlite());
+        let rows = statements.run(self.body.sqlite());
         let rows = self.finish().and(rows);
         let bill = self.bill(begun);
         Answer { outcome: rows.map_err(HostError::from), waiting: gate.leave(), bill }
     }
 
     fn bounded(&self, (values, size): (Vec<Val>, Size)) -> Result<Results, HostError> {
-        let memory = self.store.data().guest_memory();
-        Results::bounded(values, size, self.program.limits.reply_bytes_max, memory)
+        Results::bounded(values, size, self.program.limits.reply_bytes_max, &self.memory)
     }
 
     fn bill(&self, begun: Instant) -> Bill {

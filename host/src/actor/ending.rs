@@ -240,7 +240,7 @@ impl Departure {
     async fn revoke_sql(&mut self) {
         self.generation.sql_grip.revoke(self.reason);
         self.generation.sql_grip.released().await;
-        self.generation.store.data_mut().close_sqlite();
+        self.generation.body.close_sqlite();
         self.told(EndStep::SqlRevoked);
     }
 

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::{ActorId, Digest, Fence, HandedOver, Reason, Session};
-use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre, Val};
+use wasmtime::component::{InstancePre, Val};
 
+use super::body::Body;
 use super::trace::{Observer, Trace};
 use super::watch::Watch;
 use crate::capability::{Rate, StartReason, State};
 use crate::cpu::Turns;
 use crate::engine::{Component, Lifecycle, Pace};
+use crate::environment::Native;
 use crate::error::Crash;
 use crate::grip::Grip;
 use crate::limits::Limits;
-use crate::memory::Part;
+use crate::memory::{GuestMemory, Part};
 use crate::sqlite::{Meter, Spares, SqlError};
-use crate::typed::{MethodTable, Size};
+use crate::typed::{Method, MethodTable, Size};
 
 /// From this much memory on, values keep the thread that hands them over. 1 MiB: a few
 /// milliseconds.
@@ -69,6 +70,8 @@ pub struct Origin {
     pub memory: Part,
     /// The observer of the generation's end.
     pub observer: Option<Arc<dyn Observer>>,
+    /// A simulation's guest, in place of an instance.
+    pub native: Option<Arc<dyn Native>>,
 }
 
 /// The snapshot that a generation was started from.
@@ -86,8 +89,9 @@ pub struct Generation {
     pub(super) actor: ActorId,
     pub(super) session: Session,
     pub(super) program: Arc<Program>,
-    pub(super) store: Store<State>,
-    pub(super) instance: Instance,
+    pub(super) body: Body,
+    /// The memory of all guests.
+    pub(super) memory: Arc<GuestMemory>,
     pub(super) meter: Meter,
     /// Covers SQL: revoked before the snapshot is taken.
     pub(super) sql_grip: Grip,
@@ -158,7 +162,10 @@ impl Generation {
     }
 
     pub(super) fn lifecycle(&self) -> Option<Lifecycle> {
-        self.program.component.lifecycle()
+        match self.body {
+            Body::Wasm { .. } => self.program.component.lifecycle(),
+            Body::Native(_) => None,
+        }
     }
 
     /// Revokes every handle immediately.
@@ -170,8 +177,7 @@ impl Generation {
     /// Gives the guest a fresh budget. Must be called before each of the guest's exports.
     pub(super) fn begin(&mut self, deadline: Instant) {
         self.meter.begin(&self.program.limits, deadline);
-        self.store.data_mut().begin_call();
-        self.store.set_epoch_deadline(1);
+        self.body.begin();
     }
 
     /// What ends the guest's export that runs next, or now.
@@ -187,22 +193,21 @@ impl Generation {
     /// # Errors
     /// The cleanup was not possible: the session is closed.
     pub(super) fn finish(&mut self) -> Result<(), SqlError> {
-        let left = self.store.data_mut().end_call()?;
+        let left = self.body.end()?;
         if left.rolled_back {
             tracing::warn!(actor = %self.actor, "a transaction left open by a call was rolled back");
         }
         Ok(())
     }
 
-    /// Runs a method's export, and returns its values with their size; `is_heavy`: with arguments of
+    /// Runs a method, and returns its values with their size; `is_heavy`: with arguments of
     /// [`HEAVY_BYTES`] or more. The caller decides what a failure means.
     ///
     /// # Errors
     /// The outer one: the instance died. The inner one: see `finish`.
     pub(super) async fn run(
         &mut self,
-        export: &ComponentExportIndex,
-        results: usize,
+        method: &Method,
         arguments: &[Val],
         is_heavy: bool,
         deadline: Instant,
@@ -211,17 +216,13 @@ impl Generation {
         if self.is_heavy || is_heavy {
             self.meter.cpu().set_heavy();
         }
-        let func: Func = self
-            .instance
-            .get_func(&mut self.store, export)
-            .expect("BUG: methods come from this component");
-        let mut values = vec![Val::Bool(false); results];
         let watch = self.watch();
-        let outcome = watch.over(func.call_async(&mut self.store, arguments, &mut values)).await;
-        let size = Size::of(&values);
+        let outcome = self.body.run((&watch, &self.session), method, arguments).await;
+        let size = outcome.iter().flatten().map(|values| Size::of(values)).next();
+        let size = size.unwrap_or_default();
         self.is_heavy = size.memory >= HEAVY_BYTES;
-        let ((), finished) = self.ended(&watch, outcome)?;
-        Ok(finished.map(|()| (values, size)))
+        let (values, finished) = self.ended(&watch, outcome)?;
+        Ok(finished.and(values).map(|values| (values, size)))
     }
 
     /// Finishes an export, however it ended. Returns its value, and whether the cleanup succeeded.
@@ -236,12 +237,12 @@ impl Generation {
         // Taken before they are logged as ordinary lines.
         let last_words = match &outcome {
             Ok(_) => String::new(),
-            Err(_) => self.store.data().last_words(),
+            Err(_) => self.body.last_words(),
         };
         let finished = self.finish();
         match outcome {
             Ok(value) => Ok((value, finished)),
-            Err(error) => Err(Arc::new(watch.crash(&error, self.store.data(), &last_words))),
+            Err(error) => Err(Arc::new(self.body.crash(watch, &error, &last_words))),
         }
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower, TypedFunc,
 };
 
+use super::body::Body;
 use super::crash::start_failed;
 use super::generation::Generation;
 use crate::error::crash::bounded;
@@ -130,11 +131,14 @@ impl Generation {
     {
         self.begin(by);
         let watch = self.watch();
+        let Body::Wasm { store, instance } = &mut self.body else {
+            unreachable!("BUG: a guest in Rust has no hooks")
+        };
         let outcome = watch
             .over(async {
                 let func: TypedFunc<P, (Result<T, HookError>,)> =
-                    self.instance.get_typed_func(&mut self.store, export)?;
-                func.call_async(&mut self.store, parameters).await
+                    instance.get_typed_func(&mut *store, export)?;
+                func.call_async(store, parameters).await
             })
             .await;
         match self.ended(&watch, outcome) {

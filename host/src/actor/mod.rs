@@ -13,6 +13,7 @@ pub mod answer;
 pub mod answers;
 pub mod asker;
 pub mod bill;
+mod body;
 pub mod call;
 pub mod crash;
 pub mod ending;

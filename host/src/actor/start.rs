@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use stockade_depot::{HandedOver, Reason, Session};
 use wasmtime::Store;
 
+use super::body::Body;
 use super::crash::{is_guests_own, start_failed};
 use super::generation::{Generation, Origin, StartedFrom};
 use super::hooks::HookFailure;
@@ -56,7 +57,7 @@ pub async fn start(mut origin: Origin) -> Result<Generation, NotStarted> {
     }
 }
 
-async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, HostError> {
+async fn instantiate(mut origin: Origin, deadline: Instant) -> Result<Generation, HostError> {
     let trace =
         Trace::new(origin.observer.clone(), &origin.actor, origin.session.fence().generation);
     let meter = Meter::new(CpuTime::new(&origin.turns, origin.actor.kind()));
@@ -66,8 +67,35 @@ async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, Ho
     let Origin { actor, session, program, restarts, .. } = &origin;
     let (actor, session, restarts) = (actor.clone(), session.clone(), *restarts);
     let program = Arc::clone(program);
+    let body = match origin.native.take() {
+        Some(native) => Body::Native(native),
+        None => instance(origin, (&meter, &sql_grip, &grip)).await?,
+    };
+    Ok(Generation {
+        actor,
+        session,
+        program,
+        body,
+        memory,
+        meter,
+        sql_grip,
+        grip,
+        trace,
+        restarts,
+        started_from: None,
+        is_heavy: false,
+    })
+}
+
+/// An instance of the component, with a connection to its database.
+async fn instance(
+    origin: Origin,
+    (meter, sql_grip, grip): (&Meter, &Grip, &Grip),
+) -> Result<Body, HostError> {
+    let Origin { actor, session, program, .. } = origin;
+    let memory = Arc::clone(&origin.memory.all);
     let birth = Birth {
-        actor: actor.clone(),
+        actor,
         generation: session.fence().generation,
         component: program.component.digest(),
         start_reason: origin.start_reason,
@@ -93,28 +121,13 @@ async fn instantiate(origin: Origin, deadline: Instant) -> Result<Generation, Ho
         pace: program.pace.clone(),
     };
     watch.at_every_tick(&mut store);
-    let instance = match watch.over(program.pre.instantiate_async(&mut store)).await {
-        Ok(instance) => instance,
+    match watch.over(program.pre.instantiate_async(&mut store)).await {
+        Ok(instance) => Ok(Body::Wasm { store, instance }),
         Err(error) => {
             let (reason, error) = no_instance(&watch, store, &memory, &error);
-            return Err(end_of_start(&session, reason, error));
+            Err(end_of_start(&session, reason, error))
         }
-    };
-    let started_from = None;
-    Ok(Generation {
-        actor,
-        session,
-        program,
-        store,
-        instance,
-        meter,
-        sql_grip,
-        grip,
-        trace,
-        restarts,
-        started_from,
-        is_heavy: false,
-    })
+    }
 }
 
 /// Closes the session of a start that has no instance. Returns why.
@@ -170,6 +183,6 @@ impl Generation {
         if let Some(failure) = self.start_hook(deadline).await.failure("start") {
             return Err(failure);
         }
-        self.store.data_mut().serve().map_err(HookFailure::from)
+        self.body.serve().map_err(HookFailure::from)
     }
 }

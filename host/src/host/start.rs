@@ -135,8 +135,11 @@ async fn open_router(
 ) -> Result<Router, HostError> {
     let node = ground.random.node_session()?;
     let depot = open_depot(&config.limits, store, &ground, node);
-    let engine = Arc::new(open_engine(&config.limits, dirs.code)?);
-    let awake_max = awake_max(&config.limits, &engine);
+    // Guests in Rust need no instances: there may be as many as are configured.
+    let native = ground.native.is_some();
+    let instances_max = if native { 1 } else { config.limits.actors_awake_max };
+    let engine = Arc::new(open_engine(&config.limits, dirs.code, instances_max)?);
+    let awake_max = if native { config.limits.actors_awake_max } else { awake_max(&config.limits, &engine) };
     let linker = capability::linker(engine.wasmtime())
         .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
     let announced = Announced { address: config.advertised.clone(), peers: config.peers.clone() };
@@ -191,11 +194,15 @@ fn open_depot(
     )
 }
 
-fn open_engine(limits: &HostLimits, cache_dir: PathBuf) -> Result<Engine, HostError> {
+fn open_engine(
+    limits: &HostLimits,
+    cache_dir: PathBuf,
+    instances_max: usize,
+) -> Result<Engine, HostError> {
     Ok(Engine::new(EngineConfig {
         cache_dir: Some(cache_dir),
         epoch_tick: limits.epoch_tick,
-        instances_max: u32::try_from(limits.actors_awake_max).unwrap_or(u32::MAX),
+        instances_max: u32::try_from(instances_max).unwrap_or(u32::MAX),
         memory_bytes_max: limits.memory_bytes_max,
         table_elements_max: limits.table_elements_max,
         component_bytes_max: limits.component_bytes_max,

@@ -226,6 +226,7 @@ fn origin(
         scratch_dir: shared.scratch_dir.clone(),
         memory,
         observer: shared.observer.clone(),
+        native: shared.ground.native.clone(),
     }
 }
 

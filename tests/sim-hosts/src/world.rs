@@ -174,6 +174,7 @@ impl World {
             parker: Arc::new(BatonParker(runtime)),
             random: Random::new(move |bytes| random.fill(bytes)),
             around: Some(Arc::new(around)),
+            native: None,
         };
         config.advanced(|settings| settings.with_ground(ground))
     }
