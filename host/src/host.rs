@@ -30,7 +30,7 @@ mod info;
 mod kinds;
 mod listing;
 mod nodes;
-mod places;
+pub(crate) mod places;
 mod readings;
 mod retire;
 mod room;

@@ -94,6 +94,7 @@ pub mod internal {
     pub use crate::capability::Fields;
     pub use crate::engine::{Engine, allowed};
     pub use crate::environment::{Around, Ground, Native, PageAway};
+    pub use crate::host::places::{AfterRefusal, is_moved};
     pub use crate::host::{Callable, ReadyCall};
     pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
     pub use crate::runtime::{OwnRuntime, cores, lower_priority};

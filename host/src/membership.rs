@@ -26,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use stockade_depot::broken::{self, Variant};
 use stockade_depot::store::{NodeBeat, NodeLoad, NodeRow};
 use stockade_depot::{NodeSession, Store, StoreError};
 use tokio::sync::{Notify, watch};
@@ -211,6 +212,9 @@ impl Nodes {
     /// Whether no other process can have judged this one dead, as far as the lease tells. Near its
     /// end, tries a sign of life first, for a bounded time. Asked before each call begins.
     pub async fn holds_lease(&self) -> bool {
+        if broken::is_off(Variant::LeaseEnd) {
+            return true;
+        }
         // A process that comes later must watch the counter for a lease first.
         if !self.lease.is_near_its_end() || self.is_alone() {
             return true;

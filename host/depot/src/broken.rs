@@ -7,7 +7,7 @@
 #[cfg(all(feature = "broken-variants", not(debug_assertions)))]
 compile_error!("`broken-variants` is for test builds: it must not come into a release");
 
-/// A rule that can be switched off. The names are those of the model.
+/// A rule that can be switched off. The names of a depot's rules are those of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
     /// Pages are served to the owner only.
@@ -42,10 +42,30 @@ pub enum Variant {
     CacheTag,
     /// An heir begins only while the head is its own.
     HeirAsked,
+    /// A process rescues a bounded number of actors at the same time.
+    RescueRoom,
+    /// A process that is over its share passes starts on.
+    PlaceByLoad,
+    /// A process begins no call once its lease may have ended elsewhere.
+    LeaseEnd,
+    /// A route is for one run of a process.
+    RouteSession,
+    /// A process that drains begins no actor.
+    DrainRefuses,
 }
 
 impl Variant {
-    /// Every rule.
+    /// The rules of hosts that share a store: the packages above ask for them. A depot alone does
+    /// not have them.
+    pub const OF_HOSTS: [Self; 5] = [
+        Self::RescueRoom,
+        Self::PlaceByLoad,
+        Self::LeaseEnd,
+        Self::RouteSession,
+        Self::DrainRefuses,
+    ];
+
+    /// Every rule of a depot.
     pub const ALL: [Self; 16] = [
         Self::ReadFence,
         Self::CommitFence,
@@ -85,6 +105,11 @@ impl Variant {
             Self::Floor => "floor",
             Self::CacheTag => "cache-tag",
             Self::HeirAsked => "heir-asked",
+            Self::RescueRoom => "rescue-room",
+            Self::PlaceByLoad => "place-by-load",
+            Self::LeaseEnd => "lease-end",
+            Self::RouteSession => "route-session",
+            Self::DrainRefuses => "drain-refuses",
         }
     }
 }

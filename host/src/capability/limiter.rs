@@ -53,10 +53,6 @@ impl Limiter {
         }
     }
 
-    pub(super) fn all(&self) -> &Arc<GuestMemory> {
-        &self.all
-    }
-
     #[cfg(test)]
     fn memory_bytes(&self) -> u64 {
         self.memory.used

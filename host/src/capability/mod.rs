@@ -28,7 +28,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::bindings::Imports;
 use crate::grip::Grip;
 use crate::limits::{Limits, TrapLimit};
-use crate::memory::{GuestMemory, Part};
+use crate::memory::Part;
 use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
 pub use context::StartReason;
 use limiter::Limiter;
@@ -200,12 +200,6 @@ impl State {
     #[must_use]
     pub fn refused(&self) -> Option<TrapLimit> {
         self.limiter.refused()
-    }
-
-    /// The memory that all guests share.
-    #[must_use]
-    pub fn guest_memory(&self) -> &Arc<GuestMemory> {
-        self.limiter.all()
     }
 
     /// For the store: `store.set_hostcall_fuel(..)`. Bytes that one call of the guest may make the

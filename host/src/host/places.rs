@@ -9,10 +9,13 @@
 //! Invariant: a route is a hint. The process that gets it checks it, and the store decides who owns
 //! what.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use stockade_depot::{ActorId, DbId, Generation, NodeSession};
 
-use crate::limits::PLACES_MAX;
+use crate::error::{Code, Retry};
+use crate::limits::{FORWARD_PAUSE, FORWARD_PAUSE_MAX, PLACES_MAX};
 use crate::membership::Peer;
 use crate::supervision::recent::Recent;
 
@@ -52,6 +55,45 @@ pub enum Route {
 pub struct Attempts {
     /// Processes that were asked for a start and refused.
     pub refused: Vec<NodeSession>,
+    /// The last pause.
+    paused: Option<Duration>,
+}
+
+impl Attempts {
+    /// The pause before the next attempt: each is twice as long as the one before, up to
+    /// [`FORWARD_PAUSE_MAX`].
+    #[doc(hidden)]
+    pub fn next_pause(&mut self) -> Duration {
+        let pause = self.paused.map_or(FORWARD_PAUSE, |last| (last * 2).min(FORWARD_PAUSE_MAX));
+        if pause == FORWARD_PAUSE_MAX {
+            // A process that refused a start a while ago may take one now.
+            self.refused.clear();
+        }
+        self.paused = Some(pause);
+        pause
+    }
+}
+
+/// How a call continues that another process has refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRefusal {
+    /// Its caller is told.
+    Told,
+    /// Nothing was done: it is tried again.
+    Again {
+        /// Whether it is known where to ask, so that there is no pause.
+        now: bool,
+    },
+}
+
+/// Whether nothing was done, and another process, or this one in a moment, may do it.
+#[must_use]
+pub fn is_moved(code: Code, advice: Retry) -> bool {
+    let passes = matches!(
+        code,
+        Code::Starting | Code::Stopping | Code::ShuttingDown | Code::StoreClosed | Code::LeaseLost
+    );
+    advice == Retry::Reroute || (passes && advice == Retry::Retry)
 }
 
 /// The places of actors that run in other processes, as far as they were asked for here.
@@ -96,5 +138,18 @@ mod tests {
         assert_eq!(places.get(&actor), Some((two, run(4))), "a start is no place");
         places.forget(&actor);
         assert_eq!(places.get(&actor), None);
+    }
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_then_all_are_asked_again() {
+        let mut attempts = Attempts { refused: vec![NodeSession([1; 16])], ..Attempts::default() };
+        let pauses: Vec<Duration> = (0..6).map(|_| attempts.next_pause()).collect();
+        assert_eq!(pauses[..3], [FORWARD_PAUSE, FORWARD_PAUSE * 2, FORWARD_PAUSE * 4]);
+        assert!(!attempts.refused.is_empty() && pauses[5] < FORWARD_PAUSE_MAX);
+        assert_eq!(
+            (attempts.next_pause(), attempts.next_pause()),
+            (FORWARD_PAUSE_MAX, FORWARD_PAUSE_MAX)
+        );
+        assert!(attempts.refused.is_empty());
     }
 }

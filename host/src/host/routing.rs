@@ -1,11 +1,12 @@
 //! Finds the process that a call goes to, and checks the routes of calls that others pass on:
 //! `places.rs` has the picture.
 
+use stockade_depot::broken::{self, Variant};
 use stockade_depot::{ActorId, DbId, Generation, NodeSession};
 
 use super::Host;
-use super::places::{Attempts, Place, Route};
-use crate::error::HostError;
+use super::places::{AfterRefusal, Attempts, Place, Route, is_moved};
+use crate::error::{Code, HostError, Retry};
 use crate::limits::{LOAD_PERMILLE_LESS, LOAD_PERMILLE_MAX};
 use crate::membership::Peer;
 use crate::router::slots::Standing;
@@ -31,6 +32,13 @@ enum Owner {
 }
 
 impl Host {
+    /// This run of the process.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn session(&self) -> NodeSession {
+        self.shared().depot.node()
+    }
+
     /// Whether this process passes calls on to others, and takes calls from them.
     #[doc(hidden)]
     #[must_use]
@@ -145,6 +153,9 @@ impl Host {
         let (draining, handed) = (shared.nodes.is_draining(), shared.handed.has(actor));
         let own_load = shared.nodes.load();
         let own = own_load.permille();
+        if broken::is_off(Variant::PlaceByLoad) && !draining {
+            return Place::Here;
+        }
         // Another one that refused is as full as this one.
         if !draining && ((own < LOAD_PERMILLE_MAX && !handed) || !attempts.refused.is_empty()) {
             return Place::Here;
@@ -187,7 +198,7 @@ impl Host {
             let address = address.and_then(|(node, _)| shared.nodes.address_if_alive(node));
             Err(HostError::Reroute { actor: actor.clone(), runs, address })
         };
-        if to != shared.depot.node() {
+        if to != shared.depot.node() && !broken::is_off(Variant::RouteSession) {
             return reroute(None);
         }
         match route {
@@ -225,10 +236,32 @@ impl Host {
         Err(HostError::Reroute { actor: actor.clone(), runs: None, address: None })
     }
 
+    /// Records that another process has refused a call that was passed on to it, and returns how the
+    /// call continues. `runs`: the generation that the other one runs, if its refusal names one.
+    #[doc(hidden)]
+    pub fn was_refused(
+        &self,
+        actor: &ActorId,
+        (peer, route): (&Peer, Route),
+        (code, advice): (Code, Retry),
+        runs: Option<(DbId, Generation)>,
+    ) -> AfterRefusal {
+        let starts = matches!(route, Route::Start { .. });
+        let no_room = starts && code == Code::ActorOverloaded && advice == Retry::Retry;
+        if !is_moved(code, advice) && !no_room {
+            return AfterRefusal::Told;
+        }
+        if code == Code::Reroute {
+            self.was_rerouted(actor, peer, route, runs);
+        } else {
+            self.inner.places.forget(actor);
+        }
+        AfterRefusal::Again { now: code == Code::Reroute || no_room }
+    }
+
     /// Records the answer of another process that does not run a generation: `runs` is the one that
     /// it runs; without one, this process may take the actor over.
-    #[doc(hidden)]
-    pub fn was_rerouted(
+    fn was_rerouted(
         &self,
         actor: &ActorId,
         peer: &Peer,

@@ -139,7 +139,8 @@ async fn open_router(
     let native = ground.native.is_some();
     let instances_max = if native { 1 } else { config.limits.actors_awake_max };
     let engine = Arc::new(open_engine(&config.limits, dirs.code, instances_max)?);
-    let awake_max = if native { config.limits.actors_awake_max } else { awake_max(&config.limits, &engine) };
+    let awake_max =
+        if native { config.limits.actors_awake_max } else { awake_max(&config.limits, &engine) };
     let linker = capability::linker(engine.wasmtime())
         .map_err(|error| HostError::Internal(format!("link capabilities: {error:#}")))?;
     let announced = Announced { address: config.advertised.clone(), peers: config.peers.clone() };

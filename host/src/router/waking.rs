@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use stockade_depot::broken::{self, Variant};
 use stockade_depot::{Reason, Session, StoreError, Txid};
 use wasmtime::component::Val;
 
@@ -62,7 +63,7 @@ impl Slot {
         let purpose = Purpose::Life { txid_min };
         loop {
             // The requester may ask another process.
-            if shared.nodes.is_draining() {
+            if shared.nodes.is_draining() && !broken::is_off(Variant::DrainRefuses) {
                 return Err(HostError::Draining);
             }
             let program = shared.kinds.current(self.actor.kind()).await?;

@@ -23,8 +23,12 @@ pub fn wasm() -> Vec<u8> {
 
 /// Copies the compiled code into `data_dir`, where a host finds it.
 pub fn provide(data_dir: &Path) {
-    let compiled = COMPILED.get_or_init(compile);
-    let (from, to) = (compiled.path().join("code"), data_dir.join("code"));
+    copy(COMPILED.get_or_init(|| compile(KIND, wasm())).path(), data_dir);
+}
+
+/// Copies what one host has compiled to where another one looks.
+pub(crate) fn copy(compiled: &Path, data_dir: &Path) {
+    let (from, to) = (compiled.join("code"), data_dir.join("code"));
     std::fs::create_dir_all(&to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -32,15 +36,15 @@ pub fn provide(data_dir: &Path) {
     }
 }
 
-/// Compiles the guest by a real host on threads of its own. Returns the host's directory.
-fn compile() -> TempDir {
+/// Compiles a component by a real host on threads of its own. Returns the host's directory.
+pub(crate) fn compile(kind: &'static str, wasm: Vec<u8>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let config = HostConfig::new(dir.path()).with_limits(limits());
     let deploy = move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let host = Host::start(config).await.unwrap();
-            host.deploy(KIND, wasm(), Manifest::default()).await.unwrap();
+            host.deploy(kind, wasm, Manifest::default()).await.unwrap();
             host.shutdown().await;
         });
     };

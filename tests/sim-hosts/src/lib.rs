@@ -7,6 +7,8 @@
 //!  client   calls to one host, and the answers
 //!  judge    invariants over the answers that clients get
 //!  code     the guest, compiled once
+//!  forward  calls from one host to another, without HTTP
+//!  fleet    many hosts and very many actors, with guests in Rust
 //! ```
 //! Network, dice, log and the lock step of threads are those of `stockade-sim-depot`. The host is
 //! real in full: router, slots, hooks, gate, upkeep, shutdown. Only the host's environment
@@ -20,6 +22,8 @@
 
 pub mod client;
 pub mod code;
+pub mod fleet;
+pub mod forward;
 pub mod judge;
 pub mod world;
 
