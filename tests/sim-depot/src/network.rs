@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use stockade_depot::store::layer::{Asked, Call, Confirmed, Layer};
 use stockade_depot::store::{ActorState, CommitRow, Created, History, Look, Store, TakenOver};
 use stockade_depot::{Head, StoreError};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::dice::Dice;
 use crate::journal::Journal;
@@ -97,6 +98,8 @@ pub struct Life {
     /// zero.
     dies_in: AtomicU64,
     death: Notify,
+    /// When its last accepted sign of life was sent.
+    beaten: Mutex<Option<Instant>>,
 }
 
 impl Life {
@@ -109,6 +112,7 @@ impl Life {
             cut_off: AtomicBool::new(false),
             dies_in: AtomicU64::new(dies_in),
             death: Notify::new(),
+            beaten: Mutex::default(),
         })
     }
 
@@ -141,6 +145,11 @@ impl Life {
     /// Cuts it off from the store, or connects it again.
     pub fn cut_off(&self, cut_off: bool) {
         self.cut_off.store(cut_off, Ordering::SeqCst);
+    }
+
+    /// When its last sign of life was sent that the store has accepted, as the node knows.
+    pub fn beaten(&self) -> Option<Instant> {
+        *self.beaten.lock()
     }
 
     fn is_cut_off(&self) -> bool {
@@ -334,7 +343,11 @@ impl Layer for Link {
         }
         let fence = call.about.fence.filter(|_| matches!(asked, Asked::Read | Asked::Stage));
         let lost = fence.filter(|fence| network.judge.is_replaced(*fence));
+        let sent = Instant::now();
         let answer = self.send(call).await;
+        if asked == Asked::NodeBeat && answer.is_ok() {
+            *self.life.beaten.lock() = Some(sent);
+        }
         if let (Some(fence), Ok(_)) = (lost, &answer) {
             let what = if asked == Asked::Read { "were served to" } else { "were staged by" };
             let generation = fence.generation;

@@ -8,6 +8,7 @@
 //! Admission to a process, bodies and their bounds are left out.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Passage {
 pub struct Lines {
     nodes: Mutex<HashMap<String, Node>>,
     weather: Box<dyn Fn() -> Passage + Send + Sync>,
+    /// What must not happen between processes.
+    broken: Mutex<Vec<String>>,
 }
 
 /// A call, as it was asked for.
@@ -81,6 +84,23 @@ pub enum Refusal {
     DeadlinePassed,
     /// The process that has the actor was not reached.
     NotReached,
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        Self::Host(Box::new(error))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => write!(f, "{error}"),
+            Self::Unanswered | Self::DeadlinePassed | Self::NotReached => {
+                write!(f, "{}", self.code().name())
+            }
+        }
+    }
 }
 
 impl Refusal {
@@ -132,7 +152,8 @@ impl Lines {
     /// Lines that do to each call what `weather` says.
     #[must_use]
     pub fn new(weather: impl Fn() -> Passage + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { nodes: Mutex::default(), weather: Box::new(weather) })
+        let (nodes, broken) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { nodes, weather: Box::new(weather), broken })
     }
 
     /// Lets others reach a process at an address.
@@ -143,6 +164,12 @@ impl Lines {
     /// No process is reached at the address any more: calls to it end with their callers' time.
     pub fn leave(&self, address: &str) {
         self.nodes.lock().remove(address);
+    }
+
+    /// What has happened that must not, since the last question: a process has taken a call that was
+    /// sent to another run of it.
+    pub fn take_broken(&self) -> Vec<String> {
+        std::mem::take(&mut *self.broken.lock())
     }
 
     /// Calls a method where its actor is. `from`: the process that its caller has asked.
@@ -194,7 +221,7 @@ impl Lines {
             let answer = tokio::select! {
                 biased;
                 () = node.life.died() => std::future::pending().await,
-                answer = run_route(&node, asked, peer, route) => answer,
+                answer = self.run_route(&node, asked, peer, route) => answer,
             };
             if passage.lost {
                 return std::future::pending().await;
@@ -221,17 +248,22 @@ impl Lines {
             AfterRefusal::Again { now } => Ended::NotDone { refusal, now },
         }
     }
-}
 
-/// What a process does with a call that another one passes on.
-async fn run_route(
-    node: &Node,
-    asked: &Asked,
-    peer: &Peer,
-    route: Route,
-) -> Result<Reply, CallError> {
-    node.host.check_route(&asked.actor, peer.session, route)?;
-    node.host.actor(&asked.actor).call(asked.method, asked.arguments.clone()).await
+    /// What a process does with a call that another one passes on.
+    async fn run_route(
+        &self,
+        node: &Node,
+        asked: &Asked,
+        peer: &Peer,
+        route: Route,
+    ) -> Result<Reply, CallError> {
+        node.host.check_route(&asked.actor, peer.session, route)?;
+        if peer.session != node.host.session() {
+            let what = format!("{} takes a call that was sent to another run", node.life.name);
+            self.broken.lock().push(what);
+        }
+        node.host.actor(&asked.actor).call(asked.method, asked.arguments.clone()).await
+    }
 }
 
 /// One attempt in the process that was asked.

@@ -12,14 +12,20 @@
 //! - W7: a snapshot that a guest gets as current agrees with its database.
 //! - W8: a transfer that was sent again on a host's advice is not in the ledger twice; no task of a
 //!   host panics.
+//! - W9: a call that comes to a host whose lease is over, where others share the store, is answered
+//!   or handed to the store only after a sign of life that the store has accepted since.
+//! - W10: a host takes no call that was sent to another run of it (`forward.rs`).
+//! - W11: a host that drains and has given up its actors answers for none until the drain ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use stockade::{ActorId, CallError, HostError};
+use stockade::{ActorId, HostError};
 use stockade_depot::{Generation, Verdict};
 use stockade_sim_depot::journal::Journal;
+
+use crate::forward::{Answered, Refusal};
 
 /// Accounts of an actor, as many as the guest makes.
 pub const ACCOUNTS: i64 = 8;
@@ -52,6 +58,10 @@ pub struct Books {
 pub struct Heard {
     /// The generation that answered.
     pub generation: Generation,
+    /// Whether another host has passed the call on.
+    pub passed_on: bool,
+    /// The host that answered, if it is the one that was asked.
+    pub by: Option<String>,
     /// The state in the answer.
     pub books: Books,
 }
@@ -59,6 +69,8 @@ pub struct Heard {
 /// What clients knew when a call began.
 #[derive(Clone, Debug, Default)]
 pub struct Began {
+    /// Hosts that drain and have no actor.
+    given_up: HashSet<String>,
     current: Option<i64>,
     /// For each life: the count of its known transfers, and its newest known generation.
     lives: BTreeMap<i64, (usize, Generation)>,
@@ -68,6 +80,7 @@ pub struct Began {
 /// What all clients know together about each actor.
 pub struct Judge {
     journal: Arc<Journal>,
+    given_up: Mutex<HashSet<String>>,
     truths: Mutex<BTreeMap<String, Truth>>,
 }
 
@@ -97,7 +110,11 @@ impl Judge {
     /// A judge that knows nothing yet. It reports broken invariants to `journal`.
     #[must_use]
     pub fn new(journal: &Arc<Journal>) -> Arc<Self> {
-        Arc::new(Self { journal: Arc::clone(journal), truths: Mutex::default() })
+        Arc::new(Self {
+            journal: Arc::clone(journal),
+            given_up: Mutex::default(),
+            truths: Mutex::default(),
+        })
     }
 
     fn with<T>(&self, actor: &ActorId, ask: impl FnOnce(&mut Truth) -> Result<T, String>) -> T
@@ -114,9 +131,11 @@ impl Judge {
 
     /// Records what is known at the beginning of a call.
     pub fn begin(&self, actor: &ActorId) -> Began {
+        let given_up = self.given_up.lock().clone();
         self.with(actor, |truth| {
             let known = |life: &Life| (life.ledger.len(), life.newest);
             Ok(Began {
+                given_up,
                 current: truth.current,
                 lives: truth.lives.iter().map(|(name, life)| (*name, known(life))).collect(),
                 over: truth.over.clone(),
@@ -142,6 +161,12 @@ impl Judge {
 
     /// Checks an answer. `own`: the number of the transfer that it answers, if it answers one.
     pub fn heard(&self, actor: &ActorId, began: &Began, heard: &Heard, own: Option<i64>) {
+        if let Some(by) = &heard.by
+            && began.given_up.contains(by)
+            && self.given_up.lock().contains(by)
+        {
+            self.journal.broken(&format!("{actor}: {by} answers although it drains (W11)"));
+        }
         self.with(actor, |truth| truth.heard(began, heard, own));
     }
 
@@ -155,10 +180,31 @@ impl Judge {
         });
     }
 
-    /// Records the host's error for a transfer.
-    pub fn told(&self, actor: &ActorId, number: i64, error: &CallError) {
-        self.told_nothing(actor, error);
-        self.with(actor, |truth| match error.verdict {
+    /// Records that a host drains and has no actor, or that this is over.
+    pub fn gives_up(&self, host: &str, has: bool) {
+        let mut given_up = self.given_up.lock();
+        if has {
+            given_up.insert(host.to_owned());
+        } else {
+            given_up.remove(host);
+        }
+    }
+
+    /// Checks the answer of a host whose lease was over when the call came, and is (W9).
+    pub fn began_without_lease(&self, actor: &ActorId, answer: &Result<Answered, Refusal>) {
+        let begun = match answer {
+            Ok(_) => true,
+            Err(refusal) => refusal.verdict().is_some(),
+        };
+        if begun {
+            self.journal.broken(&format!("{actor}: a call begins after the lease (W9)"));
+        }
+    }
+
+    /// Records why a transfer was not answered.
+    pub fn told(&self, actor: &ActorId, number: i64, refusal: &Refusal) {
+        self.told_nothing(actor, refusal);
+        self.with(actor, |truth| match refusal.verdict() {
             // No verdict: the call handed no writes to the store.
             None | Some(Verdict::NotCommitted) => truth.refuse(number),
             Some(Verdict::Committed | Verdict::Indeterminate) => Ok(()),
@@ -166,7 +212,8 @@ impl Judge {
     }
 
     /// Checks whether an error of the host names a broken promise (W7, W8).
-    pub fn told_nothing(&self, actor: &ActorId, error: &CallError) {
+    pub fn told_nothing(&self, actor: &ActorId, refusal: &Refusal) {
+        let Refusal::Host(error) = refusal else { return };
         let text = error.to_string();
         if text.contains("SNAPSHOT OF OTHER DATA") || matches!(error.cause, HostError::Internal(_))
         {
@@ -209,16 +256,21 @@ impl Truth {
     }
 
     fn heard(&mut self, began: &Began, heard: &Heard, own: Option<i64>) -> Result<(), String> {
-        let Heard { generation, books } = heard;
+        let Heard { generation, passed_on, books, .. } = heard;
+        let way = if *passed_on { ", passed on" } else { "" };
         let Some(name) = books.ledger.first().copied() else { return self.is_empty(began) };
         self.lives_on(began, name)?;
         let (known, newest) = began.lives.get(&name).copied().unwrap_or_default();
         if *generation < newest {
-            return Err(format!("generation {generation} answers after generation {newest} did"));
+            return Err(format!(
+                "generation {generation} answers after generation {newest} did{way}"
+            ));
         }
         let before = books.ledger.len() - usize::from(own.is_some());
         if before < known {
-            return Err(format!("version {before} is shown, version {known} was shown before"));
+            return Err(format!(
+                "version {before} is shown, version {known} was shown before{way}"
+            ));
         }
         if own.is_some_and(|own| books.ledger.last() != Some(&own)) {
             return Err(format!("the last of {:?} should be {own:?}", books.ledger));

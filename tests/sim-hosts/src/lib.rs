@@ -2,8 +2,9 @@
 //! network, on one thread and under a paused clock.
 //!
 //! ```text
-//!  world    machines with a host each, and a scheduler that calls, stops, destroys, steals, cuts
-//!           off, crashes, shuts down and starts
+//!  world    a scheduler that calls, stops, destroys, steals, drains, cuts off, crashes, shuts down
+//!           and starts
+//!  machine  a host, and how others reach it
 //!  client   calls to one host, and the answers
 //!  judge    invariants over the answers that clients get
 //!  code     the guest, compiled once
@@ -25,6 +26,7 @@ pub mod code;
 pub mod fleet;
 pub mod forward;
 pub mod judge;
+pub mod machine;
 pub mod world;
 
 pub use world::run;

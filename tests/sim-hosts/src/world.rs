@@ -1,46 +1,39 @@
 //! A run: machines with a host each over one store, and a scheduler that calls, stops, destroys,
-//! steals, cuts off, crashes, shuts down and starts, all from one seed and under a paused clock.
+//! steals, drains, cuts off, crashes, shuts down and starts, all from one seed and under a paused
+//! clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use rusqlite::Connection;
-use stockade::internal::Engine;
-use stockade::internal::Ground;
-use stockade::limits::{HostLimits, Limits};
-use stockade::{ActorId, Host, HostConfig, HostError, Manifest};
+use stockade::{ActorId, HostError};
 use stockade_depot::broken::{Off, Variant};
 use stockade_depot::store::{PreviousEnd, TakenOver, TakeoverStep};
-use stockade_depot::{NodeSession, Parker as _, Random, Store, Token};
-use stockade_sim_depot::baton::{BatonParker, on_thread};
+use stockade_depot::{NodeSession, Token};
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::{Journal, Report};
-use stockade_sim_depot::network::{Life, Link, Network, Weather};
+use stockade_sim_depot::network::{Network, Weather};
 use stockade_sim_depot::world::has_panicked;
-use tokio::runtime::{Builder, Handle};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::runtime::Builder;
+use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::code::{self, KIND};
+use crate::forward::{Lines, Passage};
 use crate::judge::{ACCOUNTS, Judge, Transfer};
+use crate::machine::{self, LEASE, Machine, Place};
 
 const MACHINES: usize = 2;
 const STEPS: u64 = 80;
-/// How long a host may fail to renew its lease before others take it for dead. A host that is cut
-/// off for longer is judged dead while it continues to run.
-const LEASE: Duration = Duration::from_millis(400);
 /// Longer than the delay of any message, the deadline of any step, and any shutdown.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How long the start of a host may take. Its messages may be lost without an error.
-const START_WITHIN: Duration = Duration::from_secs(3);
 /// How often the last host of a run calls an actor until it answers, one lease apart.
 const LOOKS_MAX: usize = 8;
-/// A deadline of guests that never expires: these deadlines run on the machine's clock.
-const NEVER_MS: u64 = 3_600_000;
+/// How long a process that drains may still answer from a generation that began before: the kind is
+/// loaded, so nothing waits between the look at the drain and the place of the generation.
+const GIVEN_UP_FOR: Duration = Duration::from_millis(200);
 
 /// Runs one seed. `off`: the rule that is switched off.
 #[must_use]
@@ -53,8 +46,9 @@ pub fn run(seed: u64, off: Option<Variant>) -> Report {
         let mut world = World::new(seed, off, scratch.path().to_owned()).await;
         world.unfold().await;
         world.settle().await;
+        let lines = Arc::clone(&world.lines);
         for machine in &mut world.machines {
-            machine.crash().await;
+            machine.crash(&lines).await;
         }
         Arc::clone(&world.journal)
     });
@@ -65,6 +59,7 @@ pub fn run(seed: u64, off: Option<Variant>) -> Report {
 struct World {
     machines: Vec<Machine>,
     network: Arc<Network>,
+    lines: Arc<Lines>,
     journal: Arc<Journal>,
     judge: Arc<Judge>,
     dice: Arc<Dice>,
@@ -76,41 +71,35 @@ struct World {
     off: Option<Variant>,
 }
 
-/// A machine with its host, and how often a host was started on it.
-struct Machine {
-    number: usize,
-    starts: u64,
-    life: Arc<Life>,
-    host: Option<Host>,
-    clients: JoinSet<()>,
-}
-
-impl Machine {
-    /// Ends the host as a killed process ends: no message leaves or reaches it any more.
-    async fn crash(&mut self) {
-        self.life.die();
-        self.host = None;
-        self.clients.shutdown().await;
-    }
-}
-
 impl World {
     async fn new(seed: u64, off: Option<Variant>, dir: PathBuf) -> Self {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
         let store = stockade_sim_depot::world::store(&journal);
-        deploy(store.as_ref()).await;
+        machine::deploy(store.as_ref()).await;
         let weather = Weather::roll(&dice);
         let network = {
             let unasked = stockade_sim_depot::judge::Judge::new(&journal);
             Network::new(store, Arc::clone(&dice), Arc::clone(&journal), unasked, weather)
         };
+        let lines = lines(&network, weather);
         let keys = if dice.percent(50) { vec!["a", "b"] } else { vec!["a"] };
         let actors = keys.into_iter().map(|key| ActorId::new(KIND, key).unwrap()).collect();
         let (judge, together) = (Judge::new(&journal), dice.percent(50));
         let (machines, numbers) = (Vec::new(), AtomicI64::new(0));
-        let mut world =
-            Self { machines, network, journal, judge, dice, actors, numbers, together, dir, off };
+        let mut world = Self {
+            machines,
+            network,
+            lines,
+            journal,
+            judge,
+            dice,
+            actors,
+            numbers,
+            together,
+            dir,
+            off,
+        };
         for number in 0..MACHINES {
             let machine = world.start(number, 1).await;
             world.machines.push(machine);
@@ -121,62 +110,14 @@ impl World {
     /// Starts a host on a machine. The start may fail, since the store may not answer.
     async fn start(&self, number: usize, starts: u64) -> Machine {
         let dice = &self.dice;
-        let name = format!("host{number}.{starts}");
         // The host that checks the end of a run does not die.
         let dies = number < MACHINES && dice.percent(40);
         let dies_in = if dies { dice.between(20, 600) } else { 0 };
-        let life = Life::new(name.clone(), dies_in);
-        self.journal.say(&format!("{name} starts, dies in {dies_in}"));
-        let config = self.config(number, &life);
-        let host = match timeout(START_WITHIN, Host::start(config)).await {
-            Ok(Ok(host)) => Some(host),
-            Ok(Err(error)) => {
-                self.journal.say(&format!("{name} does not start: {error}"));
-                None
-            }
-            Err(_) => {
-                self.journal.say(&format!("{name} does not start in time"));
-                None
-            }
-        };
-        if host.is_none() {
-            life.die();
-        }
-        Machine { number, starts, life, host, clients: JoinSet::new() }
-    }
-
-    fn config(&self, number: usize, life: &Arc<Life>) -> HostConfig {
-        let place = if self.together { 0 } else { number };
-        let dir = self.dir.join(format!("machine{place}"));
-        std::fs::create_dir_all(&dir).unwrap();
-        code::provide(&dir);
-        let limits = HostLimits { upkeep_every: Duration::from_millis(300), ..code::limits() };
-        let config = HostConfig::new(dir)
-            .with_limits(limits)
-            .with_lease(LEASE)
-            .with_advertised(&life.name)
-            .advanced(|settings| settings.with_store(Link::new(&self.network, life)));
-        let (random, runtime, off) = (Arc::clone(&self.dice), Handle::current(), self.off);
-        let life = Arc::clone(life);
-        let around = move |task: BoxFuture<'static, ()>| -> BoxFuture<'static, ()> {
-            let (life, parker) = (Arc::clone(&life), BatonParker(Handle::current()));
-            let on_its_thread = on_thread(off, move || parker.park(task));
-            Box::pin(async move {
-                tokio::select! {
-                    biased;
-                    () = life.died() => {}
-                    () = on_its_thread => {}
-                }
-            })
-        };
-        let ground = Ground {
-            runtime: runtime.clone(),
-            parker: Arc::new(BatonParker(runtime)),
-            random: Random::new(move |bytes| random.fill(bytes)),
-            around: Some(Arc::new(around)),
-            native: None,
-        };
-        config.advanced(|settings| settings.with_ground(ground))
+        let at = if self.together { 0 } else { number };
+        let dir = self.dir.join(format!("machine{at}"));
+        let (network, lines, off) = (&self.network, &self.lines, self.off);
+        let place = Place { network, lines, dice, dir: &dir, off };
+        Machine::start(number, starts, dies_in, &place).await
     }
 
     fn pick(&self, of: usize) -> usize {
@@ -184,10 +125,10 @@ impl World {
     }
 
     fn client(&self, at: usize) -> Option<Client> {
-        let Machine { host, life, .. } = &self.machines[at];
-        let (host, life) = (host.clone()?, Arc::clone(life));
+        let node = self.machines[at].node.clone()?;
         let (judge, journal) = (Arc::clone(&self.judge), Arc::clone(&self.journal));
-        Some(Client { host, life, judge, journal, dice: Arc::clone(&self.dice) })
+        let (lines, dice) = (Arc::clone(&self.lines), Arc::clone(&self.dice));
+        Some(Client { node, lines, judge, journal, dice })
     }
 
     async fn unfold(&mut self) {
@@ -198,17 +139,25 @@ impl World {
                     self.journal.broken("a client's task panicked");
                 }
                 if self.machines[at].life.is_dead() {
-                    self.machines[at].crash().await;
+                    self.crash(at).await;
                     if self.dice.percent(30) {
                         let Machine { number, starts, .. } = self.machines[at];
                         self.machines[at] = self.start(number, starts + 1).await;
                     }
                 }
             }
+            for what in self.lines.take_broken() {
+                self.journal.broken(&what);
+            }
             if self.journal.is_broken() {
                 return;
             }
         }
+    }
+
+    async fn crash(&mut self, at: usize) {
+        let lines = Arc::clone(&self.lines);
+        self.machines[at].crash(&lines).await;
     }
 
     async fn step(&mut self) {
@@ -231,12 +180,12 @@ impl World {
             }
             62..=71 => {
                 let cut_off = self.dice.percent(50);
-                self.journal.say(&format!("{} cut off: {cut_off}", client.life.name));
-                client.life.cut_off(cut_off);
+                self.journal.say(&format!("{} cut off: {cut_off}", client.node.life.name));
+                client.node.life.cut_off(cut_off);
             }
             72..=75 => {
-                self.journal.say(&format!("{} crashes", client.life.name));
-                self.machines[at].crash().await;
+                self.journal.say(&format!("{} crashes", client.node.life.name));
+                self.crash(at).await;
             }
             76..=79 => {
                 self.machines[at].clients.spawn(shut_down(client));
@@ -256,8 +205,11 @@ impl World {
                 });
             }
             88..=91 => self.steal(&actor).await,
-            92..=95 => {
+            92..=94 => {
                 self.machines[at].clients.spawn(client.destroy(actor));
+            }
+            95..=97 => {
+                self.machines[at].clients.spawn(drain(client));
             }
             _ => sleep(LEASE * 2).await,
         }
@@ -337,7 +289,7 @@ impl World {
                 self.journal.broken(&format!("{actor} at the end: {what}"));
             }
         }
-        let report = client.host.shutdown().await;
+        let report = client.node.host.shutdown().await;
         self.journal.say(&format!("the last host ended in order: {}", report.orderly));
         if !report.orderly {
             self.journal.broken("a host without faults does not end in order");
@@ -353,11 +305,11 @@ impl World {
     /// Checks the actor's whole history, and an exported copy with stock SQLite.
     async fn is_sound(&self, client: &Client, actor: &ActorId) -> Result<(), String> {
         let words = |error: HostError| error.to_string();
-        let report = client.host.actor(actor).verify().await.map_err(words)?;
+        let report = client.node.host.actor(actor).verify().await.map_err(words)?;
         if report.fault_count > 0 {
             return Err(format!("{:?}", report.faults));
         }
-        let mut export = client.host.actor(actor).export().await.map_err(words)?;
+        let mut export = client.node.host.actor(actor).export().await.map_err(words)?;
         let path = self.dir.join(format!("{}.db", actor.key()));
         let mut bytes = Vec::new();
         while let Some(chunk) = export.next().await.map_err(words)? {
@@ -375,29 +327,48 @@ impl World {
 
 /// Shuts the host down in order, with calls still running, and then ends its process.
 async fn shut_down(client: Client) {
-    client.journal.say(&format!("{} shuts down", client.life.name));
-    let report = client.host.shutdown().await;
-    let (name, unfinished) = (&client.life.name, report.unfinished);
+    client.journal.say(&format!("{} shuts down", client.node.life.name));
+    let report = client.node.host.shutdown().await;
+    let (name, unfinished) = (&client.node.life.name, report.unfinished);
     client.journal.say(&format!("{name} has ended, {unfinished} generations given up"));
-    client.life.die();
+    client.node.life.die();
 }
 
-/// Puts the guest and its kind into the store before the first host starts.
-async fn deploy(store: &dyn Store) {
-    let wasm = code::wasm();
-    let digest = Engine::digest(&wasm);
-    let limits = Limits {
-        memory_bytes_max: 16 << 20,
-        call_time_ms: NEVER_MS,
-        start_time_ms: NEVER_MS,
-        stop_time_ms: NEVER_MS,
-        snapshot_time_ms: NEVER_MS,
-        sleep_after_ms: 500,
-        history_ms: 30_000,
-        history_commits_min: 2,
-        ..Limits::default()
-    };
-    store.put_component(digest, wasm).await.unwrap();
-    let manifest = serde_json::to_string(&Manifest { limits, ..Manifest::default() }).unwrap();
-    store.put_kind(KIND, digest, &manifest).await.unwrap();
+/// Gives the actors of a host up to others, and ends the drain after a while.
+async fn drain(client: Client) {
+    let (host, name) = (&client.node.host, &client.node.life.name);
+    match host.drain().await {
+        Ok(drain) => client.journal.say(&format!("{name} drains, {} awake", drain.awake)),
+        Err(error) => return client.journal.say(&format!("{name} does not drain: {error}")),
+    }
+    let until = sleep(Duration::from_millis(client.dice.between(300, 1_500)));
+    tokio::pin!(until);
+    tokio::select! {
+        biased;
+        () = &mut until => {}
+        () = host.drained() => {
+            client.journal.say(&format!("{name} has given up its actors"));
+            sleep(GIVEN_UP_FOR).await;
+            client.judge.gives_up(name, true);
+            until.await;
+        }
+    }
+    client.judge.gives_up(name, false);
+    host.stop_draining();
+    client.journal.say(&format!("{name} does not drain any more"));
+}
+
+/// Lines between hosts that are as bad as the network to the store.
+fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
+    let network = Arc::clone(network);
+    Lines::new(move || {
+        let dice = &network.dice;
+        let calm = network.calm.load(Ordering::SeqCst);
+        let weather = if calm { Weather::CALM } else { weather };
+        Passage {
+            delay: Duration::from_millis(dice.below(weather.delay_ms + 1)),
+            not_sent: dice.percent(weather.lost_requests),
+            lost: dice.percent(weather.lost_answers),
+        }
+    })
 }
