@@ -77,7 +77,7 @@ impl Attempts {
 /// How a call continues that another process has refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRefusal {
-    /// Its caller is told.
+    /// Its caller gets the refusal.
     Told,
     /// Nothing was done: it is tried again.
     Again {

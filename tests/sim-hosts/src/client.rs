@@ -76,8 +76,9 @@ impl Client {
 
     /// The host's last sign of life, if others may have judged the host dead since.
     fn lease_over(&self) -> Option<Instant> {
-        let beaten = self.node.life.beaten()?;
-        (beaten.elapsed() >= LEASE && self.node.host.has_peers()).then_some(beaten)
+        let (beaten, host) = (self.node.life.beaten()?, &self.node.host);
+        let has_others = host.has_peers() && !host.drain_status().draining;
+        (beaten.elapsed() >= LEASE && has_others).then_some(beaten)
     }
 
     /// Sends a transfer, and sends it again while the host answers that nothing was done.
@@ -152,7 +153,7 @@ impl Client {
 
     fn heard(&self, answered: &Answered, books: Books) -> Heard {
         let Answered { reply: Reply { generation, .. }, by, passed_on } = answered;
-        // The host that has answered, if a client of it heard the answer.
+        // The host that has answered, if it is the one that was asked.
         let by = (*by == self.node.number).then(|| self.node.life.name.clone());
         Heard { generation: *generation, passed_on: *passed_on, by, books }
     }

@@ -175,7 +175,7 @@ impl Lines {
     /// Calls a method where its actor is. `from`: the process that its caller has asked.
     ///
     /// # Errors
-    /// What the caller is told.
+    /// What the caller gets.
     pub async fn call(&self, from: &Node, asked: &Asked) -> Result<Answered, Refusal> {
         let mut attempts = Attempts::default();
         loop {

@@ -337,6 +337,9 @@ async fn shut_down(client: Client) {
 /// Gives the actors of a host up to others, and ends the drain after a while.
 async fn drain(client: Client) {
     let (host, name) = (&client.node.host, &client.node.life.name);
+    if host.drain_status().draining {
+        return;
+    }
     match host.drain().await {
         Ok(drain) => client.journal.say(&format!("{name} drains, {} awake", drain.awake)),
         Err(error) => return client.journal.say(&format!("{name} does not drain: {error}")),

@@ -103,7 +103,7 @@ pub struct Part {
 }
 
 impl Load {
-    /// A server over `store` that nobody has asked yet.
+    /// A server over `store` that has not been asked anything yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, server: Server) -> Arc<Self> {
         let begun = Instant::now();
@@ -197,7 +197,7 @@ pub struct Way {
     pub load: Arc<Load>,
     /// The node.
     pub node: usize,
-    /// Its life: a dead node sends nothing, and hears nothing.
+    /// Its life: a dead node sends nothing and gets no answer.
     pub life: Arc<Life>,
 }
 

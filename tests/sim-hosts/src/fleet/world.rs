@@ -1,5 +1,5 @@
-//! A run of a fleet: nodes start and meet, all actors are begun, some nodes are lost, and the run goes
-//! on until every actor of theirs has answered.
+//! A run of a fleet: nodes start and meet, all actors are begun, some nodes are lost, and the run
+//! continues until every actor of theirs has answered.
 
 use std::path::Path;
 use std::sync::Arc;
