@@ -218,8 +218,10 @@ impl Generation {
         }
         let watch = self.watch();
         let outcome = self.body.run((&watch, &self.session), method, arguments).await;
-        let size = outcome.iter().flatten().map(|values| Size::of(values)).next();
-        let size = size.unwrap_or_default();
+        let size = match &outcome {
+            Ok(Ok(values)) => Size::of(values),
+            Ok(Err(_)) | Err(_) => Size::default(),
+        };
         self.is_heavy = size.memory >= HEAVY_BYTES;
         let (values, finished) = self.ended(&watch, outcome)?;
         Ok(finished.and(values).map(|values| (values, size)))
