@@ -268,7 +268,8 @@ impl Lines {
 
 /// One attempt in the process that was asked.
 async fn here(from: &Node, asked: &Asked) -> Ended {
-    let run = from.host.actor(&asked.actor).call(asked.method, asked.arguments.clone());
+    let actor = from.host.actor(&asked.actor);
+    let run = actor.call(asked.method, asked.arguments.clone());
     let error = match timeout_at(asked.until, run).await {
         Ok(Ok(reply)) => {
             return Ended::Answered(Answered { reply, by: from.number, passed_on: false });

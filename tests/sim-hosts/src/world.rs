@@ -353,7 +353,7 @@ async fn drain(client: Client) {
             client.journal.say(&format!("{name} has given up its actors"));
             sleep(GIVEN_UP_FOR).await;
             client.judge.gives_up(name, true);
-            until.await;
+            until.as_mut().await;
         }
     }
     client.judge.gives_up(name, false);

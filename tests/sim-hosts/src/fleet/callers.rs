@@ -5,7 +5,7 @@
 //! When nodes are lost, the callers of their actors call within a second.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
