@@ -5,7 +5,6 @@
 //! When nodes are lost, the callers of their actors call within a second.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,9 +69,12 @@ pub struct Counts {
     pub others_ms: Vec<u64>,
     /// What must not happen.
     pub broken: Vec<String>,
-    /// A hash over all answers, in their order.
-    pub hash: DefaultHasher,
+    /// All answers, in their order.
+    pub answers: Vec<Line>,
 }
+
+/// One answer: milliseconds since the run began, actor, node, count, milliseconds that it took.
+pub type Line = [u64; 5];
 
 /// All callers.
 pub struct Callers {
@@ -90,6 +92,12 @@ pub struct Callers {
     pub counts: Mutex<Counts>,
     /// Where the run is.
     pub phase: watch::Sender<Phase>,
+    /// When it began.
+    pub begun: Instant,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Callers {
@@ -211,8 +219,9 @@ impl Callers {
             counts.broken.push(format!("actor {number} shows {count} of {known} numbers"));
         }
         counts.passed_on += u64::from(answered.passed_on);
-        let spent = begun.elapsed().as_millis();
-        (number, answered.by, own, count, spent).hash(&mut counts.hash);
+        let spent = millis(begun.elapsed());
+        let [number, by] = [number, answered.by].map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+        counts.answers.push([millis(self.begun.elapsed()), number, by, count, spent]);
         match lost_at {
             None => counts.answered.0 += 1,
             Some(at) => {
@@ -220,7 +229,7 @@ impl Callers {
                 if tale.is_lost {
                     tale.answered_after.get_or_insert_with(|| at.elapsed());
                 } else {
-                    counts.others_ms.push(u64::try_from(spent).unwrap_or(u64::MAX));
+                    counts.others_ms.push(spent);
                 }
             }
         }

@@ -33,8 +33,10 @@ const NUMBERS_MAX: usize = PAGE_SIZE / NUMBER_BYTES - 1;
 const COMPONENT: &str = r#"(component
   (core module $m (func (export "f") (param i64) (result i64) local.get 0))
   (core instance $i (instantiate $m))
-  (func (export "add") (param "number" u64) (result u64) (canon lift (core func $i "f")))
-  (func (export "count") (param "number" u64) (result u64) (canon lift (core func $i "f"))))"#;
+  (func $add (param "number" u64) (result u64) (canon lift (core func $i "f")))
+  (func $count (param "number" u64) (result u64) (canon lift (core func $i "f")))
+  (instance $api (export "add" (func $add)) (export "count" (func $count)))
+  (export "fleet:ledger/api" (instance $api)))"#;
 
 static COMPILED: OnceLock<TempDir> = OnceLock::new();
 

@@ -10,14 +10,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
-use std::hash::Hasher as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use serde_json::json;
 use stockade::limits::{LEASE, RESCUES_MAX};
 use tokio::time::Instant;
 
-use super::callers::{CALLER_TIME, Callers, Tale};
+use super::callers::{CALLER_TIME, Callers, Line, Tale};
 use super::ledger;
 use super::load::{Load, Part, ROUND_TRIP_US};
 use super::size::Size;
@@ -52,7 +52,7 @@ pub struct Report {
     parts: [(&'static str, Part); 3],
     taking_max: (u64, u64),
     awake: (usize, usize),
-    hash: u64,
+    answers: Vec<Line>,
     broken: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ impl Report {
             ],
             taking_max: load.taking_max(),
             awake: (awake.0.unwrap_or(0), awake.1.unwrap_or(0)),
-            hash: counts.hash.finish(),
+            answers: std::mem::take(&mut counts.answers),
             broken,
         };
         let broken = report.missed();
@@ -145,7 +145,15 @@ impl Report {
     /// A hash over all answers, in their order.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.hash
+        let mut hasher = DefaultHasher::new();
+        self.answers.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// All answers, in their order.
+    #[must_use]
+    pub fn answers(&self) -> &[Line] {
+        &self.answers
     }
 
     /// The same as JSON.
@@ -193,7 +201,7 @@ impl Report {
             "store": parts.collect::<serde_json::Map<_, _>>(),
             "takeovers_at_a_time": { "node": self.taking_max.0, "all": self.taking_max.1 },
             "awake_per_node": { "least": self.awake.0, "most": self.awake.1 },
-            "hash": format!("{:016x}", self.hash),
+            "hash": format!("{:016x}", self.hash()),
             "broken": self.broken,
         })
     }
@@ -264,7 +272,7 @@ impl fmt::Display for Report {
             "| awake on a living node: least, most | {}, {} |",
             self.awake.0, self.awake.1
         )?;
-        writeln!(f, "| hash of all answers | {:016x} |", self.hash)?;
+        writeln!(f, "| hash of all answers | {:016x} |", self.hash())?;
         writeln!(f, "\nSteps of the store a second: mean (most in one second).\n")?;
         let mut kinds: Vec<&String> =
             self.parts.iter().flat_map(|(_, part)| part.steps.keys()).collect();

@@ -45,19 +45,29 @@ impl Size {
         server: Server { workers: 16, takeover_us: 600 },
     };
 
-    /// A fleet for `make test`, on a server so slow that a node's takeovers pile up.
+    /// A fleet for `make test`.
     pub const SMALL: Self = Self {
         nodes: 10,
         actors: 1_000,
         lost: 1,
-        awake_max: 1_000,
+        awake_max: 150,
         begin_ms: 2_000,
         call_every_ms: 5_000,
-        front: Front::One(0),
-        server: Server { workers: 2, takeover_us: 10_000 },
+        front: Front::Any,
+        server: Server { workers: 4, takeover_us: 600 },
     };
 
-    /// The same on a fast server, with nodes that have room for few more actors than they have.
-    pub const CROWDED: Self =
-        Self { awake_max: 150, server: Server { workers: 4, takeover_us: 600 }, ..Self::SMALL };
+    /// Few nodes on a server so slow that takeovers pile up: all actors of the lost node are asked for
+    /// at one other node.
+    pub const BURST: Self = Self {
+        nodes: 4,
+        awake_max: 1_000,
+        front: Front::One(0),
+        server: Server { workers: 2, takeover_us: 20_000 },
+        ..Self::SMALL
+    };
+
+    /// Nodes with room for few more actors than they have: all actors of the lost node are asked for at
+    /// one other node, which has no room for them.
+    pub const CROWDED: Self = Self { front: Front::One(0), ..Self::SMALL };
 }

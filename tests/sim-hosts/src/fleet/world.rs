@@ -92,7 +92,7 @@ impl World {
         sleep(LEASE).await;
         let tales = (0..size.actors).map(|_| Tale::default().into()).collect();
         let (counts, phase) = (Counts::default().into(), watch::Sender::new(Phase::Whole));
-        let callers = Arc::new(Callers { nodes, lines, dice, size, tales, counts, phase });
+        let callers = Arc::new(Callers { nodes, lines, dice, size, tales, counts, phase, begun });
         Self { seed, load, callers }
     }
 
