@@ -100,6 +100,10 @@ pub const REBALANCE_ACTORS_MIN: u64 = 32;
 /// others have reported what they have.
 pub const HANDED_FOR: Duration = Duration::from_secs(60);
 
+/// The part of a lease for which a look at the other processes counts, as a divisor, before one that it
+/// has shown to be silent is judged dead. 12: half a second of the default lease, beside the six that
+/// the other one has been silent.
+pub const LOOK_FRESH_PART: u32 = 12;
 /// Leases without a sign of life after which a process that has no lock file is forgotten. 10: a
 /// machine that was frozen for a while is back by then, and registers again with its next sign.
 pub const SILENT_LEASES: u32 = 10;

@@ -33,7 +33,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::error::HostError;
-use crate::limits::SILENT_LEASES;
+use crate::limits::{LOOK_FRESH_PART, SILENT_LEASES};
 use lease::Lease;
 use load::Gauge;
 
@@ -45,6 +45,8 @@ pub struct Nodes {
     lock_dir: PathBuf,
     seen: Mutex<HashMap<NodeSession, Seen>>,
     looked: Mutex<Instant>,
+    /// Of the calls of silent processes' actors, one looks.
+    looking: tokio::sync::Mutex<()>,
     lease: Lease,
     gauge: OnceLock<Gauge>,
     draining: watch::Sender<bool>,
@@ -119,6 +121,7 @@ impl Nodes {
             lock_dir: lock_dir.to_owned(),
             seen: Mutex::default(),
             looked: Mutex::new(Instant::now()),
+            looking: tokio::sync::Mutex::default(),
             lease: Lease::new(lease),
             gauge: OnceLock::new(),
             draining: watch::Sender::new(false),
@@ -317,8 +320,22 @@ impl Nodes {
     /// # Errors
     /// Those of the store.
     pub async fn meet(&self, session: NodeSession) -> Result<(), StoreError> {
-        let known = session == self.own || self.address_if_alive(session).is_some();
-        if known { Ok(()) } else { self.look().await }
+        if session == self.own || self.address_if_alive(session).is_some() {
+            return Ok(());
+        }
+        // The lock is async: it is held over a step of the store, so that one call looks for all.
+        let _turn = self.looking.lock().await;
+        if self.was_just_seen_silent(session) { Ok(()) } else { self.look().await }
+    }
+
+    /// Whether this process has looked a moment ago, and has known the other one by then. All calls of a
+    /// dead process's actors ask: one look serves many.
+    fn was_just_seen_silent(&self, session: NodeSession) -> bool {
+        if broken::is_off(Variant::LooksShared) {
+            return false;
+        }
+        let looked = self.looked.lock().elapsed();
+        looked < self.lease.time() / LOOK_FRESH_PART && self.seen.lock().contains_key(&session)
     }
 
     async fn look(&self) -> Result<(), StoreError> {

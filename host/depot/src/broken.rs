@@ -52,17 +52,20 @@ pub enum Variant {
     RouteSession,
     /// A process that drains begins no actor.
     DrainRefuses,
+    /// One look at the processes serves all calls that ask for one in that moment.
+    LooksShared,
 }
 
 impl Variant {
     /// The rules of hosts that share a store: the packages above ask for them. A depot alone does
     /// not have them.
-    pub const OF_HOSTS: [Self; 5] = [
+    pub const OF_HOSTS: [Self; 6] = [
         Self::RescueRoom,
         Self::PlaceByLoad,
         Self::LeaseEnd,
         Self::RouteSession,
         Self::DrainRefuses,
+        Self::LooksShared,
     ];
 
     /// Every rule of a depot.
@@ -110,6 +113,7 @@ impl Variant {
             Self::LeaseEnd => "lease-end",
             Self::RouteSession => "route-session",
             Self::DrainRefuses => "drain-refuses",
+            Self::LooksShared => "looks-shared",
         }
     }
 }

@@ -136,7 +136,14 @@ impl Session {
     /// Reads the pages ahead that a wake asks for first, if the store is remote. Returns when they
     /// are cached, or after `preload_deadline`; the session is dead if the store said so.
     pub(crate) async fn preload(&self) {
-        self.shared.preload().await;
+        self.shared.preload(self.limits().preload_deadline).await;
+    }
+
+    /// Reads the first pages of a remote store's database again, for a guest that cannot wait inside of
+    /// a read: that of a simulation. Takes as long as a read may take.
+    #[doc(hidden)]
+    pub async fn load_first_pages(&self) {
+        self.shared.preload(self.limits().read_deadline).await;
     }
 
     /// Looks for what large commits of earlier generations left behind, and deletes it whenever the

@@ -70,7 +70,11 @@ impl Body {
                     [Val::U64(number)] => *number,
                     _ => 0,
                 };
-                let ran = native.run(session, &method.name, number);
+                let mut ran = native.run(session, &method.name, number);
+                if ran.is_err() {
+                    session.load_first_pages().await;
+                    ran = native.run(session, &method.name, number);
+                }
                 Ok(ran.map(|n| vec![Val::U64(n)]).map_err(|PageAway| SqlError::Unavailable))
             }
         }

@@ -51,6 +51,11 @@ fn a_placement_that_knows_no_load_is_missed() {
     misses(Size::CROWDED, Variant::PlaceByLoad, "put to sleep to make room");
 }
 
+#[test]
+fn a_look_at_the_nodes_for_each_call_is_missed() {
+    misses(Size::BURST, Variant::LooksShared, "nodes are listed");
+}
+
 /// `make simulate-fleet`: `FLEET=large`, and `SEED=n` for another seed. Otherwise the small fleet, so
 /// that the table and the file are tried as well.
 #[test]

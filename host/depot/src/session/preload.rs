@@ -5,6 +5,8 @@
 //! overtaken is not kept; everything else, damage included, is left to the read that needs the
 //! page, which asks again and tells.
 
+use std::time::Duration;
+
 use super::Shared;
 use crate::cause::Cause;
 use crate::error::StoreError;
@@ -15,7 +17,7 @@ use crate::store::{PagesRead, READ_PAGES_MAX};
 
 impl Shared {
     /// See [`crate::Session::preload`].
-    pub(super) async fn preload(&self) {
+    pub(super) async fn preload(&self, deadline: Duration) {
         if !self.parts.store.reads_are_remote() {
             return;
         }
@@ -31,7 +33,7 @@ impl Shared {
         if wanted.is_empty() {
             return;
         }
-        let mut once = Retry::new(limits.preload_deadline, &self.parts.random);
+        let mut once = Retry::new(deadline, &self.parts.random);
         match once.ask(self.parts.store.read(self.fence, at, &wanted)).await {
             Ok(read) => self.keep(read, at, &wanted),
             Err(StoreError::Fenced(mismatch)) => self.die(Cause::Fenced(mismatch), "preload"),

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use stockade::error::{Code, Retry};
 use stockade::{ActorId, IntoArguments};
 use stockade_sim_depot::dice::Dice;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::ledger::{ADD, COUNT};
@@ -91,7 +91,9 @@ pub struct Callers {
     /// And together.
     pub counts: Mutex<Counts>,
     /// Where the run is.
-    pub phase: watch::Sender<Phase>,
+    pub phase: Mutex<Phase>,
+    /// It is at another place.
+    pub news: Notify,
     /// When it began.
     pub begun: Instant,
 }
@@ -107,42 +109,63 @@ impl Callers {
         ActorId::new(super::ledger::KIND, &number.to_string()).unwrap()
     }
 
+    /// Where the run is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.lock()
+    }
+
+    /// The run is at another place from now on. All callers look, in their order.
+    pub fn enter(&self, phase: Phase) {
+        *self.phase.lock() = phase;
+        self.news.notify_waiters();
+    }
+
     fn lost_at(&self) -> Option<Instant> {
-        match *self.phase.borrow() {
+        match self.phase() {
             Phase::Lost(at) => Some(at),
             Phase::Whole | Phase::Over => None,
         }
     }
 
     fn is_over(&self) -> bool {
-        *self.phase.borrow() == Phase::Over
+        self.phase() == Phase::Over
     }
 
     /// A caller, until the run is over.
     pub async fn live(self: Arc<Self>, number: usize) {
-        let mut phase = self.phase.subscribe();
         let (actor, dice) = (Self::actor(number), Arc::clone(&self.dice));
         sleep(Duration::from_millis(dice.below(self.size.begin_ms))).await;
-        let mut next = 1;
+        let (mut next, mut seen) = (1, Phase::Whole);
         while !self.is_over() {
             let writes = next == 1 || dice.percent(50);
             self.ask(number, &actor, writes, &mut next).await;
             let every = self.size.call_every_ms;
-            let rested =
-                Instant::now() + Duration::from_millis(dice.between(every / 2, every * 3 / 2));
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = phase.changed() => match *phase.borrow_and_update() {
-                        Phase::Over => return,
-                        Phase::Lost(_) if self.tales[number].lock().is_lost => break,
-                        Phase::Lost(_) | Phase::Whole => continue,
-                    },
-                    () = sleep_until(rested) => break,
+            let rest = Duration::from_millis(dice.between(every / 2, every * 3 / 2));
+            if self.rest(number, Instant::now() + rest, &mut seen).await {
+                sleep(Duration::from_millis(dice.below(1_000))).await;
+            }
+        }
+    }
+
+    /// Waits. Returns whether the actor's node was lost in that time.
+    async fn rest(&self, number: usize, until: Instant, seen: &mut Phase) -> bool {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let phase = self.phase();
+            if std::mem::replace(seen, phase) != phase {
+                match phase {
+                    Phase::Over => return false,
+                    Phase::Lost(_) if self.tales[number].lock().is_lost => return true,
+                    Phase::Lost(_) | Phase::Whole => {}
                 }
             }
-            if self.tales[number].lock().is_lost && Instant::now() < rested {
-                sleep(Duration::from_millis(dice.below(1_000))).await;
+            tokio::select! {
+                biased;
+                () = news => {}
+                () = sleep_until(until) => return false,
             }
         }
     }

@@ -7,6 +7,8 @@
 //! - F4: no node waits for more takeovers at the same time than [`RESCUES_MAX`].
 //! - F5: no actor of a node that lives is put to sleep to make room for one of a lost node while others
 //!   have room.
+//! - F6: while nodes are lost the store is asked [`EXTRA_STEPS_MAX`] more steps for each of their actors
+//!   than before, at most, and lists of nodes [`LISTS_MAX`] times a second for each node.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
@@ -25,6 +27,13 @@ use super::size::Size;
 /// How long after the last moment at which others judge a node dead its actors are answered: a call
 /// that waits in vain for the lost node, another one, and the takeovers.
 pub const OVER_LEASE_MAX: Duration = Duration::from_secs(4);
+
+/// Steps of the store for each actor of a lost node, beside those of before: look-ups by its caller until
+/// others judge the node dead, one takeover, its read and its first commit.
+const EXTRA_STEPS_MAX: u64 = 25;
+/// Lists of nodes a second for each node: half a one with its signs of life, and two for calls of silent
+/// owners; in one second of the clock one more of each.
+const LISTS_MAX: u64 = 5;
 
 /// The moments of a run.
 pub struct Times {
@@ -132,6 +141,16 @@ impl Report {
         let sealed = self.parts[2].1.steps.get("Seal").map_or(0, |(_, most)| *most);
         if sealed > 0 {
             missed.push(format!("{sealed} actors a second are put to sleep to make room"));
+        }
+        let [_, (_, before), (_, after)] = &self.parts;
+        let seconds = last.div_ceil(1_000);
+        let extra = after.all.0.saturating_sub(before.all.0) * seconds;
+        if extra > EXTRA_STEPS_MAX * u64::try_from(self.lost).unwrap_or(u64::MAX) {
+            missed.push(format!("the store is asked {extra} steps more for {} actors", self.lost));
+        }
+        let lists = after.steps.get("Nodes").map_or(0, |(_, most)| *most);
+        if lists > LISTS_MAX * u64::try_from(self.size.nodes).unwrap_or(u64::MAX) {
+            missed.push(format!("nodes are listed {lists} times in a second"));
         }
         missed
     }

@@ -15,7 +15,7 @@ use stockade_depot::{EmbeddedStore, Parker, Random, Store};
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::network::Life;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -91,8 +91,9 @@ impl World {
         // Each has seen a sign of life of each other.
         sleep(LEASE).await;
         let tales = (0..size.actors).map(|_| Tale::default().into()).collect();
-        let (counts, phase) = (Counts::default().into(), watch::Sender::new(Phase::Whole));
-        let callers = Arc::new(Callers { nodes, lines, dice, size, tales, counts, phase, begun });
+        let (counts, phase, news) = (Counts::default().into(), Phase::Whole.into(), Notify::new());
+        let callers =
+            Arc::new(Callers { nodes, lines, dice, size, tales, counts, phase, news, begun });
         Self { seed, load, callers }
     }
 
@@ -112,7 +113,7 @@ impl World {
         }
         let all_answered = Instant::now();
         sleep(AFTER).await;
-        callers.phase.send_replace(Phase::Over);
+        callers.enter(Phase::Over);
         let joined = async { while running.join_next().await.is_some() {} };
         if timeout(CALLER_TIME * 3, joined).await.is_err() {
             callers.counts.lock().broken.push("a caller does not end".to_owned());
@@ -134,7 +135,7 @@ impl World {
             callers.lines.leave(&node.life.name);
         }
         let now = Instant::now();
-        callers.phase.send_replace(Phase::Lost(now));
+        callers.enter(Phase::Lost(now));
         now
     }
 
