@@ -167,7 +167,10 @@ impl Judge {
         {
             self.journal.broken(&format!("{actor}: {by} answers although it drains (W11)"));
         }
-        self.with(actor, |truth| truth.heard(began, heard, own));
+        let way = if heard.passed_on { ", passed on" } else { "" };
+        self.with(actor, |truth| {
+            truth.heard(began, heard, own).map_err(|what| format!("{what}{way}"))
+        });
     }
 
     /// Records that the guest refused a transfer: nothing of it may be kept.
@@ -256,21 +259,16 @@ impl Truth {
     }
 
     fn heard(&mut self, began: &Began, heard: &Heard, own: Option<i64>) -> Result<(), String> {
-        let Heard { generation, passed_on, books, .. } = heard;
-        let way = if *passed_on { ", passed on" } else { "" };
+        let Heard { generation, books, .. } = heard;
         let Some(name) = books.ledger.first().copied() else { return self.is_empty(began) };
         self.lives_on(began, name)?;
         let (known, newest) = began.lives.get(&name).copied().unwrap_or_default();
         if *generation < newest {
-            return Err(format!(
-                "generation {generation} answers after generation {newest} did{way}"
-            ));
+            return Err(format!("generation {generation} answers after generation {newest} did"));
         }
         let before = books.ledger.len() - usize::from(own.is_some());
         if before < known {
-            return Err(format!(
-                "version {before} is shown, version {known} was shown before{way}"
-            ));
+            return Err(format!("version {before} is shown, version {known} was shown before"));
         }
         if own.is_some_and(|own| books.ledger.last() != Some(&own)) {
             return Err(format!("the last of {:?} should be {own:?}", books.ledger));
