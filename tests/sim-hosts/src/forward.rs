@@ -46,6 +46,8 @@ pub struct Passage {
 pub struct Lines {
     nodes: Mutex<HashMap<String, Node>>,
     weather: Box<dyn Fn() -> Passage + Send + Sync>,
+    /// Takes a line for each refusal of a process that a call was passed on to.
+    log: Box<dyn Fn(String) + Send + Sync>,
     /// What must not happen between processes.
     broken: Mutex<Vec<String>>,
 }
@@ -149,11 +151,14 @@ impl Ended {
 }
 
 impl Lines {
-    /// Lines that do to each call what `weather` says.
+    /// Lines that do to each call what `weather` says, and report refusals to `log`.
     #[must_use]
-    pub fn new(weather: impl Fn() -> Passage + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(
+        weather: impl Fn() -> Passage + Send + Sync + 'static,
+        log: impl Fn(String) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let (nodes, broken) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { nodes, weather: Box::new(weather), broken })
+        Arc::new(Self { nodes, weather: Box::new(weather), log: Box::new(log), broken })
     }
 
     /// Lets others reach a process at an address.
@@ -237,6 +242,7 @@ impl Lines {
                 return Ended::Refused(Refusal::Unanswered);
             }
         };
+        (self.log)(format!("{} is refused by {}: {error}", from.life.name, peer.address));
         let runs = match &error.cause {
             HostError::Reroute { runs, .. } => *runs,
             _ => None,

@@ -364,8 +364,8 @@ async fn drain(client: Client) {
 
 /// Lines between hosts that are as bad as the network to the store.
 fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
-    let network = Arc::clone(network);
-    Lines::new(move || {
+    let (network, journal) = (Arc::clone(network), Arc::clone(&network.journal));
+    let weather = move || {
         let dice = &network.dice;
         let calm = network.calm.load(Ordering::SeqCst);
         let weather = if calm { Weather::CALM } else { weather };
@@ -374,5 +374,6 @@ fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
             not_sent: dice.percent(weather.lost_requests),
             lost: dice.percent(weather.lost_answers),
         }
-    })
+    };
+    Lines::new(weather, move |what| journal.say(&what))
 }

@@ -77,7 +77,7 @@ impl World {
         ledger::deploy(store.as_ref()).await;
         let load = Load::new(store, size.server);
         let dice = Arc::new(Dice::new(seed));
-        let lines = Lines::new(|| Passage { delay: WAY, ..Passage::default() });
+        let lines = Lines::new(|| Passage { delay: WAY, ..Passage::default() }, drop);
         let mut nodes = Vec::new();
         for number in 0..size.nodes {
             let life = Life::new(format!("node{number}"), 0);
