@@ -46,7 +46,7 @@ struct Lines {
 }
 
 impl Exchange {
-    /// With the first line, which has told how many shards there are.
+    /// With the first line, which knows how many shards there are.
     pub(crate) fn new(config: RemoteConfig, home: Handle, first: Line) -> Self {
         let shards = first.shards;
         let lines = Lines { open: Some(Arc::new(first)), failed: None };
@@ -93,7 +93,7 @@ impl Exchange {
         }
     }
 
-    /// Why the store takes no writes of guests, as far as its answers have told.
+    /// Why the store takes no writes of guests, as far as its answers say.
     pub(crate) fn full(&self) -> Option<StoreFull> {
         self.full.lock().clone()
     }

@@ -9,6 +9,8 @@
 //! ```
 //! Invariants:
 //! - In any minute at most as many are handed over as the limit says.
+//! - Reports of others are seconds old. So of this process, too, only what was awake at the last look
+//!   counts: where all grow at the same time, none takes itself for the largest.
 //! - What was handed over in the last minute counts as awake, since it may not be called yet: else
 //!   each round would find a smaller share, and idle actors would be put to sleep for nothing.
 
@@ -27,13 +29,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Balance {
     per_min: u64,
     given: VecDeque<(Instant, u64)>,
+    /// Awake at the last look.
+    before: u64,
 }
 
 impl Balance {
     /// At most `per_min` actors in any minute.
     #[must_use]
     pub fn new(per_min: u64) -> Self {
-        Self { per_min, given: VecDeque::new() }
+        Self { per_min, given: VecDeque::new(), before: 0 }
     }
 
     /// How many actors to hand over now. `others`: the processes that would take them.
@@ -41,9 +45,10 @@ impl Balance {
         while self.given.front().is_some_and(|(at, _)| now - *at >= MINUTE) {
             self.given.pop_front();
         }
+        let own_awake = own.awake.min(std::mem::replace(&mut self.before, own.awake));
         // One that does not say how many it may have has no share.
         let others = others.iter().filter(|load| load.awake_max > 0);
-        let (awake, awake_max) = others.fold((own.awake, own.awake_max), |(awake, max), load| {
+        let (awake, awake_max) = others.fold((own_awake, own.awake_max), |(awake, max), load| {
             (awake.saturating_add(load.awake), max.saturating_add(load.awake_max))
         });
         let given: u64 = self.given.iter().map(|(_, count)| count).sum();
@@ -52,13 +57,13 @@ impl Balance {
         let margin = (share / 1000 * REBALANCE_MARGIN_PERMILLE
             + share % 1000 * REBALANCE_MARGIN_PERMILLE / 1000)
             .max(REBALANCE_ACTORS_MIN);
-        if own.awake <= share.saturating_add(margin) {
+        if own_awake <= share.saturating_add(margin) {
             return 0;
         }
         // Spread over the minute.
         let rounds = MINUTE.as_secs() / REBALANCE_EVERY.as_secs().max(1);
         let at_once = self.per_min.div_ceil(rounds.max(1));
-        (own.awake - share).min(at_once).min(self.per_min.saturating_sub(given))
+        (own_awake - share).min(at_once).min(self.per_min.saturating_sub(given))
     }
 
     /// Records how many were handed over.
@@ -84,6 +89,7 @@ mod tests {
         let mut balance = Balance::new(600);
         let (mut own, mut joined, mut handed) = (6_000, 0, 0);
         let mut minutes = vec![0_u64; 10];
+        assert_eq!(balance.due(begun, &load(own), &[load(joined)]), 0, "the first look");
         for round in 0..120_u64 {
             let now = begun + REBALANCE_EVERY * u32::try_from(round).expect("few");
             let due = balance.due(now, &load(own), &[load(joined)]);
@@ -98,14 +104,18 @@ mod tests {
         }
         assert!(minutes.iter().all(|given| *given <= 600), "{minutes:?}");
         assert_eq!(minutes[0], 600, "{minutes:?}");
-        assert!(own <= 3_000 + 750 + 600 && own >= 2_000, "{own} are left");
+        assert!((2_000..=3_000 + 750 + 600).contains(&own), "{own} are left");
         assert_eq!(minutes.last(), Some(&0), "{minutes:?}");
     }
 
     #[test]
     fn few_more_than_the_share_stay() {
         let now = Instant::now();
-        let due = |own: u64, others: &[NodeLoad]| Balance::new(600).due(now, &load(own), others);
+        let due = |own: u64, others: &[NodeLoad]| {
+            let mut balance = Balance::new(600);
+            balance.due(now, &load(own), others);
+            balance.due(now, &load(own), others)
+        };
         assert_eq!(due(20, &[load(0)]), 0, "few actors are worth no move");
         assert_eq!(due(60, &[load(0)]), 0);
         assert!(due(80, &[load(0)]) > 0);
@@ -124,6 +134,7 @@ mod tests {
         let begun = Instant::now();
         let mut balance = Balance::new(10_000);
         let mut own = 1_000;
+        balance.due(begun, &load(own), &[load(0)]);
         for round in 0..12_u32 {
             let now = begun + REBALANCE_EVERY * round;
             let due = balance.due(now, &load(own), &[load(0)]);
@@ -133,8 +144,23 @@ mod tests {
         assert_eq!(own, 500, "half of them, although the others have none awake");
     }
 
+    /// The reports that this process has of the others are as old as its own last look.
+    #[test]
+    fn processes_that_grow_at_the_same_time_hand_nothing_over() {
+        let begun = Instant::now();
+        let mut balance = Balance::new(600);
+        for round in 0..20_u32 {
+            let own = u64::from(round) * 100;
+            let reported = load(own.saturating_sub(100));
+            let due = balance.due(begun + REBALANCE_EVERY * round, &load(own), &[reported; 3]);
+            assert_eq!(due, 0, "{own} are awake");
+        }
+    }
+
     #[test]
     fn without_a_number_nothing_moves() {
-        assert_eq!(Balance::new(0).due(Instant::now(), &load(9_000), &[load(0)]), 0);
+        let mut balance = Balance::new(0);
+        let due = |_| balance.due(Instant::now(), &load(9_000), &[load(0)]);
+        assert_eq!([0, 1].map(due), [0, 0]);
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use stockade_depot::broken::{self, Variant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
@@ -86,6 +87,9 @@ impl Rescues {
     /// A place for one takeover that a call waits for, in the order of the calls. Held until the
     /// takeover is done.
     pub async fn for_call(&self) -> Option<SemaphorePermit<'_>> {
+        if broken::is_off(Variant::RescueRoom) {
+            return None;
+        }
         let _waits = Waits::new(&self.waiting);
         // The semaphore is never closed.
         let place = self.places.acquire().await.ok();

@@ -49,7 +49,7 @@ const KIT: &str = "stockade-testkit";
 const WITH_CIRCLES: &[&str] = &["host/src"];
 
 /// Packages and the packages of ours that each may depend on. Tests of each may use the kit.
-const PACKAGES: [(&str, &[&str]); 15] = [
+const PACKAGES: [(&str, &[&str]); 16] = [
     ("examples/embed/Cargo.toml", &["stockade", "stockade-tests"]),
     ("host/componentize/Cargo.toml", &[]),
     ("host/sqlite/Cargo.toml", &[]),

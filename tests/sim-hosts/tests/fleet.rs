@@ -1,6 +1,8 @@
 //! A fleet that loses nodes: a small one here, a large one with `make simulate-fleet`, and rules switched
 //! off.
 
+#![allow(clippy::print_stdout, reason = "what is seen is printed")]
+
 use std::time::Instant;
 
 use stockade_depot::broken::Variant;

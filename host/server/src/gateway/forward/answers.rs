@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use stockade_depot::{DbId, Generation, Txid};
 
 use super::super::{BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER};
-use stockade::error::{Body as ErrorBody, Code, Retry};
+use stockade::error::{Body as ErrorBody, Code};
 
 /// Fields of an answer that its caller gets.
 static OF_ANSWER: [HeaderName; 7] = [
@@ -35,15 +35,6 @@ pub(super) fn passed_on(answer: Answer<Body>) -> Response {
     response
 }
 
-/// Whether nothing was done, and another process, or this one in a moment, may do it.
-pub(super) fn is_moved(code: Code, advice: Retry) -> bool {
-    let passes = matches!(
-        code,
-        Code::Starting | Code::Stopping | Code::ShuttingDown | Code::StoreClosed | Code::LeaseLost
-    );
-    advice == Retry::Reroute || (passes && advice == Retry::Retry)
-}
-
 /// The error in a refusal.
 pub(super) fn error_of(bytes: &[u8]) -> Option<(Code, ErrorBody)> {
     let body: ErrorBody = serde_json::from_slice(bytes).ok()?;
@@ -67,7 +58,8 @@ pub(super) fn runs_of(details: &Json) -> Option<(DbId, Generation)> {
 
 #[cfg(test)]
 mod tests {
-    use stockade::error::HostError;
+    use stockade::error::{HostError, Retry};
+    use stockade::internal::is_moved;
     use stockade_depot::ActorId;
 
     use super::*;

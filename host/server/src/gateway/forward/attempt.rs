@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::Gateway;
 use super::super::reply::Refusal;
-use super::answers::{error_of, is_moved, passed_on, runs_of};
+use super::answers::{error_of, passed_on, runs_of};
 use crate::peers::{Failure, ROUTE_HEADER, TIMEOUT_HEADER, Way, write_route};
-use stockade::error::{Code, Retry};
+use stockade::error::Code;
 use stockade::host::{Peer, Route};
+use stockade::internal::AfterRefusal;
 use stockade::limits::REFUSAL_BYTES_MAX;
 
 /// How an attempt ended.
@@ -122,19 +123,15 @@ impl Target<'_> {
         let Some((code, error)) = error_of(&bytes) else {
             return Ended::Refused(unanswered(address, "its refusal does not read"));
         };
-        let starts = matches!(self.route, Route::Start { .. });
-        let runs = runs_of(&error.details);
-        let moved = is_moved(code, error.retry);
-        let no_room = starts && code == Code::ActorOverloaded && error.retry == Retry::Retry;
-        if !moved && !no_room {
-            return Ended::Answered(passed_on(Answer::from_parts(parts, Body::from(bytes))));
+        let (runs, asked) = (runs_of(&error.details), (self.peer, self.route));
+        match gateway.host.was_refused(actor, asked, (code, error.retry), runs) {
+            AfterRefusal::Told => {
+                Ended::Answered(passed_on(Answer::from_parts(parts, Body::from(bytes))))
+            }
+            AfterRefusal::Again { now } => {
+                let refusal = Refusal::new(code, error.message).with(error.details);
+                Ended::NotDone { refusal, now }
+            }
         }
-        if code == Code::Reroute {
-            gateway.host.was_rerouted(actor, self.peer, self.route, runs);
-        } else {
-            gateway.host.forget_place(actor);
-        }
-        let refusal = Refusal::new(code, error.message).with(error.details);
-        Ended::NotDone { refusal, now: code == Code::Reroute || no_room }
     }
 }

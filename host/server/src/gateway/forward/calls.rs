@@ -25,14 +25,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::super::content::Content;
 use super::super::reply::Refusal;
 use super::super::{Gateway, TXID_HEADER, floor, public};
-use super::answers::{is_moved, txid_of};
+use super::answers::txid_of;
 use super::attempt::{Ended, Target, unanswered};
 use super::time_of;
 use crate::peers::{Lane, Lines, Protocol};
 use stockade::error::Code;
 use stockade::host::{Attempts, Place, Route};
-use stockade::internal::Callable;
-use stockade::limits::{FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK};
+use stockade::internal::{Callable, is_moved};
+use stockade::limits::FORWARD_SLACK;
 
 /// Fields of a call that its arguments and its answer depend on.
 static OF_CALL: [HeaderName; 3] =
@@ -79,7 +79,7 @@ async fn attempted(
     content: &Content,
     until: Instant,
 ) -> Result<Response, Refusal> {
-    let (mut attempts, mut pause) = (Attempts::default(), FORWARD_PAUSE);
+    let mut attempts = Attempts::default();
     loop {
         let place = timeout_at(until, gateway.host.place(asked.actor, &attempts)).await;
         let place =
@@ -104,16 +104,12 @@ async fn attempted(
             return Err(refusal);
         }
         if !now {
+            let pause = attempts.next_pause();
             if Instant::now() + pause >= until {
                 return Err(refusal);
             }
             tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
             sleep(pause).await;
-            pause = (pause * 2).min(FORWARD_PAUSE_MAX);
-            if pause == FORWARD_PAUSE_MAX {
-                // A process that refused a start a while ago may take one now.
-                attempts.refused.clear();
-            }
         }
     }
 }

@@ -22,12 +22,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::super::orders::{Order, carry_out};
 use super::super::reply::Refusal;
 use super::super::{Gateway, TXID_HEADER};
-use super::answers::is_moved;
 use super::attempt::{Ended, Target};
 use super::time_of;
 use crate::peers::{Lane, Lines, Protocol};
 use stockade::error::Code;
 use stockade::host::Place;
+use stockade::internal::is_moved;
 use stockade::limits::{
     FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK, LOOK_FORWARDED_WITHIN, ORDER_FORWARDED_WITHIN,
 };
