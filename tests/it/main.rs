@@ -62,3 +62,4 @@ mod typed;
 mod upgrade;
 mod verdicts;
 mod wit;
+mod writers;

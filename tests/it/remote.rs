@@ -8,16 +8,14 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
 use stockade_tests::program::{Program, run};
 
-const WRITERS: usize = 6;
-/// The longest that a call may take: the limit of a call by default.
-const CALL_MAX: Duration = Duration::from_secs(30);
+use crate::writers::lose_nothing;
+
 /// How soon calls succeed once the store is back: a loaded machine, and a lease of its former process.
 const BACK_WITHIN: Duration = Duration::from_secs(20);
 const TOKEN: &str = "the-token-of-this-store";
@@ -165,62 +163,6 @@ fn a_node_that_the_store_does_not_believe_says_why() {
     assert!(!message.contains("another-token-than-that"), "{message}");
 }
 
-/// What one writer knows about its counter.
-#[derive(Default)]
-struct Ledger {
-    acknowledged: AtomicU64,
-    unknown: AtomicU64,
-    refused: AtomicU64,
-    longest_ms: AtomicU64,
-}
-
-/// Ends the writers, also when the test fails: their scope waits for them.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Adds until the end, and records each answer.
-fn write(program: &Program, key: usize, ledger: &Ledger, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        let answer = program.call(&format!("counter/{key}"), "increment", &json!([1])).unwrap();
-        let took = u64::try_from(begun.elapsed().as_millis()).unwrap();
-        ledger.longest_ms.fetch_max(took, Ordering::Relaxed);
-        let count = match (answer.status, answer.body["retry"].as_str()) {
-            (200, None) if answer.body.get("ok").is_some() => &ledger.acknowledged,
-            // The guest got an error of its database: the answer is the guest's own.
-            (200, None) => &ledger.unknown,
-            (_, Some("retry")) => &ledger.refused,
-            (_, Some("unknown-outcome")) => &ledger.unknown,
-            _ => panic!("{answer:?}"),
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        if answer.status != 200 {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn value(program: &Program, key: &str) -> u64 {
-    let begun = Instant::now();
-    loop {
-        let answer = program.call(&format!("counter/{key}"), "get", &json!([])).unwrap();
-        if answer.status == 200 {
-            return answer.body["ok"].as_u64().unwrap();
-        }
-        assert!(begun.elapsed() < BACK_WITHIN, "{answer:?}\n{}", program.autopsy());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn acknowledged(ledgers: &[Ledger]) -> Vec<u64> {
-    ledgers.iter().map(|ledger| ledger.acknowledged.load(Ordering::Relaxed)).collect()
-}
-
 /// SIGKILL of the node with the disk, three times, while two nodes write to their own actors.
 #[test]
 fn a_store_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
@@ -228,45 +170,11 @@ fn a_store_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let mut one = Some(stage.serve(&[]));
     let nodes = [stage.join("two"), stage.join("three")];
     nodes[0].deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
-    let ledgers: Vec<Ledger> = (0..WRITERS).map(|_| Ledger::default()).collect();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _ending = Ending(&stop);
-        for (key, ledger) in ledgers.iter().enumerate() {
-            let (program, stop) = (&nodes[key % nodes.len()], &stop);
-            scope.spawn(move || write(program, key, ledger, stop));
-        }
-        for away in [0, 1, 3] {
-            std::thread::sleep(Duration::from_millis(700));
-            one.take().unwrap().kill().unwrap();
-            std::thread::sleep(Duration::from_secs(away));
-            one = Some(stage.serve(&[]));
-            let (before, back) = (acknowledged(&ledgers), Instant::now());
-            while acknowledged(&ledgers).iter().zip(&before).any(|(now, before)| now == before) {
-                assert!(
-                    back.elapsed() < BACK_WITHIN,
-                    "no writes after {away} s away\n{}\n{}",
-                    nodes[0].autopsy(),
-                    nodes[1].autopsy()
-                );
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
+    lose_nothing(&nodes, BACK_WITHIN, |away| {
+        one.take().unwrap().kill().unwrap();
+        std::thread::sleep(away);
+        one = Some(stage.serve(&[]));
     });
-    for (key, ledger) in ledgers.iter().enumerate() {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (acknowledged, unknown) = (of(&ledger.acknowledged), of(&ledger.unknown));
-        let found = value(&nodes[key % nodes.len()], &key.to_string());
-        println!(
-            "counter/{key}: {acknowledged} acknowledged, {unknown} unknown, {} refused, {found} \
-             found, {} ms at most",
-            of(&ledger.refused),
-            of(&ledger.longest_ms)
-        );
-        assert!((acknowledged..=acknowledged + unknown).contains(&found), "counter/{key}");
-        assert!(acknowledged > 3, "hardly a write");
-        assert!(Duration::from_millis(of(&ledger.longest_ms)) < CALL_MAX);
-    }
     let checked = words(&["verify", "--all", "--admin", &nodes[0].admin]);
     assert_eq!(done(&checked)["ok"], true);
     for node in nodes {
