@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use stockade_depot::{ActorId, Session};
 use stockade_testkit::owner;
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::server::{Bench, COMPONENT, depot, put};
@@ -57,60 +58,74 @@ pub(crate) async fn run(bench: &Bench, quick: bool) -> anyhow::Result<Vec<Figure
     Ok(vec![rate, sequential])
 }
 
+/// What the tasks of one rate share.
+#[derive(Clone, Default)]
+struct Pace(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    done: AtomicU64,
+}
+
+impl Pace {
+    fn continues(&self) -> bool {
+        !self.0.stop.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.0.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What these tasks count in a second. Ends them.
+    async fn rate(&self, tasks: Vec<JoinHandle<anyhow::Result<()>>>) -> anyhow::Result<f64> {
+        tokio::time::sleep(WARM_UP).await;
+        let done = || self.0.done.load(Ordering::Relaxed);
+        let (begun, before) = (Instant::now(), done());
+        tokio::time::sleep(SLICE).await;
+        let (made, took) = (done() - before, begun.elapsed());
+        self.0.stop.store(true, Ordering::Relaxed);
+        for task in tasks {
+            task.await??;
+        }
+        Ok(f64::from(u32::try_from(made).unwrap_or(u32::MAX)) / took.as_secs_f64())
+    }
+}
+
 /// Rows a second.
 async fn inserts(clients: &[Arc<Client>]) -> anyhow::Result<f64> {
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut tasks = Vec::new();
-    for (n, client) in (0..).zip(clients) {
-        let (client, stop, done) = (Arc::clone(client), Arc::clone(&stop), Arc::clone(&done));
-        tasks.push(tokio::spawn(async move {
+    let pace = Pace::default();
+    let insert = |(n, client): (u32, &Arc<Client>)| {
+        let (client, pace) = (Arc::clone(client), pace.clone());
+        tokio::spawn(async move {
             let statement = client.prepare(INSERT).await?;
             let mut version = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while pace.continues() {
                 version += 1;
                 client.execute(&statement, &[&&owner::page(n, version)[..]]).await?;
-                done.fetch_add(1, Ordering::Relaxed);
+                pace.count();
             }
             anyhow::Ok(())
-        }));
-    }
-    let rate = rate(&done).await;
-    stop.store(true, Ordering::Relaxed);
-    for task in tasks {
-        task.await??;
-    }
-    Ok(rate)
+        })
+    };
+    pace.rate((0..).zip(clients).map(insert).collect()).await
 }
 
 /// Commits a second.
 async fn commits(sessions: &[Arc<Session>]) -> anyhow::Result<f64> {
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut tasks = Vec::new();
-    for session in sessions {
-        let (session, stop, done) = (Arc::clone(session), Arc::clone(&stop), Arc::clone(&done));
-        tasks.push(tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
+    let pace = Pace::default();
+    let commit = |session: &Arc<Session>| {
+        let (session, pace) = (Arc::clone(session), pace.clone());
+        tokio::spawn(async move {
+            while pace.continues() {
                 put(&session, 1..=1, session.durable_txid().0)?;
                 session.durable(session.mark()).await?;
-                done.fetch_add(1, Ordering::Relaxed);
+                pace.count();
             }
             anyhow::Ok(())
-        }));
-    }
-    let rate = rate(&done).await;
-    stop.store(true, Ordering::Relaxed);
-    for task in tasks {
-        task.await??;
-    }
-    Ok(rate)
-}
-
-async fn rate(done: &AtomicU64) -> f64 {
-    tokio::time::sleep(WARM_UP).await;
-    let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
-    tokio::time::sleep(SLICE).await;
-    let made = done.load(Ordering::Relaxed) - before;
-    f64::from(u32::try_from(made).unwrap_or(u32::MAX)) / begun.elapsed().as_secs_f64()
+        })
+    };
+    pace.rate(sessions.iter().map(commit).collect()).await
 }
 
 /// Medians in seconds of one insert and of one commit, in turn.
