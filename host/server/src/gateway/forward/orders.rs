@@ -26,11 +26,9 @@ use super::attempt::{Ended, Target};
 use super::time_of;
 use crate::peers::{Lane, Lines, Protocol};
 use stockade::error::Code;
-use stockade::host::Place;
+use stockade::host::{Attempts, Place};
 use stockade::internal::is_moved;
-use stockade::limits::{
-    FORWARD_PAUSE, FORWARD_PAUSE_MAX, FORWARD_SLACK, LOOK_FORWARDED_WITHIN, ORDER_FORWARDED_WITHIN,
-};
+use stockade::limits::{FORWARD_SLACK, LOOK_FORWARDED_WITHIN, ORDER_FORWARDED_WITHIN};
 
 /// Fields of an order that its answer depends on.
 static OF_ORDER: [HeaderName; 2] = [header::CONTENT_TYPE, HeaderName::from_static(TXID_HEADER)];
@@ -57,7 +55,7 @@ pub(in super::super) async fn order(
     let most = if looks { LOOK_FORWARDED_WITHIN } else { ORDER_FORWARDED_WITHIN };
     let until = begun + time_of(given.headers)?.unwrap_or(most);
     let tried_until = until.min(begun + FORWARD_SLACK);
-    let (mut pause, mut elsewhere) = (FORWARD_PAUSE, 0);
+    let (mut attempts, mut elsewhere) = (Attempts::default(), 0);
     loop {
         let place = timeout_at(tried_until, gateway.host.place_of_order(given.actor)).await;
         let place =
@@ -87,12 +85,12 @@ pub(in super::super) async fn order(
             Ended::NotDone { refusal, now } => (refusal, now),
         };
         if !now {
+            let pause = attempts.next_pause();
             if Instant::now() + pause >= tried_until {
                 return Err(refusal);
             }
             tracing::debug!(actor = %given.actor, order = given.order.name(), ?refusal, "again");
             sleep(pause).await;
-            pause = (pause * 2).min(FORWARD_PAUSE_MAX);
         }
     }
 }
