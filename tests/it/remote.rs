@@ -6,7 +6,9 @@
 //!                      no store of their own       └─ its data directory has the store
 //! ```
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -161,6 +163,25 @@ fn a_node_that_the_store_does_not_believe_says_why() {
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("token") && message.contains(&stage.address()), "{message}");
     assert!(!message.contains("another-token-than-that"), "{message}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_of() {
+    let stage = Stage::new();
+    let one = stage.serve(&[]);
+    let check = || {
+        let arguments = [words(&["store", "check"]), stage.store("two")].concat();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(&arguments).unwrap()
+    };
+    let (code, _, log) = check();
+    assert!(code == 0 && !log.contains("others can read"), "{log}");
+    let key = stage.file("keys/two-key.pem");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let (code, _, log) = check();
+    assert!(code == 0 && log.contains("others can read the store's key"), "{log}");
+    assert!(log.contains(&key), "{log}");
+    one.stop().unwrap();
 }
 
 /// SIGKILL of the node with the disk, three times, while two nodes write to their own actors.

@@ -48,8 +48,6 @@ mod store;
 mod target;
 mod verify;
 
-use std::fs::Metadata;
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -241,16 +239,14 @@ fn found_token(address: &str) -> Result<Option<String>, Failure> {
 /// The text of a token file. A file that others can read is accepted, since mounted secrets often
 /// are readable, but with a warning.
 fn read_token(path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::file("read the token from", path, &error);
-    let mut text = String::new();
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    file.read_to_string(&mut text).map_err(failed)?;
-    warn_of_readers(path, &file.metadata().map_err(failed)?, "token");
-    Ok(text)
+    warn_of_readers(path, "token");
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::file("read the token from", path, &error))
 }
 
-/// Warns of a file with a secret that others can read.
-fn warn_of_readers(path: &Path, found: &Metadata, secret: &str) {
+/// Warns of a file with a secret that others can read. That it cannot be read is told by its reader.
+fn warn_of_readers(path: &Path, secret: &str) {
+    let Ok(found) = std::fs::metadata(path) else { return };
     let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         let (path, mode) = (path.display(), format!("{mode:o}"));

@@ -58,7 +58,10 @@ impl StoreFiles {
     /// Certificate and key, which belong together.
     pub(super) fn identity(&self) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
         match (&self.store_cert, &self.store_key) {
-            (Some(certificate), Some(key)) => Ok(Some((certificate.clone(), key.clone()))),
+            (Some(certificate), Some(key)) => {
+                crate::warn_of_readers(key, "store's key");
+                Ok(Some((certificate.clone(), key.clone())))
+            }
             (None, None) => Ok(None),
             _ => Err(Failure::usage("--store-cert and --store-key belong together")),
         }

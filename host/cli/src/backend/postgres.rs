@@ -2,7 +2,6 @@
 //!
 //! Invariant: the password is read here and handed to the store, which shows it in no text.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,9 +35,7 @@ fn refused(error: &AddressError) -> Failure {
 fn password(file: Option<&Path>) -> Result<Password, Failure> {
     let read = match file {
         Some(path) => {
-            if let Ok(found) = fs::metadata(path) {
-                crate::warn_of_readers(path, &found, "password");
-            }
+            crate::warn_of_readers(path, "password");
             Password::from_file(path)
         }
         None if std::env::var_os(PASSWORD_VARIABLE).is_some() => {

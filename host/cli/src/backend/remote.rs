@@ -44,9 +44,7 @@ pub(super) fn read(address: &str, files: &StoreFiles) -> Result<RemoteConfig, Fa
 
 fn token(files: &StoreFiles) -> Result<Option<StoreToken>, Failure> {
     let Some(path) = &files.store_token_file else { return Ok(None) };
-    if let Ok(found) = fs::metadata(path) {
-        crate::warn_of_readers(path, &found, "store's token");
-    }
+    crate::warn_of_readers(path, "store's token");
     StoreToken::from_file(path).map(Some).map_err(|error| Failure::local(error.to_string()))
 }
 

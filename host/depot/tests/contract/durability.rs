@@ -143,8 +143,8 @@ async fn the_writer_that_gets_killed() {
     }
 }
 
-/// Starts the writer, kills it after a while, and returns the last commit it acknowledged per
-/// actor.
+/// Starts the writer, kills it `after` the first commit that it acknowledged, and returns the last
+/// one per actor.
 fn kill_a_writer(directory: &Path, after: Duration) -> BTreeMap<u64, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "durability::the_writer_that_gets_killed", "--nocapture"])
@@ -154,11 +154,16 @@ fn kill_a_writer(directory: &Path, after: Duration) -> BTreeMap<u64, u64> {
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
+    let (begun, begins) = std::sync::mpsc::channel();
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(after);
+        // A writer that ends before has hung up.
+        if begins.recv().is_ok() {
+            std::thread::sleep(after);
+        }
         child.kill().unwrap();
         child.wait().unwrap();
     });
+    let mut begun = Some(begun);
     let mut acknowledged = BTreeMap::new();
     for line in output.lines() {
         let line = line.unwrap();
@@ -168,8 +173,12 @@ fn kill_a_writer(directory: &Path, after: Duration) -> BTreeMap<u64, u64> {
             ack.split_once(' ').map(|(actor, txid)| (actor.parse(), txid.parse()))
         {
             acknowledged.insert(actor, txid);
+            if let Some(begun) = begun.take() {
+                begun.send(()).unwrap();
+            }
         }
     }
+    drop(begun);
     killer.join().unwrap();
     acknowledged
 }
@@ -181,7 +190,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     for round in 0..5 {
         let before: u64 = acknowledged.values().sum();
         acknowledged
-            .extend(kill_a_writer(directory.path(), Duration::from_millis(250 + round * 70)));
+            .extend(kill_a_writer(directory.path(), Duration::from_millis(20 + round * 70)));
         assert!(acknowledged.values().sum::<u64>() > before, "round {round} wrote nothing");
         let store = open(directory.path());
         for (n, txid) in &acknowledged {
