@@ -34,6 +34,8 @@ pub const CRASH_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// How long the count of a kind with a quota stays valid, as a multiple of the time that it took.
 /// 20: counting takes a twentieth of one of the store's readers at most.
 pub const COUNT_REST: u32 = 20;
+/// Shards that are counted at the same time. 16: as many connections as a store has for single steps.
+pub const COUNTS_MAX: usize = 16;
 /// Actors that one answer of a listing looks at, whatever it leaves out. 10,000: some 50 ms.
 pub const LIST_LOOKS_MAX: usize = 10_000;
 /// Actors that are looked at to sort or count them. 200,000: a second or two; more are listed in

@@ -17,6 +17,8 @@
 
 mod lease;
 pub mod load;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};

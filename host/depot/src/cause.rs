@@ -125,6 +125,7 @@ impl Cause {
             | StoreError::HistoryGone { .. }
             | StoreError::NoCommit { .. }
             | StoreError::HasForks(_)
+            | StoreError::Elsewhere { .. }
             | StoreError::Full(_)
             | StoreError::Failed(_)
             | StoreError::Closed => None,

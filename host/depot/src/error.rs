@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::id::{DbId, Generation, Token, Txid};
+use crate::id::{DbId, Generation, Shard, Token, Txid};
 
 /// The fence of a step is not the head's: another generation owns the database, or the generation
 /// was sealed. Nothing was read and nothing was written.
@@ -152,6 +152,15 @@ pub enum StoreError {
     /// Another database has this one as its base: it cannot be destroyed before that one.
     #[error("database {0} has forks; destroy them first")]
     HasForks(DbId),
+    /// Another server of the store keeps this shard, or is about to. Nothing was done; the same step
+    /// may succeed once the shard has moved, or in a process that knows that server.
+    #[error("shard {shard} {}", elsewhere(.primary.as_deref()))]
+    Elsewhere {
+        /// The shard.
+        shard: Shard,
+        /// The server's name, if this process does not know that server.
+        primary: Option<String>,
+    },
     /// The store has no room. Not applied; the same step may succeed once there is room.
     #[error(transparent)]
     Full(StoreFull),
@@ -161,4 +170,14 @@ pub enum StoreError {
     /// The store was closed by shutdown. Not applied.
     #[error("store is closed")]
     Closed,
+}
+
+fn elsewhere(primary: Option<&str>) -> String {
+    match primary {
+        None => "is moving between servers of the store".to_owned(),
+        Some(name) => format!(
+            "is kept by the primary {name}, which this process does not know: start it with `--store` \
+             for that primary too"
+        ),
+    }
 }

@@ -38,6 +38,13 @@ counter! {
     Shard(u8)
 }
 
+impl Shard {
+    /// The shards of a store that has `count` of them, 256 at most.
+    pub fn all(count: u16) -> impl Iterator<Item = Self> {
+        (0..=u8::MAX).take(count.into()).map(Self)
+    }
+}
+
 impl Generation {
     /// The generation that a takeover of this one makes, or its seal.
     #[must_use]
@@ -235,10 +242,12 @@ impl ActorId {
 
     /// The shard of this actor in a store of `shards` shards.
     #[must_use]
-    pub fn shard(&self, shards: u8) -> Shard {
+    pub fn shard(&self, shards: u16) -> Shard {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.kind.as_bytes()).update(&[0]).update(self.key.as_bytes());
-        Shard(hasher.finalize().as_bytes()[0] % shards.max(1))
+        let byte = hasher.finalize().as_bytes()[0];
+        // Of 256 each is a byte's value.
+        Shard(u8::try_from(shards).map_or(byte, |shards| byte % shards.max(1)))
     }
 }
 

@@ -125,8 +125,10 @@ impl Retry {
     ) -> Result<T, StoreError> {
         let answer = tokio::time::timeout_at(self.deadline, step).await;
         let answer = answer.unwrap_or_else(|_| Err(StoreError::Unknown(self.silence())));
-        if let Err(StoreError::Unavailable(why)) = &answer {
-            self.before = Some(why.clone());
+        match &answer {
+            Err(StoreError::Unavailable(why)) => self.before = Some(why.clone()),
+            Err(error @ StoreError::Elsewhere { .. }) => self.before = Some(error.to_string()),
+            _ => {}
         }
         answer
     }
@@ -217,11 +219,15 @@ pub(crate) async fn pause(length: Duration) {
     tokio::time::sleep(length).await;
 }
 
-/// Whether a question that changes nothing may be asked again.
+/// Whether a question that changes nothing may be asked again. A server that this process does not know
+/// is known only after a restart: the caller gets its name now, and not after the deadline.
 pub(crate) fn is_transient(error: &StoreError) -> bool {
     match error {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => true,
-        StoreError::Fenced(_)
+        StoreError::Unavailable(_)
+        | StoreError::Unknown(_)
+        | StoreError::Elsewhere { primary: None, .. } => true,
+        StoreError::Elsewhere { primary: Some(_), .. }
+        | StoreError::Fenced(_)
         | StoreError::DatabaseMissing(_)
         | StoreError::Refused { .. }
         | StoreError::Corrupt(_)

@@ -31,7 +31,7 @@ use crate::wire::{Malformed, Wire};
 pub(crate) struct Exchange {
     config: RemoteConfig,
     home: Handle,
-    shards: u8,
+    shards: u16,
     closed: AtomicBool,
     full: Mutex<Option<StoreFull>>,
     /// Held while a line is opened, so that one caller does it: the others wait for the outcome.

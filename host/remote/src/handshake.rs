@@ -19,13 +19,15 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::proto;
 
 /// The newest version that this program speaks.
-pub const NEWEST_VERSION: u32 = 2;
+pub const NEWEST_VERSION: u32 = 3;
 /// The oldest one.
 const OLDEST_VERSION: u32 = 1;
 /// From this version on requests say how long their callers wait.
 pub(crate) const WAIT_SINCE: u32 = 2;
 /// From this version on replies say whether the store has room.
 pub(crate) const FULL_SINCE: u32 = 2;
+/// From this version on a client reads that a shard is kept elsewhere.
+pub(crate) const ELSEWHERE_SINCE: u32 = 3;
 
 /// The fence fields that each side must send and compare. A program without one of them would let an
 /// old owner write.

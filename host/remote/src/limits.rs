@@ -31,6 +31,9 @@ pub const COMPONENT_MESSAGE_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + FIELDS_BYTES_
 /// or 256 commits of the usual longest step. Further ones wait.
 pub const HELD_BYTES_MAX: u64 = 1 << 30;
 
+/// Most shards of a store: what the first byte of a database's id tells.
+pub const SHARDS_MAX: u16 = 256;
+
 /// Connections of a server: more than one store of this kind serves.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Steps that a client has on their way on one connection. 512: what a thousand awake actors ask for

@@ -36,7 +36,7 @@ use crate::handshake::{FULL_SINCE, Refusal, RefusalCode, Terms, WAIT_SINCE, show
 use crate::keys::{STORE_NAME, is_protocol, store_name};
 use crate::limits::{
     CONNECT_DEADLINE, CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, GREETING_BYTES_MAX,
-    GREETING_DEADLINE, PART_BYTES_MAX, PART_HEAD_BYTES_MAX, PING_EVERY, PING_MAX,
+    GREETING_DEADLINE, PART_BYTES_MAX, PART_HEAD_BYTES_MAX, PING_EVERY, PING_MAX, SHARDS_MAX,
     STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::proto::store_client::StoreClient;
@@ -94,7 +94,7 @@ pub(crate) struct Line {
     /// The version of the program that serves.
     pub(crate) program: String,
     /// Shards of the store.
-    pub(crate) shards: u8,
+    pub(crate) shards: u16,
     _tasks: Tasks,
 }
 
@@ -248,7 +248,7 @@ async fn greet(config: &RemoteConfig, mut client: StoreClient<Sender>) -> Result
 struct Agreed {
     version: u32,
     program: String,
-    shards: u8,
+    shards: u16,
 }
 
 fn agreed(config: &RemoteConfig, accepted: proto::Accepted) -> Result<Agreed, Refusal> {
@@ -262,7 +262,8 @@ fn agreed(config: &RemoteConfig, accepted: proto::Accepted) -> Result<Agreed, Re
         let what = format!("program {program} speaks another version than was agreed on");
         return Err(Refusal::new(RefusalCode::Version, &what));
     }
-    let shards = shards.and_then(|shards| u8::try_from(shards).ok()).filter(|shards| *shards > 0);
+    let shards = shards.and_then(|shards| u16::try_from(shards).ok());
+    let shards = shards.filter(|shards| (1..=SHARDS_MAX).contains(shards));
     Ok(Agreed { version: agreed, program, shards: shards.ok_or_else(malformed)? })
 }
 

@@ -23,7 +23,9 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::body::{self, Broken, cut, join};
-use crate::handshake::{FULL_SINCE, Refusal, RefusalCode, Terms, WAIT_SINCE, shown};
+use crate::handshake::{
+    ELSEWHERE_SINCE, FULL_SINCE, Refusal, RefusalCode, Terms, WAIT_SINCE, shown,
+};
 use crate::limits::HELD_BYTES_MAX;
 use crate::proto::store_server::Store as Protocol;
 use crate::proto::{self, Step, welcome};
@@ -141,7 +143,7 @@ impl Service {
                 }
                 Replied { failed: false, message: answer.into(), held: Some(held) }
             }
-            Ok(Err(error)) => Replied::error(error, Some(held)),
+            Ok(Err(error)) => Replied::error(known_to(version, error), Some(held)),
             Err(malformed) => {
                 tracing::warn!(step = name(step), %malformed, "a step was refused");
                 Replied::error(StoreError::Unavailable(malformed.to_string()), Some(held))
@@ -178,6 +180,16 @@ impl Service {
         let wanted = u32::try_from(permits(bytes)).unwrap_or(u32::MAX);
         let held = Arc::clone(&self.held).acquire_many_owned(wanted).await;
         held.map_err(|_| "the server ends".to_owned())
+    }
+}
+
+/// The error as a client of `version` knows it.
+fn known_to(version: u32, error: StoreError) -> StoreError {
+    match error {
+        error @ StoreError::Elsewhere { .. } if version < ELSEWHERE_SINCE => {
+            StoreError::Unavailable(error.to_string())
+        }
+        error => error,
     }
 }
 

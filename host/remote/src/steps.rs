@@ -116,7 +116,7 @@ macro_rules! each_step {
             Store {
                 Check as Check = check(at: CheckAt) -> Checked as Checked [Read Fields];
             } with {
-                fn shards(&self) -> u8 {
+                fn shards(&self) -> u16 {
                     self.shards
                 }
 

@@ -74,7 +74,7 @@ pub enum OpenRemoteError {
 /// A store of another node.
 pub struct RemoteStore {
     exchange: Exchange,
-    shards: u8,
+    shards: u16,
     agreed: (u32, String),
 }
 

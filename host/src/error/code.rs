@@ -117,6 +117,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::HistoryGone { .. } => Code::HistoryGone,
         StoreError::NoCommit { .. } => Code::NoCommit,
         StoreError::HasForks(_) => Code::HasForks,
+        StoreError::Elsewhere { .. } => Code::StoreElsewhere,
         StoreError::Full(_) => Code::StoreFull,
         StoreError::Failed(_) | StoreError::Closed => Code::StoreClosed,
     }

@@ -77,6 +77,9 @@ impl HostError {
             Self::Store(StoreError::HistoryGone { txid, floor, .. }) => {
                 json!({ "txid": txid.0, "floor": floor.0 })
             }
+            Self::Store(StoreError::Elsewhere { shard, primary }) => {
+                json!({ "shard": shard.0, "primary": primary })
+            }
             Self::Import(PlainError::TooLarge { bytes, max }) => {
                 json!({ "bytes": bytes, "max": max })
             }

@@ -182,6 +182,8 @@ table! {
     DatabaseMissing:    "depot" "database-missing"         404 Fix;
     /// The store did not answer; surely nothing was done.
     StoreUnavailable:   "depot" "unavailable"              503 Retry;
+    /// Another server of the store keeps the actor's shard, or is about to. Nothing was done.
+    StoreElsewhere:     "depot" "elsewhere"                503 Retry;
     /// The store may have done it.
     StoreUnknown:       "depot" "outcome-unknown"          503 UnknownOutcome;
     /// A limit of the store.
@@ -317,6 +319,7 @@ depot.no-commit 404 fix
 depot.has-forks 409 fix
 depot.database-missing 404 fix
 depot.unavailable 503 retry
+depot.elsewhere 503 retry
 depot.outcome-unknown 503 unknown-outcome
 depot.refused 413 fix
 depot.corrupt 500 never

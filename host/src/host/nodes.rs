@@ -176,3 +176,6 @@ pub(super) async fn give_away(router: Router) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::tally::{Tally, change};
@@ -25,7 +26,7 @@ use stockade_depot::{PageShare, Shard, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::error::HostError;
-use crate::limits::{COUNT_REST, Limits};
+use crate::limits::{COUNT_REST, COUNTS_MAX, Limits};
 
 /// How long a first count stays valid: callers that waited for it use its result.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -103,6 +104,19 @@ fn bytes(pages: u64) -> u64 {
     pages.saturating_mul(PAGE_SIZE as u64)
 }
 
+/// The actors of a kind in a shard, and their pages.
+async fn count(store: &dyn Store, kind: &str, shard: Shard) -> Result<(u64, u64), StoreError> {
+    let (mut actors, mut pages, mut after) = (0, 0, String::new());
+    loop {
+        let found = store.count(kind, shard, &after).await?;
+        (actors, pages) = (actors + found.actors, pages + found.pages);
+        let Some(next) = found.next else { return Ok((actors, pages)) };
+        after = next;
+        // The store may answer without waiting; other tasks of this thread get a turn.
+        tokio::task::yield_now().await;
+    }
+}
+
 impl Quota {
     /// Counts the actors of a kind, unless they were counted a moment ago.
     async fn count(
@@ -118,16 +132,11 @@ impl Quota {
         }
         let marks = (self.actors.mark(), self.pages.mark());
         let (mut actors, mut pages) = (0, 0);
-        for shard in (0..store.shards()).map(Shard) {
-            let mut after = String::new();
-            loop {
-                let found = store.count(kind, shard, &after).await?;
-                (actors, pages) = (actors + found.actors, pages + found.pages);
-                let Some(next) = found.next else { break };
-                after = next;
-                // The store may answer without waiting; other tasks of this thread get a turn.
-                tokio::task::yield_now().await;
-            }
+        let shards = stream::iter(Shard::all(store.shards()));
+        let mut counts = shards.map(|shard| count(store, kind, shard)).buffer_unordered(COUNTS_MAX);
+        while let Some(found) = counts.next().await {
+            let found = found?;
+            (actors, pages) = (actors + found.0, pages + found.1);
         }
         self.actors.set(marks.0, actors);
         self.pages.set(marks.1, pages);

@@ -108,6 +108,23 @@ mod tests {
         assert_eq!(minutes.last(), Some(&0), "{minutes:?}");
     }
 
+    /// However often it is asked, and however many are too many.
+    #[test]
+    fn a_minute_is_bounded_and_spread_over_its_rounds() {
+        let begun = Instant::now();
+        let mut balance = Balance::new(600);
+        balance.due(begun, &load(9_000), &[load(0)]);
+        let dues = (0..60).map(|second| {
+            let now = begun + Duration::from_secs(second);
+            let due = balance.due(now, &load(9_000), &[load(0)]);
+            balance.gave(now, due);
+            due
+        });
+        let dues: Vec<u64> = dues.collect();
+        assert!(dues.iter().all(|due| *due <= 50), "{dues:?}");
+        assert_eq!(dues.iter().sum::<u64>(), 600, "{dues:?}");
+    }
+
     #[test]
     fn few_more_than_the_share_stay() {
         let now = Instant::now();

@@ -150,6 +150,22 @@ mod tests {
         assert!(!pace.turn_now(ms(29)) && pace.turn_now(ms(30)));
     }
 
+    /// There are places, and the next turn is that of a call.
+    #[tokio::test]
+    async fn a_call_that_waits_for_its_turn_is_before_sweeps() {
+        let rescues = Rescues::default();
+        let now = Instant::now();
+        for _ in 0..RESCUES_PER_S {
+            rescues.pace.lock().turn(now);
+        }
+        let mut call = Box::pin(rescues.for_call());
+        assert!(call.as_mut().now_or_never().is_none(), "its turn is a second away");
+        let later = now + Duration::from_secs(60);
+        assert!(rescues.for_sweep_at(later).is_none());
+        drop(call);
+        assert!(rescues.for_sweep_at(later).is_some());
+    }
+
     #[tokio::test]
     async fn calls_come_before_sweeps() {
         let rescues = Rescues::default();

@@ -175,7 +175,11 @@ impl Reservations {
             let begun = std::mem::take(&mut *self.begun.lock());
             match depot.claim(&begun).await {
                 Ok(()) => {}
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Elsewhere { .. }
+                    | StoreError::Unknown(_)),
+                ) => {
                     tracing::warn!(%error, "cannot claim woken actors; trying again");
                     self.again(begun);
                     tokio::time::sleep(CLAIM_AFTER).await;

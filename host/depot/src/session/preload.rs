@@ -45,6 +45,7 @@ impl Shared {
                 | StoreError::HistoryGone { .. }
                 | StoreError::NoCommit { .. }
                 | StoreError::HasForks(_)
+                | StoreError::Elsewhere { .. }
                 | StoreError::Full(_)
                 | StoreError::Failed(_)
                 | StoreError::Corrupt(_)

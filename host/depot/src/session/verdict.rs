@@ -113,6 +113,7 @@ pub(super) fn may_be_applied(error: &StoreError) -> bool {
         | StoreError::HistoryGone { .. }
         | StoreError::NoCommit { .. }
         | StoreError::HasForks(_)
+        | StoreError::Elsewhere { .. }
         | StoreError::Full(_)
         | StoreError::Failed(_)
         | StoreError::Closed => false,

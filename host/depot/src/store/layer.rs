@@ -274,7 +274,7 @@ steps! {
     Store {
         Check = check(at: CheckAt) -> Checked [];
     } with {
-        fn shards(&self) -> u8 {
+        fn shards(&self) -> u16 {
             self.beneath().shards()
         }
 

@@ -75,8 +75,8 @@ impl fmt::Display for Holder {
 pub trait Store:
     Ownership + Pages + Versions + Import + Directory + Cluster + Send + Sync + 'static
 {
-    /// How many shards the store has. Fixed when the store is made.
-    fn shards(&self) -> u8;
+    /// How many shards the store has, 1 to 256. Fixed when the store is made.
+    fn shards(&self) -> u16;
 
     /// Whether a read crosses a network, so that many pages in one answer cost about as much as
     /// one. Asked at each takeover, to decide whether to read ahead.

@@ -54,6 +54,22 @@ pub trait StoredRow {
     /// # Errors
     /// `Corrupt`.
     fn text(&self, column: usize) -> Result<&str, StoreError>;
+    /// Whether the head of `db` is sealed, from its column. A store whose databases move between
+    /// servers has more states of a head than these two.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Elsewhere` if the head is not this server's.
+    fn sealed(&self, column: usize, _db: DbId) -> Result<bool, StoreError> {
+        yes(self.integer(column)?)
+    }
+}
+
+fn yes(number: i64) -> Read<bool> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(out_of_range("flag")),
+    }
 }
 
 /// A stored value that cannot be.
@@ -156,11 +172,7 @@ pub fn base(row: &impl StoredRow, column: usize) -> Result<Option<(DbId, Txid)>,
 /// # Errors
 /// `Corrupt`.
 pub fn flag(row: &impl StoredRow, column: usize) -> Result<bool, StoreError> {
-    match row.integer(column)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(out_of_range("flag")),
-    }
+    yes(row.integer(column)?)
 }
 
 /// How a chain's start is kept, in `head.format`.
@@ -191,7 +203,7 @@ pub fn owner(row: &impl StoredRow) -> Result<OwnerRow, StoreError> {
     let db = db(row, 4)?;
     start(row, 5, db)?;
     let fence = Fence { db, generation: Generation(number(row, 0)?), token: Token(bytes(row, 1)?) };
-    Ok(OwnerRow { fence, txid: txid(row, 2)?, sealed: flag(row, 3)? })
+    Ok(OwnerRow { fence, txid: txid(row, 2)?, sealed: row.sealed(3, db)? })
 }
 
 /// How an origin is kept.
@@ -220,7 +232,7 @@ pub fn head(row: &impl StoredRow, at: usize) -> Result<Head, StoreError> {
         txid: txid(row, at + 4)?,
         page_count: page_count(row, at + 5)?,
         chain: bytes(row, at + 6)?,
-        sealed: flag(row, at + 7)?,
+        sealed: row.sealed(at + 7, db)?,
         origin: match row.integer(at + 8)? {
             0 => Origin::Native,
             1 => Origin::Importing,

@@ -70,6 +70,9 @@ impl Wire<proto::StoreError> for StoreError {
                 Error::NoCommit(proto::NoCommit { db: db.put(), txid: txid.put() })
             }
             Self::HasForks(db) => Error::HasForks(db.put()),
+            Self::Elsewhere { shard, primary } => {
+                Error::Elsewhere(proto::Elsewhere { shard: shard.put(), primary })
+            }
             Self::Full(full) => Error::Full(full.put()),
             Self::Failed(failure) => Error::Failed(failure.put()),
             Self::Closed => Error::Closed(proto::Done {}),
@@ -98,6 +101,9 @@ impl Wire<proto::StoreError> for StoreError {
                 Self::NoCommit { db: Wire::take(db)?, txid: Wire::take(txid)? }
             }
             Error::HasForks(db) => Self::HasForks(Wire::take(db)?),
+            Error::Elsewhere(proto::Elsewhere { shard, primary }) => {
+                Self::Elsewhere { shard: Wire::take(shard)?, primary }
+            }
             Error::Full(full) => Self::Full(Wire::take(full)?),
             Error::Failed(failure) => Self::Failed(Wire::take(failure)?),
             Error::Closed(_) => Self::Closed,

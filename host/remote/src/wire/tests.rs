@@ -16,7 +16,8 @@ use crate::proto;
 use samples::{Sample, errors, fence, greetings, head, page, steps, values};
 
 /// Messages that others contain whole, so that their bytes are among those of the others.
-const WITHIN: [&str; 5] = ["Owned", "Refused", "HistoryGone", "NoCommit", "StoreFailure"];
+const WITHIN: [&str; 6] =
+    ["Owned", "Refused", "HistoryGone", "NoCommit", "Elsewhere", "StoreFailure"];
 
 fn samples() -> Vec<Sample> {
     [greetings(), values(), steps()].into_iter().flatten().collect()

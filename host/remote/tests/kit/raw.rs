@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::{Request, Response, Uri};
@@ -84,12 +84,17 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(to: SocketAddr, keys: &Keys) -> Self {
-        Self::connect_with(to, client_config(keys, false)).await
+        Self::connect_with(to, client_config(keys, None)).await
     }
 
     /// One with a certificate for a store.
     pub(crate) async fn certified(to: SocketAddr, keys: &Keys) -> Self {
-        Self::connect_with(to, client_config(keys, true)).await
+        Self::named(to, keys, STORE_NAME).await
+    }
+
+    /// One with a certificate for another name.
+    pub(crate) async fn named(to: SocketAddr, keys: &Keys, name: &str) -> Self {
+        Self::connect_with(to, client_config(keys, Some(name))).await
     }
 
     async fn connect_with(to: SocketAddr, config: ClientConfig) -> Self {
@@ -145,9 +150,15 @@ impl Client {
         &self,
         parts: &[proto::RequestPart],
     ) -> Result<(bool, Vec<u8>, proto::ReplyHead), String> {
-        let request = stream::iter(parts.to_vec());
+        self.send(stream::iter(parts.to_vec())).await
+    }
+
+    async fn send(
+        &self,
+        parts: impl Stream<Item = proto::RequestPart> + Send + 'static,
+    ) -> Result<(bool, Vec<u8>, proto::ReplyHead), String> {
         let text = |status: Status| status.to_string();
-        let mut replies = self.client().step(request).await.map_err(text)?.into_inner();
+        let mut replies = self.client().step(parts).await.map_err(text)?.into_inner();
         let (mut head, mut whole) = (None, Vec::new());
         while let Some(part) = replies.message().await.map_err(text)? {
             head = head.or(part.head);
@@ -159,7 +170,15 @@ impl Client {
 
     /// Sends a step that must be refused as certainly not applied; why.
     pub(crate) async fn refused(&self, parts: &[proto::RequestPart]) -> String {
-        let (failed, message, _) = self.step(parts).await.unwrap();
+        self.refused_after(stream::iter(parts.to_vec())).await
+    }
+
+    /// The same for a step that may never be sent whole.
+    pub(crate) async fn refused_after(
+        &self,
+        parts: impl Stream<Item = proto::RequestPart> + Send + 'static,
+    ) -> String {
+        let (failed, message, _) = self.send(parts).await.unwrap();
         assert!(failed, "it was not refused");
         match proto::StoreError::decode(&message[..]).unwrap().error.unwrap() {
             proto::store_error::Error::Unavailable(why) => why,
@@ -168,13 +187,17 @@ impl Client {
     }
 }
 
-fn identity(keys: &Keys, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let (certificate, key) = keys.sign(name, STORE_NAME);
+fn identity(
+    keys: &Keys,
+    file: &str,
+    name: &str,
+) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let (certificate, key) = keys.sign(file, name);
     let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
     (chain, PrivateKeyDer::from_pem_file(key).unwrap())
 }
 
-fn client_config(keys: &Keys, certified: bool) -> ClientConfig {
+fn client_config(keys: &Keys, name: Option<&str>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(keys.authority()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -182,14 +205,22 @@ fn client_config(keys: &Keys, certified: bool) -> ClientConfig {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let mut config = if certified {
-        let (chain, key) = identity(keys, "by-hand");
-        config.with_client_auth_cert(chain, key).unwrap()
-    } else {
-        config.with_no_client_auth()
+    let mut config = match name {
+        Some(name) => {
+            let (chain, key) = identity(keys, "by-hand", name);
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => config.with_no_client_auth(),
     };
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config
+}
+
+/// That a server by hand speaks this version, if it was offered.
+pub(crate) fn accepts(version: u32) -> proto::Accepted {
+    let carries = FENCE_FIELDS.map(str::to_owned).to_vec();
+    let terms = proto::Terms { versions: vec![version], carries, program: "by-hand".to_owned() };
+    proto::Accepted { version: Some(version), terms: Some(terms), shards: Some(3) }
 }
 
 /// What a server by hand answers.
@@ -201,10 +232,11 @@ pub(crate) struct Answers {
     pub(crate) replies: Vec<proto::ReplyPart>,
 }
 
-/// A server by hand. What clients say when they leave is kept.
+/// A server by hand. What clients say when they leave is kept, and the heads of their steps.
 pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) left: Arc<parking_lot::Mutex<Vec<String>>>,
+    pub(crate) asked: Arc<parking_lot::Mutex<Vec<proto::RequestHead>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -212,11 +244,17 @@ pub(crate) struct Server {
 struct Rogue {
     answers: Answers,
     left: Arc<parking_lot::Mutex<Vec<String>>>,
+    asked: Arc<parking_lot::Mutex<Vec<proto::RequestHead>>>,
 }
 
 impl Server {
     pub(crate) async fn start(keys: &Keys, answers: Answers) -> Self {
-        let (chain, key) = identity(keys, "rogue");
+        Self::named(keys, STORE_NAME, answers).await
+    }
+
+    /// One with a certificate for another name.
+    pub(crate) async fn named(keys: &Keys, name: &str, answers: Answers) -> Self {
+        let (chain, key) = identity(keys, "rogue", name);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -229,7 +267,8 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let left = Arc::<parking_lot::Mutex<Vec<String>>>::default();
-        let rogue = Rogue { answers, left: Arc::clone(&left) };
+        let asked = Arc::<parking_lot::Mutex<Vec<proto::RequestHead>>>::default();
+        let rogue = Rogue { answers, left: Arc::clone(&left), asked: Arc::clone(&asked) };
         let routes = proto::store_server::StoreServer::new(rogue);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -245,7 +284,7 @@ impl Server {
                 });
             }
         });
-        Self { port, left, _tasks: tasks }
+        Self { port, left, asked, _tasks: tasks }
     }
 }
 
@@ -271,8 +310,10 @@ impl proto::store_server::Store for Rogue {
 
     async fn step(
         &self,
-        _: tonic::Request<Streaming<proto::RequestPart>>,
+        request: tonic::Request<Streaming<proto::RequestPart>>,
     ) -> Result<tonic::Response<Self::StepStream>, Status> {
+        let first = request.into_inner().message().await?;
+        self.asked.lock().extend(first.and_then(|first| first.head));
         let replies = self.answers.replies.clone();
         Ok(tonic::Response::new(stream::iter(replies.into_iter().map(Ok)).boxed()))
     }

@@ -13,6 +13,8 @@ use crate::kit::{self, Keys};
 use crate::{embedded, served};
 
 const TOKEN: &str = "the-token-of-this-store";
+/// What the authority signs for something else.
+const OTHER_NAME: &str = "peer.stockade.internal";
 
 async fn refused(config: RemoteConfig) -> OpenRemoteError {
     RemoteStore::open(config).await.map(|_| ()).expect_err("refused")
@@ -48,9 +50,13 @@ async fn a_certificate_of_the_authority_with_the_name_of_a_store_opens_it() {
     let error = refused(kit::at(port, foreign)).await;
     assert!(matches!(error, OpenRemoteError::Connect { .. }), "{error}");
     // One of the same authority for something else is not even read.
-    let (certificate, key) = served.keys.sign("peer", "peer.stockade.internal");
+    let (certificate, key) = served.keys.sign("peer", OTHER_NAME);
     let peer = ClientKeys::read(&served.keys.authority(), Some((&certificate, &key)));
     assert!(matches!(peer, Err(KeysError::NoStore(_))), "{peer:?}");
+    // A client that shows it all the same is refused before its first step.
+    let client = kit::raw::Client::named(served.server.address(), &served.keys, OTHER_NAME).await;
+    let answer = client.greet(&[1, 2], None).await;
+    assert!(answer.is_err_and(|why| why.contains("lacks the name")));
     // And a token is none that this store takes.
     let mut config = kit::at(port, served.keys.client());
     config.token = Some(StoreToken::new(TOKEN).unwrap());
@@ -79,7 +85,8 @@ async fn a_token_opens_a_store_that_takes_it() {
     drop(Arc::clone(&store));
 }
 
-/// A server whose certificate is for something else is not believed, and gets no token.
+/// A server whose certificate is of another authority, or for something else, is not believed, and gets
+/// no token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_proves_that_it_serves_a_store() {
     let (keys, other) = (Keys::new(), Keys::new());
@@ -87,8 +94,19 @@ async fn a_server_proves_that_it_serves_a_store() {
     let server = kit::serve(embedded(), &config, 0).await;
     let mut asked = kit::at(server.address().port(), keys.stranger());
     asked.token = Some(StoreToken::new(TOKEN).unwrap());
-    let error = refused(asked).await;
+    let error = refused(asked.clone()).await;
     assert!(matches!(error, OpenRemoteError::Connect { .. }), "{error}");
+    let answers =
+        kit::raw::Answers { accepted: kit::raw::proto::Accepted::default(), replies: vec![] };
+    let server = kit::raw::Server::named(&keys, OTHER_NAME, answers.clone()).await;
+    asked.address = kit::at(server.port, keys.stranger()).address;
+    let error = refused(asked.clone()).await;
+    assert!(matches!(error, OpenRemoteError::Connect { .. }), "{error}");
+    // With the name it would be asked.
+    let server = kit::raw::Server::start(&keys, answers).await;
+    asked.address = kit::at(server.port, keys.stranger()).address;
+    let error = refused(asked).await;
+    assert!(matches!(error, OpenRemoteError::Refused { .. }), "{error}");
 }
 
 /// Steps before a greeting was accepted are refused: TLS alone opens nothing where tokens are taken.

@@ -4,11 +4,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stockade_depot::store::limits::COMPONENT_BYTES_MAX;
-use stockade_depot::store::{CommitStep, Superseded};
-use stockade_depot::{DbId, Digest, Limit, PAGE_SIZE, PageCount, Pgno, StoreError};
-use stockade_remote::limits::{MESSAGE_BYTES_MAX, PART_BYTES_MAX, PART_HEAD_BYTES_MAX};
+use futures_util::{StreamExt as _, stream};
+use stockade_depot::store::limits::{
+    COMMIT_BYTES_MAX, COMPONENT_BYTES_MAX, MANIFEST_BYTES_MAX, PIN_NAME_BYTES_MAX,
+    SNAPSHOT_BYTES_MAX,
+};
+use stockade_depot::store::{CommitStep, READ_PAGES_MAX, SealStep, StageStep, Superseded};
+use stockade_depot::{
+    DbId, Digest, Fence, Generation, Limit, PAGE_SIZE, PageBytes, PageCount, Pgno, StageId,
+    StoreError, Token, Txid,
+};
+use stockade_remote::limits::{
+    MESSAGE_BYTES_MAX, PART_BYTES_MAX, PART_HEAD_BYTES_MAX, READ_DEADLINE,
+};
 use stockade_testkit::owner::Owner;
+use tokio::time::timeout;
 
 use crate::kit::raw::{self, proto};
 use crate::kit::{self, Keys};
@@ -48,6 +58,31 @@ async fn a_server_reads_no_more_than_its_bounds() {
     assert!(why.contains("missing"), "{why}");
     // The connection still serves.
     client.step(&raw::request(2, NODES, 0, &[])).await.unwrap();
+}
+
+/// A message that stops in the middle is given up after the time of its step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_does_not_come_whole_is_not_waited_for() {
+    let served = served().await;
+    let client = raw::Client::certified(served.server.address(), &served.keys).await;
+    client.greet(&[1, 2], None).await.unwrap();
+    let parts = stream::iter(raw::request(2, NODES, 4, &[b"ab"])).chain(stream::pending());
+    let refused = timeout(READ_DEADLINE * 3, client.refused_after(parts)).await;
+    assert!(refused.expect("it ends").contains("another length"));
+}
+
+/// An answer that would be too long is not sent; the question is answered all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_over_its_bound_is_not_sent() {
+    let served = served().await;
+    let store = kit::open(served.config()).await;
+    let settings = "x".repeat(usize::try_from(MANIFEST_BYTES_MAX).unwrap());
+    for kind in 0..=MESSAGE_BYTES_MAX / MANIFEST_BYTES_MAX {
+        store.put_kind(&kind.to_string(), Digest([0; 32]), &settings).await.unwrap();
+    }
+    let all = store.kinds(None, 1000).await;
+    assert!(matches!(&all, Err(StoreError::Unknown(why)) if why.contains("limit")), "{all:?}");
+    assert_eq!(store.kinds(None, 2).await.unwrap().len(), 2);
 }
 
 /// A server that answers too much, or nonsense: a read may be sent again, a write is unknown.
@@ -93,8 +128,10 @@ async fn a_client_reads_no_more_than_its_bounds() {
 /// What a step may not carry is refused before it crosses, in the words of every store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_of_the_store_are_refused_here() {
-    let served = served().await;
-    let store = kit::open(served.config()).await;
+    let keys = Keys::new();
+    let answers = raw::Answers { accepted: raw::accepts(2), replies: vec![] };
+    let server = raw::Server::start(&keys, answers).await;
+    let store = kit::open(kit::at(server.port, keys.client())).await;
     let wasm = vec![0; usize::try_from(COMPONENT_BYTES_MAX).unwrap() + 1];
     let refused = store.put_component(Digest([0; 32]), wasm).await;
     let (actual, max) = (COMPONENT_BYTES_MAX + 1, COMPONENT_BYTES_MAX);
@@ -102,10 +139,40 @@ async fn limits_of_the_store_are_refused_here() {
     let manifest = "x".repeat((1 << 20) + 1);
     let refused = store.put_kind("ledger", Digest([0; 32]), &manifest).await;
     assert!(matches!(refused, Err(StoreError::Refused { limit: Limit::ManifestBytes, .. })));
+    let name = "x".repeat(usize::try_from(PIN_NAME_BYTES_MAX).unwrap() + 1);
+    let refused = store.pin(DbId([0; 16]), Txid(1), &name).await;
+    assert!(matches!(refused, Err(StoreError::Refused { limit: Limit::PinNameBytes, .. })));
+    let fence = Fence { db: DbId([0; 16]), generation: Generation(1), token: Token([0; 16]) };
+    let refused = store.read(fence, Txid(1), &vec![Pgno(1); READ_PAGES_MAX + 1]).await;
+    assert!(matches!(refused, Err(StoreError::Refused { limit: Limit::PagesPerRead, .. })));
+    // Twice as many bytes of pages as a step may carry.
+    let pages = |count: u64| {
+        let page = PageBytes::from(vec![0; PAGE_SIZE]);
+        (1..=u32::try_from(count).unwrap()).map(|pgno| (Pgno(pgno), page.clone())).collect()
+    };
+    let stage = StageStep {
+        fence,
+        base: Txid(1),
+        stage: StageId([0; 16]),
+        chunk: 0,
+        pages: pages(2 * COMMIT_BYTES_MAX / PAGE_SIZE as u64),
+    };
+    let refused = store.stage(stage).await;
+    assert!(matches!(refused, Err(StoreError::Refused { limit: Limit::CommitBytes, .. })));
+    let seal = SealStep {
+        fence,
+        base: Txid(1),
+        snapshot: Some(vec![0; usize::try_from(SNAPSHOT_BYTES_MAX).unwrap() + 1]),
+        component: Digest([0; 32]),
+        heir: None,
+    };
+    let refused = store.seal(seal).await;
+    assert!(matches!(refused, Err(StoreError::Refused { limit: Limit::SnapshotBytes, .. })));
     // No step of the depot is as long as this list.
     let row = Superseded { db: DbId([0; 16]), place: i64::MAX };
     let refused = store.trim_pages(vec![row; 1 << 20]).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("limit")));
+    assert!(server.asked.lock().is_empty(), "nothing has crossed");
 }
 
 /// The largest that a step may carry does cross: a commit, a component, a state.
@@ -123,7 +190,7 @@ async fn large_messages_cross_in_parts() {
         assert_eq!(owner.read_one(1, pgno).await.unwrap(), stockade_testkit::owner::page(pgno, 1));
     }
     let read = store.read_at(owner.fence.db, owner.txid, Pgno(1), usize::MAX).await.unwrap();
-    assert_eq!(read.len(), stockade_depot::store::READ_PAGES_MAX);
+    assert_eq!(read.len(), READ_PAGES_MAX);
     let wasm = vec![7; 20 << 20];
     let digest = Digest(
         sha2::Digest::finalize(sha2::Digest::chain_update(

@@ -89,6 +89,19 @@ async fn silence_ends_at_the_deadline() {
     owner.commit(&[(1, 3)], 1).await;
 }
 
+/// The next step does not wait on a connection that was silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_silence_a_step_has_another_connection() {
+    let (_served, relay, _store, owner) = relayed().await;
+    quiet().await;
+    relay.cut(Cut::Silence);
+    let read = owner.read_one(1, 1).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    let begun = Instant::now();
+    assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
+    assert!(begun.elapsed() < READ_DEADLINE / 2, "{:?}", begun.elapsed());
+}
+
 /// A slow server is waited for; one that is slower than the deadline is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_server_is_waited_for_within_the_deadline() {

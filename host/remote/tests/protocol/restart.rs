@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use stockade_depot::store::embedded::EmbeddedConfig;
 use stockade_depot::{EmbeddedStore, Store, StoreError};
 use stockade_remote::{OpenRemoteError, RemoteStore, ServeConfig, StoreServer};
+use stockade_testkit::capture::capture;
 use stockade_testkit::owner::Owner;
 use tokio::runtime::{Builder, Runtime};
 
@@ -153,6 +154,7 @@ async fn a_closed_store_behind_the_server_is_away_not_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_store_at_the_same_address_is_refused() {
+    let log = capture();
     let keys = Keys::new();
     let config = ServeConfig::new(keys.server(true));
     let server = kit::serve(embedded(), &config, 0).await;
@@ -171,6 +173,8 @@ async fn another_store_at_the_same_address_is_refused() {
         Err(StoreError::Unavailable(why)) => assert!(why.contains("another store"), "{why}"),
         other => panic!("{other:?}"),
     }
+    let told = log.lines(&["a client refuses this server", "another store"]);
+    assert_eq!(told.len(), 1, "the server says why it is not used");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

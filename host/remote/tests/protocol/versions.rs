@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stockade_depot::store::SealStep;
 use stockade_depot::store::layer::{Asked, Call, Layer};
 use stockade_depot::{Store, StoreError, StoreFull};
-use stockade_remote::{FENCE_FIELDS, OpenRemoteError, RefusalCode, RemoteStore, Terms};
+use stockade_remote::limits::READ_DEADLINE;
+use stockade_remote::{
+    FENCE_FIELDS, NEWEST_VERSION, OpenRemoteError, RefusalCode, RemoteStore, Terms,
+};
 use stockade_testkit::capture::capture;
 use stockade_testkit::owner::{Owner, page};
 
@@ -32,7 +35,7 @@ async fn live(store: &Arc<dyn Store>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_of_versions_works_in_both_directions() {
-    let all: [&[u32]; 3] = [&[1], &[2], &[1, 2]];
+    let all: [&[u32]; 5] = [&[1], &[2], &[3], &[1, 2], &[1, 2, 3]];
     for server in all {
         for client in all {
             let served = kit::Served::start(embedded(), terms(server)).await;
@@ -57,7 +60,7 @@ async fn every_pair_of_versions_works_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_common_version_is_used_and_no_other_is_spoken() {
     let served = served().await;
-    for (versions, agreed) in [(&[1][..], 1), (&[1, 2], 2), (&[2, 3, 99], 2)] {
+    for (versions, agreed) in [(&[1][..], 1), (&[1, 2], 2), (&[2, 3, 99], 3)] {
         let client = raw::Client::certified(served.server.address(), &served.keys).await;
         assert_eq!(client.greet(versions, None).await, Ok(agreed));
         client.step(&raw::request(agreed, 37, 0, &[])).await.unwrap();
@@ -74,13 +77,13 @@ async fn the_newest_common_version_is_used_and_no_other_is_spoken() {
 async fn a_field_of_a_later_version_is_skipped() {
     let served = served().await;
     let client = raw::Client::certified(served.server.address(), &served.keys).await;
-    client.greet(&[1, 2, 3], None).await.unwrap();
+    let agreed = client.greet(&[NEWEST_VERSION, NEWEST_VERSION + 1], None).await.unwrap();
     // `Nodes` has no field: this one has number 9, of length 3.
     let later = [0x4a, 3, 1, 2, 3];
-    let (failed, ..) = client.step(&raw::request(2, 37, 5, &[&later])).await.unwrap();
+    let (failed, ..) = client.step(&raw::request(agreed, 37, 5, &[&later])).await.unwrap();
     assert!(!failed);
     // A step of a later version is refused, as certainly not applied.
-    let why = client.refused(&raw::request(2, 999, 0, &[])).await;
+    let why = client.refused(&raw::request(agreed, 999, 0, &[])).await;
     assert!(why.contains("does not know"), "{why}");
 }
 
@@ -125,6 +128,22 @@ async fn a_program_that_cannot_carry_a_fence_is_refused_and_both_log_why() {
     }
 }
 
+/// A server that answers with another version than both have agreed on is not spoken with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_was_not_agreed_on_is_refused() {
+    let keys = Keys::new();
+    let mut accepted = raw::accepts(2);
+    accepted.version = Some(1);
+    let server = raw::Server::start(&keys, raw::Answers { accepted, replies: vec![] }).await;
+    match RemoteStore::open(kit::at(server.port, keys.client())).await {
+        Err(OpenRemoteError::Refused { refusal, .. }) => {
+            assert_eq!(refusal.code, RefusalCode::Version);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.left.lock().len(), 1, "and is told");
+}
+
 /// What a client says when it leaves is in the server's log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_says_why_in_the_servers_log() {
@@ -153,6 +172,26 @@ async fn a_step_whose_caller_waits_no_longer_is_not_begun() {
         }
         parts[0].head.as_mut().unwrap().wait_ms = Some(10_000);
         assert!(!client.step(&parts).await.unwrap().0);
+    }
+}
+
+/// From version 2 on each request says how long its caller waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_says_how_long_its_caller_waits() {
+    for version in [1, 2] {
+        let keys = Keys::new();
+        let answers = raw::Answers { accepted: raw::accepts(version), replies: vec![] };
+        let server = raw::Server::start(&keys, answers).await;
+        let store = kit::open(kit::at(server.port, keys.client())).await;
+        assert!(store.nodes().await.is_err(), "it answers nothing");
+        let asked = server.asked.lock().clone();
+        let waits: Vec<_> = asked.iter().map(|head| head.wait_ms).collect();
+        let max = u64::try_from(READ_DEADLINE.as_millis()).unwrap();
+        match (version, &waits[..]) {
+            (1, [None]) => {}
+            (2, [Some(wait)]) => assert!((1..=max).contains(wait), "{wait}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -193,6 +232,10 @@ async fn a_full_store_is_known_to_be_full() {
         let full = behind.full_beneath();
         store.nodes().await.unwrap();
         assert_eq!(store.full(), full.clone().filter(|_| version == 2), "version {version}");
+        let client = raw::Client::certified(served.server.address(), &served.keys).await;
+        client.greet(&[version], None).await.unwrap();
+        let (_, _, head) = client.step(&raw::request(version, 37, 0, &[])).await.unwrap();
+        assert_eq!(head.full.is_some(), version == 2, "what version 1 does not know is not sent");
         let refused = owner.try_commit(&[(1, 1)], 1).await;
         assert_eq!(refused, Err(StoreError::Full(full.clone().unwrap())));
         assert_eq!(store.full(), full);

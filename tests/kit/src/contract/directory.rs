@@ -176,7 +176,7 @@ pub async fn actors_of_a_kind_are_counted(store: Arc<dyn Store>) {
     }
     let kind = ActorId::new("other", "a").unwrap();
     let mut found = (0, 0);
-    for shard in (0..store.shards()).map(Shard) {
+    for shard in Shard::all(store.shards()) {
         let all = store.count("ledger", shard, "").await.unwrap();
         assert_eq!(all.next, None);
         found = (found.0 + all.actors, found.1 + all.pages);

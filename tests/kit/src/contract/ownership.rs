@@ -57,7 +57,7 @@ pub async fn create_tells_that_the_actor_exists(store: Arc<dyn Store>) {
 pub async fn create_keeps_the_shard(store: Arc<dyn Store>) {
     let mut step = create_step(store.as_ref(), "a");
     let right = step.db.shard();
-    for shard in (0..store.shards()).chain([200]).map(Shard).filter(|shard| *shard != right) {
+    for shard in Shard::all(store.shards()).chain([Shard(200)]).filter(|shard| *shard != right) {
         step.db = DbId::new(shard, [3; 15]);
         assert!(store.create(step.clone()).await.is_err());
     }

@@ -262,7 +262,7 @@ impl Look<'_> {
     /// An actor's row is where its name leads, and names a database that has a head.
     fn actor(&self, conn: &Connection, actor: &ActorId, db: DbId) -> Result<(), String> {
         let shard = self.shard.unwrap_or(Shard(0));
-        if actor.shard(self.count) != shard {
+        if actor.shard(self.count.into()) != shard {
             return Err("its name belongs to another shard".to_owned());
         }
         if db.shard() != shard {

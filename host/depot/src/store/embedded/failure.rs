@@ -91,6 +91,7 @@ pub(super) fn cause_of(error: &StoreError) -> Option<&FailureCause> {
         | StoreError::HistoryGone { .. }
         | StoreError::NoCommit { .. }
         | StoreError::HasForks(_)
+        | StoreError::Elsewhere { .. }
         | StoreError::Full(_)
         | StoreError::Closed => None,
     }

@@ -239,5 +239,14 @@ mod tests {
             assert_eq!(locks_of(read).next(), Lock::parse(line));
             assert_eq!(readings, shown_from);
         }
+        // One that nobody holds is not looked for without end.
+        let mut readings = 0;
+        let read = || {
+            readings += 1;
+            assert!(readings <= LOCKS_READS, "the list is read again and again");
+            Some(String::new())
+        };
+        assert_eq!(locks_of(read).next(), None);
+        assert_eq!(readings, LOCKS_READS);
     }
 }

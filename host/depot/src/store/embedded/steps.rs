@@ -32,8 +32,8 @@ const SMALL: Size = Size::Keeps(SMALL_STEP_BYTES);
 
 #[async_trait]
 impl Store for EmbeddedStore {
-    fn shards(&self) -> u8 {
-        self.files.count
+    fn shards(&self) -> u16 {
+        self.files.count.into()
     }
 
     async fn check(&self, at: CheckAt) -> Result<Checked, StoreError> {
@@ -79,7 +79,7 @@ impl Store for EmbeddedStore {
 #[async_trait]
 impl Ownership for EmbeddedStore {
     async fn create(&self, step: CreateStep) -> Result<Created, StoreError> {
-        if step.actor.shard(self.files.count) != step.db.shard() {
+        if step.actor.shard(self.files.count.into()) != step.db.shard() {
             let what = format!("database id {} is not of the shard of {}", step.db, step.actor);
             return Err(StoreError::Corrupt(what));
         }
@@ -487,7 +487,7 @@ impl EmbeddedStore {
 
     /// The file with all rows of an actor.
     fn file_of(&self, actor: &ActorId) -> Result<&super::DataFile, StoreError> {
-        let shard = actor.shard(self.files.count);
+        let shard = actor.shard(self.files.count.into());
         Ok(&self.files.shards[usize::from(shard.0)])
     }
 

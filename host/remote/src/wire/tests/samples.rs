@@ -13,8 +13,8 @@ use stockade_depot::store::{
 };
 use stockade_depot::{
     ActorId, DbId, Digest, FailureCause, Fence, Generation, Head, HeadFenceMismatch, Limit,
-    NameHash, NodeSession, Origin, PAGE_SIZE, PageCount, Pgno, StageId, StoreError, StoreFailure,
-    StoreFull, Token, Txid,
+    NameHash, NodeSession, Origin, PAGE_SIZE, PageCount, Pgno, Shard, StageId, StoreError,
+    StoreFailure, StoreFull, Token, Txid,
 };
 
 use crate::handshake::{NEWEST_VERSION, Terms};
@@ -155,6 +155,10 @@ pub(super) fn errors() -> Vec<StoreError> {
         StoreError::Closed,
     ];
     all.extend(refused);
+    all.extend([
+        StoreError::Elsewhere { shard: Shard(255), primary: None },
+        StoreError::Elsewhere { shard: Shard(7), primary: Some("b".into()) },
+    ]);
     all
 }
 
