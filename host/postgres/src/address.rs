@@ -1,11 +1,12 @@
 //! Where the server is, how the way there is secured, and who signs in.
 //!
 //! ```text
-//! postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=MODE&sslrootcert=FILE&standby=yes
+//! postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=MODE&sslrootcert=FILE&standby=yes&name=NAME
 //! ```
 //! The password never stands in the address: what is typed there ends up in histories, process lists
 //! and logs. It comes from an environment variable or from a file. `standby` is a property of the
-//! server, so it travels with the address: no process of a store forgets it.
+//! server, so it travels with the address: no process of a store forgets it. So does `name`, which tells
+//! the primaries of one store apart.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub enum AddressError {
     /// It says of the standby what means nothing.
     #[error("standby must be yes or no")]
     Standby,
+    /// It gives the primary a name that none may have.
+    #[error("name must be 1 to {} characters of a-z, 0-9 or '-'", limits::NAME_BYTES_MAX)]
+    Name,
     /// `verify-full`, which is meant where nothing is said, needs authorities to trust.
     #[error(
         "sslmode=verify-full needs sslrootcert=FILE, the certificates of the server's authorities \
@@ -87,7 +91,9 @@ pub struct PgAddress {
     hosts: Vec<tokio_postgres::Config>,
     security: Security,
     has_standby: bool,
-    name: String,
+    name: Option<String>,
+    /// Hosts, ports and database.
+    place: String,
 }
 
 impl PgAddress {
@@ -106,6 +112,7 @@ impl PgAddress {
         }
         let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (mut mode, mut roots, mut has_standby, mut kept) = (None, None, false, Vec::new());
+        let mut called = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (percent_decode_str(name).decode_utf8_lossy().as_ref(), value) {
@@ -118,6 +125,7 @@ impl PgAddress {
                 ("standby", "yes") => has_standby = true,
                 ("standby", "no") => has_standby = false,
                 ("standby", _) => return Err(AddressError::Standby),
+                ("name", value) => called = Some(primary_name(value)?),
                 _ => kept.push(pair),
             }
         }
@@ -143,8 +151,8 @@ impl PgAddress {
             }
         };
         let hosts = hosts.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
-        let name = name(&hosts);
-        Ok(Self { hosts, security, has_standby, name })
+        let place = server_of(&hosts);
+        Ok(Self { hosts, security, has_standby, name: called, place })
     }
 
     /// How the way there is secured.
@@ -157,6 +165,12 @@ impl PgAddress {
     #[must_use]
     pub fn has_standby(&self) -> bool {
         self.has_standby
+    }
+
+    /// What the primary is called (`name=`).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// How to connect to each host, with `password`.
@@ -174,6 +188,13 @@ impl PgAddress {
     pub(crate) fn tls(&self) -> Result<Tls, AddressError> {
         Tls::new(&self.security)
     }
+}
+
+/// A name that a primary may have.
+fn primary_name(name: &str) -> Result<String, AddressError> {
+    let is_name = (1..=limits::NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    if is_name { Ok(name.to_owned()) } else { Err(AddressError::Name) }
 }
 
 /// What holds for every host.
@@ -204,7 +225,7 @@ pub(crate) fn host_of(config: &tokio_postgres::Config) -> String {
 }
 
 /// Hosts, ports and database.
-fn name(hosts: &[tokio_postgres::Config]) -> String {
+fn server_of(hosts: &[tokio_postgres::Config]) -> String {
     let database = hosts.first().and_then(tokio_postgres::Config::get_dbname).unwrap_or_default();
     let hosts: Vec<String> = hosts.iter().map(host_of).collect();
     format!("postgres://{}/{database}", hosts.join(","))
@@ -212,13 +233,13 @@ fn name(hosts: &[tokio_postgres::Config]) -> String {
 
 impl fmt::Display for PgAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.place)
     }
 }
 
 impl fmt::Debug for PgAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PgAddress({})", self.name)
+        write!(f, "PgAddress({})", self.place)
     }
 }
 
@@ -309,6 +330,9 @@ mod tests {
         assert!(!address.has_standby());
         let followed = PgAddress::parse("postgres://a@h/d?sslmode=disable&standby=yes").unwrap();
         assert!(followed.has_standby());
+        assert_eq!(followed.name(), None);
+        let named = PgAddress::parse("postgres://a@h/d?sslmode=disable&name=b-2").unwrap();
+        assert_eq!(named.name(), Some("b-2"));
     }
 
     #[test]
@@ -328,6 +352,10 @@ mod tests {
         }
         assert_eq!(refused("postgres://u@h/d?sslmode=prefer"), AddressError::Mode);
         assert_eq!(refused("postgres://u@h/d?sslmode=disable&standby=on"), AddressError::Standby);
+        for name in ["", "A", "a_b", "a%62", &"a".repeat(33)] {
+            let named = format!("postgres://u@h/d?sslmode=disable&name={name}");
+            assert_eq!(refused(&named), AddressError::Name);
+        }
         assert_eq!(refused("postgres://u@h/d"), AddressError::NoRoots);
         assert_eq!(refused("postgres://u@h?sslmode=disable"), AddressError::Incomplete);
         let unknown = refused("postgres://u@h/d?sslmode=disable&colour=red");

@@ -6,12 +6,12 @@ use stockade_depot::{Digest, Limit, NodeSession, StoreError};
 
 use crate::connection::params;
 use crate::limits::COMPONENT_DEADLINE;
+use crate::primary::Primary;
 use crate::rows;
 use crate::schema::SCHEMA_VERSION;
 use crate::sql::cluster as sql;
-use crate::store::PgStore;
 
-impl PgStore {
+impl Primary {
     pub(crate) async fn keep_component(
         &self,
         digest: Digest,

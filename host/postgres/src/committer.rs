@@ -240,12 +240,12 @@ async fn refusals(
     let dbs: Vec<&[u8]> = commits.iter().map(|commit| &commit.fence.db.0[..]).collect();
     let mut owners = HashMap::new();
     for row in look_on(connection, (FENCES, params![dbs])).await? {
-        let owner = rows::owner(&row)?;
-        owners.insert(owner.fence.db, owner);
+        owners.insert(rows::owner_db(&row)?, rows::owner(&row));
     }
     let why = |commit: &PackedCommit| match owners.get(&commit.fence.db) {
-        Some(now) => refused(now, &commit.fence, commit.base, LEAVES_HOLES),
-        None => StoreError::DatabaseMissing(commit.fence.db),
+        Some(Ok(now)) => refused(now, &commit.fence, commit.base, LEAVES_HOLES),
+        Some(Err(error)) => error.clone(),
+        None => rows::away(commit.fence.db),
     };
     Ok(commits.iter().map(|commit| (commit.fence.db, Err(why(commit)))).collect())
 }

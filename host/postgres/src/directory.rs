@@ -1,20 +1,41 @@
 //! The directory: what exists, how it is listed, and how it goes.
 
+use std::cmp::Ordering;
+
 use stockade_depot::store::limits::{self, DESTROY_ROWS_MAX};
+use stockade_depot::store::rows::StoredRow as _;
 use stockade_depot::store::{ActorState, Counted, Destroyed, LIST_ROWS_MAX};
 use stockade_depot::{ActorId, DbId, Fence, Shard, StoreError, Txid};
 
 use crate::connection::params;
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
+use crate::place::{self, Led};
+use crate::primary::Primary;
 use crate::refusal::refusal_in;
 use crate::retention::check_forks;
-use crate::rows;
+use crate::rows::{self, Row};
 use crate::sql::directory as sql;
 use crate::sql::ownership::HOLD;
-use crate::store::PgStore;
 
-impl PgStore {
+impl Primary {
+    /// Rows of the next actors, and of all shards, in one snapshot: see [`sql::SHARD_ACTORS`].
+    pub(crate) async fn list_by_shard(
+        &self,
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let most = rows::limit(max);
+        let Some((after_kind, after_key)) = after_of(kind, after) else { return Ok(Vec::new()) };
+        match kind {
+            None => self.link.read(sql::SHARD_ACTORS, params![after_kind, after_key, most]).await,
+            Some(kind) => {
+                self.link.read(sql::SHARD_ACTORS_OF_KIND, params![kind, after_key, most]).await
+            }
+        }
+    }
+
     pub(crate) async fn list_actors(
         &self,
         kind: Option<&str>,
@@ -22,15 +43,10 @@ impl PgStore {
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError> {
         let most = rows::limit(max.min(LIST_ROWS_MAX));
-        let (after_kind, after_key) = after.map_or(("", ""), |actor| (actor.kind(), actor.key()));
+        let Some((after_kind, after_key)) = after_of(kind, after) else { return Ok(Vec::new()) };
         let found = match kind {
             None => self.link.read(sql::ACTORS, params![after_kind, after_key, most]).await?,
             Some(kind) => {
-                let after_key = match after_kind.cmp(kind) {
-                    std::cmp::Ordering::Less => "",
-                    std::cmp::Ordering::Equal => after_key,
-                    std::cmp::Ordering::Greater => return Ok(Vec::new()),
-                };
                 self.link.read(sql::ACTORS_OF_KIND, params![kind, after_key, most]).await?
             }
         };
@@ -42,6 +58,7 @@ impl PgStore {
         kind: &str,
         shard: Shard,
         after: &str,
+        led: Led,
     ) -> Result<Counted, StoreError> {
         let max = limits::COUNT_ROWS_MAX;
         let asked = params![kind, i64::from(shard.0), after, rows::limit(max)];
@@ -50,6 +67,10 @@ impl PgStore {
         };
         let (actors, pages) = (rows::number(&row, 0)?, rows::number(&row, 1)?);
         let last = rows::text(&row, 2)?;
+        let is_known = !rows::is_null(&row, 3)?;
+        if !is_known || !place::state(&row, 3)?.is_here(rows::number(&row, 4)?, led) {
+            return Err(StoreError::Elsewhere { shard, primary: None });
+        }
         Ok(Counted { actors, pages, next: last.filter(|_| actors >= limits::len(max)) })
     }
 
@@ -71,9 +92,24 @@ impl PgStore {
         destroyed
     }
 
-    pub(crate) async fn count_rows(&self, db: DbId) -> Result<u64, StoreError> {
-        let row = self.link.look_row(sql::ROWS_OF, params![&db.0[..]]).await?;
-        row.map_or(Ok(0), |row| rows::number(&row, 0))
+    pub(crate) async fn count_rows(&self, db: DbId, led: Led) -> Result<u64, StoreError> {
+        let asked = params![&db.0[..], i64::from(db.shard().0)];
+        let row = self.link.look_row(sql::ROWS_OF, asked).await?;
+        let row = row.ok_or_else(|| place::no_row(db.shard()))?;
+        let rows = rows::number(&row, 0)?;
+        let has_all = place::state(&row, 1)?.has_all(rows::number(&row, 2)?, led);
+        let is_away = if rows::is_null(&row, 3)? { !has_all } else { row.sealed(3, db).is_err() };
+        if is_away { Err(rows::away(db)) } else { Ok(rows) }
+    }
+}
+
+/// Kind and key that a list continues after. `None`: no actor of the kind comes after them.
+fn after_of<'a>(kind: Option<&str>, after: Option<&'a ActorId>) -> Option<(&'a str, &'a str)> {
+    let (after_kind, after_key) = after.map_or(("", ""), |actor| (actor.kind(), actor.key()));
+    match kind.map(|kind| after_kind.cmp(kind)) {
+        None | Some(Ordering::Equal) => Some((after_kind, after_key)),
+        Some(Ordering::Less) => Some((after_kind, "")),
+        Some(Ordering::Greater) => None,
     }
 }
 

@@ -5,17 +5,19 @@ use stockade_depot::store::{CommitRow, LIST_ROWS_MAX, PageVersion, READ_PAGES_MA
 use stockade_depot::{DbId, PageCount, Pgno, StoreError, Txid, page};
 
 use crate::connection::params;
+use crate::pages::{Bases, in_order};
+use crate::primary::Primary;
 use crate::rows;
 use crate::sql::history as sql;
-use crate::store::PgStore;
 
-impl PgStore {
+impl Primary {
     pub(crate) async fn read_history(
         &self,
         db: DbId,
         at: Txid,
         from: Pgno,
         max: usize,
+        bases: &dyn Bases,
     ) -> Result<Vec<PageVersion>, StoreError> {
         let count = self.page_count_at(db, at).await?;
         let max = u32::try_from(max.min(READ_PAGES_MAX)).unwrap_or(u32::MAX);
@@ -26,14 +28,15 @@ impl PgStore {
             return Ok(Vec::new());
         }
         // Two statements, one answer: versions as of a txid do not change between them.
-        self.pages_at(db, at, &pages).await
+        let found = self.found_at(db, at, &pages).await?;
+        in_order(bases, db, at, &pages, found).await
     }
 
     /// How many pages a database had as of `at`.
     async fn page_count_at(&self, db: DbId, at: Txid) -> Result<PageCount, StoreError> {
         let asked = params![&db.0[..], rows::to_sql(at.0)?];
         let row = self.link.read_row(sql::PAGE_COUNT_AT, asked).await?;
-        let row = row.ok_or(StoreError::DatabaseMissing(db))?;
+        let row = row.ok_or_else(|| rows::away(db))?;
         rows::check_floor(&row, 2, db, at)?;
         if at == Txid(0) {
             return Ok(PageCount(0));
@@ -56,7 +59,11 @@ impl PgStore {
         let most = rows::limit(max.min(LIST_ROWS_MAX));
         let asked = params![&db.0[..], rows::to_sql(after.0)?, most];
         let mut found = Vec::new();
-        for row in self.link.read(sql::COMMITS, asked).await? {
+        let rows = self.link.read(sql::COMMITS, asked).await?;
+        if rows.is_empty() && most > 0 {
+            return Err(rows::away(db));
+        }
+        for row in rows {
             rows::check_floor(&row, 0, db, Txid(after.0.saturating_add(1)))?;
             if !rows::is_null(&row, 1)? {
                 found.push(rows::commit(&row, 1, db)?);
@@ -75,7 +82,11 @@ impl PgStore {
         let most = rows::limit(max.min(READ_PAGES_MAX));
         let asked = params![&db.0[..], rows::to_sql(txid.0)?, i64::from(after.0), most];
         let mut found = Vec::new();
-        for row in self.link.read(sql::COMMIT_PAGES, asked).await? {
+        let rows = self.link.read(sql::COMMIT_PAGES, asked).await?;
+        if rows.is_empty() && most > 0 {
+            return Err(rows::away(db));
+        }
+        for row in rows {
             rows::check_floor(&row, 0, db, txid)?;
             if rows::is_null(&row, 1)? {
                 continue;

@@ -9,20 +9,20 @@ use crate::directory::delete_rows;
 use crate::echo::{Asked, Wrote};
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
+use crate::primary::Primary;
 use crate::refusal::{head_in, head_of};
-use crate::rows;
+use crate::rows::{self, Sealed};
 use crate::sql::import as sql;
 use crate::sql::ownership::HEAD;
-use crate::store::PgStore;
 
-impl PgStore {
+impl Primary {
     pub(crate) async fn take_import_over(
         &self,
         step: &TakeoverStep,
     ) -> Result<TakenOver, StoreError> {
         let (generation, token) = &step.replaces;
         let name = step.actor.name_hash();
-        let row = params![
+        let asked = params![
             &step.db.0[..],
             rows::to_sql(generation.0)?,
             &token.0[..],
@@ -31,7 +31,14 @@ impl PgStore {
             &name.0[..],
         ];
         let head: Asked<'_> = (HEAD, params![&step.db.0[..]]);
-        match self.link.write_or_look((sql::IMPORT_TAKE_OVER, row), head).await? {
+        let mut taken = self.link.write_or_look((sql::IMPORT_TAKE_OVER, asked), head).await?;
+        if let Wrote::Nothing(Some(row)) = &taken
+            && rows::sealed(row)? == Sealed::Moving
+        {
+            self.wait_for_move(step.db, step.replaces).await?;
+            taken = self.link.write_or_look((sql::IMPORT_TAKE_OVER, asked), head).await?;
+        }
+        match taken {
             Wrote::Row(row) => {
                 let head = rows::head(&row, 0)?;
                 Ok(TakenOver::Owned { head, restarts: 0, snapshot: None, leftovers: false })

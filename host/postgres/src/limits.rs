@@ -51,9 +51,30 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 /// thousand commits a second, beside 25 bits of a page number. Later ones are not trimmed.
 pub const PLACE_TXID_BITS: u32 = 39;
 /// Most shards of a store: what the first byte of an id tells.
-pub const SHARDS_MAX: u8 = 64;
-/// Shards of a new store. They cost nothing here, and are what actors are moved by between servers.
-pub const SHARDS: u8 = 16;
+pub const SHARDS_MAX: u16 = 256;
+/// Shards of a new store: all that an id can tell. They are what actors are moved by between primaries.
+pub const SHARDS: u16 = 256;
+/// Most primaries of a store. 64: four shards each.
+pub const PRIMARIES_MAX: usize = 64;
+/// Most bytes of a primary's name.
+pub const NAME_BYTES_MAX: usize = 32;
+/// What the primary of a store is called that was made without a name.
+pub const NAME: &str = "main";
+/// How long a takeover waits for a database that is being moved, before it takes the database from the
+/// mover. 2 s: a move holds one for some round trips, and a mover that is gone holds up no caller longer.
+pub const MOVE_WINDOW: Duration = Duration::from_secs(2);
+/// How often it looks. 5 ms: some round trips.
+pub const MOVE_PAUSE: Duration = Duration::from_millis(5);
+/// How often a step is sent on to another primary. 8: the way from a map that is several moves old.
+pub const TURNS_MAX: u32 = 8;
+/// Databases of which a process remembers that they have moved before their shard. 65,536: 3 MiB; the
+/// others are asked for at their former primary first.
+pub const STRAYS_MAX: usize = 1 << 16;
+/// Fences that moved, or are of no database, and that are asked for at the same time. 16: as many
+/// connections as there are.
+pub const TURNS_AT_ONCE_MAX: usize = 16;
+/// How often a list over several primaries is tried that a move has changed in between. 5.
+pub const LIST_TRIES_MAX: u32 = 5;
 /// Pages that come along with a takeover: as many as a session reads first
 /// (`DepotLimits::preload_pages_max`). 128 KiB.
 pub const ALONG_PAGES: i64 = 32;
@@ -63,6 +84,46 @@ pub const ALONG_MAX: usize = 64;
 pub const ALONG_AGE_MAX: Duration = Duration::from_secs(1);
 /// Fences in one question.
 pub const CONFIRM_FENCES_MAX: usize = 1000;
+/// Databases that one mover moves at the same time. 4: a quarter of the connections.
+pub const MOVE_DATABASES: usize = 4;
+/// Databases in one list of those that are to be moved.
+pub const MOVE_LISTED_MAX: i64 = 256;
+/// Pages in one step of a copy. 1024: 4 MiB at most.
+pub const MOVE_PAGES_MAX: i64 = 1024;
+/// Commit rows in one step of a copy. 4096: half a megabyte.
+pub const MOVE_COMMITS_MAX: i64 = 4096;
+/// How often the commits since the last round are copied while the database is in use. 3: what is left
+/// then is what was committed during the third.
+pub const MOVE_ROUNDS_MAX: u32 = 3;
+/// So few commits are left for the time in which the database is held. 64: one group, a few
+/// milliseconds.
+pub const MOVE_TAIL_COMMITS: i64 = 64;
+/// Pins of one database that a mover copies and compares. 100,000: some 10 MB of memory.
+pub const MOVE_PINS_MAX: u32 = 100_000;
+/// How often a mover tries to move a database that others take over. 24, with pauses that grow by
+/// [`MOVE_PAUSE`]: each try copies only what came since the one before.
+pub const MOVE_TRIES_MAX: u32 = 24;
+/// How often a copy is made that differs from what was copied. 2: what differs twice is damage.
+pub const MOVE_DIFFERS_MAX: u32 = 2;
+/// How often a mover tries a step again for which a primary could not be reached, or did not answer.
+/// 20, 250 ms apart: some seconds, in which a server restarts.
+pub const MOVE_FAILURES_MAX: u32 = 20;
+/// The pause between two of them.
+pub const MOVE_RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The pause between two looks whether another mover has moved a database. 20 ms: what a small one
+/// takes.
+pub const MOVE_OTHER_PAUSE: Duration = Duration::from_millis(20);
+/// How often the time doubles that a mover leaves to another one that has a copy under way. 5: from
+/// [`MOVE_WINDOW`] to a minute.
+pub const MOVE_OTHERS_MAX: u32 = 5;
+/// How often the rows of a shard are looked at that others change at the same time.
+pub const MOVE_LOOKS_MAX: u32 = 16;
+/// How often a mover passes over a shard in which new actors are made. 1000: each pass moves those that
+/// came during the last one.
+pub const MOVE_PASSES_MAX: u32 = 1000;
+/// The longest wait for rows that a mover reads: some of them pass over all rows of a database. 30 s: a
+/// million rows take a second at most.
+pub const MOVE_READ_DEADLINE: Duration = Duration::from_secs(30);
 
 // A verdict is asked for while its row is there.
 const _: () =

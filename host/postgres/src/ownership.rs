@@ -4,6 +4,8 @@
 //! takeover   head raised, restart counted ─► then, in snapshots of their own: state handed over,
 //!            stages ─► first pages                 all sent together on one connection: one flight
 //! ```
+//! A head that is being moved to another primary is waited for, for a while.
+//!
 //! Invariant: what a takeover hands over is read by a statement that begins after the head was moved.
 //! One statement for both would wait for a seal in flight and not see its snapshot.
 
@@ -13,22 +15,28 @@ use stockade_depot::chain::Start;
 use stockade_depot::store::{
     ActorState, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep, limits,
 };
-use stockade_depot::{ActorId, DbId, Fence, Head, Limit, NodeSession, OwnerRow, StoreError, Txid};
+use stockade_depot::{
+    ActorId, DbId, Fence, Generation, Head, Limit, NodeSession, OwnerRow, Shard, StoreError, Token,
+    Txid,
+};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::ToSql;
 
 use crate::connection::{Connection, Params, params};
 use crate::echo::{Asked, Wrote, look_on, prove_on, write_or_look_on};
 use crate::exchange::{answer, unless_warned};
 use crate::failure::{self, Failure, Sent, Stop};
-use crate::limits::{ALONG_PAGES, CONFIRM_FENCES_MAX, WRITE_DEADLINE};
+use crate::limits::{ALONG_PAGES, CONFIRM_FENCES_MAX, MOVE_PAUSE, MOVE_WINDOW, WRITE_DEADLINE};
 use crate::link::{Transaction, in_transaction, on_one};
 use crate::pages::first_pages;
+use crate::place::{self, Led, Place};
+use crate::primary::Primary;
 use crate::refusal::refusal;
 use crate::retention;
-use crate::rows::{self, HEAD_COLUMNS, Row};
+use crate::rows::{self, ACTOR_COLUMNS, HEAD_COLUMNS, Row, Sealed, away};
 use crate::sql::ownership::{self as sql, HEAD};
 use crate::sql::pages::READ_FIRST;
-use crate::store::PgStore;
+use crate::sql::shards::ACTOR_PLACE;
 
 /// No process.
 const NOBODY: &[u8] = &NodeSession::NOBODY.0;
@@ -43,8 +51,13 @@ struct Flight {
     first: Vec<Row>,
 }
 
-impl PgStore {
-    pub(crate) async fn create_actor(&self, step: &CreateStep) -> Result<Created, StoreError> {
+impl Primary {
+    /// `led`: the move that has led here.
+    pub(crate) async fn create_actor(
+        &self,
+        step: &CreateStep,
+        led: Led,
+    ) -> Result<Created, StoreError> {
         if step.actor.shard(self.shards) != step.db.shard() {
             let what = format!("database id {} is not of the shard of {}", step.db, step.actor);
             return Err(StoreError::Corrupt(what));
@@ -52,6 +65,7 @@ impl PgStore {
         let (start, name) = (Start::Name, step.actor.name_hash());
         let chain = start.chain(name, step.db);
         let (shard, now) = (i64::from(step.db.shard().0), rows::to_sql(self.clock.now_ms())?);
+        let led_by = led.to_sql()?;
         let (origin, format) = (rows::origin_to_sql(step.origin), rows::start_to_sql(start));
         let row = params![
             step.actor.kind(),
@@ -66,42 +80,47 @@ impl PgStore {
             format,
             now,
             &name.0[..],
+            led_by,
         ];
-        let name = params![step.actor.kind(), step.actor.key()];
+        let name = params![step.actor.kind(), step.actor.key(), shard];
         let made = on_one!(self.link, connection => create_on(connection, step.db, row, name))?;
         match made {
             Wrote::Row(row) => rows::head(&row, 0).map(Created::Made),
-            Wrote::Nothing(Some(row)) => rows::actor(&row).map(Created::Exists),
-            // Its owner has destroyed it since.
-            Wrote::Nothing(None) => {
-                Err(StoreError::Unavailable(format!("{} came and went meanwhile", step.actor)))
-            }
+            Wrote::Nothing(row) => match found(row, step.db.shard(), led)? {
+                Some(state) => Ok(Created::Exists(state)),
+                // Its owner has destroyed it since, or the shard came.
+                None => {
+                    let what = format!("{} came and went meanwhile", step.actor);
+                    Err(StoreError::Unavailable(what))
+                }
+            },
         }
     }
 
     /// An actor that is there is reported as it was read: what is done about it has conditions of
-    /// its own. That there is none counts.
-    pub(crate) async fn find_actor(&self, of: &ActorId) -> Result<Option<ActorState>, StoreError> {
-        let name = params![of.kind(), of.key()];
-        let mut found = self.link.read_row(sql::ACTOR, name).await?;
-        if found.is_none() {
-            found = self.link.look_row(sql::ACTOR, name).await?;
+    /// its own. That there is none counts, if its shard is here.
+    pub(crate) async fn find_actor(
+        &self,
+        of: &ActorId,
+        led: Led,
+    ) -> Result<Option<ActorState>, StoreError> {
+        if let Some(row) = self.link.read_row(sql::ACTOR, params![of.kind(), of.key()]).await? {
+            return rows::actor(&row).map(Some);
         }
-        found.map(|row| rows::actor(&row)).transpose()
+        let shard = of.shard(self.shards);
+        let asked = params![of.kind(), of.key(), i64::from(shard.0)];
+        found(self.link.look_row(ACTOR_PLACE, asked).await?, shard, led)
     }
 
     pub(crate) async fn take_actor_over(
         &self,
         step: &TakeoverStep,
     ) -> Result<TakenOver, StoreError> {
-        if step.db.shard().0 >= self.shards {
-            return Err(StoreError::DatabaseMissing(step.db));
+        let mut flight = self.try_take_over(step).await?;
+        if is_moving(&flight, step)? {
+            self.wait_for_move(step.db, step.replaces).await?;
+            flight = self.try_take_over(step).await?;
         }
-        let flight = if step.destroying {
-            in_transaction!(self.link, tx => self.condemn(&tx, step))?
-        } else {
-            on_one!(self.link, connection => take_over_on(connection, step))?
-        };
         let taken = landed(step, &flight)?;
         if let TakenOver::Owned { head, .. } = &taken {
             // Damage among them is left to the read that needs the page.
@@ -114,10 +133,43 @@ impl PgStore {
         Ok(taken)
     }
 
+    async fn try_take_over(&self, step: &TakeoverStep) -> Result<Flight, StoreError> {
+        if step.destroying {
+            in_transaction!(self.link, tx => self.condemn(&tx, step))
+        } else {
+            on_one!(self.link, connection => take_over_on(connection, step))
+        }
+    }
+
+    /// Waits until a head that is being moved is not any more, and takes it from its mover if that
+    /// lasts too long. Nothing rests on the wait: the mover's last step has the same condition.
+    pub(crate) async fn wait_for_move(
+        &self,
+        db: DbId,
+        (generation, token): (Generation, Token),
+    ) -> Result<(), StoreError> {
+        let until = Instant::now() + MOVE_WINDOW;
+        while Instant::now() < until {
+            sleep(MOVE_PAUSE).await;
+            let Some(row) = self.link.read_row(HEAD, params![&db.0[..]]).await? else {
+                return Ok(());
+            };
+            if rows::sealed(&row)? != Sealed::Moving {
+                return Ok(());
+            }
+            let fence = rows::head(&row, 0)?.fence;
+            if (fence.generation, fence.token) != (generation, token) {
+                return Ok(());
+            }
+        }
+        let fence = params![&db.0[..], rows::to_sql(generation.0)?, &token.0[..]];
+        self.link.change(sql::MOVE_GIVEN_UP, fence).await.map(drop)
+    }
+
     /// A takeover that marks the actor: forks are looked for behind a lock of the head.
     async fn condemn(&self, tx: &Transaction, step: &TakeoverStep) -> Result<Flight, Stop> {
         let db = &step.db.0[..];
-        tx.row(sql::HEAD_LOCK, params![db]).await?.ok_or(StoreError::DatabaseMissing(step.db))?;
+        tx.row(sql::HEAD_LOCK, params![db]).await?.ok_or_else(|| away(step.db))?;
         let columns = Takeover::of(step)?;
         let taken = tx.row(sql::TAKE_OVER, &columns.params()).await?;
         if taken.is_some() {
@@ -129,19 +181,16 @@ impl PgStore {
         Ok(Flight { taken, after: tx.row(sql::TAKEN_OVER, after).await?, first: Vec::new() })
     }
 
-    pub(crate) async fn confirm_fences(
-        &self,
-        fences: &[Fence],
-    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    pub(crate) async fn confirm_fences(&self, fences: &[Fence]) -> Vec<Result<(), StoreError>> {
         let mut answers = Vec::with_capacity(fences.len());
         for part in fences.chunks(CONFIRM_FENCES_MAX) {
-            // One server has all shards: it speaks for all of them, or for none.
+            // One server speaks for all of its shards, or for none.
             match self.confirm_some(part).await {
                 Ok(some) => answers.extend(some),
                 Err(error) => answers.extend(vec![Err(error); part.len()]),
             }
         }
-        Ok(answers)
+        answers
     }
 
     async fn confirm_some(
@@ -149,13 +198,12 @@ impl PgStore {
         fences: &[Fence],
     ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let dbs: Vec<&[u8]> = fences.iter().map(|fence| &fence.db.0[..]).collect();
-        let mut owners: HashMap<DbId, OwnerRow> = HashMap::new();
+        let mut owners: HashMap<DbId, Result<OwnerRow, StoreError>> = HashMap::new();
         for row in self.link.look(sql::FENCES, params![dbs]).await? {
-            let owner = rows::owner(&row)?;
-            owners.insert(owner.fence.db, owner);
+            owners.insert(rows::owner_db(&row)?, rows::owner(&row));
         }
         let told = |fence: &Fence| -> Result<(), StoreError> {
-            let owner = owners.get(&fence.db).ok_or(StoreError::DatabaseMissing(fence.db))?;
+            let owner = owners.get(&fence.db).cloned().unwrap_or_else(|| Err(away(fence.db)))?;
             Ok(owner.check(fence, Txid(0)).at_or_after()?)
         };
         Ok(fences.iter().map(told).collect())
@@ -257,7 +305,7 @@ async fn create_on(
     row: Params<'_>,
     name: Params<'_>,
 ) -> Result<Wrote, Stop> {
-    let made = write_or_look_on(connection, (sql::CREATE, row), (sql::ACTOR, name)).await;
+    let made = write_or_look_on(connection, (sql::CREATE, row), (ACTOR_PLACE, name)).await;
     made.map_err(|stop| match stop {
         Stop::Failed(Failure::Taken(_), _) => {
             Stop::Told(StoreError::Corrupt(format!("database id {db} is in use")))
@@ -302,13 +350,35 @@ async fn take_over_on(connection: &Connection, step: &TakeoverStep) -> Result<Fl
     Ok(Flight { taken: taken.into_iter().next(), after: after.into_iter().next(), first })
 }
 
+/// Whether the head that is to be replaced is being moved.
+fn is_moving(flight: &Flight, step: &TakeoverStep) -> Result<bool, StoreError> {
+    let Some(row) = flight.after.as_ref().filter(|_| flight.taken.is_none()) else {
+        return Ok(false);
+    };
+    if rows::sealed(row)? != Sealed::Moving {
+        return Ok(false);
+    }
+    let fence = rows::head(row, 0)?.fence;
+    Ok((fence.generation, fence.token) == step.replaces)
+}
+
+/// What a row of [`ACTOR_PLACE`] says of an actor, or that its shard is not here.
+fn found(row: Option<Row>, shard: Shard, led: Led) -> Result<Option<ActorState>, StoreError> {
+    let row = row.ok_or_else(|| place::no_row(shard))?;
+    if !rows::is_null(&row, 0)? {
+        return rows::actor(&row).map(Some);
+    }
+    let place = Place::of(&row, ACTOR_COLUMNS + HEAD_COLUMNS + 1)?;
+    if place.is_here(led) { Ok(None) } else { Err(StoreError::Elsewhere { shard, primary: None }) }
+}
+
 /// What the answers of a takeover mean.
 fn landed(step: &TakeoverStep, flight: &Flight) -> Result<TakenOver, StoreError> {
     let after = flight.after.as_ref();
     let now = after.map(|row| rows::head(row, 0)).transpose()?;
     let Some(taken) = &flight.taken else {
         let (Some(head), Some(row)) = (now, after) else {
-            return Err(StoreError::DatabaseMissing(step.db));
+            return Err(away(step.db));
         };
         if (head.fence.generation, head.fence.token) != step.replaces {
             return Ok(TakenOver::Moved(head));

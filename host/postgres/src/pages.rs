@@ -9,11 +9,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use stockade_depot::store::embedded::Run;
 use stockade_depot::store::packed::check_step_bytes;
 use stockade_depot::store::{
-    Collected, CommitRow, CommitStep, PageVersion, PagesRead, READ_PAGES_MAX, StageStep, Staged,
-    limits,
+    Collected, CommitRow, PageVersion, PagesRead, READ_PAGES_MAX, StageStep, Staged, limits,
 };
 use stockade_depot::{DbId, Fence, Head, Limit, Pgno, StoreError, Txid};
 
@@ -23,11 +23,11 @@ use crate::echo::Wrote;
 use crate::failure::Stop;
 use crate::limits::GROUPED_BYTES_MAX;
 use crate::link::{Transaction, in_transaction};
+use crate::primary::Primary;
 use crate::refusal::{LEAVES_HOLES, refusal, refusal_in};
 use crate::rows::{self, OWNER_COLUMNS, Row};
 use crate::sql::ownership::{HEAD, HOLD, HOLD_AT};
 use crate::sql::pages as sql;
-use crate::store::PgStore;
 
 /// Columns of a fenced read after those of the fence: base (two), page number, version (three),
 /// floor. A read without a fence has the same from 0 on.
@@ -47,7 +47,7 @@ pub(crate) fn first_pages(rows: &[Row], db: DbId) -> Result<Option<Vec<PageVersi
 
 /// What a statement found for some pages of one database.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// The pages that the database itself has.
     pages: HashMap<Pgno, PageVersion>,
     /// Where to ask for the others.
@@ -65,6 +65,44 @@ impl Found {
     }
 }
 
+/// Who answers for the bases of databases. A base may be on another primary than what is made of it.
+#[async_trait]
+pub(crate) trait Bases: Sync {
+    /// What a base has of some pages as of `at`.
+    async fn older(&self, db: DbId, at: Txid, pages: &[Pgno]) -> Result<Found, StoreError>;
+}
+
+/// The pages in the order asked for, those that are not there from the bases, each of which is
+/// asked once for all that are left.
+///
+/// A base's versions are pinned and never change, so the fence of the statement that named the
+/// base covers its answer too.
+pub(crate) async fn in_order(
+    bases: &dyn Bases,
+    db: DbId,
+    at: Txid,
+    pages: &[Pgno],
+    found: Found,
+) -> Result<Vec<PageVersion>, StoreError> {
+    let Found { pages: mut have, mut base } = found;
+    for _ in 0..limits::BASE_DEPTH_MAX {
+        let mut left: Vec<Pgno> =
+            pages.iter().filter(|pgno| !have.contains_key(pgno)).copied().collect();
+        left.sort_unstable();
+        left.dedup();
+        let Some((base_db, base_txid)) = base.filter(|_| !left.is_empty()) else { break };
+        let older = bases.older(base_db, base_txid, &left).await?;
+        have.extend(older.pages);
+        base = older.base;
+    }
+    let row = |pgno: &Pgno| {
+        have.get(pgno).cloned().ok_or_else(|| {
+            StoreError::Corrupt(format!("page {pgno} of {db} as of txid {at} has no row"))
+        })
+    };
+    pages.iter().map(row).collect()
+}
+
 /// What the row of a stage says.
 struct Progress {
     owner: (u64, u64),
@@ -74,22 +112,48 @@ struct Progress {
 }
 
 /// A chunk whose pages are packed.
-struct Chunk {
+pub(crate) struct Chunk {
     step: StageStep,
     txid: Txid,
     pages: Packed,
+}
+
+impl Chunk {
+    /// Checks and packs a chunk.
+    ///
+    /// # Errors
+    /// `Refused` over a limit; `Corrupt` if the chunk is malformed.
+    pub(crate) async fn new(mut step: StageStep) -> Result<Self, StoreError> {
+        check_step_bytes(step.pages.len())?;
+        let last = step.pages.last().map_or(0, |(pgno, _)| pgno.0);
+        limits::check(Limit::DatabasePages, last.into(), limits::DATABASE_PAGES_MAX.into())?;
+        let txid = step.base.0.checked_add(1).map(Txid);
+        let txid = txid.ok_or_else(|| bad(&step.fence, "txid is out of range"))?;
+        if step.pages.is_empty() || step.chunk == 0 {
+            return Err(bad(&step.fence, "a chunk is empty or has no number"));
+        }
+        let pages = std::mem::take(&mut step.pages);
+        let pages = Packed::packed(step.fence.db, txid, pages).await?;
+        Ok(Self { step, txid, pages })
+    }
+
+    /// Whose pages they are.
+    pub(crate) fn db(&self) -> DbId {
+        self.step.fence.db
+    }
 }
 
 fn bad(fence: &Fence, what: &str) -> StoreError {
     StoreError::Corrupt(format!("stage of {}: {what}", fence.db))
 }
 
-impl PgStore {
+impl Primary {
     pub(crate) async fn read_fenced(
         &self,
         fence: Fence,
         at: Txid,
         pages: &[Pgno],
+        bases: &dyn Bases,
     ) -> Result<PagesRead, StoreError> {
         let (asked, max) = (limits::len(pages.len()), limits::len(READ_PAGES_MAX));
         limits::check(Limit::PagesPerRead, asked, max)?;
@@ -106,12 +170,13 @@ impl PgStore {
         let (sql, asked) =
             if pages.len() > 1 { (sql::READ_MANY, many) } else { (sql::READ_ONE, one) };
         let mut rows = self.link.read(sql, asked).await?;
-        let owner = rows.first().map(rows::owner).transpose()?;
-        if owner.is_none_or(|owner| owner.check(&fence, at).at_or_after().is_err()) {
+        let is_owner =
+            |row| rows::owner(row).is_ok_and(|owner| owner.check(&fence, at).at_or_after().is_ok());
+        if !rows.first().is_some_and(is_owner) {
             // A refusal ends a generation: it must count.
             rows = self.link.look(sql, asked).await?;
         }
-        let first = rows.first().ok_or(StoreError::DatabaseMissing(fence.db))?;
+        let first = rows.first().ok_or_else(|| rows::away(fence.db))?;
         let owner = rows::owner(first)?;
         owner.check(&fence, at).at_or_after()?;
         rows::check_floor(first, BASE + 6, fence.db, at)?;
@@ -119,31 +184,21 @@ impl PgStore {
         for row in &rows {
             found.add(row, BASE, fence.db)?;
         }
-        let pages = self.in_order(fence.db, at, pages, found).await?;
+        let pages = in_order(bases, fence.db, at, pages, found).await?;
         Ok(PagesRead { head_txid: owner.txid, pages })
     }
 
-    /// Pages of any database as of `at`, in the order asked for.
-    pub(crate) async fn pages_at(
+    /// What a database itself has of some pages as of `at`.
+    pub(crate) async fn found_at(
         &self,
         db: DbId,
         at: Txid,
         pages: &[Pgno],
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        let found = self.found_at(db, at, pages.iter().copied()).await?;
-        self.in_order(db, at, pages, found).await
-    }
-
-    async fn found_at(
-        &self,
-        db: DbId,
-        at: Txid,
-        pages: impl Iterator<Item = Pgno>,
     ) -> Result<Found, StoreError> {
-        let numbers: Vec<i64> = pages.map(|pgno| i64::from(pgno.0)).collect();
+        let numbers: Vec<i64> = pages.iter().map(|pgno| i64::from(pgno.0)).collect();
         let rows =
             self.link.read(sql::READ_AT, params![&db.0[..], rows::to_sql(at.0)?, numbers]).await?;
-        let first = rows.first().ok_or(StoreError::DatabaseMissing(db))?;
+        let first = rows.first().ok_or_else(|| rows::away(db))?;
         rows::check_floor(first, 6, db, at)?;
         let mut found = Found { base: rows::base(first, 0)?, ..Found::default() };
         for row in &rows {
@@ -152,46 +207,14 @@ impl PgStore {
         Ok(found)
     }
 
-    /// The pages in the order asked for, those that are not there from the bases, each of which is
-    /// asked once for all that are left.
-    ///
-    /// A base's versions are pinned and never change, so the fence of the statement that named the
-    /// base covers its answer too.
-    async fn in_order(
-        &self,
-        db: DbId,
-        at: Txid,
-        pages: &[Pgno],
-        found: Found,
-    ) -> Result<Vec<PageVersion>, StoreError> {
-        let Found { pages: mut have, mut base } = found;
-        for _ in 0..limits::BASE_DEPTH_MAX {
-            let mut left: Vec<Pgno> =
-                pages.iter().filter(|pgno| !have.contains_key(pgno)).copied().collect();
-            left.sort_unstable();
-            left.dedup();
-            let Some((base_db, base_txid)) = base.filter(|_| !left.is_empty()) else { break };
-            let older = self.found_at(base_db, base_txid, left.into_iter()).await?;
-            have.extend(older.pages);
-            base = older.base;
-        }
-        let row = |pgno: &Pgno| {
-            have.get(pgno).cloned().ok_or_else(|| {
-                StoreError::Corrupt(format!("page {pgno} of {db} as of txid {at} has no row"))
-            })
-        };
-        pages.iter().map(row).collect()
-    }
-
-    pub(crate) async fn commit_pages_of(&self, step: CommitStep) -> Result<(), StoreError> {
+    pub(crate) async fn commit_packed(&self, commit: &Arc<PackedCommit>) -> Result<(), StoreError> {
         self.link.check_open()?;
-        let commit = Arc::new(PackedCommit::new(step).await?);
         let moved = if let Some(named) = &commit.staged {
-            in_transaction!(self.link, tx => self.commit_staged(&tx, &commit, named))
+            in_transaction!(self.link, tx => self.commit_staged(&tx, commit, named))
         } else if commit.pages.weight() > GROUPED_BYTES_MAX {
-            self.commit_alone(&commit).await
+            self.commit_alone(commit).await
         } else {
-            self.committers.commit(Arc::clone(&commit)).await
+            self.committers.commit(Arc::clone(commit)).await
         };
         self.ages.committed(commit.fence.db, commit.txid, moved?);
         Ok(())
@@ -231,19 +254,8 @@ impl PgStore {
         }
     }
 
-    pub(crate) async fn stage_pages(&self, mut step: StageStep) -> Result<(), StoreError> {
-        check_step_bytes(step.pages.len())?;
-        let last = step.pages.last().map_or(0, |(pgno, _)| pgno.0);
-        limits::check(Limit::DatabasePages, last.into(), limits::DATABASE_PAGES_MAX.into())?;
-        let txid = step.base.0.checked_add(1).map(Txid);
-        let txid = txid.ok_or_else(|| bad(&step.fence, "txid is out of range"))?;
-        if step.pages.is_empty() || step.chunk == 0 {
-            return Err(bad(&step.fence, "a chunk is empty or has no number"));
-        }
-        let pages = std::mem::take(&mut step.pages);
-        let pages = Packed::packed(step.fence.db, txid, pages).await?;
-        let chunk = Chunk { step, txid, pages };
-        in_transaction!(self.link, tx => write_chunk(&tx, &chunk))?;
+    pub(crate) async fn stage_chunk(&self, chunk: &Chunk) -> Result<(), StoreError> {
+        in_transaction!(self.link, tx => write_chunk(&tx, chunk))?;
         self.link.has_room();
         Ok(())
     }
@@ -261,13 +273,10 @@ impl PgStore {
         &self,
         db: DbId,
         txid: Txid,
-    ) -> Result<(Option<Head>, Option<CommitRow>), StoreError> {
+    ) -> Result<(Head, Option<CommitRow>), StoreError> {
         let asked = params![&db.0[..], rows::to_sql(txid.0)?];
-        let Some(row) = self.link.look_row(sql::VERDICT, asked).await? else {
-            return Ok((None, None));
-        };
-        let (head, commit) = rows::verdict(&row, db, txid)?;
-        Ok((Some(head), commit))
+        let row = self.link.look_row(sql::VERDICT, asked).await?;
+        rows::verdict(&row.ok_or_else(|| rows::away(db))?, db, txid)
     }
 }
 

@@ -27,9 +27,9 @@ pub(crate) fn refused(now: &OwnerRow, fence: &Fence, base: Txid, otherwise: &str
     }
 }
 
-/// The head of a database, if it has one.
+/// The head of a database, if it has one here.
 pub(crate) fn head_of(row: Option<Row>, db: DbId) -> Result<Head, StoreError> {
-    row.map_or(Err(StoreError::DatabaseMissing(db)), |row| rows::head(&row, 0))
+    row.map_or_else(|| Err(rows::away(db)), |row| rows::head(&row, 0))
 }
 
 /// The head as a transaction sees it.

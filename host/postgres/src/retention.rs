@@ -15,10 +15,10 @@ use crate::connection::params;
 use crate::failure::Stop;
 use crate::limits::PLACE_TXID_BITS;
 use crate::link::{Transaction, in_transaction};
+use crate::primary::Primary;
 use crate::rows;
 use crate::sql::ownership::HEAD_LOCK;
 use crate::sql::retention as sql;
-use crate::store::PgStore;
 
 /// The largest txid that has a place.
 const TXID_MAX: u64 = (1 << PLACE_TXID_BITS) - 1;
@@ -36,20 +36,20 @@ fn at(place: i64) -> (u64, u64) {
     (place >> PLACE_TXID_BITS, place & TXID_MAX)
 }
 
-impl PgStore {
-    pub(crate) async fn history_of(&self, db: DbId) -> Result<Option<History>, StoreError> {
+impl Primary {
+    pub(crate) async fn history_of(&self, db: DbId) -> Result<History, StoreError> {
         let found = self.link.read_row(sql::HISTORY, params![&db.0[..]]).await?;
-        found.map(|row| rows::history(&row)).transpose()
+        rows::history(&found.ok_or_else(|| rows::away(db))?)
     }
 
     pub(crate) async fn raise_floor_of(&self, db: DbId, keep: Keep) -> Result<History, StoreError> {
         let newest = self.link.read_row(sql::NEWEST, params![&db.0[..]]).await?;
-        let newest = newest.ok_or(StoreError::DatabaseMissing(db))?;
+        let newest = newest.ok_or_else(|| rows::away(db))?;
         self.ages.looked(db, rows::txid(&newest, 0)?, rows::number(&newest, 1)?);
         if let Some(old) = self.ages.old_enough(db, keep.age_ms_min.max(COMMIT_ROWS_MS_MIN)) {
             in_transaction!(self.link, tx => raise_floor(&tx, db, old, keep))?;
         }
-        self.history_of(db).await?.ok_or(StoreError::DatabaseMissing(db))
+        self.history_of(db).await
     }
 
     pub(crate) async fn superseded_after(
@@ -112,13 +112,13 @@ impl PgStore {
         txid: Txid,
         name: &str,
     ) -> Result<(), StoreError> {
-        let row = params![&db.0[..], rows::to_sql(txid.0)?, name];
-        self.link.change(sql::PIN_DELETE, row).await.map(drop)
+        in_transaction!(self.link, tx => unpin(&tx, db, txid, name))
     }
 }
 
 async fn raise_floor(tx: &Transaction, db: DbId, old: Txid, keep: Keep) -> Result<(), Stop> {
-    tx.row(HEAD_LOCK, params![&db.0[..]]).await?.ok_or(StoreError::DatabaseMissing(db))?;
+    let row = tx.row(HEAD_LOCK, params![&db.0[..]]).await?;
+    rows::head(&row.ok_or_else(|| rows::away(db))?, 0)?;
     // More commits than a head can have are all of them.
     let commits = i64::try_from(keep.commits_min).unwrap_or(i64::MAX);
     let row = params![&db.0[..], rows::to_sql(old.0)?, commits, i64::from(FLOOR_COMMITS_MAX)];
@@ -128,7 +128,7 @@ async fn raise_floor(tx: &Transaction, db: DbId, old: Txid, keep: Keep) -> Resul
 
 async fn pin(tx: &Transaction, db: DbId, txid: Txid, name: &str) -> Result<(), Stop> {
     let row = tx.row(HEAD_LOCK, params![&db.0[..]]).await?;
-    let head = rows::head(&row.ok_or(StoreError::DatabaseMissing(db))?, 0)?;
+    let head = rows::head(&row.ok_or_else(|| rows::away(db))?, 0)?;
     if txid < head.floor {
         return Err(StoreError::HistoryGone { db, txid, floor: head.floor }.into());
     }
@@ -144,6 +144,14 @@ async fn pin(tx: &Transaction, db: DbId, txid: Txid, name: &str) -> Result<(), S
     }
     let row = params![&db.0[..], rows::to_sql(txid.0)?, name];
     tx.change(sql::PIN_INSERT, row).await?;
+    Ok(())
+}
+
+/// Behind a lock of the head, so that a pin that goes is not moved along.
+async fn unpin(tx: &Transaction, db: DbId, txid: Txid, name: &str) -> Result<(), Stop> {
+    let row = tx.row(HEAD_LOCK, params![&db.0[..]]).await?;
+    rows::head(&row.ok_or_else(|| rows::away(db))?, 0)?;
+    tx.change(sql::PIN_DELETE, params![&db.0[..], rows::to_sql(txid.0)?, name]).await?;
     Ok(())
 }
 

@@ -4,13 +4,13 @@ use std::error::Error;
 
 use stockade_depot::store::rows::{self, StoredRow};
 use stockade_depot::store::{PageVersion, Snapshot};
-use stockade_depot::{DbId, Pgno, StoreError, page};
+use stockade_depot::{ActorId, DbId, Pgno, StoreError, page};
 use tokio_postgres::types::{FromSql, Type};
 
 pub(crate) use stockade_depot::store::rows::{
-    HEAD_COLUMNS, OWNER_COLUMNS, actor, base, blob, check_floor, commit, db, flag, head, history,
-    is_null, kind, limit, node, number, origin_to_sql, owner, page_count, pgno, restarts,
-    start_to_sql, to_sql, txid, verdict,
+    ACTOR_COLUMNS, HEAD_COLUMNS, OWNER_COLUMNS, actor, base, blob, check_floor, commit, db, flag,
+    head, history, is_null, kind, limit, node, number, origin_to_sql, out_of_range, owner,
+    page_count, pgno, restarts, start_to_sql, to_sql, txid, verdict,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -23,6 +23,40 @@ impl From<tokio_postgres::Row> for Row {
     fn from(row: tokio_postgres::Row) -> Self {
         Self(row)
     }
+}
+
+/// What `head.sealed` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    /// A generation holds the head.
+    Held,
+    /// It was sealed.
+    Free,
+    /// It was taken in order to move it.
+    Moving,
+    /// It is at a peer.
+    Moved,
+    /// It is a copy that is not valid yet.
+    Arriving,
+}
+
+impl Sealed {
+    /// From its column.
+    pub(crate) fn of(row: &Row, column: usize) -> Read<Self> {
+        Ok(match row.integer(column)? {
+            0 => Self::Held,
+            1 => Self::Free,
+            2 => Self::Moving,
+            3 => Self::Moved,
+            4 => Self::Arriving,
+            _ => return Err(out_of_range("state of a head")),
+        })
+    }
+}
+
+/// A database that a step has not found here. Whether it is anywhere is asked for then.
+pub(crate) fn away(db: DbId) -> StoreError {
+    StoreError::Elsewhere { shard: db.shard(), primary: None }
 }
 
 /// Any value that is not null.
@@ -63,6 +97,31 @@ impl StoredRow for Row {
     fn text(&self, column: usize) -> Read<&str> {
         self.get(column)
     }
+
+    fn sealed(&self, column: usize, db: DbId) -> Read<bool> {
+        match Sealed::of(self, column)? {
+            Sealed::Held => Ok(false),
+            // No owner is left, and any process may take it over.
+            Sealed::Free | Sealed::Moving => Ok(true),
+            Sealed::Moved | Sealed::Arriving => Err(away(db)),
+        }
+    }
+}
+
+/// Whose owner a row of `sql_owner!` names.
+pub(crate) fn owner_db(row: &Row) -> Read<DbId> {
+    db(row, OWNER_COLUMNS - 2)
+}
+
+/// The name in a row of an actor.
+pub(crate) fn actor_name(row: &Row) -> Read<ActorId> {
+    ActorId::existing(row.text(0)?, row.text(1)?)
+        .map_err(|error| StoreError::Corrupt(format!("a stored actor's name: {error}")))
+}
+
+/// The state of a head among the columns of `sql_head!`.
+pub(crate) fn sealed(row: &Row) -> Read<Sealed> {
+    Sealed::of(row, 7)
 }
 
 /// A text, unless it is null.

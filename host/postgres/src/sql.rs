@@ -10,7 +10,11 @@
 //!   first; what it writes elsewhere is made of the row of the head that was changed;
 //! - "absent" is an insert that conflicts;
 //! - a read is one statement; none both moves a head and reads pages or a snapshot;
+//! - what has moved to another server, or is not there yet (`head.sealed` 3 and 4), is read by nothing
+//!   that has no fence, and taken over by none, nor is what is being moved (2);
 //! - one statement changes a table once;
+//! - what is not there is said by a statement that reads the row of the shard as well; what is made
+//!   is made behind a lock of that row (`sql/shards.rs`);
 //! - a condition on another table than `head` is never decided by the statement that waits for the
 //!   head: under READ COMMITTED that one sees the other table as it was before it waited. Such a
 //!   step locks the head first, in a statement of its own (`*_LOCK`, `HOLD*`).
@@ -43,10 +47,12 @@ pub(crate) mod cluster;
 pub(crate) mod directory;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod moving;
 pub(crate) mod ownership;
 pub(crate) mod pages;
 pub(crate) mod retention;
 pub(crate) mod schema;
+pub(crate) mod shards;
 
 #[cfg(test)]
 mod tests;

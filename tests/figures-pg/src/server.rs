@@ -8,7 +8,7 @@ use stockade_depot::{
     Depot, DepotLimits, Digest, NodeSession, PAGE_SIZE, PageBytes, PageCount, Pgno, Session, Store,
     TokioParker,
 };
-use stockade_postgres::{Password, PgAddress, PgConfig, PgStore};
+use stockade_postgres::{Password, PgAddress, PgConfig, PgStores};
 use stockade_testkit::owner;
 use stockade_testkit::postgres::{Server, USER};
 use stockade_testkit::relay::Relay;
@@ -96,7 +96,7 @@ impl Bench {
         let address = format!("postgres://{USER}@127.0.0.1:{port}/{name}?sslmode=disable");
         let mut config = PgConfig::new(PgAddress::parse(&address)?, Password::none());
         set(&mut config);
-        Ok(Arc::new(PgStore::open(&config).await?))
+        Ok(Arc::new(PgStores::open(std::slice::from_ref(&config)).await?))
     }
 }
 

@@ -7,7 +7,8 @@ statements! {
     /// (db, generation, token; new token, new owner; name)
     IMPORT_TAKE_OVER = concat!(
         "UPDATE head SET generation = generation + 1, token = $4, owner = $5, sealed = 0 \
-         WHERE db = $1 AND generation = $2 AND token = $3 AND origin = 1 AND name = $6 RETURNING ",
+         WHERE db = $1 AND generation = $2 AND token = $3 AND origin = 1 AND name = $6 \
+         AND sealed < 2 RETURNING ",
         sql_head!("")
     );
 

@@ -20,11 +20,17 @@ statements! {
     /// (kind, key)
     ACTOR = concat!(actor!(), "WHERE a.kind = $1 AND a.key = $2");
 
-    /// No row: the actor exists. (kind, key, db, shard, component; token, owner, chain, origin, format,
-    /// now, name)
+    /// No row: the actor exists, or the shard is not here. (kind, key, db, shard, component; token, owner,
+    /// chain, origin, format, now, name; the version of the move that led here, or -1)
+    ///
+    /// The lock is on the shard's row as it is once no move is at it. Where the actor exists nothing is
+    /// locked, so that nothing is waited for.
     CREATE = concat!(
-        "WITH a AS (INSERT INTO actor (kind, key, db, shard, component, wanted, restarts) \
-         VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (kind, key) DO NOTHING RETURNING db), \
+        "WITH w AS (SELECT v.number FROM shard v WHERE v.number = $4 \
+         AND (v.state < 2 OR v.state = 3 AND v.version = $13) AND NOT EXISTS \
+         (SELECT 1 FROM actor b WHERE b.kind = $1 AND b.key = $2) FOR SHARE), \
+         a AS (INSERT INTO actor (kind, key, db, shard, component, wanted, restarts) \
+         SELECT $1::text, $2::text, $3::bytea, w.number, $5::bytea, 0, 0 FROM w ON CONFLICT (kind, key) DO NOTHING RETURNING db), \
          h AS (INSERT INTO head (db, generation, token, owner, txid, page_count, chain, sealed, \
          origin, floor, format, time_ms, name) SELECT a.db, 1, $6::bytea, $7::bytea, 0, 0, \
          $8::bytea, 0, $9::int8, 0, $10::int8, $11::int8, $12::bytea FROM a RETURNING ",
@@ -42,7 +48,7 @@ statements! {
     TAKE_OVER = concat!(
         "WITH h AS (UPDATE head SET generation = generation + 1, token = $4, owner = $5, sealed = 0 \
          WHERE db = $1 AND generation = $2 AND token = $3 AND name = $6 AND format <= 2 \
-         AND EXISTS (SELECT 1 FROM actor w WHERE w.kind = $7 AND w.key = $8 AND w.db = $1) \
+         AND sealed < 2 AND EXISTS (SELECT 1 FROM actor w WHERE w.kind = $7 AND w.key = $8 AND w.db = $1) \
          RETURNING ",
         sql_head!(""),
         "), a AS (UPDATE actor SET component = $9, restarts = CASE $10::int8 WHEN 0 THEN 0 \
@@ -63,6 +69,10 @@ statements! {
          (SELECT count(*) FROM actor a WHERE a.kind = $2 AND a.key = $3 AND a.db = h.db) \
          FROM head h LEFT JOIN snapshot s ON s.db = h.db WHERE h.db = $1"
     );
+
+    /// Gives a head back that was taken in order to move it, and is not moved. (db, generation, token)
+    MOVE_GIVEN_UP = "UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
+        AND sealed = 2";
 
     /// (kind, key, db)
     ACTOR_CONDEMN = "UPDATE actor SET wanted = 1 WHERE kind = $1 AND key = $2 AND db = $3";

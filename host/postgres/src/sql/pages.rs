@@ -54,7 +54,7 @@ statements! {
          (SELECT v.txid, v.sum, v.bytes FROM page v WHERE v.db = $1 AND v.pgno = w.pgno \
          AND v.txid <= $2 AND ",
         sql_visible!("v"),
-        " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) p ON TRUE WHERE h.db = $1"
+        " ORDER BY v.txid DESC, v.stage DESC LIMIT 1) p ON TRUE WHERE h.db = $1 AND h.sealed < 3"
     );
 
     /// One commit, whole. No row: refused, and nothing is written.

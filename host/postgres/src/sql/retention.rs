@@ -18,11 +18,11 @@ statements! {
     HISTORY = concat!(
         "SELECT h.txid, h.floor, (SELECT c.txid FROM \"commit\" c WHERE c.db = h.db AND ",
         sql_bare!(),
-        " ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = $1"
+        " ORDER BY c.txid LIMIT 1) FROM head h WHERE h.db = $1 AND h.sealed < 3"
     );
 
     /// The newest commit, and its time. (db)
-    NEWEST = "SELECT h.txid, h.time_ms FROM head h WHERE h.db = $1";
+    NEWEST = "SELECT h.txid, h.time_ms FROM head h WHERE h.db = $1 AND h.sealed < 3";
 
     /// Behind [`HEAD_LOCK`](super::ownership::HEAD_LOCK): a pin that came while it waited counts.
     /// (db, newest commit that is old enough, commits to keep, commits to look at)
@@ -43,7 +43,7 @@ statements! {
     /// Superseded rows between two keys: (db; after pgno, txid; to pgno, txid).
     SUPERSEDED = concat!(
         "SELECT p.pgno, p.txid FROM head h JOIN page p ON p.db = h.db WHERE h.db = $1 \
-         AND (p.pgno, p.txid) > ($2, $3) AND (p.pgno, p.txid) <= ($4, $5) AND ",
+         AND h.sealed < 3 AND (p.pgno, p.txid) > ($2, $3) AND (p.pgno, p.txid) <= ($4, $5) AND ",
         sql_superseded!()
     );
 
@@ -51,7 +51,7 @@ statements! {
     TRIM_PAGES = concat!(
         "DELETE FROM page WHERE (db, pgno, txid, stage) IN (SELECT p.db, p.pgno, p.txid, p.stage \
          FROM unnest($1::bytea[], $2::int8[], $3::int8[]) AS u (db, pgno, txid) \
-         JOIN head h ON h.db = u.db \
+         JOIN head h ON h.db = u.db AND h.sealed < 3 \
          JOIN page p ON p.db = u.db AND p.pgno = u.pgno AND p.txid = u.txid WHERE ",
         sql_superseded!(),
         ")"
@@ -60,7 +60,7 @@ statements! {
     /// Commit rows below the floor, oldest first. (db, below, most)
     TRIM_COMMITS = concat!(
         "DELETE FROM \"commit\" WHERE db = $1 AND txid IN \
-         (SELECT c.txid FROM \"commit\" c JOIN head h ON h.db = c.db WHERE c.db = $1 AND c.txid < $2 \
+         (SELECT c.txid FROM \"commit\" c JOIN head h ON h.db = c.db AND h.sealed < 3 WHERE c.db = $1 AND c.txid < $2 \
          AND c.txid < h.floor AND ",
         sql_bare!(),
         " ORDER BY c.txid LIMIT $3)"
@@ -73,7 +73,7 @@ statements! {
     PIN_INSERT = "INSERT INTO pin (db, txid, name) VALUES ($1, $2, $3) \
         ON CONFLICT (db, txid, name) DO NOTHING";
 
-    /// (db, txid, name)
+    /// Behind [`HEAD_LOCK`](super::ownership::HEAD_LOCK). (db, txid, name)
     PIN_DELETE = "DELETE FROM pin WHERE db = $1 AND txid = $2 AND name = $3";
 
     /// Whether another database needs this one. (db, prefix of the names of forks' pins)

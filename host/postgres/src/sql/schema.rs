@@ -9,7 +9,32 @@ statements! {
         id      BIGINT NOT NULL PRIMARY KEY,
         version BIGINT NOT NULL,
         program TEXT   NOT NULL,
-        shards  BIGINT NOT NULL
+        shards  BIGINT NOT NULL,
+        store   BYTEA,
+        own     BYTEA,
+        name    TEXT,
+        root    TEXT
+    )"#;
+    /// What tells primaries of one store from others, since version 3: the store's id.
+    VERSION_STORE = "ALTER TABLE stockade_schema ADD COLUMN IF NOT EXISTS store BYTEA";
+    /// The primary's own.
+    VERSION_OWN = "ALTER TABLE stockade_schema ADD COLUMN IF NOT EXISTS own BYTEA";
+    /// The primary's name.
+    VERSION_NAME = "ALTER TABLE stockade_schema ADD COLUMN IF NOT EXISTS name TEXT";
+    /// The name of the primary that keeps kinds, components and nodes.
+    VERSION_ROOT = "ALTER TABLE stockade_schema ADD COLUMN IF NOT EXISTS root TEXT";
+    /// Where each shard is, as this primary knows it. State 0: here; 1: here, and it leaves for `peer`;
+    /// 2: gone to `peer`; 3: it comes from `peer`. `version`: moves of the shard that were begun.
+    CREATE_SHARD = r#"CREATE TABLE IF NOT EXISTS shard (
+        number  BIGINT NOT NULL PRIMARY KEY,
+        state   BIGINT NOT NULL,
+        peer    TEXT,
+        version BIGINT NOT NULL
+    )"#;
+    /// At the root: which primaries have been part of the store, by their own ids.
+    CREATE_MEMBER = r#"CREATE TABLE IF NOT EXISTS member (
+        name TEXT  NOT NULL PRIMARY KEY,
+        own  BYTEA NOT NULL
     )"#;
     /// One row a database.
     CREATE_HEAD = r#"CREATE TABLE IF NOT EXISTS head (
@@ -156,16 +181,30 @@ statements! {
 
     /// The schema's row. No parameters.
     VERSION = "SELECT v.version, v.program, v.shards FROM stockade_schema v WHERE v.id = 1";
-    /// The last step of making a schema: it is whole. (version, program, shards)
-    VERSION_PUT = "INSERT INTO stockade_schema (id, version, program, shards) \
-        VALUES (1, $1, $2, $3) ON CONFLICT (id) DO NOTHING";
+    /// Which primary of which store this is, since version 3. No parameters.
+    IDENTITY = "SELECT v.shards, v.store, v.own, v.name, v.root FROM stockade_schema v WHERE v.id = 1";
+    /// The last step of making a schema, with the shards: it is whole. (version, program, shards, store,
+    /// own id, name, root; of each shard: number, state, peer, version)
+    VERSION_PUT = "WITH v AS (INSERT INTO stockade_schema (id, version, program, shards, store, own, \
+        name, root) VALUES (1, $1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING RETURNING id) \
+        INSERT INTO shard (number, state, peer, version) SELECT u.number, u.state, u.peer, u.version \
+        FROM v CROSS JOIN unnest($8::int8[], $9::int8[], $10::text[], $11::int8[]) \
+        AS u (number, state, peer, version) ON CONFLICT (number) DO UPDATE SET \
+        state = excluded.state, peer = excluded.peer, version = excluded.version";
     /// The last step of a conversion. (from, to, program)
     VERSION_RAISE = "UPDATE stockade_schema SET version = $2, program = $3 \
         WHERE id = 1 AND version = $1";
+    /// The last step of the conversion to version 3: a store by itself, with all of its shards.
+    /// (from, to, program, store, own id, name; numbers of the shards)
+    VERSION_RAISE_3 = "WITH v AS (UPDATE stockade_schema SET version = $2, program = $3, store = $4, \
+        own = $5, name = $6, root = $6 WHERE id = 1 AND version = $1 RETURNING id) \
+        INSERT INTO shard (number, state, peer, version) SELECT u.number, 0, NULL, 0 \
+        FROM v CROSS JOIN unnest($7::int8[]) AS u (number) ON CONFLICT (number) DO UPDATE SET \
+        state = excluded.state, peer = excluded.peer, version = excluded.version";
 }
 
 /// What makes the schema, in order. Each may run again.
-pub(crate) const CREATE: [&str; 17] = [
+pub(crate) const CREATE: [&str; 19] = [
     CREATE_VERSION,
     CREATE_HEAD,
     CREATE_HEAD_BASE,
@@ -183,12 +222,18 @@ pub(crate) const CREATE: [&str; 17] = [
     CREATE_COMPONENT,
     CREATE_KIND,
     CREATE_ECHO,
+    CREATE_SHARD,
+    CREATE_MEMBER,
 ];
 
 /// What leads from version 1 to version 2. Each may run again, and programs of version 1 that run
 /// beside it continue: they insert and select by name.
 pub(crate) const TO_2: [&str; 7] =
     [NODE_PEERS, NODE_DRAINING, NODE_AWAKE, NODE_AWAKE_MAX, NODE_BYTES, NODE_BYTES_MAX, NODE_CPU];
+
+/// What leads from version 2 to version 3. Likewise, until a shard is moved.
+pub(crate) const TO_3: [&str; 6] =
+    [VERSION_STORE, VERSION_OWN, VERSION_NAME, VERSION_ROOT, CREATE_SHARD, CREATE_MEMBER];
 
 /// What helps PostgreSQL and may be refused by others: pages are compressed already, and heads are
 /// updated in place.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stockade_depot::Store;
-use stockade_postgres::{Password, PgAddress, PgConfig, PgStore};
+use stockade_postgres::{Password, PgAddress, PgConfig, PgStores};
 
 use crate::kit::authority::Authority;
 use crate::kit::server::USER;
@@ -57,7 +57,7 @@ impl Stage {
         let mut config = PgConfig::new(PgAddress::parse(&address).unwrap(), Password::none());
         // One, so that its groups are large.
         config.committers = 1;
-        Arc::new(PgStore::open(&config).await.unwrap())
+        Arc::new(PgStores::open(std::slice::from_ref(&config)).await.unwrap())
     }
 
     fn standbys(&self) -> [usize; 2] {

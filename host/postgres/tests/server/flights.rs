@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use stockade_depot::store::{ActorState, PreviousEnd};
-use stockade_depot::{ActorId, DepotLimits, Reason, Session, Store};
+use stockade_depot::{ActorId, DepotLimits, Reason, Session, Shard, Store};
+use stockade_postgres::PgStores;
+use stockade_testkit::owner::{Owner, actor_id};
 use stockade_testkit::relay::Relay;
 
 use crate::kit;
@@ -77,4 +80,56 @@ async fn a_scan_waits_for_the_network_once_in_512_pages() {
     let flights = relay.flights() - before;
     // A question of 512 pages may come in several pieces while the next one is not sent yet.
     assert!(flights <= 3 + 8 + 4 + 1, "{flights}");
+}
+
+/// Over several primaries each step is one flight to its own, as over one; that an actor is absent is two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_step_over_two_primaries_is_one_flight() {
+    let databases = [kit::server().schema().await, kit::server().schema().await];
+    let relay = Relay::start("127.0.0.1", &format!("127.0.0.1:{}", databases[0].port)).unwrap();
+    let mut counted = kit::at(relay.address.port(), &databases[0], "&name=a");
+    let mut other = kit::config(&databases[1], "&name=b");
+    for config in [&mut counted, &mut other] {
+        (config.connections, config.committers, config.shards) = (1, 1, 2);
+    }
+    let store: Arc<dyn Store> = Arc::new(PgStores::open(&[counted, other]).await.unwrap());
+    let keys: Vec<String> = (0..99)
+        .map(|number| format!("k{number}"))
+        .filter(|key| actor_id(key).shard(2) == Shard(0))
+        .collect();
+    // The first one has the statements prepared.
+    for (is_warm, key) in [(false, &keys[0]), (true, &keys[1])] {
+        let flights = async |step: BoxFuture<'_, ()>| {
+            let before = relay.flights();
+            step.await;
+            relay.flights() - before
+        };
+        let actor = actor_id(key);
+        let absent = flights(Box::pin(async {
+            assert_eq!(store.actor(&actor).await, Ok(None));
+        }))
+        .await;
+        let mut owner = None;
+        let created = flights(Box::pin(async {
+            owner = Some(Owner::create(&store, key).await);
+        }))
+        .await;
+        let mut owner = owner.unwrap();
+        let committed = flights(Box::pin(owner.commit(&[(1, 1)], 1))).await;
+        let read = flights(Box::pin(async {
+            owner.read_one(1, 1).await.unwrap();
+        }))
+        .await;
+        let confirmed = flights(Box::pin(async {
+            store.confirm(&[owner.fence]).await.unwrap().remove(0).unwrap();
+        }))
+        .await;
+        let taken = flights(Box::pin(async {
+            owner.successor().await;
+        }))
+        .await;
+        if is_warm {
+            assert_eq!((absent, created, committed, read, confirmed, taken), (2, 1, 1, 1, 1, 1));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stockade_depot::{Fence, StoreError, Txid};
-use stockade_postgres::PgStore;
+use stockade_postgres::PgStores;
 use stockade_testkit::owner::{Owner, page};
 
 use crate::kit::{self, config};
@@ -157,7 +157,8 @@ async fn a_pool_that_is_used_up_says_so() {
     let database = kit::server().database().await;
     let mut config = config(&database, "");
     config.connections = 1;
-    let store: Arc<dyn stockade_depot::Store> = Arc::new(PgStore::open(&config).await.unwrap());
+    let store: Arc<dyn stockade_depot::Store> =
+        Arc::new(PgStores::open(std::slice::from_ref(&config)).await.unwrap());
     let mut owner = Owner::create(&store, "a").await;
     let other = Owner::create(&store, "b").await;
     let client = database.client().await;

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a test tells what it has seen")]
 
 mod codes;
+mod elsewhere;
 mod flights;
 mod groups;
 mod kept;
@@ -14,16 +15,18 @@ mod kept;
 mod kit;
 mod lost;
 mod opening;
+mod primaries;
 mod promoted;
 mod races;
 mod sessions;
 mod tls;
+mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_depot::Store;
-use stockade_postgres::{PgConfig, PgStore};
+use stockade_postgres::{PgConfig, PgStores};
 
 /// A store in a new database of the shared server, and that database.
 async fn store() -> (Arc<dyn Store>, kit::server::Database) {
@@ -32,7 +35,7 @@ async fn store() -> (Arc<dyn Store>, kit::server::Database) {
 }
 
 async fn open(config: &PgConfig) -> Arc<dyn Store> {
-    Arc::new(PgStore::open(config).await.unwrap())
+    Arc::new(PgStores::open(std::slice::from_ref(config)).await.unwrap())
 }
 
 /// Waits until a statement of others in this database waits for a lock, or for a standby.

@@ -2,7 +2,7 @@
 
 use stockade_depot::store::NodeBeat;
 use stockade_depot::{NodeSession, Store, StoreError};
-use stockade_postgres::{OpenPgError, Password, PgAddress, PgConfig, PgStore, SCHEMA_VERSION};
+use stockade_postgres::{OpenPgError, Password, PgAddress, PgConfig, PgStores, SCHEMA_VERSION};
 use stockade_testkit::owner::Owner;
 
 use crate::kit::{self, Server, config};
@@ -15,8 +15,10 @@ async fn programs_that_start_at_once_make_one_schema() {
         let starts: Vec<_> = (0..6_u8)
             .map(|n| {
                 let mut config = config(&database, "");
-                config.shards = n + 1;
-                tokio::spawn(async move { PgStore::open(&config).await.unwrap() })
+                config.shards = u16::from(n) + 1;
+                tokio::spawn(
+                    async move { PgStores::open(std::slice::from_ref(&config)).await.unwrap() },
+                )
             })
             .collect();
         let mut shards = Vec::new();
@@ -51,12 +53,12 @@ async fn a_newer_schema_is_refused_with_the_program_to_run() {
         .batch_execute("UPDATE stockade_schema SET version = 7, program = '9.9.0'")
         .await
         .unwrap();
-    let refused = PgStore::open(&config(&database, "")).await.map(drop).unwrap_err();
+    let refused = PgStores::open(&[config(&database, "")]).await.map(drop).unwrap_err();
     assert!(matches!(&refused, OpenPgError::Newer { found: 7, .. }), "{refused:?}");
     let text = refused.to_string();
     assert!(text.contains("run stockade 9.9.0 or a later one"), "{text}");
     client.batch_execute("UPDATE stockade_schema SET version = 0").await.unwrap();
-    let damaged = PgStore::open(&config(&database, "")).await.map(drop).unwrap_err();
+    let damaged = PgStores::open(&[config(&database, "")]).await.map(drop).unwrap_err();
     assert!(matches!(damaged, OpenPgError::Damaged), "{damaged:?}");
     let ours = format!("UPDATE stockade_schema SET version = {SCHEMA_VERSION}");
     client.batch_execute(&ours).await.unwrap();
@@ -94,7 +96,7 @@ async fn a_schema_of_version_1_is_converted_beside_its_programs() {
 async fn a_server_that_only_reads_is_refused() {
     let database = kit::server().database().await;
     let options = "&options=-c%20default_transaction_read_only%3Don";
-    let refused = PgStore::open(&config(&database, options)).await.map(drop).unwrap_err();
+    let refused = PgStores::open(&[config(&database, options)]).await.map(drop).unwrap_err();
     assert!(matches!(refused, OpenPgError::Connect { .. }), "{refused:?}");
     // Of several servers the one that writes is found, behind one that is not there
     // and one that accepts and says nothing.
@@ -160,11 +162,11 @@ async fn a_password_is_proved_and_never_shown() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "pa55 w0rd\n").unwrap();
     let config = PgConfig::new(address.clone(), Password::from_file(file.path()).unwrap());
-    let store = PgStore::open(&config).await.unwrap();
+    let store = PgStores::open(std::slice::from_ref(&config)).await.unwrap();
     assert!(!format!("{config:?} {store:?} {address}").contains("pa55"));
     std::fs::write(file.path(), "wr0ng").unwrap();
     for password in [Password::from_file(file.path()).unwrap(), Password::none()] {
-        let refused = PgStore::open(&PgConfig::new(address.clone(), password)).await;
+        let refused = PgStores::open(&[PgConfig::new(address.clone(), password)]).await;
         let refused = refused.map(drop).unwrap_err();
         let text = format!("{refused} {refused:?}");
         assert!(matches!(refused, OpenPgError::Connect { .. }), "{text}");

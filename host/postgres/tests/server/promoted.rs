@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 use stockade_depot::store::{CreateStep, Created, NodeBeat, TakenOver, TakeoverStep};
 use stockade_depot::{Digest, NodeSession, Store, StoreError, Txid};
-use stockade_postgres::{Password, PgAddress, PgConfig, PgStore};
+use stockade_postgres::{Password, PgAddress, PgConfig, PgStores};
 use stockade_testkit::owner::{Owner, actor_id, create_step, page, token};
 
 use crate::kit::relay::Relay;
@@ -52,7 +52,7 @@ impl Torn {
     async fn new() -> Self {
         let primary = Server::start(&["wal_retrieve_retry_interval=100ms"]);
         let database = primary.database().await;
-        let here = PgStore::open(&config(&database, "")).await.unwrap();
+        let here = PgStores::open(&[config(&database, "")]).await.unwrap();
         let here: Arc<dyn Store> = Arc::new(here);
         for name in [REPLACED, COMMITTED, TAKEN] {
             Owner::create(&here, name).await.commit(&[(1, 1)], 1).await;
@@ -68,7 +68,8 @@ impl Torn {
         let unheard = unheard(&primary, &here).await;
         primary.again();
         let at_promoted = PgConfig::new(address(&[promoted.port], &database), Password::none());
-        let there: Arc<dyn Store> = Arc::new(PgStore::open(&at_promoted).await.unwrap());
+        let there: Arc<dyn Store> =
+            Arc::new(PgStores::open(std::slice::from_ref(&at_promoted)).await.unwrap());
         there.node_gone(NodeSession([1; 16])).await.unwrap();
         owner(&there, REPLACED).await.successor().await;
         Owner::create(&there, ABSENT).await;
@@ -83,7 +84,8 @@ impl Torn {
         let mut config = PgConfig::new(address(&servers, &self.database), Password::none());
         assert!(config.has_standby);
         (config.connections, config.committers) = (connections, 1);
-        let store: Arc<dyn Store> = Arc::new(PgStore::open(&config).await.unwrap());
+        let store: Arc<dyn Store> =
+            Arc::new(PgStores::open(std::slice::from_ref(&config)).await.unwrap());
         assert!(is_old(&store).await, "the first connection is to the primary");
         self.relay.shut(true);
         store

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use stockade_postgres::{AddressError, OpenPgError, Password, PgAddress, PgConfig, PgStore};
+use stockade_postgres::{AddressError, OpenPgError, Password, PgAddress, PgConfig, PgStores};
 use stockade_testkit::owner::Owner;
 
 use crate::kit::Server;
 use crate::kit::authority::Authority;
 use crate::kit::server::USER;
 
-async fn opened(port: u16, name: &str, host: &str, more: &str) -> Result<PgStore, OpenPgError> {
+async fn opened(port: u16, name: &str, host: &str, more: &str) -> Result<PgStores, OpenPgError> {
     let address = format!("postgres://{USER}@{host}:{port}/{name}?{more}");
-    PgStore::open(&PgConfig::new(PgAddress::parse(&address)?, Password::none())).await
+    PgStores::open(&[PgConfig::new(PgAddress::parse(&address)?, Password::none())]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -202,5 +202,9 @@ mod tests {
         let calls = admission.request(Side::Peer);
         assert!(calls.is_ok() && admission.request(Side::Peer).is_err(), "others have theirs, too");
         assert!(admission.order().is_ok(), "and operators who come by them");
+        let operators = std::iter::from_fn(|| admission.request(Side::Admin).ok());
+        let operators: Vec<_> = operators.take(admission.operators_max + 1).collect();
+        assert_eq!(operators.len(), admission.operators_max);
+        assert!(admission.order().is_ok(), "whatever operators ask here");
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Way {
 
 /// The connections to one address.
 struct OfPeer {
-    room: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
     orders: Arc<Semaphore>,
     lines: Mutex<Vec<Arc<Line>>>,
     /// Of the requests that need a connection, one makes it. When the last attempt failed, and why.
@@ -63,7 +63,7 @@ struct OfPeer {
 impl Default for OfPeer {
     fn default() -> Self {
         Self {
-            room: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
+            calls: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
             orders: Arc::new(Semaphore::new(PEER_ORDERS_MAX)),
             lines: Mutex::new(Vec::new()),
             connecting: tokio::sync::Mutex::default(),
@@ -88,14 +88,7 @@ impl Lines {
         until: Instant,
     ) -> Result<Way, Failure> {
         let peer = self.peer(address);
-        let (room, max) = match lane {
-            Lane::Calls => (&peer.room, PEER_REQUESTS_MAX),
-            Lane::Orders => (&peer.orders, PEER_ORDERS_MAX),
-        };
-        let Ok(room) = Arc::clone(room).try_acquire_owned() else {
-            let words = format!("{max} requests to it are on their way already");
-            return Err(Failure::NotSent(words));
-        };
+        let room = peer.room(lane)?;
         let too_late = || "no connection before the caller's time was over".to_owned();
         let line = timeout_at(until, self.line(&peer, address)).await;
         let line = line.unwrap_or_else(|_| Err(too_late())).map_err(Failure::NotSent)?;
@@ -166,6 +159,20 @@ impl Way {
 }
 
 impl OfPeer {
+    /// Room for one more request.
+    ///
+    /// # Errors
+    /// `NotSent`: so many of its kind as may be are on their way.
+    fn room(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Failure> {
+        let (room, max) = match lane {
+            Lane::Calls => (&self.calls, PEER_REQUESTS_MAX),
+            Lane::Orders => (&self.orders, PEER_ORDERS_MAX),
+        };
+        Arc::clone(room).try_acquire_owned().map_err(|_| {
+            Failure::NotSent(format!("{max} requests to it are on their way already"))
+        })
+    }
+
     /// The open connection with the fewest requests, unless it is worth making another one.
     fn open_line(&self) -> Option<Arc<Line>> {
         let mut lines = self.lines.lock();
@@ -174,5 +181,23 @@ impl OfPeer {
         let streams_max = usize::try_from(PEER_STREAMS_MAX).unwrap_or(usize::MAX);
         let full = least.busy() >= streams_max / 2 && lines.len() < PEER_CONNECTIONS;
         (!full).then(|| Arc::clone(least))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_orders_leave_each_other_their_room() {
+        for (full, max, other) in [
+            (Lane::Calls, PEER_REQUESTS_MAX, Lane::Orders),
+            (Lane::Orders, PEER_ORDERS_MAX, Lane::Calls),
+        ] {
+            let peer = OfPeer::default();
+            let taken: Vec<_> = std::iter::from_fn(|| peer.room(full).ok()).take(max + 1).collect();
+            assert_eq!(taken.len(), max, "{full:?}");
+            assert!(peer.room(other).is_ok(), "{other:?} beside {full:?}");
+        }
     }
 }

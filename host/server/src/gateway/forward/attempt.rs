@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::http::{Request, Response as Answer};
 use axum::response::Response;
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -114,11 +115,9 @@ impl Target<'_> {
     async fn refused(&self, gateway: &Gateway, answer: Answer<Incoming>, until: Instant) -> Ended {
         let (actor, address) = (self.actor, self.peer.address.as_str());
         let (parts, body) = answer.into_parts();
-        let read = timeout_at(until, Limited::new(body, REFUSAL_BYTES_MAX).collect()).await;
-        let bytes = match read {
-            Ok(Ok(read)) => read.to_bytes(),
-            Ok(Err(error)) => return Ended::Refused(unanswered(address, &error.to_string())),
-            Err(_) => return Ended::Refused(unanswered(address, "its refusal came too slowly")),
+        let bytes = match refusal_of(Body::new(body), until).await {
+            Ok(bytes) => bytes,
+            Err(why) => return Ended::Refused(unanswered(address, &why)),
         };
         let Some((code, error)) = error_of(&bytes) else {
             return Ended::Refused(unanswered(address, "its refusal does not read"));
@@ -133,5 +132,40 @@ impl Target<'_> {
                 Ended::NotDone { refusal, now }
             }
         }
+    }
+}
+
+/// The whole body of a refusal. The error: it is too long, or has not come in time.
+async fn refusal_of(body: Body, until: Instant) -> Result<Bytes, String> {
+    match timeout_at(until, Limited::new(body, REFUSAL_BYTES_MAX).collect()).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("its refusal came too slowly".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn read(body: Body, ms: u64) -> Result<Bytes, String> {
+        let read = refusal_of(body, Instant::now() + Duration::from_millis(ms));
+        timeout(Duration::from_secs(20), read).await.expect("it ends with the caller's time")
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_read_within_the_callers_time_and_a_bound() {
+        assert_eq!(read(Body::from("{}"), 20_000).await, Ok(Bytes::from("{}")));
+        let longest = vec![b' '; REFUSAL_BYTES_MAX];
+        assert!(read(Body::from(longest.clone()), 20_000).await.is_ok());
+        assert!(read(Body::from([longest, vec![b' ']].concat()), 20_000).await.is_err());
+        let silent = stream::pending::<Result<Bytes, Infallible>>();
+        assert!(read(Body::from_stream(silent), 50).await.is_err());
     }
 }

@@ -175,19 +175,50 @@ async fn there(
     let ended = target.send(gateway, way, request, whole, until).await;
     match ended {
         // A process of a former version does not look at the floor.
-        Ended::Answered(answer) if protocol < Protocol::Orders => checked(asked, target, answer),
+        Ended::Answered(answer) if protocol < Protocol::Orders => {
+            checked(asked.headers, &target.peer.address, answer)
+        }
         ended => ended,
     }
 }
 
 /// An answer of a process that does not know the commit which its caller asks for.
-fn checked(asked: &Asked<'_>, target: Target<'_>, answer: Response) -> Ended {
-    let floor = floor::of(asked.headers).unwrap_or_default();
+fn checked(headers: &HeaderMap, address: &str, answer: Response) -> Ended {
+    let floor = floor::of(headers).unwrap_or_default();
     match txid_of(&answer) {
         Some(txid) if txid < floor => {
             let why = format!("its answer is as of commit {txid}, before {floor}");
-            Ended::Refused(unanswered(&target.peer.address, &why))
+            Ended::Refused(unanswered(address, &why))
         }
         Some(_) | None => Ended::Answered(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the answer of a process that does not know the field is given, and with which error
+    /// if not.
+    fn given(asked: Option<&'static str>, answered: Option<&'static str>) -> Result<(), Code> {
+        let fields = |txid: Option<&'static str>| {
+            let field = HeaderName::from_static(TXID_HEADER);
+            txid.map(|txid| (field, HeaderValue::from_static(txid))).into_iter().collect()
+        };
+        let mut answer = Response::new(Body::empty());
+        *answer.headers_mut() = fields(answered);
+        match checked(&fields(asked), "10.0.0.1:90", answer) {
+            Ended::Answered(_) => Ok(()),
+            Ended::Refused(refusal) | Ended::NotDone { refusal, .. } => Err(refusal.code()),
+        }
+    }
+
+    #[test]
+    fn an_older_answer_of_a_former_version_is_not_given() {
+        assert_eq!(given(Some("7"), Some("7")), Ok(()));
+        assert_eq!(given(Some("7"), Some("8")), Ok(()));
+        assert_eq!(given(Some("7"), Some("6")), Err(Code::Unanswered), "what it did is done");
+        assert_eq!(given(None, Some("6")), Ok(()));
+        assert_eq!(given(Some("7"), None), Ok(()), "an answer that is as of no commit");
     }
 }
