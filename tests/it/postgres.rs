@@ -11,6 +11,7 @@ mod commands;
 mod nodes;
 mod opening;
 mod secrets;
+mod shards;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

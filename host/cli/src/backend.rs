@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  --store SCHEME://..    ──> Backend ──> open ──> the host, or a command without a server
+//!  several of them        ──> the same, over the primaries of one store
 //!  no --store             ──> the embedded store, in the data directory
 //! ```
 //! Each scheme is one arm of the functions here, and one file of `backend/`. The packages below the
@@ -13,6 +14,7 @@
 mod files;
 mod postgres;
 mod remote;
+mod shards;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -27,11 +29,13 @@ use stockade_remote::RemoteConfig;
 use tokio::runtime::Runtime;
 
 use super::Context;
+use super::config::Addresses;
 use super::failure::Failure;
 pub(super) use files::StoreFiles;
 pub(super) use remote::{Shared, StoreListener};
+pub(super) use shards::Primaries;
 
-/// The variable with the address of the store, for `serve`.
+/// The variable with the address of the store, for `serve`; several are separated by spaces.
 const STORE_VARIABLE: &str = "STOCKADE_STORE";
 /// The variable with the password of the store's user.
 const PASSWORD_VARIABLE: &str = "STOCKADE_STORE_PASSWORD";
@@ -39,15 +43,29 @@ const PASSWORD_VARIABLE: &str = "STOCKADE_STORE_PASSWORD";
 const UNKNOWN: &str = "--store: the address must begin with stockade://, postgres:// or \
     postgresql://; without --store the data directory keeps the store";
 
+/// What is said of several addresses of which one is of another kind.
+const SEVERAL: &str = "--store: only the primaries of a PostgreSQL store may be several addresses: \
+    each begins with postgres:// or postgresql://";
+
+/// The scheme of an address.
+fn scheme(address: &str) -> Option<&str> {
+    address.split_once("://").map(|(scheme, _)| scheme)
+}
+
+fn is_postgres(address: &str) -> bool {
+    matches!(scheme(address), Some("postgres" | "postgresql"))
+}
+
 // Options that say which store is meant. Without a doc comment: clap would take it for the text of
 // every command that has them.
 #[derive(Args)]
 pub(super) struct StoreArgs {
     /// The store at this address, instead of one in the data directory:
     /// postgres://USER@HOST:PORT,HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE, or
-    /// stockade://HOST:PORT, where another node serves its store. Never with a password
+    /// stockade://HOST:PORT, where another node serves its store. Never with a password. A store over
+    /// several PostgreSQL primaries: give the option for each of them, with name=NAME in each address
     #[arg(long, value_name = "ADDRESS")]
-    store: Option<String>,
+    store: Vec<String>,
     #[command(flatten)]
     files: StoreFiles,
 }
@@ -55,12 +73,23 @@ pub(super) struct StoreArgs {
 impl StoreArgs {
     /// Whether the command line names a store.
     pub(super) fn is_named(&self) -> bool {
-        self.store.is_some()
+        !self.store.is_empty()
     }
 
     /// The store that the command line names; `None`: it names none.
     pub(super) fn named(&self) -> Result<Option<Backend>, Failure> {
-        Self::read(self.store.clone(), &self.files, true)
+        Self::read(&self.store, &self.files, true)
+    }
+
+    /// The primaries of the store that the command line names.
+    pub(super) fn primaries(&self) -> Result<Primaries, Failure> {
+        match self.named()? {
+            Some(Backend::Postgres(configs)) => Primaries::open(&configs),
+            Some(Backend::Remote(_)) | None => Err(Failure::usage(
+                "give --store postgres://.. for each primary of the store: only such a store has \
+                 shards that move",
+            )),
+        }
     }
 
     /// The files of a server: named on the command line, else in the file with settings.
@@ -72,45 +101,60 @@ impl StoreArgs {
     /// settings. Keys may be those of its own listener, if it has one.
     pub(super) fn of_server(
         &self,
-        address: Option<String>,
+        configured: Addresses,
         files: &StoreFiles,
         has_listener: bool,
     ) -> Result<Option<Backend>, Failure> {
-        let named = self.store.clone().or_else(|| super::from_environment(STORE_VARIABLE));
-        Self::read(named.or(address), files, !has_listener)
+        let in_environment = || {
+            let all = super::from_environment(STORE_VARIABLE)?;
+            Some(all.split_whitespace().map(str::to_owned).collect())
+        };
+        let named = Some(self.store.clone()).filter(|given| !given.is_empty());
+        let named = named.or_else(in_environment).unwrap_or_else(|| configured.into());
+        Self::read(&named, files, !has_listener)
     }
 
     fn read(
-        address: Option<String>,
+        addresses: &[String],
         files: &StoreFiles,
         keys_need_one: bool,
     ) -> Result<Option<Backend>, Failure> {
-        match address {
-            Some(address) => Backend::read(&address, files).map(Some),
-            None => match files.given(keys_need_one) {
-                Some(option) => Err(Failure::usage(format!("{option} belongs to --store"))),
-                None => Ok(None),
-            },
+        if !addresses.is_empty() {
+            return Backend::read(addresses, files).map(Some);
+        }
+        match files.given(keys_need_one) {
+            Some(option) => Err(Failure::usage(format!("{option} belongs to --store"))),
+            None => Ok(None),
         }
     }
 }
 
 /// A store beyond the data directory.
 pub(super) enum Backend {
-    /// In a PostgreSQL server.
-    Postgres(Box<PgConfig>),
+    /// In PostgreSQL servers: the primaries of one store, at least one.
+    Postgres(Vec<PgConfig>),
     /// On another node.
     Remote(Box<RemoteConfig>),
 }
 
 impl Backend {
-    /// Reads an address.
-    fn read(address: &str, files: &StoreFiles) -> Result<Self, Failure> {
-        match address.split_once("://").map(|(scheme, _)| scheme) {
-            Some("postgres" | "postgresql") => {
-                let password_file = files.store_password_file.as_deref();
-                Ok(Self::Postgres(Box::new(postgres::read(address, password_file)?)))
+    /// Reads addresses, at least one.
+    fn read(addresses: &[String], files: &StoreFiles) -> Result<Self, Failure> {
+        match addresses {
+            [address] => Self::read_one(address, files),
+            several if several.iter().all(|address| is_postgres(address)) => {
+                postgres::read(several, files.store_password_file.as_deref()).map(Self::Postgres)
             }
+            _ => Err(Failure::usage(SEVERAL)),
+        }
+    }
+
+    fn read_one(address: &str, files: &StoreFiles) -> Result<Self, Failure> {
+        if is_postgres(address) {
+            let file = files.store_password_file.as_deref();
+            return postgres::read(&[address.to_owned()], file).map(Self::Postgres);
+        }
+        match scheme(address) {
             Some("stockade") => Ok(Self::Remote(Box::new(remote::read(address, files)?))),
             Some(_) | None => Err(Failure::usage(UNKNOWN)),
         }
@@ -120,7 +164,7 @@ impl Backend {
     /// is called on.
     pub(super) async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         match self {
-            Self::Postgres(config) => postgres::open(config).await,
+            Self::Postgres(configs) => postgres::open(configs).await,
             Self::Remote(config) => remote::open(config).await,
         }
     }
@@ -128,7 +172,7 @@ impl Backend {
     /// Opens a store that is there, for a command: nothing is made.
     pub(super) async fn open_made(&self) -> Result<Arc<dyn Store>, Failure> {
         match self {
-            Self::Postgres(config) => postgres::open_made(config).await,
+            Self::Postgres(configs) => postgres::open_made(configs).await,
             Self::Remote(config) => remote::open(config).await,
         }
     }
@@ -136,7 +180,7 @@ impl Backend {
     /// Whether `stockade serve` would open the store, and which processes serve it. Changes nothing.
     async fn look(&self) -> Result<Json, Failure> {
         match self {
-            Self::Postgres(config) => postgres::look(config).await,
+            Self::Postgres(configs) => postgres::look(configs).await,
             Self::Remote(config) => remote::look(config).await,
         }
     }
@@ -167,7 +211,7 @@ impl Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Postgres(config) => fmt::Display::fmt(&config.address, f),
+            Self::Postgres(configs) => f.write_str(&postgres::name(configs)),
             Self::Remote(config) => fmt::Display::fmt(&config.address, f),
         }
     }
@@ -178,7 +222,7 @@ mod tests {
     use super::*;
 
     fn refused(address: &str) -> String {
-        Backend::read(address, &StoreFiles::default())
+        Backend::read(&[address.to_owned()], &StoreFiles::default())
             .map(|_| ())
             .expect_err("refused")
             .body
@@ -193,9 +237,27 @@ mod tests {
             assert!(why.contains("stockade://, postgres:// or postgresql://"), "{why}");
             assert!(!why.contains("secret"), "{why}");
         }
-        let read = Backend::read("postgresql://u@h:1,i/d?sslmode=disable", &StoreFiles::default())
-            .expect("read");
+        let address = "postgresql://u@h:1,i/d?sslmode=disable".to_owned();
+        let read = Backend::read(&[address], &StoreFiles::default()).expect("read");
         assert_eq!(read.to_string(), "postgres://h:1,i:5432/d");
+    }
+
+    #[test]
+    fn only_primaries_are_several() {
+        let read = |addresses: [&str; 2]| {
+            let addresses = addresses.map(str::to_owned);
+            Backend::read(&addresses, &StoreFiles::default()).map(|read| read.to_string())
+        };
+        let primaries = read([
+            "postgres://u@h/d?sslmode=disable&name=east",
+            "postgres://u@i/d?sslmode=disable&name=west",
+        ]);
+        assert_eq!(primaries.expect("read"), "postgres://h:5432/d, postgres://i:5432/d");
+        for other in ["stockade://h:1", "mysql://u:secret@h/d"] {
+            let why = read(["postgres://u@h/d?sslmode=disable&name=east", other]);
+            let why = why.expect_err("refused").body.message.clone();
+            assert!(why.contains("only the primaries") && !why.contains("secret"), "{why}");
+        }
     }
 
     #[test]
@@ -223,7 +285,9 @@ mod tests {
                 "belong together",
             ),
         ] {
-            let why = Backend::read("stockade://h:1", &files).map(|_| ()).expect_err("refused");
+            let why = Backend::read(&["stockade://h:1".to_owned()], &files)
+                .map(|_| ())
+                .expect_err("refused");
             assert!(why.body.message.contains(word), "{}", why.body.message);
             let why = StoreListener::read("h:1", &files).map(|_| ()).expect_err("refused");
             assert!(why.body.message.contains("--store-c") || word == "belong together");
@@ -247,11 +311,15 @@ mod tests {
             (StoreFiles { store_ca: file(), ..StoreFiles::default() }, "--store-ca"),
         ] {
             let is_password = files.store_password_file.is_some();
-            let alone = StoreArgs { store: None, files: files.clone() };
+            let alone = StoreArgs { store: Vec::new(), files: files.clone() };
             let why = alone.named().map(|_| ()).expect_err("alone");
             assert!(why.body.message.contains(option), "{}", why.body.message);
             // The listener of a server has keys as well.
-            assert_eq!(alone.of_server(None, &files, true).is_err(), is_password, "{option}");
+            assert_eq!(
+                alone.of_server(Addresses::default(), &files, true).is_err(),
+                is_password,
+                "{option}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! data_dir = "/var/lib/stockade"
 //! store = "postgres://stockade@db1:5432,db2:5432/stockade?sslrootcert=/etc/stockade/ca.pem"
+//! #        or a list: the primaries of one store, with name=NAME in each address
 //! store_password_file = "/etc/stockade/store-password"
 //! store_token_file = "/etc/stockade/store-token"   # store = "stockade://..", or serve_store
 //! store_cert = "/etc/stockade/one.pem"
@@ -53,7 +54,7 @@ use stockade::limits::{HostLimits, Limits};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) data_dir: Option<PathBuf>,
-    pub(super) store: Option<String>,
+    pub(super) store: Addresses,
     store_password_file: Option<PathBuf>,
     store_token_file: Option<PathBuf>,
     store_cert: Option<PathBuf>,
@@ -74,6 +75,29 @@ pub(super) struct Config {
     pub(super) peers: PeerSettings,
     pub(super) host: HostSettings,
     pub(super) limits: Limits,
+}
+
+/// The addresses of a store: one text, or a list of its primaries.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "`store` is one address or a list of addresses")]
+pub(super) enum Addresses {
+    One(String),
+    List(Vec<String>),
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl From<Addresses> for Vec<String> {
+    fn from(addresses: Addresses) -> Self {
+        match addresses {
+            Addresses::One(address) => vec![address],
+            Addresses::List(list) => list,
+        }
+    }
 }
 
 /// The limits of the process that the file may set: as in [`HostLimits`], times in milliseconds.
@@ -192,8 +216,22 @@ mod tests {
     fn misspelled_settings_are_named() {
         let failure = check("[host]\nrequest_max = 5\n").expect_err("unknown");
         assert!(failure.body.message.contains("request_max"), "{}", failure.body.message);
-        let failure = check("\nstore = [\"postgres://u:secret@h/d\"]\n").expect_err("no text");
+        let failure =
+            check("\nstore = { at = \"postgres://u:secret@h/d\" }\n").expect_err("no text");
         let message = &failure.body.message;
         assert!(message.contains("line 2: ") && !message.contains("secret"), "{message}");
+        assert!(message.contains("one address or a list"), "{message}");
+    }
+
+    #[test]
+    fn a_store_has_one_address_or_several() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("store = \"a\"\n", &["a"]),
+            ("store = [\"a\"]\n", &["a"]),
+            ("store = [\n  \"a\",\n  \"b\",\n]\n", &["a", "b"]),
+        ] {
+            assert_eq!(Vec::from(check(text).expect("reads").store), expected, "{text}");
+        }
     }
 }

@@ -17,6 +17,8 @@ const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 /// Exit code if no server was reached.
 const UNREACHED: u8 = 3;
+/// Exit code after a signal: 128 + SIGINT, as shells expect.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -76,6 +78,16 @@ impl Failure {
         Self::client("no-store", message, retry, FAILED)
     }
 
+    /// A shard is not moved, or not as a whole. `message` says what to do.
+    pub(super) fn not_moved(message: String, retry: Retry) -> Self {
+        Self::client("not-moved", message, retry, FAILED)
+    }
+
+    /// A signal ended the command. `message` says how it is continued.
+    pub(super) fn interrupted(message: String) -> Self {
+        Self::client("interrupted", message, Retry::Retry, INTERRUPTED)
+    }
+
     /// The result is damaged.
     pub(super) fn damaged(message: String) -> Self {
         Self::client("damaged", message, Retry::Never, FAILED)
@@ -122,6 +134,8 @@ mod tests {
             (Failure::strange_answer("a", &"m"), "strange-answer", Retry::Fix, 1),
             (Failure::file("read", path, &"m"), "file", Retry::Fix, 1),
             (Failure::no_store("m".to_owned(), Retry::Retry), "no-store", Retry::Retry, 1),
+            (Failure::not_moved("m".to_owned(), Retry::Retry), "not-moved", Retry::Retry, 1),
+            (Failure::interrupted("m".to_owned()), "interrupted", Retry::Retry, 130),
             (Failure::damaged("m".to_owned()), "damaged", Retry::Never, 1),
             (Failure::local("m".to_owned()), "local", Retry::Fix, 1),
         ] {

@@ -9,6 +9,7 @@
 //!  peer-keys                      makes files
 //!  export import verify with --data-dir or --store    work on the store itself, without a server
 //!  store check, store upgrade, serve --check-store    the same, whatever its format
+//!  store shards, store move-shard                     the primaries of a store, without a server
 //! ```
 //!
 //! Invariants:
@@ -42,6 +43,7 @@ mod prompt;
 mod record;
 mod rows;
 mod serve;
+mod shards;
 mod sql;
 mod statement;
 mod store;
@@ -244,7 +246,7 @@ fn read_token(path: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::file("read the token from", path, &error))
 }
 
-/// Warns of a file with a secret that others can read. That it cannot be read is told by its reader.
+/// Warns of a file with a secret that others can read. That it cannot be read at all is for its reader.
 fn warn_of_readers(path: &Path, secret: &str) {
     let Ok(found) = std::fs::metadata(path) else { return };
     let mode = found.permissions().mode() & 0o7777;

@@ -102,7 +102,7 @@ impl Drop for Offline {
     }
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, Failure> {
     let built = Builder::new_current_thread().enable_all().build();
     built.map_err(|error| Failure::local(format!("cannot start: {error}")))
 }

@@ -57,8 +57,11 @@ Examples:
   stockade serve --peers 10.0.0.1:7072 --peer-cert keys/one.pem --peer-key keys/one-key.pem \\
     --peer-ca keys/ca.pem --listen 10.0.0.1:7070 --token-file token    # any node answers
   stockade serve --data-dir ./data --check-store      # would it be opened?
-  stockade serve --store 'postgres://stockade@db1,db2/stockade?sslrootcert=ca.pem' \
+  stockade serve --store 'postgres://stockade@db1,db2/stockade?sslrootcert=ca.pem' \\
     --store-password-file store-password
+  stockade serve --store 'postgres://stockade@db1/stockade?name=east&sslrootcert=ca.pem' \\
+    --store 'postgres://stockade@db2/stockade?name=west&sslrootcert=ca.pem' \\
+    --store-password-file store-password                   # actors spread over two primaries
   stockade serve --data-dir ./data --serve-store 10.0.0.1:7073 --store-cert keys/one.pem \\
     --store-key keys/one-key.pem --store-ca keys/ca.pem    # other nodes use this store
   stockade serve --store stockade://10.0.0.1:7073 --store-cert keys/two.pem \\
@@ -66,7 +69,7 @@ Examples:
 
 A configuration file, each setting optional, the command line wins:
   data_dir = \"/var/lib/stockade\"
-  store = \"postgres://stockade@db1,db2/stockade?sslrootcert=/etc/stockade/ca.pem\"
+  store = \"postgres://stockade@db1,db2/stockade?sslrootcert=/etc/stockade/ca.pem\"  # or [\"..\", \"..\"]
   store_password_file = \"/etc/stockade/store-password\"
   store_token_file = \"/etc/stockade/store-token\"
   store_cert = \"/etc/stockade/one.pem\"

@@ -1,4 +1,5 @@
-//! `stockade store`: the format of a store, and the conversion of one in a data directory.
+//! `stockade store`: the format of a store, the conversion of one in a data directory, and the shards
+//! of one over several primaries.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,14 +15,18 @@ use super::Context;
 use super::backend::StoreArgs;
 use super::failure::Failure;
 use super::output::{cell, table};
+use super::shards::{MoveShard, Shards};
 
-/// A store: its format, and the conversion of one in a data directory to this program's
+/// A store: its format, the conversion of one in a data directory to this program's, and which
+/// primary keeps which shards
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   stockade store check --data-dir ./data
   stockade store check --store ADDRESS         the store at this address
-  stockade store upgrade --data-dir ./data     after every process was stopped, and a backup made")]
+  stockade store upgrade --data-dir ./data     after every process was stopped, and a backup made
+  stockade store shards --store ADDRESS --store ADDRESS            what each primary keeps
+  stockade store move-shard 7 --to west --store ADDRESS --store ADDRESS")]
 pub(super) struct Store {
     #[command(subcommand)]
     action: Action,
@@ -45,6 +50,8 @@ enum Action {
     /// Refused while a process serves the store. An older program cannot open the store afterwards.
     /// A store of --store is converted by the first `stockade serve` of a later program.
     Upgrade(Of),
+    Shards(Shards),
+    MoveShard(MoveShard),
 }
 
 #[derive(Args)]
@@ -72,6 +79,8 @@ impl Store {
                 (None, None) => Err(Failure::usage("give --data-dir or --store")),
             },
             Action::Upgrade(of) => convert(context, &of.data_dir),
+            Action::Shards(shards) => shards.run(context),
+            Action::MoveShard(shard) => shard.run(context),
         }
     }
 }

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
-use stockade_tests::program::HttpReply;
+use stockade_tests::program::{HttpReply, Program};
 
 use super::{Cluster, LEASE_MS, caller, code, post, until};
+
+/// How long a node waits for an answer of another node's store: `READ_DEADLINE` of `stockade-remote`.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What a thread of callers has seen.
 #[derive(Debug, Default)]
@@ -111,6 +114,40 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
     cluster.node(0).resume().unwrap();
     let value = cluster.call(1, "a", "get", &json!([])).body["ok"].as_u64().unwrap();
     assert!((2..=2 + u64::from(is_unknown)).contains(&value), "{value} after {hasty:?}");
+}
+
+/// The store answers nothing, so nobody knows where the actor is: that wait ends as well.
+#[test]
+fn a_look_for_an_actor_ends_with_the_callers_time() {
+    let mut cluster = Cluster::start(0);
+    let keys = super::peer_flags(&cluster.keys(), "one");
+    let flags = |own: &[&str]| -> Vec<String> {
+        own.iter().map(|flag| (*flag).to_owned()).chain(keys.iter().cloned()).collect()
+    };
+    let start = |data: &str, flags: &[String]| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Program::serve_with(&cluster.dir.path().join(data), &flags).unwrap()
+    };
+    let peers = ["--peers", "127.0.0.1:0"];
+    let disk = start("disk", &flags(&[&["--serve-store", "127.0.0.1:0"], &peers[..]].concat()));
+    let store = format!("stockade://{}", disk.store_served.as_ref().expect("it serves its store"));
+    let node = start("node", &flags(&[&["--store", &store], &peers[..]].concat()));
+    cluster.nodes.extend([Some(disk), Some(node)]);
+    let (disk, node) = (0, 1);
+    cluster.node(node).deploy("counter", &guest::COUNTER.wasm().unwrap()).unwrap();
+    cluster.meet();
+    assert_eq!(cluster.increment(node, "known"), 1);
+    cluster.node(disk).freeze().unwrap();
+    let call = format!("http://{}/actors/counter/new/increment", cluster.node(node).listen);
+    let order = format!("http://{}/admin/actors/counter/new/stop", cluster.node(node).admin);
+    for (url, arguments) in [(call, json!([1])), (order, json!({}))] {
+        let begun = Instant::now();
+        let late = hasty(&url, "700", &arguments);
+        assert_eq!((late.status, code(&late).as_str()), (504, "host.deadline-passed"), "{late:?}");
+        // The store itself is waited for longer.
+        assert!(begun.elapsed() < READ_DEADLINE, "{:?}", begun.elapsed());
+    }
+    cluster.node(disk).resume().unwrap();
 }
 
 /// A call with a time in its head.

@@ -1,8 +1,16 @@
 //! Where actors begin that no process owns.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use super::{Cluster, until};
+use serde_json::json;
+use stockade::host::{Attempts, Place, Route};
+use stockade::{ActorId, HostError, Manifest};
+use stockade_depot::NodeSession;
+use stockade_tests::guest;
+use stockade_tests::host::{Site, TestHost};
+use tokio::runtime::Handle;
+
+use super::{Cluster, LEASE_MS, until};
 
 /// A process that is over its share passes starts on to one that is not.
 #[test]
@@ -42,7 +50,7 @@ fn an_actor_begins_where_it_is_asked_for_if_all_are_full() {
         let load = |node: usize| super::nodes_of(cluster.node(node));
         [one, two].iter().all(|node| load(*node).iter().all(|it| it["load"]["awake"] == 1))
     });
-    std::thread::sleep(std::time::Duration::from_millis(super::LEASE_MS));
+    std::thread::sleep(Duration::from_millis(LEASE_MS));
     assert_eq!(cluster.increment(one, "c"), 1);
     assert_eq!(cluster.call(two, "b", "get", &json!([])).body["ok"], 1);
 }
@@ -55,7 +63,7 @@ fn an_actor_begins_near_the_one_that_its_manifest_names() {
     std::fs::write(&config, "[host]\nactors_awake_max = 3\n").unwrap();
     let small = cluster.add(&["--config", config.to_str().unwrap()]);
     cluster.meet();
-    let wasm = stockade_tests::guest::COUNTER.wasm().unwrap();
+    let wasm = guest::COUNTER.wasm().unwrap();
     let near = |text: &str| json!({ "near": text });
     let refused = cluster.node(0).deploy_with("beside", &wasm, Some(&near("counter"))).unwrap_err();
     assert!(refused.to_string().contains("near"), "{refused}");
@@ -79,7 +87,7 @@ fn an_actor_begins_near_the_one_that_its_manifest_names() {
         let nodes = super::nodes_of(cluster.node(0));
         nodes.iter().any(|node| node["load"]["awake"] == 3)
     });
-    std::thread::sleep(std::time::Duration::from_millis(super::LEASE_MS));
+    std::thread::sleep(Duration::from_millis(LEASE_MS));
     assert_eq!(beside(&cluster, 0, "c"), 1);
     assert_eq!((cluster.awake(0), cluster.awake(small)), (2, 3));
     // It is dead: its actors begin where they are asked for.
@@ -88,4 +96,76 @@ fn an_actor_begins_near_the_one_that_its_manifest_names() {
         cluster.node(0).call("beside/a", "get", &json!([])).unwrap().status == 200
     });
     assert_eq!(beside(&cluster, 0, "a"), 3);
+}
+
+/// A host that others pass calls on to. The use of the cores, which other tests share, is not measured.
+async fn taker(site: &Site, awake_max: usize) -> TestHost {
+    let lease = Duration::from_millis(LEASE_MS);
+    let host = site.host().lease(lease).with_peers().on(&Handle::current());
+    host.limits(|limits| limits.actors_awake_max = awake_max).start().await
+}
+
+/// Where a host has an actor begin that no process owns, after these have refused it.
+async fn begins(host: &TestHost, actor: &ActorId, refused: &[NodeSession]) -> Place {
+    let mut attempts = Attempts::default();
+    attempts.refused.extend(refused);
+    // What the others have reported by now.
+    host.host.nodes().await.unwrap();
+    host.host.place(actor, &attempts).await.unwrap()
+}
+
+/// The process of the named actor takes no other one: each reason, one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_begins_near_a_process_that_takes_it_or_as_ever() {
+    let site = Site::new();
+    let (here, there) = (taker(&site, 64).await, taker(&site, 2).await);
+    let wasm = || guest::LIFECYCLE_WITNESS.wasm().unwrap();
+    here.host.deploy("named", wasm(), Manifest::default()).await.unwrap();
+    let near = Manifest { near: Some("named/{key}".to_owned()), ..Manifest::default() };
+    here.host.deploy("beside", wasm(), near).await.unwrap();
+    let actor = |kind: &str, key: &str| ActorId::new(kind, key).unwrap();
+    let (named, beside) = (actor("named", "a"), actor("beside", "a"));
+    assert_eq!(begins(&here, &beside, &[]).await, Place::Here, "there is no named one");
+    there.call(&named, "note", json!([1])).await.unwrap();
+    let session = there.host.session();
+    let begins_there = |place: &Place| match place {
+        Place::There { peer, route: Route::Start { released: None } } => peer.session == session,
+        Place::There { .. } | Place::Here => false,
+    };
+    let place = begins(&here, &beside, &[]).await;
+    assert!(begins_there(&place), "{place:?}");
+    assert_eq!(begins(&here, &actor("beside", "b"), &[]).await, Place::Here, "another key");
+    assert_eq!(begins(&here, &beside, &[session]).await, Place::Here, "it has refused");
+
+    let patience = Instant::now() + super::PATIENCE;
+    // Full, as it reports.
+    there.call(&actor("named", "b"), "note", json!([1])).await.unwrap();
+    while begins(&here, &beside, &[]).await != Place::Here {
+        assert!(Instant::now() < patience, "it is full");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    there.host.actor(&actor("named", "b")).stop().await.unwrap();
+    while !begins_there(&begins(&here, &beside, &[]).await) {
+        assert!(Instant::now() < patience, "it has room again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // It drains, and the named one has a call that lasts.
+    let lasting = tokio::spawn({
+        let (host, named) = (there.host.clone(), named.clone());
+        async move { host.actor(&named).call("newest-after", (3_000_u32,)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    there.host.drain().await.unwrap();
+    while begins(&here, &beside, &[]).await != Place::Here {
+        assert!(Instant::now() < patience, "it drains");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let owns = begins(&here, &named, &[]).await;
+    assert!(matches!(owns, Place::There { route: Route::Run { .. }, .. }), "{owns:?}");
+    let start = there.host.check_route(&beside, session, Route::Start { released: None });
+    assert!(matches!(start, Err(HostError::Draining)), "{start:?}");
+    assert!(!lasting.is_finished(), "the call has ended too soon for this test");
+    lasting.await.unwrap().unwrap();
+    there.host.shutdown().await;
+    here.host.shutdown().await;
 }

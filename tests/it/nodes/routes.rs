@@ -75,6 +75,11 @@ async fn a_process_knows_what_it_runs_and_what_it_is_about_to_run() {
     );
     let stranger = check(NodeSession([9; 16]), run(first));
     assert!(matches!(stranger, Err(HostError::Reroute { runs: None, .. })), "{stranger:?}");
+    // An order is for the process that has the actor, whatever generation that runs.
+    let order = |to| host.host.check_order(&actor, to);
+    assert!(order(own).is_ok());
+    let stranger = order(NodeSession([9; 16]));
+    assert!(matches!(stranger, Err(HostError::Reroute { runs: None, .. })), "{stranger:?}");
 
     // Asleep, and then about to be taken over.
     host.host.actor(&actor).stop().await.unwrap();
@@ -86,6 +91,7 @@ async fn a_process_knows_what_it_runs_and_what_it_is_about_to_run() {
         }
     };
     assert!(matches!(asleep, Err(HostError::Reroute { runs: None, .. })), "{asleep:?}");
+    assert!(matches!(order(own), Err(HostError::Reroute { runs: None, .. })), "asleep");
     let usurper = site.host().start().await;
     usurper.ok(&actor, "increment", json!([1])).await;
     usurper.host.actor(&actor).stop().await.unwrap();
@@ -100,6 +106,7 @@ async fn a_process_knows_what_it_runs_and_what_it_is_about_to_run() {
     assert_eq!(taken.owner, own);
     let starting = check(own, run(taken.fence.generation));
     assert!(matches!(starting, Err(HostError::Starting { .. })), "{starting:?}");
+    assert!(order(own).is_ok(), "it waits for the start");
     held.release();
     taking.await.unwrap().unwrap();
     assert!(check(own, run(taken.fence.generation)).is_ok());
