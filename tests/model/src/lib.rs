@@ -2,13 +2,14 @@
 //!
 //! Nothing here is the product's code: it says what the product's steps *mean*, and the checker
 //! tries them in every order, with answers lost, delayed and repeated, with crashes in between.
-//! Three machines, each with the rules that belong together:
+//! Four machines, each with the rules that belong together:
 //!
 //! | machine | rules | what it leaves out |
 //! |---|---|---|
 //! | [`ownership`] | D1-D5, D12, the gate, the orderly end | what is in a page |
 //! | [`pages`] | D1, D7, D8, the page cache | lost answers to takeovers and commits |
 //! | [`history`] | D6, D10, D11 | readers' caches, verdicts |
+//! | [`shards`] | D13, D3 and D4 over several primaries | what a generation does but commit |
 //!
 //! Read each in the order `mod.rs` (the state), `store.rs` where there is one (what an atomic step
 //! does), `actions.rs` (the actions of each party, with their rules), `properties.rs` (the
@@ -23,6 +24,7 @@ pub mod history;
 pub mod machine;
 pub mod ownership;
 pub mod pages;
+pub mod shards;
 mod variant;
 
 pub use variant::Variant;

@@ -53,6 +53,52 @@ pub enum Variant {
     DestroyOrder,
     /// D11: a finished import stays marked as one.
     ImportOrigin,
+    /// D13: a primary says that there is no such actor without looking at the shard's row.
+    AbsentRow,
+    /// D13: a database counts as missing at a primary that its shard is leaving.
+    AbsentDb,
+    /// D13: a create does not look at the shard's row.
+    CreateRow,
+    /// D13: a create looks at the shard's row before its own step.
+    CreateLock,
+    /// D13: the target has the shard before the source says that it is gone.
+    GoneFirst,
+    /// D13: a step that the source has sent on is accepted for any move.
+    DirectedVersion,
+    /// D13: a leaving shard's steps are sent on without a look at the row that they want.
+    LookTogether,
+    /// D13: the source gives the shard away while a head is left.
+    FlipEmpty,
+    /// D13: a head is marked as moved whichever mover has it.
+    DecideOwner,
+    /// D13: a head is marked as moved though its pins have changed since they were copied.
+    DecidePins,
+    /// D13: a mover that is started again keeps the copy that it finds.
+    CopyAnew,
+    /// D13: a copy is written by any mover.
+    CopyClaim,
+    /// D13: a copy is begun again while the mover before may still decide on it.
+    HoldEnded,
+    /// D13: a copy is made valid without the source's mark.
+    HelpMark,
+    /// D13: a mark makes any copy valid, not only its own.
+    HelpOwner,
+    /// D13: a copy of a destroyed database is left in the way.
+    CopyVoid,
+    /// D13: only a mover takes a head from a mover.
+    ReleaseMoving,
+    /// D13: a verdict takes a moved head for one of another owner.
+    VerdictMoved,
+    /// D13: rows of a moved database are deleted without a look at its mark.
+    StripMoved,
+    /// D13: moved heads are deleted wherever the shard is.
+    PurgeGone,
+    /// D13: what is done to a copy does not look at the move that it belongs to.
+    ComesStill,
+    /// D13: a target awaits any move, also an earlier one.
+    ComeVersion,
+    /// D13: a second mover moves the shard elsewhere.
+    MoverTarget,
 }
 
 impl Variant {
@@ -83,6 +129,29 @@ impl Variant {
         Self::HeirOnce,
         Self::DestroyOrder,
         Self::ImportOrigin,
+        Self::AbsentRow,
+        Self::AbsentDb,
+        Self::CreateRow,
+        Self::CreateLock,
+        Self::GoneFirst,
+        Self::DirectedVersion,
+        Self::LookTogether,
+        Self::FlipEmpty,
+        Self::DecideOwner,
+        Self::DecidePins,
+        Self::CopyAnew,
+        Self::CopyClaim,
+        Self::HoldEnded,
+        Self::HelpMark,
+        Self::HelpOwner,
+        Self::CopyVoid,
+        Self::ReleaseMoving,
+        Self::VerdictMoved,
+        Self::StripMoved,
+        Self::PurgeGone,
+        Self::ComesStill,
+        Self::ComeVersion,
+        Self::MoverTarget,
     ];
 
     /// The name that simulation, model and tables share.
@@ -114,6 +183,29 @@ impl Variant {
             Self::HeirOnce => "heir-once",
             Self::DestroyOrder => "destroy-order",
             Self::ImportOrigin => "import-origin",
+            Self::AbsentRow => "absent-row",
+            Self::AbsentDb => "absent-db",
+            Self::CreateRow => "create-row",
+            Self::CreateLock => "create-lock",
+            Self::GoneFirst => "gone-first",
+            Self::DirectedVersion => "directed-version",
+            Self::LookTogether => "look-together",
+            Self::FlipEmpty => "flip-empty",
+            Self::DecideOwner => "decide-owner",
+            Self::DecidePins => "decide-pins",
+            Self::CopyAnew => "copy-anew",
+            Self::CopyClaim => "copy-claim",
+            Self::HoldEnded => "hold-ended",
+            Self::HelpMark => "help-mark",
+            Self::HelpOwner => "help-owner",
+            Self::CopyVoid => "copy-void",
+            Self::ReleaseMoving => "release-moving",
+            Self::VerdictMoved => "verdict-moved",
+            Self::StripMoved => "strip-moved",
+            Self::PurgeGone => "purge-gone",
+            Self::ComesStill => "comes-still",
+            Self::ComeVersion => "come-version",
+            Self::MoverTarget => "mover-target",
         }
     }
 }

@@ -11,6 +11,7 @@ use stockade_model::checking::visit_all;
 use stockade_model::history::History;
 use stockade_model::ownership::Ownership;
 use stockade_model::pages::Pages;
+use stockade_model::shards::Shards;
 
 use super::sizes::{self, Scale};
 
@@ -78,4 +79,39 @@ fn caches_serve_the_newest_page() {
 #[test]
 fn history_is_kept_or_gone() {
     check("lives", History::whole(sizes::lives(Scale::asked())), 1_000_000);
+}
+
+#[test]
+fn a_shard_moves_under_its_callers() {
+    check("moving", Shards::whole(sizes::moving(Scale::asked())), 700_000);
+}
+
+#[test]
+fn callers_are_sent_on() {
+    check("callers", Shards::whole(sizes::callers(Scale::asked())), 200_000);
+}
+
+#[test]
+fn two_movers_do_not_harm_each_other() {
+    check("movers", Shards::whole(sizes::movers(Scale::asked())), 60_000);
+}
+
+#[test]
+fn a_shard_is_moved_back() {
+    check("returning", Shards::whole(sizes::returning(Scale::asked())), 80_000);
+}
+
+#[test]
+fn an_actor_is_made_again_during_a_move() {
+    check("remaking", Shards::whole(sizes::remaking(Scale::asked())), 140_000);
+}
+
+#[test]
+fn an_actor_is_made_at_one_primary() {
+    check("making", Shards::whole(sizes::making(Scale::asked())), 50_000);
+}
+
+#[test]
+fn movers_do_not_agree_where_to() {
+    check("targets", Shards::whole(sizes::targets(Scale::asked())), 80_000);
 }

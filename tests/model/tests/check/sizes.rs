@@ -1,6 +1,6 @@
 //! How far the machines go: what `make test` visits, and what `make model` visits.
 
-use stockade_model::{history, ownership, pages};
+use stockade_model::{history, ownership, pages, shards};
 
 /// Which bounds.
 #[derive(Clone, Copy)]
@@ -147,5 +147,107 @@ pub(crate) fn lives(scale: Scale) -> history::Size {
         letters: 2,
         imports: 1,
         crashes: 1,
+    }
+}
+
+/// One move of a shard under one node, begun again after a crash; a pin beside the commit.
+pub(crate) fn moving(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        primaries: 2,
+        nodes: 1,
+        databases: 1,
+        born: true,
+        calls: 2,
+        writes: 1,
+        pins: 1,
+        destroys: 0,
+        timeouts: 1,
+        moves: 1,
+        movers: 1,
+        runs: 2 + more,
+        crashes: 1,
+    }
+}
+
+/// The same under two nodes, one of which knows nothing.
+pub(crate) fn callers(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size { nodes: 2, pins: 0, timeouts: 0, writes: more, ..moving(Scale::Small) }
+}
+
+/// Two movers to one target, one of which may die.
+pub(crate) fn movers(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        calls: 1,
+        writes: 0,
+        timeouts: 0,
+        movers: 2,
+        runs: 2 + more,
+        ..moving(Scale::Small)
+    }
+}
+
+/// There, back and there again.
+pub(crate) fn returning(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        calls: 1 + more,
+        pins: 0,
+        timeouts: more,
+        moves: 3,
+        runs: 3,
+        ..moving(Scale::Small)
+    }
+}
+
+/// The actor is destroyed and made again during the move.
+pub(crate) fn remaking(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        databases: 2,
+        calls: 3,
+        writes: 0,
+        pins: 0,
+        destroys: 1,
+        timeouts: 0,
+        movers: 1 + usize::from(more),
+        ..moving(Scale::Small)
+    }
+}
+
+/// Two nodes make an actor that is not there, while the shard moves there, back and there again.
+pub(crate) fn making(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        nodes: 2,
+        databases: 2,
+        born: false,
+        calls: 2 + more,
+        writes: 0,
+        pins: 0,
+        timeouts: 0,
+        moves: 3,
+        runs: 3,
+        crashes: 0,
+        ..moving(Scale::Small)
+    }
+}
+
+/// Three primaries, and two movers that do not agree where to.
+pub(crate) fn targets(scale: Scale) -> shards::Size {
+    let more = scale.more();
+    shards::Size {
+        primaries: 3,
+        calls: 1,
+        writes: 0,
+        pins: 0,
+        timeouts: 0,
+        moves: 2,
+        movers: 2,
+        runs: 2 + more,
+        crashes: 0,
+        ..moving(Scale::Small)
     }
 }

@@ -5,6 +5,7 @@ use stockade_model::checking::shortest_trace;
 use stockade_model::history::{self, History};
 use stockade_model::ownership::{self, Ownership};
 use stockade_model::pages::{self, Pages};
+use stockade_model::shards::{self, Shards};
 
 use super::sizes::{self, Scale};
 
@@ -14,6 +15,7 @@ enum Machine {
     Ownership(fn(Scale) -> ownership::Size),
     Pages(fn(Scale) -> pages::Size),
     History(fn(Scale) -> history::Size),
+    Shards(fn(Scale) -> shards::Size),
 }
 
 const RACES: Machine = Machine::Ownership(sizes::races);
@@ -24,6 +26,13 @@ const ENDINGS: Machine = Machine::Ownership(sizes::endings);
 const STAGING: Machine = Machine::Pages(sizes::staging);
 const CACHING: Machine = Machine::Pages(sizes::caching);
 const LIVES: Machine = Machine::History(sizes::lives);
+const MOVING: Machine = Machine::Shards(sizes::moving);
+const CALLERS: Machine = Machine::Shards(sizes::callers);
+const MOVERS: Machine = Machine::Shards(sizes::movers);
+const RETURNING: Machine = Machine::Shards(sizes::returning);
+const REMAKING: Machine = Machine::Shards(sizes::remaking);
+const MAKING: Machine = Machine::Shards(sizes::making);
+const TARGETS: Machine = Machine::Shards(sizes::targets);
 
 /// The check that is switched off, the machine, the property that it breaks, and how many actions
 /// that takes.
@@ -53,6 +62,29 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::HeirOnce, HEIRS, ownership::names::ONE_OWNER, 13),
     (Variant::DestroyOrder, LIVES, history::names::NOTHING_IS_LEFT, 4),
     (Variant::ImportOrigin, LIVES, history::names::IMPORT_KEEPS_OUT, 5),
+    (Variant::AbsentRow, MAKING, shards::names::ABSENT_IS_TRUE, 4),
+    (Variant::AbsentDb, REMAKING, shards::names::ABSENT_IS_TRUE, 37),
+    (Variant::CreateRow, MAKING, shards::names::ONE_LIVE, 4),
+    (Variant::CreateLock, MAKING, shards::names::ONE_LIVE, 16),
+    (Variant::GoneFirst, MAKING, shards::names::ONE_LIVE, 12),
+    (Variant::DirectedVersion, MAKING, shards::names::ONE_LIVE, 25),
+    (Variant::LookTogether, MAKING, shards::names::ONE_LIVE, 24),
+    (Variant::FlipEmpty, MAKING, shards::names::ONE_LIVE, 15),
+    (Variant::DecideOwner, MOVING, shards::names::SOMEWHERE, 25),
+    (Variant::DecidePins, MOVING, shards::names::AS_IT_WAS, 21),
+    (Variant::CopyAnew, MOVING, shards::names::KEPT, 31),
+    (Variant::CopyClaim, MOVERS, shards::names::SOMEWHERE, 24),
+    (Variant::HoldEnded, MOVING, shards::names::SOMEWHERE, 28),
+    (Variant::HelpMark, CALLERS, shards::names::ONE_LIVE, 16),
+    (Variant::HelpOwner, REMAKING, shards::names::AS_IT_WAS, 32),
+    (Variant::CopyVoid, REMAKING, shards::names::ANSWERS, 25),
+    (Variant::ReleaseMoving, MOVING, shards::names::ANSWERS, 11),
+    (Variant::VerdictMoved, MOVING, shards::names::NOT_KEPT, 27),
+    (Variant::StripMoved, RETURNING, shards::names::SOMEWHERE, 53),
+    (Variant::PurgeGone, RETURNING, shards::names::SOMEWHERE, 62),
+    (Variant::ComesStill, RETURNING, shards::names::SOMEWHERE, 66),
+    (Variant::ComeVersion, RETURNING, shards::names::ENDS, 51),
+    (Variant::MoverTarget, TARGETS, shards::names::ABSENT_IS_TRUE, 22),
 ];
 
 fn trace(variant: Variant, machine: Machine, property: &'static str) -> Option<Vec<String>> {
@@ -65,6 +97,9 @@ fn trace(variant: Variant, machine: Machine, property: &'static str) -> Option<V
         }
         Machine::History(size) => {
             shortest_trace(&History::without(size(Scale::Small), variant), property)
+        }
+        Machine::Shards(size) => {
+            shortest_trace(&Shards::without(size(Scale::Small), variant), property)
         }
     }
 }
