@@ -51,6 +51,7 @@ pub struct HostBuilder<'a> {
     clock: Option<Clock>,
     recorder: Option<Arc<Recorder>>,
     runtime: Option<Handle>,
+    has_peers: bool,
 }
 
 /// A running host.
@@ -101,31 +102,22 @@ impl Site {
     /// A host over the store. It takes no actor from another host that may be alive.
     #[must_use]
     pub fn host(&self) -> HostBuilder<'_> {
-        let (clock, recorder, runtime) = (None, None, None);
         HostBuilder {
             site: self,
             lease: PATIENT,
             limits: limits(),
-            clock,
-            recorder,
-            runtime,
+            clock: None,
+            recorder: None,
+            runtime: None,
             allow_faults: false,
+            has_peers: false,
         }
     }
 
     /// A host that takes over every actor that it is called for, also from hosts that are alive.
     #[must_use]
     pub fn usurper(&self) -> HostBuilder<'_> {
-        let (clock, recorder, runtime) = (None, None, None);
-        HostBuilder {
-            site: self,
-            lease: HASTY,
-            limits: limits(),
-            clock,
-            recorder,
-            runtime,
-            allow_faults: false,
-        }
+        HostBuilder { lease: HASTY, ..self.host() }
     }
 
     /// The store itself, without a host.
@@ -175,6 +167,21 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// Sets the time after which a silent host is judged dead. A third of it is between two reports.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Says that the host takes calls from others. It has no listener: only what it and others decide is
+    /// of interest.
+    #[must_use]
+    pub fn with_peers(mut self) -> Self {
+        self.has_peers = true;
+        self
+    }
+
     /// Starts the host.
     pub async fn start(self) -> TestHost {
         let number = self.site.hosts.fetch_add(1, Ordering::Relaxed);
@@ -191,6 +198,9 @@ impl HostBuilder<'_> {
             .advanced(|settings| {
                 settings.with_faults_allowed(self.allow_faults).with_store(driver)
             });
+        if self.has_peers {
+            config = config.with_peers(format!("host-{number}"));
+        }
         if let Some(recorder) = self.recorder {
             recorder.watch(&store);
             config = config.advanced(|settings| settings.with_observer(recorder));

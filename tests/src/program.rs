@@ -46,7 +46,18 @@ fn build() -> anyhow::Result<PathBuf> {
         None => bail!("no profile in {}", own.display()),
     };
     let target = profile_dir.parent().context("a target folder")?;
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells this program about its package: build scripts that look at it would run again, here
+    // and in the next build by hand.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if told {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .args(["build", "--quiet", "--bin", "stockade", "--profile", profile, "--target-dir"])
         .arg(target)
