@@ -16,8 +16,9 @@ EXAMPLES := counter ledger catalog
 # The simulations, with all default members: features unify to those of the other suites, but for the
 # paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
 SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
-  stockade-componentize stockade-depot stockade-figures-pg stockade-postgres stockade-remote stockade-sdk stockade-server \
-  stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit stockade-tests stockade-vfs)
+  stockade-componentize stockade-depot stockade-figures-pg stockade-model stockade-postgres stockade-remote \
+  stockade-sdk stockade-server stockade-sim-depot stockade-sim-hosts stockade-sqlite stockade-testkit \
+  stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
 .PHONY: help tools setup guests demo cluster test restart-sweep failover promote simulate simulate-fleet model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
@@ -88,15 +89,15 @@ cluster: setup
 # The suites start the real program. It is built along with the tests, from the same features; a
 # build of its own would compile everything twice.
 test: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
-# Many tests wait for clocks and for other processes: one test more than there are cores keeps them busy.
-test: export NEXTEST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
+# Many tests wait for clocks and for other processes, and one that checks the model never does: two
+# tests more than there are cores keep them busy.
+test: export NEXTEST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 2)))
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --locked --no-fail-fast && cargo test --locked --doc --no-fail-fast; \
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
-	cargo test --locked --no-fail-fast -p stockade-model
 	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts --test fleet
 
 simulate: export SEEDS ?= 1000
@@ -110,7 +111,7 @@ simulate-fleet:
 
 # A few minutes and up to 2 GiB: one machine at a time.
 model:
-	MODEL=large cargo test --locked -p stockade-model --test check exhaustive -- --nocapture --test-threads=1
+	MODEL=large cargo test --locked --test check exhaustive -- --nocapture --test-threads=1
 
 # Rust's unstable flag works on the pinned toolchain, whose standard library brings the sanitizer; SQLite
 # is compiled for it by the C compiler. GCC and LLVM disagree about the names of static variables inside of
@@ -232,10 +233,8 @@ bench-peers: tools
 check: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked -p stockade-model --all-targets -- -D warnings
 	cargo clippy --locked $(SIMULATIONS) --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps -p stockade-model
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps $(SIMULATIONS)
 
 # Advisories are in a repository of their own. Where it cannot be reached, they are not checked, and
