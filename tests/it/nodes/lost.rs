@@ -116,7 +116,7 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
     assert!((2..=2 + u64::from(is_unknown)).contains(&value), "{value} after {hasty:?}");
 }
 
-/// The store answers nothing, so nobody knows where the actor is: that wait ends as well.
+/// The store answers nothing, so no node knows where the actor is: that wait ends as well.
 #[test]
 fn a_look_for_an_actor_ends_with_the_callers_time() {
     let mut cluster = Cluster::start(0);

@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(locks_of(read).next(), Lock::parse(line));
             assert_eq!(readings, shown_from);
         }
-        // One that nobody holds is not looked for without end.
+        // One that no process holds is not looked for without end.
         let mut readings = 0;
         let read = || {
             readings += 1;
