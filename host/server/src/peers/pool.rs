@@ -168,9 +168,9 @@ impl OfPeer {
             Lane::Calls => (&self.calls, PEER_REQUESTS_MAX),
             Lane::Orders => (&self.orders, PEER_ORDERS_MAX),
         };
-        Arc::clone(room).try_acquire_owned().map_err(|_| {
-            Failure::NotSent(format!("{max} requests to it are on their way already"))
-        })
+        Arc::clone(room)
+            .try_acquire_owned()
+            .map_err(|_| Failure::NotSent(format!("{max} requests to it are on their way already")))
     }
 
     /// The open connection with the fewest requests, unless it is worth making another one.
