@@ -26,14 +26,7 @@ impl Primary {
         after: Option<&ActorId>,
         max: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        let most = rows::limit(max);
-        let Some((after_kind, after_key)) = after_of(kind, after) else { return Ok(Vec::new()) };
-        match kind {
-            None => self.link.read(sql::SHARD_ACTORS, params![after_kind, after_key, most]).await,
-            Some(kind) => {
-                self.link.read(sql::SHARD_ACTORS_OF_KIND, params![kind, after_key, most]).await
-            }
-        }
+        self.next_rows([sql::SHARD_ACTORS, sql::SHARD_ACTORS_OF_KIND], kind, after, max).await
     }
 
     pub(crate) async fn list_actors(
@@ -42,15 +35,25 @@ impl Primary {
         after: Option<&ActorId>,
         max: usize,
     ) -> Result<Vec<ActorState>, StoreError> {
-        let most = rows::limit(max.min(LIST_ROWS_MAX));
-        let Some((after_kind, after_key)) = after_of(kind, after) else { return Ok(Vec::new()) };
-        let found = match kind {
-            None => self.link.read(sql::ACTORS, params![after_kind, after_key, most]).await?,
-            Some(kind) => {
-                self.link.read(sql::ACTORS_OF_KIND, params![kind, after_key, most]).await?
-            }
-        };
+        let max = max.min(LIST_ROWS_MAX);
+        let found = self.next_rows([sql::ACTORS, sql::ACTORS_OF_KIND], kind, after, max).await?;
         found.iter().map(rows::actor).collect()
+    }
+
+    /// The next rows of a statement for all kinds, or of one for a kind.
+    async fn next_rows(
+        &self,
+        [all, of_kind]: [&'static str; 2],
+        kind: Option<&str>,
+        after: Option<&ActorId>,
+        max: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let most = rows::limit(max);
+        let Some((after_kind, after_key)) = after_of(kind, after) else { return Ok(Vec::new()) };
+        match kind {
+            None => self.link.read(all, params![after_kind, after_key, most]).await,
+            Some(kind) => self.link.read(of_kind, params![kind, after_key, most]).await,
+        }
     }
 
     pub(crate) async fn count_actors(

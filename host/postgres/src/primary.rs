@@ -38,8 +38,16 @@ impl fmt::Debug for Primary {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) place: Place,
-    /// The database and the state of its head. `None`: no such database.
-    pub(crate) head: Option<(DbId, Sealed)>,
+    /// `None`: no such database.
+    pub(crate) head: Option<SeenHead>,
+}
+
+/// What is known of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeenHead {
+    pub(crate) db: DbId,
+    pub(crate) sealed: Sealed,
+    pub(crate) generation: Generation,
 }
 
 impl Primary {
@@ -83,7 +91,12 @@ impl Primary {
         let asked = params![i64::from(db.shard().0), &db.0[..]];
         let row = self.link.look_row(sql::PLACE, asked).await?;
         let row = row.ok_or_else(|| place::no_row(db.shard()))?;
-        let head = if rows::is_null(&row, 3)? { None } else { Some((db, Sealed::of(&row, 3)?)) };
+        let head = if rows::is_null(&row, 3)? {
+            None
+        } else {
+            let generation = Generation(rows::number(&row, 4)?);
+            Some(SeenHead { db, sealed: Sealed::of(&row, 3)?, generation })
+        };
         Ok(Seen { place: Place::of(&row, 0)?, head })
     }
 
@@ -96,20 +109,17 @@ impl Primary {
         let head = if rows::is_null(&row, ACTOR_COLUMNS)? {
             None
         } else {
-            Some((rows::db(&row, ACTOR_COLUMNS)?, Sealed::of(&row, ACTOR_COLUMNS + 7)?))
+            Some(SeenHead {
+                db: rows::db(&row, ACTOR_COLUMNS)?,
+                sealed: Sealed::of(&row, ACTOR_COLUMNS + 7)?,
+                generation: Generation(rows::number(&row, ACTOR_COLUMNS + 1)?),
+            })
         };
         Ok(Seen { place: Place::of(&row, ACTOR_COLUMNS + HEAD_COLUMNS + 1)?, head })
     }
 
-    /// The generation with which a database has moved away from here. `None`: it has not.
-    pub(crate) async fn moved(&self, db: DbId) -> Result<Option<Generation>, StoreError> {
-        let row = self.link.look_row(sql::MOVED, params![&db.0[..]]).await?;
-        row.map(|row| rows::number(&row, 0).map(Generation)).transpose()
-    }
-
-    /// Makes the copy of a database valid that has moved with this generation: see
-    /// [`Primary::moved`]. Any process may, at any time: no two heads that are given away have one
-    /// generation. False: there is no such copy.
+    /// Makes the copy of a database valid that has moved with this generation. Any process may, at any
+    /// time: no two heads that are given away have one generation. False: there is no such copy.
     pub(crate) async fn arrive(&self, db: DbId, of: Generation) -> Result<bool, StoreError> {
         let original = params![&db.0[..], rows::to_sql(of.0)?];
         Ok(self.link.change(sql::ARRIVE, original).await? > 0)

@@ -21,7 +21,7 @@ use crate::limits::TURNS_MAX;
 use crate::map::Number;
 use crate::mover::delete_void;
 use crate::place::{Led, Place, ShardState};
-use crate::primary::{Primary, Seen};
+use crate::primary::{Primary, Seen, SeenHead};
 use crate::rows::Sealed;
 use crate::store::PgStores;
 
@@ -82,13 +82,14 @@ pub(crate) use routed;
 impl PgStores {
     /// The first primary to ask. `DatabaseMissing` if there is no such shard.
     pub(crate) fn way<'a>(&'a self, of: Of<'a>) -> Result<Way<'a>, StoreError> {
-        let (shard, found) = match of {
-            Of::Db(db) => (db.shard(), self.map.of_db(db)),
-            Of::Actor(actor) => {
-                let shard = actor.shard(self.shards);
-                (shard, self.map.of(shard).map(|at| (at, Led::default())))
-            }
-            Of::Shard(shard) => (shard, self.map.of(shard).map(|at| (at, Led::default()))),
+        let shard = match of {
+            Of::Db(db) => db.shard(),
+            Of::Actor(actor) => actor.shard(self.shards),
+            Of::Shard(shard) => shard,
+        };
+        let found = match of {
+            Of::Db(db) => self.map.of_db(db),
+            Of::Actor(_) | Of::Shard(_) => self.map.of(shard).map(|at| (at, Led::default())),
         };
         let Some((at, led)) = found else {
             return Err(StoreError::DatabaseMissing(match of {
@@ -112,7 +113,7 @@ impl PgStores {
         };
         match head {
             // It came in between.
-            Some((_, Sealed::Held | Sealed::Free | Sealed::Moving)) => return Ok(way),
+            Some(head) if head.sealed < Sealed::Moved => return Ok(way),
             None => match way.of {
                 Of::Db(db) if place.has_all(way.led) || way.was_not_made(&place) => {
                     return Err(StoreError::DatabaseMissing(db));
@@ -121,7 +122,7 @@ impl PgStores {
                 Of::Actor(_) | Of::Shard(_) if place.is_here(way.led) => return Ok(way),
                 _ => {}
             },
-            Some((_, Sealed::Moved | Sealed::Arriving)) => {}
+            Some(_) => {}
         }
         let peer = place.peer.ok_or_else(|| {
             let what = format!("shard {} at {} has no peer", way.shard, way.to.name);
@@ -130,7 +131,7 @@ impl PgStores {
         let Some((at, to)) = self.named(&peer) else {
             return Err(StoreError::Elsewhere { shard: way.shard, primary: Some(peer) });
         };
-        if let Some((db, Sealed::Arriving)) = head
+        if let Some(SeenHead { db, sealed: Sealed::Arriving, .. }) = head
             && self.settled(&way, to, db, place.version).await?
         {
             return Ok(way);
@@ -169,19 +170,21 @@ impl PgStores {
         db: DbId,
         version: u64,
     ) -> Result<bool, StoreError> {
-        if let Some(original) = source.moved(db).await?
-            && way.to.arrive(db, original).await?
-        {
-            return Ok(true);
-        }
         let Seen { place, head } = source.see(db).await?;
+        if let Some(head) = head {
+            if head.sealed != Sealed::Moved {
+                return Ok(false);
+            }
+            if way.to.arrive(db, head.generation).await? {
+                return Ok(true);
+            }
+        }
         let is_this_move = [ShardState::Leaving, ShardState::Gone]
             .iter()
             .any(|state| place.is(*state, &way.to.name, version));
-        if !is_this_move || head.is_some_and(|(_, sealed)| sealed != Sealed::Moved) {
-            return Ok(false);
+        if is_this_move {
+            delete_void(source, way.to, db, version).await?;
         }
-        delete_void(source, way.to, db, version).await?;
-        Ok(true)
+        Ok(is_this_move)
     }
 }

@@ -25,8 +25,8 @@ impl From<tokio_postgres::Row> for Row {
     }
 }
 
-/// What `head.sealed` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What `head.sealed` says. From [`Sealed::Moved`] on the head is not this server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sealed {
     /// A generation holds the head.
     Held,

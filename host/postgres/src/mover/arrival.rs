@@ -6,11 +6,12 @@
 use stockade_depot::{DbId, StoreError};
 
 use super::disposal::{Discard, listed};
-use super::stored::{ARRIVING, MOVED, StoredActor, StoredHead, StoredPins, StoredSnapshot, Tally};
+use super::stored::{StoredActor, StoredHead, StoredPins, StoredSnapshot, Tally};
 use super::{MoveError, Mover, ids};
 use crate::connection::params;
 use crate::failure::Stop;
 use crate::link::{Transaction, in_transaction};
+use crate::rows::Sealed;
 use crate::sql::moving as sql;
 
 /// What a claim has found.
@@ -114,7 +115,7 @@ impl Mover<'_> {
             }
             return Ok(Claim::Empty);
         };
-        if there.sealed != ARRIVING {
+        if there.sealed != Sealed::Arriving {
             return Ok(Claim::Valid);
         }
         if there.token == token {
@@ -226,7 +227,7 @@ impl Mover<'_> {
         }
         let there = tx.row(sql::STORED_HEAD_LOCK, params![id]).await?;
         if let Some(there) = there.map(|row| StoredHead::of(&row)).transpose()?
-            && there.sealed == ARRIVING
+            && there.sealed == Sealed::Arriving
         {
             if (there.generation, there.txid) != (moved.generation, moved.txid) {
                 return Ok(false);
@@ -245,7 +246,7 @@ impl Mover<'_> {
             after = next.0.to_vec();
             for db in dbs {
                 match self.head_at_source(db).await? {
-                    Some(head) if head.sealed == MOVED => self.arrive(db, &head).await?,
+                    Some(head) if head.sealed == Sealed::Moved => self.arrive(db, &head).await?,
                     // Its id is never used again.
                     None => self.discard(db, None, Discard::All).await?,
                     // It is still to be moved.

@@ -11,10 +11,11 @@ use stockade_depot::{DbId, StoreError};
 use super::arrival::{Claim, Completed, From};
 use super::copy::{Copied, Part};
 use super::disposal::Discard;
-use super::stored::{MOVED, StoredHead};
+use super::stored::StoredHead;
 use super::taking::Given;
 use super::{MoveError, MoveStep, Mover};
 use crate::limits;
+use crate::rows::Sealed;
 
 /// What one try has come to.
 enum Tried {
@@ -132,7 +133,7 @@ impl Mover<'_> {
     async fn try_to_move(&self, under: &mut Under) -> Result<Tried, MoveError> {
         let db = under.db;
         let Some(head) = self.head_at_source(db).await? else { return Ok(Tried::Nothing) };
-        if head.sealed >= MOVED {
+        if head.sealed >= Sealed::Moved {
             return self.finish(db, &head).await;
         }
         if under.copied.is_tainted {
@@ -153,7 +154,7 @@ impl Mover<'_> {
             Claim::Valid => {
                 return match self.head_at_source(db).await? {
                     None => Ok(Tried::Nothing),
-                    Some(head) if head.sealed >= MOVED => self.finish(db, &head).await,
+                    Some(head) if head.sealed >= Sealed::Moved => self.finish(db, &head).await,
                     Some(_) => Ok(Tried::Differs("both primaries have it".to_owned())),
                 };
             }
@@ -162,7 +163,7 @@ impl Mover<'_> {
         if under.is_contested {
             match self.end_other_hold(db).await? {
                 None => return Ok(Tried::Nothing),
-                Some(head) if head.sealed >= MOVED => return self.finish(db, &head).await,
+                Some(head) if head.sealed >= Sealed::Moved => return self.finish(db, &head).await,
                 Some(_) => under.is_contested = false,
             }
         }
@@ -201,7 +202,7 @@ impl Mover<'_> {
         // At random: two that wait for each other do not do so in step.
         let part = 256 + u32::from(token[0]);
         self.wait_for_other(db, limits::MOVE_WINDOW * times * part / 256).await?;
-        if self.head_at_source(db).await?.is_none_or(|head| head.sealed >= MOVED) {
+        if self.head_at_source(db).await?.is_none_or(|head| head.sealed >= Sealed::Moved) {
             return Ok(Claim::Others);
         }
         self.claim(db, head, token, From::Any).await
@@ -213,7 +214,7 @@ impl Mover<'_> {
             let Some(head) = self.head_at_source(under.db).await? else {
                 return Ok(Some(Tried::Nothing));
             };
-            if head.sealed >= MOVED || head.is_importing() {
+            if head.sealed >= Sealed::Moved || head.is_importing() {
                 return Ok(Some(Tried::Again("it was moved, or is imported")));
             }
             let behind = head.txid - under.copied.upto;

@@ -7,7 +7,7 @@ use stockade_depot::store::limits::DESTROY_ROWS_MAX;
 use stockade_depot::{DbId, Shard};
 
 use super::shard::said;
-use super::stored::{ARRIVING, MOVED, StoredHead};
+use super::stored::StoredHead;
 use super::{MoveError, Mover, Side, ids};
 use crate::connection::params;
 use crate::directory::delete_rows;
@@ -15,7 +15,7 @@ use crate::failure::Stop;
 use crate::limits;
 use crate::link::{Transaction, in_transaction};
 use crate::place::ShardState;
-use crate::rows;
+use crate::rows::{self, Sealed};
 use crate::sql::moving as sql;
 
 /// Databases of a statement that lists some, after one and up to another.
@@ -123,7 +123,7 @@ impl Mover<'_> {
         let head = tx.row(sql::STORED_HEAD_LOCK, params![id]).await?;
         let head = head.map(|row| StoredHead::of(&row)).transpose()?;
         let is_ours = |head: &StoredHead| claim.is_none_or(|claim| head.token == claim);
-        if !head.is_some_and(|head| head.sealed == ARRIVING && is_ours(&head)) {
+        if !head.is_some_and(|head| head.sealed == Sealed::Arriving && is_ours(&head)) {
             return Ok(false);
         }
         if delete_rows(tx, db).await? >= u64::from(DESTROY_ROWS_MAX) {
@@ -140,7 +140,7 @@ impl Mover<'_> {
 async fn dispose_some(tx: &Transaction, db: DbId) -> Result<bool, Stop> {
     let head = tx.row(sql::STORED_HEAD_LOCK, params![&db.0[..]]).await?;
     let head = head.map(|row| StoredHead::of(&row)).transpose()?;
-    if head.is_none_or(|head| head.sealed != MOVED) {
+    if head.is_none_or(|head| head.sealed != Sealed::Moved) {
         return Ok(false);
     }
     Ok(delete_rows(tx, db).await? >= u64::from(DESTROY_ROWS_MAX))

@@ -1,19 +1,11 @@
-//! A head as it is stored: every column, none of them judged.
+//! Rows as they are stored: every column, none of them judged.
 
 use stockade_depot::StoreError;
 use stockade_depot::store::rows::StoredRow as _;
 use tokio_postgres::types::ToSql;
 
-use crate::rows::{Row, is_null};
+use crate::rows::{Row, Sealed, is_null};
 
-/// `head.sealed` of a head that has an owner.
-pub(super) const HELD: i64 = 0;
-/// `head.sealed` of a head that a mover has taken.
-pub(super) const MOVING: i64 = 2;
-/// `head.sealed` of a head that was given away.
-pub(super) const MOVED: i64 = 3;
-/// `head.sealed` of a copy that is not valid yet.
-pub(super) const ARRIVING: i64 = 4;
 /// `head.origin` of an import that has not finished.
 const IMPORTING: i64 = 1;
 
@@ -26,7 +18,7 @@ pub(super) struct StoredHead {
     pub(super) txid: i64,
     pub(super) page_count: i64,
     pub(super) chain: Vec<u8>,
-    pub(super) sealed: i64,
+    pub(super) sealed: Sealed,
     pub(super) origin: i64,
     pub(super) floor: i64,
     pub(super) format: i64,
@@ -42,7 +34,6 @@ impl StoredHead {
     /// From the columns of `STORED_HEAD`.
     pub(super) fn of(row: &Row) -> Result<Self, StoreError> {
         let blob = |at| row.blob(at).map(<[u8]>::to_vec);
-        let number = |at| if is_null(row, at)? { Ok(None) } else { row.integer(at).map(Some) };
         Ok(Self {
             generation: row.integer(0)?,
             token: blob(1)?,
@@ -50,15 +41,15 @@ impl StoredHead {
             txid: row.integer(3)?,
             page_count: row.integer(4)?,
             chain: blob(5)?,
-            sealed: row.integer(6)?,
+            sealed: Sealed::of(row, 6)?,
             origin: row.integer(7)?,
             floor: row.integer(8)?,
             format: row.integer(9)?,
-            base_db: if is_null(row, 10)? { None } else { Some(blob(10)?) },
-            base_txid: number(11)?,
+            base_db: bytes(row, 10)?,
+            base_txid: number(row, 11)?,
             time_ms: row.integer(12)?,
             name: blob(13)?,
-            floor_pages: number(14)?,
+            floor_pages: number(row, 14)?,
         })
     }
 
@@ -74,8 +65,13 @@ impl StoredHead {
     }
 }
 
+/// Bytes that may be null.
+fn bytes(row: &Row, at: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    if is_null(row, at)? { Ok(None) } else { row.blob(at).map(|found| Some(found.to_vec())) }
+}
+
 /// A number that may be null.
-pub(super) fn number(row: &Row, at: usize) -> Result<Option<i64>, StoreError> {
+fn number(row: &Row, at: usize) -> Result<Option<i64>, StoreError> {
     if is_null(row, at)? { Ok(None) } else { row.integer(at).map(Some) }
 }
 
@@ -148,8 +144,7 @@ impl Tally {
         for (at, number) in numbers.iter_mut().enumerate() {
             *number = row.integer(at)?;
         }
-        let chain = if is_null(row, 7)? { None } else { Some(row.blob(7)?.to_vec()) };
-        Ok(Self { numbers, chain })
+        Ok(Self { numbers, chain: bytes(row, 7)? })
     }
 
     /// Where a copy differs from its original.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use stockade_depot::{DbId, StoreError};
 
 use super::arrival::Rest;
-use super::stored::{HELD, MOVED, MOVING, StoredActor, StoredHead, StoredSnapshot, Tally, pins};
+use super::stored::{StoredActor, StoredHead, StoredSnapshot, Tally, pins};
 use super::{MoveError, Mover};
 use crate::connection::params;
 use crate::failure::Stop;
 use crate::limits;
 use crate::link::{Transaction, in_transaction};
+use crate::rows::Sealed;
 use crate::sql::moving as sql;
 
 /// What became of giving a database away.
@@ -56,7 +57,7 @@ impl Mover<'_> {
         let mut waited = Duration::ZERO;
         let first = self.head_at_source(db).await?;
         let mut now = first.clone();
-        while now.as_ref().is_some_and(|head| head.sealed == MOVING)
+        while now.as_ref().is_some_and(|head| head.sealed == Sealed::Moving)
             && now == first
             && waited < limits::MOVE_WINDOW
         {
@@ -72,7 +73,7 @@ impl Mover<'_> {
     pub(super) async fn wait_for_other(&self, db: DbId, most: Duration) -> Result<(), MoveError> {
         let mut waited = Duration::ZERO;
         while waited < most
-            && self.head_at_source(db).await?.is_some_and(|head| head.sealed < MOVED)
+            && self.head_at_source(db).await?.is_some_and(|head| head.sealed < Sealed::Moved)
         {
             tokio::time::sleep(limits::MOVE_OTHER_PAUSE).await;
             waited += limits::MOVE_OTHER_PAUSE;
@@ -84,7 +85,7 @@ impl Mover<'_> {
     /// has under way can no longer give the database away. Returns the head then.
     pub(super) async fn end_other_hold(&self, db: DbId) -> Result<Option<StoredHead>, MoveError> {
         let Some(head) = self.until_free(db).await? else { return Ok(None) };
-        if head.sealed == MOVING {
+        if head.sealed == Sealed::Moving {
             self.let_go(db, &head).await?;
             return self.head_at_source(db).await;
         }
@@ -122,7 +123,7 @@ impl Mover<'_> {
         }
         let head = tx.row(sql::STORED_HEAD_LOCK, params![id]).await?;
         let Some(head) = head.map(|row| StoredHead::of(&row)).transpose()? else { return Ok(None) };
-        if head.sealed >= MOVED {
+        if head.sealed >= Sealed::Moved {
             return Ok(None);
         }
         let fence = params![id, head.generation, head.token, token];
@@ -130,7 +131,7 @@ impl Mover<'_> {
             let what = format!("database {db} has format {}, of a later program", head.format);
             return Err(StoreError::Corrupt(what).into());
         }
-        if head.sealed != HELD {
+        if head.sealed != Sealed::Held {
             tx.change(sql::SNAPSHOT_RAISE, params![id, head.generation]).await?;
         }
         let row = tx.row(sql::STORED_HEAD_LOCK, params![id]).await?;

@@ -8,8 +8,8 @@ statements! {
     /// All of them. No parameters.
     SHARDS = "SELECT v.number, v.state, v.peer, v.version FROM shard v ORDER BY v.number";
 
-    /// A shard's row, and the state of a head or null. (shard, db)
-    PLACE = "SELECT v.state, v.peer, v.version, h.sealed FROM shard v \
+    /// A shard's row, and the state and generation of a head or nulls. (shard, db)
+    PLACE = "SELECT v.state, v.peer, v.version, h.sealed, h.generation FROM shard v \
         LEFT JOIN head h ON h.db = $2 WHERE v.number = $1";
 
     /// An actor with its head and whose snapshot is kept, or nulls, and the shard's row.
@@ -23,9 +23,6 @@ statements! {
          LEFT JOIN actor a ON a.kind = $1 AND a.key = $2 LEFT JOIN head h ON h.db = a.db \
          LEFT JOIN snapshot s ON s.db = a.db WHERE v.number = $3"
     );
-
-    /// The generation of a head that has moved away. (db)
-    MOVED = "SELECT h.generation FROM head h WHERE h.db = $1 AND h.sealed = 3";
 
     /// Makes a copy valid whose original has moved. (db; the original's generation)
     ARRIVE = "UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND sealed = 4";
