@@ -37,10 +37,11 @@ pub(super) struct Shards {
 /// Move a shard to another primary while its actors are in use; after an interruption, the same
 /// command continues
 ///
-/// Each database is copied, taken from its owner, and given to the other primary, one after the
-/// other. A call of an actor that is moved at that moment gets an error with the advice `retry`,
-/// or waits until the actor is there: nothing that was acknowledged is lost. Every `stockade serve`
-/// of the store must have been started with `--store` for the other primary.
+/// Each database is copied, taken from its owner, and given to the other primary, a few at the same
+/// time. A call of an actor that is moved at that moment waits until the actor is there, or gets an
+/// error that says that it was not committed and may be sent again: nothing that was acknowledged is
+/// lost. Every `stockade serve` of the store must have been started with `--store` for the other
+/// primary, and none may be of a version that knows of no moves.
 ///
 /// Ctrl-C ends the command; so may anything else. Actors of a shard that is half moved are served
 /// by both primaries, each by one of them, until the same command is run again. To move a shard
