@@ -11,6 +11,8 @@ use stockade_testkit::random::Random;
 use stockade_tests::tally::{Counts, Tally};
 use stockade_tests::wire::{Called, Known, Wire};
 
+use super::LEASE;
+
 /// Callers that call any actor at any node, all the time.
 const CALLERS: usize = 4;
 /// Callers that ask each actor once, at most.
@@ -37,6 +39,19 @@ impl Actor {
 }
 
 type All = Arc<RwLock<Vec<Arc<Actor>>>>;
+
+/// How actors were answered after an event.
+#[derive(Default)]
+pub(super) struct Answered {
+    /// The longest that an actor kept its caller waiting, beyond the end of the lease: from then on,
+    /// or from when it was asked first. Thousands of durable calls alone take two cores many
+    /// seconds, so most actors are asked later.
+    pub(super) over: Duration,
+    /// When the last one had answered, after the event.
+    pub(super) took: Duration,
+    /// Those that have not.
+    pub(super) silent: Vec<String>,
+}
 
 /// The actors that were begun so far.
 pub(super) struct Actors {
@@ -75,26 +90,29 @@ impl Actors {
         self.all.write().extend(new);
     }
 
-    /// Asks every actor at these nodes, one after the other, until it answers. When the last one has,
-    /// counted from `begun`; and those that have not.
-    pub(super) fn all_answered(&self, begun: Instant, nodes: &[String]) -> (Duration, Vec<String>) {
-        let all = self.all.read().clone();
-        let (last, silent) = (Mutex::new(begun), Mutex::new(Vec::new()));
+    /// Asks every actor at these nodes until it answers. The newest first: they are awake, a part of
+    /// them where it happened.
+    pub(super) fn all_answered(&self, begun: Instant, nodes: &[String]) -> Answered {
+        let all: Vec<Arc<Actor>> = self.all.read().iter().rev().cloned().collect();
+        let result = Mutex::new(Answered::default());
         for_each(&all, |number, actor| {
+            let asked = Instant::now();
             for attempt in number.. {
                 let mut wire = Wire::to(&nodes[attempt % nodes.len()], SLACK);
                 if actor.call(&mut wire, HASTY).known.is_done() {
-                    let mut last = last.lock();
-                    *last = (*last).max(Instant::now());
+                    let over = asked.max(begun + LEASE).elapsed();
+                    let mut result = result.lock();
+                    result.over = result.over.max(over);
+                    result.took = result.took.max(begun.elapsed());
                     return;
                 }
-                if begun.elapsed() > PATIENCE {
-                    return silent.lock().push(actor.name.clone());
+                if asked.elapsed() > PATIENCE {
+                    return result.lock().silent.push(actor.name.clone());
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        (last.into_inner() - begun, silent.into_inner())
+        result.into_inner()
     }
 
     /// Callers that never end by themselves.
