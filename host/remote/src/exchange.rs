@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::handshake::{Refusal, RefusalCode};
 use crate::line::{Answer, Line, NotOpen, Unanswered};
 use crate::proto::{self, Step};
-use crate::steps::{About, Effect, about};
+use crate::steps::{About, about};
 use crate::store::RemoteConfig;
 use crate::wire::{Malformed, Wire};
 
@@ -85,10 +85,10 @@ impl Exchange {
         match answered {
             Ok(Ok(answer)) => self.read(known, answer),
             Ok(Err(Unanswered::NotSent(why))) => Err(StoreError::Unavailable(why)),
-            Ok(Err(Unanswered::Lost(why))) => Err(unanswered(known, why)),
+            Ok(Err(Unanswered::Lost(why))) => Err(known.unanswered(why)),
             Err(_) => {
                 self.doubt(&line).await;
-                Err(unanswered(known, format!("no answer within {:?}", known.deadline())))
+                Err(known.unanswered(format!("no answer within {:?}", known.deadline())))
             }
         }
     }
@@ -111,7 +111,7 @@ impl Exchange {
         T: Wire<M>,
     {
         let Answer { failed, message, full } = answer;
-        let malformed = |malformed: Malformed| unanswered(known, malformed.to_string());
+        let malformed = |malformed: Malformed| known.unanswered(malformed.to_string());
         let read = if failed {
             let error = proto::StoreError::decode(message).map_err(|_| Malformed::Message);
             let error: StoreError = error.and_then(Wire::take).map_err(malformed)?;
@@ -208,12 +208,4 @@ pub(crate) async fn connect(config: &RemoteConfig, home: &Handle) -> Result<Line
 
 fn away(why: &NotOpen) -> StoreError {
     StoreError::Unavailable(why.to_string())
-}
-
-/// What is known of a step whose answer did not come whole.
-fn unanswered(known: About, why: String) -> StoreError {
-    match known.effect {
-        Effect::Read => StoreError::Unavailable(why),
-        Effect::Write => StoreError::Unknown(why),
-    }
 }

@@ -139,7 +139,7 @@ impl Service {
                     let max = known.bytes_max();
                     let what = format!("an answer of {bytes} bytes is over the limit of {max}");
                     tracing::warn!(step = name(step), bytes, max, "answer over the limit");
-                    return Replied::error(StoreError::Unknown(what), Some(held));
+                    return Replied::error(known.unanswered(what), Some(held));
                 }
                 Replied { failed: false, message: answer.into(), held: Some(held) }
             }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use stockade_depot::StoreError;
+
 use crate::limits::{
     COMMIT_MESSAGE_BYTES_MAX, COMPONENT_DEADLINE, COMPONENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX,
     READ_DEADLINE, SNAPSHOT_MESSAGE_BYTES_MAX, WRITE_DEADLINE,
@@ -153,7 +155,7 @@ pub(crate) use {each_step, lend};
 
 /// Whether a step changes the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+enum Effect {
     Read,
     Write,
 }
@@ -170,7 +172,7 @@ enum Carries {
 /// What both sides know of a step before they read its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct About {
-    pub(crate) effect: Effect,
+    effect: Effect,
     carries: Carries,
 }
 
@@ -201,6 +203,14 @@ impl About {
             (Carries::Component, _) => COMPONENT_DEADLINE,
             (_, Effect::Read) => READ_DEADLINE,
             (_, Effect::Write) => WRITE_DEADLINE,
+        }
+    }
+
+    /// What is known of the step when its answer does not come whole.
+    pub(crate) fn unanswered(self, why: String) -> StoreError {
+        match self.effect {
+            Effect::Read => StoreError::Unavailable(why),
+            Effect::Write => StoreError::Unknown(why),
         }
     }
 }
