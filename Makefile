@@ -212,6 +212,7 @@ fuzz:
 	cargo test --locked --lib fuzz:: -- --nocapture --test-threads=1
 	cargo test --locked -p stockade-depot --test fuzz -- --nocapture --test-threads=1
 
+bench: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/stockade
 bench: tools
 	cargo build --locked --release --bin stockade
 	cargo bench --locked --bench figures

@@ -4,16 +4,28 @@
 //! The child is this same program. A variable of its environment holds its errand, and the last
 //! line of its output holds its figures.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 
 use crate::summary::say;
-use crate::{amplify, wake};
+use crate::{amplify, bodies, wake};
 
 /// The errand of a child, as JSON.
 const ERRAND: &str = "STOCKADE_BENCH_ERRAND";
+
+/// Begins an errand in a child of the idle scheduling class: it has what others leave of the cores.
+pub fn begin_idle(errand: &Json) -> anyhow::Result<Child> {
+    Command::new("chrt")
+        .args(["--idle", "0"])
+        .arg(std::env::current_exe()?)
+        .env(ERRAND, errand.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("start an idle child of the bench")
+}
 
 /// Runs an errand in a child. Returns its figures.
 pub fn run(errand: &Json) -> anyhow::Result<Json> {
@@ -41,6 +53,7 @@ pub async fn serve(errand: &Json) -> anyhow::Result<()> {
     let figures = match errand["errand"].as_str() {
         Some("cold") => wake::cold(errand).await?,
         Some("storm") => wake::storm(errand).await?,
+        Some("bodies") => bodies::send(errand)?,
         Some("amplify") => amplify::errand(errand).await?,
         other => anyhow::bail!("no such errand: {other:?}"),
     };

@@ -12,6 +12,7 @@
 )]
 
 mod amplify;
+mod bodies;
 mod child;
 mod chunks;
 mod commit;
@@ -41,9 +42,9 @@ use summary::Summary;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts of the bench, in their order.
-const PARTS: [&str; 13] = [
-    "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "memory", "growth", "amplify",
-    "ingest", "pg", LARGE,
+const PARTS: [&str; 14] = [
+    "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "bodies", "memory", "growth",
+    "amplify", "ingest", "pg", LARGE,
 ];
 /// The part of `make bench-large`: it takes minutes, and gigabytes of disk.
 const LARGE: &str = "large";
@@ -75,6 +76,7 @@ fn main() -> anyhow::Result<()> {
                 "fatal" => fatal::run(&stand, &mut summary).await,
                 "hostile" => hostile::run(&stand, &mut summary).await,
                 "hogs" => hogs::run(&stand, &mut summary).await,
+                "bodies" => bodies::run(&stand, &mut summary).await,
                 "memory" => memory::run(&stand, &mut summary).await,
                 "growth" => growth::run(&stand, &mut summary, GROWN_MIB).await,
                 "amplify" => amplify::run(&stand, &mut summary).await,
