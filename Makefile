@@ -264,7 +264,7 @@ semver:
 	@git rev-parse --quiet --verify '$(BASELINE)^{commit}' >/dev/null || { echo 'There is no commit $(BASELINE).' >&2; exit 2; }
 	@cargo semver-checks --version 2>/dev/null | grep -q ' $(SEMVER_VERSION)$$' || { \
 	  echo 'cargo-semver-checks $(SEMVER_VERSION): building it, several minutes.'; \
-	  cargo install --locked --quiet cargo-semver-checks@$(SEMVER_VERSION); \
+	  cargo install --locked --quiet --debug cargo-semver-checks@$(SEMVER_VERSION); \
 	}
 	cargo semver-checks --baseline-rev '$(BASELINE)' $(LIBRARIES:%=--package %)
 
