@@ -18,13 +18,12 @@ use crate::summary::{Summary, median, quantile};
 
 /// Connections of the attackers.
 const CONNECTIONS: usize = 4;
-/// Bytes of a body, half of the limit of a call. Its answer is as long.
-const BODY_BYTES: usize = 4 << 20;
 /// Until each of the connections has sent its first bodies.
 const WARM: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a body consists of: bytes in base64, or as an array of numbers.
-const FORMS: [&str; 2] = ["base64", "arrays"];
+/// What a body consists of, and how many bytes it tells: 4 MB in base64, 8 MB as an indented array of
+/// numbers.
+const FORMS: [(&str, usize); 2] = [("base64", 3_000_000), ("arrays", 1_000_000)];
 const METHODS: [(&str, &str); 2] = [("bodies", "update"), ("bodies_read", "point")];
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
@@ -45,13 +44,13 @@ fn measure(dir: &Path, quick: bool) -> anyhow::Result<Vec<(String, f64, String)>
     let neighbour = Neighbour { caller: Caller::new(PATIENCE), listen: program.addresses().listen };
     neighbour.call("setup", &json!([crate::native::ROWS]))?;
     let mut figures = Vec::new();
-    for form in FORMS {
+    for (form, bytes) in FORMS {
         let mut measured = METHODS.map(|_| (Vec::new(), Vec::new()));
         for _ in 0..rounds {
             for ((_, method), (alone, _)) in METHODS.iter().zip(&mut measured) {
                 alone.push(neighbour.p99_ms(method, lasting)?);
             }
-            let attackers = Attackers::begin(&neighbour.listen, form)?;
+            let attackers = Attackers::begin(&neighbour.listen, form, bytes)?;
             std::thread::sleep(WARM);
             for ((_, method), (_, attacked)) in METHODS.iter().zip(&mut measured) {
                 attacked.push(neighbour.p99_ms(method, lasting)?);
@@ -102,8 +101,9 @@ impl Neighbour {
 struct Attackers(Child);
 
 impl Attackers {
-    fn begin(listen: &str, form: &str) -> anyhow::Result<Self> {
-        child::begin_idle(&json!({ "errand": "bodies", "listen": listen, "form": form })).map(Self)
+    fn begin(listen: &str, form: &str, bytes: usize) -> anyhow::Result<Self> {
+        let errand = json!({ "errand": "bodies", "listen": listen, "form": form, "bytes": bytes });
+        child::begin_idle(&errand).map(Self)
     }
 
     fn end(mut self) -> anyhow::Result<()> {
@@ -118,9 +118,10 @@ impl Attackers {
 pub fn send(errand: &Json) -> anyhow::Result<Json> {
     let text = |name: &str| errand[name].as_str().context("an errand with a text");
     let listen = text("listen")?;
+    let bytes = usize::try_from(child::count(errand, "bytes")?)?;
     let arguments = match text("form")? {
-        "base64" => json!(["A".repeat(BODY_BYTES)]),
-        _ => json!([vec![65; BODY_BYTES / "65,".len()]]),
+        "base64" => json!(["AAAA".repeat(bytes / 3)]),
+        _ => json!([vec![65; bytes]]),
     };
     std::thread::scope(|scope| {
         let senders = (0..CONNECTIONS).map(|number| {
@@ -130,7 +131,7 @@ pub fn send(errand: &Json) -> anyhow::Result<Json> {
                 loop {
                     let actor = format!("typed_all/{number}");
                     let reply = caller.call(listen, &actor, "echo-bytes", arguments)?;
-                    ensure!(reply.status == 200, "{}", reply.status);
+                    ensure!(reply.status == 200, "{}", reply.body);
                 }
             })
         });
