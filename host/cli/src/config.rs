@@ -119,7 +119,7 @@ pub(super) struct HostSettings {
     admin_rows_max: Option<u64>,
     request_read_max_ms: Option<u64>,
     write_stall_max_ms: Option<u64>,
-    epoch_tick_ms: Option<u64>,
+    epoch_tick_us: Option<u64>,
     shutdown_max_ms: Option<u64>,
     log_bytes_per_s: Option<u64>,
     handed_over_per_min: Option<u64>,
@@ -179,7 +179,7 @@ impl HostSettings {
         set(&mut limits.admin_rows_max, self.admin_rows_max);
         set(&mut limits.request_read_max, self.request_read_max_ms.map(Duration::from_millis));
         set(&mut limits.write_stall_max, self.write_stall_max_ms.map(Duration::from_millis));
-        set(&mut limits.epoch_tick, self.epoch_tick_ms.map(Duration::from_millis));
+        set(&mut limits.epoch_tick, self.epoch_tick_us.map(Duration::from_micros));
         set(&mut limits.shutdown_max, self.shutdown_max_ms.map(Duration::from_millis));
         limits
     }

@@ -238,8 +238,15 @@ async fn refusals(
         return Ok(HashMap::new());
     }
     let dbs: Vec<&[u8]> = commits.iter().map(|commit| &commit.fence.db.0[..]).collect();
+    let mut tries = Tries::default();
+    let rows = loop {
+        match look_on(connection, (FENCES, params![dbs])).await {
+            Err(Stop::Failed(Failure::Conflict(_), _)) if tries.are_left() => tries.pause().await,
+            looked => break looked?,
+        }
+    };
     let mut owners = HashMap::new();
-    for row in look_on(connection, (FENCES, params![dbs])).await? {
+    for row in rows {
         owners.insert(rows::owner_db(&row)?, rows::owner(&row));
     }
     let why = |commit: &PackedCommit| match owners.get(&commit.fence.db) {

@@ -29,14 +29,14 @@ impl Watch {
     }
 
     /// At every epoch tick: stops a guest that must stop, else gives the thread back, unless the
-    /// thread is the guest's own and its turn continues.
+    /// guest may keep it (`CpuTime::tick`).
     pub(super) fn at_every_tick(&self, store: &mut Store<State>) {
         let watch = self.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             Ok(if watch.is_over() {
                 UpdateDeadline::Interrupt
-            } else if watch.meter.cpu().continues() {
+            } else if watch.meter.cpu().tick() {
                 UpdateDeadline::Continue(1)
             } else {
                 UpdateDeadline::Yield(1)

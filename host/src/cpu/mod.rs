@@ -7,9 +7,11 @@
 //!                                                 it waits for something else
 //! ```
 //! There are fewer turns than cores, so that however many calls are long, a core is left for short
-//! calls, for commits and for the gateway. `rota.rs` decides whose turn is next.
+//! calls, for commits and for the gateway. `rota.rs` decides whose turn is next. The kernel may wake
+//! a thread of those on the core of a long call all the same, and would let it wait for a whole time
+//! slice: so a long call offers its core again and again.
 //!
-//! Wasm is polled: it gives its turn back with each poll, an epoch tick at the latest, and is not
+//! Wasm is polled: it gives its turn back with each poll, after 2 ms at the latest, and is not
 //! polled again before it has the next one. SQL sits in C frames on the thread that polls: that
 //! thread first leaves its runtime (`away.rs`) and then waits for turns itself, from within the
 //! progress handler. Wasm that continues on such a thread uses the rest of the turn.
@@ -42,13 +44,16 @@ use away::{Away, NoPlace};
 use turns::Ask;
 pub use turns::Turns;
 
-/// Time that a guest's export may use and still be short: two epoch ticks. 4 ms: a thousand
-/// statements.
+/// Time that a guest's export may use and still be short. 4 ms: a thousand statements.
 const SHORT: Duration = Duration::from_millis(4);
 
-/// How long SQL may keep a thread of the runtime. 2 ms: a hundred point queries, and little beside
-/// a network.
+/// How long a guest may keep a thread of the runtime. 2 ms: a hundred point queries, and little
+/// beside a network.
 const FIRST_SLICE: Duration = Duration::from_millis(2);
+
+/// How often a long call offers its core to threads that wait for one. 0.5 ms: about as long as a
+/// write takes, and a call of the system that costs 0.1 % of it.
+const OFFER_EVERY: Duration = Duration::from_micros(500);
 
 /// How often SQL that waits for its turn checks whether it must end. 10 ms: a tenth of the time
 /// that a lost fence may take to end it.
@@ -78,6 +83,8 @@ struct State {
     away: Option<Away>,
     /// A turn, or the wait for one.
     ask: Option<Ask>,
+    /// When the core was last offered to others.
+    offered: Option<Instant>,
 }
 
 impl CpuTime {
@@ -152,13 +159,25 @@ impl CpuTime {
         drop(given_back);
     }
 
-    /// Whether wasm continues at an epoch tick: its thread is away, so that others do not wait for
-    /// it, and its turn has time left. Else a turn that was granted within a poll would end as soon
-    /// as its statement does, and the only actor of a kind would fall behind the many of another.
-    pub(crate) fn continues(&self) -> bool {
-        let state = self.0.state.lock();
-        let has_time = |turn: &Ask| turn.has_time(Instant::now());
-        state.away.is_some() && state.ask.as_ref().is_some_and(has_time)
+    /// At an epoch tick. Whether wasm continues: its thread is away, so that others do not wait for
+    /// it, and its turn has time left, or it has not kept the thread for long. Else a turn that was
+    /// granted within a poll would end as soon as its statement does, and the only actor of a kind
+    /// would fall behind the many of another.
+    pub(crate) fn tick(&self) -> bool {
+        let mut state = self.0.state.lock();
+        let now = Instant::now();
+        let has_time = |turn: &Ask| turn.has_time(now);
+        let continues = if state.away.is_some() {
+            state.ask.as_ref().is_some_and(has_time)
+        } else {
+            state.since.is_some_and(|since| now.duration_since(since) < FIRST_SLICE)
+        };
+        let offers = state.offers_core(now);
+        drop(state);
+        if offers {
+            thread::yield_now();
+        }
+        continues
     }
 
     /// From within SQL that may be long, about every 20 us. Waits while others have their turns, as
@@ -189,6 +208,11 @@ impl CpuTime {
             return true;
         }
         if state.ask.as_ref().is_some_and(|turn| !turn.is_over(now)) {
+            let offers = state.offers_core(now);
+            drop(state);
+            if offers {
+                thread::yield_now();
+            }
             return true;
         }
         (state.used, state.since) = (used, None);
@@ -221,6 +245,18 @@ impl CpuTime {
             }
             Some(ask)
         })
+    }
+}
+
+impl State {
+    /// Whether a call that has a turn is to offer its core now.
+    fn offers_core(&mut self, now: Instant) -> bool {
+        let recent = self.offered.is_some_and(|last| now.duration_since(last) < OFFER_EVERY);
+        let offers = self.ask.is_some() && !recent;
+        if offers {
+            self.offered = Some(now);
+        }
+        offers
     }
 }
 

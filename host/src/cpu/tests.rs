@@ -225,27 +225,54 @@ fn a_statement_of_a_kind_that_is_behind_gets_the_next_turn_as_well() {
 }
 
 /// Wasm after a statement that was granted a turn uses the rest of that turn; a turn that wasm was
-/// granted ends at a tick, since its thread is a worker.
+/// granted on a worker ends after the worker's slice.
 #[test]
 fn wasm_uses_up_the_turn_of_its_statement_and_no_more() {
     let (runtime, turns) = (workers(2), Turns::of(2));
     let cpu = long(&turns);
     let task = runtime.spawn(async move {
         assert!(cpu.resume(&Context::from_waker(Waker::noop())));
-        assert!(!cpu.continues(), "on a worker");
         compute(FIRST_SLICE);
+        assert!(!cpu.tick(), "on a worker");
         // The thread may be held up on a busy machine.
         let continues = (0..100).any(|_| {
             assert!(cpu.look(|| true));
             drop(cpu.0.state.lock().ask.take());
             assert!(cpu.look(|| true), "the next turn");
-            cpu.continues()
+            cpu.tick()
         });
         assert!(continues, "away, with a new turn");
         compute(2 * rota::SLICE);
-        assert!(!cpu.continues(), "the slice is used up");
+        assert!(!cpu.tick(), "the slice is used up");
     });
     runtime.block_on(task).unwrap();
+}
+
+/// A guest on a worker is not stopped at its first ticks, which are shorter than its slice.
+#[test]
+fn wasm_keeps_a_worker_for_a_slice() {
+    let cpu = long(&Turns::of(2));
+    assert!(cpu.resume(&Context::from_waker(Waker::noop())));
+    let since = cpu.0.state.lock().since.unwrap();
+    let (mut continues, mut used) = (true, Duration::ZERO);
+    while continues {
+        used = since.elapsed();
+        continues = cpu.tick();
+    }
+    assert!(used >= FIRST_SLICE / 2 && since.elapsed() >= FIRST_SLICE, "{used:?}");
+}
+
+/// Who has a turn offers its core at once, and then every half millisecond; others have none to offer.
+#[test]
+fn a_call_with_a_turn_offers_its_core_again_and_again() {
+    let turns = Turns::of(2);
+    let mut state = State::default();
+    let begun = Instant::now();
+    assert!(!state.offers_core(begun), "no turn");
+    state.ask = turns.ask(&Arc::from("kind"), 1, Waker::noop());
+    let at = |part: u32| begun + OFFER_EVERY * part / 2;
+    let offers: Vec<bool> = (0..6).map(|part| state.offers_core(at(part))).collect();
+    assert_eq!(offers, [true, false, true, false, true, false]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Moves the engine's epoch at a steady pace while any guest runs: the grain of every guest's
-//! deadline, and of how long one guest keeps a thread from the others.
+//! deadline, and of how long one guest keeps a core from the others.
 //!
 //! A thread of the system, not a task: a guest that never yields can hold every thread of a
 //! runtime, but not this one. While no guest runs, the thread rests: an idle host is left alone.
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use crate::engine::error::EngineError;
 
-/// Ticks without a guest after which the ticker rests. 50: a busy host is not woken for each call.
-const REST_AFTER: u32 = 50;
+/// Ticks without a guest after which the ticker rests. 200: a busy host is not woken for each call.
+const REST_AFTER: u32 = 200;
 
 /// The running ticker. Dropping it ends the thread and waits for its end.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Ticker {
     /// Starts to move the epoch of `engine` by one every `tick`, while a guest runs.
     pub(super) fn start(engine: wasmtime::Engine, tick: Duration) -> Result<Self, EngineError> {
         // A tick of zero would be a busy loop.
-        let tick = tick.max(Duration::from_millis(1));
+        let tick = tick.max(Duration::from_micros(100));
         let pace = Pace::default();
         let shared = pace.clone();
         let thread = thread::Builder::new()

@@ -36,6 +36,12 @@ pub(super) const EVENTS: [Event; 8] = [
 ];
 
 impl Event {
+    /// Whether the node lives on for the others, slowly or out of their reach: no lease ends, and
+    /// callers turn to one node after the other.
+    pub(super) fn leaves_it_alive(self) -> bool {
+        matches!(self, Self::CutFromPeers | Self::Slow | Self::Lossy)
+    }
+
     /// What is dropped of the packets that leave a node, and of those that arrive there.
     pub(super) fn dropped(self, own: &Ports, others: &[u16]) -> (Vec<String>, Vec<String>) {
         let port = |side: &str, port: u16| format!("tcp {side} {port}");
