@@ -43,6 +43,9 @@ pub struct Head {
     pub name: NameHash,
     /// The start of the chain.
     pub start: Start,
+    /// Whether a commit has ever said something of the actor's due time. Programs that know no due
+    /// work do not open the database from then on.
+    pub due_work: bool,
 }
 
 impl Head {
@@ -202,6 +205,7 @@ impl Head {
             base: None,
             name: NameHash([0; 16]),
             start: Start::Name,
+            due_work: false,
         }
     }
 }

@@ -39,6 +39,14 @@ impl Gate {
         Self { confirmed: true, ..Self::enter(session) }
     }
 
+    /// Holds an effect that a call makes before its answer: the effect may leave when
+    /// `Waiting::pass` is `Ok`. The fence is confirmed by an answer to a request that is sent after the
+    /// effect was made.
+    #[must_use]
+    pub fn effect(session: &Session) -> Waiting {
+        Self::enter(session).leave()
+    }
+
     /// Called when the guest has answered; the answer may leave when `Waiting::pass` is `Ok`.
     #[must_use]
     pub fn leave(self) -> Waiting {

@@ -21,6 +21,7 @@
 mod ahead;
 mod confirm;
 mod death;
+mod due;
 mod pipeline;
 mod preload;
 mod prepare;
@@ -50,6 +51,7 @@ use crate::parts::Parts;
 use crate::reason::Reason;
 use crate::retry::Retry;
 use crate::source::LargePages;
+use crate::store::Due;
 use ahead::Ahead;
 use death::Death;
 use pipeline::{MarkState, Pipeline, Written};
@@ -199,7 +201,11 @@ impl Session {
     /// # Errors
     /// Any: SQLite rolls the transaction back and the session continues, unless it is `Dead`.
     pub fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
-        self.shared.prepare(bytes, page_count)
+        let prepared = self.shared.prepare(bytes, page_count);
+        if prepared.is_err() {
+            self.forget_due();
+        }
+        prepared
     }
 
     /// Accepts a transaction: it starts the next step, or joins it. Each page once; pages that a
@@ -240,6 +246,22 @@ impl Session {
     pub fn interrupt(&self) {
         self.shared.interrupts.fetch_add(1, Ordering::AcqRel);
         self.shared.news.notify_waiters();
+    }
+
+    /// What the next transaction that is published says of the actor's due time, from a look at all
+    /// of its due work: milliseconds since the Unix epoch, `None` if nothing is due. For a caller
+    /// that is about to commit a transaction which has touched due work. Called twice, the second
+    /// call counts; the value reaches the store with the transaction's pages, and dies with them.
+    ///
+    /// The caller calls [`Session::forget_due`] once the statement that commits has ended: it may
+    /// have been refused before anything was published.
+    pub fn set_due(&self, due: Option<i64>) {
+        self.shared.pipeline.lock().set_due(Due::found(due));
+    }
+
+    /// Takes [`Session::set_due`] back if no transaction has carried it.
+    pub fn forget_due(&self) {
+        self.shared.pipeline.lock().set_due(Due::Untouched);
     }
 
     // --- for the host --------------------------------------------------------------------------
@@ -304,6 +326,17 @@ impl Session {
     /// deadline; the session lives.
     pub async fn confirm(&self) -> Result<(), Cause> {
         self.shared.confirm().await
+    }
+
+    /// Writes the actor's due time, which the caller has found to be wrong: `due` is what its database
+    /// said as of `mark`. `false`: something was accepted or committed after that, or is not durable
+    /// yet, and nothing was written; the caller looks again. Takes at most the step deadline.
+    ///
+    /// # Errors
+    /// A mismatch kills the session. `Unconfirmed`: the store did not answer in time, or does not
+    /// keep due work; the session lives.
+    pub async fn settle_due(&self, mark: Mark, due: Option<i64>) -> Result<bool, Cause> {
+        self.shared.settle_due(mark, due).await
     }
 
     /// Waits for the pipeline, then ends the generation in the store and hands `snapshot` over.

@@ -3,11 +3,12 @@
 use stockade_depot::page::PageRecord;
 use stockade_depot::store::embedded::{Run, old_count_min};
 use stockade_depot::store::packed::{self, INLINE_PAGES_MAX, check_commit, pack};
-use stockade_depot::store::{CommitStep, Staged, limits};
+use stockade_depot::store::{CommitStep, Due, Staged, limits};
 use stockade_depot::{DbId, Fence, NodeSession, PageBytes, PageCount, Pgno, StoreError, Txid};
 use tokio_postgres::types::ToSql;
 
 use crate::rows;
+use crate::sql::pages as sql;
 
 /// No stage.
 const UNSTAGED: &[u8] = &[];
@@ -77,6 +78,7 @@ pub(crate) struct PackedCommit {
     /// The last of `pages` that have no gap between them.
     pub(crate) run: Option<Run>,
     pub(crate) staged: Option<Staged>,
+    pub(crate) due: Due,
 }
 
 impl PackedCommit {
@@ -102,6 +104,7 @@ impl PackedCommit {
             pages: Packed::of(commit.pages),
             run: commit.run,
             staged: commit.staged,
+            due: commit.due,
         })
     }
 
@@ -115,7 +118,7 @@ impl PackedCommit {
         ])
     }
 
-    /// The parameters of `sql::pages::COMMIT`, with the last pages without a gap as of `run`.
+    /// The commit as a statement of its own, with the last pages without a gap as of `run`.
     pub(crate) fn alone(&self, now_ms: u64, run: Option<Run>) -> Result<Alone<'_>, StoreError> {
         let [generation, base, count, least] = self.numbers(run)?;
         Ok(Alone {
@@ -131,25 +134,33 @@ impl PackedCommit {
             pgnos: &self.pages.numbers,
             sums: self.pages.sums(),
             bytes: self.pages.bytes(),
+            due: self.due.change(),
         })
     }
 }
 
-/// The parameters of a commit that is sent alone.
+/// A commit that is sent alone: its statement and the parameters.
 pub(crate) struct Alone<'a> {
     numbers: [i64; 5],
     blobs: [&'a [u8]; 6],
     pgnos: &'a [i64],
     sums: Vec<&'a [u8]>,
     bytes: Vec<&'a [u8]>,
+    /// If it is written.
+    due: Option<Option<i64>>,
 }
 
 impl Alone<'_> {
+    /// The statement.
+    pub(crate) fn sql(&self) -> &'static str {
+        if self.due.is_some() { sql::COMMIT_DUE } else { sql::COMMIT }
+    }
+
     /// In the order of the statement.
-    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    pub(crate) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
         let [generation, base, count, now, least] = &self.numbers;
         let [db, token, chain, owner, content, stage] = &self.blobs;
-        [
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
             db,
             generation,
             token,
@@ -164,7 +175,11 @@ impl Alone<'_> {
             &self.pgnos,
             &self.sums,
             &self.bytes,
-        ]
+        ];
+        if let Some(due) = &self.due {
+            params.push(due);
+        }
+        params
     }
 }
 
@@ -179,6 +194,9 @@ pub(crate) struct Columns<'a> {
     pub(crate) leasts: Vec<i64>,
     pub(crate) owners: Vec<&'a [u8]>,
     pub(crate) contents: Vec<&'a [u8]>,
+    /// Of those commits that say something of due times.
+    pub(crate) due_dbs: Vec<&'a [u8]>,
+    pub(crate) dues: Vec<Option<i64>>,
     pub(crate) page_dbs: Vec<&'a [u8]>,
     pub(crate) pgnos: Vec<i64>,
     pub(crate) sums: Vec<&'a [u8]>,
@@ -198,6 +216,8 @@ impl<'a> Columns<'a> {
             leasts: Vec::new(),
             owners: Vec::new(),
             contents: Vec::new(),
+            due_dbs: Vec::new(),
+            dues: Vec::new(),
             page_dbs: Vec::new(),
             pgnos: Vec::new(),
             sums: Vec::new(),
@@ -214,6 +234,10 @@ impl<'a> Columns<'a> {
             all.leasts.push(least);
             all.owners.push(&commit.owner.0[..]);
             all.contents.push(&commit.content[..]);
+            if let Some(due) = commit.due.change() {
+                all.due_dbs.push(&commit.fence.db.0[..]);
+                all.dues.push(due);
+            }
             for (pgno, page) in &commit.pages.pages {
                 all.page_dbs.push(&commit.fence.db.0[..]);
                 all.pgnos.push(i64::from(pgno.0));

@@ -18,6 +18,7 @@ use stockade_depot::store::embedded::Clock;
 use stockade_depot::{DbId, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
 
 use crate::commit::{Columns, PackedCommit};
 use crate::connection::{Connection, Connector, params};
@@ -266,30 +267,37 @@ async fn send_on(
     let mut moved = HashMap::new();
     if let [commit] = commits {
         let alone = commit.alone(now_ms, commit.run)?;
-        for row in write_on(connection, WRITE_DEADLINE, sql::COMMIT, &alone.params()).await? {
+        for row in write_on(connection, WRITE_DEADLINE, alone.sql(), &alone.params()).await? {
             moved.insert(commit.fence.db, Ok(read(rows::number(&row, 0))?));
         }
         return Ok(moved);
     }
     let all = Columns::of(commits.iter().map(AsRef::as_ref))?;
     let now = rows::to_sql(now_ms)?;
-    let params = params![
-        all.dbs,
-        all.generations,
-        all.tokens,
-        all.bases,
-        all.counts,
-        all.chains,
-        all.leasts,
-        all.owners,
-        all.contents,
-        now,
-        all.page_dbs,
-        all.pgnos,
-        all.sums,
-        all.bytes,
+    let group: [&(dyn ToSql + Sync); 16] = [
+        &all.dbs,
+        &all.generations,
+        &all.tokens,
+        &all.bases,
+        &all.counts,
+        &all.chains,
+        &all.leasts,
+        &all.owners,
+        &all.contents,
+        &now,
+        &all.page_dbs,
+        &all.pgnos,
+        &all.sums,
+        &all.bytes,
+        &all.due_dbs,
+        &all.dues,
     ];
-    for row in write_on(connection, WRITE_DEADLINE, sql::COMMIT_GROUP, params).await? {
+    // Few commits say something of due times: the others are not slowed down by the question.
+    let (statement, params) = match all.due_dbs.len() {
+        0 => (sql::COMMIT_GROUP, &group[..group.len() - 2]),
+        _ => (sql::COMMIT_GROUP_DUE, &group[..]),
+    };
+    for row in write_on(connection, WRITE_DEADLINE, statement, params).await? {
         moved.insert(read(rows::db(&row, 0))?, Ok(read(rows::number(&row, 1))?));
     }
     Ok(moved)

@@ -35,6 +35,7 @@ mod committer;
 mod config;
 mod connection;
 mod directory;
+mod due;
 mod echo;
 mod exchange;
 mod failure;

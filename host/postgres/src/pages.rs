@@ -224,7 +224,7 @@ impl Primary {
         let alone = commit.alone(self.clock.now_ms(), commit.run)?;
         let head = params![&commit.fence.db.0[..]];
         let columns = alone.params();
-        match self.link.write_or_look((sql::COMMIT, &columns), (HEAD, head)).await? {
+        match self.link.write_or_look((alone.sql(), &columns), (HEAD, head)).await? {
             Wrote::Row(row) => {
                 self.link.has_room();
                 // It is committed, whatever its label is.
@@ -245,7 +245,7 @@ impl Primary {
         hold(tx, fence, commit.base).await?;
         let run = take_stage(tx, commit, named).await?;
         let alone = commit.alone(self.clock.now_ms(), Some(run))?;
-        match tx.row(sql::COMMIT, &alone.params()).await? {
+        match tx.row(alone.sql(), &alone.params()).await? {
             Some(row) => Ok(rows::number(&row, 0)?),
             None => {
                 let what = format!("{LEAVES_HOLES} of {} refused", fence.db);

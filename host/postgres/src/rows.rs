@@ -8,8 +8,8 @@ use stockade_depot::{ActorId, DbId, Pgno, StoreError, page};
 use tokio_postgres::types::{FromSql, Type};
 
 pub(crate) use stockade_depot::store::rows::{
-    ACTOR_COLUMNS, HEAD_COLUMNS, OWNER_COLUMNS, actor, base, blob, check_floor, commit, db, flag,
-    head, history, is_null, kind, limit, node, number, origin_to_sql, out_of_range, owner,
+    ACTOR_COLUMNS, HEAD_COLUMNS, OWNER_COLUMNS, actor, base, blob, check_floor, commit, db, due,
+    flag, head, history, is_null, kind, limit, node, number, origin_to_sql, out_of_range, owner,
     page_count, pgno, restarts, start_to_sql, to_sql, txid, verdict,
 };
 

@@ -21,13 +21,13 @@ use crate::rows::{self, Row};
 use crate::sql::schema as sql;
 
 /// The version of the schema that this program makes and serves.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 /// The first version whose programs ask a shard's row before they make an actor.
 pub(crate) const MOVES_SINCE: i32 = 3;
 /// From this version on a store may have several primaries.
 const PRIMARIES_SINCE: i64 = 3;
 /// What leads from each version to the next, the first one's first.
-const CONVERSIONS: [&[&str]; SCHEMA_VERSION as usize - 1] = [&sql::TO_2, &sql::TO_3];
+const CONVERSIONS: [&[&str]; SCHEMA_VERSION as usize - 1] = [&sql::TO_2, &sql::TO_3, &sql::TO_4];
 
 /// Which primary of which store a database is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,6 +45,7 @@ macro_rules! actor {
 
 pub(crate) mod cluster;
 pub(crate) mod directory;
+pub(crate) mod due;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod moving;

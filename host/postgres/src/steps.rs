@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stockade_depot::store::{
     ActorState, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep, Created, Destroyed,
-    Directory, Emptied, History, Import, Keep, KindRow, Look, NodeBeat, NodeRow, Ownership,
-    PageVersion, Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver, TakeoverStep,
-    Versions,
+    Directory, DueLook, DuePage, DueWork, Emptied, History, Import, Keep, KindRow, Look, NodeBeat,
+    NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Superseded, TakenOver,
+    TakeoverStep, Versions,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, NodeSession, Pgno, Shard, Store, StoreError, StoreFull,
@@ -204,6 +204,17 @@ impl Directory for PgStores {
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
         let told = routed!(self, Of::Db(db), way => way.to.count_rows(db, way.led));
         Ok(found(told)?.unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl DueWork for PgStores {
+    async fn due(&self, look: DueLook) -> Result<DuePage, StoreError> {
+        self.due_all(&look).await
+    }
+
+    async fn settle_due(&self, fence: Fence, at: Txid, due: Option<i64>) -> Result<(), StoreError> {
+        routed!(self, Of::Db(fence.db), way => way.to.settle_due_of(fence, at, due))
     }
 }
 

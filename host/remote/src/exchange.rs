@@ -12,7 +12,7 @@
 //! - What is unknown is never called lost or applied.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use prost::Message;
@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     home: Handle,
     shards: u16,
     closed: AtomicBool,
+    /// What was agreed on for the newest line.
+    version: AtomicU32,
     full: Mutex<Option<StoreFull>>,
     /// Held while a line is opened, so that one caller does it: the others wait for the outcome.
     line: tokio::sync::Mutex<Lines>,
@@ -48,24 +50,31 @@ struct Lines {
 impl Exchange {
     /// With the first line, which knows how many shards there are.
     pub(crate) fn new(config: RemoteConfig, home: Handle, first: Line) -> Self {
-        let shards = first.shards;
+        let (shards, version) = (first.shards, AtomicU32::new(first.version));
         let lines = Lines { open: Some(Arc::new(first)), failed: None };
         Self {
             config,
             home,
             shards,
             closed: AtomicBool::new(false),
+            version,
             full: Mutex::default(),
             line: tokio::sync::Mutex::new(lines),
         }
     }
 
-    /// Sends a step; resolves with what the store answers.
+    /// Sends a step to a server that speaks at least the version `since`; resolves with what the
+    /// store answers.
     ///
     /// # Errors
     /// Those of the store; `Unavailable` if the step was certainly not applied, `Unknown` if it may
     /// have been.
-    pub(crate) async fn ask<M, T>(&self, step: Step, message: impl Message) -> Result<T, StoreError>
+    pub(crate) async fn ask<M, T>(
+        &self,
+        step: Step,
+        since: u32,
+        message: impl Message,
+    ) -> Result<T, StoreError>
     where
         M: Message + Default,
         T: Wire<M>,
@@ -79,6 +88,14 @@ impl Exchange {
             return Err(StoreError::Unavailable(what));
         }
         let line = self.line().await?;
+        if line.version < since {
+            // Sent, it would be read without what it cannot do without.
+            let what = format!(
+                "the node with the store runs program {}, which is too old for this step",
+                line.program
+            );
+            return Err(StoreError::Unavailable(what));
+        }
         let deadline = Instant::now() + known.deadline();
         let message = message.encode_to_vec().into();
         let answered = timeout_at(deadline, line.send(step, known, message, deadline)).await;
@@ -91,6 +108,11 @@ impl Exchange {
                 Err(known.unanswered(format!("no answer within {:?}", known.deadline())))
             }
         }
+    }
+
+    /// What was agreed on for the newest connection.
+    pub(crate) fn version(&self) -> u32 {
+        self.version.load(Ordering::SeqCst)
     }
 
     /// Why the store takes no writes of guests, as far as its answers say.
@@ -190,6 +212,7 @@ impl Exchange {
             line.leave(&refusal).await;
             return Err(NotOpen::Refused(refusal));
         }
+        self.version.store(line.version, Ordering::SeqCst);
         Ok(line)
     }
 

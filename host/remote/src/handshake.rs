@@ -11,6 +11,8 @@
 //! ```text
 //! version 1   steps, answers, errors
 //! version 2   a request says how long its caller waits; a reply says whether the store has room
+//! version 3   an error says that a shard is kept elsewhere
+//! version 4   commits carry the due times of actors; steps look for them and rewrite them
 //! ```
 
 use std::fmt;
@@ -19,15 +21,17 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::proto;
 
 /// The newest version that this program speaks.
-pub const NEWEST_VERSION: u32 = 3;
+pub const NEWEST_VERSION: u32 = 4;
 /// The oldest one.
-const OLDEST_VERSION: u32 = 1;
+pub(crate) const OLDEST_VERSION: u32 = 1;
 /// From this version on requests say how long their callers wait.
 pub(crate) const WAIT_SINCE: u32 = 2;
 /// From this version on replies say whether the store has room.
 pub(crate) const FULL_SINCE: u32 = 2;
 /// From this version on a client reads that a shard is kept elsewhere.
 pub(crate) const ELSEWHERE_SINCE: u32 = 3;
+/// From this version on the due times of actors are kept.
+pub(crate) const DUE_SINCE: u32 = 4;
 
 /// The fence fields that each side must send and compare. A program without one of them would let an
 /// old owner write.

@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use prost::Message;
 use stockade_depot::store::{
-    CheckAt, CommitStep, CreateStep, Keep, SealStep, StageStep, Superseded, TakeoverStep,
+    CheckAt, CommitStep, CreateStep, DueLook, Keep, SealStep, StageStep, Superseded, TakeoverStep,
     VersionKey,
 };
 use stockade_depot::store::{NodeBeat, Store};
@@ -301,7 +301,8 @@ macro_rules! server {
     ($($group:ident {$(
         $asked:ident as $message:ident = $method:ident($(
             $arg:ident: $($kept:ident $(<$of:ident>)?)? $(&$lent:tt)? $(?$maybe:tt)?
-        ),*) -> $answer:ty as $reply:ident [$effect:ident $carries:ident] $(after $check:expr)?;
+        ),*) -> $answer:ty as $reply:ident [$effect:ident $carries:ident]
+            $(since($since:expr))? $(after $check:expr)?;
     )*} with {$($own:tt)*})*) => {
         /// Applies a step to the store.
         ///

@@ -1,8 +1,9 @@
 //! The table of steps: for each its messages, whether it writes, and how long they may be. Client and
 //! server are made from it, so neither knows a step that the other does not.
 //!
-//! `&str` is an argument that is lent, `?str` one that may be left out. What stands after `with` is the
-//! client's own part of a group.
+//! `&str` is an argument that is lent, `?str` one that may be left out. `since` is the version without
+//! which the client does not send the step. What stands after `with` is the client's own part of a
+//! group.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ macro_rules! each_step {
                 CollectStages as CollectStages = collect_stages(fence: Fence) -> Collected
                     as Collected [Write Fields];
                 Commit as Commit = commit(step: CommitStep) -> () as Done [Write Pages]
-                    after check_commit(&step);
+                    since(version_of(&step)) after check_commit(&step);
                 Verdict as Verdict = verdict(db: DbId, txid: Txid)
                     -> (Option<Head>, Option<CommitRow>) as Facts [Read Fields];
             } with {}
@@ -92,6 +93,13 @@ macro_rules! each_step {
                     as Destroyed [Write Fields];
                 RowsOf as RowsOf = rows_of(db: DbId) -> u64 as Number [Read Fields];
             } with {}
+            DueWork {
+                Due as DueStep = due(look: DueLook) -> DuePage as DuePage [Read Fields]
+                    since(DUE_SINCE);
+                SettleDue as SettleDue
+                    = settle_due(fence: Fence, at: Txid, due: Option<i64>) -> () as Done
+                    [Write Fields] since(DUE_SINCE);
+            } with {}
             Cluster {
                 PutComponent as PutComponent = put_component(digest: Digest, wasm: Vec<u8>) -> ()
                     as Done [Write Component] after check_component(&wasm);
@@ -124,6 +132,10 @@ macro_rules! each_step {
 
                 fn reads_are_remote(&self) -> bool {
                     true
+                }
+
+                fn keeps_due_work(&self) -> bool {
+                    self.exchange.version() >= DUE_SINCE
                 }
 
                 fn full(&self) -> Option<StoreFull> {
@@ -219,7 +231,7 @@ impl About {
 macro_rules! abouts {
     ($($group:ident {$(
         $asked:ident as $message:ident = $method:ident($($arg:tt)*) -> $answer:ty as $reply:ident
-            [$effect:ident $carries:ident] $(after $check:expr)?;
+            [$effect:ident $carries:ident] $(since($since:expr))? $(after $check:expr)?;
     )*} with {$($own:tt)*})*) => {
         /// What is known of each step; `None`: no step of this program.
         pub(crate) fn about(step: Step) -> Option<About> {

@@ -1,15 +1,16 @@
 //! The store: opened, closed, and its steps, each sent to the server.
 
 use async_trait::async_trait;
+use prost::Message;
 use stockade_depot::store::limits::{
     self, COMPONENT_BYTES_MAX, MANIFEST_BYTES_MAX, PIN_NAME_BYTES_MAX, SNAPSHOT_BYTES_MAX,
 };
 use stockade_depot::store::packed::{check_commit, check_step_bytes};
 use stockade_depot::store::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
-    Created, Destroyed, Directory, Emptied, History, Import, Keep, KindRow, Look, NodeBeat,
-    NodeProgram, NodeRow, Ownership, PageVersion, Pages, PagesRead, READ_PAGES_MAX, SealStep,
-    StageStep, Superseded, TakenOver, TakeoverStep, VersionKey, Versions,
+    Created, Destroyed, Directory, Due, DueLook, DuePage, DueWork, Emptied, History, Import, Keep,
+    KindRow, Look, NodeBeat, NodeProgram, NodeRow, Ownership, PageVersion, Pages, PagesRead,
+    READ_PAGES_MAX, SealStep, StageStep, Superseded, TakenOver, TakeoverStep, VersionKey, Versions,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, Limit, NodeSession, Pgno, Shard, Store, StoreError,
@@ -19,7 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::address::RemoteAddress;
 use crate::exchange::{Exchange, connect};
-use crate::handshake::{Refusal, Terms};
+use crate::handshake::{DUE_SINCE, OLDEST_VERSION, Refusal, Terms};
 use crate::keys::ClientKeys;
 use crate::limits::{CLAIM_FENCES_MAX, CONFIRM_FENCES_MAX};
 use crate::line::NotOpen;
@@ -118,7 +119,7 @@ impl RemoteStore {
         let mut confirmed = Vec::with_capacity(fences.len());
         for some in fences.chunks(CONFIRM_FENCES_MAX) {
             let message = proto::Confirm { fences: some.to_vec().put() };
-            let asked = self.exchange.ask::<proto::Confirmed, Confirmed>(Step::Confirm, message);
+            let asked = self.ask::<proto::Confirmed, Confirmed>(Step::Confirm, message);
             match asked.await {
                 Ok(answers) if answers.len() == some.len() => confirmed.extend(answers),
                 Ok(_) => {
@@ -135,7 +136,7 @@ impl RemoteStore {
         let mut result = Ok(());
         for some in heirs.chunks(CLAIM_FENCES_MAX) {
             let message = proto::Claim { owner: owner.put(), heirs: some.to_vec().put() };
-            result = result.and(self.exchange.ask::<proto::Done, ()>(Step::Claim, message).await);
+            result = result.and(self.ask::<proto::Done, ()>(Step::Claim, message).await);
         }
         result
     }
@@ -146,7 +147,16 @@ impl RemoteStore {
         let program = beat.program.clone().or(Some(NodeProgram { pid, version }));
         let beat = NodeBeat { program, ..beat.clone() };
         let message = proto::NodeBeatStep { session: session.put(), beat: beat.put() };
-        self.exchange.ask::<proto::Done, ()>(Step::NodeBeat, message).await
+        self.ask::<proto::Done, ()>(Step::NodeBeat, message).await
+    }
+
+    /// Sends a step that every version knows.
+    async fn ask<M: Message + Default, T: Wire<M>>(
+        &self,
+        step: Step,
+        message: impl Message,
+    ) -> Result<T, StoreError> {
+        self.exchange.ask::<M, T>(step, OLDEST_VERSION, message).await
     }
 }
 
@@ -174,12 +184,18 @@ fn check_read(pages: &[Pgno]) -> Result<(), StoreError> {
     limits::check(Limit::PagesPerRead, limits::len(pages.len()), max)
 }
 
+/// The version that can carry a commit.
+fn version_of(step: &CommitStep) -> u32 {
+    if step.due == Due::Untouched { OLDEST_VERSION } else { DUE_SINCE }
+}
+
 /// Makes the depot's traits of the table of steps.
 macro_rules! client {
     ($($group:ident {$(
         $asked:ident as $message:ident = $method:ident($(
             $arg:ident: $($kept:ident $(<$of:ident>)?)? $(&$lent:tt)? $(?$maybe:tt)?
-        ),*) -> $answer:ty as $reply:ident [$effect:ident $carries:ident] $(after $check:expr)?;
+        ),*) -> $answer:ty as $reply:ident [$effect:ident $carries:ident]
+            $(since($since:expr))? $(after $check:expr)?;
     )*} with {$($own:tt)*})*) => {
         $(#[async_trait]
         impl $group for RemoteStore {
@@ -190,8 +206,9 @@ macro_rules! client {
                 $($check?;)?
                 $($(let $arg = <$lent>::to_owned($arg);)?
                 $(let $arg = $arg.map(<$maybe>::to_owned);)?)*
+                let since = OLDEST_VERSION$(.max($since))?;
                 let message = proto::$message { $($arg: Wire::put($arg)),* };
-                self.exchange.ask::<proto::$reply, $answer>(Step::$asked, message).await
+                self.exchange.ask::<proto::$reply, $answer>(Step::$asked, since, message).await
             })*
 
             $($own)*

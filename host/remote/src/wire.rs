@@ -174,8 +174,17 @@ impl Wire<Option<u32>> for Shard {
     }
 
     fn take(sent: Option<u32>) -> Result<Self, Malformed> {
-        let shard = sent.ok_or(Malformed::Missing("Shard"))?;
-        u8::try_from(shard).map(Self).map_err(|_| Malformed::Value("Shard"))
+        Wire::<u32>::take(sent.ok_or(Malformed::Missing("Shard"))?)
+    }
+}
+
+impl Wire<u32> for Shard {
+    fn put(self) -> u32 {
+        self.0.into()
+    }
+
+    fn take(sent: u32) -> Result<Self, Malformed> {
+        u8::try_from(sent).map(Self).map_err(|_| Malformed::Value("Shard"))
     }
 }
 

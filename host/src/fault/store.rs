@@ -126,6 +126,7 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::Stage
         | Asked::CollectStages
         | Asked::Commit
+        | Asked::SettleDue
         | Asked::Verdict
         | Asked::TakeOverImport
         | Asked::EmptyImport
@@ -149,6 +150,7 @@ fn meets_faults(asked: Asked) -> bool {
         | Asked::Count
         | Asked::Destroying
         | Asked::RowsOf
+        | Asked::Due
         | Asked::PutComponent
         | Asked::Component
         | Asked::PutKind

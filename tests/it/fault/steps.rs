@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use stockade::Fault;
 use stockade::fault::FaultingStore;
 use stockade_depot::store::{
-    CommitStep, Directory, Import, Ownership, Pages, PreviousEnd, SealStep, StageStep, Store,
-    TakeoverStep,
+    CommitStep, Directory, Due, DueWork, Import, Ownership, Pages, PreviousEnd, SealStep,
+    StageStep, Store, TakeoverStep,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, EmbeddedStore, Fence, Generation, NodeSession, PageCount, Pgno, Shard,
@@ -25,7 +25,7 @@ const FROZEN: Fault = Fault::Freeze { for_ms: 600_000 };
 type Send = fn(Arc<FaultingStore>, DbId) -> BoxFuture<'static, Result<(), StoreError>>;
 
 /// Every step of one database but the confirmation, which carries many databases.
-const SENDS: [(&str, Step, Send); 11] = [
+const SENDS: [(&str, Step, Send); 12] = [
     ("take over", Step::TakeOver, |store, db| {
         sent(async move { store.take_over(takes(db)).await })
     }),
@@ -47,6 +47,9 @@ const SENDS: [(&str, Step, Send); 11] = [
         sent(async move { store.collect_stages(fence(db)).await })
     }),
     ("commit", Step::Commit, |store, db| sent(async move { store.commit(commits(db)).await })),
+    ("settle due", Step::SettleDue, |store, db| {
+        sent(async move { store.settle_due(fence(db), Txid(0), None).await })
+    }),
     ("verdict", Step::Verdict, |store, db| sent(async move { store.verdict(db, Txid(1)).await })),
     ("take over import", Step::Import, |store, db| {
         sent(async move { store.take_over_import(takes(db)).await })
@@ -110,6 +113,7 @@ fn commits(db: DbId) -> CommitStep {
         staged: None,
         chain: [0; 32],
         content: [0; 32],
+        due: Due::Untouched,
     }
 }
 

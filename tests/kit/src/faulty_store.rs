@@ -57,11 +57,13 @@ pub enum Step {
     Trim,
     /// `Store::take_over_import`, `Store::empty_import`, `Store::finish_import`
     Import,
+    /// `Store::settle_due`
+    SettleDue,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::Actor,
         Self::TakeOver,
@@ -76,6 +78,7 @@ impl Step {
         Self::CollectStages,
         Self::Trim,
         Self::Import,
+        Self::SettleDue,
     ];
 
     /// The step of a question to the store; `None`: a question that never fails here.
@@ -97,6 +100,7 @@ impl Step {
                 Self::Trim
             }
             Asked::TakeOverImport | Asked::EmptyImport | Asked::FinishImport => Self::Import,
+            Asked::SettleDue => Self::SettleDue,
             Asked::ReadAt
             | Asked::Commits
             | Asked::CommitPages
@@ -107,6 +111,7 @@ impl Step {
             | Asked::Count
             | Asked::Destroying
             | Asked::RowsOf
+            | Asked::Due
             | Asked::PutComponent
             | Asked::Component
             | Asked::PutKind
@@ -133,7 +138,8 @@ impl Step {
             | Self::Stage
             | Self::CollectStages
             | Self::Trim
-            | Self::Import => true,
+            | Self::Import
+            | Self::SettleDue => true,
             Self::Actor | Self::Confirm | Self::Read | Self::Verdict => false,
         }
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stockade_depot::history::{self, Report};
 use stockade_depot::store::{
-    ActorState, CommitStep, CreateStep, Created, PreviousEnd, SealStep, TakenOver, TakeoverStep,
+    ActorState, CommitStep, CreateStep, Created, Due, PreviousEnd, SealStep, TakenOver,
+    TakeoverStep,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, Head, NodeSession, Origin, PAGE_SIZE, PageBytes, PageCount, Pgno,
@@ -156,6 +157,7 @@ impl Owner {
             staged: None,
             chain,
             content,
+            due: Due::Untouched,
         }
     }
 

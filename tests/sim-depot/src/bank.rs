@@ -1,9 +1,11 @@
 //! What the actors of the simulation do to their databases: transfers, and work that makes a
 //! database grow, shrink and leave pages out. Each transaction writes its number into a ledger, so
-//! the ledger holds the whole history.
+//! the ledger holds the whole history. Two of three say something of the actor's due time as well.
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use stockade_depot::Session;
+use stockade_depot::store::Due;
 
 use crate::dice::Dice;
 
@@ -17,6 +19,8 @@ pub struct Op {
     pub number: i64,
     /// What it does.
     pub work: Work,
+    /// What it says of the actor's due time.
+    pub due: Due,
 }
 
 /// What a transaction does.
@@ -53,6 +57,26 @@ pub enum Work {
 }
 
 impl Op {
+    /// Work of a generation.
+    #[must_use]
+    pub fn new(number: i64, work: Work) -> Self {
+        let due = match number % 3 {
+            0 => Due::At(number),
+            1 => Due::Untouched,
+            _ => Due::Nothing,
+        };
+        Self { number, work, due }
+    }
+
+    /// Tells the session what its next transaction says of the due time.
+    pub fn says(&self, session: &Session) {
+        match self.due {
+            Due::Untouched => {}
+            Due::Nothing => session.set_due(None),
+            Due::At(at) => session.set_due(Some(at)),
+        }
+    }
+
     /// Some work.
     pub fn roll(number: i64, dice: &Dice) -> Self {
         let id = |of| i64::try_from(dice.below(of)).unwrap();
@@ -66,7 +90,7 @@ impl Op {
                 amount: 1 + id(20),
             },
         };
-        Self { number, work }
+        Self::new(number, work)
     }
 
     /// Runs it as one transaction.

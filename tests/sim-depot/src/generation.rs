@@ -258,8 +258,14 @@ impl Awake {
         match dice.below(10) {
             0..=3 => self.read().await,
             4 => {
-                let op = self.next_op();
-                self.sql(move |db| op.run_and_roll_back(db.connection())).await.unwrap_or(());
+                let (op, session) = (self.next_op(), self.session.clone());
+                let undone = self.sql(move |db| {
+                    op.says(&session);
+                    let undone = op.run_and_roll_back(db.connection());
+                    session.forget_due();
+                    undone
+                });
+                undone.await.unwrap_or(());
             }
             5 if dice.percent(20) => {
                 let _ = self.sql(|db| db.connection().execute_batch("VACUUM")).await;
@@ -269,16 +275,27 @@ impl Awake {
                 self.write(op, true).await;
             }
         }
+        // As if the actor had woken for nothing. What is written is what is there, unless it comes late.
+        if dice.percent(10) {
+            self.settle_due().await;
+        }
         // Sometimes a caller waits for its answer before the next one comes.
         if dice.percent(30) {
             self.wait_for_answers().await;
         }
     }
 
+    async fn settle_due(&mut self) {
+        let due = self.place.judge.due_of(&self.ledger);
+        if let Ok(true) = self.session.settle_due(self.session.mark(), due).await {
+            self.place.say(&format!("{} rewrites its due time {due:?}", self.name));
+        }
+    }
+
     fn next_op(&self) -> Op {
         let number = self.place.ops.fetch_add(1, Ordering::SeqCst) + 1;
         if self.ledger.is_empty() {
-            return Op { number, work: Work::Setup };
+            return Op::new(number, Work::Setup);
         }
         Op::roll(number, &self.place.dice)
     }
@@ -301,8 +318,14 @@ impl Awake {
     async fn write(&mut self, op: Op, heard: bool) {
         let (began, gate) = (self.began(), Gate::enter(&self.session));
         self.place.judge.tries(&op);
-        let own = op.clone();
-        let done = self.sql(move |db| own.run(db.connection())).await;
+        let (own, session) = (op.clone(), self.session.clone());
+        let done = self.sql(move |db| {
+            own.says(&session);
+            let done = own.run(db.connection());
+            session.forget_due();
+            done
+        });
+        let done = done.await;
         let waiting = gate.leave();
         self.place.say(&format!("{} runs op {}: {:?} {done:?}", self.name, op.number, op.work));
         if done.is_ok() {

@@ -14,6 +14,8 @@
 //! - J10: an actor gets another database only after a caller destroyed the one it had; from the
 //!   answer to that on nothing of the old database is served or opened, and no row of it is left.
 //! - J11: an imported database is all of what was imported, or not there.
+//! - J12: the due time of an actor is what the last of its transactions says that has touched due work,
+//!   and a destroyed database has none.
 //!
 //! The unit of judgement is a *life*: an actor with one database. Its answers never show another's.
 
@@ -22,6 +24,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use stockade_depot::store::Due;
 use stockade_depot::{ActorId, DbId, Fence, Generation, HandedOver, Verdict};
 
 use crate::bank::{Op, State};
@@ -186,6 +189,13 @@ impl Judge {
         let replaced = self.is_replaced(fence);
         let known = self.with(actor, |truth| Ok(truth.committed.len())).unwrap_or_default();
         Began { known, replaced }
+    }
+
+    /// The due time of an actor whose database has these transactions.
+    pub fn due_of(&self, ledger: &[i64]) -> Option<i64> {
+        let ops = self.ops.lock();
+        let said = ledger.iter().filter_map(|number| ops.get(number)).map(|op| op.due);
+        said.fold(Due::Untouched, Due::then).change().flatten()
     }
 
     /// A transaction is about to be tried.

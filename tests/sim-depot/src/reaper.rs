@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use stockade_depot::import::PageSource;
+use stockade_depot::store::Due;
 use stockade_depot::{ActorId, Depot, Digest, PAGE_SIZE, PageBytes, PageCount};
 
 use crate::bank::{Op, Work};
@@ -75,8 +76,10 @@ impl Reaper {
     fn file(&self) -> (Vec<Op>, Pages) {
         let dice = &self.network.dice;
         let number = || self.ops.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut ops = vec![Op { number: number(), work: Work::Setup }];
+        let mut ops = vec![Op::new(number(), Work::Setup)];
         ops.extend((0..dice.below(6)).map(|_| Op::roll(number(), dice)));
+        // An import says nothing of due times.
+        ops.iter_mut().for_each(|op| op.due = Due::Untouched);
         let path = self.scratch.join(format!("import-{}.db", ops[0].number));
         let plain = Connection::open(&path).unwrap();
         for op in &ops {

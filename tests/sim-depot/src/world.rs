@@ -10,9 +10,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use stockade_depot::broken::{Off, Variant};
 use stockade_depot::store::embedded::Clock;
-use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
+use stockade_depot::store::{ActorState, DueLook, PreviousEnd, Wanted};
 use stockade_depot::{
-    ActorId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Origin, Random, Store, history,
+    ActorId, DbId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Origin, Random, Shard,
+    Store, history,
 };
 use stockade_vfs::VfsOptions;
 use tokio::runtime::{Builder, Handle};
@@ -323,7 +324,18 @@ impl World {
             if rows > 0 {
                 self.journal.broken(&format!("{rows} rows are left of the destroyed {db}"));
             }
+            if self.due_of(db).await.is_some() {
+                self.journal.broken(&format!("the destroyed {db} is due"));
+            }
         }
+    }
+
+    /// The due time that the store has for a database.
+    async fn due_of(&self, db: DbId) -> Option<i64> {
+        let shards = Shard::all(self.network.store.shards()).collect();
+        let look = DueLook { shards, until: i64::MAX, after: None, limit: u32::MAX };
+        let found = self.network.store.due(look).await.unwrap();
+        found.rows.iter().find(|row| row.db == db).map(|row| row.at)
     }
 
     /// What was interrupted and lies there still comes to its end when it is asked for again.
@@ -377,6 +389,10 @@ impl World {
         self.judge.heard_state(&life, began, &state);
         if check != "ok" {
             return Err(check);
+        }
+        let (due, said) = (self.due_of(session.fence().db).await, self.judge.due_of(&state.ledger));
+        if due != said {
+            return Err(format!("it is due at {due:?}, its transactions say {said:?}"));
         }
         let report = history::verify(store.as_ref(), session.fence().db, &mut |_| ()).await;
         let report = report.map_err(|error| error.to_string())?;

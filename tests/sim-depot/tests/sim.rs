@@ -34,6 +34,7 @@ fn the_seeds_reach_what_they_are_for() {
         "fence mismatch",
         "moved generation",
         "ends at version",
+        "rewrites its due time",
         "has destroyed",
         "does not destroy",
         "has imported",

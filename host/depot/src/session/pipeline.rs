@@ -12,6 +12,8 @@
 //! - L3: marks count accepted transactions. `durable <= sent <= collected_to <= accepted`; what
 //!   lies above `collected_to` was dropped, because the session was dead, and never becomes
 //!   durable.
+//! - L4: a commit says of the actor's due time what the last of its transactions says that has
+//!   touched due work.
 //!
 //! Rule of `docs/protocol.md`: D8.
 
@@ -31,7 +33,7 @@ use crate::limits::bytes_of_pages;
 use crate::page::{PAGE_SIZE, PageBytes};
 use crate::session::Mark;
 use crate::source::{InMemory, LargePages};
-use crate::store::CommitStep;
+use crate::store::{CommitStep, Due};
 
 /// Contents of a page that SQLite left out of a growing transaction.
 static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
@@ -112,6 +114,8 @@ struct Collected {
     page_count: PageCount,
     /// The mark after the last of them.
     to: u64,
+    /// What they say of the actor's due time.
+    due: Due,
 }
 
 /// What is to be sent next. Its hashes are left for the sending thread: they cost time and need no
@@ -132,6 +136,7 @@ pub(crate) struct LargeCommit {
     pub(crate) page_count: PageCount,
     pub(crate) pages: Arc<Large>,
     pub(crate) chain: [u8; 32],
+    pub(crate) due: Due,
 }
 
 /// The pipeline's state. Behind the session's one lock, never held over a wait.
@@ -153,6 +158,8 @@ pub(crate) struct Pipeline {
     durable: u64,
     /// The step that ended without becoming durable. There is none after it.
     lost: Option<Lost>,
+    /// What the next transaction says of the actor's due time.
+    next_due: Due,
     /// Whether a task is at work on this pipeline.
     pub(crate) pumping: bool,
     /// Whether the seal has begun: nothing is accepted any more.
@@ -193,6 +200,7 @@ impl Pipeline {
             sent: 0,
             durable: 0,
             lost: None,
+            next_due: Due::Untouched,
             pumping: false,
             sealing: false,
             leftovers: false,
@@ -222,10 +230,22 @@ impl Pipeline {
         newest_first.chain(&self.in_flight).find_map(|layer| layer.find(pgno))
     }
 
+    /// What the next transaction says of the actor's due time. `Untouched` if it is not accepted.
+    pub(crate) fn set_due(&mut self, due: Due) {
+        self.next_due = due;
+    }
+
+    /// The durable commit that has everything up to `mark`, if nothing was accepted after it.
+    pub(crate) fn at_rest(&self, mark: Mark) -> Option<Txid> {
+        let is_newest = self.accepted == mark.0 && self.durable == mark.0;
+        (is_newest && !self.sealing).then_some(self.durable_txid)
+    }
+
     /// Counts a transaction that came too late. It has a mark, so that a caller that waits for it
     /// learns that it is lost.
     pub(crate) fn refuse(&mut self) {
         self.accepted += 1;
+        self.next_due = Due::Untouched;
     }
 
     /// Whether a transaction came too late.
@@ -243,6 +263,7 @@ impl Pipeline {
     ) {
         self.accepted += 1;
         self.collected_to = self.accepted;
+        let due = std::mem::take(&mut self.next_due);
         let to = self.accepted;
         let grown_from = self.page_count.0;
         let shrinks = page_count < self.page_count;
@@ -258,10 +279,11 @@ impl Pipeline {
                 if pages.len() + grown.clone().count() - above <= step_pages_max {
                     pages
                 } else {
-                    return self.push_large(Arc::new(InMemory::new(pages)), grown, page_count);
+                    let source = Arc::new(InMemory::new(pages));
+                    return self.push_large(source, grown, page_count, due);
                 }
             }
-            Written::Source(source) => return self.push_large(source, grown, page_count),
+            Written::Source(source) => return self.push_large(source, grown, page_count, due),
         };
         let joins = self.collected.back().is_some_and(|last| {
             matches!(last.pages, Layer::Small(_))
@@ -269,14 +291,14 @@ impl Pipeline {
         });
         if !joins {
             let pages = Layer::Small(Arc::default());
-            self.collected.push_back(Collected { pages, page_count, to });
+            self.collected.push_back(Collected { pages, page_count, to, due: Due::Untouched });
         }
-        let Some(Collected { pages: Layer::Small(map), page_count: count, to: last }) =
+        let Some(Collected { pages: Layer::Small(map), page_count: count, to: last, due: said }) =
             self.collected.back_mut()
         else {
             return;
         };
-        (*count, *last) = (page_count, to);
+        (*count, *last, *said) = (page_count, to, said.then(due));
         let map = Arc::make_mut(map);
         if shrinks {
             map.retain(|pgno, _| pgno.0 <= page_count.0);
@@ -295,6 +317,7 @@ impl Pipeline {
         source: Arc<dyn LargePages>,
         grown: std::ops::RangeInclusive<u32>,
         page_count: PageCount,
+        due: Due,
     ) {
         let mut pgnos = source.pgnos();
         pgnos.retain(|pgno| pgno.0 >= 1 && pgno.0 <= page_count.0);
@@ -302,13 +325,13 @@ impl Pipeline {
         pgnos.sort_unstable();
         pgnos.dedup();
         let pages = Layer::Large(Arc::new(Large { source, pgnos }));
-        self.collected.push_back(Collected { pages, page_count, to: self.accepted });
+        self.collected.push_back(Collected { pages, page_count, to: self.accepted, due });
     }
 
     /// Takes the oldest of what is collected to be sent. `None`: nothing to send.
     pub(crate) fn take_step(&mut self, fence: Fence, owner: NodeSession) -> Option<Taken> {
         debug_assert!(self.in_flight.is_none(), "one step in flight");
-        let Collected { pages, page_count, to } = self.collected.pop_front()?;
+        let Collected { pages, page_count, to, due } = self.collected.pop_front()?;
         self.sent = to;
         let (base, chain) = (self.durable_txid, self.chain);
         Some(match pages {
@@ -323,12 +346,13 @@ impl Pipeline {
                     staged: None,
                     chain: [0; 32],
                     content: [0; 32],
+                    due,
                 };
                 Taken::Small(step, chain)
             }
             Layer::Large(pages) => {
                 self.in_flight = Some(Layer::Large(Arc::clone(&pages)));
-                Taken::Large(LargeCommit { fence, base, page_count, pages, chain })
+                Taken::Large(LargeCommit { fence, base, page_count, pages, chain, due })
             }
         })
     }

@@ -45,6 +45,7 @@ impl Shared {
             staged: None,
             chain: [0; 32],
             content: [0; 32],
+            due: commit.due,
         };
         let end = match self.stage_all(commit, &mut step).await {
             Ok(()) => self.settle_step(&step, &|| Box::new(|| ())).await,

@@ -159,6 +159,7 @@ mod tests {
     use super::*;
     use crate::fence::Fence;
     use crate::id::{DbId, Generation, NodeSession, PageCount, Shard, Token, Txid};
+    use crate::store::Due;
 
     fn step() -> CommitStep {
         let db = DbId::new(Shard(0), [1; 15]);
@@ -171,6 +172,7 @@ mod tests {
             staged: None,
             chain: [0; 32],
             content: [2; 32],
+            due: Due::Untouched,
         }
     }
 

@@ -19,9 +19,9 @@ use futures_util::future::BoxFuture;
 
 use super::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
-    Created, Destroyed, Directory, Emptied, History, Holder, Import, Keep, KindRow, Look, NodeBeat,
-    NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store, Superseded,
-    TakenOver, TakeoverStep, VersionKey, Versions,
+    Created, Destroyed, Directory, DueLook, DuePage, DueWork, Emptied, History, Holder, Import,
+    Keep, KindRow, Look, NodeBeat, NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep,
+    StageStep, Store, Superseded, TakenOver, TakeoverStep, VersionKey, Versions,
 };
 use crate::error::{StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
@@ -137,6 +137,11 @@ pub trait Layer: Send + Sync + 'static {
     /// [`Store::reads_are_remote`].
     fn is_remote(&self) -> bool {
         self.beneath().reads_are_remote()
+    }
+
+    /// [`Store::keeps_due_work`].
+    fn keeps_due_work_beneath(&self) -> bool {
+        self.beneath().keeps_due_work()
     }
 
     /// [`Store::failed`].
@@ -260,6 +265,11 @@ steps! {
         Destroy = destroy(actor: &ActorId, fence: Fence) -> Destroyed [fence(fence)];
         RowsOf = rows_of(db: DbId) -> u64 [db(db)];
     } with {}
+    DueWork {
+        Due = due(look: DueLook) -> DuePage [];
+        SettleDue = settle_due(fence: Fence, at: Txid, due: Option<i64>) -> ()
+            [fence(fence) at(at)];
+    } with {}
     Cluster {
         PutComponent = put_component(digest: Digest, wasm: Vec<u8>) -> () [];
         Component = component(digest: Digest) -> Option<Vec<u8>> [];
@@ -280,6 +290,10 @@ steps! {
 
         fn reads_are_remote(&self) -> bool {
             self.is_remote()
+        }
+
+        fn keeps_due_work(&self) -> bool {
+            self.keeps_due_work_beneath()
         }
 
         async fn failed(&self) -> StoreFailure {

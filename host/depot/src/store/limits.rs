@@ -10,6 +10,8 @@ pub use crate::limits::COMMIT_BYTES_MAX;
 pub const READ_PAGES_MAX: usize = 512;
 /// Most rows in one page of a listing: an answer stays well below 1 MiB.
 pub const LIST_ROWS_MAX: usize = 1000;
+/// Most actors that one look for due work answers: an answer stays well below 1 MiB.
+pub const DUE_ROWS_MAX: usize = 1000;
 /// Most actors that one look of a count passes: some 10 ms of a reader.
 pub const COUNT_ROWS_MAX: usize = 10_000;
 /// Most bytes of the system's list of locks that are read: 4 MiB, some 50,000 locks.

@@ -7,11 +7,13 @@
 //! ownership   who owns a database          import      a database that is filled from a file
 //! pages       what its owner reads, writes directory   which actors there are
 //! history     its past, and what may go    cluster     components, kinds, processes
+//! due         which actors have something to do, and when
 //! ```
 
 pub mod check;
 mod cluster;
 mod directory;
+mod due;
 pub mod embedded;
 mod history;
 mod import;
@@ -26,6 +28,7 @@ mod sql;
 pub use check::{CheckAt, Checked, Finding, Repair};
 pub use cluster::{Cluster, KindRow, NodeBeat, NodeLoad, NodeProcess, NodeProgram, NodeRow};
 pub use directory::{ActorRow, ActorState, Counted, Destroyed, Directory, Wanted};
+pub use due::{Due, DueActor, DueKey, DueLook, DuePage, DueWork};
 pub use history::{History, Keep, Look, Superseded, VersionKey, Versions};
 pub use import::{Emptied, Import};
 pub use limits::{LIST_ROWS_MAX, READ_PAGES_MAX};
@@ -73,7 +76,7 @@ impl fmt::Display for Holder {
 /// within the store's promise can take back.
 #[async_trait]
 pub trait Store:
-    Ownership + Pages + Versions + Import + Directory + Cluster + Send + Sync + 'static
+    Ownership + Pages + Versions + Import + Directory + DueWork + Cluster + Send + Sync + 'static
 {
     /// How many shards the store has, 1 to 256. Fixed when the store is made.
     fn shards(&self) -> u16;
@@ -82,6 +85,12 @@ pub trait Store:
     /// one. Asked at each takeover, to decide whether to read ahead.
     fn reads_are_remote(&self) -> bool {
         false
+    }
+
+    /// Whether the store keeps due times. One that a program of an earlier version serves does not:
+    /// it refuses every step that says something of them. Does no I/O.
+    fn keeps_due_work(&self) -> bool {
+        true
     }
 
     /// Looks at a bounded part of what the store keeps outside the histories of its databases, and

@@ -9,7 +9,7 @@ use crate::page::{PAGE_SIZE, Packer, PageBytes, PageRecord};
 use crate::parallel;
 use crate::store::embedded::Run;
 use crate::store::limits::{self, COMMIT_BYTES_MAX, DATABASE_PAGES_MAX};
-use crate::store::{CommitStep, Staged};
+use crate::store::{CommitStep, Due, Staged};
 
 /// Pages up to which packing stays on the thread that has them, which need not be one that may block:
 /// some 10 us a page.
@@ -38,6 +38,8 @@ pub struct PackedCommit {
     pub run: Option<Run>,
     /// The stage that has its other pages.
     pub staged: Option<Staged>,
+    /// What it says of the actor's due time.
+    pub due: Due,
 }
 
 impl PackedCommit {
@@ -65,6 +67,7 @@ impl PackedCommit {
             run: Run::last_of(&pages),
             pages,
             staged: step.staged,
+            due: step.due,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::Due;
 use crate::error::StoreError;
 use crate::fence::{Fence, Head};
 use crate::id::{DbId, Generation, NodeSession, PageCount, Pgno, StageId, Txid};
@@ -47,6 +48,9 @@ pub struct CommitStep {
     pub chain: [u8; 32],
     /// Hash over this commit alone: tells a resend from another commit.
     pub content: [u8; 32],
+    /// What the commit says of the actor's due time, which this step writes as well. It is no part
+    /// of the history, nor of the hashes.
+    pub due: Due,
 }
 
 /// Pages of a commit that were written before it, by [`Pages::stage`].
@@ -119,7 +123,7 @@ pub trait Pages: Send + Sync + 'static {
     /// step. Such rows stay invisible, so nothing waits for this. Where nothing is left it may
     /// answer without looking at the fence.
     async fn collect_stages(&self, fence: Fence) -> Result<Collected, StoreError>;
-    /// Moves the head by one commit. `Fenced` also if the txid is not `base`. `Corrupt`, having
+    /// Moves the head by one commit, and writes the actor's due time in the same step. `Fenced` also if the txid is not `base`. `Corrupt`, having
     /// done nothing, if the pages are malformed or would leave a hole, or if what was staged is not
     /// what the step says.
     async fn commit(&self, step: CommitStep) -> Result<(), StoreError>;

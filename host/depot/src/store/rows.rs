@@ -4,7 +4,8 @@
 //! ```text
 //! head.name     16 bytes, `ActorId::name_hash` of the actor that the database belongs to
 //! head.format   1: the chain starts from zeros; 2: from a hash of name and database
-//!               (`chain::Start`); anything else is of a later program, and is not served
+//!               (`chain::Start`); 3 and 4: the same, and the database has had due work; anything
+//!               else is of a later program, and is not served
 //! ```
 //! The columns of a head, an owner, a directory row and a commit row are those of the `sql_*!` macros
 //! of this package, in their order.
@@ -17,8 +18,8 @@ use crate::id::{
     ActorId, DbId, Digest, Generation, NameHash, NodeSession, PageCount, Pgno, Token, Txid,
 };
 use crate::store::{
-    ActorRow, ActorState, CommitRow, History, KindRow, NodeLoad, NodeProcess, NodeRow, Snapshot,
-    Wanted,
+    ActorRow, ActorState, CommitRow, DueActor, History, KindRow, NodeLoad, NodeProcess, NodeRow,
+    Snapshot, Wanted,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -175,7 +176,7 @@ pub fn flag(row: &impl StoredRow, column: usize) -> Result<bool, StoreError> {
     yes(row.integer(column)?)
 }
 
-/// How a chain's start is kept, in `head.format`.
+/// How a chain's start is kept, in `head.format`, of a database without due work.
 #[must_use]
 pub fn start_to_sql(start: Start) -> i64 {
     match start {
@@ -184,13 +185,16 @@ pub fn start_to_sql(start: Start) -> i64 {
     }
 }
 
-/// What a chain starts from. Refuses a database of another format.
-fn start(row: &impl StoredRow, column: usize, db: DbId) -> Read<Start> {
+/// What a chain starts from, and whether there has been due work. Refuses a database of another
+/// format.
+fn start(row: &impl StoredRow, column: usize, db: DbId) -> Read<(Start, bool)> {
     match row.integer(column)? {
-        1 => Ok(Start::Zeros),
-        2 => Ok(Start::Name),
+        1 => Ok((Start::Zeros, false)),
+        2 => Ok((Start::Name, false)),
+        3 => Ok((Start::Zeros, true)),
+        4 => Ok((Start::Name, true)),
         found => Err(StoreError::Corrupt(format!(
-            "database {db} has format {found}, this program reads formats 1 and 2"
+            "database {db} has format {found}, this program reads formats 1 to 4"
         ))),
     }
 }
@@ -222,6 +226,7 @@ pub fn origin_to_sql(origin: Origin) -> i64 {
 /// `Corrupt`.
 pub fn head(row: &impl StoredRow, at: usize) -> Result<Head, StoreError> {
     let db = db(row, at)?;
+    let (start, due_work) = start(row, at + 13, db)?;
     Ok(Head {
         fence: Fence {
             db,
@@ -242,7 +247,8 @@ pub fn head(row: &impl StoredRow, at: usize) -> Result<Head, StoreError> {
         floor: txid(row, at + 9)?,
         base: base(row, at + 10)?,
         name: NameHash(bytes(row, at + 12)?),
-        start: start(row, at + 13, db)?,
+        start,
+        due_work,
     })
 }
 
@@ -278,6 +284,16 @@ pub fn asked<T: PartialEq>(what: &str, asked: &T, found: &T) -> Result<(), Store
         return Ok(());
     }
     Err(StoreError::Corrupt(format!("a {what} row was found in the place of another")))
+}
+
+/// An actor that is due, from the column `from` on: kind, key, database, due time.
+///
+/// # Errors
+/// `Corrupt`.
+pub fn due(row: &impl StoredRow, from: usize) -> Result<DueActor, StoreError> {
+    let actor = ActorId::existing(row.text(from)?, row.text(from + 1)?)
+        .map_err(|error| StoreError::Corrupt(format!("a stored actor's name: {error}")))?;
+    Ok(DueActor { actor, db: db(row, from + 2)?, at: row.integer(from + 3)? })
 }
 
 /// What is wanted of an actor.

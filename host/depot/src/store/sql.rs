@@ -32,7 +32,10 @@ pub(crate) const FORMATS_BEFORE: std::ops::RangeInclusive<i32> = 1..=2;
 /// - `snapshot`: what is found is compared with what was asked, from the row itself.
 ///
 /// `head.name` is the hash of the kind and key that the database belongs to, `head.format` tells
-/// what its chain starts from ([`crate::chain`]).
+/// what its chain starts from ([`crate::chain`]), and whether it has had due work.
+///
+/// `actor.next_due` is when the actor has something to do, in milliseconds since the Unix epoch; null:
+/// never, or a destroy has begun.
 ///
 /// `stage` counts what was staged for commits that are not made yet; the commit takes its row away.
 /// So whatever still has a row there is invisible. `run_from .. last` are the last pages without a
@@ -290,6 +293,7 @@ macro_rules! sql_visible {
 }
 
 pub(crate) mod check;
+pub(crate) mod due;
 pub(crate) mod import;
 pub(crate) mod retention;
 
@@ -327,7 +331,8 @@ pub(crate) const TAKE_OVER: &str = concat!(
 /// destroying)
 pub(crate) const ACTOR_TAKEN_OVER: &str = "UPDATE actor SET component = ?4, \
      restarts = CASE ?5 WHEN 0 THEN 0 WHEN 1 THEN restarts + 1 WHEN 3 THEN 1 ELSE restarts END, \
-     wanted = CASE WHEN ?6 = 1 THEN 1 ELSE wanted END \
+     wanted = CASE WHEN ?6 = 1 THEN 1 ELSE wanted END, \
+     next_due = CASE WHEN ?6 = 1 THEN NULL ELSE next_due END \
      WHERE kind = ?1 AND key = ?2 AND db = ?3 RETURNING restarts";
 
 /// (db, generation, token, txid)

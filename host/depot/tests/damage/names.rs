@@ -100,7 +100,7 @@ async fn an_unknown_format_is_refused_for_its_database_alone() {
                WHERE db = (SELECT db FROM actor WHERE key = 'b')";
     let (_directory, store, owners) = changed(sql).await;
     let text =
-        format!("database {} has format 9, this program reads formats 1 and 2", owners[1].fence.db);
+        format!("database {} has format 9, this program reads formats 1 to 4", owners[1].fence.db);
     let refused = StoreError::Corrupt(text);
     let (fence, db) = (owners[1].fence, owners[1].fence.db);
     assert_eq!(store.actor(&owners[1].actor).await, Err(refused.clone()));

@@ -384,7 +384,8 @@ async fn run(point: Point, scene: Scene) {
         | Step::Stage
         | Step::CollectStages
         | Step::Trim
-        | Step::Import => {
+        | Step::Import
+        | Step::SettleDue => {
             unreachable!("not covered here")
         }
     }

@@ -11,6 +11,7 @@ mod close;
 mod commit;
 mod confirm;
 mod destroy;
+mod due;
 mod ending;
 mod fatal;
 mod forks;

@@ -166,6 +166,7 @@ impl Mover<'_> {
             taken.origin,
             taken.floor,
             taken.time_ms,
+            taken.format,
         ];
         if tx.change(sql::COPY_HEAD, head).await? == 0 {
             return Ok(Completed::ClaimLost);

@@ -63,7 +63,7 @@ statements! {
     /// Source, behind [`STORED_HEAD_LOCK`]: from now on it is the mover's. (db, generation, token; the
     /// mover's token)
     TAKE = "UPDATE head SET generation = generation + 1, token = $4, sealed = 2 \
-        WHERE db = $1 AND generation = $2 AND token = $3 AND sealed < 3 AND format <= 2";
+        WHERE db = $1 AND generation = $2 AND token = $3 AND sealed < 3 AND format <= 4";
     /// The state that the last seal handed over stays current: its generation is the mover's. Behind
     /// the same lock, if the head was sealed. (db, generation before)
     SNAPSHOT_RAISE =
@@ -142,9 +142,9 @@ statements! {
         AS u (pgno, txid, stage, sum, bytes) \
         ON CONFLICT (db, pgno, txid, stage) DO UPDATE SET sum = excluded.sum, bytes = excluded.bytes";
     /// Target, behind [`STORED_HEAD_LOCK`]: the head that the copy will have. (db, token; generation,
-    /// owner, txid, page count, chain, origin, floor, time)
+    /// owner, txid, page count, chain, origin, floor, time, format)
     COPY_HEAD = "UPDATE head SET generation = $3, owner = $4, txid = $5, page_count = $6, \
-        chain = $7, origin = $8, floor = $9, time_ms = $10 \
+        chain = $7, origin = $8, floor = $9, time_ms = $10, format = $11 \
         WHERE db = $1 AND token = $2 AND sealed = 4";
     /// Target, behind the same lock. (db)
     PINS_CLEAR = "DELETE FROM pin WHERE db = $1";

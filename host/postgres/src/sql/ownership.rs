@@ -47,7 +47,7 @@ statements! {
     /// The directory's row comes and goes with its head, so that it may be asked for here.
     TAKE_OVER = concat!(
         "WITH h AS (UPDATE head SET generation = generation + 1, token = $4, owner = $5, sealed = 0 \
-         WHERE db = $1 AND generation = $2 AND token = $3 AND name = $6 AND format <= 2 \
+         WHERE db = $1 AND generation = $2 AND token = $3 AND name = $6 AND format <= 4 \
          AND sealed < 2 AND EXISTS (SELECT 1 FROM actor w WHERE w.kind = $7 AND w.key = $8 AND w.db = $1) \
          RETURNING ",
         sql_head!(""),
@@ -74,8 +74,8 @@ statements! {
     MOVE_GIVEN_UP = "UPDATE head SET sealed = 1 WHERE db = $1 AND generation = $2 AND token = $3 \
         AND sealed = 2";
 
-    /// (kind, key, db)
-    ACTOR_CONDEMN = "UPDATE actor SET wanted = 1 WHERE kind = $1 AND key = $2 AND db = $3";
+    /// It is woken no more. (kind, key, db)
+    ACTOR_CONDEMN = "UPDATE actor SET wanted = 1, next_due = NULL WHERE kind = $1 AND key = $2 AND db = $3";
 
     /// Fences of databases. (dbs)
     FENCES = concat!("SELECT ", sql_owner!(), " FROM head h WHERE h.db = ANY ($1::bytea[])");

@@ -124,9 +124,11 @@ statements! {
     /// Actors of one shard.
     CREATE_ACTOR_SHARD =
         "CREATE INDEX IF NOT EXISTS actor_shard ON actor (kind, shard, key)";
-    /// Actors with due work.
-    CREATE_ACTOR_DUE =
-        "CREATE INDEX IF NOT EXISTS actor_due ON actor (next_due) WHERE next_due IS NOT NULL";
+    /// Actors with due work, since version 4: of each shard by time and name.
+    CREATE_ACTOR_DUE = "CREATE INDEX IF NOT EXISTS actor_shard_due \
+        ON actor (shard, next_due, kind, key) WHERE next_due IS NOT NULL";
+    /// Those of all shards, before version 4.
+    DROP_ACTOR_DUE = "DROP INDEX IF EXISTS actor_due";
     /// Actors that are being destroyed.
     CREATE_ACTOR_DESTROYING =
         "CREATE INDEX IF NOT EXISTS actor_destroying ON actor (kind, key) WHERE wanted = 1";
@@ -234,6 +236,9 @@ pub(crate) const TO_2: [&str; 7] =
 /// What leads from version 2 to version 3. Likewise, until a shard is moved.
 pub(crate) const TO_3: [&str; 6] =
     [VERSION_STORE, VERSION_OWN, VERSION_NAME, VERSION_ROOT, CREATE_SHARD, CREATE_MEMBER];
+
+/// What leads from version 3 to version 4. Likewise: programs of version 3 write no due time.
+pub(crate) const TO_4: [&str; 2] = [CREATE_ACTOR_DUE, DROP_ACTOR_DUE];
 
 /// What helps PostgreSQL and may be refused by others: pages are compressed already, and heads are
 /// updated in place.

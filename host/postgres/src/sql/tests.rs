@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::{
-    cluster, directory, history, import, moving, ownership, pages, retention, schema, shards,
+    cluster, directory, due, history, import, moving, ownership, pages, retention, schema, shards,
 };
 
 /// Words of the language. Missing on purpose: SET and RESET of sessions, LISTEN, NOTIFY, LOCK, TEMP,
 /// DECLARE, SAVEPOINT, triggers, user-defined functions, `ctid`, `xmin`, advisory locks, RETURNING of
 /// old rows, MERGE.
 const WORDS: &str = "add all alter and any as bigint by bytea c case collate column commit conflict \
-    create cross delete desc do else end excluded exists false for from group if in index insert int8 into \
+    create cross delete desc do drop else end excluded exists false for from group if in index insert int8 into \
     is join share key lateral left limit not nothing null of offset on or order primary returning select \
     set table text then true unique update values when where with";
 /// Functions, which each of them has.
-const FUNCTIONS: &str = "coalesce count length max substr sum unnest";
+const FUNCTIONS: &str = "clock_timestamp coalesce count extract length max substr sum unnest";
 /// Tables, columns, and names of results.
-const NAMES: &str = "actor actor_destroying actor_due actor_shard base_db base_txid bytes chain chunks \
-    component content counter db digest echo floor format format_max format_min generation head \
-    head_base id kind last least manifest name n next_due node origin owner page page_count page_stage \
+const NAMES: &str = "actor actor_destroying actor_due actor_shard actor_shard_due base_db base_txid bytes chain chunks \
+    component content counter db digest due echo epoch floor format format_max format_min generation head \
+    head_base id kind last least manifest name n next_due node now_ms origin owner page page_count page_stage \
     pages pgno pid pin program restarts run_from sealed session shard shards snapshot stage state \
     stockade_schema time_ms token txid u version wanted wasm address awake awake_max bytes_max cpu \
     draining peers a b d f g h k o p r s v w member number own peer root store";
@@ -44,6 +44,7 @@ fn all() -> Vec<(&'static str, &'static str)> {
     [
         cluster::ALL,
         directory::ALL,
+        due::ALL,
         history::ALL,
         import::ALL,
         moving::ALL,

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a test tells what it has seen")]
 
 mod codes;
+mod due;
 mod elsewhere;
 mod flights;
 mod groups;

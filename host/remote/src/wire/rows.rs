@@ -15,9 +15,6 @@ use crate::proto;
 
 records! {
     Fence { db, generation, token }
-    Head {
-        fence, owner, txid, page_count, chain, sealed, origin, floor, base, name, start,
-    }
     ActorRow { actor, db, component, wanted, restarts }
     ActorState { row, head, handed_over }
     CommitRow { txid, generation, page_count, content, chain, time_ms }
@@ -44,9 +41,97 @@ tuples! {
 
 words! {
     Origin { Native, Importing, Imported }
-    Start { Zeros, Name }
     Wanted { Present, Destroying }
 }
+
+/// What the chain starts from, and whether there has been due work, are one word.
+impl Wire<i32> for (Start, bool) {
+    fn put(self) -> i32 {
+        let word = match self {
+            (Start::Zeros, false) => proto::Start::Zeros,
+            (Start::Name, false) => proto::Start::Name,
+            (Start::Zeros, true) => proto::Start::ZerosDue,
+            (Start::Name, true) => proto::Start::NameDue,
+        };
+        word.into()
+    }
+
+    fn take(sent: i32) -> Result<Self, Malformed> {
+        match proto::Start::try_from(sent) {
+            Ok(proto::Start::Zeros) => Ok((Start::Zeros, false)),
+            Ok(proto::Start::Name) => Ok((Start::Name, false)),
+            Ok(proto::Start::ZerosDue) => Ok((Start::Zeros, true)),
+            Ok(proto::Start::NameDue) => Ok((Start::Name, true)),
+            Ok(proto::Start::Unspecified) => Err(Malformed::Missing("Start")),
+            Err(_) => Err(Malformed::Value("Start")),
+        }
+    }
+}
+
+impl Wire<proto::Head> for Head {
+    fn put(self) -> proto::Head {
+        let Self {
+            fence,
+            owner,
+            txid,
+            page_count,
+            chain,
+            sealed,
+            origin,
+            floor,
+            base,
+            name,
+            start,
+            due_work,
+        } = self;
+        proto::Head {
+            fence: fence.put(),
+            owner: owner.put(),
+            txid: txid.put(),
+            page_count: page_count.put(),
+            chain: chain.put(),
+            sealed: sealed.put(),
+            origin: origin.put(),
+            floor: floor.put(),
+            base: base.put(),
+            name: name.put(),
+            start: (start, due_work).put(),
+        }
+    }
+
+    fn take(sent: proto::Head) -> Result<Self, Malformed> {
+        let proto::Head {
+            fence,
+            owner,
+            txid,
+            page_count,
+            chain,
+            sealed,
+            origin,
+            floor,
+            base,
+            name,
+            start,
+        } = sent;
+        let (start, due_work): (Start, bool) = Wire::take(start)?;
+        Ok(Self {
+            fence: Wire::take(fence)?,
+            owner: Wire::take(owner)?,
+            txid: Wire::take(txid)?,
+            page_count: Wire::take(page_count)?,
+            chain: Wire::take(chain)?,
+            sealed: Wire::take(sealed)?,
+            origin: Wire::take(origin)?,
+            floor: Wire::take(floor)?,
+            base: Wire::take(base)?,
+            name: Wire::take(name)?,
+            start,
+            due_work,
+        })
+    }
+}
+
+mandatory!(Head as Head);
 
 impl Wire<proto::ActorId> for ActorId {
     fn put(self) -> proto::ActorId {

@@ -1,11 +1,11 @@
 //! What steps carry and answer, as messages.
 
 use stockade_depot::store::{
-    ActorState, Collected, CommitRow, CommitStep, Counted, CreateStep, Created, Destroyed, Emptied,
-    History, KindRow, Look, NodeRow, PageVersion, PagesRead, PreviousEnd, SealStep, StageStep,
-    Staged, TakenOver, TakeoverStep,
+    ActorState, Collected, CommitRow, CommitStep, Counted, CreateStep, Created, Destroyed, Due,
+    DueActor, DueLook, DuePage, Emptied, History, KindRow, Look, NodeRow, PageVersion, PagesRead,
+    PreviousEnd, SealStep, StageStep, Staged, TakenOver, TakeoverStep,
 };
-use stockade_depot::{Head, StoreError};
+use stockade_depot::{ActorId, Head, StoreError};
 
 use super::{Malformed, Wire, mandatory, one_of, records, tuples, words, wrapped};
 use crate::proto;
@@ -16,16 +16,20 @@ records! {
     TakeoverStep { actor, db, replaces, token, owner, component, previous_end, destroying }
     SealStep { fence, base, snapshot, component, heir }
     Staged { stage, pages }
-    CommitStep { fence, owner, base, page_count, pages, staged, chain, content }
+    CommitStep { fence, owner, base, page_count, pages, staged, chain, content, due }
     StageStep { fence, base, stage, chunk, pages }
     PagesRead { head_txid, pages }
     Collected { rows, more }
     Look { looked, superseded, next }
     Counted { actors, pages, next }
+    DueLook { shards, until, after, limit }
+    DueActor { actor, db, at }
+    DuePage { rows, now, next }
 }
 
 tuples! {
     (Option<Head>, Option<CommitRow>) as Facts { head, row }
+    (i64, ActorId) as DueKey { at, actor }
 }
 
 words! {
@@ -54,6 +58,17 @@ impl Wire<proto::Done> for () {
 
     fn take(_: proto::Done) -> Result<Self, Malformed> {
         Ok(())
+    }
+}
+
+/// Left out: untouched.
+impl Wire<Option<proto::NextDue>> for Due {
+    fn put(self) -> Option<proto::NextDue> {
+        self.change().map(|at| proto::NextDue { at })
+    }
+
+    fn take(sent: Option<proto::NextDue>) -> Result<Self, Malformed> {
+        Ok(sent.map_or(Self::Untouched, |proto::NextDue { at }| Self::found(at)))
     }
 }
 

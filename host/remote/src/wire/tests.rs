@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use prost::Message;
+use stockade_depot::fence::Start;
 use stockade_depot::store::PageVersion;
 use stockade_depot::{Fence, Generation, Head, StoreError};
 
@@ -86,6 +87,18 @@ fn what_is_missing_is_refused() {
     assert!(StoreError::take(proto::StoreError { error: None }).is_err());
     let short = proto::PageVersion { bytes: Bytes::from_static(b"short"), ..page().put() };
     assert_eq!(PageVersion::take(short), Err(Malformed::Value("a page")));
+}
+
+/// A program of version 3 knows two words for the start of a chain. The head of a database with due work
+/// has neither, so that program does not open it.
+#[test]
+fn a_program_of_version_3_reads_no_head_with_due_work() {
+    for start in [Start::Zeros, Start::Name] {
+        let sent = |due_work| Wire::<proto::Head>::put(Head { start, due_work, ..head() });
+        assert!([1, 2].contains(&sent(false).start));
+        assert!(sent(true).start > 2, "{start:?}");
+        assert_eq!(Head::take(sent(true)), Ok(Head { start, due_work: true, ..head() }));
+    }
 }
 
 /// The heads of version 1, as a program of that version reads them.

@@ -28,7 +28,7 @@ macro_rules! newest {
         mod newest {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (store, _served) = super::store(&[1, 2], &[1, 2]).await;
+                let (store, _served) = super::store(&[1, 2, 3, 4], &[1, 2, 3, 4]).await;
                 stockade_testkit::contract::$module::$case(store).await;
             })*
         }
@@ -40,7 +40,7 @@ macro_rules! old_server {
         mod old_server {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (store, _served) = super::store(&[1], &[1, 2]).await;
+                let (store, _served) = super::store(&[1], &[1, 2, 3, 4]).await;
                 stockade_testkit::contract::$module::$case(store).await;
             })*
         }
@@ -52,7 +52,7 @@ macro_rules! old_client {
         mod old_client {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (store, _served) = super::store(&[1, 2], &[1]).await;
+                let (store, _served) = super::store(&[1, 2, 3, 4], &[1]).await;
                 stockade_testkit::contract::$module::$case(store).await;
             })*
         }

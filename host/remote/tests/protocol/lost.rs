@@ -21,7 +21,7 @@ async fn relayed() -> (kit::Served, Relay, Arc<dyn Store>, Owner) {
     (served, relay, store, owner)
 }
 
-/// Until the line says nothing any more: acknowledgements of the step before.
+/// Until the line says nothing any more: acknowledgements of the step before, or its end.
 async fn quiet() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
@@ -63,6 +63,7 @@ async fn a_cut_read_is_unavailable_and_a_cut_takeover_unknown() {
     relay.cut(Cut::After);
     let read = owner.read_one(1, 1).await;
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    quiet().await;
     assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1), "on a new connection");
     owner = owner.successor().await;
     let step = owner.takeover_step();
@@ -70,6 +71,7 @@ async fn a_cut_read_is_unavailable_and_a_cut_takeover_unknown() {
     relay.cut(Cut::After);
     let sent = store.take_over(step.clone()).await;
     assert!(matches!(sent, Err(StoreError::Unknown(_))), "{sent:?}");
+    quiet().await;
     assert_eq!(owner.head().await.fence.token, step.token, "the head says that it is ours");
 }
 

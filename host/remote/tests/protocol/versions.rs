@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stockade_depot::store::SealStep;
 use stockade_depot::store::layer::{Asked, Call, Layer};
+use stockade_depot::store::{Due, SealStep};
 use stockade_depot::{Store, StoreError, StoreFull};
 use stockade_remote::limits::READ_DEADLINE;
 use stockade_remote::{
@@ -35,7 +35,7 @@ async fn live(store: &Arc<dyn Store>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_of_versions_works_in_both_directions() {
-    let all: [&[u32]; 5] = [&[1], &[2], &[3], &[1, 2], &[1, 2, 3]];
+    let all: [&[u32]; 6] = [&[1], &[2], &[3], &[4], &[1, 2], &[1, 2, 3, 4]];
     for server in all {
         for client in all {
             let served = kit::Served::start(embedded(), terms(server)).await;
@@ -60,7 +60,7 @@ async fn every_pair_of_versions_works_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_common_version_is_used_and_no_other_is_spoken() {
     let served = served().await;
-    for (versions, agreed) in [(&[1][..], 1), (&[1, 2], 2), (&[2, 3, 99], 3)] {
+    for (versions, agreed) in [(&[1][..], 1), (&[1, 2], 2), (&[2, 3, 99], 3), (&[3, 4, 99], 4)] {
         let client = raw::Client::certified(served.server.address(), &served.keys).await;
         assert_eq!(client.greet(versions, None).await, Ok(agreed));
         client.step(&raw::request(agreed, 37, 0, &[])).await.unwrap();
@@ -243,4 +243,39 @@ async fn a_full_store_is_known_to_be_full() {
         owner.commit(&[(1, 1)], 1).await;
         assert_eq!(store.full(), None);
     }
+}
+
+/// What version 4 adds. A client sends to an older node nothing that the node would read in part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn due_work_stays_between_programs_that_know_it() {
+    let behind = embedded();
+    let commit = async |owner: &mut Owner, due| {
+        let mut step = owner.commit_step(&[(1, owner.txid.0 + 1)], 1);
+        step.due = due;
+        owner.send(step).await
+    };
+    for (server, client) in [(&[3][..], &[3, 4][..]), (&[3, 4], &[3])] {
+        let served = kit::Served::start(Arc::clone(&behind), terms(server)).await;
+        let mut config = served.config();
+        config.terms = terms(client);
+        let store = kit::open(config).await;
+        assert!(!store.keeps_due_work());
+        let key = format!("{server:?}");
+        let mut owner = Owner::create(&store, &key).await;
+        commit(&mut owner, Due::Untouched).await.unwrap();
+        let refused = commit(&mut owner, Due::At(5)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(matches!(
+            store.settle_due(owner.fence, owner.txid, None).await,
+            Err(StoreError::Unavailable(_))
+        ));
+        assert_eq!(owner.head().await.txid, owner.txid, "certainly not applied");
+        commit(&mut owner, Due::Untouched).await.unwrap();
+    }
+    let served = kit::Served::start(behind, Terms::ours()).await;
+    let store = kit::open(served.config()).await;
+    assert!(store.keeps_due_work());
+    let mut owner = Owner::create(&store, "a").await;
+    commit(&mut owner, Due::At(5)).await.unwrap();
+    assert!(owner.head().await.due_work);
 }

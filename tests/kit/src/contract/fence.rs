@@ -44,6 +44,9 @@ async fn check_refused(owner: &Owner, stale: &Owner, also_reads: bool) {
     let before = owner.everything().await;
     mismatch(store.commit(stale.commit_step(&[(1, 7)], owner.page_count.0)).await);
     mismatch(store.seal(stale.seal_step(Some(b"state"))).await);
+    if store.keeps_due_work() {
+        mismatch(store.settle_due(stale.fence, stale.txid, Some(1)).await);
+    }
     if also_reads {
         mismatch(store.read(stale.fence, owner.txid, &[Pgno(1)]).await);
         mismatch(store.read(stale.fence, owner.txid, &[Pgno(1), Pgno(2)]).await);

@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod commit;
 pub mod directory;
+pub mod due;
 pub mod fence;
 pub mod heir;
 pub mod import;
@@ -89,6 +90,14 @@ macro_rules! for_each_case {
             import::an_import_is_finished_in_one_step
             import::an_unfinished_import_is_emptied_in_bounded_steps
             import::no_other_head_is_touched_by_import
+            due::the_due_time_comes_with_the_commit
+            due::a_refused_commit_leaves_the_due_time
+            due::a_staged_commit_brings_its_due_time
+            due::commits_of_many_actors_write_each_its_due_time
+            due::due_actors_come_by_time_and_name_in_bounded_looks
+            due::only_the_owner_settles_a_due_time_and_only_at_its_commit
+            due::a_rewrite_never_takes_back_what_a_commit_says
+            due::a_destroy_takes_the_due_time_along
             directory::actors_are_listed_in_order_over_all_shards
             directory::destroy_leaves_nothing
             directory::destroy_wants_the_owner_and_the_mark

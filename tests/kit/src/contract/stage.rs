@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::owner::{NODE, Owner, page, token};
-use stockade_depot::store::{Collected, CommitStep, StageStep, Staged, limits};
+use stockade_depot::store::{Collected, CommitStep, Due, StageStep, Staged, limits};
 use stockade_depot::{
     Generation, PageBytes, PageCount, Pgno, StageId, Store, StoreError, Txid, chain,
 };
@@ -36,7 +36,8 @@ pub fn large(owner: &Owner, chunks: &[&[(u32, u64)]], count: u32) -> (Vec<StageS
     let pages = staged.iter().map(|pages| pages.len() as u64).sum();
     let staged = Some(Staged { stage, pages });
     let pages = pages_of(rest);
-    (steps, CommitStep { fence, owner: NODE, base, page_count, pages, staged, chain, content })
+    let due = Due::Untouched;
+    (steps, CommitStep { fence, owner: NODE, base, page_count, pages, staged, chain, content, due })
 }
 
 async fn stage_all(store: &Arc<dyn Store>, steps: &[StageStep]) {

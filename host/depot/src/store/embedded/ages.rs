@@ -53,6 +53,12 @@ impl Ages {
         Self { clock, sightings: Mutex::default(), warned_ms: Mutex::default() }
     }
 
+    /// What the clock says now, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// This process makes commit `txid` of a database, labelled `time_ms`.
     pub fn committed(&self, db: DbId, txid: Txid, time_ms: u64) {
         let steady_ms = self.clock.steady_ms();

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::store::limits;
 
-/// Tells the time twice. Milliseconds since the Unix epoch label commits, for people: nothing is
-/// decided by them. Milliseconds that only go forward, from any beginning, tell how old history is.
+/// Tells the time twice. Milliseconds since the Unix epoch label commits, for people, and looks for due
+/// work: the store decides nothing by them. Milliseconds that only go forward, from any beginning,
+/// tell how old history is.
 #[derive(Clone)]
 pub struct Clock {
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,

@@ -15,6 +15,7 @@ mod alone;
 mod check;
 mod committer;
 mod config;
+mod due;
 mod failure;
 mod file;
 mod group;

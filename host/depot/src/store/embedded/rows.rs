@@ -11,7 +11,7 @@ use crate::store::rows::{self, StoredRow};
 use crate::store::{ActorState, KindRow, Snapshot};
 
 pub(super) use crate::store::rows::{
-    OWNER_COLUMNS, asked, base, blob, check_floor, commit, db, history, is_null, limit, node,
+    OWNER_COLUMNS, asked, base, blob, check_floor, commit, db, due, history, is_null, limit, node,
     number, origin_to_sql, owner, page_count, pgno, restarts, start_to_sql, to_sql, txid, verdict,
     wanted,
 };

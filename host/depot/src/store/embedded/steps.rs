@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::group::Size;
 use super::staged::PackedChunk;
 use super::write;
-use super::{EmbeddedStore, check, import, read, retention, rows, staged};
+use super::{EmbeddedStore, check, due, import, read, retention, rows, staged};
 use crate::error::{Limit, StoreError, StoreFailure, StoreFull};
 use crate::fence::{Fence, Head};
 use crate::id::{ActorId, DbId, Digest, NodeSession, Pgno, Shard, Txid};
@@ -18,9 +18,9 @@ use crate::store::limits::{self, LIST_ROWS_MAX, READ_PAGES_MAX};
 use crate::store::packed::{INLINE_PAGES_MAX, PackedCommit, check_commit, check_step_bytes};
 use crate::store::{
     ActorState, CheckAt, Checked, Cluster, Collected, CommitRow, CommitStep, Counted, CreateStep,
-    Created, Destroyed, Directory, Durable, Emptied, History, Holder, Import, Keep, KindRow, Look,
-    NodeBeat, NodeRow, Ownership, PageVersion, Pages, PagesRead, SealStep, StageStep, Store,
-    Superseded, TakenOver, TakeoverStep, VersionKey, Versions, sql,
+    Created, Destroyed, Directory, DueLook, DuePage, DueWork, Durable, Emptied, History, Holder,
+    Import, Keep, KindRow, Look, NodeBeat, NodeRow, Ownership, PageVersion, Pages, PagesRead,
+    SealStep, StageStep, Store, Superseded, TakenOver, TakeoverStep, VersionKey, Versions, sql,
 };
 
 /// What a step without pages writes, roughly.
@@ -364,6 +364,25 @@ impl Directory for EmbeddedStore {
 
     async fn rows_of(&self, db: DbId) -> Result<u64, StoreError> {
         self.shard_of(db)?.read(|conn| read::rows_of(conn, db))
+    }
+}
+
+#[async_trait]
+impl DueWork for EmbeddedStore {
+    async fn due(&self, look: DueLook) -> Result<DuePage, StoreError> {
+        let now = i64::try_from(self.files.global.ages().now_ms()).unwrap_or(i64::MAX);
+        let mut parts = Vec::new();
+        for shard in &look.shards {
+            if let Some(file) = self.files.shards.get(usize::from(shard.0)) {
+                parts.push(file.read(|conn| due::due(conn, &look))?);
+            }
+        }
+        Ok(DuePage::merged(parts, look.rows_max(), now))
+    }
+
+    async fn settle_due(&self, fence: Fence, at: Txid, due: Option<i64>) -> Result<(), StoreError> {
+        let file = self.shard_of(fence.db)?;
+        file.write(SMALL, move |conn, _| due::settle(conn, &fence, at, due)).await
     }
 }
 

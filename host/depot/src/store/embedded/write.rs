@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::due;
 use super::retention;
 use super::rows;
 use super::staged;
@@ -243,6 +244,7 @@ pub(super) fn commit(conn: &Connection, step: &PackedCommit, now_ms: u64) -> Don
     ];
     execute(conn, sql::COMMIT_INSERT, row)?;
     insert_pages(conn, step.fence.db, step.txid, UNSTAGED, &step.pages)?;
+    due::told(conn, step.fence.db, step.due)?;
     Ok(time_ms)
 }
 

@@ -7,9 +7,10 @@ use prost::Message;
 use stockade_depot::fence::Start;
 use stockade_depot::store::{
     ActorRow, ActorState, CheckAt, Checked, Collected, CommitRow, CommitStep, Counted, CreateStep,
-    Created, Destroyed, Emptied, Finding, History, Keep, KindRow, Look, NodeBeat, NodeLoad,
-    NodeProcess, NodeProgram, NodeRow, PageVersion, PagesRead, PreviousEnd, SealStep, Snapshot,
-    StageStep, Staged, Superseded, TakenOver, TakeoverStep, Wanted,
+    Created, Destroyed, Due, DueActor, DueLook, DuePage, Emptied, Finding, History, Keep, KindRow,
+    Look, NodeBeat, NodeLoad, NodeProcess, NodeProgram, NodeRow, PageVersion, PagesRead,
+    PreviousEnd, SealStep, Snapshot, StageStep, Staged, Superseded, TakenOver, TakeoverStep,
+    Wanted,
 };
 use stockade_depot::{
     ActorId, DbId, Digest, FailureCause, Fence, Generation, Head, HeadFenceMismatch, Limit,
@@ -47,6 +48,7 @@ pub(super) fn head() -> Head {
         base: Some((DbId([9; 16]), Txid(10))),
         name: NameHash([11; 16]),
         start: Start::Name,
+        due_work: false,
     }
 }
 
@@ -201,7 +203,13 @@ fn commit() -> CommitStep {
         staged: Some(staged()),
         chain: [8; 32],
         content: [12; 32],
+        due: Due::Untouched,
     }
+}
+
+fn due_look() -> DueLook {
+    let shards = vec![Shard(0), Shard(255)];
+    DueLook { shards, until: -1, after: Some((0, actor())), limit: 5 }
 }
 
 fn stage() -> StageStep {
@@ -316,6 +324,7 @@ pub(super) fn values() -> Vec<Sample> {
         of::<proto::Owner, _>("Owner", &(Generation(5), TOKEN)),
         of::<proto::Base, _>("Base", &(DB, Txid(6))),
         of::<proto::Head, _>("Head", &head()),
+        of::<proto::Head, _>("Head.due", &Head { due_work: true, ..head() }),
         of::<proto::ActorRow, _>("ActorRow", &state().row),
         of::<proto::ActorState, _>("ActorState", &state()),
         of::<proto::PageVersion, _>("PageVersion", &page()),
@@ -377,6 +386,23 @@ pub(super) fn values() -> Vec<Sample> {
         of::<proto::SealStep, _>("SealStep", &seal()),
         of::<proto::CommitStep, _>("CommitStep", &commit()),
         of::<proto::StageStep, _>("StageStep", &stage()),
+        of::<proto::CommitStep, _>("CommitStep.due", &CommitStep { due: Due::At(0), ..commit() }),
+        of::<proto::CommitStep, _>(
+            "CommitStep.nothing-due",
+            &CommitStep { due: Due::Nothing, ..commit() },
+        ),
+        raw("NextDue", &proto::NextDue { at: Some(16) }),
+        of::<proto::DueKey, _>("DueKey", &(17_i64, actor())),
+        of::<proto::DueLook, _>("DueLook", &due_look()),
+        of::<proto::DueActor, _>("DueActor", &DueActor { actor: actor(), db: DB, at: 17 }),
+        of::<proto::DuePage, _>(
+            "DuePage",
+            &DuePage {
+                rows: vec![DueActor { actor: actor(), db: DB, at: 17 }],
+                now: 18,
+                next: Some((17, actor())),
+            },
+        ),
     ];
     let numbered = errors().into_iter().enumerate();
     all.extend(
@@ -421,6 +447,8 @@ pub(super) fn steps() -> Vec<Sample> {
         Destroying { max: Some(5) }
         Destroy { actor: id(), fence: fence() }
         RowsOf { db: db() }
+        DueStep { look: Some(due_look().put()) }
+        SettleDue { fence: fence(), at: Some(6), due: Some(16) }
     };
     all.extend(raws! {
         PutComponent { digest: DIGEST.put(), wasm: Some(Bytes::from_static(b"wasm")) }
