@@ -59,7 +59,15 @@ fn documented(found: &mut BTreeSet<String>, place: &str, docs: &Docs) {
 fn check_types(found: &mut BTreeSet<String>, resolve: &Resolve, interface: &Interface, name: &str) {
     for (type_name, id) in &interface.types {
         let definition = &resolve.types[*id];
+        // A type of another interface is described there.
+        if let TypeDefKind::Type(Type::Id(_)) = definition.kind {
+            continue;
+        }
         let place = format!("{name}.{type_name}");
+        // A type that is used from another interface is documented there.
+        if let TypeDefKind::Type(Type::Id(_)) = &definition.kind {
+            continue;
+        }
         item(found, &place, &definition.docs, &definition.stability);
         let parts: Vec<(&str, &Docs)> = match &definition.kind {
             TypeDefKind::Record(r) => r.fields.iter().map(|f| (&*f.name, &f.docs)).collect(),
