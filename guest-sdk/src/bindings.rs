@@ -13,7 +13,7 @@
     reason = "written by wit-bindgen from wit/"
 )]
 
-/// The imports: `sqlite`, `context`, `log`.
+/// The imports: `sqlite`, `context`, `log`, `alarms`, `actors`.
 mod imports {
     wit_bindgen::generate!({
         path: "wit",
@@ -22,14 +22,28 @@ mod imports {
     });
 }
 
-pub(crate) use imports::stockade::actor::{context, log, sqlite};
+pub(crate) use imports::stockade::actor::{actors, alarms, context, log, sqlite};
 
-/// The optional exports. Public only because `export_lifecycle!` expands in the actor's package.
+/// The handler of alarms. Public only because `export_alarms!` expands in the actor's package.
+#[doc(hidden)]
+pub mod handler {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "package stockade:sdk-handler; world handler { export stockade:actor/alarm-handler@0.2.1; }",
+        world: "stockade:sdk-handler/handler",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_handler",
+        default_bindings_module: "stockade_sdk::bindings::handler",
+    });
+}
+
+/// The optional hooks. Public only because `export_lifecycle!` expands in the actor's package.
 #[doc(hidden)]
 pub mod exports {
     wit_bindgen::generate!({
         path: "wit",
-        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.2.0; }",
+        inline: "package stockade:sdk-exports; world hooks { export stockade:actor/lifecycle@0.2.1; }",
         world: "stockade:sdk-exports/hooks",
         generate_all,
         pub_export_macro: true,

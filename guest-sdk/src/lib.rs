@@ -1,8 +1,9 @@
 //! What authors of Stockade actors import.
 //!
 //! An actor is a WebAssembly component with a private SQLite database. This package gives it the
-//! database ([`Connection`]), its identity ([`context`]), a log ([`log`]), hooks of its life
-//! ([`lifecycle`]) and schemas that grow ([`migrations`]).
+//! database ([`Connection`]), its identity ([`context`]), a log ([`log`]), calls of other actors
+//! ([`actors`]), work at a time ([`alarms`]), hooks of its life ([`lifecycle`]) and schemas that grow
+//! ([`migrations`]).
 //!
 //! # A complete actor
 //!
@@ -133,7 +134,7 @@
 //! # Test an actor
 //!
 //! `cargo test` builds the package for your machine, where there is no host: [`Connection::open`],
-//! the functions of [`context`] and [`log::write`] panic there. So keep code that needs no host in
+//! the functions of [`context`] and [`actors`], and [`log::write`] panic there. So keep code that needs no host in
 //! plain functions, and test the actor in a real host, which is a library as well. That test
 //! belongs in a package of its own, because the host brings a wasm compiler.
 //!
@@ -167,6 +168,8 @@ pub mod bindings;
 mod outside;
 mod sqlite;
 
+pub mod actors;
+pub mod alarms;
 pub mod context;
 pub mod lifecycle;
 pub mod log;

@@ -1,0 +1,432 @@
+//! Calls of other actors.
+//!
+//! Arguments and results are JSON, as callers over HTTP write them; `serde_json` makes and reads them.
+//! The manifest of the actor's kind must grant the calls: `calls = ["account"]`.
+//!
+//! ```no_run
+//! use stockade_sdk::actors::{self, Error};
+//!
+//! /// Moves money between two accounts, each an actor of its own.
+//! fn transfer(source: &str, target: &str, amount: u32) -> Result<(), Error> {
+//!     let arguments = format!("[{amount}]");
+//!     let taken = actors::call("account", source, "withdraw", &arguments)?;
+//!     if taken.is_error {
+//!         return Err(Error::Other(taken.text));
+//!     }
+//!     match actors::call("account", target, "deposit", &arguments) {
+//!         Ok(_) => Ok(()),
+//!         // Nothing was done: give it back.
+//!         Err(error) if error.was_not_done() => {
+//!             actors::call("account", source, "deposit", &arguments)?;
+//!             Err(error)
+//!         }
+//!         // It may have been done: note it, and ask later.
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
+//!
+//! Calls that do not depend on each other are started together:
+//!
+//! ```no_run
+//! use stockade_sdk::actors::{self, Error, Pending};
+//!
+//! fn totals(shops: &[&str]) -> Result<Vec<String>, Error> {
+//!     let calls: Result<Vec<Pending>, Error> =
+//!         shops.iter().map(|shop| actors::start("shop", shop, "total", "")).collect();
+//!     calls?.into_iter().map(|call| call.wait().map(|reply| reply.text)).collect()
+//! }
+//! ```
+//!
+//! What the actor has committed is durable before a request leaves. An actor that waits works on
+//! nothing else, so a call that would wait for itself, directly or through others, ends immediately
+//! with [`Error::CallCycle`].
+
+use core::fmt;
+
+use crate::Reason;
+use crate::bindings::actors as raw;
+
+/// What a call returns.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// The answer of a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The result as JSON, as callers over HTTP get it: `{"ok": 5}` for a `result`, `null` for none.
+    pub text: String,
+    /// Whether the method answered the error case of a `result`. The call has been done all the same.
+    pub is_error: bool,
+    /// The generation that answered.
+    pub generation: u64,
+    /// The callee's newest durable commit when the answer left.
+    pub txid: u64,
+}
+
+/// The name of an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorName {
+    /// Its kind.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// What to do about a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing was done: the same call may succeed a little later.
+    Retry,
+    /// Nothing was done: the actor is about to be elsewhere; the same call may succeed.
+    Reroute,
+    /// The same call will fail again: change the call, the callee or a limit.
+    Fix,
+    /// The call cannot succeed.
+    Never,
+    /// The call has or may have taken effect: check before it is made again.
+    UnknownOutcome,
+}
+
+/// What became of the commits that the callee had handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are kept.
+    Committed,
+    /// None is kept.
+    NotCommitted,
+    /// Not known.
+    Indeterminate,
+}
+
+/// Why a call failed, as a row of the host's table of errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The part of the system and the name of the row, `actor.trapped`. Stable.
+    pub code: String,
+    /// For people. May change at any time, and may have words of the callee.
+    pub message: String,
+    /// What to do now.
+    pub advice: Advice,
+    /// What became of the callee's commits; `None` if it had handed none over.
+    pub verdict: Option<Verdict>,
+    /// The facts by name, as a JSON object.
+    pub details: String,
+}
+
+/// Actors that would wait for each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cycle {
+    /// The actors, each of which waits for the next one, and the last one for the first.
+    pub chain: Vec<ActorName>,
+    /// Whether two chains cross. Then the same call may succeed once the other chain has ended;
+    /// otherwise the chain of this call comes back to itself, and the same call will fail again.
+    pub crosses: bool,
+}
+
+/// A bound of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Calls that an actor has started and whose handles it has not dropped.
+    CallsInFlight,
+    /// Actors of a chain, each of which waits for the next one.
+    ChainLength,
+    /// Memory of all actors, for arguments.
+    Memory,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The name or the arguments do not fit; the callee did not run. The same call will fail again.
+    Invalid(Failure),
+    /// There is no such kind or method. The same call will fail again.
+    NotFound(Failure),
+    /// The manifest of the caller's kind does not grant the call; the payload is the line that would.
+    Denied(String),
+    /// A transaction is open: end it first.
+    OpenTransaction,
+    /// The call would wait for itself. Nothing was done.
+    CallCycle(Cycle),
+    /// A bound of the host was reached; nothing was done.
+    LimitExceeded(Limit),
+    /// The callee's queue, or its host, is full. Nothing was done; the same call may succeed later.
+    Overloaded(Failure),
+    /// The time was over before the call had begun. Nothing was done.
+    TimedOut(Failure),
+    /// The call may have taken effect: its answer did not come. Check before it is made again.
+    UnknownOutcome(Failure),
+    /// The call failed at the callee, or at its host: see [`Failure::advice`] and
+    /// [`Failure::verdict`].
+    Failed(Failure),
+    /// The answer was taken already, or the call of the actor in which this one was started has
+    /// ended.
+    NotOpen,
+    /// The handles of this generation were revoked. Every later call returns the same error; never
+    /// retry.
+    Revoked(Reason),
+    /// Anything else. The text is for people and may change at any time.
+    Other(String),
+}
+
+/// A call that was started. Dropping it takes the call back if it has not begun; a call that has begun
+/// continues, and its answer is dropped. It belongs to the method or hook in which it was started.
+#[derive(Debug)]
+pub struct Pending(raw::Pending);
+
+/// Calls a method of an actor and waits for its answer. Blocks. The arguments are JSON: `[5]` by
+/// position, `{"by": 5}` by name; an empty text for none. By default 8 MiB.
+///
+/// # Errors
+/// [`Error::was_not_done`] says whether nothing was done.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// # fn f() -> Result<(), stockade_sdk::actors::Error> {
+/// let reply = stockade_sdk::actors::call("counter", "visits", "increment", "[1]")?;
+/// log::info!("{} visits", reply.text);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn call(kind: &str, key: &str, method: &str, arguments: &str) -> Result<Reply> {
+    crate::outside::needs_host();
+    Ok(raw::call(kind, key, method, arguments)?.into())
+}
+
+/// Starts a call and returns without its answer. Does not block. At most 1,024 calls may be pending at
+/// the same time.
+///
+/// # Errors
+/// [`Error::Denied`], [`Error::OpenTransaction`], [`Error::LimitExceeded`], [`Error::CallCycle`] where
+/// the chain comes back, [`Error::Revoked`]: nothing was started.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors::{self, Error};
+/// # fn f() -> Result<(), Error> {
+/// let first = actors::start("counter", "visits", "increment", "[1]")?;
+/// let second = actors::start("counter", "pages", "increment", "[3]")?;
+/// let (visits, pages) = (first.wait()?, second.wait()?);
+/// # drop((visits, pages));
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn start(kind: &str, key: &str, method: &str, arguments: &str) -> Result<Pending> {
+    crate::outside::needs_host();
+    Ok(Pending(raw::start(kind, key, method, arguments)?))
+}
+
+/// Waits until one of these calls has an answer, or an error, and returns its position. Blocks.
+/// [`Pending::wait`] of that one then returns immediately.
+///
+/// # Errors
+/// [`Error::NotOpen`] if there are none, or none that will ever have an answer.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors::{self, Error, Pending};
+///
+/// /// The answer of the replica that is first.
+/// fn fastest(replicas: &[&str]) -> Result<String, Error> {
+///     let calls: Result<Vec<Pending>, Error> =
+///         replicas.iter().map(|replica| actors::start("replica", replica, "read", "")).collect();
+///     let mut calls = calls?;
+///     let first = calls.swap_remove(actors::wait_any(&calls)?);
+///     // The others are taken back as far as they have not begun.
+///     Ok(first.wait()?.text)
+/// }
+/// ```
+#[track_caller]
+pub fn wait_any(calls: &[Pending]) -> Result<usize> {
+    crate::outside::needs_host();
+    let calls: Vec<&raw::Pending> = calls.iter().map(|call| &call.0).collect();
+    let first = raw::wait_any(&calls)?;
+    usize::try_from(first).map_err(|error| Error::Other(error.to_string()))
+}
+
+impl Pending {
+    /// Waits for the answer. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`call`]; [`Error::NotOpen`] if the method or hook in which it was started has ended.
+    ///
+    /// ```no_run
+    /// # fn f() -> Result<(), stockade_sdk::actors::Error> {
+    /// let call = stockade_sdk::actors::start("counter", "visits", "get", "")?;
+    /// assert!(!call.wait()?.is_error);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait(self) -> Result<Reply> {
+        Ok(self.0.wait()?.into())
+    }
+}
+
+impl Error {
+    /// Whether the handles of this generation were revoked: pass the error up.
+    ///
+    /// ```
+    /// use stockade_sdk::Reason;
+    /// use stockade_sdk::actors::Error;
+    /// assert!(Error::Revoked(Reason::Shutdown).is_revoked());
+    /// ```
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        matches!(self, Self::Revoked(_))
+    }
+
+    /// Whether surely nothing of the call was done.
+    ///
+    /// ```
+    /// use stockade_sdk::actors::{Error, Limit};
+    /// assert!(Error::LimitExceeded(Limit::CallsInFlight).was_not_done());
+    /// ```
+    #[must_use]
+    pub fn was_not_done(&self) -> bool {
+        match self {
+            Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::Denied(_)
+            | Self::OpenTransaction
+            | Self::CallCycle(_)
+            | Self::LimitExceeded(_)
+            | Self::Overloaded(_)
+            | Self::TimedOut(_) => true,
+            Self::Failed(failure) => {
+                matches!(failure.advice, Advice::Retry | Advice::Reroute)
+            }
+            Self::UnknownOutcome(_) | Self::NotOpen | Self::Revoked(_) | Self::Other(_) => false,
+        }
+    }
+
+    /// The row of the host's table of errors, where there is one.
+    ///
+    /// ```
+    /// use stockade_sdk::actors::Error;
+    /// assert!(Error::OpenTransaction.failure().is_none());
+    /// ```
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Invalid(failure)
+            | Self::NotFound(failure)
+            | Self::Overloaded(failure)
+            | Self::TimedOut(failure)
+            | Self::UnknownOutcome(failure)
+            | Self::Failed(failure) => Some(failure),
+            Self::Denied(_)
+            | Self::OpenTransaction
+            | Self::CallCycle(_)
+            | Self::LimitExceeded(_)
+            | Self::NotOpen
+            | Self::Revoked(_)
+            | Self::Other(_) => None,
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(failure)
+            | Self::NotFound(failure)
+            | Self::Overloaded(failure)
+            | Self::TimedOut(failure)
+            | Self::UnknownOutcome(failure)
+            | Self::Failed(failure) => write!(f, "{}: {}", failure.code, failure.message),
+            Self::Denied(line) => {
+                write!(f, "the manifest of this kind does not grant the call; add `{line}`")
+            }
+            Self::OpenTransaction => f.write_str("a transaction is open: end it before the call"),
+            Self::CallCycle(cycle) => {
+                f.write_str("the call would wait for itself:")?;
+                cycle.chain.iter().try_for_each(|name| write!(f, " {}/{}", name.kind, name.key))
+            }
+            Self::LimitExceeded(limit) => {
+                write!(f, "a limit of the host was reached: {limit}")
+            }
+            Self::NotOpen => f.write_str("the call has no answer to take"),
+            Self::Revoked(reason) => write!(f, "revoked: {reason}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CallsInFlight => "calls in flight",
+            Self::ChainLength => "actors of a chain of calls",
+            Self::Memory => "memory of all actors",
+        })
+    }
+}
+
+// --- from the contract ----------------------------------------------------------------------------
+
+impl From<raw::Reply> for Reply {
+    fn from(reply: raw::Reply) -> Self {
+        let raw::Reply { text, is_error, generation, txid } = reply;
+        Self { text, is_error, generation, txid }
+    }
+}
+
+impl From<raw::Failure> for Failure {
+    fn from(failure: raw::Failure) -> Self {
+        let raw::Failure { code, message, advice, verdict, details } = failure;
+        let advice = match advice {
+            raw::Advice::Retry => Advice::Retry,
+            raw::Advice::Reroute => Advice::Reroute,
+            raw::Advice::Fix => Advice::Fix,
+            raw::Advice::Never => Advice::Never,
+            raw::Advice::UnknownOutcome => Advice::UnknownOutcome,
+        };
+        let verdict = verdict.map(|verdict| match verdict {
+            raw::Verdict::Committed => Verdict::Committed,
+            raw::Verdict::NotCommitted => Verdict::NotCommitted,
+            raw::Verdict::Indeterminate => Verdict::Indeterminate,
+        });
+        Self { code, message, advice, verdict, details }
+    }
+}
+
+impl From<raw::Cycle> for Cycle {
+    fn from(cycle: raw::Cycle) -> Self {
+        let raw::Cycle { chain, crosses } = cycle;
+        let name = |name: raw::ActorName| ActorName { kind: name.kind, key: name.key };
+        Self { chain: chain.into_iter().map(name).collect(), crosses }
+    }
+}
+
+impl From<raw::Error> for Error {
+    fn from(error: raw::Error) -> Self {
+        match error {
+            raw::Error::Invalid(failure) => Self::Invalid(failure.into()),
+            raw::Error::NotFound(failure) => Self::NotFound(failure.into()),
+            raw::Error::Denied(line) => Self::Denied(line),
+            raw::Error::OpenTransaction => Self::OpenTransaction,
+            raw::Error::CallCycle(cycle) => Self::CallCycle(cycle.into()),
+            raw::Error::LimitExceeded(limit) => Self::LimitExceeded(match limit {
+                raw::Limit::CallsInFlight => Limit::CallsInFlight,
+                raw::Limit::ChainLength => Limit::ChainLength,
+                raw::Limit::Memory => Limit::Memory,
+            }),
+            raw::Error::Overloaded(failure) => Self::Overloaded(failure.into()),
+            raw::Error::TimedOut(failure) => Self::TimedOut(failure.into()),
+            raw::Error::UnknownOutcome(failure) => Self::UnknownOutcome(failure.into()),
+            raw::Error::Failed(failure) => Self::Failed(failure.into()),
+            raw::Error::NotOpen => Self::NotOpen,
+            raw::Error::Revoked(reason) => Self::Revoked(reason.into()),
+            raw::Error::Other(text) => Self::Other(text),
+        }
+    }
+}
