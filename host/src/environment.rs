@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 use stockade_depot::{Parker, Random, Session, TokioParker};
 use tokio::runtime::Handle;
 
+use crate::clock::Clock;
+
 /// Runs a host on one thread that a simulation steers. A host that serves callers has `None`
 /// instead, and threads of its own.
 #[derive(Clone)]
@@ -23,6 +25,8 @@ pub struct Ground {
     /// Runs the methods of all actors in place of wasm instances, for simulations of more actors than
     /// one process can have instances of. `None`: guests are wasm.
     pub native: Option<Arc<dyn Native>>,
+    /// When alarms are due.
+    pub clock: Clock,
 }
 
 /// A guest in Rust. It has no SQL and no hooks: its state is in the pages of the session.
@@ -46,7 +50,8 @@ impl Ground {
     /// The environment of a machine: its threads and its randomness.
     pub(crate) fn of(runtime: Handle) -> Self {
         let parker = Arc::new(TokioParker(runtime.clone()));
-        Self { runtime, parker, random: Random::system(), around: None, native: None }
+        let (random, clock) = (Random::system(), Clock::system());
+        Self { runtime, parker, random, around: None, native: None, clock }
     }
 
     /// Wraps an actor's task for where it runs.

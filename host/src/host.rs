@@ -20,8 +20,11 @@
 
 mod actors;
 mod advanced;
+mod between;
 mod call;
 mod config;
+mod due;
+mod far;
 mod fault;
 mod handle;
 mod history;
@@ -41,8 +44,8 @@ mod start;
 mod upkeep;
 mod verify;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use stockade_depot::store::Store;
@@ -60,8 +63,9 @@ pub use crate::kinds::quotas::Usage;
 pub use crate::membership::Peer;
 pub use crate::sqlite::Value as SqlValue;
 pub use advanced::Advanced;
-pub use call::{Callable, ReadyCall};
+pub use call::{ByActor, Callable, ReadyCall};
 pub use config::HostConfig;
+pub use far::{Far, FarCall, FarReply};
 pub use fault::FaultReport;
 pub use handle::ActorHandle;
 pub use history::{Export, VerifyReport};
@@ -97,6 +101,8 @@ struct Inner {
     background: Mutex<JoinSet<()>>,
     readings: Readings,
     places: Places,
+    /// The way to actors in other processes, where there is one.
+    far: OnceLock<Arc<dyn Far>>,
     runtimes: Mutex<Option<Runtimes>>,
     /// Set when the host has ended. Callers of `shutdown` wait until then.
     ended: OnceCell<ShutdownReport>,

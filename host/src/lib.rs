@@ -11,6 +11,7 @@
 //!  engine, typed   components compiled once; methods, JSON and WAVE
 //!  cpu             turns of long calls        eager, environment   tasks; what they run on
 //!  grip, limits    revocable handles; every number    fault   faults on purpose, if allowed
+//!  calls           who waits for whom
 //! ```
 //!
 //! The library does what the program does:
@@ -43,7 +44,9 @@
 
 mod actor;
 mod bindings;
+mod calls;
 mod capability;
+mod clock;
 mod cpu;
 mod eager;
 mod engine;
@@ -60,10 +63,12 @@ mod membership;
 mod memory;
 mod router;
 mod runtime;
+mod schedule;
 mod sqlite;
 mod supervision;
 mod typed;
 
+pub use calls::Cycle;
 pub use engine::{ComponentError, EngineError, LifecycleError, Offered};
 pub use error::{CallError, HostError};
 pub use fault::Fault;
@@ -71,7 +76,7 @@ pub use host::{ActorHandle, Host, HostConfig, Reply};
 pub use import::{Intake, PlainError};
 pub use kinds::manifest::Manifest;
 pub use sqlite::{
-    ConstraintFailure, ConstraintKind, Exhausted, SqlError, SqlLimit, StatementFailure,
+    AlarmOrder, ConstraintFailure, ConstraintKind, Exhausted, SqlError, SqlLimit, StatementFailure,
     Value as SqlValue,
 };
 pub use stockade_depot::history::Progress;
@@ -91,11 +96,13 @@ pub use wasmtime::component::Val;
 pub mod internal {
     pub use stockade_vfs::heap::install as install_heap;
 
+    pub use crate::calls::{Age, Allowance, CallId, Chain, Edge, Making, Refusal as WaitRefusal};
     pub use crate::capability::Fields;
+    pub use crate::clock::Clock;
     pub use crate::engine::{Engine, allowed};
     pub use crate::environment::{Around, Ground, Native, PageAway};
     pub use crate::host::places::{AfterRefusal, is_moved};
-    pub use crate::host::{Callable, ReadyCall};
+    pub use crate::host::{ByActor, Callable, Far, FarCall, FarReply, ReadyCall};
     pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
     pub use crate::runtime::{OwnRuntime, cores, lower_priority};
     pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};

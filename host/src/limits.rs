@@ -113,6 +113,86 @@ pub const SILENT_LEASES: u32 = 10;
 /// s: a load balancer asks about once a second.
 pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
+// Alarms. The table of these is in docs/reference/alarms.md.
+
+/// Alarms of an actor. 1,000: each commit that sets one looks at the earliest, and more work than that
+/// is rows of the actor's own with one alarm.
+pub const ALARMS_MAX: u64 = 1_000;
+/// Bytes of an alarm's name. 64, as of a kind: it is shown in lists and logs.
+pub const ALARM_NAME_BYTES_MAX: usize = 64;
+/// Bytes of an alarm's payload. 64 KiB: what is larger belongs in a row, and its key in the payload.
+pub const ALARM_PAYLOAD_BYTES_MAX: u64 = 64 * KIB;
+/// Bytes of an alarm's last error that are kept. 1 KiB: a sentence.
+pub const ALARM_ERROR_BYTES_MAX: usize = 1024;
+/// The shortest period of a repeating alarm. 1 s: each run is two commits.
+pub const ALARM_EVERY_MS_MIN: u64 = 1_000;
+/// The last time of an alarm, in milliseconds since 1970. The end of the year 9999, as in calendars.
+pub const ALARM_TIME_MS_MAX: i64 = 253_402_300_799_999;
+/// Bytes of a cron expression. 128: lists of all minutes have 170 and can be written as steps.
+pub const CRON_BYTES_MAX: usize = 128;
+/// Bytes of the name of a time zone. 64: the longest that there is has 32.
+pub const ZONE_BYTES_MAX: usize = 64;
+/// Times of a cron expression that are counted as missed. 1,000: some milliseconds.
+pub const CRON_MISSED_MAX: u64 = 1_000;
+/// Tries of an alarm until it is parked. 8: with the waits between them about 4 minutes.
+pub const ALARM_TRIES_MAX: u32 = 8;
+/// The wait after the first try of an alarm, in milliseconds; each further one doubles it. 2 s.
+pub const ALARM_BACKOFF_MS: i64 = 2_000;
+/// The longest such wait. 5 minutes.
+pub const ALARM_BACKOFF_MS_MAX: i64 = 300_000;
+/// How often a process looks for sleeping actors with due work. 1 s.
+pub const DUE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How far a look goes ahead, in milliseconds. 2 s: twice the time between two looks, so that a look
+/// which comes late still finds everything in time.
+pub const DUE_AHEAD_MS: i64 = 2_000;
+/// Actors of one page of such a look. 500.
+pub const DUE_ROWS_MAX: u32 = 500;
+/// Actors with due work that a process remembers between two looks. 10,000: some MiB.
+pub const DUE_ACTORS_MAX: usize = 10_000;
+/// Actors that a process wakes for due work in a second. 500: a tenth of what a node wakes, so that
+/// what is overdue after an outage leaves room for calls.
+pub const DUE_WAKES_PER_S: u32 = 500;
+/// Such wakes that may be under way at the same time. 64.
+pub const DUE_WAKES_MAX: usize = 64;
+/// The wait after the first refused wake of an actor; each further one doubles it, up to the lease or
+/// 60 s, whichever is longer. 1 s.
+pub const DUE_REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// The longest such wait. 60 s.
+pub const DUE_REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How far the clocks of a process and of the store may differ while the process runs due work. 5 s:
+/// nothing runs early by more.
+pub const DUE_CLOCKS_APART_MS_MAX: u64 = 5_000;
+
+// Calls between actors.
+
+/// Calls of one actor whose handles it has not dropped. 1,024: a fan-out of a thousand, and as many
+/// calls as may be on their way to one other process.
+pub const CALLS_IN_FLIGHT_MAX: usize = 1_024;
+/// Actors of a chain of calls, each of which waits for the next one. 32: an order of magnitude above
+/// what programs nest, and their names fit into the head of a request.
+pub const CHAIN_ACTORS_MAX: usize = 32;
+/// The part of the time that a caller has left which its callee does not get, as a divisor. 16: time
+/// to handle the error.
+pub const CALL_MARGIN_PART: u32 = 16;
+/// The most that this part may be. 250 ms: a few statements and an answer.
+pub const CALL_MARGIN_MAX: Duration = Duration::from_millis(250);
+/// Bytes of a method's name in a call. 1 KiB: an interface of a package, with its version.
+pub const METHOD_BYTES_MAX: usize = 1_024;
+/// Patterns of `calls` in a manifest, and bytes of all of them. 1,000 and 64 KiB: each call compares.
+pub const GRANTS_MAX: (usize, usize) = (1_000, 64 << 10);
+/// Bytes of arguments or of an answer from which on they are not read or written on a thread that
+/// runs guests. 64 KiB: a tenth of a millisecond.
+pub const CALL_INLINE_BYTES: usize = 64 << 10;
+/// Actors whose waits one probe asks for. 4,096: a few milliseconds.
+pub const PROBE_LOOKS_MAX: usize = 4_096;
+/// Those among them that are asked of other processes. 64: each is a request.
+pub const PROBE_LOOKS_FAR_MAX: usize = 64;
+/// How long a probe waits for another process. 2 s: what does not answer by then is busy or gone, and
+/// its calls end by themselves.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of an answer to a probe. 1 MiB: a thousand waits with the longest names.
+pub const PROBE_BYTES_MAX: usize = 1 << 20;
+
 // HTTP. The table of these is in docs/reference/http.md.
 
 /// Bytes of a request's head, in HTTP/2 of its list of fields. 64 KiB: a manifest in a field fits,

@@ -227,6 +227,12 @@ impl Nodes {
         !self.has_resigned() && self.lease.renewed_by(|| self.beat()).await
     }
 
+    /// How long a process may show no sign of life.
+    #[must_use]
+    pub fn lease_time(&self) -> Duration {
+        self.lease.time()
+    }
+
     /// Shows no more signs of life from now on: other processes judge this process dead.
     pub fn resign(&self) {
         drop(self.lock.lock().take());

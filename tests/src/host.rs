@@ -49,6 +49,7 @@ pub struct HostBuilder<'a> {
     limits: HostLimits,
     allow_faults: bool,
     clock: Option<Clock>,
+    wall_clock: Option<stockade::internal::Clock>,
     recorder: Option<Arc<Recorder>>,
     runtime: Option<Handle>,
     has_peers: bool,
@@ -107,6 +108,7 @@ impl Site {
             lease: PATIENT,
             limits: limits(),
             clock: None,
+            wall_clock: None,
             recorder: None,
             runtime: None,
             allow_faults: false,
@@ -150,6 +152,13 @@ impl HostBuilder<'_> {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Gives a host that runs on a runtime of the test a clock for its alarms.
+    #[must_use]
+    pub fn wall_clock(mut self, clock: stockade::internal::Clock) -> Self {
+        self.wall_clock = Some(clock);
         self
     }
 
@@ -207,7 +216,14 @@ impl HostBuilder<'_> {
         }
         if let Some(runtime) = self.runtime {
             let (parker, random) = (Arc::new(TokioParker(runtime.clone())), Random::system());
-            let ground = Ground { runtime, parker, random, around: None, native: None };
+            let ground = Ground {
+                runtime,
+                parker,
+                random,
+                around: None,
+                native: None,
+                clock: self.wall_clock.unwrap_or_default(),
+            };
             config = config.advanced(|settings| settings.with_ground(ground));
         }
         TestHost { host: Host::start(config).await.unwrap(), store }

@@ -51,13 +51,21 @@ impl Answers {
 
     /// Puts a call's answer in front of the gate. Once delivered, the answer proves the generation.
     pub fn call(&mut self, of: Pending, answer: Answer<Results>) {
-        let Pending { queue_us, method, reply, .. } = of;
+        let Pending { queue_us, to, .. } = of;
         let proven = Arc::clone(&self.proven);
-        let shape = move |results| {
-            proven.store(true, Ordering::Release);
-            Called { method, results }
-        };
-        self.release(queue_us, answer, shape, reply);
+        match to {
+            ReplyTo::Caller { method, reply } => {
+                let shape = move |results| {
+                    proven.store(true, Ordering::Release);
+                    Called { method, results }
+                };
+                self.release(queue_us, answer, shape, reply);
+            }
+            ReplyTo::DueWork { reply } => {
+                let shape = move |_: Results| proven.store(true, Ordering::Release);
+                self.release(queue_us, answer, shape, reply);
+            }
+        }
     }
 
     /// Puts an answer in front of the gate; the answer leaves when the gate is passed. The gate is
@@ -78,10 +86,10 @@ impl Answers {
 
     /// Tells a caller whose session died why, and what became of its own writes: a commit that was
     /// on its way may still turn out to be kept.
-    pub fn lost<T: Send + 'static>(&mut self, cause: Cause, waiting: Waiting, reply: Reply<T>) {
+    pub fn lost(&mut self, cause: Cause, waiting: Waiting, of: Pending) {
         self.leave(None, async move {
             let verdict = waiting.verdict().await;
-            reply.send(Err(CallError::of_death(&cause, verdict)));
+            of.to.refuse(CallError::of_death(&cause, verdict));
         });
     }
 
@@ -111,14 +119,58 @@ impl Answers {
     }
 }
 
-/// A call whose answer is awaited: what its reply needs.
+/// A call, or due work, whose answer is awaited: what its reply needs.
 pub struct Pending {
-    /// How long the call was queued, in microseconds.
+    /// How long it was queued, in microseconds.
     pub queue_us: u64,
-    /// The method.
-    pub method: Arc<Method>,
-    /// Where the answer goes.
-    pub reply: Reply<Called>,
+    /// Who asked for it.
+    pub to: ReplyTo,
     /// The exit of its generation, should that end during the call.
     pub trace: Trace,
+}
+
+/// Who asked for what runs.
+pub enum ReplyTo {
+    /// A caller.
+    Caller {
+        /// The method.
+        method: Arc<Method>,
+        /// Where the answer goes.
+        reply: Reply<Called>,
+    },
+    /// The time: of an alarm.
+    DueWork {
+        /// Where it is reported that the work has ended, whatever its outcome.
+        reply: Reply<()>,
+    },
+}
+
+impl ReplyTo {
+    /// Answers that there is no result.
+    pub fn refuse(self, error: CallError) {
+        match self {
+            Self::Caller { reply, .. } => reply.send(Err(error)),
+            Self::DueWork { reply } => reply.send(Err(error)),
+        }
+    }
+
+    /// Waits in front of the gate. Returns what sends the answer then.
+    pub async fn heard(
+        self,
+        answer: Answer<Results>,
+        generation: Generation,
+        queue_us: u64,
+    ) -> Box<dyn FnOnce() + Send> {
+        match self {
+            Self::Caller { method, reply } => {
+                let shape = |results| Called { method, results };
+                let heard = answer.heard(generation, queue_us, shape).await;
+                Box::new(move || reply.send(heard))
+            }
+            Self::DueWork { reply } => {
+                let heard = answer.heard(generation, queue_us, drop).await;
+                Box::new(move || reply.send(heard))
+            }
+        }
+    }
 }

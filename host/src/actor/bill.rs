@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::calls::Allowance;
 use crate::sqlite::Counts;
 
 /// The cost of a call. Reported with every reply.
@@ -38,6 +39,15 @@ impl Bill {
         self.row_bytes = counters.row_bytes;
         self.pages_read = counters.pages_read;
         self.pages_written = counters.pages_written;
+    }
+}
+
+impl Bill {
+    /// What an actor that has made the call is charged for.
+    #[must_use]
+    pub(crate) fn used(&self) -> Allowance {
+        let Self { sql_steps, rows_read, row_bytes, pages_read, .. } = *self;
+        Allowance { sql_steps, rows: rows_read, row_bytes, pages: pages_read }
     }
 }
 

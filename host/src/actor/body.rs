@@ -10,6 +10,7 @@ use wasmtime::component::{Func, Instance, Val};
 use wasmtime::{Error, Store};
 
 use super::watch::Watch;
+use crate::calls::Chain;
 use crate::capability::State;
 use crate::environment::{Native, PageAway};
 use crate::error::Crash;
@@ -30,10 +31,10 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Begins one of the guest's exports.
-    pub(super) fn begin(&mut self) {
+    /// Begins one of the guest's exports, for which the actors of `chain` wait.
+    pub(super) fn begin(&mut self, chain: Option<&Chain>) {
         if let Self::Wasm { store, .. } = self {
-            store.data_mut().begin_call();
+            store.data_mut().begin_call(chain);
             store.set_epoch_deadline(1);
         }
     }

@@ -13,8 +13,9 @@ use super::bill::{Bill, micros};
 use super::generation::{Generation, HEAVY_BYTES};
 use super::results::Results;
 use super::statements::Statements;
+use crate::calls::{Allowance, Chain};
 use crate::error::{Crash, HostError};
-use crate::sqlite::OperatorRows;
+use crate::sqlite::{Exhausted, OperatorRows};
 use crate::typed::{Method, Size};
 
 /// How a call left the generation.
@@ -29,9 +30,22 @@ pub enum CallEnd {
         reason: Reason,
         /// How the instance died.
         crash: Arc<Crash>,
+        /// Whether the component is to blame: not if its caller, an actor, had no more time.
+        counts: bool,
     },
     /// The session died: no answer may be delivered.
     Fatal(Waiting),
+}
+
+/// For whom a call runs that an actor has made.
+#[derive(Clone, Debug)]
+pub struct ForActor {
+    /// The actors that wait for it.
+    pub chain: Chain,
+    /// When the call must have ended, for its caller.
+    pub until: Instant,
+    /// What its caller has left.
+    pub allowed: Allowance,
 }
 
 /// A call in progress, with the generation that runs it. Dropping it kills the instance.
@@ -40,19 +54,36 @@ pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
 impl Generation {
     /// Begins a call. The call owns the generation until it has ended, so that the generation's end
     /// can begin before the call's.
-    pub fn calling(mut self, method: Arc<Method>, arguments: Vec<Val>, gate: Gate) -> Running {
+    pub fn calling(
+        mut self,
+        method: Arc<Method>,
+        arguments: Vec<Val>,
+        gate: Gate,
+        by: Option<ForActor>,
+    ) -> Running {
         Box::pin(async move {
-            let end = self.call(&method, arguments, gate).await;
+            let bounds = by.as_ref().map(|by| (by.until, by.allowed));
+            self.chain = by.map(|by| by.chain);
+            let end = self.call(&method, arguments, gate, bounds).await;
+            self.chain = None;
             (self, end)
         })
     }
 
     /// Runs a method. The answer is delivered only after its gate is passed.
-    async fn call(&mut self, method: &Arc<Method>, arguments: Vec<Val>, gate: Gate) -> CallEnd {
+    async fn call(
+        &mut self,
+        method: &Arc<Method>,
+        arguments: Vec<Val>,
+        gate: Gate,
+        bounds: Option<(Instant, Allowance)>,
+    ) -> CallEnd {
         let begun = Instant::now();
-        let deadline = begun + Duration::from_millis(self.program.limits.call_time_ms);
+        let own = begun + Duration::from_millis(self.program.limits.call_time_ms);
+        let deadline = bounds.map_or(own, |(until, _)| until.min(own));
+        let allowed = bounds.map(|(_, allowed)| allowed);
         let is_heavy = Size::of(&arguments).memory >= HEAVY_BYTES;
-        let outcome = self.run(method, &arguments, is_heavy, deadline).await;
+        let outcome = self.run((method, &arguments), is_heavy, deadline, allowed.as_ref()).await;
         if is_heavy {
             // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
             tokio::task::spawn_blocking(|| drop(arguments));
@@ -75,7 +106,14 @@ impl Generation {
                     None => HostError::Trapped { crash: Arc::clone(&crash) },
                 });
                 let answer = Answer { outcome, waiting, bill };
-                CallEnd::Crashed { answer, reason, crash }
+                let counts = match (exhausted, allowed) {
+                    (Some(Exhausted::Time), _) => deadline == own,
+                    (Some(which), Some(allowed)) => {
+                        !which.is_of_caller(&allowed, &self.program.limits)
+                    }
+                    _ => true,
+                };
+                CallEnd::Crashed { answer, reason, crash, counts }
             }
         }
     }

@@ -172,7 +172,7 @@ impl Doing {
             }
             CallEnd::Fatal(waiting) => {
                 let cause = generation.session.cause().expect("BUG: a dead session has a cause");
-                answers.lost(cause, waiting, pending.reply);
+                answers.lost(cause, waiting, pending);
                 (LastCall::None, EndStep::CallFinished)
             }
             CallEnd::Crashed { answer, .. } if meter.was_cut_short() => {
@@ -181,7 +181,7 @@ impl Doing {
                 answers.call(pending, Answer { outcome, ..answer });
                 (LastCall::Interrupted, EndStep::CallInterrupted)
             }
-            CallEnd::Crashed { answer, reason, crash } => {
+            CallEnd::Crashed { answer, reason, crash, .. } => {
                 answers.call(pending, answer);
                 (LastCall::Crashed { reason, crash }, EndStep::CallFinished)
             }

@@ -10,7 +10,9 @@ use wasmtime::component::{InstancePre, Val};
 use super::body::Body;
 use super::trace::{Observer, Trace};
 use super::watch::Watch;
-use crate::capability::{Rate, StartReason, State};
+use crate::calls::{Allowance, Chain};
+use crate::capability::{Grants, Rate, StartReason, State, Way};
+use crate::clock::Clock;
 use crate::cpu::Turns;
 use crate::engine::{Component, Lifecycle, Pace};
 use crate::environment::Native;
@@ -38,6 +40,8 @@ pub struct Program {
     pub pace: Pace,
     /// The limits of the kind.
     pub limits: Arc<Limits>,
+    /// What the kind's actors may call.
+    pub grants: Arc<Grants>,
 }
 
 /// The inputs of a generation.
@@ -72,6 +76,16 @@ pub struct Origin {
     pub observer: Option<Arc<dyn Observer>>,
     /// A simulation's guest, in place of an instance.
     pub native: Option<Arc<dyn Native>>,
+    /// When alarms are due.
+    pub clock: Clock,
+    /// Whether the actor may have some.
+    pub has_due_work: bool,
+    /// Whether the store keeps when they are due.
+    pub keeps_due_work: bool,
+    /// The way to other actors.
+    pub way: Way,
+    /// The actors that wait for the start.
+    pub chain: Option<Chain>,
 }
 
 /// The snapshot that a generation was started from.
@@ -104,6 +118,12 @@ pub struct Generation {
     pub(super) started_from: Option<StartedFrom>,
     /// The newest call returned [`HEAVY_BYTES`]; the next one may as well.
     pub(super) is_heavy: bool,
+    /// When alarms are due.
+    pub(super) clock: Clock,
+    /// The alarm whose handler has not ended: its name and number.
+    pub(super) running_alarm: Option<(String, i64)>,
+    /// The actors that wait for the call in progress, or for the start.
+    pub(super) chain: Option<Chain>,
 }
 
 impl Generation {
@@ -177,7 +197,7 @@ impl Generation {
     /// Gives the guest a fresh budget. Must be called before each of the guest's exports.
     pub(super) fn begin(&mut self, deadline: Instant) {
         self.meter.begin(&self.program.limits, deadline);
-        self.body.begin();
+        self.body.begin(self.chain.as_ref());
     }
 
     /// What ends the guest's export that runs next, or now.
@@ -201,18 +221,22 @@ impl Generation {
     }
 
     /// Runs a method, and returns its values with their size; `is_heavy`: with arguments of
-    /// [`HEAVY_BYTES`] or more. The caller decides what a failure means.
+    /// [`HEAVY_BYTES`] or more; `allowed`: what an actor that calls has left. The caller decides what a
+    /// failure means.
     ///
     /// # Errors
     /// The outer one: the instance died. The inner one: see `finish`.
     pub(super) async fn run(
         &mut self,
-        method: &Method,
-        arguments: &[Val],
+        (method, arguments): (&Method, &[Val]),
         is_heavy: bool,
         deadline: Instant,
+        allowed: Option<&Allowance>,
     ) -> Result<Result<(Vec<Val>, Size), SqlError>, Arc<Crash>> {
         self.begin(deadline);
+        if let Some(allowed) = allowed {
+            self.meter.lower(allowed);
+        }
         if self.is_heavy || is_heavy {
             self.meter.cpu().set_heavy();
         }

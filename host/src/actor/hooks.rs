@@ -119,7 +119,7 @@ impl Generation {
         self.lifecycle().is_some()
     }
 
-    async fn hook<P, T>(
+    pub(super) async fn hook<P, T>(
         &mut self,
         export: &ComponentExportIndex,
         parameters: P,

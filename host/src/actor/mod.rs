@@ -9,6 +9,7 @@
 //! One task owns a generation (see `router::slot`); nothing here is shared between tasks but the
 //! grips, the meter and the session, which are made for it.
 
+pub mod alarm;
 pub mod answer;
 pub mod answers;
 pub mod asker;

@@ -21,6 +21,12 @@ pub struct Results {
 }
 
 impl Results {
+    /// No results.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { values: Vec::new(), room: None }
+    }
+
     /// Results of a guest, which controls their `size`.
     ///
     /// # Errors

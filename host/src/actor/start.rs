@@ -48,10 +48,11 @@ impl From<HostError> for NotStarted {
 /// The component cannot be instantiated, or a hook fails.
 pub async fn start(mut origin: Origin) -> Result<Generation, NotStarted> {
     let snapshot = origin.snapshot.take();
+    let has_due_work = origin.has_due_work;
     let limits = &origin.program.limits;
     let deadline = Instant::now() + Duration::from_millis(limits.start_time_ms);
     let mut generation = instantiate(origin, deadline).await?;
-    match generation.run_start_hooks(snapshot, deadline).await {
+    match generation.run_start_hooks(snapshot, has_due_work, deadline).await {
         Ok(()) => Ok(generation),
         Err(failure) => Err(NotStarted::Hook(Box::new(generation), failure)),
     }
@@ -66,6 +67,8 @@ async fn instantiate(mut origin: Origin, deadline: Instant) -> Result<Generation
     let memory = Arc::clone(&origin.memory.all);
     let Origin { actor, session, program, restarts, .. } = &origin;
     let (actor, session, restarts) = (actor.clone(), session.clone(), *restarts);
+    let clock = origin.clock.clone();
+    let chain = origin.chain.clone();
     let program = Arc::clone(program);
     let body = match origin.native.take() {
         Some(native) => Body::Native(native),
@@ -84,6 +87,9 @@ async fn instantiate(mut origin: Origin, deadline: Instant) -> Result<Generation
         restarts,
         started_from: None,
         is_heavy: false,
+        clock,
+        running_alarm: None,
+        chain,
     })
 }
 
@@ -108,6 +114,10 @@ async fn instance(
         sql_grip: sql_grip.clone(),
         grip: grip.clone(),
         meter: meter.clone(),
+        clock: origin.clock,
+        has_alarm_handler: program.component.on_alarm().is_some(),
+        keeps_due_work: origin.keeps_due_work,
+        way: origin.way,
     };
     let state =
         State::new(birth).map_err(|error| end_of_start(&session, Reason::Storage, error.into()))?;
@@ -163,6 +173,7 @@ impl Generation {
     async fn run_start_hooks(
         &mut self,
         snapshot: Option<HandedOver>,
+        has_due_work: bool,
         deadline: Instant,
     ) -> Result<(), HookFailure> {
         if let Some(handed_over) = snapshot
@@ -183,6 +194,8 @@ impl Generation {
         if let Some(failure) = self.start_hook(deadline).await.failure("start") {
             return Err(failure);
         }
-        self.body.serve().map_err(HookFailure::from)
+        self.chain = None;
+        self.body.serve().map_err(HookFailure::from)?;
+        if has_due_work { self.look_for_alarms().map_err(HookFailure::from) } else { Ok(()) }
     }
 }

@@ -1,18 +1,35 @@
-//! An operator's statements, and how they run while their client waits.
+//! An operator's statements, or its order for alarms, and how they run while their client waits.
 
 use super::asker::Asker;
-use crate::sqlite::{Connection, OperatorRows, SqlError, Value};
+use crate::clock::Clock;
+use crate::sqlite::{AlarmOrder, Connection, OperatorRows, SqlError, Value};
 
-/// The statements that an operator runs on an actor's database.
+/// What an operator runs on an actor's database.
+pub enum Script {
+    /// Statements.
+    Sql {
+        /// One or more statements.
+        sql: String,
+        /// Parameters, of those statements that have any, in their order.
+        parameters: Vec<Value>,
+        /// Whether the statements may write.
+        write: bool,
+        /// Most rows in the answer.
+        rows_max: u64,
+    },
+    /// An order for the actor's alarms.
+    Alarms {
+        /// The order.
+        order: AlarmOrder,
+        /// The present time.
+        clock: Clock,
+    },
+}
+
+/// What an operator runs, and whether it still waits.
 pub struct Statements {
-    /// One or more statements.
-    pub sql: String,
-    /// Parameters, of those statements that have any, in their order.
-    pub parameters: Vec<Value>,
-    /// Whether the statements may write.
-    pub write: bool,
-    /// Most rows in the answer.
-    pub rows_max: u64,
+    /// What runs.
+    pub script: Script,
     /// Whether the client still waits for the answer.
     pub asker: Asker,
 }
@@ -28,8 +45,12 @@ impl Statements {
         if !self.asker.work_begins(connection.interrupter()) {
             return Err(SqlError::Interrupted);
         }
-        let Self { sql, parameters, write, rows_max, .. } = self;
-        let rows = connection.run_operator(sql, parameters, *write, *rows_max);
+        let rows = match &self.script {
+            Script::Sql { sql, parameters, write, rows_max } => {
+                connection.run_operator(sql, parameters, *write, *rows_max)
+            }
+            Script::Alarms { order, clock } => connection.order_alarms(order, clock.now_ms()),
+        };
         self.asker.work_ends();
         rows
     }

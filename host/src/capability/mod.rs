@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  sqlite   the database: guarded by its own grip, revoked first
+//!  alarms   rows of the host in that database, likewise
+//!  actors   calls of other actors: guarded by the same grip, since each waits for the database
 //!  context  who am I                     ┐
 //!  log      structured lines             ├ guarded by the generation's grip, revoked last
 //!  wasi     WASI 0.2, nothing granted    ┘ stdout and stderr are log lines
@@ -10,7 +12,10 @@
 //! Guests own nothing: a handle is a number in the table of this state. Handles are counted, and
 //! everything that a guest can make the host keep has a bound.
 
+mod actors;
+mod alarms;
 mod context;
+mod grants;
 mod limiter;
 mod log;
 mod rate;
@@ -26,11 +31,16 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::Imports;
+use crate::calls::Chain;
+use crate::clock::Clock;
 use crate::grip::Grip;
-use crate::limits::{Limits, TrapLimit};
-use crate::memory::Part;
+use crate::limits::{CALLS_IN_FLIGHT_MAX, Limits, TrapLimit};
+use crate::memory::{GuestMemory, Part};
 use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
+use actors::Calls;
+pub use actors::{Answered, Outgoing, Outside, Way};
 pub use context::StartReason;
+pub use grants::Grants;
 use limiter::Limiter;
 pub use log::Fields;
 use log::Lines;
@@ -68,6 +78,14 @@ pub struct Birth {
     pub grip: Grip,
     /// Budget and bill of the calls.
     pub meter: Meter,
+    /// When alarms are due.
+    pub clock: Clock,
+    /// Whether the component handles alarms.
+    pub has_alarm_handler: bool,
+    /// Whether the store keeps when they are due.
+    pub keeps_due_work: bool,
+    /// The way to other actors.
+    pub way: Way,
 }
 
 /// The state in a generation's wasmtime store.
@@ -81,8 +99,14 @@ pub struct State {
     grip: Grip,
     meter: Meter,
     sqlite: Option<Connection>,
+    calls: Calls,
+    /// The memory of all guests.
+    memory: Arc<GuestMemory>,
     /// Handles of `sqlite` that the guest has.
     handles: u64,
+    clock: Clock,
+    has_alarm_handler: bool,
+    keeps_due_work: bool,
     lines: Arc<Lines>,
     table: ResourceTable,
     wasi: WasiCtx,
@@ -109,6 +133,10 @@ impl State {
             sql_grip,
             grip,
             meter,
+            clock,
+            has_alarm_handler,
+            keeps_due_work,
+            way,
         } = birth;
         let (of, by) = (sql_grip.clone(), meter.clone());
         let sqlite =
@@ -116,10 +144,12 @@ impl State {
         let lines = Arc::new(Lines::new(&actor, generation, &limits, log_rate, grip.clone()));
         let mut table = ResourceTable::new();
         let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);
-        table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX));
+        table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX + CALLS_IN_FLIGHT_MAX));
         Ok(Self {
             wasi: wasi::nothing_granted(&lines),
+            memory: Arc::clone(&memory.all),
             limiter: Limiter::new(&limits, memory),
+            calls: Calls::new(way),
             actor,
             generation,
             component,
@@ -130,6 +160,9 @@ impl State {
             meter,
             sqlite: Some(sqlite),
             handles: 0,
+            clock,
+            has_alarm_handler,
+            keeps_due_work,
             lines,
             table,
         })
@@ -157,8 +190,10 @@ impl State {
         self.sqlite.as_mut().map_or(Ok(()), Connection::serve)
     }
 
-    /// Begins a call: its share of log lines is full again. The caller begins the meter.
-    pub fn begin_call(&mut self) {
+    /// Begins a call, for which the actors of `chain` wait: its share of log lines is full again. The
+    /// caller begins the meter.
+    pub fn begin_call(&mut self, chain: Option<&Chain>) {
+        self.calls.begin(&self.actor, chain);
         self.lines.begin_call();
         self.limiter.begin_call();
     }
@@ -171,6 +206,7 @@ impl State {
     /// The connection is not as it was before the call: the generation has ended.
     pub fn end_call(&mut self) -> Result<Leftovers, SqlError> {
         self.lines.end_call();
+        self.calls.end();
         match &mut self.sqlite {
             Some(sqlite) => sqlite.end_of_call(),
             None => Ok(Leftovers::default()),

@@ -17,7 +17,7 @@ use crate::sqlite::{
 
 impl State {
     /// The connection, which may be gone.
-    fn sql(&mut self) -> Result<&mut Connection, SqlError> {
+    pub(super) fn sql(&mut self) -> Result<&mut Connection, SqlError> {
         if self.sqlite.is_none() {
             // The grip was revoked before the connection was closed; the grip counts calls that
             // come too late.

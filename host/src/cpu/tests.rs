@@ -262,7 +262,7 @@ fn wasm_keeps_a_worker_for_a_slice() {
     assert!(used >= FIRST_SLICE / 2 && since.elapsed() >= FIRST_SLICE, "{used:?}");
 }
 
-/// Who has a turn offers its core at once, and then every half millisecond; others have none to offer.
+/// Who has a turn offers its core immediately, and then every half millisecond.
 #[test]
 fn a_call_with_a_turn_offers_its_core_again_and_again() {
     let turns = Turns::of(2);

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use stockade_depot::Digest;
+use wasmtime::component::ComponentExportIndex;
 
 use crate::engine::config::EngineConfig;
 use crate::engine::error::ComponentError;
-use crate::engine::lifecycle::Lifecycle;
+use crate::engine::lifecycle::{Hooks, Lifecycle};
 
 /// First bytes of every wasm file.
 const MAGIC: &[u8] = b"\0asm";
@@ -23,7 +24,7 @@ pub struct Component(Arc<Parts>);
 pub(super) struct Parts {
     digest: Digest,
     wasm: wasmtime::component::Component,
-    lifecycle: Option<Lifecycle>,
+    hooks: Hooks,
     origin: Origin,
 }
 
@@ -52,7 +53,13 @@ impl Component {
     /// The hooks, if the component exports them.
     #[must_use]
     pub fn lifecycle(&self) -> Option<Lifecycle> {
-        self.0.lifecycle
+        self.0.hooks.lifecycle
+    }
+
+    /// The handler of alarms, if the component exports one.
+    #[must_use]
+    pub fn on_alarm(&self) -> Option<ComponentExportIndex> {
+        self.0.hooks.on_alarm
     }
 
     /// Where the machine code came from.
@@ -71,8 +78,8 @@ impl Component {
     ) -> Result<Self, ComponentError> {
         let ty = wasm.component_type();
         config.offered.check(ty.imports(wasm.engine()).map(|(name, _)| name))?;
-        let lifecycle = Lifecycle::of(&wasm)?;
-        Ok(Self(Arc::new(Parts { digest, wasm, lifecycle, origin })))
+        let hooks = Hooks::of(&wasm)?;
+        Ok(Self(Arc::new(Parts { digest, wasm, hooks, origin })))
     }
 
     pub(super) fn downgrade(&self) -> Weak<Parts> {

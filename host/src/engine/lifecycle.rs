@@ -1,4 +1,5 @@
-//! The hooks that a component may export, found once and checked against their types.
+//! The hooks and the handler of alarms that a component may export, found once and checked against
+//! their types.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex};
@@ -9,8 +10,9 @@ use crate::typed::{ShapeRoom, parameters, signature};
 /// The prefix of every hook interface of the host.
 const PACKAGE: &str = "stockade:actor/";
 
-/// The interface and the version track that this host calls.
+/// The interfaces and the version track that this host calls.
 const INTERFACE: &str = "stockade:actor/lifecycle@0.2.";
+const HANDLER: &str = "stockade:actor/alarm-handler@0.2.";
 
 /// The hooks and their types, as `wit/lifecycle.wit` has them, with names written out.
 const RESTORE: (&str, &str) = (
@@ -22,6 +24,22 @@ const START: (&str, &str) = ("start", "func() -> result<_, variant { other(strin
 const STOP: (&str, &str) = ("stop", "func() -> result<_, variant { other(string) }>");
 const SNAPSHOT: (&str, &str) =
     ("snapshot", "func() -> result<option<list<u8>>, variant { other(string) }>");
+
+/// The handler of alarms, as `wit/alarm-handler.wit` has it.
+const ON_ALARM: (&str, &str) = (
+    "on-alarm",
+    "func(alarm: record { name: string, payload: list<u8>, due: u64, attempt: u32, missed: u64 }) \
+     -> result<_, variant { other(string) }>",
+);
+
+/// The exports of a component that the host calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hooks {
+    /// The hooks of a generation's life, if the component exports them.
+    pub lifecycle: Option<Lifecycle>,
+    /// `on-alarm`, if the component exports it.
+    pub on_alarm: Option<ComponentExportIndex>,
+}
 
 /// Where an instance of the component has its hooks.
 #[derive(Clone, Copy, Debug)]
@@ -58,27 +76,38 @@ pub enum LifecycleError {
     },
 }
 
-impl Lifecycle {
-    /// The hooks of `component`; `None` if it exports none.
-    pub(super) fn of(component: &Component) -> Result<Option<Self>, LifecycleError> {
+impl Hooks {
+    /// The exports of `component` that the host calls.
+    pub(super) fn of(component: &Component) -> Result<Self, LifecycleError> {
         let ty = component.component_type();
-        let mut found = None;
+        let (mut lifecycle, mut handler) = (None, None);
         for (name, _) in ty.exports(component.engine()) {
             if name.starts_with(INTERFACE) {
-                found = component.get_export_index(None, name);
+                lifecycle = component.get_export_index(None, name);
+            } else if name.starts_with(HANDLER) {
+                handler = component.get_export_index(None, name);
             } else if name.starts_with(PACKAGE) {
                 let interface = name.chars().take(128).collect();
                 return Err(LifecycleError::UnknownInterface { interface });
             }
         }
-        let Some(parent) = found else { return Ok(None) };
-        let hook = |(name, expected)| hook(component, &parent, name, expected);
-        Ok(Some(Self {
+        let lifecycle = lifecycle.map(|parent| Lifecycle::of(component, &parent)).transpose()?;
+        let (name, expected) = ON_ALARM;
+        let on_alarm =
+            handler.map(|parent| hook(component, &parent, name, expected)).transpose()?;
+        Ok(Self { lifecycle, on_alarm })
+    }
+}
+
+impl Lifecycle {
+    fn of(component: &Component, parent: &ComponentExportIndex) -> Result<Self, LifecycleError> {
+        let hook = |(name, expected)| hook(component, parent, name, expected);
+        Ok(Self {
             restore: hook(RESTORE)?,
             start: hook(START)?,
             stop: hook(STOP)?,
             snapshot: hook(SNAPSHOT)?,
-        }))
+        })
     }
 }
 

@@ -15,8 +15,13 @@ const IMPORT_CHARS_MAX: usize = 128;
 pub struct Offered(Vec<&'static str>);
 
 /// `stockade:actor` without the hooks, which only guests export.
-const ACTOR: &[&str] =
-    &["stockade:actor/sqlite@0.2", "stockade:actor/context@0.2", "stockade:actor/log@0.2"];
+const ACTOR: &[&str] = &[
+    "stockade:actor/sqlite@0.2",
+    "stockade:actor/context@0.2",
+    "stockade:actor/log@0.2",
+    "stockade:actor/alarms@0.2",
+    "stockade:actor/actors@0.2",
+];
 
 /// WASI 0.2, as the linker has it. Linked with nothing granted.
 const WASI: &[&str] = &[

@@ -30,6 +30,7 @@ impl HostError {
             Self::Trapped { .. } => Code::Trapped,
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
             Self::StartFailed { .. } => Code::StartFailed,
+            Self::CallCycle { .. } => Code::CallCycle,
             Self::Stopping(_) => Code::Stopping,
             Self::Destroying { .. } => Code::Destroying,
             Self::Importing { .. } => Code::Importing,
@@ -54,6 +55,7 @@ impl HostError {
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Draining => Code::Draining,
             Self::LeaseLost => Code::LeaseLost,
+            Self::DeadlinePassed => Code::DeadlinePassed,
             Self::Alone => Code::Alone,
             Self::Directory { .. } => Code::Directory,
             Self::Engine(_) => Code::Engine,
@@ -68,6 +70,7 @@ impl HostError {
         match self {
             Self::Trapped { crash } => crash.retry,
             Self::StartFailed { retry, .. } => *retry,
+            Self::CallCycle { cycle } if cycle.crosses => Retry::Retry,
             _ => self.code().retry(),
         }
     }

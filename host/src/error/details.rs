@@ -37,6 +37,10 @@ impl HostError {
                 details["generation"] = runs.map(|(_, generation)| generation.0).into();
                 details
             }
+            Self::CallCycle { cycle } => {
+                let chain: Vec<Json> = cycle.actors.iter().map(actor_details).collect();
+                json!({ "chain": chain, "crosses": cycle.crosses })
+            }
             Self::MethodMissing(unknown) => method_details(unknown),
             Self::Arguments(error) => {
                 json!({ "path": error.path, "expected": error.expected, "got": error.got })
@@ -97,6 +101,7 @@ impl HostError {
             | Self::ShuttingDown
             | Self::Draining
             | Self::LeaseLost
+            | Self::DeadlinePassed
             | Self::Alone
             | Self::Directory { .. }
             | Self::Engine(_)

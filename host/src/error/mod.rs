@@ -28,6 +28,7 @@ use stockade_depot::{
     ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull, Txid,
 };
 
+use crate::calls::Cycle;
 use crate::engine::{ComponentError, EngineError};
 use crate::import::PlainError;
 use crate::sqlite::{Exhausted, SqlError};
@@ -132,6 +133,12 @@ pub enum HostError {
         retry: Retry,
         /// How the instance died, if it did.
         crash: Option<Arc<Crash>>,
+    },
+    /// A call of an actor would wait for itself. Nothing was done.
+    #[error("the call would wait for itself: {}", chain_of(.cycle))]
+    CallCycle {
+        /// The actors that would wait for each other.
+        cycle: Cycle,
     },
     /// The generation is ending and the call was not begun.
     #[error("the actor is stopping: {0}")]
@@ -304,6 +311,9 @@ pub enum HostError {
     /// The host's last sign of life is too old: others may take its actors over.
     #[error("the host could not show in time that it lives; it takes no calls until it has")]
     LeaseLost,
+    /// The time of the caller was over before the call had begun. Nothing was done.
+    #[error("the caller's time was over before the call had begun")]
+    DeadlinePassed,
     /// No other process takes actors over.
     #[error("no other process takes actors over; start one with --peers, and without a drain")]
     Alone,
@@ -362,6 +372,12 @@ impl HostError {
             _ => None,
         }
     }
+}
+
+/// The actors of a circle, for a message.
+fn chain_of(cycle: &Cycle) -> String {
+    let names: Vec<String> = cycle.actors.iter().map(ToString::to_string).collect();
+    names.join(" waits for ")
 }
 
 /// " of kind/key", for a message.

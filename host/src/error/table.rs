@@ -142,6 +142,8 @@ table! {
     /// `restore` or `start` failed. `retry` if the hook ran out of time, or the host ran out of
     /// room.
     StartFailed:        "actor" "start-failed"             500 Fix;
+    /// A call of an actor would wait for itself. `retry` if two chains cross: the other one ends.
+    CallCycle:          "actor" "call-cycle"               409 Fix;
     /// The generation is ending and the call was not begun.
     Stopping:           "actor" "stopping"                 503 Retry;
     /// The actor is being destroyed.
@@ -300,6 +302,7 @@ actor.trapped 500 fix
 actor.budget-exhausted 504 fix
 actor.reply-too-large 500 fix
 actor.start-failed 500 fix
+actor.call-cycle 409 fix
 actor.stopping 503 retry
 actor.destroying 409 retry
 actor.importing 409 retry

@@ -13,9 +13,11 @@ use super::Host;
 use super::info::{Reply, SqlReply, SqlRequest};
 use crate::actor::asker::Asker;
 use crate::actor::generation::Program;
-use crate::actor::statements::Statements;
+use crate::actor::statements::{Script, Statements};
+use crate::calls::{Allowance, CallId, Chain};
 use crate::error::{CallError, HostError};
 use crate::router::request::{self, Called, Heard, Request, Work};
+use crate::sqlite::AlarmOrder;
 use crate::typed::{Arguments, Method, Room, Size};
 
 /// A kind that can be called: its component as it was a moment ago.
@@ -29,6 +31,20 @@ pub struct ReadyCall {
     program: Arc<Program>,
     original: (String, Arc<Arguments>),
     txid_min: Txid,
+    by: Option<ByActor>,
+}
+
+/// The actor that makes a call.
+#[derive(Clone, Debug)]
+pub struct ByActor {
+    /// The call.
+    pub id: CallId,
+    /// The actors that wait for it.
+    pub chain: Chain,
+    /// When the callee must have ended.
+    pub until: Instant,
+    /// What the callee may use of its caller's budget.
+    pub allowed: Allowance,
 }
 
 impl ReadyCall {
@@ -36,6 +52,12 @@ impl ReadyCall {
     #[must_use]
     pub fn at_least(self, txid_min: Txid) -> Self {
         Self { txid_min, ..self }
+    }
+
+    /// The same call, made by an actor.
+    #[must_use]
+    pub fn by(self, by: Option<ByActor>) -> Self {
+        Self { by, ..self }
     }
 }
 
@@ -70,7 +92,7 @@ impl Callable {
         }
         let original = (method.to_owned(), Arc::new(arguments));
         let txid_min = Txid(0);
-        Ok(ReadyCall { method: found, values, program: self.0, original, txid_min })
+        Ok(ReadyCall { method: found, values, program: self.0, original, txid_min, by: None })
     }
 }
 
@@ -99,12 +121,20 @@ impl Host {
     /// The second half of [`ActorHandle::call`](super::ActorHandle::call).
     #[doc(hidden)]
     pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
-        let ReadyCall { method, values, program, original, txid_min } = ready;
+        let ReadyCall { method, values, program, original, txid_min, by } = ready;
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());
-        let work = Work::Call { method, values, program, original, reply };
-        let Heard { value, generation, txid, bill } =
-            self.hear(&limits, actor, txid_min, work, heard).await?;
+        let until = by.as_ref().map_or_else(Instant::now, |by| by.until);
+        let (arrived, by) = match by {
+            Some(by) => self.arrive(actor, by).map(|(arrived, by)| (Some(arrived), Some(by)))?,
+            None => (None, None),
+        };
+        let work = Work::Call { method, values, program, original, by, reply };
+        let heard = self.hear(&limits, actor, txid_min, work, heard);
+        let Heard { value, generation, txid, bill } = match arrived {
+            Some(arrived) => self.unless_refused(&arrived, until, heard).await?,
+            None => heard.await?,
+        };
         let Called { method, results } = value;
         let (values, room) = results.into_parts();
         Ok(Reply { method, values, generation, txid, bill, room })
@@ -117,15 +147,35 @@ impl Host {
         request: SqlRequest,
         txid_min: Txid,
     ) -> Result<SqlReply, CallError> {
-        let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
         let max = self.inner.config.limits.admin_rows_max;
-        let (reply, heard) = request::Reply::new(self.callers());
         let SqlRequest { sql, parameters, write, rows_max } = request;
         let rows_max = rows_max.unwrap_or(max).min(max);
+        self.operate(actor, Script::Sql { sql, parameters, write, rows_max }, txid_min).await
+    }
+
+    /// [`ActorHandle::order_alarms`](super::ActorHandle::order_alarms).
+    pub(super) async fn order_alarms(
+        &self,
+        actor: &ActorId,
+        order: AlarmOrder,
+    ) -> Result<SqlReply, CallError> {
+        let clock = self.shared().ground.clock.clone();
+        self.operate(actor, Script::Alarms { order, clock }, Txid(0)).await
+    }
+
+    /// Runs an operator's script.
+    async fn operate(
+        &self,
+        actor: &ActorId,
+        script: Script,
+        txid_min: Txid,
+    ) -> Result<SqlReply, CallError> {
+        let limits = Arc::clone(&self.shared().kinds.current(actor.kind()).await?.limits);
+        let (reply, heard) = request::Reply::new(self.callers());
         let asker = Asker::default();
         // If this future is dropped, its statements end.
         let _present = asker.present();
-        let statements = Statements { sql, parameters, write, rows_max, asker };
+        let statements = Statements { script, asker };
         let work = Work::Sql { statements, reply };
         let heard = self.hear(&limits, actor, txid_min, work, heard).await?;
         Ok(SqlReply::of(heard))

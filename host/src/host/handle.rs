@@ -12,6 +12,7 @@ use super::info::{ActorInfo, ExitInfo, Reply, SqlReply, SqlRequest};
 use crate::error::{CallError, HostError};
 use crate::fault::Fault;
 use crate::import::{Imported, Intake};
+use crate::sqlite::AlarmOrder;
 use crate::typed::IntoArguments;
 
 /// One actor of a host: [`Host::actor`]. It is cheap to make, and the actor need not exist.
@@ -85,6 +86,26 @@ impl ActorHandle {
     /// `ActorMissing` (never creates), `Sql`, and those of [`Self::call`].
     pub async fn sql(&self, request: SqlRequest) -> Result<SqlReply, CallError> {
         self.host.sql(&self.id, request, self.txid_min).await
+    }
+
+    /// Shows, retries or removes alarms of the actor, without waking it. The rows of the answer are its
+    /// alarms as they are then; `changes` is the number of those that the order has changed.
+    ///
+    /// ```no_run
+    /// # async fn example(host: stockade::Host) -> Result<(), stockade::CallError> {
+    /// use stockade::{ActorId, AlarmOrder};
+    ///
+    /// let alice = host.actor(&ActorId::new("reminders", "alice")?);
+    /// let all = alice.order_alarms(AlarmOrder::Retry { name: None }).await?;
+    /// println!("{} of {} alarms run again", all.changes, all.rows.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn order_alarms(&self, order: AlarmOrder) -> Result<SqlReply, CallError> {
+        self.host.order_alarms(&self.id, order).await
     }
 
     /// Ends the actor's generation in order. `None`: it was asleep.

@@ -2,8 +2,8 @@
 //! share the store.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,7 +19,8 @@ use super::places::Places;
 use super::readings::Readings;
 use super::retire::{self, Retired};
 use super::runtimes::Runtimes;
-use super::{Host, HostConfig, Inner, nodes, room, upkeep};
+use super::{Host, HostConfig, Inner, due, nodes, room, upkeep};
+use crate::calls::Waits;
 use crate::capability;
 use crate::cpu::Turns;
 use crate::engine::{Engine, EngineConfig, Offered};
@@ -40,6 +41,7 @@ use crate::runtime::cores;
 use crate::supervision::Shared;
 use crate::supervision::crashes::Crashes;
 use crate::supervision::damaged::Damaged;
+use crate::supervision::due::DueBook;
 use crate::supervision::exits::Exits;
 use crate::supervision::handed::Handed;
 use crate::supervision::released::Released;
@@ -93,6 +95,7 @@ impl Host {
             background: Mutex::new(background),
             retired,
             places: Places::default(),
+            far: OnceLock::new(),
             readings,
             router,
             store,
@@ -101,7 +104,9 @@ impl Host {
             runtimes: Mutex::new(runtimes),
             ended: OnceCell::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let host = Self { inner: Arc::new(inner) };
+        host.lets_actors_call();
+        Ok(host)
     }
 }
 
@@ -158,6 +163,7 @@ async fn open_router(
         released: Released::default(),
         handed: Handed::default(),
         rescues: Rescues::default(),
+        due: Arc::new(DueBook::new(ground.clock.clone())),
         observer: config.advanced.observer.clone(),
         spares: Arc::default(),
         log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
@@ -165,6 +171,8 @@ async fn open_router(
         scratch_dir: dirs.scratch,
         ground,
         faulting,
+        waits: Waits::new(node),
+        outside: OnceLock::new(),
     });
     let memory = GuestMemory::new(config.limits.guest_bytes_max());
     let awake = Awake::new(awake_max, memory);
@@ -242,6 +250,10 @@ fn background(
     tasks.spawn_on(async move { shared.spares.keep().await }, keeper);
     tasks.spawn_on(room::make(router.clone()), keeper);
     tasks.spawn_on(nodes::give_away(router.clone()), keeper);
+    // Guests in Rust have no alarms.
+    if router.shared().ground.native.is_none() {
+        tasks.spawn_on(due::keep(router.clone()), keeper);
+    }
     let router = router.clone();
     let look_for_kinds = async move {
         let mut period = tokio::time::interval(KINDS_EVERY);

@@ -5,6 +5,7 @@ use stockade_depot::ActorId;
 use stockade_depot::store::KindRow;
 
 use super::bounds::{Bound, CREATES_PER_S_MAX, bounds};
+use crate::capability::Grants;
 use crate::engine::ComponentError;
 use crate::error::HostError;
 use crate::limits::{HostLimits, Limits};
@@ -35,6 +36,10 @@ pub struct Manifest {
     /// former versions read no settings that have this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near: Option<String>,
+    /// Which actors those of the kind may call: each `*`, `KIND`, `KIND/KEY` or `KIND/PREFIX*`. Without
+    /// it, none. Processes of former versions read no settings that have this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
 }
 
 /// What stands for the key in `near`.
@@ -110,6 +115,7 @@ impl Manifest {
                 return Err(HostError::Manifest(text));
             }
         }
+        Grants::of(&self.calls).map_err(HostError::Manifest)?;
         let bytes = self.methods.iter().map(String::len).fold(0, usize::saturating_add);
         if self.methods.len() > FUNCTIONS_MAX || bytes > METHODS_BYTES_MAX {
             return Err(HostError::Manifest(format!(

@@ -13,7 +13,7 @@ use stockade_depot::{Digest, Store};
 use wasmtime::component::Linker;
 
 use crate::actor::generation::Program;
-use crate::capability::State;
+use crate::capability::{Grants, State};
 use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
 use crate::limits::Limits;
@@ -124,7 +124,8 @@ impl Kinds {
         let methods = MethodTable::of(component.wasm(), &manifest.methods);
         let methods = Arc::new(methods.map_err(ComponentError::from)?);
         let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
-        Ok(Arc::new(Program { component, methods, pre, pace, limits }))
+        let grants = Arc::new(Grants::of(&manifest.calls).map_err(HostError::Manifest)?);
+        Ok(Arc::new(Program { component, methods, pre, pace, limits, grants }))
     }
 
     /// Makes a stored kind the one that new generations run.

@@ -7,13 +7,14 @@ use stockade_depot::{Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-use super::request::{Control, Ending, Reply};
+use super::request::{Control, Ending, ForActor, Reply};
 use super::slot::{Live, Slot};
 use crate::actor::answer::Called;
-use crate::actor::answers::{Answers, Pending};
-use crate::actor::call::CallEnd;
+use crate::actor::answers::{Answers, Pending, ReplyTo};
+use crate::actor::call::{CallEnd, Running};
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::Exit;
+use crate::actor::generation::Generation;
 use crate::sqlite::Meter;
 use crate::typed::Method;
 use stockade_depot::gate::Gate;
@@ -26,24 +27,36 @@ impl Slot {
     /// call.
     pub(super) async fn call(
         &mut self,
-        method: Arc<Method>,
-        values: Vec<Val>,
+        (method, values): (Arc<Method>, Vec<Val>),
         is_first: bool,
         queue_us: u64,
+        by: Option<ForActor>,
         reply: Reply<Called>,
+    ) {
+        let to = ReplyTo::Caller { method: Arc::clone(&method), reply };
+        let begin = |generation: Generation, gate| generation.calling(method, values, gate, by);
+        self.carry_out((queue_us, to), is_first, begin).await;
+    }
+
+    /// Runs work of the generation that is awake: a call, or due work.
+    pub(super) async fn carry_out(
+        &mut self,
+        (queue_us, to): (u64, ReplyTo),
+        is_first: bool,
+        begin: impl FnOnce(Generation, Gate) -> Running,
     ) {
         let Some(live) = self.live.take() else { return };
         let Live { generation, mut answers, awake } = live;
         let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
-        let pending = Pending { queue_us, method: Arc::clone(&method), reply, trace };
+        let pending = Pending { queue_us, to, trace };
         self.handle.runs(Some(meter.clone()));
         let fence = generation.fence();
         let session = generation.session();
         let gate = if is_first { Gate::enter_first(session) } else { Gate::enter(session) };
-        let mut running = generation.calling(method, values, gate);
+        let mut running = begin(generation, gate);
         // Requesters of a crash during the call.
         let mut crash = None;
-        let (generation, end) = loop {
+        let (mut generation, end) = loop {
             let control = tokio::select! {
                 biased;
                 // SQL keeps its thread until it is interrupted: the order that cut the call short
@@ -72,6 +85,7 @@ impl Slot {
             return;
         };
         self.handle.runs(None);
+        self.note_alarms(&mut generation, &end);
         match end {
             CallEnd::Answered(answer) => {
                 answers.call(pending, answer);
@@ -83,23 +97,22 @@ impl Slot {
                     drop(done.send(self.crash(fence).await));
                 }
             }
-            CallEnd::Crashed { answer, reason, crash: how } => {
+            CallEnd::Crashed { answer, reason, crash: how, counts } => {
                 self.handle.hide();
                 let exit = ending::crashed(generation, answers, reason, how).await;
                 // The answer passes the gate before the actor is taken over, and is sent after the
                 // crash was counted: a caller that has the answer sees the crash.
-                let Pending { queue_us, method, reply, .. } = pending;
-                let shape = |results| Called { method, results };
-                let heard = answer.heard(fence.generation, queue_us, shape).await;
-                let exit = self.record(exit).await;
+                let Pending { queue_us, to, .. } = pending;
+                let answer = to.heard(answer, fence.generation, queue_us).await;
+                let exit = self.record_as(exit, counts).await;
                 drop(awake);
                 drop(crash.map(|crash| crash.send(Some(exit))));
-                reply.send(heard);
+                answer();
             }
             CallEnd::Fatal(waiting) => {
                 let cause = generation.session().cause();
                 let cause = cause.expect("BUG: a dead session has a cause");
-                answers.lost(cause.clone(), waiting, pending.reply);
+                answers.lost(cause.clone(), waiting, pending);
                 self.live = Some(Live { generation, answers, awake });
                 self.fatal(&cause).await;
             }

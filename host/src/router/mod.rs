@@ -11,7 +11,9 @@
 //! ```
 
 pub mod admission;
+mod alarms;
 mod calling;
+mod due;
 pub mod handle;
 pub mod request;
 mod slot;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{Fence, Reason, Txid};
+use stockade_depot::{DbId, Fence, Reason, Txid};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
 pub use crate::actor::answer::{Called, Heard};
+pub use crate::actor::call::ForActor;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
 pub use crate::actor::reply::Reply;
 use crate::actor::statements::Statements;
+use crate::calls::{Chain, Stage};
 use crate::error::HostError;
 use crate::sqlite::OperatorRows;
 use crate::typed::{Arguments, Method};
@@ -38,8 +40,19 @@ pub enum Work {
         program: Arc<Program>,
         /// Name and arguments as they came, for a component deployed in the meantime.
         original: (String, Arc<Arguments>),
+        /// The actor that has made the call, if one has.
+        by: Option<ByActor>,
         /// Where the answer goes.
         reply: Reply<Called>,
+    },
+    /// Run due work of this database; never creates the actor.
+    Due {
+        /// The database.
+        db: DbId,
+        /// The program that the kind has now.
+        program: Arc<Program>,
+        /// Where it is reported that the actor has been asked; not what came of its work.
+        reply: oneshot::Sender<Result<(), HostError>>,
     },
     /// Run an operator's statements; never creates the actor.
     Sql {
@@ -50,12 +63,45 @@ pub enum Work {
     },
 }
 
+/// What belongs to a call that an actor has made.
+pub struct ByActor {
+    /// For whom it runs.
+    pub runs: ForActor,
+    /// How far it has come.
+    pub stage: Arc<Stage>,
+}
+
 impl Work {
+    /// The actors that wait for the work.
+    #[must_use]
+    pub fn chain(&self) -> Option<&Chain> {
+        match self {
+            Self::Call { by, .. } => by.as_ref().map(|by| &by.runs.chain),
+            Self::Due { .. } | Self::Sql { .. } => None,
+        }
+    }
+
+    /// Begins the work. `None`: an actor has asked for it, and has gone, was refused, or has no time
+    /// left.
+    #[must_use]
+    pub fn begin(self) -> Option<Self> {
+        let Self::Call { by: Some(by), .. } = &self else { return Some(self) };
+        if !by.stage.begin() {
+            return None;
+        }
+        if by.runs.until <= Instant::now() {
+            self.refuse(HostError::DeadlinePassed);
+            return None;
+        }
+        Some(self)
+    }
+
     /// Answers the caller that the work was not begun.
     pub fn refuse(self, error: HostError) {
         match self {
             Self::Call { reply, .. } => reply.send(Err(error.into())),
             Self::Sql { reply, .. } => reply.send(Err(error.into())),
+            Self::Due { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }

@@ -9,6 +9,7 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
+//! Due work runs between calls (`alarms.rs`): one alarm, then one call, while there are both.
 //! An operator's statements for an actor that is asleep do not wake it (`actor::visit`). A
 //! generation that is ended during a call begins its end immediately: its mailbox is closed, and
 //! the call has the time that the ending leaves it (`actor::ending`).
@@ -20,6 +21,7 @@ use stockade_depot::{ActorId, Cause, Fence, Reason, Txid};
 use tokio::sync::mpsc;
 
 use super::admission::Place;
+use super::due::DueState;
 use super::handle::SlotHandle;
 use super::request::{Control, Ending, Reply, Request, Work};
 use super::slots::Slots;
@@ -34,7 +36,7 @@ use crate::actor::statements::Statements;
 use crate::actor::trace::{EndStep, Trace};
 use crate::error::{CallError, Crash, HostError, Retry, damage};
 use crate::sqlite::OperatorRows;
-use crate::supervision::ownership;
+use crate::supervision::ownership::{self, Purpose};
 
 pub(super) struct Slot {
     pub(super) slots: Arc<Slots>,
@@ -43,6 +45,8 @@ pub(super) struct Slot {
     queue: mpsc::Receiver<Box<Request>>,
     pub(super) endings: mpsc::Receiver<Control>,
     pub(super) live: Option<Live>,
+    /// The actor's due work, as this slot knows it.
+    pub(super) due: DueState,
     /// The newest fatal cause concerns every request that was queued when the cause became known.
     lost: Option<(Cause, Instant)>,
 }
@@ -60,6 +64,8 @@ enum Event {
     Request(Box<Request>),
     Control(Control),
     Died(Cause),
+    /// An alarm of the generation that is awake is due.
+    Due,
     Idle,
 }
 
@@ -71,7 +77,16 @@ impl Slot {
         queue: mpsc::Receiver<Box<Request>>,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
-        Self { slots, actor, handle, queue, endings, live: None, lost: None }
+        Self {
+            slots,
+            actor,
+            handle,
+            queue,
+            endings,
+            live: None,
+            due: DueState::default(),
+            lost: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -88,6 +103,7 @@ impl Slot {
                 Event::Request(request) => self.serve(request).await,
                 Event::Control(control) => self.control(control).await,
                 Event::Died(cause) => self.fatal(&cause).await,
+                Event::Due => self.run_alarm(false).await,
                 Event::Idle => drop(self.end(Ending::Sleep).await),
             }
         }
@@ -107,6 +123,10 @@ impl Slot {
         if let Ok(control) = self.endings.try_recv() {
             return Event::Control(control);
         }
+        let due = self.slots.shared().due.timer(self.due.at(), self.due.rests_until());
+        if due.is_over() && self.due.takes_turn() {
+            return Event::Due;
+        }
         if let Ok(request) = self.queue.try_recv() {
             return Event::Request(request);
         }
@@ -117,6 +137,7 @@ impl Slot {
             Some(control) = self.endings.recv() => Event::Control(control),
             cause = live.generation.session().on_death() => Event::Died(cause),
             Some(request) = self.queue.recv() => Event::Request(request),
+            () = due.over() => Event::Due,
             () = tokio::time::sleep(sleep_after) => Event::Idle,
         };
         self.handle.idles(None);
@@ -162,6 +183,7 @@ impl Slot {
 
     async fn serve(&mut self, request: Box<Request>) {
         let Request { queued, txid_min, work } = *request;
+        let Some(work) = work.begin() else { return };
         if let Some(cause) = self.live.as_ref().and_then(|live| live.generation.session().cause()) {
             self.fatal(&cause).await;
         }
@@ -179,8 +201,13 @@ impl Slot {
         let mut is_first = false;
         loop {
             // An operator's statements do not wake the actor.
-            if let Work::Call { program, .. } = &work {
-                match self.awaken(program, txid_min).await {
+            let wakes = match &work {
+                Work::Call { program, .. } => Some((program, Purpose::Life { txid_min })),
+                Work::Due { program, db, .. } => Some((program, Purpose::Due { db: *db })),
+                Work::Sql { .. } => None,
+            };
+            if let Some((program, purpose)) = wakes {
+                match self.awaken(program, purpose, work.chain()).await {
                     Ok(began) => is_first |= began,
                     Err(error) => return work.refuse(error),
                 }
@@ -198,15 +225,17 @@ impl Slot {
             return work.refuse(error);
         }
         match work {
-            Work::Call { method, values, program, original, reply } => {
+            Work::Call { method, values, program, original, by, reply } => {
                 match self.checked(method, values, &program, original) {
                     Ok((method, values)) => {
                         let queue_us = micros(queued.elapsed());
-                        self.call(method, values, is_first, queue_us, reply).await;
+                        let by = by.map(|by| by.runs);
+                        self.call((method, values), is_first, queue_us, by, reply).await;
                     }
                     Err(error) => reply.send(Err(error.into())),
                 }
             }
+            Work::Due { db, reply, .. } => self.run_due(db, is_first, reply).await,
             Work::Sql { statements, reply } => {
                 let queue_us = micros(queued.elapsed());
                 let Some(live) = &mut self.live else {
@@ -214,6 +243,7 @@ impl Slot {
                 };
                 self.handle.runs(Some(live.generation.meter().clone()));
                 let answer = live.generation.operator_sql(&statements);
+                self.due.follow(&mut live.generation);
                 self.handle.runs(None);
                 live.answers.release(queue_us, answer, |rows| rows, reply);
             }
@@ -290,6 +320,11 @@ impl Slot {
 
     /// Reports an exit: to operators, and to the crash policy if it was a crash.
     pub(super) async fn record(&mut self, ended: impl Into<Ended>) -> Exit {
+        self.record_as(ended, true).await
+    }
+
+    /// The same. `counts`: whether a crash counts for the policy.
+    pub(super) async fn record_as(&mut self, ended: impl Into<Ended>, counts: bool) -> Exit {
         let shared = Arc::clone(self.slots.shared());
         let Ended { exit, left } = ended.into();
         exit.log(&self.actor);
@@ -297,7 +332,8 @@ impl Slot {
             shared.reservations.keep(left);
         }
         shared.exits.record(&self.actor, exit.clone());
-        if matches!(exit.reason, Reason::Trapped | Reason::Budget) {
+        self.leave_due(exit.reason);
+        if counts && matches!(exit.reason, Reason::Trapped | Reason::Budget) {
             shared.crashes.note(&self.actor, exit.db, exit.generation, exit.proven);
             ownership::write_open_breaker(&shared, &self.actor).await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::broken::{self, Variant};
-use stockade_depot::{Reason, Session, StoreError, Txid};
+use stockade_depot::{Reason, Session, StoreError};
 use wasmtime::component::Val;
 
 use super::admission::Place;
@@ -18,6 +18,7 @@ use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::{Origin, Program};
 use crate::actor::start::{NotStarted, start};
 use crate::actor::visit::Visit;
+use crate::calls::Chain;
 use crate::capability::StartReason;
 use crate::error::HostError;
 use crate::supervision::ownership::{self, Beginning, Purpose};
@@ -36,11 +37,12 @@ impl Slot {
     }
 
     /// Makes sure that a generation of the deployed component is awake. Returns whether one was
-    /// begun. `txid_min`: what the requester asks for; no actor is created for that.
+    /// begun. The actors of `chain` wait for it.
     pub(super) async fn awaken(
         &mut self,
         wanted: &Arc<Program>,
-        txid_min: Txid,
+        purpose: Purpose,
+        chain: Option<&Chain>,
     ) -> Result<bool, HostError> {
         let shared = Arc::clone(self.slots.shared());
         if let Some(live) = &self.live {
@@ -53,14 +55,14 @@ impl Slot {
             }
             self.end(Ending::Upgrade).await;
         }
-        let (origin, awake) = self.win(txid_min).await?;
+        let (origin, awake) = self.win(purpose).await?;
+        let origin = Origin { chain: chain.cloned(), ..origin };
         self.begin(origin, awake).await.map(|()| true)
     }
 
     /// Wins the next generation of the deployed component, once the actor's crashes let it start.
-    async fn win(&mut self, txid_min: Txid) -> Result<(Origin, Place), HostError> {
+    async fn win(&mut self, purpose: Purpose) -> Result<(Origin, Place), HostError> {
         let shared = Arc::clone(self.slots.shared());
-        let purpose = Purpose::Life { txid_min };
         loop {
             // The requester may ask another process.
             if shared.nodes.is_draining() && !broken::is_off(Variant::DrainRefuses) {
@@ -90,7 +92,8 @@ impl Slot {
             session.fail(failure);
         }
         match start(origin).await {
-            Ok(generation) => {
+            Ok(mut generation) => {
+                self.due.follow(&mut generation);
                 let live = LiveView { fence, started_from: generation.started_from() };
                 self.handle.shows(live, generation.grips(), Arc::clone(&awake.memory().share));
                 let answers = Answers::new(fence.generation);

@@ -3,11 +3,13 @@
 //! SQLite asks the authorizer while it compiles a statement, and again when a schema change makes
 //! it compile one in the middle of a step. Three facts are known only here and noted for the
 //! caller: the rule that refused, whether the statement controls transactions, and whether it
-//! alters a table.
+//! makes or alters something.
 //!
 //! - ATTACH is refused, except the `ATTACH ''` that VACUUM runs while it steps.
 //! - Tables, indexes, triggers and views whose names begin with `_stockade` belong to the host.
-//! - Operators read everything except those, and write only if they ask to.
+//!   No SQL of guests or operators reads, writes or refers to them; what they are is no secret, so the
+//!   schema and pragmas that report it may name them.
+//! - Operators read everything else, and write only if they ask to.
 //! - Settings of the connection, and the objects that a component began with in the temporary
 //!   database, are looked up in the [`Ledger`].
 
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::ffi::SQLITE_ATTACH;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
 use super::ledger::{Ledger, Setting};
 use super::meter::Meter;
@@ -276,6 +278,8 @@ pub(super) enum Asker {
     Writer,
     /// The host itself: nothing is refused or noted in the ledger.
     Host,
+    /// The host, for its own tables: what a guest may do, and those.
+    Keeper,
 }
 
 /// What was learned while a statement was compiled.
@@ -285,8 +289,11 @@ pub(super) struct Notes {
     pub(super) denial: Option<String>,
     /// The statement begins, ends or nests transactions.
     pub(super) controls_transactions: bool,
-    /// The statement alters a table: the authorizer is not shown the new name.
-    pub(super) alters: bool,
+    /// The statement ends a transaction or a savepoint, and keeps its changes.
+    pub(super) commits: bool,
+    /// The statement makes or alters something by a text of which the authorizer is not shown every
+    /// name: the new one of a table, the table that a foreign key refers to.
+    pub(super) makes: bool,
     /// The statement sets a pragma whose value must be known before.
     pub(super) unknown: Option<&'static str>,
 }
@@ -374,7 +381,7 @@ impl Judge {
             state.vacuums = false;
         }
         if state.asker == Asker::Host {
-            state.notes.controls_transactions |= is_transaction_control(&context.action);
+            state.notes.transaction(&context.action);
             return Authorization::Allow;
         }
         state.asked = state.asked.wrapping_add(1);
@@ -399,13 +406,13 @@ impl State {
         if self.vacuums {
             return Ok(());
         }
+        let is_keeper = self.asker == Asker::Keeper;
+        let not_reserved = |name: &str| if is_keeper { Ok(()) } else { not_reserved(name) };
+        self.notes.makes |= makes(&context.action);
         match &context.action {
             AuthAction::Select | AuthAction::Recursive => Ok(()),
             AuthAction::Reindex { .. } | AuthAction::Analyze { .. } => Ok(()),
-            AuthAction::Read { table_name, .. } => match self.asker {
-                Asker::Guest | Asker::Host => Ok(()),
-                Asker::Reader | Asker::Writer => not_reserved(table_name),
-            },
+            AuthAction::Read { table_name, .. } => not_reserved(table_name),
             AuthAction::Insert { table_name }
             | AuthAction::Delete { table_name }
             | AuthAction::Update { table_name, .. }
@@ -414,10 +421,7 @@ impl State {
             | AuthAction::DropTable { table_name }
             | AuthAction::DropTempTable { table_name }
             | AuthAction::DropVtable { table_name, .. } => not_reserved(table_name),
-            AuthAction::AlterTable { table_name, .. } => {
-                self.notes.alters = true;
-                not_reserved(table_name)
-            }
+            AuthAction::AlterTable { table_name, .. } => not_reserved(table_name),
             AuthAction::CreateView { view_name: name }
             | AuthAction::CreateTempView { view_name: name }
             | AuthAction::DropView { view_name: name }
@@ -440,7 +444,7 @@ impl State {
                 self.pragma(pragma_name, pragma_value.is_some(), is_temp(context))
             }
             action if is_transaction_control(action) => {
-                self.notes.controls_transactions = true;
+                self.notes.transaction(action);
                 Ok(())
             }
             AuthAction::Attach { filename } if stepping && filename.is_empty() => {
@@ -508,6 +512,35 @@ impl State {
     }
 }
 
+impl Notes {
+    fn transaction(&mut self, action: &AuthAction<'_>) {
+        let (AuthAction::Transaction { operation } | AuthAction::Savepoint { operation, .. }) =
+            action
+        else {
+            return;
+        };
+        self.controls_transactions = true;
+        // SQLite's word COMMIT has no value of its own here.
+        self.commits |=
+            !matches!(operation, TransactionOperation::Begin | TransactionOperation::Rollback);
+    }
+}
+
+/// Whether a statement makes or alters an object of the schema.
+fn makes(action: &AuthAction<'_>) -> bool {
+    matches!(
+        action,
+        AuthAction::AlterTable { .. }
+            | AuthAction::CreateTable { .. }
+            | AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateView { .. }
+            | AuthAction::CreateTempView { .. }
+            | AuthAction::CreateTrigger { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateVtable { .. }
+    )
+}
+
 fn is_temp(context: &AuthContext<'_>) -> bool {
     context.database_name.is_some_and(is_named_temp)
 }
@@ -532,8 +565,8 @@ pub(super) fn is_reserved(name: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED.as_bytes()))
 }
 
-/// Whether a text mentions a name of the host: enough to refuse an ALTER TABLE, whose new name is
-/// not shown to the authorizer.
+/// Whether a text mentions a name of the host: enough to refuse what makes or alters something, where
+/// the authorizer is not shown every name.
 pub(super) fn mentions_reserved(text: &str) -> bool {
     text.as_bytes()
         .windows(RESERVED.len())

@@ -29,7 +29,7 @@ impl Connection {
     ///
     /// # Errors
     /// `Statement` if there is no such table, column or row, or the value is neither blob nor text;
-    /// `Denied` to write into a table that is not an ordinary table of the actor.
+    /// `Denied` to write into a table that is not an ordinary table of the actor, and for the host's.
     pub fn open_blob(
         &mut self,
         table: &str,
@@ -38,6 +38,10 @@ impl Connection {
         writable: bool,
     ) -> Result<Blob, SqlError> {
         self.guarded(|core| {
+            if is_reserved(table) {
+                let table: String = table.chars().take(80).collect();
+                return Err(SqlError::Denied(format!("{table} is reserved for the host")));
+            }
             if writable && !core.is_ordinary_table(table)? {
                 let table: String = table.chars().take(80).collect();
                 return Err(SqlError::Denied(format!("{table} is not an ordinary table")));
@@ -148,11 +152,10 @@ impl Core {
         closed.map(|()| value)
     }
 
-    /// Whether blobs of the table may be written: not the schema, not a shadow table, not the
-    /// host's. The authorizer is not asked when a blob is opened.
+    /// Whether blobs of the table may be written: not the schema, not a shadow table. The authorizer is not asked when a blob is opened.
     fn is_ordinary_table(&mut self, table: &str) -> Result<bool, SqlError> {
         let sqlites = |start: &[u8]| start.eq_ignore_ascii_case(b"sqlite_");
-        if is_reserved(table) || table.as_bytes().get(..7).is_some_and(sqlites) {
+        if table.as_bytes().get(..7).is_some_and(sqlites) {
             return Ok(false);
         }
         let sql = "SELECT type = 'table' FROM pragma_table_list(?1) WHERE schema = 'main'";

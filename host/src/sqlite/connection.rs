@@ -21,6 +21,7 @@ use stockade_vfs::heap::Heap;
 use stockade_vfs::memory::Share;
 use stockade_vfs::{ConnectionId, Handle, VfsOptions};
 
+use super::alarms::Book;
 use super::authorizer::{Asker, Judge};
 use super::error::{SqlError, SqlLimit};
 use super::hardening;
@@ -156,6 +157,7 @@ impl Connection {
                     heap: heap.clone(),
                     changes: Cell::new(0),
                     bounds: Bounds::new(limits),
+                    alarms: Book::default(),
                 },
                 runs: 0,
                 bound_bytes: 0,
@@ -513,7 +515,7 @@ impl Core {
         Ok(self.stack.push(!autocommit))
     }
 
-    fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
+    pub(super) fn commit(&mut self, id: TransactionId) -> Result<(), SqlError> {
         self.follow_sqlite();
         self.stack.close_lost(id)?;
         let ending = self.stack.commit(id)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::error::{SqlError, SqlLimit};
+use crate::calls::Allowance;
 use crate::cpu::CpuTime;
 use crate::limits::Limits;
 
@@ -77,7 +78,28 @@ pub enum Exhausted {
     Pages,
 }
 
+impl Remaining {
+    /// What of it another actor may use for this call.
+    #[must_use]
+    pub fn allowance(&self) -> Allowance {
+        let Self { sql_steps, rows, row_bytes, pages, .. } = *self;
+        Allowance { sql_steps, rows, row_bytes, pages }
+    }
+}
+
 impl Exhausted {
+    /// Whether the caller of a call had less of it than the call's own limits allow.
+    #[must_use]
+    pub fn is_of_caller(self, allowed: &Allowance, limits: &Limits) -> bool {
+        match self {
+            Self::Time => false,
+            Self::SqlSteps => allowed.sql_steps < limits.sql_steps_max,
+            Self::Rows => allowed.rows < limits.rows_max,
+            Self::RowBytes => allowed.row_bytes < limits.row_bytes_max,
+            Self::Pages => allowed.pages < limits.pages_max,
+        }
+    }
+
     /// The word for the allowance.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -160,6 +182,29 @@ impl Meter {
         self.1.begin(limits.cpu_weight);
     }
 
+    /// Lowers the allowances of the call that has begun to what its caller has left.
+    pub fn lower(&self, to: &Allowance) {
+        let inner = &*self.0;
+        for (max, allowed) in [
+            (&inner.sql_steps_max, to.sql_steps),
+            (&inner.rows_max, to.rows),
+            (&inner.row_bytes_max, to.row_bytes),
+            (&inner.pages_max, to.pages),
+        ] {
+            max.fetch_min(allowed, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what another actor has used for this call. Checked like the call's own work: an allowance
+    /// that is used up by it ends the next statement.
+    pub fn charge(&self, used: &Allowance) {
+        let inner = &*self.0;
+        add(&inner.sql_steps, used.sql_steps);
+        add(&inner.rows_read, used.rows);
+        add(&inner.row_bytes, used.row_bytes);
+        self.pages_read(used.pages);
+    }
+
     /// Brings the deadline of the call in progress forward; never moves it back.
     pub fn shorten(&self, deadline: Instant) {
         let mut current = self.0.deadline.lock();
@@ -167,6 +212,12 @@ impl Meter {
             *current = Some(deadline);
             self.0.shortened.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the deadline of the call in progress was brought forward.
+    #[must_use]
+    pub fn is_shortened(&self) -> bool {
+        self.0.shortened.load(Ordering::Relaxed)
     }
 
     /// Whether the call ran out of time because its deadline was brought forward: not the call's
@@ -415,6 +466,27 @@ mod tests {
         meter.begin(&limits, Instant::now() + Duration::from_secs(60));
         assert_eq!((meter.exhausted(), meter.start_statement()), (None, Ok(false)));
         assert_eq!(meter.counts(), Counts { statements: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_call_for_an_actor_has_what_its_caller_has_left_and_is_charged_to_it() {
+        let limits = Limits { rows_max: 3, pages_max: 5, ..Limits::default() };
+        let caller = meter(&limits);
+        assert_eq!(caller.row(10), Ok(()));
+        let left = caller.remaining().allowance();
+        assert_eq!((left.rows, left.pages), (2, 5));
+        let callee = meter(&Limits::default());
+        callee.lower(&left);
+        assert_eq!((callee.row(1), callee.row(1)), (Ok(()), Ok(())));
+        assert_eq!(callee.row(1), Err(SqlError::LimitExceeded(SqlLimit::Rows)));
+        let exhausted = callee.exhausted().expect("rows");
+        assert!(exhausted.is_of_caller(&left, &Limits::default()));
+        assert!(!exhausted.is_of_caller(&left, &Limits { rows_max: 2, ..limits.clone() }));
+        caller.charge(&Allowance { rows: 2, pages: 1, ..Allowance::default() });
+        assert_eq!(caller.remaining().allowance(), Allowance { rows: 0, pages: 4, ..left });
+        assert!(caller.row(1).is_err());
+        caller.charge(&Allowance { pages: 5, ..Allowance::default() });
+        assert!(caller.start_statement().is_err());
     }
 
     #[test]

@@ -8,12 +8,15 @@
 //!  meter        budget and bill of a call                     owner     still ours? which fault?
 //!  spares       connections opened beforehand
 //!  state        what a call set and made is taken back        ledger    and how that is noted
+//!  alarms       rows of the host in the actor's database      alarm_orders  operators' part of that
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
 //!  schema                             what no actor can have, of a file to be imported
 //! ```
 //! SQLite itself is called through `stockade-sqlite`.
 
+mod alarm_orders;
+mod alarms;
 mod authorizer;
 mod blob;
 mod connection;
@@ -37,6 +40,8 @@ mod tests;
 mod transaction;
 mod value;
 
+pub use alarm_orders::AlarmOrder;
+pub use alarms::{Alarm, BegunAlarm, CrashedAlarm, NewAlarm, TooManyAlarms};
 pub use blob::Blob;
 pub use connection::{Connection, Interrupter, Leftovers, RowSet};
 pub(crate) use functions::register as register_functions;

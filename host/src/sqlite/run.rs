@@ -20,6 +20,7 @@ use std::rc::Rc;
 use rusqlite::ffi::{SQLITE_AUTH, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK};
 use stockade_vfs::heap::{Heap, Refusal};
 
+use super::alarms::Book;
 use super::authorizer::{Asker, Judge, mentions_reserved};
 use super::error::{SqlError, SqlLimit};
 use super::meter::Meter;
@@ -59,8 +60,8 @@ pub(super) struct Front {
     pub(super) compiled: Option<Compiled>,
     /// Where the rest begins.
     pub(super) tail: usize,
-    /// Whether the statement alters a table.
-    alters: bool,
+    /// Whether the statement makes or alters an object of the schema.
+    makes: bool,
 }
 
 /// Bounds of this connection, from the limits of its kind.
@@ -94,6 +95,8 @@ pub(super) struct Runner {
     /// Counts possible changes of the schema: writes, and statements that control transactions.
     pub(super) changes: Cell<u64>,
     pub(super) bounds: Bounds,
+    /// What this connection knows of the actor's alarms.
+    pub(super) alarms: Book,
 }
 
 impl Runner {
@@ -109,8 +112,8 @@ impl Runner {
         }
         self.meter.check()?;
         let front = self.compile(sql, asker, keep)?;
-        if front.alters && mentions_reserved(&sql[..front.tail]) {
-            return Err(SqlError::Denied("ALTER TABLE with a name of the host".to_owned()));
+        if front.makes && mentions_reserved(&sql[..front.tail]) {
+            return Err(SqlError::Denied("a name of the host in the schema".to_owned()));
         }
         Ok(front)
     }
@@ -143,12 +146,13 @@ impl Runner {
             parameters: raw.parameter_count(),
             readonly: raw.is_readonly(),
             controls_transactions: notes.controls_transactions,
+            commits: notes.commits,
             memory_bytes: if keep { raw.memory_bytes() } else { 0 },
             batch_bytes: 0,
             as_of: self.changes.get(),
             raw,
         });
-        Ok(Front { compiled, tail, alters: notes.alters })
+        Ok(Front { compiled, tail, makes: notes.makes })
     }
 
     /// The error of a failed compilation. SQLite has no code for a text with too many columns: the
@@ -325,6 +329,15 @@ impl Runner {
     /// `true`: there is a row. After `false` or an error the run is over.
     #[inline]
     pub(super) fn step(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
+        if compiled.commits && self.alarms.is_touched() {
+            return self.commit_with_due(compiled);
+        }
+        self.step_alone(compiled)
+    }
+
+    /// [`Self::step`] of a statement that does not commit alarms.
+    #[inline]
+    pub(super) fn step_alone(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
         self.judge.step_begins();
         let step = compiled.raw.step();
         self.judge.step_ends();
@@ -599,7 +612,7 @@ impl Runner {
 /// Bytes that a first batch has room for: a point query's row.
 const SMALL_BATCH: usize = 128;
 
-fn value_of(column: &Column<'_>) -> Result<Value, SqlError> {
+pub(super) fn value_of(column: &Column<'_>) -> Result<Value, SqlError> {
     Ok(match *column {
         Column::Null => Value::Null,
         Column::Integer(value) => Value::Integer(value),

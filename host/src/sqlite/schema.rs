@@ -1,7 +1,7 @@
 //! Checks the contents of a file to be imported, under the rules of its future actor.
 //!
 //! ```text
-//!  names      none of the host's
+//!  names      none of the host's, except its table of alarms, to the letter
 //!  sizes      no row longer than a value may be
 //!  objects    each CREATE run again, then statements compiled that touch what it made, twice:
 //!             by a connection bound as a guest's is ── works ──────────────> fine
@@ -20,8 +20,8 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, Row};
 use stockade_vfs::heap::{Heap, Refusal};
 
-use super::authorizer::{guest_may, is_reserved};
-use super::{functions, hardening};
+use super::authorizer::{guest_may, is_reserved, mentions_reserved};
+use super::{alarms, functions, hardening};
 use crate::limits::{Limits, VALUE_BYTES_MAX};
 
 /// Characters of a name or of SQLite's text in an error.
@@ -59,11 +59,22 @@ pub(crate) fn check(file: &Connection, limits: &Limits) -> Done<()> {
     pair.alter()
 }
 
-/// Checks for names of the host, of any sort.
+/// Checks for names of the host, of any sort. Its own table of alarms may be there, as an export of an
+/// actor has it: in another database all of them are off.
 fn names(file: &Connection) -> Done<()> {
-    let mut rows = file.prepare("SELECT type, name, tbl_name FROM sqlite_schema")?;
+    let mut rows =
+        file.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
+        let sql = text(row, 3)?;
+        if is_of_alarms(&sql) {
+            continue;
+        }
+        if mentions_reserved(&sql) && !is_reserved(&text(row, 1)?) {
+            let (sort, name) = (text(row, 0)?, shown(&text(row, 1)?));
+            let words = format!("{sort} {name}: its text has a name that begins with _stockade");
+            return Err(Unfit::Unsupported(words));
+        }
         for column in [1, 2] {
             let name = text(row, column)?;
             if is_reserved(&name) {
@@ -75,6 +86,11 @@ fn names(file: &Connection) -> Done<()> {
         }
     }
     Ok(())
+}
+
+/// Whether this is the text of what the host makes for alarms.
+fn is_of_alarms(sql: &str) -> bool {
+    [alarms::TABLE, alarms::INDEX].contains(&sql)
 }
 
 /// Rows, keys of indexes and texts of the schema, as SQLite stores them.
@@ -114,7 +130,8 @@ fn objects(file: &Connection) -> Done<Vec<Object>> {
     let rows = rows.query_map([], |row| {
         Ok(Object { sort: text(row, 0)?, name: text(row, 1)?, sql: text(row, 2)? })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let objects = rows.collect::<rusqlite::Result<Vec<Object>>>()?;
+    Ok(objects.into_iter().filter(|object| !is_of_alarms(&object.sql)).collect())
 }
 
 /// The same schema twice, in memory.

@@ -26,6 +26,8 @@ pub(super) struct Compiled {
     pub(super) readonly: bool,
     /// Whether the statement begins, ends or nests transactions.
     pub(super) controls_transactions: bool,
+    /// Whether the statement ends a transaction or a savepoint, and keeps its changes.
+    pub(super) commits: bool,
     /// Bytes of memory when the statement was compiled.
     pub(super) memory_bytes: u64,
     /// Bytes of the last batch of rows: the next one is likely to be as large.

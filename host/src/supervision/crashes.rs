@@ -189,6 +189,7 @@ mod tests {
                 base: None,
                 name: NameHash([0; 16]),
                 start: Start::Name,
+                due_work: false,
             },
             handed_over: None,
         }

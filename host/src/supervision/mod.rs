@@ -8,6 +8,7 @@
 //!                                     ├─ released       what a living owner does not run
 //!                                     ├─ handed         what begins elsewhere for a while
 //!                                     └─ rescues        how fast dead processes' actors are taken
+//!  due            which sleeping actors are woken for due work
 //!  balance        how many actors are handed over
 //!  exits          how the last generation ended         recent   the bounded memory of all of them
 //! ```
@@ -15,6 +16,7 @@
 pub mod balance;
 pub mod crashes;
 pub mod damaged;
+pub mod due;
 pub mod exits;
 pub mod handed;
 pub mod ownership;
@@ -23,13 +25,14 @@ pub mod released;
 pub mod rescues;
 pub mod reservations;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use stockade_depot::store::ActorState;
 use stockade_depot::{ActorId, Depot, Head, StoreError};
 
 use crate::actor::trace::Observer;
-use crate::capability::Rate;
+use crate::calls::Waits;
+use crate::capability::{Outside, Rate};
 use crate::cpu::Turns;
 use crate::environment::Ground;
 use crate::fault::FaultingStore;
@@ -39,6 +42,7 @@ use crate::membership::Nodes;
 use crate::sqlite::Spares;
 use crashes::Crashes;
 use damaged::Damaged;
+use due::DueBook;
 use exits::Exits;
 use handed::Handed;
 use released::Released;
@@ -70,6 +74,8 @@ pub struct Shared {
     pub handed: Handed,
     /// Takeovers from processes that have died.
     pub rescues: Rescues,
+    /// Due work, as far as this process plans to wake actors for it.
+    pub due: Arc<DueBook>,
     /// The observer of endings.
     pub observer: Option<Arc<dyn Observer>>,
     /// SQLite connections opened ahead, for the next wakes.
@@ -84,6 +90,10 @@ pub struct Shared {
     pub ground: Ground,
     /// Faults on purpose; only on a host that allows them.
     pub faulting: Option<Arc<FaultingStore>>,
+    /// Calls between actors that are under way.
+    pub waits: Arc<Waits>,
+    /// The way from actors to actors. Set once the host is there.
+    pub outside: OnceLock<Arc<dyn Outside>>,
 }
 
 impl Shared {

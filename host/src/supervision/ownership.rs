@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
-use stockade_depot::{ActorId, Digest, Fence, OpenError, Opened, Reason, SessionLimits, Txid};
+use stockade_depot::{
+    ActorId, DbId, Digest, Fence, OpenError, Opened, Reason, SessionLimits, Txid,
+};
 
 use super::Shared;
 use super::reservations::Known;
 use crate::actor::generation::{Origin, Program};
-use crate::capability::StartReason;
+use crate::capability::{StartReason, Way};
 use crate::error::HostError;
 use crate::limits::{OWNERSHIP_ATTEMPTS_MAX, OWNERSHIP_PAUSE};
 use crate::memory::Part;
@@ -34,6 +36,11 @@ pub enum Purpose {
         /// The commit that the requester asks for. An actor that does not exist has none, and is not
         /// created for such a request.
         txid_min: Txid,
+    },
+    /// To run due work of this database, and of no other: no actor is created.
+    Due {
+        /// The database.
+        db: DbId,
     },
     /// To run an operator's statements, without the component: the actor's crashes do not stand
     /// against it.
@@ -85,7 +92,10 @@ async fn win(
         };
         let is_left = known.as_ref().is_some_and(Known::is_left);
         let attempt = match known {
-            None if purpose == Purpose::Visit => {
+            None if !matches!(purpose, Purpose::Life { .. }) => {
+                return Err(HostError::ActorMissing { actor: actor.clone() });
+            }
+            Some(known) if matches!(purpose, Purpose::Due { db } if known.state().row.db != db) => {
                 return Err(HostError::ActorMissing { actor: actor.clone() });
             }
             None => {
@@ -169,7 +179,7 @@ async fn replace(
     let state = known.state();
     let component = match purpose {
         Purpose::Visit => state.row.component,
-        Purpose::Life { .. } => program.component.digest(),
+        Purpose::Life { .. } | Purpose::Due { .. } => program.component.digest(),
     };
     shared.meet_owner(&state.head).await?;
     judge(shared, actor, state)?;
@@ -193,7 +203,12 @@ async fn replace(
     // The owner is dead: its other actors may be called for at the same time.
     let is_rescue = shared.is_anothers(&known.state().head);
     let _place = if is_rescue { shared.rescues.for_call().await } else { None };
-    let opened = shared.reservations.begin(&shared.depot, known, component, standing.end).await;
+    // An actor that takes its process with it while it starts, or in a handler, must not be woken by one
+    // process after the other without being counted.
+    let unseen = standing.end == PreviousEnd::Neutral && is_rescue;
+    let is_due = matches!(purpose, Purpose::Due { .. });
+    let end = if unseen && is_due { PreviousEnd::Crashed } else { standing.end };
+    let opened = shared.reservations.begin(&shared.depot, known, component, end).await;
     if let (Ok(opened), Purpose::Visit, false) = (&opened, purpose, ended_in_order) {
         // This takeover leaves no end of its own: the last crash stays the last one.
         shared.crashes.counted(actor, &opened.head.fence);
@@ -209,8 +224,9 @@ fn origin(
     opened: Opened,
     life: Life,
 ) -> Origin {
-    let Opened { session, snapshot, restarts, .. } = opened;
+    let Opened { session, snapshot, restarts, head } = opened;
     let Life { component, start_reason, ended_in_order } = life;
+    let grants = Arc::clone(&program.grants);
     Origin {
         actor: actor.clone(),
         session,
@@ -227,6 +243,15 @@ fn origin(
         memory,
         observer: shared.observer.clone(),
         native: shared.ground.native.clone(),
+        clock: shared.ground.clock.clone(),
+        has_due_work: head.due_work,
+        keeps_due_work: shared.depot.store().keeps_due_work(),
+        way: Way {
+            outside: shared.outside.get().cloned(),
+            waits: Arc::clone(&shared.waits),
+            grants,
+        },
+        chain: None,
     }
 }
 

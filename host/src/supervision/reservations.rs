@@ -231,6 +231,7 @@ mod tests {
             base: None,
             name: NameHash([0; 16]),
             start: Start::Name,
+            due_work: false,
         };
         Box::new(ActorState { row, head, handed_over: None })
     }

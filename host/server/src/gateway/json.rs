@@ -165,6 +165,16 @@ pub(super) fn sql_reply(reply: &SqlReply) -> Json {
     })
 }
 
+/// An actor's alarms, each an object with the answer's columns as its fields.
+pub(super) fn alarms(actor: &ActorId, reply: &SqlReply) -> Json {
+    let alarm = |row: &Vec<SqlValue>| {
+        let fields = reply.columns.iter().cloned().zip(row.iter().map(sql_value));
+        Json::Object(fields.collect())
+    };
+    let alarms: Vec<Json> = reply.rows.iter().map(alarm).collect();
+    json!({ "actor": actor.to_string(), "changed": reply.changes, "alarms": alarms })
+}
+
 /// The findings of a verification.
 #[must_use]
 pub fn verified(report: &VerifyReport) -> Json {

@@ -13,6 +13,8 @@
 //!            GET  /admin/nodes        POST /admin/drain   GET: how far   DELETE: end
 //!  peers     POST /peers/actors/{kind}/{key}/{method}    a call that another process passes on
 //!            POST /peers/operators/{kind}/{key}/{order}  an operator's order, likewise
+//!            POST /peers/waits/{kind}/{key}              for whom an actor here waits
+//!            POST /peers/refusals                        a call here gives way
 //!  all       GET  /health             GET /ready
 //! ```
 //!
@@ -27,6 +29,7 @@ mod admin;
 mod admission;
 mod arguments;
 pub(crate) mod auth;
+mod between;
 mod body;
 mod compress;
 mod content;
@@ -70,6 +73,7 @@ use stockade::limits::HostLimits;
 
 use admission::Admission;
 use auth::Access;
+use between::Between;
 use body::Bodies;
 use compress::Compressor;
 use guard::Guard;
@@ -160,7 +164,11 @@ impl Gateways {
         let readers = Readers::start()?;
         let lines = forward.map(Lines::new);
         let gateway = Gateway { host, limits, bodies, readers, admission, compressor, lines };
-        Ok(Self { gateway: Arc::new(gateway), access })
+        let gateway = Arc::new(gateway);
+        if gateway.lines.is_some() {
+            gateway.host.carry_calls(Arc::new(Between(Arc::downgrade(&gateway))));
+        }
+        Ok(Self { gateway, access })
     }
 
     /// The routes of one side, for a listener at `address`, with or without TLS. Admin routes
@@ -185,7 +193,7 @@ impl Gateways {
         let routes = routes.route_layer(from_fn_with_state(Arc::clone(&guard), guard::admit));
         let routes = if side == Side::Peer {
             let admit = from_fn_with_state(Arc::clone(&guard), guard::admit_order);
-            routes.merge(peer::orders().route_layer(admit))
+            routes.merge(peer::orders().merge(peer::probes()).route_layer(admit))
         } else {
             routes
         };

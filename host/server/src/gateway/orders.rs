@@ -17,6 +17,7 @@ use stockade_depot::ActorId;
 
 use super::reply::{Refusal, with_commit};
 use super::{Gateway, arguments, floor, json as told};
+use stockade::AlarmOrder;
 use stockade::error::Code;
 use stockade::host::SqlRequest;
 
@@ -33,6 +34,12 @@ pub(super) enum Order {
     Destroy,
     /// Run SQL through its live session; read-only unless asked. Never creates an actor.
     Sql,
+    /// Its alarms, without waking it.
+    Alarms,
+    /// Run an alarm again that is parked, waits for its next try or is off, or all of them.
+    RetryAlarms,
+    /// Remove an alarm.
+    DropAlarm,
     /// Make it fail on purpose, if the host allows faults.
     Fault,
     /// Clear the faults that have not fired.
@@ -41,12 +48,15 @@ pub(super) enum Order {
 
 impl Order {
     /// Every order with its name between processes.
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::Info, "info"),
         (Self::Stop, "stop"),
         (Self::Reset, "reset"),
         (Self::Destroy, "destroy"),
         (Self::Sql, "sql"),
+        (Self::Alarms, "alarms"),
+        (Self::RetryAlarms, "retry-alarms"),
+        (Self::DropAlarm, "drop-alarm"),
         (Self::Fault, "fault"),
         (Self::ClearFaults, "clear-faults"),
     ];
@@ -96,6 +106,18 @@ pub(super) async fn carry_out(
             json!({ "actor": actor.to_string(), "destroyed": true })
         }
         Order::Sql => return sql(gateway, actor, headers, body).await,
+        Order::Alarms => told::alarms(actor, &handle.order_alarms(AlarmOrder::List).await?),
+        Order::RetryAlarms => {
+            let Named { name } = named(headers, body)?;
+            told::alarms(actor, &handle.order_alarms(AlarmOrder::Retry { name }).await?)
+        }
+        Order::DropAlarm => {
+            let Named { name } = named(headers, body)?;
+            let name = name.ok_or_else(|| {
+                Refusal::new(Code::InvalidBody, "the alarm to remove needs a name")
+            })?;
+            told::alarms(actor, &handle.order_alarms(AlarmOrder::Drop { name }).await?)
+        }
         Order::Fault => {
             if !arguments::is_of_type(headers, "application/json") {
                 return Err(arguments::not_of_type("a fault is sent as application/json"));
@@ -112,6 +134,24 @@ pub(super) async fn carry_out(
         }
     };
     Ok(axum::Json(document).into_response())
+}
+
+/// Which alarm is meant.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    /// Its name; without it all of them.
+    name: Option<String>,
+}
+
+fn named(headers: &HeaderMap, body: &Bytes) -> Result<Named, Refusal> {
+    if body.is_empty() {
+        return Ok(Named::default());
+    }
+    if !arguments::is_of_type(headers, "application/json") {
+        return Err(arguments::not_of_type("the name of an alarm is sent as application/json"));
+    }
+    serde_json::from_slice(body).map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))
 }
 
 /// An operator's statements.

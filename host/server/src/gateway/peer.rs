@@ -1,5 +1,5 @@
-//! The routes for other processes on the store: calls of actors that run here, and orders of
-//! operators for them.
+//! The routes for other processes on the store: calls of actors that run here, orders of operators
+//! for them, and questions about what waits here.
 //!
 //! Invariants:
 //! - A route is checked before any of the body is read.
@@ -19,12 +19,13 @@ use axum::response::Response;
 use axum::routing::post;
 use stockade_depot::{ActorId, NodeSession};
 
+use super::between::{self, Granted, Told, Wish};
 use super::orders::{self, Order};
 use super::reply::Refusal;
 use super::{Gateway, Side, public};
-use crate::peers::{ROUTE_HEADER, read_route};
+use crate::peers::{CHAIN_HEADER, ROUTE_HEADER, read_chain, read_route};
 use stockade::error::{Code, HostError};
-use stockade::host::Route;
+use stockade::host::{ByActor, Route};
 
 type Named = Result<Path<(String, String, String)>, PathRejection>;
 
@@ -36,6 +37,12 @@ pub(super) fn orders() -> Router<Arc<Gateway>> {
     Router::new().route("/peers/operators/{kind}/{key}/{order}", post(order))
 }
 
+pub(super) fn probes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/peers/waits/{kind}/{key}", post(waits))
+        .route("/peers/refusals", post(refuse))
+}
+
 /// A call that another process passes on.
 async fn call(
     State(gateway): State<Arc<Gateway>>,
@@ -45,14 +52,37 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let (actor, method) = public::named(path).map_err(Refusal::closing)?;
     let (to, route) = route_of(&headers)?;
+    let by = chain_of(&headers)?;
     let checked = gateway.host.check_route(&actor, to, route);
     checked.map_err(|error| Refusal::from(error).closing())?;
     let callable = gateway.host.callable(actor.kind()).await;
     let kind = callable.as_ref().map_or("", |_| actor.kind());
     let _room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
     let held = gateway.bodies.read(body).await?;
-    let run = public::here(&gateway, &actor, &method, &headers, callable, held);
+    let run = public::here(&gateway, &actor, &method, &headers, callable, held, by);
     public::within(&headers, run).await
+}
+
+/// For whom an actor in this process waits.
+async fn waits(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<axum::Json<Told>, Refusal> {
+    let (kind, key) = public::segments(path).map_err(Refusal::closing)?;
+    let actor = ActorId::existing(&kind, &key).map_err(HostError::from)?;
+    Ok(axum::Json(Told::of(gateway.host.waits_here(&actor))))
+}
+
+/// The wish of another process that a call which waits here gives way.
+async fn refuse(
+    State(gateway): State<Arc<Gateway>>,
+    body: Body,
+) -> Result<axum::Json<Granted>, Refusal> {
+    let held = gateway.bodies.read(body).await?;
+    let wish: Option<Wish> = serde_json::from_slice(&held.bytes).ok();
+    let (call, cycle) =
+        wish.and_then(|wish| wish.read()).ok_or_else(|| between::malformed("the wish"))?;
+    Ok(axum::Json(Granted::of(gateway.host.refuse_call(call, &cycle))))
 }
 
 /// An operator's order that another process passes on.
@@ -72,6 +102,13 @@ async fn order(
     let held = gateway.bodies.read(body).await?;
     tracing::debug!(%actor, order = order.name(), "an operator's order, by way of another process");
     orders::carry_out(&gateway, order, &actor, &headers, &held.bytes).await
+}
+
+fn chain_of(headers: &HeaderMap) -> Result<Option<ByActor>, Refusal> {
+    read_chain(headers).map_err(|()| {
+        let field = HeaderName::from_static(CHAIN_HEADER);
+        Refusal::of_field(Code::Malformed, &field, "it does not read").closing()
+    })
 }
 
 fn route_of(headers: &HeaderMap) -> Result<(NodeSession, Route), Refusal> {

@@ -16,6 +16,7 @@ use super::forward::{self, Asked};
 use super::reply::{self, Refusal};
 use super::{Gateway, Side, arguments, floor, json};
 use stockade::error::{Code, HostError};
+use stockade::host::ByActor;
 use stockade::internal::{Callable, Room};
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
@@ -39,13 +40,13 @@ async fn call(
     let room = gateway.admission.call(Side::Public, callable.as_ref().map_or("", |_| kind));
     let _room = room.map_err(Refusal::closing)?;
     if let (Some(lines), Ok((actor, method)), Ok(callable)) = (&gateway.lines, &named, &callable) {
-        let asked = Asked { actor, method, headers: &headers, callable };
+        let asked = Asked { actor, method, headers: &headers, callable, by: None };
         return forward::call(&gateway, lines, &asked, body).await;
     }
     // The body is read whole, so that the connection stays usable whatever else is wrong.
     let held = gateway.bodies.read(body).await?;
     let (actor, method) = named?;
-    within(&headers, here(&gateway, &actor, &method, &headers, callable, held)).await
+    within(&headers, here(&gateway, &actor, &method, &headers, callable, held, None)).await
 }
 
 /// Waits for an answer as long as the caller does, if it says how long.
@@ -61,7 +62,7 @@ pub(super) async fn within(
     }
 }
 
-/// Calls a method of an actor in this process.
+/// Calls a method of an actor in this process. `by`: the actor that calls, if one does.
 pub(super) async fn here(
     gateway: &Gateway,
     actor: &ActorId,
@@ -69,6 +70,7 @@ pub(super) async fn here(
     headers: &HeaderMap,
     callable: Result<Callable, HostError>,
     held: Held,
+    by: Option<ByActor>,
 ) -> Result<Response, Refusal> {
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Checked before any of the body is parsed. The call itself reports a missing kind.
@@ -90,7 +92,7 @@ pub(super) async fn here(
     // The memory of the body is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let (ready, _held) = gateway.readers.run(bytes, read).await?;
-    let reply = gateway.host.call_ready(actor, ready.at_least(floor)).await;
+    let reply = gateway.host.call_ready(actor, ready.at_least(floor).by(by)).await;
     let reply =
         reply.map_err(|error| Refusal::of_call(error, gateway.host.is_for_development()))?;
     let bytes = usize::try_from(reply.large_bytes()).unwrap_or(usize::MAX);

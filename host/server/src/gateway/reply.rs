@@ -53,6 +53,11 @@ impl Refusal {
         self.body.retry
     }
 
+    /// The body.
+    pub(super) fn into_body(self) -> Body {
+        *self.body
+    }
+
     /// Adds the facts by name.
     pub(super) fn with(mut self, details: Json) -> Self {
         self.body.details = details;

@@ -5,6 +5,7 @@
 //!     │ route, deadline, body                     keys    who may speak: mutual TLS, one authority
 //!     └──> pool ──> line ──> TLS, HTTP/2 ──────>  the owner's listener for peers
 //!           │        one connection               route   what is asked for, as header fields
+//!           │                                     chain   who waits for a call of an actor, likewise
 //!           └ a bounded number of connections and of requests for each peer
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! - Both sides speak the newest version of the protocol that both know.
 //! - A failure says whether anything can have reached the other side.
 
+mod chain;
 mod failure;
 mod keys;
 mod line;
@@ -20,6 +22,7 @@ mod pool;
 mod protocol;
 mod route;
 
+pub(crate) use chain::{CHAIN_HEADER, read_age, read_call, read_chain, write_call, write_chain};
 pub(crate) use failure::Failure;
 pub(crate) use keys::is_of_a_peer;
 pub use keys::{PEER_NAME, PeerKeys, PeerKeysError};

@@ -5,6 +5,7 @@
 //! ```text
 //!  h2                  1   calls with routes
 //!  stockade-peers/2    2   and orders of operators; calls are checked for `stockade-txid`
+//!  stockade-peers/3    3   and calls of actors, with their chains, and probes
 //! ```
 //! Invariant: all versions are HTTP/2; a later one only adds. What an earlier one lacks is not asked
 //! of a process that speaks no more than that.
@@ -16,15 +17,20 @@ pub enum Protocol {
     Calls,
     /// Orders of operators, and calls that ask for a commit.
     Orders,
+    /// Calls of actors.
+    Chains,
 }
 
 impl Protocol {
     /// The newest one.
-    pub const NEWEST: Self = Self::Orders;
+    pub const NEWEST: Self = Self::Chains;
 
     /// Every version with its name in the handshake, newest first.
-    const NAMES: [(Self, &'static [u8]); 2] =
-        [(Self::Orders, b"stockade-peers/2"), (Self::Calls, b"h2")];
+    const NAMES: [(Self, &'static [u8]); 3] = [
+        (Self::Chains, b"stockade-peers/3"),
+        (Self::Orders, b"stockade-peers/2"),
+        (Self::Calls, b"h2"),
+    ];
 
     /// The version of this number.
     #[must_use]
@@ -32,6 +38,7 @@ impl Protocol {
         match number {
             1 => Some(Self::Calls),
             2 => Some(Self::Orders),
+            3 => Some(Self::Chains),
             _ => None,
         }
     }

@@ -83,7 +83,7 @@ fn denied() {
         ("CREATE TABLE _StockadE(a)", "_StockadE is reserved for the host"),
         ("CREATE INDEX _stockade_i ON t(a)", "_stockade_i is reserved for the host"),
         ("CREATE VIEW _stockade_v AS SELECT 1", "_stockade_v is reserved for the host"),
-        ("ALTER TABLE t RENAME TO _stockade_t", "ALTER TABLE with a name of the host"),
+        ("ALTER TABLE t RENAME TO _stockade_t", "a name of the host in the schema"),
     ] {
         let result = world.connection.query(sql, &[]);
         assert_eq!(result, Err(SqlError::Denied(named.to_owned())), "{sql}");

@@ -1,5 +1,6 @@
 //! Tests of the SQL layer over a real session on a store in memory.
 
+mod alarms;
 mod blobs;
 mod budgets;
 mod calls;

@@ -78,6 +78,13 @@ impl Target<'_> {
         Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": self.peer.address }))
     }
 
+    /// The refusal of a call of an actor: the other process is of a version that knows none.
+    pub(super) fn too_old(&self) -> Refusal {
+        let address = &self.peer.address;
+        let words = format!("{address}, where the actor is, takes no calls of actors: upgrade it");
+        Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": address }))
+    }
+
     /// Sends a request. `whole`: whether all of it may have left.
     pub(super) async fn send(
         &self,

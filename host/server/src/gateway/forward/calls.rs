@@ -28,10 +28,10 @@ use super::super::{Gateway, TXID_HEADER, floor, public};
 use super::answers::txid_of;
 use super::attempt::{Ended, Target, unanswered};
 use super::time_of;
-use crate::peers::{Lane, Lines, Protocol};
+use crate::peers::{CHAIN_HEADER, Lane, Lines, Protocol, write_chain};
 use stockade::error::Code;
-use stockade::host::{Attempts, Place, Route};
-use stockade::internal::{Callable, is_moved};
+use stockade::host::{Attempts, ByActor, Place, Route};
+use stockade::internal::{Callable, Making, is_moved};
 use stockade::limits::FORWARD_SLACK;
 
 /// Fields of a call that its arguments and its answer depend on.
@@ -44,6 +44,8 @@ pub(in super::super) struct Asked<'a> {
     pub(in super::super) method: &'a str,
     pub(in super::super) headers: &'a HeaderMap,
     pub(in super::super) callable: &'a Callable,
+    /// The actor that calls, if one does, and the note of its wait.
+    pub(in super::super) by: Option<(&'a ByActor, &'a Making)>,
 }
 
 /// Calls a method where its actor is.
@@ -126,7 +128,11 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
         }
     };
     let callable = Ok(asked.callable.clone());
-    let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held);
+    let by = asked.by.map(|(by, making)| {
+        making.is_here();
+        by.clone()
+    });
+    let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held, by);
     // A call in this process ends by its own limits; a caller may be in more of a hurry.
     let is_hasty = matches!(time_of(asked.headers), Ok(Some(_)));
     let too_late = |_| Err(unanswered("this host", "the caller's time is over"));
@@ -160,12 +166,19 @@ async fn there(
         Err(failure) => return target.failed(gateway, failure, false),
     };
     let protocol = way.protocol();
+    if asked.by.is_some() && protocol < Protocol::Chains {
+        return Ended::Refused(target.too_old());
+    }
     let (sending, whole) = content.sending();
     let mut request = target.head("actors", asked.method, until);
     for field in &OF_CALL {
         if let Some(value) = asked.headers.get(field) {
             request = request.header(field, value);
         }
+    }
+    if let Some((by, making)) = asked.by {
+        making.is_there(&target.peer.address);
+        request = request.header(CHAIN_HEADER, write_chain(by));
     }
     let request = match request.body(Body::new(sending)) {
         Ok(request) => request,

@@ -1,0 +1,261 @@
+//! Actors of several processes that call each other at random, from a seed: after each step no circle
+//! of waits is left, and what was refused was part of one.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use stockade_depot::{ActorId, NodeSession};
+use stockade_testkit::random::Random;
+
+use super::{Arrived, CallId, Chain, Cycle, Edge, Look, Making, Refusal, Waits, probe};
+
+const NODES: usize = 3;
+const ACTORS: u64 = 8;
+const STEPS: usize = 400;
+
+/// A call on its way: both notes of it.
+struct Call {
+    from: usize,
+    to: usize,
+    making: Making,
+    arrived: Arrived,
+}
+
+/// What an actor does.
+#[derive(Default)]
+struct Actor {
+    /// The chain of what occupies it, with itself.
+    chain: Option<Chain>,
+    /// The call that it works on, if an actor has made that.
+    works_on: Option<CallId>,
+    queue: VecDeque<CallId>,
+}
+
+struct World {
+    random: Random,
+    waits: Vec<Arc<Waits>>,
+    actors: Vec<Actor>,
+    calls: HashMap<CallId, Call>,
+    refused: usize,
+}
+
+/// How a process sees the others.
+struct View<'w>(&'w [Arc<Waits>], usize);
+
+impl View<'_> {
+    fn node(&self, at: Option<&str>) -> usize {
+        at.map_or(self.1, |at| at.parse().expect("a node"))
+    }
+
+    fn seen(&self, node: usize, at: Option<Arc<str>>) -> Option<Arc<str>> {
+        let at = at.unwrap_or_else(|| node.to_string().into());
+        (*at != *self.1.to_string()).then_some(at)
+    }
+}
+
+#[async_trait]
+impl Look for View<'_> {
+    async fn waits_of(&self, actor: &ActorId, at: Option<&str>) -> Vec<Edge> {
+        let node = self.node(at);
+        let edges = self.0[node].of(actor).into_iter();
+        edges.map(|edge| Edge { at: self.seen(node, edge.at.clone()), ..edge }).collect()
+    }
+
+    async fn refuse(&self, call: CallId, cycle: &Cycle, at: Option<&str>) -> Refusal {
+        self.0[self.node(at)].refuse(call, cycle)
+    }
+}
+
+fn name(actor: usize) -> ActorId {
+    ActorId::new("kind", &actor.to_string()).expect("a name")
+}
+
+fn node_of(actor: usize) -> usize {
+    actor % NODES
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let session = |node: usize| NodeSession([u8::try_from(node).expect("few") + 1; 16]);
+        Self {
+            random: Random::new(seed),
+            waits: (0..NODES).map(|node| Waits::new(session(node))).collect(),
+            actors: (0..ACTORS).map(|_| Actor::default()).collect(),
+            calls: HashMap::new(),
+            refused: 0,
+        }
+    }
+
+    fn below(&mut self, end: u64) -> usize {
+        usize::try_from(self.random.below(end)).expect("few")
+    }
+
+    fn step(&mut self) {
+        let actor = self.below(ACTORS);
+        match self.actors[actor].chain.clone() {
+            None => {
+                let chain = Chain::begun(self.waits[node_of(actor)].age(), &name(actor));
+                self.actors[actor].chain = Some(chain);
+            }
+            Some(chain) => {
+                let waits = self.calls.values().any(|call| call.from == actor);
+                if self.below(3) == 0 && !waits {
+                    self.ends(actor);
+                } else {
+                    let to = self.below(ACTORS);
+                    if chain.cycle_with(&name(to)).is_none() {
+                        self.calls(actor, to, &chain);
+                    }
+                }
+            }
+        }
+        self.begin_what_can();
+    }
+
+    /// An actor calls another one: the note, the arrival, the probe.
+    fn calls(&mut self, from: usize, to: usize, chain: &Chain) {
+        let making = self.waits[node_of(from)].make(chain, &name(to));
+        if node_of(from) == node_of(to) {
+            making.is_here();
+        } else {
+            making.is_there(&node_of(to).to_string());
+        }
+        let (id, node) = (making.id(), node_of(to));
+        let arrived = self.waits[node].arrive(id, chain.clone(), &name(to)).expect("the first");
+        self.calls.insert(id, Call { from, to, making, arrived });
+        self.actors[to].queue.push_back(id);
+        let circular = self.circular();
+        let view = View(&self.waits, node);
+        probe(&view, &self.calls[&id].arrived).now_or_never().expect("it waits for no network");
+        let refused: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.arrived.refused().now_or_never().is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        // A call of several circles may be refused because of one of them.
+        for id in &refused {
+            assert!(circular.contains(id), "a call that was in no circle was refused");
+            let cycle = self.calls[id].arrived.refused().now_or_never().expect("refused");
+            self.is_a_circle(&cycle);
+        }
+        for id in refused {
+            self.refused += 1;
+            self.forget(id);
+        }
+        assert!(self.circular().is_empty(), "a circle is left");
+    }
+
+    /// Each actor of it waits for the next one.
+    fn is_a_circle(&self, cycle: &Cycle) {
+        let next = cycle.actors.iter().cycle().skip(1);
+        for (from, to) in cycle.actors.iter().zip(next) {
+            let waits = |call: &Call| name(call.from) == *from && name(call.to) == *to;
+            assert!(self.calls.values().any(waits), "{from} does not wait for {to}: {cycle:?}");
+        }
+    }
+
+    /// Calls that are part of a circle of waits.
+    fn circular(&self) -> HashSet<CallId> {
+        let leads = |from: usize, to: usize| {
+            let (mut seen, mut next) = (HashSet::new(), vec![from]);
+            while let Some(actor) = next.pop() {
+                if actor == to {
+                    return true;
+                }
+                if seen.insert(actor) {
+                    let made = self.calls.values().filter(|call| call.from == actor);
+                    next.extend(made.map(|call| call.to));
+                }
+            }
+            false
+        };
+        let circular = self.calls.iter().filter(|(_, call)| leads(call.to, call.from));
+        circular.map(|(id, _)| *id).collect()
+    }
+
+    fn forget(&mut self, id: CallId) {
+        if let Some(call) = self.calls.remove(&id) {
+            self.actors[call.to].queue.retain(|queued| *queued != id);
+            drop((call.making, call.arrived));
+        }
+    }
+
+    /// The work of an actor ends: its caller gets the answer.
+    fn ends(&mut self, actor: usize) {
+        self.actors[actor].chain = None;
+        if let Some(id) = self.actors[actor].works_on.take() {
+            self.forget(id);
+        }
+    }
+
+    fn begin_what_can(&mut self) {
+        for actor in 0..self.actors.len() {
+            if self.actors[actor].chain.is_some() {
+                continue;
+            }
+            let Some(id) = self.actors[actor].queue.pop_front() else { continue };
+            let call = &self.calls[&id];
+            assert!(call.arrived.stage().begin());
+            let chain = call.arrived.chain().then(&name(actor));
+            self.actors[actor].chain = Some(chain);
+            self.actors[actor].works_on = Some(id);
+        }
+    }
+}
+
+#[test]
+fn no_circle_of_waits_is_left_and_nothing_else_is_refused() {
+    let mut refused = 0;
+    for seed in 1..=40 {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        refused += world.refused;
+    }
+    assert!(refused > 200, "circles were closed: {refused}");
+}
+
+/// Sees an actor wait, and no longer when it looks again.
+struct Vanishing {
+    edge: Edge,
+    looks: Mutex<usize>,
+}
+
+#[async_trait]
+impl Look for Vanishing {
+    async fn waits_of(&self, actor: &ActorId, _: Option<&str>) -> Vec<Edge> {
+        let mut looks = self.looks.lock();
+        *looks += 1;
+        let is_seen = *looks == 1 && *actor == self.edge.from;
+        is_seen.then(|| self.edge.clone()).into_iter().collect()
+    }
+
+    async fn refuse(&self, call: CallId, _: &Cycle, _: Option<&str>) -> Refusal {
+        panic!("{call:?} is refused")
+    }
+}
+
+#[test]
+fn a_circle_that_was_never_there_as_a_whole_refuses_no_call() {
+    let waits = Waits::new(NodeSession([1; 16]));
+    let (older, younger) = (waits.age(), waits.age());
+    let arrived = |age| {
+        let chain = Chain::begun(age, &name(0));
+        let making = waits.make(&chain, &name(1));
+        waits.arrive(making.id(), chain, &name(1)).expect("the first")
+    };
+    for (own, other) in [(older, younger), (younger, older)] {
+        let id = CallId { node: NodeSession([2; 16]), number: 1 };
+        let edge = Edge { id, from: name(1), to: name(0), age: other, at: None };
+        let arrived = arrived(own);
+        let vanishing = Vanishing { edge, looks: Mutex::new(0) };
+        probe(&vanishing, &arrived).now_or_never().expect("it waits for no network");
+        assert!(arrived.is_queued());
+        assert!(*vanishing.looks.lock() > 1, "it has looked again");
+    }
+}

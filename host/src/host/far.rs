@@ -1,0 +1,106 @@
+//! What carries calls of actors to other processes on the store, where something does.
+//!
+//! Invariant: a host knows no network. The package above hands this in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use stockade_depot::{ActorId, Generation, Txid};
+
+use super::Host;
+use super::call::ByActor;
+use crate::calls::{Allowance, CallId, Cycle, Edge, Making, Refusal};
+use crate::error::Body;
+
+/// Calls of actors in other processes, and questions about what waits there.
+#[doc(hidden)]
+pub trait Far: Send + Sync {
+    /// Calls a method where its actor is, in this process or in another one. Once for each call of an
+    /// actor; a call is sent again only if nothing of it was done.
+    ///
+    /// # Errors
+    /// The error of the table, as its caller gets it.
+    fn call<'a>(&'a self, call: FarCall<'a>) -> BoxFuture<'a, Result<FarReply, Body>>;
+
+    /// For whom an actor waits in the process at `address`. `None`: it does not say.
+    fn waits_of<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        address: &'a str,
+    ) -> BoxFuture<'a, Option<Vec<Edge>>>;
+
+    /// Refuses a call that has arrived in the process at `address`. `None`: it does not say.
+    fn refuse<'a>(
+        &'a self,
+        call: CallId,
+        cycle: &'a Cycle,
+        address: &'a str,
+    ) -> BoxFuture<'a, Option<Refusal>>;
+}
+
+/// A call of an actor.
+#[doc(hidden)]
+pub struct FarCall<'c> {
+    /// The actor to call.
+    pub to: &'c ActorId,
+    /// The method.
+    pub method: &'c str,
+    /// The arguments as JSON.
+    pub arguments: Bytes,
+    /// The actor that makes the call.
+    pub by: &'c ByActor,
+    /// When its caller waits no longer for the callee, which has ended by then.
+    pub late: Instant,
+    /// The note of the wait, which says where the call is.
+    pub making: &'c Making,
+    /// Takes memory for so many bytes of an answer. `false`: there is none.
+    pub take: &'c (dyn Fn(usize) -> bool + Send + Sync),
+}
+
+/// The answer to it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct FarReply {
+    /// The result as JSON.
+    pub text: Bytes,
+    /// Whether it is the error case of a `result`.
+    pub is_error: bool,
+    /// The generation that answered.
+    pub generation: Generation,
+    /// The newest durable commit when the answer left.
+    pub txid: Txid,
+    /// What it has cost.
+    pub used: Allowance,
+}
+
+impl Host {
+    /// Sets what carries calls to other processes. The first one stays.
+    #[doc(hidden)]
+    pub fn carry_calls(&self, far: Arc<dyn Far>) {
+        // A second one would be another server in front of the same host.
+        let _ = self.inner.far.set(far);
+    }
+
+    /// Where other processes reach this one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn peers_address(&self) -> Option<String> {
+        self.inner.config.peers.clone()
+    }
+
+    /// For whom an actor in this process waits, for another one that asks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn waits_here(&self, actor: &ActorId) -> Vec<Edge> {
+        self.shared().waits.of(actor)
+    }
+
+    /// Refuses a call that has arrived in this process, for another one that asks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn refuse_call(&self, call: CallId, cycle: &Cycle) -> Refusal {
+        self.shared().waits.refuse(call, cycle)
+    }
+}
