@@ -96,7 +96,12 @@ impl Actors {
         match &self.what {
             What::List(list) => list.run(context, &client)?,
             What::Show { actor } => {
-                let document = client.get(&path(actor))?.json()?;
+                let mut document = client.get(&path(actor))?.json()?;
+                // Asked of an actor that runs: a sleeping one is not opened for a look.
+                if document["state"] == "awake" {
+                    let alarms = client.get(&format!("{}/alarms", path(actor)))?.json()?;
+                    document["alarms"] = alarms["alarms"].clone();
+                }
                 context.output.result(&document, show)?;
             }
             What::Stop { actor } => {
@@ -257,6 +262,9 @@ fn show(actor: &Json) -> String {
                 line(name, said.replace('\n', &format!("\n{:14}", "")));
             }
         }
+    }
+    if let Some(alarms) = super::alarms::summary(&actor["alarms"]) {
+        line("alarms", alarms);
     }
     for fault in actor["faults"].as_array().into_iter().flatten() {
         line("fault", super::fault::armed(fault));

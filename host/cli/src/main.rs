@@ -4,7 +4,7 @@
 //!  serve                          runs a host               server.rs does the work
 //!  call                           talks to the listener of actors     (--server)
 //!  deploy kinds describe actors
-//!  sql export import verify fault talk to the listener of operators     (--admin)
+//!  sql alarms export import verify fault talk to the listener of operators     (--admin)
 //!  nodes drain
 //!  peer-keys                      makes files
 //!  export import verify with --data-dir or --store    work on the store itself, without a server
@@ -18,6 +18,7 @@
 //! - Exit codes: 0 done, 1 an error of actor or host, 2 wrong usage, 3 no server reached.
 
 mod actors;
+mod alarms;
 #[allow(unsafe_code, reason = "an allocator is")]
 mod allocator;
 mod backend;
@@ -169,6 +170,7 @@ enum Command {
     Kinds(kinds::Kinds),
     Describe(kinds::Describe),
     Actors(actors::Actors),
+    Alarms(alarms::Alarms),
     Sql(sql::Sql),
     Export(export::Export),
     Import(import::Import),
@@ -325,6 +327,7 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Kinds(kinds) => kinds.run(context),
         Command::Describe(describe) => describe.run(context),
         Command::Actors(actors) => actors.run(context),
+        Command::Alarms(alarms) => alarms.run(context),
         Command::Sql(sql) => sql.run(context),
         Command::Export(export) => export.run(context),
         Command::Import(import) => import.run(context),
