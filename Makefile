@@ -12,7 +12,7 @@ SEMVER_VERSION := 0.51.0
 LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade-postgres stockade-remote stockade stockade-server stockade-alloc stockade-sdk
 PUBLISHED := $(LIBRARIES) stockade-cli
 
-EXAMPLES := counter ledger catalog
+EXAMPLES := counter ledger catalog reminders
 # The simulations, with all default members: features unify to those of the other suites, but for the
 # paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
 SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
@@ -89,16 +89,16 @@ cluster: setup
 # The suites start the real program. It is built along with the tests, from the same features; a
 # build of its own would compile everything twice.
 test: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
-# Many tests wait for clocks and for other processes, and one that checks the model never does: two
+# Many tests wait for clocks and for other processes, and one that checks the model never does: three
 # tests more than there are cores keep them busy.
-test: export NEXTEST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 2)))
+test: export NEXTEST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 3)))
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --locked --no-fail-fast && cargo test --locked --doc --no-fail-fast; \
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
-	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts --test fleet
+	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts --test alarms --test fleet
 
 simulate: export SEEDS ?= 1000
 simulate:

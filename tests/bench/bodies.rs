@@ -126,7 +126,7 @@ pub fn send(errand: &Json) -> anyhow::Result<Json> {
     std::thread::scope(|scope| {
         let senders = (0..CONNECTIONS).map(|number| {
             let arguments = &arguments;
-            scope.spawn(move || {
+            scope.spawn(move || -> anyhow::Result<()> {
                 let caller = Caller::new(PATIENCE);
                 loop {
                     let actor = format!("typed_all/{number}");

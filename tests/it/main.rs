@@ -9,7 +9,9 @@
     reason = "a test fails by panicking and tells what it saw; it may wait on the clock"
 )]
 
+mod alarms;
 mod api;
+mod between;
 mod calls;
 mod cluster;
 mod crashes;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod balance;
+mod chains;
 mod drain;
 mod floor;
 mod lease;

@@ -227,7 +227,7 @@ fn engines_stay_behind_their_walls() {
 
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
-    let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed"];
+    let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed", "calls"];
     let homes = ["tests/it", "tests/sim-hosts"];
     let tests: Vec<Source> = sources()
         .into_iter()

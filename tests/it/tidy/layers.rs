@@ -16,8 +16,19 @@ const HOST_LAYERS: &[&[&str]] = &[
     &["sqlite"],
     &["engine"],
     &["typed"],
-    &["eager", "environment", "fault", "fuzz", "grip", "cpu", "memory", "runtime"],
-    &["limits"],
+    &[
+        "calls",
+        "eager",
+        "environment",
+        "fault",
+        "fuzz",
+        "grip",
+        "cpu",
+        "memory",
+        "runtime",
+        "schedule",
+    ],
+    &["limits", "clock"],
     &["machine"],
 ];
 

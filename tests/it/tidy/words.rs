@@ -39,7 +39,7 @@ const UNUSUAL: [(&str, &str); 28] = [
 ];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 20] = [
+const FOLDERS: [&str; 21] = [
     "",
     "docs",
     "docs/decisions",
@@ -60,6 +60,7 @@ const FOLDERS: [&str; 20] = [
     "examples/catalog",
     "examples/counter",
     "examples/ledger",
+    "examples/reminders",
 ];
 
 /// Documents with tables that repeat texts of code, word for word. A row that begins with code is

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use stockade::internal::{Engine, Ground};
+use stockade::internal::{Clock, Engine, Ground};
 use stockade::limits::{HostLimits, Limits};
 use stockade::{Host, HostConfig, Manifest};
 use stockade_depot::broken::Variant;
@@ -130,6 +130,7 @@ fn config(number: usize, life: &Arc<Life>, place: &Place<'_>) -> HostConfig {
         random: Random::new(move |bytes| random.fill(bytes)),
         around: Some(Arc::new(around)),
         native: None,
+        clock: Clock::new(|| 0),
     };
     config.advanced(|settings| settings.with_ground(ground))
 }

@@ -44,7 +44,9 @@ fn cost(asked: Asked, server: Server) -> (u64, bool) {
     match asked {
         Asked::TakeOver => (server.takeover_us, true),
         Asked::Create => (600, true),
-        Asked::Commit | Asked::Seal | Asked::Claim | Asked::Destroy => (400, true),
+        Asked::Commit | Asked::Seal | Asked::Claim | Asked::Destroy | Asked::SettleDue => {
+            (400, true)
+        }
         Asked::NodeBeat | Asked::NodeGone => (200, true),
         Asked::RaiseFloor | Asked::TrimCommits => (400, true),
         Asked::TrimPages => (2_000, true),

@@ -175,6 +175,7 @@ fn config(scratch: &Path, size: Size, way: Way, dice: &Arc<Dice>) -> HostConfig 
         random: Random::new(move |bytes| random.fill(bytes)),
         around: Some(Arc::new(around)),
         native: Some(Arc::new(Ledger)),
+        clock: stockade::internal::Clock::new(|| 0),
     };
     HostConfig::new(dir)
         .with_limits(limits)
