@@ -69,17 +69,15 @@ impl Schedule {
         time(period_ms).map(Self::Every)
     }
 
-    /// A cron expression, which is guest-controlled.
+    /// A cron expression, which is guest-controlled, and its first time after now.
     ///
     /// # Errors
     /// `Impossible` names what is wrong with it, or that it has no time.
-    pub fn cron(expression: &str, zone: &str, now_ms: i64) -> Result<Self, Impossible> {
+    pub fn cron(expression: &str, zone: &str, now_ms: i64) -> Result<(Self, i64), Impossible> {
+        let first = Times::read(expression, zone)?.after(now_ms);
+        let none = || Impossible(format!("cron expression {}: no such time", shown(expression)));
         let schedule = Self::Cron { expression: expression.to_owned(), zone: zone.to_owned() };
-        let times = Times::read(expression, zone)?;
-        if times.after(now_ms).is_none() {
-            return Err(Impossible(format!("cron expression {}: no such time", shown(expression))));
-        }
-        Ok(schedule)
+        Ok((schedule, first.ok_or_else(none)?))
     }
 
     /// The first time after the one that was due which is not over; `None`: there is none.
@@ -259,7 +257,7 @@ mod tests {
     }
 
     fn cron(expression: &str, zone: &str) -> Schedule {
-        Schedule::cron(expression, zone, ms("2026-01-01T00:00:00Z")).expect("a schedule")
+        Schedule::cron(expression, zone, ms("2026-01-01T00:00:00Z")).expect("a schedule").0
     }
 
     /// The times of an expression after one.

@@ -15,7 +15,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::Reason;
 use stockade_depot::gate::Gate;
 use wasmtime::component::{ComponentType, Lower};
 
@@ -107,13 +106,9 @@ impl Generation {
             HookEnd::Refused(text) => Some(text),
             HookEnd::Unfinished(error) => Some(error.to_string()),
             HookEnd::Died(crash) => {
-                let exhausted = self.meter.exhausted();
-                let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
-                let outcome = Err(match exhausted {
-                    Some(which) => HostError::BudgetExhausted { which },
-                    None => HostError::Trapped { crash: Arc::clone(&crash) },
-                });
-                let answer = Answer { outcome, waiting: gate.leave(), bill: bill(since) };
+                let (reason, error) = self.death(&crash);
+                let answer =
+                    Answer { outcome: Err(error), waiting: gate.leave(), bill: bill(since) };
                 // The row counts its tries and parks: the actor's calls are not held up for it.
                 return CallEnd::Crashed { answer, reason, crash, counts: false };
             }

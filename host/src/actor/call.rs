@@ -99,14 +99,9 @@ impl Generation {
                 CallEnd::Answered(Answer { outcome, waiting, bill })
             }
             Err(crash) => {
-                let exhausted = self.meter.exhausted();
-                let reason = exhausted.map_or(Reason::Trapped, |_| Reason::Budget);
-                let outcome = Err(match exhausted {
-                    Some(which) => HostError::BudgetExhausted { which },
-                    None => HostError::Trapped { crash: Arc::clone(&crash) },
-                });
-                let answer = Answer { outcome, waiting, bill };
-                let counts = match (exhausted, allowed) {
+                let (reason, error) = self.death(&crash);
+                let answer = Answer { outcome: Err(error), waiting, bill };
+                let counts = match (self.meter.exhausted(), allowed) {
                     (Some(Exhausted::Time), _) => deadline == own,
                     (Some(which), Some(allowed)) => {
                         !which.is_of_caller(&allowed, &self.program.limits)
@@ -115,6 +110,14 @@ impl Generation {
                 };
                 CallEnd::Crashed { answer, reason, crash, counts }
             }
+        }
+    }
+
+    /// What the death of the guest in a call, or in the handler of an alarm, is called.
+    pub(super) fn death(&self, crash: &Arc<Crash>) -> (Reason, HostError) {
+        match self.meter.exhausted() {
+            Some(which) => (Reason::Budget, HostError::BudgetExhausted { which }),
+            None => (Reason::Trapped, HostError::Trapped { crash: Arc::clone(crash) }),
         }
     }
 

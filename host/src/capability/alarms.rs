@@ -29,9 +29,7 @@ impl State {
             wit::Schedule::After(ms) => (Schedule::Once, later(ms)?),
             wit::Schedule::Every(ms) => (Schedule::every(ms)?, later(ms)?),
             wit::Schedule::Cron(wit::Cron { expression, zone }) => {
-                let schedule = Schedule::cron(&expression, &zone, now)?;
-                let first = schedule.next(now, now);
-                (schedule, first.ok_or_else(|| AlarmRefusal::Invalid("no time".to_owned()))?)
+                Schedule::cron(&expression, &zone, now)?
             }
         })
     }

@@ -38,7 +38,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use away::{Away, NoPlace};
 use turns::Ask;
@@ -164,7 +164,7 @@ impl CpuTime {
     /// granted within a poll would end as soon as its statement does, and the only actor of a kind
     /// would fall behind the many of another.
     pub(crate) fn tick(&self) -> bool {
-        let mut state = self.0.state.lock();
+        let state = self.0.state.lock();
         let now = Instant::now();
         let has_time = |turn: &Ask| turn.has_time(now);
         let continues = if state.away.is_some() {
@@ -172,11 +172,7 @@ impl CpuTime {
         } else {
             state.since.is_some_and(|since| now.duration_since(since) < FIRST_SLICE)
         };
-        let offers = state.offers_core(now);
-        drop(state);
-        if offers {
-            thread::yield_now();
-        }
+        offer_core(state, now);
         continues
     }
 
@@ -208,11 +204,7 @@ impl CpuTime {
             return true;
         }
         if state.ask.as_ref().is_some_and(|turn| !turn.is_over(now)) {
-            let offers = state.offers_core(now);
-            drop(state);
-            if offers {
-                thread::yield_now();
-            }
+            offer_core(state, now);
             return true;
         }
         (state.used, state.since) = (used, None);
@@ -257,6 +249,15 @@ impl State {
             self.offered = Some(now);
         }
         offers
+    }
+}
+
+/// Offers the core of a call that has a turn to threads that wait for one, now and then.
+fn offer_core(mut state: MutexGuard<'_, State>, now: Instant) {
+    let offers = state.offers_core(now);
+    drop(state);
+    if offers {
+        thread::yield_now();
     }
 }
 
