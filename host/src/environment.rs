@@ -15,6 +15,8 @@ use crate::clock::Clock;
 pub struct Ground {
     /// Runs guests, commits, and the host's own tasks.
     pub runtime: Handle,
+    /// Runs calls with megabytes of values, on threads that give way. `None`: they run as all others.
+    pub heavy: Option<Handle>,
     /// How SQL waits for what is not available immediately.
     pub parker: Arc<dyn Parker>,
     /// Tokens, ids of databases, and this process's session.
@@ -48,10 +50,10 @@ pub type Around = dyn Fn(BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Sen
 
 impl Ground {
     /// The environment of a machine: its threads and its randomness.
-    pub(crate) fn of(runtime: Handle) -> Self {
+    pub(crate) fn of(runtime: Handle, heavy: Handle) -> Self {
         let parker = Arc::new(TokioParker(runtime.clone()));
         let (random, clock) = (Random::system(), Clock::system());
-        Self { runtime, parker, random, around: None, native: None, clock }
+        Self { runtime, heavy: Some(heavy), parker, random, around: None, native: None, clock }
     }
 
     /// Wraps an actor's task for where it runs.

@@ -77,8 +77,6 @@ struct State {
     used: Duration,
     /// When the running poll began, or continued after a wait.
     since: Option<Instant>,
-    /// Whether the export's values take so long to hand over that its polls leave their runtime.
-    is_heavy: bool,
     /// Set when the polling thread has left its runtime.
     away: Option<Away>,
     /// A turn, or the wait for one.
@@ -100,15 +98,13 @@ impl CpuTime {
     pub(crate) fn begin(&self, weight: u64) {
         self.pause();
         let mut state = self.0.state.lock();
-        (state.weight, state.used, state.is_heavy) = (weight, Duration::ZERO, false);
+        (state.weight, state.used) = (weight, Duration::ZERO);
     }
 
     /// Marks the export that has begun as one that takes or returns megabytes. Handing values over
-    /// is not interrupted and takes tenths of a second, so the export is long from the begin, and
-    /// each of its polls leaves the runtime first.
+    /// is not interrupted and takes tenths of a second, so the export is long from the begin.
     pub(crate) fn set_heavy(&self) {
-        let mut state = self.0.state.lock();
-        (state.is_heavy, state.used) = (true, SHORT);
+        self.0.state.lock().used = SHORT;
     }
 
     /// Polls `guest` when it may run.
@@ -138,12 +134,7 @@ impl CpuTime {
                 return false;
             }
         }
-        let now = Instant::now();
-        if state.is_heavy && state.away.is_none() {
-            // Without a place, or a thread to take over, the poll runs here.
-            state.away = Away::go(&self.0.kind, now).ok().flatten();
-        }
-        state.since = Some(now);
+        state.since = Some(Instant::now());
         true
     }
 

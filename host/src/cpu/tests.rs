@@ -356,19 +356,6 @@ fn many_long_statements_leave_every_worker_to_short_guests() {
     }
 }
 
-/// On a runtime with one worker, another task runs while the guest keeps its thread in one poll.
-#[test]
-fn a_heavy_export_keeps_no_worker_from_others() {
-    let (runtime, turns) = (workers(1), Turns::of(2));
-    let (cpu, (answer, answers)) = (CpuTime::new(&turns, "kind"), mpsc::sync_channel(1));
-    cpu.begin(1);
-    cpu.set_heavy();
-    let guest = async move { answers.recv_timeout(PATIENCE).is_ok() };
-    let task = runtime.spawn(async move { cpu.paced(guest).await });
-    runtime.spawn(async move { answer.send(()) });
-    assert!(runtime.block_on(task).unwrap(), "the other task did not run meanwhile");
-}
-
 /// However many megabytes arrive at the same time, a core is left to others.
 #[test]
 fn a_heavy_export_waits_for_a_turn() {

@@ -2,17 +2,20 @@
 //!
 //! ```text
 //!  public    POST /actors/{kind}/{key}/{method}      call a method; the first creates the actor
+//!            GET  /actors/{kind}/{key}/calls/{id}    what became of a call; POST: for good
 //!            GET  /kinds/{kind}                      what methods there are
 //!  admin     GET  /admin/kinds        GET /admin/kinds/{kind}       PUT /admin/kinds/{kind}
 //!            GET  /admin/actors?kind=&after=&limit=
 //!            GET  /admin/actors/{kind}/{key}         DELETE: destroy
 //!            POST /admin/actors/{kind}/{key}/stop | reset | sql | verify | import
+//!            GET  /admin/actors/{kind}/{key}/alarms | messages       POST ../retry | drop
 //!            GET  /admin/actors/{kind}/{key}/export
 //!            POST /admin/verify?kind=                the whole store, reported line by line
 //!            POST /admin/actors/{kind}/{key}/fault   DELETE: clear   if faults are allowed
 //!            GET  /admin/nodes        POST /admin/drain   GET: how far   DELETE: end
 //!  peers     POST /peers/actors/{kind}/{key}/{method}    a call that another process passes on
 //!            POST /peers/operators/{kind}/{key}/{order}  an operator's order, likewise
+//!            POST /peers/messages/{kind}/{key}/parcel    messages of an actor to another one
 //!            POST /peers/waits/{kind}/{key}              for whom an actor here waits
 //!            POST /peers/refusals                        a call here gives way
 //!  all       GET  /health             GET /ready
@@ -44,6 +47,7 @@ mod manifest;
 mod nodes;
 mod orders;
 pub(crate) mod origin;
+mod outcomes;
 mod patience;
 mod peer;
 mod public;
@@ -161,7 +165,7 @@ impl Gateways {
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
         let compressor = Compressor::new(&limits);
-        let readers = Readers::start()?;
+        let readers = Readers::of(&host);
         let lines = forward.map(Lines::new);
         let gateway = Gateway { host, limits, bodies, readers, admission, compressor, lines };
         let gateway = Arc::new(gateway);
