@@ -92,6 +92,10 @@ pub struct Known {
 struct Seen {
     row: NodeRow,
     moved: Instant,
+    /// When the last look began that has seen it.
+    looked: Instant,
+    /// A moment after which it has moved its counter, as far as that was seen.
+    shown: Option<Instant>,
 }
 
 impl Nodes {
@@ -286,6 +290,13 @@ impl Nodes {
         (node.moved.elapsed() < self.lease.time()).then(|| node.row.clone())
     }
 
+    /// Whether a process has surely moved its counter after `moment`.
+    #[must_use]
+    pub fn lives_since(&self, session: NodeSession, moment: Instant) -> bool {
+        let shown = self.seen.lock().get(&session).and_then(|node| node.shown);
+        shown.is_some_and(|shown| shown >= moment)
+    }
+
     /// Other processes that live, take calls from this one and do not drain, each with its load.
     #[must_use]
     pub fn takers(&self) -> Vec<(Peer, NodeLoad)> {
@@ -347,6 +358,7 @@ impl Nodes {
     }
 
     async fn look(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let rows = self.store.nodes().await?;
         let (now, lease) = (Instant::now(), self.lease.time());
         let away = now - std::mem::replace(&mut *self.looked.lock(), now) >= lease;
@@ -360,11 +372,13 @@ impl Nodes {
                     continue;
                 }
                 let counter = row.counter;
-                let fresh = || Seen { row, moved: now };
+                let fresh = |shown| Seen { row, moved: now, looked: begun, shown };
                 match seen.get_mut(&session) {
-                    Some(node) if away || node.row.counter != counter => *node = fresh(),
-                    Some(_) => {}
-                    None => drop(seen.insert(session, fresh())),
+                    // It moved after the look that has seen the former counter had begun.
+                    Some(node) if node.row.counter != counter => *node = fresh(Some(node.looked)),
+                    Some(node) if away => *node = fresh(node.shown),
+                    Some(node) => node.looked = begun,
+                    None => drop(seen.insert(session, fresh(None))),
                 }
                 let moved = seen.get(&session).map_or(now, |node| node.moved);
                 let silent = moved.elapsed() >= lease * SILENT_LEASES;

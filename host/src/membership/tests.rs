@@ -31,3 +31,23 @@ async fn a_call_near_the_end_of_the_lease_renews_it() {
     tokio::time::sleep(LEASE * 2).await;
     assert!(!nodes.holds_lease().await, "one that has resigned sends none");
 }
+
+/// What proves that it lives came after the moment, and was not read before.
+#[tokio::test]
+async fn a_sign_of_life_is_as_new_as_the_look_before_it() {
+    stockade_vfs::heap::install();
+    let lock_dir = tempfile::tempdir().expect("a directory");
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory(1).expect("opens"));
+    let other = register(&store, 1, lock_dir.path()).await;
+    let nodes = register(&store, 2, lock_dir.path()).await;
+    let begun = Instant::now();
+    assert!(!nodes.lives_since(other.own, begun), "it was seen once");
+    nodes.look().await.expect("looks");
+    assert!(!nodes.lives_since(other.own, begun), "its counter has not moved");
+    other.beat().await.expect("beats");
+    let moved = Instant::now();
+    nodes.look().await.expect("looks");
+    assert!(nodes.lives_since(other.own, begun), "it moved after the last look");
+    assert!(!nodes.lives_since(other.own, moved), "and maybe before this moment");
+    assert!(!nodes.lives_since(NodeSession([3; 16]), begun), "one that is not known");
+}

@@ -5,6 +5,8 @@
 pub(crate) enum Failure {
     /// Nothing of the request can have been acted on.
     NotSent(String),
+    /// The same, and the peer lives: waiting for the end of its lease is of no use.
+    OutOfReach(String),
     /// The request may have been acted on.
     Lost(String),
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  connect within PEER_CONNECT_MAX ──> open ──> closed: the peer has gone, or answers no ping
+//!                                       ├ silent for PEER_SILENT_MAX ──> avoided until bytes come
 //!                                       └ unused for PEER_IDLE_MAX ──> left, before the peer does
 //! ```
 //! Invariant: the tasks of a connection end with this value.
@@ -26,10 +27,12 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
+use super::heard::{Heard, Noted};
 use super::keys::{PeerKeys, peer_name};
 use super::protocol::Protocol;
 use stockade::limits::{
-    FRAME_BYTES_MAX, PEER_CONNECT_MAX, PEER_IDLE_MAX, PEER_PING_EVERY, PEER_PING_MAX, WINDOW_BYTES,
+    FRAME_BYTES_MAX, PEER_CONNECT_MAX, PEER_IDLE_MAX, PEER_PING_EVERY, PEER_PING_MAX,
+    PEER_SILENT_MAX, WINDOW_BYTES,
 };
 
 /// An open connection.
@@ -39,6 +42,7 @@ pub(super) struct Line {
     /// Requests on their way.
     busy: Arc<AtomicUsize>,
     used: Mutex<Instant>,
+    heard: Heard,
     /// Ends the tasks of the connection.
     _tasks: Arc<Mutex<JoinSet<()>>>,
 }
@@ -69,8 +73,8 @@ impl Line {
         let connection = async move {
             let connected = timeout(PEER_CONNECT_MAX, connect(&address, connector, streams)).await;
             let why = match connected {
-                Ok(Ok((send, connection, protocol))) => {
-                    if opened.send(Ok((send, protocol))).is_ok()
+                Ok(Ok((send, connection, protocol, heard))) => {
+                    if opened.send(Ok((send, protocol, heard))).is_ok()
                         && let Err(error) = connection.await
                     {
                         tracing::debug!(%address, %error, "connection to a peer ended");
@@ -84,9 +88,9 @@ impl Line {
         };
         tasks.lock().spawn_on(connection, home);
         let open = open.await.unwrap_or_else(|_| Err("the host ends".to_owned()));
-        let (send, protocol) = open?;
+        let (send, protocol, heard) = open?;
         let used = Mutex::new(Instant::now());
-        Ok(Self { send, protocol, busy: Arc::default(), used, _tasks: tasks })
+        Ok(Self { send, protocol, busy: Arc::default(), used, heard, _tasks: tasks })
     }
 
     /// The version of the protocol that both sides speak.
@@ -99,6 +103,17 @@ impl Line {
     pub(super) fn is_open(&self) -> bool {
         let busy = self.busy() > 0;
         !self.send.is_closed() && (busy || self.used.lock().elapsed() < PEER_IDLE_MAX)
+    }
+
+    /// When bytes of the other side came last.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard.last()
+    }
+
+    /// Since when the other side is silent, if that is longer than it should be: it is asked for a sign
+    /// of life all the time.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        Some(self.heard()).filter(|heard| heard.elapsed() >= PEER_SILENT_MAX)
     }
 
     /// Requests on their way.
@@ -145,11 +160,12 @@ fn is_unread(error: &hyper::Error) -> bool {
 type Connected = (
     SendRequest<Body>,
     hyper::client::conn::http2::Connection<
-        TokioIo<tokio_rustls::client::TlsStream<TcpStream>>,
+        TokioIo<Noted<tokio_rustls::client::TlsStream<TcpStream>>>,
         Body,
         Streams,
     >,
     Protocol,
+    Heard,
 );
 
 async fn connect(
@@ -164,6 +180,7 @@ async fn connect(
     let protocol = protocol.ok_or_else(|| {
         io::Error::other("the other side speaks no version of the protocol between peers")
     })?;
+    let heard = Heard::now();
     let (send, connection) = Builder::new(streams)
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
@@ -171,10 +188,12 @@ async fn connect(
         .max_frame_size(FRAME_BYTES_MAX)
         .keep_alive_interval(PEER_PING_EVERY)
         .keep_alive_timeout(PEER_PING_MAX)
-        .handshake(TokioIo::new(stream))
+        // Callers that have given up leave no request behind, and the next one needs to know.
+        .keep_alive_while_idle(true)
+        .handshake(TokioIo::new(heard.on(stream)))
         .await
         .map_err(io::Error::other)?;
-    Ok((send, connection, protocol))
+    Ok((send, connection, protocol, heard))
 }
 
 /// Spawns the tasks of a connection where it lives. They end with the connection's value, which
