@@ -54,6 +54,8 @@ pub enum Variant {
     DrainRefuses,
     /// One look at the processes serves all calls that ask for one in that moment.
     LooksShared,
+    /// A write to the store of another node that has no answer may have been applied.
+    RemoteUnknown,
 }
 
 impl Variant {
@@ -67,6 +69,9 @@ impl Variant {
         Self::DrainRefuses,
         Self::LooksShared,
     ];
+
+    /// The rules of the protocol between a node and the node with the store.
+    pub const OF_REMOTE: [Self; 1] = [Self::RemoteUnknown];
 
     /// Every rule of a depot.
     pub const ALL: [Self; 16] = [
@@ -114,6 +119,7 @@ impl Variant {
             Self::RouteSession => "route-session",
             Self::DrainRefuses => "drain-refuses",
             Self::LooksShared => "looks-shared",
+            Self::RemoteUnknown => "remote-unknown",
         }
     }
 }

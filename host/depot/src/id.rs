@@ -115,6 +115,18 @@ random_id! {
 impl NodeSession {
     /// No process: the owner of an heir that no process has claimed yet.
     pub const NOBODY: Self = Self([0; 16]);
+
+    /// How much this process is preferred for the work of a shard: the one with the highest number is, and
+    /// every process computes the same. The first 8 bytes of BLAKE3("stockade shard 1" | session | shard),
+    /// little-endian.
+    #[must_use]
+    pub fn weight(self, shard: Shard) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"stockade shard 1").update(&self.0).update(&[shard.0]);
+        let mut weight = [0; 8];
+        weight.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(weight)
+    }
 }
 
 impl DbId {

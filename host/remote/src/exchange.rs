@@ -27,10 +27,37 @@ use crate::steps::{About, about};
 use crate::store::RemoteConfig;
 use crate::wire::{Malformed, Wire};
 
+/// How a line is opened.
+pub(crate) enum Dial {
+    /// A connection, on this runtime.
+    Wire(Box<RemoteConfig>, Handle),
+    /// A simulation, whose store has so many shards.
+    #[cfg(feature = "simulated")]
+    Carried(Arc<dyn crate::carried::Carrier>, u16),
+}
+
+impl Dial {
+    async fn open(&self) -> Result<Line, NotOpen> {
+        match self {
+            Self::Wire(config, home) => connect(config, home).await,
+            #[cfg(feature = "simulated")]
+            Self::Carried(carrier, shards) => Ok(crate::carried::line(carrier, *shards)),
+        }
+    }
+
+    /// Where the store is, for the log.
+    fn address(&self) -> String {
+        match self {
+            Self::Wire(config, _) => config.address.to_string(),
+            #[cfg(feature = "simulated")]
+            Self::Carried(..) => "a simulation".to_owned(),
+        }
+    }
+}
+
 /// The way to a server.
 pub(crate) struct Exchange {
-    config: RemoteConfig,
-    home: Handle,
+    dial: Dial,
     shards: u16,
     closed: AtomicBool,
     /// What was agreed on for the newest line.
@@ -49,12 +76,11 @@ struct Lines {
 
 impl Exchange {
     /// With the first line, which knows how many shards there are.
-    pub(crate) fn new(config: RemoteConfig, home: Handle, first: Line) -> Self {
+    pub(crate) fn new(dial: Dial, first: Line) -> Self {
         let (shards, version) = (first.shards, AtomicU32::new(first.version));
         let lines = Lines { open: Some(Arc::new(first)), failed: None };
         Self {
-            config,
-            home,
+            dial,
             shards,
             closed: AtomicBool::new(false),
             version,
@@ -183,7 +209,7 @@ impl Exchange {
         match self.open().await {
             Ok(line) => {
                 if lines.failed.take().is_some() {
-                    tracing::info!(store = %self.config.address, "the store is back");
+                    tracing::info!(store = %self.dial.address(), "the store is back");
                 }
                 let line = Arc::new(line);
                 lines.open = Some(Arc::clone(&line));
@@ -192,7 +218,7 @@ impl Exchange {
             Err(why) => {
                 // Once for each cause, not for each step.
                 if lines.failed.as_ref().is_none_or(|(_, before)| *before != why) {
-                    tracing::warn!(store = %self.config.address, why = %why, "no store");
+                    tracing::warn!(store = %self.dial.address(), why = %why, "no store");
                 }
                 let error = away(&why);
                 lines.failed = Some((Instant::now(), why));
@@ -202,7 +228,7 @@ impl Exchange {
     }
 
     async fn open(&self) -> Result<Line, NotOpen> {
-        let line = connect(&self.config, &self.home).await?;
+        let line = self.dial.open().await?;
         if line.shards != self.shards {
             let what = format!(
                 "the store has {} shards now and had {}: it is another store",

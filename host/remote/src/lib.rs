@@ -26,6 +26,8 @@
 
 mod address;
 mod body;
+#[cfg(feature = "simulated")]
+mod carried;
 mod exchange;
 mod handshake;
 mod keys;
@@ -41,6 +43,8 @@ mod token;
 mod wire;
 
 pub use address::{AddressError, RemoteAddress};
+#[cfg(feature = "simulated")]
+pub use carried::{CarriedServer, Carrier, NoReply, Reply, Request};
 pub use handshake::{FENCE_FIELDS, NEWEST_VERSION, Refusal, RefusalCode, Terms};
 pub use keys::{ClientKeys, KeysError, STORE_NAME, ServerKeys};
 pub use server::{ServeConfig, StoreServer};

@@ -84,9 +84,18 @@ pub(crate) struct Answer {
     pub(crate) full: Option<Option<StoreFull>>,
 }
 
+/// What carries steps.
+enum Way {
+    /// A connection.
+    Wire { send: SendRequest<Body>, _tasks: Tasks },
+    /// A simulation.
+    #[cfg(feature = "simulated")]
+    Carried(std::sync::Arc<dyn crate::carried::Carrier>),
+}
+
 /// A greeted connection.
 pub(crate) struct Line {
-    send: SendRequest<Body>,
+    way: Way,
     /// Steps that may be on their way.
     streams: Semaphore,
     /// What was agreed on.
@@ -95,7 +104,6 @@ pub(crate) struct Line {
     pub(crate) program: String,
     /// Shards of the store.
     pub(crate) shards: u16,
-    _tasks: Tasks,
 }
 
 impl Line {
@@ -114,18 +122,43 @@ impl Line {
         let Agreed { version, program, shards } = greeted.unwrap_or_else(|_| {
             Err(NotOpen::Away(format!("no greeting within {GREETING_DEADLINE:?}")))
         })?;
+        Ok(Self::over(Way::Wire { send, _tasks: tasks }, version, program, shards))
+    }
+
+    fn over(way: Way, version: u32, program: String, shards: u16) -> Self {
         let streams = Semaphore::new(usize::try_from(STREAMS_MAX).unwrap_or(usize::MAX));
-        Ok(Self { send, streams, version, program, shards, _tasks: tasks })
+        Self { way, streams, version, program, shards }
+    }
+
+    /// A line that a simulation carries.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn carried(
+        carrier: std::sync::Arc<dyn crate::carried::Carrier>,
+        version: u32,
+        program: String,
+        shards: u16,
+    ) -> Self {
+        Self::over(Way::Carried(carrier), version, program, shards)
     }
 
     /// Whether steps may be sent.
     pub(crate) fn is_open(&self) -> bool {
-        !self.send.is_closed()
+        match &self.way {
+            Way::Wire { send, .. } => !send.is_closed(),
+            #[cfg(feature = "simulated")]
+            Way::Carried(_) => true,
+        }
     }
 
     /// Tells the server why this line is not used. Whether it gets this changes nothing.
     pub(crate) async fn leave(&self, refusal: &Refusal) {
-        drop(timeout(GREETING_DEADLINE, client(&self.send).leave(refusal.put())).await);
+        match &self.way {
+            Way::Wire { send, .. } => {
+                drop(timeout(GREETING_DEADLINE, client(send).leave(refusal.put())).await);
+            }
+            #[cfg(feature = "simulated")]
+            Way::Carried(_) => {}
+        }
     }
 
     /// Sends the message of a step, and waits for the answer until `deadline`.
@@ -141,8 +174,16 @@ impl Line {
     ) -> Result<Answer, Unanswered> {
         let ends = |_| Unanswered::NotSent("the connection ends".to_owned());
         let _stream = self.streams.acquire().await.map_err(ends)?;
-        let waits = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let wait_ms = u64::try_from(waits).unwrap_or(u64::MAX);
+        let waits = deadline.saturating_duration_since(Instant::now());
+        let send = match &self.way {
+            Way::Wire { send, .. } => send,
+            #[cfg(feature = "simulated")]
+            Way::Carried(carrier) => {
+                let request = crate::carried::Request::new(step, waits, message);
+                return crate::carried::send(carrier, request).await;
+            }
+        };
+        let wait_ms = u64::try_from(waits.as_millis()).unwrap_or(u64::MAX);
         let head = proto::RequestHead {
             version: Some(self.version),
             step: step.into(),
@@ -153,8 +194,7 @@ impl Line {
         let first = proto::RequestPart { head: Some(head), data: parts.next().unwrap_or_default() };
         let rest = parts.map(|data| proto::RequestPart { head: None, data });
         let request = stream::iter(std::iter::once(first).chain(rest));
-        let replies =
-            client(&self.send).step(request).await.map_err(|status| unanswered(&status))?;
+        let replies = client(send).step(request).await.map_err(|status| unanswered(&status))?;
         let lost = |broken: Broken| Unanswered::Lost(broken.to_string());
         let mut replies = replies.into_inner().boxed();
         let first = replies.next().await.ok_or_else(|| lost(Broken::Length))?;

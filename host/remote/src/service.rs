@@ -117,6 +117,17 @@ impl Service {
             Ok(read) => read,
             Err(why) => return Replied::error(StoreError::Unavailable(why), None),
         };
+        self.answer(version, (step, known, message), (came, wait), held).await
+    }
+
+    /// Applies a step that has come whole, and encodes its answer.
+    async fn answer(
+        &self,
+        version: u32,
+        (step, known, message): (Step, About, Bytes),
+        (came, wait): (Instant, Option<Duration>),
+        held: OwnedSemaphorePermit,
+    ) -> Replied {
         // An answer may be much longer than its question.
         let held = if known.answers_long() {
             drop(held);
@@ -149,6 +160,28 @@ impl Service {
                 Replied::error(StoreError::Unavailable(malformed.to_string()), Some(held))
             }
         }
+    }
+
+    /// Answers a step that a simulation has carried here.
+    #[cfg(feature = "simulated")]
+    pub(crate) async fn answer_carried(
+        &self,
+        step: Step,
+        message: Bytes,
+        wait: Duration,
+    ) -> (bool, Bytes) {
+        let came = Instant::now();
+        let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+        let replied = match (about(step), self.hold(bytes).await) {
+            (Some(known), Ok(held)) => {
+                let version = crate::handshake::NEWEST_VERSION;
+                self.answer(version, (step, known, message), (came, Some(wait)), held).await
+            }
+            (None, _) | (_, Err(_)) => {
+                Replied::error(StoreError::Unavailable("no such step".to_owned()), None)
+            }
+        };
+        (replied.failed, replied.message)
     }
 
     async fn read(

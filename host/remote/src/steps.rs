@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use stockade_depot::StoreError;
+use stockade_depot::broken::{Variant, is_off};
 
 use crate::limits::{
     COMMIT_MESSAGE_BYTES_MAX, COMPONENT_DEADLINE, COMPONENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX,
@@ -222,6 +223,7 @@ impl About {
     pub(crate) fn unanswered(self, why: String) -> StoreError {
         match self.effect {
             Effect::Read => StoreError::Unavailable(why),
+            Effect::Write if is_off(Variant::RemoteUnknown) => StoreError::Unavailable(why),
             Effect::Write => StoreError::Unknown(why),
         }
     }

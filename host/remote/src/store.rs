@@ -19,7 +19,7 @@ use stockade_depot::{
 use tokio::runtime::Handle;
 
 use crate::address::RemoteAddress;
-use crate::exchange::{Exchange, connect};
+use crate::exchange::{Dial, Exchange, connect};
 use crate::handshake::{DUE_SINCE, OLDEST_VERSION, Refusal, Terms};
 use crate::keys::ClientKeys;
 use crate::limits::{CLAIM_FENCES_MAX, CONFIRM_FENCES_MAX};
@@ -104,7 +104,18 @@ impl RemoteStore {
             }
         })?;
         let (shards, agreed) = (first.shards, (first.version, first.program.clone()));
-        Ok(Self { exchange: Exchange::new(config, home, first), shards, agreed })
+        let dial = Dial::Wire(Box::new(config), home);
+        Ok(Self { exchange: Exchange::new(dial, first), shards, agreed })
+    }
+
+    /// A store whose steps a simulation carries.
+    #[cfg(feature = "simulated")]
+    #[must_use]
+    pub fn over(carrier: std::sync::Arc<dyn crate::carried::Carrier>, shards: u16) -> Self {
+        let first = crate::carried::line(&carrier, shards);
+        let agreed = (first.version, first.program.clone());
+        let exchange = Exchange::new(Dial::Carried(carrier, shards), first);
+        Self { exchange, shards, agreed }
     }
 
     /// The version of the protocol that the first connection agreed on, and the version of the program

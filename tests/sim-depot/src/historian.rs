@@ -68,7 +68,9 @@ impl Historian {
                 self.read_again(db, at, &bytes, pinned).await;
             }
             Err(ExportError::Store(StoreError::HistoryGone { .. })) if !pinned => {}
-            Err(ExportError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) => {}
+            Err(ExportError::Store(
+                StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Elsewhere { .. },
+            )) => {}
             Err(ExportError::Store(StoreError::DatabaseMissing(_))) if self.judge.may_end(db) => {}
             // No observer has seen the head move backward: a state that was never there.
             Err(ExportError::NoCommit { .. }) if !pinned => {}
@@ -89,7 +91,9 @@ impl Historian {
             }
             Err(StoreError::HistoryGone { .. }) if !pinned => {}
             Err(StoreError::DatabaseMissing(_)) if self.judge.may_end(db) => {}
-            Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {}
+            Err(
+                StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Elsewhere { .. },
+            ) => {}
             Err(error) => self.broken(at, &format!("{error}")),
         }
     }

@@ -6,6 +6,8 @@
 //!  generation  one life of an actor: calls behind the real gate, real SQLite over the real VFS
 //!  historian   trims, pins and exports the past at the same time
 //!  reaper      destroys actors, and imports them
+//!  remote      the store of another node, through its protocol
+//!  shards      a store of two primaries, between which shards move
 //!  network     delays, reordering, doubles, losses, deaths: between depots and the real store
 //!  judge       what must hold, with plain SQLite as oracle
 //!  baton       SQLite's threads in lock step with the scheduler
@@ -30,7 +32,9 @@ pub mod journal;
 pub mod judge;
 pub mod network;
 pub mod reaper;
+pub mod remote;
 pub mod seeds;
+pub mod shards;
 pub mod world;
 
-pub use world::run;
+pub use world::{run, run_remote, run_with_moves};

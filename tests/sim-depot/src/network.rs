@@ -72,9 +72,12 @@ impl Weather {
     }
 }
 
+/// How long what is no step of a store is waited for. In milliseconds.
+const GIVEN_UP_MS: u64 = 400;
+
 /// What all links of a run share.
 pub struct Network {
-    /// The one store.
+    /// The one store, without a network in front.
     pub store: Arc<dyn Store>,
     /// Chance.
     pub dice: Arc<Dice>,
@@ -199,6 +202,11 @@ impl Network {
         })
     }
 
+    /// Whether everything works from now on.
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::SeqCst)
+    }
+
     fn fate(&self, cut_off: bool) -> Fate {
         let (dice, calm) = (&self.dice, self.calm.load(Ordering::SeqCst));
         let weather = if calm { Weather::CALM } else { self.weather };
@@ -219,17 +227,71 @@ impl Network {
     }
 }
 
-/// The store as one life of a node reaches it.
+/// The store, or a part of it, as one life of a node reaches it.
 pub struct Link {
     network: Arc<Network>,
     life: Arc<Life>,
+    target: Arc<dyn Store>,
 }
 
 impl Link {
     /// The way of `life` to the store.
     #[must_use]
     pub fn new(network: &Arc<Network>, life: &Arc<Life>) -> Arc<Self> {
-        Arc::new(Self { network: Arc::clone(network), life: Arc::clone(life) })
+        Self::to(network, life, Arc::clone(&network.store))
+    }
+
+    /// The way of `life` to `target`.
+    #[must_use]
+    pub fn to(network: &Arc<Network>, life: &Arc<Life>, target: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { network: Arc::clone(network), life: Arc::clone(life), target })
+    }
+
+    /// Has something done on the other side that is no step of a store: once, or not at all.
+    ///
+    /// # Errors
+    /// `Unavailable` if it was refused; `Unknown` if it may have been done, or will be.
+    pub async fn has_done<T: Send + 'static>(
+        &self,
+        what: String,
+        done: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.event().await;
+        let network = &self.network;
+        let fate = network.fate(self.life.is_cut_off());
+        let number = network.messages.fetch_add(1, Ordering::SeqCst) + 1;
+        network.journal.say(&format!("{} #{number} {what}", self.life.name));
+        if fate.refused {
+            sleep(Duration::from_millis(fate.request_ms)).await;
+            self.event().await;
+            network.journal.say(&format!("{} #{number} refused", self.life.name));
+            return Err(StoreError::Unavailable("refused by the network".into()));
+        }
+        let (answer, heard) = oneshot::channel();
+        if !fate.lost {
+            let (network, life) = (Arc::clone(network), Arc::clone(&self.life));
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(fate.request_ms)).await;
+                let value = done.await;
+                network.journal.say(&format!("{} #{number} done", life.name));
+                life.event();
+                // Who asked may have given up.
+                let _ = answer.send(value);
+            });
+        }
+        let lost = || StoreError::Unknown("connection lost".into());
+        // Nothing waits here without end: a move is continued by another mover.
+        let given_up = Duration::from_millis(fate.unknown_ms.unwrap_or(GIVEN_UP_MS));
+        let heard = async {
+            let (Some(delay), Ok(value)) = (fate.answer_ms, heard.await) else {
+                return std::future::pending().await;
+            };
+            sleep(Duration::from_millis(delay)).await;
+            value
+        };
+        let value = tokio::time::timeout(given_up, heard).await.map_err(|_| lost());
+        self.event().await;
+        value
     }
 
     /// Sends a step, and waits for its answer.
@@ -291,11 +353,11 @@ impl Link {
         call: &Call<T>,
         answer: Option<oneshot::Sender<Result<T, StoreError>>>,
     ) {
-        let (call, network, life) =
-            (call.clone(), Arc::clone(&self.network), Arc::clone(&self.life));
+        let (call, target) = (call.clone(), Arc::clone(&self.target));
+        let (network, life) = (Arc::clone(&self.network), Arc::clone(&self.life));
         tokio::spawn(async move {
             sleep(Duration::from_millis(delay_ms)).await;
-            let result = call.apply(&network.store).await;
+            let result = call.apply(&target).await;
             let again = if answer.is_some() { "" } else { " again" };
             let short = match &result {
                 Ok(value) => told(value),
@@ -321,7 +383,7 @@ impl Link {
 
 impl Layer for Link {
     fn beneath(&self) -> &Arc<dyn Store> {
-        &self.network.store
+        &self.target
     }
 
     /// A node that ends leaves the store to the others.
@@ -332,7 +394,7 @@ impl Layer for Link {
         match asked {
             // A task that has pinned a state takes its pin back, or the run would end with all of
             // them.
-            Asked::Unpin => return call.apply(&network.store).await,
+            Asked::Unpin => return call.apply(&self.target).await,
             // Sessions leave it to their successors then: what was staged in vain stays for long.
             Asked::CollectStages
                 if !network.calm.load(Ordering::SeqCst) && network.dice.percent(75) =>

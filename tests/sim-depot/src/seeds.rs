@@ -9,7 +9,19 @@ use stockade_depot::broken::Variant;
 use crate::journal::Report;
 
 /// A simulation: a seed, and the rule that is switched off.
-pub type Run = fn(u64, Option<Variant>) -> Report;
+pub type Run<R = Variant> = fn(u64, Option<R>) -> Report;
+
+/// A rule that can be switched off.
+pub trait Rule: Copy + Send + 'static {
+    /// Its name in tables.
+    fn name(self) -> &'static str;
+}
+
+impl Rule for Variant {
+    fn name(self) -> &'static str {
+        Self::name(self)
+    }
+}
 
 /// Failures after which no further seed is begun.
 const FAILURES_MAX: usize = 3;
@@ -20,7 +32,7 @@ const FAILURES_MAX: usize = 3;
 /// # Panics
 /// With every failure, if a promise is broken.
 #[allow(clippy::print_stdout, reason = "whoever asks for one seed reads its log")]
-pub fn check(run: Run, usual: u64) {
+pub fn check<R: Rule>(run: Run<R>, usual: u64) {
     if let Some(seed) = number("SEED") {
         let report = run(seed, None);
         println!("{}", report.log);
@@ -32,7 +44,7 @@ pub fn check(run: Run, usual: u64) {
 }
 
 /// Runs seeds on so many threads as there are cores.
-fn check_all(run: Run, seeds: Range<u64>) {
+fn check_all<R: Rule>(run: Run<R>, seeds: Range<u64>) {
     let next = AtomicU64::new(seeds.start);
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -62,7 +74,7 @@ fn number(name: &str) -> Option<u64> {
 ///
 /// # Panics
 /// If it does not.
-pub fn check_repeats(run: Run, seeds: &[u64]) {
+pub fn check_repeats<R: Rule>(run: Run<R>, seeds: &[u64]) {
     for seed in seeds {
         let (one, two) = (run(*seed, None), run(*seed, None));
         let differ = one.log.lines().zip(two.log.lines()).position(|(one, two)| one != two);
@@ -76,7 +88,7 @@ pub fn check_repeats(run: Run, seeds: &[u64]) {
 ///
 /// # Panics
 /// If one is not.
-pub fn check_reaches(run: Run, seeds: Range<u64>, wanted: &[&str]) {
+pub fn check_reaches<R: Rule>(run: Run<R>, seeds: Range<u64>, wanted: &[&str]) {
     let mut logs = String::new();
     for seed in seeds {
         logs.push_str(&run(seed, None).log);
@@ -91,7 +103,7 @@ pub fn check_reaches(run: Run, seeds: Range<u64>, wanted: &[&str]) {
 /// # Panics
 /// With the names of those that are not.
 #[allow(clippy::print_stdout, reason = "tells what each rule was missed by")]
-pub fn check_rules(run: Run, rules: &[Variant], seeds_max: u64) {
+pub fn check_rules<R: Rule>(run: Run<R>, rules: &[R], seeds_max: u64) {
     let only = std::env::var("OFF").ok();
     let mut not_missed = Vec::new();
     for rule in rules {

@@ -15,6 +15,7 @@ use stockade_depot::{
     ActorId, DbId, Depot, DepotLimits, Digest, EmbeddedStore, NodeSession, Origin, Random, Shard,
     Store, history,
 };
+use stockade_remote::CarriedServer;
 use stockade_vfs::VfsOptions;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
@@ -30,12 +31,16 @@ use crate::journal::{Journal, Report};
 use crate::judge::Judge;
 use crate::network::{Life, Link, Network, Weather};
 use crate::reaper::Reaper;
+use crate::remote;
+use crate::shards::mover::Mover;
+use crate::shards::router::Router;
+use crate::shards::{Primaries, SHARDS, ShardRule};
 
 const NODES: usize = 3;
 const STEPS: u64 = 60;
 /// Milliseconds of the store's clock in one of the scheduler's: history that outlives the deadlines
 /// grows old within a run.
-const STORE_MS: u64 = 50;
+pub const STORE_MS: u64 = 50;
 
 /// The store of a run, under its paused clock.
 #[must_use]
@@ -61,10 +66,39 @@ const SETTLED: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
     let _off = Off::new(off);
+    unfolded(seed, off, Kind::Plain)
+}
+
+/// Runs one seed over a store of two primaries between which shards move, with a rule of moves switched
+/// off.
+#[must_use]
+pub fn run_with_moves(seed: u64, off: Option<ShardRule>) -> Report {
+    unfolded(seed, None, Kind::Moves(off))
+}
+
+/// Runs one seed over the store of another node, with a rule switched off.
+#[must_use]
+pub fn run_remote(seed: u64, off: Option<Variant>) -> Report {
+    let _off = Off::new(off);
+    unfolded(seed, off, Kind::Remote)
+}
+
+/// How nodes reach their store.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Each step is a message.
+    Plain,
+    /// Through the protocol of another node.
+    Remote,
+    /// Shards move between two primaries, by all rules but this one.
+    Moves(Option<ShardRule>),
+}
+
+fn unfolded(seed: u64, off: Option<Variant>, kind: Kind) -> Report {
     let scratch = tempfile::tempdir().unwrap();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let journal = runtime.block_on(async {
-        let mut world = World::new(seed, off, scratch.path().to_owned());
+        let mut world = World::new(seed, off, kind, scratch.path().to_owned());
         world.unfold().await;
         world.settle().await;
         for node in &mut world.nodes {
@@ -83,6 +117,10 @@ struct World {
     judge: Arc<Judge>,
     dice: Arc<Dice>,
     actors: Vec<ActorId>,
+    /// Those between which shards move.
+    primaries: Option<Arc<Primaries>>,
+    /// The node that has the store.
+    server: Option<Arc<CarriedServer>>,
     /// Whether nearly every commit is too large for one step. The rows of such commits are not
     /// trimmed.
     stages: bool,
@@ -123,7 +161,7 @@ impl Node {
         dice.fill(&mut session);
         let random = Arc::clone(dice);
         let depot = Depot::with_random(
-            Link::new(&world.network, &life) as Arc<dyn Store>,
+            world.way(&life),
             NodeSession(session),
             limits,
             Arc::new(BatonParker(Handle::current())),
@@ -143,11 +181,20 @@ impl Node {
 }
 
 impl World {
-    fn new(seed: u64, off: Option<Variant>, scratch: std::path::PathBuf) -> Self {
+    fn new(seed: u64, off: Option<Variant>, kind: Kind, scratch: std::path::PathBuf) -> Self {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
         let judge = Judge::new(&journal);
-        let store = store(&journal);
+        let primaries = match kind {
+            Kind::Moves(off) => Some(Primaries::new(&journal, off)),
+            Kind::Plain | Kind::Remote => None,
+        };
+        let store = match &primaries {
+            Some(primaries) => Router::new(primaries, None) as Arc<dyn Store>,
+            None => store(&journal),
+        };
+        let server =
+            matches!(kind, Kind::Remote).then(|| Arc::new(CarriedServer::new(Arc::clone(&store))));
         let weather = Weather::roll(&dice);
         let (own_dice, own_journal) = (Arc::clone(&dice), Arc::clone(&journal));
         let network = Network::new(store, own_dice, own_journal, Arc::clone(&judge), weather);
@@ -156,13 +203,81 @@ impl World {
         let stages = dice.percent(50);
         let ops = Arc::new(AtomicI64::new(0));
         let nodes = Vec::new();
-        let mut world =
-            Self { nodes, network, journal, judge, dice, actors, stages, ops, scratch, off };
+        let mut world = Self {
+            nodes,
+            network,
+            journal,
+            judge,
+            dice,
+            actors,
+            primaries,
+            server,
+            stages,
+            ops,
+            scratch,
+            off,
+        };
         for number in 0..NODES {
             let node = Node::start(number, 1, &world);
             world.nodes.push(node);
         }
         world
+    }
+
+    /// How a life of a node reaches the store.
+    fn way(&self, life: &Arc<Life>) -> Arc<dyn Store> {
+        match (&self.primaries, &self.server) {
+            (Some(primaries), _) => Router::new(primaries, Some((&self.network, life))),
+            (None, Some(server)) => remote::store(&self.network, life, server),
+            (None, None) => Link::new(&self.network, life),
+        }
+    }
+
+    /// The store that a database is in, past the network.
+    async fn keeper(&self, db: DbId) -> Arc<dyn Store> {
+        let keeper = match &self.primaries {
+            Some(primaries) => primaries.keeper(db).await,
+            None => None,
+        };
+        keeper.unwrap_or_else(|| Arc::clone(&self.network.store))
+    }
+
+    fn mover(&self, at: usize, shard: Shard) -> Option<Mover> {
+        let primaries = Arc::clone(self.primaries.as_ref()?);
+        let life = Arc::clone(&self.nodes[at].life);
+        Some(Mover { primaries, network: Arc::clone(&self.network), life, shard })
+    }
+
+    /// A node moves a shard, or continues a move; it may not live to see the end of it.
+    fn move_shard(&mut self, at: usize) {
+        let actor = self.pick(self.actors.len());
+        let shard = self.actors[actor].shard(SHARDS.into());
+        let Some(mover) = self.mover(at, shard) else { return };
+        if self.dice.percent(40) {
+            self.nodes[at].life.dies_in(self.dice.between(1, 40));
+        }
+        self.nodes[at].tasks.spawn(mover.run());
+    }
+
+    /// Ends all moves.
+    async fn end_moves(&mut self) {
+        let Some(primaries) = self.primaries.clone() else { return };
+        for shard in Shard::all(SHARDS.into()) {
+            let node = Node::start(NODES, 1, self);
+            self.nodes.push(node);
+            for _ in 0..10 {
+                if !primaries.moves(shard).await {
+                    break;
+                }
+                if let Some(mover) = self.mover(NODES, shard) {
+                    mover.run().await;
+                }
+            }
+            self.nodes.truncate(NODES);
+            if primaries.moves(shard).await {
+                self.journal.broken(&format!("the move of shard {shard} does not end"));
+            }
+        }
     }
 
     fn pick(&self, of: usize) -> usize {
@@ -261,6 +376,9 @@ impl World {
         if self.nodes[at].life.is_dead() {
             return;
         }
+        if self.primaries.is_some() && self.dice.percent(15) {
+            return self.move_shard(at);
+        }
         match self.dice.below(100) {
             0..=39 => {
                 let actor = self.pick(self.actors.len());
@@ -308,6 +426,7 @@ impl World {
             node.shutdown.notify_waiters();
         }
         sleep(SETTLED).await;
+        self.end_moves().await;
         for node in &mut self.nodes {
             if has_panicked(&mut node.tasks) {
                 self.journal.broken("a generation's task panicked");
@@ -334,7 +453,7 @@ impl World {
     async fn due_of(&self, db: DbId) -> Option<i64> {
         let shards = Shard::all(self.network.store.shards()).collect();
         let look = DueLook { shards, until: i64::MAX, after: None, limit: u32::MAX };
-        let found = self.network.store.due(look).await.unwrap();
+        let found = self.keeper(db).await.due(look).await.unwrap();
         found.rows.iter().find(|row| row.db == db).map(|row| row.at)
     }
 

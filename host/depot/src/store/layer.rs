@@ -38,15 +38,28 @@ pub struct About {
     pub fence: Option<Fence>,
     /// The commit or state that the step is about.
     pub txid: Option<Txid>,
+    /// The actor that a step names which finds the database, or makes it.
+    pub actor: Option<ActorId>,
 }
 
 impl About {
     fn new(asked: Asked) -> Self {
-        Self { asked, db: None, fence: None, txid: None }
+        Self { asked, db: None, fence: None, txid: None, actor: None }
     }
 
     fn db(self, db: DbId) -> Self {
         Self { db: Some(db), ..self }
+    }
+
+    /// Of these databases, if they are one.
+    fn of(self, mut dbs: impl Iterator<Item = DbId>) -> Self {
+        let first = dbs.next();
+        let db = first.filter(|first| dbs.all(|db| db == *first));
+        Self { db, ..self }
+    }
+
+    fn named(self, actor: &ActorId) -> Self {
+        Self { actor: Some(actor.clone()), ..self }
     }
 
     fn fence(self, fence: Fence) -> Self {
@@ -221,11 +234,12 @@ macro_rules! lend {
 
 steps! {
     Ownership {
-        Create = create(step: CreateStep) -> Created [];
-        Actor = actor(actor: &ActorId) -> Option<ActorState> [];
+        Create = create(step: CreateStep) -> Created [named(&step.actor)];
+        Actor = actor(actor: &ActorId) -> Option<ActorState> [named(actor)];
         TakeOver = take_over(step: TakeoverStep) -> TakenOver [takeover(&step)];
         Seal = seal(step: SealStep) -> Head [fence(step.fence) at(step.base)];
-        Claim = claim(owner: NodeSession, heirs: &[Fence]) -> () [];
+        Claim = claim(owner: NodeSession, heirs: &[Fence]) -> ()
+            [of(heirs.iter().map(|heir| heir.db))];
     } with {
         async fn confirm(&self, fences: &[Fence]) -> Result<Confirmed, StoreError> {
             self.through_confirm(fences.to_vec()).await
@@ -248,7 +262,7 @@ steps! {
         History = history(db: DbId) -> Option<History> [db(db)];
         RaiseFloor = raise_floor(db: DbId, keep: Keep) -> History [db(db)];
         Superseded = superseded(db: DbId, after: VersionKey) -> Look [db(db)];
-        TrimPages = trim_pages(rows: Vec<Superseded>) -> u64 [];
+        TrimPages = trim_pages(rows: Vec<Superseded>) -> u64 [of(rows.iter().map(|row| row.db))];
         TrimCommits = trim_commits(db: DbId, below: Txid) -> u64 [db(db)];
         Pin = pin(db: DbId, txid: Txid, name: &str) -> () [db(db) at(txid)];
         Unpin = unpin(db: DbId, txid: Txid, name: &str) -> () [db(db) at(txid)];

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use stockade_depot::Store;
+use stockade_postgres::limits::PRIMARIES_MAX;
 use stockade_postgres::{OpenPgError, PgConfig, PgStores, SCHEMA_VERSION, ShardState};
-use stockade_testkit::owner::Owner;
+use stockade_testkit::owner::{Owner, page};
 
-use crate::kit::{self, config};
+use crate::kit::{self, Server, config};
 use crate::world::{World, key_in};
 
 async fn refused(configs: &[PgConfig]) -> OpenPgError {
@@ -44,6 +45,33 @@ async fn programs_that_start_at_once_make_one_store() {
         let of = |name: &str| maps[0].iter().filter(|row| row.primary == name).count();
         assert_eq!((of("a"), of("b"), of("c")), (86, 85, 85));
         assert!(maps[0].iter().all(|row| row.state == ShardState::Here && row.version == 0));
+    }
+}
+
+/// With its shards spread evenly; and none more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_has_as_many_primaries_as_it_may() {
+    let server = Server::start(&["max_connections=200"]);
+    let mut configs = Vec::new();
+    for number in 0..=PRIMARIES_MAX {
+        configs.push(config(&server.schema().await, &format!("&name=p{number}")));
+    }
+    let asked = PRIMARIES_MAX + 1;
+    let error = refused(&configs).await;
+    assert!(
+        matches!(error, OpenPgError::Primaries { asked: found } if found == asked),
+        "{error:?}"
+    );
+    configs.truncate(PRIMARIES_MAX);
+    let store: Arc<dyn Store> = Arc::new(PgStores::open(&configs).await.unwrap());
+    let mut owner = Owner::create(&store, "a").await;
+    owner.commit(&[(1, 1)], 1).await;
+    assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
+    let map = PgStores::open(&configs).await.unwrap().shard_map().await.unwrap();
+    for config in &configs {
+        let name = config.name.as_deref().unwrap();
+        let shards = map.iter().filter(|row| row.primary == name).count();
+        assert_eq!(shards, 256 / PRIMARIES_MAX, "{name}");
     }
 }
 

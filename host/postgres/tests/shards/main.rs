@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads and wait on the clock")]
 #![allow(clippy::print_stdout, reason = "a test tells what it has seen")]
 
+mod edges;
 mod ends;
 mod frozen;
 #[path = "../kit/mod.rs"]
