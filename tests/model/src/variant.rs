@@ -99,6 +99,104 @@ pub enum Variant {
     ComeVersion,
     /// D13: a second mover moves the shard elsewhere.
     MoverTarget,
+    /// Messages: a receiver that has a mark answers `open` with the conversation that it has.
+    OpenId,
+    /// Messages: a receiver that is asked for a conversation begins to count again.
+    OpenLast,
+    /// Messages: a `close` deletes any mark of the sender.
+    CloseId,
+    /// Messages: a conversation is closed while rows are in the outbox.
+    CloseEmpty,
+    /// Messages: `close` is said before the sender has committed that there is no conversation.
+    CloseCommitted,
+    /// Messages: a receiver does not ask for the row before.
+    RowBefore,
+    /// Messages: the row before is that of the number before, also when it has left the outbox.
+    BeforeKept,
+    /// Messages: a mark says nothing of the receiver that has made it.
+    MarkName,
+    /// Messages: the sender takes the answer to any question.
+    QuestionLast,
+    /// Messages: the sender's next generation counts questions from the beginning.
+    QuestionRises,
+    /// Messages: a delivery names no conversation; what comes first is taken.
+    ConversationNamed,
+    /// Messages: the numbers of a pair begin again with its next conversation.
+    NumbersRise,
+    /// Messages: the mark moves in a commit of its own.
+    MarkCommit,
+    /// Messages: an acknowledgement leaves before the commit.
+    AckCommit,
+    /// Messages: a row is sent before its transaction is durable.
+    SendDurable,
+    /// Messages: what fails too often waits in the sender's outbox, and later rows pass it.
+    ParkReceiver,
+    /// D14: the due time is written in a step of its own.
+    DueStep,
+    /// D14: a commit that has touched no due work says that nothing is due.
+    UntouchedNull,
+    /// D14: of transactions that become one commit the last one counts, whatever it has touched.
+    MergedDue,
+    /// D14: what a transaction has found is not read again when a savepoint has taken rows back.
+    LookAgain,
+    /// D14: what a refused transaction has said goes along with the next commit.
+    DueDropped,
+    /// D14: a due time is rewritten on condition of the generation alone.
+    SettleTxid,
+    /// D14: a due time is rewritten while accepted transactions are not durable.
+    SettleRest,
+    /// D14: an actor that has woken for nothing leaves the due time as it is.
+    SettleSent,
+    /// Alarms: a handler begins before its try is durable.
+    TryDurable,
+    /// Alarms: the end of a run names the alarm, not the set.
+    SetNumber,
+    /// Alarms: an alarm that its own handler sets again has no tries.
+    SetInherits,
+    /// Alarms: rows of another database are as those of this one.
+    OwnRows,
+    /// Alarms: a parked alarm is due.
+    ParkedRest,
+    /// D14: each look for due actors begins at the first one.
+    LookBehind,
+    /// D14: only the node of a shard looks for what is due.
+    OverdueAny,
+    /// Alarms: the death of a process that has begun due work is not counted.
+    DeadCounted,
+    /// Alarms: a node whose clock is wrong does due work.
+    ClockHeld,
+    /// D14: a wake makes the actor that it names.
+    WakeDb,
+    /// Call records: an actor's calls are counted for each commit, not for each generation.
+    CallGeneration,
+    /// Call records: a record says nothing of the callee that has made it.
+    RecordName,
+    /// Call records: a record says nothing of its caller.
+    RecordPrincipal,
+    /// Call records: a record says nothing of the arguments.
+    RecordArguments,
+    /// Call records: a call is settled as never without a commit.
+    NeverCommits,
+    /// Call records: the outcome is a commit of its own.
+    OutcomeCommit,
+    /// Call records: a method that commits step by step leaves no record before it begins.
+    BegunDurable,
+    /// Call records: an id does not say how old it is.
+    ExpiredId,
+    /// Call records: a record that finds no room takes that of the oldest.
+    RecordsFull,
+    /// Circles: a call is noted some time after it was sent.
+    NotedFirst,
+    /// Circles: what occupies an actor without being a call is in no chain.
+    HookNoted,
+    /// Circles: a circle is believed when each of its waits was seen once.
+    LookTwice,
+    /// Circles: the second look asks the caller's process, not the callee's.
+    LookCallee,
+    /// Circles: each probe refuses the call that it is for.
+    Youngest,
+    /// Circles: a call is refused though it has begun.
+    BegunKept,
 }
 
 impl Variant {
@@ -152,6 +250,55 @@ impl Variant {
         Self::ComesStill,
         Self::ComeVersion,
         Self::MoverTarget,
+        Self::OpenId,
+        Self::OpenLast,
+        Self::CloseId,
+        Self::CloseEmpty,
+        Self::CloseCommitted,
+        Self::RowBefore,
+        Self::BeforeKept,
+        Self::MarkName,
+        Self::QuestionLast,
+        Self::QuestionRises,
+        Self::ConversationNamed,
+        Self::NumbersRise,
+        Self::MarkCommit,
+        Self::AckCommit,
+        Self::SendDurable,
+        Self::ParkReceiver,
+        Self::DueStep,
+        Self::UntouchedNull,
+        Self::MergedDue,
+        Self::LookAgain,
+        Self::DueDropped,
+        Self::SettleTxid,
+        Self::SettleRest,
+        Self::SettleSent,
+        Self::TryDurable,
+        Self::SetNumber,
+        Self::SetInherits,
+        Self::OwnRows,
+        Self::ParkedRest,
+        Self::LookBehind,
+        Self::OverdueAny,
+        Self::DeadCounted,
+        Self::ClockHeld,
+        Self::WakeDb,
+        Self::CallGeneration,
+        Self::RecordName,
+        Self::RecordPrincipal,
+        Self::RecordArguments,
+        Self::NeverCommits,
+        Self::OutcomeCommit,
+        Self::BegunDurable,
+        Self::ExpiredId,
+        Self::RecordsFull,
+        Self::NotedFirst,
+        Self::HookNoted,
+        Self::LookTwice,
+        Self::LookCallee,
+        Self::Youngest,
+        Self::BegunKept,
     ];
 
     /// The name that simulation, model and tables share.
@@ -206,6 +353,55 @@ impl Variant {
             Self::ComesStill => "comes-still",
             Self::ComeVersion => "come-version",
             Self::MoverTarget => "mover-target",
+            Self::OpenId => "open-id",
+            Self::OpenLast => "open-last",
+            Self::CloseId => "close-id",
+            Self::CloseEmpty => "close-empty",
+            Self::CloseCommitted => "close-committed",
+            Self::RowBefore => "row-before",
+            Self::BeforeKept => "before-kept",
+            Self::MarkName => "mark-name",
+            Self::QuestionLast => "question-last",
+            Self::QuestionRises => "question-rises",
+            Self::ConversationNamed => "conversation-named",
+            Self::NumbersRise => "numbers-rise",
+            Self::MarkCommit => "mark-commit",
+            Self::AckCommit => "ack-commit",
+            Self::SendDurable => "send-durable",
+            Self::ParkReceiver => "park-receiver",
+            Self::DueStep => "due-step",
+            Self::UntouchedNull => "untouched-null",
+            Self::MergedDue => "merged-due",
+            Self::LookAgain => "look-again",
+            Self::DueDropped => "due-dropped",
+            Self::SettleTxid => "settle-txid",
+            Self::SettleRest => "settle-rest",
+            Self::SettleSent => "settle-sent",
+            Self::TryDurable => "try-durable",
+            Self::SetNumber => "set-number",
+            Self::SetInherits => "set-inherits",
+            Self::OwnRows => "own-rows",
+            Self::ParkedRest => "parked-rest",
+            Self::LookBehind => "look-behind",
+            Self::OverdueAny => "overdue-any",
+            Self::DeadCounted => "dead-counted",
+            Self::ClockHeld => "clock-held",
+            Self::WakeDb => "wake-db",
+            Self::CallGeneration => "call-generation",
+            Self::RecordName => "record-name",
+            Self::RecordPrincipal => "record-principal",
+            Self::RecordArguments => "record-arguments",
+            Self::NeverCommits => "never-commits",
+            Self::OutcomeCommit => "outcome-commit",
+            Self::BegunDurable => "begun-durable",
+            Self::ExpiredId => "expired-id",
+            Self::RecordsFull => "records-full",
+            Self::NotedFirst => "noted-first",
+            Self::HookNoted => "hook-noted",
+            Self::LookTwice => "look-twice",
+            Self::LookCallee => "look-callee",
+            Self::Youngest => "youngest",
+            Self::BegunKept => "begun-kept",
         }
     }
 }

@@ -8,10 +8,15 @@ use std::hash::Hash;
 
 use stateright::Model;
 use stockade_model::checking::visit_all;
+use stockade_model::circles::Circles;
+use stockade_model::due::Due;
 use stockade_model::history::History;
+use stockade_model::messages::Messages;
 use stockade_model::ownership::Ownership;
 use stockade_model::pages::Pages;
+use stockade_model::records::Records;
 use stockade_model::shards::Shards;
+use stockade_model::sweep::Sweep;
 
 use super::sizes::{self, Scale};
 
@@ -114,4 +119,69 @@ fn an_actor_is_made_at_one_primary() {
 #[test]
 fn movers_do_not_agree_where_to() {
     check("targets", Shards::whole(sizes::targets(Scale::asked())), 80_000);
+}
+
+#[test]
+fn due_times_are_those_of_commits() {
+    check("saying", Due::whole(sizes::saying(Scale::asked())), 100_000);
+}
+
+#[test]
+fn tries_are_counted_and_end() {
+    check("trying", Due::whole(sizes::trying(Scale::asked())), 40_000);
+}
+
+#[test]
+fn alarms_are_put_on_again() {
+    check("ordering", Due::whole(sizes::ordering(Scale::asked())), 15_000);
+}
+
+#[test]
+fn due_actors_are_found() {
+    check("looking", Sweep::whole(sizes::looking(Scale::asked())), 20_000);
+}
+
+#[test]
+fn messages_are_handled_once_in_order() {
+    check("talking", Messages::whole(sizes::talking(Scale::asked())), 300_000);
+}
+
+#[test]
+fn a_fork_has_conversations_of_its_own() {
+    check("forking", Messages::whole(sizes::forking(Scale::asked())), 20_000);
+}
+
+#[test]
+fn a_receiver_is_restored() {
+    check("restoring", Messages::whole(sizes::restoring(Scale::asked())), 300_000);
+}
+
+#[test]
+fn keys_belong_to_their_callers() {
+    check("keys", Records::whole(sizes::keys(Scale::asked())), 25_000);
+}
+
+#[test]
+fn a_call_that_was_settled_never_runs() {
+    check("settling", Records::whole(sizes::settling(Scale::asked())), 2_500);
+}
+
+#[test]
+fn a_call_that_was_begun_is_not_run_again() {
+    check("stepping", Records::whole(sizes::stepping(Scale::asked())), 12_000);
+}
+
+#[test]
+fn calls_of_two_generations_differ() {
+    check("calling", Records::whole(sizes::calling(Scale::asked())), 400);
+}
+
+#[test]
+fn two_actors_do_not_wait_for_each_other() {
+    check("pairs", Circles::whole(sizes::pairs(Scale::asked())), 130_000);
+}
+
+#[test]
+fn three_actors_do_not_wait_for_each_other() {
+    check("rings", Circles::whole(sizes::rings(Scale::asked())), 1_500_000);
 }

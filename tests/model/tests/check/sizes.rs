@@ -1,6 +1,6 @@
 //! How far the machines go: what `make test` visits, and what `make model` visits.
 
-use stockade_model::{history, ownership, pages, shards};
+use stockade_model::{circles, due, history, messages, ownership, pages, records, shards, sweep};
 
 /// Which bounds.
 #[derive(Clone, Copy)]
@@ -250,4 +250,187 @@ pub(crate) fn targets(scale: Scale) -> shards::Size {
         crashes: 0,
         ..moving(Scale::Small)
     }
+}
+
+/// Transactions of an actor: merged, taken back, late; a due time without a reason.
+pub(crate) fn saying(scale: Scale) -> due::Size {
+    let more = scale.more();
+    due::Size {
+        generations: 3,
+        transactions: 3 + more,
+        taken_back: 1,
+        runs: 0,
+        crashes: 2,
+        meddles: 1,
+        orders: 0,
+    }
+}
+
+/// Runs of alarms that die, and an alarm that its own handler sets again.
+pub(crate) fn trying(scale: Scale) -> due::Size {
+    let more = scale.more();
+    due::Size {
+        generations: 3 + more,
+        transactions: 2 + more,
+        taken_back: 0,
+        runs: 3 + more,
+        crashes: 2,
+        meddles: 0,
+        orders: 0,
+    }
+}
+
+/// An operator puts alarms on again, also that of a copy.
+pub(crate) fn ordering(scale: Scale) -> due::Size {
+    let more = scale.more();
+    due::Size {
+        generations: 2,
+        transactions: 1 + more,
+        runs: 3,
+        crashes: 1,
+        orders: 1,
+        ..trying(scale)
+    }
+}
+
+/// Actors that are due, and nodes that look for them.
+pub(crate) fn looking(scale: Scale) -> sweep::Size {
+    let more = scale.more();
+    sweep::Size {
+        looks: 8 + 2 * more,
+        restarts: 2,
+        destroys: 1,
+        time: 2,
+        letters: 2 + usize::from(more),
+    }
+}
+
+/// Two messages to one receiver, a conversation that is closed, a crash, a message that fails.
+pub(crate) fn talking(scale: Scale) -> messages::Size {
+    let more = scale.more();
+    messages::Size {
+        sends: 2,
+        questions: 4,
+        openings: 4,
+        trims: 1 + more,
+        crashes: 1,
+        failures: 1,
+        forks: 0,
+        restores: 0,
+        undos: 0,
+    }
+}
+
+/// A conversation that is closed while its answers are late.
+pub(crate) fn closing(scale: Scale) -> messages::Size {
+    messages::Size { questions: 3, openings: 3, crashes: 0, failures: 0, ..talking(scale) }
+}
+
+/// The same with as few questions as revive it.
+pub(crate) fn reviving(scale: Scale) -> messages::Size {
+    messages::Size { questions: 2, openings: 2, ..closing(scale) }
+}
+
+/// As `closing`, over two generations of the sender.
+pub(crate) fn renewing(scale: Scale) -> messages::Size {
+    messages::Size { crashes: 1, ..closing(scale) }
+}
+
+/// The receiver is forked, and both get messages.
+pub(crate) fn forking(scale: Scale) -> messages::Size {
+    let more = scale.more();
+    messages::Size {
+        questions: 2 + more,
+        openings: 3,
+        trims: 1,
+        crashes: 0,
+        failures: 0,
+        forks: 1,
+        ..talking(Scale::Small)
+    }
+}
+
+/// The receiver is restored, and the restore undone.
+pub(crate) fn restoring(scale: Scale) -> messages::Size {
+    let more = scale.more();
+    messages::Size {
+        trims: 0,
+        openings: 3 + more,
+        crashes: 0,
+        failures: 0,
+        restores: 1,
+        undos: 1,
+        ..talking(Scale::Small)
+    }
+}
+
+/// Clients with keys of their own, some used twice; a fork of the callee.
+pub(crate) fn keys(scale: Scale) -> records::Size {
+    let more = scale.more();
+    records::Size {
+        wishes: 3 + more,
+        principals: 2,
+        arguments: 2,
+        again: 0,
+        settles: 0,
+        by_actor: 0,
+        crashes: 1,
+        forks: 1,
+        time: 0,
+        records: 4,
+        plain: false,
+    }
+}
+
+/// As many records as fit, and one call more.
+pub(crate) fn filling(scale: Scale) -> records::Size {
+    records::Size { principals: 1, arguments: 1, forks: 0, records: 1, ..keys(scale) }
+}
+
+/// A client that asks, and makes its call again; records that end.
+pub(crate) fn settling(scale: Scale) -> records::Size {
+    let more = scale.more();
+    records::Size {
+        wishes: 2 + more,
+        principals: 1,
+        arguments: 1,
+        again: 1,
+        settles: 2,
+        forks: 0,
+        time: 2,
+        records: 2,
+        plain: false,
+        ..keys(Scale::Small)
+    }
+}
+
+/// The same of a method that commits step by step.
+pub(crate) fn stepping(scale: Scale) -> records::Size {
+    records::Size { plain: true, ..settling(scale) }
+}
+
+/// An actor that calls, over two generations.
+pub(crate) fn calling(scale: Scale) -> records::Size {
+    let more = scale.more();
+    records::Size {
+        wishes: more,
+        principals: 1,
+        arguments: 1,
+        forks: 0,
+        by_actor: 3,
+        crashes: 2,
+        ..keys(Scale::Small)
+    }
+}
+
+/// Two actors that call each other.
+pub(crate) fn pairs(scale: Scale) -> circles::Size {
+    let more = scale.more();
+    circles::Size { actors: 2, calls: 4 + usize::from(more), starts: 2, timeouts: 1 }
+}
+
+/// Three actors that call each other.
+pub(crate) fn rings(scale: Scale) -> circles::Size {
+    let more = scale.more();
+    circles::Size { actors: 3, calls: 4, starts: 0, timeouts: 1 + more }
 }

@@ -2,10 +2,15 @@
 
 use stockade_model::Variant;
 use stockade_model::checking::shortest_trace;
+use stockade_model::circles::{self, Circles};
+use stockade_model::due::{self, Due};
 use stockade_model::history::{self, History};
+use stockade_model::messages::{self, Messages};
 use stockade_model::ownership::{self, Ownership};
 use stockade_model::pages::{self, Pages};
+use stockade_model::records::{self, Records};
 use stockade_model::shards::{self, Shards};
+use stockade_model::sweep::{self, Sweep};
 
 use super::sizes::{self, Scale};
 
@@ -16,6 +21,11 @@ enum Machine {
     Pages(fn(Scale) -> pages::Size),
     History(fn(Scale) -> history::Size),
     Shards(fn(Scale) -> shards::Size),
+    Due(fn(Scale) -> due::Size),
+    Sweep(fn(Scale) -> sweep::Size),
+    Messages(fn(Scale) -> messages::Size),
+    Records(fn(Scale) -> records::Size),
+    Circles(fn(Scale) -> circles::Size),
 }
 
 const RACES: Machine = Machine::Ownership(sizes::races);
@@ -33,6 +43,22 @@ const RETURNING: Machine = Machine::Shards(sizes::returning);
 const REMAKING: Machine = Machine::Shards(sizes::remaking);
 const MAKING: Machine = Machine::Shards(sizes::making);
 const TARGETS: Machine = Machine::Shards(sizes::targets);
+const SAYING: Machine = Machine::Due(sizes::saying);
+const TRYING: Machine = Machine::Due(sizes::trying);
+const LOOKING: Machine = Machine::Sweep(sizes::looking);
+const TALKING: Machine = Machine::Messages(sizes::talking);
+const CLOSING: Machine = Machine::Messages(sizes::closing);
+const REVIVING: Machine = Machine::Messages(sizes::reviving);
+const RENEWING: Machine = Machine::Messages(sizes::renewing);
+const FORKING: Machine = Machine::Messages(sizes::forking);
+const RESTORING: Machine = Machine::Messages(sizes::restoring);
+const KEYS: Machine = Machine::Records(sizes::keys);
+const FILLING: Machine = Machine::Records(sizes::filling);
+const SETTLING: Machine = Machine::Records(sizes::settling);
+const STEPPING: Machine = Machine::Records(sizes::stepping);
+const CALLING: Machine = Machine::Records(sizes::calling);
+const PAIRS: Machine = Machine::Circles(sizes::pairs);
+const RINGS: Machine = Machine::Circles(sizes::rings);
 
 /// The check that is switched off, the machine, the property that it breaks, and how many actions
 /// that takes.
@@ -85,6 +111,55 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::ComesStill, RETURNING, shards::names::SOMEWHERE, 66),
     (Variant::ComeVersion, RETURNING, shards::names::ENDS, 51),
     (Variant::MoverTarget, TARGETS, shards::names::ABSENT_IS_TRUE, 22),
+    (Variant::OpenId, TALKING, messages::names::ONCE, 22),
+    (Variant::OpenLast, TALKING, messages::names::ONCE, 14),
+    (Variant::CloseId, CLOSING, messages::names::ONCE, 22),
+    (Variant::CloseEmpty, CLOSING, messages::names::ONCE, 13),
+    (Variant::CloseCommitted, CLOSING, messages::names::ONCE, 19),
+    (Variant::RowBefore, TALKING, messages::names::HANDLED, 10),
+    (Variant::BeforeKept, RESTORING, messages::names::DELIVERED, 10),
+    (Variant::MarkName, FORKING, messages::names::HANDLED, 14),
+    (Variant::QuestionLast, REVIVING, messages::names::ONCE, 17),
+    (Variant::QuestionRises, RENEWING, messages::names::ONCE, 22),
+    (Variant::ConversationNamed, TALKING, messages::names::ONCE, 10),
+    (Variant::NumbersRise, TALKING, messages::names::HANDLED, 10),
+    (Variant::MarkCommit, TALKING, messages::names::ONCE, 8),
+    (Variant::AckCommit, TALKING, messages::names::HANDLED, 7),
+    (Variant::SendDurable, TALKING, messages::names::HANDLED, 9),
+    (Variant::ParkReceiver, TALKING, messages::names::HANDLED, 12),
+    (Variant::DueStep, SAYING, due::names::NEVER_LATE, 4),
+    (Variant::UntouchedNull, SAYING, due::names::NEVER_LATE, 5),
+    (Variant::MergedDue, SAYING, due::names::NEVER_LATE, 5),
+    (Variant::LookAgain, SAYING, due::names::NEVER_LATE, 5),
+    (Variant::DueDropped, SAYING, due::names::NEVER_LATE, 6),
+    (Variant::SettleTxid, SAYING, due::names::NEVER_LATE, 7),
+    (Variant::SettleRest, SAYING, due::names::DUE_TIME, 4),
+    (Variant::SettleSent, SAYING, due::names::QUIET, 1),
+    (Variant::TryDurable, TRYING, due::names::LIMITED, 13),
+    (Variant::SetNumber, TRYING, due::names::KEPT, 10),
+    (Variant::SetInherits, TRYING, due::names::LIMITED, 17),
+    (Variant::OwnRows, TRYING, due::names::COPIES_REST, 5),
+    (Variant::ParkedRest, TRYING, due::names::DUE_TIME, 15),
+    (Variant::LookBehind, LOOKING, sweep::names::WOKEN, 0),
+    (Variant::OverdueAny, LOOKING, sweep::names::WOKEN, 1),
+    (Variant::DeadCounted, LOOKING, sweep::names::ENDED, 12),
+    (Variant::ClockHeld, LOOKING, sweep::names::NOT_EARLY, 13),
+    (Variant::WakeDb, LOOKING, sweep::names::NOT_MADE, 7),
+    (Variant::CallGeneration, CALLING, records::names::OWN_ANSWER, 5),
+    (Variant::RecordName, KEYS, records::names::OWN_ANSWER, 5),
+    (Variant::RecordPrincipal, KEYS, records::names::OWN_ANSWER, 4),
+    (Variant::RecordArguments, KEYS, records::names::OWN_ANSWER, 4),
+    (Variant::NeverCommits, SETTLING, records::names::ONCE, 6),
+    (Variant::OutcomeCommit, SETTLING, records::names::ONCE, 4),
+    (Variant::BegunDurable, STEPPING, records::names::ONCE, 6),
+    (Variant::ExpiredId, SETTLING, records::names::ONCE, 5),
+    (Variant::RecordsFull, FILLING, records::names::ONCE, 5),
+    (Variant::NotedFirst, PAIRS, circles::names::OPENED, 6),
+    (Variant::HookNoted, PAIRS, circles::names::OPENED, 4),
+    (Variant::LookTwice, RINGS, circles::names::REAL, 8),
+    (Variant::LookCallee, PAIRS, circles::names::REAL, 11),
+    (Variant::Youngest, PAIRS, circles::names::ONE, 10),
+    (Variant::BegunKept, PAIRS, circles::names::BEGUN, 10),
 ];
 
 fn trace(variant: Variant, machine: Machine, property: &'static str) -> Option<Vec<String>> {
@@ -100,6 +175,19 @@ fn trace(variant: Variant, machine: Machine, property: &'static str) -> Option<V
         }
         Machine::Shards(size) => {
             shortest_trace(&Shards::without(size(Scale::Small), variant), property)
+        }
+        Machine::Due(size) => shortest_trace(&Due::without(size(Scale::Small), variant), property),
+        Machine::Sweep(size) => {
+            shortest_trace(&Sweep::without(size(Scale::Small), variant), property)
+        }
+        Machine::Messages(size) => {
+            shortest_trace(&Messages::without(size(Scale::Small), variant), property)
+        }
+        Machine::Records(size) => {
+            shortest_trace(&Records::without(size(Scale::Small), variant), property)
+        }
+        Machine::Circles(size) => {
+            shortest_trace(&Circles::without(size(Scale::Small), variant), property)
         }
     }
 }
