@@ -1,7 +1,7 @@
 //! Calls other actors: directly, through others, many at a time, and from hooks.
 
 use core::cell::RefCell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bindings::exports::tests::calls_relay::relay::{Ends, Guest};
 use stockade_sdk::actors::{self, Pending};
@@ -46,10 +46,8 @@ impl Guest for Relay {
         let rest: Vec<String> = rest.iter().map(|key| format!("{key:?}")).collect();
         let arguments = format!("[[{}]]", rest.join(","));
         let reply = actors::call(&kind()?, first, "pass", &arguments).map_err(shown)?;
-        match reply.text.strip_prefix("{\"ok\":").and_then(|text| text.strip_suffix('}')) {
-            Some(number) => Ok(1 + number.parse::<u32>().map_err(|error| error.to_string())?),
-            None => Err(reply.text),
-        }
+        let further = u32::try_from(number(&reply.text)?);
+        further.map(|further| 1 + further).map_err(|error| error.to_string())
     }
 
     fn write_and_call(
@@ -119,6 +117,32 @@ impl Guest for Relay {
         Ok(())
     }
 
+    fn prepare(rows: u32) -> Result<(), String> {
+        (0..rows).try_for_each(|_| Self::write().map(drop))
+    }
+
+    fn ask(calls: u32) -> Result<i64, String> {
+        let me = context::identity().map_err(|error| error.to_string())?;
+        let callee = format!("{}-callee", me.key);
+        let mut sum = 0;
+        for _ in 0..calls {
+            let reply = actors::call(&me.kind, &callee, "count", "").map_err(shown)?;
+            sum += number(&reply.text)?;
+        }
+        Ok(sum)
+    }
+
+    fn timed(key: String, calls: u32) -> Result<Vec<u64>, String> {
+        let kind = kind()?;
+        let one = |_| {
+            let begun = Instant::now();
+            let reply = actors::call(&kind, &key, "count", "").map_err(shown)?;
+            number(&reply.text)?;
+            u64::try_from(begun.elapsed().as_nanos()).map_err(|error| error.to_string())
+        };
+        (0..calls).map(one).collect()
+    }
+
     fn write() -> Result<i64, String> {
         let connection = Connection::open().map_err(words)?;
         connection.execute("INSERT INTO t VALUES (1)", []).map_err(words)?;
@@ -133,6 +157,51 @@ impl Guest for Relay {
     fn nap(ms: u64) -> Result<i64, String> {
         sleep(ms);
         Self::count()
+    }
+
+    fn write_nap_write(ms: u64) -> Result<i64, String> {
+        Self::write()?;
+        sleep(ms);
+        Self::write()
+    }
+
+    fn write_and_refuse() -> Result<i64, String> {
+        Self::write()?;
+        Err("refused".to_owned())
+    }
+
+    fn new_id() -> Result<String, String> {
+        actors::new_call_id().map_err(shown)
+    }
+
+    fn call_once(
+        key: String,
+        method: String,
+        arguments: String,
+        id: String,
+    ) -> Result<String, String> {
+        let reply = actors::call_with_id(&kind()?, &key, &method, &arguments, &id);
+        reply.map(|reply| reply.text).map_err(shown)
+    }
+
+    fn start_once(
+        key: String,
+        method: String,
+        arguments: String,
+        id: String,
+    ) -> Result<String, String> {
+        let pending = actors::start_with_id(&kind()?, &key, &method, &arguments, &id);
+        pending.and_then(Pending::wait).map(|reply| reply.text).map_err(shown)
+    }
+
+    fn outcome(key: String, id: String, settle: bool) -> Result<String, String> {
+        let kind = kind()?;
+        let outcome = if settle {
+            actors::settle(&kind, &key, &id)
+        } else {
+            actors::outcome(&kind, &key, &id)
+        };
+        outcome.map(|outcome| format!("{outcome:?}")).map_err(shown)
     }
 
     fn write_and_trap() -> Result<(), String> {
@@ -186,6 +255,12 @@ fn ends(calls: Vec<actors::Result<Pending>>) -> Ends {
 
 fn kind() -> Result<String, String> {
     context::identity().map(|me| me.kind).map_err(|error| error.to_string())
+}
+
+/// The number in an answer.
+fn number(answer: &str) -> Result<i64, String> {
+    let number = answer.strip_prefix("{\"ok\":").and_then(|text| text.strip_suffix('}'));
+    number.and_then(|number| number.parse().ok()).ok_or_else(|| answer.to_owned())
 }
 
 fn sleep(ms: u64) {

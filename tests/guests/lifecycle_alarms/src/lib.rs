@@ -1,9 +1,14 @@
 //! Sets alarms, and keeps a row of each run of their handler. The payload says what the handler does:
-//! `ok`, `fail`, `trap`, `spin`, `again MS`, `again-trap MS`, `again-fail MS`, `cancel`, `slow MS`.
+//! `ok`, `fail`, `trap`, `spin`, `again MS`, `again-trap MS`, `again-fail MS`, `cancel`, `slow MS`,
+//! `say` (a line of the log), `call MS` (another actor, after a while).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bindings::exports::tests::lifecycle_alarms::alarms::Guest;
+use stockade_sdk::actors;
 use stockade_sdk::alarms::{self, AlarmHandler, DueAlarm, HandlerError, Schedule};
 use stockade_sdk::lifecycle::{self, Lifecycle};
+use stockade_sdk::log::{self, Level};
 use stockade_sdk::{Connection, Value, context};
 
 stockade_alloc::install!();
@@ -14,7 +19,7 @@ impl Lifecycle for Actor {
     fn start() -> lifecycle::Result {
         Connection::open()?.execute_script(
             "CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, name TEXT, attempt INTEGER,
-               missed INTEGER, due INTEGER, generation INTEGER);
+               missed INTEGER, due INTEGER, late_us INTEGER, generation INTEGER);
              CREATE TABLE IF NOT EXISTS beside (name TEXT)",
         )?;
         Ok(())
@@ -23,16 +28,21 @@ impl Lifecycle for Actor {
 
 impl AlarmHandler for Actor {
     fn on_alarm(alarm: DueAlarm) -> alarms::Handled {
+        let now_us = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
         let connection = Connection::open()?;
-        let generation = i64::try_from(context::identity()?.generation)?;
+        let me = context::identity()?;
+        let generation = i64::try_from(me.generation)?;
         let (missed, due) = (i64::try_from(alarm.missed)?, i64::try_from(alarm.due)?);
+        let late_us = now_us - due * 1000;
         connection.execute(
-            "INSERT INTO run (name, attempt, missed, due, generation) VALUES (?, ?, ?, ?, ?)",
-            (&alarm.name, i64::from(alarm.attempt), missed, due, generation),
+            "INSERT INTO run (name, attempt, missed, due, late_us, generation)
+             VALUES (?, ?, ?, ?, ?, ?)",
+            (&alarm.name, i64::from(alarm.attempt), missed, due, late_us, generation),
         )?;
         let payload = String::from_utf8(alarm.payload)?;
         let (what, ms) = payload.split_once(' ').unwrap_or((&payload, "0"));
         let ms: u64 = ms.parse()?;
+        let pause = Duration::from_millis(ms);
         if what.starts_with("again") {
             alarms::set(&alarm.name, &Schedule::After(ms), payload.as_bytes())?;
         }
@@ -47,7 +57,16 @@ impl AlarmHandler for Actor {
                 core::hint::black_box(0);
             },
             "slow" => {
-                std::thread::sleep(core::time::Duration::from_millis(ms));
+                std::thread::sleep(pause);
+                Ok(())
+            }
+            "say" => {
+                log::write(Level::Info, &format!("{}: {} begins", me.key, alarm.name), &[])?;
+                Ok(())
+            }
+            "call" => {
+                std::thread::sleep(pause);
+                actors::call(&me.kind, "called", "runs", "")?;
                 Ok(())
             }
             _ => Ok(()),
@@ -70,6 +89,14 @@ impl Guest for Actor {
 
     fn cron(name: String, expression: String, zone: String) -> Result<(), String> {
         alarms::set(&name, &Schedule::Cron { expression, zone }, b"ok").map_err(words)
+    }
+
+    fn arm(count: u32, at: u64) -> Result<(), String> {
+        arm(count, at).map_err(words)
+    }
+
+    fn tick(ms: u32) -> Result<(), String> {
+        alarms::set("tick", &Schedule::After(ms.into()), b"again 0").map_err(words)
     }
 
     fn sized(name: String, bytes: u64) -> Result<(), String> {
@@ -132,6 +159,21 @@ impl Guest for Actor {
         read().map_err(|error: stockade_sdk::Error| error.to_string())
     }
 
+    fn ran(_: u32) -> Result<i64, String> {
+        let read =
+            || Connection::open()?.query_row("SELECT count(*) FROM run", [], |row| row.get(0));
+        read().map_err(|error: stockade_sdk::Error| error.to_string())
+    }
+
+    fn late() -> Result<Vec<i64>, String> {
+        let read = || {
+            let connection = Connection::open()?;
+            let mut select = connection.prepare("SELECT late_us FROM run ORDER BY id")?;
+            select.query_map([], |row| row.get(0))?.collect::<stockade_sdk::Result<Vec<i64>>>()
+        };
+        read().map_err(|error: stockade_sdk::Error| error.to_string())
+    }
+
     fn sql(name: String, statements: Vec<String>) -> Result<String, String> {
         let run = || {
             let connection = Connection::open()?;
@@ -163,6 +205,16 @@ impl Guest for Actor {
     fn trap() {
         panic!("told to trap");
     }
+}
+
+fn arm(count: u32, at: u64) -> alarms::Result<()> {
+    let mut connection = Connection::open()?;
+    let transaction = connection.transaction()?;
+    for number in 0..count {
+        alarms::set(&format!("n{number}"), &Schedule::At(at), b"ok")?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn together(name: &str, ms: u64, how: &str) -> alarms::Result<()> {
