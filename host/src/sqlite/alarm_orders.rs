@@ -1,8 +1,9 @@
 //! What operators ask of an actor's alarms. The answers have the form of rows, as of their statements.
 
-use super::alarms::{Alarm, SWITCH_ON, text};
+use super::alarms::{Alarm, SWITCH_ON};
 use super::connection::Connection;
 use super::error::SqlError;
+use super::keeper::text;
 use super::operator::OperatorRows;
 use super::value::Value;
 use crate::limits::ALARMS_MAX;
@@ -67,7 +68,7 @@ impl Connection {
                 for name in names {
                     let number = Value::Integer(runner.next_number());
                     let values = [text(&name), number, runner.own_db(), Value::Integer(now)];
-                    changes += runner.change_alarms(SWITCH_ON, &values)?.len() as u64;
+                    changes += runner.change_due(SWITCH_ON, &values)?.len() as u64;
                 }
                 Ok(changes)
             })

@@ -1,28 +1,23 @@
 //! The actor's alarms: rows of a table of the host in the actor's own database.
 //!
 //! ```text
-//!  set, cancel            in the transaction that is open, else in one of their own
-//!  commit of such a one   the earliest time is read once more, and goes along with the pages
-//!  begin                  counts a try and sets the time of the next one: durable before the handler
-//!  end                    removed, next time, next try or parked: only the row that was begun
+//!  set, cancel   in the transaction that is open, else in one of their own
+//!  begin         counts a try and sets the time of the next one: durable before the handler
+//!  end           removed, next time, next try or parked: only the row that was begun
 //! ```
 //! Invariants:
-//! - What is read before a commit is what the commit has: savepoints may have taken rows back.
-//! - A time that was given to the session for a commit is taken back if that commit fails.
 //! - Each set gives the row another number, and whatever follows a run names the number: an alarm that
 //!   was set again, or cancelled, by its own handler stays as the handler left it.
 //! - Rows of another database, of which this one is a copy, are neither due nor begun.
-//! - Statements of this file are compiled for the host and kept apart: no guest gets one by its text.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 
-use super::authorizer::Asker;
-use super::connection::{Connection, Core};
+use super::connection::Connection;
+#[cfg(test)]
+use super::connection::Core;
 use super::error::SqlError;
-use super::run::{Runner, value_of};
-use super::statement::Compiled;
-use super::transaction::TransactionMode;
+use super::keeper::{integer, text};
+use super::run::Runner;
 use super::value::Value;
 use crate::limits::{
     ALARM_BACKOFF_MS, ALARM_BACKOFF_MS_MAX, ALARM_ERROR_BYTES_MAX, ALARM_TRIES_MAX, ALARMS_MAX,
@@ -40,8 +35,6 @@ pub(super) const INDEX: &str = "CREATE INDEX _stockade_alarm_next ON _stockade_a
 
 const EXISTS: &str =
     "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = '_stockade_alarm'";
-const EARLIEST: &str =
-    "SELECT min(next) FROM main._stockade_alarm WHERE db = ?1 AND next IS NOT NULL";
 const COUNT: &str = "SELECT count(*) FROM main._stockade_alarm WHERE name <> ?1";
 const SET: &str = "INSERT INTO main._stockade_alarm
     (name, number, db, every, cron, zone, due, next, attempts, payload)
@@ -83,16 +76,11 @@ const NO_NEXT_TIME: &str = "the schedule has no next time";
 
 /// What a connection knows of its actor's alarms beside the rows.
 #[derive(Default)]
-pub(super) struct Book {
-    /// A transaction has changed rows, and its end was not seen yet.
-    touched: Cell<bool>,
-    /// The earliest time, as of the newest commit that changed rows.
-    earliest: Cell<Option<i64>>,
+pub(super) struct Alarms {
     /// Numbers given by this connection.
     sets: Cell<i64>,
     /// The alarm whose handler runs, and its tries.
     running: RefCell<Option<(String, u32)>>,
-    statements: RefCell<HashMap<&'static str, Compiled>>,
 }
 
 /// An alarm as it is set.
@@ -156,14 +144,6 @@ pub struct CrashedAlarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyAlarms;
 
-impl Book {
-    /// Whether a commit may have to carry another time.
-    #[inline]
-    pub(super) fn is_touched(&self) -> bool {
-        self.touched.get()
-    }
-}
-
 impl Connection {
     /// Sets an alarm, or replaces the one of its name. The caller has checked name and payload.
     ///
@@ -195,7 +175,7 @@ impl Connection {
                     Value::Integer(attempts.into()),
                     Value::Blob(new.payload),
                 ];
-                runner.change_alarms(SET, &values).map(|_| Ok(()))
+                runner.change_due(SET, &values).map(|_| Ok(()))
             })
         })
     }
@@ -210,7 +190,7 @@ impl Connection {
                 return Ok(false);
             }
             core.in_transaction(|core| {
-                let rows = core.runner.change_alarms(CANCEL, &[Value::Text(name.to_owned())])?;
+                let rows = core.runner.change_due(CANCEL, &[Value::Text(name.to_owned())])?;
                 Ok(!rows.is_empty())
             })
         })
@@ -238,30 +218,13 @@ impl Connection {
         self.guarded(|core| core.runner.list_alarms(after, max))
     }
 
-    /// The earliest time at which an alarm is due, as of the newest commit.
-    pub fn earliest_alarm(&mut self) -> Option<i64> {
-        self.with_core(|core| core.runner.alarms.earliest.get())
-    }
-
     #[cfg(test)]
     /// Makes all rows those of another database, as in a copy.
     pub fn as_of_another_database(&mut self) {
         let copied = "UPDATE main._stockade_alarm SET db = x'00'";
         let copy =
-            |core: &mut Core| core.in_transaction(|core| core.runner.change_alarms(copied, &[]));
+            |core: &mut Core| core.in_transaction(|core| core.runner.change_due(copied, &[]));
         self.guarded(copy).expect("the rows can be written");
-    }
-
-    /// Looks for alarms that earlier generations have set.
-    ///
-    /// # Errors
-    /// As for a statement.
-    pub fn look_for_alarms(&mut self) -> Result<(), SqlError> {
-        self.guarded(|core| {
-            let earliest = core.runner.read_earliest()?;
-            core.runner.alarms.earliest.set(earliest);
-            Ok(())
-        })
     }
 
     /// Counts a try of the first alarm that is due, and sets the time of the next try. The handler
@@ -278,19 +241,19 @@ impl Connection {
         self.guarded(|core| {
             core.runner.alarms.running.take();
             if !core.runner.has_alarms()? {
-                core.runner.alarms.earliest.set(None);
+                core.runner.due.set(core.runner.read_earliest()?);
                 return Ok(None);
             }
             let begun = core.in_transaction(|core| {
                 if let Some(CrashedAlarm { name, number, error }) = crashed {
                     let values = [text(name), Value::Integer(*number), text(bounded(error))];
-                    core.runner.change_alarms(NOTE, &values)?;
+                    core.runner.change_due(NOTE, &values)?;
                 }
                 core.runner.begin_first(now)
             })?;
             if begun.is_none() {
                 let earliest = core.runner.read_earliest()?;
-                core.runner.alarms.earliest.set(earliest);
+                core.runner.due.set(earliest);
             }
             if let Some(BegunAlarm { alarm, .. }) = &begun {
                 let running = (alarm.name.clone(), alarm.attempts);
@@ -320,61 +283,17 @@ impl Connection {
     }
 }
 
-impl Core {
-    /// Runs work in a transaction, or in a savepoint of the one that is open.
-    pub(super) fn in_transaction<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, SqlError>,
-    ) -> Result<T, SqlError> {
-        let transaction = self.begin(TransactionMode::Deferred)?;
-        match work(self).and_then(|value| self.commit(transaction).map(|()| value)) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                // `NotOpen` if SQLite has already rolled back.
-                let _ = self.rollback(transaction);
-                Err(error)
-            }
-        }
-    }
-}
-
 impl Runner {
-    /// Steps a statement that commits, with the earliest time of what it commits.
-    #[cold]
-    pub(super) fn commit_with_due(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
-        let earliest = self.read_earliest()?;
-        self.owner.forget_fault();
-        let session = self.owner.session();
-        session.set_due(earliest);
-        let stepped = self.step_alone(compiled);
-        // Taken by the commit, if there was one.
-        session.forget_due();
-        if self.database.is_autocommit() {
-            self.alarms.touched.set(false);
-            if stepped.is_ok() {
-                self.alarms.earliest.set(earliest);
-            }
-        }
-        stepped
-    }
-
     pub(super) fn has_alarms(&self) -> Result<bool, SqlError> {
         Ok(!self.keep(EXISTS, &[])?.is_empty())
     }
 
     fn make_alarms(&self) -> Result<(), SqlError> {
         if !self.has_alarms()? {
-            self.change_alarms(TABLE, &[])?;
-            self.change_alarms(INDEX, &[])?;
+            self.change_due(TABLE, &[])?;
+            self.change_due(INDEX, &[])?;
         }
         Ok(())
-    }
-
-    fn read_earliest(&self) -> Result<Option<i64>, SqlError> {
-        if !self.has_alarms()? {
-            return Ok(None);
-        }
-        Ok(integer(&self.keep(EARLIEST, &[self.own_db()])?, 0))
     }
 
     pub(super) fn list_alarms(&self, after: &str, max: u64) -> Result<Vec<Alarm>, SqlError> {
@@ -400,7 +319,7 @@ impl Runner {
             alarm.next = Some(next);
             let [name, number] = key(&alarm);
             let attempts = Value::Integer(alarm.attempts.into());
-            self.change_alarms(TRY, &[name, number, attempts, Value::Integer(next)])?;
+            self.change_due(TRY, &[name, number, attempts, Value::Integer(next)])?;
             return Ok(Some(BegunAlarm { alarm, payload, at: now }));
         }
     }
@@ -411,14 +330,14 @@ impl Runner {
         match (alarm.schedule.next(alarm.due, *at), &alarm.schedule) {
             (Some(next), _) => {
                 let next = Value::Integer(next);
-                self.change_alarms(NEXT, &[name.clone(), number.clone(), next])?;
+                self.change_due(NEXT, &[name.clone(), number.clone(), next])?;
             }
             (None, Schedule::Once) => {
-                self.change_alarms(DONE, &[name.clone(), number.clone()])?;
+                self.change_due(DONE, &[name.clone(), number.clone()])?;
             }
             (None, _) => self.park(alarm, Some(NO_NEXT_TIME), "")?,
         }
-        self.change_alarms(RESET, &[name, number, self.own_db()]).map(drop)
+        self.change_due(RESET, &[name, number, self.own_db()]).map(drop)
     }
 
     fn ended_badly(&self, begun: &BegunAlarm, words: &str, now: i64) -> Result<(), SqlError> {
@@ -428,11 +347,11 @@ impl Runner {
             self.park(alarm, Some(words), "")?;
         } else {
             let next = Value::Integer(now.saturating_add(backoff(alarm.attempts)));
-            self.change_alarms(AGAIN, &[name.clone(), number.clone(), next, text(words)])?;
+            self.change_due(AGAIN, &[name.clone(), number.clone(), next, text(words)])?;
         }
         let max = Value::Integer(ALARM_TRIES_MAX.into());
         let values = [name, number, self.own_db(), text(words), max];
-        self.change_alarms(RESET_FAILED, &values).map(drop)
+        self.change_due(RESET_FAILED, &values).map(drop)
     }
 
     fn park(&self, alarm: &Alarm, words: Option<&str>, otherwise: &str) -> Result<(), SqlError> {
@@ -442,74 +361,7 @@ impl Runner {
         );
         let [name, number] = key(alarm);
         let words = words.map_or(Value::Null, text);
-        self.change_alarms(PARK, &[name, number, words, text(otherwise)]).map(drop)
-    }
-
-    /// A statement that changes rows of alarms, in a transaction.
-    pub(super) fn change_alarms(
-        &self,
-        sql: &'static str,
-        values: &[Value],
-    ) -> Result<Vec<Vec<Value>>, SqlError> {
-        debug_assert!(!self.database.is_autocommit(), "its commit carries the earliest time");
-        self.alarms.touched.set(true);
-        self.keep(sql, values)
-    }
-
-    /// Runs a statement of this file to its end.
-    fn keep(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Vec<Value>>, SqlError> {
-        self.owner.alive()?;
-        let kept = self.alarms.statements.borrow_mut().remove(sql);
-        let compiled = match kept {
-            Some(compiled) => Ok(compiled),
-            None => self
-                .compile(sql, Asker::Keeper, true)
-                .map(|front| front.compiled.expect("BUG: the host's statements are statements")),
-        };
-        // A change of the schema makes SQLite compile it again, in the step.
-        self.judge.prepare(Asker::Keeper);
-        let ran = compiled.and_then(|mut compiled| {
-            let rows = self.run_kept(&mut compiled, values);
-            compiled.raw.clear_bindings();
-            self.alarms.statements.borrow_mut().insert(sql, compiled);
-            rows
-        });
-        self.judge.prepare(Asker::Guest);
-        ran
-    }
-
-    fn run_kept(
-        &self,
-        compiled: &mut Compiled,
-        values: &[Value],
-    ) -> Result<Vec<Vec<Value>>, SqlError> {
-        self.bind_all(compiled, values)?;
-        self.owner.forget_fault();
-        if !compiled.readonly {
-            self.note_change();
-        }
-        let before = self.database.total_changes();
-        let mut rows = Vec::new();
-        while self.step_alone(compiled)? {
-            let row = (0..compiled.raw.column_count()).map(|at| value_of(&compiled.raw.column(at)));
-            match row.collect::<Result<Vec<Value>, SqlError>>() {
-                Ok(row) => rows.push(row),
-                Err(error) => {
-                    // An error at the end cannot be worse than this error.
-                    let _ = self.finish(compiled);
-                    return Err(error);
-                }
-            }
-        }
-        if !compiled.readonly {
-            self.changes_since(before);
-        }
-        Ok(rows)
-    }
-
-    /// The database that rows are set in.
-    pub(super) fn own_db(&self) -> Value {
-        Value::Blob(self.owner.session().fence().db.0.to_vec())
+        self.change_due(PARK, &[name, number, words, text(otherwise)]).map(drop)
     }
 
     /// A number for a row, higher than those of earlier generations.
@@ -561,7 +413,7 @@ impl Runner {
 }
 
 /// The wait after the try of this number, in milliseconds.
-fn backoff(attempts: u32) -> i64 {
+pub(super) fn backoff(attempts: u32) -> i64 {
     let factor = 1_i64.checked_shl(attempts.saturating_sub(1)).filter(|factor| *factor > 0);
     ALARM_BACKOFF_MS.saturating_mul(factor.unwrap_or(i64::MAX)).min(ALARM_BACKOFF_MS_MAX)
 }
@@ -579,22 +431,10 @@ fn key(alarm: &Alarm) -> [Value; 2] {
     [text(&alarm.name), Value::Integer(alarm.number)]
 }
 
-pub(super) fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
 /// As much of an error as is kept.
-fn bounded(words: &str) -> &str {
+pub(super) fn bounded(words: &str) -> &str {
     let end = words.floor_char_boundary(ALARM_ERROR_BYTES_MAX);
     &words[..end]
-}
-
-/// The integer in a column of the first row.
-fn integer(rows: &[Vec<Value>], column: usize) -> Option<i64> {
-    match rows.first()?.get(column)? {
-        Value::Integer(value) => Some(*value),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

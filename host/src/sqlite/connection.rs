@@ -21,11 +21,14 @@ use stockade_vfs::heap::Heap;
 use stockade_vfs::memory::Share;
 use stockade_vfs::{ConnectionId, Handle, VfsOptions};
 
-use super::alarms::Book;
+use super::alarms::Alarms;
 use super::authorizer::{Asker, Judge};
+use super::due::Book;
 use super::error::{SqlError, SqlLimit};
 use super::hardening;
+use super::keeper::Kept;
 use super::meter::{Meter, STEPS_PER_LOOK};
+use super::outbox::Outbox;
 use super::owner::Owner;
 use super::run::{Bounds, Changes, Runner};
 use super::spares::Spares;
@@ -157,7 +160,10 @@ impl Connection {
                     heap: heap.clone(),
                     changes: Cell::new(0),
                     bounds: Bounds::new(limits),
-                    alarms: Book::default(),
+                    due: Book::default(),
+                    alarms: Alarms::default(),
+                    outbox: Outbox::default(),
+                    kept: Kept::default(),
                 },
                 runs: 0,
                 bound_bytes: 0,
@@ -343,6 +349,12 @@ impl Connection {
         guard.check()?;
         self.owner.alive()?;
         answer
+    }
+
+    /// Works for the host itself, with a bound of its own in place of the call's budget.
+    pub fn in_grace<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let meter = self.meter.clone();
+        meter.with_grace(|| work(self))
     }
 
     /// Works on the parts without a grip: for drops, and the end of a call.

@@ -20,10 +20,13 @@ use std::rc::Rc;
 use rusqlite::ffi::{SQLITE_AUTH, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK};
 use stockade_vfs::heap::{Heap, Refusal};
 
-use super::alarms::Book;
+use super::alarms::Alarms;
 use super::authorizer::{Asker, Judge, mentions_reserved};
+use super::due::Book;
 use super::error::{SqlError, SqlLimit};
+use super::keeper::Kept;
 use super::meter::Meter;
+use super::outbox::Outbox;
 use super::owner::Owner;
 use super::packed::{self, Packed};
 use super::statement::{Compiled, Rest, Run};
@@ -95,8 +98,14 @@ pub(super) struct Runner {
     /// Counts possible changes of the schema: writes, and statements that control transactions.
     pub(super) changes: Cell<u64>,
     pub(super) bounds: Bounds,
+    /// When the actor has something to do.
+    pub(super) due: Book,
     /// What this connection knows of the actor's alarms.
-    pub(super) alarms: Book,
+    pub(super) alarms: Alarms,
+    /// What this connection knows of the actor's outbox.
+    pub(super) outbox: Outbox,
+    /// The host's own statements.
+    pub(super) kept: Kept,
 }
 
 impl Runner {
@@ -329,13 +338,13 @@ impl Runner {
     /// `true`: there is a row. After `false` or an error the run is over.
     #[inline]
     pub(super) fn step(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
-        if compiled.commits && self.alarms.is_touched() {
+        if compiled.commits && self.due.is_touched() {
             return self.commit_with_due(compiled);
         }
         self.step_alone(compiled)
     }
 
-    /// [`Self::step`] of a statement that does not commit alarms.
+    /// [`Self::step`] of a statement that does not commit due work.
     #[inline]
     pub(super) fn step_alone(&self, compiled: &mut Compiled) -> Result<bool, SqlError> {
         self.judge.step_begins();

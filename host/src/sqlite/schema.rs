@@ -1,7 +1,7 @@
 //! Checks the contents of a file to be imported, under the rules of its future actor.
 //!
 //! ```text
-//!  names      none of the host's, except its table of alarms, to the letter
+//!  names      none of the host's, except its own tables, to the letter
 //!  sizes      no row longer than a value may be
 //!  objects    each CREATE run again, then statements compiled that touch what it made, twice:
 //!             by a connection bound as a guest's is ── works ──────────────> fine
@@ -21,7 +21,7 @@ use rusqlite::{Connection, ErrorCode, Row};
 use stockade_vfs::heap::{Heap, Refusal};
 
 use super::authorizer::{guest_may, is_reserved, mentions_reserved};
-use super::{alarms, functions, hardening};
+use super::{alarms, functions, hardening, inbox, outbox, records};
 use crate::limits::{Limits, VALUE_BYTES_MAX};
 
 /// Characters of a name or of SQLite's text in an error.
@@ -59,15 +59,15 @@ pub(crate) fn check(file: &Connection, limits: &Limits) -> Done<()> {
     pair.alter()
 }
 
-/// Checks for names of the host, of any sort. Its own table of alarms may be there, as an export of an
-/// actor has it: in another database all of them are off.
+/// Checks for names of the host, of any sort. Its own tables may be there, as an export of an actor has
+/// them: in another database all alarms and messages are off, and under another name no record counts.
 fn names(file: &Connection) -> Done<()> {
     let mut rows =
         file.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
         let sql = text(row, 3)?;
-        if is_of_alarms(&sql) {
+        if is_of_host(&sql) {
             continue;
         }
         if mentions_reserved(&sql) && !is_reserved(&text(row, 1)?) {
@@ -88,9 +88,11 @@ fn names(file: &Connection) -> Done<()> {
     Ok(())
 }
 
-/// Whether this is the text of what the host makes for alarms.
-fn is_of_alarms(sql: &str) -> bool {
-    [alarms::TABLE, alarms::INDEX].contains(&sql)
+/// Whether this is the text of what the host makes for itself.
+fn is_of_host(sql: &str) -> bool {
+    [alarms::TABLE, alarms::INDEX, records::TABLE, records::INDEX].contains(&sql)
+        || outbox::OBJECTS.contains(&sql)
+        || inbox::OBJECTS.contains(&sql)
 }
 
 /// Rows, keys of indexes and texts of the schema, as SQLite stores them.
@@ -131,7 +133,7 @@ fn objects(file: &Connection) -> Done<Vec<Object>> {
         Ok(Object { sort: text(row, 0)?, name: text(row, 1)?, sql: text(row, 2)? })
     })?;
     let objects = rows.collect::<rusqlite::Result<Vec<Object>>>()?;
-    Ok(objects.into_iter().filter(|object| !is_of_alarms(&object.sql)).collect())
+    Ok(objects.into_iter().filter(|object| !is_of_host(&object.sql)).collect())
 }
 
 /// The same schema twice, in memory.

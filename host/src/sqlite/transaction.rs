@@ -128,6 +128,12 @@ impl Stack {
         Ok(Ending { level, statements })
     }
 
+    /// The level right inside another one, if one is open there.
+    pub(super) fn inside(&self, id: TransactionId) -> Option<TransactionId> {
+        let level = self.find(id).ok()?;
+        self.levels.get(level + 1).map(|level| TransactionId(level.id))
+    }
+
     /// Removes a level that has ended, and those inside it.
     pub(super) fn ended(&mut self, ending: &Ending) {
         self.levels.truncate(ending.level);
@@ -154,6 +160,7 @@ mod tests {
         assert_eq!(stack.beginning(TransactionMode::Immediate, false), "SAVEPOINT _stockade_1");
         let middle = stack.push(true);
         let inner = stack.push(true);
+        assert_eq!((stack.inside(outer), stack.inside(inner)), (Some(middle), None));
         let ending = stack.rollback(middle).unwrap();
         assert_eq!(ending.statements, ["ROLLBACK TO _stockade_1", "RELEASE _stockade_1"]);
         stack.ended(&ending);

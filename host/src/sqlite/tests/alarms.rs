@@ -45,7 +45,7 @@ impl World {
     /// What the connection and the store know.
     #[track_caller]
     fn check_due(&mut self, due: Option<i64>) {
-        assert_eq!((self.connection.earliest_alarm(), self.due()), (due, due));
+        assert_eq!((self.connection.earliest_due().any(), self.due()), (due, due));
     }
 
     fn shown(&mut self) -> Vec<(String, Option<i64>, u32, Option<String>)> {
@@ -238,8 +238,8 @@ fn what_a_generation_has_set_its_successor_finds() {
     world.set("a", 100);
     let number = world.connection.alarm("a").unwrap().unwrap().0.number;
     world.reopen();
-    assert_eq!(world.connection.earliest_alarm(), None, "not looked yet");
-    world.connection.look_for_alarms().unwrap();
+    assert_eq!(world.connection.earliest_due().any(), None, "not looked yet");
+    world.connection.look_for_due(true).unwrap();
     world.check_due(Some(100));
     world.set("a", 200);
     assert!(world.connection.alarm("a").unwrap().unwrap().0.number > number);
@@ -253,8 +253,8 @@ fn alarms_of_a_copy_are_off() {
     world.set("b", 200);
     // As a copy has them: only the host can write that.
     world.connection.as_of_another_database();
-    world.connection.look_for_alarms().unwrap();
-    assert_eq!(world.connection.earliest_alarm(), None);
+    world.connection.look_for_due(true).unwrap();
+    assert_eq!(world.connection.earliest_due().any(), None);
     assert!(world.begin_alarm(1_000).is_none());
     let list = world.connection.order_alarms(&AlarmOrder::List, 1_000).unwrap();
     assert!(list.rows.iter().all(|row| row[2] == text("off")), "{list:?}");
