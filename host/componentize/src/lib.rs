@@ -5,7 +5,15 @@
 //!  core module ── custom section component-type: its world ──┐
 //!   imports wasi_snapshot_preview1 ──> adapter: WASI 0.2 ────┴──> component
 //! ```
-//! The adapter is wasmtime's, of the version that the host runs with.
+//! The adapter is wasmtime's, of the version that the host runs with. [`client()`] writes the WIT of a
+//! component's callers.
+
+mod client;
+
+pub use client::{
+    CALL_ERRORS, CLIENT_NAMESPACE, ClientError, Interfaces, client, client_names, is_for_callers,
+    kind_of, package_of,
+};
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use stockade_depot::Digest;
 use wasmtime::component::ComponentExportIndex;
 
+use crate::engine::clients::Client;
 use crate::engine::config::EngineConfig;
 use crate::engine::error::ComponentError;
 use crate::engine::lifecycle::{Hooks, Lifecycle};
@@ -25,6 +26,7 @@ pub(super) struct Parts {
     digest: Digest,
     wasm: wasmtime::component::Component,
     hooks: Hooks,
+    clients: Vec<Client>,
     origin: Origin,
 }
 
@@ -62,6 +64,12 @@ impl Component {
         self.0.hooks.on_alarm
     }
 
+    /// The kinds whose actors it calls through typed functions.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.0.clients
+    }
+
     /// Where the machine code came from.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -79,7 +87,8 @@ impl Component {
         let ty = wasm.component_type();
         config.offered.check(ty.imports(wasm.engine()).map(|(name, _)| name))?;
         let hooks = Hooks::of(&wasm)?;
-        Ok(Self(Arc::new(Parts { digest, wasm, hooks, origin })))
+        let clients = Client::all_of(&wasm)?;
+        Ok(Self(Arc::new(Parts { digest, wasm, hooks, clients, origin })))
     }
 
     pub(super) fn downgrade(&self) -> Weak<Parts> {

@@ -125,6 +125,16 @@ pub enum ComponentError {
         /// The linker's error, shortened.
         reason: String,
     },
+    /// The component imports a client of a kind that the host cannot satisfy.
+    #[error("the import `{import}`: {reason}; import what `stockade client {kind}` writes")]
+    Client {
+        /// The import's name, shortened.
+        import: String,
+        /// The kind that it names.
+        kind: String,
+        /// The function, and what is wrong with it.
+        reason: String,
+    },
     /// The component exports no method.
     #[error(
         "the component exports no method: no function of an interface of its own that callers can \

@@ -12,12 +12,14 @@
 //! Invariants:
 //! - E1: a component is compiled at most once per digest and engine setting; damaged code is never
 //!   run, the component is compiled again.
-//! - E2: a [`Component`] imports only what the host offers, and its hooks have the right types.
+//! - E2: a [`Component`] imports only what the host offers, and its hooks and clients have the right
+//!   types.
 //! - E3: the epoch moves as long as a guest is running; guests cannot stop it.
 
 pub mod allowed;
 mod awake;
 mod cache;
+mod clients;
 mod component;
 mod config;
 mod error;
@@ -38,6 +40,9 @@ use stockade_componentize::Form;
 use stockade_depot::Digest;
 
 pub use awake::{AwakeCap, MAPS_PER_ACTOR};
+#[cfg(test)]
+pub(crate) use clients::CALL_ERROR;
+pub use clients::{Client, ClientMethod};
 pub use component::{Component, Origin};
 pub(crate) use config::MEMORIES_MAX;
 pub use config::{EngineConfig, Pool};

@@ -1,5 +1,7 @@
 //! The interfaces that the host offers to components.
 
+use stockade_componentize::{CLIENT_NAMESPACE, kind_of};
+
 use crate::engine::error::ComponentError;
 
 /// Imports named in an error. 20: what a person reads.
@@ -20,8 +22,12 @@ const ACTOR: &[&str] = &[
     "stockade:actor/context@0.2",
     "stockade:actor/log@0.2",
     "stockade:actor/alarms@0.2",
-    "stockade:actor/actors@0.2",
+    ACTORS,
+    "stockade:actor/messages@0.2",
 ];
+
+/// Calls of other actors.
+const ACTORS: &str = "stockade:actor/actors@0.2";
 
 /// WASI 0.2, as the linker has it. Linked with nothing granted.
 const WASI: &[&str] = &[
@@ -87,9 +93,13 @@ impl Offered {
         })
     }
 
-    /// Whether a component may import `name`.
+    /// Whether a component may import `name`. Where calls of actors are offered, so are typed ones, of
+    /// every kind.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
+        if kind_of(name).is_some() {
+            return self.0.contains(&ACTORS);
+        }
         let Some((interface, version)) = name.split_once('@') else {
             return self.0.contains(&name);
         };
@@ -107,10 +117,13 @@ fn way_out(missing: &[&str]) -> &'static str {
         "build it without HTTP (componentize-js: `disableFeatures: ['http', 'fetch-event']`)"
     } else if any(|name| name.starts_with("wasi:") && name.contains("@0.3.")) {
         "build it for WASI 0.2, synchronously (componentize-qjs: `--sync`)"
+    } else if any(|name| name.starts_with(CLIENT_NAMESPACE)) {
+        "a client of a kind is imported as `stockade client KIND` writes it"
     } else if any(|name| name.starts_with("stockade:actor/")) {
         "build it against `stockade:actor@0.2`, the version of this host"
     } else {
-        "the host offers `stockade:actor@0.2` and WASI 0.2 without HTTP; build it without the rest"
+        "the host offers `stockade:actor@0.2` and WASI 0.2 without HTTP; build it without the rest, and \
+         to call other actors import what `stockade client KIND` writes"
     }
 }
 
@@ -132,8 +145,12 @@ mod tests {
     #[test]
     fn versions_match_by_track() {
         let offered = Offered::all();
-        for name in ["stockade:actor/sqlite@0.2.0", "wasi:io/streams@0.2.0", "wasi:cli/exit@0.2.99"]
-        {
+        for name in [
+            "stockade:actor/sqlite@0.2.0",
+            "wasi:io/streams@0.2.0",
+            "wasi:cli/exit@0.2.99",
+            "stockade-client:counter/counter",
+        ] {
             assert!(offered.has(name), "{name}");
         }
         for name in [
@@ -145,6 +162,7 @@ mod tests {
             "wasi:io/streams@0.3.0",
             "wasi:io/streams@0.2.0-rc-2024",
             "wasi:http/types@0.2.0",
+            "stockade-client:counter/counter@1.0.0",
             "env",
             "",
         ] {
@@ -152,6 +170,7 @@ mod tests {
         }
         assert!(Offered::only(&["a:b/c@1"]).has("a:b/c@1.7.0"));
         assert!(!Offered::only(&["a:b/c@1"]).has("a:b/c@2.0.0"));
+        assert!(!Offered::only(&["a:b/c@1"]).has("stockade-client:counter/counter"));
     }
     #[test]
     fn words_name_the_version_that_is_offered() {
@@ -159,6 +178,9 @@ mod tests {
         for missing in ["stockade:actor/sqlite@9.0.0", "env"] {
             let words = way_out(&[missing]);
             assert!(words.contains(&format!("stockade:actor@{track}")), "{words}");
+        }
+        for missing in ["stockade-client:counter/counter@1.0.0", "demo:counter/api"] {
+            assert!(way_out(&[missing]).contains("`stockade client KIND`"));
         }
     }
 }

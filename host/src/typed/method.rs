@@ -90,6 +90,14 @@ impl Method {
         }
     }
 
+    /// The values of a result that [`Self::to_json`] has written, if they still have the method's type.
+    pub(crate) fn results_of(&self, json: &str) -> Option<Vec<Val>> {
+        let Some(shape) = &self.result else { return Some(Vec::new()) };
+        let result = Parameter { name: "result".to_owned(), shape: shape.clone() };
+        let by_position = Arguments::JsonText(format!("[{json}]").into());
+        arguments::bind(&by_position, &[result], Room::default()).ok()
+    }
+
     /// The value that a call returned, as WAVE text; empty if the function has no result.
     #[must_use]
     pub fn to_wave(&self, results: &[Val]) -> String {

@@ -6,6 +6,7 @@
 //!              (names)   (shapes)  │             ├─ wave ────────┼─> values, exactly of the type
 //!                                  │             └─ check ───────┘   or an ArgumentError that
 //!                                  └─ json::write, to_wave, decode   names the place
+//!  types of a caller ── signature ──> the same as those of the method, or the place that differs
 //! ```
 //!
 //! Invariants:
@@ -20,12 +21,14 @@ pub mod bounds;
 mod check;
 mod decode;
 mod describe;
+mod digest;
 mod example;
 pub mod json;
 mod method;
 mod parameter;
 mod place;
 mod shape;
+mod signature;
 mod size;
 mod table;
 mod wave;
@@ -33,6 +36,7 @@ mod wave;
 pub use arguments::{Arguments, IntoArguments};
 pub use decode::ResultError;
 pub(crate) use decode::decode;
+pub(crate) use digest::digest;
 pub use json::{INFINITY, MINUS_INFINITY};
 pub use method::Method;
 pub(crate) use method::signature;
@@ -42,9 +46,10 @@ pub use place::Room;
 pub(crate) use place::{shortened, similar};
 pub(crate) use shape::ShapeRoom;
 pub use shape::{Case, Field, Shape, Unsupported};
+pub use signature::{Difference, Expected, Signature};
 pub use size::Size;
-pub(crate) use table::parameters;
 pub use table::{Excluded, MethodTable, NotFound, TooManyFunctions, UnknownMethod};
+pub(crate) use table::{parameter_of, parameters};
 
 #[cfg(test)]
 mod fuzz;

@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use stockade_componentize::{client_names, is_for_callers};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::component::{Component, ComponentExportIndex, Type};
 
 use crate::typed::bounds::{FUNCTIONS_MAX, NAMES_LISTED_MAX};
 use crate::typed::method::Method;
@@ -29,6 +30,8 @@ use crate::typed::shape::{Shape, ShapeRoom, Unsupported};
 pub struct MethodTable {
     methods: Vec<Arc<Method>>,
     names: HashMap<String, Found>,
+    /// The names that methods have in clients.
+    clients: HashMap<String, usize>,
     excluded: Vec<Excluded>,
 }
 
@@ -146,6 +149,17 @@ impl MethodTable {
         Err(UnknownMethod { name: shortened(name, 128).into_owned(), why })
     }
 
+    /// The method that clients of the kind call so, or that has the name.
+    ///
+    /// # Errors
+    /// [`UnknownMethod`] says what looks alike, or how to be exact.
+    pub(crate) fn find_for_client(&self, name: &str) -> Result<&Arc<Method>, UnknownMethod> {
+        match self.clients.get(name) {
+            Some(index) => Ok(&self.methods[*index]),
+            None => self.find(name),
+        }
+    }
+
     /// All methods, in the component's order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Method>> {
         self.methods.iter()
@@ -174,6 +188,9 @@ impl MethodTable {
         for (index, method) in self.methods.iter().enumerate() {
             self.names.insert(method.full_name(), Found::Method(index));
         }
+        let pairs = self.methods.iter().map(|method| (&*method.interface, &*method.name));
+        let of_clients = client_names(pairs).into_iter().enumerate();
+        self.clients = of_clients.filter_map(|(index, name)| Some((name?, index))).collect();
         let mut shorter: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, method) in self.methods.iter().enumerate() {
             for name in shorter_names(&method.interface, &method.name) {
@@ -251,7 +268,7 @@ fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunction
             ComponentItem::ComponentFunc(ty) => {
                 keep("", outer, ty, component.get_export_index(None, outer));
             }
-            ComponentItem::ComponentInstance(instance) if is_own(outer) => {
+            ComponentItem::ComponentInstance(instance) if is_for_callers(outer) => {
                 let parent = component.get_export_index(None, outer);
                 for (name, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(ty) = item.ty {
@@ -266,11 +283,6 @@ fn own_functions(component: &Component) -> Result<Vec<Function>, TooManyFunction
         return Err(TooManyFunctions { count, max: FUNCTIONS_MAX });
     }
     Ok(functions)
-}
-
-/// Whether an exported interface is the component's own, for callers.
-fn is_own(interface: &str) -> bool {
-    !interface.starts_with("stockade:actor/") && !interface.starts_with("wasi:")
 }
 
 fn method(function: &Function, room: &mut ShapeRoom) -> Result<Method, Unsupported> {
@@ -294,10 +306,16 @@ pub(crate) fn parameters(
     ty: &ComponentFunc,
     room: &mut ShapeRoom,
 ) -> Result<Vec<Parameter>, Unsupported> {
-    let list = ty
-        .params()
-        .map(|(name, ty)| Ok(Parameter { name: room.name(name)?, shape: Shape::of(&ty, room)? }));
-    list.collect()
+    ty.params().map(|(name, ty)| parameter_of(name, &ty, room)).collect()
+}
+
+/// A parameter of a function of the engine.
+pub(crate) fn parameter_of(
+    name: &str,
+    ty: &Type,
+    room: &mut ShapeRoom,
+) -> Result<Parameter, Unsupported> {
+    Ok(Parameter { name: room.name(name)?, shape: Shape::of(ty, room)? })
 }
 
 impl fmt::Display for UnknownMethod {
