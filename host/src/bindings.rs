@@ -81,6 +81,27 @@ impl From<Impossible> for AlarmRefusal {
     }
 }
 
+/// The failure of a call of `messages`.
+#[derive(Debug)]
+pub enum MessageRefusal {
+    /// A name that cannot be, or arguments that are not JSON.
+    Invalid(String),
+    /// Not granted; the line that would.
+    Denied(String),
+    /// So many wait that there is no room.
+    OutboxFull(u64),
+    /// More bytes than arguments may have.
+    TooLarge,
+    /// The rows could not be read or written.
+    Sql(SqlError),
+}
+
+impl From<SqlError> for MessageRefusal {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
 wasmtime::component::bindgen!({
     path: "wit",
     world: "imports",
@@ -89,6 +110,8 @@ wasmtime::component::bindgen!({
         "stockade:actor/sqlite.[method]connection.flush": async | trappable,
         "stockade:actor/sqlite.[method]connection.bookmark": async | trappable,
         "stockade:actor/actors.call": async | trappable,
+        "stockade:actor/actors.call-with-id": async | trappable,
+        "stockade:actor/actors.outcome-of": async | trappable,
         "stockade:actor/actors.wait-any": async | trappable,
         "stockade:actor/actors.[method]pending.wait": async | trappable,
         default: trappable,
@@ -97,6 +120,7 @@ wasmtime::component::bindgen!({
         "stockade:actor/sqlite.error" => Refusal,
         "stockade:actor/alarms.error" => AlarmRefusal,
         "stockade:actor/actors.error" => NotCalled,
+        "stockade:actor/messages.error" => MessageRefusal,
     },
     with: {
         "stockade:actor/sqlite.connection": ConnectionHandle,

@@ -33,7 +33,9 @@ mod info;
 mod kinds;
 mod listing;
 mod nodes;
+mod outcomes;
 pub(crate) mod places;
+mod post;
 mod readings;
 mod retire;
 mod room;
@@ -76,6 +78,7 @@ pub use info::{
 pub use info::{SqlReply, SqlRequest};
 pub use listing::{ActorOrder, ActorPage, ActorQuery, ActorTally, SortedActors};
 pub use nodes::{Drain, NodeInfo};
+pub use outcomes::{KeptAnswer, Outcome, OutcomeReply};
 pub use places::{Attempts, Place, Route};
 pub use verify::{Verified, VerifyNews, verify_store};
 

@@ -11,7 +11,7 @@
 //!  engine, typed   components compiled once; methods, JSON and WAVE
 //!  cpu             turns of long calls        eager, environment   tasks; what they run on
 //!  grip, limits    revocable handles; every number    fault   faults on purpose, if allowed
-//!  calls           who waits for whom
+//!  calls           who waits for whom         messages   between actors, as they travel
 //! ```
 //!
 //! The library does what the program does:
@@ -61,23 +61,25 @@ pub mod limits;
 mod machine;
 mod membership;
 mod memory;
+mod messages;
 mod router;
 mod runtime;
 mod schedule;
 mod sqlite;
 mod supervision;
 mod typed;
+mod yielding;
 
-pub use calls::Cycle;
+pub use calls::{CallKey, Cycle, InvalidCallKey};
 pub use engine::{ComponentError, EngineError, LifecycleError, Offered};
 pub use error::{CallError, HostError};
 pub use fault::Fault;
 pub use host::{ActorHandle, Host, HostConfig, Reply};
 pub use import::{Intake, PlainError};
-pub use kinds::manifest::Manifest;
+pub use kinds::manifest::{AfterParked, Manifest};
 pub use sqlite::{
-    AlarmOrder, ConstraintFailure, ConstraintKind, Exhausted, SqlError, SqlLimit, StatementFailure,
-    Value as SqlValue,
+    AlarmOrder, ConstraintFailure, ConstraintKind, Exhausted, MessageOrder, SqlError, SqlLimit,
+    StatementFailure, Value as SqlValue,
 };
 pub use stockade_depot::history::Progress;
 pub use stockade_depot::{
@@ -85,8 +87,8 @@ pub use stockade_depot::{
     StoreFailure, StoreFull, Txid,
 };
 pub use typed::{
-    ArgumentError, Arguments, Case, Excluded, Field, IntoArguments, Method, NotFound, Parameter,
-    ResultError, Shape, UnknownMethod, Unsupported,
+    ArgumentError, Arguments, Case, Difference, Excluded, Field, IntoArguments, Method, NotFound,
+    Parameter, ResultError, Shape, UnknownMethod, Unsupported,
 };
 pub use wasmtime::component::Val;
 
@@ -104,6 +106,8 @@ pub mod internal {
     pub use crate::host::places::{AfterRefusal, is_moved};
     pub use crate::host::{ByActor, Callable, Far, FarCall, FarReply, ReadyCall};
     pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
-    pub use crate::runtime::{OwnRuntime, cores, lower_priority};
-    pub use crate::typed::{INFINITY, MINUS_INFINITY, Room};
+    pub use crate::messages::{Parcel, Said};
+    pub use crate::runtime::{OwnRuntime, cores};
+    pub use crate::typed::{Expected, INFINITY, MINUS_INFINITY, Room};
+    pub use crate::yielding::start as start_yielding;
 }

@@ -49,6 +49,9 @@ pub const CPU_WEIGHT_MAX: u64 = 100;
 /// are free, so at most half. 512: some 50 MiB of stacks that are in use.
 pub const LONG_STATEMENTS_MAX: usize = 512;
 
+/// Threads of a runtime for what else blocks: reads of missing pages. As tokio has by itself.
+pub(crate) const READS_MAX: usize = 512;
+
 /// Actors with armed faults, on a host that allows them. 1,024: a few hundred KiB.
 pub const FAULTS_ARMED_MAX: usize = 1_024;
 /// How often one armed fault fires at most. 100: more is an outage, which has a duration.
@@ -113,6 +116,29 @@ pub const SILENT_LEASES: u32 = 10;
 /// s: a load balancer asks about once a second.
 pub const FAILED_TOLD: Duration = Duration::from_secs(2);
 
+// Records of calls. The table of these is in docs/reference/outcomes.md.
+
+/// Bytes of the id that a caller gives a call. 96: a UUID with a prefix, and what a host makes.
+pub const CALL_ID_BYTES_MAX: usize = 96;
+/// Bytes of the name of the caller for whom an id counts. 1 KiB: an actor's name fits.
+pub const CALL_PRINCIPAL_BYTES_MAX: usize = 1024;
+/// How long the record of a call is kept, in milliseconds. 24 h: a client that was cut off has repeated
+/// its call by then.
+pub const CALL_RECORD_MS: i64 = 24 * 60 * 60 * 1000;
+/// Bytes of an answer as JSON that its record keeps. 64 KiB; of a larger one the outcome is kept.
+pub const CALL_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer to the question what became of a call, in another process. 1 MiB: the largest
+/// answer that is kept, as text in JSON.
+pub const OUTCOME_BYTES_MAX: usize = 1 << 20;
+/// Records of an actor. 100,000: a call with an id each second for more than a day.
+pub const CALL_RECORDS_MAX: i64 = 100_000;
+/// The newest records, which are kept whatever their age is. 1,000: a clock that jumps takes none of
+/// those away that a client may ask for.
+pub const CALL_RECORDS_KEPT: i64 = 1_000;
+/// Records that one new record removes, if they are too old. 16: more than one, so that their number
+/// falls.
+pub const CALL_RECORDS_PURGED: i64 = 16;
+
 // Alarms. The table of these is in docs/reference/alarms.md.
 
 /// Alarms of an actor. 1,000: each commit that sets one looks at the earliest, and more work than that
@@ -163,11 +189,62 @@ pub const DUE_REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
 /// nothing runs early by more.
 pub const DUE_CLOCKS_APART_MS_MAX: u64 = 5_000;
 
+// Messages. The table of these is in docs/reference/messages.md.
+
+/// Messages of an outbox. 4,096: some seconds of a fast sender; what waits longer has a receiver that
+/// does not keep up. Calls and alarms may fill half of it, the handlers of messages all of it, so that
+/// two actors which send to each other do not wait for each other's room.
+pub const OUTBOX_ROWS_MAX: u64 = 4_096;
+/// Bytes of the methods and arguments in an outbox. 16 MiB, likewise.
+pub const OUTBOX_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a message's arguments. 256 KiB: what is larger belongs in a row, which the receiver asks
+/// for by a call.
+pub const MESSAGE_BYTES_MAX: u64 = 256 * KIB;
+/// Messages of one parcel. 64: one confirmation, one request and one delete for all of them.
+pub const PARCEL_MESSAGES_MAX: usize = 64;
+/// Bytes of the messages of one parcel. 512 KiB: one message always fits.
+pub const PARCEL_BYTES_MAX: u64 = 512 * KIB;
+/// How long a receiver runs messages of one parcel before its calls come between. 50 ms.
+pub const PARCEL_RUN: Duration = Duration::from_millis(50);
+/// How long a sender waits for what a parcel comes to. 2 minutes: the receiver's queue, its start and
+/// one method with the longest usual budget.
+pub const PARCEL_WITHIN: Duration = Duration::from_secs(120);
+/// Parcels that an actor has under way, each to another receiver. 64.
+pub const PARCELS_MAX: usize = 64;
+/// When a message that was sent is due for the host's look at actors that sleep or whose host has
+/// died, in milliseconds: the live owner delivers it immediately. 10 s: more than the default lease.
+pub const MESSAGE_DUE_MS: i64 = 10_000;
+/// Deliveries of a message that fail until it is parked. 8: with the waits between them about 4
+/// minutes.
+pub const MESSAGE_TRIES_MAX: u32 = 8;
+/// The wait after the first such delivery, in milliseconds; each further one doubles it. 2 s.
+pub const MESSAGE_BACKOFF_MS: i64 = 2_000;
+/// The longest such wait. 5 minutes.
+pub const MESSAGE_BACKOFF_MS_MAX: i64 = 300_000;
+/// The wait after a delivery that came to nothing, in milliseconds; each further one doubles it. 100
+/// ms: a receiver that moves is elsewhere by then.
+pub const MESSAGE_PAUSE_MS: i64 = 100;
+/// Bytes of a message's last error that are kept. 1 KiB: a sentence.
+pub const MESSAGE_ERROR_BYTES_MAX: usize = 1024;
+/// Parked messages of a receiver. 1,000: beyond that the next one to be parked waits at its sender.
+pub const PARKED_MAX: u64 = 1_000;
+/// After how long without a message a conversation is closed, in milliseconds. 1 hour: to open it
+/// again costs a commit on both sides.
+pub const CONVERSATION_IDLE_MS: i64 = 3_600_000;
+/// Conversations that are closed together. 64.
+pub const CONVERSATIONS_CLOSED_MAX: u32 = 64;
+/// Messages of each sort that one list shows. 1,000.
+pub const MESSAGES_SHOWN_MAX: u64 = 1_000;
+
 // Calls between actors.
 
 /// Calls of one actor whose handles it has not dropped. 1,024: a fan-out of a thousand, and as many
 /// calls as may be on their way to one other process.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1_024;
+/// Actors whose clients a guest holds at the same time: handles of typed calls that it has not dropped.
+/// 1,024: as many as it may have calls under way. One more is a trap, since a constructor returns no
+/// error.
+pub const CLIENT_HANDLES_MAX: usize = 1_024;
 /// Actors of a chain of calls, each of which waits for the next one. 32: an order of magnitude above
 /// what programs nest, and their names fit into the head of a request.
 pub const CHAIN_ACTORS_MAX: usize = 32;
@@ -180,6 +257,9 @@ pub const CALL_MARGIN_MAX: Duration = Duration::from_millis(250);
 pub const METHOD_BYTES_MAX: usize = 1_024;
 /// Patterns of `calls` in a manifest, and bytes of all of them. 1,000 and 64 KiB: each call compares.
 pub const GRANTS_MAX: (usize, usize) = (1_000, 64 << 10);
+/// Entries of `clients` in a manifest, and bytes of all of them. 1,000 and 64 KiB: a component has
+/// dozens.
+pub const CLIENTS_MAX: (usize, usize) = (1_000, 64 << 10);
 /// Bytes of arguments or of an answer from which on they are not read or written on a thread that
 /// runs guests. 64 KiB: a tenth of a millisecond.
 pub const CALL_INLINE_BYTES: usize = 64 << 10;
@@ -275,10 +355,13 @@ pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
 pub const PEER_IDLE_MAX: Duration = Duration::from_secs(20);
 /// How long the other side keeps it. 60 s: longer, so that no request meets its end.
 pub const PEER_KEPT_MAX: Duration = Duration::from_secs(60);
-/// How often a process that owes answers is asked whether it is there. 5 s.
-pub const PEER_PING_EVERY: Duration = Duration::from_secs(5);
-/// How long it may take to say so. 5 s: then the connection is closed, and the outcome of its calls
-/// is unknown.
+/// How often a silent process is asked whether it is there, over each connection to it. 500 ms: two
+/// small frames a second on a connection that nothing else uses.
+pub const PEER_PING_EVERY: Duration = Duration::from_millis(500);
+/// How long a connection may be silent before further calls take another one. 1.5 s: a busy process or a lost packet delays an answer to a ping by less.
+pub const PEER_SILENT_MAX: Duration = Duration::from_millis(1_500);
+/// How long an answer to a ping may take. 5 s: then the connection is closed, and the outcome of its
+/// calls is unknown.
 pub const PEER_PING_MAX: Duration = Duration::from_secs(5);
 
 /// Limits of one kind of actor. A manifest may set any of them; the rest have these defaults.

@@ -52,6 +52,7 @@ pub struct HostBuilder<'a> {
     wall_clock: Option<stockade::internal::Clock>,
     recorder: Option<Arc<Recorder>>,
     runtime: Option<Handle>,
+    heavy: Option<Handle>,
     has_peers: bool,
 }
 
@@ -111,6 +112,7 @@ impl Site {
             wall_clock: None,
             recorder: None,
             runtime: None,
+            heavy: None,
             allow_faults: false,
             has_peers: false,
         }
@@ -176,6 +178,13 @@ impl HostBuilder<'_> {
         self
     }
 
+    /// Runs calls with megabytes on another runtime than [`on`](Self::on) says.
+    #[must_use]
+    pub fn heavy_on(mut self, runtime: &Handle) -> Self {
+        self.heavy = Some(runtime.clone());
+        self
+    }
+
     /// Sets the time after which a silent host is judged dead. A third of it is between two reports.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
@@ -218,6 +227,7 @@ impl HostBuilder<'_> {
             let (parker, random) = (Arc::new(TokioParker(runtime.clone())), Random::system());
             let ground = Ground {
                 runtime,
+                heavy: self.heavy,
                 parker,
                 random,
                 around: None,

@@ -323,6 +323,34 @@ impl Program {
         reply(self.agent.post(&url).send_json(arguments))
     }
 
+    /// Calls a method with a JSON body, and with an id.
+    ///
+    /// # Errors
+    /// No answer arrived: the outcome of the call is unknown.
+    pub fn call_with_id(
+        &self,
+        actor: &str,
+        method: &str,
+        arguments: &Json,
+        id: &str,
+    ) -> anyhow::Result<HttpReply> {
+        let url = format!("http://{}/actors/{actor}/{method}", self.listen);
+        reply(self.agent.post(&url).header("idempotency-key", id).send_json(arguments))
+    }
+
+    /// Asks what became of a call that has an id; `settle`: for good.
+    ///
+    /// # Errors
+    /// No answer arrived.
+    pub fn outcome(&self, actor: &str, id: &str, settle: bool) -> anyhow::Result<HttpReply> {
+        let url = format!("http://{}/actors/{actor}/calls/{id}", self.listen);
+        if settle {
+            self.post_raw(&url, "text/plain", b"")
+        } else {
+            reply(self.agent.get(&url).call())
+        }
+    }
+
     /// Sends POST with this body.
     ///
     /// # Errors

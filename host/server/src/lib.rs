@@ -17,7 +17,7 @@ pub use gateway::{
     RESULT_HEADER, SQLITE_CONTENT_TYPE, Settings, Side, TXID_HEADER, Threads, WAVE_CONTENT_TYPE,
     WORDS_CONTENT_TYPE, end_of_check_to_json, imported_to_json, news_to_json, verified_to_json,
 };
-pub use peers::{PEER_NAME, PeerKeys, PeerKeysError, Protocol as PeerProtocol};
+pub use peers::{KEY_HEADER, PEER_NAME, PeerKeys, PeerKeysError, Protocol as PeerProtocol};
 pub use pem::PemError;
 pub use server::{
     Addresses, Ending, Peers, Server, ServerConfig, ServerError, TOKEN_FILE, TokenFileError,

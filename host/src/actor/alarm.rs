@@ -23,9 +23,7 @@ use super::bill::{Bill, micros};
 use super::call::{CallEnd, Running};
 use super::generation::Generation;
 use super::hooks::HookEnd;
-use super::results::Results;
-use crate::error::HostError;
-use crate::sqlite::{BegunAlarm, Connection, CrashedAlarm, SqlError};
+use crate::sqlite::{BegunAlarm, Connection, CrashedAlarm, Earliest, SqlError};
 
 /// `record due-alarm`.
 #[derive(Clone, Debug, ComponentType, Lower)]
@@ -51,9 +49,9 @@ impl Generation {
         })
     }
 
-    /// When the first alarm is due, in milliseconds since 1970, as of the newest commit.
-    pub fn earliest_alarm(&mut self) -> Option<i64> {
-        self.body.sqlite().and_then(Connection::earliest_alarm)
+    /// When the actor has something to do, as of the newest commit.
+    pub fn earliest_due(&mut self) -> Earliest {
+        self.body.sqlite().map(Connection::earliest_due).unwrap_or_default()
     }
 
     /// The alarm whose handler has not ended.
@@ -62,23 +60,22 @@ impl Generation {
         self.running_alarm.clone()
     }
 
-    /// Looks for alarms that earlier generations have set, unless the component cannot handle any.
+    /// Looks for due work that earlier generations have left: not for alarms, if the component cannot
+    /// handle any.
     ///
     /// # Errors
     /// As for a statement.
-    pub(super) fn look_for_alarms(&mut self) -> Result<(), SqlError> {
-        match (self.program.component.on_alarm(), self.body.sqlite()) {
-            (Some(_), Some(sqlite)) => sqlite.look_for_alarms(),
-            (None, _) | (_, None) => Ok(()),
-        }
+    pub(super) fn look_for_first_due(&mut self) -> Result<(), SqlError> {
+        let alarms = self.program.component.on_alarm().is_some();
+        self.body.sqlite().map_or(Ok(()), |sqlite| sqlite.look_for_due(alarms))
     }
 
-    /// Looks for alarms again, also for a component without a handler.
+    /// Looks for due work again, also for alarms of a component without a handler.
     ///
     /// # Errors
     /// As for a statement.
     pub fn look_for_due(&mut self) -> Result<(), SqlError> {
-        self.own(|sqlite, _| sqlite.look_for_alarms())
+        self.own(|sqlite, _| sqlite.look_for_due(true))
     }
 
     async fn alarm(&mut self, crashed: Option<&CrashedAlarm>, gate: Gate) -> CallEnd {
@@ -86,15 +83,15 @@ impl Generation {
         let begun = self.own(|sqlite, now| sqlite.begin_alarm(now, crashed));
         let begun = match begun {
             Ok(Some(begun)) => begun,
-            Ok(None) => return self.alarm_ended(Ok(()), since, gate),
-            Err(error) => return self.alarm_ended(Err(error), since, gate),
+            Ok(None) => return self.host_ended(Ok(()), since, gate),
+            Err(error) => return self.host_ended(Err(error), since, gate),
         };
         if self.session.durable(self.session.mark()).await.is_err() || self.session.is_dead() {
             return CallEnd::Fatal(gate.leave());
         }
         if self.meter.is_shortened() {
             // The generation is about to end; the next one tries again.
-            return self.alarm_ended(Ok(()), since, gate);
+            return self.host_ended(Ok(()), since, gate);
         }
         self.running_alarm = Some((begun.alarm.name.clone(), begun.alarm.number));
         let ended = self.on_alarm(&begun).await;
@@ -115,7 +112,7 @@ impl Generation {
         };
         self.running_alarm = None;
         let recorded = self.own(|sqlite, now| sqlite.end_alarm(&begun, failed.as_deref(), now));
-        self.alarm_ended(recorded, since, gate)
+        self.host_ended(recorded, since, gate)
     }
 
     async fn on_alarm(&mut self, begun: &BegunAlarm) -> HookEnd<()> {
@@ -135,7 +132,7 @@ impl Generation {
     }
 
     /// Runs statements of the host, with a budget of their own.
-    fn own<T>(
+    pub(super) fn own<T>(
         &mut self,
         work: impl FnOnce(&mut Connection, i64) -> Result<T, SqlError>,
     ) -> Result<T, SqlError> {
@@ -148,15 +145,6 @@ impl Generation {
             None => Err(SqlError::NotOpen),
         };
         self.finish().and(done)
-    }
-
-    fn alarm_ended(&self, ended: Result<(), SqlError>, since: Instant, gate: Gate) -> CallEnd {
-        let waiting = gate.leave();
-        if self.session.is_dead() {
-            return CallEnd::Fatal(waiting);
-        }
-        let outcome = ended.map(|()| Results::none()).map_err(HostError::from);
-        CallEnd::Answered(Answer { outcome, waiting, bill: bill(since) })
     }
 }
 

@@ -15,13 +15,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use stockade_depot::gate::Waiting;
 use stockade_depot::{Cause, Generation};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::answer::{Answer, Called};
+use super::message::Heard;
 use super::reply::Reply;
 use super::results::Results;
 use super::trace::Trace;
 use crate::eager::Eager;
-use crate::error::CallError;
+use crate::error::{CallError, HostError};
+use crate::messages::Said;
 use crate::typed::Method;
 
 /// The answers of one generation that are not delivered yet. Dropping the value drops them.
@@ -64,6 +67,16 @@ impl Answers {
             ReplyTo::DueWork { reply } => {
                 let shape = move |_: Results| proven.store(true, Ordering::Release);
                 self.release(queue_us, answer, shape, reply);
+            }
+            ReplyTo::Parcel { heard, reply } => {
+                let generation = self.generation;
+                self.leave(None, async move {
+                    let said = said(answer, &heard, generation).await;
+                    if said.is_ok() {
+                        proven.store(true, Ordering::Release);
+                    }
+                    drop(reply.send(said));
+                });
             }
         }
     }
@@ -138,6 +151,13 @@ pub enum ReplyTo {
         /// Where the answer goes.
         reply: Reply<Called>,
     },
+    /// An actor that has sent messages.
+    Parcel {
+        /// Where it stands what is said.
+        heard: Heard,
+        /// Where that goes.
+        reply: oneshot::Sender<Result<Said, CallError>>,
+    },
     /// The time: of an alarm.
     DueWork {
         /// Where it is reported that the work has ended, whatever its outcome.
@@ -151,6 +171,7 @@ impl ReplyTo {
         match self {
             Self::Caller { reply, .. } => reply.send(Err(error)),
             Self::DueWork { reply } => reply.send(Err(error)),
+            Self::Parcel { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 
@@ -171,6 +192,28 @@ impl ReplyTo {
                 let heard = answer.heard(generation, queue_us, drop).await;
                 Box::new(move || reply.send(heard))
             }
+            Self::Parcel { heard, reply } => {
+                let said = said(answer, &heard, generation).await;
+                Box::new(move || drop(reply.send(said)))
+            }
         }
+    }
+}
+
+/// Waits in front of the gate with what is said to a parcel. The death of a method is among that: the
+/// gate was passed, and messages before it are durable.
+async fn said(
+    answer: Answer<Results>,
+    heard: &Heard,
+    generation: Generation,
+) -> Result<Said, CallError> {
+    let answered = answer.heard(generation, 0, drop).await;
+    let lost = || CallError::from(HostError::Internal("nothing was said to a parcel".to_owned()));
+    match answered {
+        Ok(_) => heard.lock().take().ok_or_else(lost),
+        Err(error) => match (&error.cause, heard.lock().take()) {
+            (HostError::Trapped { .. } | HostError::BudgetExhausted { .. }, Some(said)) => Ok(said),
+            _ => Err(error),
+        },
     }
 }

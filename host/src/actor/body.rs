@@ -14,6 +14,7 @@ use crate::calls::Chain;
 use crate::capability::State;
 use crate::environment::{Native, PageAway};
 use crate::error::Crash;
+use crate::messages::Received;
 use crate::sqlite::{Connection, Leftovers, SqlError};
 use crate::typed::Method;
 
@@ -36,6 +37,13 @@ impl Body {
         if let Self::Wasm { store, .. } = self {
             store.data_mut().begin_call(chain);
             store.set_epoch_deadline(1);
+        }
+    }
+
+    /// The method that runs next handles this message; `None`: it handles none.
+    pub(super) fn receives(&mut self, message: Option<Received>) {
+        if let Self::Wasm { store, .. } = self {
+            store.data_mut().receives(message);
         }
     }
 

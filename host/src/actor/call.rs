@@ -10,6 +10,7 @@ use wasmtime::component::Val;
 
 use super::answer::Answer;
 use super::bill::{Bill, micros};
+use super::framed::Framed;
 use super::generation::{Generation, HEAVY_BYTES};
 use super::results::Results;
 use super::statements::Statements;
@@ -53,21 +54,33 @@ pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
 
 impl Generation {
     /// Begins a call. The call owns the generation until it has ended, so that the generation's end
-    /// can begin before the call's.
+    /// can begin before the call's. `frame`: the host's transaction around the method.
     pub fn calling(
         mut self,
         method: Arc<Method>,
         arguments: Vec<Val>,
         gate: Gate,
         by: Option<ForActor>,
+        mut frame: Option<Box<dyn Framed>>,
     ) -> Running {
         Box::pin(async move {
             let bounds = by.as_ref().map(|by| (by.until, by.allowed));
             self.chain = by.map(|by| by.chain);
-            let end = self.call(&method, arguments, gate, bounds).await;
+            let frame: Option<&mut dyn Framed> = match &mut frame {
+                Some(frame) => Some(&mut **frame),
+                None => None,
+            };
+            let end = self.call(&method, arguments, gate, bounds, frame).await;
             self.chain = None;
             (self, end)
         })
+    }
+
+    /// Whether a call with these arguments is expected to hand megabytes over: then it is run on threads that
+    /// give way.
+    #[must_use]
+    pub fn is_heavy_with(&self, arguments: &[Val]) -> bool {
+        self.is_heavy || Size::of(arguments).memory >= HEAVY_BYTES
     }
 
     /// Runs a method. The answer is delivered only after its gate is passed.
@@ -77,17 +90,17 @@ impl Generation {
         arguments: Vec<Val>,
         gate: Gate,
         bounds: Option<(Instant, Allowance)>,
+        frame: Option<&mut dyn Framed>,
     ) -> CallEnd {
         let begun = Instant::now();
         let own = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let deadline = bounds.map_or(own, |(until, _)| until.min(own));
         let allowed = bounds.map(|(_, allowed)| allowed);
-        let is_heavy = Size::of(&arguments).memory >= HEAVY_BYTES;
-        let outcome = self.run((method, &arguments), is_heavy, deadline, allowed.as_ref()).await;
-        if is_heavy {
-            // To free megabytes takes tens of milliseconds: not on a worker of the runtime.
-            tokio::task::spawn_blocking(|| drop(arguments));
-        }
+        let is_heavy = self.is_heavy_with(&arguments);
+        let call = (&**method, &arguments[..]);
+        let outcome = self.run(call, is_heavy, deadline, allowed.as_ref(), frame).await;
+        // Megabytes take a while to free: before the bill.
+        drop(arguments);
         let bill = self.bill(begun);
         let waiting = gate.leave();
         if self.session.is_dead() {
@@ -95,7 +108,7 @@ impl Generation {
         }
         match outcome {
             Ok(values) => {
-                let outcome = values.map_err(HostError::from).and_then(|v| self.bounded(v));
+                let outcome = values.and_then(|values| self.bounded(values));
                 CallEnd::Answered(Answer { outcome, waiting, bill })
             }
             Err(crash) => {

@@ -8,6 +8,7 @@ use stockade_depot::{ActorId, Digest, Fence, HandedOver, Reason, Session};
 use wasmtime::component::{InstancePre, Val};
 
 use super::body::Body;
+use super::framed::Framed;
 use super::trace::{Observer, Trace};
 use super::watch::Watch;
 use crate::calls::{Allowance, Chain};
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::cpu::Turns;
 use crate::engine::{Component, Lifecycle, Pace};
 use crate::environment::Native;
-use crate::error::Crash;
+use crate::error::{Crash, HostError};
 use crate::grip::Grip;
 use crate::limits::Limits;
 use crate::memory::{GuestMemory, Part};
@@ -42,6 +43,18 @@ pub struct Program {
     pub limits: Arc<Limits>,
     /// What the kind's actors may call.
     pub grants: Arc<Grants>,
+    /// Methods that run in a transaction of the host, by their full names.
+    pub transactional: Arc<[String]>,
+    /// Whether later messages of a sender wait for those that are parked.
+    pub waits: bool,
+}
+
+impl Program {
+    /// Whether a method runs in a transaction of the host.
+    #[must_use]
+    pub fn is_transactional(&self, method: &Method) -> bool {
+        !self.transactional.is_empty() && self.transactional.contains(&method.full_name())
+    }
 }
 
 /// The inputs of a generation.
@@ -127,6 +140,18 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// The actor.
+    #[must_use]
+    pub fn actor(&self) -> &ActorId {
+        &self.actor
+    }
+
+    /// Whether later messages of a sender wait for those that are parked.
+    #[must_use]
+    pub fn waits_for_parked(&self) -> bool {
+        self.program.waits
+    }
+
     /// The fence of this generation.
     #[must_use]
     pub fn fence(&self) -> Fence {
@@ -220,35 +245,51 @@ impl Generation {
         Ok(())
     }
 
-    /// Runs a method, and returns its values with their size; `is_heavy`: with arguments of
-    /// [`HEAVY_BYTES`] or more; `allowed`: what an actor that calls has left. The caller decides what a
-    /// failure means.
+    /// Runs a method, and returns its values with their size; `is_heavy`: it probably hands over
+    /// [`HEAVY_BYTES`] or more; `allowed`: what an actor that calls has left; `frame`: the host's
+    /// transaction around it. The caller decides what a failure means.
     ///
     /// # Errors
-    /// The outer one: the instance died. The inner one: see `finish`.
+    /// The outer one: the instance died. The inner one: see `finish` and [`Framed`].
     pub(super) async fn run(
         &mut self,
         (method, arguments): (&Method, &[Val]),
         is_heavy: bool,
         deadline: Instant,
         allowed: Option<&Allowance>,
-    ) -> Result<Result<(Vec<Val>, Size), SqlError>, Arc<Crash>> {
+        mut frame: Option<&mut dyn Framed>,
+    ) -> Result<Result<(Vec<Val>, Size), HostError>, Arc<Crash>> {
         self.begin(deadline);
         if let Some(allowed) = allowed {
             self.meter.lower(allowed);
         }
-        if self.is_heavy || is_heavy {
+        if is_heavy {
             self.meter.cpu().set_heavy();
         }
+        let mut inside = None;
+        if let Some(frame) = frame.as_deref_mut() {
+            match self.enter(frame).await {
+                Ok(entered) => inside = Some(entered),
+                Err(outcome) => {
+                    let finished = self.finish().map_err(HostError::from);
+                    return Ok(finished.and(outcome).map(sized));
+                }
+            }
+        }
         let watch = self.watch();
-        let outcome = self.body.run((&watch, &self.session), method, arguments).await;
+        let mut outcome = self.body.run((&watch, &self.session), method, arguments).await;
+        if let (Some(frame), Some(inside), Ok(Ok(values))) = (frame, inside, &outcome)
+            && let Err(error) = self.leave(frame, inside, values)
+        {
+            outcome = Ok(Err(error));
+        }
         let size = match &outcome {
             Ok(Ok(values)) => Size::of(values),
             Ok(Err(_)) | Err(_) => Size::default(),
         };
         self.is_heavy = size.memory >= HEAVY_BYTES;
         let (values, finished) = self.ended(&watch, outcome)?;
-        Ok(finished.and(values).map(|values| (values, size)))
+        Ok(finished.and(values).map(|values| (values, size)).map_err(HostError::from))
     }
 
     /// Finishes an export, however it ended. Returns its value, and whether the cleanup succeeded.
@@ -271,4 +312,9 @@ impl Generation {
             Err(error) => Err(Arc::new(self.body.crash(watch, &error, &last_words))),
         }
     }
+}
+
+fn sized(values: Vec<Val>) -> (Vec<Val>, Size) {
+    let size = Size::of(&values);
+    (values, size)
 }

@@ -196,6 +196,6 @@ impl Generation {
         }
         self.chain = None;
         self.body.serve().map_err(HookFailure::from)?;
-        if has_due_work { self.look_for_alarms().map_err(HookFailure::from) } else { Ok(()) }
+        if has_due_work { self.look_for_first_due().map_err(HookFailure::from) } else { Ok(()) }
     }
 }

@@ -4,6 +4,7 @@
 //!  chain       the actors that wait for a call, first to last, and the age of that chain
 //!  allowance   what a call may use of its caller's budget
 //!  waits       calls made here and calls that arrived here
+//!  key         the id that a caller gives a call
 //!  probe       follows the waits from an actor that is called, and ends a circle
 //! ```
 //! An actor works on one call at a time, so a circle of waits would never end. A chain that comes
@@ -15,6 +16,7 @@
 
 mod allowance;
 mod chain;
+mod key;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -22,5 +24,6 @@ mod waits;
 
 pub use allowance::Allowance;
 pub use chain::{Age, CallId, Chain, Cycle};
+pub use key::{CallKey, InvalidCallKey};
 pub use probe::{Look, probe};
 pub use waits::{Arrived, Edge, Making, Refusal, Stage, Waits};

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use stockade_depot::{ActorId, NodeSession};
 use stockade_testkit::random::Random;
 
-use super::{Arrived, CallId, Chain, Cycle, Edge, Look, Making, Refusal, Waits, probe};
+use super::{Age, Arrived, CallId, Chain, Cycle, Edge, Look, Making, Refusal, Waits, probe};
+use crate::limits::{PROBE_LOOKS_FAR_MAX, PROBE_LOOKS_MAX};
 
 const NODES: usize = 3;
 const ACTORS: u64 = 8;
@@ -257,5 +258,48 @@ fn a_circle_that_was_never_there_as_a_whole_refuses_no_call() {
         probe(&vanishing, &arrived).now_or_never().expect("it waits for no network");
         assert!(arrived.is_queued());
         assert!(*vanishing.looks.lock() > 1, "it has looked again");
+    }
+}
+
+/// Actors each of which waits for the next one, and the last of them for the first.
+struct Ring {
+    actors: usize,
+    age: Age,
+    /// Where all but the called one are.
+    at: Option<Arc<str>>,
+    looks: Mutex<usize>,
+}
+
+#[async_trait]
+impl Look for Ring {
+    async fn waits_of(&self, actor: &ActorId, _: Option<&str>) -> Vec<Edge> {
+        *self.looks.lock() += 1;
+        let number: usize = actor.key().parse().expect("a number");
+        let id = CallId { node: NodeSession([2; 16]), number: number as u64 };
+        let to = name((number + 1) % self.actors);
+        vec![Edge { id, from: actor.clone(), to, age: self.age, at: self.at.clone() }]
+    }
+
+    async fn refuse(&self, call: CallId, _: &Cycle, _: Option<&str>) -> Refusal {
+        panic!("{call:?} is older, and refused")
+    }
+}
+
+#[test]
+fn looks_are_bounded_and_so_are_those_at_other_processes() {
+    let waits = Waits::new(NodeSession([1; 16]));
+    let age = waits.age();
+    for (at, longest) in [(None, PROBE_LOOKS_MAX), (Some("far"), PROBE_LOOKS_FAR_MAX + 1)] {
+        for (actors, is_found) in [(longest + 1, true), (longest + 2, false)] {
+            let chain = Chain::begun(waits.age(), &name(0));
+            let making = waits.make(&chain, &name(1));
+            let arrived = waits.arrive(making.id(), chain, &name(1)).expect("the first");
+            let ring = Ring { actors, age, at: at.map(Into::into), looks: Mutex::new(0) };
+            probe(&ring, &arrived).now_or_never().expect("it waits for no network");
+            assert_eq!(arrived.is_queued(), !is_found, "{actors} actors, at {at:?}");
+            // Each wait of a circle is looked at twice.
+            let looks = if is_found { 2 * longest } else { longest };
+            assert_eq!(*ring.looks.lock(), looks, "{actors} actors, at {at:?}");
+        }
     }
 }

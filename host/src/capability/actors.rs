@@ -8,6 +8,7 @@
 //! - No request leaves before its gate is passed.
 //! - What a call of the guest has started and not taken ends with that call.
 //! - An answer is given only while the grip of SQL is not revoked.
+//! - An id that is made here is made once: its number belongs to the generation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,30 +23,69 @@ use stockade_depot::{ActorId, Mark, Reason};
 use stockade_vfs::memory::Share;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, Val};
 
 use super::State;
 use super::grants::Grants;
 use crate::bindings::stockade::actor::actors as wit;
 use crate::bindings::{NotCalled, PendingHandle};
-use crate::calls::{Allowance, Chain, Cycle, Making, Waits};
+use crate::calls::{Allowance, CallKey, Chain, Cycle, Making, Waits};
 use crate::eager::Eager;
 use crate::limits::{
     CALL_MARGIN_MAX, CALL_MARGIN_PART, CALLS_IN_FLIGHT_MAX, CHAIN_ACTORS_MAX, METHOD_BYTES_MAX,
 };
+use crate::messages::{Parcel, Said, Undelivered};
 use crate::sqlite::SqlError;
+use crate::typed::{Signature, Size};
+
+/// What a call of an actor comes to.
+pub type CallResult<R> = Result<Answered<R>, wit::Error>;
 
 /// The host's way to the actors that guests call.
 pub trait Outside: Send + Sync {
-    /// Calls a method. Each call of a guest asks once, after its gate is passed. Dropping the future
-    /// takes the call back, if it has not begun.
-    fn call(&self, call: Outgoing) -> BoxFuture<'static, Result<Answered, wit::Error>>;
+    /// Calls a method by its name, with arguments as JSON. Each call of a guest asks once, after its gate
+    /// is passed. Dropping the future takes the call back, if it has not begun.
+    fn call(
+        &self,
+        call: Outgoing,
+        method: String,
+        arguments: Bytes,
+    ) -> BoxFuture<'static, CallResult<wit::Reply>>;
+
+    /// The same for a method of these types, with values of them.
+    fn call_typed(
+        &self,
+        call: Outgoing,
+        signature: Arc<Signature>,
+        values: Vec<Val>,
+    ) -> BoxFuture<'static, CallResult<Option<Val>>>;
+
+    /// Asks what became of a call. Each question of a guest asks once, after its gate is passed.
+    fn outcome(&self, asking: Asking) -> BoxFuture<'static, Result<wit::Outcome, wit::Error>>;
+
+    /// Takes messages to an actor and returns what it says to them. The host asks again and again,
+    /// with the same messages until it knows what became of them, each time after a gate of its own is
+    /// passed.
+    fn deliver(&self, to: ActorId, parcel: Parcel)
+    -> BoxFuture<'static, Result<Said, Undelivered>>;
+}
+
+/// A question of a guest that may leave.
+pub struct Asking {
+    /// The actor to ask.
+    pub to: ActorId,
+    /// The call.
+    pub key: CallKey,
+    /// Whether the answer is for good.
+    pub settle: bool,
+    /// When its caller waits no longer.
+    pub late: Instant,
 }
 
 /// An answer, and what it has cost.
-pub struct Answered {
+pub struct Answered<R> {
     /// The answer.
-    pub reply: wit::Reply,
+    pub reply: R,
     /// What the callee has used of its caller's budget.
     pub used: Allowance,
 }
@@ -54,10 +94,8 @@ pub struct Answered {
 pub struct Outgoing {
     /// The actor to call.
     pub to: ActorId,
-    /// The method. Guest-controlled, bounded.
-    pub method: String,
-    /// The arguments as JSON. Guest-controlled, bounded.
-    pub arguments: Bytes,
+    /// The id, if the call has one. Guest-controlled, bounded.
+    pub key: Option<CallKey>,
     /// The actors that wait for the answer.
     pub chain: Chain,
     /// The note of the wait.
@@ -92,11 +130,13 @@ pub(super) struct Calls {
     next: u64,
     /// Handles that the guest has.
     handles: usize,
+    /// Ids that were made in this generation.
+    ids: u64,
 }
 
 /// What a call came to, and the memory that it takes until the guest has it.
 struct Held {
-    outcome: Result<Answered, wit::Error>,
+    outcome: CallResult<wit::Reply>,
     _room: Arc<Share>,
 }
 
@@ -129,7 +169,7 @@ impl Started {
 
 impl Calls {
     pub(super) fn new(way: Way) -> Self {
-        Self { way, chain: None, started: HashMap::new(), next: 0, handles: 0 }
+        Self { way, chain: None, started: HashMap::new(), next: 0, handles: 0, ids: 0 }
     }
 
     /// A call or hook of `actor` begins, for which the actors of `chain` wait.
@@ -144,6 +184,11 @@ impl Calls {
         self.chain = None;
     }
 
+    /// What the kind may call, and send to.
+    pub(super) fn grants(&self) -> &Grants {
+        &self.way.grants
+    }
+
     fn chain_of(&mut self, actor: &ActorId) -> &Chain {
         let waits = &self.way.waits;
         self.chain.get_or_insert_with(|| Chain::begun(waits.age(), actor))
@@ -151,17 +196,55 @@ impl Calls {
 }
 
 impl State {
-    /// A call that has passed every check here, noted as a wait.
+    /// A call by name that has passed every check here, noted as a wait.
     fn outgoing(
         &mut self,
         (kind, key): (&str, &str),
         method: String,
         arguments: String,
+        id: Option<&str>,
     ) -> Result<BoxFuture<'static, Held>, wit::Error> {
+        let bytes = arguments.len() as u64;
+        let to = ActorId::new(kind, key).map_err(|error| error.to_string());
+        let size = Size { data: bytes, memory: bytes };
+        let (gate, outside, call) = self.leaving(to, &method, size, id)?;
+        let (arguments, held) = (Bytes::from(arguments), Arc::clone(&call.room));
+        Ok(Box::pin(async move {
+            let outcome = passed(gate, || outside.call(call, method, arguments)).await;
+            Held { outcome, _room: held }
+        }))
+    }
+
+    /// Calls a method of these types and waits for its answer.
+    pub(super) async fn call_typed(
+        &mut self,
+        to: Result<ActorId, String>,
+        signature: Arc<Signature>,
+        values: &[Val],
+    ) -> Result<Option<Val>, wit::Error> {
+        let Size { data, memory } = Size::of(values);
+        // The guest's own values, those that wait for the callee, and those that it gets.
+        let memory = memory.saturating_mul(3);
+        let (gate, outside, call) =
+            self.leaving(to, &signature.method, Size { data, memory }, None)?;
+        let _held = Arc::clone(&call.room);
+        let values = values.to_vec();
+        let outcome = passed(gate, || outside.call_typed(call, signature, values)).await;
+        self.given(outcome)
+    }
+
+    /// A call that has passed every check here, noted as a wait, with the gate before it and the way out.
+    fn leaving(
+        &mut self,
+        to: Result<ActorId, String>,
+        method: &str,
+        arguments: Size,
+        id: Option<&str>,
+    ) -> Result<(Waiting, Arc<dyn Outside>, Outgoing), wit::Error> {
         let gate = self.effect()?;
-        let to = ActorId::new(kind, key)
-            .map_err(|error| invalid("request.invalid-actor", error.to_string()))?;
-        let (bytes, bytes_max) = (arguments.len() as u64, self.limits.payload_bytes_max);
+        let to = to.map_err(|words| invalid("request.invalid-actor", words))?;
+        let key = id.map(|id| self.key(id)).transpose()?;
+        let (bytes, bytes_max) = (arguments.data, self.limits.payload_bytes_max);
         if bytes > bytes_max {
             let words = format!("arguments of {bytes} bytes are over the limit of {bytes_max}");
             return Err(invalid("request.payload-too-large", words));
@@ -184,7 +267,7 @@ impl State {
             return Err(wit::Error::LimitExceeded(wit::Limit::ChainLength));
         }
         let room = Share::of(self.memory.pool());
-        if !room.take(bytes) {
+        if !room.take(arguments.memory) {
             return Err(wit::Error::LimitExceeded(wit::Limit::Memory));
         }
         let remaining = self.meter.remaining();
@@ -193,16 +276,83 @@ impl State {
         let until = Instant::now() + left.saturating_sub(margin);
         let late = until + margin / 2;
         let making = self.calls.way.waits.make(&chain, &to);
-        let arguments = Bytes::from(arguments);
-        let held = Arc::clone(&room);
-        let call = Outgoing { to, method, arguments, chain, making, until, late, allowed, room };
+        let call = Outgoing { to, key, chain, making, until, late, allowed, room };
+        Ok((gate, outside, call))
+    }
+
+    /// The id of a call of this actor. Guest-controlled.
+    fn key(&self, id: &str) -> Result<CallKey, wit::Error> {
+        CallKey::of_actor(&self.actor, id)
+            .map_err(|error| invalid("request.malformed", error.to_string()))
+    }
+
+    /// A question that has passed every check here.
+    fn asking(
+        &mut self,
+        (kind, key): (&str, &str),
+        id: &str,
+        settle: bool,
+    ) -> Result<BoxFuture<'static, Result<wit::Outcome, wit::Error>>, wit::Error> {
+        let gate = self.effect()?;
+        let to = ActorId::new(kind, key)
+            .map_err(|error| invalid("request.invalid-actor", error.to_string()))?;
+        let key = self.key(id)?;
+        if !self.calls.way.grants.allow(&to) {
+            return Err(wit::Error::Denied(Grants::line(&to)));
+        }
+        let Some(outside) = self.calls.way.outside.clone() else {
+            return Err(wit::Error::Other("this host calls no actors".to_owned()));
+        };
+        // An actor of the chain answers questions only once its call has ended.
+        if let Some(cycle) = self.calls.chain_of(&self.actor).cycle_with(&to) {
+            return Err(cycle.into());
+        }
+        let left = self.meter.remaining().time;
+        let margin = (left / CALL_MARGIN_PART).min(CALL_MARGIN_MAX);
+        let late = Instant::now() + left.saturating_sub(margin);
         Ok(Box::pin(async move {
-            let outcome = match gate.pass().await {
-                Ok(_) => outside.call(call).await,
+            match gate.pass().await {
+                Ok(_) => outside.outcome(Asking { to, key, settle, late }).await,
                 Err(cause) => Err(revoked(cause.reason())),
-            };
-            Held { outcome, _room: held }
+            }
         }))
+    }
+
+    async fn called(
+        &mut self,
+        to: (&str, &str),
+        method: String,
+        arguments: String,
+        id: Option<&str>,
+    ) -> Result<wit::Reply, NotCalled> {
+        let Held { outcome, _room } = self.outgoing(to, method, arguments, id)?.await;
+        Ok(self.given(outcome)?)
+    }
+
+    fn started(
+        &mut self,
+        to: (&str, &str),
+        method: String,
+        arguments: String,
+        id: Option<&str>,
+    ) -> Result<Resource<PendingHandle>, NotCalled> {
+        if self.calls.handles >= CALLS_IN_FLIGHT_MAX {
+            self.calls_live()?;
+            return Err(wit::Error::LimitExceeded(wit::Limit::CallsInFlight).into());
+        }
+        let call = self.outgoing(to, method, arguments, id)?;
+        let number = self.calls.next;
+        let handle = self.table.push(PendingHandle(number))?;
+        self.calls.next += 1;
+        self.calls.handles += 1;
+        let (tell, answer) = oneshot::channel();
+        let work = Eager::begin(Handle::current(), async move {
+            // The guest may have dropped its handle.
+            drop(tell.send(call.await));
+        });
+        let started = Started { answer: Answer::Awaited(answer), _work: work };
+        self.calls.started.insert(number, started);
+        Ok(handle)
     }
 
     /// The gate of an effect that the guest makes now.
@@ -217,10 +367,10 @@ impl State {
     }
 
     /// Gives the guest what a call came to, and charges the call in progress for it.
-    fn given(&mut self, held: Held) -> Result<wit::Reply, wit::Error> {
+    fn given<R>(&mut self, outcome: CallResult<R>) -> Result<R, wit::Error> {
         // A guest that was revoked in the meantime gets nothing.
         self.calls_live()?;
-        let Answered { reply, used } = held.outcome?;
+        let Answered { reply, used } = outcome?;
         self.meter.charge(&used);
         Ok(reply)
     }
@@ -228,6 +378,17 @@ impl State {
     /// Whether handles still work.
     fn calls_live(&mut self) -> Result<Mark, wit::Error> {
         Ok(self.sql()?.mark()?)
+    }
+}
+
+/// What a call comes to that leaves once its gate is passed.
+async fn passed<R>(
+    gate: Waiting,
+    call: impl FnOnce() -> BoxFuture<'static, CallResult<R>>,
+) -> CallResult<R> {
+    match gate.pass().await {
+        Ok(_) => call().await,
+        Err(cause) => Err(revoked(cause.reason())),
     }
 }
 
@@ -239,8 +400,37 @@ impl wit::Host for State {
         method: String,
         arguments: String,
     ) -> Result<wit::Reply, NotCalled> {
-        let held = self.outgoing((&kind, &key), method, arguments)?.await;
-        Ok(self.given(held)?)
+        self.called((&kind, &key), method, arguments, None).await
+    }
+
+    async fn call_with_id(
+        &mut self,
+        kind: String,
+        key: String,
+        method: String,
+        arguments: String,
+        call_id: String,
+    ) -> Result<wit::Reply, NotCalled> {
+        self.called((&kind, &key), method, arguments, Some(&call_id)).await
+    }
+
+    fn new_call_id(&mut self) -> Result<String, NotCalled> {
+        self.calls_live()?;
+        let fence = self.sql()?.session().fence();
+        self.calls.ids += 1;
+        Ok(CallKey::made(self.clock.now_ms(), &fence, self.calls.ids))
+    }
+
+    async fn outcome_of(
+        &mut self,
+        kind: String,
+        key: String,
+        call_id: String,
+        settle: bool,
+    ) -> Result<wit::Outcome, NotCalled> {
+        let outcome = self.asking((&kind, &key), &call_id, settle)?.await;
+        self.calls_live()?;
+        Ok(outcome?)
     }
 
     fn start(
@@ -250,23 +440,18 @@ impl wit::Host for State {
         method: String,
         arguments: String,
     ) -> Result<Resource<PendingHandle>, NotCalled> {
-        if self.calls.handles >= CALLS_IN_FLIGHT_MAX {
-            self.calls_live()?;
-            return Err(wit::Error::LimitExceeded(wit::Limit::CallsInFlight).into());
-        }
-        let call = self.outgoing((&kind, &key), method, arguments)?;
-        let number = self.calls.next;
-        let handle = self.table.push(PendingHandle(number))?;
-        self.calls.next += 1;
-        self.calls.handles += 1;
-        let (tell, answer) = oneshot::channel();
-        let work = Eager::begin(Handle::current(), async move {
-            // The guest may have dropped its handle.
-            drop(tell.send(call.await));
-        });
-        let started = Started { answer: Answer::Awaited(answer), _work: work };
-        self.calls.started.insert(number, started);
-        Ok(handle)
+        self.started((&kind, &key), method, arguments, None)
+    }
+
+    fn start_with_id(
+        &mut self,
+        kind: String,
+        key: String,
+        method: String,
+        arguments: String,
+        call_id: String,
+    ) -> Result<Resource<PendingHandle>, NotCalled> {
+        self.started((&kind, &key), method, arguments, Some(&call_id))
     }
 
     async fn wait_any(&mut self, calls: Vec<Resource<PendingHandle>>) -> Result<u32, NotCalled> {
@@ -313,7 +498,7 @@ impl wit::HostPending for State {
         std::future::poll_fn(|context| started.poll_ready(context)).await;
         let started = self.calls.started.remove(&number);
         match started.map(|started| started.answer) {
-            Some(Answer::Here(held)) => Ok(self.given(held)?),
+            Some(Answer::Here(Held { outcome, _room })) => Ok(self.given(outcome)?),
             Some(Answer::Lost) => {
                 self.calls_live()?;
                 Err(wit::Error::Other("the host ended the call".to_owned()).into())

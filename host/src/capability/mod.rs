@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  sqlite   the database: guarded by its own grip, revoked first
-//!  alarms   rows of the host in that database, likewise
+//!  alarms, messages   rows of the host in that database, likewise
 //!  actors   calls of other actors: guarded by the same grip, since each waits for the database
+//!  clients  the same, by typed functions of interfaces that a component brings along
 //!  context  who am I                     ┐
 //!  log      structured lines             ├ guarded by the generation's grip, revoked last
 //!  wasi     WASI 0.2, nothing granted    ┘ stdout and stderr are log lines
@@ -14,10 +15,12 @@
 
 mod actors;
 mod alarms;
+mod clients;
 mod context;
 mod grants;
 mod limiter;
 mod log;
+mod messages;
 mod rate;
 mod sqlite;
 mod wasi;
@@ -34,11 +37,13 @@ use crate::bindings::Imports;
 use crate::calls::Chain;
 use crate::clock::Clock;
 use crate::grip::Grip;
-use crate::limits::{CALLS_IN_FLIGHT_MAX, Limits, TrapLimit};
+use crate::limits::{CALLS_IN_FLIGHT_MAX, CLIENT_HANDLES_MAX, Limits, TrapLimit};
 use crate::memory::{GuestMemory, Part};
+use crate::messages::Received;
 use crate::sqlite::{Connection, Leftovers, Meter, Spares, SqlError};
 use actors::Calls;
-pub use actors::{Answered, Outgoing, Outside, Way};
+pub use actors::{Answered, Asking, CallResult, Outgoing, Outside, Way};
+pub use clients::link;
 pub use context::StartReason;
 pub use grants::Grants;
 use limiter::Limiter;
@@ -100,6 +105,8 @@ pub struct State {
     meter: Meter,
     sqlite: Option<Connection>,
     calls: Calls,
+    /// Handles of clients that the guest has.
+    client_handles: usize,
     /// The memory of all guests.
     memory: Arc<GuestMemory>,
     /// Handles of `sqlite` that the guest has.
@@ -107,6 +114,8 @@ pub struct State {
     clock: Clock,
     has_alarm_handler: bool,
     keeps_due_work: bool,
+    /// The message that the guest works on.
+    received: Option<Received>,
     lines: Arc<Lines>,
     table: ResourceTable,
     wasi: WasiCtx,
@@ -144,12 +153,15 @@ impl State {
         let lines = Arc::new(Lines::new(&actor, generation, &limits, log_rate, grip.clone()));
         let mut table = ResourceTable::new();
         let handles_max = usize::try_from(limits.handles_max).unwrap_or(usize::MAX);
-        table.set_max_capacity(handles_max.saturating_add(WASI_HANDLES_MAX + CALLS_IN_FLIGHT_MAX));
+        table.set_max_capacity(
+            handles_max.saturating_add(WASI_HANDLES_MAX + CALLS_IN_FLIGHT_MAX + CLIENT_HANDLES_MAX),
+        );
         Ok(Self {
             wasi: wasi::nothing_granted(&lines),
             memory: Arc::clone(&memory.all),
             limiter: Limiter::new(&limits, memory),
             calls: Calls::new(way),
+            client_handles: 0,
             actor,
             generation,
             component,
@@ -163,6 +175,7 @@ impl State {
             clock,
             has_alarm_handler,
             keeps_due_work,
+            received: None,
             lines,
             table,
         })

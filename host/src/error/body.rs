@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use stockade_depot::ActorId;
 
 use super::{Code, HostError, Retry};
 
@@ -29,6 +30,29 @@ impl HostError {
     #[must_use]
     pub fn body(&self) -> Body {
         Body { retry: self.retry(), ..self.code().body(bounded(self.to_string()), self.details()) }
+    }
+}
+
+impl Body {
+    /// The same body, of a call that has this id: if its outcome is not known, it says how to ask.
+    #[must_use]
+    pub fn identified(mut self, actor: &ActorId, id: &str) -> Self {
+        let asks =
+            self.retry == Retry::UnknownOutcome && self.details["call_id"].as_str() != Some(id);
+        if asks && let Some(details) = self.details_mut() {
+            details.insert("call_id".to_owned(), id.into());
+            let ask = format!("; ask what became of the call: `stockade outcome {actor} {id}`");
+            self.message.push_str(&ask);
+        }
+        self
+    }
+
+    /// The facts; an error without facts gets room for some.
+    fn details_mut(&mut self) -> Option<&mut serde_json::Map<String, Json>> {
+        if self.details.is_null() {
+            self.details = json!({});
+        }
+        self.details.as_object_mut()
     }
 }
 

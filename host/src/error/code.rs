@@ -19,6 +19,7 @@ impl HostError {
             Self::MethodMissing(_) => Code::MethodMissing,
             Self::Arguments(error) if error.malformed => Code::InvalidBody,
             Self::Arguments(_) => Code::Arguments,
+            Self::Signature(_) => Code::Signature,
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
             Self::ReplyTooLarge { .. } => Code::ReplyTooLarge,
             Self::Manifest(_) => Code::Manifest,
@@ -31,6 +32,10 @@ impl HostError {
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
             Self::StartFailed { .. } => Code::StartFailed,
             Self::CallCycle { .. } => Code::CallCycle,
+            Self::InvalidCallKey(_) => Code::Malformed,
+            Self::NotRun { why, .. } => why.code(),
+            Self::CallRecordsFull { .. } => Code::CallRecordsFull,
+            Self::HasOutbox { .. } => Code::HasOutbox,
             Self::Stopping(_) => Code::Stopping,
             Self::Destroying { .. } => Code::Destroying,
             Self::Importing { .. } => Code::Importing,
@@ -96,6 +101,7 @@ impl Code {
         let passes = matches!(
             self,
             Self::ActorOverloaded
+                | Self::CallRecordsFull
                 | Self::Behind
                 | Self::HostOverloaded
                 | Self::ShuttingDown

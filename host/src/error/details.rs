@@ -7,7 +7,7 @@ use super::HostError;
 use super::code::sql_code;
 use crate::import::PlainError;
 use crate::sqlite::SqlError;
-use crate::typed::{NotFound, UnknownMethod};
+use crate::typed::{Difference, NotFound, UnknownMethod};
 
 impl HostError {
     /// The facts of an error, by name. Only what a caller may know.
@@ -41,9 +41,20 @@ impl HostError {
                 let chain: Vec<Json> = cycle.actors.iter().map(actor_details).collect();
                 json!({ "chain": chain, "crosses": cycle.crosses })
             }
+            Self::NotRun { id, .. } => json!({ "call_id": id }),
+            Self::CallRecordsFull { max } => json!({ "max": max }),
+            Self::HasOutbox { actor, messages } => {
+                let mut details = actor_details(actor);
+                details["messages"] = (*messages).into();
+                details
+            }
             Self::MethodMissing(unknown) => method_details(unknown),
             Self::Arguments(error) => {
                 json!({ "path": error.path, "expected": error.expected, "got": error.got })
+            }
+            Self::Signature(difference) => {
+                let Difference { method, place, here, there } = &**difference;
+                json!({ "method": method, "place": place, "here": here, "there": there })
             }
             Self::PayloadTooLarge { bytes, max } | Self::ReplyTooLarge { bytes, max } => {
                 json!({ "bytes": bytes, "max": max })
@@ -89,6 +100,7 @@ impl HostError {
             }
             Self::Sql { error } => sql_details(error),
             Self::InvalidActor(_)
+            | Self::InvalidCallKey(_)
             | Self::Manifest(_)
             | Self::Component(_)
             | Self::FaultsNotAllowed

@@ -16,6 +16,7 @@ mod code;
 pub mod crash;
 mod details;
 mod from_depot;
+mod not_run;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,17 +29,18 @@ use stockade_depot::{
     ActorId, DbId, Generation, HeadFenceMismatch, Reason, StoreError, StoreFull, Txid,
 };
 
-use crate::calls::Cycle;
+use crate::calls::{Cycle, InvalidCallKey};
 use crate::engine::{ComponentError, EngineError};
 use crate::import::PlainError;
 use crate::sqlite::{Exhausted, SqlError};
-use crate::typed::{ArgumentError, UnknownMethod};
+use crate::typed::{ArgumentError, Difference, UnknownMethod};
 
 pub use crate::limits::TrapLimit;
 pub use body::Body;
 pub use call::CallError;
 pub use crash::Crash;
 pub(crate) use from_depot::damage;
+pub use not_run::NotRun;
 pub use stockade_depot::Verdict;
 pub use table::{Code, Retry};
 
@@ -68,6 +70,9 @@ pub enum HostError {
     /// The arguments do not fit the method's types. The guest did not run.
     #[error(transparent)]
     Arguments(#[from] ArgumentError),
+    /// A method has other types than its caller was built with. The guest did not run.
+    #[error(transparent)]
+    Signature(Box<Difference>),
     /// The arguments are larger than the kind allows. The guest did not run.
     #[error("arguments of {bytes} bytes are over the limit of {max} (payload_bytes_max)")]
     PayloadTooLarge {
@@ -139,6 +144,26 @@ pub enum HostError {
     CallCycle {
         /// The actors that would wait for each other.
         cycle: Cycle,
+    },
+    /// The text cannot be the id of a call. Nothing was done.
+    #[error(transparent)]
+    InvalidCallKey(#[from] InvalidCallKey),
+    /// The method did not run because of what is recorded of the call's id.
+    #[error("call {id:?}: {why}")]
+    NotRun {
+        /// The id. Caller-controlled.
+        id: String,
+        /// Why.
+        why: NotRun,
+    },
+    /// The actor has as many records of calls as it may have. Nothing was done.
+    #[error(
+        "the actor has {max} records of calls with an id, which are kept for a day; calls without an \
+         id are possible"
+    )]
+    CallRecordsFull {
+        /// The limit.
+        max: u64,
     },
     /// The generation is ending and the call was not begun.
     #[error("the actor is stopping: {0}")]
@@ -295,6 +320,17 @@ pub enum HostError {
         /// One of them.
         actor: ActorId,
     },
+    /// The actor has sent messages that their receivers do not have.
+    #[error(
+        "actor {actor} has {messages} messages that their receivers do not have: wait, drop them, or \
+         destroy it with force"
+    )]
+    HasOutbox {
+        /// The actor.
+        actor: ActorId,
+        /// How many.
+        messages: u64,
+    },
     /// An import would replace an existing actor.
     #[error("actor {actor} exists; destroy it first, or import under another key")]
     ImportExists {
@@ -336,6 +372,12 @@ pub enum HostError {
 impl From<SqlError> for HostError {
     fn from(error: SqlError) -> Self {
         Self::Sql { error }
+    }
+}
+
+impl From<Difference> for HostError {
+    fn from(difference: Difference) -> Self {
+        Self::Signature(Box::new(difference))
     }
 }
 

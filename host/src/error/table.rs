@@ -117,6 +117,8 @@ table! {
     MethodMissing:      "request" "method-missing"         404 Fix;
     /// The arguments do not fit the method's types.
     Arguments:          "request" "arguments"              422 Fix;
+    /// The method has other types than the actor that calls it was built with. It did not run.
+    Signature:          "request" "signature"              422 Fix;
     /// The settings of a kind cannot be used.
     Manifest:           "request" "manifest"               422 Fix;
     /// The component cannot be used.
@@ -144,6 +146,21 @@ table! {
     StartFailed:        "actor" "start-failed"             500 Fix;
     /// A call of an actor would wait for itself. `retry` if two chains cross: the other one ends.
     CallCycle:          "actor" "call-cycle"               409 Fix;
+    /// The call's id was used for another method, or for other arguments. Nothing was done.
+    CallIdReused:       "actor" "call-id-reused"           409 Fix;
+    /// The call's id is more than a day old, and nothing is recorded of it any more. Nothing was done
+    /// now.
+    CallExpired:        "actor" "call-expired"             410 Never;
+    /// The outcome of the call was settled: it never runs. Nothing was done.
+    CallSettled:        "actor" "call-settled"             409 Never;
+    /// The call has begun earlier, and has not ended: some of its commits may be kept.
+    CallPartial:        "actor" "call-partial"             409 UnknownOutcome;
+    /// The call has been done earlier; its answer was not kept.
+    CallAnswerGone:     "actor" "call-answer-gone"         410 Never;
+    /// The actor has as many records of calls as it may have. Nothing was done.
+    CallRecordsFull:    "actor" "call-records-full"        429 Retry;
+    /// The actor has messages that their receivers do not have: it is not destroyed without force.
+    HasOutbox:          "actor" "has-outbox"               409 Fix;
     /// The generation is ending and the call was not begun.
     Stopping:           "actor" "stopping"                 503 Retry;
     /// The actor is being destroyed.
@@ -291,6 +308,7 @@ request.kind-missing 404 fix
 request.actor-missing 404 fix
 request.method-missing 404 fix
 request.arguments 422 fix
+request.signature 422 fix
 request.manifest 422 fix
 request.component 422 fix
 request.faults-not-allowed 403 fix
@@ -303,6 +321,13 @@ actor.budget-exhausted 504 fix
 actor.reply-too-large 500 fix
 actor.start-failed 500 fix
 actor.call-cycle 409 fix
+actor.call-id-reused 409 fix
+actor.call-expired 410 never
+actor.call-settled 409 never
+actor.call-partial 409 unknown-outcome
+actor.call-answer-gone 410 never
+actor.call-records-full 429 retry
+actor.has-outbox 409 fix
 actor.stopping 503 retry
 actor.destroying 409 retry
 actor.importing 409 retry

@@ -1,12 +1,14 @@
 //! One actor, and all of them: ended, reset, destroyed, looked at.
 
-use stockade_depot::store::ActorState;
-use stockade_depot::{ActorId, OpenError};
+use stockade_depot::store::{ActorState, Wanted};
+use stockade_depot::{ActorId, OpenError, Txid};
 
 use super::info::{ActorInfo, ExitInfo};
 use super::{ActorHandle, Host};
+use crate::actor::statements::Script;
 use crate::error::HostError;
 use crate::router::request::Ending;
+use crate::sqlite::Value;
 
 /// How often a destroy starts again because calls have woken the actor in between.
 const DESTROY_ATTEMPTS: usize = 20;
@@ -33,14 +35,22 @@ impl Host {
         self.inner.router.forgive(&limits, actor).await
     }
 
-    /// [`ActorHandle::destroy`].
-    pub(super) async fn destroy(&self, actor: &ActorId) -> Result<(), HostError> {
+    /// [`ActorHandle::destroy`]; `forced`: whatever its outbox has.
+    pub(super) async fn destroy(&self, actor: &ActorId, forced: bool) -> Result<(), HostError> {
         let router = &self.inner.router;
         let mut attempts = 0;
         let db = loop {
             attempts += 1;
             router.end(actor, Ending::Destroy).await?;
-            let state = self.state(actor).await?;
+            let mut state = self.state(actor).await?;
+            if !forced && state.head.due_work && state.row.wanted == Wanted::Present {
+                let as_of = self.refuse_outbox(actor).await?;
+                state = self.state(actor).await?;
+                // A call that came in between may have sent more.
+                if state.head.txid != as_of && attempts < DESTROY_ATTEMPTS {
+                    continue;
+                }
+            }
             match self.shared().depot.destroy(&state).await {
                 // A call that came in between has started the next generation.
                 Err(OpenError::Superseded { .. }) if attempts < DESTROY_ATTEMPTS => {}
@@ -59,6 +69,20 @@ impl Host {
             router.end(actor, Ending::Destroy).await?;
         }
         Ok(())
+    }
+
+    /// Refuses the destroy of an actor that has sent messages which their receivers do not have.
+    /// Returns the commit as of which there are none.
+    async fn refuse_outbox(&self, actor: &ActorId) -> Result<Txid, HostError> {
+        let counted = self.operate(actor, Script::Outbox, Txid(0)).await;
+        let counted = counted.map_err(|error| error.cause)?;
+        match counted.rows.first().and_then(|row| row.first()) {
+            Some(Value::Integer(count)) if *count > 0 => {
+                let (actor, messages) = (actor.clone(), count.unsigned_abs());
+                Err(HostError::HasOutbox { actor, messages })
+            }
+            Some(_) | None => Ok(counted.txid),
+        }
     }
 
     /// Actors in (kind, key) order after `after`, at most `max`.

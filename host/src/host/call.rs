@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_depot::{ActorId, Reason, Txid, Verdict};
+use stockade_depot::{ActorId, Digest, Reason, Txid, Verdict};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
@@ -14,11 +14,12 @@ use super::info::{Reply, SqlReply, SqlRequest};
 use crate::actor::asker::Asker;
 use crate::actor::generation::Program;
 use crate::actor::statements::{Script, Statements};
-use crate::calls::{Allowance, CallId, Chain};
+use crate::actor::wanted::Wanted;
+use crate::calls::{Allowance, CallId, CallKey, Chain};
 use crate::error::{CallError, HostError};
-use crate::router::request::{self, Called, Heard, Request, Work};
-use crate::sqlite::AlarmOrder;
-use crate::typed::{Arguments, Method, Room, Size};
+use crate::router::request::{self, Called, Heard, Identified, Request, Work};
+use crate::sqlite::{AlarmOrder, MessageOrder};
+use crate::typed::{Arguments, Expected, Method, Room, Signature, Size, digest};
 
 /// A kind that can be called: its component as it was a moment ago.
 #[derive(Clone)]
@@ -29,9 +30,10 @@ pub struct ReadyCall {
     method: Arc<Method>,
     values: Vec<Val>,
     program: Arc<Program>,
-    original: (String, Arc<Arguments>),
+    wanted: Wanted,
     txid_min: Txid,
     by: Option<ByActor>,
+    identified: Option<Identified>,
 }
 
 /// The actor that makes a call.
@@ -45,6 +47,9 @@ pub struct ByActor {
     pub until: Instant,
     /// What the callee may use of its caller's budget.
     pub allowed: Allowance,
+    /// The digest of the types that the caller expects the method to have, if it expects any and the
+    /// call goes through the JSON between processes.
+    pub types: Option<Digest>,
 }
 
 impl ReadyCall {
@@ -58,6 +63,13 @@ impl ReadyCall {
     #[must_use]
     pub fn by(self, by: Option<ByActor>) -> Self {
         Self { by, ..self }
+    }
+
+    /// The same call, with an id. Takes as long as its arguments are large.
+    #[must_use]
+    pub fn identified(self, key: Option<CallKey>) -> Self {
+        let identified = key.map(|key| Identified { key, arguments: digest(&self.values) });
+        Self { identified, ..self }
     }
 }
 
@@ -84,19 +96,56 @@ impl Callable {
         arguments: Arguments,
         room: Room<'_>,
     ) -> Result<ReadyCall, HostError> {
-        let found = Arc::clone(self.0.methods.find(method)?);
-        let values = found.arguments_within(&arguments, room)?;
+        self.with_types(method, arguments, None, room)
+    }
+
+    /// The same, for a caller that expects the method to have certain types.
+    ///
+    /// # Errors
+    /// As above; `Signature` if the method has others.
+    pub fn with_types(
+        self,
+        method: &str,
+        arguments: Arguments,
+        expected: Option<Expected>,
+        room: Room<'_>,
+    ) -> Result<ReadyCall, HostError> {
+        let wanted = Wanted::new(method, arguments, expected);
+        let (method, values) = wanted.found_in(&self.0.methods, room)?;
         let (bytes, max) = (Size::of(&values).data, self.payload_bytes_max());
         if bytes > max {
             return Err(HostError::PayloadTooLarge { bytes, max });
         }
-        let original = (method.to_owned(), Arc::new(arguments));
-        let txid_min = Txid(0);
-        Ok(ReadyCall { method: found, values, program: self.0, original, txid_min, by: None })
+        Ok(ReadyCall {
+            method,
+            values,
+            program: self.0,
+            wanted,
+            txid_min: Txid(0),
+            by: None,
+            identified: None,
+        })
+    }
+
+    /// Checks that a method has the types that a client of its kind was built with.
+    ///
+    /// # Errors
+    /// `MethodMissing`, `Signature`.
+    pub(super) fn check(&self, signature: &Arc<Signature>) -> Result<(), HostError> {
+        let name = &signature.method;
+        let found = self.0.methods.find_for_client(name)?;
+        Ok(Expected::Types(Arc::clone(signature)).check(name, found)?)
     }
 }
 
 impl Host {
+    /// The threads for megabytes, which give way to all others. `None`: in a simulation.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn heavy_threads(&self) -> Option<Handle> {
+        self.shared().ground.heavy.clone()
+    }
+
     /// The component that a kind has now.
     ///
     /// # Errors
@@ -113,15 +162,19 @@ impl Host {
         method: &str,
         arguments: Arguments,
         txid_min: Txid,
+        key: Option<CallKey>,
     ) -> Result<Reply, CallError> {
         let ready = self.callable(actor.kind()).await?.with(method, arguments, Room::default())?;
-        self.call_ready(actor, ready.at_least(txid_min)).await
+        self.call_ready(actor, ready.at_least(txid_min).identified(key)).await
     }
 
     /// The second half of [`ActorHandle::call`](super::ActorHandle::call).
     #[doc(hidden)]
     pub async fn call_ready(&self, actor: &ActorId, ready: ReadyCall) -> Result<Reply, CallError> {
-        let ReadyCall { method, values, program, original, txid_min, by } = ready;
+        let ReadyCall { method, values, program, wanted, txid_min, by, identified } = ready;
+        if identified.is_some() {
+            self.keeps_records()?;
+        }
         let limits = Arc::clone(&program.limits);
         let (reply, heard) = request::Reply::new(self.callers());
         let until = by.as_ref().map_or_else(Instant::now, |by| by.until);
@@ -129,7 +182,7 @@ impl Host {
             Some(by) => self.arrive(actor, by).map(|(arrived, by)| (Some(arrived), Some(by)))?,
             None => (None, None),
         };
-        let work = Work::Call { method, values, program, original, by, reply };
+        let work = Work::Call { method, values, program, wanted, by, identified, reply };
         let heard = self.hear(&limits, actor, txid_min, work, heard);
         let Heard { value, generation, txid, bill } = match arrived {
             Some(arrived) => self.unless_refused(&arrived, until, heard).await?,
@@ -163,8 +216,18 @@ impl Host {
         self.operate(actor, Script::Alarms { order, clock }, Txid(0)).await
     }
 
-    /// Runs an operator's script.
-    async fn operate(
+    /// [`ActorHandle::order_messages`](super::ActorHandle::order_messages).
+    pub(super) async fn order_messages(
+        &self,
+        actor: &ActorId,
+        order: MessageOrder,
+    ) -> Result<SqlReply, CallError> {
+        let clock = self.shared().ground.clock.clone();
+        self.operate(actor, Script::Messages { order, clock }, Txid(0)).await
+    }
+
+    /// Runs an operator's script, or a caller's question.
+    pub(super) async fn operate(
         &self,
         actor: &ActorId,
         script: Script,

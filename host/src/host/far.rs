@@ -1,4 +1,4 @@
-//! What carries calls of actors to other processes on the store, where something does.
+//! What carries calls and messages of actors to other processes on the store, where something does.
 //!
 //! Invariant: a host knows no network. The package above hands this in.
 
@@ -11,8 +11,10 @@ use stockade_depot::{ActorId, Generation, Txid};
 
 use super::Host;
 use super::call::ByActor;
-use crate::calls::{Allowance, CallId, Cycle, Edge, Making, Refusal};
+use super::outcomes::OutcomeReply;
+use crate::calls::{Allowance, CallId, CallKey, Cycle, Edge, Making, Refusal};
 use crate::error::Body;
+use crate::messages::{Parcel, Said};
 
 /// Calls of actors in other processes, and questions about what waits there.
 #[doc(hidden)]
@@ -23,6 +25,30 @@ pub trait Far: Send + Sync {
     /// # Errors
     /// The error of the table, as its caller gets it.
     fn call<'a>(&'a self, call: FarCall<'a>) -> BoxFuture<'a, Result<FarReply, Body>>;
+
+    /// What became of a call, asked where its callee is.
+    ///
+    /// # Errors
+    /// The error of the table, as its caller gets it.
+    fn outcome<'a>(
+        &'a self,
+        to: &'a ActorId,
+        key: &'a CallKey,
+        settle: bool,
+        late: Instant,
+    ) -> BoxFuture<'a, Result<OutcomeReply, Body>>;
+
+    /// Takes a parcel of messages to its receiver, in this process or in another one. It may come
+    /// again.
+    ///
+    /// # Errors
+    /// The error of the table.
+    fn deliver<'a>(
+        &'a self,
+        to: &'a ActorId,
+        parcel: &'a Parcel,
+        until: Instant,
+    ) -> BoxFuture<'a, Result<Said, Body>>;
 
     /// For whom an actor waits in the process at `address`. `None`: it does not say.
     fn waits_of<'a>(
@@ -49,6 +75,8 @@ pub struct FarCall<'c> {
     pub method: &'c str,
     /// The arguments as JSON.
     pub arguments: Bytes,
+    /// The id, if the call has one.
+    pub key: Option<&'c CallKey>,
     /// The actor that makes the call.
     pub by: &'c ByActor,
     /// When its caller waits no longer for the callee, which has ended by then.

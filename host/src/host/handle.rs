@@ -9,10 +9,12 @@ use super::Host;
 use super::fault::FaultReport;
 use super::history::{Export, VerifyReport};
 use super::info::{ActorInfo, ExitInfo, Reply, SqlReply, SqlRequest};
+use super::outcomes::OutcomeReply;
+use crate::calls::CallKey;
 use crate::error::{CallError, HostError};
 use crate::fault::Fault;
 use crate::import::{Imported, Intake};
-use crate::sqlite::AlarmOrder;
+use crate::sqlite::{AlarmOrder, MessageOrder};
 use crate::typed::IntoArguments;
 
 /// One actor of a host: [`Host::actor`]. It is cheap to make, and the actor need not exist.
@@ -31,11 +33,12 @@ pub struct ActorHandle {
     host: Host,
     id: ActorId,
     txid_min: Txid,
+    key: Option<CallKey>,
 }
 
 impl ActorHandle {
     pub(super) fn new(host: Host, id: ActorId) -> Self {
-        Self { host, id, txid_min: Txid(0) }
+        Self { host, id, txid_min: Txid(0), key: None }
     }
 
     /// The same actor, whose calls, statements and exports are never answered as of an older commit
@@ -57,6 +60,50 @@ impl ActorHandle {
         Self { txid_min: txid, ..self.clone() }
     }
 
+    /// The same actor, whose next call has this id: however often it is sent, the method runs once at
+    /// most, and a repeat gets the answer of the first one. The actor keeps a record for a day.
+    ///
+    /// ```no_run
+    /// # async fn pay(host: stockade::Host) -> Result<(), stockade::CallError> {
+    /// use stockade::host::Outcome;
+    /// use stockade::{ActorId, CallKey};
+    ///
+    /// let account = host.actor(&ActorId::new("account", "alice")?);
+    /// let key = CallKey::new("1764561101000-order-17")?;
+    /// match account.identified(&key).call("withdraw", (5,)).await {
+    ///     Ok(reply) => println!("{}", reply.to_json()),
+    ///     Err(error) => {
+    ///         // It may have run, or come later. From here on it has, or never will.
+    ///         let settled = account.settle(&key).await?.outcome;
+    ///         println!("{error}: {}", settled.as_str());
+    ///         assert!(settled != Outcome::NotSeen);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn identified(&self, key: &CallKey) -> Self {
+        Self { key: Some(key.clone()), ..self.clone() }
+    }
+
+    /// What became of a call that has an id. Waits behind the calls that the actor has; does not wake it.
+    ///
+    /// # Errors
+    /// `ActorMissing`: nothing has run, and the call may still come; those of [`Self::sql`].
+    pub async fn outcome(&self, key: &CallKey) -> Result<OutcomeReply, CallError> {
+        self.host.outcome(&self.id, key, false).await
+    }
+
+    /// The same, for good: if nothing is recorded of the call, it is refused from now on, wherever a
+    /// copy of it still waits, and the answer is `Never`.
+    ///
+    /// # Errors
+    /// As [`Self::outcome`]; `CallRecordsFull` if there is no room for the refusal.
+    pub async fn settle(&self, key: &CallKey) -> Result<OutcomeReply, CallError> {
+        self.host.outcome(&self.id, key, true).await
+    }
+
     /// The actor's name.
     #[must_use]
     pub fn id(&self) -> &ActorId {
@@ -69,14 +116,15 @@ impl ActorHandle {
     ///
     /// # Errors
     /// Before anything runs: `KindMissing`, `MethodMissing`, `Arguments`, `PayloadTooLarge`,
-    /// `Overloaded`, `Behind`. From the run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store:
+    /// `Overloaded`, `Behind`; with an id `NotRun`, `CallRecordsFull`. From the run: `Trapped`, `BudgetExhausted`, `StartFailed`. From the store:
     /// `Fenced`, `CommitLost`. What to do is [`CallError::retry`].
     pub async fn call(
         &self,
         method: &str,
         arguments: impl IntoArguments,
     ) -> Result<Reply, CallError> {
-        self.host.call(&self.id, method, arguments.into_arguments()?, self.txid_min).await
+        let (arguments, key) = (arguments.into_arguments()?, self.key.clone());
+        self.host.call(&self.id, method, arguments, self.txid_min, key).await
     }
 
     /// Runs an operator's statements through the actor's live session; if it sleeps, on its
@@ -108,6 +156,27 @@ impl ActorHandle {
         self.host.order_alarms(&self.id, order).await
     }
 
+    /// Shows, retries or removes messages: those that the actor has sent and their receivers do not
+    /// have, and those that it has received and parked. Without waking it. The rows of the answer are
+    /// its messages as they are then; `changes` is the number of those that the order has changed.
+    ///
+    /// ```no_run
+    /// # async fn example(host: stockade::Host) -> Result<(), stockade::CallError> {
+    /// use stockade::{ActorId, MessageOrder};
+    ///
+    /// let bank = host.actor(&ActorId::new("account", "alice")?);
+    /// let all = bank.order_messages(MessageOrder::Retry { id: None }).await?;
+    /// println!("{} of {} messages are tried again", all.changes, all.rows.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn order_messages(&self, order: MessageOrder) -> Result<SqlReply, CallError> {
+        self.host.order_messages(&self.id, order).await
+    }
+
     /// Ends the actor's generation in order. `None`: it was asleep.
     ///
     /// # Errors
@@ -129,9 +198,19 @@ impl ActorHandle {
     /// Removes the actor and everything stored of it. Resumes a destroy that was interrupted.
     ///
     /// # Errors
-    /// `ActorMissing`; those of the store: call again to continue.
+    /// `ActorMissing`; `HasOutbox` if it has sent messages that their receivers do not have, and what
+    /// keeps the host from looking; those of the store: call again to continue.
     pub async fn destroy(&self) -> Result<(), HostError> {
-        self.host.destroy(&self.id).await
+        self.host.destroy(&self.id, false).await
+    }
+
+    /// [`Self::destroy`], also of an actor that has sent messages which their receivers do not have.
+    /// They are lost.
+    ///
+    /// # Errors
+    /// `ActorMissing`; those of the store: call again to continue.
+    pub async fn destroy_with_outbox(&self) -> Result<(), HostError> {
+        self.host.destroy(&self.id, true).await
     }
 
     /// What the store and this host know of the actor.

@@ -218,6 +218,8 @@ pub struct ActorInfo {
     pub last_exit: Option<ExitInfo>,
     /// How long it has had nothing to do, if it is awake here and has nothing to do.
     pub idle: Option<Duration>,
+    /// Whether it has ever had due work, such as an alarm, in its newest history line.
+    pub due_work: bool,
     /// Another process that keeps the file of its database from being written, see
     /// [`Store::holder`](stockade_depot::Store::holder).
     pub held_by: Option<Holder>,
@@ -282,6 +284,7 @@ impl ActorInfo {
                 .filter(|exit| exit.db == row.db)
                 .map(ExitInfo::from),
             idle: slot.and_then(SlotHandle::idle_since).map(|since| since.elapsed()),
+            due_work: head.due_work,
             held_by: shared.depot.store().holder(row.db.shard()),
             faults: shared
                 .faulting

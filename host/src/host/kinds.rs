@@ -38,6 +38,7 @@ impl Host {
         let digest = Engine::digest(&wasm);
         let program = kinds.program(digest, wasm.clone(), &manifest).await?;
         manifest.check_methods(&program.methods)?;
+        manifest.check_clients(&program.component)?;
         let before = self.inner.store.kind(kind).await?;
         self.inner.store.put_component(digest, wasm).await?;
         let text = manifest.to_stored()?;
@@ -86,6 +87,19 @@ impl Host {
         Ok(KindInfo::of(&*self.shared().kinds.kind(kind).await?))
     }
 
+    /// The component of a kind, as it was deployed, or as it was made of the core module.
+    ///
+    /// # Errors
+    /// `KindMissing`, and those of the store.
+    pub async fn component(&self, kind: &str) -> Result<Vec<u8>, HostError> {
+        let row = self.inner.store.kind(kind).await?;
+        let row = row.ok_or_else(|| HostError::KindMissing { kind: kind.to_owned() })?;
+        self.inner.store.component(row.component).await?.ok_or_else(|| {
+            let component = row.component;
+            HostError::corrupt(format!("component {component} of kind {kind} is missing"))
+        })
+    }
+
     /// What the actors of a kind have together. `None`: the kind has no quota, and is not counted.
     ///
     /// # Errors
@@ -129,7 +143,7 @@ impl Host {
                 break;
             }
             for state in some {
-                match self.destroy(&state.row.actor).await {
+                match self.destroy(&state.row.actor, true).await {
                     // Another process was faster.
                     Ok(()) | Err(HostError::ActorMissing { .. }) => destroyed += 1,
                     Err(error) => return Err(error),

@@ -3,6 +3,7 @@
 
 use stockade_depot::broken::{self, Variant};
 use stockade_depot::{ActorId, DbId, Generation, NodeSession};
+use tokio::time::Instant;
 
 use super::Host;
 use super::places::{AfterRefusal, Attempts, Place, Route, is_moved};
@@ -279,6 +280,13 @@ impl Host {
             }
             (None, Route::Start { .. }) => self.inner.places.forget(actor),
         }
+    }
+
+    /// Whether another process has shown a sign of life after `moment`, as far as this one has looked.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn lives_since(&self, session: NodeSession, moment: Instant) -> bool {
+        self.shared().nodes.lives_since(session, moment)
     }
 
     /// Forgets where an actor was: its process was not reached, or it has moved.

@@ -75,8 +75,8 @@ impl Host {
             Some(ground) => (None, ground.clone(), ground.runtime.clone()),
             None => {
                 let runtimes = Runtimes::start()?;
-                let (guests, keeper) = runtimes.handles();
-                (Some(runtimes), Ground::of(guests), keeper)
+                let (guests, heavy, keeper) = runtimes.handles();
+                (Some(runtimes), Ground::of(guests, heavy), keeper)
             }
         };
         let router = open_router(&config, dirs, &store, faulting, ground).await?;

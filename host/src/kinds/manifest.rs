@@ -1,14 +1,16 @@
 //! The settings of a kind: given at deploy time, stored as JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
 use stockade_depot::store::KindRow;
 
 use super::bounds::{Bound, CREATES_PER_S_MAX, bounds};
 use crate::capability::Grants;
-use crate::engine::ComponentError;
+use crate::engine::{Component, ComponentError};
 use crate::error::HostError;
-use crate::limits::{HostLimits, Limits};
+use crate::limits::{CLIENTS_MAX, HostLimits, Limits};
 use crate::typed::MethodTable;
 use crate::typed::bounds::FUNCTIONS_MAX;
 
@@ -40,6 +42,38 @@ pub struct Manifest {
     /// it, none. Processes of former versions read no settings that have this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
+    /// Which kind a client leads to that the component imports, `stockade-client:counter/counter`, where
+    /// that is another kind than the name says. Processes of former versions read no settings that have
+    /// this.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<String, String>,
+    /// Methods that run in a transaction of the host: what they write is kept if they answer without an
+    /// error, together with the record of the call, and else nothing of it. Each by a name that finds
+    /// it. Processes of former versions read no settings that have this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transactional: Vec<String>,
+    /// What happens to later messages of a sender when one of them is parked. Processes of former
+    /// versions read no settings that have this.
+    #[serde(skip_serializing_if = "AfterParked::is_pass")]
+    pub after_parked: AfterParked,
+}
+
+/// What happens to later messages of a sender when one of them is parked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterParked {
+    /// They run.
+    #[default]
+    Pass,
+    /// They wait until an operator retries or drops the parked one.
+    Wait,
+}
+
+impl AfterParked {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_pass(&self) -> bool {
+        *self == Self::Pass
+    }
 }
 
 /// What stands for the key in `near`.
@@ -116,15 +150,52 @@ impl Manifest {
             }
         }
         Grants::of(&self.calls).map_err(HostError::Manifest)?;
-        let bytes = self.methods.iter().map(String::len).fold(0, usize::saturating_add);
-        if self.methods.len() > FUNCTIONS_MAX || bytes > METHODS_BYTES_MAX {
-            return Err(HostError::Manifest(format!(
-                "methods has {} names of {bytes} bytes; at most {FUNCTIONS_MAX} names of \
-                 {METHODS_BYTES_MAX} bytes are possible",
-                self.methods.len()
-            )));
+        self.check_client_names()?;
+        for (list, names) in [("methods", &self.methods), ("transactional", &self.transactional)] {
+            let (count, bytes) = (names.len(), names.iter().map(String::len).sum::<usize>());
+            if count > FUNCTIONS_MAX || bytes > METHODS_BYTES_MAX {
+                return Err(HostError::Manifest(format!(
+                    "{list} has {count} names of {bytes} bytes; at most {FUNCTIONS_MAX} names of \
+                     {METHODS_BYTES_MAX} bytes are possible",
+                )));
+            }
         }
         Ok(())
+    }
+
+    fn check_client_names(&self) -> Result<(), HostError> {
+        let (count_max, bytes_max) = CLIENTS_MAX;
+        let pairs =
+            self.clients.iter().map(|(import, kind)| import.len().saturating_add(kind.len()));
+        let bytes = pairs.fold(0, usize::saturating_add);
+        if self.clients.len() > count_max || bytes > bytes_max {
+            return Err(HostError::Manifest(format!(
+                "clients has {} entries of {bytes} bytes; at most {count_max} entries of {bytes_max} \
+                 bytes are possible",
+                self.clients.len()
+            )));
+        }
+        match self.clients.values().find(|kind| !ActorId::kind_is_valid(kind)) {
+            Some(kind) => {
+                Err(HostError::Manifest(format!("clients has {kind:?}, which is no kind")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the component imports the clients that are named. A stored kind is not checked.
+    ///
+    /// # Errors
+    /// `Manifest` names the first entry that is not imported.
+    pub fn check_clients(&self, component: &Component) -> Result<(), HostError> {
+        let imported: Vec<&str> =
+            component.clients().iter().map(|client| client.import.as_str()).collect();
+        match self.clients.keys().find(|name| !imported.contains(&name.as_str())) {
+            Some(name) => Err(HostError::Manifest(format!(
+                "clients: the component does not import {name:?}; it imports {imported:?}"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the component has the methods that are named, and has any at all. A stored kind
@@ -143,6 +214,11 @@ impl Manifest {
                 }
                 Err(unknown) => return Err(HostError::Manifest(format!("methods: {unknown}"))),
             }
+        }
+        for name in &self.transactional {
+            methods
+                .find(name)
+                .map_err(|unknown| HostError::Manifest(format!("transactional: {unknown}")))?;
         }
         if methods.is_empty() {
             let excluded = methods.excluded().first();
@@ -242,6 +318,23 @@ mod tests {
         let read: Manifest = serde_json::from_str(&stored).expect("reads");
         assert_eq!(read, manifest("room/{key}"));
         assert!(!Manifest::default().to_stored().expect("JSON").contains("near"));
+    }
+
+    #[test]
+    fn a_client_leads_to_another_kind_or_is_refused() {
+        let host = HostLimits::default();
+        let manifest = |kind: &str| Manifest {
+            clients: [("stockade-client:a/a".to_owned(), kind.to_owned())].into(),
+            ..Manifest::default()
+        };
+        let stored = manifest("b").to_stored().expect("JSON");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("reads"), manifest("b"));
+        assert!(!Manifest::default().to_stored().expect("JSON").contains("clients"));
+        assert!(manifest("b").fitted(&host).is_ok());
+        let refused = manifest("No kind").fitted(&host).expect_err("no kind");
+        assert!(refused.to_string().contains("No kind"), "{refused}");
+        let many = (0..=CLIENTS_MAX.0).map(|at| (at.to_string(), "b".to_owned())).collect();
+        assert!(Manifest { clients: many, ..Manifest::default() }.fitted(&host).is_err());
     }
 
     #[test]

@@ -13,12 +13,12 @@ use stockade_depot::{Digest, Store};
 use wasmtime::component::Linker;
 
 use crate::actor::generation::Program;
-use crate::capability::{Grants, State};
+use crate::capability::{Grants, State, link};
 use crate::engine::{Component, ComponentError, Engine};
 use crate::error::HostError;
 use crate::limits::Limits;
 use crate::typed::MethodTable;
-use manifest::{Manifest, row_manifest};
+use manifest::{AfterParked, Manifest, row_manifest};
 
 /// A kind with its program.
 #[derive(Clone)]
@@ -117,15 +117,25 @@ impl Kinds {
     }
 
     fn link(&self, component: Component, manifest: &Manifest) -> Result<Arc<Program>, HostError> {
-        let pre = self
-            .linker
-            .instantiate_pre(component.wasm())
-            .map_err(|error| ComponentError::link(&error))?;
+        let own = match component.clients() {
+            [] => None,
+            clients => Some(link(&self.linker, clients, &manifest.clients)),
+        };
+        let own = own.transpose().map_err(|error| ComponentError::link(&error))?;
+        let linker = own.as_ref().unwrap_or(&self.linker);
+        let pre = linker.instantiate_pre(component.wasm());
+        let pre = pre.map_err(|error| ComponentError::link(&error))?;
         let methods = MethodTable::of(component.wasm(), &manifest.methods);
         let methods = Arc::new(methods.map_err(ComponentError::from)?);
         let (pace, limits) = (self.engine.pace().clone(), Arc::new(manifest.limits.clone()));
         let grants = Arc::new(Grants::of(&manifest.calls).map_err(HostError::Manifest)?);
-        Ok(Arc::new(Program { component, methods, pre, pace, limits, grants }))
+        // A deploy has checked that each name finds a method.
+        let found = manifest.transactional.iter().filter_map(|name| methods.find(name).ok());
+        let transactional = found.map(|method| method.full_name()).collect();
+        let waits = manifest.after_parked == AfterParked::Wait;
+        let program =
+            Program { component, methods, pre, pace, limits, grants, transactional, waits };
+        Ok(Arc::new(program))
     }
 
     /// Makes a stored kind the one that new generations run.

@@ -2,7 +2,7 @@
 //! that wakes the actor for it is answered.
 //!
 //! Invariants:
-//! - One alarm, then one call, while there are both: neither keeps the other out.
+//! - One alarm or parked message, then one call, while there are both: neither keeps the other out.
 //! - Nothing runs before its time by this process's clock, nor while this process may have been judged
 //!   dead, nor while its clock and the store's are apart.
 //! - A wake that finds nothing due corrects the time in the store, so that it is not repeated.
@@ -21,7 +21,8 @@ use crate::error::HostError;
 use crate::sqlite::CrashedAlarm;
 
 impl Slot {
-    /// Runs the first alarm that is due. `is_first`: the generation was begun for this.
+    /// Runs the first alarm that is due, or the first parked message. `is_first`: the generation was
+    /// begun for this.
     pub(super) async fn run_alarm(&mut self, is_first: bool) {
         let shared = Arc::clone(self.slots.shared());
         let cause = self.live.as_ref().and_then(|live| live.generation.session().cause());
@@ -32,11 +33,16 @@ impl Slot {
             return self.due.rest();
         }
         self.due.begin();
-        let crashed = shared.due.take_crash(&self.actor);
         // Its outcome is in its row; that it has ended concerns no caller.
         let (reply, _) = Reply::new(None);
-        let begin = |generation: Generation, gate| generation.alarming(crashed, gate);
-        self.carry_out((0, ReplyTo::DueWork { reply }), is_first, begin).await;
+        if self.due.is_parked() {
+            let begin = |generation: Generation, gate| generation.retrying(gate);
+            self.carry_out((0, ReplyTo::DueWork { reply }), is_first, begin).await;
+        } else {
+            let crashed = shared.due.take_crash(&self.actor);
+            let begin = |generation: Generation, gate| generation.alarming(crashed, gate);
+            self.carry_out((0, ReplyTo::DueWork { reply }), is_first, begin).await;
+        }
         self.due.end();
     }
 
@@ -63,7 +69,11 @@ impl Slot {
         if self.due.at().is_some_and(|at| at <= now) {
             return self.run_alarm(is_first).await;
         }
-        let settled = live.generation.session().settle_due(mark, self.due.at()).await;
+        if self.due.has_sent() {
+            // The slot looks for its receivers next (`outbox.rs`).
+            return;
+        }
+        let settled = live.generation.session().settle_due(mark, self.due.any()).await;
         tracing::debug!(actor = %self.actor, ?settled, "woken for nothing that is due");
     }
 

@@ -7,7 +7,7 @@ use stockade_depot::{Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-use super::request::{Control, Ending, ForActor, Reply};
+use super::request::{Control, Ending, ForActor, Identified, Reply};
 use super::slot::{Live, Slot};
 use crate::actor::answer::Called;
 use crate::actor::answers::{Answers, Pending, ReplyTo};
@@ -17,6 +17,7 @@ use crate::actor::exit::Exit;
 use crate::actor::generation::Generation;
 use crate::sqlite::Meter;
 use crate::typed::Method;
+use crate::yielding;
 use stockade_depot::gate::Gate;
 
 /// Receives the exit of a generation that was asked to end.
@@ -31,10 +32,19 @@ impl Slot {
         is_first: bool,
         queue_us: u64,
         by: Option<ForActor>,
+        identified: Option<Identified>,
         reply: Reply<Called>,
     ) {
         let to = ReplyTo::Caller { method: Arc::clone(&method), reply };
-        let begin = |generation: Generation, gate| generation.calling(method, values, gate, by);
+        let heavy = self.slots.shared().ground.heavy.clone();
+        let begin = |generation: Generation, gate| {
+            let on = heavy.filter(|_| generation.is_heavy_with(&values));
+            let running = generation.calling_with(method, values, gate, by, identified);
+            match on {
+                Some(on) => Box::pin(yielding::run(on, running)) as Running,
+                None => running,
+            }
+        };
         self.carry_out((queue_us, to), is_first, begin).await;
     }
 
@@ -46,7 +56,7 @@ impl Slot {
         begin: impl FnOnce(Generation, Gate) -> Running,
     ) {
         let Some(live) = self.live.take() else { return };
-        let Live { generation, mut answers, awake } = live;
+        let Live { generation, mut answers, parcels, awake } = live;
         let (meter, trace) = (generation.meter().clone(), generation.trace().clone());
         let pending = Pending { queue_us, to, trace };
         self.handle.runs(Some(meter.clone()));
@@ -74,6 +84,7 @@ impl Slot {
                 continue;
             };
             self.handle.hide();
+            drop(parcels);
             let doing = Doing::Call { running, meter, pending };
             let (reason, grace) = (ending.reason(), ending.grace());
             let ended = ending::orderly(doing, answers, reason, grace).await;
@@ -90,7 +101,7 @@ impl Slot {
             CallEnd::Answered(answer) => {
                 answers.call(pending, answer);
                 let max = generation.limits().mailbox_calls_max;
-                let live = self.live.insert(Live { generation, answers, awake });
+                let live = self.live.insert(Live { generation, answers, parcels, awake });
                 live.answers.bounded(max).await;
                 if let Some(done) = crash {
                     // The call was answered before the guest could be stopped.
@@ -113,7 +124,7 @@ impl Slot {
                 let cause = generation.session().cause();
                 let cause = cause.expect("BUG: a dead session has a cause");
                 answers.lost(cause.clone(), waiting, pending);
-                self.live = Some(Live { generation, answers, awake });
+                self.live = Some(Live { generation, answers, parcels, awake });
                 self.fatal(&cause).await;
             }
         }

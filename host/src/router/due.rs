@@ -6,6 +6,7 @@ use stockade_depot::DbId;
 use tokio::time::Instant;
 
 use crate::actor::generation::Generation;
+use crate::sqlite::Earliest;
 
 /// How long due work rests that could not be begun or recorded. 1 s, as between two looks.
 const FAILED_REST: Duration = Duration::from_secs(1);
@@ -13,8 +14,8 @@ const FAILED_REST: Duration = Duration::from_secs(1);
 /// What a slot knows of its actor's due work.
 #[derive(Default)]
 pub(super) struct DueState {
-    /// The database, and the earliest time in it, of the generation that is awake.
-    earliest: Option<(DbId, i64)>,
+    /// The database, and the earliest times in it, of the generation that is awake.
+    earliest: Option<(DbId, Earliest)>,
     /// Due work was the last thing that ran: a call that waits comes first.
     had_turn: bool,
     /// Due work runs.
@@ -24,9 +25,26 @@ pub(super) struct DueState {
 }
 
 impl DueState {
-    /// When the generation that is awake has something due.
+    /// When the generation that is awake has something to run.
     pub(super) fn at(&self) -> Option<i64> {
-        self.earliest.map(|(_, at)| at)
+        let (_, Earliest { alarm, parked, .. }) = self.earliest?;
+        alarm.into_iter().chain(parked).min()
+    }
+
+    /// Whether what is to run next is a parked message.
+    pub(super) fn is_parked(&self) -> bool {
+        let Some((_, Earliest { alarm, parked, .. })) = self.earliest else { return false };
+        parked.is_some_and(|parked| alarm.is_none_or(|alarm| parked < alarm))
+    }
+
+    /// When it has something to do, sent messages included.
+    pub(super) fn any(&self) -> Option<i64> {
+        self.earliest.and_then(|(_, earliest)| earliest.any())
+    }
+
+    /// Whether something waits that it has sent.
+    pub(super) fn has_sent(&self) -> bool {
+        self.earliest.is_some_and(|(_, earliest)| earliest.message.is_some())
     }
 
     /// Until when due work rests.
@@ -42,7 +60,7 @@ impl DueState {
     /// Takes over what a generation knows, after anything that may have changed it.
     pub(super) fn follow(&mut self, generation: &mut Generation) {
         let db = generation.fence().db;
-        self.earliest = generation.earliest_alarm().map(|at| (db, at));
+        self.earliest = Some((db, generation.earliest_due()));
     }
 
     /// Due work begins.
@@ -64,7 +82,8 @@ impl DueState {
     /// The generation has ended: takes what it knew.
     pub(super) fn take(&mut self) -> Option<(DbId, i64)> {
         self.runs = false;
-        self.earliest.take()
+        let (db, earliest) = self.earliest.take()?;
+        earliest.any().map(|at| (db, at))
     }
 
     /// Due work could not be begun or recorded.

@@ -15,6 +15,8 @@ mod alarms;
 mod calling;
 mod due;
 pub mod handle;
+mod inbox;
+mod outbox;
 pub mod request;
 mod slot;
 pub mod slots;

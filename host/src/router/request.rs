@@ -11,12 +11,15 @@ pub use crate::actor::answer::{Called, Heard};
 pub use crate::actor::call::ForActor;
 use crate::actor::exit::Exit;
 use crate::actor::generation::Program;
+pub use crate::actor::identified::Identified;
 pub use crate::actor::reply::Reply;
 use crate::actor::statements::Statements;
+use crate::actor::wanted::Wanted;
 use crate::calls::{Chain, Stage};
-use crate::error::HostError;
+use crate::error::{CallError, HostError};
+use crate::messages::{Parcel, Said};
 use crate::sqlite::OperatorRows;
-use crate::typed::{Arguments, Method};
+use crate::typed::Method;
 
 /// Work for an actor.
 pub struct Request {
@@ -38,12 +41,24 @@ pub enum Work {
         values: Vec<Val>,
         /// The program that the arguments were checked against.
         program: Arc<Program>,
-        /// Name and arguments as they came, for a component deployed in the meantime.
-        original: (String, Arc<Arguments>),
+        /// What the caller has asked for, for a component deployed in the meantime.
+        wanted: Wanted,
         /// The actor that has made the call, if one has.
         by: Option<ByActor>,
+        /// The id of the call, if it has one.
+        identified: Option<Identified>,
         /// Where the answer goes.
         reply: Reply<Called>,
+    },
+    /// Work on a parcel of messages. One that opens a conversation creates the actor if it does not
+    /// exist; any other is for one database.
+    Parcel {
+        /// The parcel.
+        parcel: Parcel,
+        /// The program that the kind has now.
+        program: Arc<Program>,
+        /// Where it goes what is said.
+        reply: oneshot::Sender<Result<Said, CallError>>,
     },
     /// Run due work of this database; never creates the actor.
     Due {
@@ -77,7 +92,7 @@ impl Work {
     pub fn chain(&self) -> Option<&Chain> {
         match self {
             Self::Call { by, .. } => by.as_ref().map(|by| &by.runs.chain),
-            Self::Due { .. } | Self::Sql { .. } => None,
+            Self::Due { .. } | Self::Parcel { .. } | Self::Sql { .. } => None,
         }
     }
 
@@ -85,15 +100,28 @@ impl Work {
     /// left.
     #[must_use]
     pub fn begin(self) -> Option<Self> {
+        if let Self::Parcel { reply, .. } = &self
+            && reply.is_closed()
+        {
+            // Its sender has given up, and sends it again.
+            return None;
+        }
         let Self::Call { by: Some(by), .. } = &self else { return Some(self) };
         if !by.stage.begin() {
             return None;
         }
-        if by.runs.until <= Instant::now() {
+        if self.is_late() {
             self.refuse(HostError::DeadlinePassed);
             return None;
         }
         Some(self)
+    }
+
+    /// Whether an actor has asked for the work and has no time left.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let Self::Call { by: Some(by), .. } = self else { return false };
+        by.runs.until <= Instant::now()
     }
 
     /// Answers the caller that the work was not begun.
@@ -102,6 +130,7 @@ impl Work {
             Self::Call { reply, .. } => reply.send(Err(error.into())),
             Self::Sql { reply, .. } => reply.send(Err(error.into())),
             Self::Due { reply, .. } => drop(reply.send(Err(error))),
+            Self::Parcel { reply, .. } => drop(reply.send(Err(error.into()))),
         }
     }
 }

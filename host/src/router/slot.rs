@@ -9,7 +9,8 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
-//! Due work runs between calls (`alarms.rs`): one alarm, then one call, while there are both.
+//! Due work runs between calls (`alarms.rs`): one alarm, then one call, while there are both. So does
+//! work on what was sent (`outbox.rs`), whose parcels are under way beside the calls.
 //! An operator's statements for an actor that is asleep do not wake it (`actor::visit`). A
 //! generation that is ended during a call begins its end immediately: its mailbox is closed, and
 //! the call has the time that the ending leaves it (`actor::ending`).
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use super::admission::Place;
 use super::due::DueState;
 use super::handle::SlotHandle;
+use super::outbox::Parcels;
 use super::request::{Control, Ending, Reply, Request, Work};
 use super::slots::Slots;
 use crate::actor::answers::Answers;
@@ -55,6 +57,7 @@ pub(super) struct Slot {
 pub(super) struct Live {
     pub(super) generation: Generation,
     pub(super) answers: Answers,
+    pub(super) parcels: Parcels,
     /// Released when the end was reported.
     pub(super) awake: Place,
 }
@@ -64,8 +67,10 @@ enum Event {
     Request(Box<Request>),
     Control(Control),
     Died(Cause),
-    /// An alarm of the generation that is awake is due.
+    /// An alarm or a parked message of the generation that is awake is due.
     Due,
+    /// There is something to do for what was sent.
+    Post,
     Idle,
 }
 
@@ -104,6 +109,7 @@ impl Slot {
                 Event::Control(control) => self.control(control).await,
                 Event::Died(cause) => self.fatal(&cause).await,
                 Event::Due => self.run_alarm(false).await,
+                Event::Post => self.post(),
                 Event::Idle => drop(self.end(Ending::Sleep).await),
             }
         }
@@ -127,18 +133,25 @@ impl Slot {
         if due.is_over() && self.due.takes_turn() {
             return Event::Due;
         }
+        let clock = &self.slots.shared().ground.clock;
+        let Live { generation, parcels, .. } = live;
+        if parcels.take_turn(generation, self.due.has_sent(), clock.now_ms()) {
+            return Event::Post;
+        }
         if let Ok(request) = self.queue.try_recv() {
             return Event::Request(request);
         }
         self.handle.idles(Some(Instant::now()));
-        let sleep_after = Duration::from_millis(live.generation.limits().sleep_after_ms);
+        let sleep_after = Duration::from_millis(generation.limits().sleep_after_ms);
+        let is_sending = parcels.are_under_way();
         let event = tokio::select! {
             biased;
             Some(control) = self.endings.recv() => Event::Control(control),
-            cause = live.generation.session().on_death() => Event::Died(cause),
+            cause = generation.session().on_death() => Event::Died(cause),
             Some(request) = self.queue.recv() => Event::Request(request),
             () = due.over() => Event::Due,
-            () = tokio::time::sleep(sleep_after) => Event::Idle,
+            () = parcels.news(clock) => Event::Post,
+            () = tokio::time::sleep(sleep_after), if !is_sending => Event::Idle,
         };
         self.handle.idles(None);
         event
@@ -161,7 +174,7 @@ impl Slot {
     /// A fault on purpose, while no call runs. Other generations than `fence` are left alone.
     pub(super) async fn crash(&mut self, fence: Fence) -> Option<Exit> {
         self.live.as_ref().filter(|live| live.generation.fence() == fence)?;
-        let Live { generation, answers, awake } = self.take_live()?;
+        let Live { generation, answers, awake, .. } = self.take_live()?;
         let crash = Arc::new(Crash::of(CRASHED_ON_PURPOSE, Retry::Retry));
         let exit = ending::crashed(generation, answers, Reason::Trapped, crash).await;
         let exit = self.record(exit).await;
@@ -204,6 +217,13 @@ impl Slot {
             let wakes = match &work {
                 Work::Call { program, .. } => Some((program, Purpose::Life { txid_min })),
                 Work::Due { program, db, .. } => Some((program, Purpose::Due { db: *db })),
+                Work::Parcel { program, parcel, .. } => Some((
+                    program,
+                    match parcel.asks.to() {
+                        Some(db) => Purpose::Due { db },
+                        None => Purpose::Life { txid_min },
+                    },
+                )),
                 Work::Sql { .. } => None,
             };
             if let Some((program, purpose)) = wakes {
@@ -219,23 +239,29 @@ impl Slot {
                 return work.refuse(refusal);
             }
         }
+        // The start has taken all the time that its caller had.
+        if work.is_late() {
+            return work.refuse(HostError::DeadlinePassed);
+        }
         if let Some(live) = &self.live
             && let Err(error) = reached(live.generation.session(), &self.actor, txid_min).await
         {
             return work.refuse(error);
         }
         match work {
-            Work::Call { method, values, program, original, by, reply } => {
-                match self.checked(method, values, &program, original) {
+            Work::Call { method, values, program, wanted, by, identified, reply } => {
+                match self.checked(method, values, &program, &wanted) {
                     Ok((method, values)) => {
                         let queue_us = micros(queued.elapsed());
                         let by = by.map(|by| by.runs);
-                        self.call((method, values), is_first, queue_us, by, reply).await;
+                        self.call((method, values), is_first, queue_us, by, identified, reply)
+                            .await;
                     }
                     Err(error) => reply.send(Err(error.into())),
                 }
             }
             Work::Due { db, reply, .. } => self.run_due(db, is_first, reply).await,
+            Work::Parcel { parcel, reply, .. } => self.receive(parcel, is_first, reply).await,
             Work::Sql { statements, reply } => {
                 let queue_us = micros(queued.elapsed());
                 let Some(live) = &mut self.live else {
@@ -243,6 +269,9 @@ impl Slot {
                 };
                 self.handle.runs(Some(live.generation.meter().clone()));
                 let answer = live.generation.operator_sql(&statements);
+                if statements.order_messages() {
+                    live.parcels.end_pauses(self.slots.shared().ground.clock.now_ms());
+                }
                 self.due.follow(&mut live.generation);
                 self.handle.runs(None);
                 live.answers.release(queue_us, answer, |rows| rows, reply);
@@ -284,9 +313,15 @@ impl Slot {
         reply.send(heard);
     }
 
+    /// Works on what the actor has sent.
+    pub(super) fn post(&mut self) {
+        let Some(Live { generation, parcels, .. }) = &mut self.live else { return };
+        parcels.post(generation, &mut self.due, self.slots.shared());
+    }
+
     /// The orderly end of a generation that runs no call.
     pub(super) async fn end(&mut self, ending: Ending) -> Option<Exit> {
-        let Live { generation, answers, awake } = self.take_live()?;
+        let Live { generation, answers, awake, .. } = self.take_live()?;
         let doing = Doing::Nothing(generation);
         let ended = ending::orderly(doing, answers, ending.reason(), ending.grace()).await;
         let exit = self.record(ended).await;
@@ -297,7 +332,7 @@ impl Slot {
     /// The session died. Every caller that waits for an answer gets the cause, and so does every
     /// request that was queued when the cause became known (see `serve`).
     pub(super) async fn fatal(&mut self, cause: &Cause) {
-        let Some(Live { generation, answers, awake }) = self.take_live() else { return };
+        let Some(Live { generation, answers, awake, .. }) = self.take_live() else { return };
         let since = generation.session().dead_since().unwrap_or_else(Instant::now);
         self.lost = Some((cause.clone(), since));
         self.note_damage(Some(cause));

@@ -10,6 +10,7 @@ use wasmtime::component::Val;
 
 use super::admission::Place;
 use super::handle::LiveView;
+use super::outbox::Parcels;
 use super::request::Ending;
 use super::slot::{Live, Slot};
 use crate::actor::answers::Answers;
@@ -18,11 +19,12 @@ use crate::actor::exit::{Exit, SnapshotOutcome};
 use crate::actor::generation::{Origin, Program};
 use crate::actor::start::{NotStarted, start};
 use crate::actor::visit::Visit;
+use crate::actor::wanted::Wanted;
 use crate::calls::Chain;
 use crate::capability::StartReason;
 use crate::error::HostError;
 use crate::supervision::ownership::{self, Beginning, Purpose};
-use crate::typed::{Arguments, Method};
+use crate::typed::{Method, Room};
 
 impl Slot {
     pub(super) async fn open_visit(&mut self) -> Result<(Visit, Place), HostError> {
@@ -97,7 +99,8 @@ impl Slot {
                 let live = LiveView { fence, started_from: generation.started_from() };
                 self.handle.shows(live, generation.grips(), Arc::clone(&awake.memory().share));
                 let answers = Answers::new(fence.generation);
-                self.live = Some(Live { generation, answers, awake });
+                let parcels = Parcels::new();
+                self.live = Some(Live { generation, answers, parcels, awake });
                 Ok(())
             }
             Err(failed) => Err(self.not_started(failed, &session, is_created).await),
@@ -156,15 +159,13 @@ impl Slot {
         method: Arc<Method>,
         values: Vec<Val>,
         program: &Arc<Program>,
-        (name, arguments): (String, Arc<Arguments>),
+        wanted: &Wanted,
     ) -> Result<(Arc<Method>, Vec<Val>), HostError> {
         let Some(live) = &self.live else { return Ok((method, values)) };
         let component = live.generation.component();
         if component.digest() == program.component.digest() {
             return Ok((method, values));
         }
-        let method = Arc::clone(live.generation.methods().find(&name)?);
-        let values = method.arguments(&arguments)?;
-        Ok((method, values))
+        wanted.found_in(live.generation.methods(), Room::default())
     }
 }

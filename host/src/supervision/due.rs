@@ -6,7 +6,8 @@
 //! ```
 //! Invariants:
 //! - A plan is a hint: the store says what is due, and the actor's own rows what runs.
-//! - The memory is bounded; what does not fit is found by a later look.
+//! - The memory is bounded: it keeps the earliest plans, so that those for later hide none. What does
+//!   not fit is found by a later look.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -70,17 +71,22 @@ impl DueBook {
         }
     }
 
-    /// Plans to wake an actor. The earlier time of two counts.
+    /// Plans to wake an actor. The earlier time of two counts. With as many plans as there may be, the
+    /// latest one is dropped.
     pub fn plan(&self, actor: &ActorId, db: DbId, at: i64) {
         let mut plans = self.plans.lock();
         match plans.of.get(actor).copied() {
             Some((earlier, known)) if known == db && earlier <= at => return,
             Some((former, _)) => drop(plans.by_time.remove(&(former, actor.clone()))),
-            None if plans.of.len() >= DUE_ACTORS_MAX => return,
             None => {}
         }
         plans.of.insert(actor.clone(), (at, db));
         plans.by_time.insert((at, actor.clone()));
+        if plans.of.len() > DUE_ACTORS_MAX
+            && let Some((_, latest)) = plans.by_time.pop_last()
+        {
+            plans.of.remove(&latest);
+        }
         drop(plans);
         self.news.notify_one();
     }
@@ -203,6 +209,14 @@ mod tests {
         ActorId::new("kind", key).expect("a name")
     }
 
+    impl DueBook {
+        /// Plans by actor and by time.
+        fn len(&self) -> (usize, usize) {
+            let plans = self.plans.lock();
+            (plans.of.len(), plans.by_time.len())
+        }
+    }
+
     fn book(now: &Arc<AtomicI64>) -> Arc<DueBook> {
         let now = Arc::clone(now);
         Arc::new(DueBook::new(Clock::new(move || now.load(Ordering::Relaxed))))
@@ -230,6 +244,25 @@ mod tests {
         book.plan(&actor("a"), DbId([2; 16]), 30);
         assert_eq!(book.take_due(), Some((actor("a"), DbId([2; 16]))));
         assert_eq!(book.take_due(), None);
+    }
+
+    /// Those that are due next month leave room for one that is due now.
+    #[test]
+    fn plans_are_bounded_and_the_earliest_are_kept() {
+        let book = book(&Arc::new(AtomicI64::new(100)));
+        let db = DbId([1; 16]);
+        let late = |number: usize| 1_000 + i64::try_from(number).expect("few");
+        for number in 0..DUE_ACTORS_MAX {
+            book.plan(&actor(&number.to_string()), db, late(number));
+        }
+        assert_eq!(book.len(), (DUE_ACTORS_MAX, DUE_ACTORS_MAX));
+        book.plan(&actor("later"), db, late(DUE_ACTORS_MAX));
+        book.plan(&actor("now"), db, 50);
+        assert_eq!(book.len(), (DUE_ACTORS_MAX, DUE_ACTORS_MAX));
+        assert_eq!(book.take_due(), Some((actor("now"), db)));
+        // The latest one has made room, and is planned again by the next look.
+        book.plan(&actor("later"), db, late(DUE_ACTORS_MAX));
+        assert_eq!(book.len(), (DUE_ACTORS_MAX, DUE_ACTORS_MAX));
     }
 
     #[test]

@@ -46,15 +46,19 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/admin/kinds", get(kinds))
         .route("/admin/kinds/{kind}", get(kind).put(deploy).delete(remove_kind))
+        .route("/admin/kinds/{kind}/component", get(component))
         .route("/admin/actors", get(actors))
         .route("/admin/verify", post(check::verify_all))
-        .route("/admin/actors/{kind}/{key}", get(order(Order::Info)).delete(order(Order::Destroy)))
+        .route("/admin/actors/{kind}/{key}", get(order(Order::Info)).delete(destroy))
         .route("/admin/actors/{kind}/{key}/stop", post(order(Order::Stop)))
         .route("/admin/actors/{kind}/{key}/reset", post(order(Order::Reset)))
         .route("/admin/actors/{kind}/{key}/sql", post(order(Order::Sql)))
         .route("/admin/actors/{kind}/{key}/alarms", get(order(Order::Alarms)))
         .route("/admin/actors/{kind}/{key}/alarms/retry", post(order(Order::RetryAlarms)))
         .route("/admin/actors/{kind}/{key}/alarms/drop", post(order(Order::DropAlarm)))
+        .route("/admin/actors/{kind}/{key}/messages", get(order(Order::Messages)))
+        .route("/admin/actors/{kind}/{key}/messages/retry", post(order(Order::RetryMessages)))
+        .route("/admin/actors/{kind}/{key}/messages/drop", post(order(Order::DropMessage)))
         .route("/admin/actors/{kind}/{key}/export", get(export))
         .route("/admin/actors/{kind}/{key}/import", post(import))
         .route("/admin/actors/{kind}/{key}/verify", post(verify))
@@ -88,6 +92,14 @@ async fn kind(State(gateway): Shared, path: Result<Path<String>, PathRejection>)
     let mut document = told::kind(&gateway.host.kind(&kind).await?);
     document["usage"] = gateway.host.usage(&kind).await?.as_ref().map(told::usage).into();
     Ok(axum::Json(document).into_response())
+}
+
+/// The bytes of a kind's component.
+async fn component(State(gateway): Shared, path: Result<Path<String>, PathRejection>) -> Answer {
+    let kind: String = segments(path)?;
+    let wasm = gateway.host.component(&kind).await?;
+    let content_type = HeaderValue::from_static("application/wasm");
+    Ok(([(header::CONTENT_TYPE, content_type)], wasm).into_response())
 }
 
 /// What happens to the actors of a removed kind.
@@ -232,6 +244,29 @@ fn order(
                 .await
         })
     }
+}
+
+/// What becomes of the messages of a destroyed actor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DestroyQuery {
+    /// Whether they are lost. Without this, an actor that has sent what is not received is not
+    /// destroyed.
+    #[serde(default)]
+    with_outbox: bool,
+}
+
+/// Destroys an actor.
+async fn destroy(
+    state: Shared,
+    path: ActorPath,
+    query: Result<Query<DestroyQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let DestroyQuery { with_outbox } = asked(query)?;
+    let given = if with_outbox { Order::DestroyWithOutbox } else { Order::Destroy };
+    order(given)(state, path, headers, body).await
 }
 
 /// Checks the actor's whole history against its hashes.

@@ -1,7 +1,8 @@
-//! Calls of actors that may run in another process, and questions about what waits there.
+//! Calls and messages of actors that may run in another process, and questions about what waits there.
 //!
 //! ```text
 //!  a guest of this host ──> forward::call ──> here, or another process ──> its JSON
+//!  a parcel of messages ──> forward::parcel ──> likewise ──> what is said
 //!  a probe of this host ──> /peers/waits      for whom does an actor of that process wait?
 //!                       └─> /peers/refusals   a call there gives way
 //! ```
@@ -19,14 +20,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stockade::error::{Body as ErrorBody, Code};
-use stockade::host::{Far, FarCall, FarReply};
-use stockade::internal::{Allowance, CallId, Edge, WaitRefusal};
-use stockade::limits::{CALLS_IN_FLIGHT_MAX, PROBE_BYTES_MAX, PROBE_WITHIN, REFUSAL_BYTES_MAX};
-use stockade::{Cycle, Generation, Txid};
+use stockade::host::{Far, FarCall, FarReply, OutcomeReply};
+use stockade::internal::{Allowance, CallId, Edge, Parcel, Said, WaitRefusal};
+use stockade::limits::{
+    CALLS_IN_FLIGHT_MAX, OUTCOME_BYTES_MAX, PROBE_BYTES_MAX, PROBE_WITHIN, REFUSAL_BYTES_MAX,
+};
+use stockade::{CallKey, Cycle, Generation, Txid};
 use stockade_depot::ActorId;
 use tokio::time::{Instant, timeout_at};
 
-use super::forward::{self, Asked};
+use super::forward::{self, Asked, Given};
+use super::orders::Order;
+use super::outcomes::{self, Asking};
 use super::reply::Refusal;
 use super::{BILL_HEADER, GENERATION_HEADER, Gateway, RESULT_HEADER, TXID_HEADER};
 use crate::peers::{Lane, Protocol, TIMEOUT_HEADER, read_age, read_call, write_call};
@@ -124,6 +129,30 @@ impl Far for Between {
         Box::pin(self.carried(call))
     }
 
+    fn outcome<'a>(
+        &'a self,
+        to: &'a ActorId,
+        key: &'a CallKey,
+        settle: bool,
+        late: std::time::Instant,
+    ) -> BoxFuture<'a, Result<OutcomeReply, ErrorBody>> {
+        Box::pin(self.asked(to, key, settle, late))
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        to: &'a ActorId,
+        parcel: &'a Parcel,
+        until: std::time::Instant,
+    ) -> BoxFuture<'a, Result<Said, ErrorBody>> {
+        Box::pin(async move {
+            let Some(gateway) = self.0.upgrade() else { return Err(no_gateway()) };
+            let Some(lines) = &gateway.lines else { return Err(no_gateway()) };
+            let said = forward::parcel(&gateway, lines, to, parcel, until.into()).await;
+            said.map_err(Refusal::into_body)
+        })
+    }
+
     fn waits_of<'a>(
         &'a self,
         actor: &'a ActorId,
@@ -162,12 +191,37 @@ impl Between {
             headers: &headers,
             callable: &callable,
             by: Some((call.by, call.making)),
+            key: call.key,
         };
         let body = Body::from(call.arguments.clone());
         match forward::call(&gateway, lines, &asked, body).await {
             Ok(answer) => read_answer(answer, call.take).await,
             Err(refusal) => Err(refusal.into_body()),
         }
+    }
+
+    async fn asked(
+        &self,
+        to: &ActorId,
+        key: &CallKey,
+        settle: bool,
+        late: std::time::Instant,
+    ) -> Result<OutcomeReply, ErrorBody> {
+        let Some(gateway) = self.0.upgrade() else { return Err(no_gateway()) };
+        let (headers, body) = (fields(late, false), Asking::of(key, settle).to_bytes());
+        let given = Given { order: Order::Outcome, actor: to, headers: &headers, body: &body };
+        let answer = match forward::order(&gateway, &given).await {
+            Ok(answer) => answer,
+            Err(refusal) => return Err(refusal.into_body()),
+        };
+        let (parts, body) = answer.into_parts();
+        let body = http_body_util::Limited::new(body, OUTCOME_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| unread("its answer broke off"))?.to_bytes();
+        if !parts.status.is_success() {
+            let read = serde_json::from_slice(&body).ok();
+            return Err(read.unwrap_or_else(|| unread("its refusal does not read")));
+        }
+        outcomes::read(&parts.headers, &body).ok_or_else(|| unread("its answer does not read"))
     }
 
     async fn waits_there(&self, actor: &ActorId, address: &str) -> Option<Vec<Edge>> {
@@ -193,7 +247,8 @@ impl Between {
     ) -> Option<T> {
         let gateway = self.0.upgrade()?;
         let until = Instant::now() + PROBE_WITHIN;
-        let way = gateway.lines.as_ref()?.way(address, Lane::Orders, until).await.ok()?;
+        let lines = gateway.lines.as_ref()?;
+        let way = lines.way(address, Lane::Orders, until, |_| false).await.ok()?;
         if way.protocol() < Protocol::Chains {
             return None;
         }
@@ -327,6 +382,26 @@ mod tests {
             at: None,
         };
         assert_eq!(Told { waits: vec![wrong] }.read(&actor("a")), None);
+    }
+
+    /// As many as a fan-out has, with the longest names and numbers, of characters that JSON doubles.
+    #[test]
+    fn the_longest_answer_to_a_probe_is_read_whole() {
+        let node = NodeSession([0xff; 16]);
+        let kind = "k".repeat(ActorId::KIND_BYTES_MAX);
+        let to = ActorId::new(&kind, &"\"".repeat(ActorId::KEY_BYTES_MAX)).expect("a name");
+        let edge = |number| Edge {
+            id: CallId { node, number: u64::MAX - number },
+            from: actor("a"),
+            to: to.clone(),
+            age: Age { began_ms: u64::MAX, node, number: u64::MAX },
+            at: Some(format!("{}:65535", "n".repeat(200)).into()),
+        };
+        let edges: Vec<Edge> = (0..CALLS_IN_FLIGHT_MAX as u64).map(edge).collect();
+        let text = serde_json::to_vec(&Told::of(edges.clone())).expect("JSON");
+        assert!(text.len() <= PROBE_BYTES_MAX, "{}", text.len());
+        let told: Told = serde_json::from_slice(&text).expect("reads");
+        assert_eq!(told.read(&actor("a")), Some(edges));
     }
 
     #[test]

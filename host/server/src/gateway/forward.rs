@@ -1,9 +1,9 @@
-//! Requests for actors that may run in another process: calls, and orders of operators.
+//! Requests for actors that may run in another process: calls, messages, and orders of operators.
 //!
 //! ```text
-//!  calls ──┐                           ┌── attempt   one request to another process
-//!          ├── place? here, or there ──┤
-//!  orders ─┘                           └── answers   what its answer says
+//!  calls ───┐                           ┌── attempt   one request to another process
+//!  parcels ─┼── place? here, or there ──┤
+//!  orders ──┘                           └── answers   what its answer says
 //! ```
 //! Invariants:
 //! - A request is sent again only if nothing of it can have reached the actor: by the advice of the
@@ -15,6 +15,7 @@ mod answers;
 mod attempt;
 mod calls;
 mod orders;
+mod parcels;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use stockade::error::Code;
 pub(super) use attempt::unanswered;
 pub(super) use calls::{Asked, call};
 pub(super) use orders::{Given, order};
+pub(super) use parcels::{PARCEL, parcel};
 
 /// How long a caller waits, if it says so.
 pub(super) fn time_of(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {

@@ -29,6 +29,25 @@ use stockade::error::Code;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// For whom the id of a call counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Principal {
+    /// With the token of callers, or without any where none is asked for.
+    Caller,
+    /// With the token of operators.
+    Operator,
+}
+
+impl Principal {
+    /// Its name, as records of calls have it. Stable.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// The rules of one listener.
 pub(super) struct Guard {
     pub(super) side: Side,
@@ -49,17 +68,21 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let listed = guard.origins.listed(&parts.headers);
     let checked = guard.check_origin(&parts, listed.is_some()).and_then(|()| {
         if is_preflight(&parts) {
-            return Ok(true);
+            return Ok(None);
         }
-        guard.check_token(&parts).and_then(|()| wellformed::check(&parts)).map(|()| false)
+        let principal = guard.check_token(&parts)?;
+        wellformed::check(&parts).map(|()| Some(principal))
     });
     let mut response = match checked {
-        Ok(true) => preflight(),
-        Ok(false) => next.run(Request::from_parts(parts, body)).await,
+        Ok(None) => preflight(),
+        Ok(Some(principal)) => {
+            parts.extensions.insert(principal);
+            next.run(Request::from_parts(parts, body)).await
+        }
         Err(refusal) => guard.gateway.bodies.refuse(refusal, &parts.headers, body).await,
     };
     guard.origins.mark(listed, &mut response);
@@ -155,25 +178,26 @@ impl Guard {
         if allowed && (listed || !is_preflight(parts)) { Ok(()) } else { Err(page()) }
     }
 
-    fn check_token(&self, parts: &Parts) -> Result<(), Refusal> {
+    /// Who asks, if it may.
+    fn check_token(&self, parts: &Parts) -> Result<Principal, Refusal> {
         let Access { callers, operators, operators_file, .. } = &self.access;
         let is_open = self.side == Side::Public && callers.is_none() && self.loopback;
         if is_open || self.side == Side::Peer {
-            return Ok(());
+            return Ok(Principal::Caller);
         }
         // Probes of load balancers carry no secrets and get none.
         if matches!(parts.uri.path(), "/health" | "/ready") {
-            return Ok(());
+            return Ok(Principal::Caller);
         }
         let presented = bearer(&parts.headers);
         if presented.is_some_and(|presented| operators.matches(presented)) {
-            return Ok(());
+            return Ok(Principal::Operator);
         }
         let of_caller = presented.is_some_and(|presented| {
             callers.as_ref().is_some_and(|token| token.matches(presented))
         });
         match (self.side, of_caller) {
-            (Side::Public | Side::Peer, true) => Ok(()),
+            (Side::Public | Side::Peer, true) => Ok(Principal::Caller),
             (Side::Admin, true) => Err(Refusal::new(
                 Code::Forbidden,
                 "this is the token of callers; this listener asks for that of operators",

@@ -26,6 +26,7 @@ use stockade::host::{
     ActorInfo, ActorTally, Deployed, ExitInfo, FaultReport, Imported, KindInfo, RemovedKind,
     SqlReply, Usage, Verified, VerifyNews, VerifyReport,
 };
+use stockade::host::{Outcome, OutcomeReply};
 use stockade::internal::{INFINITY, MINUS_INFINITY};
 
 /// Integers up to here are exact in every JSON reader.
@@ -104,6 +105,7 @@ pub(super) fn actor(info: &ActorInfo) -> Json {
         }),
         "last_exit": info.last_exit.as_ref().map(exit),
         "idle_ms": info.idle.map(|idle| idle.as_millis()),
+        "due_work": info.due_work,
         "store_held_by": info.held_by.as_ref().map(holder),
         "faults": info.faults.iter().map(fault_on_purpose).collect::<Vec<_>>(),
     })
@@ -167,12 +169,44 @@ pub(super) fn sql_reply(reply: &SqlReply) -> Json {
 
 /// An actor's alarms, each an object with the answer's columns as its fields.
 pub(super) fn alarms(actor: &ActorId, reply: &SqlReply) -> Json {
-    let alarm = |row: &Vec<SqlValue>| {
+    json!({ "actor": actor.to_string(), "changed": reply.changes, "alarms": objects(reply) })
+}
+
+/// An actor's messages, likewise.
+pub(super) fn messages(actor: &ActorId, reply: &SqlReply) -> Json {
+    json!({
+        "actor": actor.to_string(),
+        "changed": reply.changes,
+        "messages": objects(reply),
+        "more": reply.more,
+    })
+}
+
+/// Rows as objects with the columns as their fields.
+fn objects(reply: &SqlReply) -> Vec<Json> {
+    let object = |row: &Vec<SqlValue>| {
         let fields = reply.columns.iter().cloned().zip(row.iter().map(sql_value));
         Json::Object(fields.collect())
     };
-    let alarms: Vec<Json> = reply.rows.iter().map(alarm).collect();
-    json!({ "actor": actor.to_string(), "changed": reply.changes, "alarms": alarms })
+    reply.rows.iter().map(object).collect()
+}
+
+/// What became of a call.
+pub(super) fn outcome(actor: &ActorId, id: &str, reply: &OutcomeReply) -> Json {
+    let mut document = json!({
+        "actor": actor.to_string(),
+        "call_id": id,
+        "outcome": reply.outcome.as_str(),
+        "txid": reply.txid.0,
+    });
+    if let Outcome::Committed { answer } = &reply.outcome {
+        document["answer_kept"] = answer.is_some().into();
+        if let Some(answer) = answer {
+            document["answer"] = answer.json.clone();
+            document["is_error"] = answer.is_err.into();
+        }
+    }
+    document
 }
 
 /// The findings of a verification.

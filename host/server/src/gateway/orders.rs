@@ -5,8 +5,9 @@
 //!                                                              └─ peers' listener of the owner
 //!                                                                     └──> carry_out
 //! ```
-//! Invariant: only two routes lead here, and neither is a caller's: that of operators, whose token
-//! was checked, and that of a peer, whose certificate was.
+//! Invariant: what operators ask comes by two routes: theirs, whose token was checked, and that of a
+//! peer, whose certificate was. Of what callers ask, only the question for an outcome comes here, by
+//! `outcomes.rs`.
 
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -16,10 +17,11 @@ use serde_json::{Value as Json, json};
 use stockade_depot::ActorId;
 
 use super::reply::{Refusal, with_commit};
-use super::{Gateway, arguments, floor, json as told};
-use stockade::AlarmOrder;
+use super::{Gateway, arguments, floor, json as told, outcomes};
+use crate::peers::Protocol;
 use stockade::error::Code;
 use stockade::host::SqlRequest;
+use stockade::{AlarmOrder, MessageOrder};
 
 /// What an operator asks of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,10 @@ pub(super) enum Order {
     Stop,
     /// Forget its crashes; the next call starts a generation immediately.
     Reset,
-    /// Destroy it and everything it has stored.
+    /// Destroy it and everything it has stored, unless it has sent what is not received.
     Destroy,
+    /// Destroy it whatever it has sent.
+    DestroyWithOutbox,
     /// Run SQL through its live session; read-only unless asked. Never creates an actor.
     Sql,
     /// Its alarms, without waking it.
@@ -40,26 +44,44 @@ pub(super) enum Order {
     RetryAlarms,
     /// Remove an alarm.
     DropAlarm,
+    /// Its messages, without waking it.
+    Messages,
+    /// Have a message delivered or run again, or all of them.
+    RetryMessages,
+    /// Remove a message.
+    DropMessage,
     /// Make it fail on purpose, if the host allows faults.
     Fault,
     /// Clear the faults that have not fired.
     ClearFaults,
+    /// What became of a call: a caller's question. It may have the call refused from now on.
+    Outcome,
 }
 
 impl Order {
     /// Every order with its name between processes.
-    const NAMES: [(Self, &'static str); 10] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::Info, "info"),
         (Self::Stop, "stop"),
         (Self::Reset, "reset"),
         (Self::Destroy, "destroy"),
+        (Self::DestroyWithOutbox, "destroy-with-outbox"),
         (Self::Sql, "sql"),
         (Self::Alarms, "alarms"),
         (Self::RetryAlarms, "retry-alarms"),
         (Self::DropAlarm, "drop-alarm"),
+        (Self::Messages, "messages"),
+        (Self::RetryMessages, "retry-messages"),
+        (Self::DropMessage, "drop-message"),
         (Self::Fault, "fault"),
         (Self::ClearFaults, "clear-faults"),
+        (Self::Outcome, "outcome"),
     ];
+
+    /// Whether it waits for an owner that is out of reach, as calls of actors do.
+    pub(super) fn waits_for_its_owner(self) -> bool {
+        self == Self::Outcome
+    }
 
     /// Its name between processes.
     pub(super) fn name(self) -> &'static str {
@@ -70,6 +92,14 @@ impl Order {
     /// The order of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(order, _)| *order)
+    }
+
+    /// The first version of the protocol between processes that has it.
+    pub(super) fn since(self) -> Protocol {
+        match self {
+            Self::Outcome => Protocol::Records,
+            _ => Protocol::Orders,
+        }
     }
 
     /// Whether it changes nothing, so that it may be given again when its outcome is unknown.
@@ -105,6 +135,10 @@ pub(super) async fn carry_out(
             handle.destroy().await?;
             json!({ "actor": actor.to_string(), "destroyed": true })
         }
+        Order::DestroyWithOutbox => {
+            handle.destroy_with_outbox().await?;
+            json!({ "actor": actor.to_string(), "destroyed": true })
+        }
         Order::Sql => return sql(gateway, actor, headers, body).await,
         Order::Alarms => told::alarms(actor, &handle.order_alarms(AlarmOrder::List).await?),
         Order::RetryAlarms => {
@@ -118,6 +152,18 @@ pub(super) async fn carry_out(
             })?;
             told::alarms(actor, &handle.order_alarms(AlarmOrder::Drop { name }).await?)
         }
+        Order::Messages => told::messages(actor, &handle.order_messages(MessageOrder::List).await?),
+        Order::RetryMessages => {
+            let Identified { id } = identified(headers, body)?;
+            told::messages(actor, &handle.order_messages(MessageOrder::Retry { id }).await?)
+        }
+        Order::DropMessage => {
+            let Identified { id } = identified(headers, body)?;
+            let id = id.ok_or_else(|| {
+                Refusal::new(Code::InvalidBody, "the message to remove needs an id")
+            })?;
+            told::messages(actor, &handle.order_messages(MessageOrder::Drop { id }).await?)
+        }
         Order::Fault => {
             if !arguments::is_of_type(headers, "application/json") {
                 return Err(arguments::not_of_type("a fault is sent as application/json"));
@@ -127,6 +173,7 @@ pub(super) async fn carry_out(
             let report = handle.fault(fault).await?;
             told::fault_report(actor, &fault, &report)
         }
+        Order::Outcome => return outcomes::told(gateway, actor, body).await,
         Order::ClearFaults => {
             let cleared = handle.clear_faults().await?;
             let cleared: Vec<Json> = cleared.iter().map(told::fault_on_purpose).collect();
@@ -145,11 +192,32 @@ struct Named {
 }
 
 fn named(headers: &HeaderMap, body: &Bytes) -> Result<Named, Refusal> {
+    which(headers, body, "the name of an alarm is sent as application/json")
+}
+
+/// Which message is meant.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identified {
+    /// Its id; without it all of them.
+    id: Option<String>,
+}
+
+fn identified(headers: &HeaderMap, body: &Bytes) -> Result<Identified, Refusal> {
+    which(headers, body, "the id of a message is sent as application/json")
+}
+
+/// What a body says; without one the default.
+fn which<T: Default + for<'a> Deserialize<'a>>(
+    headers: &HeaderMap,
+    body: &Bytes,
+    otherwise: &str,
+) -> Result<T, Refusal> {
     if body.is_empty() {
-        return Ok(Named::default());
+        return Ok(T::default());
     }
     if !arguments::is_of_type(headers, "application/json") {
-        return Err(arguments::not_of_type("the name of an alarm is sent as application/json"));
+        return Err(arguments::not_of_type(otherwise));
     }
     serde_json::from_slice(body).map_err(|error| Refusal::new(Code::InvalidBody, error.to_string()))
 }

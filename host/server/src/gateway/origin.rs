@@ -126,7 +126,10 @@ pub(super) fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST")),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            fixed("authorization, content-type, accept, stockade-txid, stockade-timeout-ms"),
+            fixed(
+                "authorization, content-type, accept, idempotency-key, stockade-txid, \
+                 stockade-timeout-ms",
+            ),
         ),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_AGE_S)),
         (header::VARY, fixed("access-control-request-method, access-control-request-headers")),

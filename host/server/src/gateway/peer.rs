@@ -1,5 +1,5 @@
-//! The routes for other processes on the store: calls of actors that run here, orders of operators
-//! for them, and questions about what waits here.
+//! The routes for other processes on the store: calls of actors that run here, messages and orders of
+//! operators for them, and questions about what waits here.
 //!
 //! Invariants:
 //! - A route is checked before any of the body is read.
@@ -15,22 +15,28 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use stockade_depot::{ActorId, NodeSession};
 
 use super::between::{self, Granted, Told, Wish};
+use super::forward;
 use super::orders::{self, Order};
+use super::public::Whose;
 use super::reply::Refusal;
-use super::{Gateway, Side, public};
-use crate::peers::{CHAIN_HEADER, ROUTE_HEADER, read_chain, read_route};
+use super::{Gateway, Side, outcomes, public};
+use crate::peers::{CHAIN_HEADER, ROUTE_HEADER, read_chain, read_principal, read_route};
+use stockade::CallKey;
 use stockade::error::{Code, HostError};
 use stockade::host::{ByActor, Route};
+use stockade::internal::Parcel;
 
 type Named = Result<Path<(String, String, String)>, PathRejection>;
 
 pub(super) fn calls() -> Router<Arc<Gateway>> {
-    Router::new().route("/peers/actors/{kind}/{key}/{method}", post(call))
+    Router::new()
+        .route("/peers/actors/{kind}/{key}/{method}", post(call))
+        .route("/peers/messages/{kind}/{key}/{name}", post(parcel))
 }
 
 pub(super) fn orders() -> Router<Arc<Gateway>> {
@@ -52,14 +58,43 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let (actor, method) = public::named(path).map_err(Refusal::closing)?;
     let (to, route) = route_of(&headers)?;
-    let by = chain_of(&headers)?;
+    let whose = whose(&headers)?;
+    let key = whose.key.clone();
     let checked = gateway.host.check_route(&actor, to, route);
     checked.map_err(|error| Refusal::from(error).closing())?;
     let callable = gateway.host.callable(actor.kind()).await;
     let kind = callable.as_ref().map_or("", |_| actor.kind());
     let _room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
     let held = gateway.bodies.read(body).await?;
-    let run = public::here(&gateway, &actor, &method, &headers, callable, held, by);
+    let run = public::here(&gateway, &actor, &method, &headers, callable, held, whose);
+    let answered = public::within(&headers, run).await;
+    answered.map_err(|refusal| refusal.identified(&actor, key.as_ref()))
+}
+
+/// A parcel of messages that another process passes on.
+async fn parcel(
+    State(gateway): State<Arc<Gateway>>,
+    path: Named,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (kind, key, name) = public::segments(path).map_err(Refusal::closing)?;
+    let actor = ActorId::existing(&kind, &key).map_err(HostError::from)?;
+    if name != forward::PARCEL {
+        return Err(Refusal::new(Code::NoRoute, format!("no parcel {name:?}")).closing());
+    }
+    let (to, route) = route_of(&headers)?;
+    let checked = gateway.host.check_route(&actor, to, route);
+    checked.map_err(|error| Refusal::from(error).closing())?;
+    let callable = gateway.host.callable(actor.kind()).await;
+    let kind = callable.as_ref().map_or("", |_| actor.kind());
+    let _room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
+    let held = gateway.bodies.read(body).await?;
+    let parcel = Parcel::from_json(&held.bytes).ok_or_else(|| between::malformed("the parcel"))?;
+    let run = async {
+        let said = gateway.host.deliver_here(&actor, parcel).await?;
+        Ok(axum::Json(said).into_response())
+    };
     public::within(&headers, run).await
 }
 
@@ -109,6 +144,16 @@ fn chain_of(headers: &HeaderMap) -> Result<Option<ByActor>, Refusal> {
         let field = HeaderName::from_static(CHAIN_HEADER);
         Refusal::of_field(Code::Malformed, &field, "it does not read").closing()
     })
+}
+
+/// Whose call it is: an actor's, or that of the caller which the other process names.
+fn whose(headers: &HeaderMap) -> Result<Whose, Refusal> {
+    let by = chain_of(headers)?;
+    let principal = by.as_ref().map(|by| CallKey::principal_of(by.chain.caller()));
+    let principal = principal.as_deref().or_else(|| read_principal(headers));
+    // An id without a caller is nobody's, and does not read.
+    let key = outcomes::key_of(headers, principal.unwrap_or_default());
+    Ok(Whose { by, key: key.map_err(Refusal::closing)? })
 }
 
 fn route_of(headers: &HeaderMap) -> Result<(NodeSession, Route), Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,15 +13,18 @@ use stockade_depot::ActorId;
 
 use super::body::Held;
 use super::forward::{self, Asked};
+use super::guard::Principal;
 use super::reply::{self, Refusal};
-use super::{Gateway, Side, arguments, floor, json};
+use super::{Gateway, Side, arguments, floor, json, outcomes};
+use stockade::CallKey;
 use stockade::error::{Code, HostError};
 use stockade::host::ByActor;
-use stockade::internal::{Callable, Room};
+use stockade::internal::{Callable, Expected, Room};
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/actors/{kind}/{key}/{method}", post(call))
+        .route("/actors/{kind}/{key}/calls/{id}", get(outcomes::ask).post(outcomes::settle))
         .route("/kinds/{kind}", get(describe))
 }
 
@@ -29,6 +32,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
 /// the call goes to the one that owns the actor.
 async fn call(
     State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Principal>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
@@ -39,14 +43,30 @@ async fn call(
     // All calls to missing kinds share one room, whatever the names are.
     let room = gateway.admission.call(Side::Public, callable.as_ref().map_or("", |_| kind));
     let _room = room.map_err(Refusal::closing)?;
+    let key = match outcomes::key_of(&headers, principal.as_str()) {
+        Ok(key) => key,
+        Err(refusal) => return Ok(gateway.bodies.refuse(refusal, &headers, body).await),
+    };
     if let (Some(lines), Ok((actor, method)), Ok(callable)) = (&gateway.lines, &named, &callable) {
-        let asked = Asked { actor, method, headers: &headers, callable, by: None };
-        return forward::call(&gateway, lines, &asked, body).await;
+        let key = key.as_ref();
+        let asked = Asked { actor, method, headers: &headers, callable, by: None, key };
+        let answered = forward::call(&gateway, lines, &asked, body).await;
+        return answered.map_err(|refusal| refusal.identified(actor, key));
     }
     // The body is read whole, so that the connection stays usable whatever else is wrong.
     let held = gateway.bodies.read(body).await?;
     let (actor, method) = named?;
-    within(&headers, here(&gateway, &actor, &method, &headers, callable, held, None)).await
+    let whose = Whose { by: None, key: key.clone() };
+    let run = here(&gateway, &actor, &method, &headers, callable, held, whose);
+    within(&headers, run).await.map_err(|refusal| refusal.identified(&actor, key.as_ref()))
+}
+
+/// Whose call it is.
+pub(super) struct Whose {
+    /// The actor that calls, if one does.
+    pub(super) by: Option<ByActor>,
+    /// The id of the call, if it has one.
+    pub(super) key: Option<CallKey>,
 }
 
 /// Waits for an answer as long as the caller does, if it says how long.
@@ -62,7 +82,7 @@ pub(super) async fn within(
     }
 }
 
-/// Calls a method of an actor in this process. `by`: the actor that calls, if one does.
+/// Calls a method of an actor in this process.
 pub(super) async fn here(
     gateway: &Gateway,
     actor: &ActorId,
@@ -70,7 +90,7 @@ pub(super) async fn here(
     headers: &HeaderMap,
     callable: Result<Callable, HostError>,
     held: Held,
-    by: Option<ByActor>,
+    Whose { by, key }: Whose,
 ) -> Result<Response, Refusal> {
     let bytes = u64::try_from(held.bytes.len()).unwrap_or(u64::MAX);
     // Checked before any of the body is parsed. The call itself reports a missing kind.
@@ -81,13 +101,16 @@ pub(super) async fn here(
     }
     let (wanted, floor) = (arguments::wanted(headers), floor::of(headers)?);
     let (headers, method) = (headers.clone(), method.to_owned());
+    let expected = by.as_ref().and_then(|by| by.types).map(Expected::Digest);
     let read = move || {
         let mut held = held;
         let arguments = arguments::read(&headers, &mut held)?;
         let mut refusal = None;
         let mut take = |bytes| held.take(bytes).map_err(|full| refusal = Some(full)).is_ok();
-        let ready = callable?.with(&method, arguments, Room::within(&mut take));
-        Ok::<_, Refusal>((ready.map_err(|error| refusal.unwrap_or_else(|| error.into()))?, held))
+        let room = Room::within(&mut take);
+        let ready = callable?.with_types(&method, arguments, expected, room);
+        let ready = ready.map_err(|error| refusal.unwrap_or_else(|| error.into()))?;
+        Ok::<_, Refusal>((ready.identified(key), held))
     };
     // The memory of the body is held until the call has ended.
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
-use stockade_depot::{Generation, Txid};
+use stockade::CallKey;
+use stockade_depot::{ActorId, Generation, Txid};
 
 use super::arguments::{Form, WAVE_CONTENT_TYPE};
 use super::{BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER};
@@ -62,6 +63,12 @@ impl Refusal {
     pub(super) fn with(mut self, details: Json) -> Self {
         self.body.details = details;
         self
+    }
+
+    /// The refusal of a call that may have an id: if its outcome is not known, it says how to ask.
+    pub(super) fn identified(self, actor: &ActorId, key: Option<&CallKey>) -> Self {
+        let Some(key) = key else { return self };
+        Self { body: Box::new(self.body.identified(actor, key.id())), ..self }
     }
 
     /// A refusal while the request's body is still to come, so that the connection cannot continue.

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!  stockade-chain: call=<node>-<number> age=<ms>-<node>-<number> left=<ms>
-//!                  steps=<n> rows=<n> bytes=<n> pages=<n> KIND/KEY KIND/KEY ..
+//!                  steps=<n> rows=<n> bytes=<n> pages=<n> [types=<digest>] KIND/KEY KIND/KEY ..
 //!
 //!  <node>   32 hexadecimal digits     left, steps, rows, bytes, pages   what the callee may use
 //!  KEY      percent-encoded           the last actor is the one that calls
+//!  <digest> 64 hexadecimal digits     of the types that the caller expects the method to have
 //! ```
 //! Invariant: a field that does not read as this is refused, and so is one that comes twice.
 
@@ -16,7 +17,7 @@ use axum::http::HeaderMap;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use stockade::internal::{Age, Allowance, ByActor, CallId, Chain};
 use stockade::limits::{CALLER_TIMEOUT_MAX, CHAIN_ACTORS_MAX};
-use stockade_depot::{ActorId, NodeSession};
+use stockade_depot::{ActorId, Digest, NodeSession};
 
 /// Header of a call that an actor has made.
 pub(crate) const CHAIN_HEADER: &str = "stockade-chain";
@@ -30,6 +31,9 @@ pub(crate) fn write_chain(by: &ByActor) -> String {
         write_call(by.id),
         by.chain.age()
     );
+    if let Some(types) = by.types {
+        text.push_str(&format!(" types={types}"));
+    }
     for actor in by.chain.actors() {
         let key = utf8_percent_encode(actor.key(), NON_ALPHANUMERIC);
         text.push_str(&format!(" {}/{key}", actor.kind()));
@@ -54,6 +58,16 @@ fn read(text: &str) -> Option<ByActor> {
     let (sql_steps, rows) = (amount("steps=")?, amount("rows=")?);
     let (row_bytes, pages) = (amount("bytes=")?, amount("pages=")?);
     let allowed = Allowance { sql_steps, rows, row_bytes, pages };
+    let mut words = words.peekable();
+    let types = match words.peek().and_then(|word| word.strip_prefix("types=")) {
+        Some(digits) => {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(digits, &mut bytes).ok()?;
+            words.next();
+            Some(Digest(bytes))
+        }
+        None => None,
+    };
     let mut actors = Vec::new();
     for word in words {
         if actors.len() == CHAIN_ACTORS_MAX {
@@ -64,7 +78,7 @@ fn read(text: &str) -> Option<ByActor> {
         actors.push(ActorId::existing(kind, &key).ok()?);
     }
     let until = Instant::now() + left.min(CALLER_TIMEOUT_MAX);
-    Some(ByActor { id, chain: Chain::received(age, actors)?, until, allowed })
+    Some(ByActor { id, chain: Chain::received(age, actors)?, until, allowed, types })
 }
 
 /// The text of a call's id.
@@ -113,7 +127,8 @@ mod tests {
         let actors = keys.iter().map(|key| ActorId::new("kind", key).expect("a name")).collect();
         let chain = Chain::received(age, actors).expect("a chain");
         let allowed = Allowance { sql_steps: 1, rows: 2, row_bytes: 3, pages: u64::MAX };
-        ByActor { id, chain, until: Instant::now() + Duration::from_secs(60), allowed }
+        let until = Instant::now() + Duration::from_secs(60);
+        ByActor { id, chain, until, allowed, types: None }
     }
 
     #[test]
@@ -127,6 +142,10 @@ mod tests {
         assert_eq!((read.id, &read.chain, read.allowed), (by.id, &by.chain, by.allowed));
         let late = by.until.saturating_duration_since(read.until);
         assert!(late < Duration::from_secs(1), "{late:?}");
+        assert_eq!(read.types, None);
+        let typed = ByActor { types: Some(Digest([0xc3; 32])), ..by };
+        let read = read_chain(&headers(&[&write_chain(&typed)])).expect("reads").expect("an actor");
+        assert_eq!((read.types, &read.chain), (typed.types, &typed.chain));
     }
 
     #[test]
@@ -146,6 +165,7 @@ mod tests {
             &good.replace("age=", "age=-"),
             &good.replace("left=", "left=+"),
             &good.replace("rows=", "row="),
+            &good.replace(" kind/a", " types=c3 kind/a"),
         ] {
             assert!(read_chain(&headers(&[wrong])).is_err(), "{wrong}");
         }

@@ -6,6 +6,8 @@
 //!  h2                  1   calls with routes
 //!  stockade-peers/2    2   and orders of operators; calls are checked for `stockade-txid`
 //!  stockade-peers/3    3   and calls of actors, with their chains, and probes
+//!  stockade-peers/4    4   and calls with an id, and questions what became of them
+//!  stockade-peers/5    5   and parcels of messages
 //! ```
 //! Invariant: all versions are HTTP/2; a later one only adds. What an earlier one lacks is not asked
 //! of a process that speaks no more than that.
@@ -19,14 +21,20 @@ pub enum Protocol {
     Orders,
     /// Calls of actors.
     Chains,
+    /// Calls with an id.
+    Records,
+    /// Messages of actors.
+    Messages,
 }
 
 impl Protocol {
     /// The newest one.
-    pub const NEWEST: Self = Self::Chains;
+    pub const NEWEST: Self = Self::Messages;
 
     /// Every version with its name in the handshake, newest first.
-    const NAMES: [(Self, &'static [u8]); 3] = [
+    const NAMES: [(Self, &'static [u8]); 5] = [
+        (Self::Messages, b"stockade-peers/5"),
+        (Self::Records, b"stockade-peers/4"),
         (Self::Chains, b"stockade-peers/3"),
         (Self::Orders, b"stockade-peers/2"),
         (Self::Calls, b"h2"),
@@ -39,6 +47,8 @@ impl Protocol {
             1 => Some(Self::Calls),
             2 => Some(Self::Orders),
             3 => Some(Self::Chains),
+            4 => Some(Self::Records),
+            5 => Some(Self::Messages),
             _ => None,
         }
     }

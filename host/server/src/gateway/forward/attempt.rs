@@ -78,10 +78,10 @@ impl Target<'_> {
         Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": self.peer.address }))
     }
 
-    /// The refusal of a call of an actor: the other process is of a version that knows none.
-    pub(super) fn too_old(&self) -> Refusal {
+    /// The refusal of calls that the other process does not know, since it is of an earlier version.
+    pub(super) fn too_old(&self, what: &str) -> Refusal {
         let address = &self.peer.address;
-        let words = format!("{address}, where the actor is, takes no calls of actors: upgrade it");
+        let words = format!("{address}, where the actor is, takes no {what}: upgrade it");
         Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": address }))
     }
 
@@ -110,12 +110,21 @@ impl Target<'_> {
         match failure {
             Failure::Lost(why) if whole => Ended::Refused(unanswered(address, &why)),
             // The other side reads a body to its end before it begins.
-            Failure::NotSent(why) | Failure::Lost(why) => {
-                let words = format!("{address}, where the actor is, was not reached: {why}");
-                let refusal = Refusal::new(Code::PeerUnreachable, words);
-                Ended::not_done(refusal.with(json!({ "address": address })))
-            }
+            Failure::NotSent(why) | Failure::Lost(why) => Ended::not_done(self.not_reached(&why)),
+            Failure::OutOfReach(why) => match self.route {
+                Route::Run { .. } => Ended::Refused(self.not_reached(&why)),
+                // Another one may begin it.
+                Route::Start { .. } => {
+                    Ended::NotDone { refusal: self.not_reached(&why), now: true }
+                }
+            },
         }
+    }
+
+    fn not_reached(&self, why: &str) -> Refusal {
+        let address = self.peer.address.as_str();
+        let words = format!("{address}, where the actor is, was not reached: {why}");
+        Refusal::new(Code::PeerUnreachable, words).with(json!({ "address": address }))
     }
 
     /// What follows from a refusal of another process.

@@ -12,6 +12,7 @@
 //! - A call is sent again only if nothing of it can have reached the actor: by the advice of the
 //!   error table, or because the whole request had not left.
 //! - A call that was passed on is not passed on again.
+//! - An owner that lives and is out of reach is waited for no longer than until that is known.
 //! - Every wait ends with the caller's time.
 
 use std::sync::atomic::Ordering;
@@ -23,12 +24,16 @@ use stockade_depot::ActorId;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::content::Content;
+use super::super::public::{self, Whose};
 use super::super::reply::Refusal;
-use super::super::{Gateway, TXID_HEADER, floor, public};
+use super::super::{Gateway, TXID_HEADER, floor};
 use super::answers::txid_of;
 use super::attempt::{Ended, Target, unanswered};
 use super::time_of;
-use crate::peers::{CHAIN_HEADER, Lane, Lines, Protocol, write_chain};
+use crate::peers::{
+    CHAIN_HEADER, KEY_HEADER, Lane, Lines, PRINCIPAL_HEADER, Protocol, write_chain,
+};
+use stockade::CallKey;
 use stockade::error::Code;
 use stockade::host::{Attempts, ByActor, Place, Route};
 use stockade::internal::{Callable, Making, is_moved};
@@ -46,6 +51,8 @@ pub(in super::super) struct Asked<'a> {
     pub(in super::super) callable: &'a Callable,
     /// The actor that calls, if one does, and the note of its wait.
     pub(in super::super) by: Option<(&'a ByActor, &'a Making)>,
+    /// The id of the call, if it has one.
+    pub(in super::super) key: Option<&'a CallKey>,
 }
 
 /// Calls a method where its actor is.
@@ -132,7 +139,9 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
         making.is_here();
         by.clone()
     });
-    let run = public::here(gateway, asked.actor, asked.method, asked.headers, callable, held, by);
+    let whose = Whose { by, key: asked.key.cloned() };
+    let run =
+        public::here(gateway, asked.actor, asked.method, asked.headers, callable, held, whose);
     // A call in this process ends by its own limits; a caller may be in more of a hurry.
     let is_hasty = matches!(time_of(asked.headers), Ok(Some(_)));
     let too_late = |_| Err(unanswered("this host", "the caller's time is over"));
@@ -161,13 +170,22 @@ async fn there(
     target: Target<'_>,
     until: Instant,
 ) -> Ended {
-    let way = match lines.way(&target.peer.address, Lane::Calls, until).await {
+    // A caller may ask the owner itself; an actor has no other way, and waits for its owner's return.
+    let lives_since =
+        |since| asked.by.is_none() && gateway.host.lives_since(target.peer.session, since);
+    let way = match lines.way(&target.peer.address, Lane::Calls, until, lives_since).await {
         Ok(way) => way,
         Err(failure) => return target.failed(gateway, failure, false),
     };
     let protocol = way.protocol();
     if asked.by.is_some() && protocol < Protocol::Chains {
-        return Ended::Refused(target.too_old());
+        return Ended::Refused(target.too_old("calls of actors"));
+    }
+    if asked.by.is_some_and(|(by, _)| by.types.is_some()) && protocol < Protocol::Records {
+        return Ended::Refused(target.too_old("typed calls"));
+    }
+    if asked.key.is_some() && protocol < Protocol::Records {
+        return Ended::Refused(target.too_old("calls with an id"));
     }
     let (sending, whole) = content.sending();
     let mut request = target.head("actors", asked.method, until);
@@ -179,6 +197,12 @@ async fn there(
     if let Some((by, making)) = asked.by {
         making.is_there(&target.peer.address);
         request = request.header(CHAIN_HEADER, write_chain(by));
+    }
+    if let Some(key) = asked.key {
+        request = request.header(KEY_HEADER, key.id());
+        if asked.by.is_none() {
+            request = request.header(PRINCIPAL_HEADER, key.principal());
+        }
     }
     let request = match request.body(Body::new(sending)) {
         Ok(request) => request,

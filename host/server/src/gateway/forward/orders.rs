@@ -24,7 +24,7 @@ use super::super::reply::Refusal;
 use super::super::{Gateway, TXID_HEADER};
 use super::attempt::{Ended, Target};
 use super::time_of;
-use crate::peers::{Lane, Lines, Protocol};
+use crate::peers::{Lane, Lines};
 use stockade::error::Code;
 use stockade::host::{Attempts, Place};
 use stockade::internal::is_moved;
@@ -108,11 +108,15 @@ async fn there(
     target: Target<'_>,
     until: Instant,
 ) -> Ended {
-    let way = match lines.way(&target.peer.address, Lane::Orders, until).await {
+    // As for calls: an actor that asks for an outcome has no other way.
+    let lives_since = |since| {
+        !given.order.waits_for_its_owner() && gateway.host.lives_since(target.peer.session, since)
+    };
+    let way = match lines.way(&target.peer.address, Lane::Orders, until, lives_since).await {
         Ok(way) => way,
         Err(failure) => return target.failed(gateway, failure, false),
     };
-    if way.protocol() < Protocol::Orders {
+    if way.protocol() < given.order.since() {
         // A process of a former version takes none: the order ends with its address, as ever.
         return match here(gateway, given).await {
             Ok(answer) => Ended::Answered(answer),

@@ -33,8 +33,8 @@ async fn a_listed_page_may_call_and_reads_why_not() {
     for field in [
         "access-control-allow-origin: https://app.example",
         "access-control-allow-methods: GET, POST",
-        "access-control-allow-headers: authorization, content-type, accept, stockade-txid, \
-         stockade-timeout-ms",
+        "access-control-allow-headers: authorization, content-type, accept, \
+         idempotency-key, stockade-txid, stockade-timeout-ms",
         "access-control-max-age: 600",
         "vary: origin",
     ] {
