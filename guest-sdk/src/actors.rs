@@ -38,6 +38,27 @@
 //! }
 //! ```
 //!
+//! Calls by typed functions, without JSON, are made with [`client!`](crate::client).
+//!
+//! A call that may have been done when its answer is lost is made with an id. The callee runs it once at
+//! most, however often it is repeated, and says what became of it:
+//!
+//! ```no_run
+//! use stockade_sdk::actors::{self, Error, Outcome};
+//!
+//! fn pay(account: &str, amount: u32) -> Result<bool, Error> {
+//!     let (arguments, id) = (format!("[{amount}]"), actors::new_call_id()?);
+//!     match actors::call_with_id("account", account, "withdraw", &arguments, &id) {
+//!         Ok(reply) => Ok(!reply.is_error),
+//!         Err(Error::UnknownOutcome(_)) => {
+//!             let settled = actors::settle("account", account, &id)?;
+//!             Ok(matches!(settled, Outcome::Committed(Some(reply)) if !reply.is_error))
+//!         }
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
+//!
 //! What the actor has committed is durable before a request leaves. An actor that waits works on
 //! nothing else, so a call that would wait for itself, directly or through others, ends immediately
 //! with [`Error::CallCycle`].
@@ -168,6 +189,23 @@ pub enum Error {
     Other(String),
 }
 
+/// What became of a call that has an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has been done, and everything that it wrote is kept. Its answer; `None` if that was too large
+    /// to be kept.
+    Committed(Option<Reply>),
+    /// It has begun and has not ended: some of its commits may be kept. Never said of a `transactional`
+    /// method.
+    Partial,
+    /// It has not run and never will.
+    Never,
+    /// Nothing is recorded of it: it has not run, and may still come.
+    NotSeen,
+    /// The time in its id is so long ago that its record is gone, if there was one. It will not run.
+    Expired,
+}
+
 /// A call that was started. Dropping it takes the call back if it has not begun; a call that has begun
 /// continues, and its answer is dropped. It belongs to the method or hook in which it was started.
 #[derive(Debug)]
@@ -219,6 +257,134 @@ pub fn call(kind: &str, key: &str, method: &str, arguments: &str) -> Result<Repl
 pub fn start(kind: &str, key: &str, method: &str, arguments: &str) -> Result<Pending> {
     crate::outside::needs_host();
     Ok(Pending(raw::start(kind, key, method, arguments)?))
+}
+
+/// An id that no other call has, with its time in it. Commit it before the call, and another generation
+/// finds out what became of it.
+///
+/// # Errors
+/// [`Error::Revoked`].
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// # fn f() -> Result<(), stockade_sdk::actors::Error> {
+/// let id = stockade_sdk::actors::new_call_id()?;
+/// # drop(id);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn new_call_id() -> Result<String> {
+    crate::outside::needs_host();
+    Ok(raw::new_call_id()?)
+}
+
+/// As [`call`], with an id: 1 to 96 visible ASCII characters. However often it is made, the method runs
+/// once at most, and a repeat gets the answer of the first one, for a day.
+///
+/// # Errors
+/// Those of [`call`]. [`Error::Invalid`] if the id was used for another method or other arguments.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors;
+/// # fn f() -> Result<(), actors::Error> {
+/// let id = actors::new_call_id()?;
+/// let reply = actors::call_with_id("counter", "visits", "increment", "[1]", &id)?;
+/// let again = actors::call_with_id("counter", "visits", "increment", "[1]", &id)?;
+/// assert_eq!(reply.text, again.text);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn call_with_id(
+    kind: &str,
+    key: &str,
+    method: &str,
+    arguments: &str,
+    id: &str,
+) -> Result<Reply> {
+    crate::outside::needs_host();
+    Ok(raw::call_with_id(kind, key, method, arguments, id)?.into())
+}
+
+/// As [`start`], with an id: see [`call_with_id`].
+///
+/// # Errors
+/// Those of [`start`]; [`Error::Invalid`] if the text cannot be an id.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors;
+/// # fn f() -> Result<(), actors::Error> {
+/// let id = actors::new_call_id()?;
+/// let visits = actors::start_with_id("counter", "visits", "increment", "[1]", &id)?;
+/// # drop(visits.wait()?);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn start_with_id(
+    kind: &str,
+    key: &str,
+    method: &str,
+    arguments: &str,
+    id: &str,
+) -> Result<Pending> {
+    crate::outside::needs_host();
+    Ok(Pending(raw::start_with_id(kind, key, method, arguments, id)?))
+}
+
+/// What became of a call of this actor that has an id. Blocks: the question waits behind the calls that
+/// the callee has.
+///
+/// # Errors
+/// Those of [`call`]. [`Error::NotFound`]: there is no such actor, and the call may still come.
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors::{self, Outcome};
+/// # fn f(id: &str) -> Result<(), actors::Error> {
+/// if actors::outcome("counter", "visits", id)? == Outcome::NotSeen {
+///     log::info!("it may still come");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn outcome(kind: &str, key: &str, id: &str) -> Result<Outcome> {
+    crate::outside::needs_host();
+    Ok(raw::outcome_of(kind, key, id, false)?.into())
+}
+
+/// As [`outcome`], for good: if nothing is recorded of the call, it is refused from now on, and the answer
+/// is [`Outcome::Never`].
+///
+/// # Errors
+/// Those of [`outcome`].
+///
+/// # Panics
+/// Outside an actor: see [Test an actor](crate#test-an-actor).
+///
+/// ```no_run
+/// use stockade_sdk::actors::{self, Outcome};
+/// # fn f(id: &str) -> Result<(), actors::Error> {
+/// assert_ne!(actors::settle("counter", "visits", id)?, Outcome::NotSeen);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn settle(kind: &str, key: &str, id: &str) -> Result<Outcome> {
+    crate::outside::needs_host();
+    Ok(raw::outcome_of(kind, key, id, true)?.into())
 }
 
 /// Waits until one of these calls has an answer, or an error, and returns its position. Blocks.
@@ -377,6 +543,18 @@ impl From<raw::Reply> for Reply {
     fn from(reply: raw::Reply) -> Self {
         let raw::Reply { text, is_error, generation, txid } = reply;
         Self { text, is_error, generation, txid }
+    }
+}
+
+impl From<raw::Outcome> for Outcome {
+    fn from(outcome: raw::Outcome) -> Self {
+        match outcome {
+            raw::Outcome::Committed(reply) => Self::Committed(reply.map(Into::into)),
+            raw::Outcome::Partial => Self::Partial,
+            raw::Outcome::Never => Self::Never,
+            raw::Outcome::NotSeen => Self::NotSeen,
+            raw::Outcome::Expired => Self::Expired,
+        }
     }
 }
 

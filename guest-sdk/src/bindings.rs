@@ -13,7 +13,7 @@
     reason = "written by wit-bindgen from wit/"
 )]
 
-/// The imports: `sqlite`, `context`, `log`, `alarms`, `actors`.
+/// The imports: `sqlite`, `context`, `log`, `alarms`, `actors`, `messages`.
 mod imports {
     wit_bindgen::generate!({
         path: "wit",
@@ -22,7 +22,7 @@ mod imports {
     });
 }
 
-pub(crate) use imports::stockade::actor::{actors, alarms, context, log, sqlite};
+pub(crate) use imports::stockade::actor::{actors, alarms, context, log, messages, sqlite};
 
 /// The handler of alarms. Public only because `export_alarms!` expands in the actor's package.
 #[doc(hidden)]

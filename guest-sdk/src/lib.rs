@@ -134,7 +134,7 @@
 //! # Test an actor
 //!
 //! `cargo test` builds the package for your machine, where there is no host: [`Connection::open`],
-//! the functions of [`context`] and [`actors`], and [`log::write`] panic there. So keep code that needs no host in
+//! the functions of [`context`], [`actors`] and [`messages`], and [`log::write`] panic there. So keep code that needs no host in
 //! plain functions, and test the actor in a real host, which is a library as well. That test
 //! belongs in a package of its own, because the host brings a wasm compiler.
 //!
@@ -165,6 +165,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod clients;
 mod outside;
 mod sqlite;
 
@@ -173,6 +174,7 @@ pub mod alarms;
 pub mod context;
 pub mod lifecycle;
 pub mod log;
+pub mod messages;
 pub mod migrations;
 
 pub use sqlite::{

@@ -11,7 +11,7 @@
 pub(crate) fn needs_host() {
     #[cfg(not(target_family = "wasm"))]
     panic!(
-        "there is no Stockade host here: the database, the context, the calls and the log of an actor work only \
+        "there is no Stockade host here: the database, the context, the calls, the messages and the log of an actor work only \
          in a component that a host runs. Test plain functions here, and the actor in a host: see \
          \"Test an actor\" in the documentation of stockade-sdk"
     );
@@ -19,7 +19,7 @@ pub(crate) fn needs_host() {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Connection, actors, alarms, context, log};
+    use crate::{Connection, actors, alarms, context, log, messages};
 
     /// The panic and its message. Its place is that of the calling code, not of generated code.
     #[track_caller]
@@ -38,6 +38,8 @@ mod tests {
         check(|| drop(actors::call("kind", "key", "method", "")));
         check(|| drop(actors::start("kind", "key", "method", "")));
         check(|| drop(actors::wait_any(&[])));
+        check(|| drop(messages::send("kind", "key", "method", "")));
+        check(|| drop(messages::current()));
         check(|| drop(log::write(log::Level::Info, "a", &[])));
         check(|| drop(alarms::set("a", &alarms::Schedule::After(1), &[])));
         check(|| drop(alarms::cancel("a")));

@@ -1,9 +1,10 @@
-//! Reminders: each is a row and an alarm, both kept or neither.
+//! Reminders: each is a row and an alarm, both kept or neither. Actors of several people ask each other.
 
 use bindings::exports::stockade_example::reminders::reminders::Guest;
+use stockade_sdk::actors::{self, Pending};
 use stockade_sdk::alarms::{self, AlarmHandler, DueAlarm, Schedule};
 use stockade_sdk::lifecycle::{self, Lifecycle};
-use stockade_sdk::{Connection, Result};
+use stockade_sdk::{Connection, Result, context};
 
 stockade_alloc::install!();
 
@@ -26,6 +27,14 @@ impl Guest for Reminders {
 
     fn take() -> Result<Vec<String>, String> {
         take().map_err(|error| error.to_string())
+    }
+
+    fn count() -> Result<u32, String> {
+        count().map_err(|error| error.to_string())
+    }
+
+    fn count_of(people: Vec<String>) -> Result<u32, String> {
+        count_of(&people).map_err(|error| error.to_string())
     }
 }
 
@@ -64,6 +73,24 @@ fn take() -> Result<Vec<String>> {
     let connection = Connection::open()?;
     let mut delete = connection.prepare("DELETE FROM due RETURNING text")?;
     delete.query_map([], |row| row.get(0))?.collect()
+}
+
+fn count() -> Result<u32> {
+    Connection::open()?.query_row("SELECT count(*) FROM due", [], |row| row.get(0))
+}
+
+/// All calls are under way before the first answer is waited for.
+fn count_of(people: &[String]) -> actors::Result<u32> {
+    let kind = context::identity().map_err(|error| actors::Error::Other(error.to_string()))?.kind;
+    let start = |person: &String| actors::start(&kind, person, "count", "");
+    let calls: Vec<Pending> = people.iter().map(start).collect::<actors::Result<_>>()?;
+    calls.into_iter().map(|call| call.wait().and_then(|reply| number(reply.text))).sum()
+}
+
+/// The number in an answer, which is JSON: `{"ok":2}`.
+fn number(answer: String) -> actors::Result<u32> {
+    let number = answer.strip_prefix("{\"ok\":").and_then(|text| text.strip_suffix('}'));
+    number.and_then(|number| number.parse().ok()).ok_or(actors::Error::Other(answer))
 }
 
 mod bindings {
