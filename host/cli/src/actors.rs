@@ -62,6 +62,9 @@ enum What {
         /// Destroy without a question
         #[arg(long, short)]
         yes: bool,
+        /// Destroy also if it has sent messages that their receivers do not have: they are lost
+        #[arg(long)]
+        with_outbox: bool,
     },
 }
 
@@ -97,10 +100,13 @@ impl Actors {
             What::List(list) => list.run(context, &client)?,
             What::Show { actor } => {
                 let mut document = client.get(&path(actor))?.json()?;
-                // Asked of an actor that runs: a sleeping one is not opened for a look.
+                // Asked of an actor that runs: to open a sleeping one takes its database over, and leaves
+                // another last exit.
                 if document["state"] == "awake" {
                     let alarms = client.get(&format!("{}/alarms", path(actor)))?.json()?;
                     document["alarms"] = alarms["alarms"].clone();
+                    let messages = client.get(&format!("{}/messages", path(actor)))?.json()?;
+                    document["messages"] = messages["messages"].clone();
                 }
                 context.output.result(&document, show)?;
             }
@@ -113,7 +119,7 @@ impl Actors {
                 let text = |_: &Json| format!("{}: crashes forgotten", actor.0);
                 context.output.result(&document, text)?;
             }
-            What::Destroy { actor, yes } => {
+            What::Destroy { actor, yes, with_outbox } => {
                 if !yes {
                     // Read first, so that a mistyped name fails before the question.
                     let document = client.get(&path(actor))?.json()?;
@@ -121,7 +127,8 @@ impl Actors {
                     let what = format!("{} with its {size} of data", actor.0);
                     context.output.confirm(&what, "its key", actor.0.key())?;
                 }
-                let document = client.delete(&path(actor))?.json()?;
+                let query = if *with_outbox { "?with_outbox=true" } else { "" };
+                let document = client.delete(&format!("{}{query}", path(actor)))?.json()?;
                 context.output.result(&document, |_| format!("{} is destroyed", actor.0))?;
             }
         }
@@ -265,6 +272,12 @@ fn show(actor: &Json) -> String {
     }
     if let Some(alarms) = super::alarms::summary(&actor["alarms"]) {
         line("alarms", alarms);
+    } else if actor["due_work"] == true && actor["state"] != "awake" {
+        let name = cell(&actor["actor"]);
+        line("alarms", format!("not awake: `stockade alarms list {name}` reads them"));
+    }
+    if let Some(messages) = super::messages::summary(&actor["messages"]) {
+        line("messages", messages);
     }
     for fault in actor["faults"].as_array().into_iter().flatten() {
         line("fault", super::fault::armed(fault));

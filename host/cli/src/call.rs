@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::printable;
 use super::target::{Target, segment};
 use stockade_server::{
-    BILL_HEADER, GENERATION_HEADER, RESULT_HEADER, TXID_HEADER, WAVE_CONTENT_TYPE,
+    BILL_HEADER, GENERATION_HEADER, KEY_HEADER, RESULT_HEADER, TXID_HEADER, WAVE_CONTENT_TYPE,
     WORDS_CONTENT_TYPE,
 };
 
@@ -43,6 +43,10 @@ pub(super) struct Call {
     /// All arguments as one JSON array or object: text, `@FILE`, or `-` for stdin
     #[arg(long, value_name = "JSON", conflicts_with = "arguments", allow_hyphen_values = true)]
     json_args: Option<String>,
+    /// An id for the call: with the same one it runs once at most, and a repeat gets the same answer.
+    /// `stockade outcome` says what became of it
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Exit with 1 if the method answers err(...)
     #[arg(long)]
     fail_on_err: bool,
@@ -61,7 +65,8 @@ impl Call {
         let (content_type, body) = self.body()?;
         let accept = if context.output.is_json() { "application/json" } else { WAVE_CONTENT_TYPE };
         let path = format!("/actors{}/{}", self.actor.path(), segment(&self.method));
-        let headers = [("content-type", content_type), ("accept", accept)];
+        let mut headers = vec![("content-type", content_type), ("accept", accept)];
+        headers.extend(self.id.as_deref().map(|id| (KEY_HEADER, id)));
         let answer = context.server()?.post(&path, &headers, &body)?;
         if self.bill {
             context.output.note(&format!(

@@ -317,6 +317,11 @@ impl Answer {
             .map_err(|error| Failure::strange_answer(&self.address, &error))
     }
 
+    /// The body as it came.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The text of a header, or an empty text.
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  serve                          runs a host               server.rs does the work
-//!  call                           talks to the listener of actors     (--server)
-//!  deploy kinds describe actors
-//!  sql alarms export import verify fault talk to the listener of operators     (--admin)
+//!  call outcome                   talk to the listener of actors      (--server)
+//!  deploy kinds describe actors client
+//!  sql alarms messages            talk to the listener of operators     (--admin)
+//!  export import verify fault
 //!  nodes drain
-//!  peer-keys                      makes files
+//!  peer-keys, client of a file    make files
 //!  export import verify with --data-dir or --store    work on the store itself, without a server
 //!  store check, store upgrade, serve --check-store    the same, whatever its format
 //!  store shards, store move-shard                     the primaries of a store, without a server
@@ -35,8 +36,10 @@ mod fault;
 mod import;
 mod kinds;
 mod logging;
+mod messages;
 mod nodes;
 mod offline;
+mod outcome;
 mod output;
 mod peer_keys;
 mod peers;
@@ -50,6 +53,7 @@ mod statement;
 mod store;
 mod target;
 mod verify;
+mod write_client;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -167,10 +171,13 @@ enum Command {
     Serve(Box<serve::Serve>),
     Deploy(deploy::Deploy),
     Call(call::Call),
+    Outcome(outcome::Ask),
     Kinds(kinds::Kinds),
     Describe(kinds::Describe),
+    Client(write_client::WriteClient),
     Actors(actors::Actors),
     Alarms(alarms::Alarms),
+    Messages(messages::Messages),
     Sql(sql::Sql),
     Export(export::Export),
     Import(import::Import),
@@ -324,10 +331,13 @@ fn run(context: &Context, command: &Command) -> Result<ExitCode, Failure> {
         Command::Serve(serve) => serve.run(context),
         Command::Deploy(deploy) => deploy.run(context),
         Command::Call(call) => call.run(context),
+        Command::Outcome(ask) => ask.run(context),
         Command::Kinds(kinds) => kinds.run(context),
         Command::Describe(describe) => describe.run(context),
+        Command::Client(client) => client.run(context),
         Command::Actors(actors) => actors.run(context),
         Command::Alarms(alarms) => alarms.run(context),
+        Command::Messages(messages) => messages.run(context),
         Command::Sql(sql) => sql.run(context),
         Command::Export(export) => export.run(context),
         Command::Import(import) => import.run(context),

@@ -38,6 +38,12 @@ impl FromStr for KindName {
     }
 }
 
+impl std::fmt::Display for KindName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl std::ops::Deref for KindName {
     type Target = str;
 
