@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use crate::stand::Stand;
 use crate::summary::{Summary, median, quantile};
 
-const ACTORS: usize = 64;
+/// Actors that write in parallel.
+pub const ACTORS: usize = 64;
 
 pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     let lasting = Duration::from_secs(if stand.quick { 1 } else { 5 });
@@ -38,6 +39,19 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     summary.add("commit.sequential_ms_p99", quantile(took, 0.99), "the same");
     summary.add("commit.sequential_over_fdatasync", p50 / sync_ms, "p50 over the disk's own p50");
 
+    let per_s = durable_per_s(stand, lasting).await?;
+    summary.add(
+        "commit.durable_per_s.actors_64",
+        per_s,
+        "one-row calls, each durable when answered",
+    );
+    let ratio = per_s * sync_ms / 1e3;
+    summary.add("commit.durable_over_fdatasync_rate", ratio, "over the disk's one-thread rate");
+    Ok(())
+}
+
+/// Durable one-row calls in a second, of 64 actors, each one call after another. The kind `sql` is deployed.
+pub async fn durable_per_s(stand: &Stand, lasting: Duration) -> anyhow::Result<f64> {
     for i in 0..ACTORS {
         stand.call(&ActorId::new("sql", &format!("many-{i}"))?, "setup", json!([100])).await?;
     }
@@ -59,15 +73,7 @@ pub async fn run(stand: &Stand, summary: &mut Summary) -> anyhow::Result<()> {
     while let Some(count) = writers.join_next().await {
         written += count??;
     }
-    let per_s = f64::from(written) / begun.elapsed().as_secs_f64();
-    summary.add(
-        "commit.durable_per_s.actors_64",
-        per_s,
-        "one-row calls, each durable when answered",
-    );
-    let ratio = per_s * sync_ms / 1e3;
-    summary.add("commit.durable_over_fdatasync_rate", ratio, "over the disk's one-thread rate");
-    Ok(())
+    Ok(f64::from(written) / begun.elapsed().as_secs_f64())
 }
 
 /// Appends 4 KiB and calls `fdatasync`, again and again. Returns the milliseconds of each.

@@ -11,8 +11,10 @@
     reason = "one binary whose parts share everything; it waits on the clock"
 )]
 
+mod alarms;
 mod amplify;
 mod bodies;
+mod calls;
 mod child;
 mod chunks;
 mod commit;
@@ -23,6 +25,7 @@ mod hostile;
 mod ingest;
 mod large;
 mod memory;
+mod messages;
 mod native;
 mod pg;
 mod process;
@@ -42,9 +45,9 @@ use summary::Summary;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts of the bench, in their order.
-const PARTS: [&str; 14] = [
-    "sql", "commit", "wake", "takeover", "fatal", "hostile", "hogs", "bodies", "memory", "growth",
-    "amplify", "ingest", "pg", LARGE,
+const PARTS: [&str; 17] = [
+    "sql", "commit", "calls", "alarms", "messages", "wake", "takeover", "fatal", "hostile", "hogs",
+    "bodies", "memory", "growth", "amplify", "ingest", "pg", LARGE,
 ];
 /// The part of `make bench-large`: it takes minutes, and gigabytes of disk.
 const LARGE: &str = "large";
@@ -71,6 +74,9 @@ fn main() -> anyhow::Result<()> {
             match part {
                 "sql" => sql::run(&stand, &mut summary).await,
                 "commit" => commit::run(&stand, &mut summary).await,
+                "calls" => calls::run(&stand, &mut summary).await,
+                "alarms" => alarms::run(&stand, &mut summary).await,
+                "messages" => messages::run(&stand, &mut summary).await,
                 "wake" => wake::run(&stand, &mut summary).await,
                 "takeover" => takeover::run(&stand, &mut summary).await,
                 "fatal" => fatal::run(&stand, &mut summary).await,

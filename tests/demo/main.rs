@@ -25,6 +25,8 @@ use stockade_tests::program::{self, Program};
 
 /// How long writes run before the host is killed.
 const WRITING: Duration = Duration::from_millis(1500);
+/// How long alarms and messages may take that were due while no host ran.
+const REMINDED_WITHIN: Duration = Duration::from_secs(20);
 /// Fewer packages than any main suite of a recent Debian has.
 const PACKAGES_MIN: u64 = 50_000;
 
@@ -36,9 +38,14 @@ fn main() -> Result<()> {
     step("A host on the embedded store: one directory, nothing else to start");
     let mut host = serve(&data)?;
 
-    step("Deploy two actors");
-    deploy(&host, guest::COUNTER)?;
-    deploy(&host, guest::CATALOG)?;
+    step("Deploy four actors; those of `reminders` and of `bank` may call each other");
+    deploy(&host, guest::COUNTER, &[])?;
+    deploy(&host, guest::CATALOG, &[])?;
+    for guest in [guest::REMINDERS, guest::BANK] {
+        let grant = dir.path().join(format!("{}.toml", guest.name));
+        std::fs::write(&grant, format!("calls = [\"{}\"]\n", guest.name))?;
+        deploy(&host, guest, &["--manifest", &grant.display().to_string()])?;
+    }
 
     step("Count: the first call of a name creates the actor");
     for by in ["5", "-2", "39"] {
@@ -55,6 +62,16 @@ fn main() -> Result<()> {
         search(&host, query)?;
     }
 
+    step("Alice and Bob ask to be reminded, in two seconds");
+    for (actor, text) in [("reminders/alice", "tea is ready"), ("reminders/bob", "call Alice")] {
+        stockade(&host, &["call", actor, "remind", text, "2"])?;
+    }
+    stockade(&host, &["alarms", "list", "reminders/alice"])?;
+
+    step("Alice pays Bob a thousand times: each time a row and a message in one transaction");
+    stockade(&host, &["call", "bank/alice", "pay-in", "1000"])?;
+    stockade(&host, &["call", "bank/alice", "transfer-many", "bob", "1", "1000"])?;
+
     step("Kill the host with SIGKILL in the middle of writes");
     let acknowledged = write_until_killed(host)?;
     host = serve(&data)?;
@@ -62,6 +79,14 @@ fn main() -> Result<()> {
     let count = host.call("catalog/debian", "count", &json!([]))?;
     ensure!(count.body == json!({"ok": packages}), "the catalog has {}", count.body);
     say(&format!("counter/bench and catalog/debian are as they were: {packages} packages"));
+
+    step("The alarms have run, and actors call actors: Carol's asks Alice's and Bob's");
+    reminded(&host)?;
+    stockade(&host, &["call", "reminders/alice", "take"])?;
+
+    step("Each message has run exactly once");
+    paid(&host)?;
+    stockade(&host, &["call", "bank/bob", "look"])?;
 
     step("Verify: every page, every commit, the chain over all of them");
     stockade(&host, &["verify", "--all"])?;
@@ -119,8 +144,8 @@ fn stockade(host: &Program, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn deploy(host: &Program, guest: Guest) -> Result<()> {
-    stockade(host, &["deploy", guest.name, guest.path()?])
+fn deploy(host: &Program, guest: Guest, settings: &[&str]) -> Result<()> {
+    stockade(host, &[&["deploy", guest.name, guest.path()?][..], settings].concat())
 }
 
 fn search(host: &Program, query: &str) -> Result<()> {
@@ -173,6 +198,35 @@ fn check_counter(host: &Program, acknowledged: u64) -> Result<()> {
     say(&format!("acknowledged {acknowledged}, found {found} (one more may have been on its way)"));
     ensure!(found == acknowledged || found == acknowledged + 1, "writes were lost or invented");
     Ok(())
+}
+
+/// Asks until both are reminded: the host has slept through their time, and wakes them when it looks.
+fn reminded(host: &Program) -> Result<()> {
+    let (begun, asked) = (Instant::now(), json!([["alice", "bob"]]));
+    loop {
+        let reply = host.call("reminders/carol", "count-of", &asked)?;
+        if reply.body == json!({ "ok": 2 }) {
+            say(&format!("reminders/carol count-of {}: {}", asked[0], reply.body));
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < REMINDED_WITHIN, "not reminded: {}", reply.body);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asks until every message has arrived.
+fn paid(host: &Program) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let reply = host.call("bank/bob", "look", &json!([]))?;
+        let received = reply.body["ok"]["received-count"].as_u64().unwrap_or(0);
+        if received >= 1000 {
+            ensure!(reply.body["ok"]["balance"] == 1000, "invented: {}", reply.body);
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < REMINDED_WITHIN, "lost: {}", reply.body);
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Opens a file with an SQLite other than the bundled one: Python's or the command line's.

@@ -109,16 +109,17 @@ pub struct Measured {
     pub ms: Vec<f64>,
 }
 
-/// Opens one connection for each path and calls on each, one call after the other with `[1]`, for
-/// the given time. Fails unless every answer is `{"ok":<a number>}`.
+/// Opens one connection for each path and calls on each, one call after the other with one argument,
+/// for the given time. Fails unless every answer is `{"ok":<a number>}`.
 pub async fn run(
     address: SocketAddr,
     paths: &[String],
+    argument: u32,
     lasting: Duration,
 ) -> anyhow::Result<Measured> {
     let mut connections = Vec::new();
     for path in paths {
-        connections.push((Connection::open(address).await?, request(address, path, 1)));
+        connections.push((Connection::open(address).await?, request(address, path, argument)));
     }
     let begun = Instant::now();
     let callers = connections.into_iter().map(|(mut connection, request)| async move {

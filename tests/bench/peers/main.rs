@@ -30,13 +30,17 @@ use anyhow::{Context, ensure};
 
 use load::Connection;
 use process::cpu_us;
-use side::{SLEEP_AFTER_MS, Side, Who};
+use side::{SLEEP_AFTER_MS, Side, Who, Work};
 use summary::{Summary, median, quantile};
 
 /// Connections, each with an actor of its own.
 const CONNECTIONS: usize = 32;
 /// Rows of an actor's table. The actor's methods use ids below this.
 const ROWS: u32 = 10_000;
+/// Calls of another actor in one call, so that HTTP is a small part of the time.
+const CALLS: u32 = 20;
+/// Rows of the table that the other actor counts.
+const CALLEE_ROWS: u32 = 10;
 /// Rows of a sleeping actor's table, so that its database has 1 MiB.
 const SLEEPER_ROWS: u32 = 36_600;
 
@@ -48,6 +52,8 @@ struct Scale {
     warm: Duration,
     lasting: Duration,
     sleepers: usize,
+    /// Whether calls between actors and alarms are measured as well.
+    works: bool,
 }
 
 const FULL: Scale = Scale {
@@ -56,6 +62,7 @@ const FULL: Scale = Scale {
     warm: Duration::from_secs(1),
     lasting: Duration::from_secs(4),
     sleepers: 40,
+    works: true,
 };
 
 const QUICK: Scale = Scale {
@@ -64,6 +71,7 @@ const QUICK: Scale = Scale {
     warm: Duration::from_millis(200),
     lasting: Duration::from_millis(500),
     sleepers: 2,
+    works: true,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -73,7 +81,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // `cargo bench --bench peers -- alone` runs our side only, for a profiler.
     if filter.as_deref() == Some("alone") {
-        return runtime.block_on(turn(Who::Stockade, Scale { sleepers: 0, ..scale })).map(drop);
+        let scale = Scale { sleepers: 0, works: false, ..scale };
+        return runtime.block_on(turn(Who::Stockade, scale)).map(drop);
     }
     let mut summary = Summary::default();
     // `cargo bench --bench peers -- PEER` runs one peer.
@@ -112,6 +121,20 @@ async fn workerd(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
     compare("write_p99", "ms", "the same", |t| t.write_p99_ms);
     compare("write_cpu", "us", "server CPU time of one write, 32 clients", |t| t.write_cpu_us);
     compare("read_cpu", "us", "server CPU time of one read, 32 clients", |t| t.read_cpu_us);
+    let names = ["calls", "alarms"];
+    let what = [
+        format!("calls of an actor by another one, {CALLS} in each call over HTTP, {at_once}"),
+        format!("runs of alarms that set themselves again, {CONNECTIONS} actors"),
+    ];
+    let figures: [fn(&Works) -> f64; 2] = [|works| works.calls_per_s, |works| works.alarms_per_s];
+    for ((name, what), figure) in names.iter().zip(&what).zip(figures) {
+        let [ours, theirs] = [&ours, &theirs]
+            .map(|turns| turns.iter().filter_map(|turn| turn.works.as_ref()).map(figure));
+        let ratios = ours.clone().zip(theirs.clone()).map(|(ours, theirs)| ours / theirs);
+        summary.add(&format!("actors.{name}_over_workerd"), median(ratios.collect()), what);
+        summary.add(&format!("actors.{name}_per_s"), median(ours.collect()), "ours");
+        summary.add(&format!("workerd.{name}_per_s"), median(theirs.collect()), "theirs");
+    }
     let client = ours.iter().map(|turn| turn.client_cpu_us).collect();
     summary.add("http.client_cpu_us", median(client), "the client's, of one of our writes");
     let wakes = |turns: &[Turn]| turns.iter().map(|turn| turn.wake_ms).collect::<Vec<_>>();
@@ -125,7 +148,7 @@ async fn workerd(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
 }
 
 async fn rivet(scale: Scale, summary: &mut Summary) -> anyhow::Result<()> {
-    let scale = Scale { sleepers: 0, ..scale };
+    let scale = Scale { sleepers: 0, works: false, ..scale };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..scale.rivet_rounds {
         ours.push(turn(Who::Stockade, scale).await?);
@@ -156,6 +179,13 @@ struct Turn {
     client_cpu_us: f64,
     /// NaN if there were no sleeping actors.
     wake_ms: f64,
+    works: Option<Works>,
+}
+
+/// The figures of actors that do more than answer.
+struct Works {
+    calls_per_s: f64,
+    alarms_per_s: f64,
 }
 
 async fn turn(who: Who, scale: Scale) -> anyhow::Result<Turn> {
@@ -169,6 +199,11 @@ async fn turn(who: Who, scale: Scale) -> anyhow::Result<Turn> {
     let turn = turn?;
     let wake =
         if turn.wake_ms.is_nan() { "none".to_owned() } else { format!("{:.2} ms", turn.wake_ms) };
+    if let Some(Works { calls_per_s, alarms_per_s }) = &turn.works {
+        summary::say(&format!(
+            "{who:?}: {calls_per_s:.0} calls between actors/s, {alarms_per_s:.0} alarms/s"
+        ));
+    }
     summary::say(&format!(
         "{who:?}: {:.0} writes/s, {:.0} reads/s, one connection {:.2} ms p50 {:.2} ms p99, wake {wake}; \
          CPU {:.0} us a write, {:.0} a read, client {:.0}",
@@ -196,18 +231,19 @@ async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
         updates.push(format!("{path}update"));
         points.push(format!("{path}point"));
     }
-    load::run(side.address, &updates, scale.warm).await?;
+    load::run(side.address, &updates, 1, scale.warm).await?;
     let before = Cpu::now(side)?;
-    let writes = load::run(side.address, &updates, scale.lasting).await?;
+    let writes = load::run(side.address, &updates, 1, scale.lasting).await?;
     let between = Cpu::now(side)?;
-    load::run(side.address, &points, scale.warm).await?;
+    load::run(side.address, &points, 1, scale.warm).await?;
     let again = Cpu::now(side)?;
-    let reads = load::run(side.address, &points, scale.lasting).await?;
+    let reads = load::run(side.address, &points, 1, scale.lasting).await?;
     let after = Cpu::now(side)?;
-    load::run(side.address, &updates[..1], scale.warm).await?;
-    let alone = load::run(side.address, &updates[..1], scale.lasting).await?;
+    load::run(side.address, &updates[..1], 1, scale.warm).await?;
+    let alone = load::run(side.address, &updates[..1], 1, scale.lasting).await?;
     let wake_ms =
         if sleepers.is_empty() { f64::NAN } else { wake(side, &sleepers, idle_since).await? };
+    let works = if scale.works { Some(measure_works(side, scale).await?) } else { None };
     let each = |us: f64, of: &load::Measured| us / of.ms.len() as f64;
     Ok(Turn {
         write_per_s: writes.per_s,
@@ -218,7 +254,52 @@ async fn measure(side: &Side, scale: Scale) -> anyhow::Result<Turn> {
         read_cpu_us: each(after.server_us - again.server_us, &reads),
         client_cpu_us: each(between.client_us - before.client_us, &writes),
         wake_ms,
+        works,
     })
+}
+
+/// Calls between actors, then alarms that set themselves again: until the side is killed.
+async fn measure_works(side: &Side, scale: Scale) -> anyhow::Result<Works> {
+    let mut connection = Connection::open(side.address).await?;
+    let mut asks = Vec::new();
+    for i in 0..CONNECTIONS {
+        let callee = side.path(Work::Calls, &format!("caller-{i}-callee"));
+        called(&mut connection, &format!("{callee}prepare"), CALLEE_ROWS).await?;
+        asks.push(format!("{}ask", side.path(Work::Calls, &format!("caller-{i}"))));
+    }
+    load::run(side.address, &asks, CALLS, scale.warm).await?;
+    let asked = load::run(side.address, &asks, CALLS, scale.lasting).await?;
+    let mut paths = Vec::new();
+    for i in 0..CONNECTIONS {
+        let path = side.path(Work::Alarms, &format!("ticker-{i}"));
+        called(&mut connection, &format!("{path}tick"), 0).await?;
+        paths.push(path);
+    }
+    tokio::time::sleep(scale.warm).await;
+    let (before, begun) = (runs(&mut connection, &paths).await?, Instant::now());
+    tokio::time::sleep(scale.lasting).await;
+    let (after, lasted) = (runs(&mut connection, &paths).await?, begun.elapsed());
+    Ok(Works {
+        calls_per_s: asked.per_s * f64::from(CALLS),
+        alarms_per_s: (after - before) / lasted.as_secs_f64(),
+    })
+}
+
+/// Alarms that have run so far, of all these actors.
+async fn runs(connection: &mut Connection, paths: &[String]) -> anyhow::Result<f64> {
+    let mut runs = 0.0;
+    for path in paths {
+        let answer = called(connection, &format!("{path}ran"), 0).await?;
+        let number = answer.strip_prefix("{\"ok\":").and_then(|text| text.strip_suffix('}'));
+        runs += number.context("a number")?.parse::<f64>()?;
+    }
+    Ok(runs)
+}
+
+async fn called(connection: &mut Connection, path: &str, argument: u32) -> anyhow::Result<String> {
+    let answer = connection.call(path, argument).await?;
+    ensure!(answer.status == 200, "{path}: {answer:?}");
+    Ok(answer.body)
 }
 
 /// Wakes each sleeping actor once. Returns the median in milliseconds. Fails if an actor was awake.

@@ -19,6 +19,17 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Milliseconds without a call after which an actor falls asleep. workerd has this value built in.
 pub const SLEEP_AFTER_MS: u64 = 10_000;
 
+/// Our kinds of the actors that call others, and of those with alarms.
+const RELAY: &str = "relay";
+const ALARMS: &str = "alarms";
+
+/// What an actor does beside answering.
+#[derive(Clone, Copy)]
+pub enum Work {
+    Calls,
+    Alarms,
+}
+
 /// A measured side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
@@ -61,6 +72,17 @@ impl Side {
         .with_context(|| format!("start {who:?}"))
     }
 
+    /// The path of the methods of an actor that calls others or has alarms. Rivet's actor of the bench
+    /// does neither.
+    pub fn path(&self, work: Work, key: &str) -> String {
+        // Both kinds are one class at the peer, which looks at the key alone.
+        let kind = match work {
+            Work::Calls => RELAY,
+            Work::Alarms => ALARMS,
+        };
+        format!("/actors/{kind}/{key}/")
+    }
+
     /// Makes an actor with a table of `rows` rows. Returns the path of its methods.
     pub async fn make(
         &self,
@@ -94,6 +116,9 @@ fn stockade(dir: &Path) -> anyhow::Result<Side> {
     let manifest = json!({ "limits": { "sleep_after_ms": SLEEP_AFTER_MS } });
     let wasm = stockade_tests::guest("sqlite_bench")?;
     program.deploy_with("bench", &wasm, Some(&manifest))?;
+    let grant = json!({ "calls": [RELAY] });
+    program.deploy_with(RELAY, &stockade_tests::guest("calls_relay")?, Some(&grant))?;
+    program.deploy(ALARMS, &stockade_tests::guest("lifecycle_alarms")?)?;
     let address = program.listen.parse()?;
     Ok(Side { who: Who::Stockade, address, processes: Processes::Ours(program) })
 }

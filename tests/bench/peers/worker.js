@@ -1,4 +1,5 @@
-// The actor of tests/guests/sqlite_bench for workerd, with the same routes, statements and answers.
+// The actor of tests/guests/sqlite_bench for workerd, with the same routes, statements and answers. Also
+// those of calls_relay (`prepare`, `count`, `ask`) and of lifecycle_alarms (`tick`, `alarm`, `ran`).
 
 import { DurableObject } from "cloudflare:workers";
 
@@ -47,17 +48,56 @@ export class Bench extends DurableObject {
     return this.#calls;
   }
 
+  prepare(rows) {
+    this.sql.exec("CREATE TABLE IF NOT EXISTS t (a)");
+    for (let i = 0; i < rows; i++) this.sql.exec("INSERT INTO t VALUES (1)");
+    return null;
+  }
+
+  count() {
+    return this.sql.exec("SELECT count(*) AS n FROM t").one().n;
+  }
+
+  async ask(calls, key) {
+    let sum = 0;
+    for (let i = 0; i < calls; i++) {
+      const callee = this.env.ACTORS.get(this.env.ACTORS.idFromName(`${key}-callee`));
+      sum += await callee.count();
+    }
+    return sum;
+  }
+
+  async tick(ms) {
+    this.sql.exec(
+      "CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, name TEXT, attempt INTEGER, missed INTEGER, due INTEGER, late_us INTEGER, generation INTEGER)",
+    );
+    await this.ctx.storage.setAlarm(Date.now() + ms);
+    return null;
+  }
+
+  async alarm(info) {
+    this.sql.exec(
+      "INSERT INTO run (name, attempt, missed, due, late_us, generation) VALUES (?, ?, ?, ?, ?, ?)",
+      "tick", info?.retryCount ?? 0, 0, Date.now(), 0, 1,
+    );
+    await this.ctx.storage.setAlarm(Date.now());
+  }
+
+  ran() {
+    return this.sql.exec("SELECT count(*) AS n FROM run").one().n;
+  }
+
   // Destroys the object, as an eviction does.
   abort() {
     this.ctx.abort("put to sleep by the bench");
   }
 
   async fetch(request) {
-    const [, , , , method] = new URL(request.url).pathname.split("/");
+    const [, , , key, method] = new URL(request.url).pathname.split("/");
     const [argument] = await request.json();
-    const value = this[method](argument);
+    const value = this[method](argument, key);
     this.#calls += 1;
-    return Response.json({ ok: value });
+    return Response.json({ ok: value instanceof Promise ? await value : value });
   }
 }
 

@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 use crate::server::{Bench, COMPONENT, depot, put};
 use crate::{Figure, median};
 
-const CLIENTS: u64 = 64;
+pub(crate) const CLIENTS: u64 = 64;
 const SLICE: Duration = Duration::from_millis(500);
 const WARM_UP: Duration = Duration::from_millis(50);
 const INSERT: &str = "INSERT INTO plain (bytes) VALUES ($1)";
@@ -112,7 +112,7 @@ async fn inserts(clients: &[Arc<Client>]) -> anyhow::Result<f64> {
 }
 
 /// Commits a second.
-async fn commits(sessions: &[Arc<Session>]) -> anyhow::Result<f64> {
+pub(crate) async fn commits(sessions: &[Arc<Session>]) -> anyhow::Result<f64> {
     let pace = Pace::default();
     let commit = |session: &Arc<Session>| {
         let (session, pace) = (Arc::clone(session), pace.clone());

@@ -1,10 +1,12 @@
-//! What the PostgreSQL store costs. Works on sessions of the depot over the store: nothing of wasm,
+//! What stores over a network cost: PostgreSQL, and the store of another node. Works on sessions of the depot over the store: nothing of wasm,
 //! SQLite or HTTP is in these figures.
 //!
 //! ```text
 //! commits   durable commits beside plain inserts of the same bytes, on the same server, in turn
 //! trips     how often a process waits for the server, counted on the wire
+//! primaries the trips over two primaries
 //! growth    bytes on the server's disk for each byte of pages, while pages are rewritten and trimmed
+//! remote    commits and steps through the protocol of another node, beside the same store without it
 //! ```
 //! `commits` and `trips` run twice: directly, and over a way on which each direction takes 1 ms
 //! (`_1ms`). The machine is shared: ratios of neighbours and counts are meant to be compared, not times.
@@ -14,6 +16,8 @@
 
 mod commits;
 mod growth;
+mod primaries;
+mod remote;
 mod server;
 mod trips;
 
@@ -45,7 +49,9 @@ pub async fn run(quick: bool) -> anyhow::Result<Vec<Figure>> {
         figures.extend(commits::run(&bench, quick).await?);
         figures.extend(trips::run(&bench, quick).await?);
     }
+    figures.extend(primaries::run(quick).await?);
     figures.push(growth::run(quick).await?);
+    figures.extend(remote::run(quick).await?);
     Ok(figures)
 }
 

@@ -17,7 +17,8 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) const COMPONENT: Digest = Digest([7; 32]);
 /// Enough for everything that is written between two checkpoints; else as it comes, and as durable.
-const SETTINGS: [&str; 3] = ["shared_buffers=256MB", "max_wal_size=4GB", "autovacuum_naptime=10s"];
+pub(crate) const SETTINGS: [&str; 3] =
+    ["shared_buffers=256MB", "max_wal_size=4GB", "autovacuum_naptime=10s"];
 const ONE_WAY: Duration = Duration::from_millis(1);
 
 /// How far the server is.
@@ -30,12 +31,17 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// How the names of figures end that are measured over this way.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Direct => "",
+            Self::Slow => "_1ms",
+        }
+    }
+
     /// The name of a figure that is measured over this way.
     pub(crate) fn named(self, name: &str) -> String {
-        match self {
-            Self::Direct => name.to_owned(),
-            Self::Slow => format!("{name}_1ms"),
-        }
+        format!("{name}{}", self.suffix())
     }
 }
 

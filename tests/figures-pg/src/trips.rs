@@ -1,6 +1,8 @@
 //! How often a process waits for the server: flights, counted on the wire of a store with one
-//! connection, whose statements were prepared for another actor before.
+//! connection, or steps where they are served. The statements of a PostgreSQL store were prepared for
+//! another actor before.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -16,52 +18,64 @@ const WAKE_PAGES: u32 = 8;
 const SCAN_PAGES: u32 = 12_800;
 
 pub(crate) async fn run(bench: &Bench, quick: bool) -> anyhow::Result<Vec<Figure>> {
+    let (there, store) = (bench.store().await?, bench.counted().await?);
+    let named = ("pg", bench.way.suffix());
+    let figures = measure(&there, &store, &|| bench.relay.flights(), named, quick).await?;
+    store.close().await;
+    there.close().await;
+    Ok(figures)
+}
+
+/// Over `store`, whose flights are counted, what another process has made over `there`.
+pub(crate) async fn measure(
+    there: &Arc<dyn Store>,
+    store: &Arc<dyn Store>,
+    flights: &(dyn Fn() -> u64 + Sync),
+    (prefix, suffix): (&str, &str),
+    quick: bool,
+) -> anyhow::Result<Vec<Figure>> {
     let scanned = if quick { SCAN_PAGES / 20 } else { SCAN_PAGES };
-    let there = bench.store().await?;
+    let named = |name: &str| format!("{prefix}.{name}{suffix}");
     for (key, pages) in [("warm", WAKE_PAGES), ("cold", WAKE_PAGES), ("large", scanned)] {
         let actor = ActorId::new("trip", key)?;
-        let session = depot(&there, 1).create(&actor, COMPONENT).await?.session;
+        let session = depot(there, 1).create(&actor, COMPONENT).await?.session;
         put(&session, 1..=pages, 1)?;
         session.durable(session.mark()).await?;
         session.close(Reason::Operator);
     }
-    let store = bench.counted().await?;
-    let here = depot(&store, 2);
+    let here = depot(store, 2);
     let mut figures = Vec::new();
     for key in ["warm", "cold"] {
         let actor = ActorId::new("trip", key)?;
-        let (begun, before) = (Instant::now(), bench.relay.flights());
+        let (begun, before) = (Instant::now(), flights());
         let state = found(store.as_ref(), &actor).await?;
         let opened = here.take_over(&state, COMPONENT, PreviousEnd::Neutral).await?;
         read(&opened.session, WAKE_PAGES)?;
-        let any = (bench.relay.flights() - before, begun.elapsed());
+        let any = (flights() - before, begun.elapsed());
         let head = opened.session.seal_for_heir().await?;
-        let (begun, before) = (Instant::now(), bench.relay.flights());
+        let (begun, before) = (Instant::now(), flights());
         let session = here.inherit(ActorState { head, ..state }).await?.session;
         read(&session, WAKE_PAGES)?;
-        let again = (bench.relay.flights() - before, begun.elapsed());
+        let again = (flights() - before, begun.elapsed());
         session.close(Reason::Operator);
         if key == "cold" {
-            for (name, (flights, took)) in
-                [("pg.wake_round_trips", any), ("pg.wake_round_trips_slept_here", again)]
+            for (name, (made, took)) in
+                [("wake_round_trips", any), ("wake_round_trips_slept_here", again)]
             {
                 let told =
                     format!("with {WAKE_PAGES} pages, {:.2} ms", took.as_secs_f64() * 1000.0);
-                figures.push(Figure::new(&bench.way.named(name), count(flights), told));
+                figures.push(Figure::new(&named(name), count(made), told));
             }
         }
     }
     let state = found(store.as_ref(), &ActorId::new("trip", "large")?).await?;
     let session = here.take_over(&state, COMPONENT, PreviousEnd::Neutral).await?.session;
-    let (begun, before) = (Instant::now(), bench.relay.flights());
+    let (begun, before) = (Instant::now(), flights());
     read(&session, scanned)?;
-    let flights = bench.relay.flights() - before;
+    let made = flights() - before;
     let mib = scanned / 256;
     let told = format!("{mib} MiB in order, {:.2} s", begun.elapsed().as_secs_f64());
-    let name = bench.way.named("pg.cold_scan_round_trips");
-    figures.push(Figure::new(&name, count(flights), told));
-    store.close().await;
-    there.close().await;
+    figures.push(Figure::new(&named("cold_scan_round_trips"), count(made), told));
     Ok(figures)
 }
 
