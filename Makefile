@@ -12,7 +12,7 @@ SEMVER_VERSION := 0.51.0
 LIBRARIES := stockade-sqlite stockade-depot stockade-vfs stockade-componentize stockade-postgres stockade-remote stockade stockade-server stockade-alloc stockade-sdk
 PUBLISHED := $(LIBRARIES) stockade-cli
 
-EXAMPLES := counter ledger catalog reminders
+EXAMPLES := counter ledger catalog reminders bank
 # The simulations, with all default members: features unify to those of the other suites, but for the
 # paused clock and the rules that can be switched off. With fewer packages wasmtime is compiled again.
 SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc stockade-cli \
@@ -21,7 +21,7 @@ SIMULATIONS := $(addprefix -p ,catalog-records embed stockade stockade-alloc sto
   stockade-tests stockade-vfs)
 TEST_GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 
-.PHONY: help tools setup guests demo cluster test restart-sweep failover promote simulate simulate-fleet model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
+.PHONY: help tools setup guests demo cluster test bank restart-sweep failover promote simulate simulate-fleet model asan miri soak soak-long crash damage fuzz upgrade large bench bench-large bench-peers check deny packages semver format
 
 help:
 	@echo 'make demo    the whole path on real input, shown step by step'
@@ -36,6 +36,7 @@ help:
 	@echo 'make asan    SQLite and the packages that call it, under the address sanitizer'
 	@echo 'make miri    the unsafe code that does without SQLite, in Miri (needs a nightly toolchain with it)'
 	@echo 'make soak    freezes and kills two real programs, ROUNDS=n times (100)'
+	@echo 'make bank    two banks on two nodes exchange TRANSFERS=n (100000) transfers by messages, while nodes are killed and frozen; the sum is compared in each round'
 	@echo 'make restart-sweep  kills node, entry node and store, and calls old and new actors at each moment from then on, up to SWEEP_SECONDS=n (12); writes target/restart-sweep/'
 	@echo 'make failover  as root: three nodes in network namespaces are killed, frozen, cut off, slowed and made to lose packets, ACTORS=n (10000); writes target/failover.json'
 	@echo 'make promote  kills a PostgreSQL primary under load and promotes a standby, ROUNDS=n times (30)'
@@ -73,7 +74,7 @@ setup: tools
 guests: tools
 	guest-sdk/toolchain/build-guest.sh $(EXAMPLES) $(TEST_GUESTS)
 
-demo: export STOCKADE_GUESTS := counter catalog
+demo: export STOCKADE_GUESTS := counter catalog reminders bank
 demo: tools
 	@echo '== Build: the program, with the profile of the tests, and the actors'
 	cargo build --locked --bin stockade --bin demo
@@ -81,7 +82,7 @@ demo: tools
 
 # The profile and the actors of the demo: what one has built, the other reuses.
 cluster: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
-cluster: export STOCKADE_GUESTS := counter catalog
+cluster: export STOCKADE_GUESTS := counter catalog reminders bank
 cluster: setup
 	cargo build --locked --bin stockade --bin cluster
 	cargo run --locked --quiet --bin cluster
@@ -98,11 +99,11 @@ test: setup
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
-	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test hosts --test alarms --test fleet
+	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test moves --test remote --test hosts --test alarms --test fleet
 
 simulate: export SEEDS ?= 1000
 simulate:
-	cargo test --locked $(SIMULATIONS) --test sim --test hosts every_promise -- --nocapture
+	cargo test --locked $(SIMULATIONS) --test sim --test moves --test remote --test hosts every_promise -- --nocapture
 
 # Some minutes and some GiB, on one thread: hosts as they are, guests in Rust.
 simulate-fleet: export FLEET := large
@@ -138,6 +139,12 @@ soak: export ROUNDS ?= 100
 soak: tools
 	cargo test --locked --no-run
 	cargo test --locked --test it frozen -- --nocapture
+
+bank: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade
+bank: export TRANSFERS ?= 100000
+bank: tools
+	cargo test --locked --no-run
+	cargo test --locked --test it nodes::bank -- --nocapture
 
 # A sweep is alone on its machine: moments are 250 ms apart.
 restart-sweep: export STOCKADE_PROGRAM := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/stockade

@@ -24,7 +24,7 @@ const HOST_SETTINGS: [&str; 9] = [
     "TARGET",
 ];
 
-/// Names of the guests to build; without it all are built. The demo needs two.
+/// Names of the guests to build; without it all are built. The demo needs four.
 const WANTED: &str = "STOCKADE_GUESTS";
 
 fn main() {

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SqlRequest};
-use stockade::{ActorId, AlarmOrder, Fault, SqlValue};
+use stockade::limits::ALARM_NAME_BYTES_MAX;
+use stockade::{ActorId, AlarmOrder, Fault, Manifest, SqlValue};
+use stockade_depot::Reason;
+use stockade_testkit::capture::capture;
+use stockade_testkit::faulty_store::{self, Step};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost, actor};
 use stockade_tests::program::{self, Program};
@@ -88,7 +92,13 @@ async fn what_cannot_be_set_is_a_typed_error() {
     let actor = actor(guest::LIFECYCLE_ALARMS, "one");
     for (method, arguments, named) in [
         ("after", json!(["", 1, "ok"]), "a name of 0 bytes"),
-        ("after", json!(["x".repeat(65), 1, "ok"]), "a name of 65 bytes"),
+        ("after", json!(["x".repeat(ALARM_NAME_BYTES_MAX + 1), 1, "ok"]), "a name of 65 bytes"),
+        (
+            "after",
+            json!(["ü".repeat(ALARM_NAME_BYTES_MAX / 2) + "x", 1, "ok"]),
+            "a name of 65 bytes",
+        ),
+        ("after", json!(["a\0b", 1, "ok"]), "no U+0000"),
         ("at", json!(["a", u64::MAX, "ok"]), "year 9999"),
         ("every", json!(["a", 999, "ok"]), "shorter than 1000 ms"),
         ("cron", json!(["a", "0 0 * *", "UTC"]), "five fields"),
@@ -100,7 +110,11 @@ async fn what_cannot_be_set_is_a_typed_error() {
         assert!(error(&answer).contains(named), "{method} {arguments}: {answer}");
     }
     host.ok(&actor, "sized", json!(["a", 65_536])).await;
-    assert_eq!(host.ok(&actor, "all", json!([])).await, json!(["a"]));
+    let longest = ["x".repeat(ALARM_NAME_BYTES_MAX), "ü".repeat(ALARM_NAME_BYTES_MAX / 2)];
+    for name in &longest {
+        host.ok(&actor, "sized", json!([name, 0])).await;
+    }
+    assert_eq!(host.ok(&actor, "all", json!([])).await, json!(["a", longest[0], longest[1]]));
     host.host.shutdown().await;
 }
 
@@ -155,6 +169,54 @@ async fn a_handler_that_dies_is_tried_again() {
     let looked = host.ok(&actor, "look", json!(["poison"])).await.to_string();
     assert!(looked.contains("waits"), "{looked}");
     host.host.shutdown().await;
+}
+
+/// A kill would not count a try that is on its way: what the handler has done by then is done again as
+/// the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_handler_begins_before_its_try_is_durable() {
+    let log = capture();
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_ALARMS).await;
+    let actor = actor(guest::LIFECYCLE_ALARMS, "on-its-way");
+    host.ok(&actor, "after", json!(["tea", 700, "say"])).await;
+    let counted = host.store.arm(Step::Commit, 1, faulty_store::Fault::Hold);
+    counted.fired().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = || log.lines(&["on-its-way: tea begins"]).len();
+    assert_eq!(begun(), 0, "the try is not durable");
+    counted.release();
+    assert_eq!(runs_of(&host, &actor, 1).await, ["tea 1 0"]);
+    assert_eq!(begun(), 1);
+    host.host.shutdown().await;
+}
+
+/// What a handler sends waits for the gate: a generation that has lost its database calls no one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_lost_its_fence_calls_no_one() {
+    let site = Site::new();
+    let old = site.host().start().await;
+    let kind = guest::LIFECYCLE_ALARMS;
+    let granted = Manifest { calls: vec![kind.name.to_owned()], ..Manifest::default() };
+    old.host.deploy(kind.name, kind.wasm().unwrap(), granted).await.unwrap();
+    let (one, called) = (actor(kind, "one"), actor(kind, "called"));
+    let new = site.usurper().start().await;
+    // The takeover must not wait until the component is compiled.
+    new.ok(&actor(kind, "warm"), "runs", json!([])).await;
+
+    old.ok(&one, "after", json!(["tea", 100, "call 3000"])).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    // The new owner would run it as well.
+    new.take_over_and_call(&one, "cancel", json!(["tea"])).await.unwrap();
+    assert_eq!(runs(&new, &one).await, ["tea 1 0"], "it had begun before");
+    assert_eq!(old.exit_of(&one).await.reason, Reason::Fenced);
+    assert!(new.host.actor(&called).info().await.is_err(), "it was called");
+
+    // With its fence, it calls.
+    new.ok(&one, "after", json!(["tea", 50, "call 0"])).await;
+    runs_of(&new, &one, 2).await;
+    assert!(new.host.actor(&called).info().await.is_ok(), "it was not called");
+    old.host.shutdown().await;
+    new.host.shutdown().await;
 }
 
 /// A generation that has lost its fence while its handler ran records nothing: the alarm runs again, at
@@ -271,7 +333,11 @@ fn operators_list_retry_and_drop_alarms() {
         (&dropped.body["changed"], dropped.body["alarms"].as_array().unwrap().len()),
         (&json!(1), 1)
     );
-    assert_eq!(program.admin_get(route).unwrap().body["state"], "asleep");
+    let asleep = program.admin_get(route).unwrap().body;
+    assert_eq!((&asleep["state"], &asleep["due_work"]), (&json!("asleep"), &json!(true)));
+    program.call("alarms/b", "runs", &json!([])).unwrap();
+    let without = program.admin_get("/admin/actors/alarms/b").unwrap().body;
+    assert_eq!(without["due_work"], false);
     let retried = program.admin_post(&format!("{route}/alarms/retry"), &json!({})).unwrap();
     assert_eq!(retried.body["changed"], 0, "it waits for its time: {retried:?}");
     let nameless = program.admin_post(&format!("{route}/alarms/drop"), &json!({})).unwrap();
@@ -282,6 +348,8 @@ fn operators_list_retry_and_drop_alarms() {
     let run = |arguments: &[&str]| {
         program::run(&[&["--admin", &program.admin][..], arguments].concat()).unwrap()
     };
+    let (exit, shown, _) = run(&["actors", "show", "alarms/a"]);
+    assert!(exit == 0 && shown.contains("`stockade alarms list alarms/a`"), "{shown}");
     let (exit, shown, _) = run(&["alarms", "list", "alarms/a"]);
     assert!(exit == 0 && shown.contains("tick") && shown.contains("waits"), "{shown}");
     let (exit, shown, _) = run(&["alarms", "drop", "alarms/a", "tick"]);

@@ -7,7 +7,7 @@ mod gate;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use stockade::limits::{CALLS_IN_FLIGHT_MAX, Limits};
+use stockade::limits::{CALLS_IN_FLIGHT_MAX, Limits, METHOD_BYTES_MAX};
 use stockade::{ActorId, CallError, HostError, Manifest};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost};
@@ -118,7 +118,8 @@ async fn what_cannot_be_called_has_a_typed_error() {
         (to("b", "nap", "["), "Invalid(", "request.invalid-body"),
         (to("", "write", ""), "Invalid(", "request.invalid-actor"),
         (json!(["small", "b", "pass", long]), "Invalid(", "request.payload-too-large"),
-        (to("b", &"x".repeat(2_000), ""), "Invalid(", "request.malformed"),
+        (to("b", &"x".repeat(METHOD_BYTES_MAX), ""), "NotFound(", "request.method-missing"),
+        (to("b", &"x".repeat(METHOD_BYTES_MAX + 1), ""), "Invalid(", "request.malformed"),
     ] {
         let answer = host.call(&relay("a"), "call", arguments.clone()).await.unwrap();
         assert_error(&answer, expected);
@@ -203,6 +204,26 @@ async fn a_call_without_time_left_does_not_begin() {
         drop(soon("the busy one", busy).await.unwrap());
     }
     assert_eq!(host.ok(&relay("b"), "count", json!([])).await, json!(0), "it has not run");
+    host.host.shutdown().await;
+}
+
+/// The start of its callee has a time of its own: were it cut off, each call would begin it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_outlasts_the_caller_that_it_was_for() {
+    let (_site, host) = hosting(with_limits(|limits| limits.call_time_ms = 4_000)).await;
+    host.ok(&relay("b"), "count", json!([])).await;
+    let busy = [0, 1].map(|_| call(&host, &relay("b"), "nap", json!([3_000])));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The `start` hook of its callee waits for the busy one.
+    let answer = host.call(&relay("a"), "call", to("start>b", "write", "")).await;
+    let answer = answer.expect("the caller has time to handle the error");
+    assert_error(&answer, "UnknownOutcome(");
+    assert_eq!(host.ok(&relay("start>b"), "count", json!([])).await, json!(0), "it has not run");
+    let info = host.host.actor(&relay("start>b")).info().await.unwrap();
+    assert_eq!((info.generation.0, info.restarts), (1, 0), "it was started once");
+    for busy in busy {
+        drop(soon("the busy one", busy).await.unwrap());
+    }
     host.host.shutdown().await;
 }
 

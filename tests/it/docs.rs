@@ -154,7 +154,7 @@ fn the_request_of_the_readme_is_answered_as_it_is_printed() {
 /// READMEs of the examples: the comment of a call says what it answers.
 #[test]
 fn the_examples_answer_as_their_comments_say() {
-    for guest in [guest::COUNTER, guest::LEDGER] {
+    for guest in [guest::COUNTER, guest::LEDGER, guest::REMINDERS] {
         let text = read(&format!("examples/{}/README.md", guest.name));
         let [block] = blocks(&text, "sh", "stockade serve")[..] else { panic!("one block") };
         let (reader, mut answers) = (Reader::new(guest), 0);

@@ -201,9 +201,10 @@ fn a_call_that_takes_or_returns_megabytes_leaves_its_thread_to_others() {
             ran.send((actor, runs.recv_timeout(PATIENCE).is_ok())).unwrap();
         });
     }
+    let heavy = stockade::internal::start_yielding("heavy", 1).unwrap();
     runtime.block_on(async {
         let site = Site::new();
-        let host = site.host().on(runtime.handle()).start().await;
+        let host = site.host().on(runtime.handle()).heavy_on(heavy.handle()).start().await;
         let of_a_megabyte = |limits: &mut Limits| {
             (limits.log_line_bytes_max, limits.log_bytes_per_s) = (1 << 20, 1 << 20);
         };

@@ -3,13 +3,16 @@
 
 mod answers;
 mod balance;
+mod bank;
 mod chains;
+mod clients;
 mod drain;
 mod floor;
 mod lease;
 mod listener;
 mod lost;
 mod orders;
+mod outcomes;
 mod placement;
 mod routes;
 mod versions;

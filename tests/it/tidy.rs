@@ -198,16 +198,23 @@ fn packages_look_down_only() {
 fn rules_are_switched_off_in_the_simulation_only() {
     // The feature's home, and the packages that turn it on: they are no default members, so no
     // other build has it.
-    let homes =
-        ["host/depot/Cargo.toml", "tests/sim-depot/Cargo.toml", "tests/sim-hosts/Cargo.toml"];
-    let manifests = source::manifests().into_iter();
-    check(
-        "only the simulation's manifests turn `broken-variants` on",
-        manifests.map(|path| path.display().to_string()).filter(|name| {
-            let text = std::fs::read_to_string(root().join(name)).unwrap();
-            text.contains("broken-variants") && !homes.contains(&name.as_str())
-        }),
-    );
+    for (feature, homes) in [
+        (
+            "broken-variants",
+            &["host/depot/Cargo.toml", "tests/sim-depot/Cargo.toml", "tests/sim-hosts/Cargo.toml"]
+                [..],
+        ),
+        ("simulated", &["host/remote/Cargo.toml", "tests/sim-depot/Cargo.toml"][..]),
+    ] {
+        let (on, made) = (format!("\"{feature}\""), format!("{feature} ="));
+        check(
+            "only the simulation's manifests turn its features on",
+            source::manifests().into_iter().map(|path| path.display().to_string()).filter(|name| {
+                let text = std::fs::read_to_string(root().join(name)).unwrap();
+                (text.contains(&on) || text.contains(&made)) && !homes.contains(&name.as_str())
+            }),
+        );
+    }
     let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let default = workspace.lines().find(|line| line.starts_with("default-members"));
     for simulation in ["tests/sim-depot", "tests/sim-hosts"] {
@@ -227,7 +234,7 @@ fn engines_stay_behind_their_walls() {
 
 #[test]
 fn every_test_guest_belongs_to_a_suite_and_has_a_test() {
-    let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed", "calls"];
+    let suites = ["sqlite", "docs", "lifecycle", "revoke", "hostile", "typed", "calls", "messages"];
     let homes = ["tests/it", "tests/sim-hosts"];
     let tests: Vec<Source> = sources()
         .into_iter()

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade_tests::guest;
+use stockade_tests::net::Relay;
 use stockade_tests::program::{HttpReply, Program};
 
 use super::{Cluster, LEASE_MS, caller, code, post, until};
@@ -114,6 +115,49 @@ fn a_frozen_owner_costs_the_callers_time_and_no_more() {
     cluster.node(0).resume().unwrap();
     let value = cluster.call(1, "a", "get", &json!([])).body["ok"].as_u64().unwrap();
     assert!((2..=2 + u64::from(is_unknown)).contains(&value), "{value} after {hasty:?}");
+}
+
+/// An owner whose machine is cut off from its peers only: its own callers are answered, and those of others
+/// soon learn where to ask, for as long as it lasts.
+#[test]
+fn an_owner_that_lives_out_of_reach_is_not_waited_for() {
+    let mut cluster = Cluster::start(1);
+    let peers = free_address();
+    let relay = Relay::start("127.0.0.1", &peers).unwrap();
+    let (lease, advertised) = (LEASE_MS.to_string(), relay.address.to_string());
+    let keys = super::peer_flags(&cluster.keys(), "one");
+    let own = ["--lease-ms", &lease, "--peers", &peers, "--advertise-peers", &advertised];
+    let flags: Vec<&str> = own.into_iter().chain(keys.iter().map(String::as_str)).collect();
+    let far = Program::serve_with(&cluster.data(), &flags).unwrap();
+    let url = format!("http://{}/actors/counter/a/increment", cluster.node(0).listen);
+    cluster.nodes.push(Some(far));
+    cluster.meet();
+    assert_eq!((cluster.increment(1, "a"), cluster.increment(0, "a")), (1, 2));
+    // Nothing arrives from now on.
+    relay.slow(Duration::from_secs(3_600));
+    assert_eq!(hasty(&url, "700", &json!([1])).status, 504, "it may have left");
+    until("the first node knows that the owner lives out of reach", || {
+        let begun = Instant::now();
+        let answer = hasty(&url, "2000", &json!([1]));
+        let soon = begun.elapsed() < Duration::from_millis(500);
+        soon && answer.status == 503 && code(&answer) == "host.peer-unreachable"
+    });
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let answer = hasty(&url, "20000", &json!([1]));
+        assert_eq!(code(&answer), "host.peer-unreachable", "{answer:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(cluster.increment(1, "a"), 3, "nothing else has arrived");
+    relay.slow(Duration::ZERO);
+    until("it is reached again", || cluster.call(0, "a", "increment", &json!([1])).status == 200);
+    assert_eq!(cluster.increment(1, "a"), 5);
+}
+
+/// An address that is free for now.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The store answers nothing, so no node knows where the actor is: that wait ends as well.

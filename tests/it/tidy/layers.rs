@@ -25,8 +25,10 @@ const HOST_LAYERS: &[&[&str]] = &[
         "grip",
         "cpu",
         "memory",
+        "messages",
         "runtime",
         "schedule",
+        "yielding",
     ],
     &["limits", "clock"],
     &["machine"],
@@ -77,6 +79,7 @@ const PACKAGES: [(&str, &[&str]); 16] = [
         "host/cli/Cargo.toml",
         &[
             "stockade",
+            "stockade-componentize",
             "stockade-depot",
             "stockade-postgres",
             "stockade-remote",
@@ -86,9 +89,12 @@ const PACKAGES: [(&str, &[&str]); 16] = [
     ),
     ("guest-sdk/Cargo.toml", &[]),
     ("tests/model/Cargo.toml", &[]),
-    ("tests/sim-depot/Cargo.toml", &["stockade-depot", "stockade-vfs"]),
+    ("tests/sim-depot/Cargo.toml", &["stockade-depot", "stockade-remote", "stockade-vfs"]),
     ("tests/kit/Cargo.toml", &["stockade-depot"]),
-    ("tests/figures-pg/Cargo.toml", &["stockade-depot", "stockade-postgres", "stockade-testkit"]),
+    (
+        "tests/figures-pg/Cargo.toml",
+        &["stockade-depot", "stockade-postgres", "stockade-remote", "stockade-testkit"],
+    ),
     (
         "tests/Cargo.toml",
         &[

@@ -39,7 +39,7 @@ const UNUSUAL: [(&str, &str); 28] = [
 ];
 
 /// Folders with documents that are checked.
-const FOLDERS: [&str; 21] = [
+const FOLDERS: [&str; 22] = [
     "",
     "docs",
     "docs/decisions",
@@ -61,6 +61,7 @@ const FOLDERS: [&str; 21] = [
     "examples/counter",
     "examples/ledger",
     "examples/reminders",
+    "examples/bank",
 ];
 
 /// Documents with tables that repeat texts of code, word for word. A row that begins with code is

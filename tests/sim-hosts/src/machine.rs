@@ -126,6 +126,7 @@ fn config(number: usize, life: &Arc<Life>, place: &Place<'_>) -> HostConfig {
     };
     let ground = Ground {
         runtime: runtime.clone(),
+        heavy: None,
         parker: Arc::new(BatonParker(runtime)),
         random: Random::new(move |bytes| random.fill(bytes)),
         around: Some(Arc::new(around)),

@@ -3,104 +3,37 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-use std::future::Future;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+mod paused;
 
-use futures_util::future::BoxFuture;
+use std::future::Future;
+
 use serde_json::{Value as Json, json};
 use stockade::host::ActorStatus;
-use stockade::internal::{Clock, Ground};
-use stockade::limits::{HostLimits, LEASE};
-use stockade::{ActorId, AlarmOrder, Arguments, Host, HostConfig, Manifest};
-use stockade_depot::store::embedded;
-use stockade_depot::store::layer::{Call, Layer};
-use stockade_depot::{EmbeddedStore, Parker as _, Random, Store, StoreError};
-use stockade_sim_depot::baton::{BatonParker, on_thread};
+use stockade::limits::LEASE;
+use stockade::{ActorId, AlarmOrder, Arguments, Host, Manifest};
 use stockade_tests::guest;
-use tokio::runtime::{Builder, Handle};
-use tokio::time::{Instant, sleep};
 
-/// Where the clock begins: 2026-03-28, 12:00 UTC, half a day before Berlin sets its clocks forward.
-const EPOCH_MS: u64 = 1_774_699_200_000;
+use paused::{Paused, wait};
+
 const KIND: &str = "alarms";
 /// What a step of the paused clock may add to a time.
 const STEP_MS: i64 = 5;
 
-/// The store outlives the hosts on it.
-struct Lasting(Arc<dyn Store>);
-
-impl Layer for Lasting {
-    fn beneath(&self) -> &Arc<dyn Store> {
-        &self.0
-    }
-
-    async fn close_beneath(&self) {}
-
-    async fn through<T: Send + 'static>(&self, call: Call<T>) -> Result<T, StoreError> {
-        call.apply(&self.0).await
-    }
-}
-
 /// One store, and a host on it at a time.
 struct World {
-    store: Arc<dyn Store>,
-    dir: tempfile::TempDir,
-    begun: Instant,
+    paused: Paused,
     host: Option<Host>,
     skew_ms: i64,
 }
 
 /// Runs a test under a paused clock.
 fn under_a_paused_clock<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let begun = Instant::now();
-        let ms = move || u64::try_from(begun.elapsed().as_millis()).unwrap();
-        let clock = embedded::Clock::new(move || EPOCH_MS + ms());
-        let store = EmbeddedStore::in_memory_with_clock(2, clock).unwrap();
-        let store = Arc::new(Lasting(Arc::new(store)));
-        let dir = tempfile::tempdir().unwrap();
-        test(World { store, dir, begun, host: None, skew_ms: 0 }).await;
-    });
-}
-
-fn ground(begun: Instant, skew_ms: i64) -> Ground {
-    let runtime = Handle::current();
-    let around = move |task: BoxFuture<'static, ()>| -> BoxFuture<'static, ()> {
-        let parker = BatonParker(Handle::current());
-        Box::pin(on_thread(None, move || parker.park(task)))
-    };
-    let epoch = i64::try_from(EPOCH_MS).unwrap();
-    let now = move || epoch + skew_ms + i64::try_from(begun.elapsed().as_millis()).unwrap();
-    Ground {
-        runtime: runtime.clone(),
-        parker: Arc::new(BatonParker(runtime)),
-        random: Random::system(),
-        around: Some(Arc::new(around)),
-        native: None,
-        clock: Clock::new(now),
-    }
-}
-
-fn config(dir: &Path, store: &Arc<dyn Store>, ground: Ground) -> HostConfig {
-    let limits = HostLimits {
-        actors_awake_max: 16,
-        memory_bytes_max: 16 << 20,
-        // Budgets run on the machine's clock.
-        epoch_tick: Duration::from_secs(3600),
-        ..HostLimits::default()
-    };
-    HostConfig::new(dir)
-        .with_limits(limits)
-        .advanced(|settings| settings.with_store(Arc::clone(store)).with_ground(ground))
+    paused::under_a_paused_clock(|paused| test(World { paused, host: None, skew_ms: 0 }));
 }
 
 impl World {
     async fn start(&mut self) {
-        let ground = ground(self.begun, self.skew_ms);
-        let host = Host::start(config(self.dir.path(), &self.store, ground)).await.unwrap();
+        let host = self.paused.host(self.skew_ms).await;
         let mut manifest = Manifest::default();
         manifest.limits.sleep_after_ms = 3_000;
         manifest.limits.memory_bytes_max = 16 << 20;
@@ -143,10 +76,6 @@ impl World {
         let shown = |row: &Vec<_>| format!("{} {} {}", field(row, 0), field(row, 2), field(row, 4));
         list.rows.iter().map(shown).collect()
     }
-}
-
-async fn wait(ms: u64) {
-    sleep(Duration::from_millis(ms)).await;
 }
 
 #[test]
@@ -363,7 +292,7 @@ fn overdue_alarms_are_all_run() {
 fn the_clock_of_this_test_has_small_steps() {
     under_a_paused_clock(async |world| {
         wait(1_000).await;
-        let passed = i64::try_from(world.begun.elapsed().as_millis()).unwrap();
+        let passed = i64::try_from(world.paused.begun.elapsed().as_millis()).unwrap();
         assert!((1_000..=1_000 + STEP_MS).contains(&passed), "{passed}");
     });
 }

@@ -62,5 +62,5 @@ fn rules_that_are_switched_off_are_missed() {
         Variant::RouteSession,
         Variant::DrainRefuses,
     ];
-    seeds::check_rules(run, &rules, 100);
+    seeds::check_rules(run, &rules, 400);
 }

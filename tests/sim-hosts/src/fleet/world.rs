@@ -171,6 +171,7 @@ fn config(scratch: &Path, size: Size, way: Way, dice: &Arc<Dice>) -> HostConfig 
     let random = Arc::clone(dice);
     let ground = Ground {
         runtime: Handle::current(),
+        heavy: None,
         parker: Arc::new(NoWait),
         random: Random::new(move |bytes| random.fill(bytes)),
         around: Some(Arc::new(around)),
