@@ -269,7 +269,7 @@ impl Server {
         let forward = forward.map(|(_, peers)| peers.keys.clone());
         let passes_on = forward.is_some();
         let settings = Settings { limits: limits.clone(), access, forward };
-        let gateways = Gateways::start(host.clone(), settings).map_err(ServerError::Threads)?;
+        let gateways = Gateways::start(host.clone(), settings);
         let (listen_tls, admin_tls) = (tls, admin_tls);
         // Operators' requests may take long: they run on the runtime whose tasks can move between
         // threads.

@@ -54,13 +54,15 @@ pub type Running = BoxFuture<'static, (Generation, CallEnd)>;
 
 impl Generation {
     /// Begins a call. The call owns the generation until it has ended, so that the generation's end
-    /// can begin before the call's. `frame`: the host's transaction around the method.
+    /// can begin before the call's. `is_heavy`: see [`Self::is_heavy_with`]; `frame`: the host's
+    /// transaction around the method.
     pub fn calling(
         mut self,
         method: Arc<Method>,
         arguments: Vec<Val>,
         gate: Gate,
         by: Option<ForActor>,
+        is_heavy: bool,
         mut frame: Option<Box<dyn Framed>>,
     ) -> Running {
         Box::pin(async move {
@@ -70,7 +72,7 @@ impl Generation {
                 Some(frame) => Some(&mut **frame),
                 None => None,
             };
-            let end = self.call(&method, arguments, gate, bounds, frame).await;
+            let end = self.call(&method, (arguments, is_heavy), gate, bounds, frame).await;
             self.chain = None;
             (self, end)
         })
@@ -87,7 +89,7 @@ impl Generation {
     async fn call(
         &mut self,
         method: &Arc<Method>,
-        arguments: Vec<Val>,
+        (arguments, is_heavy): (Vec<Val>, bool),
         gate: Gate,
         bounds: Option<(Instant, Allowance)>,
         frame: Option<&mut dyn Framed>,
@@ -96,7 +98,6 @@ impl Generation {
         let own = begun + Duration::from_millis(self.program.limits.call_time_ms);
         let deadline = bounds.map_or(own, |(until, _)| until.min(own));
         let allowed = bounds.map(|(_, allowed)| allowed);
-        let is_heavy = self.is_heavy_with(&arguments);
         let call = (&**method, &arguments[..]);
         let outcome = self.run(call, is_heavy, deadline, allowed.as_ref(), frame).await;
         // Megabytes take a while to free: before the bill.

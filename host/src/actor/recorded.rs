@@ -105,13 +105,14 @@ fn kept(method: &Method, answer: &[Val]) -> Option<String> {
 }
 
 impl Generation {
-    /// Begins a call as its id and its method ask for it.
+    /// Begins a call as its id and its method ask for it. `is_heavy`: see [`Self::is_heavy_with`].
     pub fn calling_with(
         self,
         method: Arc<Method>,
         arguments: Vec<Val>,
         gate: Gate,
         by: Option<ForActor>,
+        is_heavy: bool,
         identified: Option<Identified>,
     ) -> Running {
         let transactional = self.program.is_transactional(&method);
@@ -129,6 +130,6 @@ impl Generation {
                 Some(Box::new(Recording { key, call, method, apart: !transactional }))
             }
         };
-        self.calling(method, arguments, gate, by, frame)
+        self.calling(method, arguments, gate, by, is_heavy, frame)
     }
 }

@@ -38,11 +38,11 @@ impl Slot {
         let to = ReplyTo::Caller { method: Arc::clone(&method), reply };
         let heavy = self.slots.shared().ground.heavy.clone();
         let begin = |generation: Generation, gate| {
-            let on = heavy.filter(|_| generation.is_heavy_with(&values));
-            let running = generation.calling_with(method, values, gate, by, identified);
-            match on {
-                Some(on) => Box::pin(yielding::run(on, running)) as Running,
-                None => running,
+            let is_heavy = generation.is_heavy_with(&values);
+            let running = generation.calling_with(method, values, gate, by, is_heavy, identified);
+            match heavy {
+                Some(on) if is_heavy => Box::pin(yielding::run(on, running)) as Running,
+                _ => running,
             }
         };
         self.carry_out((queue_us, to), is_first, begin).await;

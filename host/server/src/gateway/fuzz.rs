@@ -103,7 +103,6 @@ fn bodies() {
         hosts: Vec::new(),
     };
     let gateways = Gateways::start(host.clone(), Settings { limits, access, forward: None });
-    let gateways = gateways.expect("threads");
     let at = "127.0.0.1:7070".parse().expect("an address");
     let [public, admin] = [Side::Public, Side::Admin]
         .map(|side| TowerToHyperService::new(gateways.router(side, at, false)));

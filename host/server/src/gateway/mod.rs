@@ -59,7 +59,6 @@ pub(crate) mod tls;
 mod wellformed;
 mod wire;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -155,12 +154,10 @@ pub struct Gateways {
 impl Gateways {
     /// Puts the gateway in front of a host.
     ///
-    /// # Errors
-    /// The system has no resources left for the threads that read large bodies.
-    ///
     /// # Panics
     /// With keys of peers, outside a tokio runtime: connections to peers belong to it.
-    pub fn start(host: Host, settings: Settings) -> io::Result<Self> {
+    #[must_use]
+    pub fn start(host: Host, settings: Settings) -> Self {
         let Settings { limits, access, forward } = settings;
         let bodies = Bodies::new(&limits);
         let admission = Admission::new(&limits);
@@ -172,7 +169,7 @@ impl Gateways {
         if gateway.lines.is_some() {
             gateway.host.carry_calls(Arc::new(Between(Arc::downgrade(&gateway))));
         }
-        Ok(Self { gateway, access })
+        Self { gateway, access }
     }
 
     /// The routes of one side, for a listener at `address`, with or without TLS. Admin routes

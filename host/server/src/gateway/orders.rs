@@ -98,6 +98,9 @@ impl Order {
     pub(super) fn since(self) -> Protocol {
         match self {
             Self::Outcome => Protocol::Records,
+            Self::Messages | Self::RetryMessages | Self::DropMessage | Self::DestroyWithOutbox => {
+                Protocol::Messages
+            }
             _ => Protocol::Orders,
         }
     }

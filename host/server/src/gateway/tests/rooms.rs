@@ -89,7 +89,6 @@ async fn a_large_reply_is_written_beside_the_connections_thread() {
     };
     let limits = HostLimits::default();
     let gateways = Gateways::start(host.clone(), Settings { limits, access, forward: None });
-    let gateways = gateways.expect("threads");
     let at = "127.0.0.1:7070".parse().expect("an address");
     let service = TowerToHyperService::new(gateways.router(Side::Public, at, false));
     let call = |method: &str| {
