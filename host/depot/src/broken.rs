@@ -56,6 +56,22 @@ pub enum Variant {
     LooksShared,
     /// A write to the store of another node that has no answer may have been applied.
     RemoteUnknown,
+    /// To open a conversation keeps the number of the last message that was run.
+    OpenLast,
+    /// A message is run in the conversation that its receiver has opened last.
+    ConversationNamed,
+    /// A message that was run moves the number of its sender.
+    MarkMoves,
+    /// Deliveries of a message are counted.
+    DeliveryCounted,
+    /// A call that arrives follows the waits of its callee.
+    CallProbe,
+    /// A call that was refused does not begin.
+    CallRefused,
+    /// A call of an id that has a record does not run.
+    CallRecord,
+    /// A call that was settled as never does not run.
+    CallSettled,
 }
 
 impl Variant {
@@ -69,6 +85,14 @@ impl Variant {
         Self::DrainRefuses,
         Self::LooksShared,
     ];
+
+    /// The rules of messages between actors of such hosts.
+    pub const OF_MESSAGES: [Self; 4] =
+        [Self::OpenLast, Self::ConversationNamed, Self::MarkMoves, Self::DeliveryCounted];
+
+    /// The rules of calls between actors of such hosts.
+    pub const OF_CALLS: [Self; 4] =
+        [Self::CallProbe, Self::CallRefused, Self::CallRecord, Self::CallSettled];
 
     /// The rules of the protocol between a node and the node with the store.
     pub const OF_REMOTE: [Self; 1] = [Self::RemoteUnknown];
@@ -120,6 +144,14 @@ impl Variant {
             Self::DrainRefuses => "drain-refuses",
             Self::LooksShared => "looks-shared",
             Self::RemoteUnknown => "remote-unknown",
+            Self::OpenLast => "open-last",
+            Self::ConversationNamed => "conversation-named",
+            Self::MarkMoves => "mark-moves",
+            Self::DeliveryCounted => "delivery-counted",
+            Self::CallProbe => "call-probe",
+            Self::CallRefused => "call-refused",
+            Self::CallRecord => "call-record",
+            Self::CallSettled => "call-settled",
         }
     }
 }

@@ -22,6 +22,7 @@ mod ahead;
 mod confirm;
 mod death;
 mod due;
+mod gather;
 mod pipeline;
 mod preload;
 mod prepare;
@@ -54,6 +55,7 @@ use crate::source::LargePages;
 use crate::store::Due;
 use ahead::Ahead;
 use death::Death;
+pub use gather::Gathering;
 use pipeline::{MarkState, Pipeline, Written};
 
 /// A place in the order of accepted transactions: what has to be durable before an answer leaves.
@@ -316,6 +318,13 @@ impl Session {
         }
     }
 
+    /// Holds back what is accepted from now on, so that it becomes one step: for work that commits
+    /// several times and does not wait in between. One at a time.
+    #[must_use]
+    pub fn gather(&self) -> Gathering {
+        Gathering::begin(&self.shared)
+    }
+
     /// Asks the store whether this session still owns its database, with a request that is sent
     /// after this call began. Shared with the other sessions of the process.
     ///
@@ -345,6 +354,7 @@ impl Session {
     /// # Errors
     /// `SnapshotTooLarge` before anything is done. `Dead`: not known to be sealed.
     pub async fn seal(&self, snapshot: Option<Vec<u8>>) -> Result<Head, SealError> {
+        pump::send_gathered(&self.shared);
         seal::seal(&self.shared, snapshot, None).await
     }
 
@@ -357,12 +367,14 @@ impl Session {
     pub async fn seal_for_heir(&self) -> Result<Head, SealError> {
         // Without randomness the next generation is won by a takeover, as ever.
         let heir = self.shared.parts.random.token().ok();
+        pump::send_gathered(&self.shared);
         seal::seal(&self.shared, None, heir).await
     }
 
     /// Refuses reads and transactions from now on and ends all waits in SQLite. What was accepted
     /// runs to its verdict. Idempotent; the first cause stays.
     pub fn close(&self, reason: Reason) {
+        pump::send_gathered(&self.shared);
         self.shared.die(Cause::Closed(reason), "close");
     }
 

@@ -162,6 +162,8 @@ pub(crate) struct Pipeline {
     next_due: Due,
     /// Whether a task is at work on this pipeline.
     pub(crate) pumping: bool,
+    /// Whether what is collected waits for more.
+    pub(crate) gathers: bool,
     /// Whether the seal has begun: nothing is accepted any more.
     pub(crate) sealing: bool,
     /// Whether earlier generations may have left staged rows behind.
@@ -202,6 +204,7 @@ impl Pipeline {
             lost: None,
             next_due: Due::Untouched,
             pumping: false,
+            gathers: false,
             sealing: false,
             leftovers: false,
         }
@@ -216,6 +219,12 @@ impl Pipeline {
     pub(crate) fn collected_bytes(&self) -> u64 {
         let pages: usize = self.collected.iter().map(|entry| entry.pages.len()).sum();
         bytes_of_pages(u64::try_from(pages).unwrap_or(u64::MAX))
+    }
+
+    /// Nothing waits for more from now on. Returns whether a pump has to be started.
+    pub(crate) fn end_gathering(&mut self) -> bool {
+        self.gathers = false;
+        !self.collected.is_empty() && !std::mem::replace(&mut self.pumping, true)
     }
 
     /// Whether a transaction is on its way that does not fit into one step.

@@ -1,13 +1,19 @@
 //! The place to refuse a transaction: SQLite can still roll it back.
 
-use super::Shared;
+use std::sync::Arc;
+
+use super::{Shared, pump};
 use crate::cause::{Cause, PrepareError};
 use crate::id::PageCount;
 use crate::limits::bytes_of_pages;
 
 impl Shared {
     /// See [`crate::Session::prepare`].
-    pub(super) fn prepare(&self, bytes: u64, page_count: PageCount) -> Result<(), PrepareError> {
+    pub(super) fn prepare(
+        self: &Arc<Self>,
+        bytes: u64,
+        page_count: PageCount,
+    ) -> Result<(), PrepareError> {
         self.death.check().map_err(PrepareError::Dead)?;
         let limits = self.limits();
         let grown = {
@@ -31,15 +37,20 @@ impl Shared {
         if self.has_room(bytes) {
             return Ok(());
         }
+        pump::send_gathered(self);
         self.wait_for(|| self.has_room(bytes))
     }
 
     /// Waits until no transaction is on its way that does not fit into one step: there is one of
     /// them at a time, so that what they hold on disk is bounded.
-    pub(super) fn room_for_large(&self) -> Result<(), PrepareError> {
+    pub(super) fn room_for_large(self: &Arc<Self>) -> Result<(), PrepareError> {
         self.death.check().map_err(PrepareError::Dead)?;
         let free = || !self.pipeline.lock().has_large();
-        if free() { Ok(()) } else { self.wait_for(free) }
+        if free() {
+            return Ok(());
+        }
+        pump::send_gathered(self);
+        self.wait_for(free)
     }
 
     /// Whether a transaction may join what is collected. It always may when nothing is: a step is

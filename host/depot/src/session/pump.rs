@@ -1,8 +1,9 @@
 //! The task that sends what a session collects, one step at a time, while there is anything to
 //! send.
 //!
-//! It is started by the publish that finds it idle and ends when nothing is collected, so an idle
-//! session costs no task and a busy one no start per commit. It ends by itself at the latest one
+//! It is started by the publish that finds it idle, or by the end of what holds transactions back
+//! (`gather.rs`), and ends when nothing is collected, so an idle session costs no task and a busy one no
+//! start per commit. It ends by itself at the latest one
 //! step deadline after the session died, with or without anyone waiting.
 //!
 //! Rule of `docs/protocol.md`: D2.
@@ -16,6 +17,7 @@ use crate::cause::{Cause, Verdict};
 use crate::eager;
 use crate::error::{Limit, StoreError};
 use crate::id::PageCount;
+use crate::page::PAGE_SIZE;
 use crate::parallel::INLINE_PAGES_MAX;
 use crate::store::{Collected, CommitStep, Durable};
 use crate::tally::change;
@@ -23,6 +25,7 @@ use crate::tally::change;
 /// Pages that a publish sends on the guest's thread: hashing and packing takes the guest's time,
 /// about 10 us each.
 const SENT_AT_ONCE_PAGES_MAX: usize = 8;
+const SENT_AT_ONCE_BYTES_MAX: u64 = (SENT_AT_ONCE_PAGES_MAX * PAGE_SIZE) as u64;
 
 /// See [`crate::Session::publish`].
 pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCount) {
@@ -46,11 +49,25 @@ pub(super) fn publish(shared: &Arc<Shared>, written: Written, page_count: PageCo
             share.pages.add(grown);
         }
         pipeline.accept(written, page_count, step_pages_max);
-        !std::mem::replace(&mut pipeline.pumping, true)
+        !pipeline.gathers && !std::mem::replace(&mut pipeline.pumping, true)
     };
-    if !start {
-        return;
+    if start {
+        start_pump(shared, is_small);
     }
+}
+
+/// Sends what was held back (`gather.rs`), if anything was.
+pub(super) fn send_gathered(shared: &Arc<Shared>) {
+    let (start, bytes) = {
+        let mut pipeline = shared.pipeline.lock();
+        (pipeline.end_gathering(), pipeline.collected_bytes())
+    };
+    if start {
+        start_pump(shared, bytes <= SENT_AT_ONCE_BYTES_MAX);
+    }
+}
+
+fn start_pump(shared: &Arc<Shared>, is_small: bool) {
     let pumping = pump(Arc::clone(shared));
     if is_small {
         // The thread that publishes sends it, so that the store works on it while the guest

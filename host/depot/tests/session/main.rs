@@ -15,6 +15,7 @@ mod due;
 mod ending;
 mod fatal;
 mod forks;
+mod gather;
 mod heir;
 mod import;
 mod preload;
