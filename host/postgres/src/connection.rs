@@ -1,8 +1,8 @@
 //! One connection: its statements, prepared once, and the warnings that came on it.
 //!
 //! The server reports success with a warning when the wait for its standby was cancelled; the warning
-//! comes before the answer. So a statement that needs to know has the connection alone, and compares the
-//! number of warnings before with that after.
+//! comes before the answer. So a statement that needs to know compares the number of warnings before with
+//! that after; those of statements on their way beside it count as its own.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -171,17 +171,22 @@ pub(crate) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Order { first, at, next, is_done } = &self.order;
-        // Given up although it is open: the server has not answered. Others may have noticed.
-        if !self.client.is_closed() && !is_done.load(Ordering::Relaxed) {
-            let _ = first.compare_exchange(*at, *next, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        self.leave();
         // Immediately, also if the server does not answer.
         self.wire.abort();
     }
 }
 
 impl Connection {
+    /// Has the next connection made to the next host, if this one was given up although it is open: the
+    /// server has not answered. Others may have noticed.
+    pub(crate) fn leave(&self) {
+        let Order { first, at, next, is_done } = &self.order;
+        if !self.client.is_closed() && !is_done.load(Ordering::Relaxed) {
+            let _ = first.compare_exchange(*at, *next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Closes it when nothing is asked on it any more.
     pub(crate) fn done(self) {
         self.order.is_done.store(true, Ordering::Relaxed);

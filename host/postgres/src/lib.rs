@@ -7,10 +7,10 @@
 //!  primary   one server
 //!  ownership, pages, history, retention, import, directory, cluster   one file per part of the store
 //!  along     pages that came with a takeover
-//!  committer commits of many actors in one statement;  commit  one commit's columns
+//!  committer commits of many actors in one statement;  group  one such group;  commit  one commit's columns
 //!  link      steps: deadlines, retries, and the outcome that is known of them
 //!  exchange  one statement on one connection;  echo   what was read counts once a write after it was acknowledged by the same server
-//!  pool, connection, tls, address   how the server is reached
+//!  pool, aside, connection, tls, address   how the server is reached
 //!  mover     moves a shard to another primary, while its actors are in use
 //!  schema, sql, rows, failure, refusal   what is kept there, what is sent, what comes back
 //! ```
@@ -18,7 +18,8 @@
 //! - P1: the fence is a condition in the statement that writes. Nothing rests on a lock that outlives
 //!   its transaction, on session state, or on news from the server.
 //! - P2: a write whose answer did not come, came with a warning, or came as 40003 is `Unknown`.
-//! - P3: a connection on which a statement was given up is closed, never used again.
+//! - P3: a connection on which a statement was given up is closed, never used again. Of a read only its
+//!   answer is waited for: it wrote nothing.
 //! - P4: what a step answers from rows that it read is proved on the connection that read them.
 //! - P5: no text holds the password: no address, error, log line or `Debug`.
 //! - P6: no primary says that something is absent, and none makes anything, of a shard that it has not
@@ -29,6 +30,7 @@
 
 mod address;
 mod along;
+mod aside;
 mod cluster;
 mod commit;
 mod committer;
@@ -39,6 +41,7 @@ mod due;
 mod echo;
 mod exchange;
 mod failure;
+mod group;
 mod history;
 mod import;
 pub mod limits;

@@ -16,6 +16,18 @@ pub const GROUP_BYTES_MAX: u64 = 1 << 20;
 pub const GROUPED_BYTES_MAX: u64 = 256 << 10;
 /// Commits that wait for one committer. 1024: what it writes in some 100 ms.
 pub const QUEUE_COMMITS_MAX: usize = 1024;
+/// Reads that share one connection while all others are in use. 1024: half of the calls that a host
+/// works on; more wait for a connection.
+pub const ASIDE_READS_MAX: usize = 1024;
+/// How long the answer to a read may stay out for which its caller waits no longer, before the connection
+/// is left. 2 s, as long as making another one may take.
+pub const SILENT_MAX: Duration = Duration::from_secs(2);
+/// How long a group is under way before the next one is sent behind it. 100 ms: a server that is near has
+/// answered, and what gathers in that time is a large group.
+pub const GROUP_LATE: Duration = Duration::from_millis(100);
+/// Groups of one committer under way at the same time. 4: as many as are sent before the first has its
+/// answers, on a way of 400 ms.
+pub const GROUPS_MAX: usize = 4;
 /// The longest wait for a free connection. 5 s: as long as a page miss may take.
 pub const POOL_WAIT: Duration = Duration::from_secs(5);
 /// The longest time for reaching one host and signing in. 2 s: the next host is asked within the time of

@@ -1,7 +1,8 @@
 //! Statements and transactions with deadlines, retries, and what is known of their outcome.
 //!
 //! ```text
-//! read           a lost connection: once more on another; then unavailable
+//! read           a lost connection: once more on another; then unavailable. Reads share a connection
+//!                while all are in use
 //! write          one statement, by itself: lost, late or warned of: unknown
 //! transaction    before COMMIT is sent: surely not applied; after it: as a write
 //! look           what was read and is answered from: see `echo`
@@ -157,13 +158,17 @@ impl Link {
         self.connections.lend().await
     }
 
-    /// All rows of a statement that writes nothing.
+    /// All rows of a statement that writes nothing and locks nothing.
     pub(crate) async fn read(
         &self,
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        self.read_within(limits::READ_DEADLINE, sql, params).await
+        let lend = || async {
+            self.check_open()?;
+            self.connections.lend_to_read().await
+        };
+        self.read_on(lend, limits::READ_DEADLINE, sql, params).await
     }
 
     /// The first row of such a statement.
@@ -175,16 +180,29 @@ impl Link {
         Ok(self.read(sql, params).await?.into_iter().next())
     }
 
-    /// The same with another deadline.
+    /// The rows of a read that takes longer, on a connection that it has alone.
     pub(crate) async fn read_within(
         &self,
         deadline: Duration,
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
+        self.read_on(|| self.lend(), deadline, sql, params).await
+    }
+
+    async fn read_on<F>(
+        &self,
+        lend: impl Fn() -> F,
+        deadline: Duration,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError>
+    where
+        F: Future<Output = Result<Lent, StoreError>>,
+    {
         let (mut tries, mut is_first) = (Tries::default(), true);
         loop {
-            let lent = self.lend().await?;
+            let lent = lend().await?;
             let connection = lent.get().ok_or(StoreError::Closed)?;
             match answer(deadline, Sent::Harmless, connection.rows(sql, params)).await {
                 Ok(rows) => {
@@ -194,8 +212,12 @@ impl Link {
                 // A connection that had ended while it was idle.
                 Err(Stop::Failed(Failure::Lost(_), _)) if is_first && connection.is_closed() => {
                     is_first = false;
+                    lent.lose();
                 }
-                Err(stop) => tries.again(self, stop).await?,
+                Err(stop) => {
+                    lent.lose();
+                    tries.again(self, stop).await?;
+                }
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Groups of commits: who is in one, who is refused in one, and who fails in one.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use stockade_depot::{Fence, StoreError, Txid};
 use stockade_postgres::PgStores;
 use stockade_testkit::owner::{Owner, page};
+use stockade_testkit::relay::Relay;
 
 use crate::kit::{self, config};
 use crate::open;
@@ -56,7 +58,7 @@ async fn the_refused_of_a_group_stop_nobody() {
             let step = async move { owner.try_commit(&[(1, 2)], count).await };
             tasks.push((n, tokio::spawn(step)));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     })
     .await;
     for (n, task) in tasks {
@@ -98,7 +100,7 @@ async fn a_takeover_in_flight_refuses_one_of_a_group() {
             let mut owner = owner.clone();
             tasks.push(tokio::spawn(async move { owner.try_commit(&[(1, 2)], 2).await }));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     })
     .await;
     crate::until_one_waits(&watcher, "Lock").await;
@@ -138,7 +140,7 @@ async fn one_that_fails_does_not_fail_its_group() {
             let mut owner = owner.clone();
             tasks.push(tokio::spawn(async move { owner.try_commit(&[(1, 2)], 2).await }));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     })
     .await;
     for (n, task) in tasks.into_iter().enumerate() {
@@ -151,7 +153,7 @@ async fn one_that_fails_does_not_fail_its_group() {
     }
 }
 
-/// A pool that is used up says so, after a while; commits have connections of their own.
+/// A pool that is used up says so, after a while; commits and reads have connections of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_that_is_used_up_says_so() {
     let database = kit::server().database().await;
@@ -170,15 +172,135 @@ async fn a_pool_that_is_used_up_says_so() {
         });
         crate::until_one_waits(&watcher, "Lock").await;
         owner.commit(&[(1, 1)], 1).await;
-        let told = owner.read_one(1, 1).await;
+        assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
+        let told = owner.store.confirm(&[owner.fence]).await.unwrap();
         assert!(
-            matches!(&told, Err(StoreError::Unavailable(what)) if what.contains("in use")),
+            matches!(&told[..], [Err(StoreError::Unavailable(what))] if what.contains("in use")),
             "{told:?}"
         );
         taken.abort();
     })
     .await;
-    assert_eq!(owner.read_one(1, 1).await.unwrap(), page(1, 1));
+    assert_eq!(owner.store.confirm(&[owner.fence]).await.unwrap(), [Ok(())]);
+}
+
+/// A flight takes 200 ms, and making a connection two of them: longer than some callers wait. One after
+/// the other the reads would take 8 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_share_a_connection_while_all_are_in_use() {
+    let database = kit::server().database().await;
+    let relay = Relay::start("127.0.0.1", &format!("127.0.0.1:{}", database.port)).unwrap();
+    let mut config = kit::at(relay.address.port(), &database, "");
+    (config.connections, config.committers) = (1, 1);
+    let store = open(&config).await;
+    let mut owner = Owner::create(&store, "a").await;
+    owner.commit(&[(1, 1)], 1).await;
+    let other = Owner::create(&store, "b").await;
+    let client = database.client().await;
+    let watcher = database.client().await;
+    behind(&client, other.fence, async || {
+        let taken = tokio::spawn({
+            let other = other.clone();
+            async move { other.store.take_over(other.takeover_step()).await }
+        });
+        crate::until_one_waits(&watcher, "Lock").await;
+        relay.slow(Duration::from_millis(100));
+        // Given up before the connection is made, which is not made once more.
+        for _ in 0..2 {
+            let hasty = tokio::time::timeout(Duration::from_millis(100), owner.read_one(1, 1));
+            assert!(hasty.await.is_err());
+        }
+        let begun = Instant::now();
+        let reads: Vec<_> = (0..40)
+            .map(|_| {
+                let owner = owner.clone();
+                tokio::spawn(async move { owner.read_one(1, 1).await })
+            })
+            .collect();
+        for read in reads {
+            assert_eq!(read.await.unwrap().unwrap(), page(1, 1));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        let connections = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND application_name = 'stockade'";
+        let connections: i64 = watcher.query_one(connections, &[]).await.unwrap().get(0);
+        assert_eq!(connections, 3, "the step's, the committer's, and one for all reads");
+        taken.abort();
+    })
+    .await;
+}
+
+/// A caller that gives up while a connection is made for it leaves it to the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_made_for_callers_that_do_not_wait_as_long() {
+    let database = kit::server().database().await;
+    let relay = Relay::start("127.0.0.1", &format!("127.0.0.1:{}", database.port)).unwrap();
+    let store = open(&kit::at(relay.address.port(), &database, "")).await;
+    relay.slow(Duration::from_millis(100));
+    // Two flights to connect, and one each to prepare the statement and to ask.
+    for tries in 0.. {
+        assert!(tries < 10, "no connection is left");
+        let hasty = tokio::time::timeout(Duration::from_millis(500), store.kinds(None, 1));
+        if hasty.await.is_ok() {
+            break;
+        }
+    }
+}
+
+/// A flight takes 800 ms. What comes while a group is under way is sent behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_are_sent_before_the_one_before_them_is_answered() {
+    let database = kit::server().database().await;
+    let relay = Relay::start("127.0.0.1", &format!("127.0.0.1:{}", database.port)).unwrap();
+    let mut config = kit::at(relay.address.port(), &database, "");
+    config.committers = 1;
+    let store = open(&config).await;
+    let mut owners = Vec::new();
+    for n in 0..4 {
+        let mut owner = Owner::create(&store, &format!("actor {n}")).await;
+        owner.commit(&[(1, 1)], 1).await;
+        owners.push(owner);
+    }
+    relay.slow(Duration::from_millis(400));
+    let mut tasks = Vec::new();
+    for mut owner in owners {
+        tasks.push(tokio::spawn(async move {
+            let begun = Instant::now();
+            owner.commit(&[(1, 2)], 1).await;
+            (owner, begun.elapsed())
+        }));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    for task in tasks {
+        let (owner, took) = task.await.unwrap();
+        // Behind the first group it would be 1.35 s.
+        assert!(took < Duration::from_millis(1_200), "{took:?}");
+        assert!(owner.verify().await.is_sound());
+    }
+}
+
+/// A commit that is sent again while the first is under way waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_commit_of_a_database_is_under_way() {
+    let (mut owners, database) = owners(2).await;
+    let client = database.client().await;
+    let watcher = database.client().await;
+    let mut lead = owners.remove(0);
+    let (held, mut again) = (lead.fence, lead.clone());
+    let mut both = Vec::new();
+    behind(&client, held, async || {
+        both.push(tokio::spawn(async move { lead.try_commit(&[(1, 2)], 2).await }));
+        crate::until_one_waits(&watcher, "Lock").await;
+        both.push(tokio::spawn(async move { again.try_commit(&[(1, 2)], 2).await }));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+    let mut ends = Vec::new();
+    for one in both {
+        ends.push(one.await.unwrap());
+    }
+    assert!(matches!(ends[..], [Ok(()), Err(StoreError::Fenced(_))]), "{ends:?}");
+    owners[0].commit(&[(1, 2)], 2).await;
 }
 
 /// What another process changes of a head that stays its owner's, while a group waits for it, is kept.
@@ -201,7 +323,7 @@ async fn a_floor_in_flight_is_kept_by_a_group() {
                 crate::until_one_waits(&watcher, "Lock").await;
             }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     })
     .await;
     crate::until_one_waits(&watcher, "Lock").await;
