@@ -1,21 +1,30 @@
-//! One run of an alarm: its try is counted, the handler runs, its outcome is recorded.
+//! Runs of alarms: a try is counted, the handler runs, its outcome is recorded together with the try of
+//! the next alarm that is due.
 //!
 //! ```text
+//!        ┌────────── the next one that is due, while nothing else waits ──────────┐
+//!        v                                                                        │
 //!  begin: attempts + 1, next try ──> durable ──> on-alarm ──> end: removed, next time, next try,
 //!                                       │           │              or parked
 //!                        not durable:   v           v  trap, budget: the next try stands already
-//!                        no handler runs
+//!                        no handler runs; the actor is about to end: the try is given back
+//!                                                └──────── one step ────────┘
 //! ```
 //! Invariants:
 //! - The handler begins only once its try is durable, so what ends it counts, whatever that is.
+//! - A try that was counted begins next, or is given back, or its generation dies: no call, and no other
+//!   alarm, comes in between.
+//! - What the handler commits is held back until it ends, unless it waits for anything: then its end goes
+//!   along in the same step.
 //! - What is recorded of the outcome is a commit like any other: a generation that has lost its fence
 //!   records nothing. That the work has ended is reported through the gate, as an answer is.
 //! - The host's own statements have a budget of their own, before and after the handler's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::gate::Gate;
+use tokio::time::Instant;
 use wasmtime::component::{ComponentType, Lower};
 
 use super::answer::Answer;
@@ -23,6 +32,7 @@ use super::bill::{Bill, micros};
 use super::call::{CallEnd, Running};
 use super::generation::Generation;
 use super::hooks::HookEnd;
+use crate::error::Crash;
 use crate::sqlite::{BegunAlarm, Connection, CrashedAlarm, Earliest, SqlError};
 
 /// `record due-alarm`.
@@ -36,15 +46,48 @@ struct DueAlarm {
     missed: u64,
 }
 
+/// Alarms that run one behind the other until the slot looks for anything else. 32: the look costs the
+/// last of them one commit more.
+const IN_A_ROW_MAX: u32 = 32;
 /// The error of an alarm whose component has no handler (any more).
 const NO_HANDLER: &str = "the component exports no `alarm-handler`";
 
+/// Whether another alarm may follow, asked right before its try is counted: nothing else waits.
+pub type MayFollow = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Why no alarm follows.
+enum Over {
+    /// It is recorded how the last one ended, or could not be recorded.
+    Ended(Result<(), SqlError>),
+    /// The instance died.
+    Crashed(Arc<Crash>),
+    /// The session died.
+    Lost,
+}
+
 impl Generation {
-    /// Begins a run of the first alarm that is due, if one is. The run owns the generation until it
-    /// has ended, as a call does. `crashed`: how the last run ended, if that was a crash.
-    pub fn alarming(mut self, crashed: Option<CrashedAlarm>, gate: Gate) -> Running {
+    /// Begins to run alarms that are due, if any are: the first one, and others behind it. The run owns
+    /// the generation until it has ended, as a call does. `crashed`: how the last run ended, if that was
+    /// a crash.
+    pub fn alarming(
+        mut self,
+        crashed: Option<CrashedAlarm>,
+        may_follow: MayFollow,
+        gate: Gate,
+    ) -> Running {
         Box::pin(async move {
-            let end = self.alarm(crashed.as_ref(), gate).await;
+            let since = Instant::now();
+            let end = match self.alarms(crashed.as_ref(), &may_follow).await {
+                Over::Ended(ended) => self.host_ended(ended, since, gate),
+                Over::Crashed(crash) => {
+                    let (reason, error) = self.death(&crash);
+                    let outcome = Err(error);
+                    let answer = Answer { outcome, waiting: gate.leave(), bill: bill(since) };
+                    // The row counts its tries and parks: the actor's calls are not held up for it.
+                    CallEnd::Crashed { answer, reason, crash, counts: false }
+                }
+                Over::Lost => CallEnd::Fatal(gate.leave()),
+            };
             (self, end)
         })
     }
@@ -78,48 +121,62 @@ impl Generation {
         self.own(|sqlite, _| sqlite.look_for_due(true))
     }
 
-    async fn alarm(&mut self, crashed: Option<&CrashedAlarm>, gate: Gate) -> CallEnd {
-        let since = Instant::now();
-        let begun = self.own(|sqlite, now| sqlite.begin_alarm(now, crashed));
-        let begun = match begun {
-            Ok(Some(begun)) => begun,
-            Ok(None) => return self.host_ended(Ok(()), since, gate),
-            Err(error) => return self.host_ended(Err(error), since, gate),
-        };
+    async fn alarms(&mut self, crashed: Option<&CrashedAlarm>, may_follow: &MayFollow) -> Over {
+        let mut counted = self.own(|sqlite, now| sqlite.begin_alarm(now, crashed));
+        for left in (0..IN_A_ROW_MAX).rev() {
+            let begun = match counted {
+                Ok(Some(begun)) => begun,
+                Ok(None) => break,
+                Err(error) => return Over::Ended(Err(error)),
+            };
+            counted = match self.alarm(&begun, || left > 0 && may_follow()).await {
+                Ok(next) => Ok(next),
+                Err(over) => return over,
+            };
+        }
+        Over::Ended(counted.map(drop))
+    }
+
+    /// Runs an alarm whose try was counted. Returns the next one, whose try was counted with its end.
+    async fn alarm(
+        &mut self,
+        begun: &BegunAlarm,
+        may_follow: impl Fn() -> bool,
+    ) -> Result<Option<BegunAlarm>, Over> {
         if self.session.durable(self.session.mark()).await.is_err() || self.session.is_dead() {
-            return CallEnd::Fatal(gate.leave());
+            return Err(Over::Lost);
         }
         if self.meter.is_shortened() {
             // The generation is about to end; the next one tries again.
-            return self.host_ended(Ok(()), since, gate);
+            let given_back = self.own(|sqlite, _| sqlite.give_back_alarm(begun));
+            return Err(Over::Ended(given_back));
         }
         self.running_alarm = Some((begun.alarm.name.clone(), begun.alarm.number));
-        let ended = self.on_alarm(&begun).await;
+        let gathering = self.session.gather();
+        let ended = gathering.until_it_waits(self.on_alarm(begun)).await;
         if self.session.is_dead() {
-            return CallEnd::Fatal(gate.leave());
+            return Err(Over::Lost);
         }
         let failed = match ended {
             HookEnd::Done(()) => None,
             HookEnd::Refused(text) => Some(text),
             HookEnd::Unfinished(error) => Some(error.to_string()),
-            HookEnd::Died(crash) => {
-                let (reason, error) = self.death(&crash);
-                let answer =
-                    Answer { outcome: Err(error), waiting: gate.leave(), bill: bill(since) };
-                // The row counts its tries and parks: the actor's calls are not held up for it.
-                return CallEnd::Crashed { answer, reason, crash, counts: false };
-            }
+            HookEnd::Died(crash) => return Err(Over::Crashed(crash)),
         };
         self.running_alarm = None;
-        let recorded = self.own(|sqlite, now| sqlite.end_alarm(&begun, failed.as_deref(), now));
-        self.host_ended(recorded, since, gate)
+        let follow = may_follow();
+        let ended = self
+            .own(|sqlite, now| sqlite.end_alarm(begun, failed.as_deref(), now, follow))
+            .map_err(|error| Over::Ended(Err(error)));
+        drop(gathering);
+        ended
     }
 
     async fn on_alarm(&mut self, begun: &BegunAlarm) -> HookEnd<()> {
         let Some(export) = self.program.component.on_alarm() else {
             return HookEnd::Refused(NO_HANDLER.to_owned());
         };
-        let BegunAlarm { alarm, payload, at } = begun;
+        let BegunAlarm { alarm, payload, at, .. } = begun;
         let argument = DueAlarm {
             name: alarm.name.clone(),
             payload: payload.clone(),

@@ -1,11 +1,12 @@
 //! One call of one method: the guest runs, and its answer is put in front of the gate.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use stockade_depot::Reason;
 use stockade_depot::gate::{Gate, Waiting};
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use super::answer::Answer;

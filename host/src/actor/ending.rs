@@ -15,10 +15,11 @@
 //! - The exit is recorded once, by the caller, from the returned value.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::store::ActorState;
 use stockade_depot::{Cause, Reason, SealError};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::answers::{Answers, Pending};

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use stockade_depot::{ActorId, Digest, Fence, HandedOver, Reason, Session};
+use tokio::time::Instant;
 use wasmtime::component::{InstancePre, Val};
 
 use super::body::Body;

@@ -1,9 +1,9 @@
 //! The optional `lifecycle` exports of a component, called with their types from the contract.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use stockade_depot::HandedOver;
+use tokio::time::Instant;
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower, TypedFunc,
 };

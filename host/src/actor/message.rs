@@ -14,12 +14,13 @@
 //! - A parked message that runs again was counted durably before.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use stockade_depot::ActorId;
 use stockade_depot::gate::Gate;
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use super::answer::Answer;

@@ -5,9 +5,10 @@
 //! over.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::{HandedOver, Reason, Session};
+use tokio::time::Instant;
 use wasmtime::Store;
 
 use super::body::Body;

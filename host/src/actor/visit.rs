@@ -15,11 +15,12 @@
 //! - An actor that had not ended in order is left unsealed: neither the crash counter nor the next
 //!   generation's start reason changes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::gate::Gate;
 use stockade_depot::store::ActorState;
 use stockade_depot::{ActorId, Cause, Digest, Fence, HandedOver, Mark, Reason, SealError, Session};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::bill::{Bill, micros};

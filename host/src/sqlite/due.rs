@@ -66,6 +66,12 @@ impl Book {
     pub(super) fn set(&self, earliest: Earliest) {
         self.earliest.set(earliest);
     }
+
+    /// Whether nothing waits that was sent, and no parked message is due.
+    pub(super) fn alarms_alone(&self, now: i64) -> bool {
+        let Earliest { message, parked, .. } = self.earliest.get();
+        message.is_none() && parked.is_none_or(|at| at > now)
+    }
 }
 
 impl Connection {

@@ -15,6 +15,7 @@
 //! - A parked message of another database, of which this one is a copy, does not run, and holds no
 //!   other back.
 
+use stockade_depot::broken::{self, Variant};
 use stockade_depot::{ActorId, DbId};
 
 use super::connection::Connection;
@@ -108,10 +109,14 @@ impl Connection {
                 let [db, kind, key] = pair(from, own);
                 let values = [db, kind, key, text(&from.kind), text(&from.key)];
                 let rows = core.runner.keep(OPEN, &values)?;
-                match rows.first().map(Vec::as_slice) {
-                    Some([id, Value::Integer(last)]) => Ok((Conversation(bytes(id)?), *last)),
-                    _ => Err(malformed()),
+                let (id, last) = match rows.first().map(Vec::as_slice) {
+                    Some([id, Value::Integer(last)]) => (Conversation(bytes(id)?), *last),
+                    _ => return Err(malformed()),
+                };
+                if broken::is_off(Variant::OpenLast) {
+                    core.runner.settle(from, own, 0)?;
                 }
+                Ok((id, last))
             })
         })
     }
@@ -138,7 +143,7 @@ impl Connection {
                 Some(_) => return Err(malformed()),
                 None => return Ok(Standing::Unknown),
             };
-            if Conversation(id) != conversation {
+            if Conversation(id) != conversation && !broken::is_off(Variant::ConversationNamed) {
                 return Ok(Standing::Unknown);
             }
             if message.number <= last {
@@ -317,6 +322,9 @@ impl Runner {
 
     fn settle(&self, from: &Sender, own: &ActorId, number: i64) -> Result<(), SqlError> {
         debug_assert!(!self.database.is_autocommit(), "it is part of the message's transaction");
+        if number > 0 && broken::is_off(Variant::MarkMoves) {
+            return Ok(());
+        }
         let [db, kind, key] = pair(from, own);
         self.keep(SETTLE, &[db, kind, key, Value::Integer(number)]).map(drop)
     }

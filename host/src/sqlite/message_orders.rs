@@ -39,8 +39,10 @@ pub enum MessageOrder {
 const COLUMNS: [&str; 9] =
     ["id", "direction", "actor", "method", "state", "next_ms", "attempts", "error", "bytes"];
 
+// The last column of both: the database in which the row was written.
 const SENT: &str = "SELECT db, number, kind, key, method, next, attempts, error,
-    octet_length(arguments) FROM main._stockade_outbox ORDER BY db <> ?1, kind, key, number LIMIT ?2";
+    octet_length(arguments), db FROM main._stockade_outbox
+    ORDER BY db <> ?1, kind, key, number LIMIT ?2";
 const PARKED: &str = "SELECT db, number, from_kind, from_key, method, next, attempts, error,
     octet_length(arguments), own FROM main._stockade_parked ORDER BY db, number LIMIT ?1";
 const NOW: &str = "UPDATE main._stockade_outbox SET attempts = 0, error = NULL, next = ?3
@@ -119,15 +121,16 @@ impl Runner {
         if self.has_outbox()? {
             let rows = self.keep(SENT, &[self.own_db(), max.clone()])?;
             more |= rows.len() as u64 == MESSAGES_SHOWN_MAX;
+            let id = |db: DbId, number| Id::Out { db: (db != own).then_some(db), number };
             for row in rows {
-                shown.push(sent(row, own)?);
+                shown.push(Shown::read(row, own, "to", id)?);
             }
         }
         if self.has_inbox()? {
             let rows = self.keep(PARKED, &[max])?;
             more |= rows.len() as u64 == MESSAGES_SHOWN_MAX;
             for row in rows {
-                shown.push(parked(row, own)?);
+                shown.push(Shown::read(row, own, "from", |db, number| Id::In { db, number })?);
             }
         }
         Ok((shown, more))
@@ -222,64 +225,43 @@ impl Id {
     }
 }
 
+impl Shown {
+    /// A row of [`SENT`] or [`PARKED`].
+    fn read(
+        row: Vec<Value>,
+        own: DbId,
+        direction: &str,
+        id: impl Fn(DbId, i64) -> Id,
+    ) -> Result<Self, SqlError> {
+        let Ok(
+            [db, Value::Integer(number), kind, key, method, next, attempts, error, bytes_of, of],
+        ) = <[Value; 10]>::try_from(row)
+        else {
+            return Err(malformed());
+        };
+        let id = id(DbId(bytes(&db)?), number);
+        let state = match &next {
+            _ if of != blob(own) => "off",
+            Value::Null => "parked",
+            _ => "waits",
+        };
+        let cells = vec![
+            id.shown(),
+            text(direction),
+            named(&kind, &key)?,
+            method,
+            text(state),
+            next,
+            attempts,
+            error,
+            bytes_of,
+        ];
+        Ok(Self { id, cells })
+    }
+}
+
 fn blob(db: DbId) -> Value {
     Value::Blob(db.0.to_vec())
-}
-
-/// A row of [`SENT`].
-fn sent(row: Vec<Value>, own: DbId) -> Result<Shown, SqlError> {
-    let Ok([db, Value::Integer(number), kind, key, method, next, attempts, error, bytes_of]) =
-        <[Value; 9]>::try_from(row)
-    else {
-        return Err(malformed());
-    };
-    let db = DbId(bytes(&db)?);
-    let is_own = db == own;
-    let id = Id::Out { db: (!is_own).then_some(db), number };
-    let state = match &next {
-        _ if !is_own => "off",
-        Value::Null => "parked",
-        _ => "waits",
-    };
-    let cells = vec![
-        id.shown(),
-        text("to"),
-        named(&kind, &key)?,
-        method,
-        text(state),
-        next,
-        attempts,
-        error,
-        bytes_of,
-    ];
-    Ok(Shown { id, cells })
-}
-
-/// A row of [`PARKED`].
-fn parked(row: Vec<Value>, own: DbId) -> Result<Shown, SqlError> {
-    let Ok([db, Value::Integer(number), kind, key, method, next, attempts, error, bytes_of, of]) =
-        <[Value; 10]>::try_from(row)
-    else {
-        return Err(malformed());
-    };
-    let id = Id::In { db: DbId(bytes(&db)?), number };
-    let state = match &next {
-        _ if of != blob(own) => "off",
-        Value::Null => "parked",
-        _ => "waits",
-    };
-    let cells = vec![
-        id.shown(),
-        text("from"),
-        named(&kind, &key)?,
-        method,
-        text(state),
-        next,
-        attempts,
-        error,
-        bytes_of,
-    ];
-    Ok(Shown { id, cells })
 }
 
 fn named(kind: &Value, key: &Value) -> Result<Value, SqlError> {

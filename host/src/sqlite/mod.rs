@@ -11,9 +11,11 @@
 //!  state        what a call set and made is taken back        ledger    and how that is noted
 //!  keeper       statements of the host on its own tables      due       when there is something to do
 //!  alarms       rows of the host in the actor's database      alarm_orders  operators' part of that
+//!  alarm_runs   their tries and ends
 //!  records      rows of the host for calls that have an id
 //!  outbox       messages that wait for their receivers        inbox     what was received
-//!  message_orders  operators' part of both
+//!  parcels      those that leave                              deliveries  what became of them
+//!  conversations  what receivers have opened                  message_orders  operators' part of both
 //!  authorizer, hardening              what SQL may do         packed    rows as bytes
 //!  functions, pattern                 SQLite's, bounded
 //!  schema                             what no actor can have, of a file to be imported
@@ -21,10 +23,13 @@
 //! SQLite itself is called through `stockade-sqlite`.
 
 mod alarm_orders;
+mod alarm_runs;
 mod alarms;
 mod authorizer;
 mod blob;
 mod connection;
+mod conversations;
+mod deliveries;
 mod due;
 mod error;
 mod frame;
@@ -39,6 +44,7 @@ mod operator;
 mod outbox;
 mod owner;
 mod packed;
+mod parcels;
 mod pattern;
 mod prepared;
 mod records;
@@ -53,9 +59,11 @@ mod transaction;
 mod value;
 
 pub use alarm_orders::AlarmOrder;
-pub use alarms::{Alarm, BegunAlarm, CrashedAlarm, NewAlarm, TooManyAlarms};
+pub use alarm_runs::{BegunAlarm, CrashedAlarm};
+pub use alarms::{Alarm, NewAlarm, TooManyAlarms};
 pub use blob::Blob;
 pub use connection::{Connection, Interrupter, Leftovers, RowSet};
+pub use deliveries::{Delivery, Followed};
 pub use due::Earliest;
 pub(crate) use functions::register as register_functions;
 pub(crate) use hardening::HEAP_BYTES_MAX;
@@ -67,7 +75,8 @@ pub use inbox::{Retried, Standing};
 pub use message_orders::MessageOrder;
 pub use meter::{Counts, Exhausted, Meter};
 pub use operator::OperatorRows;
-pub use outbox::{Delivery, Followed, OutboxFull, Packed, Packing};
+pub use outbox::OutboxFull;
+pub use parcels::{Packed, Packing};
 pub use prepared::ColumnInfo;
 pub use records::{CallName, MayRun, Question, Recorded, RecordedCall, Unrecorded};
 pub use run::{Batch, Changes};

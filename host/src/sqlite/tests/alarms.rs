@@ -1,8 +1,8 @@
 //! Alarms as rows: in the transaction that is open, with the actor's due time in the same commit, and
 //! out of reach of SQL.
 
-use stockade_depot::Shard;
 use stockade_depot::store::DueLook;
+use stockade_depot::{ActorId, Shard};
 
 use super::{World, text};
 use crate::limits::{ALARM_TRIES_MAX, ALARMS_MAX};
@@ -151,7 +151,7 @@ fn a_try_is_counted_and_what_follows_names_the_set() {
     let begun = world.begin_alarm(100).unwrap();
     assert_eq!((begun.alarm.attempts, begun.payload.as_slice()), (1, &b"a"[..]));
     world.check_due(Some(2_100));
-    world.connection.end_alarm(&begun, Some("no a"), 200).unwrap();
+    world.connection.end_alarm(&begun, Some("no a"), 200, false).unwrap();
     assert_eq!(world.shown(), [("a".to_owned(), Some(2_200), 1, Some("no a".to_owned()))]);
     world.check_due(Some(2_200));
 
@@ -159,22 +159,22 @@ fn a_try_is_counted_and_what_follows_names_the_set() {
     let begun = world.begin_alarm(2_200).unwrap();
     assert_eq!(begun.alarm.attempts, 2);
     world.set("a", 9_000);
-    world.connection.end_alarm(&begun, Some("again"), 2_300).unwrap();
+    world.connection.end_alarm(&begun, Some("again"), 2_300, false).unwrap();
     assert_eq!(world.shown(), [("a".to_owned(), Some(9_000), 2, Some("again".to_owned()))]);
     let begun = world.begin_alarm(9_000).unwrap();
     assert_eq!(begun.alarm.attempts, 3, "it keeps its tries");
     world.set("a", 10_000);
-    world.connection.end_alarm(&begun, None, 9_100).unwrap();
+    world.connection.end_alarm(&begun, None, 9_100, false).unwrap();
     assert_eq!(world.shown(), [("a".to_owned(), Some(10_000), 0, None)]);
 
     // Cancelled by its own handler, and set by it after that.
     let begun = world.begin_alarm(10_000).unwrap();
     assert!(world.connection.cancel_alarm("a").unwrap());
     world.set("a", 11_000);
-    world.connection.end_alarm(&begun, None, 10_100).unwrap();
+    world.connection.end_alarm(&begun, None, 10_100, false).unwrap();
     world.check_due(Some(11_000));
     let begun = world.begin_alarm(11_000).unwrap();
-    world.connection.end_alarm(&begun, None, 11_000).unwrap();
+    world.connection.end_alarm(&begun, None, 11_000, false).unwrap();
     assert_eq!(world.shown(), []);
     world.check_due(None);
 }
@@ -190,7 +190,7 @@ fn too_many_tries_park_an_alarm_and_no_other() {
         assert_eq!(begun.alarm.attempts, attempt);
         // Half of them end without an answer, as by a trap or a kill.
         if attempt % 2 == 1 {
-            world.connection.end_alarm(&begun, Some("no"), now).unwrap();
+            world.connection.end_alarm(&begun, Some("no"), now, false).unwrap();
         }
     }
     let crashed = CrashedAlarm {
@@ -219,13 +219,86 @@ fn too_many_tries_park_an_alarm_and_no_other() {
     world.check_due(Some(1_000_000_000));
 }
 
+/// The end of a run and the try of the next alarm are one transaction, as both by themselves.
+#[test]
+fn the_next_alarm_begins_with_the_end_of_the_one_before() {
+    let mut world = World::new();
+    for (name, due) in [("a", 100), ("b", 200), ("c", 300), ("later", 9_000)] {
+        world.set(name, due);
+    }
+    let a = world.begin_alarm(500).unwrap();
+    let before = world.session.mark();
+    let b = world.connection.end_alarm(&a, None, 500, true).unwrap().unwrap();
+    assert_eq!(world.session.mark(), before.next(), "one transaction");
+    assert_eq!((b.alarm.name.as_str(), b.alarm.attempts, b.at), ("b", 1, 500));
+    world.check_due(Some(300));
+    // One that fails is not the next one, and one that was set again by its handler keeps its tries.
+    world.set("b", 400);
+    let c = world.connection.end_alarm(&b, Some("no b"), 500, true).unwrap().unwrap();
+    assert_eq!(c.alarm.name, "c");
+    let b = world.connection.end_alarm(&c, None, 500, true).unwrap().unwrap();
+    assert_eq!((b.alarm.name.as_str(), b.alarm.attempts), ("b", 2));
+    world.set("b", 450);
+    assert_eq!(world.connection.alarm("b").unwrap().unwrap().0.attempts, 2, "its handler runs");
+    world.connection.cancel_alarm("b").unwrap();
+    assert!(world.connection.end_alarm(&b, None, 500, true).unwrap().is_none(), "none is due");
+    world.set("b", 450);
+    assert_eq!(world.connection.alarm("b").unwrap().unwrap().0.attempts, 0, "no handler runs");
+    world.check_due(Some(450));
+}
+
+/// What has been sent, and parked messages that run again, come before the next alarm.
+#[test]
+fn no_alarm_follows_while_a_message_waits() {
+    let mut world = World::new();
+    world.set("a", 100);
+    world.set("b", 200);
+    let a = world.begin_alarm(500).unwrap();
+    let to = ActorId::new("kind", "to").unwrap();
+    world.connection.send_message(&to, "note", "x", 500).unwrap().unwrap();
+    assert!(world.connection.end_alarm(&a, None, 500, true).unwrap().is_none());
+    assert_eq!(world.begin_alarm(500).unwrap().alarm.name, "b", "it is not lost");
+}
+
+/// Rows that nothing but damage makes: the end of a run does not depend on them.
+#[test]
+fn an_end_is_kept_although_the_next_alarm_cannot_begin() {
+    let mut world = World::new();
+    world.set("a", 100);
+    world.set("b", 200);
+    let a = world.begin_alarm(500).unwrap();
+    world.connection.damage_b();
+    assert!(world.connection.end_alarm(&a, None, 500, true).unwrap().is_none());
+    assert!(world.connection.alarm("a").unwrap().is_none(), "it has run");
+    assert!(world.connection.begin_alarm(500, None).is_err());
+}
+
+#[test]
+fn a_try_that_is_given_back_leaves_no_trace() {
+    let mut world = World::new();
+    world.set("a", 100);
+    let begun = world.begin_alarm(100).unwrap();
+    world.connection.end_alarm(&begun, Some("no a"), 200, false).unwrap();
+    let before = world.shown();
+    let begun = world.begin_alarm(5_000).unwrap();
+    assert_eq!(begun.alarm.attempts, 2);
+    world.connection.give_back_alarm(&begun).unwrap();
+    assert_eq!(world.shown(), before);
+    world.check_due(Some(2_200));
+    // A row that was set in the meantime is another one.
+    let begun = world.begin_alarm(5_000).unwrap();
+    world.set("a", 7_000);
+    world.connection.give_back_alarm(&begun).unwrap();
+    world.check_due(Some(7_000));
+}
+
 #[test]
 fn a_repeating_alarm_never_piles_up() {
     let mut world = World::new();
     world.set_as("tick", &Schedule::every(1_000).unwrap(), 1_000).unwrap().unwrap();
     let begun = world.begin_alarm(5_500).unwrap();
     assert_eq!(begun.alarm.schedule.missed(begun.alarm.due, begun.at), 4);
-    world.connection.end_alarm(&begun, None, 5_600).unwrap();
+    world.connection.end_alarm(&begun, None, 5_600, false).unwrap();
     world.check_due(Some(6_000));
     assert!(world.begin_alarm(5_999).is_none());
     let begun = world.begin_alarm(6_000).unwrap();

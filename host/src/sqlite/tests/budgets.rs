@@ -1,12 +1,13 @@
 //! Budgets: what ends a statement, and how soon.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::World;
 use crate::limits::Limits;
 use crate::sqlite::{Exhausted, SqlError, SqlLimit, Value};
 use stockade_depot::DepotLimits;
 use stockade_testkit::faulty_store::{Fault, Step};
+use tokio::time::Instant;
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                        SELECT count(*) FROM n";

@@ -1,9 +1,10 @@
 //! Our functions of text against those of the SQLite that is linked, over every character and over
 //! what is none: an upgrade of SQLite that changes one of them is seen here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::types::ValueRef;
+use tokio::time::Instant;
 
 use super::World;
 use crate::sqlite::Value;

@@ -1,8 +1,7 @@
 //! Frames: what the host and the method write is one commit, or none.
 
-use std::time::Instant;
-
 use stockade_depot::Txid;
+use tokio::time::Instant;
 
 use super::World;
 use crate::sqlite::{Connection, Entered, Frame, SqlError, TransactionMode, Value};

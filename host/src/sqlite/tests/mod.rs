@@ -27,7 +27,7 @@ mod walk;
 mod writes_with_rows;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockade_depot::store::PreviousEnd;
 use stockade_depot::{
@@ -38,6 +38,7 @@ use stockade_testkit::faulty_store::FaultyStore;
 use stockade_vfs::memory::{Pool, Share};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use super::{Connection, Meter, Spares, SqlError, Value};
 use crate::grip::Grip;

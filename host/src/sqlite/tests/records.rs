@@ -4,7 +4,7 @@ use stockade_depot::store::DueLook;
 use stockade_depot::{DepotLimits, Shard};
 
 use super::World;
-use crate::limits::{CALL_RECORDS_KEPT, Limits};
+use crate::limits::{CALL_RECORDS_KEPT, CALL_RECORDS_MAX, Limits};
 use crate::sqlite::{
     CallName, MayRun, Question, Recorded, RecordedCall, SqlError, TransactionMode, Unrecorded,
 };
@@ -131,6 +131,29 @@ fn old_records_go_and_the_newest_stay() {
     assert!(!kept(&mut world, DAY + 1));
     let first_kept = of("kind/a", "caller", &(count - CALL_RECORDS_KEPT).to_string());
     assert_ne!(world.ask(first_kept, None).0, Recorded::Absent);
+}
+
+/// What is recorded stays and is found; a new id waits until the oldest record is too old.
+#[test]
+fn a_new_id_finds_no_room_at_the_limit_until_a_record_goes() {
+    let mut world = World::new();
+    let (first, last, beyond) = (call("first"), call("last"), call("beyond"));
+    world.end_call(&first, "1");
+    world.connection.fill_calls(CALL_RECORDS_MAX - 2, DAY);
+    assert_eq!(world.may_run(&last), MayRun::Yes, "there is room for one more");
+    world.end_call(&last, "2");
+    for unrecorded in [Unrecorded::Run, Unrecorded::Begin] {
+        let may = world.connection.begin_call(&beyond, 0, unrecorded).unwrap();
+        assert_eq!(may, MayRun::Full, "{unrecorded:?}");
+    }
+    assert_eq!(world.ask(beyond.of.clone(), Some(DAY)), (Recorded::Absent, true));
+    assert_eq!(world.ask(beyond.of.clone(), None), (Recorded::Absent, false));
+    for (recorded, answer) in [(&first, "1"), (&last, "2")] {
+        assert_eq!(world.may_run(recorded), MayRun::Recorded(done(answer)));
+    }
+    let may = world.connection.begin_call(&beyond, DAY + 1, Unrecorded::Run).unwrap();
+    assert_eq!(may, MayRun::Yes, "the oldest have gone");
+    assert_eq!(world.ask(first.of, None), (Recorded::Absent, false));
 }
 
 #[test]

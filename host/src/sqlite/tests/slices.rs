@@ -1,9 +1,10 @@
 //! Long statements do not keep the workers of the runtime.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use super::World;
 use crate::cpu::tests::taken;
