@@ -1,4 +1,5 @@
-//! The wall clock, in its one home: when an alarm is due. Deadlines use `Instant`.
+//! The wall clock, in its one home: when an alarm is due. Deadlines use the `Instant` of
+//! tokio, whose timers wait for them: under the paused clock of a simulation `std` has another time.
 
 use std::fmt;
 use std::sync::Arc;

@@ -106,7 +106,7 @@ pub mod internal {
     pub use crate::host::places::{AfterRefusal, is_moved};
     pub use crate::host::{ByActor, Callable, Far, FarCall, FarReply, ReadyCall};
     pub use crate::kinds::bounds::LOG_LINE_BYTES_MAX;
-    pub use crate::messages::{Parcel, Said};
+    pub use crate::messages::{Asked, Parcel, Said};
     pub use crate::runtime::{OwnRuntime, cores};
     pub use crate::typed::{Expected, INFINITY, MINUS_INFINITY, Room};
     pub use crate::yielding::start as start_yielding;

@@ -150,7 +150,7 @@ pub const ALARM_NAME_BYTES_MAX: usize = 64;
 pub const ALARM_PAYLOAD_BYTES_MAX: u64 = 64 * KIB;
 /// Bytes of an alarm's last error that are kept. 1 KiB: a sentence.
 pub const ALARM_ERROR_BYTES_MAX: usize = 1024;
-/// The shortest period of a repeating alarm. 1 s: each run is two commits.
+/// The shortest period of a repeating alarm. 1 s: a run by itself is two commits.
 pub const ALARM_EVERY_MS_MIN: u64 = 1_000;
 /// The last time of an alarm, in milliseconds since 1970. The end of the year 9999, as in calendars.
 pub const ALARM_TIME_MS_MAX: i64 = 253_402_300_799_999;
@@ -204,6 +204,9 @@ pub const MESSAGE_BYTES_MAX: u64 = 256 * KIB;
 pub const PARCEL_MESSAGES_MAX: usize = 64;
 /// Bytes of the messages of one parcel. 512 KiB: one message always fits.
 pub const PARCEL_BYTES_MAX: u64 = 512 * KIB;
+/// The part of `mailbox_calls_max` that may wait for an actor in parcels, beside its calls, as a
+/// divisor. 4: 64 senders by default, each with 64 messages; more of them come again later.
+pub const PARCELS_QUEUED_PART: usize = 4;
 /// How long a receiver runs messages of one parcel before its calls come between. 50 ms.
 pub const PARCEL_RUN: Duration = Duration::from_millis(50);
 /// How long a sender waits for what a parcel comes to. 2 minutes: the receiver's queue, its start and

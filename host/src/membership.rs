@@ -91,6 +91,8 @@ pub struct Known {
 
 struct Seen {
     row: NodeRow,
+    /// Before the look that has seen it first.
+    met: Instant,
     moved: Instant,
     /// When the last look began that has seen it.
     looked: Instant,
@@ -221,14 +223,17 @@ impl Nodes {
     /// Whether no other process can have judged this one dead, as far as the lease tells. Near its
     /// end, tries a sign of life first, for a bounded time. Asked before each call begins.
     pub async fn holds_lease(&self) -> bool {
-        if broken::is_off(Variant::LeaseEnd) {
-            return true;
-        }
-        // A process that comes later must watch the counter for a lease first.
-        if !self.lease.is_near_its_end() || self.is_alone() {
+        if self.is_sure_of_its_lease() {
             return true;
         }
         !self.has_resigned() && self.lease.renewed_by(|| self.beat()).await
+    }
+
+    /// The same, as far as it is known without a sign of life.
+    #[must_use]
+    pub fn is_sure_of_its_lease(&self) -> bool {
+        // A process that comes later must watch the counter for a lease first.
+        broken::is_off(Variant::LeaseEnd) || !self.lease.is_near_its_end() || self.is_alone()
     }
 
     /// How long a process may show no sign of life.
@@ -290,11 +295,12 @@ impl Nodes {
         (node.moved.elapsed() < self.lease.time()).then(|| node.row.clone())
     }
 
-    /// Whether a process has surely moved its counter after `moment`.
+    /// Whether a process that was known by then has surely moved its counter after `moment`.
     #[must_use]
     pub fn lives_since(&self, session: NodeSession, moment: Instant) -> bool {
-        let shown = self.seen.lock().get(&session).and_then(|node| node.shown);
-        shown.is_some_and(|shown| shown >= moment)
+        let seen = self.seen.lock();
+        let Some(Seen { met, shown, .. }) = seen.get(&session) else { return false };
+        *met <= moment && shown.is_some_and(|shown| shown >= moment)
     }
 
     /// Other processes that live, take calls from this one and do not drain, each with its load.
@@ -372,13 +378,15 @@ impl Nodes {
                     continue;
                 }
                 let counter = row.counter;
-                let fresh = |shown| Seen { row, moved: now, looked: begun, shown };
+                let fresh = |met, shown| Seen { row, met, moved: now, looked: begun, shown };
                 match seen.get_mut(&session) {
                     // It moved after the look that has seen the former counter had begun.
-                    Some(node) if node.row.counter != counter => *node = fresh(Some(node.looked)),
-                    Some(node) if away => *node = fresh(node.shown),
+                    Some(node) if node.row.counter != counter => {
+                        *node = fresh(node.met, Some(node.looked));
+                    }
+                    Some(node) if away => *node = fresh(node.met, node.shown),
                     Some(node) => node.looked = begun,
-                    None => drop(seen.insert(session, fresh(None))),
+                    None => drop(seen.insert(session, fresh(begun, None))),
                 }
                 let moved = seen.get(&session).map_or(now, |node| node.moved);
                 let silent = moved.elapsed() >= lease * SILENT_LEASES;

@@ -26,4 +26,4 @@ pub use allowance::Allowance;
 pub use chain::{Age, CallId, Chain, Cycle};
 pub use key::{CallKey, InvalidCallKey};
 pub use probe::{Look, probe};
-pub use waits::{Arrived, Edge, Making, Refusal, Stage, Waits};
+pub use waits::{Arrived, Edge, Making, Refusal, Waits, Working};

@@ -3,12 +3,14 @@
 //! ```text
 //!  a call of a chain [.., x] arrives at y ──> for whom does y wait? ──> and those? ──> ..
 //!                                                   └─ for an actor of the chain: a circle
-//!  circle ──> look at each of its waits once more ──> all are there still: it is real
+//!  circle ──> look at each of its waits once more, and for its call at the called actor
+//!         ──> all are there still: it is real
 //!         ──> the call of the youngest chain that has not begun is refused
 //! ```
 //! Invariants:
-//! - A circle of waits that were each seen twice, by calls that are never the same, existed at the
-//!   moment between the two looks.
+//! - A circle of waits that were each seen twice, by calls that are never the same and that had not
+//!   ended after the first look, existed at the moment between the two looks. The caller alone does not
+//!   know: it waits until it has the answer, and its callee may do something else by then.
 //! - Every process prefers the same call of a circle, so that two probes refuse one call.
 //! - A call that closes many circles gives way itself, which opens all of them.
 //! - Looks are bounded. A circle that is too long to be found ends with the time of its calls.
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stockade_depot::ActorId;
+use stockade_depot::broken::{self, Variant};
 
 use super::chain::{Age, CallId, Cycle};
 use super::waits::{Arrived, Edge, Refusal};
@@ -33,6 +36,10 @@ const OTHERS_MAX: usize = 2;
 pub trait Look: Send + Sync {
     /// For whom an actor waits. Empty if the process does not answer.
     async fn waits_of(&self, actor: &ActorId, at: Option<&str>) -> Vec<Edge>;
+
+    /// Whether a call is queued or begun where it is, as far as its process can say. A process that does
+    /// not answer: `false`, since its calls end by themselves.
+    async fn is_open(&self, call: CallId, at: Option<&str>) -> bool;
 
     /// Refuses a call where it is, unless it has begun. A process that does not answer: `Done`, since
     /// its calls end by themselves.
@@ -64,23 +71,28 @@ impl Looks {
 
 /// Follows the waits from the called actor. Refuses one call of each circle that `arrived` closes.
 pub async fn probe(look: &dyn Look, arrived: &Arrived) {
-    let (mut looks, mut refused) = (Looks::default(), HashSet::new());
+    if broken::is_off(Variant::CallProbe) {
+        return;
+    }
+    let (mut looks, mut over, mut refused) = (Looks::default(), HashSet::new(), 0);
     while arrived.is_queued() {
-        let Some(circle) = find(look, arrived, &refused, &mut looks).await else { return };
+        let Some(circle) = find(look, arrived, &over, &mut looks).await else { return };
         // A circle that is no longer there, or a call of it that was refused: is there another one?
-        let gives_way = refused.len() >= OTHERS_MAX;
-        if let Some(call) = open(look, arrived, &circle, gives_way).await {
-            refused.insert(call);
+        if let Some(call) = gone(look, &circle).await {
+            over.insert(call);
+        } else if let Some(call) = open(look, arrived, &circle, refused >= OTHERS_MAX).await {
+            refused += 1;
+            over.insert(call);
         }
     }
 }
 
-/// The waits from the called actor to one of the chain, if there are any. `refused`: calls that still
+/// The waits from the called actor to one of the chain, if there are any. `over`: calls that may still
 /// seem to be waited for.
 async fn find(
     look: &dyn Look,
     arrived: &Arrived,
-    refused: &HashSet<CallId>,
+    over: &HashSet<CallId>,
     looks: &mut Looks,
 ) -> Option<Vec<Step>> {
     let mut led_by: HashMap<ActorId, Step> = HashMap::new();
@@ -91,7 +103,7 @@ async fn find(
             return None;
         }
         let edges = look.waits_of(&actor, asked.as_deref()).await;
-        for edge in edges.into_iter().filter(|edge| !refused.contains(&edge.id)) {
+        for edge in edges.into_iter().filter(|edge| !over.contains(&edge.id)) {
             let step = Step { edge, asked: asked.clone() };
             if arrived.chain().cycle_with(&step.edge.to).is_some() {
                 return Some(circle(arrived, &led_by, step));
@@ -119,20 +131,27 @@ fn circle(arrived: &Arrived, led_by: &HashMap<ActorId, Step>, last: Step) -> Vec
     steps
 }
 
+/// The second look: a call of a circle that is waited for no longer, has ended, or has not arrived. It
+/// closes no circle from now on, or its own probe finds that.
+async fn gone(look: &dyn Look, circle: &[Step]) -> Option<CallId> {
+    for Step { edge, asked } in circle {
+        let now = look.waits_of(&edge.from, asked.as_deref()).await;
+        let is_made = now.iter().any(|made| made.id == edge.id);
+        if !is_made || !look.is_open(edge.id, edge.at.as_deref()).await {
+            return Some(edge.id);
+        }
+    }
+    None
+}
+
 /// Refuses one call of a circle, and returns it; `arrived` itself if it is the one that gives way.
-/// `None`: there is no such circle any more.
+/// `None`: all have begun.
 async fn open(
     look: &dyn Look,
     arrived: &Arrived,
     circle: &[Step],
     gives_way: bool,
 ) -> Option<CallId> {
-    for step in circle {
-        let now = look.waits_of(&step.edge.from, step.asked.as_deref()).await;
-        if !now.iter().any(|edge| edge.id == step.edge.id) {
-            return None;
-        }
-    }
     let back = arrived.chain().cycle_with(&circle.last()?.edge.to)?;
     let between = circle.iter().map(|step| step.edge.from.clone());
     let actors = back.actors.into_iter().chain(between).collect();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  made     an actor here ──> the actor that it waits for, and where that is
-//!  arrived  queued ──> begun
+//!  arrived  queued ──> begun ──> ended (its answer may be on its way)
 //!              └─────> refused (a circle), or gone (its caller no longer waits)
 //! ```
 //! A call that is made here for an actor here is in both.
@@ -11,21 +11,25 @@
 //! Invariants:
 //! - A call is noted as made before it leaves, and as arrived before the probe looks.
 //! - A call is begun, refused or gone, whichever comes first: never two of them.
-//! - Both notes end with the value that holds them.
+//! - A call has ended before its actor works on anything else.
+//! - Notes end with the values that hold them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use stockade_depot::broken::{self, Variant};
 use stockade_depot::{ActorId, NodeSession};
 use tokio::sync::Notify;
 
 use super::chain::{Age, CallId, Chain, Cycle};
+use crate::clock::Clock;
 
 /// The calls that are under way in a process.
 pub struct Waits {
     node: NodeSession,
+    clock: Clock,
     next: AtomicU64,
     table: Mutex<Table>,
 }
@@ -86,9 +90,13 @@ pub struct Arrived {
     stage: Arc<Stage>,
 }
 
+/// A call that has arrived here, for the one that works on it. Dropped when it is worked on no longer,
+/// or never will be.
+pub struct Working(Arc<Stage>);
+
 /// How far a call has come.
 #[derive(Default)]
-pub struct Stage {
+struct Stage {
     at: Mutex<Step>,
     refused: Notify,
 }
@@ -98,6 +106,7 @@ enum Step {
     #[default]
     Queued,
     Begun,
+    Ended,
     Refused(Cycle),
     Gone,
 }
@@ -112,16 +121,18 @@ pub enum Refusal {
 }
 
 impl Waits {
-    /// No calls.
+    /// No calls. `clock`: says when chains begin. Ages of several processes are compared; which call
+    /// gives way is all that depends on the clock.
     #[must_use]
-    pub fn new(node: NodeSession) -> Arc<Self> {
-        Arc::new(Self { node, next: AtomicU64::new(1), table: Mutex::default() })
+    pub fn new(node: NodeSession, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { node, clock, next: AtomicU64::new(1), table: Mutex::default() })
     }
 
     /// The age of a chain that begins now.
     #[must_use]
     pub fn age(&self) -> Age {
-        Age { began_ms: now_ms(), node: self.node, number: self.number() }
+        let began_ms = u64::try_from(self.clock.now_ms()).unwrap_or(0);
+        Age { began_ms, node: self.node, number: self.number() }
     }
 
     /// Notes a call of the chain's last actor.
@@ -161,6 +172,13 @@ impl Waits {
             Some(Edge { id: *id, from: actor.clone(), to: to.clone(), age: *age, at })
         };
         made.filter_map(edge).collect()
+    }
+
+    /// Whether a call has arrived here, and is queued or begun.
+    #[must_use]
+    pub fn is_open(&self, id: CallId) -> bool {
+        let stage = self.table.lock().arrived.get(&id).cloned();
+        stage.is_some_and(|stage| matches!(*stage.at.lock(), Step::Queued | Step::Begun))
     }
 
     /// Refuses a call that has arrived here, unless it has begun.
@@ -237,10 +255,10 @@ impl Arrived {
         &self.chain
     }
 
-    /// How far it has come, for the one that works on it.
+    /// The call, for the one that works on it.
     #[must_use]
-    pub fn stage(&self) -> Arc<Stage> {
-        Arc::clone(&self.stage)
+    pub fn working(&self) -> Working {
+        Working(Arc::clone(&self.stage))
     }
 
     /// Refuses it, unless it has begun.
@@ -285,43 +303,45 @@ impl Drop for Arrived {
     }
 }
 
-impl Stage {
+impl Working {
     /// The work on the call begins. `false`: it must not, since the call was refused or its caller
     /// has gone.
     #[must_use]
     pub fn begin(&self) -> bool {
-        let mut at = self.at.lock();
+        let mut at = self.0.at.lock();
         match *at {
             Step::Queued => {
                 *at = Step::Begun;
                 true
             }
             Step::Begun => true,
-            Step::Refused(_) | Step::Gone => false,
+            Step::Refused(_) => broken::is_off(Variant::CallRefused),
+            Step::Ended | Step::Gone => false,
         }
     }
+}
 
+impl Drop for Working {
+    fn drop(&mut self) {
+        let mut at = self.0.at.lock();
+        if let Step::Queued | Step::Begun = *at {
+            *at = Step::Ended;
+        }
+    }
+}
+
+impl Stage {
     fn refuse(&self, cycle: &Cycle) -> Refusal {
         let mut at = self.at.lock();
         match *at {
             Step::Queued => *at = Step::Refused(cycle.clone()),
             Step::Begun => return Refusal::Begun,
-            Step::Refused(_) | Step::Gone => return Refusal::Done,
+            Step::Ended | Step::Refused(_) | Step::Gone => return Refusal::Done,
         }
         drop(at);
         self.refused.notify_waiters();
         Refusal::Done
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "ages of chains that began in several processes are compared; which call gives way is \
-              all that depends on it"
-)]
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -340,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_call_is_noted_until_its_caller_no_longer_waits() {
-        let waits = Waits::new(NodeSession([1; 16]));
+        let waits = Waits::new(NodeSession([1; 16]), Clock::system());
         let chain = Chain::begun(waits.age(), &actor("a"));
         let making = waits.make(&chain, &actor("b"));
         assert!(waits.of(&actor("a")).is_empty(), "it has not been sent");
@@ -357,23 +377,45 @@ mod tests {
 
     #[test]
     fn a_call_is_begun_or_refused_never_both() {
-        let waits = Waits::new(NodeSession([1; 16]));
+        let waits = Waits::new(NodeSession([1; 16]), Clock::system());
         let chain = Chain::begun(waits.age(), &actor("a"));
         let arrive = |number| {
             let id = CallId { node: NodeSession([2; 16]), number };
             waits.arrive(id, chain.clone(), &actor("b")).expect("the first")
         };
         let begun = arrive(1);
-        assert!(begun.stage().begin());
+        let working = begun.working();
+        assert!(working.begin());
         assert_eq!(waits.refuse(begun.id(), &cycle()), Refusal::Begun);
         let refused = arrive(2);
         assert!(refused.refused().now_or_never().is_none());
         assert_eq!(waits.refuse(refused.id(), &cycle()), Refusal::Done);
         assert_eq!(refused.refused().now_or_never(), Some(cycle()));
-        assert!(!refused.stage().begin());
+        assert!(!refused.working().begin());
         let gone = arrive(3);
-        let stage = gone.stage();
+        let working = gone.working();
         drop(gone);
-        assert!(!stage.begin(), "its caller has gone");
+        assert!(!working.begin(), "its caller has gone");
+    }
+
+    #[test]
+    fn a_call_is_open_until_it_is_worked_on_no_longer() {
+        let waits = Waits::new(NodeSession([1; 16]), Clock::system());
+        let chain = Chain::begun(waits.age(), &actor("a"));
+        let id = CallId { node: NodeSession([2; 16]), number: 1 };
+        assert!(!waits.is_open(id), "it has not arrived");
+        let arrived = waits.arrive(id, chain.clone(), &actor("b")).expect("the first");
+        let working = arrived.working();
+        assert!(waits.is_open(id), "it is queued");
+        assert!(working.begin() && waits.is_open(id), "it is begun");
+        drop(working);
+        assert!(!waits.is_open(id), "its answer is on its way");
+        assert_eq!(waits.refuse(id, &cycle()), Refusal::Done, "it is no part of the circle");
+        assert!(arrived.refused().now_or_never().is_none());
+        drop(arrived);
+        // A call that is never begun ends as well.
+        let arrived = waits.arrive(id, chain, &actor("b")).expect("the first again");
+        drop(arrived.working());
+        assert!(!waits.is_open(id) && !arrived.is_queued());
     }
 }

@@ -13,7 +13,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -23,6 +22,7 @@ use stockade_depot::{ActorId, Mark, Reason};
 use stockade_vfs::memory::Share;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use wasmtime::component::{Resource, Val};
 
 use super::State;
@@ -253,16 +253,7 @@ impl State {
             let words = format!("a method's name has at most {METHOD_BYTES_MAX} bytes");
             return Err(invalid("request.malformed", words));
         }
-        if !self.calls.way.grants.allow(&to) {
-            return Err(wit::Error::Denied(Grants::line(&to)));
-        }
-        let Some(outside) = self.calls.way.outside.clone() else {
-            return Err(wit::Error::Other("this host calls no actors".to_owned()));
-        };
-        let chain = self.calls.chain_of(&self.actor).clone();
-        if let Some(cycle) = chain.cycle_with(&to) {
-            return Err(cycle.into());
-        }
+        let (outside, chain) = self.way_to(&to)?;
         if chain.actors().len() > CHAIN_ACTORS_MAX {
             return Err(wit::Error::LimitExceeded(wit::Limit::ChainLength));
         }
@@ -278,6 +269,22 @@ impl State {
         let making = self.calls.way.waits.make(&chain, &to);
         let call = Outgoing { to, key, chain, making, until, late, allowed, room };
         Ok((gate, outside, call))
+    }
+
+    /// The way to an actor that may be called and is not in the chain that waits for this one; and that
+    /// chain.
+    fn way_to(&mut self, to: &ActorId) -> Result<(Arc<dyn Outside>, Chain), wit::Error> {
+        if !self.calls.way.grants.allow(to) {
+            return Err(wit::Error::Denied(Grants::line(to)));
+        }
+        let Some(outside) = self.calls.way.outside.clone() else {
+            return Err(wit::Error::Other("this host calls no actors".to_owned()));
+        };
+        let chain = self.calls.chain_of(&self.actor).clone();
+        match chain.cycle_with(to) {
+            Some(cycle) => Err(cycle.into()),
+            None => Ok((outside, chain)),
+        }
     }
 
     /// The id of a call of this actor. Guest-controlled.
@@ -297,16 +304,8 @@ impl State {
         let to = ActorId::new(kind, key)
             .map_err(|error| invalid("request.invalid-actor", error.to_string()))?;
         let key = self.key(id)?;
-        if !self.calls.way.grants.allow(&to) {
-            return Err(wit::Error::Denied(Grants::line(&to)));
-        }
-        let Some(outside) = self.calls.way.outside.clone() else {
-            return Err(wit::Error::Other("this host calls no actors".to_owned()));
-        };
         // An actor of the chain answers questions only once its call has ended.
-        if let Some(cycle) = self.calls.chain_of(&self.actor).cycle_with(&to) {
-            return Err(cycle.into());
-        }
+        let (outside, _) = self.way_to(&to)?;
         let left = self.meter.remaining().time;
         let margin = (left / CALL_MARGIN_PART).min(CALL_MARGIN_MAX);
         let late = Instant::now() + left.saturating_sub(margin);

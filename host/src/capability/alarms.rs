@@ -1,4 +1,5 @@
-//! `stockade:actor/alarms`: the guest's alarms, and the one translation of their errors to the WIT.
+//! `stockade:actor/alarms`: the guest's alarms, and the one translation of their errors to the WIT (of
+//! those of SQL: `rows`).
 //!
 //! The rows are in [`crate::sqlite`]; here arguments of the guest are checked.
 
@@ -7,7 +8,7 @@ use crate::bindings::AlarmRefusal;
 use crate::bindings::stockade::actor::alarms as wit;
 use crate::limits::{ALARM_NAME_BYTES_MAX, ALARM_PAYLOAD_BYTES_MAX, ALARMS_MAX};
 use crate::schedule::{Schedule, time};
-use crate::sqlite::{Alarm, Connection, NewAlarm, SqlError, TooManyAlarms};
+use crate::sqlite::{Alarm, Connection, NewAlarm, TooManyAlarms};
 
 impl State {
     /// The connection, for a name that an alarm can have. The name is guest-controlled.
@@ -49,11 +50,7 @@ impl wit::Host for State {
         if payload.len() as u64 > ALARM_PAYLOAD_BYTES_MAX {
             return Err(AlarmRefusal::PayloadTooLarge);
         }
-        if !self.keeps_due_work {
-            return Err(AlarmRefusal::Sql(SqlError::Other(
-                "the node that has the store is of a version without alarms".to_owned(),
-            )));
-        }
+        self.keeps_due("alarms")?;
         let (schedule, due) = self.schedule(schedule)?;
         let new = NewAlarm { name: &name, schedule: &schedule, due, payload };
         self.alarms_of(&name)?.set_alarm(new)?.map_err(|TooManyAlarms| AlarmRefusal::TooMany)
@@ -108,22 +105,7 @@ impl From<AlarmRefusal> for wit::Error {
             AlarmRefusal::NoHandler => Self::NoHandler,
             AlarmRefusal::TooMany => Self::TooMany(ALARMS_MAX),
             AlarmRefusal::PayloadTooLarge => Self::PayloadTooLarge(ALARM_PAYLOAD_BYTES_MAX),
-            AlarmRefusal::Sql(error) => match error {
-                SqlError::Full => Self::Full,
-                SqlError::Busy => Self::Busy,
-                SqlError::NotOpen => Self::NotOpen,
-                SqlError::Interrupted => Self::Interrupted,
-                SqlError::LimitExceeded(limit) => Self::LimitExceeded(limit.into()),
-                SqlError::Revoked(reason) => Self::Revoked(reason.into()),
-                SqlError::Unavailable => Self::Unavailable,
-                error @ (SqlError::Constraint(_)
-                | SqlError::Denied(_)
-                | SqlError::CommitTooLarge(_)
-                | SqlError::Statement(_)
-                | SqlError::InvalidArgument(_)
-                | SqlError::RowFailed { .. }
-                | SqlError::Other(_)) => Self::Other(error.to_string()),
-            },
+            AlarmRefusal::Sql(error) => error.into(),
         }
     }
 }

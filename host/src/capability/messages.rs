@@ -1,5 +1,5 @@
 //! `stockade:actor/messages`: messages to other actors, and the one translation of their errors to the
-//! WIT.
+//! WIT (of those of SQL: `rows`).
 //!
 //! The rows are in [`crate::sqlite`]; here arguments of the guest are checked. Who delivers them is in
 //! `crate::router`.
@@ -13,7 +13,7 @@ use crate::bindings::MessageRefusal;
 use crate::bindings::stockade::actor::messages as wit;
 use crate::limits::{MESSAGE_BYTES_MAX, METHOD_BYTES_MAX};
 use crate::messages::Received;
-use crate::sqlite::{OutboxFull, SqlError};
+use crate::sqlite::OutboxFull;
 
 impl State {
     /// The receiver of a message that may be sent. All arguments are guest-controlled.
@@ -62,11 +62,7 @@ impl wit::Host for State {
     ) -> Result<u64, MessageRefusal> {
         self.sql()?;
         let to = self.receiver((&kind, &key), &method, &arguments)?;
-        if !self.keeps_due_work {
-            return Err(MessageRefusal::Sql(SqlError::Other(
-                "the node that has the store is of a version without messages".to_owned(),
-            )));
-        }
+        self.keeps_due("messages")?;
         let now = self.clock.now_ms();
         let sent = self.sql()?.send_message(&to, &method, &arguments, now)?;
         let number = sent.map_err(|OutboxFull { rows }| MessageRefusal::OutboxFull(rows))?;
@@ -95,22 +91,7 @@ impl From<MessageRefusal> for wit::Error {
             MessageRefusal::Denied(line) => Self::Denied(line),
             MessageRefusal::OutboxFull(rows) => Self::OutboxFull(rows),
             MessageRefusal::TooLarge => Self::TooLarge(MESSAGE_BYTES_MAX),
-            MessageRefusal::Sql(error) => match error {
-                SqlError::Full => Self::Full,
-                SqlError::Busy => Self::Busy,
-                SqlError::NotOpen => Self::NotOpen,
-                SqlError::Interrupted => Self::Interrupted,
-                SqlError::LimitExceeded(limit) => Self::LimitExceeded(limit.into()),
-                SqlError::Revoked(reason) => Self::Revoked(reason.into()),
-                SqlError::Unavailable => Self::Unavailable,
-                error @ (SqlError::Constraint(_)
-                | SqlError::Denied(_)
-                | SqlError::CommitTooLarge(_)
-                | SqlError::Statement(_)
-                | SqlError::InvalidArgument(_)
-                | SqlError::RowFailed { .. }
-                | SqlError::Other(_)) => Self::Other(error.to_string()),
-            },
+            MessageRefusal::Sql(error) => error.into(),
         }
     }
 }

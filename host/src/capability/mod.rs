@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  sqlite   the database: guarded by its own grip, revoked first
-//!  alarms, messages   rows of the host in that database, likewise
+//!  alarms, messages   rows of the host in that database, likewise; rows: their errors of SQL
 //!  actors   calls of other actors: guarded by the same grip, since each waits for the database
 //!  clients  the same, by typed functions of interfaces that a component brings along
 //!  context  who am I                     ┐
@@ -22,6 +22,7 @@ mod limiter;
 mod log;
 mod messages;
 mod rate;
+mod rows;
 mod sqlite;
 mod wasi;
 

@@ -9,7 +9,6 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stockade_depot::ActorId;
 use stockade_vfs::memory::Share;
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use super::call::{ByActor, Callable, ReadyCall};
@@ -104,7 +104,7 @@ impl Between {
                 return Err(Failed::from(HostError::ShuttingDown).into_error());
             };
             // The callee ends by itself when its time is over; this is for one that does not say so.
-            let late = call.late.into();
+            let late = call.late;
             let answered = tokio::time::timeout_at(late, answer(host, call)).await;
             let answered = answered.unwrap_or_else(|_| Err(Failed::of(unanswered())));
             answered.map_err(|failed| failed.identified(named).into_error())
@@ -238,7 +238,7 @@ impl Host {
                 None => Ok(self.outcome(&to, &key, settle).await?),
             }
         };
-        let told = tokio::time::timeout_at(late.into(), asked).await;
+        let told = tokio::time::timeout_at(late, asked).await;
         let told = told.unwrap_or_else(|_| Err(Failed::of(unanswered())))?;
         let OutcomeReply { outcome, generation, txid } = told;
         Ok(match outcome {
@@ -367,8 +367,8 @@ impl Host {
         tracing::debug!(chain = %chain.age(), from = %chain.caller(), to = %actor, "an actor's call");
         let arrived = self.shared().waits.arrive(id, chain.clone(), actor);
         let arrived = arrived.ok_or_else(|| HostError::Starting { actor: actor.clone() })?;
-        let stage = arrived.stage();
-        Ok((arrived, request::ByActor { runs: ForActor { chain, until, allowed }, stage }))
+        let working = arrived.working();
+        Ok((arrived, request::ByActor { runs: ForActor { chain, until, allowed }, working }))
     }
 
     /// Waits for what a call comes to, unless it is found to wait for itself, or has not begun at
@@ -384,7 +384,7 @@ impl Host {
             std::future::pending::<Infallible>().await
         };
         let expiring = async {
-            tokio::time::sleep_until(until.into()).await;
+            tokio::time::sleep_until(until).await;
             if !arrived.take_back() {
                 std::future::pending::<()>().await;
             }
@@ -407,6 +407,14 @@ impl Look for Host {
             (None, _) => self.shared().waits.of(actor),
             (Some(address), Some(far)) => far.waits_of(actor, address).await.unwrap_or_default(),
             (Some(_), None) => Vec::new(),
+        }
+    }
+
+    async fn is_open(&self, call: CallId, at: Option<&str>) -> bool {
+        match (at, self.inner.far.get()) {
+            (None, _) => self.shared().waits.is_open(call),
+            (Some(address), Some(far)) => far.is_open(call, address).await,
+            (Some(_), None) => false,
         }
     }
 

@@ -2,11 +2,12 @@
 //! the call is made. An operator's statements go the way of the second half.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant as Elapsed};
 
 use stockade_depot::{ActorId, Digest, Reason, Txid, Verdict};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use super::Host;
@@ -256,7 +257,7 @@ impl Host {
         if !self.shared().nodes.holds_lease().await {
             return Err(HostError::LeaseLost.into());
         }
-        let request = Request { queued: Instant::now(), txid_min, work };
+        let request = Request { queued: Elapsed::now(), txid_min, work };
         self.inner.router.dispatch(limits, actor, request)?;
         // The slot answers every request it takes, and refuses those it never began when it is
         // dropped: what is left was cut off in the middle, with an unknown outcome.

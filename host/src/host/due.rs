@@ -29,32 +29,54 @@ use crate::limits::{
 };
 use crate::router::Router;
 use crate::router::request::{Request, Work};
+use crate::supervision::due::DueBook;
 
 /// Runs for as long as the host.
 pub(super) async fn keep(router: Router) {
     let book = Arc::clone(&router.shared().due);
     let mut sweep = Sweep { router, is_away: false, overdue: None };
-    let mut wakes = JoinSet::new();
-    let mut rate = Rate::default();
+    let mut wakes = Wakes::default();
     let mut looks = interval(DUE_LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = book.timer(book.first(), rate.next_at());
+        let next = book.timer(book.first(), wakes.rate.next_at());
         tokio::select! {
             // In an order that is the same in every run.
             biased;
             _ = looks.tick() => sweep.look().await,
             () = book.news() => {}
-            Some(_) = wakes.join_next(), if !wakes.is_empty() => {}
-            () = next.over(), if wakes.len() < DUE_WAKES_MAX => {
-                while wakes.len() < DUE_WAKES_MAX
-                    && rate.has_room(Instant::now())
-                    && let Some((actor, db)) = book.take_due()
-                {
-                    rate.take(Instant::now());
-                    wakes.spawn(wake(sweep.router.clone(), actor, db));
-                }
+            Some(_) = wakes.running.join_next(), if !wakes.running.is_empty() => {}
+            () = next.over(), if wakes.has_room() => {
+                wakes.begin(&book, |actor, db| wake(sweep.router.clone(), actor, db));
             }
+        }
+    }
+}
+
+/// Wakes that are under way.
+#[derive(Default)]
+struct Wakes {
+    running: JoinSet<()>,
+    rate: Rate,
+}
+
+impl Wakes {
+    /// Whether one more may be under way.
+    fn has_room(&self) -> bool {
+        self.running.len() < DUE_WAKES_MAX
+    }
+
+    /// Begins those that are due, as far as room and rate allow.
+    fn begin<F>(&mut self, book: &DueBook, wake: impl Fn(ActorId, DbId) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while self.has_room()
+            && self.rate.has_room(Instant::now())
+            && let Some((actor, db)) = book.take_due()
+        {
+            self.rate.take(Instant::now());
+            self.running.spawn(wake(actor, db));
         }
     }
 }
@@ -199,7 +221,10 @@ async fn wake(router: Router, actor: ActorId, db: DbId) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn each_shard_falls_to_one_of_the_living_and_moves_only_with_its_owner() {
@@ -226,6 +251,37 @@ mod tests {
     fn golden_weights() {
         assert_eq!(NodeSession([1; 16]).weight(Shard(0)), 0x0860_2040_d486_4a12);
         assert_eq!(NodeSession([2; 16]).weight(Shard(5)), 0xc96f_1339_9fb3_2c9a);
+    }
+
+    /// Wakes that take long leave room for calls; what is due waits for their end.
+    #[tokio::test]
+    async fn wakes_that_are_under_way_are_bounded() {
+        let book = DueBook::new(Clock::new(|| 100));
+        for number in 0..DUE_WAKES_MAX + 10 {
+            let actor = ActorId::new("kind", &number.to_string()).expect("a name");
+            book.plan(&actor, DbId([1; 16]), 50);
+        }
+        let ends = Arc::new(Semaphore::new(0));
+        let mut wakes = Wakes::default();
+        let begin = |wakes: &mut Wakes| {
+            for _ in 0..DUE_WAKES_MAX {
+                // As after a while: the rate is not what bounds them.
+                wakes.rate = Rate::default();
+                wakes.begin(&book, |_, _| {
+                    let ends = Arc::clone(&ends);
+                    async move { ends.acquire_owned().await.expect("it is open").forget() }
+                });
+            }
+            wakes.running.len()
+        };
+        assert_eq!(begin(&mut wakes), DUE_WAKES_MAX);
+        ends.add_permits(3);
+        for _ in 0..3 {
+            wakes.running.join_next().await;
+        }
+        assert_eq!(wakes.running.len(), DUE_WAKES_MAX - 3);
+        assert_eq!(begin(&mut wakes), DUE_WAKES_MAX);
+        assert!(book.first().is_some(), "the rest is planned still");
     }
 
     #[test]

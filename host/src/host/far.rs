@@ -3,11 +3,11 @@
 //! Invariant: a host knows no network. The package above hands this in.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use stockade_depot::{ActorId, Generation, Txid};
+use tokio::time::Instant;
 
 use super::Host;
 use super::call::ByActor;
@@ -56,6 +56,10 @@ pub trait Far: Send + Sync {
         actor: &'a ActorId,
         address: &'a str,
     ) -> BoxFuture<'a, Option<Vec<Edge>>>;
+
+    /// Whether a call is queued or begun in the process at `address`. `true` if that cannot say so: it
+    /// speaks a former version. `false` if it does not answer.
+    fn is_open<'a>(&'a self, call: CallId, address: &'a str) -> BoxFuture<'a, bool>;
 
     /// Refuses a call that has arrived in the process at `address`. `None`: it does not say.
     fn refuse<'a>(
@@ -123,6 +127,13 @@ impl Host {
     #[must_use]
     pub fn waits_here(&self, actor: &ActorId) -> Vec<Edge> {
         self.shared().waits.of(actor)
+    }
+
+    /// Whether a call is queued or begun in this process, for another one that asks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_call(&self, call: CallId) -> bool {
+        self.shared().waits.is_open(call)
     }
 
     /// Refuses a call that has arrived in this process, for another one that asks.

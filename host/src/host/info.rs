@@ -1,13 +1,14 @@
 //! What a host tells about itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stockade_depot::page::PAGE_SIZE;
 use stockade_depot::store::{ActorState, Holder, PreviousEnd, Wanted};
 use stockade_depot::{ActorId, DbId, Digest, Generation, PageCount, Reason, Txid};
 use stockade_vfs::memory::Share;
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use crate::actor::answer::Heard;

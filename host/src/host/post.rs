@@ -9,10 +9,10 @@
 //! have been done.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use stockade_depot::{ActorId, Txid};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Host;
 use crate::error::{Body, CallError, Code, Retry};
@@ -34,7 +34,7 @@ impl Host {
                 }
             }
         };
-        let answered = tokio::time::timeout_at(until.into(), answered).await;
+        let answered = tokio::time::timeout_at(until, answered).await;
         let silent =
             || Undelivered::Unknown("the receiver has not answered in its time".to_owned());
         let said = answered.map_err(|_| silent())?;

@@ -169,9 +169,9 @@ async fn open_router(
         log_rate: Arc::new(capability::Rate::new(config.limits.log_bytes_per_s)),
         turns: if config.advanced.ground.is_none() { Turns::of(cores()) } else { Turns::default() },
         scratch_dir: dirs.scratch,
+        waits: Waits::new(node, ground.clock.clone()),
         ground,
         faulting,
-        waits: Waits::new(node),
         outside: OnceLock::new(),
     });
     let memory = GuestMemory::new(config.limits.guest_bytes_max());

@@ -39,6 +39,7 @@ async fn a_sign_of_life_is_as_new_as_the_look_before_it() {
     let lock_dir = tempfile::tempdir().expect("a directory");
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory(1).expect("opens"));
     let other = register(&store, 1, lock_dir.path()).await;
+    let before = Instant::now();
     let nodes = register(&store, 2, lock_dir.path()).await;
     let begun = Instant::now();
     assert!(!nodes.lives_since(other.own, begun), "it was seen once");
@@ -48,6 +49,7 @@ async fn a_sign_of_life_is_as_new_as_the_look_before_it() {
     let moved = Instant::now();
     nodes.look().await.expect("looks");
     assert!(nodes.lives_since(other.own, begun), "it moved after the last look");
+    assert!(!nodes.lives_since(other.own, before), "the process was not known yet");
     assert!(!nodes.lives_since(other.own, moved), "and maybe before this moment");
     assert!(!nodes.lives_since(NodeSession([3; 16]), begun), "one that is not known");
 }

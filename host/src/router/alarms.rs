@@ -3,6 +3,7 @@
 //!
 //! Invariants:
 //! - One alarm or parked message, then one call, while there are both: neither keeps the other out.
+//!   Alarms follow each other only while nothing else waits for the actor.
 //! - Nothing runs before its time by this process's clock, nor while this process may have been judged
 //!   dead, nor while its clock and the store's are apart.
 //! - A wake that finds nothing due corrects the time in the store, so that it is not repeated.
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::request::Reply;
 use super::slot::Slot;
+use crate::actor::alarm::MayFollow;
 use crate::actor::answers::ReplyTo;
 use crate::actor::call::CallEnd;
 use crate::actor::generation::Generation;
@@ -21,7 +23,7 @@ use crate::error::HostError;
 use crate::sqlite::CrashedAlarm;
 
 impl Slot {
-    /// Runs the first alarm that is due, or the first parked message. `is_first`: the generation was
+    /// Runs the first alarms that are due, or the first parked message. `is_first`: the generation was
     /// begun for this.
     pub(super) async fn run_alarm(&mut self, is_first: bool) {
         let shared = Arc::clone(self.slots.shared());
@@ -40,7 +42,12 @@ impl Slot {
             self.carry_out((0, ReplyTo::DueWork { reply }), is_first, begin).await;
         } else {
             let crashed = shared.due.take_crash(&self.actor);
-            let begin = |generation: Generation, gate| generation.alarming(crashed, gate);
+            let handle = Arc::clone(&self.handle);
+            let may_follow: MayFollow = Box::new(move || {
+                !handle.is_wanted() && shared.nodes.is_sure_of_its_lease() && !shared.due.is_held()
+            });
+            let begin =
+                |generation: Generation, gate| generation.alarming(crashed, may_follow, gate);
             self.carry_out((0, ReplyTo::DueWork { reply }), is_first, begin).await;
         }
         self.due.end();

@@ -7,7 +7,7 @@ use stockade_depot::{Fence, Reason};
 use tokio::sync::oneshot;
 use wasmtime::component::Val;
 
-use super::request::{Control, Ending, ForActor, Identified, Reply};
+use super::request::{ByActor, Control, Ending, Identified, Reply};
 use super::slot::{Live, Slot};
 use crate::actor::answer::Called;
 use crate::actor::answers::{Answers, Pending, ReplyTo};
@@ -15,6 +15,7 @@ use crate::actor::call::{CallEnd, Running};
 use crate::actor::ending::{self, Doing};
 use crate::actor::exit::Exit;
 use crate::actor::generation::Generation;
+use crate::calls::Working;
 use crate::sqlite::Meter;
 use crate::typed::Method;
 use crate::yielding;
@@ -31,7 +32,7 @@ impl Slot {
         (method, values): (Arc<Method>, Vec<Val>),
         is_first: bool,
         queue_us: u64,
-        by: Option<ForActor>,
+        by: Option<ByActor>,
         identified: Option<Identified>,
         reply: Reply<Called>,
     ) {
@@ -39,10 +40,15 @@ impl Slot {
         let heavy = self.slots.shared().ground.heavy.clone();
         let begin = |generation: Generation, gate| {
             let is_heavy = generation.is_heavy_with(&values);
+            let (by, working) = by.map(|by| (by.runs, by.working)).unzip();
             let running = generation.calling_with(method, values, gate, by, is_heavy, identified);
-            match heavy {
+            let running = match heavy {
                 Some(on) if is_heavy => Box::pin(yielding::run(on, running)) as Running,
                 _ => running,
+            };
+            match working {
+                Some(working) => until_ended(running, working),
+                None => running,
             }
         };
         self.carry_out((queue_us, to), is_first, begin).await;
@@ -161,4 +167,14 @@ impl Slot {
     fn cut_short_by(&mut self, meter: &Meter) -> Option<Control> {
         meter.was_cut_short().then(|| self.endings.try_recv().ok()).flatten()
     }
+}
+
+/// A call that an actor has made: it has ended when it is worked on no longer. Its answer may wait for the
+/// gate and be on its way for long after that.
+fn until_ended(running: Running, working: Working) -> Running {
+    Box::pin(async move {
+        let ended = running.await;
+        drop(working);
+        ended
+    })
 }

@@ -8,15 +8,15 @@ use stockade_depot::{Fence, Reason, Session, StoreFailure};
 use stockade_vfs::memory::Share;
 use tokio::sync::mpsc;
 
-use super::request::{Control, Request};
+use super::mailbox::Requests;
+use super::request::Control;
 use crate::actor::generation::StartedFrom;
 use crate::grip::Grip;
 use crate::sqlite::Meter;
 
 /// The senders of a slot.
 pub struct SlotHandle {
-    /// Boxed: the queue of an awake actor has room for 32 from the first one on.
-    pub(super) requests: mpsc::Sender<Box<Request>>,
+    pub(super) requests: Requests,
     pub(super) control: mpsc::Sender<Control>,
     view: Mutex<View>,
 }
@@ -46,10 +46,7 @@ pub struct LiveView {
 }
 
 impl SlotHandle {
-    pub(super) fn new(
-        requests: mpsc::Sender<Box<Request>>,
-        control: mpsc::Sender<Control>,
-    ) -> Self {
+    pub(super) fn new(requests: Requests, control: mpsc::Sender<Control>) -> Self {
         Self { requests, control, view: Mutex::default() }
     }
 
@@ -57,6 +54,13 @@ impl SlotHandle {
     #[must_use]
     pub fn live(&self) -> Option<LiveView> {
         self.view.lock().live
+    }
+
+    /// Whether anything waits that comes before the next alarm: a request, an order, or an end of the
+    /// generation that has begun.
+    pub(super) fn is_wanted(&self) -> bool {
+        let ordered = self.control.capacity() < self.control.max_capacity();
+        self.requests.wait() || ordered || self.live().is_none()
     }
 
     /// The fence of that generation.
@@ -86,7 +90,7 @@ impl SlotHandle {
     /// Shortens what runs now, if anything does.
     pub(super) fn hurry(&self, grace: Option<Duration>) {
         if let (Some(grace), Some(meter)) = (grace, &self.view.lock().running) {
-            meter.shorten(Instant::now() + grace);
+            meter.shorten(tokio::time::Instant::now() + grace);
         }
     }
 

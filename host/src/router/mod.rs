@@ -2,8 +2,8 @@
 //! or ends.
 //!
 //! Every actor that is awake, starting or ending has one *slot*: a task that owns the actor's
-//! generations one after the other, and a bounded queue in front of the task. A sleeping actor has
-//! none.
+//! generations one after the other, and a bounded queue in front of the task (`mailbox.rs`). A
+//! sleeping actor has none.
 //!
 //! ```text
 //!  dispatch ──> slot of the actor (made if missing) ──> queue ──> task: start, call, gate, end
@@ -16,6 +16,7 @@ mod calling;
 mod due;
 pub mod handle;
 mod inbox;
+mod mailbox;
 mod outbox;
 pub mod request;
 mod slot;
@@ -37,6 +38,7 @@ use crate::limits::{DRAINED_AT_ONCE, Limits};
 use crate::supervision::Shared;
 use admission::Awake;
 use handle::SlotHandle;
+use mailbox::mailbox;
 use request::{Control, Ending, Request};
 use slot::Slot;
 use slots::Slots;
@@ -78,16 +80,7 @@ impl Router {
         request: Request,
     ) -> Result<(), HostError> {
         let make = || self.new_slot(actor, limits);
-        self.slots.send_to(actor, make, |slot| {
-            slot.requests.try_send(Box::new(request)).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => HostError::Overloaded {
-                    what: "queued calls",
-                    // The size of the queue when it was made, whatever was deployed since.
-                    max: slot.requests.max_capacity() as u64,
-                },
-                mpsc::error::TrySendError::Closed(_) => HostError::ShuttingDown,
-            })
-        })
+        self.slots.send_to(actor, make, |slot| slot.requests.put(request))
     }
 
     /// Forgets the crashes of an actor, so that its next call starts it immediately.
@@ -207,7 +200,7 @@ impl Router {
         actor: &ActorId,
         limits: &Limits,
     ) -> (Arc<SlotHandle>, BoxFuture<'static, ()>) {
-        let (requests, queue) = mpsc::channel(queue_max(limits));
+        let (requests, queue) = mailbox(limits);
         let (control, endings) = mpsc::channel(CONTROL_MAX);
         let handle = Arc::new(SlotHandle::new(requests, control));
         let slots = Arc::clone(&self.slots);
@@ -229,8 +222,4 @@ fn order(slot: &SlotHandle, control: Control) -> Result<bool, HostError> {
             Err(HostError::Overloaded { what: "waiting endings", max })
         }
     }
-}
-
-fn queue_max(limits: &Limits) -> usize {
-    usize::try_from(limits.mailbox_calls_max).unwrap_or(usize::MAX).max(1)
 }

@@ -15,7 +15,7 @@ pub use crate::actor::identified::Identified;
 pub use crate::actor::reply::Reply;
 use crate::actor::statements::Statements;
 use crate::actor::wanted::Wanted;
-use crate::calls::{Chain, Stage};
+use crate::calls::{Chain, Working};
 use crate::error::{CallError, HostError};
 use crate::messages::{Parcel, Said};
 use crate::sqlite::OperatorRows;
@@ -82,8 +82,8 @@ pub enum Work {
 pub struct ByActor {
     /// For whom it runs.
     pub runs: ForActor,
-    /// How far it has come.
-    pub stage: Arc<Stage>,
+    /// The call itself, which ends with this.
+    pub working: Working,
 }
 
 impl Work {
@@ -107,7 +107,7 @@ impl Work {
             return None;
         }
         let Self::Call { by: Some(by), .. } = &self else { return Some(self) };
-        if !by.stage.begin() {
+        if !by.working.begin() {
             return None;
         }
         if self.is_late() {
@@ -121,7 +121,7 @@ impl Work {
     #[must_use]
     pub fn is_late(&self) -> bool {
         let Self::Call { by: Some(by), .. } = self else { return false };
-        by.runs.until <= Instant::now()
+        by.runs.until <= tokio::time::Instant::now()
     }
 
     /// Answers the caller that the work was not begun.

@@ -9,8 +9,9 @@
 //!        │                      ├─ session died           ──> fatal end
 //!        └──────────────────────┴─ trap, budget           ──> crashed end
 //! ```
-//! Due work runs between calls (`alarms.rs`): one alarm, then one call, while there are both. So does
-//! work on what was sent (`outbox.rs`), whose parcels are under way beside the calls.
+//! Due work runs between calls (`alarms.rs`): one alarm, then one call, while there are both. So do
+//! parcels of others (`mailbox.rs`), and work on what was sent (`outbox.rs`), whose parcels are under
+//! way beside the calls.
 //! An operator's statements for an actor that is asleep do not wake it (`actor::visit`). A
 //! generation that is ended during a call begins its end immediately: its mailbox is closed, and
 //! the call has the time that the ending leaves it (`actor::ending`).
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use super::admission::Place;
 use super::due::DueState;
 use super::handle::SlotHandle;
+use super::mailbox::Mailbox;
 use super::outbox::Parcels;
 use super::request::{Control, Ending, Reply, Request, Work};
 use super::slots::Slots;
@@ -44,7 +46,7 @@ pub(super) struct Slot {
     pub(super) slots: Arc<Slots>,
     pub(super) actor: ActorId,
     pub(super) handle: Arc<SlotHandle>,
-    queue: mpsc::Receiver<Box<Request>>,
+    queue: Mailbox,
     pub(super) endings: mpsc::Receiver<Control>,
     pub(super) live: Option<Live>,
     /// The actor's due work, as this slot knows it.
@@ -79,7 +81,7 @@ impl Slot {
         slots: Arc<Slots>,
         actor: ActorId,
         handle: Arc<SlotHandle>,
-        queue: mpsc::Receiver<Box<Request>>,
+        queue: Mailbox,
         endings: mpsc::Receiver<Control>,
     ) -> Self {
         Self {
@@ -121,8 +123,7 @@ impl Slot {
             return tokio::select! {
                 biased;
                 Some(control) = self.endings.recv() => Event::Control(control),
-                Some(request) = self.queue.recv() => Event::Request(request),
-                else => std::future::pending().await,
+                request = self.queue.next() => Event::Request(request),
             };
         };
         live.answers.reap();
@@ -138,7 +139,7 @@ impl Slot {
         if parcels.take_turn(generation, self.due.has_sent(), clock.now_ms()) {
             return Event::Post;
         }
-        if let Ok(request) = self.queue.try_recv() {
+        if let Some(request) = self.queue.try_next() {
             return Event::Request(request);
         }
         self.handle.idles(Some(Instant::now()));
@@ -148,7 +149,7 @@ impl Slot {
             biased;
             Some(control) = self.endings.recv() => Event::Control(control),
             cause = generation.session().on_death() => Event::Died(cause),
-            Some(request) = self.queue.recv() => Event::Request(request),
+            request = self.queue.next() => Event::Request(request),
             () = due.over() => Event::Due,
             () = parcels.news(clock) => Event::Post,
             () = tokio::time::sleep(sleep_after), if !is_sending => Event::Idle,
@@ -253,7 +254,6 @@ impl Slot {
                 match self.checked(method, values, &program, &wanted) {
                     Ok((method, values)) => {
                         let queue_us = micros(queued.elapsed());
-                        let by = by.map(|by| by.runs);
                         self.call((method, values), is_first, queue_us, by, identified, reply)
                             .await;
                     }
@@ -383,7 +383,7 @@ impl Drop for Slot {
     /// begun.
     fn drop(&mut self) {
         self.queue.close();
-        while let Ok(request) = self.queue.try_recv() {
+        while let Some(request) = self.queue.try_next() {
             let stopping = HostError::Stopping(Reason::Trapped);
             request.work.refuse(self.slots.refusal().unwrap_or(stopping));
         }

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 
 use super::admission::{Awake, Place};
 use super::handle::SlotHandle;
-use super::request::{Control, Ending, Request};
+use super::mailbox::Mailbox;
+use super::request::{Control, Ending};
 use crate::error::HostError;
 use crate::supervision::Shared;
 
@@ -255,7 +256,7 @@ impl Slots {
     pub(super) fn leave(
         &self,
         actor: &ActorId,
-        queue: &mpsc::Receiver<Box<Request>>,
+        queue: &Mailbox,
         orders: &mpsc::Receiver<Control>,
     ) -> bool {
         let mut table = self.table.lock();

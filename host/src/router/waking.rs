@@ -2,10 +2,10 @@
 //! and starts it; or it opens the database alone, for an operator.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use stockade_depot::broken::{self, Variant};
 use stockade_depot::{Reason, Session, StoreError};
+use tokio::time::Instant;
 use wasmtime::component::Val;
 
 use super::admission::Place;
@@ -144,7 +144,7 @@ impl Slot {
     /// wait, and may end it: a reset, or the host's shutdown.
     async fn pause(&mut self, until: Instant) -> Result<(), HostError> {
         tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => Ok(()),
+            () = tokio::time::sleep_until(until) => Ok(()),
             Some(control) = self.endings.recv() => {
                 self.control(control).await;
                 self.slots.refusal().map_or(Ok(()), Err)

@@ -20,11 +20,12 @@
 //! that a restart of the host finds the breaker open. The backoff of a crash that this process did
 //! not see begins with the process: clocks of two processes are not compared.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use stockade_depot::store::{ActorState, PreviousEnd};
 use stockade_depot::{ActorId, DbId, Digest, Fence, Generation};
+use tokio::time::Instant;
 
 use super::recent::Recent;
 use crate::limits::Limits;

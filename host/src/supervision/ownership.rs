@@ -5,12 +5,12 @@
 //! The judgement is only about *when* to try. The store decides who wins.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use stockade_depot::store::{ActorState, PreviousEnd, Wanted};
 use stockade_depot::{
     ActorId, DbId, Digest, Fence, OpenError, Opened, Reason, SessionLimits, Txid,
 };
+use tokio::time::Instant;
 
 use super::Shared;
 use super::reservations::Known;
