@@ -270,13 +270,13 @@ fn show(actor: &Json) -> String {
             }
         }
     }
-    if let Some(alarms) = super::alarms::summary(&actor["alarms"]) {
+    if let Some(alarms) = super::alarms::ALARMS.summary(&actor["alarms"]) {
         line("alarms", alarms);
     } else if actor["due_work"] == true && actor["state"] != "awake" {
         let name = cell(&actor["actor"]);
         line("alarms", format!("not awake: `stockade alarms list {name}` reads them"));
     }
-    if let Some(messages) = super::messages::summary(&actor["messages"]) {
+    if let Some(messages) = super::messages::MESSAGES.summary(&actor["messages"]) {
         line("messages", messages);
     }
     for fault in actor["faults"].as_array().into_iter().flatten() {

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value as Json, json};
 
 use super::Context;
 use super::failure::Failure;
-use super::output::{cell, table};
 use super::target::Target;
+use super::waiting::Waiting;
 
 /// List, retry and drop an actor's alarms
 ///
@@ -50,66 +49,36 @@ enum What {
     },
 }
 
+pub(super) const ALARMS: Waiting = Waiting {
+    one: "alarm",
+    several: "alarms",
+    name: "name",
+    columns: &[
+        ["name", "name"],
+        ["schedule", "schedule"],
+        ["state", "state"],
+        ["next_ms", "next (ms)"],
+        ["attempts", "tries"],
+        ["error", "last error"],
+    ],
+    retried: "run again",
+    named_max: usize::MAX,
+};
+
 impl Alarms {
     pub(super) fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
-        let client = context.admin()?;
-        let path = |actor: &Target| format!("/admin/actors{}/alarms", actor.path());
         match &self.what {
-            What::List { actor } => {
-                let document = client.get(&path(actor))?.json()?;
-                context.output.result(&document, list)?;
-            }
-            What::Retry { actor, name } => {
-                let to = format!("{}/retry", path(actor));
-                let document = client.post_json(&to, &json!({ "name": name }))?.json()?;
-                let text = |it: &Json| format!("{} run again\n{}", count(it), list(it));
-                context.output.result(&document, text)?;
-            }
-            What::Drop { actor, name } => {
-                let to = format!("{}/drop", path(actor));
-                let document = client.post_json(&to, &json!({ "name": name }))?.json()?;
-                let text = |it: &Json| format!("{} removed\n{}", count(it), list(it));
-                context.output.result(&document, text)?;
-            }
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn count(document: &Json) -> String {
-    match document["changed"].as_u64().unwrap_or(0) {
-        1 => "1 alarm".to_owned(),
-        count => format!("{count} alarms"),
-    }
-}
-
-fn list(document: &Json) -> String {
-    let alarms = document["alarms"].as_array().map_or(&[][..], Vec::as_slice);
-    if alarms.is_empty() {
-        return "no alarms".to_owned();
-    }
-    let fields = ["name", "schedule", "state", "next_ms", "attempts", "error"];
-    let header = ["name", "schedule", "state", "next (ms)", "tries", "last error"];
-    let row = |alarm: &Json| fields.iter().map(|field| cell(&alarm[*field])).collect();
-    table(header.map(str::to_owned).to_vec(), alarms.iter().map(row).collect())
-}
-
-/// How many alarms there are, and what is wrong with those that do not run.
-pub(super) fn summary(alarms: &Json) -> Option<String> {
-    let alarms = alarms.as_array().filter(|alarms| !alarms.is_empty())?;
-    let mut text = alarms.len().to_string();
-    for alarm in alarms.iter().filter(|alarm| alarm["state"] != "waits") {
-        let (name, state) = (cell(&alarm["name"]), cell(&alarm["state"]));
-        text.push_str(&format!("; {name} is {state}"));
-        if !alarm["error"].is_null() {
-            text.push_str(&format!(": {}", cell(&alarm["error"])));
+            What::List { actor } => ALARMS.list(context, actor),
+            What::Retry { actor, name } => ALARMS.retry(context, actor, name.as_deref()),
+            What::Drop { actor, name } => ALARMS.drop(context, actor, name),
         }
     }
-    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::*;
 
     #[test]
@@ -118,14 +87,14 @@ mod tests {
             json!({ "name": name, "schedule": "once", "state": state, "next_ms": null,
                     "attempts": 8, "error": error, "payload_bytes": 0 })
         };
-        assert_eq!(summary(&json!([])), None);
+        assert_eq!(ALARMS.summary(&json!([])), None);
         let alarms = json!([
             alarm("a", "waits", Json::Null),
             alarm("b", "parked", json!("no\ntea")),
             alarm("c", "off", Json::Null),
         ]);
-        assert_eq!(summary(&alarms).as_deref(), Some("3; b is parked: no\\ntea; c is off"));
-        let shown = list(&json!({ "alarms": alarms }));
+        assert_eq!(ALARMS.summary(&alarms).as_deref(), Some("3; b is parked: no\\ntea; c is off"));
+        let shown = ALARMS.shown(&json!({ "alarms": alarms }));
         assert!(shown.contains("last error") && shown.contains("parked"), "{shown}");
     }
 }

@@ -53,6 +53,7 @@ mod statement;
 mod store;
 mod target;
 mod verify;
+mod waiting;
 mod write_client;
 
 use std::os::unix::fs::PermissionsExt as _;

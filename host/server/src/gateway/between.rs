@@ -4,6 +4,7 @@
 //!  a guest of this host ──> forward::call ──> here, or another process ──> its JSON
 //!  a parcel of messages ──> forward::parcel ──> likewise ──> what is said
 //!  a probe of this host ──> /peers/waits      for whom does an actor of that process wait?
+//!                       ├─> /peers/arrivals   is a call there queued or begun?
 //!                       └─> /peers/refusals   a call there gives way
 //! ```
 //! Invariant: questions have the room of orders: calls that wait for each other never fill it.
@@ -34,7 +35,7 @@ use super::orders::Order;
 use super::outcomes::{self, Asking};
 use super::reply::Refusal;
 use super::{BILL_HEADER, GENERATION_HEADER, Gateway, RESULT_HEADER, TXID_HEADER};
-use crate::peers::{Lane, Protocol, TIMEOUT_HEADER, read_age, read_call, write_call};
+use crate::peers::{Lane, Protocol, TIMEOUT_HEADER, Way, read_age, read_call, write_call};
 
 /// What carries calls of a host's actors to other processes. It does not keep the gateway.
 pub(super) struct Between(pub(super) Weak<Gateway>);
@@ -58,6 +59,18 @@ struct ToldEdge {
 pub(super) struct Name {
     kind: String,
     key: String,
+}
+
+/// The question whether a call is queued or begun.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sought {
+    call: String,
+}
+
+/// The answer.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Found {
+    open: bool,
 }
 
 /// The wish that a call gives way.
@@ -110,6 +123,19 @@ impl Told {
     }
 }
 
+impl Sought {
+    /// The call. `None`: it does not read.
+    pub(super) fn read(&self) -> Option<CallId> {
+        read_call(&self.call)
+    }
+}
+
+impl Found {
+    pub(super) fn of(open: bool) -> Self {
+        Self { open }
+    }
+}
+
 impl Wish {
     /// The call and the circle. `None`: they do not read.
     pub(super) fn read(&self) -> Option<(CallId, Cycle)> {
@@ -134,7 +160,7 @@ impl Far for Between {
         to: &'a ActorId,
         key: &'a CallKey,
         settle: bool,
-        late: std::time::Instant,
+        late: Instant,
     ) -> BoxFuture<'a, Result<OutcomeReply, ErrorBody>> {
         Box::pin(self.asked(to, key, settle, late))
     }
@@ -143,12 +169,12 @@ impl Far for Between {
         &'a self,
         to: &'a ActorId,
         parcel: &'a Parcel,
-        until: std::time::Instant,
+        until: Instant,
     ) -> BoxFuture<'a, Result<Said, ErrorBody>> {
         Box::pin(async move {
             let Some(gateway) = self.0.upgrade() else { return Err(no_gateway()) };
             let Some(lines) = &gateway.lines else { return Err(no_gateway()) };
-            let said = forward::parcel(&gateway, lines, to, parcel, until.into()).await;
+            let said = forward::parcel(&gateway, lines, to, parcel, until).await;
             said.map_err(Refusal::into_body)
         })
     }
@@ -161,6 +187,17 @@ impl Far for Between {
         Box::pin(self.waits_there(actor, address))
     }
 
+    fn is_open<'a>(&'a self, call: CallId, address: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let sought = serde_json::to_vec(&Sought { call: write_call(call) }).unwrap_or_default();
+            match self.ask(Protocol::Arrivals, address, "arrivals", sought.into()).await {
+                Ok(Found { open }) => open,
+                Err(Unanswered::Former) => true,
+                Err(Unanswered::Silent) => false,
+            }
+        })
+    }
+
     fn refuse<'a>(
         &'a self,
         call: CallId,
@@ -170,7 +207,8 @@ impl Far for Between {
         Box::pin(async move {
             let chain = cycle.actors.iter().map(Name::of).collect();
             let wish = serde_json::to_vec(&Wish { call: write_call(call), chain }).ok()?;
-            let Granted { begun } = self.ask(address, "refusals", wish.into()).await?;
+            let granted = self.ask(Protocol::Chains, address, "refusals", wish.into()).await;
+            let Granted { begun } = granted.ok()?;
             Some(if begun { WaitRefusal::Begun } else { WaitRefusal::Done })
         })
     }
@@ -205,7 +243,7 @@ impl Between {
         to: &ActorId,
         key: &CallKey,
         settle: bool,
-        late: std::time::Instant,
+        late: Instant,
     ) -> Result<OutcomeReply, ErrorBody> {
         let Some(gateway) = self.0.upgrade() else { return Err(no_gateway()) };
         let (headers, body) = (fields(late, false), Asking::of(key, settle).to_bytes());
@@ -227,8 +265,8 @@ impl Between {
     async fn waits_there(&self, actor: &ActorId, address: &str) -> Option<Vec<Edge>> {
         let segment = |name| utf8_percent_encode(name, NON_ALPHANUMERIC);
         let path = format!("waits/{}/{}", segment(actor.kind()), segment(actor.key()));
-        let told: Told = self.ask(address, &path, Bytes::new()).await?;
-        let mut edges = told.read(actor)?;
+        let told = self.ask(Protocol::Chains, address, &path, Bytes::new()).await;
+        let mut edges = told.ok().and_then(|told: Told| told.read(actor))?;
         // What that process has sent to this one is here.
         let own = self.0.upgrade()?.host.peers_address();
         for edge in &mut edges {
@@ -238,37 +276,59 @@ impl Between {
         Some(edges)
     }
 
-    /// Asks another process. `None`: it does not answer in time, or not with what was asked for.
+    /// Asks another process what it can be asked since a version.
     async fn ask<T: for<'a> Deserialize<'a>>(
         &self,
+        since: Protocol,
         address: &str,
         path: &str,
         body: Bytes,
-    ) -> Option<T> {
-        let gateway = self.0.upgrade()?;
+    ) -> Result<T, Unanswered> {
+        let gateway = self.0.upgrade().ok_or(Unanswered::Silent)?;
+        let lines = gateway.lines.as_ref().ok_or(Unanswered::Silent)?;
         let until = Instant::now() + PROBE_WITHIN;
-        let lines = gateway.lines.as_ref()?;
-        let way = lines.way(address, Lane::Orders, until, |_| false).await.ok()?;
-        if way.protocol() < Protocol::Chains {
-            return None;
+        let way = lines.way(address, Lane::Orders, until, |_| false).await;
+        let way = way.map_err(|_| Unanswered::Silent)?;
+        if way.protocol() < since {
+            return Err(Unanswered::Former);
         }
-        let request = Request::post(format!("https://{address}/peers/{path}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body))
-            .ok()?;
-        let answer = way.send(request, until).await.ok()?;
-        if !answer.status().is_success() {
-            return None;
-        }
-        let body = http_body_util::Limited::new(answer.into_body(), PROBE_BYTES_MAX).collect();
-        let bytes = timeout_at(until, body).await.ok()?.ok()?.to_bytes();
-        serde_json::from_slice(&bytes).ok()
+        answer_of(way, address, path, body, until).await.ok_or(Unanswered::Silent)
     }
 }
 
+/// Why a process does not say what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// It speaks a former version, and was not asked.
+    Former,
+    /// It does not answer in time, or not with what was asked for.
+    Silent,
+}
+
+/// The answer of another process. `None`: it does not come in time, or is another one.
+async fn answer_of<T: for<'a> Deserialize<'a>>(
+    way: Way,
+    address: &str,
+    path: &str,
+    body: Bytes,
+    until: Instant,
+) -> Option<T> {
+    let request = Request::post(format!("https://{address}/peers/{path}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .ok()?;
+    let answer = way.send(request, until).await.ok()?;
+    if !answer.status().is_success() {
+        return None;
+    }
+    let body = http_body_util::Limited::new(answer.into_body(), PROBE_BYTES_MAX).collect();
+    let bytes = timeout_at(until, body).await.ok()?.ok()?.to_bytes();
+    serde_json::from_slice(&bytes).ok()
+}
+
 /// The fields of a call's head, as a caller over HTTP would send them.
-fn fields(late: std::time::Instant, is_empty: bool) -> HeaderMap {
-    let left = late.saturating_duration_since(std::time::Instant::now());
+fn fields(late: Instant, is_empty: bool) -> HeaderMap {
+    let left = late.saturating_duration_since(Instant::now());
     let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let mut fields = HeaderMap::new();
     fields.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(left));
@@ -382,6 +442,15 @@ mod tests {
             at: None,
         };
         assert_eq!(Told { waits: vec![wrong] }.read(&actor("a")), None);
+    }
+
+    #[test]
+    fn a_call_that_is_sought_reads_as_it_was_named() {
+        let call = CallId { node: NodeSession([7; 16]), number: u64::MAX };
+        let text = serde_json::to_vec(&Sought { call: write_call(call) }).expect("JSON");
+        let sought: Sought = serde_json::from_slice(&text).expect("reads");
+        assert_eq!(sought.read(), Some(call));
+        assert_eq!(Sought { call: "x".to_owned() }.read(), None);
     }
 
     /// As many as a fan-out has, with the longest names and numbers, of characters that JSON doubles.

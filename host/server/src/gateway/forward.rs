@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  calls ───┐                           ┌── attempt   one request to another process
-//!  parcels ─┼── place? here, or there ──┤
-//!  orders ──┘                           └── answers   what its answer says
+//!  parcels ─┼── place? here, or there ──┼── answers   what its answer says
+//!  orders ──┘                           └── tries     whether there is another attempt
 //! ```
 //! Invariants:
 //! - A request is sent again only if nothing of it can have reached the actor: by the advice of the
@@ -16,6 +16,7 @@ mod attempt;
 mod calls;
 mod orders;
 mod parcels;
+mod tries;
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@
 //!            POST /peers/operators/{kind}/{key}/{order}  an operator's order, likewise
 //!            POST /peers/messages/{kind}/{key}/parcel    messages of an actor to another one
 //!            POST /peers/waits/{kind}/{key}              for whom an actor here waits
+//!            POST /peers/arrivals                        whether a call here is queued or begun
 //!            POST /peers/refusals                        a call here gives way
 //!  all       GET  /health             GET /ready
 //! ```

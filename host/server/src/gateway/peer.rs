@@ -19,17 +19,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use stockade_depot::{ActorId, NodeSession};
 
-use super::between::{self, Granted, Told, Wish};
+use super::between::{self, Found, Granted, Sought, Told, Wish};
 use super::forward;
 use super::orders::{self, Order};
 use super::public::Whose;
 use super::reply::Refusal;
-use super::{Gateway, Side, outcomes, public};
+use super::{Gateway, Side, admission, outcomes, public};
 use crate::peers::{CHAIN_HEADER, ROUTE_HEADER, read_chain, read_principal, read_route};
 use stockade::CallKey;
 use stockade::error::{Code, HostError};
 use stockade::host::{ByActor, Route};
-use stockade::internal::Parcel;
+use stockade::internal::{Callable, Parcel};
 
 type Named = Result<Path<(String, String, String)>, PathRejection>;
 
@@ -46,6 +46,7 @@ pub(super) fn orders() -> Router<Arc<Gateway>> {
 pub(super) fn probes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/peers/waits/{kind}/{key}", post(waits))
+        .route("/peers/arrivals", post(seek))
         .route("/peers/refusals", post(refuse))
 }
 
@@ -57,18 +58,28 @@ async fn call(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (actor, method) = public::named(path).map_err(Refusal::closing)?;
-    let (to, route) = route_of(&headers)?;
+    let route = route_of(&headers)?;
     let whose = whose(&headers)?;
     let key = whose.key.clone();
-    let checked = gateway.host.check_route(&actor, to, route);
-    checked.map_err(|error| Refusal::from(error).closing())?;
-    let callable = gateway.host.callable(actor.kind()).await;
-    let kind = callable.as_ref().map_or("", |_| actor.kind());
-    let _room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
+    let (callable, _room) = admitted(&gateway, &actor, route).await?;
     let held = gateway.bodies.read(body).await?;
     let run = public::here(&gateway, &actor, &method, &headers, callable, held, whose);
     let answered = public::within(&headers, run).await;
     answered.map_err(|refusal| refusal.identified(&actor, key.as_ref()))
+}
+
+/// Room for what runs here, once its route is checked, and the kind as it is deployed.
+async fn admitted(
+    gateway: &Gateway,
+    actor: &ActorId,
+    (to, route): (NodeSession, Route),
+) -> Result<(Result<Callable, HostError>, admission::Call), Refusal> {
+    let checked = gateway.host.check_route(actor, to, route);
+    checked.map_err(|error| Refusal::from(error).closing())?;
+    let callable = gateway.host.callable(actor.kind()).await;
+    let kind = callable.as_ref().map_or("", |_| actor.kind());
+    let room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
+    Ok((callable, room))
 }
 
 /// A parcel of messages that another process passes on.
@@ -83,12 +94,8 @@ async fn parcel(
     if name != forward::PARCEL {
         return Err(Refusal::new(Code::NoRoute, format!("no parcel {name:?}")).closing());
     }
-    let (to, route) = route_of(&headers)?;
-    let checked = gateway.host.check_route(&actor, to, route);
-    checked.map_err(|error| Refusal::from(error).closing())?;
-    let callable = gateway.host.callable(actor.kind()).await;
-    let kind = callable.as_ref().map_or("", |_| actor.kind());
-    let _room = gateway.admission.call(Side::Peer, kind).map_err(Refusal::closing)?;
+    let route = route_of(&headers)?;
+    let _admitted = admitted(&gateway, &actor, route).await?;
     let held = gateway.bodies.read(body).await?;
     let parcel = Parcel::from_json(&held.bytes).ok_or_else(|| between::malformed("the parcel"))?;
     let run = async {
@@ -106,6 +113,18 @@ async fn waits(
     let (kind, key) = public::segments(path).map_err(Refusal::closing)?;
     let actor = ActorId::existing(&kind, &key).map_err(HostError::from)?;
     Ok(axum::Json(Told::of(gateway.host.waits_here(&actor))))
+}
+
+/// Whether a call that another process names is queued or begun here.
+async fn seek(
+    State(gateway): State<Arc<Gateway>>,
+    body: Body,
+) -> Result<axum::Json<Found>, Refusal> {
+    let held = gateway.bodies.read(body).await?;
+    let sought: Option<Sought> = serde_json::from_slice(&held.bytes).ok();
+    let call = sought.and_then(|sought| sought.read());
+    let call = call.ok_or_else(|| between::malformed("the question"))?;
+    Ok(axum::Json(Found::of(gateway.host.has_call(call))))
 }
 
 /// The wish of another process that a call which waits here gives way.

@@ -11,13 +11,14 @@
 //! ```
 //! Invariant: a field that does not read as this is refused, and so is one that comes twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use stockade::internal::{Age, Allowance, ByActor, CallId, Chain};
 use stockade::limits::{CALLER_TIMEOUT_MAX, CHAIN_ACTORS_MAX};
 use stockade_depot::{ActorId, Digest, NodeSession};
+use tokio::time::Instant;
 
 /// Header of a call that an actor has made.
 pub(crate) const CHAIN_HEADER: &str = "stockade-chain";

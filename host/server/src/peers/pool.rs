@@ -5,11 +5,13 @@
 //!                │ no: NotSent         │ too many, or none that is not silent: one more connection,
 //!                                      │ made once for all that wait for it
 //!                                      ├─ not made: NotSent
-//!                                      └─ the peer has shown a sign of life in the store since it was
-//!                                         last bytes of it: OutOfReach, without a wait
+//!                                      └─ the peer is silent, no new connection is made either, and it
+//!                                         has shown a sign of life in the store since: OutOfReach
 //! ```
-//! Invariant: an attempt to connect belongs to the peer, and not to the request that began it: so a peer
-//! that is out of reach is found again by requests that do not wait.
+//! Invariants:
+//! - An attempt to connect belongs to the peer, and not to the request that began it: so a peer that is out
+//!   of reach is found again by requests that do not wait.
+//! - A request waits for one attempt at a silent peer, and for none while the one before it has failed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -34,6 +36,8 @@ use stockade::limits::{
 
 /// How long a failed attempt to connect counts for requests that waited for it. 100 ms.
 const FAILED_FOR: Duration = Duration::from_millis(100);
+/// How long it shows that the next one will fail as well. 5 s: two attempts, with a pause between them.
+const FAILING_FOR: Duration = Duration::from_secs(5);
 
 /// The connections to all peers.
 pub(crate) struct Lines {
@@ -143,8 +147,16 @@ impl Lines {
                 return Ok(line);
             }
             match self.attempt(peer, address) {
-                // Nothing is ever sent on it: it closes.
-                Ok(mut ended) => drop(ended.changed().await),
+                Ok(mut ended) => {
+                    // The attempt continues without this request.
+                    if let Some(why) = peer.failing()
+                        && let failure @ Failure::OutOfReach(_) = peer.failure(why, &lives_since)
+                    {
+                        return Err(failure);
+                    }
+                    // Nothing is ever sent on it: it closes.
+                    drop(ended.changed().await);
+                }
                 Err(why) => return Err(peer.failure(why, &lives_since)),
             }
         }
@@ -227,6 +239,13 @@ impl OfPeer {
         Arc::clone(room)
             .try_acquire_owned()
             .map_err(|_| Failure::NotSent(format!("{max} requests to it are on their way already")))
+    }
+
+    /// Why the last attempt has failed, if that was a while ago at most.
+    fn failing(&self) -> Option<String> {
+        let attempt = self.attempt.lock();
+        let (at, why) = attempt.failed.as_ref()?;
+        (at.elapsed() < FAILING_FOR).then(|| why.clone())
     }
 
     /// What it means that there is no connection. A process that has just begun at the address of an

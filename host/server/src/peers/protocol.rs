@@ -8,6 +8,7 @@
 //!  stockade-peers/3    3   and calls of actors, with their chains, and probes
 //!  stockade-peers/4    4   and calls with an id, and questions what became of them
 //!  stockade-peers/5    5   and parcels of messages
+//!  stockade-peers/6    6   and the question whether a call is queued or begun
 //! ```
 //! Invariant: all versions are HTTP/2; a later one only adds. What an earlier one lacks is not asked
 //! of a process that speaks no more than that.
@@ -25,14 +26,17 @@ pub enum Protocol {
     Records,
     /// Messages of actors.
     Messages,
+    /// The second look of a probe at the called actor.
+    Arrivals,
 }
 
 impl Protocol {
     /// The newest one.
-    pub const NEWEST: Self = Self::Messages;
+    pub const NEWEST: Self = Self::Arrivals;
 
     /// Every version with its name in the handshake, newest first.
-    const NAMES: [(Self, &'static [u8]); 5] = [
+    const NAMES: [(Self, &'static [u8]); 6] = [
+        (Self::Arrivals, b"stockade-peers/6"),
         (Self::Messages, b"stockade-peers/5"),
         (Self::Records, b"stockade-peers/4"),
         (Self::Chains, b"stockade-peers/3"),
@@ -49,6 +53,7 @@ impl Protocol {
             3 => Some(Self::Chains),
             4 => Some(Self::Records),
             5 => Some(Self::Messages),
+            6 => Some(Self::Arrivals),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use super::answers::{error_of, passed_on, runs_of};
 use crate::peers::{Failure, ROUTE_HEADER, TIMEOUT_HEADER, Way, write_route};
 use stockade::error::Code;
 use stockade::host::{Peer, Route};
-use stockade::internal::AfterRefusal;
+use stockade::internal::{AfterRefusal, is_moved};
 use stockade::limits::REFUSAL_BYTES_MAX;
 
 /// How an attempt ended.
@@ -36,6 +36,15 @@ pub(super) enum Ended {
 impl Ended {
     pub(super) fn not_done(refusal: Refusal) -> Self {
         Self::NotDone { refusal, now: false }
+    }
+
+    /// With a refusal of this process: not done if the actor is about to be elsewhere.
+    pub(super) fn here(refusal: Refusal) -> Self {
+        if is_moved(refusal.code(), refusal.advice()) {
+            Self::not_done(refusal)
+        } else {
+            Self::Refused(refusal)
+        }
     }
 }
 

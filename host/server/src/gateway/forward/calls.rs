@@ -21,7 +21,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use stockade_depot::ActorId;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::super::content::Content;
 use super::super::public::{self, Whose};
@@ -30,13 +30,14 @@ use super::super::{Gateway, TXID_HEADER, floor};
 use super::answers::txid_of;
 use super::attempt::{Ended, Target, unanswered};
 use super::time_of;
+use super::tries::{Tries, found};
 use crate::peers::{
     CHAIN_HEADER, KEY_HEADER, Lane, Lines, PRINCIPAL_HEADER, Protocol, write_chain,
 };
 use stockade::CallKey;
 use stockade::error::Code;
-use stockade::host::{Attempts, ByActor, Place, Route};
-use stockade::internal::{Callable, Making, is_moved};
+use stockade::host::{ByActor, Place, Route};
+use stockade::internal::{Callable, Making};
 use stockade::limits::FORWARD_SLACK;
 
 /// Fields of a call that its arguments and its answer depend on.
@@ -88,37 +89,27 @@ async fn attempted(
     content: &Content,
     until: Instant,
 ) -> Result<Response, Refusal> {
-    let mut attempts = Attempts::default();
+    let mut tries = Tries::of(asked.actor, "call", until);
     loop {
-        let place = timeout_at(until, gateway.host.place(asked.actor, &attempts)).await;
-        let place =
-            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
-        let ended = match place? {
+        let ended = match found(gateway.host.place(asked.actor, &tries.made), until).await? {
             Place::Here => here(gateway, asked, content, until).await,
             Place::There { peer, route } => {
                 let target = Target { actor: asked.actor, peer: &peer, route };
                 let ended = there(gateway, lines, asked, content, target, until).await;
                 if let (Route::Start { .. }, Ended::NotDone { .. }) = (route, &ended) {
-                    attempts.refused.push(peer.session);
+                    tries.made.refused.push(peer.session);
                 }
                 ended
             }
         };
-        let (refusal, now) = match ended {
-            Ended::Answered(answer) => return Ok(answer),
-            Ended::Refused(refusal) => return Err(refusal),
-            Ended::NotDone { refusal, now } => (refusal, now),
-        };
-        if !content.can_be_sent_again() {
-            return Err(refusal);
-        }
-        if !now {
-            let pause = attempts.next_pause();
-            if Instant::now() + pause >= until {
-                return Err(refusal);
+        let ended = match ended {
+            Ended::NotDone { refusal, .. } if !content.can_be_sent_again() => {
+                Ended::Refused(refusal)
             }
-            tracing::debug!(actor = %asked.actor, ?refusal, "trying again");
-            sleep(pause).await;
+            ended => ended,
+        };
+        if let Some(answer) = tries.after(ended).await? {
+            return Ok(answer);
         }
     }
 }
@@ -156,8 +147,7 @@ async fn here(gateway: &Gateway, asked: &Asked<'_>, content: &Content, until: In
         {
             Ended::Refused(refusal)
         }
-        Err(refusal) if is_moved(refusal.code(), refusal.advice()) => Ended::not_done(refusal),
-        Err(refusal) => Ended::Refused(refusal),
+        Err(refusal) => Ended::here(refusal),
     }
 }
 

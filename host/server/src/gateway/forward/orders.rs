@@ -17,16 +17,17 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::Response;
 use bytes::Bytes;
 use stockade_depot::ActorId;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
 use super::super::orders::{Order, carry_out};
 use super::super::reply::Refusal;
 use super::super::{Gateway, TXID_HEADER};
 use super::attempt::{Ended, Target};
 use super::time_of;
+use super::tries::{Tries, found};
 use crate::peers::{Lane, Lines};
 use stockade::error::Code;
-use stockade::host::{Attempts, Place};
+use stockade::host::Place;
 use stockade::internal::is_moved;
 use stockade::limits::{FORWARD_SLACK, LOOK_FORWARDED_WITHIN, ORDER_FORWARDED_WITHIN};
 
@@ -55,12 +56,10 @@ pub(in super::super) async fn order(
     let most = if looks { LOOK_FORWARDED_WITHIN } else { ORDER_FORWARDED_WITHIN };
     let until = begun + time_of(given.headers)?.unwrap_or(most);
     let tried_until = until.min(begun + FORWARD_SLACK);
-    let (mut attempts, mut elsewhere) = (Attempts::default(), 0);
+    let (mut tries, mut elsewhere) = (Tries::of(given.actor, given.order.name(), tried_until), 0);
     loop {
-        let place = timeout_at(tried_until, gateway.host.place_of_order(given.actor)).await;
-        let place =
-            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
-        let ended = match place? {
+        let looked = gateway.host.place_of_order(given.actor);
+        let ended = match found(looked, tried_until).await? {
             Place::Here => match here(gateway, given).await {
                 Err(refusal) if is_moved(refusal.code(), refusal.advice()) => {
                     elsewhere += usize::from(refusal.code() == Code::Elsewhere);
@@ -76,21 +75,11 @@ pub(in super::super) async fn order(
                 there(gateway, lines, given, target, until).await
             }
         };
-        let (refusal, now) = match ended {
-            Ended::Answered(answer) => return Ok(answer),
-            Ended::NotDone { .. } | Ended::Refused(_) if looks => {
-                return here(gateway, given).await;
-            }
-            Ended::Refused(refusal) => return Err(refusal),
-            Ended::NotDone { refusal, now } => (refusal, now),
-        };
-        if !now {
-            let pause = attempts.next_pause();
-            if Instant::now() + pause >= tried_until {
-                return Err(refusal);
-            }
-            tracing::debug!(actor = %given.actor, order = given.order.name(), ?refusal, "again");
-            sleep(pause).await;
+        if looks && !matches!(ended, Ended::Answered(_)) {
+            return here(gateway, given).await;
+        }
+        if let Some(answer) = tries.after(ended).await? {
+            return Ok(answer);
         }
     }
 }

@@ -16,15 +16,15 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use stockade_depot::ActorId;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::super::Gateway;
 use super::super::reply::Refusal;
 use super::attempt::{Ended, Target, unanswered};
+use super::tries::{Tries, found};
 use crate::peers::{Lane, Lines, Protocol};
-use stockade::error::Code;
-use stockade::host::{Attempts, Place};
-use stockade::internal::{Parcel, Said, is_moved};
+use stockade::host::Place;
+use stockade::internal::{Parcel, Said};
 use stockade::limits::{FORWARD_SLACK, REFUSAL_BYTES_MAX};
 
 /// The last segment of the route.
@@ -39,44 +39,24 @@ pub(in super::super) async fn parcel(
     until: Instant,
 ) -> Result<Said, Refusal> {
     let text = Bytes::from(parcel.to_json());
-    let tried_until = until.min(Instant::now() + FORWARD_SLACK);
-    let mut attempts = Attempts::default();
+    let mut tries = Tries::of(to, PARCEL, until.min(Instant::now() + FORWARD_SLACK));
     loop {
-        let place = timeout_at(until, gateway.host.place(to, &attempts)).await;
-        let place =
-            place.map_err(|_| Refusal::new(Code::DeadlinePassed, "no time left to look"))?;
-        let ended = match place? {
+        let ended = match found(gateway.host.place(to, &tries.made), until).await? {
             Place::Here => match gateway.host.deliver_here(to, parcel.clone()).await {
                 Ok(said) => return Ok(said),
-                Err(error) => {
-                    let refusal = Refusal::from(error);
-                    if is_moved(refusal.code(), refusal.advice()) {
-                        Ended::not_done(refusal)
-                    } else {
-                        Ended::Refused(refusal)
-                    }
-                }
+                Err(error) => Ended::here(error.into()),
             },
             Place::There { peer, route } => {
                 let target = Target { actor: to, peer: &peer, route };
                 let ended = there(gateway, lines, text.clone(), target, until).await;
                 if let Ended::NotDone { .. } = &ended {
-                    attempts.refused.push(peer.session);
+                    tries.made.refused.push(peer.session);
                 }
                 ended
             }
         };
-        let (refusal, now) = match ended {
-            Ended::Answered(answer) => return said(answer, until).await,
-            Ended::Refused(refusal) => return Err(refusal),
-            Ended::NotDone { refusal, now } => (refusal, now),
-        };
-        if !now {
-            let pause = attempts.next_pause();
-            if Instant::now() + pause >= tried_until {
-                return Err(refusal);
-            }
-            sleep(pause).await;
+        if let Some(answer) = tries.after(ended).await? {
+            return said(answer, until).await;
         }
     }
 }
