@@ -37,6 +37,7 @@ use core::fmt;
 
 use crate::bindings::alarms as raw;
 use crate::bindings::handler::exports::stockade::actor::alarm_handler as raw_handler;
+use crate::errors::errors_of_rows;
 use crate::{Limit, Reason};
 
 /// What the functions of this module return.
@@ -286,61 +287,12 @@ impl From<raw::Alarm> for Alarm {
     }
 }
 
-impl From<raw::Error> for Error {
-    fn from(error: raw::Error) -> Self {
-        match error {
-            raw::Error::InvalidArgument(what) => Self::InvalidArgument(what),
-            raw::Error::NoHandler => Self::NoHandler,
-            raw::Error::TooMany(max) => Self::TooMany(max),
-            raw::Error::PayloadTooLarge(max) => Self::PayloadTooLarge(max),
-            raw::Error::Full => Self::Full,
-            raw::Error::Busy => Self::Busy,
-            raw::Error::NotOpen => Self::NotOpen,
-            raw::Error::Interrupted => Self::Interrupted,
-            raw::Error::LimitExceeded(limit) => Self::LimitExceeded(limit.into()),
-            raw::Error::Revoked(reason) => Self::Revoked(reason.into()),
-            raw::Error::Unavailable => Self::Unavailable,
-            raw::Error::Other(text) => Self::Other(text),
-        }
-    }
+errors_of_rows! { raw:
+    InvalidArgument(what) => "invalid argument: {what}",
+    NoHandler => "the actor exports no handler of alarms",
+    TooMany(max) => "the actor has {max} alarms, as many as it may have",
+    PayloadTooLarge(max) => "the payload has more than {max} bytes",
 }
-
-/// So that `?` works in a function that uses both.
-impl From<crate::Error> for Error {
-    fn from(error: crate::Error) -> Self {
-        match error {
-            crate::Error::Full => Self::Full,
-            crate::Error::Busy => Self::Busy,
-            crate::Error::NotOpen => Self::NotOpen,
-            crate::Error::Interrupted => Self::Interrupted,
-            crate::Error::LimitExceeded(limit) => Self::LimitExceeded(limit),
-            crate::Error::Revoked(reason) => Self::Revoked(reason),
-            crate::Error::Unavailable => Self::Unavailable,
-            error => Self::Other(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidArgument(what) => write!(f, "invalid argument: {what}"),
-            Self::NoHandler => f.write_str("the actor exports no handler of alarms"),
-            Self::TooMany(max) => write!(f, "the actor has {max} alarms, as many as it may have"),
-            Self::PayloadTooLarge(max) => write!(f, "the payload has more than {max} bytes"),
-            Self::Full => f.write_str("the database has reached its size limit"),
-            Self::Busy => f.write_str("busy: another statement of this actor is in the way"),
-            Self::NotOpen => f.write_str("not open"),
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::LimitExceeded(limit) => write!(f, "limit exceeded: {limit:?}"),
-            Self::Revoked(reason) => write!(f, "revoked: {reason:?}"),
-            Self::Unavailable => f.write_str("the host cannot serve the request now"),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-impl core::error::Error for Error {}
 
 impl<E: core::error::Error> From<E> for HandlerError {
     fn from(error: E) -> Self {

@@ -64,81 +64,8 @@ macro_rules! client {
             pub use self::generated::stockade_client::$package::$name::*;
             use self::generated::stockade_client::$package::call_errors as raw;
 
-            impl From<raw::Failure> for $crate::actors::Failure {
-                fn from(failure: raw::Failure) -> Self {
-                    use $crate::actors::{Advice, Verdict};
-                    let raw::Failure { code, message, advice, verdict, details } = failure;
-                    let advice = match advice {
-                        raw::Advice::Retry => Advice::Retry,
-                        raw::Advice::Reroute => Advice::Reroute,
-                        raw::Advice::Fix => Advice::Fix,
-                        raw::Advice::Never => Advice::Never,
-                        raw::Advice::UnknownOutcome => Advice::UnknownOutcome,
-                    };
-                    let verdict = verdict.map(|verdict| match verdict {
-                        raw::Verdict::Committed => Verdict::Committed,
-                        raw::Verdict::NotCommitted => Verdict::NotCommitted,
-                        raw::Verdict::Indeterminate => Verdict::Indeterminate,
-                    });
-                    Self { code, message, advice, verdict, details }
-                }
-            }
-
-            impl From<raw::Cycle> for $crate::actors::Cycle {
-                fn from(cycle: raw::Cycle) -> Self {
-                    let raw::Cycle { chain, crosses } = cycle;
-                    let chain = chain.into_iter().map(|raw::ActorName { kind, key }| {
-                        $crate::actors::ActorName { kind, key }
-                    });
-                    Self { chain: chain.collect(), crosses }
-                }
-            }
-
-            impl From<raw::Limit> for $crate::actors::Limit {
-                fn from(limit: raw::Limit) -> Self {
-                    match limit {
-                        raw::Limit::CallsInFlight => Self::CallsInFlight,
-                        raw::Limit::ChainLength => Self::ChainLength,
-                        raw::Limit::Memory => Self::Memory,
-                    }
-                }
-            }
-
-            impl From<raw::Reason> for $crate::Reason {
-                fn from(reason: raw::Reason) -> Self {
-                    match reason {
-                        raw::Reason::Shutdown => Self::Shutdown,
-                        raw::Reason::Slept => Self::Slept,
-                        raw::Reason::Fenced => Self::Fenced,
-                        raw::Reason::Trapped => Self::Trapped,
-                        raw::Reason::Budget => Self::Budget,
-                        raw::Reason::Upgraded => Self::Upgraded,
-                        raw::Reason::Destroyed => Self::Destroyed,
-                        raw::Reason::Storage => Self::Storage,
-                        raw::Reason::Operator => Self::Operator,
-                    }
-                }
-            }
-
-            impl From<raw::Error> for $crate::actors::Error {
-                fn from(error: raw::Error) -> Self {
-                    match error {
-                        raw::Error::Invalid(failure) => Self::Invalid(failure.into()),
-                        raw::Error::NotFound(failure) => Self::NotFound(failure.into()),
-                        raw::Error::Denied(line) => Self::Denied(line),
-                        raw::Error::OpenTransaction => Self::OpenTransaction,
-                        raw::Error::CallCycle(cycle) => Self::CallCycle(cycle.into()),
-                        raw::Error::LimitExceeded(limit) => Self::LimitExceeded(limit.into()),
-                        raw::Error::Overloaded(failure) => Self::Overloaded(failure.into()),
-                        raw::Error::TimedOut(failure) => Self::TimedOut(failure.into()),
-                        raw::Error::UnknownOutcome(failure) => Self::UnknownOutcome(failure.into()),
-                        raw::Error::Failed(failure) => Self::Failed(failure.into()),
-                        raw::Error::NotOpen => Self::NotOpen,
-                        raw::Error::Revoked(reason) => Self::Revoked(reason.into()),
-                        raw::Error::Other(text) => Self::Other(text),
-                    }
-                }
-            }
+            $crate::from_contract!(errors of calls in raw);
+            $crate::from_contract!(reasons in raw);
         }
     };
 }

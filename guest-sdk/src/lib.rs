@@ -166,6 +166,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod clients;
+mod errors;
 mod outside;
 mod sqlite;
 

@@ -42,9 +42,8 @@
 //! The manifest of the sender's kind must grant what is sent, as for calls: `calls = ["account"]`. A
 //! method that handles a message calls no other actor, because a transaction is open; it may send.
 
-use core::fmt;
-
 use crate::bindings::messages as raw;
+use crate::errors::errors_of_rows;
 use crate::{Limit, Reason};
 
 /// What the functions of this module return.
@@ -143,58 +142,9 @@ pub fn current() -> Result<Option<Received>> {
     }))
 }
 
-impl From<raw::Error> for Error {
-    fn from(error: raw::Error) -> Self {
-        match error {
-            raw::Error::InvalidArgument(what) => Self::InvalidArgument(what),
-            raw::Error::Denied(line) => Self::Denied(line),
-            raw::Error::OutboxFull(waiting) => Self::OutboxFull(waiting),
-            raw::Error::TooLarge(max) => Self::TooLarge(max),
-            raw::Error::Full => Self::Full,
-            raw::Error::Busy => Self::Busy,
-            raw::Error::NotOpen => Self::NotOpen,
-            raw::Error::Interrupted => Self::Interrupted,
-            raw::Error::LimitExceeded(limit) => Self::LimitExceeded(limit.into()),
-            raw::Error::Revoked(reason) => Self::Revoked(reason.into()),
-            raw::Error::Unavailable => Self::Unavailable,
-            raw::Error::Other(text) => Self::Other(text),
-        }
-    }
+errors_of_rows! { raw:
+    InvalidArgument(what) => "invalid argument: {what}",
+    Denied(line) => "not granted; the manifest would need {line}",
+    OutboxFull(waiting) => "{waiting} messages wait: the outbox is full",
+    TooLarge(max) => "the arguments have more than {max} bytes",
 }
-
-/// So that `?` works in a function that uses both.
-impl From<crate::Error> for Error {
-    fn from(error: crate::Error) -> Self {
-        match error {
-            crate::Error::Full => Self::Full,
-            crate::Error::Busy => Self::Busy,
-            crate::Error::NotOpen => Self::NotOpen,
-            crate::Error::Interrupted => Self::Interrupted,
-            crate::Error::LimitExceeded(limit) => Self::LimitExceeded(limit),
-            crate::Error::Revoked(reason) => Self::Revoked(reason),
-            crate::Error::Unavailable => Self::Unavailable,
-            error => Self::Other(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidArgument(what) => write!(f, "invalid argument: {what}"),
-            Self::Denied(line) => write!(f, "not granted; the manifest would need {line}"),
-            Self::OutboxFull(waiting) => write!(f, "{waiting} messages wait: the outbox is full"),
-            Self::TooLarge(max) => write!(f, "the arguments have more than {max} bytes"),
-            Self::Full => f.write_str("the database has reached its size limit"),
-            Self::Busy => f.write_str("busy: another statement of this actor is in the way"),
-            Self::NotOpen => f.write_str("not open"),
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::LimitExceeded(limit) => write!(f, "limit exceeded: {limit:?}"),
-            Self::Revoked(reason) => write!(f, "revoked: {reason:?}"),
-            Self::Unavailable => f.write_str("the host cannot serve the request now"),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-impl core::error::Error for Error {}

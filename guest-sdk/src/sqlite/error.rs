@@ -527,18 +527,4 @@ impl From<raw::Limit> for Limit {
     }
 }
 
-impl From<raw::Reason> for Reason {
-    fn from(reason: raw::Reason) -> Self {
-        match reason {
-            raw::Reason::Shutdown => Self::Shutdown,
-            raw::Reason::Slept => Self::Slept,
-            raw::Reason::Fenced => Self::Fenced,
-            raw::Reason::Trapped => Self::Trapped,
-            raw::Reason::Budget => Self::Budget,
-            raw::Reason::Upgraded => Self::Upgraded,
-            raw::Reason::Destroyed => Self::Destroyed,
-            raw::Reason::Storage => Self::Storage,
-            raw::Reason::Operator => Self::Operator,
-        }
-    }
-}
+crate::from_contract!(reasons in raw);
