@@ -1,4 +1,4 @@
-//! The guest of the simulation and its compiled code, which is made once for all runs of the
+//! The guests of the simulations and their compiled code, which is made once for all runs of the
 //! process.
 
 use std::path::Path;
@@ -9,21 +9,37 @@ use stockade::{Host, HostConfig, Manifest};
 use stockade_tests::guest;
 use tempfile::TempDir;
 
-/// The kind of the simulated actors.
-pub const KIND: &str = "bank";
-
-static COMPILED: OnceLock<TempDir> = OnceLock::new();
-static WASM: LazyLock<Vec<u8>> = LazyLock::new(|| guest::LIFECYCLE_BANK.wasm().unwrap());
-
-/// The component of the guest. The file is read once, so that all runs have the same bytes.
-#[must_use]
-pub fn wasm() -> Vec<u8> {
-    WASM.clone()
+/// A guest of a simulation.
+pub struct Guest {
+    /// Its kind.
+    pub kind: &'static str,
+    wasm: LazyLock<Vec<u8>>,
+    compiled: OnceLock<TempDir>,
 }
 
-/// Copies the compiled code into `data_dir`, where a host finds it.
-pub fn provide(data_dir: &Path) {
-    copy(COMPILED.get_or_init(|| compile(KIND, wasm())).path(), data_dir);
+/// Transfers between accounts of one actor.
+pub static BANK: Guest = Guest::new("bank", || guest::LIFECYCLE_BANK.wasm().unwrap());
+/// Sends messages, and keeps those that it gets.
+pub static MAIL: Guest = Guest::new("mail", || guest::MESSAGES_MAIL.wasm().unwrap());
+/// Calls other actors.
+pub static RELAY: Guest = Guest::new("relay", || guest::CALLS_RELAY.wasm().unwrap());
+
+impl Guest {
+    const fn new(kind: &'static str, wasm: fn() -> Vec<u8>) -> Self {
+        Self { kind, wasm: LazyLock::new(wasm), compiled: OnceLock::new() }
+    }
+
+    /// Its component. The file is read once, so that all runs have the same bytes.
+    #[must_use]
+    pub fn wasm(&self) -> Vec<u8> {
+        self.wasm.clone()
+    }
+
+    /// Copies its compiled code into `data_dir`, where a host finds it.
+    pub fn provide(&self, data_dir: &Path) {
+        let compiled = self.compiled.get_or_init(|| compile(self.kind, self.wasm()));
+        copy(compiled.path(), data_dir);
+    }
 }
 
 /// Copies what one host has compiled to where another one looks.

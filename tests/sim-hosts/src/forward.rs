@@ -1,24 +1,36 @@
-//! Calls between simulated hosts: what `stockade-server` does over HTTP (`gateway/forward.rs` and
-//! `gateway/peer.rs`), without HTTP.
+//! What one simulated host passes on to another one: what `stockade-server` does over HTTP
+//! (`gateway/forward.rs` and `gateway/peer.rs`), without HTTP.
 //!
+//! ```text
+//!  errand ── place? ── here ──> run ──────────────────┬─> an answer, or an error that stays one
+//!               ^  └── there ──> delay, route, run ───┤
+//!               └── pause <── nothing was done ───────┘
+//! ```
 //! Real are the place of an actor, the check of a route, what follows from a refusal, and the pauses:
 //! all are the library's (`Host::place`, `check_route`, `was_refused`, `Attempts::next_pause`). Made up
-//! is the line between two hosts: a delay each way, and losses. A call that is lost on its way there is
-//! one that was not sent; one whose answer is lost ends with the caller's time, as `unanswered`.
-//! Admission to a process, bodies and their bounds are left out.
+//! is the line between two hosts: a delay each way, losses, and copies that come later. An errand that
+//! is lost on its way there is one that was not sent; one whose answer is lost ends with the caller's
+//! time, as `unanswered`. Only what may be done again has copies, and arrives whatever becomes of its
+//! sender. Admission to a process, bodies and their bounds are left out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use stockade::error::{Code, Retry, Verdict};
+use serde_json::Value as Json;
+use stockade::error::{Body, Code, Retry, Verdict};
 use stockade::host::{Attempts, Peer, Place, Reply, Route};
-use stockade::internal::{AfterRefusal, is_moved};
+use stockade::internal::{AfterRefusal, Parcel, is_moved};
 use stockade::{ActorId, Arguments, CallError, Host, HostError};
 use stockade_sim_depot::network::Life;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
+
+/// Parcels of which copies may come later.
+const PARCELS_KEPT: usize = 200;
 
 /// A process that takes calls.
 #[derive(Clone)]
@@ -31,15 +43,17 @@ pub struct Node {
     pub life: Arc<Life>,
 }
 
-/// What happens to one call between two processes.
+/// What happens to one errand between two processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passage {
     /// How long each way takes.
     pub delay: Duration,
-    /// The call does not arrive, and the one who sends it knows.
+    /// The errand does not arrive, and the one who sends it knows.
     pub not_sent: bool,
     /// The answer does not arrive.
     pub lost: bool,
+    /// A copy arrives so much later, if the errand may be done again.
+    pub again: Option<Duration>,
 }
 
 /// The lines between all processes.
@@ -48,11 +62,37 @@ pub struct Lines {
     weather: Box<dyn Fn() -> Passage + Send + Sync>,
     /// Takes a line for each refusal of a process that a call was passed on to.
     log: Box<dyn Fn(String) + Send + Sync>,
+    /// The newest parcels of messages: copies of them may come at any time.
+    parcels: Mutex<VecDeque<(ActorId, Parcel)>>,
     /// What must not happen between processes.
-    broken: Mutex<Vec<String>>,
+    broken: Arc<Mutex<Vec<String>>>,
 }
 
-/// A call, as it was asked for.
+/// What the process of an actor is asked to do. Cloning makes a copy of the request.
+pub trait Errand: Clone + Send + Sync + 'static {
+    /// What comes of it.
+    type Answer: Send + 'static;
+
+    /// Does it in the process that has the actor, or may begin it.
+    fn run<'a>(&'a self, node: &'a Node) -> BoxFuture<'a, Result<Self::Answer, CallError>>;
+
+    /// Whether a copy of it does no harm.
+    fn may_repeat(&self) -> bool {
+        false
+    }
+
+    /// Whether it begins no actor, as an operator's order.
+    fn is_order(&self) -> bool {
+        false
+    }
+
+    /// How long its sender waits at most for the answer of another process.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A call of a caller that is no actor.
 #[derive(Clone)]
 pub struct Asked {
     /// The actor.
@@ -65,10 +105,19 @@ pub struct Asked {
     pub until: Instant,
 }
 
+impl Errand for Asked {
+    type Answer = Reply;
+
+    fn run<'a>(&'a self, node: &'a Node) -> BoxFuture<'a, Result<Reply, CallError>> {
+        let actor = node.host.actor(&self.actor);
+        Box::pin(async move { actor.call(self.method, self.arguments.clone()).await })
+    }
+}
+
 /// An answer, and the process that gave it.
-pub struct Answered {
+pub struct Answered<T = Reply> {
     /// The answer.
-    pub reply: Reply,
+    pub reply: T,
     /// The process.
     pub by: usize,
     /// Whether another process passed the call on.
@@ -135,16 +184,27 @@ impl Refusal {
             Self::DeadlinePassed | Self::NotReached => None,
         }
     }
+
+    /// The same as one process says it to another.
+    #[must_use]
+    pub fn body(&self) -> Body {
+        match self {
+            Self::Host(error) => error.body(),
+            Self::Unanswered | Self::DeadlinePassed | Self::NotReached => {
+                self.code().body(self.to_string(), Json::Object(serde_json::Map::new()))
+            }
+        }
+    }
 }
 
 /// How an attempt ended.
-enum Ended {
-    Answered(Answered),
+enum Ended<T> {
+    Answered(Answered<T>),
     Refused(Refusal),
     NotDone { refusal: Refusal, now: bool },
 }
 
-impl Ended {
+impl<T> Ended<T> {
     fn not_done(refusal: Refusal) -> Self {
         Self::NotDone { refusal, now: false }
     }
@@ -157,8 +217,9 @@ impl Lines {
         weather: impl Fn() -> Passage + Send + Sync + 'static,
         log: impl Fn(String) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let (nodes, broken) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { nodes, weather: Box::new(weather), log: Box::new(log), broken })
+        let (weather, log) = (Box::new(weather), Box::new(log));
+        let (nodes, parcels, broken) = (Mutex::default(), Mutex::default(), Arc::default());
+        Arc::new(Self { nodes, weather, log, parcels, broken })
     }
 
     /// Lets others reach a process at an address.
@@ -177,20 +238,73 @@ impl Lines {
         std::mem::take(&mut *self.broken.lock())
     }
 
+    /// The process at an address.
+    #[must_use]
+    pub fn node(&self, address: &str) -> Option<Node> {
+        self.nodes.lock().get(address).cloned()
+    }
+
+    /// Keeps a parcel that was sent.
+    pub fn keep(&self, to: &ActorId, parcel: &Parcel) {
+        let mut parcels = self.parcels.lock();
+        if parcels.len() == PARCELS_KEPT {
+            parcels.pop_front();
+        }
+        parcels.push_back((to.clone(), parcel.clone()));
+    }
+
+    /// The parcels that are kept, the oldest one first.
+    #[must_use]
+    pub fn parcels(&self) -> Vec<(ActorId, Parcel)> {
+        self.parcels.lock().iter().cloned().collect()
+    }
+
+    /// What happens to the next errand.
+    #[must_use]
+    pub fn passage(&self) -> Passage {
+        (self.weather)()
+    }
+
     /// Calls a method where its actor is. `from`: the process that its caller has asked.
     ///
     /// # Errors
     /// What the caller gets.
     pub async fn call(&self, from: &Node, asked: &Asked) -> Result<Answered, Refusal> {
+        self.carry(from, &asked.actor, asked.until, asked, &|_| {}).await
+    }
+
+    /// Has an errand done where its actor is. `from`: the process of its sender. `leaves`: called when
+    /// it is about to be done there, or to be sent to the process at an address.
+    ///
+    /// # Errors
+    /// What the sender gets.
+    pub async fn carry<E: Errand>(
+        &self,
+        from: &Node,
+        actor: &ActorId,
+        until: Instant,
+        errand: &E,
+        leaves: Leaves<'_>,
+    ) -> Result<Answered<E::Answer>, Refusal> {
         let mut attempts = Attempts::default();
         loop {
-            let place = timeout_at(asked.until, from.host.place(&asked.actor, &attempts)).await;
+            let looking = async {
+                match errand.is_order() {
+                    true => from.host.place_of_order(actor).await,
+                    false => from.host.place(actor, &attempts).await,
+                }
+            };
+            let place = timeout_at(until, looking).await;
             let place = place.map_err(|_| Refusal::DeadlinePassed)?;
             let place = place.map_err(|error| Refusal::Host(Box::new(error.into())))?;
             let ended = match place {
-                Place::Here => here(from, asked).await,
+                Place::Here => {
+                    leaves(None);
+                    here(from, until, errand).await
+                }
                 Place::There { peer, route } => {
-                    let ended = self.there(from, asked, &peer, route).await;
+                    let way = Way { actor, peer: &peer, route, until, leaves };
+                    let ended = self.there(from, errand, &way).await;
                     if let (Route::Start { .. }, Ended::NotDone { .. }) = (route, &ended) {
                         attempts.refused.push(peer.session);
                     }
@@ -198,13 +312,13 @@ impl Lines {
                 }
             };
             let (refusal, now) = match ended {
-                Ended::Answered(answered) => return Ok(answered),
+                Ended::Answered(answer) => return Ok(answer),
                 Ended::Refused(refusal) => return Err(refusal),
                 Ended::NotDone { refusal, now } => (refusal, now),
             };
             if !now {
                 let pause = attempts.next_pause();
-                if Instant::now() + pause >= asked.until {
+                if Instant::now() + pause >= until {
                     return Err(refusal);
                 }
                 sleep(pause).await;
@@ -213,32 +327,56 @@ impl Lines {
     }
 
     /// One attempt in another process.
-    async fn there(&self, from: &Node, asked: &Asked, peer: &Peer, route: Route) -> Ended {
-        let passage = (self.weather)();
-        let node = self.nodes.lock().get(&peer.address).cloned();
+    async fn there<E: Errand>(&self, from: &Node, errand: &E, way: &Way<'_>) -> Ended<E::Answer> {
+        let Way { actor, peer, route, until, leaves } = *way;
+        let passage = self.passage();
+        let node = self.node(&peer.address);
         sleep(passage.delay).await;
         if passage.not_sent {
-            from.host.forget_place(&asked.actor);
+            from.host.forget_place(actor);
             return Ended::not_done(Refusal::NotReached);
         }
+        leaves(Some(&peer.address));
         let answer = async {
             let Some(node) = node else { return std::future::pending().await };
-            let answer = tokio::select! {
-                biased;
-                () = node.life.died() => std::future::pending().await,
-                answer = self.run_route(&node, asked, peer, route) => answer,
+            let by = node.number;
+            let sent = Sent {
+                errand: errand.clone(),
+                actor: actor.clone(),
+                to: peer.clone(),
+                route,
+                broken: Arc::clone(&self.broken),
+            };
+            let done = if errand.may_repeat() {
+                if let Some(later) = passage.again {
+                    let (copy, node) = (sent.clone(), node.clone());
+                    tokio::spawn(async move {
+                        sleep(later).await;
+                        drop(copy.arrives(&node).await);
+                    });
+                }
+                let (answer, done) = oneshot::channel();
+                // The sender may have gone.
+                tokio::spawn(async move { drop(answer.send(sent.arrives(&node).await)) });
+                match done.await {
+                    Ok(done) => done,
+                    Err(_) => return std::future::pending().await,
+                }
+            } else {
+                sent.arrives(&node).await
             };
             if passage.lost {
                 return std::future::pending().await;
             }
             sleep(passage.delay).await;
-            answer.map(|reply| Answered { reply, by: node.number, passed_on: true })
+            done.map(|reply| Answered { reply, by, passed_on: true })
         };
-        let error = match timeout_at(asked.until, answer).await {
+        let patient = errand.patience().map(|patience| Instant::now() + patience);
+        let error = match timeout_at(patient.map_or(until, |it| it.min(until)), answer).await {
             Ok(Ok(answered)) => return Ended::Answered(answered),
             Ok(Err(error)) => error,
             Err(_) => {
-                from.host.forget_place(&asked.actor);
+                from.host.forget_place(actor);
                 return Ended::Refused(Refusal::Unanswered);
             }
         };
@@ -249,34 +387,62 @@ impl Lines {
         };
         let refused = (error.code(), error.retry());
         let refusal = Refusal::Host(Box::new(error));
-        match from.host.was_refused(&asked.actor, (peer, route), refused, runs) {
+        match from.host.was_refused(actor, (peer, route), refused, runs) {
             AfterRefusal::Told => Ended::Refused(refusal),
             AfterRefusal::Again { now } => Ended::NotDone { refusal, now },
         }
     }
+}
 
-    /// What a process does with a call that another one passes on.
-    async fn run_route(
-        &self,
-        node: &Node,
-        asked: &Asked,
-        peer: &Peer,
-        route: Route,
-    ) -> Result<Reply, CallError> {
-        node.host.check_route(&asked.actor, peer.session, route)?;
-        if peer.session != node.host.session() {
+/// Learns where an errand goes; `None`: it stays in its sender's process.
+pub type Leaves<'a> = &'a (dyn Fn(Option<&str>) + Send + Sync);
+
+/// The way of one attempt.
+struct Way<'a> {
+    actor: &'a ActorId,
+    peer: &'a Peer,
+    route: Route,
+    until: Instant,
+    leaves: Leaves<'a>,
+}
+
+/// An errand on its way to another process.
+#[derive(Clone)]
+struct Sent<E> {
+    errand: E,
+    actor: ActorId,
+    to: Peer,
+    route: Route,
+    broken: Arc<Mutex<Vec<String>>>,
+}
+
+impl<E: Errand> Sent<E> {
+    /// What a process does with an errand that another one passes on. A process that has died does
+    /// nothing.
+    async fn arrives(&self, node: &Node) -> Result<E::Answer, CallError> {
+        tokio::select! {
+            biased;
+            () = node.life.died() => std::future::pending().await,
+            done = self.run(node) => done,
+        }
+    }
+
+    async fn run(&self, node: &Node) -> Result<E::Answer, CallError> {
+        match self.errand.is_order() {
+            true => node.host.check_order(&self.actor, self.to.session)?,
+            false => node.host.check_route(&self.actor, self.to.session, self.route)?,
+        }
+        if self.to.session != node.host.session() {
             let what = format!("{} takes a call that was sent to another run", node.life.name);
             self.broken.lock().push(what);
         }
-        node.host.actor(&asked.actor).call(asked.method, asked.arguments.clone()).await
+        self.errand.run(node).await
     }
 }
 
 /// One attempt in the process that was asked.
-async fn here(from: &Node, asked: &Asked) -> Ended {
-    let actor = from.host.actor(&asked.actor);
-    let run = actor.call(asked.method, asked.arguments.clone());
-    let error = match timeout_at(asked.until, run).await {
+async fn here<E: Errand>(from: &Node, until: Instant, errand: &E) -> Ended<E::Answer> {
+    let error = match timeout_at(until, errand.run(from)).await {
         Ok(Ok(reply)) => {
             return Ended::Answered(Answered { reply, by: from.number, passed_on: false });
         }

@@ -7,26 +7,39 @@
 //!  machine  a host, and how others reach it
 //!  client   calls to one host, and the answers
 //!  judge    invariants over the answers that clients get
-//!  code     the guest, compiled once
-//!  forward  calls from one host to another, without HTTP
+//!  code     the guests, compiled once
+//!  forward  what one host passes on to another, without HTTP
+//!  thief    a takeover that the owner does not learn of
 //!  fleet    many hosts and very many actors, with guests in Rust
+//!
+//!  site     machines under one clock, for simulations of what actors do with each other
+//!  carrier  calls and messages of actors, from one host to another
+//!  caller   calls to one host, without a judge
+//!  mail     messages between actors
+//!  relay    calls between actors
 //! ```
 //! Network, dice, log and the lock step of threads are those of `stockade-sim-depot`. The host is
 //! real in full: router, slots, hooks, gate, upkeep, shutdown. Only the host's environment
 //! (`internal::Ground`) is simulated: one runtime, random numbers from the seed, and a thread for
 //! each actor's task, in lock step, since SQLite waits for pages inside a guest's call.
 //!
-//! The same seed gives the same bytes of log. Deadlines of guests run on the machine's clock, so
-//! they are too long to expire here, and the epoch does not advance.
+//! The same seed gives the same bytes of log. Deadlines of guests run on the paused clock, and the
+//! epoch does not advance: a guest that waits is ended in time, one that computes is not.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test kit fails by panicking")]
 
+pub mod caller;
+pub mod carrier;
 pub mod client;
 pub mod code;
 pub mod fleet;
 pub mod forward;
 pub mod judge;
 pub mod machine;
+pub mod mail;
+pub mod relay;
+pub mod site;
+pub mod thief;
 pub mod world;
 
 pub use world::run;

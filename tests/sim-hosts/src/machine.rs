@@ -1,4 +1,4 @@
-//! A machine of the simulation: a host on it, how often one was started, and how others reach it.
+//! A machine of a simulation: a host on it, how often one was started, and how others reach it.
 //!
 //! A host has the address of its machine, so that a host that is started again is found under the
 //! address of the one before it: a route to that one comes to it, and must be refused.
@@ -20,7 +20,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::code::{self, KIND};
+use crate::carrier::Carrier;
+use crate::code::{self, Guest};
 use crate::forward::{Lines, Node};
 
 /// How long a host may fail to renew its lease before others take it for dead. A host that is cut
@@ -28,7 +29,7 @@ use crate::forward::{Lines, Node};
 pub const LEASE: Duration = Duration::from_millis(400);
 /// How long the start of a host may take. Its messages may be lost without an error.
 const START_WITHIN: Duration = Duration::from_secs(3);
-/// A deadline of guests that never expires: these deadlines run on the machine's clock.
+/// A deadline of guests that no run reaches.
 const NEVER_MS: u64 = 3_600_000;
 
 /// A machine with its host, and how often a host was started on it.
@@ -45,8 +46,24 @@ pub struct Machine {
     pub clients: JoinSet<()>,
 }
 
+/// What the hosts of a run have in common.
+pub struct Setting {
+    /// The guest that they run.
+    pub guest: &'static Guest,
+    /// The lease.
+    pub lease: Duration,
+    /// How often a host looks after the store.
+    pub upkeep: Duration,
+    /// When alarms and messages are due.
+    pub clock: Clock,
+    /// Whether hosts carry calls and messages of actors to each other.
+    pub carries: bool,
+}
+
 /// What a host is started on.
 pub struct Place<'a> {
+    /// What it has in common with the others.
+    pub setting: &'a Setting,
     /// The network.
     pub network: &'a Arc<Network>,
     /// The lines to other hosts.
@@ -85,7 +102,13 @@ impl Machine {
         };
         let node = host.map(|host| Node { number, host, life: Arc::clone(&life) });
         match &node {
-            Some(node) => place.lines.join(&address(number), node.clone()),
+            Some(node) => {
+                if place.setting.carries {
+                    let carrier = Carrier::new(place.lines, address(number), &life);
+                    node.host.carry_calls(Arc::new(carrier));
+                }
+                place.lines.join(&address(number), node.clone());
+            }
             None => life.die(),
         }
         Self { number, starts, life, node, clients: JoinSet::new() }
@@ -102,12 +125,13 @@ impl Machine {
 }
 
 fn config(number: usize, life: &Arc<Life>, place: &Place<'_>) -> HostConfig {
+    let setting = place.setting;
     std::fs::create_dir_all(place.dir).unwrap();
-    code::provide(place.dir);
-    let limits = HostLimits { upkeep_every: Duration::from_millis(300), ..code::limits() };
+    setting.guest.provide(place.dir);
+    let limits = HostLimits { upkeep_every: setting.upkeep, ..code::limits() };
     let config = HostConfig::new(place.dir)
         .with_limits(limits)
-        .with_lease(LEASE)
+        .with_lease(setting.lease)
         .with_advertised(&life.name)
         .with_peers(address(number))
         .advanced(|settings| settings.with_store(Link::new(place.network, life)));
@@ -131,16 +155,15 @@ fn config(number: usize, life: &Arc<Life>, place: &Place<'_>) -> HostConfig {
         random: Random::new(move |bytes| random.fill(bytes)),
         around: Some(Arc::new(around)),
         native: None,
-        clock: Clock::new(|| 0),
+        clock: setting.clock.clone(),
     };
     config.advanced(|settings| settings.with_ground(ground))
 }
 
-/// Puts the guest and its kind into the store before the first host starts.
-pub async fn deploy(store: &dyn Store) {
-    let wasm = code::wasm();
-    let digest = Engine::digest(&wasm);
-    let limits = Limits {
+/// Limits of a guest whose deadlines no run reaches.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits {
         memory_bytes_max: 16 << 20,
         call_time_ms: NEVER_MS,
         start_time_ms: NEVER_MS,
@@ -150,8 +173,14 @@ pub async fn deploy(store: &dyn Store) {
         history_ms: 30_000,
         history_commits_min: 2,
         ..Limits::default()
-    };
+    }
+}
+
+/// Puts a guest and its kind into the store before the first host starts.
+pub async fn deploy(store: &dyn Store, guest: &Guest, manifest: &Manifest) {
+    let wasm = guest.wasm();
+    let digest = Engine::digest(&wasm);
     store.put_component(digest, wasm).await.unwrap();
-    let manifest = serde_json::to_string(&Manifest { limits, ..Manifest::default() }).unwrap();
-    store.put_kind(KIND, digest, &manifest).await.unwrap();
+    let manifest = serde_json::to_string(manifest).unwrap();
+    store.put_kind(guest.kind, digest, &manifest).await.unwrap();
 }

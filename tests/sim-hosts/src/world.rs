@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use stockade::{ActorId, HostError};
+use stockade::internal::Clock;
+use stockade::{ActorId, HostError, Manifest};
 use stockade_depot::broken::{Off, Variant};
-use stockade_depot::store::{PreviousEnd, TakenOver, TakeoverStep};
-use stockade_depot::{NodeSession, Token};
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::{Journal, Report};
 use stockade_sim_depot::network::{Network, Weather};
@@ -20,10 +19,11 @@ use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::client::Client;
-use crate::code::{self, KIND};
+use crate::code::BANK;
 use crate::forward::{Lines, Passage};
 use crate::judge::{ACCOUNTS, Judge, Transfer};
-use crate::machine::{self, LEASE, Machine, Place};
+use crate::machine::{self, LEASE, Machine, Place, Setting};
+use crate::thief::steal;
 
 const MACHINES: usize = 2;
 const STEPS: u64 = 80;
@@ -40,7 +40,7 @@ const GIVEN_UP_FOR: Duration = Duration::from_millis(200);
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
     let _off = Off::new(off);
     let scratch = tempfile::tempdir().unwrap();
-    code::provide(scratch.path());
+    BANK.provide(scratch.path());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let journal = runtime.block_on(async {
         let mut world = World::new(seed, off, scratch.path().to_owned()).await;
@@ -76,7 +76,8 @@ impl World {
         let dice = Arc::new(Dice::new(seed));
         let journal = Arc::new(Journal::new());
         let store = stockade_sim_depot::world::store(&journal);
-        machine::deploy(store.as_ref()).await;
+        let manifest = Manifest { limits: machine::limits(), ..Manifest::default() };
+        machine::deploy(store.as_ref(), &BANK, &manifest).await;
         let weather = Weather::roll(&dice);
         let network = {
             let unasked = stockade_sim_depot::judge::Judge::new(&journal);
@@ -84,7 +85,7 @@ impl World {
         };
         let lines = lines(&network, weather);
         let keys = if dice.percent(50) { vec!["a", "b"] } else { vec!["a"] };
-        let actors = keys.into_iter().map(|key| ActorId::new(KIND, key).unwrap()).collect();
+        let actors = keys.into_iter().map(|key| ActorId::new(BANK.kind, key).unwrap()).collect();
         let (judge, together) = (Judge::new(&journal), dice.percent(50));
         let (machines, numbers) = (Vec::new(), AtomicI64::new(0));
         let mut world = Self {
@@ -116,7 +117,14 @@ impl World {
         let at = if self.together { 0 } else { number };
         let dir = self.dir.join(format!("machine{at}"));
         let (network, lines, off) = (&self.network, &self.lines, self.off);
-        let place = Place { network, lines, dice, dir: &dir, off };
+        let setting = &Setting {
+            guest: &BANK,
+            lease: LEASE,
+            upkeep: Duration::from_millis(300),
+            clock: Clock::new(|| 0),
+            carries: false,
+        };
+        let place = Place { setting, network, lines, dice, dir: &dir, off };
         Machine::start(number, starts, dies_in, &place).await
     }
 
@@ -204,7 +212,7 @@ impl World {
                     client.look(&actor).await;
                 });
             }
-            88..=91 => self.steal(&actor).await,
+            88..=91 => steal(&self.network, &actor).await,
             92..=94 => {
                 self.machines[at].clients.spawn(client.destroy(actor));
             }
@@ -223,30 +231,6 @@ impl World {
             source: account(),
             target: account(),
             amount: 1 + account(),
-        }
-    }
-
-    /// Takes the actor over without judging its owner dead, and does nothing with it.
-    async fn steal(&self, actor: &ActorId) {
-        let store = &self.network.store;
-        let Some(state) = store.actor(actor).await.unwrap() else { return };
-        let (mut token, mut owner) = ([0; 16], [0; 16]);
-        self.dice.fill(&mut token);
-        self.dice.fill(&mut owner);
-        let fence = state.head.fence;
-        let step = TakeoverStep {
-            actor: actor.clone(),
-            db: fence.db,
-            replaces: (fence.generation, fence.token),
-            token: Token(token),
-            owner: NodeSession(owner),
-            component: state.row.component,
-            previous_end: PreviousEnd::Neutral,
-            destroying: false,
-        };
-        if let Ok(TakenOver::Owned { head, .. }) = store.take_over(step).await {
-            self.journal
-                .say(&format!("a thief has {actor} as generation {}", head.fence.generation));
         }
     }
 
@@ -373,6 +357,7 @@ fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
             delay: Duration::from_millis(dice.below(weather.delay_ms + 1)),
             not_sent: dice.percent(weather.lost_requests),
             lost: dice.percent(weather.lost_answers),
+            again: None,
         }
     };
     Lines::new(weather, move |what| journal.say(&what))

@@ -86,7 +86,7 @@ fn config(dir: &Path, store: &Arc<dyn Store>, ground: Ground) -> HostConfig {
     let limits = HostLimits {
         actors_awake_max: 16,
         memory_bytes_max: 16 << 20,
-        // Budgets run on the machine's clock.
+        // The epoch is the machine's.
         epoch_tick: Duration::from_secs(3600),
         ..HostLimits::default()
     };
