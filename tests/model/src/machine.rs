@@ -54,6 +54,41 @@ pub trait Protocol: Sized {
     fn properties(&self) -> Vec<Property<Machine<Self>>>;
 }
 
+/// What is the same in each `impl Protocol`: letters are a field of the world, actions and properties
+/// have files of their own.
+macro_rules! as_each_machine {
+    () => {
+        type World = World;
+        type Action = actions::Action;
+
+        fn letters(world: &mut World) -> &mut Vec<Self::Letter> {
+            &mut world.letters
+        }
+
+        fn enabled(
+            machine: &crate::machine::Machine<Self>,
+            world: &World,
+            actions: &mut Vec<actions::Action>,
+        ) {
+            machine.possible(world, actions);
+        }
+
+        fn apply(
+            machine: &crate::machine::Machine<Self>,
+            world: &mut World,
+            action: actions::Action,
+        ) {
+            machine.act(world, action);
+        }
+
+        fn properties(&self) -> Vec<stateright::Property<crate::machine::Machine<Self>>> {
+            properties::all(self)
+        }
+    };
+}
+
+pub(crate) use as_each_machine;
+
 impl<Size: Protocol> Model for Machine<Size> {
     type State = Size::World;
     type Action = Size::Action;

@@ -149,6 +149,8 @@ pub enum Variant {
     SettleSent,
     /// Alarms: a handler begins before its try is durable.
     TryDurable,
+    /// Alarms: a try is given back although its handler has begun.
+    GiveBack,
     /// Alarms: the end of a run names the alarm, not the set.
     SetNumber,
     /// Alarms: an alarm that its own handler sets again has no tries.
@@ -275,6 +277,7 @@ impl Variant {
         Self::SettleRest,
         Self::SettleSent,
         Self::TryDurable,
+        Self::GiveBack,
         Self::SetNumber,
         Self::SetInherits,
         Self::OwnRows,
@@ -378,6 +381,7 @@ impl Variant {
             Self::SettleRest => "settle-rest",
             Self::SettleSent => "settle-sent",
             Self::TryDurable => "try-durable",
+            Self::GiveBack => "give-back",
             Self::SetNumber => "set-number",
             Self::SetInherits => "set-inherits",
             Self::OwnRows => "own-rows",

@@ -139,7 +139,7 @@ pub(super) fn arrive(world: &mut World, call: usize) {
     let call = &mut world.calls[call];
     if call.stage == Stage::Sent {
         call.stage = Stage::Queued;
-        let probe = Probe { path: Vec::new(), next: Next::Follow, refused: 0, was_real: false };
+        let probe = Probe { path: Vec::new(), next: Next::Follow, over: 0, was_real: false };
         call.probe = Some(probe);
     }
 }

@@ -9,8 +9,8 @@
 //! ```
 //! Each actor works for a chain of its own at first, may call and may end. It works on one call at a
 //! time, and waits for one. An answer takes a while to its caller, which waits until it is there.
-//! A look is one read of one process. Left out: calls of one actor at the same time (`start`), looks
-//! that get no answer, and the bounds of a probe.
+//! A look is one read of one process. Left out: calls of one actor at the same time (`start`), callers
+//! that stop waiting for a call that has begun, looks that get no answer, and the bounds of a probe.
 
 mod actions;
 mod probe;
@@ -18,9 +18,7 @@ mod properties;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// How far the machine may go.
 #[derive(Clone, Copy, Debug)]
@@ -122,8 +120,9 @@ pub struct Probe {
     pub path: Vec<usize>,
     /// What it does next.
     pub next: Next,
-    /// Calls that it has refused, or found refused: they still seem to be waited for.
-    pub refused: Set,
+    /// Calls that it has refused, or found refused, ended, or on their way: they may still seem to be
+    /// waited for.
+    pub over: Set,
     /// For the properties: since the circle was found, its actors have all waited at one moment.
     pub was_real: bool,
 }
@@ -161,8 +160,8 @@ impl World {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = usize;
 
     fn initial(&self) -> World {
@@ -177,21 +176,5 @@ impl Protocol for Size {
             next_age: self.actors,
             timeouts: self.timeouts,
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<usize> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Circles, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Circles, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Circles>> {
-        properties::all(self)
     }
 }

@@ -33,7 +33,7 @@ impl Circles {
             return false;
         }
         let at = probe.path.last().map_or(world.calls[own].to, |last| world.calls[*last].to);
-        let seen = |call: &usize| world.calls[*call].noted && probe.refused & (1 << call) == 0;
+        let seen = |call: &usize| world.calls[*call].noted && probe.over & (1 << call) == 0;
         let Some(call) = world.actors[at].waits.filter(seen) else { return false };
         let to = world.calls[call].to;
         let passed = |call: &usize| world.calls[*call].from == to;
@@ -58,6 +58,8 @@ impl Circles {
             world.actors[world.calls[call].from].waits == Some(call)
         };
         if !is_there {
+            // It is over, or its own probe is about to begin.
+            probe.over |= 1 << call;
             probe.start_over();
         } else if at + 1 < probe.path.len() {
             probe.next = Next::Again(at + 1);
@@ -95,7 +97,7 @@ impl Circles {
             }
             return;
         }
-        probe.refused |= 1 << call;
+        probe.over |= 1 << call;
         probe.start_over();
     }
 }

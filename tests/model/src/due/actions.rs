@@ -21,6 +21,8 @@ pub enum Action {
     Count,
     /// The handler begins.
     Begin,
+    /// It will not: the try is given back.
+    GiveBack,
     /// The handler ends well.
     EndWell,
     /// The handler ends badly.
@@ -169,6 +171,7 @@ impl Due {
             }
             Action::Count => self.count(world, &mut session),
             Action::Begin => begin(world, &mut session),
+            Action::GiveBack => self.give_back(world, &mut session),
             Action::EndWell => self.end_well(world, &mut session),
             Action::EndBadly => session.run = None,
             Action::Order(alarm) => self.order(world, &mut session, alarm),

@@ -5,6 +5,7 @@
 //!     set, cancel, count, end      merged while a step is in flight            directory: due time
 //!
 //!  count (attempts + 1, next try) ──> durable ──> the handler begins ──> ends well, ends badly, dies
+//!    └─> given back: the handler will not begin
 //! ```
 //! Two alarms: one that the actor sets, and one whose row came with a copy of another database. Times
 //! are numbers that only differ: any alarm may fire at any moment, so what clocks decide is left out.
@@ -16,9 +17,7 @@ mod runs;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// The alarm that the actor sets.
 pub const OWN: usize = 0;
@@ -33,7 +32,7 @@ pub const SETS: usize = 5;
 pub const NEXT_TRY: u8 = 3;
 
 /// How far the machine may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Generations.
     pub generations: u8,
@@ -73,8 +72,8 @@ pub struct World {
     pub next_set: u8,
     /// What should not have happened.
     pub breaches: Breaches,
-    /// What is left of the bounds.
-    pub left: Left,
+    /// What is left of the bounds; those that are not counted down stay.
+    pub left: Size,
 }
 
 /// The head and the directory's row.
@@ -151,6 +150,8 @@ pub struct Run {
     pub set: u8,
     /// Its tries, this one included.
     pub attempts: u8,
+    /// When it was to be tried, before this try was counted.
+    pub planned: Option<u8>,
     /// Whether the handler has begun.
     pub begun: bool,
 }
@@ -196,23 +197,6 @@ pub struct Breaches {
     pub copy: bool,
 }
 
-/// What is left of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Left {
-    /// Transactions.
-    pub transactions: u8,
-    /// Those that are taken back.
-    pub taken_back: u8,
-    /// Runs.
-    pub runs: u8,
-    /// Crashes.
-    pub crashes: u8,
-    /// Due times without a reason.
-    pub meddles: u8,
-    /// Orders.
-    pub orders: u8,
-}
-
 impl Rows {
     /// When the first alarm of this database is tried that is not parked.
     #[must_use]
@@ -230,8 +214,8 @@ impl Session {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -250,30 +234,7 @@ impl Protocol for Size {
             begun_of: [0; SETS],
             next_set: 1,
             breaches: Breaches::default(),
-            left: Left {
-                transactions: self.transactions,
-                taken_back: self.taken_back,
-                runs: self.runs,
-                crashes: self.crashes,
-                meddles: self.meddles,
-                orders: self.orders,
-            },
+            left: *self,
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Due, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Due, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Due>> {
-        properties::all(self)
     }
 }

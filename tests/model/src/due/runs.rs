@@ -1,4 +1,6 @@
-//! The runs of alarms: a try is counted, the handler runs, its end is recorded.
+//! The runs of alarms: a try is counted, the handler runs, its end is recorded. The end of one and the try
+//! of the next one may be one commit, as any transactions may; a try whose handler will not begin is given
+//! back.
 
 use super::actions::Action;
 use super::{Due, NEXT_TRY, OWN, Row, Run, SETS, Session, TRIES_MAX, World};
@@ -26,8 +28,14 @@ impl Due {
                     actions.extend(of.map(Action::Order));
                 }
             }
-            Some(run) if run.begun => actions.extend([Action::EndWell, Action::EndBadly]),
+            Some(run) if run.begun => {
+                actions.extend([Action::EndWell, Action::EndBadly]);
+                if !self.checks.make(Variant::GiveBack) {
+                    actions.push(Action::GiveBack);
+                }
+            }
             Some(_) => {
+                actions.push(Action::GiveBack);
                 if session.at_rest() || !self.checks.make(Variant::TryDurable) {
                     actions.push(Action::Begin);
                 }
@@ -53,12 +61,23 @@ impl Due {
         let Some(row) = &mut rows.alarms[alarm] else { return };
         if row.attempts < TRIES_MAX {
             row.attempts += 1;
-            row.next = Some(NEXT_TRY);
+            let planned = row.next.replace(NEXT_TRY);
             let Row { set, attempts, .. } = *row;
-            session.run = Some(Run { alarm, set, attempts, begun: false });
+            session.run = Some(Run { alarm, set, attempts, planned, begun: false });
         } else {
             row.next = None;
             world.left.runs -= 1;
+        }
+        self.accept(session, rows, true);
+    }
+
+    /// The generation is about to end: the row is as before the try.
+    pub(super) fn give_back(&self, world: &mut World, session: &mut Session) {
+        let Some(run) = session.run.take() else { return };
+        world.left.runs = world.left.runs.saturating_sub(1);
+        let mut rows = session.rows;
+        if let Some(row) = rows.alarms[run.alarm].as_mut().filter(|row| row.set == run.set) {
+            (row.attempts, row.next) = (run.attempts - 1, run.planned);
         }
         self.accept(session, rows, true);
     }

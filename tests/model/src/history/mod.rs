@@ -18,9 +18,7 @@ mod properties;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// Pages of the database.
 pub const PAGES: usize = 2;
@@ -188,8 +186,8 @@ impl Database {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -207,21 +205,5 @@ impl Protocol for Size {
                 crashes: self.crashes,
             },
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &History, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &History, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<History>> {
-        properties::all()
     }
 }

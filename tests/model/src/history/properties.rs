@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::{History, Letter, Origin, World};
+use super::{History, Letter, Origin, Size, World};
 use crate::Variant;
 
 /// Names of the properties that variants violate.
@@ -22,7 +22,7 @@ pub mod names {
 }
 
 /// All of them.
-pub(super) fn all() -> Vec<Property<History>> {
+pub(super) fn all(_: &Size) -> Vec<Property<History>> {
     vec![
         Property::always(names::HISTORY_IS_RIGHT, |model: &History, world: &World| {
             let checked = model.checks.make(Variant::Floor);

@@ -22,9 +22,7 @@ mod receiver;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// The receiver.
 pub const RECEIVER: usize = 0;
@@ -32,7 +30,7 @@ pub const RECEIVER: usize = 0;
 pub const FORK: usize = 1;
 
 /// How far the machine may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Messages.
     pub sends: u8,
@@ -78,7 +76,7 @@ pub struct World {
     /// What should not have happened.
     pub breaches: Breaches,
     /// What is left of the bounds.
-    pub left: Left,
+    pub left: Size,
 }
 
 /// The sender's side of a pair.
@@ -227,29 +225,6 @@ pub struct Breaches {
     pub overtaken: bool,
 }
 
-/// What is left of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Left {
-    /// Messages.
-    pub sends: u8,
-    /// Questions.
-    pub questions: u8,
-    /// Answers to them.
-    pub openings: u8,
-    /// Closed conversations.
-    pub trims: u8,
-    /// Crashes.
-    pub crashes: u8,
-    /// Failures.
-    pub failures: u8,
-    /// Forks.
-    pub forks: u8,
-    /// Restores.
-    pub restores: u8,
-    /// Undone restores.
-    pub undos: u8,
-}
-
 impl World {
     /// Sends a letter: a second copy adds nothing to one that stays on its way.
     fn send(&mut self, letter: Letter) {
@@ -260,8 +235,8 @@ impl World {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -273,33 +248,7 @@ impl Protocol for Size {
             next_conversation: 1,
             next_message: 0,
             breaches: Breaches::default(),
-            left: Left {
-                sends: self.sends,
-                questions: self.questions,
-                openings: self.openings,
-                trims: self.trims,
-                crashes: self.crashes,
-                failures: self.failures,
-                forks: self.forks,
-                restores: self.restores,
-                undos: self.undos,
-            },
+            left: *self,
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Messages, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Messages, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Messages>> {
-        properties::all(self)
     }
 }

@@ -26,9 +26,7 @@ mod store;
 pub use properties::names;
 pub use store::{Answer, Books, Leaves, Owner, Place, Step};
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// How far the machine may go. Every number is a bound of the exhaustive search.
 #[derive(Clone, Copy, Debug)]
@@ -275,8 +273,8 @@ pub struct Left {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -300,21 +298,5 @@ impl Protocol for Size {
                 store_crashes: self.store_crashes,
             },
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Ownership, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Ownership, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Ownership>> {
-        properties::all(self)
     }
 }

@@ -18,9 +18,7 @@ mod store;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// Pages of the database at most.
 pub const PAGES: usize = 2;
@@ -181,8 +179,8 @@ pub struct Left {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -204,21 +202,5 @@ impl Protocol for Size {
                 collections: self.collections,
             },
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Pages, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Pages, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Pages>> {
-        properties::all(self)
     }
 }

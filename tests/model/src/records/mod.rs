@@ -16,9 +16,7 @@ mod properties;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// The callee.
 pub const CALLEE: usize = 0;
@@ -30,7 +28,7 @@ pub const KEPT: u8 = 1;
 pub const ACTOR: u8 = 9;
 
 /// How far the machine may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// What clients want to be done.
     pub wishes: u8,
@@ -78,8 +76,8 @@ pub struct World {
     pub never: Vec<Call>,
     /// What should not have happened.
     pub breaches: Breaches,
-    /// What is left of the bounds.
-    pub left: Left,
+    /// What is left of the bounds; those that are not counted down stay.
+    pub left: Size,
 }
 
 /// A callee.
@@ -183,23 +181,6 @@ pub struct Breaches {
     pub never: bool,
 }
 
-/// What is left of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Left {
-    /// Wishes.
-    pub wishes: u8,
-    /// Calls under another id.
-    pub again: u8,
-    /// Questions.
-    pub settles: u8,
-    /// Calls of the actor.
-    pub by_actor: u8,
-    /// Crashes.
-    pub crashes: u8,
-    /// Forks.
-    pub forks: u8,
-}
-
 impl World {
     /// Sends a request: a second copy adds nothing to one that stays on its way.
     fn send(&mut self, letter: Letter) {
@@ -210,8 +191,8 @@ impl World {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -224,30 +205,7 @@ impl Protocol for Size {
             next_effect: 0,
             never: Vec::new(),
             breaches: Breaches::default(),
-            left: Left {
-                wishes: self.wishes,
-                again: self.again,
-                settles: self.settles,
-                by_actor: self.by_actor,
-                crashes: self.crashes,
-                forks: self.forks,
-            },
+            left: *self,
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Records, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Records, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Records>> {
-        properties::all(self)
     }
 }

@@ -27,9 +27,7 @@ pub use properties::names;
 pub use routing::Task;
 pub use store::{Books, Head, Sealed, Shard, State, Step};
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// How far the machine may go.
 #[derive(Clone, Copy, Debug)]
@@ -188,8 +186,8 @@ pub struct Left {
 }
 
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -224,21 +222,5 @@ impl Protocol for Size {
                 crashes: self.crashes,
             },
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Shards, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Shards, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Shards>> {
-        properties::all(self)
     }
 }

@@ -17,9 +17,7 @@ mod properties;
 
 pub use properties::names;
 
-use stateright::Property;
-
-use crate::machine::{Machine, Protocol};
+use crate::machine::{Machine, Protocol, as_each_machine};
 
 /// The node whose clock is ahead.
 pub const AHEAD: usize = 2;
@@ -29,7 +27,7 @@ pub const CRASHES_MAX: u8 = 2;
 pub const DUE: u8 = 1;
 
 /// How far the machine may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Looks.
     pub looks: u8,
@@ -59,8 +57,8 @@ pub struct World {
     pub letters: Vec<Letter>,
     /// What should not have happened.
     pub breaches: Breaches,
-    /// What is left of the bounds.
-    pub left: Left,
+    /// What is left of the bounds; those that are not counted down stay.
+    pub left: Size,
 }
 
 /// A node.
@@ -120,20 +118,9 @@ pub struct Breaches {
     pub made: bool,
 }
 
-/// What is left of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Left {
-    /// Looks.
-    pub looks: u8,
-    /// Restarts.
-    pub restarts: u8,
-    /// Destroyed actors.
-    pub destroys: u8,
-}
-
 impl Protocol for Size {
-    type World = World;
-    type Action = actions::Action;
+    as_each_machine!();
+
     type Letter = Letter;
 
     fn initial(&self) -> World {
@@ -151,23 +138,7 @@ impl Protocol for Size {
             actors: [actor(Temper::Refuses, 0), actor(Temper::Kills, 0), actor(Temper::Sound, DUE)],
             letters: Vec::new(),
             breaches: Breaches::default(),
-            left: Left { looks: self.looks, restarts: self.restarts, destroys: self.destroys },
+            left: *self,
         }
-    }
-
-    fn letters(world: &mut World) -> &mut Vec<Letter> {
-        &mut world.letters
-    }
-
-    fn enabled(machine: &Sweep, world: &World, actions: &mut Vec<actions::Action>) {
-        machine.possible(world, actions);
-    }
-
-    fn apply(machine: &Sweep, world: &mut World, action: actions::Action) {
-        machine.act(world, action);
-    }
-
-    fn properties(&self) -> Vec<Property<Sweep>> {
-        properties::all(self)
     }
 }

@@ -136,6 +136,7 @@ const CAUGHT: &[(Variant, Machine, &str, usize)] = &[
     (Variant::SettleRest, SAYING, due::names::DUE_TIME, 4),
     (Variant::SettleSent, SAYING, due::names::QUIET, 1),
     (Variant::TryDurable, TRYING, due::names::LIMITED, 13),
+    (Variant::GiveBack, TRYING, due::names::COUNTED, 11),
     (Variant::SetNumber, TRYING, due::names::KEPT, 10),
     (Variant::SetInherits, TRYING, due::names::LIMITED, 17),
     (Variant::OwnRows, TRYING, due::names::COPIES_REST, 5),
