@@ -1,7 +1,7 @@
 //! Alarms at the public edge: in the actor's transactions, over its endings and those of its host, in
 //! copies, and as operators see them. When they run, to the millisecond, is in `tests/sim-hosts`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 use stockade::host::{ActorStatus, SqlRequest};
@@ -38,6 +38,12 @@ async fn runs_of(host: &TestHost, actor: &ActorId, count: usize) -> Vec<String> 
 
 async fn list(host: &TestHost, actor: &ActorId) -> Vec<Vec<SqlValue>> {
     host.host.actor(actor).order_alarms(AlarmOrder::List).await.unwrap().rows
+}
+
+/// A time so many milliseconds from now.
+fn soon(ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap() + ms
 }
 
 fn error(answer: &Json) -> String {
@@ -187,6 +193,69 @@ async fn no_handler_begins_before_its_try_is_durable() {
     counted.release();
     assert_eq!(runs_of(&host, &actor, 1).await, ["tea 1 0"]);
     assert_eq!(begun(), 1);
+    host.host.shutdown().await;
+}
+
+/// Due together: the end of each run and the try of the next one are one step, with what the handler
+/// has written.
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_that_follow_each_other_cost_a_commit_each() {
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_ALARMS).await;
+    let actor = actor(guest::LIFECYCLE_ALARMS, "one");
+    host.ok(&actor, "runs", json!([])).await;
+    host.ok(&actor, "arm", json!([20, soon(1_500)])).await;
+    let before = host.store.calls(Step::Commit);
+    // A call would come in between.
+    let mut commits = 0;
+    while commits == 0 || host.store.calls(Step::Commit) > before + commits {
+        commits = host.store.calls(Step::Commit) - before;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let runs = runs(&host, &actor).await;
+    assert_eq!(runs.len(), 20);
+    assert!(runs.iter().all(|run| run.ends_with(" 1 0")), "{runs:?}");
+    // The first try, and one for each; some more where a handler had to wait for its turn.
+    assert!((21..=28).contains(&commits), "{commits}");
+    host.host.shutdown().await;
+}
+
+/// However many alarms are due: a call waits for the one that runs, and what it cancels does not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_comes_between_alarms_that_are_due() {
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_ALARMS).await;
+    let actor = actor(guest::LIFECYCLE_ALARMS, "one");
+    let due = soon(700);
+    for number in 0..10 {
+        host.ok(&actor, "at", json!([format!("n{number}"), due, "slow 200"])).await;
+    }
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let begun = Instant::now();
+    for name in ["n9", "n8", "n7"] {
+        assert_eq!(host.ok(&actor, "cancel", json!([name])).await, json!(true), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "it waits for more than its turn");
+    }
+    let expected: Vec<String> = (0..7).map(|number| format!("n{number} 1 0")).collect();
+    assert_eq!(runs_of(&host, &actor, 7).await, expected);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(runs(&host, &actor).await, expected);
+    host.host.shutdown().await;
+}
+
+/// A stop between the count of a try and its handler: no handler runs, so no try counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_before_the_handler_gives_the_try_back() {
+    let (_site, host) = Site::hosting(guest::LIFECYCLE_ALARMS).await;
+    let actor = actor(guest::LIFECYCLE_ALARMS, "one");
+    host.ok(&actor, "after", json!(["tea", 700, "ok"])).await;
+    let counted = host.store.arm(Step::Commit, 1, faulty_store::Fault::Hold);
+    counted.fired().await;
+    let handle = host.host.actor(&actor);
+    let (stopped, ()) = tokio::join!(handle.stop(), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        counted.release();
+    });
+    assert!(stopped.unwrap().is_some(), "it was awake");
+    assert_eq!(runs_of(&host, &actor, 1).await, ["tea 1 0"]);
     host.host.shutdown().await;
 }
 

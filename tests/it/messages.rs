@@ -3,17 +3,24 @@
 //! survives programs that are killed and frozen is in `nodes/bank.rs`. The rules of the protocol, each
 //! with the history that it excludes, are tested where the rows are (`host/src/sqlite/tests/messages.rs`).
 
+mod flood;
 mod gate;
+mod idle;
 mod operators;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade::host::ActorStatus;
+use stockade::internal::Clock;
 use stockade::limits::{MESSAGE_BYTES_MAX, OUTBOX_ROWS_MAX};
 use stockade::{ActorId, AfterParked, HostError, Manifest, MessageOrder, SqlValue};
+use stockade_depot::store::embedded;
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost};
+use tokio::runtime::Handle;
 
 /// The kind of the test guest.
 const KIND: &str = "messages_mail";
@@ -33,6 +40,23 @@ async fn hosting(manifest: Manifest) -> (Site, TestHost) {
     let host = site.host().start().await;
     deploy(&host, manifest).await;
     (site, host)
+}
+
+/// The same with a clock that the test sets, in milliseconds: the host's and the store's.
+async fn hosting_at(now: &Arc<AtomicI64>, manifest: Manifest) -> (Site, TestHost) {
+    let site = Site::new();
+    let (of_host, of_store) = (Arc::clone(now), Arc::clone(now));
+    let of_host = Clock::new(move || of_host.load(Ordering::Relaxed));
+    let of_store = embedded::Clock::new(move || of_store.load(Ordering::Relaxed).unsigned_abs());
+    let builder = site.host().on(&Handle::current()).wall_clock(of_host).clock(of_store);
+    let host = builder.start().await;
+    deploy(&host, manifest).await;
+    (site, host)
+}
+
+/// A clock for that: it stands still.
+fn clock() -> Arc<AtomicI64> {
+    Arc::new(AtomicI64::new(1_764_561_101_000))
 }
 
 fn mail(key: &str) -> ActorId {
@@ -218,31 +242,42 @@ async fn a_method_that_fails_or_traps_is_tried_again_and_keeps_nothing() {
     host.host.shutdown().await;
 }
 
+/// The component of `changing` has no `note` at first, and `later` is no kind yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_method_waits_for_a_deploy_and_a_missing_kind_too() {
     let manifest = Manifest { calls: vec!["*".to_owned()], ..Manifest::default() };
     let (_site, host) = hosting(manifest.clone()).await;
-    send(&host, "a", "b", "no-such-method", "").await;
-    host.ok(&mail("a"), "send", json!(["later", "x", "note", "[\"one\"]"])).await;
+    let without = guest::CALLS_RELAY.wasm().unwrap();
+    host.host.deploy("changing", without, manifest.clone()).await.unwrap();
+    for kind in ["changing", "later"] {
+        host.ok(&mail("a"), "send", json!([kind, "x", "note", "[\"one\"]"])).await;
+    }
     let begun = Instant::now();
-    while !list(&host, "a").await.iter().any(|row| cell(row, 7).contains("no-such-method")) {
+    let is_missing =
+        |row: &Vec<SqlValue>| cell(row, 2) == "changing/x" && cell(row, 7).contains("note");
+    while !list(&host, "a").await.iter().any(is_missing) {
         assert!(begun.elapsed() < PATIENCE, "{:?}", list(&host, "a").await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let wasm = guest::MESSAGES_MAIL.wasm().unwrap();
-    host.host.deploy("later", wasm, manifest).await.unwrap();
-    let later = ActorId::new("later", "x").unwrap();
-    let begun = Instant::now();
-    // A look by a call would create the actor before the message does.
-    while host.host.actor(&later).info().await.is_err() {
-        assert!(begun.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(list(&host, "a").await.len(), 2, "both wait");
+    for kind in ["changing", "later"] {
+        let wasm = guest::MESSAGES_MAIL.wasm().unwrap();
+        host.host.deploy(kind, wasm, manifest.clone()).await.unwrap();
     }
-    let begun = Instant::now();
-    while host.ok(&later, "count", json!([])).await != json!(1) {
-        assert!(begun.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for kind in ["changing", "later"] {
+        let receiver = ActorId::new(kind, "x").unwrap();
+        let begun = Instant::now();
+        // A look by a call would create the actor before the message does.
+        while host.host.actor(&receiver).info().await.is_err() {
+            assert!(begun.elapsed() < PATIENCE, "{kind}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        while host.ok(&receiver, "texts", json!([])).await != json!(["one"]) {
+            assert!(begun.elapsed() < PATIENCE, "{kind}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
+    listed(&host, "a", 0).await;
     host.host.shutdown().await;
 }
 

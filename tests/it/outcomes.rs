@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use stockade::error::{NotRun, Retry};
 use stockade::host::{KeptAnswer, Outcome};
 use stockade::internal::Clock;
-use stockade::limits::CALL_ANSWER_BYTES_MAX;
+use stockade::limits::{CALL_ANSWER_BYTES_MAX, CALL_RECORDS_MAX};
 use stockade::{ActorId, Arguments, CallError, CallKey, HostError, Manifest, Reply};
 use stockade_tests::guest;
 use stockade_tests::host::{Site, TestHost};
@@ -338,6 +338,41 @@ async fn a_copy_under_another_name_has_no_records() {
     drop(open);
     let refused = host.host.actor(&named(WHOLE, "b")).import(&forged, &mut |_| {}).await;
     assert!(matches!(refused, Err(HostError::Import(_))), "{refused:?}");
+    host.host.shutdown().await;
+}
+
+/// Almost all of the records come in the file of an import: to make them by calls takes too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_id_is_refused_where_there_is_no_room_for_its_record() {
+    let (site, host) = hosting().await;
+    let actor = named(WHOLE, "a");
+    once(&host, &actor, &id("first"), "write", json!([])).await.unwrap();
+    let copy = host.open_export(&actor, site.path()).await;
+    let file = copy.path().unwrap().to_owned();
+    copy.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+         INSERT INTO _stockade_call(name, principal, id, method, arguments, until, state)
+         SELECT 'whole/other', 'embedder', i, 'write', x'00', ?2, 'ok' FROM n",
+        (CALL_RECORDS_MAX - 2, i64::MAX),
+    )
+    .unwrap();
+    drop(copy);
+    host.host.actor(&actor).destroy().await.unwrap();
+    host.host.actor(&actor).import(file.as_ref(), &mut |_| {}).await.unwrap();
+
+    once(&host, &actor, &id("last"), "write", json!([])).await.unwrap();
+    let beyond = id("beyond");
+    let refused = once(&host, &actor, &beyond, "write", json!([])).await.map(|it| it.to_json());
+    let unsettled = host.host.actor(&actor).settle(&beyond).await.map(|it| it.outcome);
+    for error in [refused.unwrap_err(), unsettled.unwrap_err()] {
+        let HostError::CallRecordsFull { max } = error.cause else { panic!("{error:?}") };
+        assert_eq!((max, error.retry()), (CALL_RECORDS_MAX.unsigned_abs(), Retry::Retry));
+    }
+    assert_eq!(outcome(&host, &actor, &beyond).await, Outcome::NotSeen);
+    let again = once(&host, &actor, &id("first"), "write", json!([])).await.unwrap();
+    assert_eq!(again.to_json(), json!({ "ok": 1 }), "what is recorded is answered");
+    let without = host.ok(&actor, "write", json!([])).await;
+    assert_eq!(without, 3, "calls without an id continue, and what was refused has not run");
     host.host.shutdown().await;
 }
 

@@ -222,6 +222,26 @@ fn rules_are_switched_off_in_the_simulation_only() {
     }
 }
 
+/// A regression: times of parcels and calls were taken from `std` and waited for on tokio's clock, which
+/// stands still or is far ahead in a simulation.
+#[test]
+fn timers_wait_for_times_of_their_own_clock() {
+    let timers = ["timeout_at(", "sleep_until(", "interval_at("];
+    let is_of_std = |line: &str| {
+        let names = line.starts_with("use std::time::") && line.contains("Instant");
+        names && !line.contains("Instant as ")
+    };
+    check(
+        "a file of the host side that waits until a time has the `Instant` of tokio",
+        sources()
+            .iter()
+            .filter(|file| file.path.starts_with("host") && !layers::is_unit_test(file))
+            .filter(|file| timers.iter().any(|timer| file.code.contains(timer)))
+            .filter(|file| file.code.lines().any(is_of_std))
+            .map(Source::name),
+    );
+}
+
 #[test]
 fn sources_are_compiled_by_their_own_package() {
     check("no `#[path]` leads into another package", paths::offences(&sources()));

@@ -1,13 +1,15 @@
 //! The gate of a message: what a generation that lost its database delivers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stockade::{CallError, HostError, MessageOrder};
+use stockade_depot::Reason;
 use stockade_depot::store::Ownership as _;
 use stockade_testkit::faulty_store::{Fault, Step};
 use stockade_tests::host::{Site, TestHost};
 
-use super::{deploy, granted, list, mail, rows, send, to};
+use super::{PATIENCE, deploy, granted, list, mail, rows, send, to};
 
 /// Two hosts on one store, and an actor that is awake at the first one.
 async fn duel() -> (Site, TestHost, TestHost) {
@@ -32,6 +34,42 @@ async fn a_generation_that_lost_its_fence_delivers_nothing() {
     assert!(list(&new, "a").await.is_empty());
     old.host.shutdown().await;
     new.host.shutdown().await;
+}
+
+/// It was committed, and the next owner's operator has dropped it before it left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_leaves_behind_a_confirmation_of_the_fence() {
+    let (_site, old, new) = duel().await;
+    let confirm = old.store.arm(Step::Confirm, 1, Fault::Hold);
+    send(&old, "a", "b", "note", "[\"x\"]").await;
+    confirm.fired().await;
+    let is_delivered = async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        old.store.actor(&mail("b")).await.unwrap().is_some()
+    };
+    assert!(!is_delivered().await, "the fence is not confirmed");
+    assert_eq!(take_over_and_drop(&new, "out-1").await, 1);
+    confirm.release();
+    assert_eq!(old.exit_of(&mail("a")).await.reason, Reason::Fenced);
+    assert!(!is_delivered().await, "the fence was lost");
+    old.host.shutdown().await;
+    new.host.shutdown().await;
+}
+
+/// Drops a message of `a` until the host has taken that over. Returns how many there were.
+async fn take_over_and_drop(host: &TestHost, id: &str) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let order = MessageOrder::Drop { id: id.to_owned() };
+        match host.host.actor(&mail("a")).order_messages(order).await {
+            Err(CallError { cause: HostError::Elsewhere { .. }, .. })
+                if begun.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            answer => return answer.unwrap().changes,
+        }
+    }
 }
 
 /// Nor is anything delivered while the commit that sends it is on its way.

@@ -68,11 +68,12 @@ fn a_chain_that_comes_back_over_other_nodes_is_refused() {
     assert_eq!(relay(&cluster, 1, "a", "pass", &json!([["b", "c"]]))["ok"], 2);
 }
 
-/// Each of them knows only its own calls and those that arrive.
+/// Each of them knows only its own calls and those that arrive. Nodes of version 5 do not say of a call
+/// whether it is there.
 #[test]
 fn chains_that_cross_over_several_nodes_are_opened() {
-    for count in [2, 3] {
-        let cluster = start(count, &[]);
+    for (count, flags) in [(2, &[][..]), (3, &[][..]), (2, &["--peer-protocol", "5"][..])] {
+        let cluster = start(count, flags);
         let keys = &["a", "b", "c"][..count];
         let mut opened = 0;
         for _ in 0..4 {

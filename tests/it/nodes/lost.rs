@@ -146,7 +146,8 @@ fn an_owner_that_lives_out_of_reach_is_not_waited_for() {
         let begun = Instant::now();
         let answer = hasty(&url, "20000", &json!([1]));
         assert_eq!(code(&answer), "host.peer-unreachable", "{answer:?}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        // An attempt to connect is under way for most of the time, and takes two seconds.
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         std::thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(cluster.increment(1, "a"), 3, "nothing else has arrived");
