@@ -103,7 +103,7 @@ test: setup
 
 simulate: export SEEDS ?= 1000
 simulate:
-	cargo test --locked $(SIMULATIONS) --test sim --test moves --test remote --test hosts every_promise -- --nocapture
+	cargo test --locked $(SIMULATIONS) --test sim --test moves --test remote --test hosts --test messages --test calls every_promise -- --nocapture
 
 # Some minutes and some GiB, on one thread: hosts as they are, guests in Rust.
 simulate-fleet: export FLEET := large
