@@ -16,6 +16,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -25,7 +26,7 @@ use stockade::error::{Body, Code, Retry, Verdict};
 use stockade::host::{Attempts, Peer, Place, Reply, Route};
 use stockade::internal::{AfterRefusal, Parcel, is_moved};
 use stockade::{ActorId, Arguments, CallError, Host, HostError};
-use stockade_sim_depot::network::Life;
+use stockade_sim_depot::network::{Life, Network, Weather};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -220,6 +221,25 @@ impl Lines {
         let (weather, log) = (Box::new(weather), Box::new(log));
         let (nodes, parcels, broken) = (Mutex::default(), Mutex::default(), Arc::default());
         Arc::new(Self { nodes, weather, log, parcels, broken })
+    }
+
+    /// Lines that are as bad as the network to the store. `copies`: copies of errands arrive as well.
+    #[must_use]
+    pub fn over(network: &Arc<Network>, weather: Weather, copies: bool) -> Arc<Self> {
+        let (network, journal) = (Arc::clone(network), Arc::clone(&network.journal));
+        let weather = move || {
+            let dice = &network.dice;
+            let calm = network.calm.load(Ordering::SeqCst);
+            let weather = if calm { Weather::CALM } else { weather };
+            let again = copies && dice.percent(weather.doubled);
+            Passage {
+                delay: Duration::from_millis(dice.below(weather.delay_ms + 1)),
+                not_sent: dice.percent(weather.lost_requests),
+                lost: dice.percent(weather.lost_answers),
+                again: again.then(|| Duration::from_millis(dice.between(1, weather.late_ms))),
+            }
+        };
+        Self::new(weather, move |what| journal.say(&what))
     }
 
     /// Lets others reach a process at an address.

@@ -8,6 +8,7 @@
 //!  client   calls to one host, and the answers
 //!  judge    invariants over the answers that clients get
 //!  code     the guests, compiled once
+//!  seed     one run, from an empty folder to its report
 //!  forward  what one host passes on to another, without HTTP
 //!  thief    a takeover that the owner does not learn of
 //!  fleet    many hosts and very many actors, with guests in Rust
@@ -38,6 +39,7 @@ pub mod judge;
 pub mod machine;
 pub mod mail;
 pub mod relay;
+mod seed;
 pub mod site;
 pub mod thief;
 pub mod world;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::caller::Caller;
 use crate::code::Guest;
-use crate::forward::{Lines, Passage};
+use crate::forward::Lines;
 use crate::machine::{self, Machine, Place, Setting};
 use crate::thief::steal;
 
@@ -86,7 +86,7 @@ impl Site {
             let unasked = stockade_sim_depot::judge::Judge::new(&journal);
             Network::new(store, Arc::clone(&dice), Arc::clone(&journal), unasked, weather)
         };
-        let lines = lines(&network, weather);
+        let lines = Lines::over(&network, weather, true);
         let clock = Clock::new(move || i64::try_from(now()).unwrap());
         let setting = Setting { guest, lease: LEASE, upkeep: UPKEEP, clock, carries: true };
         let (machines, together) = (Vec::new(), dice.percent(50));
@@ -143,6 +143,14 @@ impl Site {
     pub async fn crash(&mut self, at: usize) {
         let lines = Arc::clone(&self.lines);
         self.machines[at].crash(&lines).await;
+    }
+
+    /// Ends all hosts in this way, and gives the log.
+    pub async fn end(mut self) -> Arc<Journal> {
+        for at in 0..self.machines.len() {
+            self.crash(at).await;
+        }
+        self.journal
     }
 
     /// What has happened since the last look: hosts have died, of which some are started again.
@@ -237,22 +245,4 @@ async fn drain(caller: Caller) {
     sleep(Duration::from_millis(caller.dice.between(DRAINED.0, DRAINED.1))).await;
     host.stop_draining();
     caller.say("does not drain any more");
-}
-
-/// Lines between hosts that are as bad as the network to the store.
-fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
-    let (network, journal) = (Arc::clone(network), Arc::clone(&network.journal));
-    let weather = move || {
-        let dice = &network.dice;
-        let calm = network.calm.load(Ordering::SeqCst);
-        let weather = if calm { Weather::CALM } else { weather };
-        let again = dice.percent(weather.doubled);
-        Passage {
-            delay: Duration::from_millis(dice.below(weather.delay_ms + 1)),
-            not_sent: dice.percent(weather.lost_requests),
-            lost: dice.percent(weather.lost_answers),
-            again: again.then(|| Duration::from_millis(dice.between(1, weather.late_ms))),
-        }
-    };
-    Lines::new(weather, move |what| journal.say(&what))
 }

@@ -10,19 +10,19 @@ use std::time::Duration;
 use rusqlite::Connection;
 use stockade::internal::Clock;
 use stockade::{ActorId, HostError, Manifest};
-use stockade_depot::broken::{Off, Variant};
+use stockade_depot::broken::Variant;
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::{Journal, Report};
 use stockade_sim_depot::network::{Network, Weather};
 use stockade_sim_depot::world::has_panicked;
-use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::code::BANK;
-use crate::forward::{Lines, Passage};
+use crate::forward::Lines;
 use crate::judge::{ACCOUNTS, Judge, Transfer};
 use crate::machine::{self, LEASE, Machine, Place, Setting};
+use crate::seed;
 use crate::thief::steal;
 
 const MACHINES: usize = 2;
@@ -38,12 +38,8 @@ const GIVEN_UP_FOR: Duration = Duration::from_millis(200);
 /// Runs one seed. `off`: the rule that is switched off.
 #[must_use]
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
-    let _off = Off::new(off);
-    let scratch = tempfile::tempdir().unwrap();
-    BANK.provide(scratch.path());
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let journal = runtime.block_on(async {
-        let mut world = World::new(seed, off, scratch.path().to_owned()).await;
+    seed::run(seed, off, &BANK, async |dir| {
+        let mut world = World::new(seed, off, dir).await;
         world.unfold().await;
         world.settle().await;
         let lines = Arc::clone(&world.lines);
@@ -51,9 +47,7 @@ pub fn run(seed: u64, off: Option<Variant>) -> Report {
             machine.crash(&lines).await;
         }
         Arc::clone(&world.journal)
-    });
-    drop(runtime);
-    journal.into_report(seed)
+    })
 }
 
 struct World {
@@ -83,7 +77,7 @@ impl World {
             let unasked = stockade_sim_depot::judge::Judge::new(&journal);
             Network::new(store, Arc::clone(&dice), Arc::clone(&journal), unasked, weather)
         };
-        let lines = lines(&network, weather);
+        let lines = Lines::over(&network, weather, false);
         let keys = if dice.percent(50) { vec!["a", "b"] } else { vec!["a"] };
         let actors = keys.into_iter().map(|key| ActorId::new(BANK.kind, key).unwrap()).collect();
         let (judge, together) = (Judge::new(&journal), dice.percent(50));
@@ -344,21 +338,4 @@ async fn drain(client: Client) {
     client.judge.gives_up(name, false);
     host.stop_draining();
     client.journal.say(&format!("{name} does not drain any more"));
-}
-
-/// Lines between hosts that are as bad as the network to the store.
-fn lines(network: &Arc<Network>, weather: Weather) -> Arc<Lines> {
-    let (network, journal) = (Arc::clone(network), Arc::clone(&network.journal));
-    let weather = move || {
-        let dice = &network.dice;
-        let calm = network.calm.load(Ordering::SeqCst);
-        let weather = if calm { Weather::CALM } else { weather };
-        Passage {
-            delay: Duration::from_millis(dice.below(weather.delay_ms + 1)),
-            not_sent: dice.percent(weather.lost_requests),
-            lost: dice.percent(weather.lost_answers),
-            again: None,
-        }
-    };
-    Lines::new(weather, move |what| journal.say(&what))
 }

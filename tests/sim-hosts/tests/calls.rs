@@ -5,7 +5,7 @@ use stockade_depot::broken::Variant;
 use stockade_sim_depot::seeds;
 use stockade_sim_hosts::relay::run;
 
-/// Seeds of `make test`.
+/// Seeds, unless `SEEDS` says how many.
 const SEEDS: u64 = 40;
 /// Seeds within which each rule that is switched off is missed.
 const MISSED_WITHIN: u64 = 300;

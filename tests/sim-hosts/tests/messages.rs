@@ -14,7 +14,7 @@ use stockade_tests::guest;
 
 use paused::wait;
 
-/// Seeds of `make test`.
+/// Seeds, unless `SEEDS` says how many.
 const SEEDS: u64 = 40;
 /// Seeds within which each rule that is switched off is missed.
 const MISSED_WITHIN: u64 = 300;

@@ -12,10 +12,9 @@ use serde_json::json;
 use stockade::internal::{Asked, Parcel};
 use stockade::limits::Limits;
 use stockade::{ActorId, AfterParked, HostError, Manifest, MessageOrder, SqlValue};
-use stockade_depot::broken::{Off, Variant};
+use stockade_depot::broken::Variant;
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::Report;
-use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use super::judge::{Fate, Judge, Last, Sent, Sort};
@@ -23,6 +22,7 @@ use super::sender::{Sender, actor};
 use crate::caller::Caller;
 use crate::code::MAIL;
 use crate::machine;
+use crate::seed;
 use crate::site::{Plan, Site};
 
 const MACHINES: usize = 3;
@@ -40,21 +40,12 @@ const ROUNDS_MAX: usize = 120;
 /// Runs one seed. `off`: the rule that is switched off.
 #[must_use]
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
-    let _off = Off::new(off);
-    let scratch = tempfile::tempdir().unwrap();
-    MAIL.provide(scratch.path());
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let journal = runtime.block_on(async {
-        let mut world = World::new(seed, off, scratch.path().to_owned()).await;
+    seed::run(seed, off, &MAIL, async |dir| {
+        let mut world = World::new(seed, off, dir).await;
         world.unfold().await;
         world.settle().await;
-        for at in 0..world.site.machines.len() {
-            world.site.crash(at).await;
-        }
-        Arc::clone(&world.site.journal)
-    });
-    drop(runtime);
-    journal.into_report(seed)
+        world.site.end().await
+    })
 }
 
 struct World {

@@ -9,10 +9,9 @@ use serde_json::{Value as Json, json};
 use stockade::host::Outcome;
 use stockade::limits::Limits;
 use stockade::{CallKey, HostError, Manifest};
-use stockade_depot::broken::{Off, Variant};
+use stockade_depot::broken::Variant;
 use stockade_sim_depot::dice::Dice;
 use stockade_sim_depot::journal::Report;
-use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -20,6 +19,7 @@ use super::asker::{Asker, Told, actor};
 use super::judge::{Ended, Judge};
 use crate::code::RELAY;
 use crate::machine;
+use crate::seed;
 use crate::site::{Plan, Site};
 
 const MACHINES: usize = 3;
@@ -37,21 +37,12 @@ const ATTEMPTS_MAX: usize = 4;
 /// Runs one seed. `off`: the rule that is switched off.
 #[must_use]
 pub fn run(seed: u64, off: Option<Variant>) -> Report {
-    let _off = Off::new(off);
-    let scratch = tempfile::tempdir().unwrap();
-    RELAY.provide(scratch.path());
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let journal = runtime.block_on(async {
-        let mut world = World::new(seed, off, scratch.path().to_owned()).await;
+    seed::run(seed, off, &RELAY, async |dir| {
+        let mut world = World::new(seed, off, dir).await;
         world.unfold().await;
         world.settle().await;
-        for at in 0..world.site.machines.len() {
-            world.site.crash(at).await;
-        }
-        Arc::clone(&world.site.journal)
-    });
-    drop(runtime);
-    journal.into_report(seed)
+        world.site.end().await
+    })
 }
 
 struct World {
