@@ -99,7 +99,7 @@ test: setup
 	else \
 	  cargo test --locked --no-fail-fast; \
 	fi
-	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test moves --test remote --test hosts --test alarms --test fleet
+	cargo test --locked --no-fail-fast $(SIMULATIONS) --test broken --test sim --test moves --test remote --test hosts --test alarms --test messages --test calls --test fleet
 
 simulate: export SEEDS ?= 1000
 simulate:
